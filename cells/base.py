@@ -1,0 +1,136 @@
+"""What a cell is: its declarations and one pure step.
+
+Shapes, here and everywhere: T time, N runs of a pack, B batch, H hidden, I input, V vocabulary. A step runs on
+(B, H) and on (N, B, H) alike, so it never names a leading axis.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+Kind = Literal["input", "recurrent", "bias", "recurrent_bias", "vector"]
+
+DRAWN = "drawn"
+"""Initial value of a vector that is drawn like a weight; a number instead is its constant start."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of H; ``rows`` is the axis before it."""
+
+    name: str
+    kind: Kind
+    gates: tuple[str, ...]
+    rows: int | None
+    start: float | str = DRAWN
+
+    def shape(self, hidden_size: int) -> tuple[int, ...]:
+        """Returns the shape without the run axis: (rows, gates * H), or (gates * H,)."""
+        width = len(self.gates) * hidden_size
+        return (width,) if self.rows is None else (self.rows, width)
+
+
+class Cell:
+    """A recurrent cell: subclass, declare, and write ``step`` line for line as the docstring's equations.
+
+    The docstring of a subclass holds whole equations and the three entries ``Source:``, ``Reference:`` (the
+    class of torch.nn that it must equal, or none) and ``Differs from PARENT:`` (or ``Differs: no parent``).
+    A variant is a whole class with whole equations, never a flag in its parent. Initialisation, the forget
+    bias and the number of biases are a study's choices and appear in no equation.
+    """
+
+    name: ClassVar[str]
+    """The name in a study, parent first: ``lstm-no-output-tanh``."""
+    gates: ClassVar[tuple[str, ...]]
+    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell."""
+    state: ClassVar[tuple[str, ...]] = ("h",)
+    """The state, each (B, H); the first is what the layer above sees."""
+    products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
+    """Recurrent products: name -> the gates that it feeds. None: one, ``R``, that feeds all gates."""
+    recurrent_biases: ClassVar[tuple[str, ...]] = ()
+    """Gates whose recurrent product keeps a bias even where a study says ``biases: 1``: the equation needs it."""
+    unbiased: ClassVar[tuple[str, ...]] = ()
+    """Gates without ``b_g``."""
+    vectors: ClassVar[Mapping[str, float | str]] = {}
+    """Further parameters of size H: name -> constant start, or ``DRAWN``."""
+    start: ClassVar[Mapping[str, float]] = {}
+    """States that do not start at 0: name -> constant."""
+    forget_gates: ClassVar[tuple[str, ...]] = ()
+    """Gates that the forget bias raises."""
+    candidates: ClassVar[tuple[str, ...]] = ()
+    """Gates whose value is new content; recurrent dropout acts on them."""
+    zonable: ClassVar[tuple[str, ...]] = ()
+    """States that zoneout may hold."""
+    reference: ClassVar[tuple[str, Mapping[str, Any]] | None] = None
+    """The class of torch.nn that this cell must equal, and its arguments; None where there is none."""
+
+    def step(self, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
+        """Returns the new state, in the order of ``state``.
+
+        Args:
+            p: The layer's parameters: ``p.R(h).i`` is gate i's part of the recurrent product R h, its bias
+                added where there is one; a vector is an attribute that broadcasts over the batch.
+            x: One attribute a gate, ``x.i`` = W_i x + b_i, each (..., B, H).
+            *state: The previous state, each (..., B, H).
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def recurrent_products(cls) -> Mapping[str, tuple[str, ...]]:
+        """Returns the declared recurrent products, the default filled in."""
+        return {"R": cls.gates} if cls.products is None else cls.products
+
+    @classmethod
+    def parameters(cls, input_size: int, hidden_size: int, biases: int) -> tuple[Parameter, ...]:
+        """Returns a layer's parameters in a fixed order.
+
+        ``W`` (I, G*H), ``b`` (gates with one), then for each recurrent product its matrix (H, g*H) and its bias
+        ``b_NAME``, then the vectors. With two biases a gate's second one belongs to the first product that feeds it.
+        """
+        found = [Parameter("W", "input", cls.gates, input_size)]
+        biased = tuple(g for g in cls.gates if g not in cls.unbiased)
+        if biased:
+            found.append(Parameter("b", "bias", biased, None))
+        seen: set[str] = set()
+        for name, gates in cls.recurrent_products().items():
+            found.append(Parameter(name, "recurrent", gates, hidden_size))
+            wanted = gates if biases == 2 else cls.recurrent_biases
+            extra = tuple(g for g in gates if g in wanted and g not in seen and g not in cls.unbiased)
+            seen.update(gates)
+            if extra:
+                found.append(Parameter(f"b_{name}", "recurrent_bias", extra, None))
+        found += [Parameter(name, "vector", ("",), None, start) for name, start in cls.vectors.items()]
+        return tuple(found)
+
+    @classmethod
+    def num_parameters(cls, input_size: int, hidden_size: int, biases: int) -> int:
+        """Returns the number of a layer's parameters."""
+        total = 0
+        for parameter in cls.parameters(input_size, hidden_size, biases):
+            rows, width = (1, *parameter.shape(hidden_size))[-2:]
+            total += rows * width
+        return total
+
+    @classmethod
+    def flops_per_token(cls, input_size: int | None, hidden_size: int) -> int:
+        """Returns the forward FLOPs of a layer's products per token: 2 an entry. ``input_size`` None: a row lookup."""
+        entries = sum(len(gates) for gates in cls.recurrent_products().values()) * hidden_size**2
+        entries += 0 if input_size is None else input_size * len(cls.gates) * hidden_size
+        return 2 * entries
+
+
+def split_gates(stacked: Tensor, gates: tuple[str, ...]) -> SimpleNamespace:
+    """Returns one view a gate of ``stacked`` (..., G*H): attributes named after the gates."""
+    return SimpleNamespace(**dict(zip(gates, stacked.chunk(len(gates), dim=-1), strict=True)))
+
+
+def normalize(*parts: Tensor, eps: float = 1e-5) -> tuple[Tensor, ...]:
+    """Returns ``parts`` (..., H) normalised together to mean 0 and variance 1 over all their units (Ba 2016)."""
+    mean = sum(part.mean(-1, keepdim=True) for part in parts) / len(parts)
+    centred = [part - mean for part in parts]
+    variance = sum((part * part).mean(-1, keepdim=True) for part in centred) / len(parts)
+    scale = (variance + eps).rsqrt()
+    return tuple(part * scale for part in centred)

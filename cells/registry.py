@@ -1,0 +1,154 @@
+"""Name -> cell: the families of this package, a user's own file, and the entry points of installed packages."""
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from cells import elman, gru, lstm
+from cells.base import Cell
+
+FAMILIES = (elman, lstm, gru)
+ENTRY_POINT_GROUP = "harness.cells"
+
+_cells: dict[str, type[Cell]] = {}
+_entry_points_loaded = False
+
+
+class UnknownCell(ValueError):
+    """No cell of that name; the message says which come near."""
+
+
+class InvalidCell(ValueError):
+    """A cell's declarations contradict one another, or its file cannot be used; the message says all that is wrong."""
+
+
+def find(name: str) -> type[Cell]:
+    """Returns the cell of that name.
+
+    Raises:
+        UnknownCell: There is none.
+    """
+    _load_entry_points()
+    if name not in _cells:
+        near = difflib.get_close_matches(name, _cells, n=3, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UnknownCell(f"cell: must be one of {', '.join(sorted(_cells))}, but got cell={name!r}.{hint}")
+    return _cells[name]
+
+
+def names() -> list[str]:
+    """Returns the names of all cells, sorted, so that variants stand beside their parent."""
+    _load_entry_points()
+    return sorted(_cells)
+
+
+def load_file(path: str | Path) -> list[str]:
+    """Registers the cells of a user's Python file and returns their names. Loading it again does nothing new.
+
+    Raises:
+        InvalidCell: The file is missing, cannot be imported, holds no cell, or one that is wrong.
+    """
+    path = Path(path).resolve()
+    if not path.is_file():
+        raise InvalidCell(f"cell file: must exist, but got path={str(path)!r}. Name a Python file that defines a Cell.")
+    module_name = "cells_of_user_" + hashlib.sha256(path.read_bytes() + str(path).encode()).hexdigest()[:16]
+    if module_name in sys.modules:
+        return [cell.name for cell in _cells_of(sys.modules[module_name])]
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise InvalidCell(f"cell file: must be a Python file, but got path={str(path)!r}. Give it the ending .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+        return register(module)
+    except InvalidCell:
+        del sys.modules[module_name]
+        raise
+    except Exception as error:  # a user's file may raise anything at all; it is reported, with its own words
+        del sys.modules[module_name]
+        raise InvalidCell(f"cell file: must import, but {path.name} raised {type(error).__name__}: {error}.") from error
+
+
+def register(module: ModuleType) -> list[str]:
+    """Adds the cells that ``module`` defines and returns their names.
+
+    Raises:
+        InvalidCell: It holds no cell, a cell is wrong, or a name is taken by another file's cell.
+    """
+    found = _cells_of(module)
+    problems = [problem for cell in found for problem in problems_of(cell)]
+    if not found:
+        problems.append(f"{module.__name__}: must define a subclass of cells.Cell, but defines none.")
+    for cell in found:
+        name = getattr(cell, "name", None)
+        other = _cells.get(name) if isinstance(name, str) else None
+        if other is not None and inspect.getsource(other) != inspect.getsource(cell):
+            problems.append(f"{cell.__name__}: name must be unique, but name={cell.name!r} is {other.__module__}'s.")
+    if problems:
+        raise InvalidCell("\n".join(problems))
+    _cells.update({cell.name: cell for cell in found})
+    return [cell.name for cell in found]
+
+
+def source_of(cell: type[Cell]) -> str:
+    """Returns the SHA-256 of the class's source text: part of a study's identity."""
+    return hashlib.sha256(inspect.getsource(cell).encode()).hexdigest()
+
+
+def problems_of(cell: type[Cell]) -> list[str]:
+    """Returns what contradicts itself in a cell's declarations, a line each; nothing where all is well."""
+    where = cell.__name__
+    missing = [f"{where}: must declare `{a}`, but does not." for a in ("name", "gates") if not hasattr(cell, a)]
+    if missing:
+        return missing
+    problems = []
+    if not all(g.isidentifier() for g in cell.gates) or len(set(cell.gates)) != len(cell.gates) or not cell.gates:
+        problems.append(f"{where}: gates must be distinct identifiers, at least one, but got gates={cell.gates}.")
+    for product, gates in cell.recurrent_products().items():
+        if not gates or not product.isidentifier() or len(set(gates)) != len(gates):
+            problems.append(f"{where}: a product must feed distinct gates, but got {product}={gates}.")
+    fed = {g for gates in cell.recurrent_products().values() for g in gates}
+    known = {
+        "recurrent_biases": fed,
+        "unbiased": set(cell.gates),
+        "forget_gates": set(cell.gates),
+        "candidates": set(cell.gates),
+        "zonable": set(cell.state),
+        "start": set(cell.state),
+    }
+    for field, allowed in known.items():
+        strange = [v for v in getattr(cell, field) if v not in allowed]
+        if strange:
+            problems.append(f"{where}: {field} must be among {sorted(allowed)}, but got {strange}.")
+    if cell.step is Cell.step:
+        problems.append(f"{where}: must define `step`, but does not.")
+    for entry in ("Source:", "Reference:", "Differs"):
+        if entry not in (cell.__doc__ or ""):
+            problems.append(f"{where}: its docstring must have an entry `{entry}`, but has none.")
+    return problems
+
+
+def _cells_of(module: ModuleType) -> list[type[Cell]]:
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, Cell) and value.__module__ == module.__name__
+    ]
+
+
+def _load_entry_points() -> None:
+    global _entry_points_loaded
+    if not _entry_points_loaded:
+        _entry_points_loaded = True
+        for point in entry_points(group=ENTRY_POINT_GROUP):
+            register(point.load())
+
+
+for _family in FAMILIES:
+    register(_family)

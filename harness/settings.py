@@ -1,0 +1,165 @@
+"""What fixes a run, apart from its seed: one dataclass, one table.
+
+The YAML reader, its JSON schema, the documentation's table of fields and the plan that a worker reads are
+all made from these fields, so a field is described once. Standard library only: a worker needs no more.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Token = Literal["char", "word"]
+Split = Literal["holdout", "none"]
+Windows = Literal["sequential", "sequential-2019", "random"]
+Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+ScheduleName = Literal["constant", "cosine", "step"]
+EngineName = Literal["auto", "reference", "native"]
+DeviceName = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "float64", "tf32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run trains: exactly one of the four is set. Tokens and epochs convert to updates exactly."""
+
+    updates: int | None = None
+    tokens: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+
+    def num_updates(self, *, updates_per_epoch: int, tokens_per_update: int) -> int:
+        """Returns the number of updates, at least 1.
+
+        Raises:
+            ValueError: The budget is in seconds, which only a measurement converts.
+        """
+        if self.updates is not None:
+            return self.updates
+        if self.tokens is not None:
+            return max(1, self.tokens // tokens_per_update)
+        if self.epochs is not None:
+            return self.epochs * updates_per_epoch
+        raise ValueError(f"budget: must be in updates, tokens or epochs here, but got seconds={self.seconds}.")
+
+
+def _setting(
+    default: Any = dataclasses.MISSING, *, doc: str, unit: str = "", per_run: bool = False, **bounds: Any
+) -> Any:
+    """A field with what the table of fields says of it. ``bounds``: gt, ge, lt, le as pydantic names them."""
+    metadata = {"doc": doc, "unit": unit, "per_run": per_run, "bounds": bounds}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """An arm's settings, resolved. A pack's runs agree in every field that is not ``per_run``."""
+
+    cell: str = _setting(doc="name of a cell (`harness cells` lists them)")
+    corpus: str = _setting(doc="time-machine, time-machine-2019, time-machine-2022, lyrics-2019, python-docs or text")
+    path: str | None = _setting(None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)")
+    token: Token = _setting("char", doc="what a token is")
+    min_count: int = _setting(1, doc="a rarer word becomes <unk>; word tokens only", unit="occurrences", ge=1)
+    split: Split = _setting("holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text")
+    windows: Windows = _setting(
+        "sequential", doc="sequential carries the state over minibatches; random resets it at every one"
+    )
+    max_offset: int | None = _setting(
+        None,
+        doc="an epoch starts at an offset drawn from 0 to this; none: bptt_length - 1",
+        unit="tokens",
+        ge=0,
+    )
+    batch_size: int = _setting(32, doc="streams of text per update", unit="streams", ge=1)
+    bptt_length: int = _setting(35, doc="time steps per update", unit="time steps", ge=1)
+
+    hidden_size: int | None = _setting(None, doc="units of a layer", unit="units", ge=1)
+    num_parameters: int | None = _setting(
+        None, doc="instead of hidden_size: solved per arm to within 1 %", unit="parameters", ge=1
+    )
+    flops_per_token: int | None = _setting(
+        None,
+        doc="instead of hidden_size: forward FLOPs per token, solved per arm to within 1 %",
+        unit="FLOPs",
+        ge=1,
+    )
+    num_layers: int = _setting(1, doc="stacked layers", unit="layers", ge=1)
+    embedding_size: int | None = _setting(
+        None,
+        doc="width of a learned table; none: the first layer looks its input matrix up",
+        unit="units",
+        ge=1,
+    )
+    biases: int = _setting(1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2)
+    initialization: Initialization = _setting(
+        "uniform", doc="normal and glorot, orthogonal, keras: biases 0; uniform: biases too, as torch.nn"
+    )
+    initial_scale: float | None = _setting(
+        None,
+        doc="normal: the standard deviation (0.01); uniform: half the width (1/sqrt H); else a gain (1)",
+        per_run=True,
+        gt=0,
+    )
+    forget_bias: float | None = _setting(
+        None,
+        doc="initial bias of the forget gates; none: what the initialization says (keras 1, else its own)",
+    )
+    dropout: float = _setting(
+        0.0, doc="dropped between layers, while training", unit="fraction", per_run=True, ge=0, lt=1
+    )
+
+    optimizer: OptimizerName = _setting("sgd", doc="the optimiser")
+    learning_rate: float = _setting(1.0, doc="step size before the schedule", per_run=True, gt=0)
+    momentum: float = _setting(0.0, doc="of sgd (heavy ball)", per_run=True, ge=0, lt=1)
+    weight_decay: float = _setting(0.0, doc="sgd, adam: added to the gradient; adamw: decoupled", per_run=True, ge=0)
+    clip_norm: float | None = _setting(
+        1.0,
+        doc="largest global norm of the gradient over all parameters; none: unclipped",
+        per_run=True,
+        gt=0,
+    )
+    schedule: ScheduleName = _setting("constant", doc="of the learning rate, after the warm-up", per_run=True)
+    warmup_updates: int = _setting(0, doc="updates of linear warm-up", unit="updates", per_run=True, ge=0)
+    step_updates: int = _setting(
+        1000, doc="`schedule: step` multiplies after every so many", unit="updates", per_run=True, ge=1
+    )
+    step_factor: float = _setting(0.5, doc="what `schedule: step` multiplies by", per_run=True, gt=0, le=1)
+    cosine_floor: float = _setting(
+        0.0,
+        doc="fraction of the learning rate where `schedule: cosine` ends",
+        unit="fraction",
+        per_run=True,
+        ge=0,
+        le=1,
+    )
+
+    budget: Budget = _setting(Budget(epochs=1), doc="how long a run trains: one of updates, tokens, epochs, seconds")
+    evaluations: int | Literal["epoch"] = _setting(
+        20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1
+    )
+
+    engine: EngineName = _setting("auto", doc="auto: the fastest engine that runs every arm of the study")
+    device: DeviceName = _setting("auto", doc="auto: CUDA where there is one")
+    precision: Precision = _setting("float32", doc="rounding of products' operands; float64 means everything")
+    threads: int | None = _setting(None, doc="CPU threads; none: one per core", unit="threads", ge=1)
+    pack_size: int = _setting(8, doc="most runs trained as one pack", unit="runs", ge=1)
+
+
+PER_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["per_run"])
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """Returns plain JSON values; :func:`from_dict` is its inverse."""
+    return dataclasses.asdict(settings)
+
+
+def from_dict(values: dict[str, Any]) -> Settings:
+    """Returns the settings that :func:`to_dict` wrote.
+
+    Raises:
+        TypeError: A field is unknown.
+    """
+    budget = values.get("budget")
+    if isinstance(budget, dict):
+        values = {**values, "budget": Budget(**budget)}
+    return Settings(**values)
