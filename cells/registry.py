@@ -85,9 +85,11 @@ def register(module: ModuleType) -> list[str]:
     problems = [problem for cell in found for problem in problems_of(cell)]
     if not found:
         problems.append(f"{module.__name__}: must define a subclass of cells.Cell, but defines none.")
+    taken = dict(_cells)
     for cell in found:
-        name = getattr(cell, "name", None)
-        other = _cells.get(name) if isinstance(name, str) else None
+        name = getattr(cell, "name", cell.__name__)
+        other = taken.get(name)
+        taken[name] = cell
         if other is not None and inspect.getsource(other) != inspect.getsource(cell):
             problems.append(f"{cell.__name__}: name must be unique, but name={cell.name!r} is {other.__module__}'s.")
     if problems:
@@ -108,8 +110,16 @@ def problems_of(cell: type[Cell]) -> list[str]:
     if missing:
         return missing
     problems = []
-    if not all(g.isidentifier() for g in cell.gates) or len(set(cell.gates)) != len(cell.gates) or not cell.gates:
-        problems.append(f"{where}: gates must be distinct identifiers, at least one, but got gates={cell.gates}.")
+    if not isinstance(cell.name, str):
+        problems.append(f"{where}: name must be a str, but got name={cell.name!r}.")
+    for field in ("gates", "state"):
+        declared = getattr(cell, field)
+        if not isinstance(declared, tuple) or not declared or not _are_distinct_identifiers(declared):
+            problems.append(
+                f"{where}: {field} must be a tuple of distinct identifiers, at least one, but got {field}={declared!r}."
+            )
+    if problems:
+        return problems
     for product, gates in cell.recurrent_products().items():
         if not gates or not product.isidentifier() or len(set(gates)) != len(gates):
             problems.append(f"{where}: a product must feed distinct gates, but got {product}={gates}.")
@@ -117,7 +127,7 @@ def problems_of(cell: type[Cell]) -> list[str]:
     known = {
         "recurrent_biases": fed,
         "unbiased": set(cell.gates),
-        "forget_gates": set(cell.gates),
+        "forget_gates": set(cell.gates) - set(cell.unbiased),
         "candidates": set(cell.gates),
         "zonable": set(cell.state),
         "start": set(cell.state),
@@ -126,12 +136,22 @@ def problems_of(cell: type[Cell]) -> list[str]:
         strange = [v for v in getattr(cell, field) if v not in allowed]
         if strange:
             problems.append(f"{where}: {field} must be among {sorted(allowed)}, but got {strange}.")
+    taken = [parameter.name for parameter in cell.parameters(1, 1, 2)]
+    doubled = sorted({name for name in taken if taken.count(name) > 1})
+    if doubled:
+        problems.append(
+            f"{where}: products and vectors must have names of their own, but got {', '.join(doubled)} twice."
+        )
     if cell.step is Cell.step:
         problems.append(f"{where}: must define `step`, but does not.")
     for entry in ("Source:", "Reference:", "Differs"):
         if entry not in (cell.__doc__ or ""):
             problems.append(f"{where}: its docstring must have an entry `{entry}`, but has none.")
     return problems
+
+
+def _are_distinct_identifiers(names: tuple[str, ...]) -> bool:
+    return len(set(names)) == len(names) and all(isinstance(name, str) and name.isidentifier() for name in names)
 
 
 def _cells_of(module: ModuleType) -> list[type[Cell]]:

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def run(study: str, **options: Any) -> Any:
-    """Runs a study to its verdict; the same as ``harness run STUDY``. See :func:`harness.search.run`."""
-    from harness import search  # imported late: `import harness` alone must not load torch, optuna or mlflow
+    """Runs a study to its verdict and returns the report; see :func:`harness.launch.run` for the options."""
+    from harness import launch  # late, so that `import harness` alone loads neither torch nor optuna nor mlflow
 
-    return search.run(study, **options)
+    return launch.run(study, **options)

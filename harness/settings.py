@@ -5,6 +5,10 @@ all made from these fields, so a field is described once. Standard library only:
 """
 
 import dataclasses
+import math
+import operator
+import types
+import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +21,10 @@ ScheduleName = Literal["constant", "cosine", "step"]
 EngineName = Literal["auto", "reference", "native"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
+
+
+class BudgetError(ValueError):
+    """A budget that does not say how many updates it buys."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Budget:
         """Returns the number of updates, at least 1.
 
         Raises:
-            ValueError: The budget is in seconds, which only a measurement converts.
+            BudgetError: The budget is in seconds, which only a measurement converts.
         """
         if self.updates is not None:
             return self.updates
@@ -40,7 +48,10 @@ class Budget:
             return max(1, self.tokens // tokens_per_update)
         if self.epochs is not None:
             return self.epochs * updates_per_epoch
-        raise ValueError(f"budget: must be in updates, tokens or epochs here, but got seconds={self.seconds}.")
+        raise BudgetError(
+            f"budget: must be in updates, tokens or epochs here, but got seconds={self.seconds}. "
+            "Measure the seconds of one update and convert."
+        )
 
 
 def _setting(
@@ -146,6 +157,43 @@ class Settings:
 
 
 PER_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["per_run"])
+
+
+_BOUNDS = {"gt": (">", operator.gt), "ge": (">=", operator.ge), "lt": ("<", operator.lt), "le": ("<=", operator.le)}
+
+
+def problems_of(settings: Settings) -> list[str]:
+    """Returns what contradicts the table of fields, a line each; nothing where all is well."""
+    hints = typing.get_type_hints(Settings)
+    problems = []
+    for each in dataclasses.fields(Settings):
+        name, value = each.name, getattr(settings, each.name)
+        if not _fits(value, hints[name]):
+            kind = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
+            problems.append(f"{name}: must be {str(kind).replace('typing.', '')}, but got {name}={value!r}.")
+        elif isinstance(value, int | float):
+            for bound, limit in each.metadata.get("bounds", {}).items():
+                sign, holds = _BOUNDS[bound]
+                if not holds(value, limit):
+                    problems.append(f"{name}: must be {sign} {limit}, but got {name}={value!r}.")
+    budget = settings.budget
+    if isinstance(budget, Budget):
+        given = {unit: amount for unit, amount in dataclasses.asdict(budget).items() if amount is not None}
+        if len(given) != 1 or not all(_fits(amount, float) and amount > 0 for amount in given.values()):
+            problems.append(
+                f"budget: must be one positive number of updates, tokens, epochs or seconds, but got {given}."
+            )
+    return problems
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:

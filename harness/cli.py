@@ -1,0 +1,186 @@
+"""Commands and exit codes, no logic. What a command needs is imported when it runs: ``--help`` loads no torch."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.driver import Places
+
+app = typer.Typer(
+    help="A bench for ablating recurrent cells: perplexity and runtime of every arm, with a verdict that stands up.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="The study's YAML file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Overrides a field: fix.hidden_size=128. Repeatable.")]
+Folder = Annotated[Path, typer.Option(help="Where mlflow.db, optuna.db, artifacts/ and checkpoints/ live.")]
+Tracking = Annotated[str, typer.Option(help="MLflow's store: a SQLite file in the folder, or a server's http://...")]
+Storage = Annotated[str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")]
+
+HERE = Path(".")
+TRACKING = "sqlite:///mlflow.db"
+STORAGE = "sqlite:///optuna.db"
+
+
+def _places(folder: Path, tracking: str, storage: str) -> "Places":
+    from harness.driver import Places
+
+    return Places(folder, tracking, storage)
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    force: Annotated[bool, typer.Option(help="Run a design that cannot reach its own threshold.")] = False,
+    new: Annotated[bool, typer.Option(help="Put an earlier study of this name aside and start afresh.")] = False,
+    plan: Annotated[Path | None, typer.Option(help="Write the next round's plan here instead of training it.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Book the records that a worker wrote for a plan.")] = None,
+) -> None:
+    """Run what a study still lacks: tune every arm, replicate, measure runtime; print the verdict."""
+    from harness import launch
+
+    places, overrides = _places(folder, tracking, storage), tuple(set_ or ())
+    if plan is not None:
+        typer.echo(launch.write_plan(study, plan, overrides=overrides, places=places))
+    elif records is not None:
+        typer.echo(launch.book_records(study, records, overrides=overrides, places=places))
+    else:
+        launch.run(study, overrides=overrides, places=places, force=force, new=new)
+
+
+@app.command()
+def check(
+    study: StudyFile,
+    set_: Set = None,
+    resolved: Annotated[bool, typer.Option(help="Print the study with every default filled in.")] = False,
+    force: Annotated[bool, typer.Option(help="Accept a design that cannot reach its own threshold.")] = False,
+) -> None:
+    """Check a study: every problem at once, two updates of every arm, what it costs and what it can show."""
+    from rich.console import Console
+
+    from harness import checking
+
+    checking.check(study, tuple(set_ or ()), resolved=resolved, force=force, console=Console())
+
+
+@app.command()
+def cells(
+    file: Annotated[list[Path] | None, typer.Option(help="A Python file with cells of your own. Repeatable.")] = None,
+    hidden_size: Annotated[int, typer.Option(help="H of the columns of parameters and FLOPs.")] = 256,
+    num_tokens: Annotated[int, typer.Option(help="V of the column of parameters.")] = 28,
+) -> None:
+    """List the cells."""
+    from rich.console import Console
+
+    from harness import listing
+
+    Console().print(listing.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
+
+
+@app.command()
+def report(
+    study: StudyFile,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    out: Annotated[
+        Path | None, typer.Option(help="Write report.md, report.html and report.csv into this folder.")
+    ] = None,
+) -> None:
+    """Print a study's table and verdict as far as it has come."""
+    from rich.console import Console
+
+    from harness import listing
+
+    listing.report(study, tuple(set_ or ()), _places(folder, tracking, storage), out, Console())
+
+
+@app.command()
+def status(
+    study: StudyFile,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Say how many trials and replicates of each arm have ended, and how."""
+    from rich.console import Console
+
+    from harness import listing
+
+    Console().print(listing.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage)))
+
+
+@app.command()
+def export(
+    study: StudyFile,
+    out: Annotated[Path, typer.Argument(help="Folder of runs.csv, curves.csv and timings.csv.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Write every run, curve and timing of a study as CSV."""
+    from harness import listing
+
+    for path in listing.export(study, tuple(set_ or ()), _places(folder, tracking, storage), out):
+        typer.echo(path)
+
+
+@app.command()
+def ui(
+    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study's name: opens its page.")] = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    port: Annotated[int | None, typer.Option(help="A port; a free one by default.")] = None,
+) -> None:
+    """Open the MLflow UI on this machine; Ctrl-C ends it."""
+    from harness import ui as user_interface
+
+    places = _places(folder, tracking, STORAGE)
+    user_interface.serve(places.tracking_uri, places.artifacts, study, port, typer.echo)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a study file."""
+    import json
+
+    from harness import study
+
+    typer.echo(json.dumps(study.json_schema(), indent=2))
+
+
+def main() -> None:
+    """The program: exit code 0, 2 for what the person can mend, 130 after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if not _is_ours(error):
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether an error is written for the person: one of this project's own classes, or the system's on a file."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("harness", "cells")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The corpora: where each text comes from, and how it is normalised.
+
+The editions of 2019 and 2022 are those of Dive into Deep Learning, which a reproduction must equal to the character.
+"""
+
+import io
+import platform
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data import download
+from harness.data.download import Published
+from harness.data.errors import DataError
+
+TIME_MACHINE = Published(
+    name="timemachine.txt",
+    num_bytes=178_979,
+    algorithm="SHA-256",
+    checksum="8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
+    address="http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
+)
+LYRICS = Published(
+    name="jaychou_lyrics.txt.zip",
+    num_bytes=52_607,
+    algorithm="SHA-1",
+    checksum="9529987e701a4f37048ab778270a5dde9a762a0b",
+    address=None,  # copyrighted
+)
+_EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions keep
+
+
+@dataclass(frozen=True)
+class Text:
+    """A normalised text. ``characters`` are its char tokens, ``words`` holds its word tokens between blanks."""
+
+    characters: str
+    words: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """How a corpus is read, and what it asks of the settings.
+
+    ``num_tokens`` marks an edition whose vocabulary is its own: ``<unk>`` and all the tokens of its text by falling
+    frequency, made before the first ``num_tokens`` are kept.
+    """
+
+    description: str
+    read: Callable[[str | None], Text]
+    takes_path: bool = False
+    needs_path: bool = False
+    has_words: bool = True
+    num_tokens: int | None = None
+
+
+def _plain(text: str, source: str) -> Text:
+    return Text(text, text, source)
+
+
+def _decode(content: bytes, where: Path | str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte, offset = f"{content[error.start]:#04x}", error.start
+        raise DataError(
+            f"{where}: must be UTF-8, but got {byte=!s} at {offset=}. "
+            "Convert it, for instance with iconv -f LATIN1 -t UTF-8."
+        ) from error
+
+
+def _read_path(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise DataError(f"path: must be a readable file, but got {path=} ({error.strerror}). Correct it.") from error
+
+
+def _in_one_line(text: str) -> str:
+    return text.replace("\n", " ").replace("\r", " ")
+
+
+def _time_machine() -> str:
+    return _decode(download.read(TIME_MACHINE), TIME_MACHINE.name)
+
+
+def _whole_book(path: str | None) -> Text:
+    return _plain(_in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE.address}")
+
+
+def _book_2019(path: str | None) -> Text:
+    text = _in_one_line(_time_machine()).lower()[:_EDITION_LENGTH]
+    return _plain(text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE.address}")
+
+
+def _book_2022(path: str | None) -> Text:
+    lines = [re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in _time_machine().split("\n")]
+    source = f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE.address}"
+    return Text(characters="".join(lines), words="\n".join(lines), source=source)  # glued, as published
+
+
+def _lyrics_2019(path: str | None) -> Text:
+    content = download.read(LYRICS) if path is None else _read_path(path)
+    where = path or LYRICS.name
+    member, content = _only_member(content, where)
+    text = _in_one_line(_decode(content, f"{where}/{member}"))[:_EDITION_LENGTH]
+    return _plain(text, f"lyrics, first {_EDITION_LENGTH} characters of {where}/{member}")
+
+
+def _only_member(content: bytes, where: str) -> tuple[str, bytes]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = [m.filename for m in archive.infolist() if not m.is_dir()]
+            if len(members) == 1:
+                return members[0], archive.read(members[0])
+    # A RuntimeError is a password or a compression that Python lacks.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise DataError(
+            f"{where}: must be a readable zip, but got error={str(error)!r}. "
+            "Zip the text file anew, without a password."
+        ) from error
+    raise DataError(
+        f"{where}: must hold exactly one file, but got {members=}. Zip the text file alone, "
+        "or unpack it and use corpus: text."
+    )
+
+
+def _text(path: str | None) -> Text:
+    assert path is not None  # needs_path
+    text = _decode(_read_path(path), path).removeprefix("\ufeff")
+    return _plain(text.replace("\r\n", "\n").replace("\r", "\n"), f"the file {path}")
+
+
+def _python_docs(path: str | None) -> Text:
+    try:
+        from pydoc_data.topics import topics  # imported late: some Pythons come without
+    except ImportError as error:
+        raise DataError(
+            f"python-docs: this Python must hold the text of its own help, but got error={str(error)!r}. "
+            "Use another corpus, or a Python with pydoc_data."
+        ) from error
+    text = "".join(topics[name] for name in sorted(topics))
+    return _plain(text, f"pydoc_data.topics of {platform.python_implementation()} {platform.python_version()}")
+
+
+BY_NAME = {
+    "time-machine": Corpus("The Time Machine (H. G. Wells), whole: lower case, in one line", _whole_book),
+    "time-machine-2019": Corpus(
+        "its first 10,000 characters: lower case, in one line; char tokens only", _book_2019, has_words=False
+    ),
+    "time-machine-2022": Corpus(
+        "its first 10,000 tokens: lower-case letters and blanks, nothing between lines, with <unk>",
+        _book_2022,
+        num_tokens=_EDITION_LENGTH,
+    ),
+    "lyrics-2019": Corpus(
+        "the first 10,000 characters of your own zip of lyrics: case kept, in one line; char tokens only",
+        _lyrics_2019,
+        takes_path=True,
+        has_words=False,
+    ),
+    "python-docs": Corpus("the English help texts of the Python that runs, as they are", _python_docs),
+    "text": Corpus(
+        "a file of your own in UTF-8, as it is (line ends become \\n)", _text, takes_path=True, needs_path=True
+    ),
+}

@@ -1,0 +1,124 @@
+"""From settings to numbers: a corpus, its vocabulary and its splits."""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from harness.data import corpora
+from harness.data.errors import DataError
+from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
+from harness.data.windows import evaluation_windows, windows
+from harness.settings import Settings, Split, Token
+from harness.settings import Windows as WindowsForm
+
+CORPORA = {name: corpus.description for name, corpus in corpora.BY_NAME.items()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A corpus as numbers.
+
+    ``splits`` holds int64 tokens by name: train, validation and test, or train alone. ``fingerprint`` is the SHA-256
+    of the normalised text in UTF-8; ``source`` says in one line where the text comes from.
+    """
+
+    name: str
+    token: Token
+    vocabulary: Vocabulary
+    splits: dict[str, np.ndarray]
+    fingerprint: str
+    source: str
+
+
+def load(settings: Settings) -> Dataset:
+    """Returns the dataset that the settings name, each split long enough for their windows.
+
+    Characters: a vocabulary of the whole corpus. Words, which are what blanks separate: ``<unk>`` and the words of
+    the training split seen ``min_count`` times. The 2022 edition has a vocabulary of its own.
+
+    Raises:
+        DataError: The settings contradict each other, a file is missing or not what it must be, or a split is too
+            short. The message has a line for every problem found.
+    """
+    problems = _problems(settings)
+    if problems:
+        raise DataError(*problems)
+    corpus = corpora.BY_NAME[settings.corpus]
+    text = corpus.read(settings.path)
+    tokens = text.characters if settings.token == "char" else text.words.split()
+    parts = _split(tokens if corpus.num_tokens is None else tokens[: corpus.num_tokens], settings.split)
+    _require_windows(settings, {name: len(part) for name, part in parts.items()})
+    if corpus.num_tokens is not None:
+        vocabulary = frequency_vocabulary(tokens, settings.token, settings.min_count)
+    elif settings.token == "word":
+        vocabulary = frequency_vocabulary(parts["train"], "word", settings.min_count)
+    else:
+        vocabulary = sorted_vocabulary(tokens, "char")
+    return Dataset(
+        name=settings.corpus,
+        token=settings.token,
+        vocabulary=vocabulary,
+        splits={name: vocabulary.numbers(part) for name, part in parts.items()},
+        fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
+        source=text.source,
+    )
+
+
+def _split(tokens: Sequence[str], split: Split) -> dict[str, Sequence[str]]:
+    if split == "none":
+        return {"train": tokens}
+    validation, test = len(tokens) * 8 // 10, len(tokens) * 9 // 10
+    return {"train": tokens[:validation], "validation": tokens[validation:test], "test": tokens[test:]}
+
+
+def _problems(settings: Settings) -> list[str]:
+    found = [
+        *_unknown_name("corpus", settings.corpus, corpora.BY_NAME),
+        *_unknown_name("token", settings.token, get_args(Token)),
+        *_unknown_name("split", settings.split, get_args(Split)),
+        *_unknown_name("windows", settings.windows, get_args(WindowsForm)),
+    ]
+    if settings.token == "char" and settings.min_count != 1:
+        found.append(
+            f"min_count: must be 1 for char tokens, but got min_count={settings.min_count}. "
+            "Leave it out, or use token: word."
+        )
+    corpus = corpora.BY_NAME.get(settings.corpus)
+    if corpus is None:
+        return found
+    if settings.path is not None and not corpus.takes_path:
+        found.append(
+            f"path: {settings.corpus} takes no file, but got path={settings.path!r}. Leave it out, or use corpus: text."
+        )
+    if settings.path is None and corpus.needs_path:
+        found.append(f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE, a text in UTF-8.")
+    if settings.token == "word" and not corpus.has_words:
+        found.append(f"token: {settings.corpus} has char tokens only, but got token='word'. Use token: char.")
+    return found
+
+
+def _unknown_name(where: str, name: str, allowed: Iterable[str]) -> list[str]:
+    names = list(allowed)
+    if name in names:
+        return []
+    near = difflib.get_close_matches(name, names, n=1)
+    remedy = f"Did you mean {near[0]!r}?" if near else "Use one of these."
+    return [f"{where}: must be one of {', '.join(names)}, but got {where}={name!r}. {remedy}"]
+
+
+def _require_windows(settings: Settings, num_tokens: dict[str, int]) -> None:
+    problems = []
+    for name, count in num_tokens.items():
+        try:
+            if name == "train":
+                windows(settings, count)
+            else:
+                evaluation_windows(count, settings.batch_size, settings.bptt_length)
+        except DataError as error:
+            problems.append(f"{name} {error}")
+    if problems:
+        raise DataError(*problems)

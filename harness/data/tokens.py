@@ -1,0 +1,102 @@
+"""Vocabularies: from text to numbers and back."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from harness.data.errors import DataError, UnknownCharacter
+from harness.settings import Token
+
+UNKNOWN = "<unk>"
+_NUM_NAMED = 5  # unknown characters that a message names; a text in another script has thousands
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols of a corpus; a symbol's number is its place in ``symbols``."""
+
+    symbols: tuple[str, ...]
+    token: Token
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Returns the int64 numbers of the tokens of ``text``: its characters, or the words between its blanks.
+
+        Raises:
+            UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
+        """
+        return self.numbers(tokenize(text, self.token))
+
+    def numbers(self, tokens: Sequence[str]) -> np.ndarray:
+        """Returns the int64 number of each of ``tokens``; raises as :meth:`encode` does."""
+        index = self._index
+        unknown = index.get(UNKNOWN)
+        try:
+            numbers = (index[t] for t in tokens) if unknown is None else (index.get(t, unknown) for t in tokens)
+            return np.fromiter(numbers, np.int64, len(tokens))
+        except KeyError:
+            raise UnknownCharacter(self._complaint(tokens)) from None
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """Returns the text: characters joined, words with a blank between them."""
+        return ("" if self.token == "char" else " ").join(self.symbols[n] for n in numbers)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {symbol: number for number, symbol in enumerate(self.symbols)}
+
+    def _complaint(self, tokens: Sequence[str]) -> str:
+        first: dict[str, int] = {}  # unknown token -> its first position
+        for position, token in enumerate(tokens):
+            if token not in self._index:
+                first.setdefault(token, position)
+        named = [f"{token!r} at position={position}" for token, position in list(first.items())[:_NUM_NAMED]]
+        more = f" and {len(first) - _NUM_NAMED} others" if len(first) > _NUM_NAMED else ""
+        return (
+            f"text: every character must be among the {len(self)} of the vocabulary, "
+            f"but got {', '.join(named)}{more}. {self._remedy(next(iter(first)))}"
+        )
+
+    def _remedy(self, character: str) -> str:
+        # The same letter in the other case, without its accent, or the plain form of a typographic sign.
+        plain = unicodedata.normalize("NFKD", character)[:1]
+        for nearest in (character.lower(), character.upper(), plain, plain.lower(), " " if character.isspace() else ""):
+            if nearest in self._index:
+                return f"Write {nearest!r} instead of {character!r}."
+        return f"Leave {character!r} out; the vocabulary is {''.join(self.symbols)!r}."
+
+
+def tokenize(text: str, token: Token) -> Sequence[str]:
+    """Returns the tokens of ``text``: for characters the text itself, which is a sequence of them."""
+    return text if token == "char" else text.split()
+
+
+def sorted_vocabulary(tokens: Sequence[str], token: Token) -> Vocabulary:
+    """Returns the distinct ``tokens``, sorted, without ``<unk>``."""
+    return Vocabulary(tuple(sorted(set(tokens))), token)
+
+
+def frequency_vocabulary(tokens: Sequence[str], token: Token, min_count: int = 1) -> Vocabulary:
+    """Returns ``<unk>`` and the ``tokens`` seen at least ``min_count`` times.
+
+    The most frequent come first; of equally frequent ones, that which the text shows first.
+
+    Raises:
+        DataError: No token is that frequent.
+    """
+    counts = Counter(tokens)
+    counts.pop(UNKNOWN, None)  # a text that marks its own rare words has it already
+    kept = tuple(symbol for symbol, count in counts.most_common() if count >= min_count)
+    if not kept:
+        most = max(counts.values(), default=0)
+        raise DataError(
+            f"vocabulary: a {token} must occur at least {min_count} times to be a symbol, but got most={most}. "
+            "Use a longer text or a smaller min_count."
+        )
+    return Vocabulary((UNKNOWN, *kept), token)

@@ -1,0 +1,51 @@
+"""Engines: how a cell's recurrence is executed. ``train`` knows only the face in :mod:`harness.engine.base`."""
+
+from cells.base import Cell
+from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, initial_state, product
+from harness.engine.native import Native
+from harness.engine.reference import Reference, lookup
+
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineError",
+    "Layer",
+    "Parameters",
+    "State",
+    "allow_tf32",
+    "get",
+    "initial_state",
+    "lookup",
+    "product",
+    "resolve",
+]
+
+ENGINES: tuple[Engine, ...] = (Native(), Reference())
+"""Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
+
+
+class EngineError(ValueError):
+    """An engine cannot run what it is asked to run."""
+
+
+def get(name: str) -> Engine:
+    """Returns the engine of that name.
+
+    Raises:
+        EngineError: There is none.
+    """
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine
+    raise EngineError(f"engine: must be one of {', '.join(e.name for e in ENGINES)}, but got engine={name!r}.")
+
+
+def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
+    """Returns the fastest engine that runs all ``cells``, and a line for each faster one saying why it does not."""
+    passed_over = []
+    for engine in ENGINES:
+        refusals = [r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None]
+        if not refusals:
+            return engine.name, passed_over
+        passed_over.append(f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}")
+    raise AssertionError("the reference engine refuses nothing")

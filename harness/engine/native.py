@@ -1,0 +1,75 @@
+"""torch.nn's own RNN, LSTM and GRU: the yardstick, for the cells that have one."""
+
+import functools
+import threading
+
+import torch
+from torch import Tensor
+
+from cells.base import Cell
+from harness.engine.base import Layer, Parameters, State
+from harness.engine.reference import spread
+
+
+class Native:
+    """Cells with a ``reference`` in torch.nn, at the speed that its users know; tokens enter as one-hot rows."""
+
+    name = "native"
+
+    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+        """Returns why torch.nn does not run the cell there, or None where it does."""
+        if cell.reference is None:
+            return f"torch.nn has no {cell.name}"
+        if precision == "bf16" or (precision == "tf32" and device == "cpu"):
+            return f"torch.nn does not round its operands to {precision} on {device}"
+        return None
+
+    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Runs a layer; see :class:`harness.engine.base.Engine`. A pack's runs follow one another."""
+        if not inputs.is_floating_point():
+            weight = parameters["W"]
+            inputs = torch.nn.functional.one_hot(inputs, weight.shape[1]).to(weight.dtype)
+        outputs, finals = [], []
+        for n in range(inputs.shape[1]):
+            own = {name: values[n] for name, values in parameters.items()}
+            output, final = _run_one(layer, own, inputs[:, n], tuple(s[n : n + 1] for s in state))
+            outputs.append(output)
+            finals.append(final)
+        return torch.stack(outputs, dim=1), tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+
+
+def module_for(layer: Layer, input_size: int) -> torch.nn.Module:
+    """Returns the torch.nn module of the layer's cell, empty: its weights come with each call."""
+    assert layer.cell.reference is not None
+    name, arguments = layer.cell.reference
+    key = (name, tuple(sorted(arguments.items())), input_size, layer.hidden_size)
+    return _module(*key, threading.get_ident())  # a functional call writes into the module: one a thread
+
+
+@functools.lru_cache(maxsize=64)
+def _module(name: str, arguments: tuple, input_size: int, hidden_size: int, thread: int) -> torch.nn.Module:
+    return getattr(torch.nn, name)(input_size, hidden_size, device="meta", **dict(arguments))
+
+
+def to_torch(layer: Layer, parameters: Parameters) -> Parameters:
+    """Returns one run's parameters under torch.nn's names and in its layout; a bias that a cell lacks is zero."""
+    width = len(layer.cell.gates) * layer.hidden_size
+    zero = parameters["W"].new_zeros(width)
+    specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
+    biases = {
+        name: spread(parameters[name], specs[name].gates, layer.cell.gates) for name in ("b", "b_R") if name in specs
+    }
+    return {
+        "weight_ih_l0": parameters["W"].t(),
+        "weight_hh_l0": parameters["R"].t(),
+        "bias_ih_l0": biases.get("b", zero),
+        "bias_hh_l0": biases.get("b_R", zero),
+    }
+
+
+def _run_one(layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    module = module_for(layer, inputs.shape[-1])
+    carried = state[0] if len(state) == 1 else state
+    weights = {name: value.contiguous() for name, value in to_torch(layer, parameters).items()}
+    output, final = torch.func.functional_call(module, weights, (inputs, carried))
+    return output, final if isinstance(final, tuple) else (final,)

@@ -1,0 +1,87 @@
+"""The definition: the plain loop and autograd. Every other engine must equal it."""
+
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from cells.base import Cell, Parameter, split_gates
+from harness.engine.base import Layer, Parameters, State, product
+
+
+class Reference:
+    """Any cell, dtype and device, no compiler. The input product of all time steps is one product before the loop."""
+
+    name = "reference"
+
+    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+        """Returns None: this engine runs everything."""
+        return None
+
+    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`."""
+        p = bind(layer, parameters)
+        step, gates = layer.cell().step, layer.cell.gates
+        outputs = []
+        for x in input_product(layer, parameters, inputs).unbind(0):
+            state = step(p, split_gates(x, gates), *state)
+            outputs.append(state[0])
+        return torch.stack(outputs), state
+
+
+def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:
+    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H)."""
+    p = SimpleNamespace()
+    specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
+    for name, spec in specs.items():
+        if spec.kind == "recurrent":
+            bias = specs.get(f"b_{name}")
+            setattr(p, name, _recurrent_product(layer, spec, parameters[name], bias, parameters.get(f"b_{name}")))
+        elif spec.kind == "vector":
+            setattr(p, name, parameters[name].unsqueeze(1))
+    return p
+
+
+def _recurrent_product(layer: Layer, spec: Parameter, matrix: Tensor, bias: Parameter | None, values: Tensor | None):
+    shift = None if bias is None or values is None else spread(values, bias.gates, spec.gates).unsqueeze(1)
+
+    def call(h: Tensor) -> SimpleNamespace:
+        result = product(h, matrix, layer.precision)
+        return split_gates(result if shift is None else result + shift, spec.gates)
+
+    return call
+
+
+def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tensor:
+    """Returns ``values`` (N, len(have) * H) as (N, len(want) * H): gates without a value get zeros."""
+    if have == want:
+        return values
+    blocks = dict(zip(have, values.chunk(len(have), dim=-1), strict=True))
+    zero = torch.zeros_like(next(iter(blocks.values())))
+    return torch.cat([blocks.get(gate, zero) for gate in want], dim=-1)
+
+
+def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
+    """Returns W x + b of all time steps and gates, (T, N, B, G*H), in the order of ``cell.gates``.
+
+    Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W, not to T*B results.
+    """
+    weight = parameters["W"]
+    shift = None
+    if "b" in parameters:
+        biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
+        shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
+    if not inputs.is_floating_point():
+        return lookup(weight if shift is None else weight + shift, inputs)
+    num_steps, num_runs, batch_size, width = inputs.shape
+    rows = inputs.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width)
+    result = product(rows, weight, layer.precision)
+    result = result if shift is None else result + shift
+    return result.view(num_runs, num_steps, batch_size, -1).transpose(0, 1)
+
+
+def lookup(table: Tensor, tokens: Tensor) -> Tensor:
+    """Returns run n's rows of ``table`` (N, V, E) for ``tokens`` (T, N, B): (T, N, B, E)."""
+    num_runs, num_rows, width = table.shape
+    first = torch.arange(num_runs, device=tokens.device).view(1, -1, 1) * num_rows
+    return torch.nn.functional.embedding(tokens + first, table.reshape(-1, width))

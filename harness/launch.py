@@ -1,0 +1,201 @@
+"""From a study file to its verdict: what ``harness run`` does, for the command line and for Python alike."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from harness import pilot, plan, runtime, study, track
+from harness.driver import Driver, Places
+from harness.plan import Record
+from harness.progress import Display
+from harness.report import Report
+
+
+class LockedError(ValueError):
+    """Another process runs the study; the message says which."""
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Where the seconds of a ``run`` went: all but ``train`` and ``timing`` is what the bench costs."""
+
+    total: float
+    train: float
+    timing: float
+    start_up: float
+    books: float
+
+    def __str__(self) -> str:
+        outside = self.total - self.train - self.timing
+        rest = outside - self.start_up - self.books
+        return (
+            f"{self.total:.0f} s in all: {self.train:.0f} s training, {self.timing:.0f} s timing, {outside:.1f} s outside "
+            f"(start-up {self.start_up:.1f}, MLflow and Optuna {self.books:.1f}, checks and report {rest:.1f})"
+        )
+
+
+def run(
+    path: str | Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    places: Places | None = None,
+    force: bool = False,
+    new: bool = False,
+    console: Console | None = None,
+) -> Report:
+    """Runs what a study still lacks and returns its report; a finished study trains nothing.
+
+    Args:
+        path: The study's YAML.
+        overrides: ``fix.hidden_size=128`` each; recorded with the runs.
+        places: Where the results live; the working directory by default.
+        force: Run a design that cannot reach its own threshold.
+        new: Put an earlier study of this name aside.
+        console: Where progress and report are printed; standard output by default.
+
+    Raises:
+        ValueError: The study, its data or its places are wrong; the message says all that is.
+        LockedError: The study is being run.
+        KeyboardInterrupt: As it came; the next run goes on from there.
+    """
+    places, console = places or Places(Path.cwd()), console or Console()
+    loaded = study.load(path, overrides)
+    check_design(loaded, force)
+    with locked(loaded.name, places):
+        if new:
+            put_aside(loaded.name, places)
+        display = Display(console)
+        return _run(Driver(loaded, places, display), display)
+
+
+def check_design(loaded: study.Study, force: bool) -> None:
+    """Raises DesignError where the study cannot reach its own threshold, unless forced."""
+    problem = pilot.design_problem(loaded)
+    if problem is not None and not force:
+        raise pilot.DesignError(problem)
+
+
+def _run(running: Driver, display: Display) -> Report:
+    started = psutil.Process().create_time()
+    start_up = time.time() - started
+    plans = running.next_plans()
+    if plans or running.timing_plans():
+        for arm, settings in running.settings.items():
+            display.say(_pilot_line(pilot.pilot(running.study, arm, settings)))
+    while plans:
+        running.train(plans)
+        plans = running.next_plans()
+    running.measure()
+    report = running.report()
+    running.close_books(report)
+    overhead = Overhead(
+        time.time() - started, running.train_seconds, running.timing_seconds, start_up, running.book_seconds
+    )
+    report.terminal(display.console)
+    display.say(str(overhead))
+    display.say(f"harness ui {running.study.name}  opens the runs in MLflow", "bold")
+    return report
+
+
+def _pilot_line(found: pilot.Pilot) -> str:
+    return (
+        f"{found.arm}: {found.settings.engine}, hidden_size {found.hidden_size}, {found.num_parameters:,} parameters, "
+        f"{found.num_runs} runs of {found.num_updates:,} updates, about {found.seconds:.0f} s"
+    )
+
+
+def write_plan(path: str | Path, target: Path, *, overrides: tuple[str, ...] = (), places: Places | None = None) -> str:
+    """Writes the next round's plans, to be trained elsewhere, and returns a line on what they hold.
+
+    Raises:
+        ValueError: As :func:`run`.
+    """
+    places = places or Places(Path.cwd())
+    loaded = study.load(path, overrides)
+    with locked(loaded.name, places):
+        running = Driver(loaded, places, Display(Console(quiet=True)))
+        plans = running.next_plans()
+        phase = loaded.measure.runtime
+        if plans:
+            target.write_text(plan.plans_to_json(plans), encoding="utf-8")
+            return f"{target}: {sum(len(p.runs) for p in plans)} runs in {len(plans)} packs"
+        timing = running.timing_plans()
+        if not timing or phase is None:
+            return f"{target}: not written, nothing is missing"
+        text = runtime.phase_to_json(timing, rounds=phase.rounds, seconds=phase.seconds)
+        target.write_text(text, encoding="utf-8")
+        return f"{target}: the runtime phase of {len(timing)} arms"
+
+
+def book_records(
+    path: str | Path, source: Path, *, overrides: tuple[str, ...] = (), places: Places | None = None
+) -> str:
+    """Books records that a worker wrote elsewhere, as if trained here, and returns a line on what they held.
+
+    Raises:
+        ValueError: As :func:`run`; or the file holds no records of this study.
+    """
+    places = places or Places(Path.cwd())
+    loaded = study.load(path, overrides)
+    lines = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    with locked(loaded.name, places):
+        running = Driver(loaded, places, Display(Console(quiet=True)))
+        measured = [runtime.Measurement(**line["measurement"]) for line in lines if "measurement" in line]
+        records = [Record(**line) for line in lines if "measurement" not in line]
+        wanted = {run.id for p in running.next_plans() for run in p.runs}
+        strange = sorted({record.run for record in records} - wanted)
+        if strange:
+            raise plan.PlanError(
+                f"{source}: records must be of runs that this study lacks, but got run={strange[0]!r}. "
+                "Book each file once, with the study that wrote its plan."
+            )
+        running.listen(records)
+        running.tracker.flush()
+        running.settle()
+        if measured:
+            running.store_timings(measured)
+        running.close_books(running.report())
+    ended = sum(record.kind == "end" for record in records)
+    return f"{source}: {ended} runs and {len(measured)} timings booked"
+
+
+def put_aside(name: str, places: Places) -> None:
+    """Renames an earlier study's experiment, so that the name is free; nothing of it is lost."""
+    track.rename(places.tracking_uri, name, f"{name} until {datetime.now():%Y-%m-%d %H:%M:%S}")
+
+
+@contextmanager
+def locked(name: str, places: Places) -> Iterator[None]:
+    """Holds the study: a kernel's file lock beside the database, which dies with its process.
+
+    Raises:
+        LockedError: Another process holds it.
+    """
+    places.folder.mkdir(parents=True, exist_ok=True)
+    lock_path = places.folder / f".{name}.lock"
+    holder = places.folder / f".{name}.holder.lock"
+    lock = FileLock(lock_path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        raise LockedError(
+            f"study: must be run by one process at a time, but {name!r} is held by {who}. Wait for it, or end it."
+        ) from error
+    try:
+        now = datetime.now().isoformat(sep=" ", timespec="seconds")
+        holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

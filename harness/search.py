@@ -1,0 +1,221 @@
+"""The only importer of Optuna: one Optuna study an arm, asked in rounds, told in number order.
+
+Nothing about a search lives in this process: a search that was killed goes on as if it had not been, since a
+trial's values are a function of (search_seed, arm, number) and of the trials before it. See docs/decisions/search.md.
+"""
+
+import math
+import time
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from harness import randomness
+from harness.settings import Settings
+from harness.study import Choices, Range, Tune
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+FAILURES_IN_A_ROW = 3
+"""So many stop an arm: its trouble is no accident."""
+EDGE = 0.05
+"""Share of a range's width, in the scale that it is searched in, that counts as its edge."""
+
+
+class SearchError(ValueError):
+    """The search's storage cannot be used."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A sampled setting: its number in the arm's search, and the values of the tuned fields."""
+
+    number: int
+    values: dict[str, Any]
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Returns Optuna's storage at ``url``, made where a SQLite file is not there yet.
+
+    Raises:
+        SearchError: It cannot be reached.
+    """
+    try:
+        return optuna.storages.RDBStorage(url)
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        raise SearchError(
+            f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
+            "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
+        ) from error
+
+
+class ArmSearch:
+    """The search of one arm. ``seconds`` counts what Optuna took."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int):
+        begun = time.perf_counter()
+        self.arm, self._tune, self._storage, self._name = arm, tune, storage, name
+        self._distributions = {field: _distribution(field, values) for field, values in tune.space.items()}
+        # The pruner looks at trials of earlier rounds only: those of this round are all still running.
+        pruner = optuna.pruners.NopPruner()
+        if tune.pruner == "median":
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
+        self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+        self.seconds = time.perf_counter() - begun
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials this arm gets: the budget, or the whole grid where that is smaller."""
+        if self._tune.sampler != "grid":
+            return self._tune.trials
+        return min(self._tune.trials, math.prod(len(values) for values in _grid(self._tune).values()))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Returns all trials so far, in number order."""
+        begun = time.perf_counter()
+        found = self._study.get_trials(deepcopy=False)
+        self.seconds += time.perf_counter() - begun
+        return found
+
+    def running(self) -> list[Trial]:
+        """Returns the trials that were asked and not told, in number order; after a crash, those to adopt."""
+        return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last trials failed, so many in a row that the arm is given up."""
+        told = [t.state for t in self.trials() if t.state.is_finished()]
+        return len(told) >= FAILURES_IN_A_ROW and set(told[-FAILURES_IN_A_ROW:]) == {TrialState.FAIL}
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to ask or to tell."""
+        told = sum(t.state.is_finished() for t in self.trials())
+        return told >= self.num_trials or (self.stopped and not self.running())
+
+    def ask(self) -> list[Trial]:
+        """Asks until the present round is full, and returns all trials of it that run; none where the search is over."""
+        begun = time.perf_counter()
+        known = self.trials()
+        num_told = sum(t.state.is_finished() for t in known)
+        full = min(self.num_trials, (num_told // self._tune.batch + 1) * self._tune.batch)
+        if not self.stopped:
+            for number in range(len(known), full):
+                self._study.add_trial(self._sample(number))
+        self.seconds += time.perf_counter() - begun
+        return self.running()
+
+    def _sample(self, number: int) -> FrozenTrial:
+        """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not at all."""
+        copy = optuna.create_study(sampler=self._sampler(number))
+        copy.add_trials(self._study.get_trials(deepcopy=False))
+        copy.ask(self._distributions)
+        asked = copy.get_trials(deepcopy=False)[-1]
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=asked.params,
+            distributions=asked.distributions,
+            system_attrs=asked.system_attrs,
+        )
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        seed = randomness.key(self._tune.search_seed, "sampler", self.arm, number) % 2**32
+        if self._tune.sampler == "grid":
+            return optuna.samplers.GridSampler(_grid(self._tune), seed=seed)
+        makers = {
+            "tpe": optuna.samplers.TPESampler,
+            "random": optuna.samplers.RandomSampler,
+            "gp": optuna.samplers.GPSampler,
+        }
+        return makers[self._tune.sampler](seed=seed)
+
+    def report(self, number: int, step: int, nats: float) -> bool:
+        """Books an intermediate value and returns whether the trial should be pruned."""
+        if self._tune.pruner == "none":
+            return False
+        begun = time.perf_counter()
+        study_id = self._storage.get_study_id_from_name(self._name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        trial = optuna.trial.Trial(self._study, trial_id)
+        if step not in self._storage.get_trial(trial_id).intermediate_values:  # a resumed run says it again
+            trial.report(nats, step)
+        prune = trial.should_prune()
+        self.seconds += time.perf_counter() - begun
+        return prune
+
+    def tell(self, number: int, state: str, nats: float | None) -> None:
+        """Ends a trial: finished and diverged are COMPLETE with their nats, pruned PRUNED, failed FAIL."""
+        begun = time.perf_counter()
+        if state in ("finished", "diverged"):
+            self._study.tell(number, nats)
+        else:
+            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+        self.seconds += time.perf_counter() - begun
+
+    def best(self) -> Trial | None:
+        """Returns the trial with the lowest nats, the earliest of equals; None where none is complete."""
+        complete = [t for t in self.trials() if t.state == TrialState.COMPLETE and t.value is not None]
+        if not complete:
+            return None
+        chosen = min(complete, key=lambda t: (t.value, t.number))
+        return Trial(chosen.number, chosen.params)
+
+    def warnings(self) -> list[str]:
+        """Returns a line for every tuned field whose best value lies at the edge of its range, or where nothing worked."""
+        best = self.best()
+        if best is None:
+            return [f"{self.arm}: no trial finished; the arm has no setting to replicate."]
+        found = [f"{self.arm}: stopped after {FAILURES_IN_A_ROW} failed trials in a row."] if self.stopped else []
+        for field, values in self._tune.space.items():
+            edge = edge_of(values, best.values[field])
+            if edge is not None:
+                found.append(
+                    f"{self.arm}: its best {field} = {best.values[field]:.4g} lies at the {edge} edge of the range "
+                    f"searched; a wider range might favour this arm, so the comparison may not be fair."
+                )
+        return found
+
+
+def edge_of(values: Range | Choices, best: Any) -> str | None:
+    """Returns "lower" or "upper" where ``best`` lies at that edge, else None. Choices have edges if they are numbers."""
+    if isinstance(values, Choices):
+        numbers = [v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        if len(numbers) != len(values.choices) or len(numbers) < 3:
+            return None
+        return "lower" if best == min(numbers) else "upper" if best == max(numbers) else None
+    low, high, at = values.low, values.high, float(best)
+    if values.log:
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    place = (at - low) / (high - low)
+    return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else None
+
+
+def _distribution(field: str, values: Range | Choices) -> BaseDistribution:
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.choices)
+    if int in _types(field):
+        return IntDistribution(int(values.low), int(values.high), log=values.log, step=int(values.step or 1))
+    return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
+
+
+def _types(field: str) -> tuple:
+    hint = typing.get_type_hints(Settings)[field]
+    return typing.get_args(hint) or (hint,)
+
+
+def _grid(tune: Tune) -> dict[str, list]:
+    """Returns every value of every field: choices as they stand, ranges from low to high by their step."""
+    grid = {}
+    for field, values in tune.space.items():
+        if isinstance(values, Choices):
+            grid[field] = list(values.choices)
+        else:
+            step = values.step or 1
+            count = int((values.high - values.low) / step + 1e-9) + 1
+            kind = int if int in _types(field) else float
+            grid[field] = [kind(values.low + k * step) for k in range(count)]
+    return grid

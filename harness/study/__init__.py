@@ -1,0 +1,32 @@
+"""A study: one question as one YAML file. The only reader of YAML.
+
+``load`` returns a :class:`Study` whose arms, seeds and search space can be trusted, or raises one
+:class:`StudyError` with everything that is wrong. Inside, from the bottom: reader (YAML with places), fields and form
+(what may be written), names (what an unknown name means), parse (a form and its problems), arms, space and rules (what
+must hold across fields), model (the result), file (load and loads), table (documentation).
+"""
+
+from harness.study.file import load, loads
+from harness.study.form import json_schema
+from harness.study.model import Arm, Choices, Measure, Range, Replicate, RuntimePhase, SampleRequest, Study, Tune
+from harness.study.reader import Problem, StudyError, dump
+from harness.study.table import field_table
+
+__all__ = [
+    "Arm",
+    "Choices",
+    "Measure",
+    "Problem",
+    "Range",
+    "Replicate",
+    "RuntimePhase",
+    "SampleRequest",
+    "Study",
+    "StudyError",
+    "Tune",
+    "dump",
+    "field_table",
+    "json_schema",
+    "load",
+    "loads",
+]

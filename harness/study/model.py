@@ -1,0 +1,187 @@
+"""A study that has been read and found right: its arms, its seeds, its search space and its identity."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.settings import Settings
+from harness.study.form import Objective, Pruner, Sampler
+from harness.study.reader import shown
+
+NOT_IDENTITY = ("threads", "pack_size")  # they change how fast a study runs, and on some engines the last bits
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One compared setting. A tuned field has its default in ``settings``; a trial replaces it."""
+
+    name: str
+    settings: Settings
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class Range:
+    """From ``low`` to ``high``, both included; whole numbers where both are ints."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of these values; None among them means none."""
+
+    choices: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Tune:
+    """How every arm is searched."""
+
+    space: dict[str, Range | Choices]
+    trials: int
+    batch: int
+    sampler: Sampler
+    pruner: Pruner
+    search_seed: int
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """Replicate j of ``seeds`` trains with ``first_seed`` + j, in every arm."""
+
+    seeds: int = 5
+    first_seed: int = 1000
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """What a run continues at its end, by ``length`` tokens; ``temperature`` None: greedily."""
+
+    prefixes: tuple[str, ...] = ()
+    length: int = 50
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class RuntimePhase:
+    """How runtime is measured: rounds over all arms, each measurement at least ``seconds`` long."""
+
+    rounds: int = 20
+    seconds: float = 0.2
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is reported; ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error rate."""
+
+    objective: Objective = "validation/perplexity"
+    margin: float = 0.01
+    threshold: float = 0.05
+    samples: SampleRequest = SampleRequest()
+    runtime: RuntimePhase | None = RuntimePhase()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One question, its arms, and how it is answered."""
+
+    name: str
+    version: int
+    question: str
+    source: str
+    path: Path | None
+    text: str
+    overrides: tuple[str, ...]
+    arms: tuple[Arm, ...]
+    tune: Tune | None
+    replicate: Replicate
+    measure: Measure
+    cell_files: tuple[str, ...]
+    _resolved: dict[str, Any] = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def baseline(self) -> Arm:
+        """The arm that the others are compared with."""
+        return next(arm for arm in self.arms if arm.is_baseline)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of :meth:`identity` as canonical JSON."""
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what makes the study this one, as JSON values.
+
+        Without the numbers of trials and seeds, which may grow, and without threads and pack_size.
+        """
+        return {
+            "version": self.version,
+            "first_seed": self.replicate.first_seed,
+            "baseline": self.baseline.name,
+            "shared": {"tune": self._tune_identity(), "measure": as_json(self.measure)},
+            "arms": {arm.name: self._arm_identity(arm.settings) for arm in self.arms},
+        }
+
+    def changes_since(self, old_identity: dict[str, Any]) -> list[str]:
+        """Returns what of an older identity this study changes, as ``path: old -> new``; more arms are no change."""
+        new = self.identity()
+        gone = [name for name in old_identity["arms"] if name not in new["arms"]]
+        kept = {name: values for name, values in new["arms"].items() if name in old_identity["arms"]}
+        olds = {name: values for name, values in old_identity["arms"].items() if name in kept}
+        before, after = _flat({**old_identity, "arms": olds}), _flat({**new, "arms": kept})
+        changes = [
+            f"{path}: {shown(before.get(path))} -> {shown(after.get(path))}"
+            for path in dict.fromkeys([*before, *after])
+            if before.get(path) != after.get(path)
+        ]
+        return changes + [f"arms.{name}: there -> gone" for name in gone]
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the study with all defaults filled in; :func:`dump` makes a study file of it."""
+        return copy.deepcopy(self._resolved)
+
+    def _tune_identity(self) -> dict[str, Any] | None:
+        if self.tune is None:
+            return None
+        values = as_json(self.tune)
+        return values.pop("space") | {name: value for name, value in values.items() if name != "trials"}
+
+    def _arm_identity(self, settings: Settings) -> dict[str, Any]:
+        from cells import registry  # imported late: it imports torch
+
+        searched = self.tune.space if self.tune else {}
+        values = {k: v for k, v in as_json(settings).items() if k not in searched and k not in NOT_IDENTITY}
+        if self.path and values["path"]:  # as seen from the study, so that both may move together
+            values["path"] = Path(os.path.relpath(values["path"], self.path.parent)).as_posix()
+        return {**values, "cell_source": registry.source_of(registry.find(settings.cell))}
+
+
+def as_json(value: Any) -> Any:
+    """Returns a dataclass as JSON reads it back."""
+    return None if value is None else json.loads(json.dumps(dataclasses.asdict(value)))
+
+
+def _flat(identity: dict[str, Any]) -> dict[str, Any]:
+    """An identity's leaves under the paths that a study file gives them."""
+    top = {"version": identity["version"], "replicate.first_seed": identity["first_seed"]}
+    top["compare.baseline"] = identity["baseline"]
+    return top | dict(_leaves(identity["shared"], "")) | dict(_leaves(identity["arms"], "arms."))
+
+
+def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,185 @@
+"""The names that may stand in each block of a study file, and what an unknown one most likely means."""
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from harness.study.fields import COMPARABLE, FIELDS, TUNABLE, BudgetForm, EachForm, is_number
+from harness.study.form import (
+    TUNE_NAMES,
+    Cross,
+    Fields,
+    Form,
+    MeasureForm,
+    ReplicateForm,
+    RuntimeForm,
+    SamplesForm,
+    Tune,
+)
+from harness.study.reader import Path, dotted, shown
+
+FOREIGN = {
+    "lr": "learning_rate",
+    "eta": "learning_rate",
+    "step_size": "learning_rate",
+    "hidden": "hidden_size",
+    "hidden_dim": "hidden_size",
+    "hidden_units": "hidden_size",
+    "num_hiddens": "hidden_size",
+    "num_units": "hidden_size",
+    "units": "hidden_size",
+    "width": "hidden_size",
+    "bptt": "bptt_length",
+    "num_steps": "bptt_length",
+    "seq_len": "bptt_length",
+    "sequence_length": "bptt_length",
+    "batch": "batch_size",
+    "layers": "num_layers",
+    "n_layers": "num_layers",
+    "depth": "num_layers",
+    "params": "num_parameters",
+    "flops": "flops_per_token",
+    "embed": "embedding_size",
+    "embedding_dim": "embedding_size",
+    "bias": "biases",
+    "init": "initialization",
+    "std": "initial_scale",
+    "clip": "clip_norm",
+    "grad_clip": "clip_norm",
+    "max_norm": "clip_norm",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "optim": "optimizer",
+    "scheduler": "schedule",
+    "warmup": "warmup_updates",
+    "dataset": "corpus",
+    "data": "corpus",
+    "model": "cell",
+    "dtype": "precision",
+    "workers": "threads",
+    "eval_every": "evaluations",
+    "num_trials": "trials",
+    "n_trials": "trials",
+    "num_seeds": "seeds",
+    "repeats": "seeds",
+    "min": "low",
+    "max": "high",
+    "values": "choices",
+    "options": "choices",
+    "name": "study",
+    "description": "question",
+    "arms": "compare",
+    "search": "tune",
+    "fixed": "fix",
+}
+"""Names that other tools use -> ours."""
+
+_BUDGETS = {"updates": "updates", "tokens": "tokens", "epochs": "epochs", "seconds": "seconds"} | {
+    "steps": "updates",
+    "max_steps": "updates",
+    "iterations": "updates",
+    "num_epochs": "epochs",
+    "max_epochs": "epochs",
+}
+
+
+def names_at(block: Path) -> list[str]:
+    """Returns the names that may stand in the block at a path."""
+    match tuple(part for part in block if isinstance(part, str)):
+        case ("tune", name) if name in TUNABLE:
+            return ["low", "high", "log", "step", "choices"] if is_number(name) else ["choices"]
+        case ("compare",):
+            return ["cross", "arms", "baseline"]
+        case names:
+            model = _model_at(names)
+            return list(model.model_fields) if model else []
+
+
+def _model_at(names: tuple[str, ...]) -> type[BaseModel] | None:
+    match names:
+        case (*_, "budget"):
+            return BudgetForm
+        case (*_, "evaluations"):
+            return EachForm
+        case ("fix",) | ("compare", "baseline") | ("compare", "arms", _):
+            return Fields
+    return _BLOCKS.get(names)
+
+
+_BLOCKS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Form,
+    ("compare", "cross"): Cross,
+    ("tune",): Tune,
+    ("replicate",): ReplicateForm,
+    ("measure",): MeasureForm,
+    ("measure", "samples"): SamplesForm,
+    ("measure", "runtime"): RuntimeForm,
+}
+
+
+def doc_at(path: Path) -> str:
+    """Returns the description of the innermost field that a path names; empty where there is none."""
+    field = _field_at(path)
+    return (field.description if field else None) or ""
+
+
+def may_be_none(path: Path) -> bool:
+    """Returns whether the value at a path may be none."""
+    field = _field_at(path)
+    return field is not None and type(None) in get_args(field.annotation)
+
+
+def _field_at(path: Path) -> FieldInfo | None:
+    names = tuple(part for part in path if isinstance(part, str))
+    for length in range(len(names) - 1, -1, -1):
+        model = _model_at(names[:length])
+        if model and names[length] in model.model_fields:
+            return model.model_fields[names[length]]
+    return None
+
+
+def near(block: Path, name: str) -> str | None:
+    """Returns the field of a block that ``name`` most likely stands for."""
+    allowed = names_at(block)
+    if name in _BUDGETS and "budget" in allowed:
+        return "budget"
+    for names in (FOREIGN, _BUDGETS):
+        if names.get(name) in allowed:
+            return names[name]
+    return next(iter(difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)), None)
+
+
+def unknown_name(block: Path, name: str, value: Any) -> str:
+    """Returns the message for a name that must not stand in a block."""
+    got = f"{name}={shown(value)}"
+    if block == ("tune",) and name in COMPARABLE:
+        why = "an arm is a cell" if name == "cell" else "trials that differ in it are not measured alike"
+        return f"must not be searched, since {why}, but got {got}. Move it to fix, or compare it."
+    if block == ("compare",) and name == "cross":
+        return "must stand without arms, but got both. Remove one of the two."
+    meant = near(block, name)
+    if meant == "budget" and name in _BUDGETS:
+        number = value if isinstance(value, int | float) else "NUMBER"
+        remedy = f"Write budget: {{{_BUDGETS[name]}: {number}}}."
+    elif meant:
+        remedy = f"Did you mean {meant}?"
+    else:
+        home = _home(name)
+        allowed = names_at(block)
+        listed = f"Its fields: {', '.join(allowed)}." if len(allowed) <= 12 else "docs/study.md lists all fields."
+        remedy = f"Move it to {home}." if home and home != dotted(block) else listed
+    return f"must be a field of {dotted(block) if block else 'a study'}, but got {got}. {remedy}"
+
+
+def _home(name: str) -> str | None:
+    """The block in which ``name`` may stand."""
+    if name in TUNE_NAMES:
+        return "tune"
+    if name in FIELDS:
+        return "fix"
+    for block in ("replicate", "measure", "compare"):
+        if name in names_at((block,)):
+            return block
+    return "the top level" if name in Form.model_fields else None

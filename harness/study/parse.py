@@ -1,0 +1,215 @@
+"""What pydantic found wrong, in the project's own words: a rule, the value, a remedy."""
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.study.form import Form
+from harness.study.names import doc_at, may_be_none, near, unknown_name
+from harness.study.reader import Document, Path, Problem, shown
+
+_KINDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dict_type": "a mapping",
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A file as a form. What is damaged has been reported and is missing in ``form``; rules pass it over."""
+
+    document: Document
+    form: Form
+    damaged: frozenset[Path]
+
+    def is_damaged(self, path: Path) -> bool:
+        """Returns whether the value at ``path``, or what holds it, was refused."""
+        return any(path[:length] in self.damaged for length in range(len(path) + 1))
+
+    def has(self, *path: str) -> bool:
+        """Returns whether the file says anything at ``path``."""
+        node = self.document.data
+        for name in path:
+            if not isinstance(node, dict) or name not in node:
+                return False
+            node = node[name]
+        return True
+
+
+def parse(document: Document) -> tuple[Parsed, list[Problem]]:
+    """Returns the form of what is right in a document's data, a mapping, and the problems with the rest.
+
+    What is refused is taken out and the rest validated again, so that rules across fields see all that is right.
+    """
+    data = copy.deepcopy(document.data)
+    problems: list[Problem] = []
+    damaged = {_cut(path) for path in document.damaged}
+    for path in damaged:
+        _erase(data, path)
+    while True:
+        try:
+            return Parsed(document, Form.model_validate(data), frozenset(damaged)), problems
+        except ValidationError as error:
+            faults = [_Fault(e, data) for e in error.errors(include_url=False)]
+        meant = {path for fault in faults for path in fault.meant()}
+        problems += [f.problem(document) for f in faults if not (f.kind == "missing" and f.path in meant)]
+        damaged |= {_cut(fault.path) for fault in faults} | meant
+        for fault in faults:
+            _erase(data, _cut(fault.path))
+
+
+def _cut(path: Path) -> Path:
+    """The path of what is left out when the value at ``path`` is refused: never an item, or the others would move."""
+    names = tuple(part for part in path if isinstance(part, str))
+    match names:
+        case ("compare", "cross", *_):
+            return names[:3]
+        case ("compare", "arms"):
+            return names[:1]  # without them the block would be read as the other form
+        case ("compare", "arms", *_):
+            return names[:4]
+        case ("compare" | "tune" | "fix", *_):
+            return names[:2]
+        case ("measure", *_):
+            return names[:3]
+    return names
+
+
+def _erase(data: Any, path: Path) -> None:
+    for name in path[:-1]:
+        data = data.get(name) if isinstance(data, dict) else None
+    if isinstance(data, dict) and path:
+        data.pop(path[-1], None)
+
+
+class _Fault:
+    """One error of pydantic's, its place found again in the data."""
+
+    def __init__(self, error: Any, data: Any):
+        self.kind: str = error["type"]
+        self.rules: dict[str, Any] = error.get("ctx", {})
+        self.value: Any = error["input"]
+        self.text: str = error["msg"]
+        self.path = _locate(error["loc"], data, self.kind == "missing")
+        self.name = next((part for part in reversed(self.path) if isinstance(part, str)), "study file")
+        self.is_of_key = error["loc"][-1:] == ("[key]",)
+
+    def problem(self, document: Document) -> Problem:
+        at = document.at_key if self.kind in ("extra_forbidden", "missing") or self.is_of_key else document.at_value
+        return at(self.path, self._message())
+
+    def meant(self) -> Iterator[Path]:
+        """The field that an unknown name stands for: it is not missing, it is misspelt."""
+        if self.kind == "extra_forbidden":
+            name = near(self.path[:-1], self.name)
+            if name:
+                yield (*_cut(self.path[:-1]), name)
+
+    def _message(self) -> str:
+        if self.kind == "rule":
+            return self.text
+        if self.kind == "missing":
+            return f"must be given, but is missing. Add {self.name}: VALUE."
+        if self.kind == "extra_forbidden":
+            return unknown_name(self.path[:-1], self.name, self.value)
+        name = "name" if self.is_of_key else self.name
+        return f"must be {self._rule()}, but got {name}={shown(self.value)}. {self._remedy()}"
+
+    def _rule(self) -> str:
+        if self.kind in _KINDS:
+            return _KINDS[self.kind] + (" or none" if may_be_none(self.path) else "")
+        match self.kind:
+            case "literal_error":
+                return ("one of " if len(self._allowed()) > 1 else "") + self.rules["expected"].replace("'", "")
+            case "union_tag_not_found":
+                return "{low: LOW, high: HIGH} or {choices: [...]}"
+            case "choices_only":
+                return "{choices: [...]}, since it is not a number"
+            case "greater_than":
+                return f"> {self.rules['gt']:g}"
+            case "greater_than_equal":
+                return f">= {self.rules['ge']:g}"
+            case "less_than":
+                return f"< {self.rules['lt']:g}"
+            case "less_than_equal":
+                return f"<= {self.rules['le']:g}"
+            case "finite_number":
+                return "finite"
+            case "string_too_short" | "too_short":
+                return "non-empty"
+            case "string_too_long":
+                return f"at most {self.rules['max_length']} characters"
+            case "string_pattern_mismatch" if self.is_of_key:
+                return "a name of letters, digits and _ + = , -"
+            case "string_pattern_mismatch":
+                return "a name of lower-case letters, digits and dashes"
+        return f"valid ({self.text})"
+
+    def _remedy(self) -> str:
+        value, name = self.value, self.name
+        if self.kind == "literal_error":
+            similar = difflib.get_close_matches(str(value), self._allowed(), n=1)
+            return f"Did you mean {similar[0]}?" if similar else f"Write {name}: {self._allowed()[0]}."
+        if self.kind == "union_tag_not_found" or self.kind == "choices_only":
+            return f"Write {name}: {{choices: [...]}}, or move {name} to fix."
+        if self.kind == "list_type":
+            item = "..." if isinstance(value, dict | list) else shown(value).strip("'")
+            return f"Write {name}: [{item}]."
+        if self.kind in _KINDS and _KINDS[self.kind] == "a mapping":
+            return _mapping_remedy(self.path, name, value)
+        if self.kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) and _is_plain(value):
+            return "Remove the quotes."
+        if isinstance(value, float) and value.is_integer():
+            return f"Write {int(value)}."
+        if self.kind == "string_type" and isinstance(value, int | float):
+            return f'Quote it: "{shown(value)}".'
+        if self.kind == "string_pattern_mismatch":
+            return "Choose such a name."
+        doc = doc_at(self.path)
+        return f"It is: {doc}." if doc else "Choose such a value."
+
+    def _allowed(self) -> list[str]:
+        return re.split(", | or ", self.rules["expected"].replace("'", ""))
+
+
+def _locate(loc: tuple[str | int, ...], data: Any, is_missing: bool) -> Path:
+    """The path in the data of pydantic's ``loc``, which names the branches of unions too."""
+    path: list[str | int] = []
+    for position, part in enumerate(loc):
+        if isinstance(data, dict) and part in data or isinstance(data, list) and isinstance(part, int):
+            data = data[part]  # type: ignore[index]
+            path.append(part)
+        elif is_missing and position == len(loc) - 1:
+            path.append(part)
+    return tuple(path)
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false")
+    return True
+
+
+def _mapping_remedy(path: Path, name: str, value: Any) -> str:
+    if name == "budget":
+        number = value if isinstance(value, int) and not isinstance(value, bool) else 2000000
+        return f"Write budget: {{tokens: {number}}}, or updates, epochs, seconds."
+    if path == ("compare", "baseline"):
+        return "Write baseline: {FIELD: VALUE} with a value of every crossed field."
+    if path[:2] == ("compare", "arms") and len(path) == 3:
+        return f"Write {name}: {{FIELD: VALUE}}; an arm as fix has it is {name}: {{}}."
+    return f"Write its fields below {name}, indented." if path else "Start with study: NAME."

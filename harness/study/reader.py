@@ -1,0 +1,294 @@
+"""YAML in, plain values with their places out; no anchors, tags or surprises.
+
+Scalars follow the core schema of YAML 1.2, where PyYAML alone follows 1.1: ``1e-3`` is a number, ``no`` and ``on``
+are text. What the two read differently (``300_000``, ``007``) is refused. Aliases would let a small file grow
+without bound, so there are none.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+Path = tuple[str | int, ...]
+Place = tuple[int, int]
+
+MAX_BYTES: Final = 1_000_000
+MAX_DEPTH: Final = 20
+MAX_DIGITS: Final = 30
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
+_AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault. ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file."""
+
+    line: int
+    column: int
+    where: str
+    message: str
+    source: str
+
+    def __str__(self) -> str:
+        """``FILE:LINE:COL: where: message``, or ``--set PATH=VALUE: where: message``."""
+        place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+        return f"{place}: {self.where}: {self.message}"
+
+
+class StudyError(ValueError):
+    """A study that cannot be run; ``problems`` holds everything wrong with it, in file order."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = sorted(problems, key=lambda p: (p.line == 0, p.line, p.column))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass
+class Document:
+    """Plain values, the place of every one, and what was wrong in reading them.
+
+    ``damaged`` are the paths whose values stand for something else, after a problem that has been reported.
+    """
+
+    source: str
+    data: Any = None
+    keys: dict[Path, Place] = field(default_factory=dict)
+    values: dict[Path, Place] = field(default_factory=dict)
+    overrides: dict[Path, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    damaged: set[Path] = field(default_factory=set)
+
+    def at_key(self, path: Path, message: str) -> Problem:
+        """Returns a problem with the name at ``path``, or with what should stand there."""
+        return self._problem(self.keys, path, message)
+
+    def at_value(self, path: Path, message: str) -> Problem:
+        """Returns a problem with the value at ``path``."""
+        return self._problem(self.values, path, message)
+
+    def _problem(self, places: dict[Path, Place], path: Path, message: str) -> Problem:
+        for length in range(len(path), -1, -1):
+            near = path[:length]
+            if near in self.overrides:
+                return Problem(0, 0, dotted(path), message, self.overrides[near])
+            if near in places or near in self.values:
+                # Of an ancestor the key is shown: "fix lacks something" belongs to the word `fix`.
+                place = places.get(near) if near == path else self.keys.get(near)
+                return Problem(*(place or self.values[near]), dotted(path), message, self.source)
+        return Problem(1, 1, dotted(path), message, self.source)
+
+    def override(self, path: tuple[str, ...], text: str, label: str) -> None:
+        """Puts the YAML value ``text`` at ``path``, making the mappings on the way; ``label`` names it in problems."""
+        read_value = read(text, label)
+        self.problems += [Problem(0, 0, dotted(path), p.message, label) for p in read_value.problems]
+        if read_value.data is None and read_value.problems:
+            return
+        self.damaged |= {path + damaged for damaged in read_value.damaged}
+        target = self.data
+        for depth, name in enumerate(path[:-1]):
+            target = target.setdefault(name, {})
+            if not isinstance(target, dict):
+                here = dotted(path[: depth + 1])
+                message = f"must be a mapping to hold a field, but got {here}={shown(target)}. Override {here} itself."
+                self.problems.append(Problem(0, 0, dotted(path), message, label))
+                return
+        target[path[-1]] = read_value.data
+        for places in (self.keys, self.values):
+            for old in [p for p in places if p[: len(path)] == path]:
+                del places[old]
+        self.overrides = {p: v for p, v in self.overrides.items() if p[: len(path)] != path} | {path: label}
+
+
+def dotted(path: Path) -> str:
+    """Returns ``compare.cross.cell[0]`` for ``("compare", "cross", "cell", 0)``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".") or "study file"
+
+
+def shown(value: Any) -> str:
+    """Returns ``value`` as a message shows it: as in YAML, shortened."""
+    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def read(text: str, source: str) -> Document:
+    """Reads one YAML document. Every fault is in the result's ``problems``; after bad syntax ``data`` is None."""
+    document = Document(source)
+    try:
+        _Builder(document, text).build()
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = (before.count("\n") + 1, error.position - before.rfind("\n"))
+        _refuse(document, place, f"must be printable text, but got character={error.character:#x}. Remove it.")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        _refuse(document, place, f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}")
+    except (ValueError, OverflowError) as error:  # PyYAML converts escapes and versions without a look at their range
+        _refuse(document, (1, 1), f"must be valid YAML, but {error}. Remove the escape that names no character.")
+    return document
+
+
+def dump(value: Any) -> str:
+    """Returns YAML text that :func:`read` reads back as ``value``."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+def _refuse(document: Document, place: Place, message: str) -> None:
+    document.data = None
+    document.problems.append(Problem(*place, "YAML", message, document.source))
+
+
+def _remedy(error: yaml.MarkedYAMLError) -> str:
+    problem = error.problem or ""
+    if "'\\t'" in problem:
+        return "Indent with blanks, not with tabs."
+    if "mapping values" in problem:
+        return "Quote text that holds a colon, and give every field a line of its own."
+    if "end of stream" in problem or "<stream end>" in problem:
+        return "Close the bracket or the quote that is still open."
+    return "Look for a wrong indentation, bracket, quote or colon here or in the line above."
+
+
+class _Builder:
+    """Walks PyYAML's events, which know of anchors and tags what its nodes have forgotten."""
+
+    def __init__(self, document: Document, text: str):
+        self.document = document
+        self.events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+
+    def build(self) -> None:
+        next(self.events)  # the start of the stream
+        event = next(self.events)
+        if isinstance(event, yaml.StreamEndEvent):
+            return
+        self.document.data = self._node(next(self.events), ())
+        next(self.events)  # the end of the document
+        event = next(self.events)
+        if not isinstance(event, yaml.StreamEndEvent):
+            self._report(event, (), "must be one YAML document, but another one starts here. Remove the line `---`.")
+            for _ in self.events:  # the rest must be valid YAML too
+                pass
+
+    def _report(self, event: Any, path: Path, message: str) -> None:
+        mark = event.start_mark
+        place = (mark.line + 1, mark.column + 1)
+        self.document.problems.append(Problem(*place, dotted(path), message, self.document.source))
+
+    def _node(self, event: Any, path: Path) -> Any:
+        self.document.values[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        self._refuse_extras(event, path)
+        if isinstance(event, yaml.AliasEvent):
+            self.document.damaged.add(path)
+            return None
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar(event, path)
+        if len(path) >= MAX_DEPTH:
+            raise yaml.MarkedYAMLError(
+                problem=f"it nests deeper than {MAX_DEPTH} levels", problem_mark=event.start_mark
+            )
+        return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
+
+    def _refuse_extras(self, event: Any, path: Path) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            self._report(event, path, f"must be written out, but got the alias *{event.anchor}. Repeat the value here.")
+        elif event.anchor is not None:
+            self._report(event, path, f"must have no anchor, but got &{event.anchor}. Remove it.")
+        if getattr(event, "tag", None) is not None:
+            self._report(event, path, f"must have no tag, but got {event.tag}. Remove it.")
+            self.document.damaged.add(path)
+
+    def _sequence(self, path: Path) -> list[Any]:
+        found: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            found.append(self._node(event, (*path, len(found))))
+        return found
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            problem = self._key_problem(event, found)
+            if problem:
+                self._report(event, path, problem)
+                self._discard(event)
+                self._discard(next(self.events))
+                continue
+            key = event.value
+            self._refuse_extras(event, path)
+            self.document.keys[(*path, key)] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            found[key] = self._node(next(self.events), (*path, key))
+        return found
+
+    def _key_problem(self, event: Any, found: dict[str, Any]) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            return "a key must be a name, but got a list, a mapping or an alias. Write one word before the colon."
+        if event.value == "<<" and event.implicit[0]:
+            return "must have no merge key, but got key='<<'. Write the fields out."
+        if not event.value or _UNPRINTABLE.search(event.value):
+            return f"a key must be printable text, but got key={event.value!r}. Write one word before the colon."
+        if event.value in found:
+            return f"a key must stand once, but got key={event.value!r} again. Remove one of the two."
+        return ""
+
+    def _discard(self, event: Any) -> None:
+        depth = 0
+        while True:
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth == 0:
+                return
+            event = next(self.events)
+
+    def _scalar(self, event: Any, path: Path) -> Any:
+        text = event.value
+        if _UNPRINTABLE.search(text):
+            self._report(event, path, f"must be printable text, but got value={shown(text)}. Remove the escape.")
+            self.document.damaged.add(path)
+            return None
+        if not event.implicit[0]:  # quoted, or a block
+            return text
+        if _NULL.fullmatch(text):
+            return None
+        if _BOOLEAN.fullmatch(text):
+            return text.lower() == "true"
+        is_number = _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text) or _AMBIGUOUS.fullmatch(text)
+        return self._number(event, path) if is_number else text
+
+    def _number(self, event: Any, path: Path) -> int | float | None:
+        text = event.value
+        if len(text) > MAX_DIGITS:
+            message = f"a number must have at most {MAX_DIGITS} characters, but got value={shown(text)}. Shorten it."
+            self._report(event, path, message)
+            self.document.damaged.add(path)
+            return None
+        if not _AMBIGUOUS.fullmatch(text):
+            return (
+                int(text)
+                if _INTEGER.fullmatch(text)
+                else float(text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N"))
+            )
+        plain = int(text.replace("_", ""))
+        rule = "a number must be digits without `_` and without a leading 0"
+        self._report(event, path, f"{rule}, but got value={text}. Write {plain}, or quote it where it is text.")
+        return plain
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that only this reader would take for a number."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _pattern in (_FLOAT, _INTEGER, _AMBIGUOUS):
+    _Dumper.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(f"^(?:{_pattern.pattern})$"), list("-+.0123456789")
+    )

@@ -1,0 +1,267 @@
+"""The rules of a study that concern more than one field; each yields a problem for everything that breaks it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from harness.data import corpora
+from harness.study import space
+from harness.study.arms import Draft, crossed, drafts, said
+from harness.study.fields import FIELDS
+from harness.study.form import ArmsForm
+from harness.study.parse import Parsed
+from harness.study.reader import Path, Problem, shown
+
+SIZES = ("hidden_size", "num_parameters", "flops_per_token")
+
+_REQUIRED: dict[Path, dict[str, str]] = {
+    (): {
+        "study": "study: NAME",
+        "version": "version: 1",
+        "question": "question: what the study asks",
+        "compare": "compare: {cross: {cell: [lstm, gru]}, baseline: {cell: lstm}}",
+    },
+    ("compare",): {"baseline": "baseline: the arm that the others are compared with"},
+    ("tune",): {"trials": "trials: 24"},
+    ("measure", "samples"): {"prefixes": "prefixes: [time traveller]"},
+}
+
+
+def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]:
+    """Returns the arms and everything that is wrong across fields. ``folder`` is where the study's own files lie."""
+    arms, problems = drafts(parsed)
+    for rule in (_required, _baseline, space.one_place, space.block, space.ranges, space.grid):
+        problems += rule(parsed)
+    problems += _cell_files(parsed, folder)
+    for arm_rule in (_number_of_arms, _distinct, _complete, _cells, _sizes, _corpora, _held_out, _native, _meaning):
+        problems += arm_rule(parsed, arms)
+    return arms, list(dict.fromkeys(problems))
+
+
+def _required(parsed: Parsed) -> Iterator[Problem]:
+    for block, names in _REQUIRED.items():
+        if block and (not parsed.has(*map(str, block)) or parsed.is_damaged(block)):
+            continue
+        for name, example in names.items():
+            path = (*block, name)
+            if not parsed.has(*map(str, path)) and not parsed.is_damaged(path):
+                yield parsed.document.at_key(path, f"must be given, but is missing. Add {example}.")
+    if parsed.form.compare and not parsed.has("compare", "cross") and not parsed.has("compare", "arms"):
+        message = "must have cross or arms, but has neither. Add cross: {cell: [lstm, gru]}, or arms."
+        yield parsed.document.at_key(("compare",), message)
+
+
+def _baseline(parsed: Parsed) -> Iterator[Problem]:
+    compare = parsed.form.compare
+    path: Path = ("compare", "baseline")
+    if compare is None or compare.baseline is None or parsed.is_damaged(path):
+        return
+    if isinstance(compare, ArmsForm):
+        names = list(parsed.document.data["compare"].get("arms", ()))  # those that were refused, too
+        if names and compare.baseline not in names:
+            got = f"baseline={shown(compare.baseline)}"
+            message = f"must be an arm ({', '.join(names)}), but got {got}. Name one of them."
+            yield parsed.document.at_value(path, message)
+        return
+    if parsed.is_damaged(("compare", "cross")):
+        return
+    lists, values = crossed(parsed), said(compare.baseline)
+    for name, value in values.items():
+        if parsed.is_damaged(("compare", "cross", name)):
+            continue
+        if name not in lists:
+            message = f"must name crossed fields ({', '.join(lists)}), but got {name}={shown(value)}. Remove it."
+            yield parsed.document.at_key((*path, name), message)
+        elif value not in lists[name]:
+            among = ", ".join(_bare(v) for v in lists[name])
+            message = (
+                f"must be a crossed value ({among}), but got {name}={shown(value)}. Write one of them, or cross it."
+            )
+            yield parsed.document.at_value((*path, name), message)
+    for name in lists:
+        if name not in values:
+            message = (
+                f"must name a value of every crossed field, but {name} is missing. Add {name}: {_bare(lists[name][0])}."
+            )
+            yield parsed.document.at_key(path, message)
+
+
+def _bare(value: Any) -> str:
+    return shown(value).strip("'")
+
+
+def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
+    from cells import registry  # imported late: it imports torch
+
+    for i, name in enumerate(parsed.form.cells or ()):
+        try:
+            registry.load_file(folder / name)
+        except registry.InvalidCell as error:
+            for line in str(error).splitlines():
+                yield parsed.document.at_value(("cells", i), f"must be a file of cells, but {name} is not: {line}")
+
+
+def _number_of_arms(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    is_named = isinstance(parsed.form.compare, ArmsForm)
+    if not is_named and not arms or len(arms) >= 2 or _is_compare_damaged(parsed):
+        return
+    block = "arms" if is_named else "cross"
+    if parsed.has("compare", block):
+        message = f"must make at least two arms, but got arms={len(arms)}. Add what to compare with."
+        yield parsed.document.at_key(("compare", block), message)
+
+
+def _is_compare_damaged(parsed: Parsed) -> bool:
+    return any(path[:1] == ("compare",) and len(path) <= 3 and path[1:2] != ("baseline",) for path in parsed.damaged)
+
+
+def _distinct(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    seen: dict[Any, str] = {}
+    names: set[str] = set()
+    for arm in arms:
+        settings = tuple((name, arm.value(name)) for name in FIELDS)
+        if settings in seen and not arm.unknown:
+            message = f"must differ from every other arm, but is the same as {seen[settings]}. Remove one of the two."
+            yield parsed.document.at_key(arm.path, message)
+        elif arm.name in names:
+            message = f"must have another name than every other arm, but got arm={arm.name!r} again. Use compare.arms."
+            yield parsed.document.at_key(arm.path, message)
+        seen.setdefault(settings, arm.name)
+        names.add(arm.name)
+
+
+def _complete(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    for arm in arms:
+        for name, example in (("cell", "cell: lstm"), ("corpus", "corpus: time-machine")):
+            if name not in arm.values and name not in arm.unknown:
+                which = _which(arm, arms, {name})
+                message = f"must be given{which}, but is missing. Add {example} here or to the arm."
+                yield parsed.document.at_key(("fix", name), message)
+
+
+def _which(arm: Draft, arms: list[Draft], names: set[str]) -> str:
+    """Names the arm where arms differ in ``names``; else one message does for all."""
+    return f" for arm {arm.name}" if any(other.own & names for other in arms) else ""
+
+
+def _cells(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    from cells import registry
+
+    for arm in arms:
+        if "cell" in arm.values and "cell" not in arm.unknown:
+            try:
+                registry.find(arm.values["cell"])
+            except registry.UnknownCell as error:
+                message = str(error).removeprefix("cell: ")
+                if not message.endswith("?"):
+                    message += " Name one of these, or add the file of your own to cells."
+                yield parsed.document.at_value(arm.places["cell"], message)
+
+
+def _sizes(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    searched = set(space.domains(parsed))
+    for arm in arms:
+        if arm.unknown & set(SIZES):
+            continue
+        given = [name for name in SIZES if name in searched or arm.value(name) is not None]
+        rule = f"must be exactly one of {', '.join(SIZES[:-1])} and {SIZES[-1]}{_which(arm, arms, set(SIZES))}"
+        if not given:
+            yield parsed.document.at_key(("fix", "hidden_size"), f"{rule}, but none is given. Add hidden_size: 256.")
+        elif len(given) > 1:
+            last = given[-1]
+            place = arm.places.get(last, ("tune", last))
+            yield parsed.document.at_key(place, f"{rule}, but got {' and '.join(given)}. Remove all but one.")
+
+
+def _corpora(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    for arm in arms:
+        name = arm.value("corpus")
+        if name is None or arm.unknown & {"corpus", "path", "token"}:
+            continue
+        corpus, place = corpora.BY_NAME[name], arm.places["corpus"]
+        if corpus.needs_path and arm.value("path") is None:
+            message = f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
+            yield parsed.document.at_value(place, message)
+        if not corpus.takes_path and arm.value("path") is not None:
+            takers = " or ".join(n for n, c in corpora.BY_NAME.items() if c.takes_path)
+            message = f"must stand with corpus {takers}, but got path={shown(arm.value('path'))}. Remove it."
+            yield parsed.document.at_value(arm.places["path"], message)
+        if not corpus.has_words and arm.value("token") == "word":
+            message = f"must be char with corpus {name}, but got token='word'. Write token: char."
+            yield parsed.document.at_value(arm.places["token"], message)
+
+
+def _held_out(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    measure = parsed.form.measure
+    objective = measure.objective if measure else "validation/perplexity"
+    if objective == "train/perplexity" or parsed.is_damaged(("measure", "objective")):
+        return
+    for arm in arms:
+        if "split" not in arm.unknown and arm.value("split") == "none":
+            rule = f"must be holdout with objective: {objective}, since none leaves no text to validate on"
+            message = (
+                f"{rule}, but got split='none'. Write measure: {{objective: train/perplexity}}, or split: holdout."
+            )
+            yield parsed.document.at_value(arm.places["split"], message)
+
+
+def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    from cells import registry
+
+    for arm in arms:
+        name = arm.value("cell")
+        if arm.value("engine") != "native" or name not in registry.names() or arm.unknown & {"cell", "engine"}:
+            continue
+        if registry.find(name).reference is None:
+            message = f"must be a cell of torch.nn with engine: native, but got cell={name!r}. Write engine: auto."
+            yield parsed.document.at_value(arm.places["cell"], message)
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A field that means nothing unless another one has certain values."""
+
+    field: str
+    other: str
+    allowed: Callable[[Any], bool]
+    rule: str
+    remedy: str
+
+
+_NEEDS = (
+    Needs("dropout", "num_layers", lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
+    Needs("momentum", "optimizer", lambda o: o == "sgd", "optimizer: sgd", "optimizer: sgd"),
+    Needs("min_count", "token", lambda t: t == "word", "token: word", "token: word"),
+    Needs("step_updates", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
+    Needs("step_factor", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
+    Needs("cosine_floor", "schedule", lambda s: s == "cosine", "schedule: cosine", "schedule: cosine"),
+)
+
+
+def _meaning(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    """A field of fix or tune must act in one arm at least; a field that an arm names, in that arm."""
+    domains = space.domains(parsed)
+    for needs in _NEEDS:
+        if any(arm.unknown & {needs.field, needs.other} for arm in arms):
+            continue
+        acting = [arm for arm in arms if any(map(needs.allowed, _values(arm, domains, needs.other)))]
+        for arm in arms:
+            is_idle = arm not in acting if needs.field in arm.own else not acting
+            if is_idle and needs.field in domains:
+                yield _idle(parsed, needs, ("tune", needs.field), "a range")
+            elif is_idle and arm.value(needs.field) != FIELDS[needs.field].default:
+                yield _idle(parsed, needs, arm.places[needs.field], shown(arm.values[needs.field]))
+
+
+def _values(arm: Draft, domains: dict[str, Any], name: str) -> list[Any]:
+    """The values that a field can take in an arm; of a range its ends."""
+    domain = domains.get(name)
+    if domain is None:
+        return [arm.value(name)]
+    return list(domain.choices) if "choices" in domain.model_fields_set else [domain.low, domain.high]
+
+
+def _idle(parsed: Parsed, needs: Needs, path: Path, got: str) -> Problem:
+    message = f"must stand with {needs.rule}, but got {needs.field}={got} without. Remove it, or write {needs.remedy}."
+    return parsed.document.at_key(path, message)

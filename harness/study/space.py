@@ -1,0 +1,96 @@
+"""The rules of a study that concern the search space."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from harness.study.arms import crossed, said
+from harness.study.fields import FIELDS
+from harness.study.form import TUNE_NAMES, ArmsForm
+from harness.study.parse import Parsed
+from harness.study.reader import Path, Problem, dotted, shown
+
+
+def one_place(parsed: Parsed) -> Iterator[Problem]:
+    """Yields every field that stands in two of fix, cross and tune, or in tune and an arm."""
+    fixed, searched = said(parsed.form.fix), set(said(parsed.form.tune)) - set(TUNE_NAMES)
+    named: dict[str, Path] = {name: ("compare", "cross", name) for name in crossed(parsed)}
+    for name in named:
+        if name in fixed:
+            yield _twice(parsed, ("fix", name), named[name])
+    if isinstance(parsed.form.compare, ArmsForm):
+        for arm, fields in (parsed.form.compare.arms or {}).items():
+            named |= {name: ("compare", "arms", arm, name) for name in said(fields)}
+    for name in FIELDS:
+        if name in searched and name in fixed:
+            yield _twice(parsed, ("tune", name), ("fix", name))
+        if name in searched and name in named:
+            yield _twice(parsed, ("tune", name), named[name])
+
+
+def _twice(parsed: Parsed, path: Path, other: Path) -> Problem:
+    message = f"must stand in one place, but got {dotted(path)} and {dotted(other)}. Remove one of the two."
+    return parsed.document.at_key(path, message)
+
+
+def block(parsed: Parsed) -> Iterator[Problem]:
+    """Yields what is wrong with the block as a whole."""
+    tune = parsed.form.tune
+    if tune is None or parsed.is_damaged(("tune",)):
+        return
+    is_empty = not set(parsed.document.data["tune"]) - set(TUNE_NAMES)
+    if is_empty:
+        message = "must name a field to search, but has none. Add learning_rate: {low: 0.1, high: 10, log: true}."
+        yield parsed.document.at_key(("tune",), message)
+    if tune.batch is not None and tune.trials is not None and tune.batch > tune.trials:
+        message = f"must be at most trials={tune.trials}, but got batch={tune.batch}. Write batch: {tune.trials}."
+        yield parsed.document.at_value(("tune", "batch"), message)
+
+
+def domains(parsed: Parsed) -> dict[str, Any]:
+    """Returns the searched fields with what each is searched over, as the form has it."""
+    return {name: domain for name, domain in said(parsed.form.tune).items() if name not in TUNE_NAMES}
+
+
+def ranges(parsed: Parsed) -> Iterator[Problem]:
+    """Yields what is wrong within a range or a list of choices."""
+    for name, domain in domains(parsed).items():
+        path: Path = ("tune", name)
+        if "choices" in domain.model_fields_set:
+            seen: list[Any] = []
+            for i, value in enumerate(domain.choices):
+                if value in seen:
+                    message = f"must be distinct, but got {shown(value)} again. Remove it."
+                    yield parsed.document.at_value((*path, "choices", i), message)
+                seen.append(value)
+            continue
+        low, high, step = domain.low, domain.high, domain.step
+        if not low < high:
+            message = f"must have low < high, but got low={low}, high={high}. Exchange them, or move {name} to fix."
+            yield parsed.document.at_value((*path, "low"), message)
+        if domain.log and low <= 0:
+            message = f"must be > 0 with log, but got low={low}. Raise low, or remove log."
+            yield parsed.document.at_value((*path, "low"), message)
+        if step is not None and domain.log:
+            message = f"must not stand beside log, but got step={step}. Remove one of the two."
+            yield parsed.document.at_value((*path, "step"), message)
+        elif step is not None and low < high and not _divides(step, high - low):
+            message = f"must divide high - low = {high - low:g}, but got step={step}. Change step or high."
+            yield parsed.document.at_value((*path, "step"), message)
+
+
+def _divides(step: float, width: float) -> bool:
+    count = width / step
+    return count >= 0.5 and math.isclose(count, round(count), rel_tol=1e-9)
+
+
+def grid(parsed: Parsed) -> Iterator[Problem]:
+    """Yields the ranges that a grid cannot enumerate."""
+    tune = parsed.form.tune
+    if tune is None or tune.sampler != "grid":
+        return
+    for name, domain in domains(parsed).items():
+        if "choices" not in domain.model_fields_set and domain.step is None:
+            rule = "must be choices or have a step with sampler: grid"
+            message = f"{rule}, but got low={domain.low}, high={domain.high}. Add step."
+            yield parsed.document.at_key(("tune", name), message)

@@ -1,0 +1,184 @@
+"""What is predicted, and how it is scored. Training knows only the face of a task, :class:`Task`."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import data, metrics, randomness
+from harness.engine import Parameters
+from harness.model import Model
+from harness.settings import Settings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch of every run: inputs and targets (T, N, B); ``weights`` (T, N, B) or None where all count."""
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The text that a finished run is asked for. ``temperature`` None: the likeliest token each time."""
+
+    prefixes: tuple[str, ...] = ()
+    length: int = 50
+    temperature: float | None = None
+
+
+class Task(Protocol):
+    """What training asks of a task."""
+
+    num_inputs: int
+    num_outputs: int
+    updates_per_epoch: int
+    tokens_per_update: int
+    carried: bool
+    chance_nats: float
+    splits: tuple[str, ...]
+    fingerprint: str
+
+    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+        """Returns where each update's windows of that epoch start, (U, N, B), on the device."""
+        ...
+
+    def batch(self, starts: Tensor) -> Batch:
+        """Returns the minibatch whose windows start at ``starts`` (N, B)."""
+        ...
+
+    def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
+        """Yields the minibatches of a split, in order, the state carried from zero; every target has weight 1 once."""
+        ...
+
+    def losses(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Returns every run's summed nats over the batch's targets, (N,), from scores (N, T*B, V)."""
+        ...
+
+    def num_targets(self, split: str) -> int:
+        """Returns how many targets a split scores."""
+        ...
+
+    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
+        """Returns the metrics of a mean loss, keys ``prefix/...``."""
+        ...
+
+    def check(self, wanted: Samples) -> None:
+        """Raises an error of the data where a prefix cannot be read: before training, not at its end."""
+        ...
+
+    def samples(self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple) -> list[dict[str, str]]:
+        """Returns one run's continuation of every prefix."""
+        ...
+
+
+class LanguageModelling:
+    """Next token given the previous ones; the loss is the cross-entropy."""
+
+    def __init__(self, settings: Settings, device: torch.device):
+        """Loads the corpus onto the device.
+
+        Raises:
+            data.DataError: The corpus cannot be had, or is too short.
+        """
+        self.dataset = data.load(settings)
+        self.token = settings.token
+        self.fingerprint = self.dataset.fingerprint
+        self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
+        self.splits = tuple(self.dataset.splits)
+        self.chance_nats = math.log(self.num_outputs)
+        self._tokens = {name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()}
+        self._windows = data.windows(settings, len(self.dataset.splits["train"]))
+        self._settings, self._device = settings, device
+        self.updates_per_epoch = self._windows.updates_per_epoch
+        self.tokens_per_update = settings.batch_size * settings.bptt_length
+        self.carried = self._windows.carried
+
+    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+        """See :class:`Task`."""
+        starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
+        return torch.from_numpy(starts).to(self._device)
+
+    def batch(self, starts: Tensor) -> Batch:
+        """See :class:`Task`."""
+        return self._gather(self._tokens["train"], starts, None)
+
+    def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
+        """See :class:`Task`."""
+        tokens, settings = self._tokens[split], self._settings
+        starts, lengths = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
+        for start, length in zip(torch.from_numpy(starts), torch.from_numpy(lengths), strict=True):
+            rows = [x.to(self._device).expand(num_runs, -1) for x in (start, length)]
+            yield self._gather(tokens, *rows)
+
+    def _gather(self, tokens: Tensor, starts: Tensor, lengths: Tensor | None) -> Batch:
+        steps = torch.arange(self._settings.bptt_length, device=starts.device).view(-1, 1, 1)
+        at = (starts + steps).clamp_(max=len(tokens) - 2)
+        weights = None if lengths is None else (steps < lengths)
+        return Batch(tokens[at], tokens[at + 1], weights)
+
+    def losses(self, scores: Tensor, batch: Batch) -> Tensor:
+        """See :class:`Task`."""
+        num_runs = scores.shape[0]
+        targets = batch.targets.transpose(0, 1).reshape(-1)
+        nats = torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(num_runs, -1)
+        if batch.weights is not None:
+            nats = nats * batch.weights.transpose(0, 1).reshape(num_runs, -1)
+        return nats.sum(1)
+
+    def num_targets(self, split: str) -> int:
+        """See :class:`Task`."""
+        return len(self._tokens[split]) - 1
+
+    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
+        """See :class:`Task`. Bits per character only where a token is a character."""
+        found = {f"{prefix}/loss": nats, f"{prefix}/perplexity": metrics.perplexity(nats)}
+        if self.token == "char":
+            found[f"{prefix}/bits_per_character"] = metrics.bits(nats)
+        return found
+
+    def check(self, wanted: Samples) -> None:
+        """See :class:`Task`.
+
+        Raises:
+            data.DataError: A prefix is empty, or holds a character that the corpus does not.
+        """
+        problems = []
+        for prefix in wanted.prefixes:
+            try:
+                if len(self.dataset.vocabulary.encode(prefix)) == 0:
+                    problems.append(f"samples: a prefix must have one {self.token} at least, but got {prefix=}.")
+            except data.UnknownCharacter as error:
+                problems.append(f"samples: {prefix!r}: {error}")
+        if problems:
+            raise data.DataError(*problems)
+
+    def samples(self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple) -> list[dict[str, str]]:
+        """See :class:`Task`. From a zero state, batch 1: the prefix is forced, then ``length`` tokens are appended."""
+        found = []
+        for prefix in wanted.prefixes:
+            ids = [int(i) for i in self.dataset.vocabulary.encode(prefix)]
+            draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
+            states = model.initial_states(1, 1, next(iter(parameters.values())))
+            fresh = ids
+            for draw in draws:
+                inputs = torch.tensor(fresh, device=self._device).view(-1, 1, 1)
+                scores, states = model(parameters, inputs, states)
+                fresh = [_choose(scores[0, -1], wanted.temperature, float(draw))]
+                ids = ids + fresh
+            found.append({"prefix": prefix, "text": self.dataset.vocabulary.decode(ids)})
+        return found
+
+
+def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:
+    """Returns the likeliest token, or the one that ``draw`` from [0, 1) selects at that temperature."""
+    if temperature is None:
+        return int(scores.argmax())
+    cumulative = torch.softmax(scores.double().cpu() / temperature, 0).cumsum(0)
+    return min(int(torch.searchsorted(cumulative, draw, right=True)), len(scores) - 1)

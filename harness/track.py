@@ -1,0 +1,593 @@
+"""What happened, in MLflow: the only importer of mlflow, and the only reader of what it stored.
+
+A study is one experiment. An arm is a parent run; its trials and replicates are child runs, one for each
+(arm, phase, index) for ever: a run that was killed is opened again, never made twice. One process writes.
+A run's data is written before its status, so that no run is FINISHED without its numbers.
+"""
+
+import functools
+import getpass
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, perf_counter
+from time import time as unix_time
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import pandas as pd
+
+# MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links out of stdout.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from harness import frames
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables..."
+
+FLUSH_SECONDS = 3.0
+METRICS_PER_CALL = 1000  # MLflow's limit
+EXPERIMENT_TAG_LENGTH = 5000  # taken by every MLflow 3; 3.17 allows 20000
+
+SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+STATUS = {"finished": "FINISHED", "diverged": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TrackError(ValueError):
+    """The store cannot be used as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A trial or a replicate as the store knows it."""
+
+    run_id: str
+    arm: str
+    phase: str
+    index: int
+
+
+@dataclass
+class _Entry:
+    """What this process knows of one MLflow run.
+
+    Attributes:
+        resumed_at: The last update booked when the run was opened again; records up to it are there already.
+        update: Of the last record; -1 before the first.
+        time_ms: Of the last record.
+        curves: The metrics that records have.
+        buffer: Records not yet written.
+    """
+
+    run_id: str
+    status: str
+    params: dict[str, str] = field(default_factory=dict)
+    is_loaded: bool = False
+    resumed_at: int = -1
+    update: int = -1
+    time_ms: int = -1
+    curves: set[str] = field(default_factory=set)
+    buffer: list[list[Metric]] = field(default_factory=list)
+
+
+def absolute_uri(uri: str) -> str:
+    """Returns a SQLite URI with its path made absolute, any other URI as it is."""
+    path = sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path.resolve()}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Returns the file of a SQLite URI, None for any other."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def connect(uri: str) -> MlflowClient:
+    """Returns a client of the store, made where a SQLite file is not there yet.
+
+    Raises:
+        TrackError: The store cannot be reached or is of another MLflow version.
+    """
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise TrackError(
+            f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: {error}. "
+            "Start the server, correct the URI, or run `mlflow db upgrade URI` on a copy of the database."
+        ) from error
+    return client
+
+
+def experiments(uri: str) -> dict[str, str]:
+    """Returns the experiment ids by study name."""
+    found = _all_pages(functools.partial(connect(uri).search_experiments, max_results=1000))
+    return {experiment.name: experiment.experiment_id for experiment in found}
+
+
+def rename(uri: str, study_name: str, new_name: str) -> None:
+    """Gives a study's experiment another name; nothing where there is none."""
+    found = experiments(uri)
+    if study_name in found:
+        connect(uri).rename_experiment(found[study_name], new_name)
+
+
+def _timed(method: "Callable[Concatenate[Tracker, P], R]") -> "Callable[Concatenate[Tracker, P], R]":
+    """Counts a public method's seconds; public methods do not call one another."""
+
+    @functools.wraps(method)
+    def timed(self: "Tracker", *args: P.args, **kwargs: P.kwargs) -> R:
+        start = perf_counter()
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self.seconds += perf_counter() - start
+
+    return timed
+
+
+class Tracker:
+    """A study's experiment: one driver writes runs into it, and reads them back as frames.
+
+    Args:
+        uri: ``sqlite:///FILE`` (created when missing) or an MLflow server's ``http://...``.
+        study_name: Name of the experiment, created when missing.
+        artifact_root: Folder of the artifacts of a store that is no server; a server has its own.
+
+    Attributes:
+        seconds: Wall seconds spent in this object so far.
+
+    Raises:
+        TrackError: The store cannot be used, or its experiment of this name was deleted.
+    """
+
+    def __init__(self, uri: str, study_name: str, artifact_root: Path) -> None:
+        start = perf_counter()
+        self.uri = absolute_uri(uri)
+        if (path := sqlite_path(self.uri)) is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._client = connect(self.uri)
+        self.experiment_id = self._experiment(study_name, artifact_root)
+        self._study_file: dict[str, str | bytes] = {}
+        self._buffered_since: float | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._children: dict[tuple[str, str, int], _Entry] = {}
+        self._parents: dict[str, _Entry] = {}
+        for run in self._search():
+            self._adopt(run)
+        self.seconds = perf_counter() - start
+
+    # Writing
+
+    @_timed
+    def open(
+        self, arm: str, phase: str, index: int, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> str:
+        """Finds or creates the run of (arm, phase, index) and sets it RUNNING, unless it has FINISHED.
+
+        Args:
+            arm: The arm; its parent run is made on demand.
+            phase: "trial" or "replicate".
+            index: Number of the trial; replicate j of a study has the index that the caller gives it, for ever.
+            name: Shown in the UI; kept from the first time.
+            params: Written the first time. Come back from :meth:`runs` with their types.
+            tags: cell, seed, engine, device, precision, threads, pack_size, git_commit, git_dirty,
+                corpus_fingerprint, ... Written every time.
+
+        Returns:
+            MLflow's run id.
+
+        Raises:
+            TrackError: A parameter differs from the stored one.
+        """
+        parent = self._parent(arm)
+        entry = self._children.get((arm, phase, index))
+        if entry is None:
+            entry = self._create(name, arm, phase, index, {**tags, "mlflow.parentRunId": parent.run_id})
+        else:
+            self._load(entry)
+            entry.resumed_at = entry.update
+            if entry.status != "FINISHED":
+                self._run_again(entry, tags)
+        if entry.status != parent.status == "FINISHED":
+            self._run_again(parent, {})
+        self._log_params(entry, params, where=f"{arm} {phase} {index}")
+        return entry.run_id
+
+    @_timed
+    def last_update(self, run_id: str) -> int:
+        """Returns the update of the last record that is stored or buffered, -1 when there is none."""
+        entry = self._entries[run_id]
+        self._load(entry)
+        return entry.update
+
+    @_timed
+    def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
+        """Books a record; it reaches MLflow within seconds of training, at :meth:`flush` and at :meth:`end`.
+
+        A record of an update that was booked before the run was opened again is dropped: it is there already.
+
+        Args:
+            run_id: From :meth:`open`.
+            update: MLflow's step; at least 1.
+            metrics: Values by name; a record is stored whole or not at all.
+            time: Unix seconds.
+        """
+        entry = self._entries[run_id]
+        self._load(entry)
+        if update <= entry.resumed_at:
+            return
+        entry.update, entry.time_ms = update, round(time * 1000)
+        entry.curves |= metrics.keys()
+        entry.buffer.append(_metrics(metrics, update, entry.time_ms))
+        if self._buffered_since is None:
+            self._buffered_since = monotonic()
+        if monotonic() - self._buffered_since > FLUSH_SECONDS:
+            self._flush()
+
+    @_timed
+    def flush(self) -> None:
+        """Writes every buffered record."""
+        self._flush()
+
+    @_timed
+    def end(
+        self,
+        run_id: str,
+        state: str,
+        tags: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        artifacts: Mapping[str, str | bytes] | None = None,
+        samples: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Ends a run: metrics, artifacts and tags first, the status last.
+
+        Args:
+            run_id: From :meth:`open`.
+            state: "finished", "diverged", "pruned", "failed" or "killed".
+            tags: Those known only now.
+            metrics: The summary that the table of runs shows and sorts by: at the last update where records have
+                the metric too, else at step 0, which MLflow draws as bars.
+            artifacts: Content by file name; :meth:`curves` reads ``curve.csv``.
+            samples: ``{"prefix": ..., "text": ...}`` each; stored as JSON, and as text to be read.
+
+        Raises:
+            TrackError: The state is none of these.
+        """
+        if state not in STATUS:
+            raise TrackError(f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}.")
+        entry = self._entries[run_id]
+        self._load(entry)
+        self._write(entry)
+        if metrics:
+            entry.buffer.append(_summary(entry, metrics))
+            self._write(entry)
+        self._store(run_id, {**(artifacts or {}), **frames.sample_files(samples)})
+        self._set_tags(run_id, {**(tags or {}), "state": state})
+        self._terminate(entry, STATUS[state])
+
+    @_timed
+    def summary(
+        self,
+        arm: str,
+        metrics: Mapping[str, float],
+        params: Mapping[str, Any] | None = None,
+        artifacts: Mapping[str, str | bytes] | None = None,
+    ) -> None:
+        """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric shows leaves only.
+
+        Raises:
+            TrackError: A parameter differs from the stored one.
+        """
+        parent = self._parent(arm)
+        now = round(unix_time() * 1000)
+        parent.buffer.append(_metrics({f"arm/{key}": value for key, value in metrics.items()}, 0, now))
+        self._log_params(parent, params or {}, where=arm)
+        self._write(parent)
+        self._store(parent.run_id, artifacts or {})
+        self._set_tags(parent.run_id, {"state": "finished"})
+        self._terminate(parent, "FINISHED")
+
+    @_timed
+    def kill(self, run_id: str) -> None:
+        """Gives a run up: KILLED, until it is opened again."""
+        entry = self._entries[run_id]
+        self._write(entry)
+        self._set_tags(run_id, {"state": "killed"})
+        self._terminate(entry, "KILLED")
+
+    @_timed
+    def dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
+        """Fills the run's dataset column: the corpus, the first characters of its fingerprint, where it is from."""
+        dataset = Dataset(name, fingerprint[:12], source_type="text", source=source)
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+
+    @_timed
+    def store_timings(self, timings: pd.DataFrame) -> None:
+        """Keeps the raw repeats of the runtime phase, one ``timings.csv`` per arm; replaces what was there."""
+        for arm, rows in timings.groupby("arm"):
+            self._store(self._parent(str(arm)).run_id, {"timings.csv": frames.timings_csv(rows)})
+
+    @_timed
+    def study_file(self, text: str, name: str) -> None:
+        """Keeps the study as it was read, as an artifact of every arm, those to come included."""
+        self._study_file = {name: text}
+        for parent in self._parents.values():
+            self._store(parent.run_id, self._study_file)
+
+    @_timed
+    def describe(self, markdown: str) -> None:
+        """Shows Markdown on top of the experiment's page, cut at a line where MLflow would refuse its length."""
+        cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
+        if len(markdown) > EXPERIMENT_TAG_LENGTH:
+            markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
+        self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown)
+
+    @_timed
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Keeps what the study is, any JSON, for :meth:`identity`. A crash leaves the old one or the new one."""
+        text = json.dumps(identity, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        parts = [text[i : i + EXPERIMENT_TAG_LENGTH] for i in range(0, len(text), EXPERIMENT_TAG_LENGTH)]
+        stale = [key for key in self._experiment_tags() if key.startswith("harness.identity.") and digest not in key]
+        for i, part in enumerate(parts):
+            self._client.set_experiment_tag(self.experiment_id, f"harness.identity.{digest}.{i}", part)
+        self._client.set_experiment_tag(self.experiment_id, "harness.identity", f"{digest} {len(parts)}")
+        for key in stale:
+            self._client.delete_experiment_tag(self.experiment_id, key)
+
+    # Reading
+
+    @_timed
+    def identity(self) -> dict[str, Any] | None:
+        """Returns what :meth:`set_identity` was given, None for a new study."""
+        tags = self._experiment_tags()
+        if "harness.identity" not in tags:
+            return None
+        digest, count = tags["harness.identity"].split()
+        return json.loads("".join(tags[f"harness.identity.{digest}.{i}"] for i in range(int(count))))
+
+    @_timed
+    def note(self, key: str) -> str | None:
+        """Returns what :meth:`set_note` kept under ``key``, None where nothing was."""
+        return self._experiment_tags().get(f"harness.note.{key}")
+
+    @_timed
+    def set_note(self, key: str, value: str) -> None:
+        """Keeps a short text with the experiment."""
+        self._client.set_experiment_tag(self.experiment_id, f"harness.note.{key}", value)
+
+    @property
+    def birth(self) -> str:
+        """When the experiment was made, in milliseconds: tells it from an earlier one of the same name."""
+        return str(self._client.get_experiment(self.experiment_id).creation_time)
+
+    @_timed
+    def supersede(self, arm: str, phase: str, index: int) -> None:
+        """Puts a run aside, under the phase ``superseded``, so that :meth:`open` makes its place anew."""
+        entry = self._children.pop((arm, phase, index))
+        self._set_tags(entry.run_id, {"phase": "superseded"})
+
+    @_timed
+    def interrupted(self) -> list[TrackedRun]:
+        """Returns the trials and replicates that are still RUNNING: with one driver, those a crash left behind."""
+        return [
+            TrackedRun(entry.run_id, *key) for key, entry in sorted(self._children.items()) if entry.status == "RUNNING"
+        ]
+
+    @_timed
+    def history(self, run_id: str) -> pd.DataFrame:
+        """Returns a run's records so far: update, time (unix seconds), then one column a metric."""
+        self._write(self._entries[run_id])
+        return self._history(run_id)
+
+    @_timed
+    def runs(self) -> pd.DataFrame:
+        """Returns one row per trial and replicate (:func:`harness.frames.runs`)."""
+        return frames.runs(self._stored(run) for run in self._search() if run.data.tags["phase"] != "arm")
+
+    @_timed
+    def curves(self) -> pd.DataFrame:
+        """Returns the rows of every run's ``curve.csv`` under its arm, phase and index."""
+        return frames.curves(
+            (*_place(run), content)
+            for run in self._search()
+            if run.data.tags["phase"] != "arm" and (content := self._artifact(run, "curve.csv")) is not None
+        )
+
+    @_timed
+    def timings(self) -> pd.DataFrame:
+        """Returns what :meth:`store_timings` was given, arm by arm."""
+        return frames.timings(
+            (run.data.tags["arm"], content)
+            for run in self._search()
+            if run.data.tags["phase"] == "arm" and (content := self._artifact(run, "timings.csv")) is not None
+        )
+
+    # MLflow
+
+    def _experiment(self, study_name: str, artifact_root: Path) -> str:
+        experiment = self._client.get_experiment_by_name(study_name)
+        if experiment is None:
+            location = None if self.uri.startswith("http") else artifact_root.resolve().as_uri()
+            return self._client.create_experiment(study_name, artifact_location=location)
+        if experiment.lifecycle_stage != "active":
+            raise TrackError(
+                f"tracking: the study's experiment must not be deleted, but got study={study_name!r}, deleted. "
+                f"Restore it (`mlflow experiments restore -x {experiment.experiment_id}`) or rename the study."
+            )
+        return experiment.experiment_id
+
+    def _experiment_tags(self) -> dict[str, str]:
+        return self._client.get_experiment(self.experiment_id).tags
+
+    def _search(self) -> list[MlflowRun]:
+        """All of the study's runs, first made first."""
+        query = functools.partial(self._client.search_runs, [self.experiment_id], order_by=["attribute.start_time ASC"])
+        return [run for run in _all_pages(query) if "phase" in run.data.tags]
+
+    def _adopt(self, run: MlflowRun) -> None:
+        entry = _Entry(run.info.run_id, run.info.status, dict(run.data.params), is_loaded=not run.data.metrics)
+        self._remember(entry, *_place(run))
+
+    def _remember(self, entry: _Entry, arm: str, phase: str, index: int) -> None:
+        self._entries[entry.run_id] = entry
+        if phase == "arm":
+            self._parents[arm] = entry
+        else:
+            self._children[arm, phase, index] = entry
+
+    def _create(self, name: str, arm: str, phase: str, index: int, tags: Mapping[str, Any]) -> _Entry:
+        place = {"arm": arm, "phase": phase, "index": index, "state": "running"}
+        texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **place})
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
+        entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
+        self._remember(entry, arm, phase, index)
+        return entry
+
+    def _parent(self, arm: str) -> _Entry:
+        if arm not in self._parents:
+            self._store(self._create(arm, arm, "arm", 0, {}).run_id, self._study_file)
+        return self._parents[arm]
+
+    def _run_again(self, entry: _Entry, tags: Mapping[str, Any]) -> None:
+        if entry.status != "RUNNING":
+            self._client.update_run(entry.run_id, status="RUNNING")
+            entry.status = "RUNNING"
+        self._set_tags(entry.run_id, {**tags, "state": "running"})
+
+    def _load(self, entry: _Entry) -> None:
+        """Reads, once, how far a run had come that another process began."""
+        history = pd.DataFrame() if entry.is_loaded else self._history(entry.run_id)
+        if not history.empty:
+            entry.update, entry.time_ms = int(history["update"].iloc[-1]), round(history["time"].iloc[-1] * 1000)
+            entry.curves |= set(history.columns) - {"update", "time"}
+        entry.is_loaded = True
+
+    def _history(self, run_id: str) -> pd.DataFrame:
+        points = [
+            {"update": point.step, "time": point.timestamp / 1000, "key": key, "value": point.value}
+            for key in self._client.get_run(run_id).data.metrics
+            for point in self._client.get_metric_history(run_id, key)
+            if point.step > 0  # else of the summary
+        ]
+        # A summary stands a millisecond after the record of its update: the first is the record's.
+        first = pd.DataFrame(points, columns=["update", "time", "key", "value"]).sort_values(["update", "time"])
+        first = first.drop_duplicates(["update", "key"])
+        table = first.pivot(index="update", columns="key", values="value").rename_axis(columns=None)
+        table.insert(0, "time", first.groupby("update")["time"].min())
+        return table.reset_index()
+
+    def _log_params(self, entry: _Entry, params: Mapping[str, Any], where: str) -> None:
+        texts = {key: frames.encode(value) for key, value in params.items()}
+        wrong = [key for key, text in texts.items() if entry.params.get(key, text) != text]
+        if wrong:
+            got = ", ".join(f"{key}={texts[key]} where {key}={entry.params[key]} is stored" for key in wrong)
+            raise TrackError(
+                f"{where}: a run's parameters must stay as first written, but got {got}. "
+                "Give the study another name, or delete the run in MLflow."
+            )
+        missing = [Param(key, text) for key, text in texts.items() if key not in entry.params]
+        if missing:
+            self._client.log_batch(entry.run_id, params=missing)
+            entry.params |= texts
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+        self._client.log_batch(run_id, tags=[RunTag(key, text) for key, text in _texts(tags).items()])
+
+    def _flush(self) -> None:
+        for entry in self._entries.values():
+            self._write(entry)
+        self._buffered_since = None
+
+    def _write(self, entry: _Entry) -> None:
+        """Writes an entry's records, as many whole ones a call as MLflow takes."""
+        while entry.buffer:
+            batch, count = list(entry.buffer[0]), 1
+            while count < len(entry.buffer) and len(batch) + len(entry.buffer[count]) <= METRICS_PER_CALL:
+                batch += entry.buffer[count]
+                count += 1
+            self._client.log_batch(entry.run_id, metrics=batch)
+            del entry.buffer[:count]
+
+    def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
+        if not artifacts:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in artifacts.items():
+                Path(folder, name).write_bytes(content.encode() if isinstance(content, str) else content)
+            self._client.log_artifacts(run_id, folder)
+
+    def _terminate(self, entry: _Entry, status: str) -> None:
+        self._client.set_terminated(entry.run_id, status=status)
+        entry.status = status
+
+    def _artifact(self, run: MlflowRun, name: str) -> bytes | None:
+        if run.info.artifact_uri.startswith("file:"):
+            path = Path(local_file_uri_to_path(run.info.artifact_uri), name)
+            return path.read_bytes() if path.exists() else None
+        if name not in {file.path for file in self._client.list_artifacts(run.info.run_id)}:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self._client.download_artifacts(run.info.run_id, name, folder)).read_bytes()
+
+    def _stored(self, run: MlflowRun) -> frames.StoredRun:
+        is_over = run.info.status != "RUNNING"
+        content = self._artifact(run, "samples.json") if is_over else None
+        samples = json.loads(content) if content is not None else []
+        return frames.StoredRun(run.data.tags, run.data.metrics, run.data.params, samples, is_over)
+
+
+def _place(run: MlflowRun) -> tuple[str, str, int]:
+    tags = run.data.tags
+    return tags["arm"], tags["phase"], int(tags["index"])
+
+
+def _all_pages(query: Callable[..., Any]) -> list[Any]:
+    found = query()
+    page = found
+    while page.token:
+        page = query(page_token=page.token)
+        found += page
+    return list(found)
+
+
+def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:
+    return [Metric(key, float(value), time_ms, update) for key, value in values.items()]
+
+
+def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
+    """A run's summary, at a time that is the same whenever it is written, so that a second writing adds nothing.
+
+    It is a millisecond after the last record: of two values at one step, MLflow shows the later one.
+    """
+    time_ms = entry.time_ms + 1 if entry.update > 0 else 0
+    steps = {key: entry.update if key in entry.curves else 0 for key in metrics}
+    return [Metric(key, float(value), time_ms, steps[key]) for key, value in metrics.items()]
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as texts, without those that are None; a commit is given to MLflow's own column too."""
+    known = {key: value for key, value in tags.items() if value is not None}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
+    return texts | ({"mlflow.source.git.commit": texts["git_commit"]} if "git_commit" in texts else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user without a name
+        return "unknown"

@@ -1,0 +1,157 @@
+"""MLflow's user interface as a child process, which ends when the person ends it and leaves nothing behind."""
+
+import difflib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from harness import track
+
+HOST = "127.0.0.1"
+START_SECONDS = 90.0
+STOP_SECONDS = 5.0
+# MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of runs instead, the
+# best first, which lists trials and replicates alone: an arm's own run has no such metric, and stands at the end.
+BEST_FIRST = "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class UIError(RuntimeError):
+    """The user interface did not start, or ended by itself."""
+
+
+def serve(uri: str, artifact_root: Path, study_name: str | None, port: int | None, say: Callable[[str], None]) -> None:
+    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP; to be called in the main thread.
+
+    A tracking server (``http://...``) serves its own pages: then only the address is said.
+
+    Args:
+        uri: The store, as :class:`harness.track.Tracker` takes it.
+        artifact_root: Folder of the artifacts.
+        study_name: The study whose page is said; None for the list of all.
+        port: None for a free one.
+        say: Told the address once the page answers.
+
+    Raises:
+        TrackError: There is no database, no such study, or the port is taken.
+        UIError: The server did not answer within 90 s, or ended.
+    """
+    uri = track.absolute_uri(uri)
+    path = track.sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise track.TrackError(
+            f"ui: the database must exist, but got uri={uri!r}. Run a study first, or name the folder of one."
+        )
+    page = "" if study_name is None else f"/#/experiments/{_experiment_id(uri, study_name)}/runs?{BEST_FIRST}"
+    if uri.startswith("http"):
+        say(f"MLflow: {uri.rstrip('/')}{page}")
+        return
+    port = _free_port(port)
+    with (
+        suppress(KeyboardInterrupt),
+        _ended_by_signals(),
+        tempfile.TemporaryFile() as output,
+        _server(uri, artifact_root, port, output) as server,
+    ):
+        _wait_until_it_answers(server, port, output)
+        say(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)")
+        server.wait()
+        raise _failure("keep running", server, output)
+
+
+def _experiment_id(uri: str, study_name: str) -> str:
+    known = track.experiments(uri)
+    if study_name not in known:
+        close = difflib.get_close_matches(study_name, known)
+        raise track.TrackError(
+            f"ui: the study must be one that has run, but got study={study_name!r}. "
+            + (f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}.")
+        )
+    return known[study_name]
+
+
+def _free_port(port: int | None) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port or 0))
+        except OSError as error:
+            raise track.TrackError(
+                f"ui: the port must be free, but got port={port}: {error.strerror}. Choose another, or none for any."
+            ) from error
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Makes every ending signal a KeyboardInterrupt, and a second one, while the server is being ended, nothing."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        for other in ENDING_SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {signum: signal.signal(signum, end) for signum in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def _server(uri: str, artifact_root: Path, port: int, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a process group of its own; one worker, and none of MLflow's job runners."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", artifact_root.resolve().as_uri()]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):  # what outlived its parent, or the patience
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with opener.open(f"http://{HOST}:{port}/health", timeout=5):
+                return
+        time.sleep(0.1)
+    raise _failure(f"answer within {START_SECONDS:.0f} s", server, output)
+
+
+def _failure(rule: str, server: subprocess.Popen[bytes], output: IO[bytes]) -> UIError:
+    output.seek(0)
+    tail = "\n".join(output.read().decode(errors="replace").splitlines()[-20:])
+    return UIError(f"ui: MLflow's server must {rule}, but got exit_code={server.poll()}. It said:\n{tail}")

@@ -1,0 +1,186 @@
+"""What the equations imply of one another: exact relations between cells, better than golden numbers."""
+
+import itertools
+
+import pytest
+import torch
+from parity import ALL_CELLS, H, by_engine, random_inputs, random_parameters, random_state, results
+from tolerances import TOLERANCES, assert_close
+
+import cells
+
+PARENTS = {
+    "rnn-relu": "rnn-tanh",
+    "lstm-no-output-tanh": "lstm",
+    "lstm-peephole": "lstm",
+    "lstm-layer-norm": "lstm",
+    "lstm-full-gate-recurrence": "lstm-peephole",
+    "gru-reset-before": "gru",
+}
+
+
+def run(name, parameters, state, inputs=None, biases=1):
+    inputs = random_inputs() if inputs is None else inputs
+    return by_engine(cells.find(name), biases, parameters, inputs, state)
+
+
+def arguments(name, biases=1):
+    cell = cells.find(name)
+    return random_parameters(cell, biases), random_state(cell)
+
+
+def blocks(value, count):
+    return value.chunk(count, dim=-1)
+
+
+@pytest.mark.parametrize("biases", [1, 2])
+def test_coupled_is_lstm_with_the_forget_gate_minus_the_input_gate(biases):
+    parameters, state = arguments("lstm-coupled", biases)
+
+    def with_forget_gate(value):
+        i, g, o = blocks(value, 3)
+        return torch.cat([i, -i, g, o], dim=-1)
+
+    full = {name: with_forget_gate(value) for name, value in parameters.items()}
+    coupled, lstm = run("lstm-coupled", parameters, state, biases=biases), run("lstm", full, state, biases=biases)
+    for ours, theirs in zip((coupled[0], *coupled[1]), (lstm[0], *lstm[1]), strict=True):
+        assert_close(ours, theirs)
+
+
+def test_peephole_with_no_peephole_is_lstm():
+    parameters, state = arguments("lstm")
+    none = {name: torch.zeros(1, H, dtype=torch.float64) for name in ("p_i", "p_f", "p_o")}
+    with_zeros, without = run("lstm-peephole", parameters | none, state), run("lstm", parameters, state)
+    for ours, theirs in zip((with_zeros[0], *with_zeros[1]), (without[0], *without[1]), strict=True):
+        assert_close(ours, theirs)
+
+
+def test_full_gate_recurrence_without_its_matrices_is_peephole():
+    parameters, state = arguments("lstm-full-gate-recurrence")
+    without = {name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()}
+    kept = {name: value for name, value in parameters.items() if not name.startswith("F_")}
+    outputs, final = run("lstm-full-gate-recurrence", without, state)
+    expected, expected_final = run("lstm-peephole", kept, state[:2])
+    for ours, theirs in zip((outputs, *final[:2]), (expected, *expected_final), strict=True):
+        assert_close(ours, theirs)
+
+
+def test_reset_before_is_gru_where_the_reset_saturates_and_the_candidate_has_no_bias_of_its_own():
+    parameters, state = arguments("gru-reset-before")
+    parameters["b"][..., :H] = 50.0  # sigmoid is 1 to the last bit
+    joined = torch.cat([parameters["R"], parameters["R_n"]], dim=-1)
+    gru = {"W": parameters["W"], "b": parameters["b"], "R": joined, "b_R": torch.zeros(1, H, dtype=torch.float64)}
+    before, after = run("gru-reset-before", parameters, state), run("gru", gru, state)
+    for ours, theirs in zip((before[0], *before[1]), (after[0], *after[1]), strict=True):
+        assert_close(ours, theirs)
+
+
+def test_layer_norm_sees_no_scale_of_its_matrices():
+    """Up to epsilon, which is 1e-5 beside a variance of 1e8 or more here."""
+    parameters, state = arguments("lstm-layer-norm")
+    outputs = [
+        run("lstm-layer-norm", parameters | {name: scale * parameters[name] for name in "WR"}, state)[0]
+        for scale in (1e5, 1e6)
+    ]
+    assert_close(*outputs)
+
+
+def test_indrnn_is_rnn_relu_with_a_diagonal_matrix():
+    parameters, state = arguments("indrnn")
+    diagonal = torch.diag_embed(parameters["u"])
+    outputs, final = run("indrnn", parameters, state)
+    expected, expected_final = run("rnn-relu", {"W": parameters["W"], "b": parameters["b"], "R": diagonal}, state)
+    assert_close(outputs, expected)
+    assert_close(final[0], expected_final[0])
+
+
+def test_no_output_tanh_tends_to_lstm_as_the_cell_state_shrinks():
+    """tanh(c) - c = -c^3 / 3, so ten times less c makes the relative difference a hundred times less."""
+    parameters, state = arguments("lstm")
+    gaps = []
+    for scale in (1e-1, 1e-2, 1e-3):
+        small = {name: value.clone() for name, value in parameters.items()}
+        for value in small.values():
+            value[..., 2 * H : 3 * H] *= scale  # the candidate, so that c stays as small as it starts
+        carried = (state[0] * scale, state[1] * scale)
+        with_tanh, without = run("lstm", small, carried)[0], run("lstm-no-output-tanh", small, carried)[0]
+        gaps.append(((with_tanh - without).abs().max() / with_tanh.abs().max()).item())
+    for larger, smaller in itertools.pairwise(gaps):
+        assert 50 < larger / smaller < 200
+    assert 0 < gaps[-1] < 1e-6
+
+
+def test_min_gru_by_steps_is_the_closed_form():
+    """h_t = A_t h_0 + sum_k (A_t / A_k) z_k n_k, with A_t the product of 1 - z up to t."""
+    parameters, state = arguments("min-gru")
+    inputs = random_inputs(steps=12)
+    z, n = blocks(inputs[:, 0] @ parameters["W"][0] + parameters["b"][0], 2)
+    z = torch.sigmoid(z)
+    n = torch.where(n >= 0, n + 0.5, torch.sigmoid(n))
+    decay = torch.cumprod(1 - z, dim=0)
+    closed = decay * (state[0][0] + torch.cumsum(z * n / decay, dim=0))
+    outputs, final = run("min-gru", parameters, state, inputs)
+    assert_close(outputs[:, 0], closed)
+    assert_close(final[0][0], closed[-1])
+
+
+@pytest.mark.parametrize(("name", "parent"), PARENTS.items())
+def test_a_variant_differs_from_its_parent_on_random_weights(name, parent):
+    """What both have is shared, the rest is the variant's own."""
+    cell, parent_cell = cells.find(name), cells.find(parent)
+    parameters = random_parameters(parent_cell, 2)
+    if name == "gru-reset-before":
+        own = {"R": parameters["R"][..., : 2 * H], "b_R": parameters["b_R"][..., : 2 * H]}
+        parameters_of_variant = parameters | own | {"R_n": parameters["R"][..., 2 * H :]}
+        parameters_of_variant["b_R_n"] = parameters["b_R"][..., 2 * H :]
+    else:
+        own = random_parameters(cell, 2)
+        parameters_of_variant = own | {key: value for key, value in parameters.items() if key in own}
+    state = random_state(cell)
+    outputs, _ = run(name, parameters_of_variant, state, biases=2)
+    expected, _ = run(parent, parameters, state[: len(parent_cell.state)], biases=2)
+    assert (outputs - expected).abs().max() > 1e-3
+
+
+def test_coupled_differs_from_lstm_with_a_forget_gate_of_its_own():
+    parameters, state = arguments("lstm")
+    shared = {name: torch.cat([blocks(v, 4)[k] for k in (0, 2, 3)], dim=-1) for name, v in parameters.items()}
+    assert (run("lstm", parameters, state)[0] - run("lstm-coupled", shared, state)[0]).abs().max() > 1e-3
+
+
+def test_every_variant_of_a_parent_has_a_law_of_difference():
+    parents = {name: parent for name in ALL_CELLS if (parent := _differs(cells.find(name)))}
+    assert set(parents) <= {*PARENTS, "lstm-coupled", "indrnn", "min-gru"}
+    assert all(parents[name] == parent for name, parent in PARENTS.items())
+
+
+def _differs(cell):
+    """The parent that the docstring names, or None."""
+    line = next(line for line in cell.__doc__.splitlines() if line.strip().startswith("Differs"))
+    return line.split("Differs from ")[1].split(":")[0] if "Differs from" in line else None
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "lstm-peephole"])
+def test_a_gradient_through_a_split_sequence_is_that_of_the_whole(name):
+    """A carried state carries the gradient: T steps at once, or 2 and then the rest."""
+    cell = cells.find(name)
+    parameters, state = arguments(name)
+    inputs = random_inputs(steps=5)
+
+    def in_two(own, given, start):
+        first, carried = run(name, own, start, given[:2])
+        second, end = run(name, own, carried, given[2:])
+        return torch.cat([first, second]), end
+
+    whole = results(lambda own, given, start: run(name, own, start, given), parameters, inputs, state)
+    parts = results(in_two, parameters, inputs, state)
+    assert len(whole) == 1 + 2 * len(cell.state) + len(parameters) + 1
+    for key, value in whole.items():
+        assert_close(parts[key], value, key)
+
+
+def test_the_table_of_tolerances_can_fail():
+    for dtype, (rtol, atol) in TOLERANCES.items():
+        one = torch.ones(1, dtype=dtype)
+        with pytest.raises(AssertionError, match="near"):
+            assert_close(one + 3 * (rtol + atol), one, "near")

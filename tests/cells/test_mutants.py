@@ -1,0 +1,77 @@
+"""The suite of a cell must fail on every wrong cell; the same function passes every right one."""
+
+import mutants
+import pytest
+from parity import ALL_CELLS, suite
+
+import cells
+from harness import contract
+
+SYMMETRIC = {
+    (name, "swap uses of i g")
+    for name in ("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm")  # i * g is g * i
+}
+
+KINDS = (
+    mutants.swaps_of_inputs,
+    mutants.swaps_of_uses,
+    mutants.undeclared_biases,
+    mutants.ignored_biases,
+    mutants.ignored_recurrent_biases,
+    mutants.detached_states,
+    mutants.dropped_vectors,
+    mutants.transposed_products,
+)
+SEEN_BY_THE_CONTRACT_ALONE = (
+    mutants.ignored_biases,
+    mutants.ignored_recurrent_biases,
+    mutants.detached_states,
+    mutants.dropped_vectors,
+)
+
+
+def every(kinds):
+    """(name, mutant) of every cell, each a parameter with a readable id."""
+    return [
+        pytest.param(name, mutant, id=f"{name}: {mutant.label}")
+        for name in ALL_CELLS
+        for kind in kinds
+        for mutant in sorted(kind(cells.find(name)), key=lambda mutant: mutant.label)
+    ]
+
+
+@pytest.mark.parametrize(("name", "mutant"), every(KINDS))
+def test_the_suite_fails_on_a_mutant(name, mutant):
+    with mutant.context:
+        first = next(suite(mutant.cell), None)
+    if (name, mutant.label) in SYMMETRIC:
+        assert first is None
+    else:
+        assert first is not None
+
+
+@pytest.mark.parametrize(("name", "mutant"), every(SEEN_BY_THE_CONTRACT_ALONE))
+def test_the_contract_finds_it_without_any_equations(name, mutant):
+    with mutant.context:
+        found = next(contract.findings(mutant.cell), None)
+    assert found is not None and found.check in ("everything_acts", "gradients", "torch_parity"), found
+
+
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_the_suite_passes_the_right_cell_by_the_same_road(name):
+    assert list(suite(mutants.rewritten(cells.find(name), mutants.Identity()))) == []
+
+
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_the_wrapped_right_product_is_right(name):
+    """What `transposed` and `without_bias` read off a product is that product, so that they fail for their reason."""
+    cell = cells.find(name)
+    right = mutants.rewritten(
+        cell, *(mutants.WrapProduct(product, gates, "rebuilt") for product, gates in cell.recurrent_products().items())
+    )
+    assert list(suite(right)) == []
+
+
+def test_there_are_mutants_of_every_kind():
+    for kind in KINDS:
+        assert any(list(kind(cells.find(name))) for name in ALL_CELLS), kind.__name__

@@ -1,0 +1,126 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from harness import data
+from harness.data import DataError
+from harness.settings import Settings
+
+SMALL = {"corpus": "text", "batch_size": 2, "bptt_length": 5, "max_offset": 0}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "text.txt"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def load(**given):
+    return data.load(Settings("lstm", **given))
+
+
+@pytest.mark.parametrize("length", [100, 101, 109, 10_007])
+def test_splits_by_position(write, length):
+    text = "".join(chr(ord("a") + i * i % 26) for i in range(length))
+    dataset = load(**SMALL, path=write(text))
+    lengths = {name: len(part) for name, part in dataset.splits.items()}
+    assert list(lengths) == ["train", "validation", "test"]
+    assert lengths["train"] == int(length * 0.8) and abs(lengths["test"] - lengths["validation"]) <= 1
+    joined = np.concatenate(list(dataset.splits.values()))
+    assert joined.dtype == np.int64
+    assert dataset.vocabulary.decode(joined) == text
+
+
+def test_no_split(write):
+    dataset = load(**SMALL, path=write("abc " * 10), split="none")
+    assert list(dataset.splits) == ["train"] and len(dataset.splits["train"]) == 40
+
+
+def test_characters_are_counted_in_the_whole_text_and_words_in_train(write):
+    path = write("one two " * 40 + "three " * 20)
+    assert "three" not in load(**SMALL, path=path, token="word").vocabulary.symbols
+    assert "h" in load(**SMALL, path=path).vocabulary.symbols
+    test = load(**SMALL, path=path, token="word").splits["test"]
+    assert test.tolist() == [0] * 10  # <unk>
+
+
+def test_rare_words(write):
+    path = write("one two one three " * 20 + "four " * 4)
+    dataset = load(**SMALL, path=path, token="word", split="none", min_count=5)
+    assert dataset.vocabulary.symbols == ("<unk>", "one", "two", "three")
+    with pytest.raises(DataError, match="a word must occur at least 99 times to be a symbol, but got most=40"):
+        load(**SMALL, path=path, token="word", split="none", min_count=99)
+
+
+def test_a_text_too_short_names_every_split(write):
+    with pytest.raises(DataError) as caught:
+        load(**SMALL, path=write("abcdefghij"))
+    assert str(caught.value).split("\n") == [
+        "train windows: must have at least 11 tokens for one update (batch_size=2, bptt_length=5, "
+        "max_offset=0), but got num_tokens=8. Use a longer text, or a smaller batch_size or bptt_length.",
+        "validation windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
+        "test windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
+    ]
+
+
+@pytest.mark.parametrize("token", ["char", "word"])
+def test_an_empty_text(write, token):
+    with pytest.raises(DataError, match="train windows: must have at least 11 .* but got num_tokens=0"):
+        load(**SMALL, path=write(""), token=token)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (
+            {"corpus": "time-machin"},
+            "corpus: must be one of time-machine, .*'time-machin'. Did you mean 'time-machine'",
+        ),
+        ({"corpus": "xyz"}, "but got corpus='xyz'. Use one of these"),
+        (
+            {"corpus": "python-docs", "token": "words"},
+            "token: must be one of char, word, but got token='words'. Did you",
+        ),
+        ({"corpus": "python-docs", "split": "no"}, "split: must be one of holdout, none, but got split='no'"),
+        ({"corpus": "python-docs", "windows": "rand"}, "windows: must be one of .*'rand'. Did you mean 'random'"),
+        ({"corpus": "text"}, "path: text needs a file, but got path=None. Add path: FILE"),
+        ({"corpus": "python-docs", "path": "a.txt"}, "path: python-docs takes no file, but got path='a.txt'. Leave it"),
+        (
+            {"corpus": "time-machine-2019", "token": "word"},
+            "token: time-machine-2019 has char tokens only, but got token=",
+        ),
+        ({"corpus": "python-docs", "min_count": 2}, "min_count: must be 1 for char tokens, but got min_count=2"),
+    ],
+)
+def test_settings_that_contradict_each_other(given, match):
+    with pytest.raises(DataError, match=match):
+        load(**given)
+
+
+def test_every_problem_at_once():
+    with pytest.raises(DataError) as caught:
+        load(corpus="lyrics-2018", token="chars", min_count=2, split="nne")
+    assert [line.split(":")[0] for line in str(caught.value).split("\n")] == ["corpus", "token", "split"]
+
+
+def test_every_corpus_is_described():
+    assert set(data.CORPORA) == {
+        "time-machine",
+        "time-machine-2019",
+        "time-machine-2022",
+        "lyrics-2019",
+        "python-docs",
+        "text",
+    }
+    assert all(data.CORPORA.values())
+
+
+def test_imports_nothing_but_numpy():
+    loaded = "import sys; from harness import data; print(*{'torch', 'platformdirs', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "\n"

@@ -1,0 +1,214 @@
+"""torch.nn's own modules against the definition, for every cell that has one."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tolerances import assert_close
+
+import cells
+from harness.engine import Layer, get, native
+
+I = 5
+CELLS = [name for name in cells.names() if cells.find(name).reference]
+SHAPES = [(1, 1, 1, 1), (4, 1, 3, 4), (3, 3, 2, 5), (1, 3, 1, 7)]  # T, N, B, H
+
+
+def random(shape, seed, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def arguments(name, steps, runs, batch, hidden, biases, dtype=torch.float64, seed=0):
+    cell = cells.find(name)
+    specs = cell.parameters(I, hidden, biases)
+    parameters = {s.name: random((runs, *s.shape(hidden)), seed + k, dtype) for k, s in enumerate(specs)}
+    state = tuple(random((runs, batch, hidden), seed + 50 + k, dtype) for k in range(len(cell.state)))
+    tokens = torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(seed + 60))
+    return parameters, {"tokens": tokens, "rows": random((steps, runs, batch, I), seed + 70, dtype)}, state
+
+
+def results(engine, name, biases, parameters, inputs, state, precision="float64"):
+    """Outputs, final state and all gradients of a fixed weighting of them, by name."""
+    leaves = {**parameters, **{f"initial state {k}": s for k, s in enumerate(state)}}
+    leaves |= {"input": inputs} if inputs.is_floating_point() else {}
+    leaves = {key: value.detach().requires_grad_() for key, value in leaves.items()}
+    layer = Layer(cells.find(name), state[0].shape[-1], biases, precision)
+    outputs, final = get(engine).run(
+        layer,
+        {key: leaves[key] for key in parameters},
+        leaves.get("input", inputs),
+        tuple(leaves[f"initial state {k}"] for k in range(len(state))),
+    )
+    found = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
+    total = sum((random(v.shape, 80 + k, v.dtype) * v).sum() for k, v in enumerate(found.values()))
+    gradients = torch.autograd.grad(total, list(leaves.values()))
+    return found | {f"gradient of {key}": value for key, value in zip(leaves, gradients, strict=True)}
+
+
+@pytest.mark.parametrize("kind", ["tokens", "rows"])
+@pytest.mark.parametrize("biases", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", CELLS)
+def test_native_equals_the_definition(name, shape, biases, kind):
+    parameters, inputs, state = arguments(name, *shape, biases)
+    ours, theirs = (results(e, name, biases, parameters, inputs[kind], state) for e in ("native", "reference"))
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert_close(ours[key], value, key)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_native_equals_the_definition_in_float32(name):
+    parameters, inputs, state = arguments(name, 6, 2, 3, 4, 1, torch.float32)
+    ours, theirs = (
+        results(e, name, 1, parameters, inputs["tokens"], state, "float32") for e in ("native", "reference")
+    )
+    for key, value in theirs.items():
+        assert_close(ours[key], value, key)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_carried_state_carries_on(name):
+    parameters, inputs, state = arguments(name, 5, 2, 3, 4, 1)
+    layer = Layer(cells.find(name), 4, 1, "float64")
+    run = get("native").run
+    outputs, final = run(layer, parameters, inputs["tokens"], state)
+    first, carried = run(layer, parameters, inputs["tokens"][:2], state)
+    second, end = run(layer, parameters, inputs["tokens"][2:], carried)
+    for whole, parts in zip((outputs, *final), (torch.cat([first, second]), *end), strict=True):
+        assert_close(parts, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "refusal"),
+    [
+        ("lstm-coupled", "cpu", "float32", "torch.nn has no lstm-coupled"),
+        ("lstm", "cpu", "bf16", "torch.nn does not round its operands to bf16 on cpu"),
+        ("lstm", "cuda", "bf16", "torch.nn does not round its operands to bf16 on cuda"),
+        ("lstm", "cpu", "tf32", "torch.nn does not round its operands to tf32 on cpu"),
+        ("lstm", "cuda", "tf32", None),
+        ("gru", "cpu", "float64", None),
+    ],
+)
+def test_what_is_refused(name, device, precision, refusal):
+    assert get("native").refusal(cells.find(name), device, precision) == refusal
+
+
+def test_weights_go_to_torchs_own_module_unchanged():
+    """By torch.nn's own road, loading a state dict, and not by a functional call."""
+    parameters, inputs, state = arguments("lstm", 4, 1, 3, 4, 2)
+    layer = Layer(cells.find("lstm"), 4, 2, "float64")
+    module = torch.nn.LSTM(I, 4, dtype=torch.float64)
+    module.load_state_dict(native.to_torch(layer, {key: value[0] for key, value in parameters.items()}))
+    expected, _ = module(inputs["rows"][:, 0], state)
+    outputs, _ = get("native").run(layer, parameters, inputs["rows"], state)
+    assert_close(outputs[:, 0], expected)
+
+
+def test_a_bias_that_a_cell_lacks_is_zero_in_torchs_layout():
+    lacking = type("Lacking", (cells.find("lstm"),), {"unbiased": ("f",)})
+    layer = Layer(lacking, 2, 2, "float64")
+    parameters = {spec.name: torch.ones(spec.shape(2)) for spec in lacking.parameters(I, 2, 2)}
+    found = native.to_torch(layer, parameters)
+    assert found["bias_ih_l0"].tolist() == found["bias_hh_l0"].tolist() == [1, 1, 0, 0, 1, 1, 1, 1]
+
+
+def test_each_thread_has_a_module_of_its_own_and_keeps_it():
+    layer = Layer(cells.find("lstm"), 4, 1, "float64")
+    met = {}
+    both = threading.Barrier(2)
+
+    def look(key):
+        both.wait(10)
+        met[key] = [native.module_for(layer, I), native.module_for(layer, I)]
+        both.wait(10)
+
+    in_threads(look, "ab")
+    assert met["a"][0] is met["a"][1]
+    assert met["b"][0] is met["b"][1]
+    assert met["a"][0] is not met["b"][0]
+
+
+def test_two_threads_at_once_compute_what_they_compute_one_after_the_other():
+    given = {key: arguments("gru", 6, 2, 3, 4, 2, seed=200 * k) for k, key in enumerate("ab")}
+    alone = {key: results("native", "gru", 2, p, x["tokens"], s) for key, (p, x, s) in given.items()}
+    rounds, start, found = 40, threading.Barrier(2), {"a": [], "b": []}
+
+    def compute(key):
+        parameters, inputs, state = given[key]
+        start.wait(10)
+        for _ in range(rounds):
+            found[key].append(results("native", "gru", 2, parameters, inputs["tokens"], state))
+
+    in_threads(compute, "ab")
+    for key, expected in alone.items():
+        assert len(found[key]) == rounds
+        assert all(torch.equal(one[name], value) for one in found[key] for name, value in expected.items())
+
+
+@pytest.fixture
+def interleaved(monkeypatch):
+    """A torch.nn.GRU in whose calls thread b enters while a is inside, and a leaves while b is inside."""
+    entered, left = {"a": threading.Event(), "b": threading.Event()}, threading.Event()
+
+    class Interleaved(torch.nn.GRU):
+        def forward(self, *arguments):
+            key = threading.current_thread().name
+            entered[key].set()
+            assert (entered["b"] if key == "a" else left).wait(10)
+            return super().forward(*arguments)
+
+    monkeypatch.setattr(torch.nn, "GRU", Interleaved)
+    native._module.cache_clear()
+    yield entered, left
+    native._module.cache_clear()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_interleaved_calls_are_right_because_no_module_is_shared(interleaved, monkeypatch, shared):
+    entered, left = interleaved
+    given = {key: arguments("gru", 3, 1, 2, 4, 2, seed=200 * k) for k, key in enumerate("ab")}
+    layer, found, raised = Layer(cells.find("gru"), 4, 2, "float64"), {}, []
+    if shared:
+        monkeypatch.setattr(native, "threading", SimpleNamespace(get_ident=lambda: 0))
+
+    def compute(key):
+        parameters, inputs, state = given[key]
+        if key == "b":
+            assert entered["a"].wait(10)
+        try:
+            found[key] = get("native").run(layer, parameters, inputs["rows"], state)[0]
+        except (RuntimeError, ValueError) as error:
+            raised.append(error)
+        if key == "a":
+            left.set()
+
+    in_threads(compute, "ab")
+    expected = {key: get("reference").run(layer, p, x["rows"], s)[0] for key, (p, x, s) in given.items()}
+    if shared:  # a has computed with b's weights, and b has lost its own
+        assert raised or not torch.allclose(found["b"], expected["b"])
+        assert not torch.allclose(found["a"], expected["a"])
+    else:
+        assert not raised
+        for key, value in expected.items():
+            assert_close(found[key], value)
+
+
+def in_threads(function, keys):
+    """Runs `function(key)` in a thread each, at once, and raises what one of them raised."""
+    raised = []
+
+    def guarded(key):
+        try:
+            function(key)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(key,), name=key) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]

@@ -1,0 +1,135 @@
+"""Intervals and tests against SciPy, statsmodels and worked examples."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from harness import statistics
+
+
+def draws(n, seed=0, mean=0.3):
+    return np.random.default_rng(seed).normal(mean, 1.0, size=n)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 40])
+def test_student_equals_scipy(n):
+    arm, baseline = draws(n, 1), draws(n, 2, mean=0.0)
+    expected = stats.ttest_rel(arm, baseline)
+    interval = statistics.student_interval(arm - baseline, 0.9)
+    assert statistics.student_p(arm - baseline) == pytest.approx(expected.pvalue, rel=1e-10)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval(0.9)), rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 10])
+def test_sign_flip_equals_scipy(n):
+    d = draws(n, n)
+    expected = stats.permutation_test(
+        (d, np.zeros(n)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+    )
+    found = statistics.sign_flip(d)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-12)
+    assert (found.is_exact, found.num_flips) == (True, 2**n)
+
+
+def test_sign_flip_counts_ties_however_they_round():
+    assert statistics.sign_flip(np.array([0.1, 0.2, 0.3])).p == 0.25  # 0.1 + 0.2 + 0.3 and its mirror
+    assert statistics.sign_flip(np.array([0.1, 0.2, -0.3])).p == 1.0  # the sum seen is 0 but for rounding
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 10, 20])
+def test_smallest_p_is_reached_when_all_signs_agree(n):
+    assert statistics.sign_flip(np.linspace(1.0, 2.0, n)).p == statistics.smallest_p(n) == min(1.0, 2.0 / 2**n)
+
+
+def test_sign_flip_of_many_pairs_is_monte_carlo_and_says_so():
+    d = draws(25, 3, mean=0.2)
+    found = statistics.sign_flip(d)
+    assert (found.is_exact, found.num_flips) == (False, statistics.MONTE_CARLO_FLIPS)
+    assert found == statistics.sign_flip(d)  # fixed draws
+    assert found.p == pytest.approx(statistics.student_p(d), abs=0.01)
+    assert statistics.sign_flip(np.full(25, 1.0)).p == 1 / (statistics.MONTE_CARLO_FLIPS + 1)  # never 0
+
+
+def test_monte_carlo_agrees_with_the_exact_test(monkeypatch):
+    d = draws(12, 4)
+    exact = statistics.sign_flip(d).p
+    monkeypatch.setattr(statistics, "MAX_EXACT_FLIPS", 11)
+    drawn = statistics.sign_flip(d)
+    error = np.sqrt(exact * (1 - exact) / drawn.num_flips)
+    assert not drawn.is_exact
+    assert abs(drawn.p - exact) < 5 * error
+
+
+@pytest.mark.parametrize("wins, losses", [(0, 6), (3, 7), (5, 5), (10, 0), (1, 0)])
+def test_sign_test_equals_scipy(wins, losses):
+    d = np.array([-0.1] * wins + [np.inf] * losses)  # a diverged replicate loses like any other
+    expected = stats.binomtest(wins, wins + losses, 0.5).pvalue
+    assert statistics.sign_test(np.append(d, [0.0, np.nan])) == pytest.approx(expected, rel=1e-12)
+
+
+def test_sign_test_of_ties_alone():
+    assert statistics.sign_test(np.array([0.0, np.nan])) == 1.0
+
+
+def test_holm_on_a_published_example():
+    # The table of Wikipedia's "Holm-Bonferroni method": 0.01, 0.04, 0.03, 0.005; by hand 4 x 0.005, 3 x 0.01,
+    # 2 x 0.03, 0.04, made monotone: at 0.05 the first and the last are rejected and the others are not.
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_counts_missing_p_values():
+    assert statistics.holm([0.01, None, None]) == [pytest.approx(0.03), None, None]
+    assert statistics.holm([]) == []
+
+
+def test_paired_differences_pair_by_seed_and_mark_divergence():
+    arm = {"1": 2.0, "2": np.inf, "3": 1.0, "4": np.inf, "9": 1.0}
+    baseline = {"3": np.inf, "2": 1.0, "1": 1.5, "4": np.inf, "7": 1.0}
+    np.testing.assert_array_equal(statistics.paired_differences(arm, baseline), [0.5, np.inf, -np.inf, np.nan])
+    assert len(statistics.paired_differences(arm, {})) == 0
+
+
+def test_no_spread():
+    assert statistics.student_p(np.zeros(10)) == 1.0
+    assert statistics.student_p(np.full(10, 0.1)) == statistics.smallest_p(10)
+    assert statistics.standard_error(np.array([0.1 + 0.2, 0.3])) == 0.0
+    interval = statistics.student_interval(np.full(3, 0.1))
+    assert (interval.low, interval.high) == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_one_value_has_no_interval():
+    assert statistics.student_interval(np.array([1.0])) is None
+    assert statistics.student_interval(np.array([])) is None
+
+
+def test_median_interval_by_the_table():
+    # The 95 % intervals of the median in Conover's table: n = 6 (1st, 6th), 10 (2nd, 9th), 20 (6th, 15th).
+    for n, low, high in ((6, 1, 6), (10, 2, 9), (20, 6, 15)):
+        found = statistics.median_interval(np.random.default_rng(n).permutation(np.arange(1.0, n + 1)))
+        assert (found.low, found.high) == (low, high)
+        assert stats.binom.cdf(low - 1, n, 0.5) <= 0.025 < stats.binom.cdf(low, n, 0.5)
+    assert statistics.median_interval(np.arange(5.0)) is None
+    assert statistics.median_interval(np.array([])) is None
+
+
+def test_seeds_needed():
+    assert [statistics.seeds_needed(k) for k in (1, 3, 8)] == [6, 7, 9]
+    for k in range(1, 30):
+        n = statistics.seeds_needed(k, 0.01)
+        assert statistics.smallest_p(n) <= 0.01 / k < statistics.smallest_p(n - 1)
+
+
+def test_seeds_needed_refuses():
+    with pytest.raises(ValueError, match=r"num_comparisons >= 1 must hold, but got num_comparisons=0"):
+        statistics.seeds_needed(0)
+    with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"):
+        statistics.seeds_needed(1, 0.5)
+
+
+def test_import_is_light():
+    code = "import sys, harness.statistics, harness.decisions; print([m for m in sys.modules if m in "
+    code += "('statsmodels', 'pandas', 'matplotlib', 'scipy.stats', 'torch')])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

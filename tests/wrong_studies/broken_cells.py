@@ -1,0 +1,3 @@
+"""A file of cells that raises while it is imported."""
+
+raise RuntimeError("the author was called away")
