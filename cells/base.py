@@ -4,7 +4,7 @@ Shapes, here and everywhere: T time, N runs of a pack, B batch, H hidden, I inpu
 (B, H) and on (N, B, H) alike, so it never names a leading axis.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal
@@ -129,8 +129,12 @@ def split_gates(stacked: Tensor, gates: tuple[str, ...]) -> SimpleNamespace:
 
 def normalize(*parts: Tensor, eps: float = 1e-5) -> tuple[Tensor, ...]:
     """Returns ``parts`` (..., H) normalised together to mean 0 and variance 1 over all their units (Ba 2016)."""
-    mean = sum(part.mean(-1, keepdim=True) for part in parts) / len(parts)
+    mean = _mean(parts)
     centred = [part - mean for part in parts]
-    variance = sum((part * part).mean(-1, keepdim=True) for part in centred) / len(parts)
-    scale = (variance + eps).rsqrt()
+    scale = (_mean([part * part for part in centred]) + eps).rsqrt()
     return tuple(part * scale for part in centred)
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    means = [part.mean(-1, keepdim=True) for part in parts]
+    return sum(means[1:], means[0]) / len(means)

@@ -1,5 +1,6 @@
 """Planted answers: equal arms are not told apart more often than said, unequal ones are as often as power says."""
 
+import gc
 import math
 
 import numpy as np
@@ -11,6 +12,12 @@ from harness.decisions import Timing, decide, decide_speed
 
 NUM_STUDIES, NUM_SEEDS, SPREAD = 2000, 10, 0.02
 FALSE = ("better", "worse", "equivalent and lower", "equivalent and higher")
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """statsmodels' multipletests collects garbage at every call: 50 ms each, 2,000 studies a test."""
+    monkeypatch.setattr(gc, "collect", lambda *_: 0)
 
 
 def bounds(rate, level=1e-4):

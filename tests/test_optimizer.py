@@ -130,4 +130,4 @@ def test_cosine_falls_from_the_rate_towards_its_floor():
 
 def test_step_multiplies_after_every_so_many():
     run = settings(learning_rate=8.0, schedule="step", step_updates=3, step_factor=0.5, warmup_updates=2)
-    assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0 / 2, 4.0, 4.0, 2.0, 2.0, 2.0]
+    assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0]

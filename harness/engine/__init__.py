@@ -42,7 +42,7 @@ def get(name: str) -> Engine:
 
 def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
     """Returns the fastest engine that runs all ``cells``, and a line for each faster one saying why it does not."""
-    passed_over = []
+    passed_over: list[str] = []
     for engine in ENGINES:
         refusals = [r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None]
         if not refusals:

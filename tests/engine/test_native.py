@@ -61,6 +61,7 @@ def test_native_equals_the_definition(name, shape, biases, kind):
 @pytest.mark.parametrize("name", CELLS)
 def test_native_equals_the_definition_in_float32(name):
     parameters, inputs, state = arguments(name, 6, 2, 3, 4, 1, torch.float32)
+    parameters = {key: 0.3 * value for key, value in parameters.items()}  # large ones amplify rounding at every step
     ours, theirs = (
         results(e, name, 1, parameters, inputs["tokens"], state, "float32") for e in ("native", "reference")
     )

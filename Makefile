@@ -1,0 +1,31 @@
+# Two commands do everything: `make study` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install study test lint sources clean
+
+install: $(VENV)/.installed
+
+# The lock holds exact versions; torch without a local tag, so that a CPU build satisfies it where one is offered.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+study: install
+	$(BIN)/harness run studies/quickstart.yaml
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The published systems; three seeds are for comparing numbers, not for a verdict, hence --force.
+sources: install
+	for study in s1 s2 s4 s5 gru; do $(BIN)/harness run studies/sources/$$study.yaml --force || exit 1; done
