@@ -16,6 +16,7 @@ FAMILIES = (elman, lstm, gru)
 ENTRY_POINT_GROUP = "harness.cells"
 
 _cells: dict[str, type[Cell]] = {}
+_sources: dict[type[Cell], str] = {}
 _entry_points_loaded = False
 
 
@@ -95,12 +96,16 @@ def register(module: ModuleType) -> list[str]:
     if problems:
         raise InvalidCell("\n".join(problems))
     _cells.update({cell.name: cell for cell in found})
+    for cell in found:
+        source_of(cell)  # read now: the file may be edited while a study runs
     return [cell.name for cell in found]
 
 
 def source_of(cell: type[Cell]) -> str:
-    """Returns the SHA-256 of the class's source text: part of a study's identity."""
-    return hashlib.sha256(inspect.getsource(cell).encode()).hexdigest()
+    """Returns the SHA-256 of the class's source text as it was registered: part of a study's identity."""
+    if cell not in _sources:
+        _sources[cell] = hashlib.sha256(inspect.getsource(cell).encode()).hexdigest()
+    return _sources[cell]
 
 
 def problems_of(cell: type[Cell]) -> list[str]:

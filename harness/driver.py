@@ -156,7 +156,7 @@ class Driver:
         return executor.cut(runs, template)
 
     def settle(self) -> None:
-        """Tells Optuna of every trial that ended, in number order, once a whole round has: also those before a crash."""
+        """Tells Optuna of a round's trials, in number order, once all have ended: also those before a crash."""
         for arm, own in self.searches.items():
             asked = own.running()
             if all((arm, "trial", trial.number) in self._ends for trial in asked):
@@ -261,7 +261,7 @@ class Driver:
         arm, phase, text = record.run.rsplit("/", 2)
         index = int(text)
         settings, seed = self._run_of(arm, phase, index)
-        tags = {name: record.info[name] for name in TAGS}
+        tags: dict[str, Any] = {name: record.info[name] for name in TAGS}
         tags |= {key: value for key, value in record.info.items() if key.startswith(("version_", "device_name"))}
         tags |= {"seed": seed, "corpus_fingerprint": record.info["corpus_fingerprint"]}
         tags |= {
@@ -300,8 +300,8 @@ class Driver:
         booking = self._bookings[record.run]
         previous = booking.curve[-1]["update"] if booking.curve else 0
         seconds = record.time - booking.begun
-        losses = {k: record.metrics[k] for k in ("train/loss", "validation/loss") if k in record.metrics}
-        row = {"update": record.update, "tokens": record.metrics["tokens"], "time_seconds": seconds, **losses}
+        row = {"update": float(record.update), "tokens": record.metrics["tokens"], "time_seconds": seconds}
+        row |= {key: value for key, value in record.metrics.items() if key in ("train/loss", "validation/loss")}
         booking.curve.append(row)
         self.tracker.log(booking.run_id, record.update, record.metrics, record.time)
         split = self.study.measure.objective.partition("/")[0]
@@ -337,7 +337,7 @@ class Driver:
         if phase is None or not chosen:
             return {}
         known = self.tracker.timings()
-        done = known.groupby("arm")["round"].nunique() if len(known) else {}
+        done = known.groupby("arm")["round"].nunique().to_dict()
         if all(arm in done and done[arm] >= phase.rounds for arm in chosen):
             return {}
         return {
@@ -396,7 +396,8 @@ def build_report(study: Study, tracker: track.Tracker, warnings: list[str]) -> R
     """Returns the report from the books: of the values that were tuned, and no others."""
     runs = tracker.runs()
     fields = list(study.tune.space) if study.tune else []
-    runs["params"] = [{field: params[field] for field in fields if field in params} for params in runs["params"]]
+    tuned = [{field: params[field] for field in fields if field in params} for params in runs["params"]]
+    runs["params"] = pd.Series(tuned, index=runs.index, dtype=object)
     return build(study, runs, tracker.curves(), tracker.timings(), warnings)
 
 

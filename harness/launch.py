@@ -39,8 +39,8 @@ class Overhead:
         outside = self.total - self.train - self.timing
         rest = outside - self.start_up - self.books
         return (
-            f"{self.total:.0f} s in all: {self.train:.0f} s training, {self.timing:.0f} s timing, {outside:.1f} s outside "
-            f"(start-up {self.start_up:.1f}, MLflow and Optuna {self.books:.1f}, checks and report {rest:.1f})"
+            f"{self.total:.0f} s: {self.train:.0f} s training, {self.timing:.0f} s timing, {outside:.1f} s outside "
+            f"these (start-up {self.start_up:.1f}, MLflow and Optuna {self.books:.1f}, checks and report {rest:.1f})"
         )
 
 

@@ -42,7 +42,8 @@ def open_books(path: str, overrides: tuple[str, ...], places: Places) -> tuple[s
     file = track.sqlite_path(places.tracking_uri)
     if (file is not None and not file.exists()) or loaded.name not in track.experiments(places.tracking_uri):
         raise NothingError(
-            f"study: must have been run, but {loaded.name!r} is not in {places.tracking_uri}. Run it: harness run {path}"
+            f"study: must have been run, but {loaded.name!r} is not in {places.tracking_uri}. "
+            f"Run it: harness run {path}"
         )
     return loaded, track.Tracker(places.tracking_uri, loaded.name, places.artifacts)
 

@@ -1,6 +1,7 @@
 """Before a launch: the engine of the study, two updates of every arm, and what the design can show."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cells
 from harness import engine, runtime, statistics
@@ -37,7 +38,7 @@ class Pilot:
 
 
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
-    """Returns every arm's settings with ``engine: auto`` resolved once for all of them, and notes on what was passed over.
+    """Returns every arm's settings, ``engine: auto`` resolved once for all of them, and what was passed over.
 
     Raises:
         ValueError: A cell, an engine or a device is not to be had.
@@ -45,7 +46,8 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     for path in study.cell_files:
         cells.load_file(path)
     open_arms = [arm.settings for arm in study.arms if arm.settings.engine == "auto"]
-    chosen, notes = {}, []
+    chosen: dict[tuple[str, str], Any] = {}
+    notes: list[str] = []
     for device, precision in {(s.device, s.precision) for s in open_arms}:
         own = [cells.find(s.cell) for s in open_arms if (s.device, s.precision) == (device, precision)]
         chosen[device, precision], passed = engine.resolve(own, resolve_device(device), precision)
@@ -57,7 +59,7 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     return settings, notes
 
 
-def first_values(study: Study) -> dict[str, object]:
+def first_values(study: Study) -> dict[str, Any]:
     """Returns the first value of every range, for what must be known before a search: shapes and costs."""
     if study.tune is None:
         return {}

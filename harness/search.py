@@ -61,7 +61,7 @@ class ArmSearch:
         self.arm, self._tune, self._storage, self._name = arm, tune, storage, name
         self._distributions = {field: _distribution(field, values) for field, values in tune.space.items()}
         # The pruner looks at trials of earlier rounds only: those of this round are all still running.
-        pruner = optuna.pruners.NopPruner()
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if tune.pruner == "median":
             pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
         self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
@@ -98,7 +98,7 @@ class ArmSearch:
         return told >= self.num_trials or (self.stopped and not self.running())
 
     def ask(self) -> list[Trial]:
-        """Asks until the present round is full, and returns all trials of it that run; none where the search is over."""
+        """Asks until the present round is full and returns its running trials; none where the search is over."""
         begun = time.perf_counter()
         known = self.trials()
         num_told = sum(t.state.is_finished() for t in known)
@@ -165,7 +165,7 @@ class ArmSearch:
         return Trial(chosen.number, chosen.params)
 
     def warnings(self) -> list[str]:
-        """Returns a line for every tuned field whose best value lies at the edge of its range, or where nothing worked."""
+        """Returns a line for every tuned field whose best value lies at the edge of its range."""
         best = self.best()
         if best is None:
             return [f"{self.arm}: no trial finished; the arm has no setting to replicate."]
@@ -181,7 +181,7 @@ class ArmSearch:
 
 
 def edge_of(values: Range | Choices, best: Any) -> str | None:
-    """Returns "lower" or "upper" where ``best`` lies at that edge, else None. Choices have edges if they are numbers."""
+    """Returns "lower" or "upper" where ``best`` lies at that edge, else None. Only numbers have edges."""
     if isinstance(values, Choices):
         numbers = [v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)]
         if len(numbers) != len(values.choices) or len(numbers) < 3:

@@ -259,8 +259,8 @@ class Pack:
         return Record(run.id, "end", shard.update, time.time(), {"objective": self.task.chance_nats}, info)
 
     def _fail(self, shard: Shard, error: Exception) -> list[Record]:
-        memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        info = {"state": "failed", "message": f"{type(error).__name__}: {error}", "out_of_memory": memory}
+        message = f"{type(error).__name__}: {error}"
+        info = {"state": "failed", "message": message, "out_of_memory": out_of_memory(error)}
         records = [Record(run.id, "end", shard.update, time.time(), info=info) for run in shard.runs]
         self._drop(shard, {run.id for run in shard.runs})
         return records
@@ -333,6 +333,11 @@ def train(plan: Plan) -> Iterator[list[Record]]:
         pack.close()
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Returns whether memory was the cause; torch has a class for it on a GPU, and only words on a CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
 def resolve_device(name: str) -> str:
     """Returns cpu or cuda.
 
@@ -392,7 +397,7 @@ def cpu_count() -> int:
 
 
 def work(text: str) -> Iterator[str]:
-    """Yields the answer to a file that ``harness run --plan`` wrote, line by line: packs' records, or a runtime phase's."""
+    """Yields the lines that answer a file of ``harness run --plan``: packs' records, or a runtime phase's."""
     from harness import runtime  # it stands on this module
 
     if runtime.is_phase(text):
@@ -403,13 +408,20 @@ def work(text: str) -> Iterator[str]:
             yield from (record.to_json() for record in records)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PlanError(f"plan: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}.") from error
+
+
 def main(arguments: list[str]) -> int:
     """The worker: the path of a file of plans in, records as JSON lines out."""
     if len(arguments) != 1:
         print("usage: python -m harness.train PLAN.json", file=sys.stderr)
         return 2
     try:
-        for line in work(Path(arguments[0]).read_text(encoding="utf-8")):
+        for line in work(_read(Path(arguments[0]))):
             print(line, flush=True)
     except INPUT_ERRORS as error:
         print(error, file=sys.stderr)

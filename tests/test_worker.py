@@ -138,4 +138,4 @@ def test_a_plan_that_is_not_there_exits_2(capsys, arguments, rule):
 def test_a_plan_that_is_no_text_exits_2(tmp_path, capsys):
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe\x00")
     assert main([str(tmp_path / "plan.json")]) == 2
-    assert "plan: must be UTF-8, but got" in capsys.readouterr().err
+    assert "plan.json must be UTF-8, but got byte=0xff." in capsys.readouterr().err

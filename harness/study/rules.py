@@ -229,6 +229,12 @@ class Needs:
     remedy: str
 
 
+def _has_forget_gates(name: str) -> bool:
+    from cells import registry
+
+    return name not in registry.names() or bool(registry.find(name).forget_gates)
+
+
 _NEEDS = (
     Needs("dropout", "num_layers", lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
     Needs("momentum", "optimizer", lambda o: o == "sgd", "optimizer: sgd", "optimizer: sgd"),
@@ -236,6 +242,7 @@ _NEEDS = (
     Needs("step_updates", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
     Needs("step_factor", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
     Needs("cosine_floor", "schedule", lambda s: s == "cosine", "schedule: cosine", "schedule: cosine"),
+    Needs("forget_bias", "cell", _has_forget_gates, "a cell that has forget gates", "cell: lstm"),
 )
 
 

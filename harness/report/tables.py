@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness import sentences
 from harness.metrics import bits, perplexity
-from harness.results import ArmResult
-from harness.sentences import number
+from harness.report import sentences
+from harness.report.results import ArmResult
+from harness.report.sentences import number
 
 COUNTS = ("pairs", "finished_pairs", "seeds_to_decide", "num_parameters", "num_states", "tokens")
 

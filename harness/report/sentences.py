@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from harness import results
 from harness.decisions import MAX_SEEDS, Decision, SpeedDecision
 from harness.metrics import perplexity
-from harness.results import ArmResult, Phase
+from harness.report import results
+from harness.report.results import ArmResult, Phase
 from harness.statistics import Interval
 
 

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness import figures, results, sentences, tables
 from harness.metrics import perplexity
-from harness.results import ArmResult
-from harness.sentences import number
-from harness.tables import Section
+from harness.report import figures, results, sentences, tables
+from harness.report.results import ArmResult
+from harness.report.sentences import number
+from harness.report.tables import Section
 
 COLORS = {"better": "green", "worse": "red", "faster": "green", "slower": "red"}  # every other verdict is yellow
 NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."
@@ -85,7 +85,7 @@ class Report:
 
     def html(self) -> str:
         """Returns one self-contained page."""
-        template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+        template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
         source = getattr(self.study, "source", None)
         return template.substitute(
             title=html.escape(self.study.name),
