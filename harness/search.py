@@ -123,9 +123,10 @@ class ArmSearch:
         )
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        seed = randomness.key(self._tune.search_seed, "sampler", self.arm, number) % 2**32
-        if self._tune.sampler == "grid":
-            return optuna.samplers.GridSampler(_grid(self._tune), seed=seed)
+        names = (self._tune.search_seed, "sampler", self.arm)
+        if self._tune.sampler == "grid":  # its seed shuffles the grid, through which the trials' numbers walk
+            return optuna.samplers.GridSampler(_grid(self._tune), seed=randomness.key(*names) % 2**32)
+        seed = randomness.key(*names, number) % 2**32
         makers = {
             "tpe": optuna.samplers.TPESampler,
             "random": optuna.samplers.RandomSampler,

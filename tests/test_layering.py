@@ -19,7 +19,7 @@ FLOORS = (
     ("plan", "checkpoint", "shard", "train", "runtime"),
     # What a worker does without.
     ("executor", "track", "frames", "ui", "progress"),
-    ("study", "statistics", "decisions", "results", "sentences", "tables", "figures", "report"),
+    ("study", "statistics", "decisions", "report"),
     ("search", "bench", "contract", "pilot"),
     ("driver",),
     ("launch", "checking", "listing"),
@@ -34,7 +34,7 @@ ONLY_IN = {
     "yaml": {"study"},
     "pydantic": {"study"},
     "ray": {"executor"},
-    "matplotlib": {"figures"},
+    "matplotlib": {"report"},
     "typer": {"cli"},
 }
 """Library -> the modules that import it."""

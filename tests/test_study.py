@@ -132,10 +132,10 @@ def test_a_cross_of_one_numeric_field_names_the_field_too():
     assert [arm.name for arm in s.arms] == ["biases=1", "biases=2"] and s.baseline.name == "biases=2"
 
 
-def test_a_batch_of_trials_is_at_most_the_trials():
+def test_the_default_batch_does_not_depend_on_the_trials():
     text = without(CROSS, "batch: 4")
     assert study.loads(text).tune.batch == 4
-    assert study.loads(text.replace("trials: 24", "trials: 3")).tune.batch == 3
+    assert study.loads(text.replace("trials: 24", "trials: 3")).tune.batch == 4
 
 
 def test_searched_sizes_layers_and_none_among_choices():

@@ -54,6 +54,10 @@ def _palette(results: Sequence[ArmResult]) -> dict[str, tuple[str, str]]:
     return {r.name: (COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]) for i, r in enumerate(ordered)}
 
 
+HIGHEST_NATS = float(np.log(1e5))
+"""Of a curve that is drawn: a diverging run's perplexity may be any number, and one of 100,000 has made the point."""
+
+
 def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: str) -> str | None:
     """Returns perplexity over tokens: exp of the mean loss of an arm's replicates, the band from lowest to highest.
 
@@ -68,7 +72,7 @@ def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: 
         figure, axes = _figure(4.0)
         for name, line in lines.items():
             color, style = colors[name]
-            low, mean, high = (np.exp(np.minimum(line[part], 700.0)) for part in ("min", "mean", "max"))
+            low, mean, high = (np.exp(np.minimum(line[part], HIGHEST_NATS)) for part in ("min", "mean", "max"))
             axes.plot(line["tokens"], mean, style, color=color, label=name, linewidth=1.6)
             axes.fill_between(line["tokens"], low, high, color=color, alpha=0.18, linewidth=0)
         axes.set_yscale("log")

@@ -131,8 +131,7 @@ def _tune(form: Any) -> Tune | None:
     if form is None:
         return None
     space = {name: _domain(domain) for name, domain in sorted(said(form).items()) if name not in TUNE_NAMES}
-    batch = min(4, form.trials) if form.batch is None else form.batch
-    return Tune(space, form.trials, batch, form.sampler, form.pruner, form.search_seed)
+    return Tune(space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed)
 
 
 def _domain(form: Any) -> Range | Choices:

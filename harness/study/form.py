@@ -113,7 +113,7 @@ class TuneBase(Block):
 
     model_config = required("trials")
     trials: int = describe("settings tried for every arm", "trials", ge=1)
-    batch: int = describe("trials asked per round; default 4, or `trials` where that is fewer", "trials", ge=1)
+    batch: int = describe("trials asked per round, before any of them is told", "trials", default=4, ge=1)
     sampler: Sampler = describe("who proposes trials", default="tpe")
     pruner: Pruner = describe("who ends bad trials early", default="median")
     search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)

@@ -42,9 +42,6 @@ def block(parsed: Parsed) -> Iterator[Problem]:
     if is_empty:
         message = "must name a field to search, but has none. Add learning_rate: {low: 0.1, high: 10, log: true}."
         yield parsed.document.at_key(("tune",), message)
-    if tune.batch is not None and tune.trials is not None and tune.batch > tune.trials:
-        message = f"must be at most trials={tune.trials}, but got batch={tune.batch}. Write batch: {tune.trials}."
-        yield parsed.document.at_value(("tune", "batch"), message)
 
 
 def domains(parsed: Parsed) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+import math
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from harness import search
+from harness.study import Choices, Range, Tune
+
+SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25, 1.0, 4.0))}
+
+
+def make_tune(**changes):
+    values = {"space": SPACE, "trials": 6, "batch": 4, "sampler": "tpe", "pruner": "median", "search_seed": 0}
+    return Tune(**{**values, **changes})
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return search.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+
+
+def loss(values):
+    return (math.log(values["learning_rate"]) + 2.0) ** 2 + values["clip_norm"]
+
+
+def run_to_end(own):
+    asked = []
+    while trials := own.ask():
+        asked += trials
+        for trial in trials:
+            own.tell(trial.number, "finished", loss(trial.values))
+    return asked
+
+
+def test_rounds_fill_up_to_the_budget_and_no_further(storage):
+    own = search.ArmSearch(storage, "s/lstm", "lstm", make_tune(), 20)
+    first = own.ask()
+    assert [t.number for t in first] == [0, 1, 2, 3]
+    assert own.ask() == first  # asked again before it is told: the same round
+    for trial in first:
+        own.tell(trial.number, "finished", loss(trial.values))
+    assert [t.number for t in own.ask()] == [4, 5]
+    assert not own.done
+    for trial in own.running():
+        own.tell(trial.number, "finished", loss(trial.values))
+    assert own.done and own.ask() == []
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
+    space = {"clip_norm": Choices((0.1, 0.2, 0.5, 1.0)), "learning_rate": Choices((0.1, 0.2, 0.3, 0.4))}
+    tune = make_tune(sampler=sampler, trials=14, space=space if sampler == "grid" else SPACE)
+    whole = search.ArmSearch(search.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20)
+    expected = [t.values for t in run_to_end(whole)]
+    url = f"sqlite:///{tmp_path / 'b.db'}"
+    seen = {}
+    for kill_at in range(40):  # a new process each time: asks, tells one trial, dies
+        own = search.ArmSearch(search.open_storage(url), "s", "lstm", tune, 20)
+        trials = own.ask()
+        seen |= {t.number: t.values for t in trials}
+        if not trials:
+            break
+        if kill_at % 2:  # half of them die before anything is told
+            for trial in trials:
+                own.tell(trial.number, "finished", loss(trial.values))
+    assert [seen[number] for number in sorted(seen)] == expected
+
+
+def test_a_trial_is_stored_whole_or_not_at_all(storage):
+    own = search.ArmSearch(storage, "s", "lstm", make_tune(), 20)
+    own.ask()
+    for trial in optuna.load_study(study_name="s", storage=storage).trials:
+        assert trial.state == TrialState.RUNNING and set(trial.params) == set(SPACE)
+
+
+def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
+    def values(name, arm, seed):
+        store = search.open_storage(f"sqlite:///{tmp_path / name}.db")
+        return [t.values for t in run_to_end(search.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))]
+
+    assert values("a", "lstm", 0) == values("b", "lstm", 0)
+    assert values("c", "lstm", 1) != values("d", "lstm", 0)
+    assert values("e", "gru", 0) != values("f", "lstm", 0)
+
+
+def test_ends_are_booked_as_what_they_are(storage):
+    own = search.ArmSearch(storage, "s", "lstm", make_tune(), 20)
+    own.ask()
+    for number, (state, nats) in enumerate([("finished", 2.0), ("diverged", 3.3), ("pruned", 2.5), ("failed", None)]):
+        own.tell(number, state, nats)
+    states = [t.state for t in own.trials()]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert own.best().number == 0
+
+
+def test_three_failures_in_a_row_stop_the_arm(storage):
+    own = search.ArmSearch(storage, "s", "lstm", make_tune(trials=20), 20)
+    for trial in own.ask():
+        own.tell(trial.number, "failed", None)
+    assert own.stopped and own.done and own.ask() == [] and own.best() is None
+    assert own.warnings() == ["lstm: no trial finished; the arm has no setting to replicate."]
+
+
+def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
+    own = search.ArmSearch(storage, "s", "lstm", make_tune(trials=8, batch=4), 4)
+    for trial in own.ask():
+        for step in range(1, 5):
+            assert not own.report(trial.number, step, 1.0 + 0.1 * trial.number)
+        own.tell(trial.number, "finished", 1.0)
+    poor, good = own.ask()[:2]
+    assert [own.report(poor.number, step, 5.0) for step in (1, 1, 2, 3)][-1]
+    assert not any(own.report(good.number, step, 0.5) for step in range(1, 5))
+
+
+def test_without_a_pruner_nothing_is_pruned_nor_stored(storage):
+    own = search.ArmSearch(storage, "s", "lstm", make_tune(pruner="none"), 4)
+    trial = own.ask()[0]
+    assert not own.report(trial.number, 1, math.inf)
+    assert own.trials()[0].intermediate_values == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "edge"),
+    [
+        (Range(0.01, 1.0, log=True), 0.011, "lower"),
+        (Range(0.01, 1.0, log=True), 0.9, "upper"),
+        (Range(0.01, 1.0, log=True), 0.1, None),
+        (Range(0.0, 10.0), 0.4, "lower"),
+        (Range(0.0, 10.0), 5.0, None),
+        (Choices((1, 2, 3)), 3, "upper"),
+        (Choices((1, 2, 3)), 2, None),
+        (Choices((1, 2)), 2, None),  # of two numbers both are edges, which says nothing
+        (Choices(("sgd", "adam", "adamw")), "sgd", None),
+    ],
+)
+def test_edges(values, best, edge):
+    assert search.edge_of(values, best) == edge
+
+
+def test_a_best_value_at_an_edge_is_a_warning(storage):
+    tune = make_tune(space={"learning_rate": Choices((0.1, 0.2, 0.3))}, sampler="grid", trials=9)
+    own = search.ArmSearch(storage, "s", "lstm", tune, 20)
+    assert own.num_trials == 3  # the whole grid
+    for trial in own.ask():
+        own.tell(trial.number, "finished", trial.values["learning_rate"])
+    assert own.done
+    assert "best learning_rate = 0.1 lies at the lower edge" in own.warnings()[0]
+
+
+def test_a_grid_of_a_range_steps_through_it(storage):
+    tune = make_tune(space={"hidden_size": Range(8, 24, step=8)}, sampler="grid", trials=9)
+    own = search.ArmSearch(storage, "s", "lstm", tune, 20)
+    found = {t.values["hidden_size"] for t in own.ask()}
+    assert found == {8, 16, 24} and all(isinstance(v, int) for v in found)
+
+
+def test_a_storage_that_cannot_be_reached_is_an_error():
+    with pytest.raises(search.SearchError, match=r"storage: must be a database that Optuna reaches, but got storage="):
+        search.open_storage("sqlite:////nowhere/at/all/optuna.db")
