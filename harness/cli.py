@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.driver import Places
+    from harness.places import Places
 
 app = typer.Typer(
     help="A bench for ablating recurrent cells: perplexity and runtime of every arm, with a verdict that stands up.",
@@ -23,13 +23,15 @@ Folder = Annotated[Path, typer.Option(help="Where mlflow.db, optuna.db, artifact
 Tracking = Annotated[str, typer.Option(help="MLflow's store: a SQLite file in the folder, or a server's http://...")]
 Storage = Annotated[str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")]
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it; typer ends with it."""
 HERE = Path(".")
 TRACKING = "sqlite:///mlflow.db"
 STORAGE = "sqlite:///optuna.db"
 
 
 def _places(folder: Path, tracking: str, storage: str) -> "Places":
-    from harness.driver import Places
+    from harness.places import Places
 
     return Places(folder, tracking, storage)
 
@@ -167,9 +169,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("interrupted; the same command goes on from here", err=True)
+        raise
     except (ValueError, OSError) as error:
         if not _is_ours(error):
             raise

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -138,6 +139,18 @@ def timings(stored: Iterable[tuple[str, bytes]]) -> pd.DataFrame:
 def timings_csv(rows: pd.DataFrame) -> str:
     """Returns one arm's timings as :func:`timings` reads them."""
     return rows[list(TIMING_DTYPES)].to_csv(index=False)
+
+
+def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
+    runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
+    columns = [name for name in runs if name.startswith("params.")]
+    values = runs[columns].astype(object).to_dict("records")
+    runs["params"] = [{k.removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values]
+    runs["samples"] = [json.loads(text) for text in runs["samples"]]
+    curves = pd.read_csv(folder / "curves.csv", dtype={**PLACE_DTYPES, **CURVE_DTYPES})
+    timings = pd.read_csv(folder / "timings.csv", dtype={"arm": "str", **TIMING_DTYPES})
+    return runs.drop(columns=columns), curves, timings
 
 
 def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:

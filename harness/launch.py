@@ -9,16 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from harness import pilot, plan, runtime, study, track
-from harness.driver import Driver, Places
+from harness import pilot, plan, runtime, study
+from harness.places import Places
 from harness.plan import Record
 from harness.progress import Display
-from harness.report import Report
+
+if TYPE_CHECKING:  # these load Optuna, MLflow and matplotlib: a wrong study is told before that
+    from harness.driver import Driver
+    from harness.report import Report
 
 
 class LockedError(ValueError):
@@ -52,7 +56,7 @@ def run(
     force: bool = False,
     new: bool = False,
     console: Console | None = None,
-) -> Report:
+) -> "Report":
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
     Args:
@@ -75,7 +79,13 @@ def run(
         if new:
             put_aside(loaded.name, places)
         display = Display(console)
-        return _run(Driver(loaded, places, display), display)
+        return _run(_driver(loaded, places, display), display)
+
+
+def _driver(loaded: study.Study, places: Places, display: Display) -> "Driver":
+    from harness.driver import Driver
+
+    return Driver(loaded, places, display)
 
 
 def check_design(loaded: study.Study, force: bool) -> None:
@@ -85,7 +95,7 @@ def check_design(loaded: study.Study, force: bool) -> None:
         raise pilot.DesignError(problem)
 
 
-def _run(running: Driver, display: Display) -> Report:
+def _run(running: "Driver", display: Display) -> "Report":
     started = psutil.Process().create_time()
     start_up = time.time() - started
     plans = running.next_plans()
@@ -123,7 +133,7 @@ def write_plan(path: str | Path, target: Path, *, overrides: tuple[str, ...] = (
     places = places or Places(Path.cwd())
     loaded = study.load(path, overrides)
     with locked(loaded.name, places):
-        running = Driver(loaded, places, Display(Console(quiet=True)))
+        running = _driver(loaded, places, Display(Console(quiet=True)))
         plans = running.next_plans()
         phase = loaded.measure.runtime
         if plans:
@@ -149,7 +159,7 @@ def book_records(
     loaded = study.load(path, overrides)
     lines = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
     with locked(loaded.name, places):
-        running = Driver(loaded, places, Display(Console(quiet=True)))
+        running = _driver(loaded, places, Display(Console(quiet=True)))
         measured = [runtime.Measurement(**line["measurement"]) for line in lines if "measurement" in line]
         records = [Record(**line) for line in lines if "measurement" not in line]
         wanted = {run.id for p in running.next_plans() for run in p.runs}
@@ -171,6 +181,8 @@ def book_records(
 
 def put_aside(name: str, places: Places) -> None:
     """Renames an earlier study's experiment, so that the name is free; nothing of it is lost."""
+    from harness import track
+
     track.rename(places.tracking_uri, name, f"{name} until {datetime.now():%Y-%m-%d %H:%M:%S}")
 
 

@@ -1,5 +1,6 @@
 """What the books and the registry hold, listed: cells, status, report, export."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,8 +10,8 @@ from rich.table import Table
 
 import cells
 from harness import driver, study, track
-from harness.driver import Places
 from harness.model import Architecture
+from harness.places import Places
 
 
 class NothingError(ValueError):
@@ -21,9 +22,12 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     """Returns the registry with costs at one size, of a language model with one bias a gate."""
     for path in files:
         cells.load_file(path)
-    table = Table(box=box.SIMPLE_HEAD, caption=f"H = {hidden_size}, V = {num_tokens}, biases 1", caption_justify="left")
-    for column in ("cell", "gates", "products", "parameters", "FLOPs/token", "torch.nn"):
-        table.add_column(column, justify="left" if column in ("cell", "torch.nn") else "right")
+    caption = f"H = {hidden_size}, V = {num_tokens}, biases 1; FLOPs are forward, per token"
+    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
+    table.add_column("cell", no_wrap=True)
+    for column in ("gates", "products", "parameters", "FLOPs"):
+        table.add_column(column, justify="right")
+    table.add_column("torch.nn")
     for name in cells.names():
         cell = cells.find(name)
         arch = Architecture(cell, num_tokens, num_tokens, hidden_size)
@@ -77,13 +81,17 @@ def report(path: str, overrides: tuple[str, ...], places: Places, out: Path | No
 
 
 def export(path: str, overrides: tuple[str, ...], places: Places, out: Path) -> list[Path]:
-    """Writes the books as CSV and returns the files: parameters as columns ``params.NAME``, losses in nats."""
+    """Writes the books as CSV and returns the files; :func:`harness.frames.read_export` reads them.
+
+    Parameters are columns ``params.NAME``, losses are in nats, samples JSON.
+    """
     _, tracker = open_books(path, overrides, places)
     runs = tracker.runs()
     params = pd.json_normalize(runs.pop("params").tolist()).add_prefix("params.")
-    runs["samples"] = [" | ".join(sample["text"] for sample in samples) for samples in runs["samples"]]
+    runs["samples"] = [json.dumps(samples, ensure_ascii=False) for samples in runs["samples"]]
     out.mkdir(parents=True, exist_ok=True)
-    frames = {"runs": pd.concat([runs, params], axis=1), "curves": tracker.curves(), "timings": tracker.timings()}
-    for name, frame in frames.items():
+    tables = {"runs": pd.concat([runs, params], axis=1), "curves": tracker.curves(), "timings": tracker.timings()}
+    for name, frame in tables.items():
         frame.to_csv(out / f"{name}.csv", index=False)
-    return [out / f"{name}.csv" for name in frames]
+    (out / "warnings.txt").write_text(tracker.note("warnings") or "", encoding="utf-8")
+    return [*(out / f"{name}.csv" for name in tables), out / "warnings.txt"]

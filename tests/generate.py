@@ -1,7 +1,9 @@
-"""Writes what is generated and committed: the JSON schema of a study, and the table of fields in docs/study.md."""
+"""Writes what is generated and committed: the schema of a study, the fields in docs/study.md, RESULTS.md's tables."""
 
 import json
 from pathlib import Path
+
+import results
 
 from harness import study
 
@@ -21,3 +23,4 @@ if __name__ == "__main__":
     (ROOT / "studies" / "study.schema.json").write_text(schema, encoding="utf-8")
     table = ROOT / "docs" / "study.md"
     table.write_text(page(table.read_text(encoding="utf-8")), encoding="utf-8")
+    results.RESULTS.write_text(results.page(results.RESULTS.read_text(encoding="utf-8")), encoding="utf-8")

@@ -12,7 +12,8 @@ import small_study
 from rich.console import Console
 
 from harness import launch, listing, pilot, study, track, train
-from harness.driver import Driver, IdentityError, Places
+from harness.driver import Driver, IdentityError
+from harness.places import Places
 from harness.plan import PlanError
 from harness.progress import Display
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. A module imports those of its own floor and of the floors below; on one floor there is no circle.
 FLOORS = (
     ("cells",),
-    ("metrics", "provenance", "randomness", "settings", "timing"),
+    ("metrics", "places", "provenance", "randomness", "settings", "timing"),
     ("engine", "dropout", "data"),
     ("model", "optimizer", "tasks"),
     ("plan", "checkpoint", "shard", "train", "runtime"),

@@ -396,16 +396,12 @@ def test_dropping_the_search_is_a_change():
 
 
 def test_the_schema_is_the_committed_one():
-    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == study.json_schema(), (
-        "write json.dumps(study.json_schema(), indent=1) and a line end to studies/study.schema.json"
-    )
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == study.json_schema(), "run make generate"
 
 
 def test_the_page_holds_the_table():
     start, end = "<!-- fields: generated from harness/study -->\n", "<!-- end of fields -->"
-    assert start + study.field_table() + end in PAGE.read_text(encoding="utf-8"), (
-        "put study.field_table() between the markers of docs/study.md"
-    )
+    assert start + study.field_table() + end in PAGE.read_text(encoding="utf-8"), "run make generate"
 
 
 def test_the_examples_of_the_page_are_studies():

@@ -1,0 +1,34 @@
+"""A skipped test must say why, and CI fails on a reason that is not listed here."""
+
+import os
+
+import pytest
+
+LISTED_REASONS = (
+    "the Time Machine is not on this machine (HARNESS_DATA)",
+    "no CUDA device",
+    "no Chromium",
+    "no PostgreSQL",
+)
+
+_unlisted: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Notes skips whose reason is not listed."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if reason not in LISTED_REASONS:
+            _unlisted.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI an unlisted skip is a failure."""
+    if _unlisted and os.environ.get("CI"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Names the unlisted skips."""
+    for line in _unlisted:
+        terminalreporter.write_line(f"skipped for a reason that tests/conftest.py does not list: {line}", red=True)

@@ -1,0 +1,120 @@
+"""The tables of studies/RESULTS.md, from the raw records beside it."""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness import frames, report, study
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = ROOT / "studies"
+RESULTS = STUDIES / "RESULTS.md"
+UPDATES_PER_EPOCH = 8
+REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
+"""Study -> file of the published systems that were run."""
+ASKED = ("output-tanh", "quickstart")
+"""Studies of one's own whose report is shown."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Our perplexities at one epoch of one arm beside the published ones. ``band`` is what ours must lie in."""
+
+    study: str
+    arm: str
+    epoch: int
+    ours: list[float]
+    printed: str
+    independent: str
+    band: tuple[float, float] | None
+
+    @property
+    def median(self) -> float:
+        return sorted(self.ours)[len(self.ours) // 2]
+
+    @property
+    def holds(self) -> bool:
+        return self.band is None or self.band[0] <= self.median <= self.band[1]
+
+
+def points(name: str) -> list[Point]:
+    """Returns every published epoch of a study with ours beside it."""
+    published = pd.read_csv(STUDIES / "sources" / "published.csv")
+    curves = pd.read_csv(STUDIES / "results" / name / "curves.csv")
+    found = []
+    for arm, rows in published[published["study"] == name].groupby("arm", sort=False):
+        is_first_printed = True
+        for row in rows.itertuples():
+            at = curves[(curves["arm"] == arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)]
+            ours = [math.exp(nats) for nats in at.sort_values("index")["train/loss"]]
+            printed = "" if math.isnan(row.printed_low) else f"{row.printed_low:g}"
+            if printed and row.printed_high != row.printed_low:
+                printed += f" to {row.printed_high:g}"
+            independent = "" if math.isnan(row.independent) else f"{row.independent:g}"
+            found.append(Point(name, arm, row.epoch, ours, printed, independent, band(row, is_first_printed)))
+            is_first_printed &= row.epoch <= 3
+    return found
+
+
+def band(row, is_first_printed: bool) -> tuple[float, float] | None:
+    """Returns where the median over three seeds must lie for the reproduction to hold.
+
+    The reference is the independent median where it has three seeds, else the printed figure; within 1.5 % at epochs
+    1 to 3, 5 % at the first printed epoch, 15 % at later ones above perplexity 1.5, and 0.05 nats below it.
+    """
+    if not math.isnan(row.independent) and row.independent_seeds >= 3:
+        reference = row.independent
+    elif row.printed_low != row.printed_high:
+        return row.printed_low, row.printed_high
+    else:
+        reference = row.printed_low
+    if row.epoch <= 3:
+        share = 0.015
+    elif is_first_printed:
+        share = 0.05
+    elif reference > 1.5:
+        share = 0.15
+    else:
+        return reference * math.exp(-0.05), reference * math.exp(0.05)
+    return reference * (1 - share), reference * (1 + share)
+
+
+def reproduction_table(name: str) -> str:
+    """Returns a Markdown table: ours by seed, the published figures, and whether the band holds."""
+    header = ("arm", "epoch", "ours, by seed", "printed", "independent", "band of the median", "holds")
+    rows = [header, ("---",) * len(header)]
+    for p in points(name):
+        ours = " ".join(f"{value:.4g}" for value in p.ours)
+        limits = "" if p.band is None else f"{p.band[0]:.4g} to {p.band[1]:.4g}"
+        rows.append((p.arm, str(p.epoch), ours, p.printed, p.independent, limits, "yes" if p.holds else "NO"))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def asked_report(name: str) -> report.Report:
+    """Returns the report of a study of one's own, from its raw records."""
+    folder = STUDIES / "results" / name
+    warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
+    return report.build(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
+
+
+def tables() -> dict[str, str]:
+    """Returns every generated block of RESULTS.md by its name."""
+    found = {name: reproduction_table(name) for name in REPRODUCED}
+    for name in ASKED:
+        text = asked_report(name).markdown()
+        found[name] = io.StringIO(text).read().partition("\n\n")[2]  # without its own heading
+    return found
+
+
+def page(text: str) -> str:
+    """Returns RESULTS.md with the tables of now between their markers."""
+    for name, table in tables().items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(start)
+        assert found, f"RESULTS.md has no marker {start!r}"
+        text = before + start + table + end + rest.partition(end)[2]
+    return text

@@ -1,0 +1,115 @@
+"""A study that is killed again and again ends as one that was not."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import small_study
+
+from harness import search, track
+from harness.places import Places
+
+KILLS = 10
+LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]
+
+
+def start(path, folder):
+    """Starts `harness run`; what it says on standard error goes to a file."""
+    command = [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(folder)]
+    with open(folder / "stderr", "w") as errors:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+
+
+def said(folder):
+    return (folder / "stderr").read_text()
+
+
+def books(folder):
+    return track.Tracker(Places(folder).tracking_uri, "small", Places(folder).artifacts)
+
+
+def results(folder):
+    runs = books(folder).runs()
+    runs = runs[["arm", "phase", "index", "seed", "state", *LOSSES]]
+    return runs.sort_values(["arm", "phase", "index"], ignore_index=True)
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    path = small_study.write(whole, trials=6, seeds=6, updates=450)
+    shutil.copytree(whole, killed)
+    begun = time.monotonic()
+    process = start(path, whole)
+    assert process.wait() == 0, said(whole)
+    seconds = time.monotonic() - begun
+
+    draw = random.Random(11)
+    ended: dict[tuple, tuple] = {}
+    for _ in range(KILLS):
+        process = start(killed / path.name, killed)
+        time.sleep(draw.uniform(0.1, 0.6) * seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if (killed / "mlflow.db").exists():
+            ended = assert_nothing_lost(ended, killed)
+    process = start(killed / path.name, killed)
+    assert process.wait() == 0, said(killed)
+
+    pd.testing.assert_frame_equal(results(killed), results(whole))
+    assert_nothing_lost(ended, killed)
+    tracker = books(killed)
+    assert not tracker.interrupted()
+    assert trials(killed) == trials(whole)
+    curves = [books(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
+    keys = ["arm", "phase", "index", "update"]
+    pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
+    for run in tracker.runs().itertuples():
+        history = tracker.history(tracker.open(run.arm, run.phase, run.index, "", {}, {}))
+        assert history["update"].is_unique, f"{run.arm} {run.phase} {run.index} was booked twice"
+
+
+def assert_nothing_lost(before, folder):
+    """Returns what has ended by now; all that had ended before must still be there, and be the same."""
+    runs = results(folder)
+    now = {
+        (r.arm, r.phase, r.index): (r.state, r.objective)
+        for r in runs.itertuples()
+        if r.state not in ("running", "killed")
+    }
+    assert {key: now.get(key) for key in before} == before
+    return now
+
+
+def trials(folder: Path):
+    """Returns every arm's trials as Optuna has them."""
+    storage = search.open_storage(Places(folder).storage_url)
+    found = {}
+    for summary in storage.get_all_studies():
+        arm = summary.study_name.split("/")[1]
+        stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
+        found[arm] = [(t.number, t.state, t.params, t.value) for t in stored]
+    return found
+
+
+def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
+    path = small_study.write(tmp_path, trials=2, updates=3000)
+    process = start(path, tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "optuna.db").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert "the same command goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
+    assert not os.path.exists(tmp_path / ".small.holder.lock")
+    process = start(path, tmp_path)
+    assert process.wait() == 0, said(tmp_path)
+    assert not books(tmp_path).interrupted()
