@@ -100,12 +100,12 @@ def trials(folder: Path):
 
 
 def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
-    path = small_study.write(tmp_path, trials=2, updates=3000)
+    path = small_study.write(tmp_path, trials=2, updates=600)
     process = start(path, tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "optuna.db").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(3)
+    time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert "the same command goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
