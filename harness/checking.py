@@ -27,9 +27,9 @@ def check(path: str, overrides: tuple[str, ...], *, resolved: bool, force: bool,
 
 
 def _arms_table(pilots: list[Pilot]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("arm", overflow="fold")
-    for column in ("engine", "H", "parameters", "FLOPs/token", "updates", "runs", "time"):
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption="FLOPs: forward, per token")
+    table.add_column("arm", no_wrap=True)
+    for column in ("engine", "H", "params", "FLOPs", "updates", "runs", "time"):
         table.add_column(column, justify="left" if column == "engine" else "right")
     for p in pilots:
         counts = (p.hidden_size, p.num_parameters, p.flops_per_token, p.num_updates, p.num_runs)
@@ -53,7 +53,7 @@ def _design(loaded: study.Study) -> list[str]:
     comparisons, seeds = len(loaded.arms) - 1, loaded.replicate.seeds
     reach, needed = statistics.smallest_p(seeds), statistics.seeds_needed(comparisons, loaded.measure.threshold)
     return [
-        f"{comparisons} comparisons with {loaded.baseline.name} over {seeds} paired seeds: the smallest sign-flip p is "
+        f"{comparisons} comparison{'s' if comparisons > 1 else ''} with {loaded.baseline.name} over {seeds} paired seeds: the smallest sign-flip p is "
         f"{reach:.3g}, and {loaded.measure.threshold / comparisons:.3g} must be reached, which takes {needed} seeds"
     ]
 

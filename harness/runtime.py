@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.plan import Plan, plans_from_json, plans_to_json
+from harness.plan import Plan, PlanError, plans_from_json, plans_to_json
 from harness.tasks import Samples
 from harness.train import Pack
 
@@ -126,10 +126,18 @@ def is_phase(text: str) -> bool:
 
 
 def answer(text: str) -> Iterator[str]:
-    """Yields a line of JSON for every repeat of the phase that :func:`phase_to_json` wrote."""
-    asked = json.loads(text)["runtime"]
-    plans = {arm: plans_from_json(json.dumps(sizes)) for arm, sizes in asked["arms"].items()}
-    for measurement in measure(plans, rounds=asked["rounds"], seconds=asked["seconds"]):
+    """Yields a line of JSON for every repeat of the phase that :func:`phase_to_json` wrote.
+
+    Raises:
+        PlanError: The text asks for no phase that could be measured.
+    """
+    try:
+        asked = json.loads(text)["runtime"]
+        rounds, seconds = int(asked["rounds"]), float(asked["seconds"])
+        plans = {arm: plans_from_json(json.dumps(sizes)) for arm, sizes in asked["arms"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PlanError(f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}.") from error
+    for measurement in measure(plans, rounds=rounds, seconds=seconds):
         yield json.dumps({"measurement": asdict(measurement)})
 
 
