@@ -52,9 +52,10 @@ def _costs(loaded: study.Study, pilots: list[Pilot]) -> list[str]:
 def _design(loaded: study.Study) -> list[str]:
     comparisons, seeds = len(loaded.arms) - 1, loaded.replicate.seeds
     reach, needed = statistics.smallest_p(seeds), statistics.seeds_needed(comparisons, loaded.measure.threshold)
+    pairs = f"{comparisons} comparison{'s' if comparisons > 1 else ''} with {loaded.baseline.name}"
     return [
-        f"{comparisons} comparison{'s' if comparisons > 1 else ''} with {loaded.baseline.name} over {seeds} paired seeds: the smallest sign-flip p is "
-        f"{reach:.3g}, and {loaded.measure.threshold / comparisons:.3g} must be reached, which takes {needed} seeds"
+        f"{pairs} over {seeds} paired seeds: the smallest sign-flip p is {reach:.3g}, and "
+        f"{loaded.measure.threshold / comparisons:.3g} must be reached, which takes {needed} seeds"
     ]
 
 
