@@ -49,15 +49,20 @@ def run(
     records: Annotated[Path | None, typer.Option(help="Book the records that a worker wrote for a plan.")] = None,
 ) -> None:
     """Run what a study still lacks: tune every arm, replicate, measure runtime; print the verdict."""
+    import psutil
+
     from harness import launch
 
+    if sum((plan is not None, records is not None, new)) > 1:
+        raise typer.BadParameter("--plan, --records and --new must stand alone, but got several. Give one of them.")
     places, overrides = _places(folder, tracking, storage), tuple(set_ or ())
     if plan is not None:
-        typer.echo(launch.write_plan(study, plan, overrides=overrides, places=places))
+        typer.echo(launch.write_plan(study, plan, overrides=overrides, places=places, force=force))
     elif records is not None:
         typer.echo(launch.book_records(study, records, overrides=overrides, places=places))
     else:
-        launch.run(study, overrides=overrides, places=places, force=force, new=new)
+        started = psutil.Process().create_time()
+        launch.run(study, overrides=overrides, places=places, force=force, new=new, started=started)
 
 
 @app.command()
@@ -171,9 +176,9 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:
-            typer.echo("interrupted; the same command goes on from here", err=True)
+            typer.echo("interrupted; the same command, without --new, goes on from here", err=True)
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if not _is_ours(error):
             raise
         typer.echo(str(error), err=True)

@@ -1,19 +1,23 @@
-"""The driver of a study: what is missing, who trains it, and the books. One driver a study writes; workers compute.
+"""The driver of a study: what is missing, who trains it. One driver a study writes; workers compute.
 
 Everything that happened lives in Optuna's storage and in MLflow, so a driver that starts asks these what is missing
 and does that: after a crash, after an interruption, and when a finished study is run again.
 """
 
+import hashlib
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from numbers import Real
 from typing import Any
 
 import pandas as pd
 
 from harness import checkpoint, data, executor, pilot, runtime, search, track
+from harness.booking import Books, Entry, Place, id_of, place_of
 from harness.places import Places
 from harness.plan import Plan, Record, Run
 from harness.progress import Display
@@ -22,23 +26,11 @@ from harness.settings import Settings, to_dict
 from harness.study import Study
 from harness.tasks import Samples
 
-TAGS = ("cell", "engine", "device", "precision", "threads", "pack_size", "git_commit", "git_dirty")
+FAILURES_IN_A_ROW = search.FAILURES_IN_A_ROW
 
 
 class IdentityError(ValueError):
     """A study of the same name is something else."""
-
-
-@dataclass
-class _Booking:
-    """A run in training: where it belongs, its MLflow run, the rows of its curve."""
-
-    arm: str
-    phase: str
-    index: int
-    run_id: str
-    curve: list[dict[str, float]]
-    begun: float
 
 
 class Driver:
@@ -48,48 +40,45 @@ class Driver:
         """Opens the books.
 
         Raises:
-            ValueError: A store cannot be used, or an arm's cell, engine or device is not to be had.
+            ValueError: A store cannot be used, or an arm's cell, engine, text or device is not to be had.
             IdentityError: The study of this name in the books is something else.
         """
         self.study, self.places, self.display = study, places, display
         self.train_seconds = self.timing_seconds = 0.0
         self.settings, self.notes = pilot.resolve(study)
+        self.datasets = {arm: data.load(settings) for arm, settings in self.settings.items()}
         self.tracker = track.Tracker(places.tracking_uri, study.name, places.artifacts)
-        self._check_identity()
-        self._convert_seconds()
+        check_identity(study, self.tracker, places)
+        self._fix()
+        self.tracker.set_identity(study.identity())
+        self.tracker.study_file(study.text, "study.yaml")
         storage = search.open_storage(places.storage_url) if study.tune else None
         self.searches = {arm.name: self._search(arm.name, storage) for arm in study.arms} if storage else {}
-        self._bookings: dict[str, _Booking] = {}
-        self._ends: dict[tuple[str, str, int], tuple[str, float]] = {}
-        for row in self.tracker.runs().to_dict("records"):
-            if row["state"] not in ("running", "killed"):
-                self._ends[row["arm"], row["phase"], row["index"]] = (row["state"], row["objective"])
+        self.books = Books(self.tracker, display, study.measure.objective, self._entry, self._point)
 
-    def _check_identity(self) -> None:
-        old = self.tracker.identity()
-        if old is not None:
-            changes = self.study.changes_since(old)
-            if changes:
-                raise IdentityError(
-                    f"study: {self.study.name!r} in {self.places.tracking_uri} must be this study, but differs:\n"
-                    + "\n".join(f"  {change}" for change in changes)
-                    + "\nRename the study, or give --new to put the old one aside and start afresh."
-                )
-        self.tracker.set_identity(self.study.identity())
-        self.tracker.study_file(self.study.text, "study.yaml")
+    def _fix(self) -> None:
+        """Keeps what was settled when an arm was first run: its engine, its text, its budget of seconds in updates.
 
-    def _convert_seconds(self) -> None:
-        """Turns budgets in seconds into updates: measured once, kept with the experiment, and said."""
+        Raises:
+            IdentityError: It would be settled otherwise now, so that runs of one arm or study would not compare.
+        """
+        text = self.tracker.note("fixed")
+        old = json.loads(text) if text else {}
+        changes = []
         for arm, settings in self.settings.items():
-            if settings.budget.seconds is None:
-                continue
-            known = self.tracker.note(f"updates.{arm}")
-            if known is None:
-                tuned = replace(settings, **pilot.first_values(self.study))
-                known = str(pilot.seconds_to_updates(self.study, arm, tuned).budget.updates)
-                self.tracker.set_note(f"updates.{arm}", known)
-            self.display.say(f"{arm}: {settings.budget.seconds:g} s are {known} updates of a run alone")
-            self.settings[arm] = replace(settings, budget=replace(settings.budget, seconds=None, updates=int(known)))
+            kept = old.setdefault(arm, {})
+            now = {"engine": settings.engine, "text": self.datasets[arm].fingerprint[:12]}
+            changes += [f"{arm}: {k}: {kept[k]} -> {v}" for k, v in now.items() if kept.setdefault(k, v) != v]
+            if settings.budget.seconds is not None:
+                if "updates" not in kept:
+                    tuned = replace(settings, **pilot.first_values(self.study))
+                    kept["updates"] = pilot.seconds_to_updates(self.study, arm, tuned).budget.updates
+                self.display.say(f"{arm}: {settings.budget.seconds:g} s are {kept['updates']} updates of a run alone")
+                budget = replace(settings.budget, seconds=None, updates=kept["updates"])
+                self.settings[arm] = replace(settings, budget=budget)
+        if changes:
+            raise IdentityError(_differs(self.study, self.places, changes))
+        self.tracker.set_note("fixed", json.dumps(old))
 
     def _search(self, arm: str, storage: Any) -> search.ArmSearch:
         """Opens the arm's search; its name holds the experiment's birth, so that a new experiment searches anew."""
@@ -107,6 +96,7 @@ class Driver:
         runs = [run for arm in self.searches for run in self._trials(arm)]
         phase = "trial"
         if not runs:
+            self._supersede()
             runs, phase = [run for arm in self.settings for run in self._replicates(arm)], "replicate"
         samples = self.study.measure.samples
         if not runs:
@@ -125,9 +115,9 @@ class Driver:
         """Tells Optuna of a round's trials, in number order, once all have ended: also those before a crash."""
         for arm, own in self.searches.items():
             asked = own.running()
-            if all((arm, "trial", trial.number) in self._ends for trial in asked):
+            if all((arm, "trial", trial.number) in self.books.ends for trial in asked):
                 for trial in asked:
-                    state, nats = self._ends[arm, "trial", trial.number]
+                    state, nats = self.books.ends[arm, "trial", trial.number]
                     own.tell(trial.number, state, nats)
 
     def _trials(self, arm: str) -> list[Run]:
@@ -135,12 +125,12 @@ class Driver:
         search_seed = self.study.tune.search_seed
         return [
             Run(
-                f"{arm}/trial/{trial.number}",
+                id_of(arm, "trial", trial.number),
                 (search_seed, "trial", trial.number),
                 replace(self.settings[arm], **trial.values),
             )
             for trial in self.searches[arm].ask()
-            if (arm, "trial", trial.number) not in self._ends
+            if (arm, "trial", trial.number) not in self.books.ends
         ]
 
     def chosen(self, arm: str) -> Settings | None:
@@ -152,29 +142,64 @@ class Driver:
 
     def _replicates(self, arm: str) -> list[Run]:
         settings = self.chosen(arm)
-        if settings is None:
+        if settings is None or self.given_up(arm):
             return []
-        self._supersede(arm, settings)
         first = self.study.replicate.first_seed
         return [
-            Run(f"{arm}/replicate/{j}", (first + j,), settings)
+            Run(id_of(arm, "replicate", j), (first + j,), settings)
             for j in range(self.study.replicate.seeds)
-            if (arm, "replicate", j) not in self._ends
+            if (arm, "replicate", j) not in self.books.ends
         ]
 
-    def _supersede(self, arm: str, settings: Settings) -> None:
+    def given_up(self, arm: str) -> bool:
+        """Returns whether the arm's last replicates failed, so many in a row that it is no accident."""
+        ends = sorted(
+            (i, state) for (a, phase, i), (state, _) in self.books.ends.items() if (a, phase) == (arm, "replicate")
+        )
+        last = [state for _, state in ends[-FAILURES_IN_A_ROW:]]
+        return last == ["failed"] * FAILURES_IN_A_ROW
+
+    def _supersede(self) -> None:
         """Puts replicates of another setting aside: more trials may have found a better one."""
         fields = self.study.tune.space if self.study.tune else {}
-        stale = []
+        if not fields:
+            return
+        chosen = {arm: self.chosen(arm) for arm in self.settings}
+        count = 0
         for row in self.tracker.runs().to_dict("records"):
-            if row["arm"] == arm and row["phase"] == "replicate":
-                if any(row["params"].get(field) != getattr(settings, field) for field in fields):
-                    stale.append(row["index"])
-        for index in stale:
-            self.tracker.supersede(arm, "replicate", index)
-            self._ends.pop((arm, "replicate", index), None)
-        if stale:
-            self.display.say(f"{arm}: more trials chose another setting; {len(stale)} replicates are put aside")
+            settings = chosen.get(row["arm"])
+            if row["phase"] != "replicate" or settings is None:
+                continue
+            if any(row["params"].get(name) != getattr(settings, name) for name in fields):
+                self.tracker.supersede(row["arm"], "replicate", row["index"])
+                self.books.ends.pop((row["arm"], "replicate", row["index"]), None)
+                count += 1
+        if count:
+            self.display.say(f"more trials chose another setting; {count} replicates are put aside")
+
+    # What the books ask
+
+    def _entry(self, place: Place) -> Entry:
+        arm, phase, index = place
+        tags = {"mlflow.source.name": f"harness {self.study.name}"}
+        tags |= {"overrides": " ".join(self.study.overrides)} if self.study.overrides else {}
+        if phase == "trial":
+            assert self.study.tune is not None
+            trial = next(t for t in self.searches[arm].trials() if t.number == index)
+            settings = replace(self.settings[arm], **trial.params)
+            seed, label = f"{self.study.tune.search_seed}/trial/{index}", f"{arm} trial {index}"
+        else:
+            chosen = self.chosen(arm)
+            assert chosen is not None
+            settings, seed = chosen, str(self.study.replicate.first_seed + index)
+            label = f"{arm} seed {seed}"
+            if arm in self.searches and (best := self.searches[arm].best()) is not None:
+                tags["chosen_trial"] = str(best.number)
+        return Entry(settings, seed, label, tags, self.datasets[arm])
+
+    def _point(self, place: Place, step: int, nats: float) -> bool:
+        arm, phase, index = place
+        return phase == "trial" and self.searches[arm].report(index, step, nats)
 
     # Training
 
@@ -182,10 +207,11 @@ class Driver:
         """Trains packs in this process and books what they say."""
         plans = list(plans)
         begun, before = time.monotonic(), self.book_seconds
-        phases = {run.id.split("/")[-2] for plan in plans for run in plan.runs}
-        arms = {run.id.rsplit("/", 2)[0] for plan in plans for run in plan.runs}
-        count = sum(len(plan.runs) for plan in plans)
-        title = f"{count} {' and '.join(sorted(phases))}{'s' if count > 1 else ''} of {len(arms)} arms"
+        places = [place_of(run.id) for plan in plans for run in plan.runs]
+        phase, arms = places[0][1], {arm for arm, _, _ in places}
+        title = (
+            f"{len(places)} {phase}{'s' if len(places) > 1 else ''} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
+        )
         self.display.begin(title, sum(self._num_updates(plan) for plan in plans))
         try:
             for plan in plans:
@@ -195,14 +221,26 @@ class Driver:
             self.display.end()
             self.train_seconds += time.monotonic() - begun - (self.book_seconds - before)
 
+    def listen(self, records: list[Record]) -> set[str]:
+        """Books records and returns the runs to prune; what has ended needs its checkpoint no more."""
+        pruned = self.books.listen(records)
+        for record in records:
+            if record.kind == "end":
+                ended = Run(record.run, (), next(iter(self.settings.values())))
+                checkpoint.remove(self.places.checkpoints(self.study.name), ended)
+        return pruned
+
     def _num_updates(self, plan: Plan) -> int:
-        """Returns the updates of all runs of a plan: for the bar."""
+        """Returns the updates of all runs of a plan: for the bar. Runs that cannot begin have none."""
         settings = plan.settings
-        windows = data.windows(settings, len(data.load(settings).splits["train"]))
-        per_update = settings.batch_size * settings.bptt_length
-        budget = settings.budget
-        return len(plan.runs) * budget.num_updates(
-            updates_per_epoch=windows.updates_per_epoch, tokens_per_update=per_update
+        train = self.datasets[place_of(plan.runs[0].id)[0]].splits["train"]
+        try:
+            updates_per_epoch = data.windows(settings, len(train)).updates_per_epoch
+        except data.DataError:
+            return 0
+        tokens_per_update = settings.batch_size * settings.bptt_length
+        return len(plan.runs) * settings.budget.num_updates(
+            updates_per_epoch=updates_per_epoch, tokens_per_update=tokens_per_update
         )
 
     @property
@@ -210,101 +248,16 @@ class Driver:
         """Seconds spent on MLflow and Optuna so far."""
         return self.tracker.seconds + sum(own.seconds for own in self.searches.values())
 
-    def listen(self, records: list[Record]) -> set[str]:
-        """Books records and returns the runs to prune."""
-        pruned = set()
-        for record in records:
-            if record.kind == "start":
-                self._start(record)
-            elif record.kind == "evaluation":
-                if self._evaluation(record):
-                    pruned.add(record.run)
-            else:
-                self._end(record)
-        return pruned
-
-    def _start(self, record: Record) -> None:
-        arm, phase, text = record.run.rsplit("/", 2)
-        index = int(text)
-        settings, seed = self._run_of(arm, phase, index)
-        tags: dict[str, Any] = {name: record.info[name] for name in TAGS}
-        tags |= {key: value for key, value in record.info.items() if key.startswith(("version_", "device_name"))}
-        tags |= {"seed": seed, "corpus_fingerprint": record.info["corpus_fingerprint"]}
-        tags |= {
-            "mlflow.source.git.commit": record.info["git_commit"],
-            "mlflow.source.name": f"harness {self.study.name}",
-        }
-        tags |= {"overrides": " ".join(self.study.overrides)} if self.study.overrides else {}
-        notes = [*self.notes, *record.info["notes"]]
-        tags |= {"notes": "\n".join(notes)} if notes else {}
-        if phase == "replicate" and arm in self.searches:
-            best = self.searches[arm].best()
-            tags["chosen_trial"] = "" if best is None else best.number
-        sizes = {k: record.info[k] for k in ("num_parameters", "num_states", "flops_per_token", "num_updates")}
-        params = {**_flat(settings), "hidden_size": record.info["hidden_size"]}
-        label = f"{arm} trial {index}" if phase == "trial" else f"{arm} seed {seed}"
-        run_id = self.tracker.open(arm, phase, index, label, params, {**tags, **sizes})
-        dataset = data.load(settings)
-        self.tracker.dataset(run_id, dataset.name, dataset.fingerprint, dataset.source)
-        for note in record.info["notes"]:
-            self.display.say(note, "yellow")
-        self._bookings[record.run] = _Booking(arm, phase, index, run_id, [], record.time)
-
-    def _run_of(self, arm: str, phase: str, index: int) -> tuple[Settings, Any]:
-        """Returns a run's settings and its seed as it is shown."""
-        if phase == "trial":
-            assert self.study.tune is not None
-            trial = next(t for t in self.searches[arm].trials() if t.number == index)
-            seed = f"{self.study.tune.search_seed}/trial/{index}"
-            return replace(self.settings[arm], **trial.params), seed
-        settings = self.chosen(arm)
-        assert settings is not None
-        return settings, self.study.replicate.first_seed + index
-
-    def _evaluation(self, record: Record) -> bool:
-        """Books a point of a curve and returns whether the run should be pruned."""
-        booking = self._bookings[record.run]
-        previous = booking.curve[-1]["update"] if booking.curve else 0
-        seconds = record.time - booking.begun
-        row = {"update": float(record.update), "tokens": record.metrics["tokens"], "time_seconds": seconds}
-        row |= {key: value for key, value in record.metrics.items() if key in ("train/loss", "validation/loss")}
-        booking.curve.append(row)
-        self.tracker.log(booking.run_id, record.update, record.metrics, record.time)
-        split = self.study.measure.objective.partition("/")[0]
-        rate = record.metrics["tokens_per_second"]
-        text = f"{record.run} perplexity {record.metrics[f'{split}/perplexity']:.3f}, {rate:,.0f} tokens/s a run"
-        self.display.advance(int(record.update - previous), text)
-        if booking.phase != "trial":
-            return False
-        step = len(booking.curve)
-        return self.searches[booking.arm].report(booking.index, step, record.metrics[f"{split}/loss"])
-
-    def _end(self, record: Record) -> None:
-        booking, state = self._bookings.pop(record.run), record.info["state"]
-        metrics = {k: v for k, v in record.metrics.items() if math.isfinite(v)}
-        metrics["seconds"] = record.time - booking.begun
-        if booking.curve:
-            metrics["tokens"] = booking.curve[-1]["tokens"]
-        tags = {k: str(v) for k, v in record.info.items() if k in ("message", "diverged_at", "last_loss")}
-        artifacts: dict[str, str | bytes] = {"curve.csv": pd.DataFrame(booking.curve).to_csv(index=False)}
-        self.tracker.end(booking.run_id, state, tags, metrics, artifacts, record.info.get("samples", ()))
-        self._ends[booking.arm, booking.phase, booking.index] = (state, record.metrics.get("objective", math.nan))
-        if state in ("diverged", "failed"):
-            self.display.say(f"{record.run}: {state}, {record.info['message']}", "yellow")
-        ended = Run(record.run, (), self.settings[booking.arm])
-        checkpoint.remove(self.places.checkpoints(self.study.name), ended)
-
     # Runtime and the end
 
     def timing_plans(self) -> dict[str, list[Plan]]:
-        """Returns what the runtime phase still has to measure: a pack of 1 and one of the study's size of every arm."""
+        """Returns what the runtime phase still has to measure: a pack of 1 and one of the study's size of every arm.
+
+        Nothing where all arms have been measured together at the settings that are now chosen.
+        """
         phase = self.study.measure.runtime
         chosen = {arm: settings for arm in self.settings if (settings := self.chosen(arm)) is not None}
-        if phase is None or not chosen:
-            return {}
-        known = self.tracker.timings()
-        done = known.groupby("arm")["round"].nunique().to_dict()
-        if all(arm in done and done[arm] >= phase.rounds for arm in chosen):
+        if phase is None or not chosen or self.tracker.note("timed") == self._timed_digest():
             return {}
         return {
             arm: [
@@ -313,6 +266,13 @@ class Driver:
             ]
             for arm, settings in chosen.items()
         }
+
+    def _timed_digest(self) -> str:
+        """Returns what timings must agree in to stand: the phase, and every arm's settings."""
+        phase = self.study.measure.runtime
+        chosen = {arm: None if (own := self.chosen(arm)) is None else to_dict(own) for arm in self.settings}
+        asked = None if phase is None else asdict(phase)
+        return hashlib.sha256(json.dumps([asked, chosen], sort_keys=True).encode()).hexdigest()
 
     def measure(self) -> None:
         """Runs the runtime phase, all arms in turn, where it has not been run for all of them."""
@@ -336,6 +296,7 @@ class Driver:
     def store_timings(self, rows: list[runtime.Measurement]) -> None:
         """Books the runtime phase, whole."""
         self.tracker.store_timings(pd.DataFrame([asdict(row) for row in rows]))
+        self.tracker.set_note("timed", self._timed_digest())
 
     def report(self) -> Report:
         """Returns the report of the study as far as it has come."""
@@ -346,16 +307,35 @@ class Driver:
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
         found = [line for own in self.searches.values() if own.done for line in own.warnings()]
+        given_up = [arm for arm in self.settings if self.given_up(arm)]
+        found += [f"{arm}: stopped after {FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
         return [*self.notes, *found]
 
     def close_books(self, made: Report) -> None:
-        """Writes each arm's summary and the verdict where the UI shows them first."""
-        table = made.table.set_index("arm")
-        for arm in self.settings:
-            row = table.loc[arm]
-            numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, int | float) and math.isfinite(v)}
-            self.tracker.summary(arm, numbers, artifacts={"report.html": made.html(), "report.md": made.markdown()})
+        """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed."""
+        artifacts: dict[str, str | bytes] = {"report.html": made.html(), "report.md": made.markdown()}
+        for row in made.table.to_dict("records"):
+            numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
+            self.tracker.summary(str(row["arm"]), numbers, artifacts=artifacts)
         self.tracker.describe(made.note())
+        if not made.missing:
+            shutil.rmtree(self.places.checkpoints(self.study.name), ignore_errors=True)
+
+
+def check_identity(study: Study, tracker: track.Tracker, places: Places) -> None:
+    """Raises IdentityError where the books hold a study of this name that is something else."""
+    old = tracker.identity()
+    changes = [] if old is None else study.changes_since(old)
+    if changes:
+        raise IdentityError(_differs(study, places, changes))
+
+
+def _differs(study: Study, places: Places, changes: list[str]) -> str:
+    return (
+        f"study: {study.name!r} in {places.tracking_uri} must be this study, but differs:\n"
+        + "\n".join(f"  {change}" for change in changes)
+        + "\nRename the study, or run it with --new to put the old one aside and start afresh."
+    )
 
 
 def build_report(study: Study, tracker: track.Tracker, warnings: list[str]) -> Report:
@@ -365,10 +345,3 @@ def build_report(study: Study, tracker: track.Tracker, warnings: list[str]) -> R
     tuned = [{field: params[field] for field in fields if field in params} for params in runs["params"]]
     runs["params"] = pd.Series(tuned, index=runs.index, dtype=object)
     return build(study, runs, tracker.curves(), tracker.timings(), warnings)
-
-
-def _flat(settings: Settings) -> dict[str, Any]:
-    """Returns settings as parameters that read well in a table."""
-    values = to_dict(settings)
-    budget = {k: v for k, v in values.pop("budget").items() if v is not None}
-    return {**{k: v for k, v in values.items() if v is not None}, "budget": json.dumps(budget)}

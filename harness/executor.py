@@ -1,12 +1,11 @@
 """Where packs run: in this process. Plans in, records out; the driver listens and may prune."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 from harness.plan import Plan, Record, Run, shared
-from harness.train import Pack
+from harness.train import Pack, out_of_memory
 
 Listener = Callable[[list[Record]], set[str]]
 """Given the records of an evaluation point, returns the ids of the runs to prune."""
@@ -28,7 +27,6 @@ def execute(plan: Plan, listen: Listener) -> None:
     """Trains a pack to its end. Where memory does not suffice, the runs are trained again in packs half the size.
 
     Raises:
-        ValueError: The plan cannot be trained.
         KeyboardInterrupt: As it came; the runs go on from their checkpoints another time.
     """
     short = _train(plan, listen)
@@ -38,15 +36,22 @@ def execute(plan: Plan, listen: Listener) -> None:
             execute(replace(plan, runs=part), listen)
 
 
+def failures(plan: Plan, error: Exception) -> list[Record]:
+    """Returns the ends of runs that could not even begin."""
+    info = {"state": "failed", "message": f"{type(error).__name__}: {error}"}
+    return [Record(run.id, "end", 0, time.time(), info=info) for run in plan.runs]
+
+
 def _train(plan: Plan, listen: Listener) -> tuple[Run, ...]:
     """Trains a pack and returns the runs for which memory did not suffice, where a smaller pack can still be tried."""
     can_shrink = len(plan.runs) > 1
     try:
         pack = Pack(plan)
-    except (MemoryError, torch.OutOfMemoryError):
-        if not can_shrink:
-            raise
-        return plan.runs
+    except Exception as error:  # of whatever kind: it ends these runs, not the study
+        if can_shrink and out_of_memory(error):
+            return plan.runs
+        listen(failures(plan, error))
+        return ()
     short: set[str] = set()
     try:
         while records := pack.advance():

@@ -120,6 +120,8 @@ def curves(stored: Iterable[tuple[str, str, int, bytes]]) -> pd.DataFrame:
     """Returns the rows of (arm, phase, index, CSV) under their place, all metric columns of all of them."""
     frames = [_empty(PLACE_DTYPES | CURVE_DTYPES)]
     for arm, phase, index, content in stored:
+        if not content.strip():  # a run that ended before its first evaluation point
+            continue
         rows = _read_csv(content, CURVE_DTYPES)
         place = pd.DataFrame({"arm": arm, "phase": phase, "index": index}, index=rows.index)
         frames.append(pd.concat([place, rows], axis=1))
@@ -144,10 +146,11 @@ def timings_csv(rows: pd.DataFrame) -> str:
 def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
-    columns = [name for name in runs if name.startswith("params.")]
+    columns = [name for name in map(str, runs) if name.startswith("params.")]
     values = runs[columns].astype(object).to_dict("records")
-    runs["params"] = [{k.removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values]
-    runs["samples"] = [json.loads(text) for text in runs["samples"]]
+    params = [{str(k).removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values]
+    runs["params"] = pd.Series(params, index=runs.index, dtype=object)
+    runs["samples"] = pd.Series([json.loads(text) for text in runs["samples"]], index=runs.index, dtype=object)
     curves = pd.read_csv(folder / "curves.csv", dtype={**PLACE_DTYPES, **CURVE_DTYPES})
     timings = pd.read_csv(folder / "timings.csv", dtype={"arm": "str", **TIMING_DTYPES})
     return runs.drop(columns=columns), curves, timings

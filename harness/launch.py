@@ -1,21 +1,19 @@
 """From a study file to its verdict: what ``harness run`` does, for the command line and for Python alike."""
 
-import json
 import os
 import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from harness import pilot, plan, runtime, study
+from harness import booking, checkpoint, pilot, plan, runtime, study
 from harness.places import Places
 from harness.plan import Record
 from harness.progress import Display
@@ -56,6 +54,7 @@ def run(
     force: bool = False,
     new: bool = False,
     console: Console | None = None,
+    started: float | None = None,
 ) -> "Report":
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
@@ -66,12 +65,14 @@ def run(
         force: Run a design that cannot reach its own threshold.
         new: Put an earlier study of this name aside.
         console: Where progress and report are printed; standard output by default.
+        started: When the person began to wait, in Unix seconds; now by default.
 
     Raises:
         ValueError: The study, its data or its places are wrong; the message says all that is.
         LockedError: The study is being run.
         KeyboardInterrupt: As it came; the next run goes on from there.
     """
+    started = time.time() if started is None else started
     places, console = places or Places(Path.cwd()), console or Console()
     loaded = study.load(path, overrides)
     check_design(loaded, force)
@@ -79,7 +80,7 @@ def run(
         if new:
             put_aside(loaded.name, places)
         display = Display(console)
-        return _run(_driver(loaded, places, display), display)
+        return _run(_driver(loaded, places, display), display, started)
 
 
 def _driver(loaded: study.Study, places: Places, display: Display) -> "Driver":
@@ -95,9 +96,8 @@ def check_design(loaded: study.Study, force: bool) -> None:
         raise pilot.DesignError(problem)
 
 
-def _run(running: "Driver", display: Display) -> "Report":
-    started = psutil.Process().create_time()
-    start_up = time.time() - started
+def _run(running: "Driver", display: Display, started: float) -> "Report":
+    start_up = time.time() - started - running.book_seconds
     plans = running.next_plans()
     if plans or running.timing_plans():
         for arm, settings in running.settings.items():
@@ -105,7 +105,10 @@ def _run(running: "Driver", display: Display) -> "Report":
     while plans:
         running.train(plans)
         plans = running.next_plans()
-    running.measure()
+    try:
+        running.measure()
+    except (RuntimeError, MemoryError) as error:  # the replicates stand; the report says that this is missing
+        display.say(f"runtime: not measured, {type(error).__name__}: {error}", "yellow")
     report = running.report()
     running.close_books(report)
     overhead = Overhead(
@@ -124,7 +127,14 @@ def _pilot_line(found: pilot.Pilot) -> str:
     )
 
 
-def write_plan(path: str | Path, target: Path, *, overrides: tuple[str, ...] = (), places: Places | None = None) -> str:
+def write_plan(
+    path: str | Path,
+    target: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    places: Places | None = None,
+    force: bool = False,
+) -> str:
     """Writes the next round's plans, to be trained elsewhere, and returns a line on what they hold.
 
     Raises:
@@ -132,9 +142,10 @@ def write_plan(path: str | Path, target: Path, *, overrides: tuple[str, ...] = (
     """
     places = places or Places(Path.cwd())
     loaded = study.load(path, overrides)
+    check_design(loaded, force)
     with locked(loaded.name, places):
         running = _driver(loaded, places, Display(Console(quiet=True)))
-        plans = running.next_plans()
+        plans = [replace(p, checkpoint_folder=None) for p in running.next_plans()]  # a worker has no such folder
         phase = loaded.measure.runtime
         if plans:
             target.write_text(plan.plans_to_json(plans), encoding="utf-8")
@@ -157,26 +168,69 @@ def book_records(
     """
     places = places or Places(Path.cwd())
     loaded = study.load(path, overrides)
-    lines = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines() if line.strip()]
+    records, measured = _answers(source)
     with locked(loaded.name, places):
         running = _driver(loaded, places, Display(Console(quiet=True)))
-        measured = [runtime.Measurement(**line["measurement"]) for line in lines if "measurement" in line]
-        records = [Record(**line) for line in lines if "measurement" not in line]
-        wanted = {run.id for p in running.next_plans() for run in p.runs}
-        strange = sorted({record.run for record in records} - wanted)
-        if strange:
-            raise plan.PlanError(
-                f"{source}: records must be of runs that this study lacks, but got run={strange[0]!r}. "
-                "Book each file once, with the study that wrote its plan."
-            )
-        running.listen(records)
-        running.tracker.flush()
-        running.settle()
+        wanted = {run.id: (p, run) for p in running.next_plans() for run in p.runs}
+        ended = running.books.ends
+        missing = [record for record in records if booking.place_of(record.run) not in ended]
+        for record in missing:
+            _check_wanted(record, wanted, source)
+        _book(running, missing)
         if measured:
+            strange = {row.arm for row in measured} ^ set(running.timing_plans())
+            if strange:
+                raise booking.RecordError(f"{source}: timings must be of the arms that lack them, but got {strange}.")
             running.store_timings(measured)
         running.close_books(running.report())
-    ended = sum(record.kind == "end" for record in records)
-    return f"{source}: {ended} runs and {len(measured)} timings booked"
+    return f"{source}: {sum(r.kind == 'end' for r in missing)} runs and {len(measured)} timings booked"
+
+
+def _answers(source: Path) -> "tuple[list[Record], list[runtime.Measurement]]":
+    """Returns the records and the measurements of a worker's file."""
+    records, measured = [], []
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise plan.PlanError(f"{source}: must be what a worker wrote, but is no UTF-8 ({error}).") from error
+    for line in lines:
+        if line.startswith('{"measurement"'):
+            measured.append(runtime.Measurement.from_json(line))
+        elif line.strip():
+            records.append(Record.from_json(line))
+    return records, measured
+
+
+def _check_wanted(record: Record, wanted: dict, source: Path) -> None:
+    """Raises RecordError for a record of a run, or of settings, that the study does not lack."""
+    if record.run not in wanted:
+        raise booking.RecordError(
+            f"{source}: records must be of runs that this study lacks, but got run={record.run!r}. "
+            "Write a new plan with --plan and train that."
+        )
+    if record.kind == "start":
+        _, run = wanted[record.run]
+        if record.info.get("digest") != checkpoint.digest(run, record.info.get("corpus_fingerprint", "")):
+            raise booking.RecordError(
+                f"{source}: records must be of this study's settings, but those of run={record.run!r} are of others. "
+                "Write a new plan with --plan and train that."
+            )
+
+
+def _book(running: "Driver", records: list[Record]) -> None:
+    """Books records one by one, as if they came in now: where a run would have been pruned here, it is."""
+    pruned: set[str] = set()
+    for record in records:
+        if record.run in pruned:
+            continue
+        if running.listen([record]):
+            pruned.add(record.run)
+            split = running.study.measure.objective.partition("/")[0]
+            metrics = {name: record.metrics[name] for name in ("tokens", "seconds")}
+            metrics["objective"] = record.metrics[f"{split}/loss"]
+            running.listen([Record(record.run, "end", record.update, record.time, metrics, {"state": "pruned"})])
+    running.tracker.flush()
+    running.settle()
 
 
 def put_aside(name: str, places: Places) -> None:

@@ -41,6 +41,7 @@ def open_books(path: str, overrides: tuple[str, ...], places: Places) -> tuple[s
 
     Raises:
         NothingError: The study was never run there.
+        IdentityError: What was run there under this name is another study.
     """
     loaded = study.load(path, overrides)
     file = track.sqlite_path(places.tracking_uri)
@@ -49,7 +50,9 @@ def open_books(path: str, overrides: tuple[str, ...], places: Places) -> tuple[s
             f"study: must have been run, but {loaded.name!r} is not in {places.tracking_uri}. "
             f"Run it: harness run {path}"
         )
-    return loaded, track.Tracker(places.tracking_uri, loaded.name, places.artifacts)
+    tracker = track.Tracker(places.tracking_uri, loaded.name, places.artifacts)
+    driver.check_identity(loaded, tracker, places)
+    return loaded, tracker
 
 
 def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table:
@@ -59,7 +62,7 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
     table = Table(box=box.SIMPLE_HEAD, title=loaded.name, title_justify="left")
     for column in ("arm", "phase", "wanted", "finished", "diverged", "pruned", "failed", "unfinished"):
         table.add_column(column, justify="left" if column in ("arm", "phase") else "right")
-    wanted = {"trial": loaded.tune.trials if loaded.tune else 0, "replicate": loaded.replicate.seeds}
+    wanted = {"trial": loaded.tune.num_trials if loaded.tune else 0, "replicate": loaded.replicate.seeds}
     for arm in loaded.arms:
         for phase, count in wanted.items():
             states = runs.loc[(runs["arm"] == arm.name) & (runs["phase"] == phase), "state"].value_counts()

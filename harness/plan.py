@@ -139,6 +139,9 @@ class Record:
             PlanError: The line is no record.
         """
         try:
-            return Record(**json.loads(line))
+            record = Record(**json.loads(line))
+            if record.kind not in ("start", "evaluation", "end"):
+                raise TypeError(record.kind)
+            return record
         except (TypeError, json.JSONDecodeError) as error:
             raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error

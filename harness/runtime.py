@@ -39,6 +39,18 @@ class Measurement:
     threads: int
     busy: bool
 
+    @staticmethod
+    def from_json(line: str) -> "Measurement":
+        """Returns the measurement of a line that :func:`answer` wrote.
+
+        Raises:
+            PlanError: The line is none.
+        """
+        try:
+            return Measurement(**json.loads(line)["measurement"])
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error
+
 
 class Stand:
     """One arm in one pack size, warmed up, and how many updates fill a repeat."""
@@ -97,8 +109,9 @@ def measure(plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float) -> 
         rounds: Repeats of everything.
         seconds: Least length of one repeat.
     """
-    stands = [Stand(arm, plan) for arm, sizes in plans.items() for plan in sizes]
+    stands: list[Stand] = []
     try:
+        stands += [Stand(arm, plan) for arm, sizes in plans.items() for plan in sizes]
         for stand in stands:
             stand.warm_up(seconds)
         for index in range(rounds):

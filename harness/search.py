@@ -4,6 +4,7 @@ Nothing about a search lives in this process: a search that was killed goes on a
 trial's values are a function of (search_seed, arm, number) and of the trials before it. See docs/decisions/search.md.
 """
 
+import copy
 import math
 import time
 import typing
@@ -67,13 +68,6 @@ class ArmSearch:
         self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
         self.seconds = time.perf_counter() - begun
 
-    @property
-    def num_trials(self) -> int:
-        """How many trials this arm gets: the budget, or the whole grid where that is smaller."""
-        if self._tune.sampler != "grid":
-            return self._tune.trials
-        return min(self._tune.trials, math.prod(len(values) for values in _grid(self._tune).values()))
-
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials so far, in number order."""
         begun = time.perf_counter()
@@ -95,14 +89,14 @@ class ArmSearch:
     def done(self) -> bool:
         """Whether there is nothing left to ask or to tell."""
         told = sum(t.state.is_finished() for t in self.trials())
-        return told >= self.num_trials or (self.stopped and not self.running())
+        return told >= self._tune.num_trials or (self.stopped and not self.running())
 
     def ask(self) -> list[Trial]:
         """Asks until the present round is full and returns its running trials; none where the search is over."""
         begun = time.perf_counter()
         known = self.trials()
         num_told = sum(t.state.is_finished() for t in known)
-        full = min(self.num_trials, (num_told // self._tune.batch + 1) * self._tune.batch)
+        full = min(self._tune.num_trials, (num_told // self._tune.batch + 1) * self._tune.batch)
         if not self.stopped:
             for number in range(len(known), full):
                 self._study.add_trial(self._sample(number))
@@ -111,10 +105,10 @@ class ArmSearch:
 
     def _sample(self, number: int) -> FrozenTrial:
         """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not at all."""
-        copy = optuna.create_study(sampler=self._sampler(number))
-        copy.add_trials(self._study.get_trials(deepcopy=False))
-        copy.ask(self._distributions)
-        asked = copy.get_trials(deepcopy=False)[-1]
+        aside = optuna.create_study(sampler=self._sampler(number))
+        aside.add_trials(self._study.get_trials(deepcopy=False))
+        aside.ask(self._distributions)
+        asked = aside.get_trials(deepcopy=False)[-1]
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=asked.params,
@@ -135,16 +129,20 @@ class ArmSearch:
         return makers[self._tune.sampler](seed=seed)
 
     def report(self, number: int, step: int, nats: float) -> bool:
-        """Books an intermediate value and returns whether the trial should be pruned."""
+        """Books an intermediate value and returns whether the trial should be pruned there.
+
+        What an earlier process booked of later steps does not count: a resumed trial is judged as it was.
+        """
         if self._tune.pruner == "none":
             return False
         begun = time.perf_counter()
         study_id = self._storage.get_study_id_from_name(self._name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        trial = optuna.trial.Trial(self._study, trial_id)
-        if step not in self._storage.get_trial(trial_id).intermediate_values:  # a resumed run says it again
-            trial.report(nats, step)
-        prune = trial.should_prune()
+        if step not in self._storage.get_trial(trial_id).intermediate_values:
+            optuna.trial.Trial(self._study, trial_id).report(nats, step)
+        trial = copy.copy(self._storage.get_trial(trial_id))
+        trial.intermediate_values = {at: v for at, v in trial.intermediate_values.items() if at <= step}
+        prune = self._study.pruner.prune(self._study, trial)
         self.seconds += time.perf_counter() - begun
         return prune
 
@@ -215,8 +213,6 @@ def _grid(tune: Tune) -> dict[str, list]:
         if isinstance(values, Choices):
             grid[field] = list(values.choices)
         else:
-            step = values.step or 1
-            count = int((values.high - values.low) / step + 1e-9) + 1
-            kind = int if int in _types(field) else float
-            grid[field] = [kind(values.low + k * step) for k in range(count)]
+            kind, step = int if int in _types(field) else float, values.step or 1
+            grid[field] = [kind(values.low + k * step) for k in range(values.num_steps)]
     return grid

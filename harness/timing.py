@@ -49,8 +49,14 @@ def quantile(values: list[float], fraction: float) -> float:
     return float(torch.quantile(torch.tensor(values, dtype=torch.float64), fraction))
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Begins :func:`peak_memory_bytes` again, where the device can: a process's own peak cannot be taken back."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory_bytes(device: torch.device) -> int:
-    """Returns the most memory in use so far: allocated on the GPU, or resident in this process."""
+    """Returns the most memory in use: allocated on the GPU since the reset, or ever resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

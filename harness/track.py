@@ -339,36 +339,25 @@ class Tracker:
     @_timed
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         """Keeps what the study is, any JSON, for :meth:`identity`. A crash leaves the old one or the new one."""
-        text = json.dumps(identity, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        parts = [text[i : i + EXPERIMENT_TAG_LENGTH] for i in range(0, len(text), EXPERIMENT_TAG_LENGTH)]
-        stale = [key for key in self._experiment_tags() if key.startswith("harness.identity.") and digest not in key]
-        for i, part in enumerate(parts):
-            self._client.set_experiment_tag(self.experiment_id, f"harness.identity.{digest}.{i}", part)
-        self._client.set_experiment_tag(self.experiment_id, "harness.identity", f"{digest} {len(parts)}")
-        for key in stale:
-            self._client.delete_experiment_tag(self.experiment_id, key)
+        self._keep("identity", json.dumps(identity, sort_keys=True))
 
     # Reading
 
     @_timed
     def identity(self) -> dict[str, Any] | None:
         """Returns what :meth:`set_identity` was given, None for a new study."""
-        tags = self._experiment_tags()
-        if "harness.identity" not in tags:
-            return None
-        digest, count = tags["harness.identity"].split()
-        return json.loads("".join(tags[f"harness.identity.{digest}.{i}"] for i in range(int(count))))
+        text = self._kept("identity")
+        return None if text is None else json.loads(text)
 
     @_timed
     def note(self, key: str) -> str | None:
         """Returns what :meth:`set_note` kept under ``key``, None where nothing was."""
-        return self._experiment_tags().get(f"harness.note.{key}")
+        return self._kept(f"note.{key}")
 
     @_timed
     def set_note(self, key: str, value: str) -> None:
-        """Keeps a short text with the experiment."""
-        self._client.set_experiment_tag(self.experiment_id, f"harness.note.{key}", value)
+        """Keeps a text with the experiment. A crash leaves the old one or the new one."""
+        self._keep(f"note.{key}", value)
 
     @property
     def birth(self) -> str:
@@ -380,6 +369,8 @@ class Tracker:
         """Puts a run aside, under the phase ``superseded``, so that :meth:`open` makes its place anew."""
         entry = self._children.pop((arm, phase, index))
         self._set_tags(entry.run_id, {"phase": "superseded"})
+        if entry.status == "RUNNING":
+            self._terminate(entry, "KILLED")
 
     @_timed
     def interrupted(self) -> list[TrackedRun]:
@@ -430,6 +421,25 @@ class Tracker:
                 f"Restore it (`mlflow experiments restore -x {experiment.experiment_id}`) or rename the study."
             )
         return experiment.experiment_id
+
+    def _keep(self, key: str, text: str) -> None:
+        """Writes a text of any length as tags: its parts first, then the one tag that names them."""
+        prefix = f"harness.{key}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        parts = [text[i : i + EXPERIMENT_TAG_LENGTH] for i in range(0, len(text), EXPERIMENT_TAG_LENGTH)]
+        stale = [tag for tag in self._experiment_tags() if tag.startswith(f"{prefix}.") and digest not in tag]
+        for i, part in enumerate(parts):
+            self._client.set_experiment_tag(self.experiment_id, f"{prefix}.{digest}.{i}", part)
+        self._client.set_experiment_tag(self.experiment_id, prefix, f"{digest} {len(parts)}")
+        for tag in stale:
+            self._client.delete_experiment_tag(self.experiment_id, tag)
+
+    def _kept(self, key: str) -> str | None:
+        tags, prefix = self._experiment_tags(), f"harness.{key}"
+        if prefix not in tags:
+            return None
+        digest, count = tags[prefix].split()
+        return "".join(tags[f"{prefix}.{digest}.{i}"] for i in range(int(count)))
 
     def _experiment_tags(self) -> dict[str, str]:
         return self._client.get_experiment(self.experiment_id).tags

@@ -23,7 +23,7 @@ from harness.shard import Progress, Shard
 from harness.tasks import LanguageModelling, Task
 
 CHECKPOINT_SECONDS = 5.0
-"""Least time between two checkpoints of a pack: a crash repeats that much, and a short run writes none."""
+"""Least time between two checkpoints of a pack, which are written at evaluation points; a short run writes none."""
 
 INPUT_ERRORS = (
     OSError,
@@ -66,6 +66,7 @@ class Pack:
         self.device = torch.device(resolve_device(settings.device))
         self.engine, self.notes = resolve_engine(settings, self.device.type)
         engine.allow_tf32(settings.precision)
+        timing.reset_peak_memory(self.device)
         self.task: Task = LanguageModelling(settings, self.device)
         self._objective_key = objective_key(plan, self.task)
         self.task.check(plan.samples)
@@ -78,9 +79,10 @@ class Pack:
         self.threads = settings.threads or cpu_count()
         self._pool = ThreadPoolExecutor(self.threads, "shard", initializer=torch.set_num_threads, initargs=(1,))
         self._history: dict[str, list[Record]] = {run.id: [] for run in plan.runs}
+        self._seconds_before = {run.id: 0.0 for run in plan.runs}
         self.shards = self._make_shards(list(plan.runs))
         self._waiting = [self._start(run) for run in plan.runs]  # after the shards: it tells what they note
-        self._saved = time.monotonic()
+        self._begun = self._saved = time.monotonic()
 
     @property
     def running(self) -> list[str]:
@@ -105,6 +107,7 @@ class Pack:
             if found is not None:
                 shard.restore(index, found)
                 self._history[run.id] = [Record.from_json(line) for line in found.values["records"]]
+                self._seconds_before[run.id] = found.values["seconds"]
         return shard
 
     def _each(self, function: Callable[..., Result], *columns: list) -> list[Result]:
@@ -121,6 +124,14 @@ class Pack:
 
         return list(zip(shards, self._each(attempt, shards), strict=True))
 
+    def _seconds(self, run: Run) -> float:
+        """Returns how long the run has trained and been evaluated, in earlier processes too."""
+        return self._seconds_before[run.id] + time.monotonic() - self._begun
+
+    def _spent(self, shard: Shard, run: Run) -> dict[str, float]:
+        """Returns what a run has cost so far: part of every record but the first."""
+        return {"tokens": float(shard.update * self.task.tokens_per_update), "seconds": self._seconds(run)}
+
     def _start(self, run: Run) -> Record:
         arch, settings = self.model.arch, run.settings
         info = {
@@ -136,6 +147,7 @@ class Pack:
             "flops_per_token": arch.flops_per_token(),
             "num_updates": self.num_updates,
             "corpus_fingerprint": self.task.fingerprint,
+            "digest": checkpoint.digest(run, self.task.fingerprint),
             "notes": self.notes,
             **provenance.describe(self.device.type),
         }
@@ -209,7 +221,7 @@ class Pack:
             found |= {
                 "train/gradient_norm": progress.gradient_norm[index],
                 "train/clipped_fraction": progress.clipped_fraction[index],
-                "tokens": float(shard.update * tokens),
+                **self._spent(shard, run),
                 "tokens_per_second": done * tokens / seconds,
                 "update_seconds_p50": timing.quantile(progress.update_seconds, 0.5),
                 "update_seconds_p90": timing.quantile(progress.update_seconds, 0.9),
@@ -238,12 +250,15 @@ class Pack:
         return standing.nats is not None and not standing.nats[index] <= self.task.chance_nats
 
     def _finished(self, shard: Shard, standing: Standing, index: int) -> Record:
-        found = {"objective": float(shard.best_nats[index]), "best_update": float(shard.best_update[index])}
+        run, best = shard.runs[index], float(shard.best_nats[index])
+        found = {"objective": best, "best_update": float(shard.best_update[index]), **self._spent(shard, run)}
+        if self._objective_key == "validation/loss":  # a table shows the value that selected
+            found |= self.task.metrics("validation", best)
         if standing.test is not None:
             found |= self.task.metrics("test", standing.test[index])
         assert standing.samples is not None
         info = {"state": "finished", "samples": standing.samples[index]}
-        return Record(shard.runs[index].id, "end", shard.update, time.time(), found, info)
+        return Record(run.id, "end", shard.update, time.time(), found, info)
 
     def _diverged(self, shard: Shard, index: int) -> Record:
         """A diverged run is worth what guessing is worth; its last finite loss is kept beside."""
@@ -256,12 +271,15 @@ class Pack:
             "last_loss": float(shard.last_loss[index]),
         }
         run = shard.runs[index]
-        return Record(run.id, "end", shard.update, time.time(), {"objective": self.task.chance_nats}, info)
+        found = {"objective": self.task.chance_nats, **self._spent(shard, run)}
+        return Record(run.id, "end", shard.update, time.time(), found, info)
 
     def _fail(self, shard: Shard, error: Exception) -> list[Record]:
         message = f"{type(error).__name__}: {error}"
         info = {"state": "failed", "message": message, "out_of_memory": out_of_memory(error)}
-        records = [Record(run.id, "end", shard.update, time.time(), info=info) for run in shard.runs]
+        records = [
+            Record(run.id, "end", shard.update, time.time(), self._spent(shard, run), info) for run in shard.runs
+        ]
         self._drop(shard, {run.id for run in shard.runs})
         return records
 
@@ -274,6 +292,7 @@ class Pack:
                 if run.id in leaving:
                     last = self._history[run.id][-1].metrics if self._history[run.id] else {}
                     found = {"objective": last[self._objective_key]} if last else {}
+                    found |= self._spent(shard, run)
                     records.append(Record(run.id, "end", shard.update, time.time(), found, {"state": "pruned"}))
             self._drop(shard, leaving)
         return records
@@ -294,6 +313,7 @@ class Pack:
         for shard in self.shards:
             for index, run in enumerate(shard.runs):
                 found = shard.snapshot(index)
+                found.values["seconds"] = self._seconds(run)
                 found.values["records"] = [record.to_json() for record in self._history[run.id]]
                 checkpoint.save(folder, run, self.task.fingerprint, found)
 

@@ -108,7 +108,7 @@ def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
-    assert "the same command goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
+    assert "the same command, without --new, goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
     assert not os.path.exists(tmp_path / ".small.holder.lock")
     process = start(path, tmp_path)
     assert process.wait() == 0, said(tmp_path)

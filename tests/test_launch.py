@@ -1,6 +1,6 @@
 import io
-import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +12,7 @@ import small_study
 from rich.console import Console
 
 from harness import launch, listing, pilot, study, track, train
+from harness.booking import RecordError
 from harness.driver import Driver, IdentityError
 from harness.places import Places
 from harness.plan import PlanError
@@ -138,6 +139,7 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     there = tmp_path / "there"
     path = small_study.write(there, runtime="{rounds: 6, seconds: 0.001}")
     places, plan, records = Places(there), there / "plan.json", there / "records.jsonl"
+    first = there / "first.jsonl"
     for _ in range(6):
         said = launch.write_plan(path, plan, places=places)
         if "nothing is missing" in said:
@@ -145,18 +147,52 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
         with open(records, "w") as out:
             subprocess.run([sys.executable, "-m", "harness.train", str(plan)], stdout=out, check=True)
         launch.book_records(path, records, places=places)
+        first = first if first.exists() else shutil.copy(records, first)
     else:
         raise AssertionError("the study did not end")
     report, _ = run(path, there)
     pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
-    with pytest.raises(PlanError, match=r"records must be of runs that this study lacks"):
-        small_study_records = records.with_name("old.jsonl")
-        small_study_records.write_text(json.dumps({"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}))
-        launch.book_records(path, small_study_records, places=places)
+    assert "0 runs and 0 timings booked" in launch.book_records(path, first, places=places)  # a second time
 
 
-def test_equal_arms_are_identical_and_unequal_ones_are_told_apart(tmp_path):
-    text = small_study.write(tmp_path, trials=1).read_text()
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (b"no json", PlanError, "a line must be what a worker wrote, but got 'no json'"),
+        (b"3", PlanError, "a line must be what a worker wrote"),
+        (b"\xff", PlanError, "is no UTF-8"),
+        (b'{"measurement": {"arm": "wide"}}', PlanError, "a line must be what a worker wrote"),
+        (b'{"run": "x", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must be ARM/PHASE/INDEX"),
+        (
+            b'{"run": "wide/trial/99", "kind": "end", "update": 1, "time": 0.0}',
+            RecordError,
+            "runs that this study lacks",
+        ),
+        (b'{"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must start before it ends"),
+        (b'{"run": "wide/trial/0", "kind": "start", "update": 0, "time": 0.0}', RecordError, "this study's settings"),
+    ],
+)
+def test_records_that_are_not_this_studys_are_refused(tmp_path_factory, refusing, text, error, message):
+    path, places = refusing
+    records = tmp_path_factory.mktemp("records") / "records.jsonl"
+    records.write_bytes(text)
+    with pytest.raises(error, match=message):
+        launch.book_records(path, records, places=places)
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    """A study whose first round is planned and nothing of it booked."""
+    folder = tmp_path_factory.mktemp("refusing")
+    path = small_study.write(folder)
+    launch.write_plan(path, folder / "plan.json", places=Places(folder))
+    return path, Places(folder)
+
+
+def test_equal_arms_are_identical(tmp_path):
+    text = small_study.write(tmp_path).read_text()
+    tune, fix = text.index("tune:"), text.index("fix:")
+    text = text[:tune] + text[fix:].replace("fix:", "fix:\n  learning_rate: 0.02")  # a search would differ by arm
     path = tmp_path / "small.yaml"
     path.write_text(text.replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, threads: 1}"))
     report, _ = run(path, tmp_path)
@@ -174,14 +210,68 @@ def test_a_diverging_arm_is_a_result(tmp_path):
     assert row["diverged"] == 6 and row["verdict"] == "worse" and "diverged" in said
 
 
-def test_a_budget_in_seconds_is_converted_once(tmp_path):
+def driver_of(path, folder, *overrides):
+    return Driver(study.load(path, overrides), Places(folder), Display(Console(file=io.StringIO())))
+
+
+def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
     path = small_study.write(tmp_path, trials=1)
-    path.write_text(path.read_text().replace("budget: {updates: 40}", "budget: {seconds: 0.05}"))
-    loaded = study.load(path)
-    display = Display(Console(file=io.StringIO()))
-    first = Driver(loaded, Places(tmp_path), display).settings
-    second = Driver(loaded, Places(tmp_path), display).settings
+    text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, clip_norm: none}")
+    path.write_text(text.replace("cell: lstm", "cell: rnn-relu").replace("high: 0.1", "high: 1.0e+30"))
+    report, _ = run(path, tmp_path)
+    assert report.table["diverged"].sum() > 0
+    listing.export(str(path), (), Places(tmp_path), tmp_path / "out")
+
+
+def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
+    path = small_study.write(tmp_path, trials=4)
+    text = path.read_text().replace(
+        "learning_rate: {low: 0.005, high: 0.1, log: true}", "bptt_length: {choices: [8, 90000]}"
+    )
+    path.write_text(text.replace("  bptt_length: 8\n", "").replace("batch: 2", "batch: 2\n  sampler: random"))
+    report, said = run(path, tmp_path)
+    states = books(tmp_path).runs().query("phase == 'trial'")["state"]
+    assert set(states) == {"finished", "failed"} and "must have at least" in said
+    assert (report.table["finished"] == 6).all()
+
+
+def test_budgets_in_seconds_are_converted_once(tmp_path):
+    path = small_study.write(tmp_path, trials=1)
+    text = path.read_text().replace("budget: {updates: 40}", "budget: {seconds: 0.05}")
+    text = text.replace("narrow: {", '"h=3,narrow": {').replace("baseline: narrow", 'baseline: "h=3,narrow"')
+    path.write_text(text)
+    first, second = driver_of(path, tmp_path).settings, driver_of(path, tmp_path).settings
     assert first == second and all(s.budget.updates >= 1 and s.budget.seconds is None for s in first.values())
+
+
+def test_a_text_that_changed_is_another_study(tmp_path):
+    path = small_study.write(tmp_path)
+    driver_of(path, tmp_path)
+    (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
+    with pytest.raises(IdentityError, match=r"(?s)wide: text: \w+ -> \w+.*Rename the study"):
+        driver_of(path, tmp_path)
+
+
+def test_an_arm_that_changes_the_engine_of_the_others_is_another_study(tmp_path):
+    path = small_study.write(tmp_path)
+    assert driver_of(path, tmp_path).settings["wide"].engine == "native"
+    added = "    wide: {hidden_size: 16}\n    linear: {hidden_size: 16, cell: lstm-no-output-tanh}"
+    text = path.read_text().replace("    wide: {hidden_size: 16}", added).replace("  cell: lstm\n", "")
+    text = text.replace("narrow: {", "narrow: {cell: lstm, ").replace("wide: {", "wide: {cell: lstm, ")
+    path.write_text(text)
+    with pytest.raises(IdentityError, match=r"wide: engine: native -> reference"):
+        driver_of(path, tmp_path)
+
+
+def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
+    path = small_study.write(tmp_path, trials=2, seeds=6)
+    half = driver_of(path, tmp_path)
+    pack = train.Pack(half.next_plans()[0])
+    half.listen(pack.advance())
+    half.tracker.flush()
+    pack.close()
+    report, _ = run(path, tmp_path, overrides=("fix.pack_size=2", "fix.threads=1"))
+    assert not report.missing and not books(tmp_path).interrupted()
 
 
 def test_status_and_export_read_the_books(tmp_path, finished):

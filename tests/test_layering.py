@@ -21,6 +21,7 @@ FLOORS = (
     ("executor", "track", "frames", "ui", "progress"),
     ("study", "statistics", "decisions", "report"),
     ("search", "bench", "contract", "pilot"),
+    ("booking",),
     ("driver",),
     ("launch", "checking", "listing"),
     ("cli",),

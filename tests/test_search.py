@@ -141,7 +141,7 @@ def test_edges(values, best, edge):
 def test_a_best_value_at_an_edge_is_a_warning(storage):
     tune = make_tune(space={"learning_rate": Choices((0.1, 0.2, 0.3))}, sampler="grid", trials=9)
     own = search.ArmSearch(storage, "s", "lstm", tune, 20)
-    assert own.num_trials == 3  # the whole grid
+    assert tune.num_trials == 3  # the whole grid
     for trial in own.ask():
         own.tell(trial.number, "finished", trial.values["learning_rate"])
     assert own.done

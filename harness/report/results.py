@@ -210,7 +210,9 @@ def _timing(rows: pd.DataFrame, arm: str) -> Timing:
         name: values[0] if len(values) == 1 else f"{' and '.join(map(str, values))} in {arm}"
         for name, values in _conditions(rows).items()
     }
-    return Timing(dict(zip(rows["round"].astype(int), rows["seconds"].astype(float), strict=True)), conditions)
+    # Per token, not per update: arms may differ in how many tokens an update reads.
+    seconds = 1.0 / rows["tokens_per_second"].astype(float)
+    return Timing(dict(zip(rows["round"].astype(int), seconds, strict=True)), conditions)
 
 
 def _speeds(study: Any, timings: pd.DataFrame) -> dict[str, dict[Phase, SpeedDecision]]:
@@ -230,8 +232,8 @@ def missing(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     lines = []
     for arm in study.arms:
         trials = runs[(runs["arm"] == arm.name) & (runs["phase"] == "trial") & runs["state"].isin(TRIAL_ENDS)]
-        if study.tune and len(trials) < study.tune.trials:
-            lines.append(f"{arm.name}: {len(trials)} of {study.tune.trials} trials ended.")
+        if study.tune and len(trials) < study.tune.num_trials:
+            lines.append(f"{arm.name}: {len(trials)} of {study.tune.num_trials} trials ended.")
         rows = _replicates(runs, arm.name)
         ended = set(rows.loc[rows["state"].isin(REPLICATE_ENDS), "index"].astype(int))
         planned = range(study.replicate.seeds if study.replicate else 0)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,12 +36,22 @@ class Range:
     log: bool = False
     step: int | float | None = None
 
+    @property
+    def num_steps(self) -> int:
+        """How many values a grid takes from it, ``step`` 1 where none is given."""
+        return int((self.high - self.low) / (self.step or 1) + 1e-9) + 1
+
 
 @dataclass(frozen=True)
 class Choices:
     """One of these values; None among them means none."""
 
     choices: tuple[Any, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """How many values a grid takes from it."""
+        return len(self.choices)
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,13 @@ class Tune:
     sampler: Sampler
     pruner: Pruner
     search_seed: int
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials an arm gets: the budget, or the whole grid where that is smaller."""
+        if self.sampler != "grid":
+            return self.trials
+        return min(self.trials, math.prod(domain.num_steps for domain in self.space.values()))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from harness.data import corpora
+from harness.settings import PER_RUN
 from harness.study import space
 from harness.study.arms import Draft, crossed, drafts, said
 from harness.study.fields import FIELDS
@@ -34,7 +35,10 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]
     for rule in (_required, _baseline, space.one_place, space.block, space.ranges, space.grid):
         problems += rule(parsed)
     problems += _cell_files(parsed, folder)
-    for arm_rule in (_number_of_arms, _distinct, _complete, _cells, _sizes, _corpora, _held_out, _native, _meaning):
+    for arm_rule in (
+        *(_number_of_arms, _distinct, _complete, _cells, _sizes),
+        *(_corpora, _held_out, _native, _seconds, _meaning),
+    ):
         problems += arm_rule(parsed, arms)
     return arms, list(dict.fromkeys(problems))
 
@@ -216,6 +220,16 @@ def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         if registry.find(name).reference is None:
             message = f"must be a cell of torch.nn with engine: native, but got cell={name!r}. Write engine: auto."
             yield parsed.document.at_value(arm.places["cell"], message)
+
+
+def _seconds(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    """Seconds are converted once an arm, so its speed must not be searched."""
+    shapes = [name for name in space.domains(parsed) if name in FIELDS and name not in PER_RUN]
+    for arm in arms:
+        budget = arm.value("budget")
+        if shapes and "budget" not in arm.unknown and budget is not None and budget.seconds is not None:
+            message = f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed. Write updates."
+            yield parsed.document.at_key(arm.places["budget"], message)
 
 
 @dataclass(frozen=True)
