@@ -302,7 +302,8 @@ class Driver:
         """Returns the report of the study as far as it has come."""
         warnings = self.warnings()
         self.tracker.set_note("warnings", "\n".join(warnings))
-        return build_report(self.study, self.tracker, warnings)
+        own = self.tracker
+        return build_report(self.study, own.runs(), own.curves(), own.timings(), warnings)
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
@@ -338,10 +339,11 @@ def _differs(study: Study, places: Places, changes: list[str]) -> str:
     )
 
 
-def build_report(study: Study, tracker: track.Tracker, warnings: list[str]) -> Report:
-    """Returns the report from the books: of the values that were tuned, and no others."""
-    runs = tracker.runs()
+def build_report(
+    study: Study, runs: pd.DataFrame, curves: pd.DataFrame, timings: pd.DataFrame, warnings: list[str]
+) -> Report:
+    """Returns the report from the books, or from their export: of the values that were tuned, and no others."""
     fields = list(study.tune.space) if study.tune else []
     tuned = [{field: params[field] for field in fields if field in params} for params in runs["params"]]
-    runs["params"] = pd.Series(tuned, index=runs.index, dtype=object)
-    return build(study, runs, tracker.curves(), tracker.timings(), warnings)
+    runs = runs.assign(params=pd.Series(tuned, index=runs.index, dtype=object))
+    return build(study, runs, curves, timings, warnings)

@@ -74,7 +74,8 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
 def report(path: str, overrides: tuple[str, ...], places: Places, out: Path | None, console: Console) -> None:
     """Prints the report, and writes its files where a folder is given."""
     loaded, tracker = open_books(path, overrides, places)
-    made = driver.build_report(loaded, tracker, (tracker.note("warnings") or "").splitlines())
+    warnings = (tracker.note("warnings") or "").splitlines()
+    made = driver.build_report(loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings)
     made.terminal(console)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

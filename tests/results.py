@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness import frames, report, study
+from harness import driver, frames, report, study
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "studies"
@@ -98,7 +98,7 @@ def asked_report(name: str) -> report.Report:
     """Returns the report of a study of one's own, from its raw records."""
     folder = STUDIES / "results" / name
     warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
-    return report.build(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
+    return driver.build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
 
 
 def tables() -> dict[str, str]:
