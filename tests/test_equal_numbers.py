@@ -158,7 +158,7 @@ def test_a_diverging_run_ends_as_such_and_changes_nothing_for_its_neighbours(tex
     assert math.isfinite(info["last_loss"])
     assert len(records["wild"]) == 1  # no evaluation is reported of numbers that are none
     vocabulary = arrays["wild"]["parameters/readout.b"].shape[0]
-    assert metrics == {"objective": math.log(vocabulary)}
+    assert metrics == {"objective": math.log(vocabulary), "tokens": metrics["tokens"]}
 
 
 def test_the_update_and_last_loss_of_a_diverged_run_are_those_of_a_plain_loop(text):
@@ -196,7 +196,8 @@ def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
         (run, "end", 20, {"state": "pruned"}) for run in ("r1", "r3")
     ]
     last = [r for r in records if r.run == "r1"][-1]
-    assert ends[0].metrics == {"objective": last.metrics["validation/loss"]}
+    assert ends[0].metrics["objective"] == last.metrics["validation/loss"]
+    assert ends[0].metrics["tokens"] == last.metrics["tokens"]
     assert pack.running == ["r0", "r2", "r4"]
     while new := pack.advance():
         records += new

@@ -44,7 +44,7 @@ def results(folder):
 @pytest.mark.slow
 def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    path = small_study.write(whole, trials=6, seeds=6, updates=450)
+    path = small_study.write(whole, trials=6, seeds=6, updates=300)
     shutil.copytree(whole, killed)
     begun = time.monotonic()
     process = start(path, whole)
@@ -100,7 +100,7 @@ def trials(folder: Path):
 
 
 def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
-    path = small_study.write(tmp_path, trials=2, updates=600)
+    path = small_study.write(tmp_path, trials=2, updates=1500)
     process = start(path, tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "optuna.db").exists() and time.monotonic() < deadline:

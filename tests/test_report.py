@@ -100,7 +100,7 @@ def test_sentence_worse_with_speed():
 
 
 def test_sentence_better():
-    assert one_sentence(-0.03, 0.02, tune=SimpleNamespace(trials=0)) == (
+    assert one_sentence(-0.03, 0.02, tune=SimpleNamespace(num_trials=0)) == (
         "At the settings that one search found, on this text, gru is better than lstm: perplexity 0.970 times (95 %"
         " interval 0.957 to 0.984, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds."
     )
@@ -268,7 +268,7 @@ def test_incomplete_studies_say_what_is_missing():
     planned = study(
         "lstm",
         "gru",
-        tune=SimpleNamespace(trials=3),
+        tune=SimpleNamespace(num_trials=3),
         measure=SimpleNamespace(margin=0.01, threshold=0.05, runtime=SimpleNamespace(rounds=20)),
     )
     trial = {"phase": "trial", "state": "finished", "tokens": 5}

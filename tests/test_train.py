@@ -247,7 +247,7 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
     monkeypatch.setattr(Shard, "advance", advance)
     records = records_of(plan_of(settings, {}, {}, {}))
     (end,) = kept(records, "end", "r1")
-    assert (end.update, end.metrics) == (10, {})
+    assert (end.update, set(end.metrics)) == (10, {"tokens", "seconds"})
     expected = {"state": "failed", "message": "RuntimeError: the disk is on fire", "out_of_memory": False}
     assert end.info == expected
     assert len(kept(records, "evaluation", "r1")) == 1
@@ -289,7 +289,8 @@ def test_a_final_validation_loss_above_that_of_guessing_is_a_divergence(settings
     last = kept(records, "evaluation", "r1")[-1].metrics["validation/loss"]
     vocabulary = Pack(plan_of(settings)).task.num_outputs
     assert last > math.log(vocabulary)
-    assert end.info["state"] == "diverged" and end.metrics == {"objective": math.log(vocabulary)}
+    assert end.info["state"] == "diverged" and end.metrics["objective"] == math.log(vocabulary)
+    assert set(end.metrics) == {"objective", "tokens", "seconds"}
     assert end.info["message"] == "final validation loss above that of guessing"
     assert end.info["diverged_at"] == 20
     assert kept(records, "end", "r0")[0].info["state"] == "finished"
@@ -297,7 +298,8 @@ def test_a_final_validation_loss_above_that_of_guessing_is_a_divergence(settings
 
 def test_pruning_a_run_that_is_unknown_or_gone_says_nothing(settings):
     pack = Pack(plan_of(settings, {}, {}))
-    assert [r.metrics for r in pack.drop({"r1"})] == [{}]  # before its first evaluation it has no objective
+    (end,) = pack.drop({"r1"})  # before its first evaluation it has no objective
+    assert set(end.metrics) == {"tokens", "seconds"} and end.metrics["tokens"] == 0
     assert pack.drop({"r1", "stranger"}) == []
     assert pack.running == ["r0"]
     pack.drop({"r0"})

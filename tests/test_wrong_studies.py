@@ -9,9 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from cells import registry
 from harness import study
 
 WRONG = sorted((Path(__file__).parent / "wrong_studies").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def built_in_cells_only(monkeypatch):
+    """What other tests registered in this process would change what is near to a misspelt name."""
+    own = {name: cell for name, cell in registry._cells.items() if cell.__module__.startswith("cells.")}
+    monkeypatch.setattr(registry, "_cells", own)
 
 
 def expected(path: Path) -> list[str]:
