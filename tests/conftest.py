@@ -14,6 +14,12 @@ LISTED_REASONS = (
 _unlisted: list[str] = []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Notes skips whose reason is not listed."""
     if report.skipped and isinstance(report.longrepr, tuple):

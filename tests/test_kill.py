@@ -24,7 +24,12 @@ def start(path, folder):
     """Starts `harness run`; what it says on standard error goes to a file."""
     command = [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(folder)]
     with open(folder / "stderr", "w") as errors:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=listen_to_ctrl_c)
+
+
+def listen_to_ctrl_c():
+    """A child of a background job is born deaf to SIGINT; a person's terminal is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def said(folder):
@@ -99,8 +104,9 @@ def trials(folder: Path):
     return found
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
-    path = small_study.write(tmp_path, trials=2, updates=1500)
+    path = small_study.write(tmp_path, trials=2, updates=600)
     process = start(path, tmp_path)
     deadline = time.monotonic() + 60
     while not (tmp_path / "optuna.db").exists() and time.monotonic() < deadline:
