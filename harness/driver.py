@@ -26,8 +26,6 @@ from harness.settings import Settings, to_dict
 from harness.study import Study
 from harness.tasks import Samples
 
-FAILURES_IN_A_ROW = search.FAILURES_IN_A_ROW
-
 
 class IdentityError(ValueError):
     """A study of the same name is something else."""
@@ -156,8 +154,8 @@ class Driver:
         ends = sorted(
             (i, state) for (a, phase, i), (state, _) in self.books.ends.items() if (a, phase) == (arm, "replicate")
         )
-        last = [state for _, state in ends[-FAILURES_IN_A_ROW:]]
-        return last == ["failed"] * FAILURES_IN_A_ROW
+        last = [state for _, state in ends[-search.FAILURES_IN_A_ROW :]]
+        return last == ["failed"] * search.FAILURES_IN_A_ROW
 
     def _supersede(self) -> None:
         """Puts replicates of another setting aside: more trials may have found a better one."""
@@ -309,7 +307,7 @@ class Driver:
         """Returns what the search has to say beside the verdict."""
         found = [line for own in self.searches.values() if own.done for line in own.warnings()]
         given_up = [arm for arm in self.settings if self.given_up(arm)]
-        found += [f"{arm}: stopped after {FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
+        found += [f"{arm}: stopped after {search.FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
         return [*self.notes, *found]
 
     def close_books(self, made: Report) -> None:

@@ -1,6 +1,5 @@
 """The tables of studies/RESULTS.md, from the raw records beside it."""
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +104,7 @@ def tables() -> dict[str, str]:
     """Returns every generated block of RESULTS.md by its name."""
     found = {name: reproduction_table(name) for name in REPRODUCED}
     for name in ASKED:
-        text = asked_report(name).markdown()
-        found[name] = io.StringIO(text).read().partition("\n\n")[2]  # without its own heading
+        found[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its own heading
     return found
 
 
