@@ -1,5 +1,6 @@
-"""Where a study's results live."""
+"""Where a study's results live, and what can be made again."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,3 +37,14 @@ class Places:
         if not separator or scheme:
             return uri
         return f"sqlite:///{(self.folder / path).resolve()}"
+
+
+def cache_folder() -> Path:
+    """Returns the folder of what can be made or fetched again: HARNESS_CACHE, else the platform's. It need not exist."""
+    if named := os.environ.get("HARNESS_CACHE"):
+        return Path(named).expanduser()
+    try:
+        import platformdirs  # imported late: a worker may lack it
+    except ImportError:
+        return Path.home() / ".cache" / "harness"
+    return platformdirs.user_cache_path("harness", appauthor=False)

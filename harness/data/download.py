@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.errors import DataError
+from harness.places import cache_folder
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -27,15 +28,9 @@ class Published:
 
 
 def data_folder() -> Path:
-    """Returns the folder named by HARNESS_DATA, else the platform's cache folder. It need not exist."""
+    """Returns the folder named by HARNESS_DATA, else the cache folder. It need not exist."""
     named = os.environ.get("HARNESS_DATA")
-    if named:
-        return Path(named).expanduser()
-    try:
-        import platformdirs  # imported late: a worker may lack it
-    except ImportError:
-        return Path.home() / ".cache" / "harness"
-    return platformdirs.user_cache_path("harness", appauthor=False)
+    return Path(named).expanduser() if named else cache_folder()
 
 
 def read(file: Published) -> bytes:

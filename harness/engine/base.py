@@ -20,6 +20,7 @@ class Layer:
     hidden_size: int
     biases: int
     precision: str
+    threads: int = 1
 
 
 class Engine(Protocol):

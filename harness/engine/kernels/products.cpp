@@ -1,0 +1,189 @@
+// Matrix products at the shapes of recurrence, and the sums around them, for one REAL.
+//
+// Every element of a result is one sum in the order of k, whatever the blocks, the rows beside it and the number of
+// threads: so a run's numbers do not depend on its pack. The register tile is ROWS x COLUMNS accumulators; at
+// 8 x 3 vectors a step of k takes 24 multiply-adds and 11 loads, so that the multipliers are the limit.
+#include "vector.h"
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+namespace {
+
+#if VECTOR_BYTES == 64
+constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
+#else
+constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
+#endif
+constexpr long PANEL = WIDE * L, DEPTH = 256;
+static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
+
+// C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * V * L].
+template <int M, int V>
+inline __attribute__((always_inline)) void tile(long K, const real* a, long row, long step, const real* b, real* c,
+                                                long ldc, bool add) {
+  vec sum[M][V];
+#pragma GCC unroll 16
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) sum[m][v] = add ? load(c + m * ldc + v * L) : vec{};
+#pragma GCC unroll 1
+  for (long k = 0; k < K; k++) {
+    vec x[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) x[v] = load(b + (k * V + v) * L);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; m++) {
+      const real y = a[m * row + k * step];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; v++) sum[m][v] += x[v] * y;
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; m++)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; v++) store(c + m * ldc + v * L, sum[m][v]);
+}
+
+// All rows of a panel of V vectors. Row m of A begins at a + m * lda.
+template <int V>
+void rows(long M, long K, const real* a, long lda, const real* b, real* c, long ldc, bool add) {
+  long m = 0;
+  for (; m + TILE <= M; m += TILE) tile<TILE, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+  if constexpr (TILE > 4)
+    for (; m + 4 <= M; m += 4) tile<4, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+  for (; m + 2 <= M; m += 2) tile<2, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+  for (; m < M; m++) tile<1, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+}
+
+// Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k.
+template <int V>
+void columns(long M, long K, const real* a, const real* b, real* c, long ldc, bool add) {
+  long m = 0;
+  for (; m + TILE <= M; m += TILE, a += K * TILE) tile<TILE, V>(K, a, 1, TILE, b, c + m * ldc, ldc, add);
+  for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, c + m * ldc, ldc, add);
+}
+
+inline long width_at(long n, long N) { return std::min(PANEL, N - n); }
+
+template <typename Work> void split(long count, long threads, Work work) {  // work(begin, end) over [0, count)
+  threads = std::max(1L, std::min(threads, count));
+  std::vector<std::thread> others;
+  for (long i = 1; i < threads; i++) others.emplace_back(work, count * i / threads, count * (i + 1) / threads);
+  work(0, count / threads);
+  for (auto& other : others) other.join();
+}
+
+}  // namespace
+
+extern "C" {
+
+long lanes() { return L; }
+
+// (K, blocks * H) with rows of ld -> panels of the (K, blocks * S) whose padding is zero.
+void pack(long K, long blocks, long H, long S, const real* source, long ld, real* packed) {
+  const long N = blocks * S;
+  for (long n = 0; n < N; n += PANEL) {
+    const long w = width_at(n, N);
+    for (long k = 0; k < K; k++, packed += w)
+      for (long i = 0; i < w; i += L) {
+        const long block = (n + i) / S, j = (n + i) % S;  // S is a multiple of L: one block at a time
+        const real* from = source + k * ld + block * H + j;
+        const long count = std::max(0L, std::min(L, H - j));
+        if (count == L) store(packed + i, load(from));
+        else
+          for (long u = 0; u < L; u++) packed[i + u] = u < count ? from[u] : 0;
+      }
+  }
+}
+
+// The transposed of each (N, K) block of a (N, blocks * K): panels over N, then blocks, then k.
+void pack_transposed(long N, long blocks, long K, const real* source, long ld, real* packed) {
+  const long S = (N + ROUND - 1) / ROUND * ROUND;
+  for (long n = 0; n < S; n += PANEL) {
+    const long w = width_at(n, S), real_rows = std::max(0L, std::min(w, N - n));
+    for (long block = 0; block < blocks; block++)
+      for (long k0 = 0; k0 < K; k0 += ROUND) {
+        const long kn = std::min(ROUND, K - k0);
+        for (long i = 0; i < real_rows; i++) {
+          const real* from = source + (n + i) * ld + block * K + k0;
+          for (long k = 0; k < kn; k++) packed[k * w + i] = from[k];
+        }
+        for (long k = 0; k < kn; k++)
+          for (long i = real_rows; i < w; i++) packed[k * w + i] = 0;
+        packed += kn * w;
+      }
+  }
+}
+
+// C (M, N) = sum over segments of A_s (M, K) times packed B_s (K, N); A_s begins at a + s * stride. N is a multiple
+// of ROUND.
+void product(long M, long N, long K, long segments, const real* a, long lda, long stride, const real* packed, real* c,
+             long ldc) {
+  for (long n = 0; n < N; n += PANEL) {
+    const long w = width_at(n, N);
+    for (long s = 0; s < segments; s++, packed += K * w) {
+      const real* from = a + s * stride;
+      if (w == 3 * L) rows<3>(M, K, from, lda, packed, c + n, ldc, s > 0);
+      else if (w == 2 * L) rows<2>(M, K, from, lda, packed, c + n, ldc, s > 0);
+      else rows<1>(M, K, from, lda, packed, c + n, ldc, s > 0);
+    }
+  }
+}
+
+// The same with the rows of A split over threads.
+void product_on_threads(long M, long N, long K, long segments, const real* a, long lda, long stride,
+                        const real* packed, real* c, long ldc, long threads) {
+  const long blocks = (M + 63) / 64;
+  split(blocks, threads, [=](long begin, long end) {
+    for (long i = begin; i < end; i++)
+      product(std::min(64L, M - 64 * i), N, K, segments, a + 64 * i * lda, lda, stride, packed, c + 64 * i * ldc, ldc);
+  });
+}
+
+// C (M, N) = or += A^T B with A (K, M), B (K, N); N is a multiple of ROUND; its columns are split over threads.
+void outer(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
+           long threads) {
+  const long panels = (N + PANEL - 1) / PANEL, padded = (M + TILE - 1) / TILE * TILE;
+  split(panels, threads, [=](long begin, long end) {
+    std::vector<real> memory(padded * DEPTH + PANEL * DEPTH);
+    real *left = memory.data(), *right = left + padded * DEPTH;
+    for (long k0 = 0; k0 < K; k0 += DEPTH) {
+      const long depth = std::min(DEPTH, K - k0);
+      const bool more = add || k0 > 0;
+      for (long m = 0; m < M; m += TILE) {
+        const long count = std::min(TILE, M - m);
+        for (long k = 0; k < depth; k++) {
+          real* to = left + m * depth + k * TILE;
+          if (count == TILE) std::memcpy(to, a + (k0 + k) * lda + m, TILE * sizeof(real));
+          else std::memcpy(to, a + (k0 + k) * lda + m, count * sizeof(real));
+        }
+      }
+      for (long panel = begin; panel < end; panel++) {
+        const long n = panel * PANEL, w = width_at(n, N);
+        for (long k = 0; k < depth; k++) std::memcpy(right + k * w, b + (k0 + k) * ldb + n, w * sizeof(real));
+        if (w == 3 * L) columns<3>(M, depth, left, right, c + n, ldc, more);
+        else if (w == 2 * L) columns<2>(M, depth, left, right, c + n, ldc, more);
+        else columns<1>(M, depth, left, right, c + n, ldc, more);
+      }
+    }
+  });
+}
+
+// Table row tokens[i] += row i, in the order of i. Rows hold blocks of S units, the table's blocks of H; the table
+// is zeroed first. Its columns are split over threads.
+void scatter(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
+             real* table, long threads) {
+  split(blocks, threads, [=](long begin, long end) {
+    for (long v = 0; v < V; v++)
+      std::memset(table + (v * blocks + begin) * H, 0, (end - begin) * H * sizeof(real));
+    for (long i = 0; i < rows; i++)
+      for (long block = begin; block < end; block++) {
+        const real* from = source + i * ld + block * S;
+        real* to = table + (tokens[i] * blocks + block) * H;
+        for (long j = 0; j < H; j++) to[j] += from[j];
+      }
+  });
+}
+}

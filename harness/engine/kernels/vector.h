@@ -1,0 +1,179 @@
+// Vectors of REAL (float or double) through the compiler's own vector types, and the functions that cells use.
+//
+// Accuracy, over the whole range, measured by tests/engine/test_kernels.py in units of the last place of the
+// result: exp, sigmoid, tanh, expm1, log, log1p within 4. NaN goes in and comes out; exp overflows to infinity;
+// sigmoid stops at the smallest normal numbers instead of going on to zero.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#ifndef REAL
+#define REAL float
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+
+typedef REAL real;
+constexpr bool SINGLE = sizeof(real) == 4;
+constexpr long L = VECTOR_BYTES / sizeof(real);
+constexpr long ROUND = 16;  // rows of every buffer are whole multiples of it, so that no loop has a remainder
+
+template <bool single> struct Bits { typedef int64_t type; };
+template <> struct Bits<true> { typedef int32_t type; };
+typedef Bits<SINGLE>::type integer;
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef integer ivec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+static inline vec load(const real* p) { return *(const loose*)p; }
+static inline void store(real* p, vec v) { *(loose*)p = v; }
+static inline vec splat(real x) { return x - vec{}; }
+static inline vec as_real(ivec v) { return (vec)v; }
+static inline ivec as_bits(vec v) { return (ivec)v; }
+static inline vec choose(ivec mask, vec a, vec b) { return mask ? a : b; }
+static inline ivec is_true(vec v) { return v != splat(0); }
+
+// A buffer's row of `blocks` gates of S units; never a multiple of 2 KiB, which would crowd one set of the cache.
+static inline long row_length(long blocks, long S) {
+  const long n = blocks * S;
+  return n * (long)sizeof(real) % 2048 == 0 ? n + ROUND : n;
+}
+
+static inline vec absolute(vec x) {
+  return as_real(as_bits(x) & (integer)(SINGLE ? 0x7fffffff : 0x7fffffffffffffffLL));
+}
+static inline vec minimum(vec a, vec b) { return choose((a < b) | (a != a), a, b); }
+static inline vec maximum(vec a, vec b) { return choose((b < a) | (a != a), a, b); }
+static inline vec sign(vec x) { return choose(x > 0, splat(1), choose(x < 0, splat(-1), x)); }
+
+static inline vec root(vec x) {
+  vec y;
+  for (long i = 0; i < L; i++) y[i] = SINGLE ? sqrtf(x[i]) : sqrt(x[i]);
+  return y;
+}
+static inline vec reciprocal_root(vec x) { return splat(1) / root(x); }
+
+static inline real total(vec v) {
+  real sum = 0;
+  for (long i = 0; i < L; i++) sum += v[i];
+  return sum;
+}
+static inline real largest(vec v) {
+  real top = v[0];
+  for (long i = 1; i < L; i++) top = v[i] > top || v[i] != v[i] ? v[i] : top;
+  return top;
+}
+// The first `count` units of v, the others replaced.
+static inline vec first(vec v, long count, real other) {
+  if (count >= L) return v;
+  for (long i = 0; i < L; i++) v[i] = i < count ? v[i] : other;
+  return v;
+}
+
+// x = n ln 2 + r with |r| <= ln 2 / 2; `power(n)` is 2^n for n within the exponents of normal numbers.
+struct Reduced { ivec n; vec r; };
+static inline Reduced reduce(vec x) {
+  const real magic = SINGLE ? 12582912.0 : 6755399441055744.0;  // 1.5 * 2^(mantissa bits): adding it rounds
+  const real high = SINGLE ? 0.693145751953125 : 6.93147180369123816490e-01;
+  const real low = SINGLE ? 1.428606765330187e-06 : 1.90821492927058770002e-10;
+  const vec shifted = x * (real)1.4426950408889634074 + magic;
+  const vec n = shifted - magic;
+  return {as_bits(shifted) - as_bits(splat(magic)), (x - n * high) - n * low};
+}
+static inline vec power(ivec n) { return as_real((n + (integer)(SINGLE ? 127 : 1023)) << (SINGLE ? 23 : 52)); }
+
+// e^r - 1 for a reduced r: Taylor's series, whose remainder is below a tenth of the last place.
+static inline vec small_expm1(vec r) {
+  vec p;
+  if constexpr (SINGLE) {
+    p = r * (real)(1.0 / 5040) + (real)(1.0 / 720);
+  } else {
+    p = r * (real)(1.0 / 6227020800.0) + (real)(1.0 / 479001600.0);
+    p = p * r + (real)(1.0 / 39916800.0);
+    p = p * r + (real)(1.0 / 3628800.0);
+    p = p * r + (real)(1.0 / 362880.0);
+    p = p * r + (real)(1.0 / 40320.0);
+    p = p * r + (real)(1.0 / 5040.0);
+    p = p * r + (real)(1.0 / 720.0);
+  }
+  p = p * r + (real)(1.0 / 120);
+  p = p * r + (real)(1.0 / 24);
+  p = p * r + (real)(1.0 / 6);
+  p = p * r + (real)0.5;
+  return r + (r * r) * p;
+}
+static inline vec between(vec x, real low, real high) {  // NaN stays
+  x = choose(x < low, splat(low), x);
+  return choose(x > high, splat(high), x);
+}
+
+static inline vec exponential(vec x) {
+  const Reduced a = reduce(between(x, SINGLE ? -104 : -746, SINGLE ? 89 : 710));
+  const ivec half = a.n >> 1;  // in two steps, to reach infinity and the subnormal numbers
+  return (small_expm1(a.r) + 1) * power(half) * power(a.n - half);
+}
+static inline vec sigmoid(vec x) {
+  const Reduced a = reduce(between(-x, SINGLE ? -87 : -708, SINGLE ? 87 : 708));
+  return 1 / (1 + (small_expm1(a.r) + 1) * power(a.n));
+}
+static inline vec expm1_of_moderate(vec x) {
+  const Reduced a = reduce(x);
+  const vec scale = power(a.n);
+  return scale * small_expm1(a.r) + (scale - 1);
+}
+static inline vec hyperbolic_tangent(vec x) {
+  const vec e = expm1_of_moderate(between(x + x, SINGLE ? -20 : -44, SINGLE ? 20 : 44));
+  return e / (e + 2);
+}
+static inline vec exponential_minus_1(vec x) {
+  return choose(x > 40, exponential(x), expm1_of_moderate(between(x, -50, 41)));
+}
+
+static inline vec logarithm(vec x) {
+  const real smallest = SINGLE ? 1.17549435e-38 : 2.2250738585072014e-308, up = SINGLE ? 16777216.0 : 18014398509481984.0;
+  const ivec tiny = x < smallest;
+  const vec y = choose(tiny, x * up, x);
+  const integer mantissa = SINGLE ? 0x7fffff : 0xfffffffffffffLL, bias = SINGLE ? 127 : 1023;
+  const int shift = SINGLE ? 23 : 52;
+  ivec n = ((as_bits(y) >> shift) & (integer)(SINGLE ? 0xff : 0x7ff)) - bias;
+  vec m = as_real((as_bits(y) & mantissa) | (bias << shift));
+  const ivec big = m > (real)1.41421356237309504880;
+  m = choose(big, m * (real)0.5, m);
+  n = n - big - (tiny & (integer)(SINGLE ? 24 : 54));  // a true mask is -1
+  const vec f = m - 1, s = f / (2 + f), z = s * s;
+  vec p;
+  if constexpr (SINGLE) {
+    p = z * (real)(1.0 / 9) + (real)(1.0 / 7);
+  } else {
+    p = z * (real)(1.0 / 21) + (real)(1.0 / 19);
+    p = p * z + (real)(1.0 / 17);
+    p = p * z + (real)(1.0 / 15);
+    p = p * z + (real)(1.0 / 13);
+    p = p * z + (real)(1.0 / 11);
+    p = p * z + (real)(1.0 / 9);
+    p = p * z + (real)(1.0 / 7);
+  }
+  p = p * z + (real)(1.0 / 5);
+  p = p * z + (real)(1.0 / 3);
+  const vec k = __builtin_convertvector(n, vec);
+  const real high = SINGLE ? 0.693145751953125 : 6.93147180369123816490e-01;
+  const real low = SINGLE ? 1.428606765330187e-06 : 1.90821492927058770002e-10;
+  vec result = k * high + ((s + s) + ((s + s) * z * p + k * low));
+  result = choose(x == 0, splat(-INFINITY), result);
+  result = choose((x < 0) | (x != x), splat(NAN), result);
+  return choose(x == (real)INFINITY, x, result);
+}
+static inline vec logarithm_of_1_plus(vec x) {
+  const vec u = 1 + x, exact = logarithm(u);  // corrected for what 1 + x has rounded away (Kahan)
+  const vec corrected = exact * (x / (u - 1));
+  return choose(u == 1, x, choose((u == (real)INFINITY) | (u == 0), exact, corrected));
+}

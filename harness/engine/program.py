@@ -1,0 +1,207 @@
+"""A cell's step as a small program: what one time step computes, forward and backward, on no machine in particular.
+
+A node is an operation on earlier nodes. Its kind says along which axes it varies: ``full`` (B, H), ``row`` (B, 1),
+``vector`` (1, H), ``scalar``. Equal nodes are one node, constants are folded, and what nothing asks for is gone.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["full", "row", "vector", "scalar"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An elementwise operation: what it means, and whether it costs more than a load from memory.
+
+    ``meaning`` takes tensors; NaN and infinity go through as IEEE 754 and torch have them.
+    """
+
+    meaning: Callable[..., Tensor]
+    costly: bool = False
+    boolean: bool = False
+
+
+OPERATIONS: dict[str, Operation] = {
+    "add": Operation(torch.add),
+    "sub": Operation(torch.sub),
+    "mul": Operation(torch.mul),
+    "div": Operation(torch.div, costly=True),
+    "neg": Operation(torch.neg),
+    "abs": Operation(torch.abs),
+    "sign": Operation(torch.sign),
+    "minimum": Operation(torch.minimum),
+    "maximum": Operation(torch.maximum),
+    "where": Operation(torch.where),
+    "sqrt": Operation(torch.sqrt, costly=True),
+    "rsqrt": Operation(torch.rsqrt, costly=True),
+    "exp": Operation(torch.exp, costly=True),
+    "expm1": Operation(torch.expm1, costly=True),
+    "log": Operation(torch.log, costly=True),
+    "log1p": Operation(torch.log1p, costly=True),
+    "sigmoid": Operation(torch.sigmoid, costly=True),
+    "tanh": Operation(torch.tanh, costly=True),
+    "lt": Operation(torch.lt, boolean=True),
+    "le": Operation(torch.le, boolean=True),
+    "eq": Operation(torch.eq, boolean=True),
+    "and": Operation(torch.logical_and, boolean=True),
+    "or": Operation(torch.logical_or, boolean=True),
+    "not": Operation(torch.logical_not, boolean=True),
+}
+"""Everything that a pointwise piece is made of."""
+
+REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "row_sum": lambda x: x.sum(-1, keepdim=True),
+    "row_max": lambda x: x.amax(-1, keepdim=True),
+}
+"""Over H, within a row; ``batch_sum`` besides adds the rows of all time steps into a vector's gradient."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of a time step.
+
+    Besides OPERATIONS and REDUCTIONS, ``op`` is one of: ``constant`` (``value``); ``input`` (``name`` says which, such
+    as x.i, state.h, vector.p, cotangent.h); ``product`` (of a (B, H) node with the matrix ``name``, all its gates
+    side by side); ``gate`` (block ``value`` of a product); ``transposed`` (of a product's cotangent, its gates the
+    arguments, with the transposed matrix ``name``); ``batch_sum``.
+    """
+
+    op: str
+    args: tuple[int, ...] = ()
+    kind: Kind = "full"
+    value: float = 0.0
+    name: str = ""
+
+    @property
+    def boolean(self) -> bool:
+        """Whether the values are true or false."""
+        return self.op in OPERATIONS and OPERATIONS[self.op].boolean
+
+
+@dataclass(frozen=True)
+class Outer:
+    """One term of a matrix's gradient: over all time steps and rows, operand^T times the cotangent's gates."""
+
+    operand: int
+    cotangent: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One time step, forward and backward. A gradient of None is zero.
+
+    Attributes:
+        nodes: In an order of computation.
+        new_state: The state after the step.
+        input_gradients: One a gate.
+        state_gradients: One a state, of the state before the step.
+        vector_gradients: By the vector's name; each a ``batch_sum``, or pointwise of kind ``vector`` in such sums.
+        matrix_gradients: By the matrix's name, the terms to add.
+    """
+
+    nodes: tuple[Node, ...]
+    new_state: tuple[int, ...]
+    input_gradients: tuple[int | None, ...]
+    state_gradients: tuple[int | None, ...]
+    vector_gradients: dict[str, int | None]
+    matrix_gradients: dict[str, tuple[Outer, ...]]
+
+    def forward(self) -> set[int]:
+        """Returns the nodes that the new state is made of."""
+        return self.ancestors(self.new_state)
+
+    def ancestors(self, roots: Iterable[int]) -> set[int]:
+        """Returns ``roots`` and everything that they are made of."""
+        found: set[int] = set()
+        waiting = list(roots)
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting.extend(self.nodes[node].args)
+        return found
+
+    def products(self, within: Iterable[int], op: str = "product") -> list[int]:
+        """Returns the product nodes (or the ``transposed`` ones) among ``within``, in order."""
+        return [i for i in sorted(within) if self.nodes[i].op == op]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A node of a program under construction."""
+
+    index: int
+
+
+@dataclass
+class Builder:
+    """Makes a program's nodes, each once."""
+
+    nodes: list[Node] = field(default_factory=list)
+    _known: dict[Node, int] = field(default_factory=dict)
+
+    def node(self, op: str, *args: Ref, kind: Kind = "full", value: float = 0.0, name: str = "") -> Ref:
+        """Returns the node, the one that there is where there is one."""
+        made = Node(op, tuple(a.index for a in args), kind, value, name)
+        if made not in self._known:
+            self._known[made] = len(self.nodes)
+            self.nodes.append(made)
+        return Ref(self._known[made])
+
+    def constant(self, value: float) -> Ref:
+        """Returns a scalar."""
+        return self.node("constant", kind="scalar", value=float(value))
+
+    def get(self, ref: Ref) -> Node:
+        """Returns the node behind a reference."""
+        return self.nodes[ref.index]
+
+    def apply(self, op: str, *operands: Ref | float) -> Ref:
+        """Returns an elementwise operation's node, or the simpler one that equals it."""
+        args = tuple(a if isinstance(a, Ref) else self.constant(a) for a in operands)
+        nodes = [self.get(a) for a in args]
+        if all(n.op == "constant" and not n.boolean for n in nodes) and not OPERATIONS[op].boolean and op != "where":
+            values = [torch.tensor(n.value, dtype=torch.float64) for n in nodes]
+            return self.constant(OPERATIONS[op].meaning(*values).item())
+        same = self._same(op, args, nodes)
+        return same if same is not None else self.node(op, *args, kind=joined(n.kind for n in nodes))
+
+    def _same(self, op: str, args: tuple[Ref, ...], nodes: list[Node]) -> Ref | None:
+        """Returns an argument, or a simpler node, that has the same value whatever the inputs are."""
+
+        def constant(position: int, value: float) -> bool:
+            node = nodes[position]
+            return node.op == "constant" and node.value == value and math.copysign(1, node.value) > 0
+
+        if op in ("add", "mul"):
+            neutral = 0.0 if op == "add" else 1.0
+            for here, other in ((0, 1), (1, 0)):
+                if constant(here, neutral):
+                    return args[other]
+        if (op == "sub" and constant(1, 0.0)) or (op == "div" and constant(1, 1.0)):
+            return args[0]
+        if op == "where" and args[1] == args[2]:
+            return args[1]
+        if op == "neg" and nodes[0].op == "neg":
+            return Ref(nodes[0].args[0])
+        if op == "add" and nodes[1].op == "neg":
+            return self.apply("sub", args[0], Ref(nodes[1].args[0]))
+        return None
+
+    def reduce(self, op: str, ref: Ref) -> Ref:
+        """Returns a reduction over H."""
+        return self.node(op, ref, kind="row")
+
+
+def joined(kinds: Iterable[Kind]) -> Kind:
+    """Returns the kind of an elementwise operation on values of these kinds."""
+    found = set(kinds)
+    if "full" in found or {"row", "vector"} <= found:
+        return "full"
+    return "row" if "row" in found else "vector" if "vector" in found else "scalar"
