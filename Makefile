@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate
+.PHONY: install study test lint sources generate bench gpu
 
 install: $(VENV)/.installed
 
@@ -33,3 +33,13 @@ sources: install
 # The committed schema and the table of fields, from harness/settings.py; tests hold them equal.
 generate: install
 	$(BIN)/python tests/generate.py
+
+# What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
+bench: install
+	mkdir -p studies/bench
+	$(BIN)/harness bench --shapes sources,small,wide,words --json studies/bench/cpu.json > studies/bench/cpu.txt
+	$(BIN)/harness bench --plot studies/bench/cpu.json
+
+# On a machine with a GPU, where torch and numpy are enough: no `install`. Its JSON is read by `harness bench --from`.
+gpu:
+	$(PYTHON) -m harness.bench --device cuda --packs 1,8,32 --json studies/bench/gpu.json

@@ -9,10 +9,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from cells import elman, gru, lstm
+from cells import elman, gru, linear, lstm
 from cells.base import Cell
 
-FAMILIES = (elman, lstm, gru)
+FAMILIES = (elman, lstm, gru, linear)
 ENTRY_POINT_GROUP = "harness.cells"
 
 _cells: dict[str, type[Cell]] = {}

@@ -159,6 +159,16 @@ def ui(
     user_interface.serve(places.tracking_uri, places.artifacts, study, port, typer.echo)
 
 
+@app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)  # its words are read, --help too, where `python -m harness.bench` reads them
+def bench(context: typer.Context) -> None:
+    """Measure what cells cost beside torch.nn and the published loop; `harness bench --help`."""
+    from harness.bench import command
+
+    typer.echo(command.run(context.args))
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a study file."""
@@ -175,7 +185,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        if end.code == INTERRUPTED:
+        if end.code == INTERRUPTED and sys.argv[1:2] == ["run"]:
             typer.echo("interrupted; the same command, without --new, goes on from here", err=True)
         raise
     except (ValueError, OSError, RuntimeError) as error:

@@ -11,7 +11,8 @@ from torch import Tensor
 import cells
 from cells.base import DRAWN, Cell
 from harness import randomness
-from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup, product
+from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup
+from harness.readout import Gradients, Readout
 from harness.settings import Settings
 
 INITIAL_STDDEV = 0.01
@@ -203,11 +204,20 @@ class Model:
     def __init__(self, arch: Architecture, engine: Engine):
         self.arch = arch
         self.engine = engine
+        self._layer = arch.layer
+        names = [slot.name for slot in arch.slots()]
+        self._below = [name for name in names if not name.startswith("readout.")]
+        prefixes = [f"layer{index}." for index in range(arch.num_layers)]
+        self._names = [{n.removeprefix(prefix): n for n in names if n.startswith(prefix)} for prefix in prefixes]
 
     def initial_states(self, num_runs: int, batch_size: int, like: Tensor) -> list[State]:
         """Returns the state at the start of a stream, one a layer."""
         size = self.arch.hidden_size
         return [initial_state(self.arch.cell, num_runs, batch_size, size, like) for _ in range(self.arch.num_layers)]
+
+    def readout(self, parameters: Parameters) -> Readout:
+        """Returns what makes scores of the rows that a call returns."""
+        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision)
 
     def __call__(
         self,
@@ -216,7 +226,7 @@ class Model:
         states: list[State],
         dropout: Callable[[int, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """Returns the scores (N, T*B, V) and the final states.
+        """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final states.
 
         Args:
             parameters: Name -> (N, ...).
@@ -224,17 +234,24 @@ class Model:
             states: One a layer.
             dropout: Acts on the outputs (T, N, B, H) of each layer but the last, given its index; none when evaluating.
         """
-        arch, layer = self.arch, self.arch.layer
-        values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+        values = tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
         finals = []
-        for index, state in enumerate(states):
-            prefix = f"layer{index}."
-            own = {name.removeprefix(prefix): p for name, p in parameters.items() if name.startswith(prefix)}
-            values, final = self.engine.run(layer, own, values, state)
+        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
+            own = {name: parameters[full] for name, full in names.items()}
+            values, final = self.engine.run(self._layer, own, values, state)
             finals.append(final)
-            if dropout is not None and index < arch.num_layers - 1:
+            if dropout is not None and index < self.arch.num_layers - 1:
                 values = dropout(index, values)
         num_steps, num_runs, batch_size, width = values.shape
-        rows = values.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width)
-        scores = product(rows, parameters["readout.W"], arch.precision) + parameters["readout.b"].unsqueeze(1)
-        return scores, finals
+        return values.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width), finals
+
+    def gradients(self, parameters: Parameters, rows: Tensor, found: Gradients) -> list[Tensor]:
+        """Returns the gradient of every parameter, in the order of ``arch.slots()``, from those at the read-out.
+
+        Args:
+            parameters: Those that :meth:`__call__` was given; all but the read-out's require a gradient.
+            rows: What it returned for them.
+            found: Of the loss.
+        """
+        below = [parameters[name] for name in self._below]
+        return [*torch.autograd.grad(rows, below, found.rows), found.weight, found.bias]

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from harness.engine import Parameters
 from harness.settings import Settings
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
+BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def learning_rates(settings: Settings, num_updates: int) -> Tensor:
@@ -30,71 +30,98 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
     return torch.tensor(rates, dtype=torch.float64)
 
 
-def global_norms(gradients: Parameters) -> Tensor:
-    """Returns every run's Euclidean norm over all parameters, (N,)."""
-    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients.values()]
-    return torch.stack(squares).sum(0).sqrt()
-
-
 class Optimizer:
-    """One optimiser step for all runs of a pack. Moments live in ``state``: name -> (N, ...)."""
+    """One optimiser step for all runs of a pack, whose parameters are the rows of one tensor (N, P).
 
-    def __init__(self, runs: list[Settings], parameters: Parameters):
-        like = next(iter(parameters.values()))
-        self._name = runs[0].optimizer
+    Moments live in ``state``: kind -> (N, P). All that depends on the update is in ``schedule`` (U, K, N, 1), on the
+    device; a step is given its part of it.
+    """
+
+    def __init__(self, runs: list[Settings], parameters: Tensor, num_updates: int):
+        """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates."""
 
         def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=like.dtype, device=like.device)
+            return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
 
-        self._momentum = column([r.momentum for r in runs])
-        self._weight_decay = column([r.weight_decay for r in runs])
-        self._clip_norm = column([math.inf if r.clip_norm is None else r.clip_norm for r in runs])
+        self._name = runs[0].optimizer
         self._has_momentum = any(r.momentum for r in runs)
         self._has_decay = any(r.weight_decay for r in runs)
-        kinds = {"sgd": ("velocity",) if self._has_momentum else (), "adam": ("first", "second")}
-        kinds["adamw"] = kinds["adam"]
-        self.state = {f"{kind}/{n}": torch.zeros_like(p) for kind in kinds[self._name] for n, p in parameters.items()}
+        self._has_clip = any(r.clip_norm is not None for r in runs)
+        self._momentum = column([r.momentum for r in runs])
+        self._weight_decay = column([r.weight_decay for r in runs])
+        largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
+        self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
+        kinds = ("first", "second") if self._name != "sgd" else ("velocity",) if self._has_momentum else ()
+        self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
+        self.schedule = _schedule(runs, num_updates).to(parameters)
+        self._infinity = column([math.inf] * len(runs))
+        self._none = torch.zeros_like(self._infinity).view(BITS[parameters.dtype])
+        self._alive = ~self._none
 
-    def step(
-        self, parameters: Parameters, gradients: Parameters, rates: Tensor, update: int, alive: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Clips, then moves ``parameters`` in place; a run that is not alive, or has no finite norm, stays.
+    @property
+    def alive(self) -> Tensor:
+        """Which runs still move, (N,) bool."""
+        return self._alive.squeeze(1) != 0
+
+    def clipped(self, norms: Tensor) -> Tensor:
+        """Returns which of the ``norms`` (..., N) are clipped; one that is not finite is none to clip."""
+        return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
+
+    def step(self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor) -> Tensor:
+        """Clips, then moves ``parameters`` in place; a run whose loss or norm is not finite stays, now and for ever.
 
         Args:
-            parameters: Name -> (N, ...).
-            gradients: Likewise.
-            rates: The learning rates of this update, (N,).
-            update: Updates done before this one.
-            alive: Which runs still train, (N,) bool.
+            parameters: (N, P).
+            gradients: Likewise; overwritten.
+            schedule: The update's part of ``self.schedule``, (K, N, 1).
+            losses: Of which the gradients are, (N,), none below zero.
 
         Returns:
-            The norms before clipping (N,), whether each was clipped (N,), and the runs that moved (N,).
+            The norms before clipping, (N,).
         """
-        norms = global_norms(gradients)
-        clipped = norms > self._clip_norm
-        scale = torch.where(clipped, self._clip_norm / norms, torch.ones_like(norms))
-        moved = alive & torch.isfinite(norms)
-        for name, parameter in parameters.items():
-            column = (-1,) + (1,) * (parameter.dim() - 1)
-            change = self._change(name, parameter, gradients[name] * scale.view(column), rates, update, column)
-            parameter.copy_(torch.where(moved.view(column), parameter - change, parameter))
-        return norms, clipped, moved
+        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        finite = norms + losses.unsqueeze(1) < self._infinity
+        self._alive = torch.where(finite, self._alive, self._none)
+        if self._has_clip:
+            gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
+        sizes, *others = schedule.unbind()
+        direction = self._direction(parameters, gradients, others)
+        # By their bits: a product with zero would keep a NaN, and a choice by element takes a CPU five times as long.
+        direction.view(self._alive.dtype).bitwise_and_(self._alive)
+        parameters.addcmul_(direction, sizes, value=-1.0)
+        return norms.squeeze(1)
 
-    def _change(
-        self, name: str, parameter: Tensor, gradient: Tensor, rates: Tensor, update: int, column: tuple[int, ...]
-    ) -> Tensor:
-        rate, decay = rates.view(column), self._weight_decay.view(column)
+    def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
+        """Returns what an update's size multiplies."""
         if self._has_decay and self._name != "adamw":
-            gradient = gradient + decay * parameter
+            gradients.addcmul_(parameters, self._weight_decay)
         if self._name == "sgd":
-            if self._has_momentum:
-                velocity = self.state[f"velocity/{name}"]
-                gradient = velocity.mul_(self._momentum.view(column)).add_(gradient)
-            return rate * gradient
-        first, second = self.state[f"first/{name}"], self.state[f"second/{name}"]
-        first.lerp_(gradient, 1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        # The bias corrections of Kingma & Ba 2015, section 3.
-        root = (second / (1 - BETAS[1] ** (update + 1))).sqrt_().add_(EPSILON)
-        change = rate * (first / (1 - BETAS[0] ** (update + 1))) / root
-        return change + rate * decay * parameter if self._name == "adamw" else change
+            return self.state["velocity"].mul_(self._momentum).add_(gradients) if self._has_momentum else gradients
+        first, second = self.state["first"], self.state["second"]
+        first.lerp_(gradients, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
+        epsilons, shrinkage = schedule
+        direction = first / second.sqrt().add_(epsilons)
+        if self._has_decay and self._name == "adamw":
+            direction.addcmul_(parameters, shrinkage * self._weight_decay)
+        return direction
+
+    def take_over(self, other: "Optimizer", indices: list[int]) -> None:
+        """Goes on where the runs ``indices`` of another optimiser stand."""
+        self._alive = other._alive[indices]
+        for kind, moment in self.state.items():
+            moment.copy_(other.state[kind][indices])
+
+
+def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
+    """Returns (U, K, N, 1), float64: the size of each update; for Adam also epsilon, and what decay is multiplied by.
+
+    The bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
+    """
+    rates = torch.stack([learning_rates(run, num_updates) for run in runs], dim=1)
+    if runs[0].optimizer == "sgd":
+        return rates[:, None, :, None]
+    updates = torch.arange(1, num_updates + 1, dtype=torch.float64).unsqueeze(1)
+    first, root = 1 - BETAS[0] ** updates, (1 - BETAS[1] ** updates).sqrt()
+    parts = rates * root / first, EPSILON * root, first / root
+    return torch.stack([part.expand_as(rates) for part in parts], dim=1).unsqueeze(3)

@@ -40,7 +40,7 @@ class Places:
 
 
 def cache_folder() -> Path:
-    """Returns the folder of what can be made or fetched again: HARNESS_CACHE, else the platform's. It need not exist."""
+    """Returns the folder of what can be had again: HARNESS_CACHE, else the platform's. It need not exist."""
     if named := os.environ.get("HARNESS_CACHE"):
         return Path(named).expanduser()
     try:

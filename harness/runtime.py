@@ -5,13 +5,12 @@ and a round's figures are compared with one another and with no other's.
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
+from harness import timing
 from harness.plan import Plan, PlanError, plans_from_json, plans_to_json
 from harness.tasks import Samples
 from harness.train import Pack
@@ -19,8 +18,6 @@ from harness.train import Pack
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
 WARM_UP_UPDATES = 3
-BUSY_CORES = 0.25
-"""Other processes' use of the processor above which a measurement is marked as disturbed."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,9 @@ class Stand:
     def measure(self, mode: Mode, round_index: int) -> Measurement:
         """Returns one repeat."""
         count = self._counts[mode]
-        before, begun = _other_seconds(), time.perf_counter()
-        self._work(mode, count)
-        wall = time.perf_counter() - begun
-        after = _other_seconds()
-        busy = before is not None and after is not None and (after - before) / wall > BUSY_CORES
-        seconds = wall / count
+        with timing.Watch() as watch:
+            self._work(mode, count)
+        seconds = watch.seconds / count
         pack, settings = self.pack, self.pack.plan.settings
         return Measurement(
             self.arm,
@@ -90,7 +84,7 @@ class Stand:
             pack.device.type,
             settings.precision,
             pack.threads,
-            busy,
+            watch.busy,
         )
 
     def close(self) -> None:
@@ -164,15 +158,3 @@ def update_seconds(plan: Plan, *, updates: int = 2) -> float:
         return (time.perf_counter() - begun) / updates
     finally:
         pack.close()
-
-
-def _other_seconds() -> float | None:
-    """Returns the processor seconds that other processes have used since start-up, or None where /proc does not say."""
-    try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    except OSError:
-        return None
-    ticks = os.sysconf("SC_CLK_TCK")
-    used = sum(int(fields[i]) for i in (0, 1, 2, 5, 6)) / ticks  # user, nice, system, irq, softirq
-    own = os.times()
-    return used - own.user - own.system

@@ -18,7 +18,7 @@ Windows = Literal["sequential", "sequential-2019", "random"]
 Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step"]
-EngineName = Literal["auto", "reference", "native"]
+EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "reference"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
 

@@ -12,12 +12,16 @@ from torch import Tensor
 
 from harness.checkpoint import Checkpoint
 from harness.dropout import Dropout
-from harness.engine import State
+from harness.engine import Parameters, State
+from harness.flat import Layout
 from harness.model import Model, initial_parameters
-from harness.optimizer import Optimizer, learning_rates
+from harness.optimizer import Optimizer
 from harness.plan import Run
 from harness.tasks import Task
 from harness.timing import Clock
+
+NOTED_UPDATES = 1024
+"""So many updates' losses and norms are kept as they came, before they are added up."""
 
 
 @dataclass
@@ -41,35 +45,35 @@ class Shard:
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
         dtype = torch.float64 if settings.precision == "float64" else torch.float32
+        self._layout = Layout({slot.name: slot.shape for slot in model.arch.slots()})
+        self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
         drawn = [initial_parameters(model.arch, run.settings, run.seed) for run in runs]
-        self.parameters = {
-            name: torch.stack([own[name] for own in drawn]).to(device=device, dtype=dtype).requires_grad_()
-            for name in drawn[0]
-        }
-        self._like = next(iter(self.parameters.values()))
-        self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        for name, view in self._layout.views(self._flat).items():
+            view.copy_(torch.stack([own[name] for own in drawn]))
+        self._flat_best = self._flat.clone()
         self.best_nats = torch.full((len(runs),), math.inf, dtype=torch.float64, device=device)
         self.best_update = torch.zeros(len(runs), dtype=torch.int64, device=device)
-        self.alive = torch.ones(len(runs), dtype=torch.bool, device=device)
         self.bad_update = torch.full((len(runs),), -1, dtype=torch.int64, device=device)
         self.last_loss = torch.full((len(runs),), math.nan, dtype=torch.float64, device=device)
-        self._set_up(model.initial_states(len(runs), settings.batch_size, self._like.detach()))
+        self.states = self._zero_states()
+        self._set_up()
 
-    def _set_up(self, states: list[State]) -> None:
-        """Makes what follows from the runs alone."""
+    def _set_up(self) -> None:
+        """Makes what follows from the runs and the flat tensors."""
         seeds, settings = [run.seed for run in self.runs], [run.settings for run in self.runs]
-        self.states = states
-        self.optimizer = Optimizer(settings, {n: p.detach() for n, p in self.parameters.items()})
-        rates = torch.stack([learning_rates(s, self.num_updates) for s in settings], dim=1)
-        self._rates = rates.to(device=self.device, dtype=self._like.dtype)
+        self.parameters = {n: p.requires_grad_() for n, p in self._layout.views(self._flat).items()}
+        self.best = self._layout.views(self._flat_best)
+        self._flat_gradients = torch.zeros_like(self._flat)
+        self._gradients = self._layout.views(self._flat_gradients)
+        self.optimizer = Optimizer(settings, self._flat, self.num_updates)
         dropped = self.model.arch.num_layers > 1 and any(s.dropout for s in settings)
         self._dropout = Dropout(seeds, [s.dropout for s in settings], self.device) if dropped else None
         self._epoch, self._starts = -1, torch.empty(0)
         self._clear()
 
     def _clear(self) -> None:
-        zeros = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)
-        self._nats, self._norms, self._clipped = zeros
+        self._sums = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)
+        self._noted: list[tuple[Tensor, Tensor]] = []
         self._since = 0
         self.clock = Clock(self.device)
 
@@ -85,8 +89,8 @@ class Shard:
         """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is kept."""
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
         for _ in range(count):
-            scores, _ = self.model(self.parameters, batch.inputs, self._zero_states())
-            self.task.losses(scores, batch)
+            rows, _ = self.model(self.parameters, batch.inputs, self._zero_states())
+            self.task.losses(self.model.readout(self.parameters), rows, batch)
 
     def _train_once(self) -> None:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
@@ -94,57 +98,64 @@ class Shard:
             self._starts, self._epoch = self.task.epoch([run.seed for run in self.runs], epoch), epoch
         if index == 0 or not self.task.carried:
             self.states = self._zero_states()
-        batch = self.task.batch(self._starts[index])
         if self._dropout is not None:
             self._dropout.update = self.update
-        scores, states = self.model(self.parameters, batch.inputs, self.states, self._dropout)
-        losses = self.task.losses(scores, batch) / self.task.tokens_per_update
-        gradients = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
-        self.states = [tuple(s.detach() for s in state) for state in states]
-        with torch.no_grad():
-            self._move(losses.detach(), dict(zip(self.parameters, gradients, strict=True)))
+        self._noted.append(self._step(self._starts[index], self.optimizer.schedule[self.update]))
         self.update += 1
+        if len(self._noted) == NOTED_UPDATES:
+            self._add_up()
 
-    def _move(self, losses: Tensor, gradients: dict[str, Tensor]) -> None:
-        sound = self.alive & torch.isfinite(losses)
-        rates = self._rates[self.update]
-        norms, clipped, moved = self.optimizer.step(self.parameters, gradients, rates, self.update, sound)
-        self.bad_update = torch.where(self.alive & ~moved, self.update, self.bad_update)
-        self.last_loss = torch.where(sound, losses.double(), self.last_loss)
-        self.alive = moved
-        self._nats += losses
-        self._norms += norms
-        self._clipped += clipped
-        self._since += 1
+    @torch.no_grad()
+    def _step(self, starts: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes one update and returns losses and norms, (N,) each; what tells it from the last is on the device."""
+        batch = self.task.batch(starts)
+        with torch.enable_grad():
+            rows, states = self.model(self.parameters, batch.inputs, self.states, self._dropout)
+        losses, found = self.task.mean_losses(self.model.readout(self.parameters), rows, batch)
+        gradients = self.model.gradients(self.parameters, rows, found)
+        for home, gradient in zip(self._gradients.values(), gradients, strict=True):
+            home.copy_(gradient)
+        self.states = [tuple(s.detach() for s in state) for state in states]
+        return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)
+
+    def _add_up(self) -> None:
+        """Takes in what was noted of the last updates; one by one, each would cost several operations."""
+        if not self._noted:
+            return
+        losses, norms = (torch.stack(column) for column in zip(*self._noted, strict=True))  # (updates, N)
+        for total, values in zip(self._sums, (losses, norms, self.optimizer.clipped(norms)), strict=True):
+            total += values.sum(0, dtype=torch.float64)
+        finite, alive = torch.isfinite(losses), self.bad_update < 0
+        moved = (finite & torch.isfinite(norms)).cumprod(0)  # 1 until the first update that was none
+        sound = finite & torch.cat([torch.ones_like(moved[:1]), moved[:-1]]).bool()
+        last = losses.gather(0, sound.sum(0, keepdim=True).sub_(1).clamp_(min=0)).squeeze(0)
+        self.last_loss = torch.where(alive & sound[0], last, self.last_loss)
+        stopped = self.update - len(losses) + moved.sum(0)
+        self.bad_update = torch.where(alive & (moved[-1] == 0), stopped, self.bad_update)
+        self._since += len(losses)
+        self._noted.clear()
 
     def _zero_states(self) -> list[State]:
-        settings = self.runs[0].settings
-        return self.model.initial_states(len(self.runs), settings.batch_size, self._like.detach())
+        return self.model.initial_states(len(self.runs), self.runs[0].settings.batch_size, self._flat)
 
     def progress(self) -> Progress:
         """Returns what happened since the last call and begins again; waits for the device."""
         durations = self.clock.durations()
-        since = max(1, self._since)
-        found = Progress(
-            (self._nats / since).tolist(),
-            (self._norms / since).tolist(),
-            (self._clipped / since).tolist(),
-            self.bad_update.tolist(),
-            self.last_loss.tolist(),
-            durations,
-        )
+        self._add_up()
+        nats, norms, clipped = (self._sums / max(1, self._since)).tolist()
+        found = Progress(nats, norms, clipped, self.bad_update.tolist(), self.last_loss.tolist(), durations)
         self._clear()
         return found
 
     @torch.no_grad()
-    def evaluate(self, split: str, parameters: dict[str, Tensor] | None = None) -> list[float]:
+    def evaluate(self, split: str, parameters: Parameters | None = None) -> list[float]:
         """Returns every run's mean nats over a split, each target scored once."""
         parameters = self.parameters if parameters is None else parameters
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         states = self._zero_states()
         for batch in self.task.evaluation(split, len(self.runs)):
-            scores, states = self.model(parameters, batch.inputs, states)
-            total += self.task.losses(scores, batch)
+            rows, states = self.model(parameters, batch.inputs, states)
+            total += self.task.losses(self.model.readout(parameters), rows, batch)
         return (total / self.task.num_targets(split)).tolist()
 
     @torch.no_grad()
@@ -154,9 +165,7 @@ class Shard:
         better = values < self.best_nats  # false for NaN
         self.best_nats = torch.where(better, values, self.best_nats)
         self.best_update = torch.where(better, self.update, self.best_update)
-        for name, parameter in self.parameters.items():
-            chosen = better.view((-1,) + (1,) * (parameter.dim() - 1))
-            self.best[name].copy_(torch.where(chosen, parameter, self.best[name]))
+        self._flat_best.copy_(torch.where(better.unsqueeze(1), self._flat, self._flat_best))
 
     @torch.no_grad()
     def samples(self, index: int, wanted) -> list[dict[str, str]]:
@@ -166,23 +175,24 @@ class Shard:
 
     def keep(self, indices: list[int]) -> None:
         """Repacks: only these runs go on."""
-        moments, states = self.optimizer.state, self.states
+        self._add_up()
+        before = self.optimizer
         self.runs = [self.runs[i] for i in indices]
-        self.parameters = {n: p.detach()[indices].requires_grad_() for n, p in self.parameters.items()}
-        self._like = next(iter(self.parameters.values()))
-        self.best = {n: p[indices] for n, p in self.best.items()}
-        for name in ("best_nats", "best_update", "alive", "bad_update", "last_loss"):
+        self.states = [tuple(s[indices] for s in state) for state in self.states]
+        for name in ("_flat", "_flat_best", "best_nats", "best_update", "bad_update", "last_loss"):
             setattr(self, name, getattr(self, name)[indices])
-        self._set_up([tuple(s[indices] for s in state) for state in states])
-        for name, moment in moments.items():
-            if name in self.optimizer.state:
-                self.optimizer.state[name].copy_(moment[indices])
+        self._set_up()
+        self.optimizer.take_over(before, indices)
+
+    def _named(self) -> dict[str, Parameters]:
+        """Returns what there is of every parameter, as a checkpoint names it: kind -> name -> (N, ...)."""
+        moments = {f"optimizer/{kind}": self._layout.views(moment) for kind, moment in self.optimizer.state.items()}
+        return {"parameters": self.parameters, "best": self.best, **moments}
 
     def snapshot(self, index: int) -> Checkpoint:
         """Returns everything that one run's future depends on."""
-        arrays = {f"parameters/{n}": p[index] for n, p in self.parameters.items()}
-        arrays |= {f"best/{n}": p[index] for n, p in self.best.items()}
-        arrays |= {f"optimizer/{n}": m[index] for n, m in self.optimizer.state.items()}
+        self._add_up()
+        arrays = {f"{kind}/{n}": values[index] for kind, named in self._named().items() for n, values in named.items()}
         for layer, state in enumerate(self.states):
             arrays |= {f"state/{layer}/{i}": s[index] for i, s in enumerate(state)}
         values = {
@@ -196,14 +206,13 @@ class Shard:
     @torch.no_grad()
     def restore(self, index: int, checkpoint: Checkpoint) -> None:
         """Puts one run where :meth:`snapshot` found it. All runs of a shard must stand at the same update."""
+        named = self._named()
         for name, array in checkpoint.arrays.items():
-            kind, _, rest = name.partition("/")
-            if kind == "state":
-                layer, i = rest.split("/")
-                self.states[int(layer)][int(i)][index] = array.to(self.device)
-            elif kind != "optimizer" or rest in self.optimizer.state:  # a neighbour's momentum may have gone with it
-                homes = {"parameters": self.parameters, "best": self.best, "optimizer": self.optimizer.state}
-                homes[kind][rest][index] = array.to(self.device)
+            kind, _, own = name.rpartition("/")
+            if kind.startswith("state/"):
+                self.states[int(kind.removeprefix("state/"))][int(own)][index] = array.to(self.device)
+            elif kind in named:  # a neighbour's momentum may have gone with it
+                named[kind][own][index] = array.to(self.device)
         self.update = checkpoint.update
         self.best_nats[index] = checkpoint.values["best_nats"]
         self.best_update[index] = checkpoint.values["best_update"]

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness import data, metrics, randomness
 from harness.engine import Parameters
 from harness.model import Model
+from harness.readout import Gradients, Readout
 from harness.settings import Settings
 
 
@@ -57,8 +58,12 @@ class Task(Protocol):
         """Yields the minibatches of a split, in order, the state carried from zero; every target has weight 1 once."""
         ...
 
-    def losses(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Returns every run's summed nats over the batch's targets, (N,), from scores (N, T*B, V)."""
+    def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
+        """Returns every run's summed nats over the batch's targets, (N,), from the model's rows (N, T*B, H)."""
+        ...
+
+    def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
+        """Returns every run's mean nats over a minibatch of training, (N,), and their gradients."""
         ...
 
     def num_targets(self, split: str) -> int:
@@ -96,6 +101,7 @@ class LanguageModelling:
         self._tokens = {name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()}
         self._windows = data.windows(settings, len(self.dataset.splits["train"]))
         self._settings, self._device = settings, device
+        self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
         self.updates_per_epoch = self._windows.updates_per_epoch
         self.tokens_per_update = settings.batch_size * settings.bptt_length
         self.carried = self._windows.carried
@@ -107,30 +113,27 @@ class LanguageModelling:
 
     def batch(self, starts: Tensor) -> Batch:
         """See :class:`Task`."""
-        return self._gather(self._tokens["train"], starts, None)
+        tokens = self._tokens["train"].take(starts + self._steps)
+        return Batch(tokens[:-1], tokens[1:])
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
         """See :class:`Task`."""
         tokens, settings = self._tokens[split], self._settings
-        starts, lengths = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
-        for start, length in zip(torch.from_numpy(starts), torch.from_numpy(lengths), strict=True):
-            rows = [x.to(self._device).expand(num_runs, -1) for x in (start, length)]
-            yield self._gather(tokens, *rows)
+        windows = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
+        starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
+        for start, length in zip(starts.unsqueeze(1), lengths.unsqueeze(1), strict=True):
+            at = start.expand(num_runs, -1) + self._steps
+            found = tokens.take(at.clamp_(max=len(tokens) - 1))
+            yield Batch(found[:-1], found[1:], self._steps[:-1] < length.expand(num_runs, -1))
 
-    def _gather(self, tokens: Tensor, starts: Tensor, lengths: Tensor | None) -> Batch:
-        steps = torch.arange(self._settings.bptt_length, device=starts.device).view(-1, 1, 1)
-        at = (starts + steps).clamp_(max=len(tokens) - 2)
-        weights = None if lengths is None else (steps < lengths)
-        return Batch(tokens[at], tokens[at + 1], weights)
-
-    def losses(self, scores: Tensor, batch: Batch) -> Tensor:
+    def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
         """See :class:`Task`."""
-        num_runs = scores.shape[0]
-        targets = batch.targets.transpose(0, 1).reshape(-1)
-        nats = torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(num_runs, -1)
-        if batch.weights is not None:
-            nats = nats * batch.weights.transpose(0, 1).reshape(num_runs, -1)
-        return nats.sum(1)
+        weights = None if batch.weights is None else _by_run(batch.weights)
+        return readout.losses(rows, _by_run(batch.targets), weights)
+
+    def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
+        """See :class:`Task`."""
+        return readout.losses_and_gradients(rows, _by_run(batch.targets), scale=1.0 / self.tokens_per_update)
 
     def num_targets(self, split: str) -> int:
         """See :class:`Task`."""
@@ -169,11 +172,17 @@ class LanguageModelling:
             fresh = ids
             for draw in draws:
                 inputs = torch.tensor(fresh, device=self._device).view(-1, 1, 1)
-                scores, states = model(parameters, inputs, states)
-                fresh = [_choose(scores[0, -1], wanted.temperature, float(draw))]
+                rows, states = model(parameters, inputs, states)
+                scores = model.readout(parameters).scores(rows[:, -1:])
+                fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
                 ids = ids + fresh
             found.append({"prefix": prefix, "text": self.dataset.vocabulary.decode(ids)})
         return found
+
+
+def _by_run(values: Tensor) -> Tensor:
+    """Returns (T, N, B) in the order of a model's rows, (N, T*B)."""
+    return values.transpose(0, 1).flatten(1)
 
 
 def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:

@@ -1,10 +1,15 @@
-"""A synchronised clock, quantiles, peak memory."""
+"""A synchronised clock, the machine's other work, quantiles, peak memory."""
 
+import os
 import resource
 import sys
 import time
+from pathlib import Path
 
 import torch
+
+BUSY_CORES = 0.25
+"""Other processes' use of the processor above which a measurement is marked as disturbed."""
 
 
 class Clock:
@@ -61,3 +66,42 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class Watch:
+    """Wall seconds of a block, and whether other processes kept the processor busy meanwhile.
+
+    Leave the block when the device has done its work.
+    """
+
+    seconds: float
+    busy: bool
+
+    def __enter__(self) -> "Watch":
+        self._others, self._begun = _other_seconds(), time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._begun
+        before, after = self._others, _other_seconds()
+        self.busy = before is not None and after is not None and after - before > busy_seconds(self.seconds)
+
+
+def busy_seconds(seconds: float) -> float:
+    """Returns the processor seconds of others from which a measurement of ``seconds`` counts as disturbed.
+
+    Two ticks are free: both the machine's time and the process's own are counted in them.
+    """
+    return BUSY_CORES * seconds + 2.0 / os.sysconf("SC_CLK_TCK")
+
+
+def _other_seconds() -> float | None:
+    """Returns the processor seconds that other processes have used since start-up, or None where /proc does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    ticks = os.sysconf("SC_CLK_TCK")
+    used = sum(int(fields[i]) for i in (0, 1, 2, 5, 6)) / ticks  # user, nice, system, irq, softirq
+    own = os.times()
+    return used - own.user - own.system

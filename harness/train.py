@@ -385,7 +385,7 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
     refusal = chosen.refusal(cell, device, settings.precision)
     if refusal is not None:
         raise engine.EngineError(f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto.")
-    return chosen, []
+    return chosen, engine.notes(chosen)
 
 
 def objective_key(plan: Plan, task: Task) -> str:

@@ -7,6 +7,7 @@ import pytest
 LISTED_REASONS = (
     "the Time Machine is not on this machine (HARNESS_DATA)",
     "no CUDA device",
+    "Triton is not installed",
     "no Chromium",
     "no PostgreSQL",
 )

@@ -15,7 +15,7 @@ FLOORS = (
     ("cells",),
     ("metrics", "places", "provenance", "randomness", "settings", "timing"),
     ("engine", "dropout", "data"),
-    ("model", "optimizer", "tasks"),
+    ("flat", "model", "optimizer", "readout", "tasks"),
     ("plan", "checkpoint", "shard", "train", "runtime"),
     # What a worker does without.
     ("executor", "track", "frames", "ui", "progress"),
@@ -35,13 +35,13 @@ ONLY_IN = {
     "yaml": {"study"},
     "pydantic": {"study"},
     "ray": {"executor"},
-    "matplotlib": {"report"},
+    "matplotlib": {"bench", "report"},
     "typer": {"cli"},
 }
 """Library -> the modules that import it."""
 ONLY_BY = {"contract": {"cli"}}
 """Module -> the modules that import it; tests may."""
-LATE = {("data", "platformdirs"), ("harness", "launch")}
+LATE = {("places", "platformdirs"), ("harness", "launch")}
 """What is imported inside a function and nowhere else: the worker may lack it, or `import harness` would load it."""
 
 
@@ -212,7 +212,7 @@ def test_a_circle_is_found(tmp_path):
     "file, text",
     [
         ("harness/train.py", "def f():\n    from harness import runtime\nimport json, torch, numpy.random"),
-        ("harness/data/download.py", "def f():\n    import platformdirs"),
+        ("harness/places.py", "def f():\n    import platformdirs"),
         ("harness/__init__.py", "def f():\n    from harness import launch"),
         ("harness/statistics.py", "import scipy.special"),
         ("harness/cli.py", "from harness import contract"),

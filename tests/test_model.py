@@ -208,7 +208,9 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
         for _ in range(2)
     ]
     cotangent = torch.randn(RUNS, STEPS * STREAMS, 11, generator=generator, dtype=torch.float64)
-    scores, finals = Model(arch, get(engine))(parameters, tokens, states)
+    model = Model(arch, get(engine))
+    rows, finals = model(parameters, tokens, states)
+    scores = model.readout(parameters).scores(rows)
     leaves = [*parameters.values(), *(s for state in states for s in state)]
     gradients = torch.autograd.grad((scores * cotangent).sum() + sum(f.sum() for pair in finals for f in pair), leaves)
     for n in range(RUNS):
@@ -265,6 +267,28 @@ def test_dropout_acts_between_layers_only():
 
     tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
     states = model.initial_states(1, STREAMS, parameters["layer0.R"])
-    scores, _ = model(parameters, tokens, states, dropout)
+    rows, _ = model(parameters, tokens, states, dropout)
+    assert rows.shape == (1, STEPS * STREAMS, 7)
     assert seen == [(0, (STEPS, 1, STREAMS, 7)), (1, (STEPS, 1, STREAMS, 7))]
-    assert not torch.equal(scores, model(parameters, tokens, states)[0])
+    assert not torch.equal(rows, model(parameters, tokens, states)[0])
+
+
+@pytest.mark.parametrize("changes", [{}, {"embedding_size": 4, "num_layers": 2, "biases": 2}])
+def test_the_gradients_below_the_read_out_join_its_own_in_the_order_of_the_slots(changes):
+    run = settings(hidden_size=7, precision="float64", **changes)
+    arch = architecture(run, 11, 11)
+    drawn = [initial_parameters(arch, run, (seed,)) for seed in range(RUNS)]
+    parameters = {name: torch.stack([d[name] for d in drawn]).requires_grad_() for name in drawn[0]}
+    generator = torch.Generator().manual_seed(0)
+    tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
+    model = Model(arch, get("reference"))
+    rows, _ = model(parameters, tokens, model.initial_states(RUNS, STREAMS, parameters["readout.W"].detach()))
+    readout, by_run = model.readout(parameters), targets.transpose(0, 1).flatten(1)
+    scores = readout.scores(rows).flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(scores, by_run.flatten(), reduction="sum") / 15
+    expected = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+    with torch.no_grad():
+        _, found = readout.losses_and_gradients(rows, by_run, scale=1 / 15)
+    assert [slot.name for slot in arch.slots()] == list(parameters)
+    for name, gradient, wanted in zip(parameters, model.gradients(parameters, rows, found), expected, strict=True):
+        assert_close(gradient, wanted, name)

@@ -6,15 +6,17 @@ import pytest
 import torch
 from tolerances import assert_close
 
-from harness.optimizer import Optimizer, global_norms, learning_rates
+from harness.flat import Layout
+from harness.optimizer import Optimizer, learning_rates
 from harness.settings import Settings
 
 STEPS = 20
 SHAPES = {"layer0.W": (3, 8), "layer0.b": (8,), "readout.W": (2, 5)}
+LAYOUT = Layout(SHAPES)
 HYPERPARAMETERS = [
     {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1, "clip_norm": None},
-    {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.5},
-    {"learning_rate": 1.0, "momentum": 0.5, "weight_decay": 0.01, "clip_norm": 100.0},
+    {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.5, "warmup_updates": 5},
+    {"learning_rate": 1.0, "momentum": 0.5, "weight_decay": 0.01, "clip_norm": 100.0, "schedule": "cosine"},
 ]
 
 
@@ -22,9 +24,22 @@ def settings(**changes):
     return Settings(**{"cell": "lstm", "corpus": "text", **changes})
 
 
-def draws(seed, *leading):
+def draws(seed, num_runs):
+    """Returns random rows of parameters or gradients, nothing between them."""
     generator = torch.Generator().manual_seed(seed)
-    return {n: torch.randn(*leading, *shape, generator=generator, dtype=torch.float64) for n, shape in SHAPES.items()}
+    rows = torch.zeros(num_runs, LAYOUT.size, dtype=torch.float64)
+    for view in LAYOUT.views(rows).values():
+        view.copy_(torch.randn(view.shape, generator=generator, dtype=torch.float64))
+    return rows
+
+
+def named(rows, n):
+    return {name: view[n].clone() for name, view in LAYOUT.views(rows).items()}
+
+
+def step(optimizer, parameters, gradients, update=0, losses=None):
+    losses = torch.ones(len(parameters), dtype=torch.float64) if losses is None else losses
+    return optimizer.step(parameters, gradients.clone(), optimizer.schedule[update], losses)
 
 
 def torch_optimizer(run, parameters):
@@ -37,77 +52,122 @@ def torch_optimizer(run, parameters):
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
-    parameters, gradients = draws(0, len(runs)), [draws(1 + step, len(runs)) for step in range(STEPS)]
+    parameters, gradients = draws(0, len(runs)), [draws(1 + update, len(runs)) for update in range(STEPS)]
     expected = []
     for n, run in enumerate(runs):
-        own = [torch.nn.Parameter(p[n].clone()) for p in parameters.values()]
-        optimizer = torch_optimizer(run, own)
-        for step in range(STEPS):
-            norm = math.sqrt(sum(float(g[n].square().sum()) for g in gradients[step].values()))
-            for p, g in zip(own, gradients[step].values(), strict=True):
-                p.grad = g[n] * (min(1.0, run.clip_norm / norm) if run.clip_norm else 1.0)
+        own = {name: torch.nn.Parameter(p) for name, p in named(parameters, n).items()}
+        optimizer, rates = torch_optimizer(run, list(own.values())), learning_rates(run, STEPS)
+        for update in range(STEPS):
+            grads = named(gradients[update], n)
+            norm = math.sqrt(sum(float(g.square().sum()) for g in grads.values()))
+            for key, p in own.items():
+                p.grad = grads[key] * (min(1.0, run.clip_norm / norm) if run.clip_norm else 1.0)
+            optimizer.param_groups[0]["lr"] = float(rates[update])
             optimizer.step()
-        expected.append(dict(zip(SHAPES, own, strict=True)))
-    packed = Optimizer(runs, parameters)
-    rates, alive = torch.tensor([r.learning_rate for r in runs], dtype=torch.float64), torch.ones(3, dtype=torch.bool)
-    for step in range(STEPS):
-        packed.step(parameters, gradients[step], rates, step, alive)
-    for parameter in SHAPES:
-        assert_close(parameters[parameter], torch.stack([e[parameter].detach() for e in expected]), parameter)
+        expected.append(own)
+    packed = Optimizer(runs, parameters, STEPS)
+    for update in range(STEPS):
+        step(packed, parameters, gradients[update], update)
+    for key, found in LAYOUT.views(parameters).items():
+        assert_close(found, torch.stack([own[key].detach() for own in expected]), key)
+    named_elements = sum(view[0].numel() for view in LAYOUT.views(parameters).values())
+    assert (parameters != 0).sum(1).tolist() == [named_elements] * len(runs)  # what lies between stays zero
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-3])
+def test_weight_decay_of_adamw_is_exact_in_float32_too(weight_decay):
+    run = settings(optimizer="adamw", learning_rate=1e-4, weight_decay=weight_decay)
+    parameters = torch.full((1, LAYOUT.size), 1000.0)
+    step(Optimizer([run], parameters, 1), parameters, torch.zeros_like(parameters), losses=torch.ones(1))
+    assert parameters[0, 0].item() == pytest.approx(1000.0 * (1 - 1e-4 * weight_decay), abs=3.1e-5)
 
 
 def test_clipping_is_that_of_torch():
     runs = [settings(learning_rate=1.0, clip_norm=c) for c in (0.01, 2.0, 1e6, None)]
-    gradients = draws(0, 4)
-    before = {name: torch.zeros_like(g) for name, g in gradients.items()}
-    norms, clipped, moved = Optimizer(runs, before).step(
-        before, gradients, torch.ones(4, dtype=torch.float64), 0, torch.ones(4, dtype=torch.bool)
-    )
-    assert clipped.tolist() == [True, True, False, False] and moved.all()
+    gradients, changes = draws(0, 4), torch.zeros(4, LAYOUT.size, dtype=torch.float64)
+    optimizer = Optimizer(runs, changes, 1)
+    norms = step(optimizer, changes, gradients)
+    assert optimizer.clipped(norms).tolist() == [True, True, False, False] and optimizer.alive.all()
     for n, run in enumerate(runs):
         own = [torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in SHAPES.values()]
-        for p, g in zip(own, gradients.values(), strict=True):
-            p.grad = g[n].clone()
+        for p, g in zip(own, named(gradients, n).values(), strict=True):
+            p.grad = g
         norm = torch.nn.utils.clip_grad_norm_(own, math.inf if run.clip_norm is None else run.clip_norm)
         assert norms[n].item() == pytest.approx(norm.item(), rel=1e-12)
         # torch divides by the norm + 1e-6: at a norm of about 6 its step is smaller by a relative 2e-7.
-        for p, change in zip(own, before.values(), strict=True):
-            torch.testing.assert_close(-change[n], p.grad, rtol=1e-6, atol=0)
+        for p, change in zip(own, named(changes, n).values(), strict=True):
+            torch.testing.assert_close(-change, p.grad, rtol=1e-6, atol=0)
 
 
-def test_the_norm_is_global_over_all_parameters():
-    gradients = {"a": torch.tensor([[3.0, 0.0], [1.0, 0.0]]), "b": torch.tensor([[[4.0]], [[0.0]]])}
-    assert global_norms(gradients).tolist() == [5.0, 1.0]
+def test_clipping_of_one_run_changes_no_bit_of_another():
+    runs = [settings(learning_rate=0.3, clip_norm=c) for c in (None, 0.01)]
+    alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
+    gradients = draws(1, 2)
+    step(Optimizer(runs[:1], alone, 1), alone, gradients[:1])
+    step(Optimizer(runs, packed, 1), packed, gradients)
+    assert torch.equal(packed[:1], alone)
 
 
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_norm_that_is_not_finite_freezes_its_run_alone(name, bad):
-    runs = [settings(optimizer=name, learning_rate=0.1, momentum=0.5) for _ in range(3)]
-    parameters, gradients = draws(0, 3), draws(1, 3)
-    start = {n: p.clone() for n, p in parameters.items()}
-    sound = {n: p.clone() for n, p in parameters.items()}
-    rates, alive = torch.full((3,), 0.1, dtype=torch.float64), torch.tensor([True, True, False])
-    Optimizer(runs, sound).step(sound, gradients, rates, 0, alive)
-    gradients["layer0.b"][1, 3] = bad
-    norms, _, moved = Optimizer(runs, parameters).step(parameters, gradients, rates, 0, alive)
-    assert moved.tolist() == [True, False, False] and not norms[1].isfinite()
-    for n in SHAPES:
-        assert torch.equal(parameters[n][0], sound[n][0]) and not torch.equal(parameters[n][0], start[n][0])
-        assert torch.equal(parameters[n][1:], start[n][1:])
+@pytest.mark.parametrize("where", ["gradient", "loss"])
+def test_what_is_not_finite_freezes_its_run_alone_and_for_ever(name, clip_norm, bad, where):
+    fixed = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "clip_norm": clip_norm}
+    runs = [settings(optimizer=name, **fixed) for _ in range(2)]
+    start, gradients, losses = draws(0, 2), draws(1, 2), torch.ones(2, dtype=torch.float64)
+    parameters, sound = start.clone(), start.clone()
+    optimizer, other = Optimizer(runs, parameters, 3), Optimizer(runs, sound, 3)
+    for update in range(3):
+        step(other, sound, gradients, update)
+        spoilt, loss = gradients.clone(), losses.clone()
+        if update == 1:
+            frozen = parameters[1].clone()
+            (LAYOUT.views(spoilt)["layer0.b"][:, 3] if where == "gradient" else loss)[1] = bad
+        norms = step(optimizer, parameters, spoilt, update, loss)
+        assert optimizer.alive.tolist() == [True, update < 1]
+        assert norms.isfinite().tolist() == [True, update != 1 or where == "loss"]
+    assert torch.equal(parameters[0], sound[0]) and not torch.equal(parameters[0], start[0])
+    assert torch.equal(parameters[1], frozen) and not torch.equal(frozen, start[1])
+
+
+def test_a_frozen_run_stays_where_it_is_even_if_that_is_no_number():
+    run = settings(learning_rate=0.1, weight_decay=0.1, momentum=0.5)
+    parameters = torch.tensor([[math.inf, -math.inf, -0.0, 1.0]])
+    optimizer, gradients = Optimizer([run], parameters, 2), torch.full((1, 4), math.nan)
+    for update in range(2):
+        step(optimizer, parameters, gradients, update, torch.ones(1))
+    assert parameters.tolist() == [[math.inf, -math.inf, 0.0, 1.0]]
+    assert math.copysign(1, parameters[0, 2]) == -1
 
 
 def test_momentum_of_one_run_changes_no_bit_of_another():
     plain, with_momentum = settings(learning_rate=0.3), settings(learning_rate=0.3, momentum=0.9)
-    alone, packed = {n: p[:1].clone() for n, p in draws(0, 2).items()}, draws(0, 2)
-    one, two = Optimizer([plain], alone), Optimizer([plain, with_momentum], packed)
-    for step in range(5):
-        gradients = draws(1 + step, 2)
-        rate = torch.full((2,), 0.3, dtype=torch.float64)
-        one.step(alone, {n: g[:1] for n, g in gradients.items()}, rate[:1], step, torch.ones(1, dtype=torch.bool))
-        two.step(packed, gradients, rate, step, torch.ones(2, dtype=torch.bool))
-    assert one.state == {} and set(two.state) == {f"velocity/{n}" for n in SHAPES}
-    assert all(torch.equal(packed[n][:1], alone[n]) for n in SHAPES)
+    alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
+    one, two = Optimizer([plain], alone, 5), Optimizer([plain, with_momentum], packed, 5)
+    for update in range(5):
+        gradients = draws(1 + update, 2)
+        step(one, alone, gradients[:1], update)
+        step(two, packed, gradients, update)
+    assert one.state == {} and set(two.state) == {"velocity"}
+    assert torch.equal(packed[:1], alone)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_optimiser_takes_over_runs_of_another_where_they_stand(name):
+    runs = [settings(optimizer=name, learning_rate=0.1 * (n + 1), momentum=0.3 * n) for n in range(4)]
+    whole, losses = draws(0, 4), torch.ones(4, dtype=torch.float64)
+    first, kept = Optimizer(runs, whole, 4), [3, 0, 2]
+    losses[2] = math.nan
+    step(first, whole, draws(1, 4), 0, losses)
+    part = whole[kept]
+    second = Optimizer([runs[i] for i in kept], part, 4)
+    second.take_over(first, kept)
+    for update in (1, 2):
+        gradients = draws(1 + update, 4)
+        step(first, whole, gradients, update)
+        step(second, part, gradients[kept], update)
+    assert torch.equal(part, whole[kept]) and second.alive.tolist() == [True, True, False]
 
 
 def test_constant_and_warm_up():

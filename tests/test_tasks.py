@@ -37,18 +37,22 @@ def made(run, num_runs=1):
     return task, Model(arch, get("reference")), {n: torch.stack([d[n] for d in drawn]) for n in drawn[0]}
 
 
+@torch.no_grad()
 def test_the_loss_is_the_cross_entropy_of_each_run(text):
-    task, _, _ = made(settings(text))
+    task, model, parameters = made(settings(text), num_runs=2)
     generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(2, 5 * 3, task.num_outputs, generator=generator, dtype=torch.float64)
+    rows = torch.randn(2, 5 * 3, 7, generator=generator, dtype=torch.float64)
     targets = torch.randint(task.num_outputs, (5, 2, 3), generator=generator)
     weights = torch.rand(5, 2, 3, generator=generator) < 0.5
+    readout = model.readout(parameters)
     for mask in (None, weights):
-        found = task.losses(scores, Batch(targets, targets, mask))
+        found = task.losses(readout, rows, Batch(targets, targets, mask))
         for n in range(2):
-            rows = scores[n].view(5, 3, -1)
-            each = torch.nn.functional.cross_entropy(rows.permute(0, 2, 1), targets[:, n], reduction="none")
+            scores = readout.scores(rows)[n].view(5, 3, -1)
+            each = torch.nn.functional.cross_entropy(scores.permute(0, 2, 1), targets[:, n], reduction="none")
             assert_close(found[n], (each if mask is None else each[mask[:, n]]).sum())
+    means, _ = task.mean_losses(readout, rows, Batch(targets, targets))
+    assert_close(means, task.losses(readout, rows, Batch(targets, targets)) / 15)
 
 
 def test_a_minibatch_holds_its_windows_and_the_targets_one_to_the_right(text):
@@ -76,11 +80,12 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, spl
     # The windows of training are chosen small, so that an evaluation may be of any shape.
     task, model, parameters = made(settings(text), num_runs=2)
     task._settings = settings(text, batch_size=batch_size, bptt_length=bptt_length)
+    task._steps = torch.arange(bptt_length + 1).view(-1, 1, 1)
     states = model.initial_states(2, batch_size, parameters["layer0.R"])
     total, counted = torch.zeros(2, dtype=torch.float64), 0
     for batch in task.evaluation(split, 2):
-        scores, states = model(parameters, batch.inputs, states)
-        total += task.losses(scores, batch)
+        rows, states = model(parameters, batch.inputs, states)
+        total += task.losses(model.readout(parameters), rows, batch)
         counted += int(batch.weights[:, 0].sum())
     tokens = task.dataset.splits[split]
     assert counted == task.num_targets(split) == len(tokens) - 1
@@ -91,7 +96,8 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, spl
         for first, end in zip(ends, ends[1:], strict=False):  # each stream by itself, in one piece, as batch 1
             if end > first:
                 inputs = torch.from_numpy(tokens[first:end]).view(-1, 1, 1)
-                scores, _ = model(own, inputs, model.initial_states(1, 1, own["layer0.R"]))
+                rows, _ = model(own, inputs, model.initial_states(1, 1, own["layer0.R"]))
+                scores = model.readout(own).scores(rows)
                 targets = torch.from_numpy(tokens[first + 1 : end + 1])
                 expected += torch.nn.functional.cross_entropy(scores[0], targets, reduction="sum")
         assert_close(total[n], expected)
@@ -150,7 +156,8 @@ def test_greedy_samples_are_those_of_a_plain_argmax_loop(text):
 def test_samples_follow_the_probabilities_of_their_temperature(text, temperature):
     task, model, parameters = made(settings(text))
     inputs = torch.tensor(task.dataset.vocabulary.encode("time")).view(-1, 1, 1)
-    scores, _ = model(parameters, inputs, model.initial_states(1, 1, parameters["layer0.R"]))
+    rows, _ = model(parameters, inputs, model.initial_states(1, 1, parameters["layer0.R"]))
+    scores = model.readout(parameters).scores(rows)
     expected = torch.softmax(scores[0, -1] / temperature, 0)
     count, found = 400, torch.zeros(task.num_outputs)
     for seed in range(count):

@@ -26,6 +26,25 @@ def test_a_clock_tells_the_time_between_its_marks():
     assert len(clock.durations()) == 1  # from the last mark on
 
 
+def test_a_watch_tells_the_time_of_a_block(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now)
+    with timing.Watch() as watch:
+        now = 2.5
+    assert watch.seconds == 2.5
+
+
+@pytest.mark.parametrize("others, busy", [(0.5, False), (0.6, True), (None, False)])
+def test_a_watch_sees_the_work_of_others(monkeypatch, others, busy):
+    """Two seconds: a quarter of a core and two ticks are free."""
+    moments = {"time": iter((0.0, 2.0)), "others": iter((7.0, None if others is None else 7.0 + others))}
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(moments["time"]))
+    monkeypatch.setattr(timing, "_other_seconds", lambda: next(moments["others"]))
+    with timing.Watch() as watch:
+        pass
+    assert watch.busy == busy
+
+
 def test_synchronize_waits_for_nothing_on_a_processor():
     timing.synchronize(CPU)
 

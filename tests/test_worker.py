@@ -34,9 +34,9 @@ def run_worker(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(HOOK)
     root = str(Path(__file__).resolve().parent.parent)
 
-    def run(*arguments):
+    def run(*arguments, module="harness.train"):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root]), "PYTHONHASHSEED": "7"}
-        command = [sys.executable, "-W", "error", "-m", "harness.train", *map(str, arguments)]
+        command = [sys.executable, "-W", "error", "-m", module, *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
     return run
@@ -97,6 +97,15 @@ def test_what_is_absent_is_absent(tmp_path, run_worker, plan):
     done = run_worker(tmp_path / "plan.json")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "No module named 'pandas'" in done.stderr
+
+
+def test_a_bare_machine_benches(tmp_path, run_worker):
+    words = ["--shape", "B2,T3,H4,V5", "--cells", "lstm", "--rounds", "1", "--seconds", "0.001", "--device", "cpu"]
+    done = run_worker(*words, "--json", tmp_path / "bench.json", module="harness.bench")
+    assert done.returncode == 0, done.stderr
+    assert "One whole training update" in done.stdout
+    again = run_worker("--from", tmp_path / "bench.json", module="harness.bench")
+    assert (again.returncode, again.stdout) == (0, done.stdout)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Four cells as a user's own file holds them: one subject each that the built-in cells do not have."""
 
-import torch
 from torch import relu, sigmoid, tanh
 
 from cells import DRAWN, Cell, normalize
@@ -111,26 +110,27 @@ class IndRNN(Cell):
         return (relu(x.h + p.u * h),)
 
 
-class MinGRU(Cell):
-    r"""Minimal GRU: gate and candidate see the input alone, so the state enters linearly.
+class TRNN(Cell):
+    r"""Strongly typed RNN: the state enters linearly, and may be of either sign.
 
-        z  = sigmoid(W_z x + b_z)
-        n  = g(W_n x + b_n),    g(u) = u + 0.5 where u >= 0, sigmoid(u) below
-        h' = (1 - z) * h + z * n
+        f  = sigmoid(W_f x + b_f)
+        z  = W_z x
+        h' = f * h + (1 - f) * z
 
-    Source: Feng et al., "Were RNNs all we needed?", 2024 (its candidate of the log-space form).
+    Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-RNN).
     Reference: none.
-    Differs from gru: no reset gate, no recurrent product, g for tanh, and z weighs the new content.
+    Differs from min-gru: a candidate without bias and without g, and f weighs the old content.
     """
 
-    name = "min-gru"
-    gates = ("z", "n")
+    name = "t-rnn"
+    gates = ("f", "z")
     products = {}
-    candidates = ("n",)
+    unbiased = ("z",)
+    forget_gates = ("f",)
+    candidates = ("z",)
     zonable = ("h",)
 
     def step(self, p, x, h):
         """One time step."""
-        z = sigmoid(x.z)
-        n = torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n))
-        return ((1 - z) * h + z * n,)
+        f = sigmoid(x.f)
+        return (f * h + (1 - f) * x.z,)

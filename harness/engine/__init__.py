@@ -2,8 +2,11 @@
 
 from cells.base import Cell
 from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, initial_state, product
+from harness.engine.cpu import Cpu
+from harness.engine.gpu import Gpu
 from harness.engine.native import Native
 from harness.engine.reference import Reference, lookup
+from harness.engine.scan import Scan, ScanLog
 
 __all__ = [
     "ENGINES",
@@ -16,12 +19,15 @@ __all__ = [
     "get",
     "initial_state",
     "lookup",
+    "notes",
     "product",
     "resolve",
 ]
 
-ENGINES: tuple[Engine, ...] = (Native(), Reference())
+ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
 """Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
+GENERATED = {"cpu": "cpu", "gpu": "cuda"}
+"""Engine -> device, of the engines that are meant for every cell there: being passed over by one is worth a line."""
 
 
 class EngineError(ValueError):
@@ -41,11 +47,18 @@ def get(name: str) -> Engine:
 
 
 def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
-    """Returns the fastest engine that runs all ``cells``, and a line for each faster one saying why it does not."""
+    """Returns the fastest engine that runs all ``cells``, and a line for a generated one that does not."""
     passed_over: list[str] = []
     for engine in ENGINES:
         refusals = [r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None]
         if not refusals:
-            return engine.name, passed_over
-        passed_over.append(f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}")
+            return engine.name, [*passed_over, *notes(engine)]
+        if GENERATED.get(engine.name) == device:
+            passed_over.append(f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}")
     raise AssertionError("the reference engine refuses nothing")
+
+
+def notes(engine: Engine) -> list[str]:
+    """Returns a line for what makes an engine slower here than it could be."""
+    found = engine.note() if isinstance(engine, Gpu) else None
+    return [] if found is None else [found]

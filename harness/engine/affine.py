@@ -246,7 +246,7 @@ class _Logarithms:
         return self.build.apply("where", condition, a, b) if a and b else None
 
     def _guarded(self, ref: Ref, branch: _Branch) -> Ref:
-        """Returns the value, and 1 where the branch is not taken: a log of what is negative there has a NaN gradient."""
+        """Returns the value, and 1 where the branch is not taken: a log of 0 there would have a NaN gradient."""
         if branch.condition is None:
             return ref
         return self.build.apply("where", branch.condition, *((ref, 1.0) if branch.holds else (1.0, ref)))
@@ -272,4 +272,5 @@ class _Logarithms:
             return self._is_not_negative(x, self._branch(condition, True)) and self._is_not_negative(
                 y, self._branch(condition, False)
             )
-        return node.op in ("add", "mul", "maximum") and all(self._is_not_negative(Ref(a), branch) for a in node.args)
+        parts = (self._is_not_negative(Ref(a), branch) for a in node.args)
+        return any(parts) if node.op == "maximum" else node.op in ("add", "mul") and all(parts)

@@ -23,7 +23,9 @@ class CompileError(RuntimeError):
 def find() -> str | None:
     """Returns the path of the C++ compiler: the one that CXX names, else g++, clang++ or c++; None without one."""
     wanted = os.environ.get("CXX")
-    return next((path for name in ((wanted,) if wanted else ("g++", "clang++", "c++")) if (path := shutil.which(name))), None)
+    return next(
+        (path for name in ((wanted,) if wanted else ("g++", "clang++", "c++")) if (path := shutil.which(name))), None
+    )
 
 
 def load(name: str, source: str, *defines: str) -> ctypes.CDLL:

@@ -69,7 +69,9 @@ class Interface:
     backward_outside: tuple[str, ...]
 
 
-def interface(schedule: Schedule, states: int, gates: int, matrices: dict[str, int], vectors: tuple[str, ...]) -> Interface:
+def interface(
+    schedule: Schedule, states: int, gates: int, matrices: dict[str, int], vectors: tuple[str, ...]
+) -> Interface:
     """Returns the buffers of a schedule's code.
 
     Args:
@@ -107,20 +109,26 @@ def interface(schedule: Schedule, states: int, gates: int, matrices: dict[str, i
     backward_outside = [*common, "output_gradients"]
     backward_outside += [f"{end}_gradient_{s}" for end in ("last", "first") for s in range(states)]
     backward_outside += [f"vector_gradient_{v}" for v in range(len(vectors))]
-    return Interface(
-        tuple(forward), tuple(backward), (*forward_outside, "kernel_product"), (*backward_outside, "kernel_product")
-    )
+    return Interface(tuple(forward), tuple(backward), (*forward_outside, "product"), (*backward_outside, "product"))
 
 
 class Emitter:
     """Writes the source."""
 
-    def __init__(self, schedule: Schedule, matrices: dict[str, int], vectors: tuple[str, ...], gates: tuple[str, ...],
-                 states: tuple[str, ...], biased: tuple[str, ...]):
+    def __init__(
+        self,
+        schedule: Schedule,
+        matrices: dict[str, int],
+        vectors: tuple[str, ...],
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        biased: tuple[str, ...],
+    ):
         self.schedule, self.program, self.nodes = schedule, schedule.program, schedule.program.nodes
         self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
         self.biased = biased
         self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
+        self._reads_tape = False  # a product's gate is read from the product, and by the gradient from the tape
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
 
     def source(self) -> str:
@@ -130,38 +138,21 @@ class Emitter:
     # One function.
 
     def _opening(self, name: str, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
-        yield "typedef void Product(long, long, long, long, const real*, long, long, const real*, real*, long);" if (
-            name == "forward"
-        ) else ""
         yield f'extern "C" void {name}(const long* n, void* const* p) {{'
         yield "  const long " + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS)) + ";"
-        yield "  const long S = (H + ROUND - 1) / ROUND * ROUND, state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
+        yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
         yield "  (void)state_ring; (void)ring;"
         for i, pointer in enumerate([b.name for b in own] + list(outside)):
-            if pointer == "tokens":
-                yield f"  const int64_t* const tokens = (const int64_t*)p[{i}];"
-            elif pointer == "kernel_product":
-                yield f"  Product* const product = (Product*)p[{i}];\n  (void)product;"
-            else:
-                yield f"  real* const {pointer} = (real*)p[{i}];\n  (void){pointer};"
-        yield "  auto unpack = [=](real* to, const real* from, long rows) {  // rows of H -> rows of whole vectors"
-        yield "    const long length = row_length(1, S);"
-        yield "    for (long b = 0; b < rows; b++) {"
-        yield "      std::memset(to + b * length + H, 0, (S - H) * sizeof(real));"
-        yield "      if (from) std::memcpy(to + b * length, from + b * H, H * sizeof(real));"
-        yield "      else std::memset(to + b * length, 0, H * sizeof(real));"
-        yield "    }\n  };"
-        yield "  auto repack = [=](real* to, const real* from, long rows) {"
-        yield "    for (long b = 0; b < rows; b++) std::memcpy(to + b * H, from + b * row_length(1, S), H * sizeof(real));"
-        yield "  };"
+            kind = {"tokens": "const int64_t*", "product": "Product*"}.get(pointer, "real*")
+            yield f"  {kind} const {pointer} = ({kind})p[{i}]; (void){pointer};"
         for i, node in enumerate(self.nodes):
             if node.op == "constant":
                 yield f"  const vec v{i} = {self._load(i)}; (void)v{i};"
         for v in range(len(self.vectors)):
-            yield f"  unpack(vector_{v}, given_vector_{v}, 1);"
+            yield f"  unpack(vector_{v}, given_vector_{v}, 1, H);"
         for g, gate in enumerate(self.gates):
             source = f"b + {self.biased.index(gate)} * H" if gate in self.biased else "nullptr"
-            yield f"  unpack(bias + {g} * S, b ? {source} : nullptr, 1);"
+            yield f"  unpack(bias + {g} * S, b ? {source} : nullptr, 1, H);"
         yield from self._once(self.schedule.prologue)
 
     def _once(self, computed: tuple[int, ...]) -> Iterator[str]:
@@ -177,35 +168,36 @@ class Emitter:
                     yield f"    {self._declare(a, self._load(a))}"
             done.add(i)
             yield f"    {self._declare(i, self._expression(i))}"
-            yield f"    store(value_{i} + j, v{i});"
+            yield f"    store(value_{i} + j, {self._value(i, stored=True)});"
         yield "  }"
 
     def _forward(self) -> Iterator[str]:
         face = self.interface
         yield from self._opening("forward", face.forward, face.forward_outside)
         for s in range(len(self.states)):
-            yield f"  unpack(state_{s}, first_state_{s}, B);"
+            yield f"  unpack(state_{s}, first_state_{s}, B, H);"
         yield "  for (long t = 0; t < T; t++) {"
         yield from self._bases(tape=True)
         for step in self.schedule.forward:
             yield from self._stage(step) if isinstance(step, Stage) else self._product(step)
-        yield "    repack(outputs + t * B * H, next_0, B);"
+        yield "    repack(outputs + t * B * H, next_0, B, H);"
         yield "  }"
         for s in range(len(self.states)):
-            yield f"  repack(last_state_{s}, state_{s} + T % state_ring * B * row_length(1, S), B);"
+            yield f"  repack(last_state_{s}, state_{s} + T % state_ring * B * row_length(1, S), B, H);"
         yield "}"
 
     def _backward(self) -> Iterator[str]:
+        self._reads_tape = True
         face = self.interface
         yield from self._opening("backward", face.backward, face.backward_outside)
         for s in range(len(self.states)):
-            yield f"  unpack(carry_{s}_0, last_gradient_{s}, B);"
+            yield f"  unpack(carry_{s}_0, last_gradient_{s}, B, H);"
         for buffer in face.backward:
             if buffer.name.startswith("sum_"):
                 yield f"  std::memset({buffer.name}, 0, S * sizeof(real));"
         yield "  for (long t = T - 1; t >= 0; t--) {"
         yield from self._bases(tape=True)
-        yield "    unpack(output_gradient, output_gradients ? output_gradients + t * B * H : nullptr, B);"
+        yield "    unpack(output_gradient, output_gradients ? output_gradients + t * B * H : nullptr, B, H);"
         for s in range(len(self.states)):
             yield f"    real *const in_{s} = (T - 1 - t) % 2 ? carry_{s}_1 : carry_{s}_0;"
             yield f"    real *const out_{s} = (T - 1 - t) % 2 ? carry_{s}_0 : carry_{s}_1; (void)in_{s};"
@@ -221,14 +213,14 @@ class Emitter:
         yield "  }"
         yield from self._once(self.schedule.epilogue)
         for s in range(len(self.states)):
-            yield f"  repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : carry_{s}_0, B);"
+            yield f"  repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : carry_{s}_0, B, H);"
         for v, name in enumerate(self.vectors):
             i = self.program.vector_gradients[name]
             value = None if i is None else f"sum_{i}" if self.nodes[i].op == "batch_sum" else f"value_{i}"
             if value is None:
                 yield f"  std::memset(vector_gradient_{v}, 0, H * sizeof(real));"
             else:
-                yield f"  repack(vector_gradient_{v}, {value}, 1);"
+                yield f"  repack(vector_gradient_{v}, {value}, 1, H);"
         yield "}"
 
     def _bases(self, tape: bool) -> Iterator[str]:
@@ -254,8 +246,8 @@ class Emitter:
         node = self.nodes[i]
         stack, first = self.schedule.place(node.args)
         length = f"row_length({len(self.schedule.stacks[stack])}, S)"
-        yield f"    product(B, S, H, {len(node.args)}, now_stack_{stack} + {first} * S, {length}, S, packed_{node.name}, "
-        yield f"            {self._rows(i)}, row_length(1, S));"
+        yield f"    product(B, S, H, {len(node.args)}, now_stack_{stack} + {first} * S, {length}, S,"
+        yield f"            packed_{node.name}, {self._rows(i)}, row_length(1, S));"
 
     def _rows(self, i: int) -> str:
         """Returns where a (B, H) value of this time step begins."""
@@ -291,7 +283,7 @@ class Emitter:
             yield from self._pass(stage, number, passes, across)
         for i in rows:
             if i in stage.kept or i in stage.crossing:
-                yield f"      store({self._rows(i)} + b * L, v{i});"
+                yield f"      store({self._rows(i)} + b * L, {self._value(i, stored=True)});"
         yield "    }\n    }"
 
     def _passes(self, stage: Stage) -> dict[int, int]:
@@ -305,13 +297,13 @@ class Emitter:
     def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
         """Returns the values of a row that a later pass reads again."""
         own = set(stage.computed)
-        readers = [(a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max"))) for i in own for a in self.nodes[i].args]
+        readers = [
+            (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max"))) for i in own for a in self.nodes[i].args
+        ]
         return {a for a, at in readers if a in own and self.nodes[a].kind != "row" and at > passes[a]}
 
     def _pass(self, stage: Stage, number: int, passes: dict[int, int], across: set[int]) -> Iterator[str]:
-        reduced = [
-            i for i in stage.computed if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1
-        ]
+        reduced = [i for i in stage.computed if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1]
         computed = [i for i in stage.computed if self.nodes[i].kind != "row" and passes[i] == number]
         stores = list(self._stores(stage, number, passes))
         sources = [self.nodes[i].args[0] for i in reduced]
@@ -330,8 +322,8 @@ class Emitter:
             yield f"        {self._declare(i, self._expression(i))}"
             if i in across:
                 yield f"        store(across_{i} + j, {self._value(i, stored=True)});"
-        for template, i in stores:
-            yield f"        store({template}, {'splat(0)' if i is None else self._value(i, stored=True)});"
+        for address, stored in stores:
+            yield f"        store({address}, {'splat(0)' if stored is None else self._value(stored, stored=True)});"
         for i, source in sums:
             yield f"        store(sum_{i} + j, load(sum_{i} + j) + v{source});"
         for i, source in zip(reduced, sources, strict=True):
@@ -357,10 +349,10 @@ class Emitter:
         for i in (*stage.kept, *stage.crossing):
             if self.nodes[i].kind != "row" and here(i):
                 yield f"{'now' if i in self.schedule.kept else 'cross'}_{i} + {one}", i
-        for k, block, i in stage.blocks:
-            if here(i):
+        for k, block, gate in stage.blocks:
+            if here(gate):
                 length = f"row_length({len(self.schedule.stacks[k])}, S)"
-                yield f"now_stack_{k} + b * {length} + {block} * S + j", i
+                yield f"now_stack_{k} + b * {length} + {block} * S + j", gate
         for s, i in stage.carries:
             if here(i):
                 yield f"out_{s} + {one}", i
@@ -395,7 +387,7 @@ class Emitter:
         one = "b * row_length(1, S) + j"
         if node.op == "constant":
             return f"splat((real){node.value!r})".replace("inf", "INFINITY").replace("nan", "NAN")
-        if node.op == "gate":
+        if node.op == "gate" and not self._reads_tape:
             product = node.args[0]
             blocks = self.matrices[self.nodes[product].name]
             return f"load(product_{product} + b * row_length({blocks}, S) + {int(node.value)} * S + j)"

@@ -4,10 +4,12 @@ A call takes one run after another; training spreads a pack's runs over plain th
 interpreter's lock. Products over all time steps at once may use ``layer.threads``; no result depends on how many.
 """
 
+import contextlib
 import ctypes
 import functools
+import mmap
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,6 +25,8 @@ from harness.engine.trace import Untraceable, trace, vector_names
 REAL = {torch.float32: "float", torch.float64: "double"}
 ROUND = 16
 """Rows of buffers are whole multiples of it; as in ``kernels/vector.h``."""
+LARGE = 1 << 21
+"""Bytes from which a block asks for large pages."""
 
 
 class Cpu:
@@ -67,8 +71,8 @@ class Code:
     interface: cpp.Interface
     matrices: dict[str, int]
     vectors: tuple[str, ...]
-    forward: ctypes._CFuncPtr
-    backward: ctypes._CFuncPtr
+    forward: Callable[..., None]
+    backward: Callable[..., None]
     kernels: ctypes.CDLL
 
 
@@ -139,13 +143,23 @@ class Memory:
             for i in reversed(range(len(self._free))):
                 if self._free[i].numel() == num_bytes:
                     return self._free.pop(i)
-        return torch.empty(num_bytes, dtype=torch.uint8)
+        return _block(num_bytes)
 
     def give(self, block: Tensor) -> None:
         """Takes a block back; the oldest one goes where there are many."""
         with self._lock:
             self._free.append(block)
             del self._free[: -self._most]
+
+
+def _block(num_bytes: int) -> Tensor:
+    """Returns fresh memory, in large pages where the system has them: rows lie pages apart."""
+    if num_bytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(num_bytes, dtype=torch.uint8)
+    pages = mmap.mmap(-1, num_bytes)
+    with contextlib.suppress(OSError):  # a system without them
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.uint8)
 
 
 memory = Memory()
@@ -331,9 +345,7 @@ class _Call:
         for name, gates in code.matrices.items():
             blocks.append(memory.take(size * gates * padded(size) * self.shape.itemsize))
             packed[name] = blocks[-1].data_ptr()
-            kernels.pack(
-                size, gates, size, padded(size), self._own[name].data_ptr(), gates * size, packed[name]
-            )
+            kernels.pack(size, gates, size, padded(size), self._own[name].data_ptr(), gates * size, packed[name])
         ends = [outputs.data_ptr(), *(s.data_ptr() for s in first), *(s.data_ptr() for s in last)]
         pointers, block, _ = self._pointers(code.interface.forward, [*self._common(packed), *ends, _address(kernels)])
         code.forward(self._lengths(), pointers)
@@ -371,7 +383,7 @@ class _Call:
         """Returns where the values of all time steps of a product's operand begin."""
         program = self.code.schedule.program
         node = program.nodes[i]
-        if node.op == "input":
+        if node.name.startswith("state."):
             return places[f"state_{self.layer.cell.state.index(node.name.partition('.')[2])}"]
         if i in program.new_state:
             step = self.shape.batch_size * self.shape.rows(1) * self.shape.itemsize

@@ -144,15 +144,16 @@ class Builder:
     """Makes a program's nodes, each once."""
 
     nodes: list[Node] = field(default_factory=list)
-    _known: dict[Node, int] = field(default_factory=dict)
+    _known: dict[tuple[Node, float], int] = field(default_factory=dict)
 
     def node(self, op: str, *args: Ref, kind: Kind = "full", value: float = 0.0, name: str = "") -> Ref:
         """Returns the node, the one that there is where there is one."""
         made = Node(op, tuple(a.index for a in args), kind, value, name)
-        if made not in self._known:
-            self._known[made] = len(self.nodes)
+        key = made, math.copysign(1, value)  # 0.0 equals -0.0
+        if key not in self._known:
+            self._known[key] = len(self.nodes)
             self.nodes.append(made)
-        return Ref(self._known[made])
+        return Ref(self._known[key])
 
     def constant(self, value: float) -> Ref:
         """Returns a scalar."""

@@ -22,7 +22,7 @@ class Stage:
         loaded: What it reads that is not computed in it.
         crossing: Those of its nodes that a later stage of the same time step reads, and nothing keeps.
         new_states: (state, node) to store as the state after the step.
-        kept: Nodes to store for the backward pass, or as a product's operand.
+        kept: Nodes to store for the backward pass, or as a product's operand; a gate among them may be one it loads.
         blocks: (stack, block, node) to store in a stack; no node is zero.
         carries: (state, node) to store as the gradient of the state before the step.
         sums: ``batch_sum`` nodes to add to.
@@ -108,15 +108,19 @@ def _stacks(program: Program) -> tuple[Stack, ...]:
 
 
 def _costly(node: Node) -> bool:
-    return node.op in REDUCTIONS or node.op in ("gate", "product") or (node.op in OPERATIONS and OPERATIONS[node.op].costly)
+    return (
+        node.op in REDUCTIONS
+        or node.op in ("gate", "product")
+        or (node.op in OPERATIONS and OPERATIONS[node.op].costly)
+    )
 
 
 def _kept(program: Program, forward: set[int], once: set[int]) -> set[int]:
     """Returns the forward nodes to store for every time step."""
     nodes, states = program.nodes, set(program.new_state)
     free = {i for i in forward if nodes[i].op in ("input", "constant") or i in states or i in once}
-    kept = {t.operand for terms in program.matrix_gradients.values() for t in terms if t.operand in forward} - free
-    kept |= {nodes[i].args[0] for i in program.products(forward)} - free
+    operands = {nodes[i].args[0] for i in program.products(forward)}
+    kept = (operands - free) | {i for i in operands if nodes[i].name.startswith("x.")}
     needed = {a for i, n in enumerate(nodes) if i not in forward for a in n.args if a in forward} - free
     kept |= {i for i in needed if _costly(nodes[i])}
 
@@ -175,21 +179,23 @@ class _Pass:
             plans.append((*self.closure(stage, roots), [i for i in products if self.nodes[i].args[0] in operands]))
         steps: list[Stage | int] = []
         later = self._read_later([loaded for _, loaded, _ in plans])
+        waiting = set(self.kept)
         for (computed, loaded, ready), after in zip(plans, later, strict=True):
             states = [(s, i) for s, i in enumerate(program.new_state) if i in computed]
             if computed is plans[-1][0]:  # a state that is an input, a constant or the like is written at the end
                 states += [(s, i) for s, i in enumerate(program.new_state) if i in loaded and i not in self.home]
             crossing = (computed & after) - self.kept - set(program.new_state)
-            if computed or states:
+            if computed or states or waiting & loaded:
                 steps.append(
                     Stage(
                         tuple(sorted(computed)),
                         tuple(sorted(loaded)),
                         tuple(sorted(crossing)),
                         tuple(states),
-                        tuple(sorted(computed & self.kept)),
+                        tuple(sorted(waiting & (computed | loaded))),
                     )
                 )
+                waiting -= computed | loaded
             steps += ready
         return tuple(steps)
 

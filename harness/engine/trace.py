@@ -1,72 +1,68 @@
 """From a cell's ``step`` to a :class:`Program`: the equations and their gradient, as torch itself differentiates them.
 
-The step runs once on tensors without values, under ``make_fx``, its recurrent products as operators of their own
-that know their gradients; the flat list of ATen operations that results is written in the few of ``program``.
+The step and its gradient run once, on tensors of zeros, while a dispatch mode writes down every ATen operation; the
+flat list that results is written in the few operations of ``program``.
 """
 
 import functools
 import inspect
-import math
-import operator
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from cells.base import Cell, split_gates
+from cells.base import split_gates
+from harness.engine.aten import ROWS, RULES, Call, Matrix, Outers, Transposed, Untraceable, single, stacked
 from harness.engine.base import Layer
 from harness.engine.program import Builder, Node, Outer, Program, Ref
 
-ROWS = 3
-"""Rows of the batch in a trace; any number would do."""
+__all__ = ["Untraceable", "trace", "vector_names"]
 
 
-class Untraceable(ValueError):
-    """A step does what the generated engines cannot; the message names the operation."""
+class _Product(torch.autograd.Function):
+    """A recurrent product whose gradient is always the same two products, whatever the strides."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, matrix: Tensor) -> Tensor:
+        ctx.save_for_backward(h, matrix)
+        return torch.mm(h, matrix)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        h, matrix = ctx.saved_tensors
+        return torch.mm(gradient, matrix.t()), torch.mm(h.t(), gradient)
 
 
-@torch.library.custom_op("harness::product", mutates_args=())
-def _product(h: Tensor, matrix: Tensor) -> Tensor:
-    return h @ matrix
+@dataclass(frozen=True)
+class _Operation:
+    """One ATen operation as it was called; the tensors are kept, for they tell which is which."""
+
+    function: Any
+    args: tuple
+    kwargs: dict[str, Any]
+    result: Any
 
 
-@_product.register_fake
-def _(h: Tensor, matrix: Tensor) -> Tensor:
-    return h.new_empty(h.shape[0], matrix.shape[1])
+class _Recorder(TorchDispatchMode):
+    """Writes down every operation while it is on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[_Operation] = []
 
 
-@torch.library.custom_op("harness::transposed", mutates_args=())
-def _transposed(gradient: Tensor, matrix: Tensor) -> Tensor:
-    return gradient @ matrix.t()
+def _record(self: _Recorder, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    result = function(*args, **(kwargs or {}))
+    self.operations.append(_Operation(function, args, kwargs or {}, result))
+    return result
 
 
-@_transposed.register_fake
-def _(gradient: Tensor, matrix: Tensor) -> Tensor:
-    return gradient.new_empty(gradient.shape[0], matrix.shape[0])
-
-
-@torch.library.custom_op("harness::outer", mutates_args=())
-def _outer(h: Tensor, gradient: Tensor) -> Tensor:
-    return h.t() @ gradient
-
-
-@_outer.register_fake
-def _(h: Tensor, gradient: Tensor) -> Tensor:
-    return h.new_empty(h.shape[1], gradient.shape[1])
-
-
-def _product_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    h, matrix = ctx.saved_tensors
-    return _transposed(gradient, matrix), _outer(h, gradient)
-
-
-_product.register_autograd(
-    _product_backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
-)
+# Set afterwards: torch wraps a method that stands in the class body, and loads its compiler to do so, in a second.
+_Recorder.__torch_dispatch__ = _record  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)
@@ -84,9 +80,6 @@ class Leaves:
         return [(f"{group}.{name}", t) for group, tensors in vars(self).items() for name, t in tensors.items()]
 
 
-_lock = threading.Lock()  # tracing sets state of the whole process
-
-
 @functools.lru_cache(maxsize=256)
 def trace(layer: Layer) -> Program:
     """Returns the program of a layer's step. Constants that depend on H, as in a mean, are those of this H.
@@ -94,9 +87,14 @@ def trace(layer: Layer) -> Program:
     Raises:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way outside it.
     """
-    with _lock, torch.enable_grad():
-        graph, names = _graph(layer)
-    return _Lowering(layer, graph, names).program()
+    leaves = _leaves(layer)
+    recorder = _Recorder()
+    try:
+        with torch.enable_grad(), recorder:
+            results = _joint(layer, leaves)
+    except Exception as error:  # whatever a step may do that it does not do on zeros
+        raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    return _Lowering(layer, leaves).program(recorder.operations, results)
 
 
 def vector_names(layer: Layer) -> tuple[str, ...]:
@@ -110,40 +108,30 @@ def vector_names(layer: Layer) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _graph(layer: Layer) -> tuple[fx.Graph, list[str]]:
-    """Returns the joint graph of one step, and the names of its placeholders."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
+def _leaves(layer: Layer) -> Leaves:
     cell, size = layer.cell, layer.hidden_size
-    specs = {spec.name: spec for spec in cell.parameters(1, size, layer.biases)}
 
-    def empty(*shape: int, differentiable: bool = True) -> Tensor:
+    def zeros(*shape: int, differentiable: bool = True) -> Tensor:
         return torch.zeros(shape, requires_grad=differentiable)
 
-    leaves = Leaves(
-        {gate: empty(ROWS, size) for gate in cell.gates},
-        {state: empty(ROWS, size) for state in cell.state},
-        {name: empty(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
-        {name: empty(1, size) for name in vector_names(layer)},
-        {state: empty(ROWS, size, differentiable=False) for state in cell.state},
+    return Leaves(
+        {gate: zeros(ROWS, size) for gate in cell.gates},
+        {state: zeros(ROWS, size) for state in cell.state},
+        {name: zeros(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
+        {name: zeros(1, size) for name in vector_names(layer)},
+        {state: zeros(ROWS, size, differentiable=False) for state in cell.state},
     )
-    named = leaves.named()
 
-    def joint(*tensors: Tensor) -> list[Tensor | None]:
-        values = dict(zip([name for name, _ in named], tensors, strict=True))
-        group = {g: {n.partition(".")[2]: t for n, t in values.items() if n.startswith(f"{g}.")} for g in vars(leaves)}
-        p = _bind(specs, group["matrix"], group["vector"])
-        new = cell().step(p, SimpleNamespace(**group["x"]), *group["state"].values())
-        inputs = [t for g in ("x", "state", "matrix", "vector") for t in group[g].values()]
-        reached = [(s, g) for s, g in zip(new, group["cotangent"].values(), strict=True) if s.requires_grad]
-        outputs, cotangents = zip(*reached, strict=True)
-        return [*new, *torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True)]
 
-    try:
-        graph = make_fx(joint, tracing_mode="fake")(*[t for _, t in named]).graph
-    except Exception as error:  # whatever a step may do that has no values to do it with
-        raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-    return graph, [name for name, _ in named]
+def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
+    """Returns the new state, then the gradients of gates, states, matrices and vectors."""
+    specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
+    p = _bind(specs, leaves.matrix, leaves.vector)
+    new = layer.cell().step(p, SimpleNamespace(**leaves.x), *leaves.state.values())
+    inputs = [t for name, t in leaves.named() if not name.startswith("cotangent.")]
+    reached = [(s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad]
+    outputs, cotangents = zip(*reached, strict=True)
+    return [*new, *torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True)]
 
 
 def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) -> SimpleNamespace:
@@ -151,7 +139,7 @@ def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) 
 
     def product(name: str, matrix: Tensor) -> Callable[[Tensor], SimpleNamespace]:
         def call(h: Tensor) -> SimpleNamespace:
-            gates = vars(split_gates(_product(h, matrix), specs[name].gates))
+            gates = vars(split_gates(_Product.apply(h, matrix), specs[name].gates))
             biases = {gate: vectors.get(f"b_{name}.{gate}") for gate in gates}
             return SimpleNamespace(**{g: v if biases[g] is None else v + biases[g] for g, v in gates.items()})
 
@@ -161,70 +149,64 @@ def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) 
     return SimpleNamespace(**products, **{name: v for name, v in vectors.items() if "." not in name})
 
 
-@dataclass(frozen=True)
-class _Matrix:
-    """A gradient of a matrix: a sum of outer products."""
-
-    name: str
-    terms: tuple[Outer, ...]
-
-
 class _Lowering:
-    """Writes a graph of ATen operations as a program."""
+    """Writes a list of ATen operations as a program."""
 
-    def __init__(self, layer: Layer, graph: fx.Graph, names: list[str]):
-        self.layer, self.graph, self.names = layer, graph, names
-        self.build = Builder()
-        self.values: dict[fx.Node, Any] = {}
+    def __init__(self, layer: Layer, leaves: Leaves):
+        self.layer, self.build = layer, Builder()
+        self.values: dict[int, Any] = {id(t): self._leaf(name) for name, t in leaves.named()}
 
-    def program(self) -> Program:
-        names = iter(self.names)
-        results: list[Any] = []
-        for node in self.graph.nodes:
-            if node.op == "placeholder":
-                self.values[node] = self._placeholder(next(names))
-            elif node.op == "output":
-                results = [None if a is None else self.values[a] for a in node.args[0]]
-            elif node.op == "call_function":
-                self.values[node] = self._call(node)
-            else:
-                raise Untraceable(f"{node.op} {node.target}")
-        return self._finished(results)
+    def program(self, operations: list[_Operation], results: list[Tensor | None]) -> Program:
+        for operation in operations:
+            value = self._lowered(operation)
+            parts = operation.result if isinstance(operation.result, (list, tuple)) else [operation.result]
+            values = value if isinstance(operation.result, (list, tuple)) else [value]
+            self.values |= {id(part): own for part, own in zip(parts, values, strict=True)}
+        return self._finished([None if r is None else self._value(r) for r in results])
 
-    def _placeholder(self, name: str) -> Ref | str:
+    def _leaf(self, name: str) -> Ref | Matrix:
         group, _, own = name.partition(".")
         if group == "matrix":
-            return own
+            return Matrix(own)
         return self.build.node("input", kind="vector" if group == "vector" else "full", name=name)
 
-    def _call(self, node: fx.Node) -> Any:
-        target: Any = node.target
-        args = fx.map_arg(node.args, lambda n: self.values[n])
-        kwargs = fx.map_arg(node.kwargs, lambda n: self.values[n])
-        if target is operator.getitem:
-            return args[0][args[1]]
-        name = getattr(target, "overloadpacket", target).__name__
-        rule = getattr(self, f"_{name}", None) if getattr(target, "namespace", "") == "harness" else RULES.get(name)
-        if rule is None:
+    def _value(self, argument: Any) -> Any:
+        """Returns what a tensor stands for, in lists too; anything else as it is."""
+        if isinstance(argument, (list, tuple)):
+            return [self._value(a) for a in argument]
+        if not isinstance(argument, Tensor):
+            return argument
+        if id(argument) not in self.values:
+            raise Untraceable("a tensor that was made outside the step")
+        return self.values[id(argument)]
+
+    def _lowered(self, operation: _Operation) -> Any:
+        name = operation.function.overloadpacket.__name__
+        args = self._value(operation.args)
+        if name == "mm":
+            return self._product(*args)
+        if name not in RULES:
             raise Untraceable(f"operation {name}")
-        shape = tuple(node.meta["val"].shape) if isinstance(node.meta.get("val"), Tensor) else ()
-        if getattr(target, "namespace", "") == "harness":
-            return rule(*args)
-        call = _Call(self.build, self.layer.hidden_size, shape, name)
+        rule = RULES[name]
+        shape = tuple(operation.result.shape) if isinstance(operation.result, Tensor) else ()
+        call = Call(self.build, self.layer.hidden_size, shape, name)
         known = inspect.signature(rule).parameters
-        return rule(call, *args, **{k: v for k, v in kwargs.items() if k in known})
+        return rule(call, *args, **{k: self._value(v) for k, v in operation.kwargs.items() if k in known})
 
-    def _product(self, h: Ref, matrix: str) -> list[Ref]:
-        made = self.build.node("product", h, name=matrix)
-        gates = self.layer.cell.recurrent_products()[matrix]
-        return [self.build.node("gate", made, value=float(i)) for i in range(len(gates))]
-
-    def _transposed(self, cotangent: list[Ref] | Ref, matrix: str) -> Ref:
-        return self.build.node("transposed", *_stacked(cotangent), name=matrix)
-
-    def _outer(self, h: Ref, cotangent: list[Ref] | Ref) -> _Matrix:
-        term = Outer(h.index, tuple(c.index for c in _stacked(cotangent)))
-        return _Matrix("", (term,))
+    def _product(self, a: Any, b: Any) -> Any:
+        """Returns a product's gates, a transposed product, or a matrix's gradient: what :class:`_Product` does."""
+        if isinstance(b, Matrix):
+            operand = single(a)
+            if self.build.get(operand).kind != "full":
+                raise Untraceable("a product of what is equal in all units or rows")
+            made = self.build.node("product", operand, name=b.name)
+            gates = self.layer.cell.recurrent_products()[b.name]
+            return [self.build.node("gate", made, value=float(i)) for i in range(len(gates))]
+        if isinstance(b, Transposed) and isinstance(b.value, Matrix):
+            return self.build.node("transposed", *stacked(a), name=b.value.name)
+        if isinstance(a, Transposed):
+            return Outers((Outer(single(a.value).index, tuple(c.index for c in stacked(b))),))
+        raise Untraceable("operation mm")
 
     def _finished(self, results: list[Any]) -> Program:
         cell = self.layer.cell
@@ -232,7 +214,7 @@ class _Lowering:
         ends = iter(results)
 
         def take(count: int) -> list[int | None]:
-            return [None if (r := next(ends)) is None else _single(r).index for _ in range(count)]
+            return [None if (r := next(ends)) is None else single(r).index for _ in range(count)]
 
         new_state = take(len(cell.state))
         inputs, states = take(len(cell.gates)), take(len(cell.state))
@@ -249,11 +231,7 @@ class _Lowering:
 
 
 def pruned(program: Program) -> Program:
-    """Returns the program without the nodes that nothing asks for.
-
-    Raises:
-        Untraceable: A gradient mixes rows or units in a way that no back end computes.
-    """
+    """Returns the program without the nodes that nothing asks for."""
     roots = [*program.new_state, *program.input_gradients, *program.state_gradients]
     roots += [*program.vector_gradients.values()]
     for terms in program.matrix_gradients.values():
@@ -279,339 +257,3 @@ def pruned(program: Program) -> Program:
             for name, terms in program.matrix_gradients.items()
         },
     )
-
-
-def _single(value: Any) -> Ref:
-    """Returns the value of a result of H units; the lone gate of a product is one."""
-    if isinstance(value, list) and len(value) == 1:
-        return value[0]
-    if not isinstance(value, Ref):
-        raise Untraceable("a product used whole, not gate by gate")
-    return value
-
-
-def _stacked(value: list[Ref] | Ref) -> list[Ref]:
-    return value if isinstance(value, list) else [value]
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One ATen operation being lowered: the builder, H, and the shape of its result."""
-
-    build: Builder
-    hidden_size: int
-    shape: tuple[int, ...]
-    name: str
-
-    def __call__(self, op: str, *operands: Any) -> Ref:
-        """Returns an elementwise operation on references and numbers."""
-        return self.build.apply(op, *(_single(o) if isinstance(o, list) else o for o in operands))
-
-    def kind(self, value: Any) -> str:
-        return self.build.get(_single(value)).kind
-
-
-Rule = Callable[..., Any]
-RULES: dict[str, Rule] = {}
-"""ATen operation -> how it is written. Arguments are references, lists of them, or plain numbers."""
-
-
-def _rule(*names: str) -> Callable[[Rule], Rule]:
-    def enter(rule: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, rule))
-        return rule
-
-    return enter
-
-
-def _elementwise(op: str) -> Rule:
-    return lambda call, *operands: call(op, *operands)
-
-
-for _name in ("mul", "neg", "abs", "minimum", "maximum", "where", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p"):
-    RULES[_name] = _elementwise(_name)
-RULES |= {name: _elementwise(name) for name in ("sigmoid", "tanh", "lt", "le", "eq")}
-RULES |= {"sgn": _elementwise("sign"), "sign": _elementwise("sign")}
-RULES |= {"logical_and": _elementwise("and"), "logical_or": _elementwise("or"), "logical_not": _elementwise("not")}
-RULES |= {"bitwise_and": _elementwise("and"), "bitwise_or": _elementwise("or"), "bitwise_not": _elementwise("not")}
-
-
-@_rule("add")
-def _add(call: _Call, a: Any, b: Any, alpha: float = 1) -> Any:
-    if isinstance(a, _Matrix):
-        return _Matrix(a.name, a.terms + b.terms)
-    if isinstance(a, list) and isinstance(b, list):
-        return [call("add", x, y) for x, y in zip(a, b, strict=True)]
-    return call("add", a, b if alpha == 1 else call("mul", b, alpha))
-
-
-@_rule("sub")
-def _sub(call: _Call, a: Any, b: Any, alpha: float = 1) -> Ref:
-    return call("sub", a, b if alpha == 1 else call("mul", b, alpha))
-
-
-@_rule("rsub")
-def _rsub(call: _Call, a: Any, b: Any, alpha: float = 1) -> Ref:
-    return _sub(call, b, a, alpha)
-
-
-@_rule("div")
-def _div(call: _Call, a: Any, b: Any, rounding_mode: str | None = None) -> Ref:
-    if rounding_mode is not None:
-        raise Untraceable(f"operation div with {rounding_mode=}")
-    if not isinstance(b, (Ref, list)):  # a power of two divides exactly as its inverse multiplies
-        return call("mul", a, 1.0 / b) if math.frexp(b)[0] in (0.5, -0.5) else call("div", a, b)
-    return call("div", a, b)
-
-
-@_rule("gt")
-def _gt(call: _Call, a: Any, b: Any) -> Ref:
-    return call("lt", b, a)
-
-
-@_rule("ge")
-def _ge(call: _Call, a: Any, b: Any) -> Ref:
-    return call("le", b, a)
-
-
-@_rule("ne")
-def _ne(call: _Call, a: Any, b: Any) -> Ref:
-    return call("not", call("eq", a, b))
-
-
-@_rule("reciprocal")
-def _reciprocal(call: _Call, x: Any) -> Ref:
-    return call("div", 1.0, x)
-
-
-@_rule("square")
-def _square(call: _Call, x: Any) -> Ref:
-    return call("mul", x, x)
-
-
-@_rule("pow")
-def _pow(call: _Call, x: Any, exponent: Any) -> Ref:
-    if isinstance(exponent, (Ref, list)) or not isinstance(x, (Ref, list)):
-        raise Untraceable("operation pow with an exponent that is no number")
-    doubled = 2 * float(exponent)
-    if not doubled.is_integer() or abs(doubled) > 16:
-        raise Untraceable(f"operation pow with {exponent=}")
-    size = abs(int(doubled))
-    whole = functools.reduce(lambda a, b: call("mul", a, b), [x] * (size // 2)) if size > 1 else None
-    half = call("sqrt", x) if size % 2 else None
-    parts = [part for part in (whole, half) if part is not None]
-    value = functools.reduce(lambda a, b: call("mul", a, b), parts) if parts else call("add", 1.0, call("mul", x, 0.0))
-    return call("div", 1.0, value) if doubled < 0 else value
-
-
-@_rule("relu")
-def _relu(call: _Call, x: Any) -> Ref:
-    return call("where", call("lt", x, 0.0), 0.0, x)
-
-
-@_rule("threshold_backward")
-def _threshold_backward(call: _Call, gradient: Any, x: Any, threshold: float) -> Ref:
-    return call("where", call("le", x, threshold), 0.0, gradient)
-
-
-@_rule("sigmoid_backward")
-def _sigmoid_backward(call: _Call, gradient: Any, y: Any) -> Ref:
-    return call("mul", gradient, call("mul", call("sub", 1.0, y), y))
-
-
-@_rule("tanh_backward")
-def _tanh_backward(call: _Call, gradient: Any, y: Any) -> Ref:
-    return call("mul", gradient, call("sub", 1.0, call("mul", y, y)))
-
-
-@_rule("clamp", "hardtanh")
-def _clamp(call: _Call, x: Any, min: Any = None, max: Any = None) -> Ref:
-    if call.name == "hardtanh":
-        min, max = -1.0 if min is None else min, 1.0 if max is None else max
-    value = x if min is None else call("maximum", x, min)
-    return value if max is None else call("minimum", value, max)
-
-
-@_rule("clamp_min")
-def _clamp_min(call: _Call, x: Any, min: Any) -> Ref:
-    return call("maximum", x, min)
-
-
-@_rule("clamp_max")
-def _clamp_max(call: _Call, x: Any, max: Any) -> Ref:
-    return call("minimum", x, max)
-
-
-@_rule("hardtanh_backward")
-def _hardtanh_backward(call: _Call, gradient: Any, x: Any, low: float, high: float) -> Ref:
-    return call("where", call("or", call("le", x, low), call("le", high, x)), 0.0, gradient)
-
-
-@_rule("leaky_relu")
-def _leaky_relu(call: _Call, x: Any, slope: float = 0.01) -> Ref:
-    return call("where", call("lt", 0.0, x), x, call("mul", x, slope))
-
-
-@_rule("leaky_relu_backward")
-def _leaky_relu_backward(call: _Call, gradient: Any, x: Any, slope: float, is_result: bool) -> Ref:
-    return call("where", call("lt", 0.0, x), gradient, call("mul", gradient, slope))
-
-
-@_rule("elu")
-def _elu(call: _Call, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Ref:
-    below = call("mul", call("expm1", call("mul", x, input_scale)), alpha * scale)
-    return call("where", call("lt", 0.0, x), call("mul", x, scale), below)
-
-
-@_rule("elu_backward")
-def _elu_backward(
-    call: _Call, gradient: Any, alpha: float, scale: float, input_scale: float, is_result: bool, x: Any
-) -> Ref:
-    if is_result:
-        below = call("mul", call("add", x, alpha * scale), input_scale)
-    else:
-        below = call("mul", call("exp", call("mul", x, input_scale)), input_scale * alpha * scale)
-    return call("mul", gradient, call("where", call("lt", 0.0, x), scale, below))
-
-
-@_rule("softplus")
-def _softplus(call: _Call, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Ref:
-    scaled = call("mul", x, beta)
-    below = call("div", call("log1p", call("exp", scaled)), beta)
-    return call("where", call("lt", threshold, scaled), x, below)
-
-
-@_rule("softplus_backward")
-def _softplus_backward(call: _Call, gradient: Any, x: Any, beta: float, threshold: float) -> Ref:
-    scaled = call("mul", x, beta)
-    return call("where", call("lt", threshold, scaled), gradient, call("mul", gradient, call("sigmoid", scaled)))
-
-
-@_rule("log_sigmoid_forward")
-def _log_sigmoid_forward(call: _Call, x: Any) -> list[Ref]:
-    value = call("sub", call("minimum", x, 0.0), call("log1p", call("exp", call("neg", call("abs", x)))))
-    return [value, value]  # torch's second result is a buffer for its own backward
-
-
-@_rule("log_sigmoid_backward")
-def _log_sigmoid_backward(call: _Call, gradient: Any, x: Any, buffer: Any) -> Ref:
-    return call("mul", gradient, call("sigmoid", call("neg", x)))
-
-
-@_rule("silu")
-def _silu(call: _Call, x: Any) -> Ref:
-    return call("mul", x, call("sigmoid", x))
-
-
-@_rule("silu_backward")
-def _silu_backward(call: _Call, gradient: Any, x: Any) -> Ref:
-    s = call("sigmoid", x)
-    return call("mul", gradient, call("mul", s, call("add", 1.0, call("mul", x, call("sub", 1.0, s)))))
-
-
-@_rule("masked_fill")
-def _masked_fill(call: _Call, x: Any, mask: Any, value: Any) -> Ref:
-    return call("where", mask, value, x)
-
-
-@_rule("_softmax")
-def _softmax(call: _Call, x: Any, dim: int, half_to_float: bool) -> Ref:
-    _over_units(call, dim)
-    e = call("exp", call("sub", x, call.build.reduce("row_max", _full(call, x))))
-    return call("div", e, call.build.reduce("row_sum", e))
-
-
-@_rule("_softmax_backward_data")
-def _softmax_backward(call: _Call, gradient: Any, y: Any, dim: int, input_dtype: Any) -> Ref:
-    _over_units(call, dim)
-    weighted = call("mul", gradient, y)
-    return call("sub", weighted, call("mul", y, call.build.reduce("row_sum", _full(call, weighted))))
-
-
-@_rule("sum")
-def _sum(call: _Call, x: Any, dims: Any = None, keepdim: bool = False) -> Ref:
-    if not keepdim or dims is None or len(dims) != 1:
-        raise Untraceable("operation sum over all, or without keepdim=True")
-    if dims[0] in (1, -1):
-        return call.build.reduce("row_sum", _full(call, x))
-    if call.kind(x) not in ("full", "row") or (call.kind(x) == "row" and call.hidden_size > 1):
-        raise Untraceable(f"operation sum over the batch of a {call.kind(x)}")
-    return call.build.node("batch_sum", _single(x), kind="vector")
-
-
-@_rule("mean")
-def _mean(call: _Call, x: Any, dims: Any = None, keepdim: bool = False) -> Ref:
-    if not keepdim or dims is None or len(dims) != 1 or dims[0] not in (1, -1):
-        raise Untraceable("operation mean over anything but the units, with keepdim=True")
-    return call("mul", call.build.reduce("row_sum", _full(call, x)), 1.0 / call.hidden_size)
-
-
-def _over_units(call: _Call, dim: int) -> None:
-    if dim not in (1, -1):
-        raise Untraceable(f"operation {call.name} over the batch")
-
-
-def _full(call: _Call, x: Any) -> Ref:
-    """Returns a value to be reduced over H; it must vary there, or H copies would have to be counted."""
-    ref = _single(x)
-    if call.build.get(ref).kind not in ("full",) and call.hidden_size > 1:
-        raise Untraceable(f"operation {call.name} of a value that is equal in all units or rows")
-    return ref
-
-
-@_rule("detach", "alias", "clone", "contiguous", "lift_fresh_copy")
-def _same(call: _Call, x: Any) -> Any:
-    return x
-
-
-@_rule("expand", "view", "_unsafe_view", "reshape")
-def _shaped(call: _Call, x: Any, size: Any) -> Any:
-    """A value of fewer axes stands for all its copies; anything else would move values between units or rows."""
-    if isinstance(x, list) and len(x) > 1:
-        raise Untraceable(f"operation {call.name} of a product's gates together")
-    kept = {"full": ((ROWS, call.hidden_size),), "row": ((ROWS, 1), (ROWS, call.hidden_size))}
-    kept |= {"vector": ((1, call.hidden_size), (ROWS, call.hidden_size)), "scalar": (call.shape,)}
-    if call.shape not in kept[call.kind(x)]:
-        raise Untraceable(f"operation {call.name} to {call.shape}")
-    return x
-
-
-@_rule("_to_copy")
-def _to_copy(call: _Call, x: Any, dtype: Any = None) -> Ref:
-    ref = _single(x)
-    return call("where", ref, 1.0, 0.0) if call.build.get(ref).boolean else ref
-
-
-@_rule("split", "split_with_sizes")
-def _split(call: _Call, x: Any, size: Any, dim: int = 0) -> list:
-    sizes = size if isinstance(size, (list, tuple)) else [size]
-    if not isinstance(x, list) or dim not in (1, -1) or set(sizes) != {call.hidden_size}:
-        raise Untraceable("operation split of anything but a product into its gates")
-    return [[gate] for gate in x]
-
-
-@_rule("cat")
-def _cat(call: _Call, parts: list, dim: int = 0) -> list[Ref]:
-    if dim not in (1, -1):
-        raise Untraceable("operation cat over the batch")
-    return [_single(part) for part in parts]
-
-
-@_rule("zeros", "zeros_like", "new_zeros")
-def _zeros(call: _Call, *ignored: Any) -> Ref:
-    return call.build.constant(0.0)
-
-
-@_rule("ones", "ones_like", "new_ones")
-def _ones(call: _Call, *ignored: Any) -> Ref:
-    return call.build.constant(1.0)
-
-
-@_rule("full", "full_like", "new_full")
-def _filled(call: _Call, like: Any, *values: Any) -> Ref:
-    return call.build.constant(values[-1])
-
-
-@_rule("scalar_tensor")
-def _scalar_tensor(call: _Call, value: float) -> Ref:
-    return call.build.constant(value)

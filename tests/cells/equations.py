@@ -113,6 +113,19 @@ def min_gru(w, x, h):
     return (h + z * (g - h),)
 
 
+def min_lstm(w, x, h):
+    """The paper's log-space form: f / (f + i) = s(-d), d the difference of softplus(-f) and softplus(-i)."""
+    f, i, u = (x @ w[f"W_{g}"] + w[f"b_{g}"] for g in "fin")
+    d = torch.log(1 + exp(-f)) - torch.log(1 + exp(-i))
+    g = (u + 0.5) * (u >= 0) + s(u) * (u < 0)
+    return (g + s(-d) * (h - g),)
+
+
+def t_rnn(w, x, h):
+    z = x @ w["W_z"]
+    return (z + s(x @ w["W_f"] + w["b_f"]) * (h - z),)
+
+
 EQUATIONS = {
     "rnn-tanh": rnn_tanh,
     "rnn-relu": rnn_relu,
@@ -126,6 +139,8 @@ EQUATIONS = {
     "gru-reset-before": gru_reset_before,
     "indrnn": indrnn,
     "min-gru": min_gru,
+    "min-lstm": min_lstm,
+    "t-rnn": t_rnn,
 }
 
 

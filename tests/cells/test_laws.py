@@ -124,6 +124,45 @@ def test_min_gru_by_steps_is_the_closed_form():
     assert_close(final[0][0], closed[-1])
 
 
+@pytest.mark.parametrize("biases", [1, 2])
+def test_min_lstm_with_opposite_gates_is_min_gru(biases):
+    """i = sigmoid(-u) is 1 - f, so f + i = 1: the input gate is min-gru's z."""
+    parameters, state = arguments("min-gru", biases)
+
+    def with_forget_gate(value):
+        z, n = blocks(value, 2)
+        return torch.cat([-z, z, n], dim=-1)
+
+    full = {name: with_forget_gate(value) for name, value in parameters.items()}
+    gru, lstm = run("min-gru", parameters, state, biases=biases), run("min-lstm", full, state, biases=biases)
+    assert_close(lstm[0], gru[0])
+    assert_close(lstm[1][0], gru[1][0])
+
+
+def test_min_lstm_weighs_old_and_new_by_the_ratio_of_its_gates_alone():
+    """Codes so low that sigmoid(u) is exp(u) to the last bit: what both have in common cancels."""
+    parameters, state = arguments("min-lstm")
+    low = parameters["b"].clone()
+    low[..., : 2 * H] -= 40.0
+    lower = low.clone()
+    lower[..., : 2 * H] -= 40.0
+    outputs, expected = (run("min-lstm", parameters | {"b": b}, state)[0] for b in (lower, low))
+    assert_close(outputs, expected)
+    assert (expected - run("min-lstm", parameters, state)[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("constant", [-1.5, 0.0, 2.0])
+def test_a_strongly_typed_state_forgets_as_it_writes_so_a_constant_stays(constant):
+    """h' - z = f * (h - z): where z is what h is, h stays, whatever f is."""
+    parameters, _ = arguments("t-rnn")
+    inputs = torch.ones_like(random_inputs())
+    weight = torch.zeros_like(parameters["W"])
+    weight[..., :H], weight[..., 0, H:] = parameters["W"][..., :H], constant
+    state = (torch.full_like(random_state(cells.find("t-rnn"))[0], constant),)
+    outputs, _ = run("t-rnn", parameters | {"W": weight}, state, inputs)
+    assert_close(outputs, torch.full_like(outputs, constant))
+
+
 @pytest.mark.parametrize(("name", "parent"), PARENTS.items())
 def test_a_variant_differs_from_its_parent_on_random_weights(name, parent):
     """What both have is shared, the rest is the variant's own."""
@@ -150,7 +189,7 @@ def test_coupled_differs_from_lstm_with_a_forget_gate_of_its_own():
 
 def test_every_variant_of_a_parent_has_a_law_of_difference():
     parents = {name: parent for name in ALL_CELLS if (parent := _differs(cells.find(name)))}
-    assert set(parents) <= {*PARENTS, "lstm-coupled", "indrnn", "min-gru"}
+    assert set(parents) <= {*PARENTS, "lstm-coupled", "indrnn", "min-gru", "min-lstm", "t-rnn"}
     assert all(parents[name] == parent for name, parent in PARENTS.items())
 
 

@@ -1,49 +1,19 @@
 """torch.nn's own modules against the definition, for every cell that has one."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from agreement import I, assert_agrees, assert_same, case, results
 from tolerances import assert_close
 
 import cells
 from harness.engine import Layer, get, native
 
-I = 5
 CELLS = [name for name in cells.names() if cells.find(name).reference]
 SHAPES = [(1, 1, 1, 1), (4, 1, 3, 4), (3, 3, 2, 5), (1, 3, 1, 7)]  # T, N, B, H
-
-
-def random(shape, seed, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def arguments(name, steps, runs, batch, hidden, biases, dtype=torch.float64, seed=0):
-    cell = cells.find(name)
-    specs = cell.parameters(I, hidden, biases)
-    parameters = {s.name: random((runs, *s.shape(hidden)), seed + k, dtype) for k, s in enumerate(specs)}
-    state = tuple(random((runs, batch, hidden), seed + 50 + k, dtype) for k in range(len(cell.state)))
-    tokens = torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(seed + 60))
-    return parameters, {"tokens": tokens, "rows": random((steps, runs, batch, I), seed + 70, dtype)}, state
-
-
-def results(engine, name, biases, parameters, inputs, state, precision="float64"):
-    """Outputs, final state and all gradients of a fixed weighting of them, by name."""
-    leaves = {**parameters, **{f"initial state {k}": s for k, s in enumerate(state)}}
-    leaves |= {"input": inputs} if inputs.is_floating_point() else {}
-    leaves = {key: value.detach().requires_grad_() for key, value in leaves.items()}
-    layer = Layer(cells.find(name), state[0].shape[-1], biases, precision)
-    outputs, final = get(engine).run(
-        layer,
-        {key: leaves[key] for key in parameters},
-        leaves.get("input", inputs),
-        tuple(leaves[f"initial state {k}"] for k in range(len(state))),
-    )
-    found = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
-    total = sum((random(v.shape, 80 + k, v.dtype) * v).sum() for k, v in enumerate(found.values()))
-    gradients = torch.autograd.grad(total, list(leaves.values()))
-    return found | {f"gradient of {key}": value for key, value in zip(leaves, gradients, strict=True)}
 
 
 @pytest.mark.parametrize("kind", ["tokens", "rows"])
@@ -51,32 +21,25 @@ def results(engine, name, biases, parameters, inputs, state, precision="float64"
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", CELLS)
 def test_native_equals_the_definition(name, shape, biases, kind):
-    parameters, inputs, state = arguments(name, *shape, biases)
-    ours, theirs = (results(e, name, biases, parameters, inputs[kind], state) for e in ("native", "reference"))
-    assert ours.keys() == theirs.keys()
-    for key, value in theirs.items():
-        assert_close(ours[key], value, key)
+    steps, runs, batch, hidden = shape
+    given = case(name, steps=steps, runs=runs, batch=batch, hidden=hidden, biases=biases, inputs=kind, scale=1)
+    assert_agrees("native", given)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_native_equals_the_definition_in_float32(name):
-    parameters, inputs, state = arguments(name, 6, 2, 3, 4, 1, torch.float32)
-    parameters = {key: 0.3 * value for key, value in parameters.items()}  # large ones amplify rounding at every step
-    ours, theirs = (
-        results(e, name, 1, parameters, inputs["tokens"], state, "float32") for e in ("native", "reference")
-    )
+    given = case(name, steps=6, runs=2, hidden=4, inputs="tokens", scale=0.3)  # large ones amplify every rounding
+    ours, theirs = (results(engine, given.to("float32")) for engine in ("native", "reference"))
     for key, value in theirs.items():
         assert_close(ours[key], value, key)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_carried_state_carries_on(name):
-    parameters, inputs, state = arguments(name, 5, 2, 3, 4, 1)
-    layer = Layer(cells.find(name), 4, 1, "float64")
-    run = get("native").run
-    outputs, final = run(layer, parameters, inputs["tokens"], state)
-    first, carried = run(layer, parameters, inputs["tokens"][:2], state)
-    second, end = run(layer, parameters, inputs["tokens"][2:], carried)
+    given = case(name, steps=5, runs=2, hidden=4, inputs="tokens")
+    outputs, final = given.run("native")
+    first, carried = replace(given, inputs=given.inputs[:2]).run("native")
+    second, end = replace(given, inputs=given.inputs[2:], state=carried).run("native")
     for whole, parts in zip((outputs, *final), (torch.cat([first, second]), *end), strict=True):
         assert_close(parts, whole)
 
@@ -98,12 +61,11 @@ def test_what_is_refused(name, device, precision, refusal):
 
 def test_weights_go_to_torchs_own_module_unchanged():
     """By torch.nn's own road, loading a state dict, and not by a functional call."""
-    parameters, inputs, state = arguments("lstm", 4, 1, 3, 4, 2)
-    layer = Layer(cells.find("lstm"), 4, 2, "float64")
+    given = case("lstm", hidden=4, biases=2)
     module = torch.nn.LSTM(I, 4, dtype=torch.float64)
-    module.load_state_dict(native.to_torch(layer, {key: value[0] for key, value in parameters.items()}))
-    expected, _ = module(inputs["rows"][:, 0], state)
-    outputs, _ = get("native").run(layer, parameters, inputs["rows"], state)
+    module.load_state_dict(native.to_torch(given.layer, {key: value[0] for key, value in given.parameters.items()}))
+    expected, _ = module(given.inputs[:, 0], given.state)
+    outputs, _ = given.run("native")
     assert_close(outputs[:, 0], expected)
 
 
@@ -132,20 +94,23 @@ def test_each_thread_has_a_module_of_its_own_and_keeps_it():
 
 
 def test_two_threads_at_once_compute_what_they_compute_one_after_the_other():
-    given = {key: arguments("gru", 6, 2, 3, 4, 2, seed=200 * k) for k, key in enumerate("ab")}
-    alone = {key: results("native", "gru", 2, p, x["tokens"], s) for key, (p, x, s) in given.items()}
+    given = {
+        key: case("gru", steps=6, runs=2, hidden=4, biases=2, inputs="tokens", seed=200 * k)
+        for k, key in enumerate("ab")
+    }
+    alone = {key: results("native", one) for key, one in given.items()}
     rounds, start, found = 40, threading.Barrier(2), {"a": [], "b": []}
 
     def compute(key):
-        parameters, inputs, state = given[key]
         start.wait(10)
         for _ in range(rounds):
-            found[key].append(results("native", "gru", 2, parameters, inputs["tokens"], state))
+            found[key].append(results("native", given[key]))
 
     in_threads(compute, "ab")
     for key, expected in alone.items():
         assert len(found[key]) == rounds
-        assert all(torch.equal(one[name], value) for one in found[key] for name, value in expected.items())
+        for one in found[key]:
+            assert_same(one, expected)
 
 
 @pytest.fixture
@@ -169,24 +134,23 @@ def interleaved(monkeypatch):
 @pytest.mark.parametrize("shared", [False, True])
 def test_interleaved_calls_are_right_because_no_module_is_shared(interleaved, monkeypatch, shared):
     entered, left = interleaved
-    given = {key: arguments("gru", 3, 1, 2, 4, 2, seed=200 * k) for k, key in enumerate("ab")}
-    layer, found, raised = Layer(cells.find("gru"), 4, 2, "float64"), {}, []
+    given = {key: case("gru", steps=3, batch=2, hidden=4, biases=2, seed=200 * k) for k, key in enumerate("ab")}
+    found, raised = {}, []
     if shared:
         monkeypatch.setattr(native, "threading", SimpleNamespace(get_ident=lambda: 0))
 
     def compute(key):
-        parameters, inputs, state = given[key]
         if key == "b":
             assert entered["a"].wait(10)
         try:
-            found[key] = get("native").run(layer, parameters, inputs["rows"], state)[0]
+            found[key] = given[key].run("native")[0]
         except (RuntimeError, ValueError) as error:
             raised.append(error)
         if key == "a":
             left.set()
 
     in_threads(compute, "ab")
-    expected = {key: get("reference").run(layer, p, x["rows"], s)[0] for key, (p, x, s) in given.items()}
+    expected = {key: one.run("reference")[0] for key, one in given.items()}
     if shared:  # a has computed with b's weights, and b has lost its own
         assert raised or not torch.allclose(found["b"], expected["b"])
         assert not torch.allclose(found["a"], expected["a"])

@@ -136,7 +136,8 @@ def test_float32_follows_float64():
 def test_an_engine_is_found_by_name():
     assert [engine.get(e.name) for e in engine.ENGINES] == list(engine.ENGINES)
     with pytest.raises(
-        engine.EngineError, match=re.escape("engine: must be one of native, reference, but got engine='cu'.")
+        engine.EngineError,
+        match=re.escape("engine: must be one of cpu, scan, native, reference, scan-log, but got engine='cu'."),
     ):
         engine.get("cu")
 
@@ -147,14 +148,28 @@ def test_the_reference_refuses_nothing():
             assert reference.Reference().refusal(cells.find(name), "cuda", precision) is None
 
 
-def test_the_fastest_engine_that_runs_all_cells_is_taken():
-    lstm, peephole = cells.find("lstm"), cells.find("lstm-peephole")
-    assert engine.resolve([lstm, cells.find("gru")], "cpu", "float32") == ("native", [])
-    expected = ("reference", ["engine native: not used, torch.nn has no lstm-peephole"])
-    assert engine.resolve([lstm, peephole, peephole], "cpu", "float32") == expected
+@pytest.mark.parametrize(
+    ("device", "precision", "names", "expected"),
+    [
+        ("cpu", "float32", ["lstm", "lstm-peephole", "min-gru"], ("cpu", [])),
+        ("cuda", "float32", ["min-gru"], ("scan", [])),
+        ("cuda", "float32", ["lstm", "gru"], ("native", [])),
+        ("cuda", "float32", ["lstm", "min-gru"], ("reference", [])),
+        ("cpu", "bf16", ["lstm"], ("reference", ["engine cpu: not used, it does not round operands to bf16"])),
+    ],
+)
+def test_the_fastest_engine_that_runs_all_cells_is_taken(device, precision, names, expected):
+    """A line is said of a generated engine that was made for the device, once for each reason."""
+    assert engine.resolve([cells.find(name) for name in names], device, precision) == expected
+
+
+def test_each_reason_is_said_once(monkeypatch):
+    monkeypatch.setattr(engine.ENGINES[0], "refusal", lambda cell, device, precision: f"no {cell.name}", raising=False)
+    found = engine.resolve([cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32")
+    assert found == ("native", ["engine cpu: not used, no lstm; no gru"])
 
 
 def test_that_no_engine_runs_a_cell_is_a_mistake_of_ours(monkeypatch):
-    monkeypatch.setattr(engine, "ENGINES", engine.ENGINES[:1])
+    monkeypatch.setattr(engine, "ENGINES", [e for e in engine.ENGINES if e.name == "native"])
     with pytest.raises(AssertionError, match="the reference engine refuses nothing"):
         engine.resolve([cells.find("lstm-peephole")], "cpu", "float32")

@@ -16,7 +16,7 @@ constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
 #else
 constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
 #endif
-constexpr long PANEL = WIDE * L, DEPTH = 256;
+constexpr long DEPTH = 128;
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
 // C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * V * L].
@@ -65,7 +65,13 @@ void columns(long M, long K, const real* a, const real* b, real* c, long ldc, bo
   for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, c + m * ldc, ldc, add);
 }
 
-inline long width_at(long n, long N) { return std::min(PANEL, N - n); }
+// N columns as panels of WIDE vectors or fewer, as even as can be: a narrow one would wait for its own sums.
+struct Panels {
+  long vectors, count;
+  explicit Panels(long N) : vectors(N / L), count((vectors + WIDE - 1) / WIDE) {}
+  long begin(long i) const { return (vectors / count * i + std::min(i, vectors % count)) * L; }
+  long width(long i) const { return begin(i + 1) - begin(i); }
+};
 
 template <typename Work> void split(long count, long threads, Work work) {  // work(begin, end) over [0, count)
   threads = std::max(1L, std::min(threads, count));
@@ -83,9 +89,9 @@ long lanes() { return L; }
 
 // (K, blocks * H) with rows of ld -> panels of the (K, blocks * S) whose padding is zero.
 void pack(long K, long blocks, long H, long S, const real* source, long ld, real* packed) {
-  const long N = blocks * S;
-  for (long n = 0; n < N; n += PANEL) {
-    const long w = width_at(n, N);
+  const Panels panels(blocks * S);
+  for (long panel = 0; panel < panels.count; panel++) {
+    const long n = panels.begin(panel), w = panels.width(panel);
     for (long k = 0; k < K; k++, packed += w)
       for (long i = 0; i < w; i += L) {
         const long block = (n + i) / S, j = (n + i) % S;  // S is a multiple of L: one block at a time
@@ -100,9 +106,9 @@ void pack(long K, long blocks, long H, long S, const real* source, long ld, real
 
 // The transposed of each (N, K) block of a (N, blocks * K): panels over N, then blocks, then k.
 void pack_transposed(long N, long blocks, long K, const real* source, long ld, real* packed) {
-  const long S = (N + ROUND - 1) / ROUND * ROUND;
-  for (long n = 0; n < S; n += PANEL) {
-    const long w = width_at(n, S), real_rows = std::max(0L, std::min(w, N - n));
+  const Panels panels((N + ROUND - 1) / ROUND * ROUND);
+  for (long panel = 0; panel < panels.count; panel++) {
+    const long n = panels.begin(panel), w = panels.width(panel), real_rows = std::max(0L, std::min(w, N - n));
     for (long block = 0; block < blocks; block++)
       for (long k0 = 0; k0 < K; k0 += ROUND) {
         const long kn = std::min(ROUND, K - k0);
@@ -121,8 +127,9 @@ void pack_transposed(long N, long blocks, long K, const real* source, long ld, r
 // of ROUND.
 void product(long M, long N, long K, long segments, const real* a, long lda, long stride, const real* packed, real* c,
              long ldc) {
-  for (long n = 0; n < N; n += PANEL) {
-    const long w = width_at(n, N);
+  const Panels panels(N);
+  for (long panel = 0; panel < panels.count; panel++) {
+    const long n = panels.begin(panel), w = panels.width(panel);
     for (long s = 0; s < segments; s++, packed += K * w) {
       const real* from = a + s * stride;
       if (w == 3 * L) rows<3>(M, K, from, lda, packed, c + n, ldc, s > 0);
@@ -145,27 +152,30 @@ void product_on_threads(long M, long N, long K, long segments, const real* a, lo
 // C (M, N) = or += A^T B with A (K, M), B (K, N); N is a multiple of ROUND; its columns are split over threads.
 void outer(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
            long threads) {
-  const long panels = (N + PANEL - 1) / PANEL, padded = (M + TILE - 1) / TILE * TILE;
-  split(panels, threads, [=](long begin, long end) {
-    std::vector<real> memory(padded * DEPTH + PANEL * DEPTH);
+  const Panels panels(N);
+  const long padded = (M + TILE - 1) / TILE * TILE;
+  split(panels.count, threads, [=](long begin, long end) {
+    const long first = panels.begin(begin), width = panels.begin(end) - first;
+    thread_local std::vector<real> memory;  // stays, for a fresh one would cost page faults
+    if ((long)memory.size() < (padded + width) * DEPTH) memory.resize((padded + width) * DEPTH);
     real *left = memory.data(), *right = left + padded * DEPTH;
     for (long k0 = 0; k0 < K; k0 += DEPTH) {
       const long depth = std::min(DEPTH, K - k0);
       const bool more = add || k0 > 0;
-      for (long m = 0; m < M; m += TILE) {
-        const long count = std::min(TILE, M - m);
-        for (long k = 0; k < depth; k++) {
-          real* to = left + m * depth + k * TILE;
-          if (count == TILE) std::memcpy(to, a + (k0 + k) * lda + m, TILE * sizeof(real));
-          else std::memcpy(to, a + (k0 + k) * lda + m, count * sizeof(real));
+      for (long k = 0; k < depth; k++) {  // whole rows at a time, as memory likes to be read
+        for (long m = 0; m < M; m += TILE)
+          std::memcpy(left + m * depth + k * TILE, a + (k0 + k) * lda + m, std::min(TILE, M - m) * sizeof(real));
+        for (long panel = begin; panel < end; panel++) {
+          const long n = panels.begin(panel), w = panels.width(panel);
+          std::memcpy(right + (n - first) * depth + k * w, b + (k0 + k) * ldb + n, w * sizeof(real));
         }
       }
       for (long panel = begin; panel < end; panel++) {
-        const long n = panel * PANEL, w = width_at(n, N);
-        for (long k = 0; k < depth; k++) std::memcpy(right + k * w, b + (k0 + k) * ldb + n, w * sizeof(real));
-        if (w == 3 * L) columns<3>(M, depth, left, right, c + n, ldc, more);
-        else if (w == 2 * L) columns<2>(M, depth, left, right, c + n, ldc, more);
-        else columns<1>(M, depth, left, right, c + n, ldc, more);
+        const long n = panels.begin(panel), w = panels.width(panel);
+        const real* from = right + (n - first) * depth;
+        if (w == 3 * L) columns<3>(M, depth, left, from, c + n, ldc, more);
+        else if (w == 2 * L) columns<2>(M, depth, left, from, c + n, ldc, more);
+        else columns<1>(M, depth, left, from, c + n, ldc, more);
       }
     }
   });

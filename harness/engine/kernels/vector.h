@@ -9,6 +9,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #ifndef REAL
 #define REAL float
 #endif
@@ -48,6 +52,25 @@ static inline long row_length(long blocks, long S) {
   return n * (long)sizeof(real) % 2048 == 0 ? n + ROUND : n;
 }
 
+static inline long whole(long H) { return (H + ROUND - 1) / ROUND * ROUND; }
+
+// Rows of H units to rows of whole vectors, the padding zero; nullptr is zeros.
+static inline void unpack(real* to, const real* from, long rows, long H) {
+  const long length = row_length(1, whole(H));
+  for (long b = 0; b < rows; b++, to += length) {
+    if (from) std::memcpy(to, from + b * H, H * sizeof(real));
+    else std::memset(to, 0, H * sizeof(real));
+    std::memset(to + H, 0, (whole(H) - H) * sizeof(real));
+  }
+}
+// And back.
+static inline void repack(real* to, const real* from, long rows, long H) {
+  for (long b = 0; b < rows; b++) std::memcpy(to + b * H, from + b * row_length(1, whole(H)), H * sizeof(real));
+}
+
+// A product of kernels/products.cpp, as generated code calls it.
+typedef void Product(long, long, long, long, const real*, long, long, const real*, real*, long);
+
 static inline vec absolute(vec x) {
   return as_real(as_bits(x) & (integer)(SINGLE ? 0x7fffffff : 0x7fffffffffffffffLL));
 }
@@ -79,17 +102,38 @@ static inline vec first(vec v, long count, real other) {
   return v;
 }
 
-// x = n ln 2 + r with |r| <= ln 2 / 2; `power(n)` is 2^n for n within the exponents of normal numbers.
-struct Reduced { ivec n; vec r; };
+// x = n ln 2 + r with |r| <= ln 2 / 2.
+struct Reduced { vec n, r; };
+constexpr real MAGIC = SINGLE ? 12582912.0 : 6755399441055744.0;  // 1.5 * 2^(mantissa bits): adding it rounds
 static inline Reduced reduce(vec x) {
-  const real magic = SINGLE ? 12582912.0 : 6755399441055744.0;  // 1.5 * 2^(mantissa bits): adding it rounds
   const real high = SINGLE ? 0.693145751953125 : 6.93147180369123816490e-01;
   const real low = SINGLE ? 1.428606765330187e-06 : 1.90821492927058770002e-10;
-  const vec shifted = x * (real)1.4426950408889634074 + magic;
-  const vec n = shifted - magic;
-  return {as_bits(shifted) - as_bits(splat(magic)), (x - n * high) - n * low};
+  const vec n = (x * (real)1.4426950408889634074 + MAGIC) - MAGIC;
+  return {n, (x - n * high) - n * low};
 }
+
+#if defined(__AVX512F__)
+// x * 2^n for a whole n, infinity and subnormal numbers included; x between two limits, NaN as it is.
+static inline vec scaled(vec x, vec n) {
+  if constexpr (SINGLE) return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
+  else return (vec)_mm512_scalef_pd((__m512d)x, (__m512d)n);
+}
+static inline vec between(vec x, real low, real high) {
+  const vec least = splat(low), most = splat(high);
+  if constexpr (SINGLE) return (vec)_mm512_min_ps((__m512)most, _mm512_max_ps((__m512)least, (__m512)x));
+  else return (vec)_mm512_min_pd((__m512d)most, _mm512_max_pd((__m512d)least, (__m512d)x));
+}
+#else
 static inline vec power(ivec n) { return as_real((n + (integer)(SINGLE ? 127 : 1023)) << (SINGLE ? 23 : 52)); }
+static inline vec scaled(vec x, vec n) {  // in two steps, to reach infinity and the subnormal numbers
+  const ivec whole = as_bits(n + MAGIC) - as_bits(splat(MAGIC)), half = whole >> 1;
+  return x * power(half) * power(whole - half);
+}
+static inline vec between(vec x, real low, real high) {
+  x = choose(x < low, splat(low), x);
+  return choose(x > high, splat(high), x);
+}
+#endif
 
 // e^r - 1 for a reduced r: Taylor's series, whose remainder is below a tenth of the last place.
 static inline vec small_expm1(vec r) {
@@ -111,28 +155,34 @@ static inline vec small_expm1(vec r) {
   p = p * r + (real)0.5;
   return r + (r * r) * p;
 }
-static inline vec between(vec x, real low, real high) {  // NaN stays
-  x = choose(x < low, splat(low), x);
-  return choose(x > high, splat(high), x);
+// 1 / x for x from 1 to 1e38. A division of 16 floats holds the divider for 16 cycles; an estimate of 14 bits and a
+// step of Newton's method, four.
+static inline vec inverse(vec x) {
+#if defined(__AVX512F__)
+  if constexpr (SINGLE) {
+    const vec y = (vec)_mm512_rcp14_ps((__m512)x);
+    return y + y * (1 - x * y);
+  }
+#endif
+  return 1 / x;
 }
 
 static inline vec exponential(vec x) {
   const Reduced a = reduce(between(x, SINGLE ? -104 : -746, SINGLE ? 89 : 710));
-  const ivec half = a.n >> 1;  // in two steps, to reach infinity and the subnormal numbers
-  return (small_expm1(a.r) + 1) * power(half) * power(a.n - half);
+  return scaled(small_expm1(a.r) + 1, a.n);
 }
 static inline vec sigmoid(vec x) {
   const Reduced a = reduce(between(-x, SINGLE ? -87 : -708, SINGLE ? 87 : 708));
-  return 1 / (1 + (small_expm1(a.r) + 1) * power(a.n));
+  return inverse(1 + scaled(small_expm1(a.r) + 1, a.n));
 }
 static inline vec expm1_of_moderate(vec x) {
   const Reduced a = reduce(x);
-  const vec scale = power(a.n);
+  const vec scale = scaled(splat(1), a.n);
   return scale * small_expm1(a.r) + (scale - 1);
 }
 static inline vec hyperbolic_tangent(vec x) {
   const vec e = expm1_of_moderate(between(x + x, SINGLE ? -20 : -44, SINGLE ? 20 : 44));
-  return e / (e + 2);
+  return e * inverse(e + 2);
 }
 static inline vec exponential_minus_1(vec x) {
   return choose(x > 40, exponential(x), expm1_of_moderate(between(x, -50, 41)));

@@ -1,0 +1,137 @@
+"""The rounds: all subjects of a shape in turn, A B C A B C, so that what drifts meets them all alike."""
+
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from harness import engine, provenance, timing
+from harness.bench.options import Options
+from harness.bench.peak import Products
+from harness.bench.record import MODES, Bench, Mode, Shape
+from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
+from harness.bench.ticker import Ticker
+from harness.train import cpu_count
+
+WARM_UP_UPDATES = 3
+UPDATES_BETWEEN = 1
+"""Updates before each repeat that are not counted: they fetch back what the subjects before have displaced."""
+
+
+class Stand:
+    """A candidate at its place in the rounds: made, warmed up and measured, or out of it with the reason why."""
+
+    def __init__(self, candidate: Candidate, shape: Shape):
+        self.candidate = candidate
+        self.series = {mode: candidate.series(shape, mode) for mode in MODES}
+        self.seconds_a_round = 0.0
+        self._subject: Subject | None = None
+
+    def warm_up(self, seconds: float) -> None:
+        """Makes the subject, runs each mode and settles how many updates take ``seconds``."""
+        try:
+            self._subject = self.candidate.make()
+            for mode in MODES:
+                self._work(mode, WARM_UP_UPDATES)
+                with timing.Watch() as watch:
+                    self._work(mode, WARM_UP_UPDATES)
+                each = watch.seconds / WARM_UP_UPDATES
+                self.series[mode].updates = max(1, int(seconds / each) + 1)
+                self.seconds_a_round += each * (self.series[mode].updates + UPDATES_BETWEEN)
+        except Exception as error:  # of whatever kind: it costs the subject its row, and no other
+            self._drop(error)
+
+    def measure(self, mode: Mode) -> None:
+        """Adds one repeat."""
+        series = self.series[mode]
+        if self._subject is None:
+            return
+        try:
+            self._work(mode, UPDATES_BETWEEN)
+            with timing.Watch() as watch:
+                self._work(mode, series.updates)
+        except Exception as error:  # likewise
+            self._drop(error)
+            return
+        series.seconds.append(watch.seconds / series.updates)
+        series.busy.append(watch.busy)
+
+    def _work(self, mode: Mode, count: int) -> None:
+        assert self._subject is not None
+        (self._subject.train if mode == "train" else self._subject.forward)(count)
+
+    def _drop(self, error: Exception) -> None:
+        self.close()
+        words = " ".join(str(error).split())
+        for series in self.series.values():
+            series.problem = f"{type(error).__name__}: {words[:300]}"
+            series.seconds, series.busy = [], []
+
+    def close(self) -> None:
+        """Ends its threads."""
+        if self._subject is not None:
+            self._subject.close()
+            self._subject = None
+
+
+def begin(options: Options, words: Sequence[str]) -> Bench:
+    """Returns a bench without a measurement: the machine, the moment, the words of the command."""
+    engine.allow_tf32(options.precision)
+    load = ", ".join(f"{x:.2f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    made = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["harness", "bench", *words]),
+        **provenance.describe(options.device),
+        "processor": provenance.device_name("cpu"),
+        "system": platform.platform(),
+        "cores": str(cpu_count()),
+        "load_average": load,
+        "device": options.device,
+        "precision": options.precision,
+        "threads": str(options.threads),
+        "rounds": str(options.rounds),
+        "seconds": str(options.seconds),
+    }
+    return Bench(made)
+
+
+def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> None:
+    """Adds all that is measured at one shape to ``bench``."""
+    with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
+        settings = settings_of(shape, options, write_text(shape, Path(folder)))
+        found, notes = candidates(settings, options)
+        stands = [Stand(candidate, shape) for candidate in found]
+        products = Products(shape.name, options.threads, torch.device(options.device), options.precision)
+        try:
+            for index, stand in enumerate(stands):
+                ticker.say(f"{shape.name}: warming up, {index} of {len(stands)} are ready")
+                stand.warm_up(options.seconds)
+            _rounds(stands, products, options, ticker, shape.name)
+        finally:
+            products.close()
+            for stand in stands:
+                stand.close()
+    bench.shapes.append(shape)
+    bench.peaks += products.peaks
+    bench.series += [stand.series[mode] for mode in MODES for stand in stands]
+    bench.notes += [note for note in notes if note not in bench.notes]
+
+
+def _rounds(stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str) -> None:
+    """Measures everything in rounds; the machine's products before, in the middle and after."""
+    rounds, seconds = options.rounds, options.seconds
+    products.measure(seconds)
+    ticker.begin(rounds * sum(stand.seconds_a_round for stand in stands))
+    for index in range(rounds):
+        if index == rounds // 2:
+            products.measure(seconds)
+        for mode in MODES:
+            for stand in stands:
+                stand.measure(mode)
+                ticker.advance(stand.seconds_a_round / len(MODES), f"{name}: round {index + 1} of {rounds}")
+    products.measure(seconds)

@@ -1,0 +1,231 @@
+"""What a person may ask of the bench: the words, their defaults, and every mistake in them at once."""
+
+import argparse
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_args
+
+from harness.bench.record import BenchError, Shape
+from harness.settings import Precision
+
+PRESETS = {
+    shape.name: shape
+    for shape in (
+        Shape("sources", 32, 35, 256, 28),
+        Shape("small", 32, 128, 64, 28),
+        Shape("wide", 64, 35, 512, 28),
+        Shape("words", 32, 35, 256, 1027),
+    )
+}
+DEFAULTS = {"packs": "1,4", "shapes": "sources", "rounds": "11", "seconds": "0.2"}
+QUICK = {
+    "cells": "lstm,gru,rnn-tanh,lstm-no-output-tanh",
+    "packs": "1,2",
+    "shapes": "sources",
+    "rounds": "6",  # the fewest that have a 95 % interval
+    "seconds": "0.05",
+}
+"""What ``--quick`` says where nothing else is said."""
+DEVICES = ("auto", "cpu", "cuda")
+LISTS = ("cells", "packs", "shapes")
+MOST_TOKENS = 0x100000
+"""Of a vocabulary: there are no more characters."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Options:
+    """A bench to be measured. ``engines`` is empty where each cell takes every engine that runs it."""
+
+    cells: tuple[str, ...]
+    engines: tuple[str, ...]
+    packs: tuple[int, ...]
+    shapes: tuple[Shape, ...]
+    rounds: int
+    seconds: float
+    threads: int
+    device: str
+    precision: str
+    compile: bool
+    quick: bool
+    cell_files: tuple[str, ...]
+    json: Path | None
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BenchError(f"bench: the words must be as --help has them, but got an error: {message}. Correct it.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the words of the command. Values are text: :func:`checked` reads them, all mistakes at once."""
+    made = _Parser(
+        prog="harness bench",
+        description="What a cell costs in training and forward: ours beside torch.nn, the published loop and the "
+        "machine's own products, in turn, with intervals and ratios.",
+        allow_abbrev=False,
+    )
+    shapes = "; ".join(str(shape) for shape in PRESETS.values())
+    made.add_argument("--cells", metavar="NAMES", help="cells, with commas between; default: all")
+    made.add_argument("--engines", metavar="NAMES", help="engines; default: every engine that runs the cell")
+    made.add_argument("--packs", metavar="SIZES", help="runs of a pack; default: 1,4")
+    made.add_argument("--shapes", metavar="NAMES", help=f"{shapes}; default: sources")
+    made.add_argument("--shape", metavar="SIZES", action="append", help="your own: B32,T35,H256,V28. Repeatable")
+    made.add_argument("--rounds", metavar="COUNT", help="repeats of everything; default: 11")
+    made.add_argument("--seconds", metavar="SECONDS", help="least length of one repeat; default: 0.2")
+    made.add_argument("--threads", metavar="COUNT", help="CPU threads; default: one per core")
+    made.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda; default: auto")
+    made.add_argument("--precision", metavar="NAME", default="float32", help=", ".join(get_args(Precision)))
+    made.add_argument("--compile", action="store_true", help="torch.compile of the published loop too")
+    made.add_argument("--quick", action="store_true", help="four cells, one engine each, six short rounds")
+    made.add_argument("--file", metavar="PATH", action="append", help="a Python file with your own cells. Repeatable")
+    made.add_argument("--json", metavar="FILE", help="write every repeat there")
+    made.add_argument("--from", metavar="FILE", dest="read", help="measure nothing: print the tables of that JSON file")
+    made.add_argument("--plot", metavar="FILE", help="measure nothing: draw that JSON file, as SVG and PNG beside it")
+    return made
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Returns the words, unread. ``read`` and ``plot`` name a file where nothing is to be measured.
+
+    Raises:
+        BenchError: A word is unknown, or one stands together with --from or --plot.
+    """
+    found, strange = parser().parse_known_args(words)
+    if strange:
+        known = re.findall("--[a-z]+", parser().format_usage())
+        hints = "".join(_near(word.partition("=")[0], known) for word in strange)
+        raise BenchError(f"bench: every word must be known, but got {' '.join(strange)!r}.{hints} See --help.")
+    if (found.read or found.plot) and len([word for word in words if word.startswith("--")]) > 1:
+        raise BenchError(f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the rest out.")
+    return found
+
+
+class _Mistakes:
+    """Reads values and keeps what is wrong with them, a line each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def each(self, read: Callable[[str], Value], texts: Iterable[str]) -> list[Value]:
+        """Returns those of the values that can be read."""
+        found = []
+        for text in texts:
+            try:
+                found.append(read(text))
+            except ValueError as error:
+                self.lines.append(str(error))
+        return found
+
+    def one(self, read: Callable[[str], Value], text: str) -> Value | None:
+        """Returns the value, or None where it cannot be read."""
+        return next(iter(self.each(read, [text])), None)
+
+
+def checked(found: argparse.Namespace) -> Options:
+    """Returns the options that the words ask for, the defaults filled in.
+
+    Raises:
+        BenchError: Some of them are wrong; a line for each.
+    """
+    import cells  # late, as all that follows: --help loads no torch
+    from harness import engine
+    from harness.train import cpu_count, resolve_device
+
+    def text(name: str) -> str:
+        given = getattr(found, name)
+        return given if given is not None else (QUICK if found.quick else DEFAULTS).get(name, "")
+
+    mistakes = _Mistakes()
+    mistakes.each(cells.load_file, found.file or ())
+    shapes = mistakes.each(_preset, [] if found.shape and found.shapes is None else _names(text("shapes")))
+    values: dict[str, Any] = {
+        "cells": tuple(c.name for c in mistakes.each(cells.find, _names(text("cells")) or cells.names())),
+        "engines": tuple(e.name for e in mistakes.each(engine.get, _names(text("engines")))),
+        "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
+        "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, found.shape or ()))),
+        "rounds": mistakes.one(_count("rounds"), text("rounds")),
+        "seconds": mistakes.one(_seconds, text("seconds")),
+        "threads": mistakes.one(_count("threads"), text("threads") or str(cpu_count())),
+        "device": mistakes.one(lambda name: resolve_device(_one_of("device", DEVICES)(name)), found.device),
+        "json": mistakes.one(_writable, found.json) if found.json else None,
+        "precision": mistakes.one(_one_of("precision", get_args(Precision)), found.precision),
+    }
+    if not mistakes.lines:
+        mistakes.lines += [f"{name}: must name one at least, but got none." for name in LISTS if not values[name]]
+    if mistakes.lines:
+        raise BenchError("\n".join(mistakes.lines))
+    files = tuple(found.file or ())
+    return Options(**values, compile=found.compile, quick=found.quick, cell_files=files)
+
+
+def own_shape(text: str) -> Shape:
+    """Returns the shape of ``B32,T35,H256,V28``.
+
+    Raises:
+        BenchError: The text is none.
+    """
+    sizes = {part[:1]: int(part[1:]) for part in text.split(",") if re.fullmatch("[BTHV][1-9][0-9]{0,8}", part)}
+    if len(sizes) != 4 or text.count(",") != 3 or not 2 <= sizes["V"] <= MOST_TOKENS:
+        raise BenchError(
+            f"shape: must be B streams, T time steps, H units and V tokens (2 to {MOST_TOKENS}), "
+            f"but got shape={text!r}. Write --shape B32,T35,H256,V28."
+        )
+    return Shape(text, sizes["B"], sizes["T"], sizes["H"], sizes["V"])
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _preset(name: str) -> Shape:
+    if name not in PRESETS:
+        raise BenchError(
+            f"shapes: must be among {', '.join(PRESETS)}, but got shapes={name!r}.{_near(name, PRESETS)} "
+            "Your own: --shape B32,T35,H256,V28."
+        )
+    return PRESETS[name]
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _count(where: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch("[1-9][0-9]{0,5}", text):
+            raise BenchError(f"{where}: must be a whole number from 1 on, but got {where}={text!r}. Correct it.")
+        return int(text)
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
+        raise BenchError(f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2, say.")
+    return float(text)
+
+
+def _writable(text: str) -> Path:
+    path = Path(text)
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not home.is_dir() or not os.access(path if path.exists() else home, os.W_OK):
+        raise BenchError(f"json: must be a file that can be written, but got json={text!r}. Name another.")
+    return path
+
+
+def _one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:
+    def read(name: str) -> str:
+        if name not in names:
+            raise BenchError(
+                f"{where}: must be one of {', '.join(names)}, but got {where}={name!r}.{_near(name, names)}"
+            )
+        return name
+
+    return read

@@ -1,0 +1,123 @@
+"""What a bench found: every repeat with all that it takes to read it, as one JSON file."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+VERSION = 1
+"""Of the JSON: a reader refuses another."""
+
+Mode = Literal["train", "forward"]
+MODES: tuple[Mode, ...] = ("train", "forward")
+Kind = Literal["engine", "peer", "loop"]
+
+ONE_HOT, PREBUILT = "one-hot", "prebuilt"
+"""torch.nn's input: one-hot rows made inside the clock, or before it."""
+LOOP, COMPILED = "loop", "compiled loop"
+
+
+class BenchError(ValueError):
+    """A bench that cannot be run or read, a line for every problem."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one bench: B streams, T time steps, H units, V tokens."""
+
+    name: str
+    batch_size: int
+    bptt_length: int
+    hidden_size: int
+    num_tokens: int
+
+    @property
+    def tokens_per_update(self) -> int:
+        """The tokens of one run's update."""
+        return self.batch_size * self.bptt_length
+
+    def __str__(self) -> str:
+        sizes = f"B={self.batch_size} T={self.bptt_length} H={self.hidden_size} V={self.num_tokens}"
+        return f"{self.name} ({sizes})"
+
+
+@dataclass
+class Series:
+    """One subject in one mode. ``seconds`` are wall seconds per update of the whole pack, one a round.
+
+    ``flops`` are the forward FLOPs of a token's products, read-out included; ``cell_flops`` the cell's own;
+    ``is_default`` says that training takes this engine for the cell where none is named. What a
+    reader needs of the cell stands here too, since the file may outlive the cell. ``problem`` says why nothing was
+    measured.
+    """
+
+    shape: str
+    kind: Kind
+    name: str
+    cell: str
+    cell_class: str
+    num_gates: int
+    is_default: bool
+    pack: int
+    mode: Mode
+    flops: int
+    cell_flops: int
+    updates: int = 0
+    seconds: list[float] = field(default_factory=list)
+    busy: list[bool] = field(default_factory=list)
+    problem: str | None = None
+
+
+@dataclass
+class Peak:
+    """A product of square matrices at one size: GFLOP/s before, in the middle of and after the rounds of a shape."""
+
+    shape: str
+    form: str
+    size: int
+    gflops: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Bench:
+    """All of it. ``made`` says where, when and of what; ``notes`` what was left out and why."""
+
+    made: dict[str, str]
+    shapes: list[Shape] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    peaks: list[Peak] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Returns the bench as JSON; :meth:`from_json` is its inverse."""
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Bench":
+        """Returns the bench.
+
+        Raises:
+            BenchError: The text is no bench, or one of another version.
+        """
+        try:
+            values = json.loads(text)
+            version = values.pop("version")
+            if version != VERSION:
+                raise BenchError(f"bench: version must be {VERSION}, but got {version=}. Measure again.")
+            shapes = [Shape(**each) for each in values.pop("shapes")]
+            series = [Series(**each) for each in values.pop("series")]
+            peaks = [Peak(**each) for each in values.pop("peaks")]
+            found = Bench(shapes=shapes, series=series, peaks=peaks, **values)
+            if any(len(s.seconds) not in (0, int(found.made["rounds"])) for s in series):
+                raise BenchError("bench: every series must have a repeat a round, but some have not. Measure again.")
+            return found
+        except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise BenchError(f"bench: must be what `harness bench --json` wrote, but got {error!r}.") from error
+
+    def write(self, path: Path) -> None:
+        """Writes the JSON, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(self.to_json() + "\n", encoding="utf-8")
+        beside.replace(path)

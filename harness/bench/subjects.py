@@ -1,0 +1,167 @@
+"""What is timed: every engine on every cell in every pack, torch.nn, and the published loop."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import cells
+from cells.base import Cell
+from harness import engine, randomness
+from harness.bench import published
+from harness.bench.classes import cell_class
+from harness.bench.options import Options
+from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
+from harness.model import Architecture
+from harness.plan import Plan, Run
+from harness.settings import Budget, Settings
+from harness.train import Pack
+
+UPDATES_PER_EPOCH = 8
+"""As of the sources: after so many minibatches the state begins at its start again."""
+LEARNING_RATE, CLIP_NORM = 0.1, 1.0
+FIRST_CHARACTER = 0x10000
+"""Of the random text: a plane without line ends or surrogates."""
+PEERS = ("lstm", "gru", "rnn-tanh")
+"""The cells whose classes of torch.nn are the yardsticks."""
+
+
+class Subject(Protocol):
+    """Something that can be timed: when a call returns, the device has done the work."""
+
+    def train(self, count: int) -> None:
+        """Trains every run of the pack ``count`` updates."""
+        ...
+
+    def forward(self, count: int) -> None:
+        """Runs every run of the pack forward ``count`` times, its loss included."""
+        ...
+
+    def close(self) -> None:
+        """Ends its threads."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A subject before it is made."""
+
+    kind: Kind
+    name: str
+    """The engine, the class of torch.nn with its form of input, or the form of the loop."""
+    cell: type[Cell]
+    pack: int
+    make: Callable[[], Subject]
+    is_default: bool = False
+    """Whether training takes this engine for the cell where none is named."""
+
+    def series(self, shape: Shape, mode: Mode) -> Series:
+        """Returns an empty series of it."""
+        arch = Architecture(self.cell, shape.num_tokens, shape.num_tokens, shape.hidden_size)
+        return Series(
+            shape=shape.name,
+            kind=self.kind,
+            name=self.name,
+            cell=self.cell.name,
+            cell_class=cell_class(self.cell),
+            num_gates=len(self.cell.gates),
+            is_default=self.is_default,
+            pack=self.pack,
+            mode=mode,
+            flops=arch.flops_per_token(),
+            cell_flops=self.cell.flops_per_token(None, shape.hidden_size),
+        )
+
+
+class Trained:
+    """Runs exactly as ``harness run`` trains them."""
+
+    def __init__(self, plan: Plan):
+        self.pack = Pack(plan)
+
+    def train(self, count: int) -> None:
+        """See :class:`Subject`."""
+        self.pack.train_updates(count)
+
+    def forward(self, count: int) -> None:
+        """See :class:`Subject`."""
+        self.pack.forward_updates(count)
+
+    def close(self) -> None:
+        """See :class:`Subject`."""
+        self.pack.close()
+
+
+def write_text(shape: Shape, folder: Path) -> Path:
+    """Writes V different characters in random order, each about as often, enough for an epoch at every offset."""
+    length = max(shape.tokens_per_update * UPDATES_PER_EPOCH + shape.bptt_length, shape.num_tokens)
+    numbers = randomness.permutation("bench", "text", count=length) % shape.num_tokens
+    path = folder / f"{shape.name}.txt"
+    path.write_text("".join(chr(FIRST_CHARACTER + number) for number in numbers), encoding="utf-8")
+    return path
+
+
+def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
+    """Returns the settings of every run of a shape; the cell and the engine are each candidate's own."""
+    return Settings(
+        cell=PEERS[0],
+        corpus="text",
+        path=str(text),
+        split="none",
+        batch_size=shape.batch_size,
+        bptt_length=shape.bptt_length,
+        hidden_size=shape.hidden_size,
+        learning_rate=LEARNING_RATE,
+        clip_norm=CLIP_NORM,
+        budget=Budget(updates=100 * UPDATES_PER_EPOCH),
+        device=options.device,  # type: ignore[arg-type]
+        precision=options.precision,  # type: ignore[arg-type]
+        threads=options.threads,
+    )
+
+
+def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
+    """Returns all that is to be timed at one shape, in the order of a round, and a line for what is left out."""
+    found = [
+        _peer(settings, name, form, pack) for pack in options.packs for name in PEERS for form in (ONE_HOT, PREBUILT)
+    ]
+    notes = []
+    for cell in map(cells.find, options.cells):
+        own = replace(settings, cell=cell.name)
+        engines, refusals = _engines(cell, options)
+        notes += refusals
+        found += [_trained(own, cell, name, pack, options) for name in engines for pack in options.packs]
+        found += [_loop(own, cell, name) for name in ([LOOP, COMPILED] if options.compile else [LOOP])]
+    return found, notes
+
+
+def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
+    """Returns the engines that run the cell; and why not, of those that were named."""
+    refusals = {e.name: e.refusal(cell, options.device, options.precision) for e in engine.ENGINES}
+    willing = [name for name, refusal in refusals.items() if refusal is None]
+    if options.engines:
+        notes = [f"engine {n}: not timed, {refusals[n]}" for n in options.engines if n not in willing]
+        return [name for name in options.engines if name in willing], notes
+    if options.quick:
+        willing = [next(name for name in willing if name != "native")]  # torch.nn stands beside it anyway
+    return willing, []
+
+
+def _trained(settings: Settings, cell: type[Cell], name: str, pack: int, options: Options) -> Candidate:
+    own = replace(settings, engine=name)  # type: ignore[arg-type]
+    runs = tuple(Run(f"run{index}", (index,), own) for index in range(pack))
+    plan = Plan(runs, objective="train/perplexity", cell_files=options.cell_files)
+    default, _ = engine.resolve([cell], options.device, options.precision)
+    return Candidate("engine", name, cell, pack, lambda: Trained(plan), is_default=name == default)
+
+
+def _peer(settings: Settings, name: str, form: str, pack: int) -> Candidate:
+    cell = cells.find(name)
+    assert cell.reference is not None
+    make = functools.partial(published.torch_nn, replace(settings, cell=name), pack, form)
+    return Candidate("peer", f"nn.{cell.reference[0]} {form}", cell, pack, make)
+
+
+def _loop(settings: Settings, cell: type[Cell], name: str) -> Candidate:
+    return Candidate("loop", name, cell, 1, functools.partial(published.loop, settings, name))

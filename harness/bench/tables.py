@@ -1,0 +1,177 @@
+"""The bench as text: a table a shape and mode, the targets, and what was inside the clock."""
+
+from collections.abc import Sequence
+
+from harness.bench.judge import MOST_DISTURBED, Estimate, Results, Row, estimate
+from harness.bench.record import MODES, Bench
+
+HEADER = (
+    "cell", "class", "run by", "pack", "ms", "95 %", "updates/s", "tokens/s", "GFLOP/s", "peak", "x LSTM", "scaled",
+    "x loop", "targets",
+)  # fmt: skip
+LEFT = {"cell", "class", "run by", "targets"}
+TITLES = {"train": "One whole training update", "forward": "Forward only"}
+
+
+def text(bench: Bench) -> str:
+    """Returns all of it, as wide as it needs."""
+    parts = [machine(bench), disturbance(bench)]
+    for shape in bench.shapes:
+        for mode in MODES:
+            results = Results(bench, shape, mode)
+            parts.append(f"{TITLES[mode]}: {shape}\n{table(results)}")
+            if mode == "train":
+                parts.append(verdicts(results))
+        parts.append(peaks(Results(bench, shape, "train")))
+    return "\n\n".join([*filter(None, parts), legend(bench), *bench.notes]).rstrip() + "\n"
+
+
+def machine(bench: Bench) -> str:
+    """Returns where, when and of what."""
+    made = bench.made
+    changed = " with changes" if made["git_dirty"] == "true" else ""
+    device = made["device_name"] if made["device"] != "cpu" else f"{made['cores']} cores of {made['processor']}"
+    versions = ", ".join(f"{k.removeprefix('version_')} {v}" for k, v in made.items() if k.startswith("version_"))
+    return (
+        f"{made['command']}\n{made['date']}, commit {made['git_commit'][:12]}{changed}, {device}, {made['precision']}, "
+        f"threads {made['threads']}, rounds {made['rounds']}, repeats of {made['seconds']} s or more, "
+        f"load average {made['load_average']}\n{versions}, {made['system']}"
+    )
+
+
+def table(results: Results) -> str:
+    """Returns the rows of a shape and mode, and a line for every subject that could not be measured."""
+    header = HEADER if results.mode == "train" else HEADER[:-1]
+    lines = [_cells(results, row)[: len(header)] for row in results.rows()]
+    failed = [f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem]
+    return "\n".join([_aligned([header, *lines]), *failed])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = [name in LEFT for name in lines[0]]
+    made = [
+        "  ".join(
+            c.ljust(w) if is_left else c.rjust(w) for c, w, is_left in zip(line, widths, left, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([made[0], "-" * max(map(len, made)), *made[1:]])
+
+
+def _cells(results: Results, row: Row) -> tuple[str, ...]:
+    series, milliseconds = row.series, row.seconds.times(1e3)
+    return (
+        series.cell,
+        series.cell_class,
+        series.name,
+        str(series.pack),
+        f"{milliseconds.median:.3g}",
+        _interval(milliseconds),
+        _count(row.updates_per_second),
+        _count(row.tokens_per_second),
+        f"{row.gflops:.3g}",
+        "" if row.share is None else f"{100 * row.share:.0f} %",
+        _ratio(row.peer),
+        _ratio(row.scaled) + (" GRU" if row.scaled and series.cell_class == "b" else ""),
+        _ratio(row.loop),
+        _targets(results, row),
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _interval(value: Estimate) -> str:
+    return "" if value.low is None else f"{value.low:.3g}-{value.high:.3g}"
+
+
+def _ratio(value: Estimate | None) -> str:
+    if value is None:
+        return ""
+    return f"{value.median:.2f}" + ("" if value.low is None else f" ({value.low:.2f}-{value.high:.2f})")
+
+
+def _targets(results: Results, row: Row) -> str:
+    targets = results.targets(row)
+    missed = [f"{target.text}: {target.attained:.2f}" for target in targets if not target.is_met]
+    if missed:
+        return f"missed: {'; '.join(missed)}"
+    return "met" if targets else ""
+
+
+def verdicts(results: Results) -> str:
+    """Returns a line for each engine that a target is set for; nothing where none can be judged."""
+    if results.disturbed() > MOST_DISTURBED:
+        return f"No target is judged: other processes disturbed {100 * results.disturbed():.0f} % of these repeats."
+    engines = dict.fromkeys(s.name for s in results.series if s.kind == "engine")
+    return "\n".join(filter(None, map(results.overall, engines)))
+
+
+def peaks(results: Results) -> str:
+    """Returns what the machine's products reached, the highest form and size first."""
+    best = results.peak
+    if best is None:
+        return ""
+    each = ", ".join(f"{value:.4g}" for value in best.gflops)
+    others = [p for p in results.bench.peaks if p.shape == results.shape.name and p is not best and p.gflops]
+    less = "; ".join(f"{p.form} of {p.size}: {estimate(p.gflops).median:.4g}" for p in others)
+    return (
+        f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form} of "
+        f"{best.size} x {best.size} (before, in the middle, after: {each}). Others: {less}."
+    )
+
+
+def legend(bench: Bench) -> str:
+    """Returns what is inside the clock, what is not, and what the columns say."""
+    made = bench.made
+    on_cpu, threads = made["device"] == "cpu", made["threads"]
+    spread = f"a run is on one thread, the pack on {threads}" if on_cpu else "the pack is one computation"
+    where = f"one run at a time on {threads} threads" if on_cpu else "one run at a time"
+    dtype = _dtype(made["precision"], on_cpu)
+    return f"""\
+Inside the clock (wall time, the device synchronised at both ends):
+  engines   whole updates as `harness run` trains them: the minibatch's gather, row lookup, all time steps, read-out,
+            cross-entropy, gradients, clip of the global norm, SGD, the sums of loss and norm;
+            {spread}
+  nn.*      torch.nn in {dtype}, two biases, nn.Linear on all T*B rows, cross_entropy, backward, clip_grad_norm_, SGD;
+            one-hot: the rows are made inside, prebuilt: before;
+            {where}, a pack of N is N of them in sequence
+  loop      as the sources publish it: one-hot rows inside; each time step multiplies rows and state for every gate, and
+            the read-out; loss, backward, clip and SGD as nn.*; one run on all threads, whatever the pack beside it
+  forward   the same without gradient, clip and SGD, with the loss; always the first minibatch from the start
+Outside: text, weights, compiling, warm-up, one update before each repeat; of nn.* and loop the gather of minibatches.
+Tokens are random; the state is carried, detached, over the 8 minibatches of an epoch, and starts again with the next.
+
+ms         of a run-update: the pack's wall time over its runs; median, and its 95 % order-statistic interval
+tokens/s   of all runs of the pack together
+GFLOP/s    of products alone, an update as 3 forward passes; a lookup counts none, for nn.* and loop neither
+peak       GFLOP/s over those of the machine's best product in the same run
+x LSTM     run-updates/s over those of nn.LSTM one-hot at the same pack; median of ratios paired by round
+scaled     x LSTM (class b: x GRU) times the operations of the cell's own products per token over the peer's
+x loop     run-updates/s over those of the cell's published loop
+class      a: pointwise after one round of products; ar: with a reduction over H; b: products that wait for others;
+           e: no products; c: none, and linear in the state
+targets    for training on a CPU by the engine that `auto` takes, if it is a generated one. At the largest pack, class
+           a: the smaller of 1.3 x nn.LSTM scaled and 70 % of peak, in the median over cells, and 0.8 of that for each;
+           class a of one or two gates: 2 x nn.RNN; class b: 1 x nn.GRU scaled; all: 4 x their loop; lstm from V = 1000
+           on: 2 x nn.LSTM in both forms. At a pack of 1, class a: 0.8 x nn.LSTM scaled"""
+
+
+def _dtype(precision: str, on_cpu: bool) -> str:
+    """Returns what torch.nn and the loop compute in: the engines' precision, where torch has it."""
+    if precision == "float64" or on_cpu:
+        return precision if precision == "float64" else "float32"
+    return {"bf16": "bfloat16 throughout", "tf32": "float32 with tf32 products"}.get(precision, "float32")
+
+
+def disturbance(bench: Bench) -> str:
+    """Returns how often other processes disturbed; nothing where they did not."""
+    flags = [busy for series in bench.series for busy in series.busy]
+    if not any(flags):
+        return ""
+    return (
+        f"Warning: other processes kept the processor busy in {sum(flags)} of {len(flags)} repeats. "
+        "Where they are many, measure again on a quiet machine."
+    )

@@ -1,0 +1,269 @@
+"""The command from words to tables; no test asserts a time."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import cells
+from harness.bench import command, figure, measure, tables
+from harness.bench.judge import Results
+from harness.bench.options import PRESETS, QUICK, checked, parse
+from harness.bench.record import MODES, Bench, BenchError, Series, Shape
+from harness.bench.subjects import Candidate
+from harness.bench.ticker import Ticker
+
+TINY = ["--shape", "B2,T3,H4,V5", "--cells", "lstm,gru-reset-before", "--packs", "2,1", "--rounds", "2"]
+TINY += ["--seconds", "0.001", "--threads", "2", "--device", "cpu", "--engines", "native,reference"]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """One tiny bench, run as a person runs it: its file, and what it printed."""
+    path = tmp_path_factory.mktemp("bench") / "new" / "tiny.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "bench", *TINY, "--json", str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return path, done.stdout
+
+
+def test_every_subject_is_measured_in_every_round(bench):
+    found = command.read(bench[0])
+    assert [shape.name for shape in found.shapes] == ["B2,T3,H4,V5"]
+    subjects = {(s.kind, s.name, s.cell, s.pack, s.mode) for s in found.series}
+    engines = [("native", "lstm"), ("reference", "lstm"), ("reference", "gru-reset-before")]
+    peers = [("LSTM", "lstm"), ("GRU", "gru"), ("RNN", "rnn-tanh")]
+    forms = ("one-hot", "prebuilt")
+    assert subjects == {
+        *(("engine", name, cell, pack, mode) for name, cell in engines for pack in (1, 2) for mode in MODES),
+        *(("peer", f"nn.{n} {f}", c, p, m) for n, c in peers for f in forms for p in (1, 2) for m in MODES),
+        *(("loop", "loop", cell, 1, mode) for cell in ("lstm", "gru-reset-before") for mode in MODES),
+    }
+    for series in found.series:
+        assert series.problem is None and len(series.seconds) == len(series.busy) == 2
+        assert min(series.seconds) > 0 and series.updates >= 1
+    assert len(found.peaks) == 6 and all(len(peak.gflops) == 3 and min(peak.gflops) > 0 for peak in found.peaks)
+    assert found.notes == ["engine native: not timed, torch.nn has no gru-reset-before"]
+    native = {s.is_default for s in found.series if s.name in ("native", "loop", "nn.LSTM one-hot")}
+    assert native == {False}  # the generated engine is what training takes
+    expected = {"date", "command", "git_commit", "git_dirty", "processor", "cores", "load_average", "version_torch"}
+    assert expected <= found.made.keys() and found.made["threads"] == "2"
+
+
+def test_a_bench_prints_its_tables_and_what_is_inside_the_clock(bench):
+    path, printed = bench
+    for words in ("One whole training update", "Forward only", "Inside the clock", "Peak of the machine's products"):
+        assert words in printed
+    assert f"harness bench {' '.join(TINY)} --json" in printed and "engine native: not timed" in printed
+    assert max(map(len, printed.splitlines())) < 160 or "Others:" in printed
+    assert tables.text(command.read(path)).rstrip() == printed.rstrip()
+
+
+def test_a_file_prints_again(bench, capsys):
+    path, printed = bench
+    assert command.main(["--from", str(path)]) == 0
+    assert capsys.readouterr().out.rstrip() == printed.rstrip()
+
+
+def test_a_file_is_drawn(bench, capsys):
+    path, _ = bench
+    assert command.main(["--plot", str(path)]) == 0
+    drawn = [path.with_name(f"tiny-B2-T3-H4-V5{ending}") for ending in (".svg", ".png")]
+    assert capsys.readouterr().out.split() == list(map(str, drawn))
+    svg = drawn[0].read_text()
+    for text in ("gru-reset-before", "reference, pack of 2", "nn.LSTM one-hot", "peak of the machine", "GFLOP/s"):
+        assert text in svg
+    assert drawn[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_comes_back_whole(bench):
+    found = command.read(bench[0])
+    assert Bench.from_json(found.to_json()) == found
+    assert list(json.loads(found.to_json())) == ["version", "made", "shapes", "series", "peaks", "notes"]
+
+
+@pytest.mark.parametrize(
+    "change, rule",
+    [
+        (lambda v: v.update(version=0), "bench: version must be 1, but got version=0. Measure again."),
+        (lambda v: v.pop("made"), "bench: must be what `harness bench --json` wrote, but got"),
+        (lambda v: v["series"][0].update(strange=1), "bench: must be what `harness bench --json` wrote, but got"),
+        (lambda v: v["series"][0]["seconds"].pop(), "bench: every series must have a repeat a round, but some have"),
+    ],
+)
+def test_a_file_that_is_no_bench_is_an_error(bench, change, rule):
+    values = json.loads(bench[0].read_text())
+    change(values)
+    with pytest.raises(BenchError, match=re.escape(rule)):
+        Bench.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "3"])
+def test_a_text_that_is_no_bench_is_an_error(text):
+    with pytest.raises(BenchError, match="bench: must be what `harness bench --json` wrote, but got"):
+        Bench.from_json(text)
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path, capsys):
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe")
+    assert command.main(["--from", str(tmp_path / "a.json")]) == 2
+    assert "a.json must be UTF-8, but got byte=0xff." in capsys.readouterr().err
+
+
+def test_a_bench_without_a_measured_cell_is_not_drawn(tmp_path):
+    with pytest.raises(BenchError, match="bench: must hold a cell that was measured, but"):
+        figure.draw(Bench({}, [], [], []), tmp_path / "a.json")
+
+
+def test_all_wrong_words_are_said_at_once(tmp_path):
+    words = ["--cells", "lsmt,gru", "--engines", "natve", "--packs", "1,x", "--shapes", "sorces", "--shape", "B3,T2"]
+    words += ["--rounds", "0", "--seconds", "nan", "--threads", "-1", "--device", "gpu", "--precision", "float23"]
+    words += ["--file", str(tmp_path / "absent.py"), "--json", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "bench", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
+    lines = done.stderr.splitlines()
+    expected = (
+        "cell file: must exist, but got path=",
+        "shapes: must be among sources, small, wide, words, but got shapes='sorces'. Did you mean sources?",
+        "but got cell='lsmt'. Did you mean lstm",
+        "engine: must be one of",
+        "packs: must be a whole number from 1 on, but got packs='x'.",
+        "shape: must be B streams, T time steps, H units and V tokens (2 to 1048576), but got shape='B3,T2'.",
+        "rounds: must be a whole number from 1 on, but got rounds='0'.",
+        "seconds: must be a number over 0, up to 3600, but got seconds='nan'.",
+        "threads: must be a whole number from 1 on, but got threads='-1'.",
+        "device: must be one of auto, cpu, cuda, but got device='gpu'.",
+        "json: must be a file that can be written, but got json=",
+        "precision: must be one of float32, float64, tf32, bf16, but got precision='float23'. Did you mean float32?",
+    )
+    assert len(lines) == len(expected)
+    for line, rule in zip(lines, expected, strict=True):
+        assert rule in line
+
+
+@pytest.mark.parametrize(
+    "words, rule",
+    [
+        (["--cels", "lstm"], "bench: every word must be known, but got '--cels lstm'. Did you mean --cells?"),
+        (["lstm"], "bench: every word must be known, but got 'lstm'."),
+        (["--rounds"], "bench: the words must be as --help has them, but got an error: argument --rounds"),
+        (["--from", "a.json", "--quick"], "bench: --from and --plot must stand alone, but got"),
+        (["--from", "a.json", "--plot", "a.json"], "bench: --from and --plot must stand alone, but got"),
+    ],
+)
+def test_strange_words_are_an_error(words, rule):
+    with pytest.raises(BenchError, match=re.escape(rule)):
+        parse(words)
+
+
+def test_lists_must_hold_something():
+    with pytest.raises(BenchError, match=r"packs: must name one at least, but got none\.\nshapes: must name one"):
+        checked(parse(["--packs", ",", "--shapes", ""]))
+
+
+@pytest.mark.parametrize("arguments", [["--from", "absent.json"], ["--plot", "absent.json"]])
+def test_a_file_that_is_not_there_exits_2(arguments, capsys):
+    assert command.main(arguments) == 2
+    assert "absent.json" in capsys.readouterr().err
+
+
+def test_the_defaults_are_all_cells_and_the_shape_of_the_sources():
+    options = checked(parse([]))
+    assert options.cells == tuple(cells.names()) and options.engines == ()
+    assert (options.packs, options.shapes, options.rounds) == ((1, 4), (PRESETS["sources"],), 11)
+    assert checked(parse(["--shape", "B1,T2,H3,V4"])).shapes == (Shape("B1,T2,H3,V4", 1, 2, 3, 4),)
+    both = checked(parse(["--shape", "B1,T2,H3,V4", "--shapes", "words"]))
+    assert [shape.name for shape in both.shapes] == ["words", "B1,T2,H3,V4"]
+
+
+def test_quick_gives_way_to_what_is_said():
+    options = checked(parse(["--quick", "--rounds", "9"]))
+    assert options.cells == tuple(QUICK["cells"].split(",")) and options.rounds == 9
+
+
+def test_a_users_own_cells_are_measured_too(tmp_path, capsys):
+    own = Path(__file__).resolve().parent.parent / "user_cells.py"
+    words = [*TINY, "--file", str(own), "--cells", "indrnn", "--engines", "reference", "--rounds", "1", "--packs", "1"]
+    assert command.main(words) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^indrnn +e +reference +1 ", printed, re.M) and re.search(r"^indrnn +e +loop +1 ", printed, re.M)
+
+
+class Failing:
+    """Trains a few times and then no more."""
+
+    closed = False
+
+    def __init__(self, times):
+        self._left = times
+
+    def train(self, count):
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("out of\nsomething")
+
+    forward = train
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.mark.parametrize("times", [0, 3, 7])
+def test_a_subject_that_fails_loses_its_row_and_no_other(times):
+    shape, failing = PRESETS["sources"], Failing(times)
+    stand = measure.Stand(Candidate("loop", "compiled loop", cells.find("lstm"), 1, lambda: failing), shape)
+    stand.warm_up(1e-9)
+    for _ in range(3):
+        stand.measure("train")
+    assert failing.closed
+    assert [s.problem for s in stand.series.values()] == ["RuntimeError: out of something"] * 2
+    made = Bench({"device": "cpu", "threads": "1"}, [shape], [*stand.series.values()])
+    told = tables.table(Results(made, shape, "train"))
+    assert told.endswith("lstm, compiled loop, pack 1: RuntimeError: out of something")
+
+
+def test_disturbed_repeats_are_told():
+    series = Series("sources", "engine", "cpu", "lstm", "a", 4, True, 1, "train", 1, 1, 1, [1.0, 1.0], [True, False])
+    made = Bench({}, [], [series])
+    assert tables.disturbance(made).startswith("Warning: other processes kept the processor busy in 1 of 2 repeats.")
+    assert tables.disturbance(replace(made, series=[])) == ""
+
+
+class Stream:
+    """Keeps what is written; a terminal where it says so."""
+
+    def __init__(self, terminal):
+        self.text, self._terminal = "", terminal
+
+    def isatty(self):
+        return self._terminal
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_ticker_says_how_long_it_takes(monkeypatch, terminal):
+    now = 0.0
+    monkeypatch.setattr("harness.bench.ticker.time.monotonic", lambda: now)
+    stream = Stream(terminal)
+    ticker = Ticker(stream)
+    ticker.say("too early")
+    ticker.begin(10.0)
+    assert stream.text == ""
+    now = 30.0
+    ticker.advance(2.5, "round 1 of 4")
+    ticker.say("again, at once")
+    ticker.close()
+    line = "round 1 of 4, 90 s left"
+    assert stream.text == (f"\r{line}\r{' ' * len(line)}\r" if terminal else f"{line}\n")
