@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -201,10 +201,12 @@ def _with_forget_bias(values: np.ndarray, kind: str, gate: str, cell: type[Cell]
 class Model:
     """An architecture on an engine. Holds no parameters: they come with each call, (N, ...) each."""
 
-    def __init__(self, arch: Architecture, engine: Engine):
+    def __init__(self, arch: Architecture, engine: Engine, threads: int = 1):
+        """Takes what runs it, and how many threads a call may use outside the recurrence."""
         self.arch = arch
         self.engine = engine
-        self._layer = arch.layer
+        self.threads = threads
+        self._layer = replace(arch.layer, threads=threads)
         names = [slot.name for slot in arch.slots()]
         self._below = [name for name in names if not name.startswith("readout.")]
         prefixes = [f"layer{index}." for index in range(arch.num_layers)]
@@ -217,7 +219,8 @@ class Model:
 
     def readout(self, parameters: Parameters) -> Readout:
         """Returns what makes scores of the rows that a call returns."""
-        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision)
+        threads = self.threads if self.engine.name == "cpu" else None
+        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads)
 
     def __call__(
         self,

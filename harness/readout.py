@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.engine import product
 from harness.engine.base import round_operand
+from harness.engine.cpu import cross_entropy
 
 CHUNK_BYTES = 4 * 2**20
 """The scores of one run that exist at once; where there are more rows, shapes alone say where they are cut."""
@@ -23,11 +24,15 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Readout:
-    """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its operands."""
+    """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its operands.
+
+    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, else from torch's operations.
+    """
 
     weight: Tensor
     bias: Tensor
     precision: str
+    threads: int | None = None
 
     def scores(self, rows: Tensor) -> Tensor:
         """Returns the scores (N, M, V) of ``rows`` (N, M, H)."""
@@ -57,6 +62,8 @@ class Readout:
         self, rows: Tensor, targets: Tensor, weights: Tensor | None, scale: float, gradients: Gradients | None
     ) -> Tensor:
         """Returns the losses; writes the gradient of the rows, and adds those of the parameters, where given."""
+        if self.threads is not None:
+            return cross_entropy(rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads)
         rows, weight, targets = self._operand(rows), self._operand(self.weight), targets.unsqueeze(2)
         losses = rows.new_zeros(rows.shape[0])
         size = max(1, CHUNK_BYTES // (weight.shape[2] * weight.element_size()))

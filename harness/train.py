@@ -71,12 +71,13 @@ class Pack:
         self._objective_key = objective_key(plan, self.task)
         self.task.check(plan.samples)
         arch = model.architecture(settings, self.task.num_inputs, self.task.num_outputs)
-        self.model = model.Model(arch, self.engine)
         self.num_updates = settings.budget.num_updates(
             updates_per_epoch=self.task.updates_per_epoch, tokens_per_update=self.task.tokens_per_update
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
         self.threads = settings.threads or cpu_count()
+        alone = self.device.type == "cpu" and len(plan.runs) == 1  # a pack's runs take a thread each
+        self.model = model.Model(arch, self.engine, self.threads if alone else 1)
         self._pool = ThreadPoolExecutor(self.threads, "shard", initializer=torch.set_num_threads, initargs=(1,))
         self._history: dict[str, list[Record]] = {run.id: [] for run in plan.runs}
         self._seconds_before = {run.id: 0.0 for run in plan.runs}

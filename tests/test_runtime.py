@@ -37,7 +37,7 @@ def test_arms_are_measured_in_turn_and_every_round_is_whole(plans):
     first = [(m.arm, m.pack, m.mode) for m in found if m.round == 0]
     assert first[:4] == [("small", 1, "train"), ("small", 3, "train"), ("wide", 1, "train"), ("wide", 3, "train")]
     assert all([(m.arm, m.pack, m.mode) for m in found if m.round == k] == first for k in (1, 2))
-    assert {(m.engine, m.device, m.precision, m.threads) for m in found} == {("native", "cpu", "float32", 2)}
+    assert {(m.engine, m.device, m.precision, m.threads) for m in found} == {("cpu", "cpu", "float32", 2)}
 
 
 def test_tokens_per_second_are_one_runs_tokens_over_the_packs_seconds(plans):

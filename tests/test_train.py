@@ -111,9 +111,9 @@ def test_records_tell_starts_then_points_then_ends(settings):
 
 
 def test_auto_says_which_engines_were_passed_over_and_why(settings):
-    records = records_of(plan_of(replace(settings, engine="auto", cell="lstm-peephole", budget=Budget(updates=1))))
-    assert records[0].info["engine"] != "native"
-    assert any("torch.nn has no lstm-peephole" in note for note in records[0].info["notes"])
+    records = records_of(plan_of(replace(settings, engine="auto", precision="bf16", budget=Budget(updates=1))))
+    assert records[0].info["engine"] == "reference"
+    assert "engine cpu: not used, it does not round operands to bf16" in records[0].info["notes"]
 
 
 def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):

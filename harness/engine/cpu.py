@@ -111,6 +111,7 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "product_on_threads": [long] * 4 + [pointer, long, long, pointer, pointer, long, long],
         "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
         "scatter": [long] * 5 + [pointer, pointer, long, pointer, long],
+        "cross_entropy": [long] * 3 + [pointer] * 5 + [ctypes.c_double] + [pointer] * 4 + [long],
     }
     for name, types in signatures.items():
         function = getattr(library, name)
@@ -207,6 +208,42 @@ def tape_bytes(layer: Layer, num_steps: int, batch_size: int) -> int:
     code = code_for(layer, dtype)
     shape = Shape(num_steps, batch_size, layer.hidden_size, dtype.itemsize, True)
     return layout(tuple(b for b in code.interface.forward if b.tape), shape)[1]
+
+
+def cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    shares: Tensor | None,
+    scale: float,
+    gradients: tuple[Tensor, Tensor, Tensor] | None,
+    threads: int = 1,
+) -> Tensor:
+    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not differentiable.
+
+    Args:
+        rows: (N, M, H).
+        weight: (N, H, V).
+        bias: (N, V).
+        targets: (N, M), int64.
+        shares: How often each row counts, (N, M); None where each counts once.
+        scale: What the losses are multiplied by.
+        gradients: Where to write those of rows, weight and bias; None where they are not wanted.
+        threads: For the products; the result does not depend on it.
+    """
+    function, (num_runs, num_rows, size) = products(rows.dtype).cross_entropy, rows.shape
+    rows, weight, bias, targets = rows.contiguous(), weight.contiguous(), bias.contiguous(), targets.contiguous()
+    shares = None if shares is None else shares.to(rows.dtype).contiguous()
+    losses = torch.empty(num_runs, dtype=torch.float64)
+    for n in range(num_runs):
+        ends = (None, None, None) if gradients is None else [g[n].data_ptr() for g in gradients]
+        share = None if shares is None else shares[n].data_ptr()
+        function(
+            num_rows, size, weight.shape[2], rows[n].data_ptr(), weight[n].data_ptr(), bias[n].data_ptr(),
+            targets[n].data_ptr(), share, scale, losses[n].data_ptr(), *ends, threads,
+        )  # fmt: skip
+    return losses.to(rows.dtype)
 
 
 class _Run(torch.autograd.Function):

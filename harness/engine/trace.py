@@ -87,14 +87,19 @@ def trace(layer: Layer) -> Program:
     Raises:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way outside it.
     """
-    leaves = _leaves(layer)
     recorder = _Recorder()
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+        leaves = _leaves(layer)
+        results = _recorded(layer, leaves, recorder)
+    return _Lowering(layer, leaves).program(recorder.operations, results)
+
+
+def _recorded(layer: Layer, leaves: Leaves, recorder: _Recorder) -> list[Tensor | None]:
     try:
-        with torch.enable_grad(), recorder:
-            results = _joint(layer, leaves)
+        with recorder:
+            return _joint(layer, leaves)
     except Exception as error:  # whatever a step may do that it does not do on zeros
         raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
-    return _Lowering(layer, leaves).program(recorder.operations, results)
 
 
 def vector_names(layer: Layer) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ def test_an_engine_is_found_by_name():
     assert [engine.get(e.name) for e in engine.ENGINES] == list(engine.ENGINES)
     with pytest.raises(
         engine.EngineError,
-        match=re.escape("engine: must be one of cpu, scan, native, reference, scan-log, but got engine='cu'."),
+        match=re.escape("engine: must be one of cpu, scan, gpu, native, reference, scan-log, but got engine='cu'."),
     ):
         engine.get("cu")
 
@@ -153,18 +153,26 @@ def test_the_reference_refuses_nothing():
     [
         ("cpu", "float32", ["lstm", "lstm-peephole", "min-gru"], ("cpu", [])),
         ("cuda", "float32", ["min-gru"], ("scan", [])),
-        ("cuda", "float32", ["lstm", "gru"], ("native", [])),
-        ("cuda", "float32", ["lstm", "min-gru"], ("reference", [])),
+        ("cuda", "float32", ["lstm", "min-gru"], ("gpu", [])),
+        ("mps", "float32", ["lstm", "gru"], ("native", [])),
+        ("mps", "float32", ["lstm", "min-gru"], ("reference", [])),
         ("cpu", "bf16", ["lstm"], ("reference", ["engine cpu: not used, it does not round operands to bf16"])),
     ],
 )
-def test_the_fastest_engine_that_runs_all_cells_is_taken(device, precision, names, expected):
-    """A line is said of a generated engine that was made for the device, once for each reason."""
+def test_the_fastest_engine_that_runs_all_cells_is_taken(monkeypatch, device, precision, names, expected):
+    """A line is said of a generated engine that was made for the device."""
+    monkeypatch.setattr(engine.get("gpu"), "note", lambda: None)
     assert engine.resolve([cells.find(name) for name in names], device, precision) == expected
 
 
+def test_what_makes_an_engine_slow_is_said_of_the_one_that_is_taken(monkeypatch):
+    monkeypatch.setattr(engine.get("gpu"), "note", lambda: "engine gpu: slow")
+    assert engine.resolve([cells.find("lstm")], "cuda", "float32") == ("gpu", ["engine gpu: slow"])
+    assert engine.notes(engine.get("cpu")) == []
+
+
 def test_each_reason_is_said_once(monkeypatch):
-    monkeypatch.setattr(engine.ENGINES[0], "refusal", lambda cell, device, precision: f"no {cell.name}", raising=False)
+    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda cell, device, precision: f"no {cell.name}")
     found = engine.resolve([cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32")
     assert found == ("native", ["engine cpu: not used, no lstm; no gru"])
 

@@ -16,7 +16,7 @@ constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
 #else
 constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
 #endif
-constexpr long DEPTH = 128;
+constexpr long DEPTH = 192;
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
 // C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * V * L].
@@ -59,9 +59,9 @@ void rows(long M, long K, const real* a, long lda, const real* b, real* c, long 
 
 // Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k.
 template <int V>
-void columns(long M, long K, const real* a, const real* b, real* c, long ldc, bool add) {
+void columns(long M, long K, const real* a, long block, const real* b, real* c, long ldc, bool add) {
   long m = 0;
-  for (; m + TILE <= M; m += TILE, a += K * TILE) tile<TILE, V>(K, a, 1, TILE, b, c + m * ldc, ldc, add);
+  for (; m + TILE <= M; m += TILE, a += block) tile<TILE, V>(K, a, 1, TILE, b, c + m * ldc, ldc, add);
   for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, c + m * ldc, ldc, add);
 }
 
@@ -153,29 +153,34 @@ void product_on_threads(long M, long N, long K, long segments, const real* a, lo
 void outer(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
            long threads) {
   const Panels panels(N);
-  const long padded = (M + TILE - 1) / TILE * TILE;
+  // Blocks of A and panels of B are copied to lie k by k, each a little apart from a multiple of 4 KiB, at which all
+  // of them would want the same set of the cache.
+  const long block = TILE * DEPTH + ROUND, blocks = (M + TILE - 1) / TILE;
   split(panels.count, threads, [=](long begin, long end) {
     const long first = panels.begin(begin), width = panels.begin(end) - first;
     thread_local std::vector<real> memory;  // stays, for a fresh one would cost page faults
-    if ((long)memory.size() < (padded + width) * DEPTH) memory.resize((padded + width) * DEPTH);
-    real *left = memory.data(), *right = left + padded * DEPTH;
+    const long need = blocks * block + width * DEPTH + (end - begin) * ROUND;
+    if ((long)memory.size() < need) memory.resize(need);
+    real *const left = memory.data(), *const right = left + blocks * block;
+    auto at = [=](long panel) { return right + (panels.begin(panel) - first) * DEPTH + (panel - begin) * ROUND; };
     for (long k0 = 0; k0 < K; k0 += DEPTH) {
       const long depth = std::min(DEPTH, K - k0);
       const bool more = add || k0 > 0;
       for (long k = 0; k < depth; k++) {  // whole rows at a time, as memory likes to be read
-        for (long m = 0; m < M; m += TILE)
-          std::memcpy(left + m * depth + k * TILE, a + (k0 + k) * lda + m, std::min(TILE, M - m) * sizeof(real));
+        for (long i = 0; i < M / TILE; i++)
+          std::memcpy(left + i * block + k * TILE, a + (k0 + k) * lda + i * TILE, TILE * sizeof(real));
+        if (M % TILE)
+          std::memcpy(left + M / TILE * block + k * TILE, a + (k0 + k) * lda + M / TILE * TILE, M % TILE * sizeof(real));
         for (long panel = begin; panel < end; panel++) {
-          const long n = panels.begin(panel), w = panels.width(panel);
-          std::memcpy(right + (n - first) * depth + k * w, b + (k0 + k) * ldb + n, w * sizeof(real));
+          const long w = panels.width(panel);
+          std::memcpy(at(panel) + k * w, b + (k0 + k) * ldb + panels.begin(panel), w * sizeof(real));
         }
       }
       for (long panel = begin; panel < end; panel++) {
         const long n = panels.begin(panel), w = panels.width(panel);
-        const real* from = right + (n - first) * depth;
-        if (w == 3 * L) columns<3>(M, depth, left, from, c + n, ldc, more);
-        else if (w == 2 * L) columns<2>(M, depth, left, from, c + n, ldc, more);
-        else columns<1>(M, depth, left, from, c + n, ldc, more);
+        if (w == 3 * L) columns<3>(M, depth, left, block, at(panel), c + n, ldc, more);
+        else if (w == 2 * L) columns<2>(M, depth, left, block, at(panel), c + n, ldc, more);
+        else columns<1>(M, depth, left, block, at(panel), c + n, ldc, more);
       }
     }
   });
@@ -195,5 +200,71 @@ void scatter(long rows, long V, long blocks, long H, long S, const int64_t* toke
         for (long j = 0; j < H; j++) to[j] += from[j];
       }
   });
+}
+
+// The read-out and its cross-entropy: *loss = scale * sum over rows of share * -log softmax(rows W + b)[target], and,
+// where d_rows is given, its gradients. Scores exist for so many rows at a time as a core's cache holds.
+void cross_entropy(long M, long H, long V, const real* rows, const real* weight, const real* bias,
+                   const int64_t* targets, const real* share, double scale, double* loss, real* d_rows,
+                   real* d_weight, real* d_bias, long threads) {
+  const long S = whole(V), SH = whole(H), length = row_length(1, S);
+  const long chunk = std::min(M, std::max(64L, (1L << 18) / (S * (long)sizeof(real)) / 64 * 64));
+  const bool direct = SH == H, narrow = direct && S < H;  // the side that is copied in small blocks is the small one
+  thread_local std::vector<real> memory;
+  const long sizes[] = {H * S, SH * V, S, S, chunk * length, d_rows && !direct ? chunk * SH : 0, d_rows ? H * S : 0};
+  long need = ROUND;
+  for (long size : sizes) need += size;
+  if ((long)memory.size() < need) memory.resize(need);
+  real* at = memory.data();
+  auto take = [&](long i) { real* found = at; at += sizes[i]; return found; };
+  real *packed = take(0), *transposed = take(1), *shift = take(2), *bias_sum = take(3), *scores = take(4);
+  real *beside = take(5), *weight_sum = take(6);
+  pack(H, 1, V, S, weight, V, packed);
+  if (d_rows) pack_transposed(H, 1, V, weight, V, transposed);
+  unpack(shift, bias, 1, V);
+  std::memset(bias_sum, 0, S * sizeof(real));
+  double total_loss = 0;
+  for (long begin = 0; begin < M; begin += chunk) {
+    const long count = std::min(chunk, M - begin);
+    product_on_threads(count, S, H, 1, rows + begin * H, H, 0, packed, scores, length, threads);
+    for (long m = 0; m < count; m++) {
+      real* const row = scores + m * length;
+      vec top = splat(-INFINITY), sum = splat(0);
+      for (long j = 0; j < S; j += L) {
+        const vec score = first(load(row + j) + load(shift + j), V - j, -INFINITY);
+        store(row + j, score);
+        top = maximum(top, score);
+      }
+      const real most = largest(top), own = row[targets[begin + m]];
+      for (long j = 0; j < S; j += L) {
+        const vec e = exponential(load(row + j) - most);
+        store(row + j, e);
+        sum = sum + e;
+      }
+      const real whole_sum = total(sum), part = share ? share[begin + m] : 1;
+      total_loss += part * (std::log((double)whole_sum) + ((double)most - own));
+      if (!d_rows) continue;
+      const real factor = (real)scale * part;
+      const vec each = splat(factor / whole_sum);
+      row[targets[begin + m]] -= whole_sum;  // the softmax, less 1 at the target
+      for (long j = 0; j < S; j += L) {
+        const vec slope = load(row + j) * each;
+        store(row + j, slope);
+        store(bias_sum + j, load(bias_sum + j) + slope);
+      }
+    }
+    if (!d_rows) continue;
+    real* const to = direct ? d_rows + begin * H : beside;
+    product_on_threads(count, SH, V, 1, scores, length, 0, transposed, to, SH, threads);
+    for (long m = 0; m < count && !direct; m++)
+      std::memcpy(d_rows + (begin + m) * H, beside + m * SH, H * sizeof(real));
+    if (narrow) outer(S, H, count, scores, length, rows + begin * H, H, weight_sum, H, begin > 0, threads);
+    else outer(H, S, count, rows + begin * H, H, scores, length, weight_sum, S, begin > 0, threads);
+  }
+  *loss = scale * total_loss;
+  if (!d_rows) return;
+  for (long h = 0; h < H; h++)
+    for (long v = 0; v < V; v++) d_weight[h * V + v] = narrow ? weight_sum[v * H + h] : weight_sum[h * S + v];
+  std::memcpy(d_bias, bias_sum, V * sizeof(real));
 }
 }

@@ -85,21 +85,28 @@ static inline vec root(vec x) {
 }
 static inline vec reciprocal_root(vec x) { return splat(1) / root(x); }
 
+// Halves are folded onto each other: a sum of L terms would wait L times for the one before.
 static inline real total(vec v) {
-  real sum = 0;
-  for (long i = 0; i < L; i++) sum += v[i];
-  return sum;
+  real a[L];
+  store(a, v);
+  for (long half = L / 2; half; half /= 2)
+    for (long i = 0; i < half; i++) a[i] += a[i + half];
+  return a[0];
 }
 static inline real largest(vec v) {
-  real top = v[0];
-  for (long i = 1; i < L; i++) top = v[i] > top || v[i] != v[i] ? v[i] : top;
-  return top;
+  real a[L];
+  store(a, v);
+  for (long half = L / 2; half; half /= 2)
+    for (long i = 0; i < half; i++) a[i] = a[i] > a[i + half] || a[i] != a[i] ? a[i] : a[i + half];
+  return a[0];
 }
 // The first `count` units of v, the others replaced.
 static inline vec first(vec v, long count, real other) {
   if (count >= L) return v;
-  for (long i = 0; i < L; i++) v[i] = i < count ? v[i] : other;
-  return v;
+  static constexpr integer order[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  ivec lane;
+  std::memcpy(&lane, order, sizeof lane);
+  return choose(lane < (integer)count, v, splat(other));
 }
 
 // x = n ln 2 + r with |r| <= ln 2 / 2.
