@@ -42,4 +42,4 @@ bench: install
 
 # On a machine with a GPU, where torch and numpy are enough: no `install`. Its JSON is read by `harness bench --from`.
 gpu:
-	$(PYTHON) -m harness.bench --device cuda --packs 1,8,32 --json studies/bench/gpu.json
+	$(PYTHON) -m harness.bench --device cuda --packs 1,16 --json studies/bench/gpu.json

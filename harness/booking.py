@@ -38,11 +38,12 @@ class Entry:
 
 @dataclass
 class _Open:
-    """A run in training: its place, its MLflow run, the rows of its curve so far."""
+    """A run in training: its place, its MLflow run, the rows of its curve so far, what was noted of it."""
 
     place: Place
     run_id: str
     curve: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def place_of(run: str) -> Place:
@@ -129,13 +130,13 @@ class Books:
         params = {**parameters(entry.settings), "hidden_size": info["hidden_size"]}
         run_id = self._tracker.open(*place, entry.label, params, tags)
         self._tracker.dataset(run_id, entry.dataset.name, entry.dataset.fingerprint, entry.dataset.source)
-        for note in info["notes"]:
-            self._display.say(note, "yellow")
         self._open[record.run] = _Open(place, run_id)
+        self._note(self._open[record.run], record)
 
     def _evaluation(self, record: Record) -> bool:
         """Books a point of a curve and returns whether the run should be pruned."""
         run = self._opened(record)
+        self._note(run, record)
         previous = run.curve[-1]["update"] if run.curve else 0.0
         values = {"update": float(record.update), "time_seconds": record.metrics["seconds"], **record.metrics}
         run.curve.append({name: values[name] for name in CURVE if name in values})
@@ -147,11 +148,19 @@ class Books:
         )
         return self._report(run.place, len(run.curve), record.metrics[f"{self._split}/loss"])
 
+    def _note(self, run: _Open, record: Record) -> None:
+        """Says what was not noted of the run before."""
+        for note in record.info.get("notes", ()):
+            if note not in run.notes:
+                run.notes.append(note)
+                self._display.say(note, "yellow")
+
     def _end(self, record: Record) -> None:
         run = self._open.pop(record.run, None) or self._unbegun(record)
         state = record.info["state"]
         metrics = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
         tags = {k: str(v) for k, v in record.info.items() if k in ("message", "diverged_at", "last_loss")}
+        tags |= {"notes": "\n".join(run.notes)} if run.notes else {}
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
         self._tracker.end(run.run_id, state, tags, metrics, artifacts, record.info.get("samples", ()))

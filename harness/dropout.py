@@ -27,13 +27,16 @@ def uniform(keys: Tensor, counters: Tensor) -> Tensor:
 
 
 class Dropout:
-    """Dropout between layers for the runs of a pack: own seed and own rate each."""
+    """Dropout between layers for the runs of a pack: own seed and own rate each.
+
+    ``update`` is the number of the present update, int64 on the device: a recorded update reads it anew each time.
+    """
 
     def __init__(self, seeds: list[tuple], rates: list[float], device: torch.device):
         self._seeds = seeds
         self._rates = torch.tensor(rates, dtype=torch.float64, device=device).view(1, -1, 1, 1)
         self._keys: dict[int, Tensor] = {}
-        self.update = 0
+        self.update = torch.zeros((), dtype=torch.int64, device=device)
 
     def __call__(self, layer: int, values: Tensor) -> Tensor:
         """Returns ``values`` (T, N, B, H) with units dropped and the others scaled up, for the update in ``update``."""

@@ -81,7 +81,7 @@ class Optimizer:
         """
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         finite = norms + losses.unsqueeze(1) < self._infinity
-        self._alive = torch.where(finite, self._alive, self._none)
+        torch.where(finite, self._alive, self._none, out=self._alive)  # in place, as all that outlives an update
         if self._has_clip:
             gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
         sizes, *others = schedule.unbind()

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from harness import timing
+from harness.capture import EAGER_UPDATES
 from harness.plan import Plan, PlanError, plans_from_json, plans_to_json
 from harness.tasks import Samples
 from harness.train import Pack
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
-WARM_UP_UPDATES = 3
+WARM_UP_UPDATES = EAGER_UPDATES + 1
+"""So many updates are not counted: where updates are recorded, the last of these is the first replayed."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +151,10 @@ def answer(text: str) -> Iterator[str]:
 
 
 def update_seconds(plan: Plan, *, updates: int = 2) -> float:
-    """Returns the seconds an update of the pack takes, after two updates that are not counted."""
+    """Returns the seconds an update of the pack takes, after as many as a stand's warm-up makes."""
     pack = Pack(replace(plan, samples=Samples(), checkpoint_folder=None))
     try:
-        pack.train_updates(2)
+        pack.train_updates(WARM_UP_UPDATES)
         begun = time.perf_counter()
         pack.train_updates(updates)
         return (time.perf_counter() - begun) / updates

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harness.capture import RECORDERS, Captured
 from harness.checkpoint import Checkpoint
 from harness.dropout import Dropout
 from harness.engine import Parameters, State
@@ -37,13 +38,18 @@ class Progress:
 
 
 class Shard:
-    """N runs: parameters, optimiser, carried state, sums, and the best parameters so far."""
+    """N runs: parameters, optimiser, carried state, sums, and the best parameters so far.
+
+    An update changes tensors in place and makes none that outlives it, so that it can be recorded and replayed.
+    ``notes`` says where that failed.
+    """
 
     def __init__(self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device):
         settings = runs[0].settings
         self.runs, self.task, self.model, self.device = list(runs), task, model, device
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
+        self.notes: list[str] = []
         dtype = torch.float64 if settings.precision == "float64" else torch.float32
         self._layout = Layout({slot.name: slot.shape for slot in model.arch.slots()})
         self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
@@ -69,11 +75,13 @@ class Shard:
         dropped = self.model.arch.num_layers > 1 and any(s.dropout for s in settings)
         self._dropout = Dropout(seeds, [s.dropout for s in settings], self.device) if dropped else None
         self._epoch, self._starts = -1, torch.empty(0)
+        recorder = RECORDERS.get(self.device.type)
+        self._captured = None if recorder is None else Captured(recorder(), self.notes)
         self._clear()
 
     def _clear(self) -> None:
         self._sums = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)
-        self._noted: list[tuple[Tensor, Tensor]] = []
+        self._noted: list[tuple[Tensor, ...]] = []
         self._since = 0
         self.clock = Clock(self.device)
 
@@ -97,10 +105,11 @@ class Shard:
         if epoch != self._epoch:
             self._starts, self._epoch = self.task.epoch([run.seed for run in self.runs], epoch), epoch
         if index == 0 or not self.task.carried:
-            self.states = self._zero_states()
+            self._leave(self._zero_states())
         if self._dropout is not None:
-            self._dropout.update = self.update
-        self._noted.append(self._step(self._starts[index], self.optimizer.schedule[self.update]))
+            self._dropout.update.fill_(self.update)
+        inputs = self._starts[index], self.optimizer.schedule[self.update]
+        self._noted.append(self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs))
         self.update += 1
         if len(self._noted) == NOTED_UPDATES:
             self._add_up()
@@ -115,8 +124,15 @@ class Shard:
         gradients = self.model.gradients(self.parameters, rows, found)
         for home, gradient in zip(self._gradients.values(), gradients, strict=True):
             home.copy_(gradient)
-        self.states = [tuple(s.detach() for s in state) for state in states]
+        self._leave(states)
         return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)
+
+    @torch.no_grad()
+    def _leave(self, states: list[State]) -> None:
+        """Puts the states where the next update finds them."""
+        for own, state in zip(self.states, states, strict=True):
+            for home, value in zip(own, state, strict=True):
+                home.copy_(value)
 
     def _add_up(self) -> None:
         """Takes in what was noted of the last updates; one by one, each would cost several operations."""

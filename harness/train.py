@@ -78,7 +78,9 @@ class Pack:
         self.threads = settings.threads or cpu_count()
         alone = self.device.type == "cpu" and len(plan.runs) == 1  # a pack's runs take a thread each
         self.model = model.Model(arch, self.engine, self.threads if alone else 1)
-        self._pool = ThreadPoolExecutor(self.threads, "shard", initializer=torch.set_num_threads, initargs=(1,))
+        # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch it.
+        workers = self.threads if self.device.type == "cpu" else 1
+        self._pool = ThreadPoolExecutor(workers, "shard", initializer=torch.set_num_threads, initargs=(1,))
         self._history: dict[str, list[Record]] = {run.id: [] for run in plan.runs}
         self._seconds_before = {run.id: 0.0 for run in plan.runs}
         self.shards = self._make_shards(list(plan.runs))
@@ -170,6 +172,7 @@ class Pack:
         begun = time.monotonic()
         trained = self._attempt_each(lambda shard: self._train(shard, target), stepping)
         seconds = time.monotonic() - begun
+        notes = self._gather_notes(stepping)
         standings = self._attempt_each(self._evaluate, [shard for shard, error in trained if error is None])
         for shard, error in trained:
             records += [] if error is None else self._fail(shard, error)
@@ -177,10 +180,17 @@ class Pack:
             if isinstance(standing, Exception):
                 records += self._fail(shard, standing)
             else:
-                records += self._report(shard, standing, seconds) + self._finish(shard, standing)
+                records += self._report(shard, standing, seconds, notes) + self._finish(shard, standing)
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
         return records
+
+    def _gather_notes(self, shards: list[Shard]) -> list[str]:
+        """Returns what is noted for the first time; starts not yet told share ``notes``, and tell it too."""
+        found = dict.fromkeys(note for shard in shards for note in shard.notes)
+        fresh = [note for note in found if note not in self.notes]
+        self.notes += fresh
+        return fresh
 
     def _train(self, shard: Shard, target: int) -> None:
         shard.advance(target)
@@ -206,7 +216,7 @@ class Pack:
             standing.samples = [shard.samples(index, self.plan.samples) for index in range(len(shard.runs))]
         return standing
 
-    def _report(self, shard: Shard, standing: Standing, seconds: float) -> list[Record]:
+    def _report(self, shard: Shard, standing: Standing, seconds: float, notes: list[str]) -> list[Record]:
         progress, nats = standing.progress, standing.nats
         if not progress.update_seconds:
             return []
@@ -228,7 +238,8 @@ class Pack:
                 "update_seconds_p90": timing.quantile(progress.update_seconds, 0.9),
                 "peak_memory_bytes": float(timing.peak_memory_bytes(self.device)),
             }
-            record = Record(run.id, "evaluation", shard.update, time.time(), found)
+            info = {"notes": notes} if notes else {}
+            record = Record(run.id, "evaluation", shard.update, time.time(), found, info)
             self._history[run.id].append(record)
             records.append(record)
         return records
@@ -331,6 +342,7 @@ class Pack:
 
         self._each(turn, self.shards)
         timing.synchronize(self.device)
+        self._gather_notes(self.shards)
 
     def forward_updates(self, count: int) -> None:
         """Runs every shard forward ``count`` times, without gradients: for a clock outside."""

@@ -13,7 +13,7 @@ SHAPE = (5, 2, 3, 400)  # T N B H
 
 def masks(seeds, rates, layer=0, update=0, shape=SHAPE):
     dropout = Dropout(seeds, rates, CPU)
-    dropout.update = update
+    dropout.update.fill_(update)
     return dropout(layer, torch.ones(*shape))
 
 
@@ -47,7 +47,7 @@ def test_masks_have_no_history_and_no_pack():
     assert torch.equal(packed[:, 1], alone[:, 0])
     dropout = Dropout([(2, "trial", 1)], [0.4], CPU)
     for update in (3, 20, 9):  # in any order
-        dropout.update = update
+        dropout.update.fill_(update)
         found = dropout(1, torch.ones(5, 1, 3, 400))
     assert torch.equal(found, alone)
 

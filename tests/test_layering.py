@@ -16,7 +16,7 @@ FLOORS = (
     ("metrics", "places", "provenance", "randomness", "settings", "timing"),
     ("engine", "dropout", "data"),
     ("flat", "model", "optimizer", "readout", "tasks"),
-    ("plan", "checkpoint", "shard", "train", "runtime"),
+    ("capture", "plan", "checkpoint", "shard", "train", "runtime"),
     # What a worker does without.
     ("executor", "track", "frames", "ui", "progress"),
     ("study", "statistics", "decisions", "report"),

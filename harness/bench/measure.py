@@ -16,9 +16,11 @@ from harness.bench.peak import Products
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
 from harness.bench.ticker import Ticker
+from harness.capture import EAGER_UPDATES
 from harness.train import cpu_count
 
-WARM_UP_UPDATES = 3
+WARM_UP_UPDATES = EAGER_UPDATES + 1
+"""So many updates are not counted: where updates are recorded, the last of these is the first replayed."""
 UPDATES_BETWEEN = 1
 """Updates before each repeat that are not counted: they fetch back what the subjects before have displaced."""
 

@@ -1,0 +1,122 @@
+"""An update recorded once and replayed: on a GPU its thousands of launches then cost what one costs.
+
+On CUDA the whole update of a shard is one CUDA graph: gather, lookup, forward, loss, backward, clip and optimiser.
+Which engine computes it does not matter here: what cannot be recorded is run as it came, and a note says so.
+
+A replay does again what was done, at the same addresses and with the same numbers of Python's. So everything that
+differs between updates is copied into tensors that stay where they are, and what an update leaves behind it writes in
+place. See docs/decisions/capture.md.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+EAGER_UPDATES = 3
+"""So many updates are made before one is recorded, on the stream that records: what they compile, create and allocate
+for good cannot be made while recording. Torch's own examples take as many."""
+
+Step = Callable[..., tuple[Tensor, ...]]
+Work = Callable[[], None]
+
+
+class Recorder(Protocol):
+    """Does work, and records it; both on behalf of one shard, and always in the same thread."""
+
+    def run(self, work: Work) -> None:
+        """Does the work once, where it will be recorded."""
+        ...
+
+    def record(self, work: Work) -> Work:
+        """Returns what does the work again; recording does none of it.
+
+        Raises:
+            RuntimeError: The work cannot be recorded.
+        """
+        ...
+
+
+class CudaGraphs:
+    """Records CUDA graphs on a stream of its own.
+
+    Graphs of one stream would share cuBLAS's workspace, and the first of them to be destroyed would take it along
+    (pytorch/pytorch#193402).
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    def run(self, work: Work) -> None:
+        """See :class:`Recorder`."""
+        present = torch.cuda.current_stream()
+        self._stream.wait_stream(present)
+        with torch.cuda.stream(self._stream):
+            work()
+        present.wait_stream(self._stream)
+
+    def record(self, work: Work) -> Work:
+        """See :class:`Recorder`."""
+        graph = torch.cuda.CUDAGraph()
+        # The outer context goes back to the present stream where recording fails: torch.cuda.graph does not.
+        with torch.cuda.stream(self._stream), torch.cuda.graph(graph, stream=self._stream):
+            work()
+        return graph.replay
+
+
+RECORDERS: dict[str, Callable[[], Recorder]] = {"cuda": CudaGraphs}
+"""Device type -> what records there; on the others every update is run as it comes."""
+
+
+class Captured:
+    """Runs a step a few times, then records it and replays the record.
+
+    The step comes with every call and is not kept, lest it keep its shard, and the shard the memory of a graph.
+    """
+
+    def __init__(self, recorder: Recorder, notes: list[str]):
+        """Takes what records, and where to note that it could not."""
+        self._recorder, self._notes = recorder, notes
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: tuple[Tensor, ...] = ()
+        self._replay: Work | None = None
+        self._num_updates = 0
+
+    def __call__(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Returns what ``step`` makes of the inputs, in memory that no later call overwrites.
+
+        Args:
+            step: The same each time; what it depends on besides its inputs stays where it is.
+            inputs: Of the same shapes each time.
+        """
+        if not self._inputs:
+            self._inputs = tuple(torch.empty_like(value) for value in inputs)
+        for home, value in zip(self._inputs, inputs, strict=True):
+            home.copy_(value)
+        work = partial(self._work, step)
+        if self._num_updates == EAGER_UPDATES:
+            self._replay = self._recorded(work)
+        if self._replay is None:
+            self._recorder.run(work)
+        else:
+            self._replay()
+        self._num_updates += 1
+        return tuple(output.clone() for output in self._outputs)
+
+    def _work(self, step: Step) -> None:
+        found = step(*self._inputs)
+        if not self._outputs:
+            self._outputs = tuple(torch.empty_like(output) for output in found)
+        for home, output in zip(self._outputs, found, strict=True):
+            home.copy_(output)
+
+    def _recorded(self, work: Work) -> Work | None:
+        """Returns a replay, or None where there can be none."""
+        try:
+            return self._recorder.record(work)
+        except RuntimeError as error:
+            cause = str(error.__context__ or error).partition("\n")[0]  # that recording ended badly says less
+            self._notes.append(f"capture: every update is launched operation by operation, since {cause}")
+            return None
