@@ -11,7 +11,7 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import launch, listing, pilot, study, track, train
+from harness import engine, launch, listing, pilot, study, track, train
 from harness.booking import RecordError
 from harness.driver import Driver, IdentityError
 from harness.places import Places
@@ -252,14 +252,12 @@ def test_a_text_that_changed_is_another_study(tmp_path):
         driver_of(path, tmp_path)
 
 
-def test_an_arm_that_changes_the_engine_of_the_others_is_another_study(tmp_path):
+def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
+    """A fallback in the middle of a study would compare runs of two engines."""
     path = small_study.write(tmp_path)
-    assert driver_of(path, tmp_path).settings["wide"].engine == "native"
-    added = "    wide: {hidden_size: 16}\n    linear: {hidden_size: 16, cell: lstm-no-output-tanh}"
-    text = path.read_text().replace("    wide: {hidden_size: 16}", added).replace("  cell: lstm\n", "")
-    text = text.replace("narrow: {", "narrow: {cell: lstm, ").replace("wide: {", "wide: {cell: lstm, ")
-    path.write_text(text)
-    with pytest.raises(IdentityError, match=r"wide: engine: native -> reference"):
+    assert driver_of(path, tmp_path).settings["wide"].engine == "cpu"
+    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
+    with pytest.raises(IdentityError, match=r"wide: engine: cpu -> native"):
         driver_of(path, tmp_path)
 
 

@@ -74,6 +74,11 @@ class Stand:
             series.problem = f"{type(error).__name__}: {words[:300]}"
             series.seconds, series.busy = [], []
 
+    def notes(self) -> list[str]:
+        """Returns what made it slower than it could be."""
+        found = [] if self._subject is None else self._subject.notes
+        return [f"{self.candidate.cell.name}, {self.candidate.name}: {note}" for note in found]
+
     def close(self) -> None:
         """Ends its threads."""
         if self._subject is not None:
@@ -114,6 +119,7 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
                 ticker.say(f"{shape.name}: warming up, {index} of {len(stands)} are ready")
                 stand.warm_up(options.seconds)
             _rounds(stands, products, options, ticker, shape.name)
+            notes += [note for stand in stands for note in stand.notes()]
         finally:
             products.close()
             for stand in stands:
@@ -121,7 +127,7 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
     bench.shapes.append(shape)
     bench.peaks += products.peaks
     bench.series += [stand.series[mode] for mode in MODES for stand in stands]
-    bench.notes += [note for note in notes if note not in bench.notes]
+    bench.notes += [note for note in dict.fromkeys(notes) if note not in bench.notes]
 
 
 def _rounds(stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str) -> None:

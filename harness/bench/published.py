@@ -167,6 +167,7 @@ class InSequence:
 
     def __init__(self, scripts: list[Script], threads: int, device: torch.device):
         self.scripts, self._threads, self._device = scripts, threads, device
+        self.notes: list[str] = []
 
     def train(self, count: int) -> None:
         """See :class:`harness.bench.subjects.Subject`."""

@@ -28,7 +28,12 @@ PEERS = ("lstm", "gru", "rnn-tanh")
 
 
 class Subject(Protocol):
-    """Something that can be timed: when a call returns, the device has done the work."""
+    """Something that can be timed: when a call returns, the device has done the work.
+
+    ``notes`` says what makes it slower than it could be.
+    """
+
+    notes: list[str]
 
     def train(self, count: int) -> None:
         """Trains every run of the pack ``count`` updates."""
@@ -79,6 +84,7 @@ class Trained:
 
     def __init__(self, plan: Plan):
         self.pack = Pack(plan)
+        self.notes = self.pack.notes
 
     def train(self, count: int) -> None:
         """See :class:`Subject`."""

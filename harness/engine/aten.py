@@ -88,7 +88,7 @@ class Call:
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
-"""ATen operation -> how it is written. Arguments are references, lists of them, or plain numbers."""
+"""ATen operation -> how it is written; one in place, ``mul_``, as ``mul``. Arguments are references or numbers."""
 
 
 def _rule(*names: str) -> Callable[[Rule], Rule]:
@@ -107,7 +107,6 @@ for _name in ("mul", "neg", "abs", "minimum", "maximum", "where", "sqrt", "rsqrt
     RULES[_name] = _elementwise(_name)
 RULES |= {name: _elementwise(name) for name in ("sigmoid", "tanh", "lt", "le", "eq")}
 RULES |= {"sgn": _elementwise("sign"), "sign": _elementwise("sign")}
-RULES |= {"logical_and_": _elementwise("and")}  # in place in torch's gradient of clamp
 RULES |= {"logical_and": _elementwise("and"), "logical_or": _elementwise("or"), "logical_not": _elementwise("not")}
 RULES |= {"bitwise_and": _elementwise("and"), "bitwise_or": _elementwise("or"), "bitwise_not": _elementwise("not")}
 
@@ -153,6 +152,29 @@ def _ge(call: Call, a: Any, b: Any) -> Ref:
 @_rule("ne")
 def _ne(call: Call, a: Any, b: Any) -> Ref:
     return call("not", call("eq", a, b))
+
+
+@_rule("lerp")
+def _lerp(call: Call, a: Any, b: Any, weight: Any) -> Ref:
+    """As torch has it, exact at both ends: from the nearer one."""
+    step = call("sub", b, a)
+    from_a, from_b = (
+        call("add", a, call("mul", weight, step)),
+        call("sub", b, call("mul", step, call("sub", 1.0, weight))),
+    )
+    if isinstance(weight, (Ref, list)):
+        return call("where", call("lt", call("abs", weight), 0.5), from_a, from_b)
+    return from_a if abs(weight) < 0.5 else from_b
+
+
+@_rule("addcmul")
+def _addcmul(call: Call, a: Any, b: Any, c: Any, value: float = 1) -> Ref:
+    return _add(call, a, call("mul", b, c), value)
+
+
+@_rule("addcdiv")
+def _addcdiv(call: Call, a: Any, b: Any, c: Any, value: float = 1) -> Ref:
+    return _add(call, a, call("div", b, c), value)
 
 
 @_rule("reciprocal")
@@ -285,7 +307,7 @@ def _silu_backward(call: Call, gradient: Any, x: Any) -> Ref:
     return call("mul", gradient, call("mul", s, call("add", 1.0, call("mul", x, call("sub", 1.0, s)))))
 
 
-@_rule("masked_fill", "masked_fill_")  # in place in torch's gradient of minimum; later nodes read its result
+@_rule("masked_fill")
 def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Ref:
     return call("where", mask, value, x)
 
@@ -379,7 +401,7 @@ def _cat(call: Call, parts: list, dim: int = 0) -> list[Ref]:
     return [single(part) for part in parts]
 
 
-@_rule("zeros", "zeros_like", "new_zeros")
+@_rule("zeros", "zeros_like", "new_zeros", "empty_like")  # empty: torch fills it afterwards
 def _zeros(call: Call, *ignored: Any) -> Ref:
     return call.build.constant(0.0)
 
@@ -389,7 +411,7 @@ def _ones(call: Call, *ignored: Any) -> Ref:
     return call.build.constant(1.0)
 
 
-@_rule("full", "full_like", "new_full")
+@_rule("full", "full_like", "new_full", "fill")
 def _filled(call: Call, like: Any, *values: Any) -> Ref:
     return call.build.constant(values[-1])
 

@@ -1,5 +1,6 @@
 """The face between training and an engine, and the one place where precision acts."""
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,6 +61,27 @@ def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
     return _RoundedProduct.apply(a, b, precision)
 
 
+def operand(x: Tensor, precision: str) -> Tensor:
+    """Returns ``x`` as :func:`multiplied` takes it: rounded; in bfloat16 where the hardware multiplies that."""
+    if precision in ("float32", "float64"):
+        return x
+    if precision == "bf16" and x.is_cuda and _multiplies_bf16():
+        return x.to(torch.bfloat16)
+    return round_operand(x, precision)
+
+
+def multiplied(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
+    """Returns (N, M, K) times (N, K, P) of operands; for those in bfloat16 too it accumulates and returns float32."""
+    if a.dtype == torch.bfloat16:
+        return torch.bmm(a, b, torch.float32, out=out)  # the dtype of the result: since torch 2.8, on CUDA alone
+    return torch.bmm(a, b, out=out)
+
+
+@functools.cache
+def _multiplies_bf16() -> bool:
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def round_operand(x: Tensor, precision: str) -> Tensor:
     """Returns float32 values that a float of that precision can hold; products of them accumulate in float32.
 
@@ -84,13 +106,13 @@ def allow_tf32(precision: str) -> None:
 class _RoundedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b, precision):
-        a, b = round_operand(a, precision), round_operand(b, precision)
+        a, b = operand(a, precision), operand(b, precision)
         ctx.save_for_backward(a, b)
         ctx.precision = precision
-        return torch.bmm(a, b)
+        return multiplied(a, b)
 
     @staticmethod
     def backward(ctx, gradient):
         a, b = ctx.saved_tensors
-        gradient = round_operand(gradient, ctx.precision)
-        return torch.bmm(gradient, b.transpose(1, 2)), torch.bmm(a.transpose(1, 2), gradient), None
+        gradient = operand(gradient, ctx.precision)
+        return multiplied(gradient, b.transpose(1, 2)), multiplied(a.transpose(1, 2), gradient), None

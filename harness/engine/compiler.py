@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -20,12 +21,13 @@ class CompileError(RuntimeError):
     """There is no compiler, or it refused the source."""
 
 
-def find() -> str | None:
-    """Returns the path of the C++ compiler: the one that CXX names, else g++, clang++ or c++; None without one."""
+def find() -> list[str] | None:
+    """Returns the C++ compiler's command: what CXX says, else g++, clang++ or c++; None without one."""
     wanted = os.environ.get("CXX")
-    return next(
-        (path for name in ((wanted,) if wanted else ("g++", "clang++", "c++")) if (path := shutil.which(name))), None
-    )
+    for command in [shlex.split(wanted)] if wanted else [["g++"], ["clang++"], ["c++"]]:
+        if command and (path := shutil.which(command[0])):
+            return [path, *command[1:]]
+    return None
 
 
 def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
@@ -39,17 +41,24 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
         *defines: Macros, ``REAL=float``.
 
     Raises:
-        CompileError: It cannot be compiled; the message ends with what the compiler said.
+        CompileError: It cannot be compiled, or the cache folder cannot be written; the message says why.
     """
     compiler = find()
     if compiler is None:
         raise CompileError("no C++ compiler was found. Install g++ or clang++, or set CXX.")
-    command = [compiler, *FLAGS, *(f"-D{d}" for d in defines), f"-I{KERNELS}"]
-    key = hashlib.sha256("\0".join([source, _headers(), *command, _version(compiler), _processor()]).encode())
+    command = [*compiler, *FLAGS, *(f"-D{d}" for d in defines), f"-I{KERNELS}"]
+    key = hashlib.sha256("\0".join([source, _headers(), *command, _version(tuple(compiler)), _processor()]).encode())
     library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
-    if not library.exists():
+    try:
+        if library.exists():
+            try:
+                return ctypes.CDLL(str(library))
+            except OSError:  # cut off by a full disk, say
+                library.unlink()
         _compile(command, source, library)
-    return ctypes.CDLL(str(library))
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise CompileError(f"{library.parent}: must hold compiled code, but got error={str(error)!r}.") from error
 
 
 def _compile(command: list[str], source: str, library: Path) -> None:
@@ -70,8 +79,8 @@ def _headers() -> str:
 
 
 @functools.cache
-def _version(compiler: str) -> str:
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+def _version(compiler: tuple[str, ...]) -> str:
+    return subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
 
 
 @functools.cache

@@ -43,8 +43,7 @@ class Cpu:
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
-            trace(Layer(cell, ROUND, 1, precision))
-            products(torch.float64 if precision == "float64" else torch.float32)
+            code_for(Layer(cell, ROUND, 1, precision), torch.float64 if precision == "float64" else torch.float32)
         except Untraceable as error:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
@@ -56,11 +55,21 @@ class Cpu:
 
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
+            IndexError: A token is none of W's rows.
         """
         names, tensors = tuple(parameters), (*state, *parameters.values())
+        if not inputs.is_floating_point():
+            _check_range(inputs, parameters["W"].shape[1], "token")
         training = torch.is_grad_enabled() and (inputs.requires_grad or any(t.requires_grad for t in tensors))
         found = _Run.apply(layer, names, training, inputs, *tensors)
         return found[0], tuple(found[1:])
+
+
+def _check_range(indices: Tensor, size: int, what: str) -> None:
+    """Raises an error of an index at which compiled code would read, or write, what is not its own."""
+    low, high = torch.aminmax(indices)
+    if low < 0 or high >= size:
+        raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {low.item()} to {high.item()}.")
 
 
 @dataclass(frozen=True)
@@ -231,7 +240,11 @@ def cross_entropy(
         scale: What the losses are multiplied by.
         gradients: Where to write those of rows, weight and bias; None where they are not wanted.
         threads: For the products; the result does not depend on it.
+
+    Raises:
+        IndexError: A target is none of the V outputs.
     """
+    _check_range(targets, weight.shape[2], "target")
     function, (num_runs, num_rows, size) = products(rows.dtype).cross_entropy, rows.shape
     rows, weight, bias, targets = rows.contiguous(), weight.contiguous(), bias.contiguous(), targets.contiguous()
     shares = None if shares is None else shares.to(rows.dtype).contiguous()

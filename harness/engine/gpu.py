@@ -20,12 +20,15 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import triton_source
-from harness.engine.base import Layer, Parameters, State, product, round_operand
+from harness.engine.base import Layer, Parameters, State, multiplied, operand, product
 from harness.engine.layout import Buffer, Buffers, Layout, Piece, Place, Product, Step, by_torch, evaluate, layout
 from harness.engine.reference import input_product
 from harness.engine.trace import Untraceable
 
 Call = Callable[[int], None]
+
+STEPS_AT_ONCE = 16
+"""Without gradients, so many time steps' values exist at once: what a step keeps is for the backward pass."""
 
 
 class Gpu:
@@ -69,8 +72,12 @@ class Gpu:
         vectors = [parameters[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
         matrices = [parameters[s.name] for s in specs if s.kind == "recurrent"]
         joined = torch.cat(vectors, dim=-1) if vectors else x.new_empty(num_runs, 0)
-        outputs, *final = _Recurrence.apply(plan, layer.precision, x, joined, *matrices, *state)
-        return outputs, tuple(final)
+        parts, outputs = (x,) if torch.is_grad_enabled() else x.split(STEPS_AT_ONCE, dim=1), []
+        for part in parts:
+            each, *final = _Recurrence.apply(plan, layer.precision, part, joined, *matrices, *state)
+            outputs.append(each)
+            state = tuple(final)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ class _Sweep:
         matrix = self.matrices[step.matrix].transpose(1, 2) if step.transposed else self.matrices[step.matrix]
 
         def call(t: int) -> None:
-            operand = _rounded(step.operand.at(self.buffers, t), self.precision)
-            torch.bmm(operand, matrix, out=step.result.at(self.buffers, t))
+            left = operand(step.operand.at(self.buffers, t), self.precision)
+            multiplied(left, matrix, out=step.result.at(self.buffers, t))
 
         return call
 
@@ -114,7 +121,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx, plan: Layout, precision: str, x: Tensor, vectors: Tensor, *others: Tensor):
         num_matrices, num_steps = len(plan.outers), x.shape[1]
-        matrices = {name: _rounded(m, precision) for name, m in zip(plan.outers, others, strict=False)}
+        matrices = {name: operand(m, precision) for name, m in zip(plan.outers, others, strict=False)}
         buffers = _allocated(plan.buffers[0], {"x": x.contiguous()}, x)  # kernels count on the layout
         _fill_vectors(plan, buffers, vectors)
         for s, start in enumerate(others[num_matrices:]):
@@ -146,10 +153,6 @@ class _Recurrence(torch.autograd.Function):
             *(_matrix_gradient(plan.outers[name], buffers, precision, m) for name, m in matrices.items()),
             *(buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))),
         )
-
-
-def _rounded(x: Tensor, precision: str) -> Tensor:
-    return x if precision in ("float32", "float64") else round_operand(x, precision)
 
 
 def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffers:
@@ -195,5 +198,5 @@ def _matrix_gradient(
     """Returns the gradient of a matrix: for each of its terms one product over T and B."""
     num_steps = buffers["gradient"].shape[1]
     pairs = [[place.over_time(buffers, num_steps).flatten(1, 2) for place in term] for term in terms]
-    products = [product(operand.transpose(1, 2), cotangent, precision) for operand, cotangent in pairs]
-    return functools.reduce(torch.add, products) if products else torch.zeros_like(matrix)
+    products = [product(left.transpose(1, 2), cotangent, precision) for left, cotangent in pairs]
+    return functools.reduce(torch.add, products) if products else buffers["gradient"].new_zeros(matrix.shape)

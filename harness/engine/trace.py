@@ -1,6 +1,6 @@
 """From a cell's ``step`` to a :class:`Program`: the equations and their gradient, as torch itself differentiates them.
 
-The step and its gradient run once, on tensors of zeros, while a dispatch mode writes down every ATen operation; the
+The step and its gradient run once, on tensors of one value, while a dispatch mode writes down every ATen operation; the
 flat list that results is written in the few operations of ``program``.
 """
 
@@ -87,19 +87,25 @@ def trace(layer: Layer) -> Program:
     Raises:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way outside it.
     """
+    leaves, operations, results = _recorded(layer, 0.0)
+    if [o.function for o in operations] != [o.function for o in _recorded(layer, 0.5)[1]]:
+        raise Untraceable("operations that depend on the values")
+    return _Lowering(layer, leaves).program(operations, results)
+
+
+def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], list[Tensor | None]]:
+    """Returns what a step does where everything has one value: what it is given, its operations, its results."""
     recorder = _Recorder()
-    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-        leaves = _leaves(layer)
-        results = _recorded(layer, leaves, recorder)
-    return _Lowering(layer, leaves).program(recorder.operations, results)
-
-
-def _recorded(layer: Layer, leaves: Leaves, recorder: _Recorder) -> list[Tensor | None]:
     try:
-        with recorder:
-            return _joint(layer, leaves)
-    except Exception as error:  # whatever a step may do that it does not do on zeros
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+            leaves = _leaves(layer, value)
+            with recorder:
+                results = _joint(layer, leaves)
+    except Untraceable:
+        raise
+    except Exception as error:  # whatever a step may do that it does not do on such values
         raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+    return leaves, recorder.operations, results
 
 
 def vector_names(layer: Layer) -> tuple[str, ...]:
@@ -113,18 +119,18 @@ def vector_names(layer: Layer) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _leaves(layer: Layer) -> Leaves:
+def _leaves(layer: Layer, value: float) -> Leaves:
     cell, size = layer.cell, layer.hidden_size
 
-    def zeros(*shape: int, differentiable: bool = True) -> Tensor:
-        return torch.zeros(shape, requires_grad=differentiable)
+    def full(*shape: int, differentiable: bool = True) -> Tensor:
+        return torch.full(shape, value, requires_grad=differentiable)
 
     return Leaves(
-        {gate: zeros(ROWS, size) for gate in cell.gates},
-        {state: zeros(ROWS, size) for state in cell.state},
-        {name: zeros(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
-        {name: zeros(1, size) for name in vector_names(layer)},
-        {state: zeros(ROWS, size, differentiable=False) for state in cell.state},
+        {gate: full(ROWS, size) for gate in cell.gates},
+        {state: full(ROWS, size) for state in cell.state},
+        {name: full(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
+        {name: full(1, size) for name in vector_names(layer)},
+        {state: full(ROWS, size, differentiable=False) for state in cell.state},
     )
 
 
@@ -135,6 +141,8 @@ def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
     new = layer.cell().step(p, SimpleNamespace(**leaves.x), *leaves.state.values())
     inputs = [t for name, t in leaves.named() if not name.startswith("cotangent.")]
     reached = [(s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad]
+    if not reached:
+        raise Untraceable("a new state that depends on nothing that could be learned")
     outputs, cotangents = zip(*reached, strict=True)
     return [*new, *torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True)]
 
@@ -160,6 +168,7 @@ class _Lowering:
     def __init__(self, layer: Layer, leaves: Leaves):
         self.layer, self.build = layer, Builder()
         self.values: dict[int, Any] = {id(t): self._leaf(name) for name, t in leaves.named()}
+        self.tensors = [t for _, t in leaves.named()]
 
     def program(self, operations: list[_Operation], results: list[Tensor | None]) -> Program:
         for operation in operations:
@@ -167,6 +176,7 @@ class _Lowering:
             parts = operation.result if isinstance(operation.result, (list, tuple)) else [operation.result]
             values = value if isinstance(operation.result, (list, tuple)) else [value]
             self.values |= {id(part): own for part, own in zip(parts, values, strict=True)}
+            self.tensors += [part for part in parts if isinstance(part, Tensor)]
         return self._finished([None if r is None else self._value(r) for r in results])
 
     def _leaf(self, name: str) -> Ref | Matrix:
@@ -190,13 +200,21 @@ class _Lowering:
         args = self._value(operation.args)
         if name == "mm":
             return self._product(*args)
-        if name not in RULES:
+        if name.endswith("_"):
+            self._refuse_shared(name, operation.args[0])
+        rule = RULES.get(name, RULES.get(name.removesuffix("_")))
+        if rule is None:
             raise Untraceable(f"operation {name}")
-        rule = RULES[name]
         shape = tuple(operation.result.shape) if isinstance(operation.result, Tensor) else ()
         call = Call(self.build, self.layer.hidden_size, shape, name)
         known = inspect.signature(rule).parameters
         return rule(call, *args, **{k: self._value(v) for k, v in operation.kwargs.items() if k in known})
+
+    def _refuse_shared(self, name: str, target: Tensor) -> None:
+        """Refuses to change in place what another tensor shows too: that one would seem to keep its value."""
+        memory = target.untyped_storage().data_ptr()
+        if any(t is not target and t.untyped_storage().data_ptr() == memory for t in self.tensors):
+            raise Untraceable(f"operation {name} on memory that is shared")
 
     def _product(self, a: Any, b: Any) -> Any:
         """Returns a product's gates, a transposed product, or a matrix's gradient: what :class:`_Product` does."""

@@ -116,7 +116,7 @@ def test_two_processes_at_once_leave_one_library(cache):
     program = textwrap.dedent(f"""
         import sys, time
         from harness.engine import compiler
-        compiler._version(compiler.find())
+        compiler._version(tuple(compiler.find()))
         print("ready", flush=True)
         sys.stdin.readline()
         print(compiler.load("a", {FORTY_TWO!r}).answer(), flush=True)
@@ -163,7 +163,7 @@ def test_a_source_that_is_refused_says_why_and_leaves_nothing(cache):
         compiler.CompileError, match=r"(?s)must compile wrong-\w+, but said: .*error: .*undefined_name"
     ) as raised:
         compiler.load("wrong", 'extern "C" int answer() { return undefined_name; }')
-    assert str(raised.value).startswith(compiler.find())
+    assert str(raised.value).startswith(compiler.find()[0])
     assert list(cache.iterdir()) == []
 
 
@@ -180,7 +180,9 @@ def test_a_compiler_is_found_by_its_name_or_by_cxx(monkeypatch):
     assert compiler.find() is None
     assert asked[3:] == ["my-compiler"]
     monkeypatch.setattr(compiler.shutil, "which", lambda name: f"/bin/{name}")
-    assert compiler.find() == "/bin/my-compiler"
+    assert compiler.find() == ["/bin/my-compiler"]
+    monkeypatch.setenv("CXX", "ccache g++ -B/usr/bin")
+    assert compiler.find() == ["/bin/ccache", "g++", "-B/usr/bin"]
 
 
 @pytest.fixture
@@ -197,6 +199,22 @@ def test_without_a_compiler_the_engine_refuses_and_the_next_one_runs():
     line = f"engine cpu: not used, {refusal}"
     assert engine.resolve([peephole, lstm], "cpu", "float32") == ("reference", [line])
     assert engine.resolve([lstm], "cpu", "float32") == ("native", [line])
+
+
+def test_a_folder_that_cannot_be_written_is_a_refusal(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(compiler.CompileError, match=r"file/engine: must hold compiled code, but got error="):
+        compiler.load("a", FORTY_TWO)
+
+
+def test_a_library_that_was_cut_off_is_compiled_again(cache):
+    program = f"from harness.engine import compiler; compiler.load('a', {FORTY_TWO!r})"
+    subprocess.run([sys.executable, "-c", program], check=True)  # this process must not have it open
+    (library,) = cache.glob("**/*.so")
+    library.write_bytes(library.read_bytes()[:100])
+    assert compiler.load("a", FORTY_TWO).answer() == 42
+    assert library.stat().st_size > 100
 
 
 @pytest.mark.usefixtures("without_compiler")

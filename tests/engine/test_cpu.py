@@ -344,17 +344,31 @@ def test_what_is_refused(device, precision, refusal):
     assert engine.get("cpu").refusal(cells.find("lstm"), device, precision) == refusal
 
 
+@pytest.mark.parametrize("token", [-1, I])
+def test_a_token_that_is_none_is_refused_before_memory_is_touched(token):
+    lstm = cells.find("lstm")
+    layer = Layer(lstm, 4, 1, "float64")
+    parameters = {s.name: random((1, *s.shape(4)), 0) for s in lstm.parameters(I, 4, 1)}
+    tokens, state = torch.full((2, 1, 3), token), tuple(random((1, 3, 4), 1) for _ in lstm.state)
+    with pytest.raises(IndexError, match=rf"^token: must lie in 0 to {I - 1}, but got {token} to {token}\.$"):
+        engine.get("cpu").run(layer, parameters, tokens, state)
+    with pytest.raises(IndexError, match=r"^target: must lie in 0 to 3, but got 0 to 4\.$"):
+        cpu.cross_entropy(
+            *(random(s, 2) for s in ((1, 2, 3), (1, 3, 4), (1, 4))), torch.tensor([[0, 4]]), None, 1.0, None
+        )
+
+
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_no_cell_is_exempt(name):
     assert engine.get("cpu").refusal(cells.find(name), "cpu", "float32") is None
     assert engine.resolve([cells.find(name)], "cpu", "float32") == ("cpu", [])
 
 
-def test_products_that_do_not_compile_are_a_reason(monkeypatch):
-    def refuse(dtype):
+def test_code_that_does_not_compile_is_a_reason(monkeypatch):
+    def refuse(layer, dtype):
         raise compiler.CompileError("g++ must compile products, but said: no.\nMore.")
 
-    monkeypatch.setattr(cpu, "products", refuse)
+    monkeypatch.setattr(cpu, "code_for", refuse)
     assert engine.get("cpu").refusal(cells.find("lstm"), "cpu", "float32") == "g++ must compile products, but said: no."
 
 

@@ -113,6 +113,20 @@ def test_a_carried_state_carries_on_and_no_gradient_is_needed():
         torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
 
 
+def test_without_gradients_the_results_are_the_same_and_few_time_steps_exist_at_once(monkeypatch):
+    given = case("lstm", steps=2 * gpu.STEPS_AT_ONCE + 3, runs=2, inputs="tokens")
+    lengths, empty = [], gpu._empty
+    monkeypatch.setattr(gpu, "_empty", lambda shape, like: lengths.append(shape[1]) or empty(shape, like))
+    found, longest = {}, {}
+    for wanted in (True, False):
+        lengths.clear()
+        with torch.set_grad_enabled(wanted):
+            outputs, final = engine.get("gpu").run(given.layer, given.parameters, given.inputs, given.state)
+        found[wanted], longest[wanted] = (outputs, *final), max(lengths)
+    assert all(torch.equal(*both) for both in zip(found[True], found[False], strict=True))
+    assert longest == {True: 2 * gpu.STEPS_AT_ONCE + 4, False: gpu.STEPS_AT_ONCE + 1}
+
+
 def test_a_run_that_has_become_nan_stays_alone():
     given = case("gru", runs=3, inputs="tokens")
     before = results("gpu", given)

@@ -141,3 +141,29 @@ def test_allow_tf32_is_set_and_unset():
             assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def test_operands_in_bfloat16_give_float32():
+    """On a device without numbers: torch refuses such a product on a CPU."""
+    a, b, out = (torch.zeros(*shape, device="meta") for shape in ((2, 3, 4), (2, 4, 5), (2, 7, 3, 5)))
+    for into in (None, out[:, 2]):
+        found = base.multiplied(a.bfloat16(), b.bfloat16(), into)
+        assert (found.dtype, found.shape) == (torch.float32, (2, 3, 5))
+
+
+@pytest.mark.parametrize("precision", ["float32", *MANTISSA])
+def test_a_product_is_that_of_its_operands(precision):
+    a, b = random(2, 3, 4), random(2, 4, 5, seed=1)
+    whole = base.multiplied(base.operand(a, precision), base.operand(b, precision))
+    assert torch.equal(whole, product(a, b, precision))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_multiplies_bfloat16_and_adds_in_float32():
+    a, b = random(2, 33, 500).cuda(), random(2, 500, 17, seed=1).cuda()
+    assert base.operand(a, "bf16").dtype == torch.bfloat16
+    out = torch.full((2, 5, 33, 17), torch.nan, device="cuda")
+    base.multiplied(base.operand(a, "bf16"), base.operand(b, "bf16"), out[:, 3])
+    exact = torch.bmm(a.bfloat16().double(), b.bfloat16().double())
+    torch.testing.assert_close(out[:, 3].double(), exact, rtol=0, atol=1e-3)  # results in bf16 would be off by 4e-2

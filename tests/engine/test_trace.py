@@ -195,6 +195,9 @@ SMOOTH_AND_NOT = {
     "half power": lambda x: (1.5 + tanh(x)) ** 0.5,
     "negative power": lambda x: (1.5 + tanh(x)) ** -1.5,
     "reciprocal": lambda x: torch.reciprocal(1.5 + tanh(x)),
+    "lerp": lambda x: torch.lerp(x, x * x, tanh(x)) + torch.lerp(x, x * x, 0.3) + torch.lerp(x, x * x, 0.7),
+    "addcmul": lambda x: torch.addcmul(x, x, tanh(x), value=0.5) + torch.addcdiv(x, x, 1.5 + tanh(x), value=-0.5),
+    "in place": lambda x: (x * x).mul_(0.5).add_(x).clamp_(-1.0, 1.0),
     "rsub": lambda x: torch.rsub(x, 2.0, alpha=0.5),
     "scaled": lambda x: torch.add(x, x * x, alpha=-0.3) / 4 + torch.sub(x, x, alpha=0.2) / 3,
     "compared": lambda x: torch.where((x >= 0.2) | (x < -0.5) & (x != 1), x, x * x),
@@ -259,6 +262,12 @@ def test_torchs_functions_of_one_value():
         (lambda p, x, h: (h * torch.tensor(0.5) + x.h,), "a tensor that was made outside the step"),
         (lambda p, x, h: (x.h if (h > 0).all() else h,), "operation all"),
         (lambda p, x, h: (h * h.max().item() + x.h,), "operation max"),
+        (
+            lambda p, x, h: (x.h if h.detach().numpy().sum() > 0 else h * 2,),
+            "operations that depend on the values",
+        ),
+        (lambda p, x, h: (h * 2 + h.detach().mul_(2) + x.h,), "operation mul_ on memory that is shared"),
+        (lambda p, x, h: (h.detach(),), "a new state that depends on nothing that could be learned"),
         (lambda p, x, h: (x.h / (1 // 0),), "ZeroDivisionError: integer division or modulo by zero"),
     ],
 )
