@@ -76,6 +76,8 @@ class Pack:
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
         self.threads = settings.threads or cpu_count()
+        if self.device.type == "cpu":
+            timing.keep_freed_memory()
         alone = self.device.type == "cpu" and len(plan.runs) == 1  # a pack's runs take a thread each
         self.model = model.Model(arch, self.engine, self.threads if alone else 1)
         # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch it.

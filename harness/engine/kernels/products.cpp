@@ -73,12 +73,22 @@ struct Panels {
   long width(long i) const { return begin(i + 1) - begin(i); }
 };
 
-template <typename Work> void split(long count, long threads, Work work) {  // work(begin, end) over [0, count)
-  threads = std::max(1L, std::min(threads, count));
+// So many threads as are worth their start, some 50 microseconds each.
+long worthwhile(long threads, long count, double operations) {
+  return std::max(1L, std::min({threads, count, (long)(operations / 3e7)}));
+}
+
+template <typename Work> void split(long count, long threads, Work work) {  // work(thread, begin, end) over [0, count)
   std::vector<std::thread> others;
-  for (long i = 1; i < threads; i++) others.emplace_back(work, count * i / threads, count * (i + 1) / threads);
-  work(0, count / threads);
+  for (long i = 1; i < threads; i++) others.emplace_back(work, i, count * i / threads, count * (i + 1) / threads);
+  work(0, 0, count / threads);
   for (auto& other : others) other.join();
+}
+
+// Memory of the calling thread, kept from call to call: fresh memory costs page faults.
+real* scratch(std::vector<real>& memory, long size) {
+  if ((long)memory.size() < size) memory.resize(size);
+  return memory.data();
 }
 
 }  // namespace
@@ -143,7 +153,8 @@ void product(long M, long N, long K, long segments, const real* a, long lda, lon
 void product_on_threads(long M, long N, long K, long segments, const real* a, long lda, long stride,
                         const real* packed, real* c, long ldc, long threads) {
   const long blocks = (M + 63) / 64;
-  split(blocks, threads, [=](long begin, long end) {
+  threads = worthwhile(threads, blocks, 2.0 * M * N * K * segments);
+  split(blocks, threads, [=](long, long begin, long end) {
     for (long i = begin; i < end; i++)
       product(std::min(64L, M - 64 * i), N, K, segments, a + 64 * i * lda, lda, stride, packed, c + 64 * i * ldc, ldc);
   });
@@ -156,12 +167,14 @@ void outer(long M, long N, long K, const real* a, long lda, const real* b, long 
   // Blocks of A and panels of B are copied to lie k by k, each a little apart from a multiple of 4 KiB, at which all
   // of them would want the same set of the cache.
   const long block = TILE * DEPTH + ROUND, blocks = (M + TILE - 1) / TILE;
-  split(panels.count, threads, [=](long begin, long end) {
-    const long first = panels.begin(begin), width = panels.begin(end) - first;
-    thread_local std::vector<real> memory;  // stays, for a fresh one would cost page faults
-    const long need = blocks * block + width * DEPTH + (end - begin) * ROUND;
-    if ((long)memory.size() < need) memory.resize(need);
-    real *const left = memory.data(), *const right = left + blocks * block;
+  threads = worthwhile(threads, panels.count, 2.0 * M * N * K);
+  const long share = (panels.count + threads - 1) / threads;
+  const long need = blocks * block + share * (WIDE * L * DEPTH + ROUND);
+  thread_local std::vector<real> memory;
+  real* const all = scratch(memory, need * threads);
+  split(panels.count, threads, [=](long thread, long begin, long end) {
+    const long first = panels.begin(begin);
+    real *const left = all + thread * need, *const right = left + blocks * block;
     auto at = [=](long panel) { return right + (panels.begin(panel) - first) * DEPTH + (panel - begin) * ROUND; };
     for (long k0 = 0; k0 < K; k0 += DEPTH) {
       const long depth = std::min(DEPTH, K - k0);
@@ -190,7 +203,7 @@ void outer(long M, long N, long K, const real* a, long lda, const real* b, long 
 // is zeroed first. Its columns are split over threads.
 void scatter(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
              real* table, long threads) {
-  split(blocks, threads, [=](long begin, long end) {
+  split(blocks, worthwhile(threads, blocks, 10.0 * rows * blocks * H), [=](long, long begin, long end) {
     for (long v = 0; v < V; v++)
       std::memset(table + (v * blocks + begin) * H, 0, (end - begin) * H * sizeof(real));
     for (long i = 0; i < rows; i++)
@@ -214,15 +227,15 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
   const long sizes[] = {H * S, SH * V, S, S, chunk * length, d_rows && !direct ? chunk * SH : 0, d_rows ? H * S : 0};
   long need = ROUND;
   for (long size : sizes) need += size;
-  if ((long)memory.size() < need) memory.resize(need);
-  real* at = memory.data();
+  real* at = scratch(memory, need);
   auto take = [&](long i) { real* found = at; at += sizes[i]; return found; };
   real *packed = take(0), *transposed = take(1), *shift = take(2), *bias_sum = take(3), *scores = take(4);
   real *beside = take(5), *weight_sum = take(6);
   pack(H, 1, V, S, weight, V, packed);
   if (d_rows) pack_transposed(H, 1, V, weight, V, transposed);
-  unpack(shift, bias, 1, V);
+  for (long v = 0; v < S; v++) shift[v] = v < V ? bias[v] : -INFINITY;  // what is none has no probability
   std::memset(bias_sum, 0, S * sizeof(real));
+  const vec least = splat(-60);  // what is less likely counts as 0: products of subnormal numbers are traps
   double total_loss = 0;
   for (long begin = 0; begin < M; begin += chunk) {
     const long count = std::min(chunk, M - begin);
@@ -231,13 +244,14 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
       real* const row = scores + m * length;
       vec top = splat(-INFINITY), sum = splat(0);
       for (long j = 0; j < S; j += L) {
-        const vec score = first(load(row + j) + load(shift + j), V - j, -INFINITY);
+        const vec score = load(row + j) + load(shift + j);
         store(row + j, score);
         top = maximum(top, score);
       }
       const real most = largest(top), own = row[targets[begin + m]];
       for (long j = 0; j < S; j += L) {
-        const vec e = exponential(load(row + j) - most);
+        const vec below = load(row + j) - most;
+        const vec e = choose(below < least, splat(0), exponential(maximum(below, least)));
         store(row + j, e);
         sum = sum + e;
       }

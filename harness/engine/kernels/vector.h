@@ -87,6 +87,10 @@ static inline vec reciprocal_root(vec x) { return splat(1) / root(x); }
 
 // Halves are folded onto each other: a sum of L terms would wait L times for the one before.
 static inline real total(vec v) {
+#if defined(__AVX512F__)
+  if constexpr (SINGLE) return _mm512_reduce_add_ps((__m512)v);
+  else return _mm512_reduce_add_pd((__m512d)v);
+#endif
   real a[L];
   store(a, v);
   for (long half = L / 2; half; half /= 2)
@@ -94,6 +98,10 @@ static inline real total(vec v) {
   return a[0];
 }
 static inline real largest(vec v) {
+#if defined(__AVX512F__)
+  if constexpr (SINGLE) return _mm512_cmpneq_ps_mask((__m512)v, (__m512)v) ? NAN : _mm512_reduce_max_ps((__m512)v);
+  else return _mm512_cmpneq_pd_mask((__m512d)v, (__m512d)v) ? NAN : _mm512_reduce_max_pd((__m512d)v);
+#endif
   real a[L];
   store(a, v);
   for (long half = L / 2; half; half /= 2)
