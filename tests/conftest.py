@@ -8,6 +8,7 @@ LISTED_REASONS = (
     "the Time Machine is not on this machine (HARNESS_DATA)",
     "no CUDA device",
     "Triton is not installed",
+    "subnormal numbers cost nothing here",
     "no Chromium",
     "no PostgreSQL",
 )

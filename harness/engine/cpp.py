@@ -139,6 +139,7 @@ class Emitter:
 
     def _opening(self, name: str, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
         yield f'extern "C" void {name}(const long* n, void* const* p) {{'
+        yield "  Flush subnormal;"
         yield "  const long " + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS)) + ";"
         yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
         yield "  (void)state_ring; (void)ring;"

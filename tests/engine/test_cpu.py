@@ -1,5 +1,6 @@
 """The generated C++ against the definition, for every cell; and what a run's numbers must not depend on."""
 
+import platform
 import threading
 from dataclasses import replace
 
@@ -342,6 +343,15 @@ def test_memory_is_lent_again_and_the_oldest_goes_where_there_is_much():
 )
 def test_what_is_refused(device, precision, refusal):
     assert engine.get("cpu").refusal(cells.find("lstm"), device, precision) == refusal
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="subnormal numbers cost nothing here")
+def test_subnormal_numbers_count_as_zero_in_compiled_code_and_nowhere_else():
+    rows, weight = torch.full((1, 1, 16), 1e-30), torch.full((1, 16, 2), 1e-10)
+    gradients = torch.full((1, 1, 16), 7.0), torch.empty(1, 16, 2), torch.empty(1, 2)
+    cpu.cross_entropy(rows, weight, torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.int64), None, 1e-10, gradients)
+    assert gradients[1].abs().max() == 0  # 1e-30 * 0.5e-10
+    assert (torch.full((64,), 1e-30) * 1e-10).min() > 0
 
 
 @pytest.mark.parametrize("token", [-1, I])

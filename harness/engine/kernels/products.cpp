@@ -80,8 +80,12 @@ long worthwhile(long threads, long count, double operations) {
 
 template <typename Work> void split(long count, long threads, Work work) {  // work(thread, begin, end) over [0, count)
   std::vector<std::thread> others;
-  for (long i = 1; i < threads; i++) others.emplace_back(work, i, count * i / threads, count * (i + 1) / threads);
-  work(0, 0, count / threads);
+  auto flushing = [=](long i) {
+    Flush subnormal;
+    work(i, count * i / threads, count * (i + 1) / threads);
+  };
+  for (long i = 1; i < threads; i++) others.emplace_back(flushing, i);
+  flushing(0);
   for (auto& other : others) other.join();
 }
 
@@ -220,6 +224,7 @@ void scatter(long rows, long V, long blocks, long H, long S, const int64_t* toke
 void cross_entropy(long M, long H, long V, const real* rows, const real* weight, const real* bias,
                    const int64_t* targets, const real* share, double scale, double* loss, real* d_rows,
                    real* d_weight, real* d_bias, long threads) {
+  Flush subnormal;
   const long S = whole(V), SH = whole(H), length = row_length(1, S);
   const long chunk = std::min(M, std::max(64L, (1L << 18) / (S * (long)sizeof(real)) / 64 * 64));
   const bool direct = SH == H, narrow = direct && S < H;  // the side that is copied in small blocks is the small one
