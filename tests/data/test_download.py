@@ -108,6 +108,17 @@ def test_a_folder_that_cannot_be_written(server, data_folder, monkeypatch):
     assert list(data_folder.iterdir()) == []
 
 
+@pytest.fixture(autouse=True)
+def without_a_named_cache(monkeypatch):
+    monkeypatch.delenv("HARNESS_CACHE", raising=False)
+
+
+def test_a_named_cache_is_the_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    assert download.data_folder() == tmp_path / "cache"
+
+
 def test_the_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("HARNESS_DATA", "~/texts")
