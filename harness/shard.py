@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.capture import RECORDERS, Captured
 from harness.checkpoint import Checkpoint
 from harness.dropout import Dropout
-from harness.engine import Parameters, State
+from harness.engine import Parameters, State, dtype_of
 from harness.flat import Layout
 from harness.model import Model, initial_parameters
 from harness.optimizer import Optimizer
@@ -50,7 +50,7 @@ class Shard:
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
         self.notes: list[str] = []
-        dtype = torch.float64 if settings.precision == "float64" else torch.float32
+        dtype = dtype_of(settings.precision)
         self._layout = Layout({slot.name: slot.shape for slot in model.arch.slots()})
         self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
         drawn = [initial_parameters(model.arch, run.settings, run.seed) for run in runs]

@@ -1,7 +1,7 @@
 """Engines: how a cell's recurrence is executed. ``train`` knows only the face in :mod:`harness.engine.base`."""
 
 from cells.base import Cell
-from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, initial_state, product
+from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, dtype_of, initial_state, product
 from harness.engine.cpu import Cpu
 from harness.engine.gpu import Gpu
 from harness.engine.native import Native
@@ -16,6 +16,7 @@ __all__ = [
     "Parameters",
     "State",
     "allow_tf32",
+    "dtype_of",
     "get",
     "initial_state",
     "lookup",

@@ -48,6 +48,11 @@ class Engine(Protocol):
         ...
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Returns the type of weights, state and results: only float64 changes it, the others round operands."""
+    return torch.float64 if precision == "float64" else torch.float32
+
+
 def initial_state(cell: type[Cell], num_runs: int, batch_size: int, hidden_size: int, like: Tensor) -> State:
     """Returns the state at the start of a stream, one (N, B, H) a state, of ``like``'s dtype and device."""
     shape = (num_runs, batch_size, hidden_size)

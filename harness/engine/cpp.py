@@ -61,7 +61,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Interface:
-    """What the generated functions take, in order: ``own`` buffers, then pointers from outside, kernels last."""
+    """What the generated functions take, in order: their buffers, then pointers from outside, the product last."""
 
     forward: tuple[Buffer, ...]
     backward: tuple[Buffer, ...]
@@ -178,7 +178,7 @@ class Emitter:
         for s in range(len(self.states)):
             yield f"  unpack(state_{s}, first_state_{s}, B, H);"
         yield "  for (long t = 0; t < T; t++) {"
-        yield from self._bases(tape=True)
+        yield from self._bases()
         for step in self.schedule.forward:
             yield from self._stage(step) if isinstance(step, Stage) else self._product(step)
         yield "    repack(outputs + t * B * H, next_0, B, H);"
@@ -197,7 +197,7 @@ class Emitter:
             if buffer.name.startswith("sum_"):
                 yield f"  std::memset({buffer.name}, 0, S * sizeof(real));"
         yield "  for (long t = T - 1; t >= 0; t--) {"
-        yield from self._bases(tape=True)
+        yield from self._bases()
         yield "    unpack(output_gradient, output_gradients ? output_gradients + t * B * H : nullptr, B, H);"
         for s in range(len(self.states)):
             yield f"    real *const in_{s} = (T - 1 - t) % 2 ? carry_{s}_1 : carry_{s}_0;"
@@ -224,7 +224,7 @@ class Emitter:
                 yield f"  repack(vector_gradient_{v}, {value}, 1, H);"
         yield "}"
 
-    def _bases(self, tape: bool) -> Iterator[str]:
+    def _bases(self) -> Iterator[str]:
         """Where this time step's rows begin."""
         for s in range(len(self.states)):
             yield f"    real* const prev_{s} = state_{s} + t % state_ring * B * row_length(1, S);"

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import compiler, cpp
-from harness.engine.base import Layer, Parameters, State
+from harness.engine.base import Layer, Parameters, State, dtype_of
 from harness.engine.schedule import Schedule, schedule
 from harness.engine.trace import Untraceable, trace, vector_names
 
@@ -43,7 +43,7 @@ class Cpu:
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
-            code_for(Layer(cell, ROUND, 1, precision), torch.float64 if precision == "float64" else torch.float32)
+            code_for(Layer(cell, ROUND, 1, precision), dtype_of(precision))
         except Untraceable as error:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
@@ -74,12 +74,12 @@ def _check_range(indices: Tensor, size: int, what: str) -> None:
 
 @dataclass(frozen=True)
 class Code:
-    """A layer's compiled functions and what they take."""
+    """A layer's compiled functions and what they take; ``vectors`` are (parameter, block of H units in it)."""
 
     schedule: Schedule
     interface: cpp.Interface
     matrices: dict[str, int]
-    vectors: tuple[str, ...]
+    vectors: tuple[tuple[str, int], ...]
     forward: Callable[..., None]
     backward: Callable[..., None]
     kernels: ctypes.CDLL
@@ -105,7 +105,16 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-    return Code(plan, emitter.interface, matrices, vectors, library.forward, library.backward, products(dtype))
+    places = tuple(_vector_place(layer, name) for name in vectors)
+    return Code(plan, emitter.interface, matrices, places, library.forward, library.backward, products(dtype))
+
+
+def _vector_place(layer: Layer, name: str) -> tuple[str, int]:
+    """Returns the parameter that holds a vector, or one gate of a recurrent bias, and which block of it that is."""
+    parameter, _, gate = name.partition(".")
+    specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
+    gates = next(spec.gates for spec in specs if spec.name == parameter)
+    return parameter, gates.index(gate)
 
 
 @functools.cache
@@ -213,7 +222,7 @@ def layout(buffers: tuple[cpp.Buffer, ...], shape: Shape) -> tuple[tuple[int, ..
 
 def tape_bytes(layer: Layer, num_steps: int, batch_size: int) -> int:
     """Returns the memory that one run of a layer keeps from its forward to its backward pass."""
-    dtype = torch.float64 if layer.precision == "float64" else torch.float32
+    dtype = dtype_of(layer.precision)
     code = code_for(layer, dtype)
     shape = Shape(num_steps, batch_size, layer.hidden_size, dtype.itemsize, True)
     return layout(tuple(b for b in code.interface.forward if b.tape), shape)[1]
@@ -273,7 +282,7 @@ class _Run(torch.autograd.Function):
         for n, call in enumerate(calls):
             call.forward(outputs[n], [s[n] for s in state], [s[n] for s in last])
         if training:
-            ctx.calls, ctx.num_states = calls, num_states
+            ctx.calls = calls
         else:
             for call in calls:
                 call.end()
@@ -310,7 +319,6 @@ class _Call:
     def __init__(self, layer: Layer, n: int, inputs: Tensor, parameters: Parameters, training: bool):
         self.layer, self.n, self.inputs, self.parameters = layer, n, inputs, parameters
         weight = parameters["W"]
-        self.dtype = weight.dtype
         self.code = code_for(layer, weight.dtype)
         _, num_steps, batch_size = inputs.shape[:3]
         self.shape = Shape(num_steps, batch_size, layer.hidden_size, weight.element_size(), training)
@@ -377,25 +385,31 @@ class _Call:
         """Returns the addresses that both directions take, as ``cpp.interface`` orders them."""
         tokens = 0 if self.inputs.is_floating_point() else self.inputs[self.n].data_ptr()
         bias = self._own["b"].data_ptr() if "b" in self._own else 0
-        return [tokens, self._x, bias, *(self._vector(self._own, name) for name in self.code.vectors), *packed.values()]
+        return [tokens, self._x, bias, *self._vectors(self._own), *packed.values()]
 
-    def _vector(self, values: Parameters, name: str) -> int:
-        """Returns the address of a vector, or of one gate of a recurrent bias."""
-        parameter, _, gate = name.partition(".")
-        if not gate:
-            return values[parameter].data_ptr()
-        specs = self.layer.cell.parameters(1, self.layer.hidden_size, self.layer.biases)
-        gates = next(spec.gates for spec in specs if spec.name == parameter)
-        return values[parameter].data_ptr() + gates.index(gate) * self.layer.hidden_size * self.shape.itemsize
+    def _vectors(self, values: Parameters) -> list[int]:
+        """Returns the addresses of the vectors among parameters, or among their gradients."""
+        size = self.layer.hidden_size * self.shape.itemsize
+        return [values[parameter].data_ptr() + block * size for parameter, block in self.code.vectors]
+
+    def _packed(self, pack: Callable[[str, int, int], None]) -> tuple[list[Tensor], dict[str, int]]:
+        """Returns blocks of memory and, by name, the matrices that ``pack(name, gates, address)`` wrote there."""
+        blocks, packed = [], {}
+        for name, gates in self.code.matrices.items():
+            size = self.layer.hidden_size
+            blocks.append(memory.take(size * gates * padded(size) * self.shape.itemsize))
+            packed[name] = blocks[-1].data_ptr()
+            pack(name, gates, packed[name])
+        return blocks, packed
 
     def forward(self, outputs: Tensor, first: list[Tensor], last: list[Tensor]) -> None:
         """Computes the outputs (T, B, H) and the last state, in place."""
         code, size, kernels = self.code, self.layer.hidden_size, self.code.kernels
-        blocks, packed = [], {}
-        for name, gates in code.matrices.items():
-            blocks.append(memory.take(size * gates * padded(size) * self.shape.itemsize))
-            packed[name] = blocks[-1].data_ptr()
-            kernels.pack(size, gates, size, padded(size), self._own[name].data_ptr(), gates * size, packed[name])
+
+        def pack(name: str, gates: int, to: int) -> None:
+            kernels.pack(size, gates, size, padded(size), self._own[name].data_ptr(), gates * size, to)
+
+        blocks, packed = self._packed(pack)
         ends = [outputs.data_ptr(), *(s.data_ptr() for s in first), *(s.data_ptr() for s in last)]
         pointers, block, _ = self._pointers(code.interface.forward, [*self._common(packed), *ends, _address(kernels)])
         code.forward(self._lengths(), pointers)
@@ -407,13 +421,13 @@ class _Call:
     ) -> None:
         """Computes, in place: the gradients of the first state, of the parameters, and of float inputs (T, B, I)."""
         code, size, kernels = self.code, self.layer.hidden_size, self.code.kernels
-        blocks, packed = [], {}
-        for name, gates in code.matrices.items():
-            blocks.append(memory.take(size * gates * padded(size) * self.shape.itemsize))
-            packed[name] = blocks[-1].data_ptr()
-            kernels.pack_transposed(size, gates, size, self._own[name].data_ptr(), gates * size, packed[name])
+
+        def pack(name: str, gates: int, to: int) -> None:
+            kernels.pack_transposed(size, gates, size, self._own[name].data_ptr(), gates * size, to)
+
+        blocks, packed = self._packed(pack)
         ends = [outputs.data_ptr(), *(s.data_ptr() for s in last), *(s.data_ptr() for s in first)]
-        ends += [self._vector(own, name) for name in code.vectors]
+        ends += self._vectors(own)
         pointers, block, places = self._pointers(
             code.interface.backward, [*self._common(packed), *ends, _address(kernels)]
         )
@@ -470,9 +484,9 @@ class _Call:
                 gates * whole, 0, threads,
             )  # fmt: skip
             result.finish(True)
-            ones = torch.ones(rows, 1, dtype=self.dtype)
             sums = None
             if "b" in own:
+                ones = weight.new_ones(rows, 1)
                 sums = weight.new_empty(gates * size)
                 total = _Result(sums, gates, size)
                 kernels.outer(

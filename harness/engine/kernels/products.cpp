@@ -120,7 +120,7 @@ void pack(long K, long blocks, long H, long S, const real* source, long ld, real
 
 // The transposed of each (N, K) block of a (N, blocks * K): panels over N, then blocks, then k.
 void pack_transposed(long N, long blocks, long K, const real* source, long ld, real* packed) {
-  const Panels panels((N + ROUND - 1) / ROUND * ROUND);
+  const Panels panels(whole(N));
   for (long panel = 0; panel < panels.count; panel++) {
     const long n = panels.begin(panel), w = panels.width(panel), real_rows = std::max(0L, std::min(w, N - n));
     for (long block = 0; block < blocks; block++)
