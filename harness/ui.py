@@ -21,6 +21,7 @@ from harness import track
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
+POLL_SECONDS = 0.1
 # MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of runs instead, the
 # best first, which lists trials and replicates alone: an arm's own run has no such metric, and stands at the end.
 BEST_FIRST = "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
@@ -59,15 +60,18 @@ def serve(uri: str, artifact_root: Path, study_name: str | None, port: int | Non
         return
     port = _free_port(port)
     with (
-        suppress(KeyboardInterrupt),
-        _ended_by_signals(),
+        _ending_signals() as ended,
         tempfile.TemporaryFile() as output,
         _server(uri, artifact_root, port, output) as server,
     ):
-        _wait_until_it_answers(server, port, output)
-        say(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)")
-        server.wait()
-        raise _failure("keep running", server, output)
+        if _answers(server, port, ended):
+            say(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)")
+            while not ended and server.poll() is None:
+                time.sleep(POLL_SECONDS)
+            if not ended:
+                raise _failure("keep running", server, output)
+        elif not ended:
+            raise _failure(f"answer within {START_SECONDS:.0f} s", server, output)
 
 
 def _experiment_id(uri: str, study_name: str) -> str:
@@ -94,17 +98,16 @@ def _free_port(port: int | None) -> int:
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Makes every ending signal a KeyboardInterrupt, and a second one, while the server is being ended, nothing."""
+def _ending_signals() -> Iterator[list[int]]:
+    """The ending signals that came. They raise nothing: an exception inside Popen would lose the process it began."""
+    came: list[int] = []
 
-    def end(signum: int, frame: FrameType | None) -> None:
-        for other in ENDING_SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
 
-    before = {signum: signal.signal(signum, end) for signum in ENDING_SIGNALS}
+    before = {signum: signal.signal(signum, note) for signum in ENDING_SIGNALS}
     try:
-        yield
+        yield came
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
@@ -140,15 +143,15 @@ def _end_group(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
-def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, output: IO[bytes]) -> None:
+def _answers(server: subprocess.Popen[bytes], port: int, ended: list[int]) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and server.poll() is None:
+    while time.monotonic() < deadline and server.poll() is None and not ended:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             with opener.open(f"http://{HOST}:{port}/health", timeout=5):
-                return
-        time.sleep(0.1)
-    raise _failure(f"answer within {START_SECONDS:.0f} s", server, output)
+                return True
+        time.sleep(POLL_SECONDS)
+    return False
 
 
 def _failure(rule: str, server: subprocess.Popen[bytes], output: IO[bytes]) -> UIError:

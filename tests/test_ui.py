@@ -173,3 +173,17 @@ def test_a_signal_before_the_page_answers_leaves_no_process(folder, signum):
         os.kill(process.pid, signum)
         assert process.communicate(timeout=ui.STOP_SECONDS + 10) == ("ended\n", None)
         assert psutil.wait_procs(processes, timeout=5)[1] == []
+
+
+def test_a_signal_while_the_server_is_being_started_leaves_no_process(folder, monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(psutil.Process(self.pid))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    ui.serve(uri(folder), folder / "artifacts", "output-tanh", None, refuse)
+    assert len(started) == 1 and not started[0].is_running()
