@@ -11,7 +11,7 @@ from torch import Tensor
 import cells
 from cells.base import DRAWN, Cell
 from harness import randomness
-from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup
+from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup, lookup_gradient
 from harness.readout import Gradients, Readout
 from harness.settings import Settings
 
@@ -208,7 +208,6 @@ class Model:
         self.threads = threads
         self._layer = replace(arch.layer, threads=threads)
         names = [slot.name for slot in arch.slots()]
-        self._below = [name for name in names if not name.startswith("readout.")]
         prefixes = [f"layer{index}." for index in range(arch.num_layers)]
         self._names = [{n.removeprefix(prefix): n for n in names if n.startswith(prefix)} for prefix in prefixes]
 
@@ -217,44 +216,84 @@ class Model:
         size = self.arch.hidden_size
         return [initial_state(self.arch.cell, num_runs, batch_size, size, like) for _ in range(self.arch.num_layers)]
 
-    def readout(self, parameters: Parameters) -> Readout:
-        """Returns what makes scores of the rows that a call returns."""
-        threads = self.threads if self.engine.name == "cpu" else None
-        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads)
+    @property
+    def compiled(self) -> bool:
+        """Whether what stands around the layers is compiled as they are."""
+        return self.engine.name == "cpu"
 
-    def __call__(
-        self,
-        parameters: Parameters,
-        tokens: Tensor,
-        states: list[State],
-        dropout: Callable[[int, Tensor], Tensor] | None = None,
-    ) -> tuple[Tensor, list[State]]:
+    def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
+        """Returns what makes scores of the rows that a call returns; it may write its gradients in ``gradients``."""
+        threads = self.threads if self.compiled else None
+        homes = None if gradients is None else (gradients["readout.W"], gradients["readout.b"])
+        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads, homes)
+
+    def __call__(self, parameters: Parameters, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
         """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final states.
 
         Args:
             parameters: Name -> (N, ...).
             tokens: (T, N, B), int64.
             states: One a layer.
-            dropout: Acts on the outputs (T, N, B, H) of each layer but the last, given its index; none when evaluating.
         """
-        values = tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+        values = self._lookup(parameters, tokens)
         finals = []
-        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
-            own = {name: parameters[full] for name, full in names.items()}
-            values, final = self.engine.run(self._layer, own, values, state)
+        for names, state in zip(self._names, states, strict=True):
+            values, final = self.engine.run(self._layer, _own(parameters, names), values, state)
             finals.append(final)
-            if dropout is not None and index < self.arch.num_layers - 1:
-                values = dropout(index, values)
-        num_steps, num_runs, batch_size, width = values.shape
-        return values.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width), finals
+        return _rows(values), finals
 
-    def gradients(self, parameters: Parameters, rows: Tensor, found: Gradients) -> list[Tensor]:
-        """Returns the gradient of every parameter, in the order of ``arch.slots()``, from those at the read-out.
+    def update(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        tokens: Tensor,
+        states: list[State],
+        loss: Callable[[Readout, Tensor], tuple[Tensor, Gradients]],
+        dropout: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, list[State]]:
+        """Returns every run's loss and the final states, and writes the loss's ``gradients`` of every parameter.
 
         Args:
-            parameters: Those that :meth:`__call__` was given; all but the read-out's require a gradient.
-            rows: What it returned for them.
-            found: Of the loss.
+            parameters: Name -> (N, ...).
+            gradients: Likewise, overwritten.
+            tokens: (T, N, B), int64.
+            states: One a layer; no gradient flows into them.
+            loss: Of the read-out and the last layer's rows: the losses and the gradients to begin with.
+            dropout: Multiplies the outputs (T, N, B, H) of each layer but the last, given its index, and their
+                gradients, by the same numbers.
         """
-        below = [parameters[name] for name in self._below]
-        return [*torch.autograd.grad(rows, below, found.rows), found.weight, found.bias]
+        values, last = self._lookup(parameters, tokens), len(states) - 1
+        tapes = []
+        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
+            tapes.append(self.engine.forward(self._layer, _own(parameters, names), values, state))
+            values = tapes[-1].outputs
+            if dropout is not None and index < last:
+                values = dropout(index, values)
+        losses, found = loss(self.readout(parameters, gradients), _rows(values))
+        for name, gradient in (("readout.W", found.weight), ("readout.b", found.bias)):
+            if gradient.data_ptr() != gradients[name].data_ptr():  # the read-out may have written it where it belongs
+                gradients[name].copy_(gradient)
+        num_steps, num_runs, batch_size, width = values.shape
+        ahead: Tensor | None = found.rows.view(num_runs, num_steps, batch_size, width).transpose(0, 1)
+        for index in reversed(range(len(tapes))):
+            assert ahead is not None
+            if dropout is not None and index < last:
+                ahead = dropout(index, ahead)
+            below = index > 0 or self.arch.embedding_size is not None
+            ahead = tapes[index].backward(ahead, _own(gradients, self._names[index]), below)
+        if ahead is not None:
+            gradients["lookup.W"].copy_(lookup_gradient(parameters["lookup.W"], tokens, ahead))
+        return losses, [tape.final for tape in tapes]
+
+    def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
+        return tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+
+
+def _own(values: Parameters, names: dict[str, str]) -> Parameters:
+    """Returns a layer's part of ``values``, under the names that its cell gives."""
+    return {name: values[full] for name, full in names.items()}
+
+
+def _rows(values: Tensor) -> Tensor:
+    """Returns (T, N, B, H) as (N, T*B, H)."""
+    return values.transpose(0, 1).flatten(1, 2)

@@ -1,15 +1,22 @@
 """SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and schedule."""
 
+import ctypes
+import functools
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from harness.engine import compiler
+from harness.engine.products import REAL
 from harness.settings import Settings
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
+KINDS = ("sgd", "adam", "adamw")
+"""As ``kernels/optimizer.cpp`` numbers them."""
 
 
 def learning_rates(settings: Settings, num_updates: int) -> Tensor:
@@ -37,13 +44,17 @@ class Optimizer:
     device; a step is given its part of it.
     """
 
-    def __init__(self, runs: list[Settings], parameters: Tensor, num_updates: int):
-        """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates."""
+    def __init__(self, runs: list[Settings], parameters: Tensor, num_updates: int, compiled: bool = False):
+        """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates.
+
+        ``compiled`` steps are one pass of generated code over each run's row, on a CPU; else torch's operations.
+        """
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
 
         self._name = runs[0].optimizer
+        self._compiled = _compiled(parameters.dtype) if compiled else None
         self._has_momentum = any(r.momentum for r in runs)
         self._has_decay = any(r.weight_decay for r in runs)
         self._has_clip = any(r.clip_norm is not None for r in runs)
@@ -55,6 +66,9 @@ class Optimizer:
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
         self.schedule = _schedule(runs, num_updates).to(parameters)
         self._infinity = column([math.inf] * len(runs))
+        self._numbers = [
+            (math.inf if r.clip_norm is None else r.clip_norm, r.momentum, r.weight_decay) for r in runs
+        ]  # as compiled steps take them
         self._none = torch.zeros_like(self._infinity).view(BITS[parameters.dtype])
         self._alive = ~self._none
 
@@ -79,6 +93,8 @@ class Optimizer:
         Returns:
             The norms before clipping, (N,).
         """
+        if self._compiled is not None:
+            return self._step_compiled(self._compiled, parameters, gradients, schedule, losses)
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         finite = norms + losses.unsqueeze(1) < self._infinity
         torch.where(finite, self._alive, self._none, out=self._alive)  # in place, as all that outlives an update
@@ -90,6 +106,22 @@ class Optimizer:
         direction.view(self._alive.dtype).bitwise_and_(self._alive)
         parameters.addcmul_(direction, sizes, value=-1.0)
         return norms.squeeze(1)
+
+    def _step_compiled(
+        self, function: Callable[..., float], parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
+    ) -> Tensor:
+        kind, (num_runs, size) = KINDS.index(self._name), parameters.shape
+        moments = [*self.state.values(), None, None][:2]
+        norms = []
+        for n in range(num_runs):
+            norms.append(
+                function(
+                    size, kind, parameters[n].data_ptr(), gradients[n].data_ptr(),
+                    *(None if m is None else m[n].data_ptr() for m in moments), schedule[0, n].data_ptr(), num_runs,
+                    *self._numbers[n], losses[n].item(), self._alive[n].data_ptr(),
+                )
+            )  # fmt: skip
+        return parameters.new_tensor(norms)
 
     def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
         """Returns what an update's size multiplies."""
@@ -111,6 +143,17 @@ class Optimizer:
         self._alive = other._alive[indices]
         for kind, moment in self.state.items():
             moment.copy_(other.state[kind][indices])
+
+
+@functools.cache
+def _compiled(dtype: torch.dtype) -> Callable[..., float]:
+    source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
+    function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
+    long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
+    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 4, pointer]
+    function.restype = double
+    compiled: Callable[..., float] = function
+    return compiled
 
 
 def _schedule(runs: list[Settings], num_updates: int) -> Tensor:

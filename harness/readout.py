@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harness.engine import product
 from harness.engine.base import round_operand
-from harness.engine.cpu import cross_entropy
+from harness.engine.products import cross_entropy
 
 CHUNK_BYTES = 4 * 2**20
 """The scores of one run that exist at once; where there are more rows, shapes alone say where they are cut."""
@@ -26,13 +26,15 @@ class Gradients(NamedTuple):
 class Readout:
     """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its operands.
 
-    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, else from torch's operations.
+    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, which write the gradients of weight
+    and bias in ``homes`` where given; else from torch's operations.
     """
 
     weight: Tensor
     bias: Tensor
     precision: str
     threads: int | None = None
+    homes: tuple[Tensor, Tensor] | None = None
 
     def scores(self, rows: Tensor) -> Tensor:
         """Returns the scores (N, M, V) of ``rows`` (N, M, H)."""
@@ -55,7 +57,11 @@ class Readout:
 
         They are taken while a chunk's scores are at hand: a backward pass would have to keep them or make them again.
         """
-        gradients = Gradients(torch.empty_like(rows), torch.zeros_like(self.weight), torch.zeros_like(self.bias))
+        if self.threads is None or self.homes is None:
+            own = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+        else:
+            own = self.homes
+        gradients = Gradients(rows.new_empty(rows.shape), *own)
         return self._losses(rows, targets, weights, scale, gradients), gradients
 
     def _losses(

@@ -67,11 +67,11 @@ class Shard:
     def _set_up(self) -> None:
         """Makes what follows from the runs and the flat tensors."""
         seeds, settings = [run.seed for run in self.runs], [run.settings for run in self.runs]
-        self.parameters = {n: p.requires_grad_() for n, p in self._layout.views(self._flat).items()}
+        self.parameters = self._layout.views(self._flat)
         self.best = self._layout.views(self._flat_best)
         self._flat_gradients = torch.zeros_like(self._flat)
         self._gradients = self._layout.views(self._flat_gradients)
-        self.optimizer = Optimizer(settings, self._flat, self.num_updates)
+        self.optimizer = Optimizer(settings, self._flat, self.num_updates, self.model.compiled)
         dropped = self.model.arch.num_layers > 1 and any(s.dropout for s in settings)
         self._dropout = Dropout(seeds, [s.dropout for s in settings], self.device) if dropped else None
         self._epoch, self._starts = -1, torch.empty(0)
@@ -118,12 +118,14 @@ class Shard:
     def _step(self, starts: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
         """Makes one update and returns losses and norms, (N,) each; what tells it from the last is on the device."""
         batch = self.task.batch(starts)
-        with torch.enable_grad():
-            rows, states = self.model(self.parameters, batch.inputs, self.states, self._dropout)
-        losses, found = self.task.mean_losses(self.model.readout(self.parameters), rows, batch)
-        gradients = self.model.gradients(self.parameters, rows, found)
-        for home, gradient in zip(self._gradients.values(), gradients, strict=True):
-            home.copy_(gradient)
+        losses, states = self.model.update(
+            self.parameters,
+            self._gradients,
+            batch.inputs,
+            self.states,
+            lambda readout, rows: self.task.mean_losses(readout, rows, batch),
+            self._dropout,
+        )
         self._leave(states)
         return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)
 

@@ -8,7 +8,8 @@ import torch
 from tolerances import assert_close
 
 import cells
-from harness.engine import get
+from harness.dropout import Dropout
+from harness.engine import get, lookup
 from harness.model import Architecture, Model, SizeError, architecture, initial_parameters
 from harness.settings import Settings
 
@@ -255,7 +256,7 @@ def torch_nn(own, tokens, states, n):
     return module, (readout(outputs), h_final, c_final), (h, c)
 
 
-def test_dropout_acts_between_layers_only():
+def test_dropout_acts_between_layers_only_on_values_and_on_gradients():
     run = settings(hidden_size=7, num_layers=3, precision="float64")
     arch = architecture(run, 11, 11)
     parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
@@ -265,30 +266,65 @@ def test_dropout_acts_between_layers_only():
         seen.append((layer, tuple(values.shape)))
         return values * 0
 
+    def loss(readout, rows):
+        assert rows.shape == (1, STEPS * STREAMS, 7)
+        seen.append("loss")
+        return readout.losses_and_gradients(rows, tokens.transpose(0, 1).flatten(1), scale=1.0)
+
     tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
     states = model.initial_states(1, STREAMS, parameters["layer0.R"])
-    rows, _ = model(parameters, tokens, states, dropout)
-    assert rows.shape == (1, STEPS * STREAMS, 7)
-    assert seen == [(0, (STEPS, 1, STREAMS, 7)), (1, (STEPS, 1, STREAMS, 7))]
-    assert not torch.equal(rows, model(parameters, tokens, states)[0])
+    gradients = {name: torch.full_like(p, torch.nan) for name, p in parameters.items()}
+    model.update(parameters, gradients, tokens, states, loss, dropout)
+    shape = (STEPS, 1, STREAMS, 7)
+    assert seen == [(0, shape), (1, shape), "loss", (1, shape), (0, shape)]
+    assert [bool(gradients[f"layer{k}.R"].any()) for k in range(3)] == [False, False, True]
 
 
+@pytest.mark.parametrize("engine", ["reference", "cpu", "scan", "gpu"])
 @pytest.mark.parametrize("changes", [{}, {"embedding_size": 4, "num_layers": 2, "biases": 2}])
-def test_the_gradients_below_the_read_out_join_its_own_in_the_order_of_the_slots(changes):
-    run = settings(hidden_size=7, precision="float64", **changes)
+@pytest.mark.parametrize("rate", [0.0, 0.4])
+def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes, rate):
+    """Against autograd through the definition, read-out and dropout included."""
+    cell = "min-gru" if engine == "scan" else "lstm"
+    run = settings(cell=cell, hidden_size=7, precision="float64", **({} if engine == "scan" else changes))
     arch = architecture(run, 11, 11)
     drawn = [initial_parameters(arch, run, (seed,)) for seed in range(RUNS)]
     parameters = {name: torch.stack([d[name] for d in drawn]).requires_grad_() for name in drawn[0]}
     generator = torch.Generator().manual_seed(0)
     tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
-    model = Model(arch, get("reference"))
-    rows, _ = model(parameters, tokens, model.initial_states(RUNS, STREAMS, parameters["readout.W"].detach()))
-    readout, by_run = model.readout(parameters), targets.transpose(0, 1).flatten(1)
-    scores = readout.scores(rows).flatten(0, 1)
-    loss = torch.nn.functional.cross_entropy(scores, by_run.flatten(), reduction="sum") / 15
-    expected = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+    dropout = Dropout([(seed,) for seed in range(RUNS)], [rate] * RUNS, torch.device("cpu"))
+    by_run = targets.transpose(0, 1).flatten(1)
+
+    definition = Model(arch, get("reference"))
+    states = definition.initial_states(RUNS, STREAMS, parameters["readout.W"].detach())
+    values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+    finals = []
+    for index, state in enumerate(states):
+        prefix = f"layer{index}."
+        own = {n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)}
+        values, final = get("reference").run(arch.layer, own, values, state)
+        finals.append(final)
+        values = dropout(index, values) if index < len(states) - 1 else values
+    scores = definition.readout(parameters).scores(values.transpose(0, 1).flatten(1, 2))
+    logs = torch.log_softmax(scores, 2).gather(2, by_run.unsqueeze(2)).squeeze(2)
+    expected_losses = -logs.sum(1) / 15
+    expected = torch.autograd.grad(expected_losses.sum(), list(parameters.values()))
+
+    model = Model(arch, get(engine))
+    plain = {name: p.detach() for name, p in parameters.items()}
+    gradients = {name: torch.full_like(p, torch.nan) for name, p in plain.items()}
     with torch.no_grad():
-        _, found = readout.losses_and_gradients(rows, by_run, scale=1 / 15)
-    assert [slot.name for slot in arch.slots()] == list(parameters)
-    for name, gradient, wanted in zip(parameters, model.gradients(parameters, rows, found), expected, strict=True):
-        assert_close(gradient, wanted, name)
+        losses, found = model.update(
+            plain,
+            gradients,
+            tokens,
+            states,
+            lambda readout, rows: readout.losses_and_gradients(rows, by_run, scale=1 / 15),
+            dropout,
+        )
+    assert_close(losses, expected_losses)
+    for wanted, got in zip(finals, found, strict=True):
+        for a, b in zip(wanted, got, strict=True):
+            assert_close(b, a)
+    for name, wanted in zip(parameters, expected, strict=True):
+        assert_close(gradients[name], wanted, name)

@@ -5,7 +5,7 @@ from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, dt
 from harness.engine.cpu import Cpu
 from harness.engine.gpu import Gpu
 from harness.engine.native import Native
-from harness.engine.reference import Reference, lookup
+from harness.engine.reference import Reference, lookup, lookup_gradient
 from harness.engine.scan import Scan, ScanLog
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "get",
     "initial_state",
     "lookup",
+    "lookup_gradient",
     "notes",
     "product",
     "resolve",

@@ -24,6 +24,23 @@ class Layer:
     threads: int = 1
 
 
+class Tape(Protocol):
+    """A layer's forward pass in training: the outputs (T, N, B, H), the final state, and the way back."""
+
+    outputs: Tensor
+    final: State
+
+    def backward(self, outputs: Tensor, gradients: Parameters, inputs: bool) -> Tensor | None:
+        """Writes the gradient of every parameter; can be called once.
+
+        Args:
+            outputs: The gradient of the outputs; the final state has none.
+            gradients: Name -> (N, ...), where to write.
+            inputs: Whether to return the gradient of float inputs, (T, N, B, I).
+        """
+        ...
+
+
 class Engine(Protocol):
     """How a cell's recurrence is executed."""
 
@@ -46,6 +63,37 @@ class Engine(Protocol):
             The outputs (T, N, B, H) and the final state.
         """
         ...
+
+    def forward(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> Tape:
+        """Runs a layer as :meth:`run` does, for one update: no gradient flows into the state."""
+        ...
+
+
+class AutogradTape:
+    """See :class:`Tape`; what an engine's ``run`` keeps for autograd."""
+
+    def __init__(self, engine: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State):
+        self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        self._inputs = inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
+        with torch.enable_grad():
+            self._outputs, final = engine.run(layer, self._parameters, self._inputs, state)
+        self.outputs, self.final = self._outputs.detach(), tuple(s.detach() for s in final)
+
+    def backward(self, outputs: Tensor, gradients: Parameters, inputs: bool) -> Tensor | None:
+        """See :class:`Tape`."""
+        wanted = [*self._parameters.values(), *([self._inputs] if inputs else [])]
+        found = torch.autograd.grad(self._outputs, wanted, outputs)
+        for name, gradient in zip(self._parameters, found, strict=False):
+            gradients[name].copy_(gradient)
+        return found[-1] if inputs else None
+
+
+class ByAutograd:
+    """The way back of engines that have none of their own."""
+
+    def forward(self: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> Tape:
+        """See :class:`Engine`."""
+        return AutogradTape(self, layer, parameters, inputs, state)
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import triton_source
-from harness.engine.base import Layer, Parameters, State, multiplied, operand, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, multiplied, operand, product
 from harness.engine.layout import Buffer, Buffers, Layout, Piece, Place, Product, Step, by_torch, evaluate, layout
 from harness.engine.reference import input_product
 from harness.engine.trace import Untraceable
@@ -31,7 +31,7 @@ STEPS_AT_ONCE = 16
 """Without gradients, so many time steps' values exist at once: what a step keeps is for the backward pass."""
 
 
-class Gpu:
+class Gpu(ByAutograd):
     """Any cell whose step can be traced, in every precision."""
 
     name = "gpu"

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell
-from harness.engine.base import Layer, Parameters, State
+from harness.engine.base import ByAutograd, Layer, Parameters, State
 from harness.engine.reference import spread
 
 
-class Native:
+class Native(ByAutograd):
     """Cells with a ``reference`` in torch.nn, at the speed that its users know; tokens enter as one-hot rows."""
 
     name = "native"

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell, Parameter, split_gates
-from harness.engine.base import Layer, Parameters, State, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, product
 
 
-class Reference:
+class Reference(ByAutograd):
     """Any cell, dtype and device, no compiler. The input product of all time steps is one product before the loop."""
 
     name = "reference"
@@ -85,3 +85,10 @@ def lookup(table: Tensor, tokens: Tensor) -> Tensor:
     num_runs, num_rows, width = table.shape
     first = torch.arange(num_runs, device=tokens.device).view(1, -1, 1) * num_rows
     return torch.nn.functional.embedding(tokens + first, table.reshape(-1, width))
+
+
+def lookup_gradient(table: Tensor, tokens: Tensor, gradient: Tensor) -> Tensor:
+    """Returns the gradient of ``table`` (N, V, E), given that of what :func:`lookup` returned for it."""
+    with torch.enable_grad():
+        table = table.detach().requires_grad_()
+        return torch.autograd.grad(lookup(table, tokens), table, gradient)[0]

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell, split_gates
 from harness.engine.affine import Affine, NotLinear, affine, logarithmic
-from harness.engine.base import Layer, Parameters, State
+from harness.engine.base import ByAutograd, Layer, Parameters, State
 from harness.engine.reference import bind, input_product, lookup
 
 STEPS_FROM = 2048
@@ -23,7 +23,7 @@ as long at 8192 (0.35 ms for 35 steps, 11 ms for 1024), and 15 times as long at 
 """
 
 
-class Scan:
+class Scan(ByAutograd):
     """Cells whose step is s' = a * s + b, a and b free of every state; every device and precision."""
 
     name = "scan"
@@ -45,7 +45,7 @@ class Scan:
         return _run(affine(layer), _Scan, layer, parameters, inputs, state)
 
 
-class ScanLog:
+class ScanLog(ByAutograd):
     """The same on log a and log b, for positive a and b; a state below 0 becomes NaN.
 
     Large cumulative sums of log a cost digits: use it to compare with what was published, not to be more exact.

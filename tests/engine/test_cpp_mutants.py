@@ -2,14 +2,16 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import torch
 from agreement import case, differences
 
+import cells
 from harness.engine import compiler, cpu
+from harness.engine.products import products
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,14 @@ MUTATIONS = [
         ("the biases' places are mixed", r"b \+ 1 \* H", "b + 0 * H"),
         ("a bias is not loaded", r" \+ load\(bias \+ 3 \* S \+ j\)", "", "x_row"),
         ("the new state is written over the old one", "next_1", "prev_1", r"store\(next_1"),
-        ("the outputs are the old state", "next_0", "prev_0", "repack"),
-        ("the operand is the new state", "prev_0", "next_0", r"^ *product\("),
+        ("the operand is the new state", "prev_0", "next_0", r"kernels->product\("),
+        ("threads leave rows out", r"thread \+ 1", "thread", "end ="),
+        ("a matrix is packed of another's rows", r"kernels->pack\(H", "kernels->pack(H - 1"),
         ("the new state is where the old one is", r"t \+ 1", "t", "next_1 ="),
         ("the last state is that before", r"T % state_ring", "(T - 1) % state_ring", "last_state_1"),
         ("one step's values are kept", r"t % ring", "0 % ring", "now_"),
         ("a step is left out", r"t < T;", "t < T - 1;"),
+        ("the first state's ring is the others'", r"state_0 \+ \(t \+ 1\)", "state_0 + (t + 1) % T", "next_0 ="),
         ("a vector is another", "given_vector_0", "given_vector_1", "unpack"),
         ("rows read the first row's inputs", r"t \* B \+ b\)", "t * B)", "x_row = "),
         ("rows are kept as the first", r"(now_\d+) \+ b \*", r"\1 + 0 * b *", r"store\(now"),
@@ -61,15 +65,25 @@ MUTATIONS = [
         ("the new state is where the old one is", r"t \+ 1", "t", "next_1 ="),
         ("a gate's gradient is stored as another's", r"2 \* S", "3 * S", r"store\(now_stack"),
         ("a gate's gradient is not stored", r"^.*$", "", r"store\(now_stack.* 1 \* S"),
-        ("the first step has no gradient", "t >= 0;", "t >= 1;"),
+        ("the first step has no gradient", "t >= from;", "t > from;"),
         ("the outputs' gradient is not added", r" \+ load\(output_gradient.*?j\)", ""),
         ("the outputs' gradient is of the first step", r"gradients \+ t \*", "gradients + 0 * t *"),
         ("the later steps' gradient is dropped", r"load\(in_0.*?j\) \+ ", ""),
         ("the last state's gradient is dropped", "last_gradient_1, B", "nullptr, B", "unpack"),
         ("a carry's sides are swapped", r"carry_1_1 : carry_1_0", "carry_1_0 : carry_1_1", " in_1"),
         ("the first state's gradient is another step's", "T % 2", "(T + 1) % 2", "repack"),
-        ("a sum over time is the first step's", r"load\(sum_\d+ \+ j\) \+ ", "", r"store\(sum"),
+        ("a sum over time is the first step's", r"load\(sum_\d+ .*?j\) \+ ", "", r"store\(sum"),
         ("a sum over time does not start at 0", r"^.*$", "", r"memset\(sum_"),
+        ("the sums of the second slice are left out", r"slice = 1", "slice = 2"),
+        ("a slice is stored as the first", r"b / SLICE", "0 * b", r"store\(sum"),
+        ("a chunk's rows of tokens replace those before", r"add, thread", "0, thread", r"^ *add", 1),
+        ("a chunk's rows of floats replace those before", r", add, thread", ", 0, thread", "gradient_W"),
+        ("a chunk's matrix replaces the one before", r"add, thread", "0, thread", r"^ *add"),
+        ("the tokens are another chunk's", r"tokens \+ from \* B", "tokens", "scatter"),
+        ("the operand is another chunk's", r"state_0 \+ from", "state_0 + 0", "outer_part"),
+        ("the stack begins elsewhere", r"\(t - from\)", "(t - from + 1) % (to - from)", "now_stack"),
+        ("a chunk ends early", r"from = to > chunk \? to - chunk : 0", "from = to > chunk ? to - chunk + 1 : 0"),
+        ("a biased gate has another's gradient", r"gradient_b \+ 1 \* H", "gradient_b + 2 * H", r"\+="),
         ("a vector has another's gradient", r"(repack\(vector_gradient_)0", r"\g<1>1"),
     ),
     *of(
@@ -84,9 +98,9 @@ MUTATIONS = [
         "backward",
         ("a sum becomes a difference", r"(v\d+) \+ (v\d+);", r"\1 - \2;"),
         ("a difference becomes a sum", r"(v\d+) - (v\d+);", r"\1 + \2;"),
-        ("the stacks are mixed", "now_stack_1", "now_stack_0", r"product\("),
+        ("the stacks are mixed", "now_stack_1", "now_stack_0", r"kernels->product\("),
         ("a product has a gate too few", r"H, (\d), now", r"H, \1 - 1, now", r"product\("),
-        ("a product starts a gate late", r"0 \* S", "1 * S", r"product\(B"),
+        ("a product starts a gate late", r"0 \* S", "1 * S", r"product\("),
         ("the product's part is dropped", r"load\(transposed_\d+.*\);", "splat(0);"),
     ),
 ]
@@ -94,7 +108,7 @@ MUTATIONS = [
 
 def mutated(source, mutation):
     """The source with one token changed."""
-    start = source.index('extern "C" void backward')
+    start = source.index("static void backward_rows")
     parts = {"forward": source[:start], "backward": source[start:]}
     lines = parts[mutation.function].splitlines()
     places = [
@@ -106,11 +120,13 @@ def mutated(source, mutation):
     return "\n".join(({**parts, mutation.function: "\n".join(lines)}).values())
 
 
-def given_for(name):
-    """Arguments of a cell that no earlier call has compiled."""
-    drawn = case(name, batch=3, hidden=7)
-    fresh = type("Fresh", (drawn.layer.cell,), {})
-    return replace(drawn, layer=replace(drawn.layer, cell=fresh))
+def differences_of(name):
+    """What differs for a cell that no earlier call has compiled; two slices of rows, two chunks of time."""
+    found = []
+    fresh = type("Fresh", (cells.find(name),), {})
+    for inputs in ("tokens", "rows"):
+        found += differences("cpu", case(fresh, steps=13, batch=20, hidden=7, inputs=inputs, scale=0.3))
+    return found
 
 
 def source_of(name, monkeypatch):
@@ -122,13 +138,13 @@ def source_of(name, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "load", load)
-        assert differences("cpu", given_for(name)) == []
+        assert differences_of(name) == []
     return next(source for source in found if "void backward" in source)
 
 
 def together(sources):
     """Many sources as one, their functions numbered: the headers are read once."""
-    numbered = ['#include "vector.h"']
+    numbered = ['#include "layer.h"']
     for k, source in enumerate(sources):
         text = re.sub(r"\b(forward|backward)\(const long", rf"\1_{k}(const long", source.replace(numbered[0], ""))
         numbered.append(f"namespace n{k} {{\n{text}\n}}")
@@ -138,7 +154,7 @@ def together(sources):
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
     """Mutation -> its two functions, and cell -> the right ones; compiled in two threads, not into the user's cache."""
-    cpu.products(torch.float64)
+    products(torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("mutants")))
         patch.setattr(compiler, "FLAGS", ("-O1", *(flag for flag in compiler.FLAGS if flag != "-O3")))
@@ -166,7 +182,7 @@ def found_with(library, name, monkeypatch):
 
     monkeypatch.setattr(compiler, "load", load)
     monkeypatch.setattr(cpu.memory, "take", spoilt)
-    return differences("cpu", given_for(name))
+    return differences_of(name)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.cell} {m.function}: {m.what}")

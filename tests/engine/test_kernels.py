@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.engine import compiler, cpu
+from harness.engine import compiler
+from harness.engine.memory import ROUND, padded, row_length
+from harness.engine.products import products
 
 # Functions of a vector.
 
@@ -170,7 +172,7 @@ def test_minimum_and_maximum_are_torchs_with_nan_too(name, dtype):
 
 # Products.
 
-ROWS = cpu.ROUND
+ROWS = ROUND
 
 
 def random(*shape, seed=0, dtype=torch.float64):
@@ -190,7 +192,7 @@ def assert_near(got, expected, terms):
 
 def with_padding(blocks, dtype):
     """(K, blocks, H) in rows of whole vectors, the padding full of NaN."""
-    found = unwritten(*blocks.shape[:-1], cpu.padded(blocks.shape[-1]), dtype=dtype)
+    found = unwritten(*blocks.shape[:-1], padded(blocks.shape[-1]), dtype=dtype)
     found[..., : blocks.shape[-1]] = blocks
     return found
 
@@ -202,7 +204,7 @@ SHAPES = [(1, 1, 1, 1), (2, 3, 1, 7), (3, 17, 4, 16), (5, 40, 3, 33), (13, 8, 2,
 @pytest.mark.parametrize(("M", "K", "blocks", "H"), SHAPES)
 def test_a_packed_product(M, K, blocks, H, dtype):
     """(M, K) times the gates of a (K, blocks * H); each gate's columns end on a whole vector."""
-    kernels, S = cpu.products(dtype), cpu.padded(H)
+    kernels, S = products(dtype), padded(H)
     a, b = random(M, K + 3, dtype=dtype), random(K, blocks * H + 2, seed=1, dtype=dtype)
     packed = unwritten(K, blocks * S, dtype=dtype)
     kernels.pack(K, blocks, H, S, b.data_ptr(), blocks * H + 2, packed.data_ptr())
@@ -222,7 +224,7 @@ def test_a_packed_product(M, K, blocks, H, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", range(1, 41))
 def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(rows, dtype):
-    kernels, K, N = cpu.products(dtype), 37, 48
+    kernels, K, N = products(dtype), 37, 48
     a, b = random(40, K, dtype=dtype), random(K, N, seed=1, dtype=dtype)
     packed = unwritten(K, N, dtype=dtype)
     kernels.pack(K, 1, N, N, b.data_ptr(), N, packed.data_ptr())
@@ -241,7 +243,7 @@ def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(ro
 @pytest.mark.parametrize(("M", "N", "segments", "K"), SHAPES)
 def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
     """The gates' cotangents (M, segments * K), on rows of whole vectors, times the transposed (N, segments * K)."""
-    kernels, S, wide = cpu.products(dtype), cpu.padded(K), cpu.padded(N)
+    kernels, S, wide = products(dtype), padded(K), padded(N)
     cotangents, matrix = random(M, segments, K, dtype=dtype), random(N, segments * K, seed=1, dtype=dtype)
     a = with_padding(cotangents, dtype)
     packed = unwritten(segments * K, wide, dtype=dtype)
@@ -262,7 +264,7 @@ def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
 @pytest.mark.parametrize(("K", "M", "blocks", "H"), [*SHAPES, (300, 9, 2, 20), (257, 33, 1, 7), (1, 40, 1, 1)])
 def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
     """A^T B over K rows, more than one pass holds too, B on rows of whole vectors; then the same added."""
-    kernels, width = cpu.products(dtype), blocks * cpu.padded(H)
+    kernels, width = products(dtype), blocks * padded(H)
     a, gates = random(K, M + 1, dtype=dtype), random(K, blocks, H, seed=1, dtype=dtype)
     b = with_padding(gates, dtype)
     expected = (a[:, :M].double().t() @ gates.reshape(K, -1).double()).view(M, blocks, H)
@@ -282,7 +284,7 @@ def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("rows", "V", "blocks", "H"), [(1, 1, 1, 1), (50, 7, 3, 5), (200, 3, 4, 17), (9, 40, 2, 16)])
 def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
-    kernels, S = cpu.products(dtype), cpu.padded(H)
+    kernels, S = products(dtype), padded(H)
     values, tokens = (
         random(rows, blocks, H, dtype=dtype),
         torch.randint(V, (rows,), generator=torch.Generator().manual_seed(2)),
@@ -292,16 +294,28 @@ def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
     found = []
     for threads in (1, 2, 3):
         table = unwritten(V, blocks, H, dtype=dtype)
-        kernels.scatter(
-            rows, V, blocks, H, S, tokens.data_ptr(), source.data_ptr(), blocks * S, table.data_ptr(), threads
-        )
-        found.append(table)
-    assert_near(found[0], expected, rows)
-    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+        arguments = rows, V, blocks, H, S, tokens.data_ptr(), source.data_ptr(), blocks * S, table.data_ptr()
+        kernels.scatter(*arguments, 0, threads)
+        once = table.clone()
+        kernels.scatter(*arguments, 1, threads)
+        found.append((once, table))
+    assert_near(found[0][0], expected, rows)
+    assert_near(found[0][1], 2 * expected, 2 * rows)
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True))
+
+
+def test_the_first_index_that_lies_outside_is_found():
+    kernels = products(torch.float32)
+
+    def first_outside(*indices):
+        given = torch.tensor(indices, dtype=torch.int64)
+        return kernels.first_outside(len(indices), given.data_ptr(), 7)
+
+    assert [first_outside(0, 6, 3), first_outside(0, 7, 9), first_outside(6, 2, -1), first_outside()] == [-1, 1, 2, -1]
 
 
 def test_numbers_that_are_none_go_in_and_come_out():
-    kernels = cpu.products(torch.float64)
+    kernels = products(torch.float64)
     a, b = random(3, 16), random(16, 16, seed=1)
     a[1, 4] = torch.inf
     b[7, 2] = torch.nan
@@ -314,9 +328,9 @@ def test_numbers_that_are_none_go_in_and_come_out():
 @pytest.mark.parametrize("itemsize", [4, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_buffers_row_is_whole_vectors_and_crowds_no_set_of_the_cache(itemsize, dtype):
-    assert ROWS % cpu.products(dtype).lanes() == 0
+    assert ROWS % products(dtype).lanes() == 0
     for blocks in (1, 2, 3, 4):
         for size in (1, 16, 33, 128, 256, 512):
-            length = cpu.row_length(blocks, size, itemsize)
+            length = row_length(blocks, size, itemsize)
             assert length >= blocks * size and length % ROWS == 0
             assert length * itemsize % 2048 != 0

@@ -3,11 +3,31 @@
 // Every element of a result is one sum in the order of k, whatever the blocks, the rows beside it and the number of
 // threads: so a run's numbers do not depend on its pack. The register tile is ROWS x COLUMNS accumulators; at
 // 8 x 3 vectors a step of k takes 24 multiply-adds and 11 loads, so that the multipliers are the limit.
-#include "vector.h"
+#include "layer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <vector>
+
+// Threads meet every few hundred microseconds: at first it is not worth sleeping.
+class Meeting {
+  const long count;
+  std::atomic<long> waiting{0}, round{0};
+
+public:
+  explicit Meeting(long count) : count(count) {}
+  void wait() {
+    const long now = round.load(std::memory_order_acquire);
+    if (waiting.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
+      waiting.store(0, std::memory_order_relaxed);
+      round.store(now + 1, std::memory_order_release);
+    } else {
+      for (long spins = 0; round.load(std::memory_order_acquire) == now; spins++)
+        if (spins > 2000) std::this_thread::yield();
+    }
+  }
+};
 
 namespace {
 
@@ -19,10 +39,10 @@ constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
 constexpr long DEPTH = 192;
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
-// C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * V * L].
+// C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
 template <int M, int V>
-inline __attribute__((always_inline)) void tile(long K, const real* a, long row, long step, const real* b, real* c,
-                                                long ldc, bool add) {
+inline __attribute__((always_inline)) void tile(long K, const real* a, long row, long step, const real* b, long ldb,
+                                                real* c, long ldc, bool add) {
   vec sum[M][V];
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
@@ -32,7 +52,7 @@ inline __attribute__((always_inline)) void tile(long K, const real* a, long row,
   for (long k = 0; k < K; k++) {
     vec x[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; v++) x[v] = load(b + (k * V + v) * L);
+    for (int v = 0; v < V; v++) x[v] = load(b + k * ldb + v * L);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       const real y = a[m * row + k * step];
@@ -50,19 +70,19 @@ inline __attribute__((always_inline)) void tile(long K, const real* a, long row,
 template <int V>
 void rows(long M, long K, const real* a, long lda, const real* b, real* c, long ldc, bool add) {
   long m = 0;
-  for (; m + TILE <= M; m += TILE) tile<TILE, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+  for (; m + TILE <= M; m += TILE) tile<TILE, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
   if constexpr (TILE > 4)
-    for (; m + 4 <= M; m += 4) tile<4, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
-  for (; m + 2 <= M; m += 2) tile<2, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
-  for (; m < M; m++) tile<1, V>(K, a + m * lda, lda, 1, b, c + m * ldc, ldc, add);
+    for (; m + 4 <= M; m += 4) tile<4, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
+  for (; m + 2 <= M; m += 2) tile<2, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
+  for (; m < M; m++) tile<1, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
 }
 
-// Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k.
+// Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k; B lies where it was written.
 template <int V>
-void columns(long M, long K, const real* a, long block, const real* b, real* c, long ldc, bool add) {
+void columns(long M, long K, const real* a, long block, const real* b, long ldb, real* c, long ldc, bool add) {
   long m = 0;
-  for (; m + TILE <= M; m += TILE, a += block) tile<TILE, V>(K, a, 1, TILE, b, c + m * ldc, ldc, add);
-  for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, c + m * ldc, ldc, add);
+  for (; m + TILE <= M; m += TILE, a += block) tile<TILE, V>(K, a, 1, TILE, b, ldb, c + m * ldc, ldc, add);
+  for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, ldb, c + m * ldc, ldc, add);
 }
 
 // N columns as panels of WIDE vectors or fewer, as even as can be: a narrow one would wait for its own sums.
@@ -78,16 +98,22 @@ long worthwhile(long threads, long count, double operations) {
   return std::max(1L, std::min({threads, count, (long)(operations / 3e7)}));
 }
 
-template <typename Work> void split(long count, long threads, Work work) {  // work(thread, begin, end) over [0, count)
-  std::vector<std::thread> others;
-  auto flushing = [=](long i) {
+template <typename Work> void on_threads(long threads, Work work) {  // work(i) for every i below `threads`
+  auto flushing = [&](long i) {
     Flush subnormal;
-    work(i, count * i / threads, count * (i + 1) / threads);
+    work(i);
   };
+  std::vector<std::thread> others;
   for (long i = 1; i < threads; i++) others.emplace_back(flushing, i);
   flushing(0);
   for (auto& other : others) other.join();
 }
+
+void together(long threads, void (*work)(const long*, void* const*, long, Meeting&), const long* n, void* const* p) {
+  Meeting meeting(threads);
+  on_threads(threads, [&](long i) { work(n, p, i, meeting); });
+}
+void meet(Meeting& meeting) { meeting.wait(); }
 
 // Memory of the calling thread, kept from call to call: fresh memory costs page faults.
 real* scratch(std::vector<real>& memory, long size) {
@@ -158,70 +184,98 @@ void product_on_threads(long M, long N, long K, long segments, const real* a, lo
                         const real* packed, real* c, long ldc, long threads) {
   const long blocks = (M + 63) / 64;
   threads = worthwhile(threads, blocks, 2.0 * M * N * K * segments);
-  split(blocks, threads, [=](long, long begin, long end) {
-    for (long i = begin; i < end; i++)
+  on_threads(threads, [=](long thread) {
+    for (long i = part_begin(blocks, thread, threads); i < part_begin(blocks, thread + 1, threads); i++)
       product(std::min(64L, M - 64 * i), N, K, segments, a + 64 * i * lda, lda, stride, packed, c + 64 * i * ldc, ldc);
   });
 }
 
-// C (M, N) = or += A^T B with A (K, M), B (K, N); N is a multiple of ROUND; its columns are split over threads.
+// C (M, N) = or += A^T B with A (K, M), B (K, N); N is a multiple of ROUND. A part of the columns. B is read where it
+// lies: it was written just before, and its rows are not a power of two apart.
+void outer_part(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
+                long part, long parts) {
+  const Panels panels(N);
+  // Blocks of A are copied to lie k by k, each a little apart from a multiple of 4 KiB, at which all of them would
+  // want the same set of the cache.
+  const long block = TILE * DEPTH + ROUND;
+  thread_local std::vector<real> memory;
+  real* const left = scratch(memory, (M + TILE - 1) / TILE * block);
+  for (long k0 = 0; k0 < K; k0 += DEPTH) {
+    const long depth = std::min(DEPTH, K - k0);
+    const bool more = add || k0 > 0;
+    for (long k = 0; k < depth; k++) {  // whole rows at a time, as memory likes to be read
+      const real* const row = a + (k0 + k) * lda;
+      for (long i = 0; i < M / TILE; i++)
+        std::memcpy(left + i * block + k * TILE, row + i * TILE, TILE * sizeof(real));
+      if (M % TILE) std::memcpy(left + M / TILE * block + k * TILE, row + M / TILE * TILE, M % TILE * sizeof(real));
+    }
+    for (long panel = part_begin(panels.count, part, parts); panel < part_begin(panels.count, part + 1, parts); panel++) {
+      const long n = panels.begin(panel), w = panels.width(panel);
+      const real* const right = b + k0 * ldb + n;
+      if (w == 3 * L) columns<3>(M, depth, left, block, right, ldb, c + n, ldc, more);
+      else if (w == 2 * L) columns<2>(M, depth, left, block, right, ldb, c + n, ldc, more);
+      else columns<1>(M, depth, left, block, right, ldb, c + n, ldc, more);
+    }
+  }
+}
+
 void outer(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
            long threads) {
-  const Panels panels(N);
-  // Blocks of A and panels of B are copied to lie k by k, each a little apart from a multiple of 4 KiB, at which all
-  // of them would want the same set of the cache.
-  const long block = TILE * DEPTH + ROUND, blocks = (M + TILE - 1) / TILE;
-  threads = worthwhile(threads, panels.count, 2.0 * M * N * K);
-  const long share = (panels.count + threads - 1) / threads;
-  const long need = blocks * block + share * (WIDE * L * DEPTH + ROUND);
-  thread_local std::vector<real> memory;
-  real* const all = scratch(memory, need * threads);
-  split(panels.count, threads, [=](long thread, long begin, long end) {
-    const long first = panels.begin(begin);
-    real *const left = all + thread * need, *const right = left + blocks * block;
-    auto at = [=](long panel) { return right + (panels.begin(panel) - first) * DEPTH + (panel - begin) * ROUND; };
-    for (long k0 = 0; k0 < K; k0 += DEPTH) {
-      const long depth = std::min(DEPTH, K - k0);
-      const bool more = add || k0 > 0;
-      for (long k = 0; k < depth; k++) {  // whole rows at a time, as memory likes to be read
-        for (long i = 0; i < M / TILE; i++)
-          std::memcpy(left + i * block + k * TILE, a + (k0 + k) * lda + i * TILE, TILE * sizeof(real));
-        if (M % TILE)
-          std::memcpy(left + M / TILE * block + k * TILE, a + (k0 + k) * lda + M / TILE * TILE, M % TILE * sizeof(real));
-        for (long panel = begin; panel < end; panel++) {
-          const long w = panels.width(panel);
-          std::memcpy(at(panel) + k * w, b + (k0 + k) * ldb + panels.begin(panel), w * sizeof(real));
-        }
-      }
-      for (long panel = begin; panel < end; panel++) {
-        const long n = panels.begin(panel), w = panels.width(panel);
-        if (w == 3 * L) columns<3>(M, depth, left, block, at(panel), c + n, ldc, more);
-        else if (w == 2 * L) columns<2>(M, depth, left, block, at(panel), c + n, ldc, more);
-        else columns<1>(M, depth, left, block, at(panel), c + n, ldc, more);
-      }
+  threads = worthwhile(threads, Panels(N).count, 2.0 * M * N * K);
+  on_threads(threads, [=](long i) { outer_part(M, N, K, a, lda, b, ldb, c, ldc, add, i, threads); });
+}
+
+// Table row tokens[i] += row i, in the order of i. Rows hold blocks of S units, the table's V rows blocks of H; the
+// table is zeroed first unless `add`. A part of the columns.
+void scatter_part(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
+                  real* table, long add, long part, long parts) {
+  const long units = blocks * S / ROUND;
+  const long begin = part_begin(units, part, parts) * ROUND, end = part_begin(units, part + 1, parts) * ROUND;
+  for (long from = begin; from < end;) {  // one block at a time
+    const long block = from / S, j = from % S, until = std::min(end, (block + 1) * S);
+    const long count = std::max(0L, std::min(until - from, H - j)), at = block * H + j;
+    for (long v = 0; v < V && !add; v++) std::memset(table + v * blocks * H + at, 0, count * sizeof(real));
+    for (long i = 0; i < rows; i++) {
+      const real* const own = source + i * ld + from;
+      real* const to = table + tokens[i] * blocks * H + at;
+      for (long u = 0; u < count; u++) to[u] += own[u];
     }
+    from = until;
+  }
+}
+
+void scatter(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
+             real* table, long add, long threads) {
+  threads = worthwhile(threads, blocks * S / ROUND, 10.0 * rows * blocks * H);
+  on_threads(threads, [=](long i) {
+    scatter_part(rows, V, blocks, H, S, tokens, source, ld, table, add, i, threads);
   });
 }
 
-// Table row tokens[i] += row i, in the order of i. Rows hold blocks of S units, the table's blocks of H; the table
-// is zeroed first. Its columns are split over threads.
-void scatter(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
-             real* table, long threads) {
-  split(blocks, worthwhile(threads, blocks, 10.0 * rows * blocks * H), [=](long, long begin, long end) {
-    for (long v = 0; v < V; v++)
-      std::memset(table + (v * blocks + begin) * H, 0, (end - begin) * H * sizeof(real));
-    for (long i = 0; i < rows; i++)
-      for (long block = begin; block < end; block++) {
-        const real* from = source + i * ld + block * S;
-        real* to = table + (tokens[i] * blocks + block) * H;
-        for (long j = 0; j < H; j++) to[j] += from[j];
-      }
-  });
+// sums[n] = or += the sum of column n over rows, in their order; N is a multiple of ROUND. A part of the columns.
+void sum_part(long rows, long N, const real* source, long ld, real* sums, long add, long part, long parts) {
+  const long begin = part_begin(N / L, part, parts) * L, end = part_begin(N / L, part + 1, parts) * L;
+  if (!add) std::memset(sums + begin, 0, (end - begin) * sizeof(real));
+  for (long i = 0; i < rows; i++)
+    for (long j = begin; j < end; j += L) store(sums + j, load(sums + j) + load(source + i * ld + j));
+}
+
+const Kernels* kernels() {
+  static const Kernels all = {pack, pack_transposed, product, outer_part,
+                              scatter_part, sum_part, together, meet};
+  return &all;
+}
+
+// Where the first index is that does not lie below size, or is negative; -1 where all do.
+long first_outside(long count, const int64_t* indices, long size) {
+  for (long i = 0; i < count; i++)
+    if (indices[i] < 0 || indices[i] >= size) return i;
+  return -1;
 }
 
 // The read-out and its cross-entropy: *loss = scale * sum over rows of share * -log softmax(rows W + b)[target], and,
 // where d_rows is given, its gradients. Scores exist for so many rows at a time as a core's cache holds.
-void cross_entropy(long M, long H, long V, const real* rows, const real* weight, const real* bias,
+void cross_entropy(long M, long H, long V, const real* rows, long ld, const real* weight, const real* bias,
                    const int64_t* targets, const real* share, double scale, double* loss, real* d_rows,
                    real* d_weight, real* d_bias, long threads) {
   Flush subnormal;
@@ -229,13 +283,14 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
   const long chunk = std::min(M, std::max(64L, (1L << 18) / (S * (long)sizeof(real)) / 64 * 64));
   const bool direct = SH == H, narrow = direct && S < H;  // the side that is copied in small blocks is the small one
   thread_local std::vector<real> memory;
-  const long sizes[] = {H * S, SH * V, S, S, chunk * length, d_rows && !direct ? chunk * SH : 0, d_rows ? H * S : 0};
+  const long sizes[] = {
+      H * S, SH * V, S, S, chunk * length, d_rows && !direct ? chunk * SH : 0, d_rows ? H * S : 0, chunk, chunk};
   long need = ROUND;
   for (long size : sizes) need += size;
   real* at = scratch(memory, need);
   auto take = [&](long i) { real* found = at; at += sizes[i]; return found; };
   real *packed = take(0), *transposed = take(1), *shift = take(2), *bias_sum = take(3), *scores = take(4);
-  real *beside = take(5), *weight_sum = take(6);
+  real *beside = take(5), *weight_sum = take(6), *sums = take(7), *gaps = take(8);
   pack(H, 1, V, S, weight, V, packed);
   if (d_rows) pack_transposed(H, 1, V, weight, V, transposed);
   for (long v = 0; v < S; v++) shift[v] = v < V ? bias[v] : -INFINITY;  // what is none has no probability
@@ -244,7 +299,7 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
   double total_loss = 0;
   for (long begin = 0; begin < M; begin += chunk) {
     const long count = std::min(chunk, M - begin);
-    product_on_threads(count, S, H, 1, rows + begin * H, H, 0, packed, scores, length, threads);
+    product_on_threads(count, S, H, 1, rows + begin * ld, ld, 0, packed, scores, length, threads);
     for (long m = 0; m < count; m++) {
       real* const row = scores + m * length;
       vec top = splat(-INFINITY), sum = splat(0);
@@ -260,11 +315,11 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
         store(row + j, e);
         sum = sum + e;
       }
-      const real whole_sum = total(sum), part = share ? share[begin + m] : 1;
-      total_loss += part * (std::log((double)whole_sum) + ((double)most - own));
+      const real whole_sum = total(sum);
+      sums[m] = whole_sum;
+      gaps[m] = most - own;
       if (!d_rows) continue;
-      const real factor = (real)scale * part;
-      const vec each = splat(factor / whole_sum);
+      const vec each = splat((real)scale * (share ? share[begin + m] : 1) / whole_sum);
       row[targets[begin + m]] -= whole_sum;  // the softmax, less 1 at the target
       for (long j = 0; j < S; j += L) {
         const vec slope = load(row + j) * each;
@@ -272,13 +327,20 @@ void cross_entropy(long M, long H, long V, const real* rows, const real* weight,
         store(bias_sum + j, load(bias_sum + j) + slope);
       }
     }
+    for (long m = 0; m < count; m += L) {  // a whole vector of logarithms at a time
+      real logs[L] = {};
+      std::memcpy(logs, sums + m, std::min(L, count - m) * sizeof(real));
+      store(logs, logarithm(load(logs)));
+      for (long i = 0; i < std::min(L, count - m); i++)
+        total_loss += (share ? share[begin + m + i] : 1) * ((double)logs[i] + gaps[m + i]);
+    }
     if (!d_rows) continue;
     real* const to = direct ? d_rows + begin * H : beside;
     product_on_threads(count, SH, V, 1, scores, length, 0, transposed, to, SH, threads);
     for (long m = 0; m < count && !direct; m++)
       std::memcpy(d_rows + (begin + m) * H, beside + m * SH, H * sizeof(real));
-    if (narrow) outer(S, H, count, scores, length, rows + begin * H, H, weight_sum, H, begin > 0, threads);
-    else outer(H, S, count, rows + begin * H, H, scores, length, weight_sum, S, begin > 0, threads);
+    if (narrow) outer(S, H, count, scores, length, rows + begin * ld, ld, weight_sum, H, begin > 0, threads);
+    else outer(H, S, count, rows + begin * ld, ld, scores, length, weight_sum, S, begin > 0, threads);
   }
   *loss = scale * total_loss;
   if (!d_rows) return;

@@ -80,9 +80,6 @@ static inline void repack(real* to, const real* from, long rows, long H) {
   for (long b = 0; b < rows; b++) std::memcpy(to + b * H, from + b * row_length(1, whole(H)), H * sizeof(real));
 }
 
-// A product of kernels/products.cpp, as generated code calls it.
-typedef void Product(long, long, long, long, const real*, long, long, const real*, real*, long);
-
 static inline vec absolute(vec x) {
   return as_real(as_bits(x) & (integer)(SINGLE ? 0x7fffffff : 0x7fffffffffffffffLL));
 }

@@ -1,0 +1,92 @@
+"""The compiled products of engine ``cpu``, and the read-out's cross-entropy, from ``kernels/products.cpp``."""
+
+import ctypes
+import functools
+
+import torch
+from torch import Tensor
+
+from harness.engine import compiler
+
+REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+@functools.cache
+def products(dtype: torch.dtype) -> ctypes.CDLL:
+    """Returns the compiled products of a number type."""
+    source = (compiler.KERNELS / "products.cpp").read_text(encoding="utf-8")
+    library = compiler.load("products", source, f"REAL={REAL[dtype]}")
+    long, pointer = ctypes.c_long, ctypes.c_void_p
+    signatures = {
+        "pack": [long] * 4 + [pointer, long, pointer],
+        "pack_transposed": [long] * 3 + [pointer, long, pointer],
+        "product_on_threads": [long] * 4 + [pointer, long, long, pointer, pointer, long, long],
+        "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
+        "scatter": [long] * 5 + [pointer, pointer, long, pointer, long, long],
+        "cross_entropy": [long] * 3 + [pointer, long] + [pointer] * 4 + [ctypes.c_double] + [pointer] * 4 + [long],
+    }
+    for name, types in signatures.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
+    library.kernels.restype = pointer
+    library.first_outside.argtypes, library.first_outside.restype = [long, pointer, long], long
+    return library
+
+
+def check_range(indices: Tensor, size: int, what: str) -> None:
+    """Raises an error of an index at which compiled code would read, or write, what is not its own.
+
+    Args:
+        indices: Int64, in one piece.
+        size: They must lie below.
+        what: Their name in the error.
+
+    Raises:
+        IndexError: One does not.
+    """
+    found = products(torch.float32).first_outside(indices.numel(), indices.data_ptr(), size)
+    if found >= 0:
+        got = indices.flatten()[found].item()
+        raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
+
+
+def cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    shares: Tensor | None,
+    scale: float,
+    gradients: tuple[Tensor, Tensor, Tensor] | None,
+    threads: int = 1,
+) -> Tensor:
+    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not differentiable.
+
+    Args:
+        rows: (N, M, H), the H of a row side by side.
+        weight: (N, H, V).
+        bias: (N, V).
+        targets: (N, M), int64.
+        shares: How often each row counts, (N, M); None where each counts once.
+        scale: What the losses are multiplied by.
+        gradients: Where to write those of rows, weight and bias; None where they are not wanted.
+        threads: For the products; the result does not depend on it.
+
+    Raises:
+        IndexError: A target is none of the V outputs.
+    """
+    targets = targets.contiguous()
+    check_range(targets, weight.shape[2], "target")
+    function, (num_runs, num_rows, size) = products(rows.dtype).cross_entropy, rows.shape
+    rows = rows if rows.stride(2) == 1 else rows.contiguous()
+    weight, bias = weight.contiguous(), bias.contiguous()
+    shares = None if shares is None else shares.to(rows.dtype).contiguous()
+    losses = torch.empty(num_runs, dtype=torch.float64)
+    for n in range(num_runs):
+        ends = (None, None, None) if gradients is None else [g[n].data_ptr() for g in gradients]
+        share = None if shares is None else shares[n].data_ptr()
+        function(
+            num_rows, size, weight.shape[2], rows[n].data_ptr(), rows.stride(1), weight[n].data_ptr(),
+            bias[n].data_ptr(), targets[n].data_ptr(), share, scale, losses[n].data_ptr(), *ends, threads,
+        )  # fmt: skip
+    return losses.to(rows.dtype)
