@@ -37,8 +37,10 @@ generate: install
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
 bench: install
 	mkdir -p studies/bench
-	$(BIN)/harness bench --shapes sources,small,wide,words --json studies/bench/cpu.json > studies/bench/cpu.txt
-	$(BIN)/harness bench --plot studies/bench/cpu.json
+	$(BIN)/harness bench --json studies/bench/sources.json > studies/bench/sources.txt
+	$(BIN)/harness bench --engines cpu --shapes small,wide,words --json studies/bench/shapes.json > studies/bench/shapes.txt
+	$(BIN)/harness bench --plot studies/bench/sources.json
+	$(BIN)/harness bench --plot studies/bench/shapes.json
 
 # On a machine with a GPU, where torch and numpy are enough: no `install`. Its JSON is read by `harness bench --from`.
 gpu:

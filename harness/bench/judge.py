@@ -58,7 +58,7 @@ class Row:
     updates_per_second: float
     tokens_per_second: float
     gflops: float
-    share: float | None
+    share: Estimate | None
     peer: Estimate | None
     scaled: Estimate | None
     loop: Estimate | None
@@ -95,14 +95,13 @@ class Results:
         seconds = estimate(series.seconds).times(1.0 / series.pack)
         updates = 1.0 / seconds.median
         gflops = self._operations(series) * updates / 1e9
-        peak = None if self.peak is None else gflops / estimate(self.peak.gflops).median
         return Row(
             series,
             seconds,
             updates,
             updates * self.shape.tokens_per_update,
             gflops,
-            peak,
+            self.share(series),
             self.ratio(series, self.peer("LSTM", series.pack)),
             self.scaled(series),
             self.ratio(series, self._find("loop", LOOP, series.cell, 1)),
@@ -126,6 +125,13 @@ class Results:
             return None
         pairs = zip(ours.seconds, other.seconds, strict=True)
         return estimate([(theirs / other.pack) / (own / ours.pack) for own, theirs in pairs])
+
+    def share(self, series: Series) -> Estimate | None:
+        """Returns the FLOP/s over those of the machine's best product, paired by round."""
+        if self.peak is None:
+            return None
+        work = self._operations(series) * series.pack / 1e9
+        return estimate([work / own / peak for own, peak in zip(series.seconds, self.peak.gflops, strict=True)])
 
     def scaled(self, series: Series) -> Estimate | None:
         """Returns the ratio times the cell's operations over the peer's; None for a cell without products."""
@@ -181,7 +187,7 @@ class Results:
         """Returns a class-a row's throughput over its target: 1.3 x scaled nn.LSTM, or 70 % of peak where lower."""
         if row.series.cell_class != "a" or row.scaled is None or row.share is None:
             return None
-        return max(row.scaled.median / 1.3, row.share / 0.7)
+        return max(row.scaled.median / 1.3, row.share.median / 0.7)
 
     def overall(self, engine: str) -> str | None:
         """Returns the sentence on an engine's class-a cells at the full pack; None where none was judged."""

@@ -131,15 +131,14 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
 
 
 def _rounds(stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str) -> None:
-    """Measures everything in rounds; the machine's products before, in the middle and after."""
-    rounds, seconds = options.rounds, options.seconds
-    products.measure(seconds)
-    ticker.begin(rounds * sum(stand.seconds_a_round for stand in stands))
+    """Measures everything in rounds, the machine's products too: a machine that others use has no one speed."""
+    rounds, own = options.rounds, options.seconds / 2
+    own_a_round = 2 * own * len(products.peaks)
+    ticker.begin(rounds * (own_a_round + sum(stand.seconds_a_round for stand in stands)))
     for index in range(rounds):
-        if index == rounds // 2:
-            products.measure(seconds)
+        products.measure(own)
+        ticker.advance(own_a_round, f"{name}: round {index + 1} of {rounds}")
         for mode in MODES:
             for stand in stands:
                 stand.measure(mode)
                 ticker.advance(stand.seconds_a_round / len(MODES), f"{name}: round {index + 1} of {rounds}")
-    products.measure(seconds)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-VERSION = 1
+VERSION = 2
 """Of the JSON: a reader refuses another."""
 
 Mode = Literal["train", "forward"]
@@ -71,7 +71,7 @@ class Series:
 
 @dataclass
 class Peak:
-    """A product of square matrices at one size: GFLOP/s before, in the middle of and after the rounds of a shape."""
+    """A product of square matrices at one size: GFLOP/s in every round of a shape."""
 
     shape: str
     form: str
@@ -109,7 +109,8 @@ class Bench:
             series = [Series(**each) for each in values.pop("series")]
             peaks = [Peak(**each) for each in values.pop("peaks")]
             found = Bench(shapes=shapes, series=series, peaks=peaks, **values)
-            if any(len(s.seconds) not in (0, int(found.made["rounds"])) for s in series):
+            repeats = [len(s.seconds) for s in series] + [len(p.gflops) for p in peaks]
+            if any(count not in (0, int(found.made["rounds"])) for count in repeats):
                 raise BenchError("bench: every series must have a repeat a round, but some have not. Measure again.")
             return found
         except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:

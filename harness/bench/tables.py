@@ -71,7 +71,7 @@ def _cells(results: Results, row: Row) -> tuple[str, ...]:
         _count(row.updates_per_second),
         _count(row.tokens_per_second),
         f"{row.gflops:.3g}",
-        "" if row.share is None else f"{100 * row.share:.0f} %",
+        "" if row.share is None else f"{100 * row.share.median:.0f} %",
         _ratio(row.peer),
         _ratio(row.scaled) + (" GRU" if row.scaled and series.cell_class == "b" else ""),
         _ratio(row.loop),
@@ -119,7 +119,7 @@ def peaks(results: Results) -> str:
     less = "; ".join(f"{p.form} of {p.size}: {estimate(p.gflops).median:.4g}" for p in others)
     return (
         f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form} of "
-        f"{best.size} x {best.size} (before, in the middle, after: {each}). Others: {less}."
+        f"{best.size} x {best.size} (by round: {each}). Others: {less}."
     )
 
 
@@ -147,7 +147,7 @@ Tokens are random; the state is carried, detached, over the 8 minibatches of an 
 ms         of a run-update: the pack's wall time over its runs; median, and its 95 % order-statistic interval
 tokens/s   of all runs of the pack together
 GFLOP/s    of products alone, an update as 3 forward passes; a lookup counts none, for nn.* and loop neither
-peak       GFLOP/s over those of the machine's best product in the same run
+peak       GFLOP/s over those of the machine's best product; median of ratios paired by round
 x LSTM     run-updates/s over those of nn.LSTM one-hot at the same pack; median of ratios paired by round
 scaled     x LSTM (class b: x GRU) times the operations of the cell's own products per token over the peer's
 x loop     run-updates/s over those of the cell's published loop

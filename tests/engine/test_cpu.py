@@ -384,9 +384,7 @@ def test_a_token_that_is_none_is_refused_before_memory_is_touched(token):
     with pytest.raises(IndexError, match=rf"^token: must lie in 0 to {I - 1}, but got {token}\.$"):
         engine.get("cpu").run(layer, parameters, tokens, state)
     with pytest.raises(IndexError, match=r"^target: must lie in 0 to 3, but got 4\.$"):
-        cross_entropy(
-            *(random(s, 2) for s in ((1, 2, 3), (1, 3, 4), (1, 4))), torch.tensor([[0, 4]]), None, 1.0, None
-        )
+        cross_entropy(*(random(s, 2) for s in ((1, 2, 3), (1, 3, 4), (1, 4))), torch.tensor([[0, 4]]), None, 1.0, None)
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
