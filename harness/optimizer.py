@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.engine import compiler
-from harness.engine.products import REAL
+from harness.engine.products import REAL, address
 from harness.settings import Settings
 
 BETAS = (0.9, 0.999)
@@ -112,13 +112,13 @@ class Optimizer:
     ) -> Tensor:
         kind, (num_runs, size) = KINDS.index(self._name), parameters.shape
         moments = [*self.state.values(), None, None][:2]
-        norms = []
+        norms, nats = [], losses.tolist()
         for n in range(num_runs):
             norms.append(
                 function(
-                    size, kind, parameters[n].data_ptr(), gradients[n].data_ptr(),
-                    *(None if m is None else m[n].data_ptr() for m in moments), schedule[0, n].data_ptr(), num_runs,
-                    *self._numbers[n], losses[n].item(), self._alive[n].data_ptr(),
+                    size, kind, address(parameters, n), address(gradients, n),
+                    *(None if m is None else address(m, n) for m in moments), address(schedule[0], n), num_runs,
+                    *self._numbers[n], nats[n], address(self._alive, n),
                 )
             )  # fmt: skip
         return parameters.new_tensor(norms)

@@ -7,6 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness import driver, frames, report, study
+from harness.bench.judge import Estimate, Results
+from harness.bench.record import Bench
+from harness.bench.tables import peaks, verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = ROOT / "studies"
@@ -16,6 +19,8 @@ REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
 """Study -> file of the published systems that were run."""
 ASKED = ("output-tanh", "quickstart")
 """Studies of one's own whose report is shown."""
+BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
+"""Shape of the bench -> file of its repeats."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,38 @@ def asked_report(name: str) -> report.Report:
     return driver.build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
 
 
+def bench_table(shape_name: str) -> str:
+    """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the targets."""
+    bench = Bench.from_json((STUDIES / "bench" / f"{BENCHES[shape_name]}.json").read_text(encoding="utf-8"))
+    shape = next(shape for shape in bench.shapes if shape.name == shape_name)
+    results = Results(bench, shape, "train")
+    header = ("cell", "run by", "pack", "ms (95 %)", "GFLOP/s", "of peak", "scaled (95 %)", "x loop (95 %)", "targets")
+    rows = [header, ("---",) * len(header)]
+    for row in results.rows():
+        series = row.series
+        if series.kind != "peer" and not series.is_default:
+            continue
+        missed = [f"{t.text}: {t.attained:.2f}" for t in results.targets(row) if not t.is_met]
+        judged = "missed: " + "; ".join(missed) if missed else "met" if results.targets(row) else ""
+        share = "" if row.share is None else f"{100 * row.share.median:.0f} %"
+        numbers = (_ranged(row.seconds.times(1e3)), f"{row.gflops:.0f}", share, _ranged(row.scaled), _ranged(row.loop))
+        rows.append((series.cell, series.name, str(series.pack), *numbers, judged))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", *filter(None, (verdicts(results), peaks(results)))]) + "\n"
+
+
+def _ranged(value: Estimate | None) -> str:
+    if value is None:
+        return ""
+    return f"{value.median:.3g}" + ("" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})")
+
+
 def tables() -> dict[str, str]:
     """Returns every generated block of RESULTS.md by its name."""
     found = {name: reproduction_table(name) for name in REPRODUCED}
     for name in ASKED:
         found[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its own heading
-    return found
+    return found | {f"bench {name}": bench_table(name) for name in BENCHES}
 
 
 def page(text: str) -> str:

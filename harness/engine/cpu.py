@@ -19,7 +19,7 @@ from cells.base import Cell
 from harness.engine import compiler, cpp
 from harness.engine.base import Layer, Parameters, State, dtype_of
 from harness.engine.memory import ROUND, Shape, layout, memory, padded, row_length
-from harness.engine.products import REAL, check_range, products
+from harness.engine.products import REAL, address, check_range, products
 from harness.engine.schedule import Schedule, schedule
 from harness.engine.trace import Untraceable, trace, vector_names
 
@@ -148,8 +148,8 @@ class CpuTape:
         self.final = tuple(torch.empty_like(s) for s in state)
         self._calls: list[_Call] | None = []
         for n in range(num_runs):
-            call = _Call(layer, self._inputs[n], {name: p[n] for name, p in parameters.items()}, states[n], training)
-            call.forward([s[n] for s in state], [s[n] for s in self.final])
+            call = _Call(layer, n, self._inputs, parameters, states, training)
+            call.forward(state, self.final)
             self._calls.append(call)
         if not training:
             self._end()
@@ -173,14 +173,8 @@ class CpuTape:
         outputs = outputs.transpose(0, 1).contiguous()
         last = [None if g is None else g.contiguous() for g in last]
         ahead = torch.empty_like(self._inputs) if inputs else None
-        for n, call in enumerate(self._calls):
-            call.backward(
-                outputs[n],
-                [None if g is None else g[n] for g in last],
-                [None if g is None else g[n] for g in first],
-                {name: g[n] for name, g in gradients.items()},
-                None if ahead is None else ahead[n],
-            )
+        for call in self._calls:
+            call.backward(outputs, last, first, gradients, ahead)
         self._end()
         return None if ahead is None else ahead.transpose(0, 1)
 
@@ -208,18 +202,21 @@ class _Run(torch.autograd.Function):
 
 
 class _Call:
-    """One run's way through a layer: its memory, from the forward to the end of the backward pass."""
+    """Run n's way through a layer: its memory, from the forward to the end of the backward pass.
 
-    def __init__(self, layer: Layer, inputs: Tensor, parameters: Parameters, states: Tensor, training: bool):
-        """Takes what the run is given, and where its first state, of all steps, is written: (T + 1, B, row)."""
-        self.inputs, self.parameters = inputs, parameters
+    What it is given is all runs', and it takes the addresses of its own part: a view each would cost more.
+    """
+
+    def __init__(self, layer: Layer, n: int, inputs: Tensor, parameters: Parameters, states: Tensor, training: bool):
+        """Takes what the runs are given, and where their first states of all steps are written: (N, T + 1, B, row)."""
+        self._n, self._inputs, self._parameters = n, inputs, parameters
         self._states, self._layer = states, layer
-        weight, (num_steps, batch_size) = parameters["W"], inputs.shape[:2]
+        weight, (num_steps, batch_size) = parameters["W"], inputs.shape[1:3]
         self._shape = Shape(
             num_steps,
             batch_size,
             layer.hidden_size,
-            weight.shape[0],
+            weight.shape[1],
             not inputs.is_floating_point(),
             weight.element_size(),
             training,
@@ -237,66 +234,69 @@ class _Call:
 
     def _input_rows(self) -> tuple[int, int]:
         """Returns the address and the row length of W x: of W's rows for tokens, else of all time steps' products."""
-        shape, gates, weight = self._shape, len(self._layer.cell.gates), self.parameters["W"]
+        shape, gates, weight = self._shape, len(self._layer.cell.gates), self._parameters["W"]
         size, whole = shape.hidden_size, padded(shape.hidden_size)
         if shape.tokens:
             if whole == size:
-                return weight.data_ptr(), gates * size
+                return self._at(weight), gates * size
             self._table = weight.new_zeros(shape.inputs, gates, whole)
-            self._table[..., :size] = weight.view(-1, gates, size)
+            self._table[..., :size] = weight[self._n].view(-1, gates, size)
             return self._table.data_ptr(), gates * whole
         kernels, width = self._plan.code.kernels, shape.inputs
         rows, length = shape.num_steps * shape.batch_size, shape.rows(gates)
         packed = memory.take(width * gates * whole * shape.itemsize)
-        kernels.pack(width, gates, size, whole, weight.data_ptr(), gates * size, packed.data_ptr())
+        kernels.pack(width, gates, size, whole, self._at(weight), gates * size, packed.data_ptr())
         self._blocks.append(memory.take(rows * length * shape.itemsize))
         x = self._blocks[-1].data_ptr()
         kernels.product_on_threads(
-            rows, gates * whole, width, 1, self.inputs.data_ptr(), width, 0, packed.data_ptr(), x, length,
+            rows, gates * whole, width, 1, self._at(self._inputs), width, 0, packed.data_ptr(), x, length,
             self._layer.threads,
         )  # fmt: skip
         memory.give(packed)
         return x, length
 
-    def forward(self, first: list[Tensor], last: list[Tensor]) -> None:
+    def _at(self, values: Tensor | None) -> int:
+        """Returns the address of the run's part of ``values`` (N, ...), 0 for None."""
+        return 0 if values is None else address(values, self._n)
+
+    def forward(self, first: Sequence[Tensor], last: Sequence[Tensor]) -> None:
         """Computes the states of all time steps, and copies the last one, in place."""
-        self._run(self._plan.forward, [*self._common(), *_addresses(first), *_addresses(last)])
+        self._run(self._plan.forward, [*self._common(), *map(self._at, first), *map(self._at, last)])
 
     def backward(
         self,
         outputs: Tensor,
-        last: list[Tensor | None],
-        first: list[Tensor | None],
+        last: Sequence[Tensor | None],
+        first: Sequence[Tensor | None],
         own: Parameters,
         inputs: Tensor | None,
     ) -> None:
-        """Computes, in place: the gradients of the first state, of the parameters, and of float inputs (T, B, I).
+        """Computes, in place: the gradients of the first state, of the parameters, and of float inputs (N, T, B, I).
 
         Args:
-            outputs: The gradient of the outputs, (T, B, H).
+            outputs: The gradient of the outputs, (N, T, B, H).
             last: That of the last state; None for zero.
             first: Where to write the first state's; None where it is not wanted.
             own: Where to write the parameters'.
             inputs: Where to write the inputs'; None where it is not wanted.
         """
-        rows = 0 if self._shape.tokens else self.inputs.data_ptr()
-        ends = [rows, outputs.data_ptr(), *_addresses(last), *_addresses(first), *self._vectors(own)]
-        ends += [own[name].data_ptr() for name in self._plan.code.matrices]
-        ends += [own["W"].data_ptr(), own["b"].data_ptr() if "b" in own else 0]
-        self._run(self._plan.backward, [*self._common(), *ends, 0 if inputs is None else inputs.data_ptr()])
+        rows = None if self._shape.tokens else self._inputs
+        ends = [*map(self._at, (rows, outputs)), *map(self._at, last), *map(self._at, first), *self._vectors(own)]
+        ends += [self._at(own[name]) for name in self._plan.code.matrices]
+        self._run(self._plan.backward, [*self._common(), *ends, *map(self._at, (own["W"], own.get("b"), inputs))])
 
     def _common(self) -> list[int]:
         """Returns the addresses that both directions take, as ``cpp.interface`` orders them."""
-        own = self.parameters
-        tokens = self.inputs.data_ptr() if self._shape.tokens else 0
-        bias = own["b"].data_ptr() if "b" in own else 0
-        matrices = [own[name].data_ptr() for name in self._plan.code.matrices]
-        return [tokens, self._x, own["W"].data_ptr(), bias, *self._vectors(own), *matrices, self._states.data_ptr()]
+        own = self._parameters
+        tokens = self._at(self._inputs) if self._shape.tokens else 0
+        matrices = [self._at(own[name]) for name in self._plan.code.matrices]
+        ends = [*self._vectors(own), *matrices, self._at(self._states)]
+        return [tokens, self._x, self._at(own["W"]), self._at(own.get("b")), *ends]
 
     def _vectors(self, values: Parameters) -> list[int]:
         """Returns the addresses of the vectors among parameters, or among their gradients."""
         size = self._shape.hidden_size * self._shape.itemsize
-        return [values[parameter].data_ptr() + block * size for parameter, block in self._plan.code.vectors]
+        return [self._at(values[parameter]) + block * size for parameter, block in self._plan.code.vectors]
 
     def _run(self, direction: "_Direction", outside: list[int]) -> None:
         shape, block = self._shape, memory.take(direction.scratch_bytes)
@@ -309,10 +309,6 @@ class _Call:
         )  # fmt: skip
         direction.function((ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers))
         memory.give(block)
-
-
-def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
-    return [0 if t is None else t.data_ptr() for t in tensors]
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
     return library
 
 
+def address(values: Tensor, n: int) -> int:
+    """Returns where run ``n`` of ``values`` (N, ...) begins."""
+    return values.data_ptr() + n * values.stride(0) * values.element_size()
+
+
 def check_range(indices: Tensor, size: int, what: str) -> None:
     """Raises an error of an index at which compiled code would read, or write, what is not its own.
 
@@ -83,10 +88,10 @@ def cross_entropy(
     shares = None if shares is None else shares.to(rows.dtype).contiguous()
     losses = torch.empty(num_runs, dtype=torch.float64)
     for n in range(num_runs):
-        ends = (None, None, None) if gradients is None else [g[n].data_ptr() for g in gradients]
-        share = None if shares is None else shares[n].data_ptr()
+        ends = (None, None, None) if gradients is None else [address(g, n) for g in gradients]
         function(
-            num_rows, size, weight.shape[2], rows[n].data_ptr(), rows.stride(1), weight[n].data_ptr(),
-            bias[n].data_ptr(), targets[n].data_ptr(), share, scale, losses[n].data_ptr(), *ends, threads,
+            num_rows, size, weight.shape[2], address(rows, n), rows.stride(1), address(weight, n), address(bias, n),
+            address(targets, n), None if shares is None else address(shares, n), scale, address(losses, n), *ends,
+            threads,
         )  # fmt: skip
     return losses.to(rows.dtype)
