@@ -1,15 +1,12 @@
 """SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and schedule."""
 
-import ctypes
-import functools
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from harness.engine import compiler
-from harness.engine.products import REAL, address
+from harness.engine.products import address, optimizer_step
 from harness.settings import Settings
 
 BETAS = (0.9, 0.999)
@@ -54,7 +51,7 @@ class Optimizer:
             return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
 
         self._name = runs[0].optimizer
-        self._compiled = _compiled(parameters.dtype) if compiled else None
+        self._compiled = optimizer_step(parameters.dtype) if compiled else None
         self._has_momentum = any(r.momentum for r in runs)
         self._has_decay = any(r.weight_decay for r in runs)
         self._has_clip = any(r.clip_norm is not None for r in runs)
@@ -143,17 +140,6 @@ class Optimizer:
         self._alive = other._alive[indices]
         for kind, moment in self.state.items():
             moment.copy_(other.state[kind][indices])
-
-
-@functools.cache
-def _compiled(dtype: torch.dtype) -> Callable[..., float]:
-    source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
-    function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
-    long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
-    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 4, pointer]
-    function.restype = double
-    compiled: Callable[..., float] = function
-    return compiled
 
 
 def _schedule(runs: list[Settings], num_updates: int) -> Tensor:

@@ -53,7 +53,7 @@ def time_machine():
 def perplexities(**changes):
     """Returns the training perplexities of the first three epochs, and how often their updates were clipped."""
     fixed = {"split": "none", "hidden_size": 256, "budget": Budget(epochs=3), "evaluations": "epoch", "device": "cpu"}
-    run = Run("run", (1000,), Settings(**{"engine": "reference", **fixed, **changes}))
+    run = Run("run", (1000,), Settings(**{**fixed, **changes}))
     records = [r for records in train(Plan((run,), objective="train/perplexity")) for r in records]
     points = [r for r in records if r.kind == "evaluation"]
     assert [r.update for r in points] == [8, 16, 24] and points[-1].metrics["tokens"] == 3 * 8960

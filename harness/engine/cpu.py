@@ -9,6 +9,7 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +20,7 @@ from cells.base import Cell
 from harness.engine import compiler, cpp
 from harness.engine.base import Layer, Parameters, State, dtype_of
 from harness.engine.memory import ROUND, Shape, layout, memory, padded, row_length
-from harness.engine.products import REAL, address, check_range, products
+from harness.engine.products import REAL, address, check_range, optimizer_step, products
 from harness.engine.schedule import Schedule, schedule
 from harness.engine.trace import Untraceable, trace, vector_names
 
@@ -107,13 +108,15 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     vectors = vector_names(layer)
     biased = tuple(g for g in cell.gates if g not in cell.unbiased)
     emitter = cpp.Emitter(plan, matrices, vectors, cell.gates, cell.state, biased)
-    library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
+    with ThreadPoolExecutor(2) as others:  # the first cell of a machine would wait for one compiler after another
+        kernels = others.submit(products, dtype)
+        others.submit(optimizer_step, dtype)
+        library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     places = tuple(_vector_place(layer, name) for name in vectors)
-    kernels = products(dtype)
     functions = library.forward, library.backward
-    return Code(plan, emitter.interface, matrices, places, *functions, kernels, kernels.kernels())
+    return Code(plan, emitter.interface, matrices, places, *functions, kernels.result(), kernels.result().kernels())
 
 
 def _vector_place(layer: Layer, name: str) -> tuple[str, int]:

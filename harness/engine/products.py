@@ -1,7 +1,8 @@
-"""The compiled products of engine ``cpu``, and the read-out's cross-entropy, from ``kernels/products.cpp``."""
+"""What engine ``cpu`` compiles once for all cells, from ``kernels/``: products, cross-entropy, optimisers' steps."""
 
 import ctypes
 import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,6 +32,18 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
     library.kernels.restype = pointer
     library.first_outside.argtypes, library.first_outside.restype = [long, pointer, long], long
     return library
+
+
+@functools.cache
+def optimizer_step(dtype: torch.dtype) -> Callable[..., float]:
+    """Returns the compiled step of an optimiser, which :mod:`harness.optimizer` calls."""
+    source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
+    function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
+    long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
+    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 4, pointer]
+    function.restype = double
+    compiled: Callable[..., float] = function
+    return compiled
 
 
 def address(values: Tensor, n: int) -> int:
