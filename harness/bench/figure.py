@@ -12,7 +12,7 @@ from harness.bench.judge import Estimate, Results, Row, estimate
 from harness.bench.record import ONE_HOT, Bench, BenchError
 from harness.report.figures import COLORS, STYLE
 
-MARKERS = "osD^vP*X"
+MARKERS = "osD^vP*Xp<d>h"
 PEER_LINES = {"LSTM": "-", "GRU": "--", "RNN": ":"}
 
 
@@ -72,7 +72,14 @@ def _speeds(row: Row) -> tuple[float | None, float | None]:
 def _dot(axes: Axes, value: Estimate, y: float, index: int, label: str) -> None:
     color = COLORS[(index + 1) % len(COLORS)]
     known = axes.get_legend_handles_labels()[1]  # one entry a kind
-    axes.plot(value.median, y, MARKERS[index % 8], color=color, markersize=5, label=None if label in known else label)
+    axes.plot(
+        value.median,
+        y,
+        MARKERS[index % len(MARKERS)],
+        color=color,
+        markersize=5,
+        label=None if label in known else label,
+    )
     if value.low is not None and value.high is not None:
         axes.plot([value.low, value.high], [y, y], color=color, linewidth=1.4)
 
