@@ -49,11 +49,14 @@ class Cell:
     state: ClassVar[tuple[str, ...]] = ("h",)
     """The state, each (B, H); the first is what the layer above sees."""
     products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
-    """Recurrent products: name -> the gates that it feeds. None: one, ``R``, that feeds all gates."""
+    """Recurrent products: name -> the gates that it feeds. None: one, ``R``, that feeds all gates.
+
+    A gate that is fed and not among ``gates`` has no W; its bias is a recurrent one.
+    """
     recurrent_biases: ClassVar[tuple[str, ...]] = ()
     """Gates whose recurrent product keeps a bias even where a study says ``biases: 1``: the equation needs it."""
     unbiased: ClassVar[tuple[str, ...]] = ()
-    """Gates without ``b_g``."""
+    """Gates without a bias, ``b_g`` or recurrent."""
     vectors: ClassVar[Mapping[str, float | str]] = {}
     """Further parameters of size H: name -> constant start, or ``DRAWN``."""
     start: ClassVar[Mapping[str, float]] = {}

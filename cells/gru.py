@@ -1,4 +1,4 @@
-"""The gated recurrent unit, in both of its published forms."""
+"""The gated recurrent unit, in both of its published forms, and its ablations."""
 
 from torch import sigmoid, tanh
 
@@ -58,5 +58,149 @@ class GRUResetBefore(Cell):
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         z = sigmoid(x.z + a.z)
+        n = tanh(x.n + p.R_n(r * h).n)
+        return ((1 - z) * n + z * h,)
+
+
+class GRUNoReset(Cell):
+    r"""Gated recurrent unit whose candidate sees all of the old state.
+
+        z  = sigmoid(W_z x + R_z h + b_z)
+        n  = tanh   (W_n x + R_n h + b_n)
+        h' = (1 - z) * n + z * h
+
+    Source: Ravanelli et al., "Light gated recurrent units for speech recognition", 2018 (its first step; there relu
+    follows).
+    Reference: none.
+    Differs from gru: r = 1, and the candidate has no second bias of its own.
+    """
+
+    name = "gru-no-reset"
+    gates = ("z", "n")
+    candidates = ("n",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        a = p.R(h)
+        z = sigmoid(x.z + a.z)
+        n = tanh(x.n + a.n)
+        return ((1 - z) * n + z * h,)
+
+
+class GRUNoUpdate(Cell):
+    r"""Gated recurrent unit whose new state is the candidate.
+
+        r  = sigmoid(W_r x + R_r h + b_r)
+        n  = tanh   (W_n x + b_n + r * (R_n h + b_Rn))
+        h' = n
+
+    Source: none of its own; the ablation of Cho et al., 2014 (arXiv version 1).
+    Reference: none.
+    Differs from gru: z = 0.
+    """
+
+    name = "gru-no-update"
+    gates = ("r", "n")
+    recurrent_biases = ("n",)
+    candidates = ("n",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        a = p.R(h)
+        r = sigmoid(x.r + a.r)
+        n = tanh(x.n + r * a.n)
+        return (n,)
+
+
+class GRU1(Cell):
+    r"""Gated recurrent unit whose gates see the state and a bias.
+
+        r  = sigmoid(R_r h + b_r)
+        z  = sigmoid(R_z h + b_z)
+        n  = tanh   (W_n x + R_n (r * h) + b_n)
+        h' = (1 - z) * n + z * h
+
+    Which of z and 1 - z keeps the old state is as in gru.
+
+    Source: Dey & Salem, "Gate-variants of gated recurrent unit (GRU) neural networks", 2017 (GRU1).
+    Reference: none.
+    Differs from gru-reset-before: the gates have no W.
+    """
+
+    name = "gru1"
+    gates = ("n",)
+    products = {"R": ("r", "z"), "R_n": ("n",)}
+    recurrent_biases = ("r", "z")
+    candidates = ("n",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        a = p.R(h)
+        r = sigmoid(a.r)
+        z = sigmoid(a.z)
+        n = tanh(x.n + p.R_n(r * h).n)
+        return ((1 - z) * n + z * h,)
+
+
+class GRU2(Cell):
+    r"""Gated recurrent unit whose gates see the state alone.
+
+        r  = sigmoid(R_r h)
+        z  = sigmoid(R_z h)
+        n  = tanh   (W_n x + R_n (r * h) + b_n)
+        h' = (1 - z) * n + z * h
+
+    Which of z and 1 - z keeps the old state is as in gru.
+
+    Source: Dey & Salem, "Gate-variants of gated recurrent unit (GRU) neural networks", 2017 (GRU2).
+    Reference: none.
+    Differs from gru-reset-before: the gates have neither W nor a bias.
+    """
+
+    name = "gru2"
+    gates = ("n",)
+    products = {"R": ("r", "z"), "R_n": ("n",)}
+    unbiased = ("r", "z")
+    candidates = ("n",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        a = p.R(h)
+        r = sigmoid(a.r)
+        z = sigmoid(a.z)
+        n = tanh(x.n + p.R_n(r * h).n)
+        return ((1 - z) * n + z * h,)
+
+
+class GRU3(Cell):
+    r"""Gated recurrent unit whose gates are constants, learned for each unit.
+
+        r  = sigmoid(b_r)
+        z  = sigmoid(b_z)
+        n  = tanh   (W_n x + R_n (r * h) + b_n)
+        h' = (1 - z) * n + z * h
+
+    Which of z and 1 - z keeps the old state is as in gru.
+
+    Source: Dey & Salem, "Gate-variants of gated recurrent unit (GRU) neural networks", 2017 (GRU3).
+    Reference: none.
+    Differs from gru-reset-before: the gates have neither W nor R.
+    """
+
+    name = "gru3"
+    gates = ("n",)
+    products = {"R_n": ("n",)}
+    vectors = {"b_r": 0.0, "b_z": 0.0}
+    candidates = ("n",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        r = sigmoid(p.b_r)
+        z = sigmoid(p.b_z)
         n = tanh(x.n + p.R_n(r * h).n)
         return ((1 - z) * n + z * h,)

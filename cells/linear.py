@@ -1,7 +1,7 @@
-"""Cells that are linear in their state: gates and candidate see the input alone, so that all time steps run at once."""
+"""Cells whose gates and candidate see inputs alone. All but t-gru are linear in their state: all steps run at once."""
 
 import torch
-from torch import sigmoid
+from torch import sigmoid, tanh
 
 from cells.base import Cell
 
@@ -63,3 +63,66 @@ class MinLSTM(Cell):
         i = sigmoid(x.i)
         n = torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n))
         return (f / (f + i) * h + i / (f + i) * n,)
+
+
+class TRNN(Cell):
+    r"""Strongly typed network: the state is a weighted mean of W_z x, and so of one type with it.
+
+        f  = sigmoid(W_f x + b_f)
+        z  = W_z x
+        h' = f * h + (1 - f) * z
+
+    Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-RNN).
+    Reference: none.
+    Differs from min-gru: a candidate without bias and without g, and f weighs the old content.
+    """
+
+    name = "t-rnn"
+    gates = ("f", "z")
+    products = {}
+    unbiased = ("z",)
+    forget_gates = ("f",)
+    candidates = ("z",)
+    zonable = ("h",)
+
+    def step(self, p, x, h):
+        """One time step."""
+        f = sigmoid(x.f)
+        z = x.z
+        return (f * h + (1 - f) * z,)
+
+
+class TGRU(Cell):
+    r"""Strongly typed GRU: gate, candidate and output see the input and the one before it.
+
+        z   = W_z x + vz + b_z
+        f   = sigmoid(W_f x + vf + b_f)
+        o   = tanh   (W_o x + vo + b_o)
+        h'  = f * h + z * o
+        vz' = W_vz x
+        vf' = W_vf x
+        vo' = W_vo x
+
+    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came before, and they are 0.
+    Given the inputs, h' is linear in h; a step is not, since vf and vo pass through a sigmoid and a tanh.
+
+    Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-GRU).
+    Reference: none.
+    Differs from t-rnn: the input before, the factor o, and new content that is not weighed by 1 - f.
+    """
+
+    name = "t-gru"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    state = ("h", "vz", "vf", "vo")
+    products = {}
+    unbiased = ("vz", "vf", "vo")
+    forget_gates = ("f",)
+    candidates = ("z",)
+    zonable = ("h",)
+
+    def step(self, p, x, h, vz, vf, vo):
+        """One time step."""
+        z = x.z + vz
+        f = sigmoid(x.f + vf)
+        o = tanh(x.o + vo)
+        return f * h + z * o, x.vz, x.vf, x.vo

@@ -9,10 +9,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from cells import elman, gru, linear, lstm
+from cells import bistable, elman, fast, gated, gru, linear, lstm, lstm_relatives, mgu, odyssey
 from cells.base import Cell
 
-FAMILIES = (elman, lstm, gru, linear)
+FAMILIES = (elman, lstm, odyssey, lstm_relatives, gru, mgu, gated, fast, bistable, linear)
 ENTRY_POINT_GROUP = "harness.cells"
 
 _cells: dict[str, type[Cell]] = {}
@@ -131,7 +131,7 @@ def problems_of(cell: type[Cell]) -> list[str]:
     fed = {g for gates in cell.recurrent_products().values() for g in gates}
     known = {
         "recurrent_biases": fed,
-        "unbiased": set(cell.gates),
+        "unbiased": set(cell.gates) | fed,
         "forget_gates": set(cell.gates) - set(cell.unbiased),
         "candidates": set(cell.gates),
         "zonable": set(cell.state),

@@ -86,7 +86,7 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
     own = small_study.Path(__file__).with_name("user_cells.py")
     done = harness("cells", "--file", own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for name in ("lstm-no-output-tanh", "gru-reset-before", "indrnn", "lstm-full-gate-recurrence"):
+    for name in ("lstm-no-output-tanh", "gru-reset-before", "my-indrnn", "my-full-gate-recurrence"):
         assert name in done.stdout
 
 

@@ -1,4 +1,4 @@
-"""Four cells as a user's own file holds them: one subject each that the built-in cells do not have."""
+"""Four cells as a user's own file holds them: normalised, of many products, elementwise, and linear in its state."""
 
 from torch import relu, sigmoid, tanh
 
@@ -24,7 +24,7 @@ class LSTMLayerNorm(Cell):
     Differs from lstm: LN on R h, W x and c', with gains u and v.
     """
 
-    name = "lstm-layer-norm"
+    name = "my-lstm-layer-norm"
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     unbiased = ("i", "f", "g", "o")
@@ -63,7 +63,7 @@ class LSTMFullGateRecurrence(Cell):
     Differs from lstm-peephole: the nine matrices F.
     """
 
-    name = "lstm-full-gate-recurrence"
+    name = "my-full-gate-recurrence"
     gates = ("i", "f", "g", "o")
     state = ("h", "c", "i", "f", "o")
     products = {
@@ -98,7 +98,7 @@ class IndRNN(Cell):
     Differs from rnn-relu: the vector u in place of the matrix R.
     """
 
-    name = "indrnn"
+    name = "my-indrnn"
     gates = ("h",)
     products = {}
     vectors = {"u": DRAWN}
@@ -122,7 +122,7 @@ class TRNN(Cell):
     Differs from min-gru: a candidate without bias and without g, and f weighs the old content.
     """
 
-    name = "t-rnn"
+    name = "my-t-rnn"
     gates = ("f", "z")
     products = {}
     unbiased = ("z",)

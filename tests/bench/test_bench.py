@@ -191,10 +191,11 @@ def test_quick_gives_way_to_what_is_said():
 
 def test_a_users_own_cells_are_measured_too(tmp_path, capsys):
     own = Path(__file__).resolve().parent.parent / "user_cells.py"
-    words = [*TINY, "--file", str(own), "--cells", "indrnn", "--engines", "reference", "--rounds", "1", "--packs", "1"]
-    assert command.main(words) == 0
+    words = ["--file", str(own), "--cells", "my-indrnn", "--engines", "reference", "--rounds", "1", "--packs", "1"]
+    assert command.main([*TINY, *words]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^indrnn +e +reference +1 ", printed, re.M) and re.search(r"^indrnn +e +loop +1 ", printed, re.M)
+    for subject in ("reference", "loop"):
+        assert re.search(rf"^my-indrnn +e +{subject} +1 ", printed, re.M)
 
 
 class Failing:

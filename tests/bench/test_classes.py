@@ -12,9 +12,16 @@ CLASSES = {
     "lstm-peephole": "a",
     "gru": "a",
     "gru-reset-before": "b",
-    "lstm-full-gate-recurrence": "a",  # four products, all of the state
+    "my-full-gate-recurrence": "a",  # four products, all of the state
     "lstm-layer-norm": "ar",
     "indrnn": "e",
+    "minimal-rnn": "a",  # the second product sees the input alone
+    "gru3": "a",  # its reset gate is a vector
+    "rhn": "b",
+    "lem": "b",
+    "brc": "e",
+    "t-rnn": "c",
+    "t-gru": "e",  # the last input, which its state holds, passes through a sigmoid
 }
 
 

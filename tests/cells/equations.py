@@ -133,14 +133,16 @@ EQUATIONS = {
     "lstm-no-output-tanh": lstm_no_output_tanh,
     "lstm-coupled": lstm_coupled,
     "lstm-peephole": lstm_peephole,
-    "lstm-full-gate-recurrence": lstm_full_gate_recurrence,
-    "lstm-layer-norm": lstm_layer_norm,
+    "my-full-gate-recurrence": lstm_full_gate_recurrence,
+    "my-lstm-layer-norm": lstm_layer_norm,
     "gru": gru,
     "gru-reset-before": gru_reset_before,
     "indrnn": indrnn,
+    "my-indrnn": indrnn,
     "min-gru": min_gru,
     "min-lstm": min_lstm,
     "t-rnn": t_rnn,
+    "my-t-rnn": t_rnn,
 }
 
 
@@ -151,3 +153,9 @@ def run(step, w, inputs, state):
         state = step(w, inputs[t], *state)
         outputs.append(state[0])
     return torch.stack(outputs), state
+
+
+import equations_gated  # noqa: E402  (these take the helpers above)
+import equations_lstm  # noqa: E402
+
+EQUATIONS |= equations_gated.EQUATIONS | equations_lstm.EQUATIONS

@@ -49,7 +49,7 @@ def by_equations(cell, biases, parameters, inputs, state):
 
 
 def weights_by_gate(cell, biases, parameters):
-    """The one run's parameters under the names of `equations`."""
+    """The one run's parameters under the names of `equations`: a gate's second matrix has its product's name."""
     letters = {"input": "W", "bias": "b", "recurrent": "R", "recurrent_bias": "c"}
     found = {}
     for spec in cell.parameters(I, H, biases):
@@ -57,9 +57,9 @@ def weights_by_gate(cell, biases, parameters):
         if spec.kind == "vector":
             found[spec.name] = value
             continue
-        letter = spec.name if spec.name.startswith("F_") else letters[spec.kind]
         for gate, part in zip(spec.gates, value.chunk(len(spec.gates), dim=-1), strict=True):
-            found[f"{letter}_{gate}"] = part
+            first, second = f"{letters[spec.kind]}_{gate}", spec.name if len(spec.gates) == 1 else f"{spec.name}_{gate}"
+            found[second if first in found else first] = part
     return found
 
 

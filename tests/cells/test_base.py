@@ -26,7 +26,7 @@ def test_a_bias_that_the_equation_needs_is_there_with_one_bias_too():
 
 
 def test_a_second_bias_belongs_to_the_first_product_that_feeds_the_gate():
-    found = {p.name: p.gates for p in cells.find("lstm-full-gate-recurrence").parameters(I, H, 2)}
+    found = {p.name: p.gates for p in cells.find("my-full-gate-recurrence").parameters(I, H, 2)}
     assert found["b_R"] == ("i", "f", "g", "o")
     assert not {"b_F_i", "b_F_f", "b_F_o"} & set(found)
     before = {p.name: p.gates for p in cells.find("gru-reset-before").parameters(I, H, 2)}
@@ -39,11 +39,19 @@ def test_an_unbiased_gate_has_no_bias_of_either_sort():
         unbiased = ("a",)
 
     assert {p.name: p.gates for p in Half.parameters(I, H, 2) if "bias" in p.kind} == {"b": ("b",), "b_R": ("b",)}
-    assert "b" not in {p.name for p in cells.find("lstm-layer-norm").parameters(I, H, 2)}
+    assert "b" not in {p.name for p in cells.find("my-lstm-layer-norm").parameters(I, H, 2)}
+
+
+def test_a_gate_without_w_has_a_recurrent_bias_where_one_is_declared_and_none_where_it_is_unbiased():
+    with_bias = {p.name: p.gates for p in cells.find("gru1").parameters(I, H, 1)}
+    assert with_bias == {"W": ("n",), "b": ("n",), "R": ("r", "z"), "b_R": ("r", "z"), "R_n": ("n",)}
+    assert {p.name: p.gates for p in cells.find("gru2").parameters(I, H, 2) if p.kind == "recurrent_bias"} == {
+        "b_R_n": ("n",)
+    }
 
 
 def test_vectors_come_last_with_their_start():
-    found = cells.find("lstm-layer-norm").parameters(I, H, 1)[2:]
+    found = cells.find("my-lstm-layer-norm").parameters(I, H, 1)[2:]
     assert {p.kind for p in found} == {"vector"}
     assert {p.name: p.start for p in found}["u_c"] == 1.0
     assert found[0] == Parameter("u_i", "vector", ("",), None, 1.0)
@@ -62,7 +70,7 @@ def test_flops_are_two_an_entry_of_each_product_and_a_lookup_is_free():
     assert lstm.flops_per_token(I, H) == 2 * 4 * H * (I + H)
     assert lstm.flops_per_token(None, H) == 2 * 4 * H * H
     assert cells.find("indrnn").flops_per_token(None, H) == 0
-    assert cells.find("lstm-full-gate-recurrence").flops_per_token(None, H) == 2 * (4 + 9) * H * H
+    assert cells.find("my-full-gate-recurrence").flops_per_token(None, H) == 2 * (4 + 9) * H * H
 
 
 def test_split_gates_names_the_blocks_in_order():

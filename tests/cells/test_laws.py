@@ -4,19 +4,19 @@ import itertools
 
 import pytest
 import torch
-from parity import ALL_CELLS, H, by_engine, random_inputs, random_parameters, random_state, results
+from parity import ALL_CELLS, H, I, by_engine, random_inputs, random_parameters, random_state, results
 from tolerances import TOLERANCES, assert_close
 
 import cells
 
-PARENTS = {
-    "rnn-relu": "rnn-tanh",
-    "lstm-no-output-tanh": "lstm",
-    "lstm-peephole": "lstm",
-    "lstm-layer-norm": "lstm",
-    "lstm-full-gate-recurrence": "lstm-peephole",
-    "gru-reset-before": "gru",
-}
+
+def _parent(cell):
+    """The parent that the docstring names, or None."""
+    line = next(line for line in cell.__doc__.splitlines() if line.strip().startswith("Differs"))
+    return line.split("Differs from ")[1].split(":")[0] if "Differs from" in line else None
+
+
+PARENTS = {name: parent for name in ALL_CELLS if (parent := _parent(cells.find(name)))}
 
 
 def run(name, parameters, state, inputs=None, biases=1):
@@ -31,6 +31,23 @@ def arguments(name, biases=1):
 
 def blocks(value, count):
     return value.chunk(count, dim=-1)
+
+
+OPEN = 50.0
+"""A bias beside which pre-activations of these sizes are nothing: sigmoid is 1 to the last bit."""
+
+
+def with_bias(cell, parameters, **values):
+    """The parameters with whole gates' biases at a value each."""
+    parts = dict(zip(cell.gates, blocks(parameters["b"], len(cell.gates)), strict=True))
+    parts |= {gate: torch.full_like(parts[gate], value) for gate, value in values.items()}
+    return parameters | {"b": torch.cat(list(parts.values()), dim=-1)}
+
+
+def assert_same_run(ours, theirs):
+    """Fails where outputs or final states differ; each is (outputs, final state)."""
+    for own, expected in zip((ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=True):
+        assert_close(own, expected)
 
 
 @pytest.mark.parametrize("biases", [1, 2])
@@ -56,10 +73,10 @@ def test_peephole_with_no_peephole_is_lstm():
 
 
 def test_full_gate_recurrence_without_its_matrices_is_peephole():
-    parameters, state = arguments("lstm-full-gate-recurrence")
+    parameters, state = arguments("my-full-gate-recurrence")
     without = {name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()}
     kept = {name: value for name, value in parameters.items() if not name.startswith("F_")}
-    outputs, final = run("lstm-full-gate-recurrence", without, state)
+    outputs, final = run("my-full-gate-recurrence", without, state)
     expected, expected_final = run("lstm-peephole", kept, state[:2])
     for ours, theirs in zip((outputs, *final[:2]), (expected, *expected_final), strict=True):
         assert_close(ours, theirs)
@@ -163,40 +180,37 @@ def test_a_strongly_typed_state_forgets_as_it_writes_so_a_constant_stays(constan
     assert_close(outputs, torch.full_like(outputs, constant))
 
 
+def shared(name, parent, parameters, biases=1):
+    """A cell's parameters: its parent's gate by gate, and random ones of its own where that has none."""
+    theirs = {}
+    for spec in cells.find(parent).parameters(I, H, biases):
+        for gate, block in zip(spec.gates, blocks(parameters[spec.name], len(spec.gates)), strict=True):
+            theirs.setdefault((spec.kind, gate or spec.name), block)
+    own = random_parameters(cells.find(name), biases)
+    for spec in cells.find(name).parameters(I, H, biases):
+        named = zip(spec.gates, blocks(own[spec.name], len(spec.gates)), strict=True)
+        parts = [
+            theirs.pop((spec.kind, gate or spec.name), block) for gate, block in named
+        ]  # to a gate's first product
+        own[spec.name] = torch.cat(parts, dim=-1)
+    return own
+
+
 @pytest.mark.parametrize(("name", "parent"), PARENTS.items())
 def test_a_variant_differs_from_its_parent_on_random_weights(name, parent):
-    """What both have is shared, the rest is the variant's own."""
-    cell, parent_cell = cells.find(name), cells.find(parent)
-    parameters = random_parameters(parent_cell, 2)
-    if name == "gru-reset-before":
-        own = {"R": parameters["R"][..., : 2 * H], "b_R": parameters["b_R"][..., : 2 * H]}
-        parameters_of_variant = parameters | own | {"R_n": parameters["R"][..., 2 * H :]}
-        parameters_of_variant["b_R_n"] = parameters["b_R"][..., 2 * H :]
-    else:
-        own = random_parameters(cell, 2)
-        parameters_of_variant = own | {key: value for key, value in parameters.items() if key in own}
-    state = random_state(cell)
-    outputs, _ = run(name, parameters_of_variant, state, biases=2)
-    expected, _ = run(parent, parameters, state[: len(parent_cell.state)], biases=2)
+    """What both have is shared, the rest is each one's own."""
+    parameters, state = arguments(parent, biases=2)
+    states = dict(zip(cells.find(parent).state, state, strict=True))
+    own_state = random_state(cells.find(name))
+    own_state = tuple(states.get(s, own) for s, own in zip(cells.find(name).state, own_state, strict=True))
+    outputs, _ = run(name, shared(name, parent, parameters, biases=2), own_state, biases=2)
+    expected, _ = run(parent, parameters, state, biases=2)
     assert (outputs - expected).abs().max() > 1e-3
 
 
-def test_coupled_differs_from_lstm_with_a_forget_gate_of_its_own():
-    parameters, state = arguments("lstm")
-    shared = {name: torch.cat([blocks(v, 4)[k] for k in (0, 2, 3)], dim=-1) for name, v in parameters.items()}
-    assert (run("lstm", parameters, state)[0] - run("lstm-coupled", shared, state)[0]).abs().max() > 1e-3
-
-
-def test_every_variant_of_a_parent_has_a_law_of_difference():
-    parents = {name: parent for name in ALL_CELLS if (parent := _differs(cells.find(name)))}
-    assert set(parents) <= {*PARENTS, "lstm-coupled", "indrnn", "min-gru", "min-lstm", "t-rnn"}
-    assert all(parents[name] == parent for name, parent in PARENTS.items())
-
-
-def _differs(cell):
-    """The parent that the docstring names, or None."""
-    line = next(line for line in cell.__doc__.splitlines() if line.strip().startswith("Differs"))
-    return line.split("Differs from ")[1].split(":")[0] if "Differs from" in line else None
+def test_parents_are_cells_of_the_registry():
+    assert PARENTS["lstm-peephole"] == "lstm" and PARENTS["gru-reset-before"] == "gru"
+    assert set(PARENTS.values()) <= set(cells.names())
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "lstm-peephole"])

@@ -8,9 +8,14 @@ import cells
 from harness import contract
 
 SYMMETRIC = {
-    (name, "swap uses of i g")
-    for name in ("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm")  # i * g is g * i
-}
+    (name, "swap uses of i g")  # i * g is g * i
+    for name in (
+        *("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm", "lstm-multiplicative", "wmclstm", "ran"),
+        *("lstm-no-forget-gate", "lstm-no-output-gate", "lstm-no-input-tanh"),
+        *("odyssey-nfg", "odyssey-nog", "odyssey-niaf", "odyssey-noaf", "odyssey-np", "my-lstm-layer-norm"),
+    )
+} | {("nas", f"swap uses of g{k} g{k + 1}") for k in (1, 3, 5, 7)}
+SYMMETRIC |= {("t-gru", "swap uses of z o")}  # z * o is o * z
 
 KINDS = (
     mutants.swaps_of_inputs,

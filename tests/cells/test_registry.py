@@ -57,7 +57,7 @@ def test_an_unknown_name_is_told_what_comes_near():
 
 
 def test_an_unknown_name_that_is_near_nothing_is_told_all_names():
-    with pytest.raises(cells.UnknownCell, match=r"must be one of gru, .*, but got cell='qqqq'\.$"):
+    with pytest.raises(cells.UnknownCell, match=r"must be one of atr, .*, but got cell='qqqq'\.$"):
         cells.find("qqqq")
 
 

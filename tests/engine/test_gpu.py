@@ -94,7 +94,7 @@ def test_what_a_loss_does_not_use_has_no_part_in_the_gradients(of):
 
 @pytest.mark.parametrize("inputs", ["tokens", "rows"])
 @pytest.mark.parametrize("precision", ROUNDING)
-@pytest.mark.parametrize("name", ["lstm", "gru-reset-before", "lstm-full-gate-recurrence"])
+@pytest.mark.parametrize("name", ["lstm", "gru-reset-before", "my-full-gate-recurrence"])
 def test_operands_are_rounded_as_the_definition_rounds_them(name, precision, inputs):
     given = case(name, runs=2, biases=2, inputs=inputs, scale=0.3).to(precision)
     ours, theirs, exact = results("gpu", given), results("reference", given), results("reference", given.to("float32"))

@@ -131,7 +131,7 @@ def test_a_stack_without_a_place_is_a_mistake_of_ours():
         ("lstm", "ps", "sp"),
         ("gru", "ps", "sps"),  # the gradient of h is a product plus z times the cotangent
         ("gru-reset-before", "psps", "spsps"),
-        ("lstm-full-gate-recurrence", "pppps", "spppp"),
+        ("my-full-gate-recurrence", "pppps", "spppp"),
         ("indrnn", "s", "s"),
         ("NewStateIntoProduct", "psps", "spsp"),
         ("SameMatrixTwice", "psps", "spsp"),
