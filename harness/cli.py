@@ -80,18 +80,57 @@ def check(
     checking.check(study, tuple(set_ or ()), resolved=resolved, force=force, console=Console())
 
 
-@app.command()
+cells_app = typer.Typer(help="List the cells; show one; test your own.", invoke_without_command=True)
+app.add_typer(cells_app, name="cells")
+OwnCells = Annotated[
+    list[Path] | None, typer.Option("--file", help="A Python file with cells of your own. Repeatable.")
+]
+HiddenSize = Annotated[int, typer.Option(min=1, help="H of the columns of parameters and FLOPs.")]
+NumTokens = Annotated[int, typer.Option(min=1, help="V of the same.")]
+
+
+@cells_app.callback()
 def cells(
-    file: Annotated[list[Path] | None, typer.Option(help="A Python file with cells of your own. Repeatable.")] = None,
-    hidden_size: Annotated[int, typer.Option(help="H of the columns of parameters and FLOPs.")] = 256,
-    num_tokens: Annotated[int, typer.Option(help="V of the column of parameters.")] = 28,
+    context: typer.Context, file: OwnCells = None, hidden_size: HiddenSize = 256, num_tokens: NumTokens = 28
 ) -> None:
-    """List the cells."""
+    """List the cells; show one; test your own."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.console import Console
 
     from harness import listing
 
     Console().print(listing.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
+
+
+@cells_app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="CELL", help="The cell's name.")],
+    file: OwnCells = None,
+    hidden_size: HiddenSize = 256,
+    num_tokens: NumTokens = 28,
+) -> None:
+    """Show a cell's equations, its source, what sets it apart, what it costs, and the engine that runs it."""
+    from harness import listing
+
+    typer.echo(listing.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
+
+
+@cells_app.command()
+def test(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cells of your own.")]) -> None:
+    """Run the contract suite on the cells of a file, the same that the registry passes; exit code 1 where one fails."""
+    import cells as registry
+    from harness import contract
+
+    failed = False
+    for name in registry.load_file(file):
+        found = contract.check(registry.find(name))
+        failed |= bool(found)
+        typer.echo(f"{name}: " + (f"fails {len(found)} of its checks" if found else "passes the contract"))
+        for finding in found:
+            typer.echo(f"  {finding.check}: {finding.message}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

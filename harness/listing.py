@@ -1,6 +1,8 @@
-"""What the books and the registry hold, listed: cells, status, report, export."""
+"""What the registry and the books hold, listed: cells, status, report, export."""
 
+import inspect
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 import cells
-from harness import driver, study, track
+from harness import driver, engine, study, track
+from harness.bench.classes import cell_class
 from harness.model import Architecture
 from harness.places import Places
 
@@ -22,18 +25,58 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     """Returns the registry with costs at one size, of a language model with one bias a gate."""
     for path in files:
         cells.load_file(path)
-    caption = f"H = {hidden_size}, V = {num_tokens}, biases 1; FLOPs are forward, per token"
-    table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left", pad_edge=False)
-    table.add_column("cell", no_wrap=True)
-    for column in ("gates", "products", "parameters", "FLOPs"):
-        table.add_column(column, justify="right")
-    table.add_column("torch.nn")
+    caption = (
+        f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. Class: a pointwise after "
+        "one round of products, ar the same with a reduction over H, b products that wait for others, e no recurrent "
+        "product, c none and linear in the state"
+    )
+    table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), header_style="bold")
+    for column in ("cell", "class", "gates", "parameters", "kFLOPs", "source"):
+        is_number = column in ("gates", "parameters", "kFLOPs")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
     for name in cells.names():
         cell = cells.find(name)
         arch = Architecture(cell, num_tokens, num_tokens, hidden_size)
-        counts = (len(cell.gates), len(cell.recurrent_products()), arch.num_parameters(), arch.flops_per_token())
-        table.add_row(name, *(f"{count:,}" for count in counts), cell.reference[0] if cell.reference else "")
+        counts = (len(cell.gates), arch.num_parameters(), round(arch.flops_per_token() / 1000))
+        source = citation(cell) + (f" = nn.{cell.reference[0]}" if cell.reference else "")
+        table.add_row(name, cell_class(cell), *(f"{count:,}" for count in counts), source)
     return table
+
+
+def citation(cell: type[cells.Cell]) -> str:
+    """Returns who published a cell and when, shortly, from the entry ``Source:`` of its docstring."""
+    source = " ".join((cell.__doc__ or "").partition("Source:")[2].partition("Reference:")[0].split())
+    authors, _, rest = source.partition(', "')
+    year = re.search(r'", (\d{4})', f'"{rest}')
+    first = re.split(r",| &| et al", authors)[0]
+    return f"{first} {year.group(1)}" if year else ""
+
+
+def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) -> str:
+    """Returns a cell's equations and declarations, its costs at one size, and the engine that runs it on a CPU.
+
+    Raises:
+        UnknownCell: There is none of that name.
+    """
+    for path in files:
+        cells.load_file(path)
+    cell = cells.find(name)
+    arch = Architecture(cell, num_tokens, num_tokens, hidden_size)
+    chosen, notes = engine.resolve([cell], "cpu", "float32")
+    lines = {
+        "class": cell_class(cell),
+        "gates": " ".join(cell.gates),
+        "state": " ".join(cell.state),
+        "products": "; ".join(f"{product} -> {' '.join(fed)}" for product, fed in cell.recurrent_products().items()),
+        "vectors": " ".join(cell.vectors),
+        "forget gates": " ".join(cell.forget_gates),
+        "parameters": f"{arch.num_parameters():,} at H = {hidden_size}, V = {num_tokens}, one bias a gate",
+        "FLOPs": f"{arch.flops_per_token():,} forward, per token",
+        "engine": "; ".join([f"{chosen} on a CPU in float32", *notes]),
+    }
+    width = max(map(len, lines))
+    listed = [f"{key:<{width}}  {value or 'none'}" for key, value in lines.items()]
+    return "\n".join([name, "", inspect.cleandoc(cell.__doc__ or ""), "", *listed])
 
 
 def open_books(path: str, overrides: tuple[str, ...], places: Places) -> tuple[study.Study, track.Tracker]:

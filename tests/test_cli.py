@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import small_study
@@ -14,7 +15,20 @@ def harness(*words, cwd):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["run"], ["check"], ["report"], ["ui"], ["cells"], ["export"], ["status"], ["bench"]]
+    "words",
+    [
+        [],
+        ["run"],
+        ["check"],
+        ["report"],
+        ["ui"],
+        ["cells"],
+        ["cells", "show"],
+        ["cells", "test"],
+        ["export"],
+        ["status"],
+        ["bench"],
+    ],
 )
 def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words):
     heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
@@ -88,6 +102,48 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
     assert done.returncode == 0, done.stderr
     for name in ("lstm-no-output-tanh", "gru-reset-before", "my-indrnn", "my-full-gate-recurrence"):
         assert name in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80 and "…" not in done.stdout
+    assert "Gers 2000 = nn.LSTM" in done.stdout
+
+
+def test_cells_show_prints_equations_costs_and_engine(tmp_path):
+    done = harness("cells", "show", "lstm-coupled", "--hidden-size", 10, "--num-tokens", 3, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "c' = (1 - i) * c + i * g",
+        "Differs from lstm: f = 1 - i.",
+        "gates         i g o",
+        "453 at H = 10, V = 3",
+    ):
+        assert words in done.stdout
+    missing = harness("cells", "show", "lsmt", cwd=tmp_path)
+    assert missing.returncode == 2 and "Did you mean lstm" in missing.stderr and "Traceback" not in missing.stderr
+
+
+def test_cells_test_says_in_words_what_fails(tmp_path):
+    text = """
+        from torch import tanh
+
+        from cells import Cell
+
+
+        class Forgetful(Cell):
+            r\"\"\"h' = tanh(W_h x + R_h h + b_h)
+
+            Source: none. Reference: none. Differs: no parent.
+            \"\"\"
+
+            name, gates = "forgetful", ("h",)
+
+            def step(self, p, x, h):
+                return (tanh(x.h + p.R(HERE).h),)
+    """
+    for here, code in (("h", 0), ("h.detach()", 1)):
+        (tmp_path / "own.py").write_text(textwrap.dedent(text).replace("HERE", here))
+        done = harness("cells", "test", "own.py", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        words = "forgetful: passes the contract" if code == 0 else "gradients must equal finite differences"
+        assert words in done.stdout
 
 
 def test_schema_prints_the_committed_one(tmp_path):

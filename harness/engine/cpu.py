@@ -21,7 +21,7 @@ from harness.engine import compiler, cpp
 from harness.engine.base import Layer, Parameters, State, dtype_of
 from harness.engine.memory import ROUND, Shape, layout, memory, padded, row_length
 from harness.engine.products import REAL, address, check_range, optimizer_step, products
-from harness.engine.schedule import Schedule, schedule
+from harness.engine.schedule import schedule
 from harness.engine.trace import Untraceable, trace, vector_names
 
 OPERATIONS_PER_THREAD = 3e7
@@ -71,7 +71,6 @@ class Code:
     """A layer's compiled functions and what they take.
 
     Attributes:
-        schedule: What they run.
         interface: Their buffers and pointers.
         matrices: Name -> gates that it feeds.
         vectors: (parameter, block of H units in it).
@@ -81,7 +80,6 @@ class Code:
         table: The address of those that the functions call.
     """
 
-    schedule: Schedule
     interface: cpp.Interface
     matrices: dict[str, int]
     vectors: tuple[tuple[str, int], ...]
@@ -103,11 +101,10 @@ def code_for(layer: Layer, dtype: torch.dtype) -> Code:
 @functools.lru_cache(maxsize=256)
 def _code(layer: Layer, dtype: torch.dtype) -> Code:
     cell = layer.cell
-    plan = schedule(trace(layer))
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
     biased = tuple(g for g in cell.gates if g not in cell.unbiased)
-    emitter = cpp.Emitter(plan, matrices, vectors, cell.gates, cell.state, biased)
+    emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, cell.gates, cell.state, biased)
     with ThreadPoolExecutor(2) as others:  # the first cell of a machine would wait for one compiler after another
         kernels = others.submit(products, dtype)
         others.submit(optimizer_step, dtype)
@@ -116,7 +113,7 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     places = tuple(_vector_place(layer, name) for name in vectors)
     functions = library.forward, library.backward
-    return Code(plan, emitter.interface, matrices, places, *functions, kernels.result(), kernels.result().kernels())
+    return Code(emitter.interface, matrices, places, *functions, kernels.result(), kernels.result().kernels())
 
 
 def _vector_place(layer: Layer, name: str) -> tuple[str, int]:

@@ -23,7 +23,8 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "pack_transposed": [long] * 3 + [pointer, long, pointer],
         "product_on_threads": [long] * 4 + [pointer, long, long, pointer, pointer, long, long],
         "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
-        "scatter": [long] * 5 + [pointer, pointer, long, pointer, long, long],
+        "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
+        "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
         "cross_entropy": [long] * 3 + [pointer, long] + [pointer] * 4 + [ctypes.c_double] + [pointer] * 4 + [long],
     }
     for name, types in signatures.items():

@@ -295,13 +295,30 @@ def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
     for threads in (1, 2, 3):
         table = unwritten(V, blocks, H, dtype=dtype)
         arguments = rows, V, blocks, H, S, tokens.data_ptr(), source.data_ptr(), blocks * S, table.data_ptr()
-        kernels.scatter(*arguments, 0, threads)
+        for part in range(threads):
+            kernels.scatter_part(*arguments, 0, part, threads)
         once = table.clone()
-        kernels.scatter(*arguments, 1, threads)
+        for part in range(threads):
+            kernels.scatter_part(*arguments, 1, part, threads)
         found.append((once, table))
     assert_near(found[0][0], expected, rows)
     assert_near(found[0][1], 2 * expected, 2 * rows)
     assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "N"), [(1, 16), (7, 48), (50, 160)])
+def test_columns_are_summed_and_added_to_what_was_there(rows, N, dtype):
+    values = random(rows, N + 3, dtype=dtype)
+    found = []
+    for parts in (1, 2, 5):
+        sums = unwritten(N, dtype=dtype)
+        for add in (0, 1):
+            for part in range(parts):
+                products(dtype).sum_part(rows, N, values.data_ptr(), N + 3, sums.data_ptr(), add, part, parts)
+        found.append(sums)
+    assert_near(found[0], 2 * values[:, :N].double().sum(0), 2 * rows)
+    assert all(torch.equal(other, found[0]) for other in found)
 
 
 def test_the_first_index_that_lies_outside_is_found():

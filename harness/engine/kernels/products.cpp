@@ -244,14 +244,6 @@ void scatter_part(long rows, long V, long blocks, long H, long S, const int64_t*
   }
 }
 
-void scatter(long rows, long V, long blocks, long H, long S, const int64_t* tokens, const real* source, long ld,
-             real* table, long add, long threads) {
-  threads = worthwhile(threads, blocks * S / ROUND, 10.0 * rows * blocks * H);
-  on_threads(threads, [=](long i) {
-    scatter_part(rows, V, blocks, H, S, tokens, source, ld, table, add, i, threads);
-  });
-}
-
 // sums[n] = or += the sum of column n over rows, in their order; N is a multiple of ROUND. A part of the columns.
 void sum_part(long rows, long N, const real* source, long ld, real* sums, long add, long part, long parts) {
   const long begin = part_begin(N / L, part, parts) * L, end = part_begin(N / L, part + 1, parts) * L;
