@@ -26,9 +26,9 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     for path in files:
         cells.load_file(path)
     caption = (
-        f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. Class: a pointwise after "
-        "one round of products, ar the same with a reduction over H, b products that wait for others, e no recurrent "
-        "product, c none and linear in the state"
+        f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. Class: a pointwise "
+        "after one round of products, ar the same with a reduction over H, b products that wait for others, e no "
+        "recurrent product, c none and linear in the state"
     )
     table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), header_style="bold")
     for column in ("cell", "class", "gates", "parameters", "kFLOPs", "source"):
