@@ -7,11 +7,15 @@ def test_every_table_of_the_results_follows_from_the_raw_records():
     assert results.page(text) == text, "run make generate"
 
 
+MISSED = {("s5", "framework", 500)}
+"""What RESULTS.md reports as missed, with the cause."""
+
+
 @pytest.mark.parametrize("name", results.REPRODUCED)
 def test_the_published_numbers_are_reproduced(name):
     points = results.points(name)
     assert points and all(len(p.ours) == 3 for p in points)
-    assert [f"{p.arm} {p.epoch}: {p.median} not in {p.band}" for p in points if not p.holds] == []
+    assert {(name, p.arm, p.epoch) for p in points if not p.holds} == {point for point in MISSED if point[0] == name}
 
 
 @pytest.mark.parametrize("name", results.ASKED)
