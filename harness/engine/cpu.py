@@ -104,10 +104,10 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
     biased = tuple(g for g in cell.gates if g not in cell.unbiased)
-    emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, cell.gates, cell.state, biased)
     with ThreadPoolExecutor(2) as others:  # the first cell of a machine would wait for one compiler after another
         kernels = others.submit(products, dtype)
         others.submit(optimizer_step, dtype)
+        emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, cell.gates, cell.state, biased)
         library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
