@@ -202,7 +202,7 @@ class Model:
     """An architecture on an engine. Holds no parameters: they come with each call, (N, ...) each."""
 
     def __init__(self, arch: Architecture, engine: Engine, threads: int = 1):
-        """Takes what runs it, and how many threads a call may use outside the recurrence."""
+        """Takes what runs it, and how many threads a call may use."""
         self.arch = arch
         self.engine = engine
         self.threads = threads

@@ -1,4 +1,4 @@
-"""Generated C++ on a CPU: a run's recurrence on one thread, from the program of its cell.
+"""Generated C++ on a CPU, from the program of a cell: all time steps of a run in one call.
 
 A call takes one run after another; training spreads a pack's runs over plain threads, since a call releases the
 interpreter's lock. One run may use ``layer.threads``, each of which takes rows of the batch; no result depends on how
@@ -140,7 +140,7 @@ class CpuTape:
         state = tuple(s.contiguous() for s in state)
         self._inputs = inputs.transpose(0, 1).contiguous()
         if not inputs.is_floating_point():
-            check_range(self._inputs, parameters["W"].shape[1], "token")
+            check_range(products(state[0].dtype), self._inputs, parameters["W"].shape[1], "token")
         num_runs, num_steps, batch_size = self._inputs.shape[:3]
         width = row_length(1, layer.hidden_size, state[0].element_size())
         states = state[0].new_empty(num_runs, num_steps + 1, batch_size, width)

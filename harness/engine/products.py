@@ -52,10 +52,11 @@ def address(values: Tensor, n: int) -> int:
     return values.data_ptr() + n * values.stride(0) * values.element_size()
 
 
-def check_range(indices: Tensor, size: int, what: str) -> None:
+def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> None:
     """Raises an error of an index at which compiled code would read, or write, what is not its own.
 
     Args:
+        kernels: The products of any number type, one that the caller has at hand.
         indices: Int64, in one piece.
         size: They must lie below.
         what: Their name in the error.
@@ -63,7 +64,7 @@ def check_range(indices: Tensor, size: int, what: str) -> None:
     Raises:
         IndexError: One does not.
     """
-    found = products(torch.float32).first_outside(indices.numel(), indices.data_ptr(), size)
+    found = kernels.first_outside(indices.numel(), indices.data_ptr(), size)
     if found >= 0:
         got = indices.flatten()[found].item()
         raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
@@ -94,16 +95,16 @@ def cross_entropy(
     Raises:
         IndexError: A target is none of the V outputs.
     """
+    kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
     targets = targets.contiguous()
-    check_range(targets, weight.shape[2], "target")
-    function, (num_runs, num_rows, size) = products(rows.dtype).cross_entropy, rows.shape
+    check_range(kernels, targets, weight.shape[2], "target")
     rows = rows if rows.stride(2) == 1 else rows.contiguous()
     weight, bias = weight.contiguous(), bias.contiguous()
     shares = None if shares is None else shares.to(rows.dtype).contiguous()
     losses = torch.empty(num_runs, dtype=torch.float64)
     for n in range(num_runs):
         ends = (None, None, None) if gradients is None else [address(g, n) for g in gradients]
-        function(
+        kernels.cross_entropy(
             num_rows, size, weight.shape[2], address(rows, n), rows.stride(1), address(weight, n), address(bias, n),
             address(targets, n), None if shares is None else address(shares, n), scale, address(losses, n), *ends,
             threads,
