@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import pandas as pd
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
@@ -100,15 +102,37 @@ def connect(uri: str) -> MlflowClient:
     Raises:
         TrackError: The store cannot be reached or is of another MLflow version.
     """
+    path = sqlite_path(uri)
     try:
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        client.search_experiments(max_results=1)
+        if path is not None and not path.exists():
+            _make(path)
+        client = _client(uri)
     except MlflowException as error:
         raise TrackError(
             f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: {error}. "
             "Start the server, correct the URI, or run `mlflow db upgrade URI` on a copy of the database."
         ) from error
     return client
+
+
+def _client(uri: str) -> MlflowClient:
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.search_experiments(max_results=1)  # the client alone opens nothing
+    return client
+
+
+def _make(path: Path) -> None:
+    """Makes a store whole or not at all: one whose making was killed is for MLflow neither old nor new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f".{path.stem}.new")
+    with FileLock(path.with_name(f".{path.stem}.new.lock")):
+        if path.exists():  # another process was faster
+            return
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        _client(f"sqlite:///{making / path.name}")
+        os.replace(making / path.name, path)
+        making.rmdir()
 
 
 def experiments(uri: str) -> dict[str, str]:
@@ -156,8 +180,6 @@ class Tracker:
     def __init__(self, uri: str, study_name: str, artifact_root: Path) -> None:
         start = perf_counter()
         self.uri = absolute_uri(uri)
-        if (path := sqlite_path(self.uri)) is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
         self._client = connect(self.uri)
         self.experiment_id = self._experiment(study_name, artifact_root)
         self._study_file: dict[str, str | bytes] = {}

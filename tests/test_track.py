@@ -1,5 +1,8 @@
 import logging
 import math
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +86,47 @@ def test_creating_a_store_says_nothing(tmp_path, capfd):
     Tracker(f"sqlite:///{tmp_path}/deep/mlflow.db", "s", tmp_path / "artifacts")
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("mlflow.tracking").isEnabledFor(logging.WARNING)
+
+
+MAKING = """
+import os, sqlite3, sys
+from harness.track import Tracker
+
+calls = 0
+
+def killed(*_):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+
+connect = sqlite3.connect
+
+def watched(*args, **kwargs):
+    connection = connect(*args, **kwargs)
+    connection.set_trace_callback(killed)
+    return connection
+
+sqlite3.connect = sqlite3.dbapi2.connect = watched
+Tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", "s", None)
+"""
+
+
+@pytest.mark.parametrize("statement", [40, 300])
+def test_a_store_whose_making_was_killed_is_made_again(tmp_path, statement):
+    """MLflow's migrations are no transaction: a file of which one was cut off can never be opened again."""
+    made = subprocess.run([sys.executable, "-c", MAKING, str(tmp_path), str(statement)], capture_output=True)
+    assert made.returncode == -signal.SIGKILL, made.stderr.decode()
+    assert Tracker(f"sqlite:///{tmp_path}/mlflow.db", "s", tmp_path / "artifacts").runs().empty
+    assert not list(tmp_path.glob(".mlflow.new"))
+
+
+def test_two_processes_make_one_store(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    code = "import pathlib, sys; from harness.track import Tracker; Tracker(*sys.argv[1:3], pathlib.Path(sys.argv[3]))"
+    makers = [subprocess.Popen([sys.executable, "-c", code, uri, name, str(tmp_path)]) for name in ("s", "t")]
+    assert [maker.wait() for maker in makers] == [0, 0]
+    assert {"s", "t"} < track.experiments(uri).keys()
 
 
 def test_a_study_is_one_experiment_with_its_artifacts_beside_the_database(new, folder, request):
