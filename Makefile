@@ -35,10 +35,11 @@ generate: install
 	$(BIN)/python tests/generate.py
 
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
+# Some forty minutes on 2 cores.
 bench: install
 	mkdir -p studies/bench
-	$(BIN)/harness bench --json studies/bench/sources.json > studies/bench/sources.txt
-	$(BIN)/harness bench --engines cpu --shapes small,wide,words --json studies/bench/shapes.json > studies/bench/shapes.txt
+	$(BIN)/harness bench --engines cpu,scan,native --rounds 9 --json studies/bench/sources.json > studies/bench/sources.txt
+	$(BIN)/harness bench --engines cpu --rounds 6 --shapes small,wide,words --json studies/bench/shapes.json > studies/bench/shapes.txt
 	$(BIN)/harness bench --plot studies/bench/sources.json
 	$(BIN)/harness bench --plot studies/bench/shapes.json
 

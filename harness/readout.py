@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harness.engine import product
 from harness.engine.base import round_operand
+from harness.engine.memory import memory
 from harness.engine.products import cross_entropy
 
 CHUNK_BYTES = 4 * 2**20
@@ -61,7 +62,8 @@ class Readout:
             own = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         else:
             own = self.homes
-        gradients = Gradients(rows.new_empty(rows.shape), *own)
+        ahead = rows.new_empty(rows.shape) if self.threads is None else memory.empty(rows.shape, rows.dtype)
+        gradients = Gradients(ahead, *own)
         return self._losses(rows, targets, weights, scale, gradients), gradients
 
     def _losses(

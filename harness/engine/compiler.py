@@ -17,6 +17,20 @@ KERNELS = Path(__file__).parent / "kernels"
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
 
 
+ROUND = 16
+"""Rows of buffers are whole multiples of it, so that no loop has a remainder."""
+SLICE = 16
+"""Rows of a batch whose sums are taken together, by one thread: so they are the same on any number of threads."""
+DEPTH = 192
+"""Rows of one pass of a product over rows. The backward pass takes as many rows of time steps before it multiplies
+their gradients: few enough to stay in a core's cache."""
+OPERATIONS_PER_THREAD = 30_000_000
+"""So many of a call make a second thread worth its start, some 50 microseconds."""
+
+SIZES = {"ROUND": ROUND, "SLICE": SLICE, "DEPTH": DEPTH, "OPERATIONS_PER_THREAD": OPERATIONS_PER_THREAD}
+"""What C++ and Python must agree on: macros of every source."""
+
+
 class CompileError(RuntimeError):
     """There is no compiler, or it refused the source."""
 
@@ -38,7 +52,7 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
     Args:
         name: Begins the file's name, for a person who looks into the cache.
         source: C++ that may include the headers beside ``products.cpp``.
-        *defines: Macros, ``REAL=float``.
+        *defines: Macros beside :data:`SIZES`: ``REAL=float``.
 
     Raises:
         CompileError: It cannot be compiled, or the cache folder cannot be written; the message says why.
@@ -46,7 +60,8 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
     compiler = find()
     if compiler is None:
         raise CompileError("no C++ compiler was found. Install g++ or clang++, or set CXX.")
-    command = [*compiler, *FLAGS, *(f"-D{d}" for d in defines), f"-I{KERNELS}"]
+    macros = [*(f"{name}={size}L" for name, size in SIZES.items()), *defines]
+    command = [*compiler, *FLAGS, *(f"-D{macro}" for macro in macros), f"-I{KERNELS}"]
     key = hashlib.sha256("\0".join([source, _headers(), *command, _version(tuple(compiler)), _processor()]).encode())
     library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
     try:

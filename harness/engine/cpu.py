@@ -19,13 +19,10 @@ from torch.autograd.function import once_differentiable
 from cells.base import Cell
 from harness.engine import compiler, cpp
 from harness.engine.base import Layer, Parameters, State, dtype_of
-from harness.engine.memory import ROUND, Shape, layout, memory, padded, row_length
+from harness.engine.memory import Shape, layout, memory, padded, row_length
 from harness.engine.products import REAL, address, check_range, optimizer_step, products
 from harness.engine.schedule import schedule
 from harness.engine.trace import Untraceable, trace, vector_names
-
-OPERATIONS_PER_THREAD = 3e7
-"""So many of a call make a second thread worth its start, some 50 microseconds."""
 
 
 class Cpu:
@@ -42,7 +39,7 @@ class Cpu:
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
-            code_for(Layer(cell, ROUND, 1, precision), dtype_of(precision))
+            code_for(Layer(cell, compiler.ROUND, 1, precision), dtype_of(precision))
         except Untraceable as error:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
@@ -143,7 +140,7 @@ class CpuTape:
             check_range(products(state[0].dtype), self._inputs, parameters["W"].shape[1], "token")
         num_runs, num_steps, batch_size = self._inputs.shape[:3]
         width = row_length(1, layer.hidden_size, state[0].element_size())
-        states = state[0].new_empty(num_runs, num_steps + 1, batch_size, width)
+        states = memory.empty((num_runs, num_steps + 1, batch_size, width), state[0].dtype)
         self.outputs = states[:, 1:, :, : layer.hidden_size].transpose(0, 1)
         self.final = tuple(torch.empty_like(s) for s in state)
         self._calls: list[_Call] | None = []
@@ -172,7 +169,7 @@ class CpuTape:
             raise RuntimeError("a layer's gradient can be taken once: its memory has gone to the next call")
         outputs = outputs.transpose(0, 1).contiguous()
         last = [None if g is None else g.contiguous() for g in last]
-        ahead = torch.empty_like(self._inputs) if inputs else None
+        ahead = memory.empty(self._inputs.shape, self._inputs.dtype) if inputs else None
         for call in self._calls:
             call.backward(outputs, last, first, gradients, ahead)
         self._end()
@@ -343,7 +340,7 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
         return _Direction(function, tuple(places), size)
 
     operations = layer.cell.flops_per_token(None, layer.hidden_size) * shape.num_steps * shape.batch_size
-    threads = max(1, min(layer.threads, shape.slices, int(operations / OPERATIONS_PER_THREAD)))
+    threads = max(1, min(layer.threads, shape.slices, int(operations / compiler.OPERATIONS_PER_THREAD)))
     return _Plan(
         code, direction(code.forward, face.forward), direction(code.backward, face.backward), tape_bytes, threads
     )

@@ -1,22 +1,23 @@
 """The memory of engine ``cpu``: how long a buffer's rows are, where buffers lie in a block, and blocks to borrow."""
 
 import contextlib
+import ctypes
+import math
 import mmap
 import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harness.engine import cpp
+from harness.engine.compiler import DEPTH, ROUND, SLICE
 
-ROUND = 16
-"""Rows of buffers are whole multiples of it; as in ``kernels/vector.h``."""
-SLICE = 16
-"""Rows of the batch whose sums are taken together; as in ``kernels/layer.h``."""
-CHUNK_ROWS = 192
-"""Rows of the time steps that the backward pass takes before it multiplies their gradients: as deep as a pass of
-``outer_part`` in ``kernels/products.cpp``, and few enough to stay in a core's cache."""
+SMALL = 1 << 16
+"""Bytes below which a tensor is torch's own: a lease costs some 6 microseconds."""
 LARGE = 1 << 21
 """Bytes from which a block asks for large pages."""
 
@@ -33,26 +34,47 @@ def row_length(blocks: int, size: int, itemsize: int) -> int:
 
 
 class Memory:
-    """Blocks of memory that calls borrow: fresh ones would cost a page fault every 4 KiB of every update."""
+    """Blocks of memory that calls borrow: fresh ones would cost a page fault every 4 KiB of every update.
 
-    def __init__(self, most: int = 16):
+    Args:
+        most_bytes: So much lies idle at most; the block given back longest ago goes first.
+    """
+
+    def __init__(self, most_bytes: int = 1 << 30):
         self._free: list[Tensor] = []
-        self._most = most
+        self._back: deque[Tensor] = deque()
+        self._most_bytes = most_bytes
         self._lock = threading.Lock()
 
     def take(self, num_bytes: int) -> Tensor:
         """Returns a block of that size, its content arbitrary, beginning at a multiple of 64."""
         with self._lock:
+            self._sort_in()
             for i in reversed(range(len(self._free))):
                 if self._free[i].numel() == num_bytes:
                     return self._free.pop(i)
         return _block(num_bytes)
 
     def give(self, block: Tensor) -> None:
-        """Takes a block back; the oldest one goes where there are many."""
-        with self._lock:
-            self._free.append(block)
-            del self._free[: -self._most]
+        """Takes a block back. Waits for no lock: a finalizer may come in the middle of :meth:`take`."""
+        self._back.append(block)
+
+    def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Returns a tensor of arbitrary content, whose block is back when nothing refers to its storage any more."""
+        num_bytes = math.prod(shape) * dtype.itemsize
+        if num_bytes < SMALL:
+            return torch.empty(shape, dtype=dtype)
+        block = self.take(num_bytes)
+        lease = (ctypes.c_byte * num_bytes).from_address(block.data_ptr())  # the storage keeps it alive
+        weakref.finalize(lease, self.give, block).atexit = False
+        return torch.frombuffer(lease, dtype=dtype).view(*shape)
+
+    def _sort_in(self) -> None:
+        while self._back:
+            self._free.append(self._back.popleft())
+        idle = sum(block.numel() for block in self._free)
+        while idle > self._most_bytes:
+            idle -= self._free.pop(0).numel()
 
 
 def _block(num_bytes: int) -> Tensor:
@@ -83,7 +105,7 @@ class Shape:
     @property
     def chunk(self) -> int:
         """The time steps of the backward pass between two products over them."""
-        return min(self.num_steps, max(1, CHUNK_ROWS // self.batch_size))
+        return min(self.num_steps, max(1, DEPTH // self.batch_size))
 
     @property
     def slices(self) -> int:

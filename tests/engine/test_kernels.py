@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from harness.engine import compiler
-from harness.engine.memory import ROUND, padded, row_length
+from harness.engine.compiler import ROUND
+from harness.engine.memory import padded, row_length
 from harness.engine.products import products
 
 # Functions of a vector.

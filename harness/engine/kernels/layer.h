@@ -3,9 +3,6 @@
 #pragma once
 #include "vector.h"
 
-// Rows of a batch in one share of a thread, so that sums over the batch are the same on any number of threads.
-constexpr long SLICE = 16;
-
 // Where part i of `parts` begins among `count`.
 static inline long part_begin(long count, long i, long parts) { return count * i / parts; }
 // Likewise of B rows, at a multiple of SLICE.

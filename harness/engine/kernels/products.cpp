@@ -36,7 +36,6 @@ constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
 #else
 constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
 #endif
-constexpr long DEPTH = 192;
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
 // C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
@@ -93,9 +92,9 @@ struct Panels {
   long width(long i) const { return begin(i + 1) - begin(i); }
 };
 
-// So many threads as are worth their start, some 50 microseconds each.
+// So many threads as are worth their start.
 long worthwhile(long threads, long count, double operations) {
-  return std::max(1L, std::min({threads, count, (long)(operations / 3e7)}));
+  return std::max(1L, std::min({threads, count, (long)(operations / OPERATIONS_PER_THREAD)}));
 }
 
 template <typename Work> void on_threads(long threads, Work work) {  // work(i) for every i below `threads`

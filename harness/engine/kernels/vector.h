@@ -28,7 +28,6 @@
 typedef REAL real;
 constexpr bool SINGLE = sizeof(real) == 4;
 constexpr long L = VECTOR_BYTES / sizeof(real);
-constexpr long ROUND = 16;  // rows of every buffer are whole multiples of it, so that no loop has a remainder
 
 template <bool single> struct Bits { typedef int64_t type; };
 template <> struct Bits<true> { typedef int32_t type; };
