@@ -45,9 +45,14 @@ class Cell:
     name: ClassVar[str]
     """The name in a study, parent first: ``lstm-no-output-tanh``."""
     gates: ClassVar[tuple[str, ...]]
-    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell."""
+    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell; none only where the step
+    reads its input itself."""
+    reads_input: ClassVar[bool] = False
+    """Whether the step reads ``x.input``, the layer's input itself: its size must then be H."""
     state: ClassVar[tuple[str, ...]] = ("h",)
     """The state, each (B, H); the first is what the layer above sees."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """States that no step reads: the layer above sees them, and nothing of them is carried on."""
     products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
     """Recurrent products: name -> the gates that it feeds. None: one, ``R``, that feeds all gates.
 
@@ -62,11 +67,17 @@ class Cell:
     start: ClassVar[Mapping[str, float]] = {}
     """States that do not start at 0: name -> constant."""
     forget_gates: ClassVar[tuple[str, ...]] = ()
-    """Gates that the forget bias raises."""
+    """Gates that the forget bias and the chrono initialisation raise."""
+    input_gates: ClassVar[tuple[str, ...]] = ()
+    """Gates that the chrono initialisation lowers, each as far as it raises the forget gate of the same place. A
+    forget gate beyond them is raised alone: its cell weighs what is new by 1 - f, or by nothing."""
     candidates: ClassVar[tuple[str, ...]] = ()
-    """Gates whose value is new content; recurrent dropout acts on them."""
+    """Gates whose value is new content: a step passes each through ``p.drop`` once, where recurrent dropout acts."""
     zonable: ClassVar[tuple[str, ...]] = ()
     """States that zoneout may hold."""
+    noise: ClassVar[tuple[str, ...]] = ()
+    """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient. A cell's equations
+    have none: a study's regularisers add them, see ``harness.variation``."""
     reference: ClassVar[tuple[str, Mapping[str, Any]] | None] = None
     """The class of torch.nn that this cell must equal, and its arguments; None where there is none."""
 
@@ -76,7 +87,8 @@ class Cell:
         Args:
             p: The layer's parameters: ``p.R(h).i`` is gate i's part of the recurrent product R h, its bias
                 added where there is one; a vector is an attribute that broadcasts over the batch.
-            x: One attribute a gate, ``x.i`` = W_i x + b_i, each (..., B, H).
+                ``p.drop(value)`` marks new content: the identity unless a study asks for recurrent dropout.
+            x: One attribute a gate, ``x.i`` = W_i x + b_i, each (..., B, H); ``x.input`` where the cell reads it.
             *state: The previous state, each (..., B, H).
         """
         raise NotImplementedError
@@ -87,19 +99,42 @@ class Cell:
         return {"R": cls.gates} if cls.products is None else cls.products
 
     @classmethod
+    def input_products(cls) -> tuple[str, ...]:
+        """Returns what a step finds in its ``x``: the gates, then ``input`` where it reads that."""
+        return (*cls.gates, "input") if cls.reads_input else cls.gates
+
+    @classmethod
+    def recurrent_rows(cls, hidden_size: int) -> int:
+        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices of less.
+
+        Raises:
+            ValueError: There is no such cell of that size; the message says which there are.
+        """
+        return hidden_size
+
+    @classmethod
+    def prepared(cls, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns what the products multiply with, made of the ``parameters`` (N, ...), once for all time steps.
+
+        Most cells multiply with the parameters themselves. A cell whose matrices are made of them overrides this, in
+        torch's operations, and gives back matrices (N, H, g*H) under the same names.
+        """
+        return parameters
+
+    @classmethod
     def parameters(cls, input_size: int, hidden_size: int, biases: int) -> tuple[Parameter, ...]:
         """Returns a layer's parameters in a fixed order.
 
         ``W`` (I, G*H), ``b`` (gates with one), then for each recurrent product its matrix (H, g*H) and its bias
         ``b_NAME``, then the vectors. With two biases a gate's second one belongs to the first product that feeds it.
         """
-        found = [Parameter("W", "input", cls.gates, input_size)]
+        found = [Parameter("W", "input", cls.gates, input_size)] if cls.gates else []
         biased = tuple(g for g in cls.gates if g not in cls.unbiased)
         if biased:
             found.append(Parameter("b", "bias", biased, None))
         seen: set[str] = set()
         for name, gates in cls.recurrent_products().items():
-            found.append(Parameter(name, "recurrent", gates, hidden_size))
+            found.append(Parameter(name, "recurrent", gates, cls.recurrent_rows(hidden_size)))
             wanted = gates if biases == 2 else cls.recurrent_biases
             extra = tuple(g for g in gates if g in wanted and g not in seen and g not in cls.unbiased)
             seen.update(gates)
@@ -120,9 +155,15 @@ class Cell:
     @classmethod
     def flops_per_token(cls, input_size: int | None, hidden_size: int) -> int:
         """Returns the forward FLOPs of a layer's products per token: 2 an entry. ``input_size`` None: a row lookup."""
-        entries = sum(len(gates) for gates in cls.recurrent_products().values()) * hidden_size**2
+        fed = sum(len(gates) for gates in cls.recurrent_products().values())
+        entries = fed * cls.recurrent_rows(hidden_size) * hidden_size
         entries += 0 if input_size is None else input_size * len(cls.gates) * hidden_size
         return 2 * entries
+
+
+def unchanged(value: Tensor) -> Tensor:
+    """Returns ``value``: what ``p.drop`` does where nothing is dropped."""
+    return value
 
 
 def split_gates(stacked: Tensor, gates: tuple[str, ...]) -> SimpleNamespace:

@@ -32,7 +32,7 @@ class NBRC(Cell):
         r = p.R(h)
         a = 1 + tanh(x.a + r.a)
         c = sigmoid(x.c + r.c)
-        n = tanh(x.n + a * h)
+        n = p.drop(tanh(x.n + a * h))
         return (c * h + (1 - c) * n,)
 
 
@@ -63,5 +63,5 @@ class BRC(Cell):
         """One time step."""
         a = 1 + tanh(x.a + p.w_a * h)
         c = sigmoid(x.c + p.w_c * h)
-        n = tanh(x.n + a * h)
+        n = p.drop(tanh(x.n + a * h))
         return (c * h + (1 - c) * n,)

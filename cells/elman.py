@@ -23,7 +23,7 @@ class RNNTanh(Cell):
 
     def step(self, p, x, h):
         """One time step."""
-        return (tanh(x.h + p.R(h).h),)
+        return (p.drop(tanh(x.h + p.R(h).h)),)
 
 
 class RNNReLU(Cell):
@@ -45,7 +45,7 @@ class RNNReLU(Cell):
 
     def step(self, p, x, h):
         """One time step."""
-        return (relu(x.h + p.R(h).h),)
+        return (p.drop(relu(x.h + p.R(h).h)),)
 
 
 class IndRNN(Cell):
@@ -67,7 +67,7 @@ class IndRNN(Cell):
 
     def step(self, p, x, h):
         """One time step."""
-        return (relu(x.h + p.u * h),)
+        return (p.drop(relu(x.h + p.u * h)),)
 
 
 class RHN(Cell):
@@ -92,17 +92,17 @@ class RHN(Cell):
     gates = ("n1", "t1")
     products = {"R": ("n1", "t1"), "R_2": ("n2", "t2")}
     recurrent_biases = ("n2", "t2")
-    candidates = ("n1",)
+    candidates = ("n1", "n2")
     zonable = ("h",)
 
     def step(self, p, x, h):
         """One time step."""
         r = p.R(h)
-        n1 = tanh(x.n1 + r.n1)
+        n1 = p.drop(tanh(x.n1 + r.n1))
         t1 = sigmoid(x.t1 + r.t1)
         s = t1 * n1 + (1 - t1) * h
         r = p.R_2(s)
-        n2 = tanh(r.n2)
+        n2 = p.drop(tanh(r.n2))
         t2 = sigmoid(r.t2)
         return (t2 * n2 + (1 - t2) * s,)
 
@@ -134,8 +134,8 @@ class LEM(Cell):
         r = p.R(h)
         d1 = sigmoid(x.d1 + r.d1)
         d2 = sigmoid(x.d2 + r.d2)
-        z = (1 - d1) * z + d1 * tanh(x.z + r.z)
-        h = (1 - d2) * h + d2 * tanh(x.h + p.R_h(z).h)
+        z = (1 - d1) * z + d1 * p.drop(tanh(x.z + r.z))
+        h = (1 - d2) * h + d2 * p.drop(tanh(x.h + p.R_h(z).h))
         return h, z
 
 
@@ -163,5 +163,5 @@ class CoRNN(Cell):
     def step(self, p, x, h, z):
         """One time step."""
         dt, gamma, epsilon = 0.054, 4.9, 4.8
-        z = z + dt * (tanh(x.z + p.R(h).z + p.Q(z).z) - gamma * h - epsilon * z)
+        z = z + dt * (p.drop(tanh(x.z + p.R(h).z + p.Q(z).z)) - gamma * h - epsilon * z)
         return h + dt * z, z

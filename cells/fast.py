@@ -28,7 +28,7 @@ class FastRNN(Cell):
 
     def step(self, p, x, h):
         """One time step."""
-        n = tanh(x.n + p.R(h).n)
+        n = p.drop(tanh(x.n + p.R(h).n))
         return (sigmoid(p.alpha) * n + sigmoid(p.beta) * h,)
 
 
@@ -59,5 +59,5 @@ class FastGRNN(Cell):
         """One time step."""
         a = x.n + p.R(h).n
         z = sigmoid(a + p.b_z)
-        n = tanh(a + p.b_n)
+        n = p.drop(tanh(a + p.b_n))
         return ((sigmoid(p.zeta) * (1 - z) + sigmoid(p.nu)) * n + z * h,)

@@ -30,7 +30,7 @@ class UGRNN(Cell):
         """One time step."""
         r = p.R(h)
         g = sigmoid(x.g + r.g)
-        n = tanh(x.n + r.n)
+        n = p.drop(tanh(x.n + r.n))
         return (g * h + (1 - g) * n,)
 
 
@@ -57,7 +57,7 @@ class LiGRU(Cell):
         """One time step."""
         r = p.R(h)
         z = sigmoid(x.z + r.z)
-        n = relu(x.n + r.n)
+        n = p.drop(relu(x.n + r.n))
         return (z * h + (1 - z) * n,)
 
 
@@ -84,7 +84,7 @@ class MinimalRNN(Cell):
         """One time step."""
         z = tanh(x.z)
         u = sigmoid(p.R(h).u + p.U(z).u)
-        return (u * h + (1 - u) * z,)
+        return (u * h + (1 - u) * p.drop(z),)
 
 
 class STAR(Cell):
@@ -108,7 +108,7 @@ class STAR(Cell):
     def step(self, p, x, h):
         """One time step."""
         k = sigmoid(x.k + p.R(h).k)
-        z = tanh(x.z)
+        z = p.drop(tanh(x.z))
         return (tanh((1 - k) * h + k * z),)
 
 
@@ -137,7 +137,7 @@ class LightRNN(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(x.f + p.R(h).f)
-        n = tanh(x.n)
+        n = p.drop(tanh(x.n))
         return ((1 - f) * h + f * n,)
 
 
@@ -163,7 +163,7 @@ class SGRN(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(x.n + p.R(h).f)
-        return (tanh((1 - f) * x.n + f * h),)
+        return (tanh((1 - f) * p.drop(x.n) + f * h),)
 
 
 class ATR(Cell):
@@ -194,7 +194,7 @@ class ATR(Cell):
         q = p.R(h).v
         i = sigmoid(v + q)
         f = sigmoid(v - q)
-        return (i * v + f * h,)
+        return (i * p.drop(v) + f * h,)
 
 
 class CFN(Cell):
@@ -214,6 +214,7 @@ class CFN(Cell):
     products = {"R": ("theta", "eta")}
     unbiased = ("g",)
     forget_gates = ("theta",)
+    input_gates = ("eta",)
     candidates = ("g",)
     zonable = ("h",)
 
@@ -222,4 +223,4 @@ class CFN(Cell):
         r = p.R(h)
         theta = sigmoid(x.theta + r.theta)
         eta = sigmoid(x.eta + r.eta)
-        return (theta * tanh(h) + eta * tanh(x.g),)
+        return (theta * tanh(h) + eta * p.drop(tanh(x.g)),)

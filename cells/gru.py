@@ -30,7 +30,7 @@ class GRU(Cell):
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         z = sigmoid(x.z + a.z)
-        n = tanh(x.n + r * a.n)
+        n = p.drop(tanh(x.n + r * a.n))
         return ((1 - z) * n + z * h,)
 
 
@@ -58,7 +58,7 @@ class GRUResetBefore(Cell):
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         z = sigmoid(x.z + a.z)
-        n = tanh(x.n + p.R_n(r * h).n)
+        n = p.drop(tanh(x.n + p.R_n(r * h).n))
         return ((1 - z) * n + z * h,)
 
 
@@ -84,7 +84,7 @@ class GRUNoReset(Cell):
         """One time step."""
         a = p.R(h)
         z = sigmoid(x.z + a.z)
-        n = tanh(x.n + a.n)
+        n = p.drop(tanh(x.n + a.n))
         return ((1 - z) * n + z * h,)
 
 
@@ -110,7 +110,7 @@ class GRUNoUpdate(Cell):
         """One time step."""
         a = p.R(h)
         r = sigmoid(x.r + a.r)
-        n = tanh(x.n + r * a.n)
+        n = p.drop(tanh(x.n + r * a.n))
         return (n,)
 
 
@@ -141,7 +141,7 @@ class GRU1(Cell):
         a = p.R(h)
         r = sigmoid(a.r)
         z = sigmoid(a.z)
-        n = tanh(x.n + p.R_n(r * h).n)
+        n = p.drop(tanh(x.n + p.R_n(r * h).n))
         return ((1 - z) * n + z * h,)
 
 
@@ -172,7 +172,7 @@ class GRU2(Cell):
         a = p.R(h)
         r = sigmoid(a.r)
         z = sigmoid(a.z)
-        n = tanh(x.n + p.R_n(r * h).n)
+        n = p.drop(tanh(x.n + p.R_n(r * h).n))
         return ((1 - z) * n + z * h,)
 
 
@@ -202,5 +202,5 @@ class GRU3(Cell):
         """One time step."""
         r = sigmoid(p.b_r)
         z = sigmoid(p.b_z)
-        n = tanh(x.n + p.R_n(r * h).n)
+        n = p.drop(tanh(x.n + p.R_n(r * h).n))
         return ((1 - z) * n + z * h,)

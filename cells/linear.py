@@ -30,7 +30,7 @@ class MinGRU(Cell):
     def step(self, p, x, h):
         """One time step."""
         z = sigmoid(x.z)
-        n = torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n))
+        n = p.drop(torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n)))
         return ((1 - z) * h + z * n,)
 
 
@@ -54,6 +54,7 @@ class MinLSTM(Cell):
     gates = ("f", "i", "n")
     products = {}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("n",)
     zonable = ("h",)
 
@@ -61,7 +62,7 @@ class MinLSTM(Cell):
         """One time step."""
         f = sigmoid(x.f)
         i = sigmoid(x.i)
-        n = torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n))
+        n = p.drop(torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n)))
         return (f / (f + i) * h + i / (f + i) * n,)
 
 
@@ -88,7 +89,7 @@ class TRNN(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(x.f)
-        z = x.z
+        z = p.drop(x.z)
         return (f * h + (1 - f) * z,)
 
 
@@ -122,7 +123,7 @@ class TGRU(Cell):
 
     def step(self, p, x, h, vz, vf, vo):
         """One time step."""
-        z = x.z + vz
+        z = p.drop(x.z + vz)
         f = sigmoid(x.f + vf)
         o = tanh(x.o + vo)
         return f * h + z * o, x.vz, x.vf, x.vo

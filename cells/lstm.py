@@ -24,6 +24,7 @@ class LSTM(Cell):
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
     reference = ("LSTM", {})
@@ -33,7 +34,7 @@ class LSTM(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + i * g
         return o * tanh(c), c
@@ -58,6 +59,7 @@ class LSTMNoOutputTanh(Cell):
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -66,7 +68,7 @@ class LSTMNoOutputTanh(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + i * g
         return o * c, c
@@ -96,7 +98,7 @@ class LSTMCoupled(Cell):
         """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = (1 - i) * c + i * g
         return o * tanh(c), c
@@ -122,6 +124,7 @@ class LSTMPeephole(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -130,7 +133,7 @@ class LSTMPeephole(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * tanh(c), c
@@ -161,7 +164,7 @@ class LSTMNoInputGate(Cell):
         """One time step."""
         r = p.R(h)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + g
         return o * tanh(c), c
@@ -192,7 +195,7 @@ class LSTMNoForgetGate(Cell):
         """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = c + i * g
         return o * tanh(c), c
@@ -216,6 +219,7 @@ class LSTMNoOutputGate(Cell):
     gates = ("i", "f", "g")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -224,7 +228,7 @@ class LSTMNoOutputGate(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         return tanh(c), c
 
@@ -248,6 +252,7 @@ class LSTMNoInputTanh(Cell):
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -256,7 +261,7 @@ class LSTMNoInputTanh(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = x.g + r.g
+        g = p.drop(x.g + r.g)
         o = sigmoid(x.o + r.o)
         c = f * c + i * g
         return o * tanh(c), c
@@ -281,6 +286,7 @@ class LSTMCapped(Cell):
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -289,7 +295,7 @@ class LSTMCapped(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + minimum(1 - f, i) * g
         return o * tanh(c), c

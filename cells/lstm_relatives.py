@@ -43,7 +43,7 @@ class LSTMLayerNorm(Cell):
         w_i, w_f, w_g, w_o = normalize(x.i, x.f, x.g, x.o)
         i = sigmoid(p.u_i * r_i + p.v_i * w_i + p.b_i)
         f = sigmoid(p.u_f * r_f + p.v_f * w_f + p.b_f)
-        g = tanh(p.u_g * r_g + p.v_g * w_g + p.b_g)
+        g = p.drop(tanh(p.u_g * r_g + p.v_g * w_g + p.b_g))
         o = sigmoid(p.u_o * r_o + p.v_o * w_o + p.b_o)
         c = f * c + i * g
         return o * tanh(p.u_c * normalize(c)[0] + p.b_c), c
@@ -71,6 +71,7 @@ class LSTMMultiplicative(Cell):
     products = {"R_m": ("m",), "R": ("i", "f", "g", "o")}
     unbiased = ("m",)
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -80,7 +81,7 @@ class LSTMMultiplicative(Cell):
         r = p.R(m)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + i * g
         return o * tanh(c), c
@@ -106,6 +107,7 @@ class WMCLSTM(Cell):
     state = ("h", "c")
     products = {"R": ("i", "f", "g", "o"), "M": ("i", "f"), "M_o": ("o",)}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -114,7 +116,7 @@ class WMCLSTM(Cell):
         r, m = p.R(h), p.M(c)
         i = sigmoid(x.i + r.i + tanh(m.i))
         f = sigmoid(x.f + r.f + tanh(m.f))
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         o = sigmoid(x.o + r.o + tanh(p.M_o(c).o))
         return o * tanh(c), c
@@ -193,7 +195,7 @@ class JANET(Cell):
         """One time step."""
         r = p.R(h)
         s = x.f + r.f
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         return (sigmoid(s) * h + (1 - sigmoid(s - 1)) * g,)
 
 
@@ -225,6 +227,7 @@ class SLSTM(Cell):
     state = ("h", "c", "n", "m")
     start = {"m": -1e30}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h",)
 
@@ -233,7 +236,7 @@ class SLSTM(Cell):
         r = p.R(h)
         k = x.i + r.i
         l = logsigmoid(x.f + r.f) + m
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         m = maximum(k, l)
         i = exp(k - m)
@@ -263,6 +266,7 @@ class RAN(Cell):
     products = {"R": ("i", "f")}
     unbiased = ("g",)
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -271,6 +275,6 @@ class RAN(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = x.g
+        g = p.drop(x.g)
         c = i * g + f * c
         return tanh(c), c

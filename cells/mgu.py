@@ -28,7 +28,7 @@ class MGU(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(x.f + p.R(h).f)
-        n = tanh(x.n + p.R_n(f * h).n)
+        n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
 
 
@@ -54,7 +54,7 @@ class MGUResetAfter(Cell):
         """One time step."""
         a = p.R(h)
         f = sigmoid(x.f + a.f)
-        n = tanh(x.n + f * a.n)
+        n = p.drop(tanh(x.n + f * a.n))
         return ((1 - f) * h + f * n,)
 
 
@@ -80,7 +80,7 @@ class MGU1(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(p.R(h).f)
-        n = tanh(x.n + p.R_n(f * h).n)
+        n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
 
 
@@ -106,7 +106,7 @@ class MGU2(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(p.R(h).f)
-        n = tanh(x.n + p.R_n(f * h).n)
+        n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
 
 
@@ -132,7 +132,7 @@ class MGU3(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(p.b_f)
-        n = tanh(x.n + p.R_n(f * h).n)
+        n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
 
 
@@ -158,7 +158,7 @@ class MUT1(Cell):
     products = {"R": ("r",), "R_n": ("n",)}
     recurrent_biases = ("n",)
     unbiased = ("g",)
-    candidates = ("g",)
+    candidates = ("n",)
     zonable = ("h",)
 
     def step(self, p, x, h):
@@ -166,7 +166,7 @@ class MUT1(Cell):
         z = sigmoid(x.z)
         r = sigmoid(x.r + p.R(h).r)
         g = tanh(x.g)
-        n = tanh(g + p.R_n(r * h).n)
+        n = p.drop(tanh(g + p.R_n(r * h).n))
         return (z * n + (1 - z) * h,)
 
 
@@ -193,5 +193,5 @@ class MUT3(Cell):
         """One time step."""
         z = sigmoid(x.z + p.R_z(tanh(h)).z)
         r = sigmoid(x.r + p.R_r(h).r)
-        n = tanh(x.n + p.R_n(r * h).n)
+        n = p.drop(tanh(x.n + p.R_n(r * h).n))
         return (z * n + (1 - z) * h,)

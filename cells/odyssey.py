@@ -31,7 +31,7 @@ class OdysseyNIG(Cell):
         """One time step."""
         r = p.R(h)
         f = sigmoid(x.f + r.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * tanh(c), c
@@ -62,7 +62,7 @@ class OdysseyNFG(Cell):
         """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = c + i * g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * tanh(c), c
@@ -87,6 +87,7 @@ class OdysseyNOG(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_f": DRAWN}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -95,7 +96,7 @@ class OdysseyNOG(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         return tanh(c), c
 
@@ -120,6 +121,7 @@ class OdysseyNIAF(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -128,7 +130,7 @@ class OdysseyNIAF(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
-        g = x.g + r.g
+        g = p.drop(x.g + r.g)
         c = f * c + i * g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * tanh(c), c
@@ -154,6 +156,7 @@ class OdysseyNOAF(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -162,7 +165,7 @@ class OdysseyNOAF(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * c, c
@@ -193,7 +196,7 @@ class OdysseyCIFG(Cell):
         """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = (1 - i) * c + i * g
         o = sigmoid(x.o + r.o + p.p_o * c)
         return o * tanh(c), c
@@ -218,6 +221,7 @@ class OdysseyNP(Cell):
     gates = ("i", "f", "g", "o")
     state = ("h", "c")
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
     reference = ("LSTM", {})
@@ -227,7 +231,7 @@ class OdysseyNP(Cell):
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         o = sigmoid(x.o + r.o)
         c = f * c + i * g
         return o * tanh(c), c
@@ -259,6 +263,7 @@ class OdysseyFGR(Cell):
     }
     vectors = {"p_i": DRAWN, "p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
+    input_gates = ("i",)
     candidates = ("g",)
     zonable = ("h", "c")
 
@@ -267,7 +272,7 @@ class OdysseyFGR(Cell):
         r, from_i, from_f, from_o = p.R(h), p.F_i(i), p.F_f(f), p.F_o(o)
         i = sigmoid(x.i + r.i + from_i.i + from_f.i + from_o.i + p.p_i * c)
         f = sigmoid(x.f + r.f + from_i.f + from_f.f + from_o.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         o = sigmoid(x.o + r.o + from_i.o + from_f.o + from_o.o + p.p_o * c)
         return o * tanh(c), c, i, f, o

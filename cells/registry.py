@@ -8,11 +8,34 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from cells import bistable, elman, fast, gated, gru, linear, lstm, lstm_relatives, mgu, odyssey
+from cells import (
+    antisymmetric,
+    bistable,
+    elman,
+    fast,
+    gated,
+    gru,
+    highway,
+    linear,
+    lstm,
+    lstm_products,
+    lstm_relatives,
+    mgu,
+    odyssey,
+)
 from cells.base import Cell
 
-FAMILIES = (elman, lstm, odyssey, lstm_relatives, gru, mgu, gated, fast, bistable, linear)
+FAMILIES = (
+    *(elman, antisymmetric, lstm, odyssey, lstm_relatives, lstm_products),
+    *(gru, mgu, gated, fast, bistable, linear, highway),
+)
+PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "irnn": ("rnn-relu", {"initialization": "identity"}),
+    "lstm-1997": ("lstm-no-forget-gate", {}),
+}
+"""Names in the literature for a cell with certain settings: (cell, settings). A study may write them as a cell."""
 ENTRY_POINT_GROUP = "harness.cells"
 
 _cells: dict[str, type[Cell]] = {}
@@ -119,7 +142,8 @@ def problems_of(cell: type[Cell]) -> list[str]:
         problems.append(f"{where}: name must be a str, but got name={cell.name!r}.")
     for field in ("gates", "state"):
         declared = getattr(cell, field)
-        if not isinstance(declared, tuple) or not declared or not _are_distinct_identifiers(declared):
+        is_enough = bool(declared) or (field == "gates" and cell.reads_input)
+        if not isinstance(declared, tuple) or not is_enough or not _are_distinct_identifiers(declared):
             problems.append(
                 f"{where}: {field} must be a tuple of distinct identifiers, at least one, but got {field}={declared!r}."
             )
@@ -129,18 +153,30 @@ def problems_of(cell: type[Cell]) -> list[str]:
         if not gates or not product.isidentifier() or len(set(gates)) != len(gates):
             problems.append(f"{where}: a product must feed distinct gates, but got {product}={gates}.")
     fed = {g for gates in cell.recurrent_products().values() for g in gates}
+    biased = (set(cell.gates) | set(cell.recurrent_biases)) - set(cell.unbiased)
     known = {
         "recurrent_biases": fed,
         "unbiased": set(cell.gates) | fed,
-        "forget_gates": set(cell.gates) - set(cell.unbiased),
-        "candidates": set(cell.gates),
-        "zonable": set(cell.state),
+        "forget_gates": biased,
+        "input_gates": biased - set(cell.forget_gates),
+        "candidates": set(cell.gates) | fed,
+        "unread": set(cell.state),
+        "zonable": set(cell.state) - set(cell.unread),
         "start": set(cell.state),
     }
     for field, allowed in known.items():
         strange = [v for v in getattr(cell, field) if v not in allowed]
         if strange:
             problems.append(f"{where}: {field} must be among {sorted(allowed)}, but got {strange}.")
+    if len(cell.input_gates) > len(cell.forget_gates):
+        problems.append(
+            f"{where}: input_gates must be no more than forget_gates={cell.forget_gates}, "
+            f"but got input_gates={cell.input_gates}."
+        )
+    if "drop" in {*cell.vectors, *cell.recurrent_products()}:
+        problems.append(f"{where}: a vector or a product must not have the name of `p.drop`, but one is named drop.")
+    if "input" in cell.gates:
+        problems.append(f"{where}: gates must not have the name of the input itself, but got gates={cell.gates}.")
     taken = [parameter.name for parameter in cell.parameters(1, 1, 2)]
     doubled = sorted({name for name in taken if taken.count(name) > 1})
     if doubled:

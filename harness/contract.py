@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
-from cells.base import Cell, split_gates
+from cells.base import Cell, split_gates, unchanged
 from cells.registry import problems_of
 from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.native import Native, to_torch
@@ -91,9 +91,10 @@ def _case(
     def random(*shape: int) -> Tensor:
         return 0.7 * torch.randn(shape, generator=generator, dtype=torch.float64)
 
-    parameters = {spec.name: random(runs, *spec.shape(hidden)) for spec in cell.parameters(2, hidden, biases)}
+    inputs = hidden if cell.reads_input else 2
+    parameters = {spec.name: random(runs, *spec.shape(hidden)) for spec in cell.parameters(inputs, hidden, biases)}
     state = tuple(random(runs, batch, hidden) for _ in cell.state)
-    return _Case(Layer(cell, hidden, biases, "float64"), parameters, random(steps, runs, batch, 2), state)
+    return _Case(Layer(cell, hidden, biases, "float64"), parameters, random(steps, runs, batch, inputs), state)
 
 
 def _differentiable(case: _Case) -> _Case:
@@ -114,7 +115,8 @@ def parameter_count(cell: type[Cell]) -> Iterator[str]:
     fed = {gate for gates in cell.recurrent_products().values() for gate in gates}
     for biases, second in ((1, fed & set(cell.recurrent_biases)), (2, fed)):
         expected = inputs * len(cell.gates) * hidden + len(set(cell.gates) - set(cell.unbiased)) * hidden
-        expected += sum(len(gates) for gates in cell.recurrent_products().values()) * hidden * hidden
+        rows = cell.recurrent_rows(hidden)
+        expected += sum(len(gates) for gates in cell.recurrent_products().values()) * rows * hidden
         expected += (len(second - set(cell.unbiased)) + len(cell.vectors)) * hidden
         if (counted := cell.num_parameters(inputs, hidden, biases)) != expected:
             yield f"must have {expected} parameters for I=7, H=5, biases={biases}, but got num_parameters={counted}."
@@ -138,7 +140,7 @@ def returned_states(cell: type[Cell]) -> Iterator[str]:
         case = _case(cell, runs=2)
         parameters = {name: value.to(dtype) for name, value in case.parameters.items()}
         state = tuple(s.to(dtype) for s in case.state)
-        returned = cell().step(bind(case.layer, parameters), _gates(cell, case, dtype), *state)
+        returned = cell().step(bind(case.layer, cell.prepared(parameters)), _gates(cell, case, dtype), *state)
         if not isinstance(returned, tuple) or len(returned) != len(cell.state):
             got = f"{len(returned)} of them" if isinstance(returned, tuple) else type(returned).__name__
             yield f"step must return a tuple of {len(cell.state)} states ({', '.join(cell.state)}), but got {got}."
@@ -157,10 +159,10 @@ def leading_axes(cell: type[Cell]) -> Iterator[str]:
     """A step on (N, B, H) does to each run what the step on (B, H) does to it alone."""
     case = _case(cell, runs=2, batch=4)
     x = _gates(cell, case, torch.float64)
-    together = cell().step(bind(case.layer, case.parameters), x, *case.state)
+    together = cell().step(bind(case.layer, cell.prepared(case.parameters)), x, *case.state)
     for n in range(2):
-        own = SimpleNamespace(**{gate: getattr(x, gate)[n] for gate in cell.gates})
-        p = _without_runs(bind(case.layer, case.part(0, n).parameters))
+        own = SimpleNamespace(**{gate: getattr(x, gate)[n] for gate in cell.input_products()})
+        p = _without_runs(bind(case.layer, cell.prepared(case.part(0, n).parameters)))
         alone = cell().step(p, own, *(s[n] for s in case.state))
         if any(a.shape != t[n].shape for a, t in zip(alone, together, strict=True)):
             yield "step must return (B, H) for (B, H), but got another shape. Name the last axis only."
@@ -197,15 +199,37 @@ def purity(cell: type[Cell]) -> Iterator[str]:
     """A step gives the same twice and leaves its arguments as they were."""
     case = _case(cell)
     x = _gates(cell, case, torch.float64)
-    given = {**{f"x.{gate}": getattr(x, gate) for gate in cell.gates}, **case.arguments()}
+    given = {**{f"x.{gate}": getattr(x, gate) for gate in cell.input_products()}, **case.arguments()}
     before = {name: value.clone() for name, value in given.items()}
-    instance, p = cell(), bind(case.layer, case.parameters)
+    instance, p = cell(), bind(case.layer, cell.prepared(case.parameters))
     first = [s.clone() for s in instance.step(p, x, *case.state)]
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     if changed:
         yield f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do nothing in place."
     elif not all(torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)):
         yield "step must be a pure function, but gave two results for the same arguments. Keep nothing on self."
+
+
+def marked_content(cell: type[Cell]) -> Iterator[str]:
+    """A step calls ``p.drop`` once for each declared candidate, and uses what it returns."""
+    case = _case(cell)
+    x, p = _gates(cell, case, torch.float64), bind(case.layer, cell.prepared(case.parameters))
+    whole = cell().step(p, x, *case.state)
+    marked: list[Tensor] = []
+
+    def drop_all(value: Tensor) -> Tensor:
+        marked.append(value)
+        return torch.zeros_like(value)
+
+    p.drop = drop_all
+    without = cell().step(p, x, *case.state)
+    if len(marked) != len(cell.candidates):
+        yield (
+            f"step must call p.drop once for each of candidates={cell.candidates}, but got calls={len(marked)}. "
+            "Wrap the value of each as it is written, as in g = p.drop(tanh(...))."
+        )
+    elif marked and all(torch.equal(a, b) for a, b in zip(whole, without, strict=True)):
+        yield "the new state must depend on what p.drop returns, but does not. Use its result, not its argument."
 
 
 def small_sizes(cell: type[Cell]) -> Iterator[str]:
@@ -221,12 +245,18 @@ def small_sizes(cell: type[Cell]) -> Iterator[str]:
 
 
 def everything_acts(cell: type[Cell]) -> Iterator[str]:
-    """Each gate's part of each parameter, and each initial state, has a gradient somewhere."""
+    """Each gate's part of each parameter, and each initial state but the unread, has a gradient somewhere."""
     for biases in (1, 2):
         case = _differentiable(_case(cell, steps=4, batch=4, hidden=5, biases=biases))
         results = _results(case)
-        blocks = {spec.name: spec.gates for spec in cell.parameters(2, 5, biases)}
-        for name in case.arguments():
+        blocks = {spec.name: spec.gates for spec in case.layer.cell.parameters(1, 5, biases)}
+        unread = [f"the initial state {name}" for name in cell.unread]
+        for name in (name for name in unread if results[f"the gradient of {name}"].any()):
+            yield (
+                f"{name} must act on nothing, since it is unread, but its gradient is not 0 (biases={biases}). "
+                "Take it out of `unread`."
+            )
+        for name in (name for name in case.arguments() if name not in unread):
             gates = blocks.get(name, ("",))
             for gate, part in zip(gates, results[f"the gradient of {name}"].chunk(len(gates), dim=-1), strict=True):
                 if not part.any():
@@ -282,6 +312,7 @@ CHECKS: tuple[Callable[[type[Cell]], Iterator[str]], ...] = (
     purity,
     carried_state,
     parts_alone,
+    marked_content,
     small_sizes,
     everything_acts,
     torch_parity,
@@ -292,8 +323,8 @@ CHECKS: tuple[Callable[[type[Cell]], Iterator[str]], ...] = (
 def _gates(cell: type[Cell], case: _Case, dtype: torch.dtype) -> SimpleNamespace:
     """Returns an ``x`` of ``step`` for the case's state: random, one (N, B, H) a gate."""
     generator = torch.Generator().manual_seed(1)
-    shape = (*case.state[0].shape[:-1], len(cell.gates) * case.layer.hidden_size)
-    return split_gates(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype), cell.gates)
+    shape = (*case.state[0].shape[:-1], len(cell.input_products()) * case.layer.hidden_size)
+    return split_gates(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype), cell.input_products())
 
 
 def _without_runs(p: SimpleNamespace) -> SimpleNamespace:
@@ -302,8 +333,10 @@ def _without_runs(p: SimpleNamespace) -> SimpleNamespace:
     def unwrapped(product: Callable[[Tensor], SimpleNamespace]) -> Callable[[Tensor], SimpleNamespace]:
         return lambda h: SimpleNamespace(**{gate: value[0] for gate, value in vars(product(h[None])).items()})
 
+    own = {name: value for name, value in vars(p).items() if name != "drop"}
     return SimpleNamespace(
-        **{name: value[0] if isinstance(value, Tensor) else unwrapped(value) for name, value in vars(p).items()}
+        **{name: value[0] if isinstance(value, Tensor) else unwrapped(value) for name, value in own.items()},
+        drop=unchanged,
     )
 
 

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 import cells
+from cells.registry import PRESETS
 from harness import driver, engine, study, track
 from harness.bench.classes import cell_class
-from harness.model import Architecture
+from harness.engine import compiler, gpu
+from harness.model import single_layer
 from harness.places import Places
 
 
@@ -28,7 +30,8 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     caption = (
         f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. Class: a pointwise "
         "after one round of products, ar the same with a reduction over H, b products that wait for others, e no "
-        "recurrent product, c none and linear in the state"
+        f"recurrent product, c none and linear in the state. {engines_line()} "
+        f"Also: {'; '.join(map(preset_line, PRESETS))}"
     )
     table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), header_style="bold")
     for column in ("cell", "class", "gates", "parameters", "kFLOPs", "source"):
@@ -36,11 +39,27 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
         table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
     for name in cells.names():
         cell = cells.find(name)
-        arch = Architecture(cell, num_tokens, num_tokens, hidden_size)
+        arch = single_layer(cell, num_tokens, hidden_size)
         counts = (len(cell.gates), arch.num_parameters(), round(arch.flops_per_token() / 1000))
         source = citation(cell) + (f" = nn.{cell.reference[0]}" if cell.reference else "")
         table.add_row(name, cell_class(cell), *(f"{count:,}" for count in counts), source)
     return table
+
+
+def preset_line(name: str) -> str:
+    """Returns what a preset stands for, as ``irnn = rnn-relu with initialization: identity``."""
+    cell, settings = PRESETS[name]
+    return f"{name} = {cell}" + "".join(f" with {field}: {value}" for field, value in settings.items())
+
+
+def engines_line() -> str:
+    """Returns which engines run which cells on a CPU; nothing is compiled."""
+    found = [cells.find(name) for name in cells.names()]
+    generated = gpu.Gpu(("cpu",))  # what one engine can trace, the other can
+    others = [c.name for c in found if not compiler.find() or generated.refusal(c, "cpu", "float32")]
+    scanned = [c.name for c in found if engine.get("scan").refusal(c, "cpu", "float32") is None]
+    rest = f" all but {', '.join(others)}, which reference runs" if others else " all of them"
+    return f"On a CPU the engine cpu runs{rest}; scan runs {', '.join(scanned)}."
 
 
 def citation(cell: type[cells.Cell]) -> str:
@@ -60,13 +79,14 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
     """
     for path in files:
         cells.load_file(path)
-    cell = cells.find(name)
-    arch = Architecture(cell, num_tokens, num_tokens, hidden_size)
+    cell = cells.find(PRESETS[name][0] if name in PRESETS else name)
+    arch = single_layer(cell, num_tokens, hidden_size)
     chosen, notes = engine.resolve([cell], "cpu", "float32")
     lines = {
         "class": cell_class(cell),
         "gates": " ".join(cell.gates),
         "state": " ".join(cell.state),
+        "input": "read by the step itself: embedding_size must be hidden_size" if cell.reads_input else "multiplied",
         "products": "; ".join(f"{product} -> {' '.join(fed)}" for product, fed in cell.recurrent_products().items()),
         "vectors": " ".join(cell.vectors),
         "forget gates": " ".join(cell.forget_gates),
@@ -76,7 +96,8 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
     }
     width = max(map(len, lines))
     listed = [f"{key:<{width}}  {value or 'none'}" for key, value in lines.items()]
-    return "\n".join([name, "", inspect.cleandoc(cell.__doc__ or ""), "", *listed])
+    title = preset_line(name) if name in PRESETS else name
+    return "\n".join([title, "", inspect.cleandoc(cell.__doc__ or ""), "", *listed])
 
 
 def open_books(path: str, overrides: tuple[str, ...], places: Places) -> tuple[study.Study, track.Tracker]:

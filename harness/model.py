@@ -1,7 +1,7 @@
 """Lookup or projection -> stacked cells -> read-out. Every parameter has a leading run axis N."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +12,17 @@ import cells
 from cells.base import DRAWN, Cell
 from harness import randomness
 from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup, lookup_gradient
+from harness.engine.base import Tape
+from harness.noise import Noise
 from harness.readout import Gradients, Readout
 from harness.settings import Settings
+from harness.variation import NONE, Variation, variation_of, varied
 
 INITIAL_STDDEV = 0.01
 """Of ``initialization: normal`` where no scale is given."""
+IRNN_STDDEV = 0.001
+"""Of ``initialization: identity``, all weights but the recurrent ones: as Le, Jaitly & Hinton drew them ("A simple way
+to initialize recurrent networks of rectified linear units", 2015). The scale changes the recurrent ones alone."""
 
 
 class SizeError(ValueError):
@@ -53,6 +59,9 @@ class Architecture:
     embedding_size: int | None = None
     biases: int = 1
     precision: str = "float32"
+    residual: bool = False
+    tied: bool = False
+    learned_start: bool = False
 
     @property
     def layer(self) -> Layer:
@@ -67,7 +76,12 @@ class Architecture:
         for index in range(self.num_layers):
             for p in self.cell.parameters(self._input_size(index), self.hidden_size, self.biases):
                 found.append(Slot(f"layer{index}.{p.name}", p.kind, p.rows, self.hidden_size, p.gates, p.start))
-        found.append(Slot("readout.W", "readout", self.hidden_size, self.num_outputs))
+            if self.learned_start:
+                for name in self.cell.state:
+                    start = self.cell.start.get(name, 0.0)
+                    found.append(Slot(start_name(index, name), "vector", None, self.hidden_size, start=start))
+        if not self.tied:
+            found.append(Slot("readout.W", "readout", self.hidden_size, self.num_outputs))
         found.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
         return found
 
@@ -77,7 +91,7 @@ class Architecture:
 
     def num_states(self) -> int:
         """Returns the floats of state that one stream carries."""
-        return self.num_layers * len(self.cell.state) * self.hidden_size
+        return self.num_layers * (len(self.cell.state) - len(self.cell.unread)) * self.hidden_size
 
     def flops_per_token(self) -> int:
         """Returns the forward FLOPs of all products per token; lookups cost none."""
@@ -92,17 +106,30 @@ class Architecture:
         return first if index == 0 else self.hidden_size
 
 
+def single_layer(cell: type[Cell], num_tokens: int, hidden_size: int) -> Architecture:
+    """Returns a language model of one layer and one bias a gate; over a table where the cell reads its input."""
+    return Architecture(
+        cell, num_tokens, num_tokens, hidden_size, embedding_size=hidden_size if cell.reads_input else None
+    )
+
+
+def start_name(layer: int, state: str) -> str:
+    """Returns the parameter that is a learned state at the start of a stream."""
+    return f"start{layer}.{state}"
+
+
 def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Architecture:
     """Returns the architecture that ``settings`` describe, its hidden size solved where a budget is given instead.
 
     Raises:
         cells.UnknownCell: The cell is unknown.
-        SizeError: The nearest hidden size is more than 1 % off the budget.
+        SizeError: The nearest hidden size is more than 1 % off the budget, or inputs have another that must have it.
     """
+    cell = cells.find(settings.cell)
 
     def sized(hidden_size: int) -> Architecture:
         return Architecture(
-            cells.find(settings.cell),
+            cell,
             num_inputs,
             num_outputs,
             hidden_size,
@@ -110,8 +137,17 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
             settings.embedding_size,
             settings.biases,
             settings.precision,
+            settings.residual,
+            settings.tied,
+            settings.learned_start,
         )
 
+    needs = [("tied", "one table serves both")] if settings.tied else []
+    needs += [(f"cell {cell.name}", "its step reads the input itself")] if cell.reads_input else []
+    for what, reason in needs:
+        if settings.embedding_size is None or settings.embedding_size != settings.hidden_size:
+            got = f"embedding_size={settings.embedding_size} and hidden_size={settings.hidden_size}"
+            raise SizeError(f"{what}: embedding_size must be hidden_size, for {reason}, but got {got}. Give both one.")
     if settings.hidden_size is not None:
         return sized(settings.hidden_size)
     if settings.num_parameters is not None:
@@ -160,8 +196,16 @@ def _initial(slot: Slot, arch: Architecture, settings: Settings, seed: tuple[ran
         names = (*seed, "weights", slot.name, "" if stacked else gates[0])
         shape = (*slot.shape[:-1], slot.width * len(gates))
         values = _draw(slot.kind, shape, arch.hidden_size, settings, names)
-        drawn.append(_with_forget_bias(values, slot.kind, gates[0], arch.cell, settings))
+        is_only = slot.kind == "recurrent_bias" and gates[0] not in arch.cell.gates
+        if slot.kind == "bias" or is_only:
+            values = _with_forget_bias(values, gates[0], arch.cell, settings)
+            values = _with_chrono_bias(values, gates[0], arch.cell, settings, (*seed, "chrono", _layer_of(slot)))
+        drawn.append(values)
     return np.concatenate(drawn, axis=-1)
+
+
+def _layer_of(slot: Slot) -> str:
+    return slot.name.partition(".")[0]
 
 
 def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Settings, names: tuple) -> np.ndarray:
@@ -173,7 +217,11 @@ def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Setting
         return np.zeros(shape)
     if scheme == "normal":
         return (INITIAL_STDDEV if scale is None else scale) * randomness.normal(*names, shape=shape)
+    if scheme == "identity" and kind != "recurrent":
+        return IRNN_STDDEV * randomness.normal(*names, shape=shape)
     gain = 1.0 if scale is None else scale
+    if scheme == "identity":
+        return gain * np.tile(np.eye(shape[0]), shape[1] // shape[0])  # one for each block of a matrix in blocks
     if kind == "recurrent" and scheme in ("orthogonal", "keras"):
         return gain * _orthogonal(shape, names)
     fans = shape if len(shape) == 2 else (hidden_size, hidden_size)
@@ -190,31 +238,55 @@ def _orthogonal(shape: tuple[int, ...], names: tuple) -> np.ndarray:
     return q if rows >= columns else q.T
 
 
-def _with_forget_bias(values: np.ndarray, kind: str, gate: str, cell: type[Cell], settings: Settings) -> np.ndarray:
-    if kind != "bias" or gate not in cell.forget_gates:
+def _with_forget_bias(values: np.ndarray, gate: str, cell: type[Cell], settings: Settings) -> np.ndarray:
+    if gate not in cell.forget_gates:
         return values
     if settings.forget_bias is not None:
         return np.full_like(values, settings.forget_bias)
     return np.ones_like(values) if settings.initialization == "keras" else values
 
 
+def _with_chrono_bias(
+    values: np.ndarray, gate: str, cell: type[Cell], settings: Settings, names: tuple[randomness.Name, ...]
+) -> np.ndarray:
+    """Returns log U(1, T - 1) for a forget gate, its negative for the input gate in its place, else ``values``.
+
+    Tallec & Ollivier, "Can recurrent neural networks warp time?", 2018: sigmoid(log t) = t / (t + 1) forgets over some
+    t + 1 time steps. ``names`` are the layer's, for the two gates may have their biases in different parameters.
+    """
+    forget_gate = dict(zip(cell.input_gates, cell.forget_gates, strict=False)).get(gate, gate)
+    if settings.chrono_steps is None or forget_gate not in cell.forget_gates:
+        return values
+    time_steps = 1.0 + (settings.chrono_steps - 2) * randomness.uniform(*names, forget_gate, shape=values.shape)
+    return np.log(time_steps) if gate == forget_gate else -np.log(time_steps)
+
+
 class Model:
     """An architecture on an engine. Holds no parameters: they come with each call, (N, ...) each."""
 
-    def __init__(self, arch: Architecture, engine: Engine, threads: int = 1):
-        """Takes what runs it, and how many threads a call may use."""
+    def __init__(self, arch: Architecture, engine: Engine, threads: int = 1, variation: Variation = NONE):
+        """Takes what runs it, how many threads a call may use, and what is varied within the cell's step."""
         self.arch = arch
         self.engine = engine
         self.threads = threads
-        self._layer = replace(arch.layer, threads=threads)
+        self.cell = varied(arch.cell, variation)
+        self._layer = replace(arch.layer, cell=self.cell, threads=threads)
         names = [slot.name for slot in arch.slots()]
         prefixes = [f"layer{index}." for index in range(arch.num_layers)]
         self._names = [{n.removeprefix(prefix): n for n in names if n.startswith(prefix)} for prefix in prefixes]
 
-    def initial_states(self, num_runs: int, batch_size: int, like: Tensor) -> list[State]:
+    def for_runs(self, settings: Sequence[Settings]) -> "Model":
+        """Returns the model with the variation that runs ask for which advance together."""
+        return Model(self.arch, self.engine, self.threads, variation_of(self.arch.cell, settings))
+
+    def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
         """Returns the state at the start of a stream, one a layer."""
-        size = self.arch.hidden_size
-        return [initial_state(self.arch.cell, num_runs, batch_size, size, like) for _ in range(self.arch.num_layers)]
+        arch, like = self.arch, parameters["readout.b"]
+        if not arch.learned_start:
+            size = arch.hidden_size
+            return [initial_state(arch.cell, num_runs, batch_size, size, like) for _ in range(arch.num_layers)]
+        learned = [[parameters[start_name(i, name)] for name in arch.cell.state] for i in range(arch.num_layers)]
+        return [tuple(s.unsqueeze(1).expand(-1, batch_size, -1) for s in layer) for layer in learned]
 
     @property
     def compiled(self) -> bool:
@@ -224,21 +296,29 @@ class Model:
     def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
         """Returns what makes scores of the rows that a call returns; it may write its gradients in ``gradients``."""
         threads = self.threads if self.compiled else None
+        if self.arch.tied:
+            table = parameters["lookup.W"].transpose(1, 2).contiguous()
+            return Readout(table, parameters["readout.b"], self.arch.precision, threads)
         homes = None if gradients is None else (gradients["readout.W"], gradients["readout.b"])
         return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads, homes)
 
-    def __call__(self, parameters: Parameters, tokens: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
+    def __call__(
+        self, parameters: Parameters, tokens: Tensor, states: list[State], noise: Noise | None = None
+    ) -> tuple[Tensor, list[State]]:
         """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final states.
 
         Args:
             parameters: Name -> (N, ...).
             tokens: (T, N, B), int64.
             states: One a layer.
+            noise: Its means stand for it; needed where the cell has any.
         """
         values = self._lookup(parameters, tokens)
         finals = []
-        for names, state in zip(self._names, states, strict=True):
-            values, final = self.engine.run(self._layer, _own(parameters, names), values, state)
+        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
+            given = None if noise is None else noise.expected(self.cell, state[0])
+            found, final = self.engine.run(self._layer, _own(parameters, names), values, state, given)
+            values = self._with_skip(index, found, values)
             finals.append(final)
         return _rows(values), finals
 
@@ -249,7 +329,8 @@ class Model:
         tokens: Tensor,
         states: list[State],
         loss: Callable[[Readout, Tensor], tuple[Tensor, Gradients]],
-        dropout: Callable[[int, Tensor], Tensor] | None = None,
+        noise: Noise | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
         """Returns every run's loss and the final states, and writes the loss's ``gradients`` of every parameter.
 
@@ -257,33 +338,66 @@ class Model:
             parameters: Name -> (N, ...).
             gradients: Likewise, overwritten.
             tokens: (T, N, B), int64.
-            states: One a layer; no gradient flows into them.
+            states: One a layer; no gradient flows into them but where they are a learned start.
             loss: Of the read-out and the last layer's rows: the losses and the gradients to begin with.
-            dropout: Multiplies the outputs (T, N, B, H) of each layer but the last, given its index, and their
-                gradients, by the same numbers.
+            noise: Of this update; needed where the cell has any.
+            begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a learned start.
         """
-        values, last = self._lookup(parameters, tokens), len(states) - 1
+        noise = Noise([], [], tokens.device) if noise is None else noise
+        values = self._lookup(parameters, tokens)
         tapes = []
-        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
-            tapes.append(self.engine.forward(self._layer, _own(parameters, names), values, state))
-            values = tapes[-1].outputs
-            if dropout is not None and index < last:
-                values = dropout(index, values)
+        for index, state in enumerate(states):
+            values = values if index == 0 and values is tokens else noise.inputs(index, values)
+            given = noise.steps(index, self.cell, state[0], len(tokens))
+            own = self._dropped(index, _own(parameters, self._names[index]), noise)
+            tapes.append(self.engine.forward(self._layer, own, values, state, given))
+            values = self._with_skip(index, tapes[-1].outputs, values)
+            values = values if index == len(states) - 1 else noise.outputs(index, values)
         losses, found = loss(self.readout(parameters, gradients), _rows(values))
-        for name, gradient in (("readout.W", found.weight), ("readout.b", found.bias)):
-            if gradient.data_ptr() != gradients[name].data_ptr():  # the read-out may have written it where it belongs
-                gradients[name].copy_(gradient)
         num_steps, num_runs, batch_size, width = values.shape
         ahead: Tensor | None = found.rows.view(num_runs, num_steps, batch_size, width).transpose(0, 1)
         for index in reversed(range(len(tapes))):
             assert ahead is not None
-            if dropout is not None and index < last:
-                ahead = dropout(index, ahead)
-            below = index > 0 or self.arch.embedding_size is not None
-            ahead = tapes[index].backward(ahead, _own(gradients, self._names[index]), below)
+            ahead = ahead if index == len(tapes) - 1 else noise.outputs(index, ahead)
+            ahead = self._back(index, tapes[index], ahead, gradients, noise, begins)
         if ahead is not None:
             gradients["lookup.W"].copy_(lookup_gradient(parameters["lookup.W"], tokens, ahead))
+        self._take(found, gradients)
         return losses, [tape.final for tape in tapes]
+
+    def _back(
+        self, index: int, tape: Tape, outputs: Tensor, gradients: Parameters, noise: Noise, begins: Tensor | None
+    ) -> Tensor | None:
+        """Writes the gradients of a layer's parameters and returns that of its float inputs, given the outputs'."""
+        own = _own(gradients, self._names[index])
+        floats = index > 0 or self.arch.embedding_size is not None
+        start = [torch.empty_like(s) for s in tape.final] if self.arch.learned_start else None
+        found = tape.backward(outputs, own, floats, start)
+        for name, gradient in self._dropped(index, own, noise).items():
+            if gradient is not own[name]:
+                own[name].copy_(gradient)
+        if start is not None:
+            assert begins is not None
+            for name, gradient in zip(self.arch.cell.state, start, strict=True):
+                torch.mul(gradient.sum(1), begins, out=gradients[start_name(index, name)])
+        return None if found is None else noise.inputs(index, self._with_skip(index, found, outputs))
+
+    def _take(self, found: Gradients, gradients: Parameters) -> None:
+        """Puts the read-out's gradients where they belong; it may have written them there."""
+        if self.arch.tied:
+            gradients["lookup.W"] += found.weight.transpose(1, 2)
+        elif found.weight.data_ptr() != gradients["readout.W"].data_ptr():
+            gradients["readout.W"].copy_(found.weight)
+        if found.bias.data_ptr() != gradients["readout.b"].data_ptr():
+            gradients["readout.b"].copy_(found.bias)
+
+    def _with_skip(self, index: int, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """Returns a layer's outputs, its inputs added where there is a residual connection; gradients likewise."""
+        return outputs + inputs if self.arch.residual and index > 0 else outputs
+
+    def _dropped(self, index: int, own: Parameters, noise: Noise) -> Parameters:
+        """Returns a layer's parameters, or their gradients, with DropConnect on the recurrent matrices."""
+        return own | {name: noise.weights(index, name, own[name]) for name in self.cell.recurrent_products()}
 
     def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
         return tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)

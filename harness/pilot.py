@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import cells
-from harness import engine, runtime, statistics
+from cells.base import Cell
+from harness import engine, noise, runtime, statistics
 from harness.plan import Plan, Run
 from harness.settings import Budget, Settings
 from harness.study import Choices, Study
 from harness.train import Pack, resolve_device
+from harness.variation import varied_cell
 
 
 class DesignError(ValueError):
@@ -49,7 +51,7 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     chosen: dict[tuple[str, str], Any] = {}
     notes: list[str] = []
     for device, precision in {(s.device, s.precision) for s in open_arms}:
-        own = [cells.find(s.cell) for s in open_arms if (s.device, s.precision) == (device, precision)]
+        own = [_cell_of(study, s) for s in open_arms if (s.device, s.precision) == (device, precision)]
         chosen[device, precision], passed = engine.resolve(own, resolve_device(device), precision)
         notes += passed
     settings = {arm.name: arm.settings for arm in study.arms}
@@ -57,6 +59,14 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
         if own_settings.engine == "auto":
             settings[name] = replace(own_settings, engine=chosen[own_settings.device, own_settings.precision])
     return settings, notes
+
+
+def _cell_of(study: Study, settings: Settings) -> type[Cell]:
+    """Returns the cell with all that its settings, or those that are searched, vary in its step."""
+    for name in study.tune.space if study.tune else ():
+        if name in noise.FIELDS:
+            settings = replace(settings, **{name: 0.5})  # type: ignore[arg-type]
+    return varied_cell(settings)
 
 
 def first_values(study: Study) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 Token = Literal["char", "word"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
-Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras"]
+Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras", "identity"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step"]
 EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "reference"]
@@ -62,6 +62,11 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
+def _fraction(doc: str) -> Any:
+    """A probability that acts while training."""
+    return _setting(0.0, doc=doc, unit="fraction", per_run=True, ge=0, lt=1)
+
+
 @dataclass(frozen=True)
 class Settings:
     """An arm's settings, resolved. A pack's runs agree in every field that is not ``per_run``."""
@@ -103,11 +108,14 @@ class Settings:
     )
     biases: int = _setting(1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2)
     initialization: Initialization = _setting(
-        "uniform", doc="normal and glorot, orthogonal, keras: biases 0; uniform: biases too, as torch.nn"
+        "uniform",
+        doc="normal and glorot, orthogonal, keras, identity (other weights: normal, 0.001): biases 0; "
+        "uniform: biases too, as torch.nn",
     )
     initial_scale: float | None = _setting(
         None,
-        doc="normal: the standard deviation (0.01); uniform: half the width (1/sqrt H); else a gain (1)",
+        doc="normal: the standard deviation (0.01); uniform: half the width (1/sqrt H); "
+        "identity: a gain of the recurrent weights alone (1); else a gain (1)",
         per_run=True,
         gt=0,
     )
@@ -115,9 +123,29 @@ class Settings:
         None,
         doc="initial bias of the forget gates; none: what the initialization says (keras 1, else its own)",
     )
-    dropout: float = _setting(
-        0.0, doc="dropped between layers, while training", unit="fraction", per_run=True, ge=0, lt=1
+    chrono_steps: int | None = _setting(
+        None,
+        doc="chrono initialisation for dependencies up to T: forget gates' biases log U(1, T - 1), "
+        "their input gates' the negatives; none: off",
+        unit="time steps",
+        per_run=True,
+        gt=2,
     )
+    learned_start: bool = _setting(False, doc="the state at the start of a stream is learned; false: it is constant")
+    residual: bool = _setting(False, doc="every layer but the first adds its inputs to its outputs")
+    tied: bool = _setting(
+        False, doc="the read-out multiplies with the lookup's table; needs embedding_size: hidden_size"
+    )
+    state_clip: float | None = _setting(None, doc="largest size of a state's value after each step; none: any", gt=0)
+    dropout: float = _fraction("dropped between layers, while training")
+    input_dropout: float = _fraction(
+        "dropped of layers' inputs but tokens, while training: one mask for all time steps"
+    )
+    state_dropout: float = _fraction("dropped before recurrent products, while training: one mask for all time steps")
+    recurrent_dropout: float = _fraction("dropped of a cell's new content, while training")
+    weight_dropout: float = _fraction("dropped of recurrent matrices' entries (DropConnect), while training")
+    zoneout_h: float = _fraction("of h kept from the time step before, while training; evaluation takes the mean")
+    zoneout_c: float = _fraction("of c kept from the time step before, likewise")
 
     optimizer: OptimizerName = _setting("sgd", doc="the optimiser")
     learning_rate: float = _setting(1.0, doc="step size before the schedule", per_run=True, gt=0)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from harness.capture import RECORDERS, Captured
 from harness.checkpoint import Checkpoint
-from harness.dropout import Dropout
 from harness.engine import Parameters, State, dtype_of
 from harness.flat import Layout
 from harness.model import Model, initial_parameters
+from harness.noise import Noise
 from harness.optimizer import Optimizer
 from harness.plan import Run
 from harness.tasks import Task
@@ -46,7 +46,8 @@ class Shard:
 
     def __init__(self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device):
         settings = runs[0].settings
-        self.runs, self.task, self.model, self.device = list(runs), task, model, device
+        self.runs, self.task, self.device = list(runs), task, device
+        self.model = model.for_runs([run.settings for run in runs])
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
         self.notes: list[str] = []
@@ -61,8 +62,8 @@ class Shard:
         self.best_update = torch.zeros(len(runs), dtype=torch.int64, device=device)
         self.bad_update = torch.full((len(runs),), -1, dtype=torch.int64, device=device)
         self.last_loss = torch.full((len(runs),), math.nan, dtype=torch.float64, device=device)
-        self.states = self._zero_states()
         self._set_up()
+        self.states = [tuple(s.clone() for s in state) for state in self._first_states(self.parameters)]
 
     def _set_up(self) -> None:
         """Makes what follows from the runs and the flat tensors."""
@@ -72,8 +73,8 @@ class Shard:
         self._flat_gradients = torch.zeros_like(self._flat)
         self._gradients = self._layout.views(self._flat_gradients)
         self.optimizer = Optimizer(settings, self._flat, self.num_updates, self.model.compiled)
-        dropped = self.model.arch.num_layers > 1 and any(s.dropout for s in settings)
-        self._dropout = Dropout(seeds, [s.dropout for s in settings], self.device) if dropped else None
+        self._noise = Noise(seeds, settings, self.device, self.model.compiled)
+        self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
         self._epoch, self._starts = -1, torch.empty(0)
         recorder = RECORDERS.get(self.device.type)
         self._captured = None if recorder is None else Captured(recorder(), self.notes)
@@ -97,25 +98,26 @@ class Shard:
         """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is kept."""
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
         for _ in range(count):
-            rows, _ = self.model(self.parameters, batch.inputs, self._zero_states())
+            rows, _ = self.model(self.parameters, batch.inputs, self._first_states(self.parameters), self._noise)
             self.task.losses(self.model.readout(self.parameters), rows, batch)
 
     def _train_once(self) -> None:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
         if epoch != self._epoch:
             self._starts, self._epoch = self.task.epoch([run.seed for run in self.runs], epoch), epoch
-        if index == 0 or not self.task.carried:
-            self._leave(self._zero_states())
-        if self._dropout is not None:
-            self._dropout.update.fill_(self.update)
-        inputs = self._starts[index], self.optimizer.schedule[self.update]
+        begins = index == 0 or not self.task.carried
+        if begins:
+            self._leave(self._first_states(self.parameters))
+        if self._noise:
+            self._noise.update.fill_(self.update)
+        inputs = self._starts[index], self.optimizer.schedule[self.update], self._begins[int(begins)]
         self._noted.append(self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs))
         self.update += 1
         if len(self._noted) == NOTED_UPDATES:
             self._add_up()
 
     @torch.no_grad()
-    def _step(self, starts: Tensor, schedule: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, starts: Tensor, schedule: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
         """Makes one update and returns losses and norms, (N,) each; what tells it from the last is on the device."""
         batch = self.task.batch(starts)
         losses, states = self.model.update(
@@ -124,7 +126,8 @@ class Shard:
             batch.inputs,
             self.states,
             lambda readout, rows: self.task.mean_losses(readout, rows, batch),
-            self._dropout,
+            self._noise,
+            begins,
         )
         self._leave(states)
         return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)
@@ -153,8 +156,8 @@ class Shard:
         self._since += len(losses)
         self._noted.clear()
 
-    def _zero_states(self) -> list[State]:
-        return self.model.initial_states(len(self.runs), self.runs[0].settings.batch_size, self._flat)
+    def _first_states(self, parameters: Parameters) -> list[State]:
+        return self.model.initial_states(parameters, len(self.runs), self.runs[0].settings.batch_size)
 
     def progress(self) -> Progress:
         """Returns what happened since the last call and begins again; waits for the device."""
@@ -170,9 +173,9 @@ class Shard:
         """Returns every run's mean nats over a split, each target scored once."""
         parameters = self.parameters if parameters is None else parameters
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
-        states = self._zero_states()
+        states = self._first_states(parameters)
         for batch in self.task.evaluation(split, len(self.runs)):
-            rows, states = self.model(parameters, batch.inputs, states)
+            rows, states = self.model(parameters, batch.inputs, states, self._noise)
             total += self.task.losses(self.model.readout(parameters), rows, batch)
         return (total / self.task.num_targets(split)).tolist()
 
@@ -189,7 +192,9 @@ class Shard:
     def samples(self, index: int, wanted) -> list[dict[str, str]]:
         """Returns the text of one run at its best parameters."""
         own = {name: p[index : index + 1] for name, p in self.best.items()}
-        return self.task.samples(self.model, own, wanted, self.runs[index].seed)
+        run = self.runs[index]
+        noise = Noise([run.seed], [run.settings], self.device)
+        return self.task.samples(self.model, own, wanted, run.seed, noise)
 
     def keep(self, indices: list[int]) -> None:
         """Repacks: only these runs go on."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness import data, metrics, randomness
 from harness.engine import Parameters
 from harness.model import Model
+from harness.noise import Noise
 from harness.readout import Gradients, Readout
 from harness.settings import Settings
 
@@ -78,7 +79,9 @@ class Task(Protocol):
         """Raises an error of the data where a prefix cannot be read: before training, not at its end."""
         ...
 
-    def samples(self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple) -> list[dict[str, str]]:
+    def samples(
+        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+    ) -> list[dict[str, str]]:
         """Returns one run's continuation of every prefix."""
         ...
 
@@ -162,17 +165,19 @@ class LanguageModelling:
         if problems:
             raise data.DataError(*problems)
 
-    def samples(self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple) -> list[dict[str, str]]:
+    def samples(
+        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+    ) -> list[dict[str, str]]:
         """See :class:`Task`. From a zero state, batch 1: the prefix is forced, then ``length`` tokens are appended."""
         found = []
         for prefix in wanted.prefixes:
             ids = [int(i) for i in self.dataset.vocabulary.encode(prefix)]
             draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
-            states = model.initial_states(1, 1, next(iter(parameters.values())))
+            states = model.initial_states(parameters, 1, 1)
             fresh = ids
             for draw in draws:
                 inputs = torch.tensor(fresh, device=self._device).view(-1, 1, 1)
-                rows, states = model(parameters, inputs, states)
+                rows, states = model(parameters, inputs, states, noise)
                 scores = model.readout(parameters).scores(rows[:, -1:])
                 fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
                 ids = ids + fresh

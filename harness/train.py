@@ -21,6 +21,7 @@ from harness.plan import Plan, PlanError, Record, Run, plans_from_json
 from harness.settings import BudgetError, Settings
 from harness.shard import Progress, Shard
 from harness.tasks import LanguageModelling, Task
+from harness.variation import varied_cell
 
 CHECKPOINT_SECONDS = 5.0
 """Least time between two checkpoints of a pack, which are written at evaluation points; a short run writes none."""
@@ -392,7 +393,7 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
     Raises:
         engine.EngineError: The engine that is named does not run the cell.
     """
-    cell = cells.find(settings.cell)
+    cell = varied_cell(settings)
     if settings.engine == "auto":
         name, notes = engine.resolve([cell], device, settings.precision)
         return engine.get(name), notes

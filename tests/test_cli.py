@@ -104,6 +104,9 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
         assert name in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80 and "…" not in done.stdout
     assert "Gers 2000 = nn.LSTM" in done.stdout
+    words = " ".join(done.stdout.split())
+    assert "irnn = rnn-relu with initialization: identity" in words
+    assert "the engine cpu runs all of them; scan runs " in words and "min-gru, min-lstm" in words
 
 
 def test_cells_show_prints_equations_costs_and_engine(tmp_path):

@@ -9,6 +9,7 @@ from tolerances import TOLERANCES, assert_close
 
 from harness.engine import get
 from harness.model import Model, architecture
+from harness.noise import FIELDS
 from harness.plan import Plan, Run
 from harness.settings import Budget, Settings
 from harness.shard import Shard
@@ -50,10 +51,10 @@ def five(base):
     """Returns five runs that differ in everything in which the runs of a pack may differ."""
     differences = [
         {},
-        {"learning_rate": 1.3, "clip_norm": 0.05, "dropout": 0.3, "momentum": 0.9},
+        {"learning_rate": 1.3, "clip_norm": 0.05, "dropout": 0.3, "momentum": 0.9, "zoneout_h": 0.2},
         {"learning_rate": 0.2, "clip_norm": None, "schedule": "cosine", "warmup_updates": 5, "weight_decay": 1e-3},
         {"learning_rate": 2.0, "clip_norm": 0.3, "schedule": "step", "step_updates": 7, "initial_scale": 0.3},
-        {"learning_rate": 0.7, "clip_norm": 4.0, "dropout": 0.6, "momentum": 0.5},
+        {"learning_rate": 0.7, "clip_norm": 4.0, "dropout": 0.6, "momentum": 0.5, **dict.fromkeys(FIELDS, 0.25)},
     ]
     return [Run(f"r{i}", (i, "trial"), dataclasses.replace(base, **d)) for i, d in enumerate(differences)]
 
@@ -169,7 +170,7 @@ def test_the_update_and_last_loss_of_a_diverged_run_are_those_of_a_plain_loop(te
     model = Model(architecture(base, task.num_inputs, task.num_outputs), get("reference"))
     shard = Shard([run], task, model, UPDATES, torch.device("cpu"))
     parameters = {name: p.detach().clone().requires_grad_() for name, p in shard.parameters.items()}
-    states, finite = model.initial_states(1, 3, parameters["layer0.R"].detach()), []
+    states, finite = model.initial_states(parameters, 1, 3), []
     for update in range(UPDATES):
         batch = task.batch(task.epoch([run.seed], 0)[update])
         rows, states = model(parameters, batch.inputs, states)

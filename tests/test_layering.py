@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("cells",),
     ("metrics", "places", "provenance", "randomness", "settings", "timing"),
-    ("engine", "dropout", "data"),
+    ("engine", "noise", "variation", "data"),
     ("flat", "model", "optimizer", "readout", "tasks"),
     ("capture", "plan", "checkpoint", "shard", "train", "runtime"),
     # What a worker does without.

@@ -8,12 +8,16 @@ import torch
 from tolerances import assert_close
 
 import cells
-from harness.dropout import Dropout
+from cells.base import split_gates
 from harness.engine import get, lookup
+from harness.engine.reference import bind
 from harness.model import Architecture, Model, SizeError, architecture, initial_parameters
+from harness.noise import FIELDS, Noise
 from harness.settings import Settings
+from harness.variation import variation_of, varied
 
 SEED = (1000,)
+CPU = torch.device("cpu")
 
 
 def settings(**changes):
@@ -256,75 +260,147 @@ def torch_nn(own, tokens, states, n):
     return module, (readout(outputs), h_final, c_final), (h, c)
 
 
-def test_dropout_acts_between_layers_only_on_values_and_on_gradients():
-    run = settings(hidden_size=7, num_layers=3, precision="float64")
+def loss_of(tokens, targets):
+    """Returns the loss of an update: the mean over all targets (T, N, B)."""
+    by_run = targets.transpose(0, 1).flatten(1)
+    return lambda readout, rows: readout.losses_and_gradients(rows, by_run, scale=1 / (STEPS * STREAMS))
+
+
+def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch):
+    run = settings(hidden_size=7, num_layers=3, precision="float64", dropout=0.5)
     arch = architecture(run, 11, 11)
     parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
-    model, seen = Model(arch, get("reference")), []
+    model, noise, seen = Model(arch, get("reference")), Noise([SEED], [run], CPU), []
 
-    def dropout(layer, values):
+    def outputs(layer, values):
         seen.append((layer, tuple(values.shape)))
         return values * 0
 
     def loss(readout, rows):
         assert rows.shape == (1, STEPS * STREAMS, 7)
         seen.append("loss")
-        return readout.losses_and_gradients(rows, tokens.transpose(0, 1).flatten(1), scale=1.0)
+        return loss_of(tokens, tokens)(readout, rows)
 
+    monkeypatch.setattr(noise, "outputs", outputs)
     tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
-    states = model.initial_states(1, STREAMS, parameters["layer0.R"])
+    states = model.initial_states(parameters, 1, STREAMS)
     gradients = {name: torch.full_like(p, torch.nan) for name, p in parameters.items()}
-    model.update(parameters, gradients, tokens, states, loss, dropout)
+    model.update(parameters, gradients, tokens, states, loss, noise)
     shape = (STEPS, 1, STREAMS, 7)
     assert seen == [(0, shape), (1, shape), "loss", (1, shape), (0, shape)]
     assert [bool(gradients[f"layer{k}.R"].any()) for k in range(3)] == [False, False, True]
 
 
-@pytest.mark.parametrize("engine", ["reference", "cpu", "scan", "gpu"])
-@pytest.mark.parametrize("changes", [{}, {"embedding_size": 4, "num_layers": 2, "biases": 2}])
-@pytest.mark.parametrize("rate", [0.0, 0.4])
-def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes, rate):
-    """Against autograd through the definition, read-out and dropout included."""
-    cell = "min-gru" if engine == "scan" else "lstm"
-    run = settings(cell=cell, hidden_size=7, precision="float64", **({} if engine == "scan" else changes))
-    arch = architecture(run, 11, 11)
-    drawn = [initial_parameters(arch, run, (seed,)) for seed in range(RUNS)]
-    parameters = {name: torch.stack([d[name] for d in drawn]).requires_grad_() for name in drawn[0]}
-    generator = torch.Generator().manual_seed(0)
-    tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
-    dropout = Dropout([(seed,) for seed in range(RUNS)], [rate] * RUNS, torch.device("cpu"))
-    by_run = targets.transpose(0, 1).flatten(1)
+ALL_NOISE = dict(zip(FIELDS, (0.4, 0.3, 0.2, 0.3, 0.2, 0.1, 0.5), strict=True))
+LAYERS = {"embedding_size": 4, "num_layers": 2, "biases": 2}
+EVERYTHING = {"embedding_size": 7, "num_layers": 3, "residual": True, "tied": True, "learned_start": True}
 
-    definition = Model(arch, get("reference"))
-    states = definition.initial_states(RUNS, STREAMS, parameters["readout.W"].detach())
+
+def by_definition(arch, run, noise, parameters, tokens, states):
+    """Returns the scores (N, T*B, V) of an update and the final states, by the reference engine, differentiable."""
+    cell = varied(arch.cell, variation_of(arch.cell, [run]))
     values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
     finals = []
     for index, state in enumerate(states):
         prefix = f"layer{index}."
         own = {n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)}
-        values, final = get("reference").run(arch.layer, own, values, state)
+        own |= {name: noise.weights(index, name, own[name]) for name in arch.cell.recurrent_products()}
+        below = noise.inputs(index, values) if values.is_floating_point() else values
+        given = noise.steps(index, cell, state[0], STEPS)
+        values, final = get("reference").run(replace(arch.layer, cell=cell), own, below, state, given)
         finals.append(final)
-        values = dropout(index, values) if index < len(states) - 1 else values
-    scores = definition.readout(parameters).scores(values.transpose(0, 1).flatten(1, 2))
-    logs = torch.log_softmax(scores, 2).gather(2, by_run.unsqueeze(2)).squeeze(2)
-    expected_losses = -logs.sum(1) / 15
+        values = values + below if run.residual and index > 0 else values
+        values = noise.outputs(index, values) if index < len(states) - 1 else values
+    table = parameters["lookup.W"].transpose(1, 2) if run.tied else parameters["readout.W"]
+    rows = values.transpose(0, 1).flatten(1, 2)
+    return rows @ table + parameters["readout.b"].unsqueeze(1), finals
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu", "scan", "gpu"])
+@pytest.mark.parametrize("changes", [{}, LAYERS, EVERYTHING, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}])
+def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
+    """Against autograd through the definition: layers, read-out, noise, skips, tied tables and learned starts."""
+    cell = "min-gru" if engine == "scan" else "lstm"
+    run = settings(cell=cell, hidden_size=7, precision="float64", **changes)
+    arch = architecture(run, 11, 11)
+    drawn = [initial_parameters(arch, run, (seed,)) for seed in range(RUNS)]
+    generator = torch.Generator().manual_seed(0)
+    parameters = {name: torch.stack([d[name] for d in drawn]) for name in drawn[0]}
+    parameters = {n: (torch.randn_like(p) if "start" in n else p).requires_grad_() for n, p in parameters.items()}
+    tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
+    noise = Noise([(seed,) for seed in range(RUNS)], [run] * RUNS, CPU)
+
+    model = Model(arch, get(engine)).for_runs([run])
+    states = model.initial_states(parameters, RUNS, STREAMS)
+    scores, finals = by_definition(arch, run, noise, parameters, tokens, states)
+    logs = torch.log_softmax(scores, 2).gather(2, targets.transpose(0, 1).flatten(1).unsqueeze(2)).squeeze(2)
+    expected_losses = -logs.mean(1)
     expected = torch.autograd.grad(expected_losses.sum(), list(parameters.values()))
 
-    model = Model(arch, get(engine))
     plain = {name: p.detach() for name, p in parameters.items()}
     gradients = {name: torch.full_like(p, torch.nan) for name, p in plain.items()}
     with torch.no_grad():
-        losses, found = model.update(
-            plain,
-            gradients,
-            tokens,
-            states,
-            lambda readout, rows: readout.losses_and_gradients(rows, by_run, scale=1 / 15),
-            dropout,
-        )
+        first = model.initial_states(plain, RUNS, STREAMS)
+        begins = torch.ones((), dtype=torch.float64)
+        losses, found = model.update(plain, gradients, tokens, first, loss_of(tokens, targets), noise, begins)
     assert_close(losses, expected_losses)
     for wanted, got in zip(finals, found, strict=True):
         for a, b in zip(wanted, got, strict=True):
             assert_close(b, a)
     for name, wanted in zip(parameters, expected, strict=True):
         assert_close(gradients[name], wanted, name)
+
+
+def test_a_learned_start_learns_only_where_a_stream_begins():
+    run = settings(hidden_size=7, precision="float64", learned_start=True)
+    arch = architecture(run, 11, 11)
+    parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
+    assert arch.num_parameters() == architecture(replace(run, learned_start=False), 11, 11).num_parameters() + 2 * 7
+    model = Model(arch, get("cpu"))
+    tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
+    for begins in (0.0, 1.0):
+        gradients = {name: torch.full_like(p, torch.nan) for name, p in parameters.items()}
+        states = model.initial_states(parameters, 1, STREAMS)
+        flag = torch.tensor(begins, dtype=torch.float64)
+        model.update(parameters, gradients, tokens, states, loss_of(tokens, tokens), None, flag)
+        assert all(bool(gradients[f"start0.{name}"].any()) == bool(begins) for name in "hc")
+
+
+def test_a_learned_start_begins_at_the_constant_of_the_cell():
+    run = settings(cell="slstm", hidden_size=3, learned_start=True)
+    arch = architecture(run, 11, 11)
+    own = initial_parameters(arch, run, SEED)
+    for name in arch.cell.state:
+        assert own[f"start0.{name}"].tolist() == [arch.cell.start.get(name, 0.0)] * 3
+
+
+def test_a_tied_read_out_has_no_table_of_its_own():
+    run = settings(hidden_size=8, embedding_size=8, tied=True)
+    arch = architecture(run, 11, 11)
+    assert "readout.W" not in [slot.name for slot in arch.slots()]
+    assert arch.num_parameters() == architecture(replace(run, tied=False), 11, 11).num_parameters() - 8 * 11
+
+
+@pytest.mark.parametrize("changes", [{"embedding_size": 4}, {"embedding_size": None}, {"num_parameters": 5000}])
+def test_a_tied_table_of_another_size_is_an_error(changes):
+    run = settings(**{"hidden_size": 8, "embedding_size": 8, "tied": True, **changes})
+    run = replace(run, hidden_size=None) if run.num_parameters else run
+    with pytest.raises(SizeError, match=r"tied: embedding_size must be hidden_size, .*, but got .*Give both one"):
+        architecture(run, 11, 11)
+
+
+def test_while_evaluating_the_means_of_the_noise_stand_for_it():
+    run = settings(hidden_size=7, precision="float64", **{**ALL_NOISE, "zoneout_h": 0.3, "zoneout_c": 0.6})
+    arch = architecture(run, 11, 11)
+    parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
+    tokens = torch.randint(11, (STEPS, 1, STREAMS), generator=torch.Generator().manual_seed(1))
+    model = Model(arch, get("cpu")).for_runs([run])
+    states = model.initial_states(parameters, 1, STREAMS)
+    rows, _ = model(parameters, tokens, states, Noise([SEED], [run], CPU))
+    step, p = arch.cell().step, bind(arch.layer, {n.removeprefix("layer0."): v for n, v in parameters.items()})
+    h, c = (torch.zeros(1, STREAMS, 7, dtype=torch.float64) for _ in "hc")
+    for t in range(STEPS):
+        x = parameters["layer0.W"][0][tokens[t]] + parameters["layer0.b"]
+        new_h, new_c = step(p, split_gates(x, arch.cell.gates), h, c)
+        h, c = 0.3 * h + 0.7 * new_h, 0.6 * c + 0.4 * new_c
+        assert_close(rows[:, t * STREAMS : (t + 1) * STREAMS], h)

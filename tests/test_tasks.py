@@ -81,7 +81,7 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, spl
     task, model, parameters = made(settings(text), num_runs=2)
     task._settings = settings(text, batch_size=batch_size, bptt_length=bptt_length)
     task._steps = torch.arange(bptt_length + 1).view(-1, 1, 1)
-    states = model.initial_states(2, batch_size, parameters["layer0.R"])
+    states = model.initial_states(parameters, 2, batch_size)
     total, counted = torch.zeros(2, dtype=torch.float64), 0
     for batch in task.evaluation(split, 2):
         rows, states = model(parameters, batch.inputs, states)
@@ -96,7 +96,7 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, spl
         for first, end in zip(ends, ends[1:], strict=False):  # each stream by itself, in one piece, as batch 1
             if end > first:
                 inputs = torch.from_numpy(tokens[first:end]).view(-1, 1, 1)
-                rows, _ = model(own, inputs, model.initial_states(1, 1, own["layer0.R"]))
+                rows, _ = model(own, inputs, model.initial_states(own, 1, 1))
                 scores = model.readout(own).scores(rows)
                 targets = torch.from_numpy(tokens[first + 1 : end + 1])
                 expected += torch.nn.functional.cross_entropy(scores[0], targets, reduction="sum")
@@ -156,7 +156,7 @@ def test_greedy_samples_are_those_of_a_plain_argmax_loop(text):
 def test_samples_follow_the_probabilities_of_their_temperature(text, temperature):
     task, model, parameters = made(settings(text))
     inputs = torch.tensor(task.dataset.vocabulary.encode("time")).view(-1, 1, 1)
-    rows, _ = model(parameters, inputs, model.initial_states(1, 1, parameters["layer0.R"]))
+    rows, _ = model(parameters, inputs, model.initial_states(parameters, 1, 1))
     scores = model.readout(parameters).scores(rows)
     expected = torch.softmax(scores[0, -1] / temperature, 0)
     count, found = 400, torch.zeros(task.num_outputs)

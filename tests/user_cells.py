@@ -42,7 +42,7 @@ class LSTMLayerNorm(Cell):
         w_i, w_f, w_g, w_o = normalize(x.i, x.f, x.g, x.o)
         i = sigmoid(p.u_i * r_i + p.v_i * w_i + p.b_i)
         f = sigmoid(p.u_f * r_f + p.v_f * w_f + p.b_f)
-        g = tanh(p.u_g * r_g + p.v_g * w_g + p.b_g)
+        g = p.drop(tanh(p.u_g * r_g + p.v_g * w_g + p.b_g))
         o = sigmoid(p.u_o * r_o + p.v_o * w_o + p.b_o)
         c = f * c + i * g
         return o * tanh(p.u_c * normalize(c)[0] + p.b_c), c
@@ -82,7 +82,7 @@ class LSTMFullGateRecurrence(Cell):
         r, from_i, from_f, from_o = p.R(h), p.F_i(i), p.F_f(f), p.F_o(o)
         i = sigmoid(x.i + r.i + from_i.i + from_f.i + from_o.i + p.p_i * c)
         f = sigmoid(x.f + r.f + from_i.f + from_f.f + from_o.f + p.p_f * c)
-        g = tanh(x.g + r.g)
+        g = p.drop(tanh(x.g + r.g))
         c = f * c + i * g
         o = sigmoid(x.o + r.o + from_i.o + from_f.o + from_o.o + p.p_o * c)
         return o * tanh(c), c, i, f, o
@@ -107,7 +107,7 @@ class IndRNN(Cell):
 
     def step(self, p, x, h):
         """One time step."""
-        return (relu(x.h + p.u * h),)
+        return (p.drop(relu(x.h + p.u * h)),)
 
 
 class TRNN(Cell):
@@ -133,4 +133,4 @@ class TRNN(Cell):
     def step(self, p, x, h):
         """One time step."""
         f = sigmoid(x.f)
-        return (f * h + (1 - f) * x.z,)
+        return (f * h + (1 - f) * p.drop(x.z),)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from cells.base import Cell
+from cells.base import Cell, unchanged
 
 Values = dict[str, Tensor]
 
@@ -35,7 +35,7 @@ class _Probe:
         self._step_of = cell().step
         self._generator = torch.Generator().manual_seed(0)
         self._vectors = {name: self._draw()[0] for name in cell.vectors}
-        self._inputs = self._draw_each(cell.gates)
+        self._inputs = self._draw_each(cell.input_products())
         self._states = self._draw_each(cell.state)
         self._results = {name: self._draw_each(gates) for name, gates in cell.recurrent_products().items()}
         self.waits = False
@@ -55,7 +55,8 @@ class _Probe:
 
             return call
 
-        p = SimpleNamespace(**{name: product(values) for name, values in results.items()}, **self._vectors)
+        products = {name: product(values) for name, values in results.items()}
+        p = SimpleNamespace(**products, **self._vectors, drop=unchanged)
         return [output.detach() for output in self._step_of(p, SimpleNamespace(**inputs), *states.values())]
 
     def reduces(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cells.base import split_gates, unchanged
 from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
@@ -80,18 +81,24 @@ class Loop:
             name: {gate: part.clone().requires_grad_() for gate, part in zip(gates, parts, strict=True)}
             for name, (gates, parts) in blocks.items()
         }
-        self._products: dict[str, Any] = {
-            name: self._product(f"layer0.{name}", f"layer0.b_{name}") for name in arch.cell.recurrent_products()
-        }
-        self._inputs = self._product("layer0.W", "layer0.b")
         self._vectors = {name: self._named[f"layer0.{name}"][""] for name in arch.cell.vectors}
+        self._is_prepared = vars(self._cell).get("prepared") is not None
         self._unrolled = self._loop
 
     def _readout(self, h: Tensor) -> Tensor:
         return torch.matmul(h, self._named["readout.W"][""]) + self._named["readout.b"][""]
 
-    def _product(self, matrix: str, bias: str) -> Callable[[Tensor], _Parts]:
-        matrices, biases = self._named[matrix], self._named.get(bias, {})
+    def _matrices(self) -> dict[str, dict[str, Tensor]]:
+        """Returns what the step multiplies with, gate by gate, made of the parameters where the cell says so."""
+        products = self._cell.recurrent_products()
+        own = {name: self._named[f"layer0.{name}"] for name in products}
+        if not self._is_prepared:
+            return own
+        made = self._cell.prepared({name: torch.cat(list(parts.values()), -1)[None] for name, parts in own.items()})
+        return {name: vars(split_gates(made[name][0], gates)) for name, gates in products.items()}
+
+    def _product(self, matrices: dict[str, Tensor], bias: str) -> Callable[[Tensor], _Parts]:
+        biases = self._named.get(f"layer0.{bias}", {})
 
         def call(rows: Tensor) -> _Parts:
             products = {gate: torch.matmul(rows, weight) for gate, weight in matrices.items()}
@@ -119,10 +126,14 @@ class Loop:
         return self._unrolled(inputs, state)
 
     def _loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        step, p = self._cell().step, _Parts(self._products | self._vectors)
+        products = {name: self._product(matrices, f"b_{name}") for name, matrices in self._matrices().items()}
+        step, p = self._cell().step, _Parts({**products, **self._vectors, "drop": unchanged})
+        multiplied = self._product(self._named.get("layer0.W", {}), "b")
         scores = []
         for rows in functional.one_hot(inputs, self._num_tokens).to(self._dtype):
-            state = step(p, self._inputs(rows), *state)
+            if self._cell.reads_input:
+                rows = torch.matmul(rows, self._named["lookup.W"][""])
+            state = step(p, _Parts({**vars(multiplied(rows)), "input": rows}), *state)
             scores.append(self._readout(state[0]))
         return torch.cat(scores, dim=0), state
 

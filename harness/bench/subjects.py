@@ -13,7 +13,7 @@ from harness.bench import published
 from harness.bench.classes import cell_class
 from harness.bench.options import Options
 from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
-from harness.model import Architecture
+from harness.model import single_layer
 from harness.plan import Plan, Run
 from harness.settings import Budget, Settings
 from harness.train import Pack
@@ -63,7 +63,7 @@ class Candidate:
 
     def series(self, shape: Shape, mode: Mode) -> Series:
         """Returns an empty series of it."""
-        arch = Architecture(self.cell, shape.num_tokens, shape.num_tokens, shape.hidden_size)
+        arch = single_layer(self.cell, shape.num_tokens, shape.hidden_size)
         return Series(
             shape=shape.name,
             kind=self.kind,
@@ -75,7 +75,7 @@ class Candidate:
             pack=self.pack,
             mode=mode,
             flops=arch.flops_per_token(),
-            cell_flops=self.cell.flops_per_token(None, shape.hidden_size),
+            cell_flops=self.cell.flops_per_token(arch.embedding_size, shape.hidden_size),
         )
 
 
@@ -134,7 +134,7 @@ def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], l
     ]
     notes = []
     for cell in map(cells.find, options.cells):
-        own = replace(settings, cell=cell.name)
+        own = replace(settings, cell=cell.name, embedding_size=settings.hidden_size if cell.reads_input else None)
         engines, refusals = _engines(cell, options)
         notes += refusals
         found += [_trained(own, cell, name, pack, options) for name in engines for pack in options.packs]

@@ -1,6 +1,7 @@
 """The face between training and an engine, and the one place where precision acts."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,13 +31,16 @@ class Tape(Protocol):
     outputs: Tensor
     final: State
 
-    def backward(self, outputs: Tensor, gradients: Parameters, inputs: bool) -> Tensor | None:
+    def backward(
+        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
         """Writes the gradient of every parameter; can be called once.
 
         Args:
             outputs: The gradient of the outputs; the final state has none.
             gradients: Name -> (N, ...), where to write.
             inputs: Whether to return the gradient of float inputs, (T, N, B, I).
+            start: Where to write the gradient of the state before the first step, (N, B, H) each; None: nowhere.
         """
         ...
 
@@ -50,50 +54,105 @@ class Engine(Protocol):
         """Returns why this engine does not run the cell there, or None where it does."""
         ...
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Runs a layer over all time steps; differentiable in every float argument.
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Runs a layer over all time steps; differentiable in every float argument but the noise.
 
         Args:
             layer: What to run.
             parameters: Name -> (N, ...).
             inputs: Tokens (T, N, B), int64, for which W's rows are looked up; or (T, N, B, I).
             state: One (N, B, H) a state of the cell.
+            noise: The cell's ``noise`` side by side, (T, N, B, K*H), or (1, N, B, K*H) for all time steps.
 
         Returns:
             The outputs (T, N, B, H) and the final state.
         """
         ...
 
-    def forward(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> Tape:
-        """Runs a layer as :meth:`run` does, for one update: no gradient flows into the state."""
+    def forward(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> Tape:
+        """Runs a layer as :meth:`run` does, for one update."""
         ...
 
 
 class AutogradTape:
     """See :class:`Tape`; what an engine's ``run`` keeps for autograd."""
 
-    def __init__(self, engine: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State):
+    def __init__(
+        self, engine: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None
+    ):
         self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         self._inputs = inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
+        self._start = tuple(s.detach().requires_grad_() for s in state)
         with torch.enable_grad():
-            self._outputs, final = engine.run(layer, self._parameters, self._inputs, state)
+            self._outputs, final = engine.run(layer, self._parameters, self._inputs, self._start, noise)
         self.outputs, self.final = self._outputs.detach(), tuple(s.detach() for s in final)
 
-    def backward(self, outputs: Tensor, gradients: Parameters, inputs: bool) -> Tensor | None:
+    def backward(
+        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
         """See :class:`Tape`."""
-        wanted = [*self._parameters.values(), *([self._inputs] if inputs else [])]
-        found = torch.autograd.grad(self._outputs, wanted, outputs)
-        for name, gradient in zip(self._parameters, found, strict=False):
-            gradients[name].copy_(gradient)
+        homes = [*(gradients[name] for name in self._parameters), *(start or ())]
+        wanted = [*self._parameters.values(), *(self._start if start else ()), *([self._inputs] if inputs else [])]
+        found = torch.autograd.grad(self._outputs, wanted, outputs, materialize_grads=True)
+        for home, gradient in zip(homes, found, strict=False):
+            home.copy_(gradient)
         return found[-1] if inputs else None
 
 
 class ByAutograd:
     """The way back of engines that have none of their own."""
 
-    def forward(self: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> Tape:
+    def forward(
+        self: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> Tape:
         """See :class:`Engine`."""
-        return AutogradTape(self, layer, parameters, inputs, state)
+        return AutogradTape(self, layer, parameters, inputs, state, noise)
+
+
+def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters:
+    """Returns what a layer multiplies with: ``cell.prepared``, and the identity in W where a step reads its input.
+
+    Raises:
+        ValueError: The step reads its input, which is a token or of another size than H.
+    """
+    made = layer.cell.prepared(parameters)
+    if not layer.cell.reads_input:
+        return made
+    size = layer.hidden_size
+    if not inputs.is_floating_point() or inputs.shape[3] != size:
+        got = f"size={inputs.shape[3]}" if inputs.is_floating_point() else "tokens"
+        raise ValueError(f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, but got {got}.")
+    identity = torch.eye(size, dtype=inputs.dtype, device=inputs.device).expand(inputs.shape[1], size, size)
+    return made | {"W": torch.cat([made["W"], identity], -1) if "W" in made else identity}
+
+
+class PreparedTape:
+    """The tape of a layer that does not multiply with its parameters themselves. See :class:`Tape`."""
+
+    def __init__(self, layer: Layer, parameters: Parameters, inputs: Tensor, make: Callable[[Parameters], Tape]):
+        """Takes what makes a tape of the prepared parameters."""
+        self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with torch.enable_grad():
+            self._made = prepared(layer, self._parameters, inputs)
+        self._tape = make({name: p.detach() for name, p in self._made.items()})
+        self.outputs, self.final = self._tape.outputs, self._tape.final
+
+    def backward(
+        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
+        """See :class:`Tape`."""
+        own = {name: torch.empty_like(p) for name, p in self._made.items()}
+        ahead = self._tape.backward(outputs, own, inputs, start)
+        made = {name: p for name, p in self._made.items() if p.requires_grad}
+        wanted, cotangents = list(self._parameters.values()), [own[name] for name in made]
+        found = torch.autograd.grad(list(made.values()), wanted, cotangents, materialize_grads=True, allow_unused=True)
+        for name, gradient in zip(self._parameters, found, strict=True):
+            gradients[name].copy_(gradient)
+        return ahead
 
 
 def dtype_of(precision: str) -> torch.dtype:

@@ -40,9 +40,10 @@ EXPRESSIONS = {
 }
 """OPERATIONS in C++, over vectors."""
 
-LENGTHS = ("T", "B", "H", "I", "training", "x_length", "chunk", "threads")
-"""The integers of a call. Not training: nothing is kept, every time step writes to the same place. The backward call
-goes through time in chunks of so many steps, whose gradients are multiplied while they are in a core's cache."""
+LENGTHS = ("T", "B", "H", "I", "training", "x_length", "noise_step", "chunk", "threads")
+"""The integers of a call. Not training: nothing is kept, every time step writes to the same place. From one time step
+to the next, noise goes on by ``noise_step`` rows: B, or 0 where all have the same. The backward call goes through time
+in chunks of so many steps, whose gradients are multiplied while they are in a core's cache."""
 
 Span = Literal["state", "time", "chunk", "step", "slice", "once", "matrix", "inputs", "transposed_inputs", "input_rows"]
 
@@ -110,7 +111,7 @@ def interface(
     backward += [Buffer(f"wide_gradient_{name}", "matrix", fed) for name, fed in matrices.items()]
     backward += [Buffer("wide_gradient_W", "inputs", gates)]
     backward += [Buffer("packed_W", "transposed_inputs", gates), Buffer("wide_input_gradients", "input_rows", 1)]
-    common = ["tokens", "x", "W", "b"] + [f"given_vector_{v}" for v in range(len(vectors))]
+    common = ["tokens", "x", "W", "b", "noise"] + [f"given_vector_{v}" for v in range(len(vectors))]
     common += [f"given_{name}" for name in matrices] + ["state_0"]
     forward_outside = [*common, *(f"{end}_state_{s}" for end in ("first", "last") for s in range(states))]
     backward_outside = [*common, "inputs", "output_gradients"]
@@ -132,10 +133,11 @@ class Emitter:
         gates: tuple[str, ...],
         states: tuple[str, ...],
         biased: tuple[str, ...],
+        noise: tuple[str, ...] = (),
     ):
         self.schedule, self.program, self.nodes = schedule, schedule.program, schedule.program.nodes
         self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
-        self.biased = biased
+        self.biased, self.noise = biased, noise
         self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
         self._reads_tape = False  # a product's gate is read from the product, and by the gradient from the tape
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
@@ -149,7 +151,7 @@ class Emitter:
     def _opening(self, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
         yield "  const long " + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS)) + ";"
         yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
-        yield "  (void)I; (void)x_length; (void)chunk; (void)threads; (void)state_ring; (void)ring;"
+        yield "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; (void)state_ring; (void)ring;"
         for i, pointer in enumerate([b.name for b in own] + list(outside)):
             kind = {"tokens": "const int64_t*", "kernels": "const Kernels*"}.get(pointer, "real*")
             yield f"  {kind} const {pointer} = ({kind})p[{i}]; (void){pointer};"
@@ -395,8 +397,11 @@ class Emitter:
         for i in sorted(across):
             yield f"    real across_{i}[S];"
         yield "    for (long b = begin; b < end; b++) {"
-        if any(self.nodes[i].op == "input" and self.nodes[i].name.startswith("x.") for i in stage.loaded):
+        groups = {self.nodes[i].name.partition(".")[0] for i in stage.loaded if self.nodes[i].op == "input"}
+        if "x" in groups:
             yield "      const real* const x_row = x + (tokens ? tokens[t * B + b] : t * B + b) * x_length;"
+        if "noise" in groups:
+            yield f"      const real* const noise_row = noise + (t * noise_step + b) * {len(self.noise)} * S;"
         rows = [i for i in stage.computed if self.nodes[i].kind == "row"]
         loaded_rows = [i for i in stage.loaded if self.nodes[i].kind == "row"]
         for i in loaded_rows:
@@ -527,6 +532,8 @@ class Emitter:
                 g = self.gates.index(name)
                 shift = f" + load(bias + {g} * S + j)" if name in self.biased else ""
                 return f"load(x_row + {g} * S + j){shift}"
+            if group == "noise":
+                return f"load(noise_row + {self.noise.index(name)} * S + j)"
             if group == "cotangent":
                 s = self.states.index(name)
                 return f"load(in_{s} + {one})" + (f" + load(output_gradient + {one})" if s == 0 else "")

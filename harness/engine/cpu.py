@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import compiler, cpp
-from harness.engine.base import Layer, Parameters, State, dtype_of
+from harness.engine.base import Layer, Parameters, PreparedTape, State, Tape, dtype_of, prepared
 from harness.engine.memory import Shape, layout, memory, padded, row_length
 from harness.engine.products import REAL, address, check_range, optimizer_step, products
 from harness.engine.schedule import schedule
@@ -46,21 +46,32 @@ class Cpu:
             return str(error).splitlines()[0]
         return None
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer; see :class:`harness.engine.base.Engine`.
 
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token is none of W's rows.
         """
+        parameters = prepared(layer, parameters, inputs)
         names, tensors = tuple(parameters), (*state, *parameters.values())
         training = torch.is_grad_enabled() and (inputs.requires_grad or any(t.requires_grad for t in tensors))
-        found = _Run.apply(layer, names, training, inputs, *tensors)
+        found = _Run.apply(layer, names, training, inputs, noise, *tensors)
         return found[0], tuple(found[1:])
 
-    def forward(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> "CpuTape":
+    def forward(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> Tape:
         """See :class:`harness.engine.base.Engine`."""
-        return CpuTape(layer, parameters, inputs, state, True)
+
+        def taped(own: Parameters) -> CpuTape:
+            return CpuTape(layer, own, inputs, state, noise, True)
+
+        if prepared(layer, parameters, inputs) is parameters:
+            return taped(parameters)
+        return PreparedTape(layer, parameters, inputs, taped)
 
 
 @dataclass(frozen=True)
@@ -100,11 +111,11 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     cell = layer.cell
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
-    biased = tuple(g for g in cell.gates if g not in cell.unbiased)
+    gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
     with ThreadPoolExecutor(2) as others:  # the first cell of a machine would wait for one compiler after another
         kernels = others.submit(products, dtype)
         others.submit(optimizer_step, dtype)
-        emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, cell.gates, cell.state, biased)
+        emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise)
         library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
@@ -131,11 +142,20 @@ def tape_bytes(layer: Layer, num_steps: int, batch_size: int) -> int:
 class CpuTape:
     """A layer's forward pass: one call a run. See :class:`harness.engine.base.Tape`."""
 
-    def __init__(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, training: bool):
+    def __init__(
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None,
+        training: bool,
+    ):
         """Runs forward; not ``training``, nothing is kept and there is no way back."""
         parameters = {name: p.contiguous() for name, p in parameters.items()}
         state = tuple(s.contiguous() for s in state)
         self._inputs = inputs.transpose(0, 1).contiguous()
+        noise = None if noise is None else _in_whole_rows(noise.transpose(0, 1), layer)
         if not inputs.is_floating_point():
             check_range(products(state[0].dtype), self._inputs, parameters["W"].shape[1], "token")
         num_runs, num_steps, batch_size = self._inputs.shape[:3]
@@ -145,33 +165,29 @@ class CpuTape:
         self.final = tuple(torch.empty_like(s) for s in state)
         self._calls: list[_Call] | None = []
         for n in range(num_runs):
-            call = _Call(layer, n, self._inputs, parameters, states, training)
+            call = _Call(layer, n, self._inputs, parameters, states, noise, training)
             call.forward(state, self.final)
             self._calls.append(call)
         if not training:
             self._end()
 
-    def backward(self, outputs: Tensor, gradients: Parameters, inputs: bool) -> Tensor | None:
-        """See :class:`harness.engine.base.Tape`."""
-        none = [None] * len(self.final)
-        return self.backward_to_state(outputs, none, none, gradients, inputs)
-
-    def backward_to_state(
+    def backward(
         self,
         outputs: Tensor,
-        last: Sequence[Tensor | None],
-        first: Sequence[Tensor | None],
         gradients: Parameters,
         inputs: bool,
+        start: Sequence[Tensor] | None = None,
+        last: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
-        """Likewise, from the gradients of the ``last`` state, and to the ``first`` one's, (N, B, H) each."""
+        """See :class:`harness.engine.base.Tape`; ``last`` is the gradient of the final state, (N, B, H) each."""
         if self._calls is None:
             raise RuntimeError("a layer's gradient can be taken once: its memory has gone to the next call")
         outputs = outputs.transpose(0, 1).contiguous()
-        last = [None if g is None else g.contiguous() for g in last]
+        none = [None] * len(self.final)
+        ends = none if last is None else [g.contiguous() for g in last]
         ahead = memory.empty(self._inputs.shape, self._inputs.dtype) if inputs else None
         for call in self._calls:
-            call.backward(outputs, last, first, gradients, ahead)
+            call.backward(outputs, ends, start or none, gradients, ahead)
         self._end()
         return None if ahead is None else ahead.transpose(0, 1)
 
@@ -183,9 +199,9 @@ class CpuTape:
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, layer, names, training, inputs, *tensors):
+    def forward(ctx, layer, names, training, inputs, noise, *tensors):
         state, parameters = tensors[: -len(names)], dict(zip(names, tensors[-len(names) :], strict=True))
-        tape = CpuTape(layer, parameters, inputs, state, training)
+        tape = CpuTape(layer, parameters, inputs, state, noise, training)
         ctx.tape, ctx.parameters = tape, parameters
         return tape.outputs, *tape.final
 
@@ -194,8 +210,18 @@ class _Run(torch.autograd.Function):
     def backward(ctx, output_gradient, *last_gradients):
         states = [torch.empty_like(g) for g in last_gradients]
         gradients = {name: p.new_empty(p.shape) for name, p in ctx.parameters.items()}
-        ahead = ctx.tape.backward_to_state(output_gradient, last_gradients, states, gradients, ctx.needs_input_grad[3])
-        return None, None, None, ahead, *states, *gradients.values()
+        ahead = ctx.tape.backward(output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients)
+        return None, None, None, ahead, None, *states, *gradients.values()
+
+
+def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:
+    """Returns (N, T or 1, B, K*H) in one piece, each H padded to whole vectors."""
+    size, whole = layer.hidden_size, padded(layer.hidden_size)
+    if whole == size:
+        return noise.contiguous()
+    wide = noise.new_zeros(*noise.shape[:3], len(layer.cell.noise), whole)
+    wide[..., :size] = noise.unflatten(3, (-1, size))
+    return wide
 
 
 class _Call:
@@ -204,10 +230,19 @@ class _Call:
     What it is given is all runs', and it takes the addresses of its own part: a view each would cost more.
     """
 
-    def __init__(self, layer: Layer, n: int, inputs: Tensor, parameters: Parameters, states: Tensor, training: bool):
+    def __init__(
+        self,
+        layer: Layer,
+        n: int,
+        inputs: Tensor,
+        parameters: Parameters,
+        states: Tensor,
+        noise: Tensor | None,
+        training: bool,
+    ):
         """Takes what the runs are given, and where their first states of all steps are written: (N, T + 1, B, row)."""
         self._n, self._inputs, self._parameters = n, inputs, parameters
-        self._states, self._layer = states, layer
+        self._states, self._noise, self._layer = states, noise, layer
         weight, (num_steps, batch_size) = parameters["W"], inputs.shape[1:3]
         self._shape = Shape(
             num_steps,
@@ -231,7 +266,7 @@ class _Call:
 
     def _input_rows(self) -> tuple[int, int]:
         """Returns the address and the row length of W x: of W's rows for tokens, else of all time steps' products."""
-        shape, gates, weight = self._shape, len(self._layer.cell.gates), self._parameters["W"]
+        shape, gates, weight = self._shape, len(self._layer.cell.input_products()), self._parameters["W"]
         size, whole = shape.hidden_size, padded(shape.hidden_size)
         if shape.tokens:
             if whole == size:
@@ -288,7 +323,7 @@ class _Call:
         tokens = self._at(self._inputs) if self._shape.tokens else 0
         matrices = [self._at(own[name]) for name in self._plan.code.matrices]
         ends = [*self._vectors(own), *matrices, self._at(self._states)]
-        return [tokens, self._x, self._at(own["W"]), self._at(own.get("b")), *ends]
+        return [tokens, self._x, self._at(own["W"]), self._at(own.get("b")), self._at(self._noise), *ends]
 
     def _vectors(self, values: Parameters) -> list[int]:
         """Returns the addresses of the vectors among parameters, or among their gradients."""
@@ -302,6 +337,7 @@ class _Call:
         pointers = [*own, *outside, self._plan.code.table]
         lengths = (
             shape.num_steps, shape.batch_size, shape.hidden_size, shape.inputs, shape.training, self._x_length,
+            0 if self._noise is None or self._noise.shape[1] == 1 else shape.batch_size,
             shape.chunk, self._plan.threads,
         )  # fmt: skip
         direction.function((ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers))

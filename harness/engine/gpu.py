@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import triton_source
-from harness.engine.base import ByAutograd, Layer, Parameters, State, multiplied, operand, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, multiplied, operand, prepared, product
 from harness.engine.layout import Buffer, Buffers, Layout, Piece, Place, Product, Step, by_torch, evaluate, layout
 from harness.engine.reference import input_product
 from harness.engine.trace import Untraceable
@@ -55,13 +55,15 @@ class Gpu(ByAutograd):
             return None
         return "engine gpu: pointwise pieces run as separate torch operations, since Triton is not installed"
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
         """
-        plan = layout(layer)
+        plan, parameters = layout(layer), prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is that of torch's
         # embedding, which adds a row's gradients in a fixed order, on CUDA too, and lets itself be captured: it sorts
@@ -72,9 +74,14 @@ class Gpu(ByAutograd):
         vectors = [parameters[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
         matrices = [parameters[s.name] for s in specs if s.kind == "recurrent"]
         joined = torch.cat(vectors, dim=-1) if vectors else x.new_empty(num_runs, 0)
-        parts, outputs = (x,) if torch.is_grad_enabled() else x.split(STEPS_AT_ONCE, dim=1), []
-        for part in parts:
-            each, *final = _Recurrence.apply(plan, layer.precision, part, joined, *matrices, *state)
+        given = x.new_empty(num_runs, num_steps, batch_size, 0)
+        if noise is not None:
+            given = noise.transpose(0, 1).expand(-1, num_steps, -1, -1)
+        parts, outputs = [(x, given)], []
+        if not torch.is_grad_enabled():
+            parts = list(zip(x.split(STEPS_AT_ONCE, dim=1), given.split(STEPS_AT_ONCE, dim=1), strict=True))
+        for part, own in parts:
+            each, *final = _Recurrence.apply(plan, layer.precision, part, joined, own, *matrices, *state)
             outputs.append(each)
             state = tuple(final)
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
@@ -116,13 +123,14 @@ def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece]
 
 
 class _Recurrence(torch.autograd.Function):
-    """The time loop, of x (N, T, B, G*H), vectors (N, K*H), the recurrent matrices and the initial states."""
+    """The time loop, of x (N, T, B, G*H), vectors (N, K*H), noise (N, T, B, M*H), the matrices and the first states."""
 
     @staticmethod
-    def forward(ctx, plan: Layout, precision: str, x: Tensor, vectors: Tensor, *others: Tensor):
+    def forward(ctx, plan: Layout, precision: str, x: Tensor, vectors: Tensor, noise: Tensor, *others: Tensor):
         num_matrices, num_steps = len(plan.outers), x.shape[1]
         matrices = {name: operand(m, precision) for name, m in zip(plan.outers, others, strict=False)}
-        buffers = _allocated(plan.buffers[0], {"x": x.contiguous()}, x)  # kernels count on the layout
+        given = {"x": x.contiguous(), "noise": noise.contiguous()}  # kernels count on the layout
+        buffers = _allocated(plan.buffers[0], given, x)
         _fill_vectors(plan, buffers, vectors)
         for s, start in enumerate(others[num_matrices:]):
             buffers[f"state.{s}"][:, 0].copy_(start)
@@ -150,6 +158,7 @@ class _Recurrence(torch.autograd.Function):
             None,
             plan.input_gradient.over_time(buffers, num_steps),
             _vector_gradients(plan, buffers, gradient),
+            None,
             *(_matrix_gradient(plan.outers[name], buffers, precision, m) for name, m in matrices.items()),
             *(buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))),
         )

@@ -273,9 +273,10 @@ class _Builder:
 
     def input(self, group: str, name: str) -> tuple[Place, ...]:
         cell = self.layer.cell
-        if group == "x":
-            whole = Buffer("x", len(cell.gates) * self.size, per_step=True)
-            return (Place(whole, cell.gates.index(name) * self.size, self.size),)
+        if group in ("x", "noise"):
+            names = cell.input_products() if group == "x" else cell.noise
+            whole = Buffer(group, len(names) * self.size, per_step=True)
+            return (Place(whole, names.index(name) * self.size, self.size),)
         if group == "vector":
             return (self.vector(self.given.index(name)),)
         s = cell.state.index(name)

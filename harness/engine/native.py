@@ -19,12 +19,15 @@ class Native(ByAutograd):
     def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
         """Returns why torch.nn does not run the cell there, or None where it does."""
         if cell.reference is None:
-            return f"torch.nn has no {cell.name}"
+            is_varied = getattr(cell.__base__, "reference", None) is not None
+            return f"torch.nn has no {cell.name}" + (" of which a study varies the step" if is_varied else "")
         if precision == "bf16" or (precision == "tf32" and device == "cpu"):
             return f"torch.nn does not round its operands to {precision} on {device}"
         return None
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer; see :class:`harness.engine.base.Engine`. A pack's runs follow one another."""
         if not inputs.is_floating_point():
             weight = parameters["W"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.engine import compiler
+from harness.engine.memory import memory
 
 REAL = {torch.float32: "float", torch.float64: "double"}
 
@@ -25,6 +26,7 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
         "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
         "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
+        "draw": [ctypes.c_int64, ctypes.c_int64, long] + [ctypes.c_double] * 3 + [pointer],
         "cross_entropy": [long] * 3 + [pointer, long] + [pointer] * 4 + [ctypes.c_double] + [pointer] * 4 + [long],
     }
     for name, types in signatures.items():
@@ -68,6 +70,24 @@ def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> 
     if found >= 0:
         got = indices.flatten()[found].item()
         raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
+
+
+def drawn(keys: Tensor, update: int, count: int, rates: Tensor, hit: Tensor, miss: Tensor) -> Tensor:
+    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count): see :mod:`harness.noise`.
+
+    Args:
+        keys: (N,), int64.
+        update: What the counters of one draw begin with.
+        count: How many of each run.
+        rates: (N,), float64.
+        hit: (N,).
+        miss: (N,), of the same dtype.
+    """
+    found = memory.empty((len(keys), count), hit.dtype)
+    columns = (column.tolist() for column in (keys, rates, hit, miss))
+    for n, (key, rate, one, other) in enumerate(zip(*columns, strict=True)):
+        products(hit.dtype).draw(key, update << 32, count, rate, one, other, address(found, n))
+    return found
 
 
 def cross_entropy(

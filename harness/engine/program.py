@@ -67,9 +67,9 @@ class Node:
     """One value of a time step.
 
     Besides OPERATIONS and REDUCTIONS, ``op`` is one of: ``constant`` (``value``); ``input`` (``name`` says which, such
-    as x.i, state.h, vector.p, cotangent.h); ``product`` (of a (B, H) node with the matrix ``name``, all its gates
-    side by side); ``gate`` (block ``value`` of a product); ``transposed`` (of a product's cotangent, its gates the
-    arguments, with the transposed matrix ``name``); ``batch_sum``.
+    as x.i, state.h, vector.p, noise.m, cotangent.h); ``product`` (of a (B, H) node with the matrix ``name``, all its
+    gates side by side); ``gate`` (block ``value`` of a product); ``transposed`` (of a product's cotangent, its gates
+    the arguments, with the transposed matrix ``name``); ``batch_sum``.
     """
 
     op: str

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from cells.base import Cell, Parameter, split_gates
-from harness.engine.base import ByAutograd, Layer, Parameters, State, product
+from cells.base import Cell, Parameter, split_gates, unchanged
+from harness.engine.base import ByAutograd, Layer, Parameters, State, prepared, product
 
 
 class Reference(ByAutograd):
@@ -18,20 +18,24 @@ class Reference(ByAutograd):
         """Returns None: this engine runs everything."""
         return None
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`."""
-        p = bind(layer, parameters)
-        step, gates = layer.cell().step, layer.cell.gates
+        parameters = prepared(layer, parameters, inputs)
+        p, step, gates = bind(layer, parameters), layer.cell().step, layer.cell.input_products()
         outputs = []
-        for x in input_product(layer, parameters, inputs).unbind(0):
+        for t, x in enumerate(input_product(layer, parameters, inputs).unbind(0)):
+            if noise is not None:
+                vars(p).update(vars(split_gates(noise[t % len(noise)], layer.cell.noise)))
             state = step(p, split_gates(x, gates), *state)
             outputs.append(state[0])
         return torch.stack(outputs), state
 
 
 def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:
-    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H)."""
-    p = SimpleNamespace()
+    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H), nothing dropped."""
+    p = SimpleNamespace(drop=unchanged)
     specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
     for name, spec in specs.items():
         if spec.kind == "recurrent":
@@ -62,7 +66,7 @@ def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tens
 
 
 def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
-    """Returns W x + b of all time steps and gates, (T, N, B, G*H), in the order of ``cell.gates``.
+    """Returns W x + b of all time steps, (T, N, B, G*H), in the order of ``cell.input_products()``.
 
     Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W, not to T*B results.
     """
@@ -70,7 +74,7 @@ def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tenso
     shift = None
     if "b" in parameters:
         biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
-        shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
+        shift = spread(parameters["b"], biased, layer.cell.input_products()).unsqueeze(1)
     if not inputs.is_floating_point():
         return lookup(weight if shift is None else weight + shift, inputs)
     num_steps, num_runs, batch_size, width = inputs.shape

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell, split_gates
 from harness.engine.affine import Affine, NotLinear, affine, logarithmic
-from harness.engine.base import ByAutograd, Layer, Parameters, State
+from harness.engine.base import ByAutograd, Layer, Parameters, State, prepared
 from harness.engine.reference import bind, input_product, lookup
 
 STEPS_FROM = 2048
@@ -36,13 +36,15 @@ class Scan(ByAutograd):
             return f"{cell.name} is not linear in its state: {error}"
         return None
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
         Raises:
             NotLinear: The cell is not linear in its state.
         """
-        return _run(affine(layer), _Scan, layer, parameters, inputs, state)
+        return _run(affine(layer), _Scan, layer, parameters, inputs, state, noise)
 
 
 class ScanLog(ByAutograd):
@@ -63,13 +65,15 @@ class ScanLog(ByAutograd):
             return f"{cell.name} has no form in logarithms: {error}"
         return None
 
-    def run(self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+    def run(
+        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
         Raises:
             NotLinear: The cell is not linear in its state, or something of it may be 0 or below.
         """
-        return _run(logarithmic(layer), _ScanLog, layer, parameters, inputs, state)
+        return _run(logarithmic(layer), _ScanLog, layer, parameters, inputs, state, noise)
 
 
 def _any_size(cell: type[Cell], precision: str) -> Layer:
@@ -78,27 +82,38 @@ def _any_size(cell: type[Cell], precision: str) -> Layer:
 
 
 def _run(
-    step: Affine, scan: Any, layer: Layer, parameters: Parameters, inputs: Tensor, state: State
+    step: Affine,
+    scan: Any,
+    layer: Layer,
+    parameters: Parameters,
+    inputs: Tensor,
+    state: State,
+    noise: Tensor | None,
 ) -> tuple[Tensor, State]:
-    coefficients, offsets = _values(step, layer, parameters, inputs)
+    coefficients, offsets = _values(step, layer, prepared(layer, parameters, inputs), inputs, noise)
     results = [scan.apply(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)]
     return results[0], tuple(result[-1] for result in results)
 
 
-def _values(step: Affine, layer: Layer, parameters: Parameters, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+def _values(
+    step: Affine, layer: Layer, parameters: Parameters, inputs: Tensor, noise: Tensor | None
+) -> tuple[list[Tensor], list[Tensor]]:
     """Returns each state's coefficients and offsets, (T, N, B, H) each.
 
-    Where a batch has more tokens than there are rows of W, they are computed once a row and then looked up.
+    Where a batch has more tokens than there are rows of W, they are computed once a row and then looked up; not with
+    noise, which is another in every row of the batch.
     """
     num_steps, num_runs, batch_size = inputs.shape[:3]
     num_rows = parameters["W"].shape[1]
-    if not inputs.is_floating_point() and num_rows < num_steps * batch_size:
+    if noise is None and not inputs.is_floating_point() and num_rows < num_steps * batch_size:
         every = torch.arange(num_rows, device=inputs.device).view(-1, 1, 1).expand(-1, num_runs, 1)
-        coefficients, offsets = _values(step, layer, parameters, every)
+        coefficients, offsets = _values(step, layer, parameters, every, None)
         return _looked_up(coefficients, inputs), _looked_up(offsets, inputs)
     x = input_product(layer, parameters, inputs)
-    named = {f"x.{gate}": value for gate, value in vars(split_gates(x, layer.cell.gates)).items()}
+    named = {f"x.{gate}": value for gate, value in vars(split_gates(x, layer.cell.input_products())).items()}
     named |= {f"vector.{name}": value for name, value in vars(bind(layer, parameters)).items()}
+    if noise is not None:
+        named |= {f"noise.{name}": value for name, value in vars(split_gates(noise, layer.cell.noise)).items()}
     shape = (num_steps, num_runs, batch_size, layer.hidden_size)
     coefficients, offsets = step.values(named, x)
     return [a.expand(shape) for a in coefficients], [b.expand(shape) for b in offsets]

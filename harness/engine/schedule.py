@@ -120,7 +120,7 @@ def _kept(program: Program, forward: set[int], once: set[int]) -> set[int]:
     nodes, states = program.nodes, set(program.new_state)
     free = {i for i in forward if nodes[i].op in ("input", "constant") or i in states or i in once}
     operands = {nodes[i].args[0] for i in program.products(forward)}
-    kept = (operands - free) | {i for i in operands if nodes[i].name.startswith("x.")}
+    kept = (operands - free) | {i for i in operands if nodes[i].name.startswith(("x.", "noise."))}
     needed = {a for i, n in enumerate(nodes) if i not in forward for a in n.args if a in forward} - free
     kept |= {i for i in needed if _costly(nodes[i])}
 

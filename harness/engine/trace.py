@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cells.base import split_gates
+from cells.base import split_gates, unchanged
 from harness.engine.aten import ROWS, RULES, Call, Matrix, Outers, Transposed, Untraceable, single, stacked
 from harness.engine.base import Layer
 from harness.engine.program import Builder, Node, Outer, Program, Ref
@@ -67,13 +67,14 @@ _Recorder.__torch_dispatch__ = _record  # type: ignore[method-assign, assignment
 
 @dataclass(frozen=True)
 class Leaves:
-    """What a step is a function of, by name: (B, H) gates and states, (H, g*H) matrices, (1, H) vectors."""
+    """What a step is a function of, by name: (B, H) gates, states and noise, (H, g*H) matrices, (1, H) vectors."""
 
     x: dict[str, Tensor]
     state: dict[str, Tensor]
     matrix: dict[str, Tensor]
     vector: dict[str, Tensor]
     cotangent: dict[str, Tensor]
+    noise: dict[str, Tensor]
 
     def named(self) -> list[tuple[str, Tensor]]:
         """Returns all of them, ``group.name`` -> tensor, in a fixed order."""
@@ -126,11 +127,12 @@ def _leaves(layer: Layer, value: float) -> Leaves:
         return torch.full(shape, value, requires_grad=differentiable)
 
     return Leaves(
-        {gate: full(ROWS, size) for gate in cell.gates},
+        {gate: full(ROWS, size) for gate in cell.input_products()},
         {state: full(ROWS, size) for state in cell.state},
         {name: full(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
         {name: full(1, size) for name in vector_names(layer)},
         {state: full(ROWS, size, differentiable=False) for state in cell.state},
+        {name: full(ROWS, size, differentiable=False) for name in cell.noise},
     )
 
 
@@ -138,8 +140,9 @@ def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
     """Returns the new state, then the gradients of gates, states, matrices and vectors."""
     specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
     p = _bind(specs, leaves.matrix, leaves.vector)
+    vars(p).update(leaves.noise)
     new = layer.cell().step(p, SimpleNamespace(**leaves.x), *leaves.state.values())
-    inputs = [t for name, t in leaves.named() if not name.startswith("cotangent.")]
+    inputs = [t for _, t in leaves.named() if t.requires_grad]
     reached = [(s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad]
     if not reached:
         raise Untraceable("a new state that depends on nothing that could be learned")
@@ -159,7 +162,7 @@ def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) 
         return call
 
     products = {name: product(name, matrix) for name, matrix in matrices.items()}
-    return SimpleNamespace(**products, **{name: v for name, v in vectors.items() if "." not in name})
+    return SimpleNamespace(**products, **{name: v for name, v in vectors.items() if "." not in name}, drop=unchanged)
 
 
 class _Lowering:
@@ -240,7 +243,7 @@ class _Lowering:
             return [None if (r := next(ends)) is None else single(r).index for _ in range(count)]
 
         new_state = take(len(cell.state))
-        inputs, states = take(len(cell.gates)), take(len(cell.state))
+        inputs, states = take(len(cell.input_products())), take(len(cell.state))
         terms = [next(ends) for _ in matrices]
         found = Program(
             tuple(self.build.nodes),

@@ -27,6 +27,7 @@ class Draft:
         places: Where each of ``values`` stands.
         own: The fields that the arm itself gives.
         unknown: Fields whose values were refused: rules that need them pass the arm over.
+        preset: The name of a preset that is written as its cell; ``values`` have what it stands for.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Draft:
     places: dict[str, Path]
     own: frozenset[str]
     unknown: frozenset[str]
+    preset: str | None = None
 
     def value(self, name: str) -> Any:
         """Returns what the arm says of a field, or the default; None where there is neither."""
@@ -100,7 +102,21 @@ def _draft(parsed: Parsed, name: str, path: Path, own: dict[str, Any], places: d
         or parsed.is_damaged(("tune", field))
         or (field not in own and parsed.is_damaged(("fix", field)))
     )
-    return Draft(name, path, {**fixed, **own}, {**{f: ("fix", f) for f in fixed}, **places}, frozenset(own), unknown)
+    places = {**{f: ("fix", f) for f in fixed}, **places}
+    preset = own.get("cell", fixed.get("cell"))
+    if preset not in presets():
+        return Draft(name, path, {**fixed, **own}, places, frozenset(own), unknown)
+    cell, implied = presets()[preset]  # what it implies stands where its name does, before fix in an arm
+    values = {**implied, **fixed} if "cell" in fixed and "cell" not in own else {**fixed, **implied}
+    places = {**dict.fromkeys(implied, places["cell"]), **places}
+    return Draft(name, path, {**values, **own, "cell": cell}, places, frozenset(own), unknown, preset)
+
+
+def presets() -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns the names that stand for a cell with settings."""
+    from cells import registry  # imported late: it imports torch
+
+    return registry.PRESETS
 
 
 def _cross_name(values: dict[str, Any]) -> str:

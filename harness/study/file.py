@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.settings import Settings
 from harness.study import reader, rules
-from harness.study.arms import Draft, said
+from harness.study.arms import Draft, presets, said
 from harness.study.fields import FIELDS, default_of, written
 from harness.study.form import TUNE_NAMES
 from harness.study.model import (
@@ -100,7 +100,8 @@ def _build(parsed: Parsed, drafts: list[Draft], text: str, path: Path | None, ov
     def is_baseline(draft: Draft) -> bool:
         if isinstance(baseline, str):
             return draft.name == baseline
-        return all(draft.values[name] == value for name, value in said(baseline).items())
+        written = {**draft.values, **({"cell": draft.preset} if draft.preset else {})}
+        return all(written[name] == value for name, value in said(baseline).items())
 
     folder = path.parent.absolute() if path else None
     return Study(
@@ -156,6 +157,7 @@ def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
     found["compare"] = copy.deepcopy(parsed.document.data["compare"])
     elsewhere = set(tune.space if tune else ()) | set.intersection(*(set(draft.own) for draft in drafts))
     fixed = said(form.fix)
+    fixed = {**presets().get(fixed.get("cell", ""), ("", {}))[1], **fixed}
     if tune:
         found["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}
         found["tune"] |= {name: getattr(tune, name) for name in TUNE_NAMES}

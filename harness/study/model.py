@@ -156,7 +156,7 @@ class Study:
         new = self.identity()
         gone = [name for name in old_identity["arms"] if name not in new["arms"]]
         kept = {name: values for name, values in new["arms"].items() if name in old_identity["arms"]}
-        olds = {name: values for name, values in old_identity["arms"].items() if name in kept}
+        olds = {name: _with_defaults(old_identity["arms"][name], values) for name, values in kept.items()}
         before, after = _flat({**old_identity, "arms": olds}), _flat({**new, "arms": kept})
         changes = [
             f"{path}: {shown(before.get(path))} -> {shown(after.get(path))}"
@@ -183,6 +183,12 @@ class Study:
         if self.path and values["path"]:  # as seen from the study, so that both may move together
             values["path"] = Path(os.path.relpath(values["path"], self.path.parent)).as_posix()
         return {**values, "cell_source": registry.source_of(registry.find(settings.cell))}
+
+
+def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Returns an arm of an older identity with the defaults of fields that came later: it was run with those."""
+    defaults = as_json(Settings(cell="", corpus=""))
+    return {**{name: defaults[name] for name in new if name in defaults}, **old}
 
 
 def as_json(value: Any) -> Any:

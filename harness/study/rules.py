@@ -1,5 +1,6 @@
 """The rules of a study that concern more than one field; each yields a problem for everything that breaks it."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -8,13 +9,15 @@ from typing import Any
 from harness.data import corpora
 from harness.settings import PER_RUN
 from harness.study import space
-from harness.study.arms import Draft, crossed, drafts, said
+from harness.study.arms import Draft, crossed, drafts, presets, said
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsForm
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown
 
 SIZES = ("hidden_size", "num_parameters", "flops_per_token")
+WITHIN_THE_STEP = ("state_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c", "state_clip")
+"""Fields of which a cell's step is made anew."""
 
 _REQUIRED: dict[Path, dict[str, str]] = {
     (): {
@@ -36,8 +39,8 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]
         problems += rule(parsed)
     problems += _cell_files(parsed, folder)
     for arm_rule in (
-        *(_number_of_arms, _distinct, _complete, _cells, _sizes),
-        *(_corpora, _held_out, _native, _seconds, _meaning),
+        *(_number_of_arms, _distinct, _complete, _cells, _presets, _sizes),
+        *(_corpora, _held_out, _native, _one_size, _seconds, _forget_bias, _meaning),
     ):
         problems += arm_rule(parsed, arms)
     return arms, list(dict.fromkeys(problems))
@@ -220,6 +223,43 @@ def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         if registry.find(name).reference is None:
             message = f"must be a cell of torch.nn with engine: native, but got cell={name!r}. Write engine: auto."
             yield parsed.document.at_value(arm.places["cell"], message)
+        for field in WITHIN_THE_STEP:
+            place = ("tune", field) if field in space.domains(parsed) else arm.places.get(field)
+            if place is not None and (place[0] == "tune" or arm.value(field)):
+                got = "a range" if place[0] == "tune" else shown(arm.value(field))
+                rule = "must be left out with engine: native, whose steps are torch.nn's own"
+                message = f"{rule}, but got {field}={got}. Write engine: auto."
+                yield parsed.document.at_key(place, message)
+
+
+def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    """The settings that a preset's name stands for are not given another value."""
+    for arm in arms:
+        for field, value in presets()[arm.preset][1].items() if arm.preset else ():
+            if arm.value(field) != value or field in space.domains(parsed):
+                stands = f"for {arm.preset} is {arm.value('cell')} with {field}: {value}"
+                yield parsed.document.at_value(arm.places["cell"], f"must leave {field} out, {stands}. Remove {field}.")
+
+
+def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
+    searched = [name for name in ("embedding_size", "hidden_size") if name in space.domains(parsed)]
+    for arm in arms:
+        needs = {"tied": "one table serves both"} if arm.value("tied") else {}
+        if arm.value("cell") is not None and _of_cell(arm.value("cell"), lambda cell: cell.reads_input, unknown=False):
+            needs["cell"] = f"a step of {arm.value('cell')} reads its input itself"
+        if not needs or arm.unknown & {"tied", "cell", "embedding_size", "hidden_size"}:
+            continue
+        embedding, hidden = arm.value("embedding_size"), arm.value("hidden_size")
+        if searched:
+            got = f"but tune has {searched[0]}. Take it out of tune."
+        elif embedding is None or embedding != hidden:
+            got = f"but got embedding_size={shown(embedding)} and hidden_size={shown(hidden)}. Give both one number."
+        else:
+            continue
+        for field, reason in needs.items():
+            rule = f"must stand with an embedding_size that is the hidden_size, for {reason}"
+            yield parsed.document.at_key(arm.places[field], f"{rule}, {got}")
 
 
 def _seconds(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
@@ -232,31 +272,62 @@ def _seconds(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
             yield parsed.document.at_key(arm.places["budget"], message)
 
 
+def _forget_bias(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
+    """One field sets the bias of an arm's forget gates, or none does."""
+    domains, names = space.domains(parsed), ("chrono_steps", "forget_bias")
+    for arm in arms:
+        if arm.unknown & set(names) or any(set(_values(arm, domains, name)) <= {None} for name in names):
+            continue
+        got = " and ".join(f"{n}={'a range' if n in domains else shown(arm.value(n))}" for n in names)
+        rule = f"must stand without forget_bias{_which(arm, arms, set(names))}, since both set the forget gates' bias"
+        place = arm.places.get("chrono_steps", ("tune", "chrono_steps"))
+        yield parsed.document.at_key(place, f"{rule}, but got {got}. Remove one of the two.")
+
+
 @dataclass(frozen=True)
 class Needs:
-    """A field that means nothing unless another one has certain values."""
+    """A field that means nothing unless others have certain values."""
 
     field: str
-    other: str
-    allowed: Callable[[Any], bool]
+    others: tuple[str, ...]
+    allowed: Callable[..., bool]
     rule: str
     remedy: str
 
 
-def _has_forget_gates(name: str) -> bool:
+def _of_cell(name: str, has: Callable[[Any], Any], unknown: bool = True) -> bool:
+    """Returns whether a cell has something; ``unknown`` of an unknown one, which is a problem of its own."""
     from cells import registry
 
-    return name not in registry.names() or bool(registry.find(name).forget_gates)
+    return unknown if name not in registry.names() else bool(has(registry.find(name)))
+
+
+def _on_cell(field: str, has: Callable[[Any], Any], rule: str) -> Needs:
+    return Needs(field, ("cell",), lambda name: _of_cell(name, has), f"a cell that has {rule}", "cell: lstm")
 
 
 _NEEDS = (
-    Needs("dropout", "num_layers", lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
-    Needs("momentum", "optimizer", lambda o: o == "sgd", "optimizer: sgd", "optimizer: sgd"),
-    Needs("min_count", "token", lambda t: t == "word", "token: word", "token: word"),
-    Needs("step_updates", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
-    Needs("step_factor", "schedule", lambda s: s == "step", "schedule: step", "schedule: step"),
-    Needs("cosine_floor", "schedule", lambda s: s == "cosine", "schedule: cosine", "schedule: cosine"),
-    Needs("forget_bias", "cell", _has_forget_gates, "a cell that has forget gates", "cell: lstm"),
+    Needs("dropout", ("num_layers",), lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
+    Needs("momentum", ("optimizer",), lambda o: o == "sgd", "optimizer: sgd", "optimizer: sgd"),
+    Needs("min_count", ("token",), lambda t: t == "word", "token: word", "token: word"),
+    Needs("step_updates", ("schedule",), lambda s: s == "step", "schedule: step", "schedule: step"),
+    Needs("step_factor", ("schedule",), lambda s: s == "step", "schedule: step", "schedule: step"),
+    Needs("cosine_floor", ("schedule",), lambda s: s == "cosine", "schedule: cosine", "schedule: cosine"),
+    Needs(
+        "input_dropout",
+        ("num_layers", "embedding_size"),
+        lambda layers, size: layers > 1 or size is not None,
+        "num_layers > 1 or embedding_size (it acts on what is no token)",
+        "embedding_size: 64",
+    ),
+    Needs("residual", ("num_layers",), lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
+    _on_cell("forget_bias", lambda cell: cell.forget_gates, "forget gates"),
+    _on_cell("chrono_steps", lambda cell: cell.forget_gates, "forget gates"),
+    _on_cell("state_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
+    _on_cell("weight_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
+    _on_cell("recurrent_dropout", lambda cell: cell.candidates, "candidates"),
+    _on_cell("zoneout_h", lambda cell: "h" in cell.zonable, "a state h that zoneout may hold"),
+    _on_cell("zoneout_c", lambda cell: "c" in cell.zonable, "a state c that zoneout may hold"),
 )
 
 
@@ -264,15 +335,19 @@ def _meaning(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """A field of fix or tune must act in one arm at least; a field that an arm names, in that arm."""
     domains = space.domains(parsed)
     for needs in _NEEDS:
-        if any(arm.unknown & {needs.field, needs.other} for arm in arms):
+        if any(arm.unknown & {needs.field, *needs.others} for arm in arms):
             continue
-        acting = [arm for arm in arms if any(map(needs.allowed, _values(arm, domains, needs.other)))]
+        acting = [arm for arm in arms if _may_act(needs, arm, domains)]
         for arm in arms:
             is_idle = arm not in acting if needs.field in arm.own else not acting
             if is_idle and needs.field in domains:
                 yield _idle(parsed, needs, ("tune", needs.field), "a range")
             elif is_idle and arm.value(needs.field) != FIELDS[needs.field].default:
                 yield _idle(parsed, needs, arm.places[needs.field], shown(arm.values[needs.field]))
+
+
+def _may_act(needs: Needs, arm: Draft, domains: dict[str, Any]) -> bool:
+    return any(itertools.starmap(needs.allowed, itertools.product(*(_values(arm, domains, o) for o in needs.others))))
 
 
 def _values(arm: Draft, domains: dict[str, Any], name: str) -> list[Any]:

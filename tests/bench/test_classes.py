@@ -22,6 +22,12 @@ CLASSES = {
     "brc": "e",
     "t-rnn": "c",
     "t-gru": "e",  # the last input, which its state holds, passes through a sigmoid
+    "antisymmetric-rnn-gated": "a",
+    "lstm-block-diagonal": "a",
+    "lstm-mogrifier": "b",
+    "intersection-rnn": "a",
+    "sru": "e",
+    "rg-lru": "c",
 }
 
 

@@ -157,5 +157,6 @@ def run(step, w, inputs, state):
 
 import equations_gated  # noqa: E402  (these take the helpers above)
 import equations_lstm  # noqa: E402
+import equations_products  # noqa: E402
 
-EQUATIONS |= equations_gated.EQUATIONS | equations_lstm.EQUATIONS
+EQUATIONS |= equations_gated.EQUATIONS | equations_lstm.EQUATIONS | equations_products.EQUATIONS

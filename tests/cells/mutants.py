@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-from cells.base import split_gates
+from cells.base import Cell, split_gates
 from harness.engine import reference
 
 
@@ -26,12 +26,16 @@ class Mutant:
 
 def rewritten(cell, *transformers):
     """The cell with `step` rewritten by `ast.NodeTransformer`s."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(cell.step)))
+    tree = _step_of(cell)
     for transformer in transformers:
         tree = ast.fix_missing_locations(transformer.visit(tree))
-    names = vars(sys.modules[cell.__module__]) | {f.__name__: f for f in (rebuilt, transposed, without_bias)}
+    names = vars(sys.modules[cell.__module__]) | {f.__name__: f for f in (rebuilt, transposed, turned, without_bias)}
     exec(compile(tree, f"<mutant of {cell.name}>", "exec"), names)
     return type(f"{cell.__name__}Mutant", (cell,), {"step": names["step"], "__doc__": cell.__doc__})
+
+
+def _step_of(cell):
+    return ast.parse(textwrap.dedent(inspect.getsource(cell.step)))
 
 
 class Identity(ast.NodeTransformer):
@@ -77,14 +81,15 @@ class Detach(ast.NodeTransformer):
 
 
 @dataclass
-class DropVector(ast.NodeTransformer):
-    """`p.v` counts as its value at the start would: 0."""
+class Drop(ast.NodeTransformer):
+    """`p.v`, or `x.input`, counts as 0."""
 
-    vector: str
+    owner: str
+    name: str
 
     def visit_Attribute(self, node):
         self.generic_visit(node)
-        if isinstance(node.value, ast.Name) and node.value.id == "p" and node.attr == self.vector:
+        if isinstance(node.value, ast.Name) and node.value.id == self.owner and node.attr == self.name:
             return ast.BinOp(node, ast.Mult(), ast.Constant(0))
         return node
 
@@ -129,6 +134,12 @@ def transposed(product, gates, h):
     return split_gates(torch.cat(parts, dim=-1), gates)
 
 
+def turned(product, gates, h):
+    """The product with each gate's part given to the gate before it."""
+    found = product(h)
+    return split_gates(torch.cat([getattr(found, gate) for gate in (*gates[1:], gates[0])], dim=-1), gates)
+
+
 def without_bias(product, gates, h):
     """The product without its bias."""
     matrices, _ = _matrices(product, gates, h)
@@ -136,17 +147,21 @@ def without_bias(product, gates, h):
 
 
 def swaps_of_inputs(cell):
-    for one, other in itertools.combinations(cell.gates, 2):
+    for one, other in itertools.combinations(cell.input_products(), 2):
         yield Mutant(f"swap x.{one} x.{other}", rewritten(cell, SwapInputs(one, other)))
 
 
 def swaps_of_uses(cell):
-    """Those that run: a swap may read a value before it is there."""
-    for one, other in itertools.combinations(cell.gates, 2):
+    """Those that change something and run: a swap may read a value before it is there."""
+    fed = (gate for gates in cell.recurrent_products().values() for gate in gates)
+    loads = (node for node in ast.walk(_step_of(cell)) if isinstance(getattr(node, "ctx", None), ast.Load))
+    read = {node.id for node in loads if isinstance(node, ast.Name)}
+    for one, other in itertools.combinations(dict.fromkeys((*cell.gates, *fed)), 2):
         mutant = rewritten(cell, SwapUses(one, other))
         with contextlib.suppress(UnboundLocalError, NameError):
             _try(mutant)
-            yield Mutant(f"swap uses of {one} {other}", mutant)
+            if read & {one, other}:
+                yield Mutant(f"swap uses of {one} {other}", mutant)
 
 
 def _try(cell):
@@ -157,8 +172,8 @@ def _try(cell):
 
 def undeclared_biases(cell):
     for gate in set(cell.gates) - set(cell.unbiased):
-        forget_gates = tuple(g for g in cell.forget_gates if g != gate)  # a forget gate must have a bias
-        changed = {"unbiased": (*cell.unbiased, gate), "forget_gates": forget_gates, "__doc__": cell.__doc__}
+        initialized = {"forget_gates": (), "input_gates": ()}  # those must have a bias
+        changed = {"unbiased": (*cell.unbiased, gate), **initialized, "__doc__": cell.__doc__}
         yield Mutant(f"declare no b_{gate}", type("Unbiased", (cell,), changed))
     if cell.recurrent_biases:
         changed = {"recurrent_biases": (), "__doc__": cell.__doc__}
@@ -188,15 +203,33 @@ def ignored_recurrent_biases(cell):
 
 
 def detached_states(cell):
-    for state in cell.state:
+    for state in (s for s in cell.state if s not in cell.unread):
         yield Mutant(f"detach {state}", rewritten(cell, Detach(state)))
 
 
 def dropped_vectors(cell):
     for vector in cell.vectors:
-        yield Mutant(f"drop {vector}", rewritten(cell, DropVector(vector)))
+        yield Mutant(f"drop {vector}", rewritten(cell, Drop("p", vector)))
+
+
+def dropped_inputs(cell):
+    if cell.reads_input:
+        yield Mutant("drop x.input", rewritten(cell, Drop("x", "input")))
 
 
 def transposed_products(cell):
     for name, gates in cell.recurrent_products().items():
         yield Mutant(f"transpose {name}", rewritten(cell, WrapProduct(name, gates, "transposed")))
+
+
+def turned_products(cell):
+    for name, gates in cell.recurrent_products().items():
+        if len(gates) > 1:
+            yield Mutant(f"turn the gates of {name}", rewritten(cell, WrapProduct(name, gates, "turned")))
+
+
+def unprepared_matrices(cell):
+    """The parameters themselves in the place of what is made of them, where that has their shape."""
+    if cell.prepared.__func__ is not Cell.prepared.__func__ and cell.recurrent_rows(4) == 4:
+        unmade = {"prepared": Cell.prepared, "__doc__": cell.__doc__}
+        yield Mutant("prepare nothing", type("Unprepared", (cell,), unmade))

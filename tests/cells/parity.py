@@ -16,9 +16,15 @@ ALL_CELLS = sorted({*cells.names(), *USER_CELLS})
 T, B, I, H = 3, 2, 2, 3
 
 
-def random_parameters(cell, biases, *, inputs=I, hidden=H, runs=1, dtype=torch.float64):
+def input_size(cell, hidden=H):
+    """I, or H where the step reads its input."""
+    return hidden if cell.reads_input else I
+
+
+def random_parameters(cell, biases, *, inputs=None, hidden=H, runs=1, dtype=torch.float64):
     """Name -> (N, ...)."""
     generator = torch.Generator().manual_seed(0)
+    inputs = input_size(cell, hidden) if inputs is None else inputs
     return {
         spec.name: 0.7 * torch.randn(runs, *spec.shape(hidden), generator=generator, dtype=dtype)
         for spec in cell.parameters(inputs, hidden, biases)
@@ -49,10 +55,10 @@ def by_equations(cell, biases, parameters, inputs, state):
 
 
 def weights_by_gate(cell, biases, parameters):
-    """The one run's parameters under the names of `equations`: a gate's second matrix has its product's name."""
+    """The one run's parameters under the names of `equations`: a gate's matrix beside R has its product's name."""
     letters = {"input": "W", "bias": "b", "recurrent": "R", "recurrent_bias": "c"}
     found = {}
-    for spec in cell.parameters(I, H, biases):
+    for spec in sorted(cell.parameters(I, H, biases), key=lambda spec: spec.name != "R"):
         value = parameters[spec.name][0]
         if spec.kind == "vector":
             found[spec.name] = value
@@ -81,11 +87,15 @@ def results(run, parameters, inputs, state):
     return found | {f"gradient of {name}": value for name, value in zip(leaves, gradients, strict=True)}
 
 
-def parity_problems(cell):
-    """Yields where the cell differs from `equations`, with one bias per gate and with two."""
+def parity_problems(cell, hidden=2 * H):
+    """Yields where the cell differs from `equations`, with one bias per gate and with two.
+
+    H is even, so that a matrix in blocks has more than one.
+    """
     rtol, atol = TOLERANCES[torch.float64]
+    inputs, state = random_inputs(inputs=input_size(cell, hidden)), random_state(cell, hidden=hidden)
     for biases in (1, 2):
-        arguments = random_parameters(cell, biases), random_inputs(), random_state(cell)
+        arguments = random_parameters(cell, biases, hidden=hidden), inputs, state
         ours = results(lambda *given, biases=biases: by_engine(cell, biases, *given), *arguments)
         theirs = results(lambda *given, biases=biases: by_equations(cell, biases, *given), *arguments)
         for name, value in ours.items():

@@ -3,7 +3,7 @@ import torch
 from parity import ALL_CELLS
 
 import cells
-from cells.base import Cell, Parameter, normalize, split_gates
+from cells.base import Cell, Parameter, normalize, split_gates, unchanged
 
 I, H = 7, 5
 
@@ -77,6 +77,11 @@ def test_split_gates_names_the_blocks_in_order():
     x = split_gates(torch.arange(6.0).view(1, 6), ("i", "f"))
     assert x.i.tolist() == [[0, 1, 2]]
     assert x.f.tolist() == [[3, 4, 5]]
+
+
+def test_unchanged_is_the_value_itself():
+    value = torch.zeros(2)
+    assert unchanged(value) is value
 
 
 def test_normalize_is_layer_norm_over_all_parts_together():

@@ -98,6 +98,15 @@ def raises(self, p, x, h, c, new):
     raise RuntimeError("what I say")
 
 
+def marks_twice(self, p, x, h, c, new):
+    return p.drop(new[0]), p.drop(new[1])
+
+
+def marks_for_nothing(self, p, x, h, c, new):
+    p.drop(new[1])
+    return new
+
+
 def always_with_a_run_axis(self, p, x, h, c, new):
     return new[0].reshape(-1, *h.shape[-2:]), new[1]
 
@@ -140,6 +149,10 @@ def fails_at_one_unit(self, p, x, h, c, new):
         (wrong(noise), "purity", "gave two results for the same arguments"),
         (wrong(noise), "small_sizes", "T=1, B=1, H=7 must give one output, the same each time, but got"),
         (wrong(in_place), "purity", "must leave its arguments as they were, but changed the initial state h."),
+        (wrong(candidates=("g",)), "marked_content", "once for each of candidates=('g',), but got calls=0. Wrap"),
+        (wrong(marks_twice), "marked_content", "call p.drop once for each of candidates=(), but got calls=2."),
+        (wrong(marks_twice, candidates=("g",)), "marked_content", "of candidates=('g',), but got calls=2. Wrap"),
+        (wrong(marks_for_nothing, candidates=("g",)), "marked_content", "must depend on what p.drop returns, but does"),
         (wrong(fails_at_one_unit), "small_sizes", "T=1, B=1, H=1 from the initial state must"),
         (wrong(detached), "everything_acts", "the initial state h must act"),
         (wrong(detached), "gradients", "gradients must equal finite differences, but that of the outputs to"),
@@ -156,6 +169,54 @@ def test_a_check_finds_what_it_is_for(cell, check, words):
 
 def test_the_right_cell_of_these_tests_is_right():
     assert contract.check(Right) == []
+
+
+class Highway(Cell):
+    """n = tanh(W_n x + R_n h + b_n); u = sigmoid(W_u x + R_u h + b_u); y' = u * x + (1 - u) * n; h' = n.
+
+    Source: none. Reference: none. Differs: no parent.
+    """
+
+    name = "highway"
+    gates = ("n", "u")
+    state = ("y", "h")
+    reads_input = True
+    unread = ("y",)
+
+    def step(self, p, x, y, h):
+        r = p.R(h)
+        n, u = tanh(x.n + r.n), sigmoid(x.u + r.u)
+        return u * x.input + (1 - u) * n, n
+
+
+class Rows(Cell):
+    """h' = tanh(V x + R h). Source: none. Reference: none. Differs: no parent."""
+
+    name = "rows"
+    gates = ()
+    reads_input = True
+    products = {"V": ("i",), "R": ("i",)}
+
+    def step(self, p, x, h):
+        return (tanh(p.V(x.input).i + p.R(h).i),)
+
+
+@pytest.mark.parametrize("cell", [Highway, Rows])
+def test_a_cell_may_read_its_input_and_have_a_state_that_it_does_not(cell):
+    assert contract.check(cell) == []
+
+
+@pytest.mark.parametrize(
+    ("declared", "check", "words"),
+    [
+        ({"reads_input": False}, "returned_states", "step must run, but raised AttributeError"),
+        ({"unread": ()}, "everything_acts", "the initial state y must act on the outputs or the final state"),
+        ({"unread": ("h",)}, "everything_acts", "the initial state h must act on nothing, since it is unread, but its"),
+    ],
+)
+def test_what_a_step_reads_must_be_declared(declared, check, words):
+    found = contract.check(type("Wrong", (Highway,), {"__doc__": Highway.__doc__, **declared}))
+    assert any(f.check == check and words in f.message for f in found), found
 
 
 class AlmostLSTM(cells.find("lstm")):

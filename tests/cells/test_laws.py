@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from parity import ALL_CELLS, H, I, by_engine, random_inputs, random_parameters, random_state, results
+from parity import ALL_CELLS, H, I, by_engine, input_size, random_inputs, random_parameters, random_state, results
 from tolerances import TOLERANCES, assert_close
 
 import cells
@@ -20,7 +20,7 @@ PARENTS = {name: parent for name in ALL_CELLS if (parent := _parent(cells.find(n
 
 
 def run(name, parameters, state, inputs=None, biases=1):
-    inputs = random_inputs() if inputs is None else inputs
+    inputs = random_inputs(inputs=input_size(cells.find(name))) if inputs is None else inputs
     return by_engine(cells.find(name), biases, parameters, inputs, state)
 
 
@@ -196,15 +196,19 @@ def shared(name, parent, parameters, biases=1):
     return own
 
 
-@pytest.mark.parametrize(("name", "parent"), PARENTS.items())
+@pytest.mark.parametrize(
+    ("name", "parent"),
+    [pair for pair in PARENTS.items() if pair[0] != "lstm-block-diagonal"],  # of one block, and lstm, where H is odd
+)
 def test_a_variant_differs_from_its_parent_on_random_weights(name, parent):
     """What both have is shared, the rest is each one's own."""
-    parameters, state = arguments(parent, biases=2)
-    states = dict(zip(cells.find(parent).state, state, strict=True))
+    inputs = random_inputs(inputs=input_size(cells.find(name)))
+    parameters = random_parameters(cells.find(parent), 2, inputs=inputs.shape[-1])
+    states = dict(zip(cells.find(parent).state, random_state(cells.find(parent)), strict=True))
     own_state = random_state(cells.find(name))
     own_state = tuple(states.get(s, own) for s, own in zip(cells.find(name).state, own_state, strict=True))
-    outputs, _ = run(name, shared(name, parent, parameters, biases=2), own_state, biases=2)
-    expected, _ = run(parent, parameters, state, biases=2)
+    outputs, _ = run(name, shared(name, parent, parameters, biases=2), own_state, inputs, biases=2)
+    expected, _ = run(parent, parameters, tuple(states.values()), inputs, biases=2)
     assert (outputs - expected).abs().max() > 1e-3
 
 

@@ -11,6 +11,7 @@ SYMMETRIC = {
     (name, "swap uses of i g")  # i * g is g * i
     for name in (
         *("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm", "lstm-multiplicative", "wmclstm", "ran"),
+        *("lstm-block-diagonal", "lstm-mogrifier"),
         *("lstm-no-forget-gate", "lstm-no-output-gate", "lstm-no-input-tanh"),
         *("odyssey-nfg", "odyssey-nog", "odyssey-niaf", "odyssey-noaf", "odyssey-np", "my-lstm-layer-norm"),
     )
@@ -25,7 +26,10 @@ KINDS = (
     mutants.ignored_recurrent_biases,
     mutants.detached_states,
     mutants.dropped_vectors,
+    mutants.dropped_inputs,
     mutants.transposed_products,
+    mutants.turned_products,
+    mutants.unprepared_matrices,
 )
 SEEN_BY_THE_CONTRACT_ALONE = (
     mutants.ignored_biases,

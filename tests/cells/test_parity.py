@@ -8,13 +8,22 @@ import pytest
 from parity import ALL_CELLS, parity_problems
 
 import cells
+from cells.base import Cell
 
 STATEMENTS = sorted(pathlib.Path(equations.__file__).parent.glob("equations*.py"))
+MADE = [name for name in ALL_CELLS if cells.find(name).prepared.__func__ is not Cell.prepared.__func__]
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_outputs_final_state_and_all_gradients_follow_the_equations(name):
     assert list(parity_problems(cells.find(name))) == []
+
+
+@pytest.mark.parametrize("hidden", [1, 3, 4, 8])
+@pytest.mark.parametrize("name", MADE)
+def test_a_matrix_that_is_made_of_parameters_follows_the_equations_at_every_size(name, hidden):
+    """Of one unit; of one block, of four of one unit each, and of four of two."""
+    assert list(parity_problems(cells.find(name), hidden)) == []
 
 
 def test_every_cell_of_the_registry_has_an_independent_statement():

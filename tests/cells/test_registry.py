@@ -57,7 +57,7 @@ def test_an_unknown_name_is_told_what_comes_near():
 
 
 def test_an_unknown_name_that_is_near_nothing_is_told_all_names():
-    with pytest.raises(cells.UnknownCell, match=r"must be one of atr, .*, but got cell='qqqq'\.$"):
+    with pytest.raises(cells.UnknownCell, match=r"must be one of antisymmetric-rnn, .*, but got cell='qqqq'\.$"):
         cells.find("qqqq")
 
 
@@ -158,6 +158,10 @@ def test_the_smallest_right_cell_has_no_problem():
     assert problems() == []
 
 
+def test_a_cell_that_reads_its_input_itself_needs_no_gate():
+    assert problems(gates=(), products={"V": ("i",)}, reads_input=True) == []
+
+
 @pytest.mark.parametrize(
     ("declared", "words"),
     [
@@ -179,8 +183,31 @@ def test_the_smallest_right_cell_has_no_problem():
         ({"unbiased": ("z",)}, "unbiased must be among ['f', 'i'], but got ['z']"),
         ({"forget_gates": ("z",)}, "forget_gates must be among ['f', 'i'], but got ['z']"),
         ({"forget_gates": ("f",), "unbiased": ("f",)}, "forget_gates must be among ['i'], but got ['f']"),
+        (
+            {"forget_gates": ("f",), "input_gates": ("z",)},
+            "input_gates must be among ['i'], but got ['z']",
+        ),
+        (
+            {"forget_gates": ("f",), "input_gates": ("f",)},
+            "input_gates must be among ['i'], but got ['f']",
+        ),
+        (
+            {"forget_gates": ("f",), "unbiased": ("i",), "input_gates": ("i",)},
+            "input_gates must be among [], but got ['i']",
+        ),
+        (
+            {"input_gates": ("i",)},
+            "input_gates must be no more than forget_gates=(), but got input_gates=('i',)",
+        ),
         ({"candidates": ("z",)}, "candidates must be among ['f', 'i'], but got ['z']"),
         ({"zonable": ("c",)}, "zonable must be among ['h'], but got ['c']"),
+        ({"gates": (), "reads_input": True}, "a product must feed distinct gates, but got R=()"),
+        (
+            {"gates": ("i", "input"), "reads_input": True},
+            "gates must not have the name of the input itself, but got gates=('i', 'input')",
+        ),
+        ({"unread": ("c",)}, "unread must be among ['h'], but got ['c']"),
+        ({"unread": ("h",), "zonable": ("h",)}, "zonable must be among [], but got ['h']"),
         ({"start": {"c": 1.0}}, "start must be among ['h'], but got ['c']"),
         ({"vectors": {"R": 1.0}}, "products and vectors must have names of their own, but got R twice"),
         ({"vectors": {"b": 1.0}}, "products and vectors must have names of their own, but got b twice"),

@@ -62,15 +62,20 @@ class Case:
 
 
 def case(cell, *, steps=4, runs=1, batch=3, hidden=7, biases=1, inputs="rows", scale=0.7, seed=0):
-    """Random arguments in float64; `scale` is that of the parameters. `cell` is a class or a name."""
+    """Random arguments in float64; `scale` is that of the parameters. `cell` is a class or a name.
+
+    A cell that reads its input gets rows of H, whatever `inputs` says.
+    """
     cell = cells.find(cell) if isinstance(cell, str) else cell
-    specs = cell.parameters(I, hidden, biases)
+    width = hidden if cell.reads_input else I
+    specs = cell.parameters(width, hidden, biases)
     parameters = {s.name: scale * random((runs, *s.shape(hidden)), seed + k) for k, s in enumerate(specs)}
     state = tuple(random((runs, batch, hidden), seed + 50 + k) for k in range(len(cell.state)))
     given = {
         "tokens": torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(seed + 60)),
-        "rows": random((steps, runs, batch, I), seed + 70),
+        "rows": random((steps, runs, batch, width), seed + 70),
     }
+    inputs = "rows" if cell.reads_input else inputs  # a token is nothing that a step could read
     return Case(Layer(cell, hidden, biases, "float64"), parameters, given[inputs], state)
 
 

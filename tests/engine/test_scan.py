@@ -14,7 +14,7 @@ from harness.engine.reference import Reference
 from harness.engine.scan import Scan, ScanLog, scan
 
 cells.load_file(pathlib.Path(__file__).parents[1] / "user_cells.py")
-REGISTERED = ("min-gru", "min-lstm", "t-rnn")
+REGISTERED = ("min-gru", "min-lstm", "t-rnn", "rg-lru")
 CELLS = [*(cells.find(name) for name in REGISTERED), *LINEAR.values()]
 POSITIVE_CELLS = [cells.find("min-gru"), cells.find("min-lstm"), *POSITIVE.values()]
 SHAPES = [(1, 1, 2, 1), (2, 5, 1, 7), (35, 1, 3, 7), (36, 5, 2, 1), (1000, 5, 1, 7)]  # T, N, B, H
@@ -36,12 +36,15 @@ def random(shape, seed, dtype=torch.float64):
 
 
 def arguments(cell, steps, runs, batch, hidden, dtype=torch.float64):
-    specs = cell.parameters(I, hidden, 1)
+    """Parameters, inputs by kind, a state and the start. Both kinds are rows for a cell that reads its input."""
+    width = hidden if cell.reads_input else I
+    specs = cell.parameters(width, hidden, 1)
     parameters = {spec.name: 0.7 * random((runs, *spec.shape(hidden)), k, dtype) for k, spec in enumerate(specs)}
+    rows = random((steps, runs, batch, width), 70, dtype)
     tokens = torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(60))
     state = tuple(random((runs, batch, hidden), 50 + k, dtype) for k in range(len(cell.state)))
     start = initial_state(cell, runs, batch, hidden, parameters["W"])
-    return parameters, {"tokens": tokens, "rows": random((steps, runs, batch, I), 70, dtype)}, state, start
+    return parameters, {"tokens": rows if cell.reads_input else tokens, "rows": rows}, state, start
 
 
 def results(engine, cell, parameters, inputs, state, precision="float64"):
@@ -205,6 +208,7 @@ def test_every_device_and_precision_will_do(device, precision):
     ("engine", "cell", "refusal"),
     [
         (Scan(), cells.find("lstm"), "lstm is not linear in its state: it has a recurrent product, R"),
+        (Scan(), cells.find("sru"), "sru is not linear in its state: sigmoid of c"),
         (Scan(), made(lambda p, x, h: (h.tanh() * x.a,)), "made is not linear in its state: tanh of h"),
         (ScanLog(), cells.find("lstm"), "lstm has no form in logarithms: it has a recurrent product, R"),
         (

@@ -257,6 +257,19 @@ const Kernels* kernels() {
   return &all;
 }
 
+// to[i] = hit where the draw from [0, 1) of key and first + i lies below rate, else miss; as harness/noise.py draws.
+void draw(int64_t key, int64_t first, long count, double rate, double hit, double miss, real* to) {
+  const double most = rate * 9007199254740992.0;  // 2^53: exact
+  const real one = hit, other = miss;
+  for (long i = 0; i < count; i++) {
+    uint64_t z = (uint64_t)key + (uint64_t)(first + i) * 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    z ^= z >> 31;
+    to[i] = (double)(int64_t)(z >> 11) < most ? one : other;
+  }
+}
+
 // Where the first index is that does not lie below size, or is negative; -1 where all do.
 long first_outside(long count, const int64_t* indices, long size) {
   for (long i = 0; i < count; i++)

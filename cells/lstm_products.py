@@ -1,0 +1,116 @@
+"""LSTMs that differ in what they multiply: a recurrent matrix in blocks, and input and state that gate one another."""
+
+import math
+
+import torch
+from torch import sigmoid, tanh
+
+from cells.base import Cell
+
+MOST_BLOCKS = 4
+
+
+class LSTMBlockDiagonal(Cell):
+    r"""LSTM whose units see the units of their own block: R is block-diagonal, as heads are.
+
+        i  = sigmoid(W_i x + R_i h + b_i)
+        f  = sigmoid(W_f x + R_f h + b_f)
+        g  = tanh   (W_g x + R_g h + b_g)
+        o  = sigmoid(W_o x + R_o h + b_o)
+        c' = f * c + i * g
+        h' = o * tanh(c')
+
+    Four blocks where 4 divides H, two where only 2 does, else one; the parameter R has the rows of one block, each
+    gate's blocks side by side.
+
+    Source: Beck et al., "xLSTM: extended long short-term memory", 2024 (the heads of its recurrent matrix).
+    Reference: none.
+    Differs from lstm: R is block-diagonal.
+    """
+
+    name = "lstm-block-diagonal"
+    gates = ("i", "f", "g", "o")
+    state = ("h", "c")
+    forget_gates = ("f",)
+    input_gates = ("i",)
+    candidates = ("g",)
+    zonable = ("h", "c")
+
+    @classmethod
+    def recurrent_rows(cls, hidden_size):
+        """H over the number of blocks."""
+        return hidden_size // math.gcd(hidden_size, MOST_BLOCKS)
+
+    @classmethod
+    def prepared(cls, parameters):
+        """R (N, H/n, 4*H) becomes (N, H, 4*H), zero outside the blocks."""
+        narrow = parameters["R"]
+        size = narrow.shape[-1] // len(cls.gates)
+        blocks = size // narrow.shape[-2]
+        repeated = narrow.repeat(1, blocks, 1).unflatten(2, (len(cls.gates), size))
+        place = torch.arange(size, device=narrow.device) // narrow.shape[-2]
+        return {**parameters, "R": (repeated * (place.view(-1, 1, 1) == place)).flatten(2)}
+
+    def step(self, p, x, h, c):
+        """One time step."""
+        r = p.R(h)
+        i = sigmoid(x.i + r.i)
+        f = sigmoid(x.f + r.f)
+        g = p.drop(tanh(x.g + r.g))
+        o = sigmoid(x.o + r.o)
+        c = f * c + i * g
+        return o * tanh(c), c
+
+
+class LSTMMogrifier(Cell):
+    r"""LSTM before which input and state gate one another, in five rounds.
+
+        x  = 2 * sigmoid(Q1 h) * x
+        h  = 2 * sigmoid(P1 x) * h
+        x  = 2 * sigmoid(Q2 h) * x
+        h  = 2 * sigmoid(P2 x) * h
+        x  = 2 * sigmoid(Q3 h) * x
+        i  = sigmoid(V_i x + R_i h + b_i)
+        f  = sigmoid(V_f x + R_f h + b_f)
+        g  = tanh   (V_g x + R_g h + b_g)
+        o  = sigmoid(V_o x + R_o h + b_o)
+        c' = f * c + i * g
+        h' = o * tanh(c')
+
+    Each line sees what the lines before it made. Five rounds and whole matrices, as in the paper's best models but
+    for their rank; the input has H units.
+
+    Source: Melis, Kocisky & Blunsom, "Mogrifier LSTM", 2020.
+    Reference: none.
+    Differs from lstm: the rounds before it.
+    """
+
+    name = "lstm-mogrifier"
+    gates = ()
+    state = ("h", "c")
+    reads_input = True
+    products = {
+        **{"Q1": ("q1",), "P1": ("p1",), "Q2": ("q2",), "P2": ("p2",), "Q3": ("q3",)},
+        **{"V": ("i", "f", "g", "o"), "R": ("i", "f", "g", "o")},
+    }
+    recurrent_biases = ("i", "f", "g", "o")
+    unbiased = ("q1", "p1", "q2", "p2", "q3")
+    forget_gates = ("f",)
+    input_gates = ("i",)
+    candidates = ("g",)
+    zonable = ("h", "c")
+
+    def step(self, p, x, h, c):
+        """One time step."""
+        x = 2 * sigmoid(p.Q1(h).q1) * x.input
+        h = 2 * sigmoid(p.P1(x).p1) * h
+        x = 2 * sigmoid(p.Q2(h).q2) * x
+        h = 2 * sigmoid(p.P2(x).p2) * h
+        x = 2 * sigmoid(p.Q3(h).q3) * x
+        a, r = p.V(x), p.R(h)
+        i = sigmoid(a.i + r.i)
+        f = sigmoid(a.f + r.f)
+        g = p.drop(tanh(a.g + r.g))
+        o = sigmoid(a.o + r.o)
+        c = f * c + i * g
+        return o * tanh(c), c

@@ -1,0 +1,111 @@
+"""What a study varies within a cell's step: a cell and its variation make a cell, which every engine runs as any other.
+
+Random factors come from outside, as the cell's ``noise``: at each time step, or one for all of them.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor, clamp
+
+import cells
+from cells.base import Cell
+from harness.settings import Settings
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What acts within the step.
+
+    Attributes:
+        state_dropout: The operand of every recurrent product is multiplied by ``state_dropout`` (Gal & Ghahramani,
+            "A theoretically grounded application of dropout in recurrent neural networks", 2016).
+        recurrent_dropout: What the step passes through ``p.drop`` is multiplied by ``recurrent_dropout_CANDIDATE``
+            (Semeniuta, Severyn & Barth, "Recurrent dropout without memory loss", 2016).
+        zoneout: States of which ``zoneout_STATE`` keeps that part of the old value, s' = m * s + (1 - m) * step(s)
+            (Krueger et al., "Zoneout", 2017).
+        state_clip: After all this, every new state lies between this and its negative.
+    """
+
+    state_dropout: bool = False
+    recurrent_dropout: bool = False
+    zoneout: tuple[str, ...] = ()
+    state_clip: float | None = None
+
+
+NONE = Variation()
+
+
+def variation_of(cell: type[Cell], settings: Sequence[Settings]) -> Variation:
+    """Returns what the settings of runs that advance together do to a cell; what has nothing to act on is left out."""
+
+    def asked(field: str) -> bool:
+        return any(getattr(s, field) for s in settings)
+
+    return Variation(
+        asked("state_dropout") and bool(cell.recurrent_products()),
+        asked("recurrent_dropout") and bool(cell.candidates),
+        tuple(name for name in ("h", "c") if asked(f"zoneout_{name}") and name in cell.zonable),
+        settings[0].state_clip,
+    )
+
+
+def varied_cell(settings: Settings) -> type[Cell]:
+    """Returns the cell of the settings with the variation that they ask for.
+
+    Raises:
+        cells.UnknownCell: The cell is unknown.
+    """
+    cell = cells.find(settings.cell)
+    return varied(cell, variation_of(cell, [settings]))
+
+
+def noise_of(cell: type[Cell], variation: Variation) -> tuple[str, ...]:
+    """Returns the names of the random factors, in their order."""
+    found = ["state_dropout"] if variation.state_dropout else []
+    found += [f"recurrent_dropout_{name}" for name in cell.candidates] if variation.recurrent_dropout else []
+    return (*found, *(f"zoneout_{name}" for name in variation.zoneout))
+
+
+def varied(cell: type[Cell], variation: Variation) -> type[Cell]:
+    """Returns the cell with a variation, the same class each time; itself where that is none."""
+    return cell if variation == NONE else _varied(cell, variation)  # type: ignore[arg-type]  # classes have a hash
+
+
+@functools.lru_cache(maxsize=256)
+def _varied(cell: type[Cell], variation: Variation) -> type[Cell]:
+    inner = cell()
+
+    def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
+        new = inner.step(_regularised(cell, variation, p), x, *state)
+        return tuple(_kept(variation, p, *each) for each in zip(cell.state, state, new, strict=True))
+
+    body = {"step": step, "noise": noise_of(cell, variation), "reference": None, "__doc__": cell.__doc__}
+    return type(f"Varied{cell.__name__}", (cell,), body)
+
+
+def _regularised(cell: type[Cell], variation: Variation, p: SimpleNamespace) -> SimpleNamespace:
+    """Returns the ``p`` that the cell's own step gets."""
+    own = SimpleNamespace(**vars(p))
+    if variation.state_dropout:
+        for name in cell.recurrent_products():
+            setattr(own, name, _masked(getattr(p, name), p.state_dropout))
+    if variation.recurrent_dropout:
+        factors = iter([getattr(p, f"recurrent_dropout_{name}") for name in cell.candidates])
+        own.drop = lambda value: value * next(factors)
+    return own
+
+
+def _masked(product: Callable[[Tensor], Any], factor: Tensor) -> Callable[[Tensor], Any]:
+    return lambda operand: product(operand * factor)
+
+
+def _kept(variation: Variation, p: SimpleNamespace, name: str, old: Tensor, new: Tensor) -> Tensor:
+    if name in variation.zoneout:
+        part = getattr(p, f"zoneout_{name}")
+        new = part * old + (1 - part) * new
+    clip = variation.state_clip
+    return new if clip is None else clamp(new, -clip, clip)
