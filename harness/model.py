@@ -189,13 +189,18 @@ def initial_parameters(arch: Architecture, settings: Settings, seed: tuple[rando
 def _initial(slot: Slot, arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]) -> np.ndarray:
     if slot.kind == "vector" and slot.start != DRAWN:
         return np.full(slot.shape, float(slot.start))
-    stacked = settings.initialization == "keras" and slot.kind in ("input", "recurrent")
+    in_blocks = slot.kind == "recurrent" and slot.rows is not None and slot.rows < slot.width
+    stacked = settings.initialization == "keras" and slot.kind in ("input", "recurrent") and not in_blocks
     blocks = [slot.gates] if stacked else [(gate,) for gate in slot.gates]
     drawn = []
     for gates in blocks:
         names = (*seed, "weights", slot.name, "" if stacked else gates[0])
         shape = (*slot.shape[:-1], slot.width * len(gates))
-        values = _draw(slot.kind, shape, arch.hidden_size, settings, names)
+        parts = [(shape, names)]
+        if in_blocks:  # each is drawn as the square matrix that it is
+            parts = [((shape[0], shape[0]), (*names, k)) for k in range(shape[1] // shape[0])]
+        drawn_parts = [_draw(slot.kind, own, arch.hidden_size, settings, own_names) for own, own_names in parts]
+        values = np.concatenate(drawn_parts, axis=-1)
         is_only = slot.kind == "recurrent_bias" and gates[0] not in arch.cell.gates
         if slot.kind == "bias" or is_only:
             values = _with_forget_bias(values, gates[0], arch.cell, settings)
@@ -221,7 +226,7 @@ def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Setting
         return IRNN_STDDEV * randomness.normal(*names, shape=shape)
     gain = 1.0 if scale is None else scale
     if scheme == "identity":
-        return gain * np.tile(np.eye(shape[0]), shape[1] // shape[0])  # one for each block of a matrix in blocks
+        return gain * np.eye(shape[0])
     if kind == "recurrent" and scheme in ("orthogonal", "keras"):
         return gain * _orthogonal(shape, names)
     fans = shape if len(shape) == 2 else (hidden_size, hidden_size)

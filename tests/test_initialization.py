@@ -235,3 +235,13 @@ def test_what_was_written_before_the_field_is_read_as_without_it():
     old = loaded.identity()
     assert old["arms"]["one"].pop("chrono_steps") is None
     assert loaded.changes_since(old) == []
+
+
+@pytest.mark.parametrize("scheme", ["orthogonal", "keras"])
+def test_each_block_of_a_matrix_in_blocks_is_drawn_as_a_square_matrix(scheme):
+    run = settings(cell="lstm-block-diagonal", hidden_size=8, initialization=scheme)
+    (name,) = [name for name in initial(run) if name.endswith(".R")]
+    blocks = initial(run)[name].unflatten(1, (4, 4, 2)).permute(1, 2, 0, 3)  # gates, blocks, rows, columns
+    products = blocks @ blocks.transpose(-1, -2)
+    torch.testing.assert_close(products, torch.eye(2, dtype=products.dtype).expand_as(products))
+    assert len({tuple(block.flatten().tolist()) for gate in blocks for block in gate}) == 16

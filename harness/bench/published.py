@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cells.base import split_gates, unchanged
+from cells.base import Cell, split_gates, unchanged
 from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
@@ -82,7 +82,7 @@ class Loop:
             for name, (gates, parts) in blocks.items()
         }
         self._vectors = {name: self._named[f"layer0.{name}"][""] for name in arch.cell.vectors}
-        self._is_prepared = vars(self._cell).get("prepared") is not None
+        self._is_prepared = self._cell.prepared.__qualname__ != Cell.prepared.__qualname__
         self._unrolled = self._loop
 
     def _readout(self, h: Tensor) -> Tensor:
