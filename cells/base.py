@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-Kind = Literal["input", "recurrent", "bias", "recurrent_bias", "vector"]
+Kind = Literal["input", "recurrent", "bias", "recurrent_bias", "vector", "projection"]
 
 DRAWN = "drawn"
 """Initial value of a vector that is drawn like a weight; a number instead is its constant start."""
@@ -19,17 +19,20 @@ DRAWN = "drawn"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of H; ``rows`` is the axis before it."""
+    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of ``width``, H if None; ``rows`` is the axis
+    before it.
+    """
 
     name: str
     kind: Kind
     gates: tuple[str, ...]
     rows: int | None
     start: float | str = DRAWN
+    width: int | None = None
 
     def shape(self, hidden_size: int) -> tuple[int, ...]:
         """Returns the shape without the run axis: (rows, gates * H), or (gates * H,)."""
-        width = len(self.gates) * hidden_size
+        width = len(self.gates) * (hidden_size if self.width is None else self.width)
         return (width,) if self.rows is None else (self.rows, width)
 
 
@@ -51,6 +54,8 @@ class Cell:
     """Whether the step reads ``x.input``, the layer's input itself: its size must then be H."""
     state: ClassVar[tuple[str, ...]] = ("h",)
     """The state, each (B, H); the first is what the layer above sees."""
+    projects: ClassVar[bool] = False
+    """Whether the layer above sees the first state times a matrix ``P``, (H, ``projection_size``)."""
     unread: ClassVar[tuple[str, ...]] = ()
     """States that no step reads: the layer above sees them, and nothing of them is carried on."""
     products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
@@ -122,25 +127,41 @@ class Cell:
         return parameters
 
     @classmethod
-    def parameters(cls, input_size: int, hidden_size: int, biases: int) -> tuple[Parameter, ...]:
+    def is_prepared(cls) -> bool:
+        """Returns whether the products multiply with anything but the parameters themselves."""
+        return cls.prepared.__qualname__ != Cell.prepared.__qualname__
+
+    @classmethod
+    def output_size(cls, hidden_size: int, projection_size: int | None = None) -> int:
+        """Returns the units that the layer above sees; ``projection_size`` None: half of H where there is one."""
+        return (projection_size or max(1, hidden_size // 2)) if cls.projects else hidden_size
+
+    @classmethod
+    def parameters(
+        cls, input_size: int, hidden_size: int, biases: int, projection_size: int | None = None
+    ) -> tuple[Parameter, ...]:
         """Returns a layer's parameters in a fixed order.
 
         ``W`` (I, G*H), ``b`` (gates with one), then for each recurrent product its matrix (H, g*H) and its bias
-        ``b_NAME``, then the vectors. With two biases a gate's second one belongs to the first product that feeds it.
+        ``b_NAME``, then the vectors, then ``P``. With two biases a gate's second one belongs to the first product that
+        feeds it. Recurrent matrices have as many rows as the layer above sees units, or :meth:`recurrent_rows`.
         """
+        output_size = cls.output_size(hidden_size, projection_size)
+        rows = output_size if cls.projects else cls.recurrent_rows(hidden_size)
         found = [Parameter("W", "input", cls.gates, input_size)] if cls.gates else []
         biased = tuple(g for g in cls.gates if g not in cls.unbiased)
         if biased:
             found.append(Parameter("b", "bias", biased, None))
         seen: set[str] = set()
         for name, gates in cls.recurrent_products().items():
-            found.append(Parameter(name, "recurrent", gates, cls.recurrent_rows(hidden_size)))
+            found.append(Parameter(name, "recurrent", gates, rows))
             wanted = gates if biases == 2 else cls.recurrent_biases
             extra = tuple(g for g in gates if g in wanted and g not in seen and g not in cls.unbiased)
             seen.update(gates)
             if extra:
                 found.append(Parameter(f"b_{name}", "recurrent_bias", extra, None))
         found += [Parameter(name, "vector", ("",), None, start) for name, start in cls.vectors.items()]
+        found += [Parameter("P", "projection", ("",), hidden_size, width=output_size)] if cls.projects else []
         return tuple(found)
 
     @classmethod
@@ -153,10 +174,11 @@ class Cell:
         return total
 
     @classmethod
-    def flops_per_token(cls, input_size: int | None, hidden_size: int) -> int:
+    def flops_per_token(cls, input_size: int | None, hidden_size: int, projection_size: int | None = None) -> int:
         """Returns the forward FLOPs of a layer's products per token: 2 an entry. ``input_size`` None: a row lookup."""
-        fed = sum(len(gates) for gates in cls.recurrent_products().values())
-        entries = fed * cls.recurrent_rows(hidden_size) * hidden_size
+        specs = cls.parameters(1, hidden_size, 1, projection_size)
+        matrices = [spec.shape(hidden_size) for spec in specs if spec.kind in ("recurrent", "projection")]
+        entries = sum(rows * width for rows, width in matrices)
         entries += 0 if input_size is None else input_size * len(cls.gates) * hidden_size
         return 2 * entries
 

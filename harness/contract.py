@@ -115,7 +115,8 @@ def parameter_count(cell: type[Cell]) -> Iterator[str]:
     fed = {gate for gates in cell.recurrent_products().values() for gate in gates}
     for biases, second in ((1, fed & set(cell.recurrent_biases)), (2, fed)):
         expected = inputs * len(cell.gates) * hidden + len(set(cell.gates) - set(cell.unbiased)) * hidden
-        rows = cell.recurrent_rows(hidden)
+        rows = cell.output_size(hidden) if cell.projects else cell.recurrent_rows(hidden)
+        expected += hidden * rows if cell.projects else 0
         expected += sum(len(gates) for gates in cell.recurrent_products().values()) * rows * hidden
         expected += (len(second - set(cell.unbiased)) + len(cell.vectors)) * hidden
         if (counted := cell.num_parameters(inputs, hidden, biases)) != expected:
@@ -240,7 +241,7 @@ def small_sizes(cell: type[Cell]) -> Iterator[str]:
         (outputs, final), (again, _) = case.run(), case.run()
         if not all(value.isfinite().all() for value in (outputs, *final)):
             yield f"T=1, B=1, H={hidden} from the initial state must give finite states, but does not."
-        elif outputs.shape != (1, 1, 1, hidden) or not torch.equal(outputs, again):
+        elif outputs.shape != (1, 1, 1, cell.output_size(hidden)) or not torch.equal(outputs, again):
             yield f"T=1, B=1, H={hidden} must give one output, the same each time, but got {outputs} and {again}."
 
 

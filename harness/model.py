@@ -62,6 +62,12 @@ class Architecture:
     residual: bool = False
     tied: bool = False
     learned_start: bool = False
+    projection_size: int | None = None
+
+    @property
+    def output_size(self) -> int:
+        """The units of what a layer shows to the layer above."""
+        return self.cell.output_size(self.hidden_size, self.projection_size)
 
     @property
     def layer(self) -> Layer:
@@ -74,14 +80,16 @@ class Architecture:
         if self.embedding_size is not None:
             found.append(Slot("lookup.W", "lookup", self.num_inputs, self.embedding_size))
         for index in range(self.num_layers):
-            for p in self.cell.parameters(self._input_size(index), self.hidden_size, self.biases):
-                found.append(Slot(f"layer{index}.{p.name}", p.kind, p.rows, self.hidden_size, p.gates, p.start))
+            own = self.cell.parameters(self._input_size(index), self.hidden_size, self.biases, self.projection_size)
+            for p in own:
+                width = self.hidden_size if p.width is None else p.width
+                found.append(Slot(f"layer{index}.{p.name}", p.kind, p.rows, width, p.gates, p.start))
             if self.learned_start:
                 for name in self.cell.state:
                     start = self.cell.start.get(name, 0.0)
                     found.append(Slot(start_name(index, name), "vector", None, self.hidden_size, start=start))
         if not self.tied:
-            found.append(Slot("readout.W", "readout", self.hidden_size, self.num_outputs))
+            found.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
         found.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
         return found
 
@@ -98,12 +106,12 @@ class Architecture:
         sizes = [
             None if i == 0 and self.embedding_size is None else self._input_size(i) for i in range(self.num_layers)
         ]
-        recurrent = sum(self.cell.flops_per_token(size, self.hidden_size) for size in sizes)
-        return recurrent + 2 * self.hidden_size * self.num_outputs
+        recurrent = sum(self.cell.flops_per_token(size, self.hidden_size, self.projection_size) for size in sizes)
+        return recurrent + 2 * self.output_size * self.num_outputs
 
     def _input_size(self, index: int) -> int:
         first = self.num_inputs if self.embedding_size is None else self.embedding_size
-        return first if index == 0 else self.hidden_size
+        return first if index == 0 else self.output_size
 
 
 def single_layer(cell: type[Cell], num_tokens: int, hidden_size: int) -> Architecture:
@@ -140,14 +148,17 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
             settings.residual,
             settings.tied,
             settings.learned_start,
+            settings.projection_size,
         )
 
     needs = [("tied", "one table serves both")] if settings.tied else []
     needs += [(f"cell {cell.name}", "its step reads the input itself")] if cell.reads_input else []
+    field = "projection_size" if cell.projects else "hidden_size"
     for what, reason in needs:
-        if settings.embedding_size is None or settings.embedding_size != settings.hidden_size:
-            got = f"embedding_size={settings.embedding_size} and hidden_size={settings.hidden_size}"
-            raise SizeError(f"{what}: embedding_size must be hidden_size, for {reason}, but got {got}. Give both one.")
+        size = getattr(settings, field)
+        if settings.embedding_size is None or settings.embedding_size != size:
+            got = f"embedding_size={settings.embedding_size} and {field}={size}"
+            raise SizeError(f"{what}: embedding_size must be {field}, for {reason}, but got {got}. Give both one.")
     if settings.hidden_size is not None:
         return sized(settings.hidden_size)
     if settings.num_parameters is not None:
@@ -189,7 +200,7 @@ def initial_parameters(arch: Architecture, settings: Settings, seed: tuple[rando
 def _initial(slot: Slot, arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]) -> np.ndarray:
     if slot.kind == "vector" and slot.start != DRAWN:
         return np.full(slot.shape, float(slot.start))
-    in_blocks = slot.kind == "recurrent" and slot.rows is not None and slot.rows < slot.width
+    in_blocks = slot.kind == "recurrent" and arch.cell.recurrent_rows(arch.hidden_size) < arch.hidden_size
     stacked = settings.initialization == "keras" and slot.kind in ("input", "recurrent") and not in_blocks
     blocks = [slot.gates] if stacked else [(gate,) for gate in slot.gates]
     drawn = []
@@ -226,7 +237,7 @@ def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Setting
         return IRNN_STDDEV * randomness.normal(*names, shape=shape)
     gain = 1.0 if scale is None else scale
     if scheme == "identity":
-        return gain * np.eye(shape[0])
+        return gain * np.eye(shape[0], shape[1])
     if kind == "recurrent" and scheme in ("orthogonal", "keras"):
         return gain * _orthogonal(shape, names)
     fans = shape if len(shape) == 2 else (hidden_size, hidden_size)

@@ -106,6 +106,9 @@ class Settings:
         unit="units",
         ge=1,
     )
+    projection_size: int | None = _setting(
+        None, doc="units of h where a cell projects it; none: half of hidden_size", unit="units", ge=1
+    )
     biases: int = _setting(1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2)
     initialization: Initialization = _setting(
         "uniform",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cells.base import Cell, split_gates, unchanged
+from cells.base import split_gates, unchanged
 from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
@@ -82,7 +82,6 @@ class Loop:
             for name, (gates, parts) in blocks.items()
         }
         self._vectors = {name: self._named[f"layer0.{name}"][""] for name in arch.cell.vectors}
-        self._is_prepared = self._cell.prepared.__qualname__ != Cell.prepared.__qualname__
         self._unrolled = self._loop
 
     def _readout(self, h: Tensor) -> Tensor:
@@ -92,9 +91,10 @@ class Loop:
         """Returns what the step multiplies with, gate by gate, made of the parameters where the cell says so."""
         products = self._cell.recurrent_products()
         own = {name: self._named[f"layer0.{name}"] for name in products}
-        if not self._is_prepared:
+        given = {**own, **({"P": self._named["layer0.P"]} if self._cell.projects else {})}
+        if not self._cell.is_prepared():
             return own
-        made = self._cell.prepared({name: torch.cat(list(parts.values()), -1)[None] for name, parts in own.items()})
+        made = self._cell.prepared({name: torch.cat(list(parts.values()), -1)[None] for name, parts in given.items()})
         return {name: vars(split_gates(made[name][0], gates)) for name, gates in products.items()}
 
     def _product(self, matrices: dict[str, Tensor], bias: str) -> Callable[[Tensor], _Parts]:
@@ -134,7 +134,8 @@ class Loop:
             if self._cell.reads_input:
                 rows = torch.matmul(rows, self._named["lookup.W"][""])
             state = step(p, _Parts({**vars(multiplied(rows)), "input": rows}), *state)
-            scores.append(self._readout(state[0]))
+            seen = torch.matmul(state[0], self._named["layer0.P"][""]) if self._cell.projects else state[0]
+            scores.append(self._readout(seen))
         return torch.cat(scores, dim=0), state
 
 

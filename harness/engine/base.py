@@ -130,6 +130,20 @@ def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters
     return made | {"W": torch.cat([made["W"], identity], -1) if "W" in made else identity}
 
 
+def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
+    """Returns what the layer above sees of the first states (T, N, B, H): these, or their projection."""
+    if not layer.cell.projects:
+        return outputs
+    num_steps, num_runs, batch_size, _ = outputs.shape
+    rows = product(_by_run(outputs), parameters["P"], layer.precision)
+    return rows.view(num_runs, num_steps, batch_size, -1).transpose(0, 1)
+
+
+def _by_run(values: Tensor) -> Tensor:
+    """Returns (T, N, B, H) as (N, T*B, H)."""
+    return values.transpose(0, 1).flatten(1, 2)
+
+
 class PreparedTape:
     """The tape of a layer that does not multiply with its parameters themselves. See :class:`Tape`."""
 
@@ -138,20 +152,26 @@ class PreparedTape:
         self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
             self._made = prepared(layer, self._parameters, inputs)
-        self._tape = make({name: p.detach() for name, p in self._made.items()})
-        self.outputs, self.final = self._tape.outputs, self._tape.final
+        self._layer, self._tape = layer, make({name: p.detach() for name, p in self._made.items()})
+        self.outputs, self.final = emitted(layer, parameters, self._tape.outputs), self._tape.final
 
     def backward(
         self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
     ) -> Tensor | None:
         """See :class:`Tape`."""
         own = {name: torch.empty_like(p) for name, p in self._made.items()}
+        seen, given = self._tape.outputs, outputs
+        if self._layer.cell.projects:
+            back = product(_by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision)
+            outputs = back.view(seen.shape[1], seen.shape[0], *seen.shape[2:]).transpose(0, 1)
         ahead = self._tape.backward(outputs, own, inputs, start)
         made = {name: p for name, p in self._made.items() if p.requires_grad}
         wanted, cotangents = list(self._parameters.values()), [own[name] for name in made]
         found = torch.autograd.grad(list(made.values()), wanted, cotangents, materialize_grads=True, allow_unused=True)
         for name, gradient in zip(self._parameters, found, strict=True):
             gradients[name].copy_(gradient)
+        if self._layer.cell.projects:
+            gradients["P"] += product(_by_run(seen).transpose(1, 2), _by_run(given), self._layer.precision)
         return ahead
 
 

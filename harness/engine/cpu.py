@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import compiler, cpp
-from harness.engine.base import Layer, Parameters, PreparedTape, State, Tape, dtype_of, prepared
+from harness.engine.base import Layer, Parameters, PreparedTape, State, Tape, dtype_of, emitted, prepared
 from harness.engine.memory import Shape, layout, memory, padded, row_length
 from harness.engine.products import REAL, address, check_range, optimizer_step, products
 from harness.engine.schedule import schedule
@@ -55,11 +55,11 @@ class Cpu:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token is none of W's rows.
         """
-        parameters = prepared(layer, parameters, inputs)
-        names, tensors = tuple(parameters), (*state, *parameters.values())
+        made = prepared(layer, parameters, inputs)
+        names, tensors = tuple(made), (*state, *made.values())
         training = torch.is_grad_enabled() and (inputs.requires_grad or any(t.requires_grad for t in tensors))
         found = _Run.apply(layer, names, training, inputs, noise, *tensors)
-        return found[0], tuple(found[1:])
+        return emitted(layer, parameters, found[0]), tuple(found[1:])
 
     def forward(
         self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
@@ -69,9 +69,9 @@ class Cpu:
         def taped(own: Parameters) -> CpuTape:
             return CpuTape(layer, own, inputs, state, noise, True)
 
-        if prepared(layer, parameters, inputs) is parameters:
-            return taped(parameters)
-        return PreparedTape(layer, parameters, inputs, taped)
+        if layer.cell.is_prepared() or layer.cell.reads_input:
+            return PreparedTape(layer, parameters, inputs, taped)
+        return taped(parameters)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine import triton_source
-from harness.engine.base import ByAutograd, Layer, Parameters, State, multiplied, operand, prepared, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, multiplied, operand, prepared, product
 from harness.engine.layout import Buffer, Buffers, Layout, Piece, Place, Product, Step, by_torch, evaluate, layout
 from harness.engine.reference import input_product
 from harness.engine.trace import Untraceable
@@ -63,7 +63,8 @@ class Gpu(ByAutograd):
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
         """
-        plan, parameters = layout(layer), prepared(layer, parameters, inputs)
+        plan, given_parameters = layout(layer), parameters
+        parameters = prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is that of torch's
         # embedding, which adds a row's gradients in a fixed order, on CUDA too, and lets itself be captured: it sorts
@@ -84,7 +85,7 @@ class Gpu(ByAutograd):
             each, *final = _Recurrence.apply(plan, layer.precision, part, joined, own, *matrices, *state)
             outputs.append(each)
             state = tuple(final)
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs), state
+        return emitted(layer, given_parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)), state
 
 
 @dataclass(frozen=True)

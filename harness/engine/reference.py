@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell, Parameter, split_gates, unchanged
-from harness.engine.base import ByAutograd, Layer, Parameters, State, prepared, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared, product
 
 
 class Reference(ByAutograd):
@@ -22,15 +22,15 @@ class Reference(ByAutograd):
         self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`."""
-        parameters = prepared(layer, parameters, inputs)
-        p, step, gates = bind(layer, parameters), layer.cell().step, layer.cell.input_products()
+        made = prepared(layer, parameters, inputs)
+        p, step, gates = bind(layer, made), layer.cell().step, layer.cell.input_products()
         outputs = []
-        for t, x in enumerate(input_product(layer, parameters, inputs).unbind(0)):
+        for t, x in enumerate(input_product(layer, made, inputs).unbind(0)):
             if noise is not None:
                 vars(p).update(vars(split_gates(noise[t % len(noise)], layer.cell.noise)))
             state = step(p, split_gates(x, gates), *state)
             outputs.append(state[0])
-        return torch.stack(outputs), state
+        return emitted(layer, parameters, torch.stack(outputs)), state
 
 
 def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:

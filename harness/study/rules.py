@@ -243,22 +243,24 @@ def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 
 def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
-    searched = [name for name in ("embedding_size", "hidden_size") if name in space.domains(parsed)]
     for arm in arms:
+        is_projected = _of_cell(arm.value("cell") or "", lambda cell: cell.projects, unknown=False)
+        sizes = "embedding_size", "projection_size" if is_projected else "hidden_size"
+        searched = [name for name in sizes if name in space.domains(parsed)]
         needs = {"tied": "one table serves both"} if arm.value("tied") else {}
         if arm.value("cell") is not None and _of_cell(arm.value("cell"), lambda cell: cell.reads_input, unknown=False):
             needs["cell"] = f"a step of {arm.value('cell')} reads its input itself"
-        if not needs or arm.unknown & {"tied", "cell", "embedding_size", "hidden_size"}:
+        if not needs or arm.unknown & {"tied", "cell", *sizes}:
             continue
-        embedding, hidden = arm.value("embedding_size"), arm.value("hidden_size")
+        embedding, other = map(arm.value, sizes)
         if searched:
             got = f"but tune has {searched[0]}. Take it out of tune."
-        elif embedding is None or embedding != hidden:
-            got = f"but got embedding_size={shown(embedding)} and hidden_size={shown(hidden)}. Give both one number."
+        elif embedding is None or embedding != other:
+            got = f"but got embedding_size={shown(embedding)} and {sizes[1]}={shown(other)}. Give both one number."
         else:
             continue
         for field, reason in needs.items():
-            rule = f"must stand with an embedding_size that is the hidden_size, for {reason}"
+            rule = f"must stand with an embedding_size that is the {sizes[1]}, for {reason}"
             yield parsed.document.at_key(arm.places[field], f"{rule}, {got}")
 
 
@@ -323,6 +325,13 @@ _NEEDS = (
     Needs("residual", ("num_layers",), lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
     _on_cell("forget_bias", lambda cell: cell.forget_gates, "forget gates"),
     _on_cell("chrono_steps", lambda cell: cell.forget_gates, "forget gates"),
+    Needs(
+        "projection_size",
+        ("cell",),
+        lambda name: _of_cell(name, lambda cell: cell.projects),
+        "a cell that projects its output",
+        "cell: lstm-projected",
+    ),
     _on_cell("state_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
     _on_cell("weight_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
     _on_cell("recurrent_dropout", lambda cell: cell.candidates, "candidates"),

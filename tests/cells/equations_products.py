@@ -60,6 +60,14 @@ def lstm_mogrifier(w, x, h, c):
     return s(o) * th(c), c
 
 
+def lstm_projected(w, x, m, c):
+    """The layer above sees m' P, and so does the next step."""
+    h = m @ w["P"]
+    i, f, g, o = (x @ w[f"W_{k}"] + h @ w[f"R_{k}"] + w[f"b_{k}"] + w.get(f"c_{k}", 0) for k in "ifgo")
+    c = s(f) * c + s(i) * th(g)
+    return s(o) * th(c), c
+
+
 EQUATIONS = {
     "antisymmetric-rnn": antisymmetric_rnn,
     "antisymmetric-rnn-gated": antisymmetric_rnn_gated,
@@ -68,4 +76,5 @@ EQUATIONS = {
     "rg-lru": rg_lru,
     "lstm-block-diagonal": lstm_block_diagonal,
     "lstm-mogrifier": lstm_mogrifier,
+    "lstm-projected": lstm_projected,
 }

@@ -50,6 +50,7 @@ def by_equations(cell, biases, parameters, inputs, state):
     step, weights = equations.EQUATIONS[cell.name], weights_by_gate(cell, biases, parameters)
     rows = [equations.run(step, weights, inputs[:, 0, b], [s[0, b] for s in state]) for b in range(inputs.shape[2])]
     outputs = torch.stack([output for output, _ in rows], dim=1)
+    outputs = outputs @ weights["P"] if "P" in weights else outputs
     final = [torch.stack(parts) for parts in zip(*(final for _, final in rows), strict=True)]
     return outputs[:, None], tuple(part[None] for part in final)
 
@@ -60,7 +61,7 @@ def weights_by_gate(cell, biases, parameters):
     found = {}
     for spec in sorted(cell.parameters(I, H, biases), key=lambda spec: spec.name != "R"):
         value = parameters[spec.name][0]
-        if spec.kind == "vector":
+        if spec.kind in ("vector", "projection"):
             found[spec.name] = value
             continue
         for gate, part in zip(spec.gates, value.chunk(len(spec.gates), dim=-1), strict=True):

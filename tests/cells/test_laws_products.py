@@ -10,7 +10,7 @@ from test_laws_gated import by_gate, everywhere, of_gates
 from tolerances import assert_close
 
 import cells
-from harness.engine import get
+from harness.engine import Layer, get
 
 UNREAD = [name for name in ALL_CELLS if cells.find(name).unread]
 
@@ -266,3 +266,43 @@ def test_a_scan_says_why_it_does_not_run_a_cell(name, reason):
 
 def test_a_scan_runs_rg_lru():
     assert get("scan").refusal(cells.find("rg-lru"), "cpu", "float32") is None
+
+
+# A projection.
+
+
+@pytest.mark.parametrize("biases", [1, 2])
+def test_projected_by_the_identity_is_lstm(biases):
+    parameters, state = arguments("lstm", biases)
+    identity = torch.eye(parameters["R"].shape[1], dtype=torch.float64)[None]
+    assert_same_run(
+        run("lstm-projected", parameters | {"P": identity}, state, biases=biases),
+        run("lstm", parameters, state, biases=biases),
+    )
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_projected_is_torchs_with_proj_size(engine):
+    """From a start of zero, where torch's state h has no m; outputs, final state and all gradients."""
+    hidden, width, inputs = 6, 2, random_inputs(steps=5, inputs=4)
+    cell = cells.find("lstm-projected")
+    generator = torch.Generator().manual_seed(3)
+    own = {
+        spec.name: torch.randn(1, *spec.shape(hidden), generator=generator, dtype=torch.float64).requires_grad_()
+        for spec in cell.parameters(4, hidden, 2, width)
+    }
+    zero = tuple(torch.zeros(1, inputs.shape[2], hidden, dtype=torch.float64) for _ in cell.state)
+    outputs, (_, c) = get(engine).run(Layer(cell, hidden, 2, "float64"), own, inputs, zero)
+    module = torch.nn.LSTM(4, hidden, proj_size=width).double()
+    names = {"W": "weight_ih_l0", "R": "weight_hh_l0", "P": "weight_hr_l0", "b": "bias_ih_l0", "b_R": "bias_hh_l0"}
+    with torch.no_grad():
+        for name, theirs in names.items():
+            getattr(module, theirs).copy_(own[name][0].mT if own[name].ndim == 3 else own[name][0])
+    expected, (h_final, c_final) = module(inputs[:, 0])
+    assert_close(outputs[:, 0], expected)
+    assert_close(outputs[-1, 0], h_final[0])
+    assert_close(c[0], c_final[0])
+    ours = torch.autograd.grad(outputs.pow(2).sum() + c.sum(), list(own.values()))
+    theirs = torch.autograd.grad(expected.pow(2).sum() + c_final.sum(), [getattr(module, names[name]) for name in own])
+    for name, gradient, wanted in zip(own, ours, theirs, strict=True):
+        assert_close(gradient[0], wanted.mT if wanted.ndim == 2 else wanted, name)
