@@ -53,7 +53,7 @@ class Cell:
     reads_input: ClassVar[bool] = False
     """Whether the step reads ``x.input``, the layer's input itself: its size must then be H."""
     state: ClassVar[tuple[str, ...]] = ("h",)
-    """The state, each (B, H); the first is what the layer above sees."""
+    """The state, each (B, H); the first is what the layer above sees, itself or projected."""
     projects: ClassVar[bool] = False
     """Whether the layer above sees the first state times a matrix ``P``, (H, ``projection_size``)."""
     unread: ClassVar[tuple[str, ...]] = ()
@@ -110,11 +110,7 @@ class Cell:
 
     @classmethod
     def recurrent_rows(cls, hidden_size: int) -> int:
-        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices of less.
-
-        Raises:
-            ValueError: There is no such cell of that size; the message says which there are.
-        """
+        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices of less."""
         return hidden_size
 
     @classmethod

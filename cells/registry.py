@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -38,6 +39,7 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 """Names in the literature for a cell with certain settings: (cell, settings). A study may write them as a cell."""
 ENTRY_POINT_GROUP = "harness.cells"
 
+_RESERVED = re.compile(r"drop$|state_dropout|recurrent_dropout|zoneout_")
 _cells: dict[str, type[Cell]] = {}
 _sources: dict[type[Cell], str] = {}
 _entry_points_loaded = False
@@ -59,9 +61,10 @@ def find(name: str) -> type[Cell]:
     """
     _load_entry_points()
     if name not in _cells:
-        near = difflib.get_close_matches(name, _cells, n=3, cutoff=0.5)
+        known = sorted({*_cells, *PRESETS})
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownCell(f"cell: must be one of {', '.join(sorted(_cells))}, but got cell={name!r}.{hint}")
+        raise UnknownCell(f"cell: must be one of {', '.join(known)}, but got cell={name!r}.{hint}")
     return _cells[name]
 
 
@@ -114,6 +117,8 @@ def register(module: ModuleType) -> list[str]:
         name = getattr(cell, "name", cell.__name__)
         other = taken.get(name)
         taken[name] = cell
+        if name in PRESETS:
+            problems.append(f"{cell.__name__}: name must be unique, but name={name!r} stands for {PRESETS[name][0]}.")
         if other is not None and inspect.getsource(other) != inspect.getsource(cell):
             problems.append(f"{cell.__name__}: name must be unique, but name={cell.name!r} is {other.__module__}'s.")
     if problems:
@@ -173,8 +178,11 @@ def problems_of(cell: type[Cell]) -> list[str]:
             f"{where}: input_gates must be no more than forget_gates={cell.forget_gates}, "
             f"but got input_gates={cell.input_gates}."
         )
-    if "drop" in {*cell.vectors, *cell.recurrent_products()}:
-        problems.append(f"{where}: a vector or a product must not have the name of `p.drop`, but one is named drop.")
+    taken_names = [name for name in (*cell.vectors, *cell.recurrent_products()) if _RESERVED.match(name)]
+    if taken_names:
+        problems.append(f"{where}: vectors and products must leave p.drop and a study's noise, but got {taken_names}.")
+    if cell.noise:
+        problems.append(f"{where}: noise must be left to a study's fields, but got noise={cell.noise}.")
     if "input" in cell.gates:
         problems.append(f"{where}: gates must not have the name of the input itself, but got gates={cell.gates}.")
     taken = [parameter.name for parameter in cell.parameters(1, 1, 2)]

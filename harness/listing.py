@@ -56,10 +56,11 @@ def engines_line() -> str:
     """Returns which engines run which cells on a CPU; nothing is compiled."""
     found = [cells.find(name) for name in cells.names()]
     generated = gpu.Gpu(("cpu",))  # what one engine can trace, the other can
-    others = [c.name for c in found if not compiler.find() or generated.refusal(c, "cpu", "float32")]
+    others = [c.name for c in found if generated.refusal(c, "cpu", "float32")]
     scanned = [c.name for c in found if engine.get("scan").refusal(c, "cpu", "float32") is None]
-    rest = f" all but {', '.join(others)}, which reference runs" if others else " all of them"
-    return f"On a CPU the engine cpu runs{rest}; scan runs {', '.join(scanned)}."
+    cpu = f"the engine cpu runs all but {', '.join(others)}" if others else "the engine cpu runs all of them"
+    cpu += "" if compiler.find() else ", once there is a C++ compiler"
+    return f"On a CPU {cpu}; scan runs {', '.join(scanned)}; reference runs all."
 
 
 def citation(cell: type[cells.Cell]) -> str:

@@ -84,14 +84,17 @@ class Architecture:
             for p in own:
                 width = self.hidden_size if p.width is None else p.width
                 found.append(Slot(f"layer{index}.{p.name}", p.kind, p.rows, width, p.gates, p.start))
-            if self.learned_start:
-                for name in self.cell.state:
-                    start = self.cell.start.get(name, 0.0)
-                    found.append(Slot(start_name(index, name), "vector", None, self.hidden_size, start=start))
+            for name in self.learned_states():
+                start = self.cell.start.get(name, 0.0)
+                found.append(Slot(start_name(index, name), "vector", None, self.hidden_size, start=start))
         if not self.tied:
             found.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
         found.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
         return found
+
+    def learned_states(self) -> tuple[str, ...]:
+        """Returns the states whose start is learned: those that a step reads."""
+        return tuple(s for s in self.cell.state if s not in self.cell.unread) if self.learned_start else ()
 
     def num_parameters(self) -> int:
         """Returns the number of one run's parameters."""
@@ -169,23 +172,34 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
 
 
 def _solve(field: str, cost: Callable[[int], int], budget: int) -> int:
-    """Returns the hidden size whose cost, which grows with it, is nearest to ``budget``."""
-    high = 1
-    while cost(high) < budget:
-        high *= 2
-    low = 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if cost(middle) < budget else (low, middle)
-    below = max(1, low - 1)
-    best = min((below, low), key=lambda h: abs(cost(h) - budget))
+    """Returns the hidden size whose cost is nearest to ``budget``.
+
+    The cost grows from one size to the next of the same remainder modulo 4; in a cell of blocks, whose number divides
+    the size, it does not grow from each to the next.
+    """
+    near = {size for first in range(1, 5) for size in _around(first, cost, budget)}
+    best = min(sorted(near), key=lambda size: abs(cost(size) - budget))
     if abs(cost(best) - budget) > 0.01 * budget:
-        neighbours = ", ".join(f"hidden_size {h} has {cost(h)}" for h in sorted({below, low}))
+        below = max((size for size in near if cost(size) <= budget), key=cost, default=best)
+        above = min((size for size in near if cost(size) > budget), key=cost, default=best)
+        neighbours = ", ".join(f"hidden_size {size} has {cost(size)}" for size in sorted({below, above}))
         raise SizeError(
             f"{field}: a hidden_size must come within 1 % of it, but got {field}={budget}. "
             f"Take one of the nearest: {neighbours}."
         )
     return best
+
+
+def _around(first: int, cost: Callable[[int], int], budget: int) -> tuple[int, int]:
+    """Returns the sizes below and above the budget among ``first``, ``first`` + 4, ..."""
+    high = 1
+    while cost(first + 4 * high) < budget:
+        high *= 2
+    low = 0
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if cost(first + 4 * middle) < budget else (low, middle)
+    return first + 4 * max(0, low - 1), first + 4 * low
 
 
 def initial_parameters(arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]) -> Parameters:
@@ -298,11 +312,17 @@ class Model:
     def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
         """Returns the state at the start of a stream, one a layer."""
         arch, like = self.arch, parameters["readout.b"]
-        if not arch.learned_start:
-            size = arch.hidden_size
-            return [initial_state(arch.cell, num_runs, batch_size, size, like) for _ in range(arch.num_layers)]
-        learned = [[parameters[start_name(i, name)] for name in arch.cell.state] for i in range(arch.num_layers)]
-        return [tuple(s.unsqueeze(1).expand(-1, batch_size, -1) for s in layer) for layer in learned]
+        found = []
+        for index in range(arch.num_layers):
+            state = dict(
+                zip(
+                    arch.cell.state, initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like), strict=True
+                )
+            )
+            for name in arch.learned_states():
+                state[name] = parameters[start_name(index, name)].unsqueeze(1).expand(-1, batch_size, -1)
+            found.append(tuple(state.values()))
+        return found
 
     @property
     def compiled(self) -> bool:
@@ -394,8 +414,9 @@ class Model:
                 own[name].copy_(gradient)
         if start is not None:
             assert begins is not None
-            for name, gradient in zip(self.arch.cell.state, start, strict=True):
-                torch.mul(gradient.sum(1), begins, out=gradients[start_name(index, name)])
+            found_start = dict(zip(self.arch.cell.state, start, strict=True))
+            for name in self.arch.learned_states():
+                torch.mul(found_start[name].sum(1), begins, out=gradients[start_name(index, name)])
         return None if found is None else noise.inputs(index, self._with_skip(index, found, outputs))
 
     def _take(self, found: Gradients, gradients: Parameters) -> None:

@@ -64,7 +64,7 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
 def _cell_of(study: Study, settings: Settings) -> type[Cell]:
     """Returns the cell with all that its settings, or those that are searched, vary in its step."""
     for name in study.tune.space if study.tune else ():
-        if name in noise.FIELDS:
+        if name in (*noise.FIELDS, "state_clip"):
             settings = replace(settings, **{name: 0.5})  # type: ignore[arg-type]
     return varied_cell(settings)
 

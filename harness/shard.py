@@ -46,8 +46,7 @@ class Shard:
 
     def __init__(self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device):
         settings = runs[0].settings
-        self.runs, self.task, self.device = list(runs), task, device
-        self.model = model.for_runs([run.settings for run in runs])
+        self.runs, self.task, self.model, self.device = list(runs), task, model, device
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
         self.notes: list[str] = []
@@ -68,6 +67,7 @@ class Shard:
     def _set_up(self) -> None:
         """Makes what follows from the runs and the flat tensors."""
         seeds, settings = [run.seed for run in self.runs], [run.settings for run in self.runs]
+        self.model = self.model.for_runs(settings)
         self.parameters = self._layout.views(self._flat)
         self.best = self._layout.views(self._flat_best)
         self._flat_gradients = torch.zeros_like(self._flat)
@@ -194,7 +194,7 @@ class Shard:
         own = {name: p[index : index + 1] for name, p in self.best.items()}
         run = self.runs[index]
         noise = Noise([run.seed], [run.settings], self.device)
-        return self.task.samples(self.model, own, wanted, run.seed, noise)
+        return self.task.samples(self.model.for_runs([run.settings]), own, wanted, run.seed, noise)
 
     def keep(self, indices: list[int]) -> None:
         """Repacks: only these runs go on."""

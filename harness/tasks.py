@@ -168,7 +168,7 @@ class LanguageModelling:
     def samples(
         self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
     ) -> list[dict[str, str]]:
-        """See :class:`Task`. From a zero state, batch 1: the prefix is forced, then ``length`` tokens are appended."""
+        """See :class:`Task`. One stream from its start: the prefix is forced, then ``length`` tokens are appended."""
         found = []
         for prefix in wanted.prefixes:
             ids = [int(i) for i in self.dataset.vocabulary.encode(prefix)]

@@ -87,13 +87,13 @@ class _Entry:
 
 def absolute_uri(uri: str) -> str:
     """Returns a SQLite URI with its path made absolute, any other URI as it is."""
-    path = sqlite_path(uri)
-    return uri if path is None else f"sqlite:///{path.resolve()}"
+    path, (_, mark, options) = sqlite_path(uri), uri.partition("?")
+    return uri if path is None else f"sqlite:///{path.resolve()}{mark}{options}"
 
 
 def sqlite_path(uri: str) -> Path | None:
     """Returns the file of a SQLite URI, None for any other."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
 
 
 def connect(uri: str) -> MlflowClient:

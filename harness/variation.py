@@ -80,23 +80,39 @@ def _varied(cell: type[Cell], variation: Variation) -> type[Cell]:
     inner = cell()
 
     def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
-        new = inner.step(_regularised(cell, variation, p), x, *state)
+        own, factors = _regularised(cell, variation, p)
+        new = inner.step(own, x, *state)
+        if factors:
+            raise ValueError(_miscounted(cell))
         return tuple(_kept(variation, p, *each) for each in zip(cell.state, state, new, strict=True))
 
     body = {"step": step, "noise": noise_of(cell, variation), "reference": None, "__doc__": cell.__doc__}
     return type(f"Varied{cell.__name__}", (cell,), body)
 
 
-def _regularised(cell: type[Cell], variation: Variation, p: SimpleNamespace) -> SimpleNamespace:
-    """Returns the ``p`` that the cell's own step gets."""
-    own = SimpleNamespace(**vars(p))
+def _regularised(cell: type[Cell], variation: Variation, p: SimpleNamespace) -> tuple[SimpleNamespace, list[Tensor]]:
+    """Returns the ``p`` that the cell's own step gets, and the factors that its ``p.drop`` uses up."""
+    own, factors = SimpleNamespace(**vars(p)), list[Tensor]()
     if variation.state_dropout:
         for name in cell.recurrent_products():
             setattr(own, name, _masked(getattr(p, name), p.state_dropout))
     if variation.recurrent_dropout:
-        factors = iter([getattr(p, f"recurrent_dropout_{name}") for name in cell.candidates])
-        own.drop = lambda value: value * next(factors)
-    return own
+        factors = [getattr(p, f"recurrent_dropout_{name}") for name in cell.candidates]
+        own.drop = lambda value: value * _next(cell, factors)
+    return own, factors
+
+
+def _next(cell: type[Cell], factors: list[Tensor]) -> Tensor:
+    if not factors:
+        raise ValueError(_miscounted(cell))
+    return factors.pop(0)
+
+
+def _miscounted(cell: type[Cell]) -> str:
+    return (
+        f"{cell.name}: its step must call p.drop once for each of candidates={cell.candidates}, but does not. "
+        "Correct the cell: `harness cells test FILE` says more."
+    )
 
 
 def _masked(product: Callable[[Tensor], Any], factor: Tensor) -> Callable[[Tensor], Any]:

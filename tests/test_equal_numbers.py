@@ -13,7 +13,7 @@ from harness.noise import FIELDS
 from harness.plan import Plan, Run
 from harness.settings import Budget, Settings
 from harness.shard import Shard
-from harness.tasks import LanguageModelling
+from harness.tasks import LanguageModelling, Samples
 from harness.train import Pack, train
 
 UPDATES = 50
@@ -319,6 +319,22 @@ def test_a_shard_repacked_goes_on_as_if_nothing_happened(text):
         single.advance(20)
         expected = {name: a for name, a in numbers(single, 0).items() if not name.startswith("best")}
         assert_all_close(numbers(many, place), expected)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_shard_whose_last_noisy_run_leaves_goes_on(text):
+    """The step of those that stay has no noise any more, and their samples never had."""
+    base = settings(text, "odd", precision="float64")
+    noisy = dataclasses.replace(base, zoneout_h=0.3, recurrent_dropout=0.2)
+    many = shard_of([Run("plain", (0,), base), Run("noisy", (1,), noisy)])
+    many.advance(5)
+    assert many.samples(0, Samples(("the",), 3)) and many.samples(1, Samples(("the",), 3))
+    many.keep([0])
+    many.advance(10)
+    single = shard_of([Run("plain", (0,), base)])
+    single.advance(10)
+    expected = {name: a for name, a in numbers(single, 0).items() if not name.startswith("best")}
+    assert_all_close(numbers(many, 0), expected)
 
 
 @pytest.mark.usefixtures("one_thread")

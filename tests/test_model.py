@@ -379,6 +379,24 @@ def test_a_learned_start_begins_at_the_constant_of_the_cell():
         assert own[f"start0.{name}"].tolist() == [arch.cell.start.get(name, 0.0)] * 3
 
 
+def test_a_state_that_no_step_reads_has_no_learned_start():
+    run = settings(cell="sru", hidden_size=8, embedding_size=8, learned_start=True)
+    arch = architecture(run, 11, 11)
+    assert [slot.name for slot in arch.slots() if slot.name.startswith("start")] == ["start0.c"]
+    parameters = {name: p[None] + 1 for name, p in initial_parameters(arch, run, SEED).items()}
+    ((h, c),) = Model(arch, get("cpu")).initial_states(parameters, 1, STREAMS)
+    assert not h.any() and (c == 1).all()
+
+
+@pytest.mark.parametrize("field", ["num_parameters", "flops_per_token"])
+@pytest.mark.parametrize("hidden", [252, 253, 254, 256])
+def test_a_cell_in_blocks_is_sized_although_its_cost_does_not_grow_from_size_to_size(field, hidden):
+    exact = architecture(settings(cell="lstm-block-diagonal", hidden_size=hidden), 28, 28)
+    budget = {field: getattr(exact, field)()}
+    found = architecture(settings(cell="lstm-block-diagonal", hidden_size=None, **budget), 28, 28)
+    assert getattr(found, field)() == budget[field]
+
+
 def test_a_tied_read_out_has_no_table_of_its_own():
     run = settings(hidden_size=8, embedding_size=8, tied=True)
     arch = architecture(run, 11, 11)

@@ -410,6 +410,14 @@ def test_a_preset_may_stand_in_fix():
         study.loads(text.replace("initialization: normal", "initialization: normal, cell: irnn"))
 
 
+def test_a_preset_in_fix_is_not_that_of_an_arm_with_a_cell_of_its_own():
+    arms = "{arms: {a: {learning_rate: 0.1}, b: {cell: lstm}}, baseline: a}"
+    crossed = "{cross: {cell: [rnn-relu, irnn, lstm-1997]}, baseline: {cell: irnn}}"
+    s = study.loads(PRESET.replace(crossed, arms).replace("initialization: normal", "cell: irnn"))
+    assert {arm.name: arm.settings.initialization for arm in s.arms} == {"a": "identity", "b": "uniform"}
+    assert study.loads(study.dump(s.resolved())).identity() == s.identity()
+
+
 def test_fields_that_came_later_change_no_older_study():
     s = study.loads(CROSS)
     old = copy.deepcopy(s.identity())

@@ -88,6 +88,13 @@ def test_creating_a_store_says_nothing(tmp_path, capfd):
     assert logging.getLogger("mlflow.tracking").isEnabledFor(logging.WARNING)
 
 
+def test_options_of_a_uri_are_no_part_of_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert track.absolute_uri("sqlite:///a.db?timeout=30") == f"sqlite:///{tmp_path}/a.db?timeout=30"
+    Tracker("sqlite:///a.db?timeout=30", "s", tmp_path / "artifacts")
+    assert (tmp_path / "a.db").exists() and "s" in track.experiments("sqlite:///a.db?timeout=30")
+
+
 MAKING = """
 import os, sqlite3, sys
 from harness.track import Tracker

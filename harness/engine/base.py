@@ -26,7 +26,7 @@ class Layer:
 
 
 class Tape(Protocol):
-    """A layer's forward pass in training: the outputs (T, N, B, H), the final state, and the way back."""
+    """A layer's forward pass in training: the outputs (T, N, B, H or P), the final state, and the way back."""
 
     outputs: Tensor
     final: State
@@ -67,7 +67,7 @@ class Engine(Protocol):
             noise: The cell's ``noise`` side by side, (T, N, B, K*H), or (1, N, B, K*H) for all time steps.
 
         Returns:
-            The outputs (T, N, B, H) and the final state.
+            The outputs (T, N, B, H), or (T, N, B, P) where the cell projects them, and the final state.
         """
         ...
 
@@ -114,20 +114,16 @@ class ByAutograd:
 
 
 def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters:
-    """Returns what a layer multiplies with: ``cell.prepared``, and the identity in W where a step reads its input.
+    """Returns what a layer multiplies with, made of its parameters.
 
     Raises:
         ValueError: The step reads its input, which is a token or of another size than H.
     """
-    made = layer.cell.prepared(parameters)
-    if not layer.cell.reads_input:
-        return made
     size = layer.hidden_size
-    if not inputs.is_floating_point() or inputs.shape[3] != size:
+    if layer.cell.reads_input and (not inputs.is_floating_point() or inputs.shape[3] != size):
         got = f"size={inputs.shape[3]}" if inputs.is_floating_point() else "tokens"
         raise ValueError(f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, but got {got}.")
-    identity = torch.eye(size, dtype=inputs.dtype, device=inputs.device).expand(inputs.shape[1], size, size)
-    return made | {"W": torch.cat([made["W"], identity], -1) if "W" in made else identity}
+    return layer.cell.prepared(parameters)
 
 
 def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
@@ -147,11 +143,17 @@ def _by_run(values: Tensor) -> Tensor:
 class PreparedTape:
     """The tape of a layer that does not multiply with its parameters themselves. See :class:`Tape`."""
 
-    def __init__(self, layer: Layer, parameters: Parameters, inputs: Tensor, make: Callable[[Parameters], Tape]):
-        """Takes what makes a tape of the prepared parameters."""
+    def __init__(
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        prepare: Callable[[Parameters], Parameters],
+        make: Callable[[Parameters], Tape],
+    ):
+        """Takes what prepares the parameters, and what makes a tape of the prepared ones."""
         self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
-            self._made = prepared(layer, self._parameters, inputs)
+            self._made = prepare(self._parameters)
         self._layer, self._tape = layer, make({name: p.detach() for name, p in self._made.items()})
         self.outputs, self.final = emitted(layer, parameters, self._tape.outputs), self._tape.final
 
@@ -159,7 +161,7 @@ class PreparedTape:
         self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
     ) -> Tensor | None:
         """See :class:`Tape`."""
-        own = {name: torch.empty_like(p) for name, p in self._made.items()}
+        own = {name: p.new_zeros(p.shape) for name, p in self._made.items()}  # whatever is not written has none
         seen, given = self._tape.outputs, outputs
         if self._layer.cell.projects:
             back = product(_by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision)

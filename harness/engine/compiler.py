@@ -25,7 +25,7 @@ DEPTH = 192
 """Rows of one pass of a product over rows. The backward pass takes as many rows of time steps before it multiplies
 their gradients: few enough to stay in a core's cache."""
 OPERATIONS_PER_THREAD = 30_000_000
-"""So many of a call make a second thread worth its start, some 50 microseconds."""
+"""So many of a call make a second thread worth its wake-up."""
 
 SIZES = {"ROUND": ROUND, "SLICE": SLICE, "DEPTH": DEPTH, "OPERATIONS_PER_THREAD": OPERATIONS_PER_THREAD}
 """What C++ and Python must agree on: macros of every source."""

@@ -55,7 +55,7 @@ class Cpu:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token is none of W's rows.
         """
-        made = prepared(layer, parameters, inputs)
+        made = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
         names, tensors = tuple(made), (*state, *made.values())
         training = torch.is_grad_enabled() and (inputs.requires_grad or any(t.requires_grad for t in tensors))
         found = _Run.apply(layer, names, training, inputs, noise, *tensors)
@@ -69,8 +69,11 @@ class Cpu:
         def taped(own: Parameters) -> CpuTape:
             return CpuTape(layer, own, inputs, state, noise, True)
 
-        if layer.cell.is_prepared() or layer.cell.reads_input:
-            return PreparedTape(layer, parameters, inputs, taped)
+        def prepare(given: Parameters) -> Parameters:
+            return _with_identity(layer, prepared(layer, given, inputs), inputs)
+
+        if layer.cell.is_prepared() or layer.cell.reads_input or layer.cell.projects:
+            return PreparedTape(layer, parameters, prepare, taped)
         return taped(parameters)
 
 
@@ -209,9 +212,18 @@ class _Run(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, output_gradient, *last_gradients):
         states = [torch.empty_like(g) for g in last_gradients]
-        gradients = {name: p.new_empty(p.shape) for name, p in ctx.parameters.items()}
+        gradients = {name: p.new_zeros(p.shape) for name, p in ctx.parameters.items()}
         ahead = ctx.tape.backward(output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients)
         return None, None, None, ahead, None, *states, *gradients.values()
+
+
+def _with_identity(layer: Layer, made: Parameters, inputs: Tensor) -> Parameters:
+    """Returns W with the identity beside it where the step reads its input: a product gives it that, exactly."""
+    if not layer.cell.reads_input:
+        return made
+    size = layer.hidden_size
+    identity = torch.eye(size, dtype=inputs.dtype).expand(inputs.shape[1], size, size)
+    return made | {"W": torch.cat([made["W"], identity], -1) if "W" in made else identity}
 
 
 def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:

@@ -113,8 +113,11 @@ def cross_entropy(
         threads: For the products; the result does not depend on it.
 
     Raises:
+        ValueError: Rows and weight do not fit.
         IndexError: A target is none of the V outputs.
     """
+    if rows.shape[2] != weight.shape[1]:
+        raise ValueError(f"read-out: rows must have weight's size={weight.shape[1]}, but got size={rows.shape[2]}.")
     kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
     targets = targets.contiguous()
     check_range(kernels, targets, weight.shape[2], "target")

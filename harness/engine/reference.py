@@ -70,11 +70,17 @@ def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tenso
 
     Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W, not to T*B results.
     """
+    if layer.cell.reads_input:
+        return torch.cat([_multiplied(layer, parameters, inputs), inputs], -1) if layer.cell.gates else inputs
+    return _multiplied(layer, parameters, inputs)
+
+
+def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     weight = parameters["W"]
     shift = None
     if "b" in parameters:
         biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
-        shift = spread(parameters["b"], biased, layer.cell.input_products()).unsqueeze(1)
+        shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
     if not inputs.is_floating_point():
         return lookup(weight if shift is None else weight + shift, inputs)
     num_steps, num_runs, batch_size, width = inputs.shape

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from cells.base import Cell, split_gates
 from harness.engine.affine import Affine, NotLinear, affine, logarithmic
-from harness.engine.base import ByAutograd, Layer, Parameters, State, prepared
+from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.reference import bind, input_product, lookup
 
 STEPS_FROM = 2048
@@ -92,7 +92,7 @@ def _run(
 ) -> tuple[Tensor, State]:
     coefficients, offsets = _values(step, layer, prepared(layer, parameters, inputs), inputs, noise)
     results = [scan.apply(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)]
-    return results[0], tuple(result[-1] for result in results)
+    return emitted(layer, parameters, results[0]), tuple(result[-1] for result in results)
 
 
 def _values(
@@ -104,7 +104,7 @@ def _values(
     noise, which is another in every row of the batch.
     """
     num_steps, num_runs, batch_size = inputs.shape[:3]
-    num_rows = parameters["W"].shape[1]
+    num_rows = 0 if inputs.is_floating_point() else parameters["W"].shape[1]
     if noise is None and not inputs.is_floating_point() and num_rows < num_steps * batch_size:
         every = torch.arange(num_rows, device=inputs.device).view(-1, 1, 1).expand(-1, num_runs, 1)
         coefficients, offsets = _values(step, layer, parameters, every, None)

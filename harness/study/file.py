@@ -157,7 +157,7 @@ def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
     found["compare"] = copy.deepcopy(parsed.document.data["compare"])
     elsewhere = set(tune.space if tune else ()) | set.intersection(*(set(draft.own) for draft in drafts))
     fixed = said(form.fix)
-    fixed = {**presets().get(fixed.get("cell", ""), ("", {}))[1], **fixed}
+    elsewhere |= presets().get(fixed.get("cell", ""), ("", {}))[1].keys() - fixed.keys()  # its name says them
     if tune:
         found["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}
         found["tune"] |= {name: getattr(tune, name) for name in TUNE_NAMES}

@@ -244,10 +244,11 @@ def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
     for arm in arms:
+        domains = space.domains(parsed)
         is_projected = _of_cell(arm.value("cell") or "", lambda cell: cell.projects, unknown=False)
         sizes = "embedding_size", "projection_size" if is_projected else "hidden_size"
-        searched = [name for name in sizes if name in space.domains(parsed)]
-        needs = {"tied": "one table serves both"} if arm.value("tied") else {}
+        searched = [name for name in sizes if name in domains]
+        needs = {"tied": "one table serves both"} if True in _values(arm, domains, "tied") else {}
         if arm.value("cell") is not None and _of_cell(arm.value("cell"), lambda cell: cell.reads_input, unknown=False):
             needs["cell"] = f"a step of {arm.value('cell')} reads its input itself"
         if not needs or arm.unknown & {"tied", "cell", *sizes}:
@@ -261,7 +262,7 @@ def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
             continue
         for field, reason in needs.items():
             rule = f"must stand with an embedding_size that is the {sizes[1]}, for {reason}"
-            yield parsed.document.at_key(arm.places[field], f"{rule}, {got}")
+            yield parsed.document.at_key(arm.places.get(field, ("tune", field)), f"{rule}, {got}")
 
 
 def _seconds(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:

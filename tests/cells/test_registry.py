@@ -78,6 +78,11 @@ def test_the_same_cell_in_another_file_is_no_conflict(write):
     assert cells.load_file(write(GOOD, "copy.py")) == ["mine"]
 
 
+def test_the_name_of_a_preset_is_taken(write):
+    with pytest.raises(registry.InvalidCell, match=r"Mine: name must be unique, but name='irnn' stands for rnn-relu\."):
+        cells.load_file(write(GOOD.replace('"mine"', '"irnn"')))
+
+
 def test_a_taken_name_is_refused_and_nothing_is_registered(write):
     taken = write(GOOD.replace('"mine"', '"lstm"') + GOOD.replace("class Mine", "class Other").replace('"mine"', '"b"'))
     with pytest.raises(registry.InvalidCell, match=r"Mine: name must be unique, but name='lstm' is cells\.lstm's"):
@@ -201,6 +206,11 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
         ),
         ({"candidates": ("z",)}, "candidates must be among ['f', 'i'], but got ['z']"),
         ({"zonable": ("c",)}, "zonable must be among ['h'], but got ['c']"),
+        (
+            {"vectors": {"drop": 0.0, "zoneout_h": 0.0}},
+            "vectors and products must leave p.drop and a study's noise, but got ['drop', 'zoneout_h']",
+        ),
+        ({"noise": ("m",)}, "noise must be left to a study's fields, but got noise=('m',)"),
         ({"gates": (), "reads_input": True}, "a product must feed distinct gates, but got R=()"),
         (
             {"gates": ("i", "input"), "reads_input": True},

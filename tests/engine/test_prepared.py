@@ -20,16 +20,8 @@ CALLS = [
 ]
 
 
-def test_both_sorts_are_in_the_registry():
-    assert {"lstm-block-diagonal", "antisymmetric-rnn"} <= set(MADE)
-    assert {"sru", "lstm-mogrifier"} <= set(OVER_INPUTS)
-
-
-@pytest.mark.parametrize("hidden", [8, 12])
-@pytest.mark.parametrize(("name", "engine", "kind"), CALLS)
-def test_a_tape_writes_the_gradients_of_the_parameters_themselves(name, engine, kind, hidden):
-    """Twelve units are four blocks of three, and no whole number of an engine's vectors."""
-    given = case(name, runs=2, hidden=hidden, biases=2, inputs=kind, scale=0.4)
+def assert_tape(given, engine):
+    """Outputs, final state and every gradient of a tape are those of autograd through the definition."""
     layer, is_float = given.layer, given.inputs.is_floating_point()
     leaves = {key: value.detach().requires_grad_() for key, value in given.leaves().items()}
     state = tuple(leaves[f"initial state {k}"] for k in range(len(given.state)))
@@ -47,6 +39,47 @@ def test_a_tape_writes_the_gradients_of_the_parameters_themselves(name, engine, 
         assert_close(ours, theirs.detach())
     for key, ours, theirs in zip(leaves, found, wanted, strict=True):
         assert_close(ours, theirs, key)
+
+
+class Turned(cells.find("rnn-tanh")):
+    """A matrix that is not stored row by row, and one that nothing multiplies with."""
+
+    name = "turned"
+    gates = ("h", "z")
+
+    @classmethod
+    def prepared(cls, parameters):
+        return {**parameters, "R": parameters["R"].mT.contiguous().mT, "unused": parameters["R"] * 2}
+
+    def step(self, p, x, h):
+        r = p.R(h)
+        return (torch.sigmoid(x.z + r.z) * torch.tanh(x.h + r.h),)
+
+
+class Projected(cells.find("min-gru")):
+    """No recurrent product, and an output that is projected."""
+
+    name = "projected"
+    projects = True
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu", "gpu"])
+@pytest.mark.parametrize("cell", [Turned, Projected])
+def test_a_users_cell_of_either_sort(cell, engine):
+    given = case(cell, runs=2, hidden=8, inputs="rows", scale=0.4)
+    assert_tape(given, engine)
+
+
+def test_both_sorts_are_in_the_registry():
+    assert {"lstm-block-diagonal", "antisymmetric-rnn"} <= set(MADE)
+    assert {"sru", "lstm-mogrifier"} <= set(OVER_INPUTS)
+
+
+@pytest.mark.parametrize("hidden", [8, 12])
+@pytest.mark.parametrize(("name", "engine", "kind"), CALLS)
+def test_a_tape_writes_the_gradients_of_the_parameters_themselves(name, engine, kind, hidden):
+    """Twelve units are four blocks of three, and no whole number of an engine's vectors."""
+    assert_tape(case(name, runs=2, hidden=hidden, biases=2, inputs=kind, scale=0.4), engine)
 
 
 @pytest.mark.parametrize("name", sorted({*MADE, *OVER_INPUTS}))

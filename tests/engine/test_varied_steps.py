@@ -180,3 +180,23 @@ def test_engines_refuse_what_a_variation_makes_impossible_for_them():
     zoned = varied(cells.find("lstm"), Variation(zoneout=("h",)))
     assert get("native").refusal(zoned, "cpu", "float32") == "torch.nn has no lstm of which a study varies the step"
     assert engine.resolve([zoned], "cpu", "float32") == ("cpu", [])
+
+
+@pytest.mark.parametrize("calls", [0, 2])
+def test_a_step_that_miscounts_its_candidates_is_an_error(calls):
+    class Miscounting(cells.find("rnn-tanh")):
+        name = "miscounting"
+
+        def step(self, p, x, h):
+            new = torch.tanh(x.h + p.R(h).h)
+            for _ in range(calls):
+                new = p.drop(new)
+            return (new,)
+
+    own = varied(Miscounting, Variation(recurrent_dropout=True))
+    plain = given(Miscounting)
+    layer = replace(plain.layer, cell=own)
+    with pytest.raises(
+        ValueError, match=r"miscounting: its step must call p.drop once for each of candidates=\('h',\)"
+    ):
+        get("reference").run(layer, plain.parameters, plain.inputs, plain.state, factors(own))

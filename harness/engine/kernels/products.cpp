@@ -109,7 +109,7 @@ long worthwhile(long threads, long count, double operations) {
 // The threads that help one calling thread, from its first call for them to its end: an update calls them several
 // times, and starting one anew each time costs some 50 microseconds. They wait awake at first, then asleep.
 class Team {
-  static constexpr long MOST = 256;  // threads of a call
+  static constexpr long MOST = 1L << 20;  // threads of a call
   std::vector<std::thread> helpers;
   std::mutex mutex;
   std::condition_variable woken;
