@@ -14,7 +14,8 @@ from harness.capture import RECORDERS, Captured
 from harness.checkpoint import Checkpoint
 from harness.engine import Parameters, State, dtype_of
 from harness.flat import Layout
-from harness.model import Model, initial_parameters
+from harness.initialization import initial_parameters
+from harness.model import Model
 from harness.noise import Noise
 from harness.optimizer import Optimizer
 from harness.plan import Run

@@ -11,7 +11,8 @@ from tolerances import assert_close
 import cells
 from harness import study
 from harness.engine import Layer, get
-from harness.model import Model, architecture, initial_parameters
+from harness.initialization import initial_parameters
+from harness.model import Model, architecture
 from harness.plan import Plan, Run
 from harness.settings import Settings, from_dict, problems_of, to_dict
 from harness.shard import Shard

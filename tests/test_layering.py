@@ -15,7 +15,7 @@ FLOORS = (
     ("cells",),
     ("metrics", "places", "provenance", "randomness", "settings", "timing"),
     ("engine", "noise", "variation", "data"),
-    ("flat", "model", "optimizer", "readout", "tasks"),
+    ("flat", "initialization", "model", "optimizer", "readout", "tasks"),
     ("capture", "plan", "checkpoint", "shard", "train", "runtime"),
     # What a worker does without.
     ("executor", "track", "frames", "ui", "progress"),

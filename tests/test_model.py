@@ -11,7 +11,8 @@ import cells
 from cells.base import split_gates
 from harness.engine import get, lookup
 from harness.engine.reference import bind
-from harness.model import Architecture, Model, SizeError, architecture, initial_parameters
+from harness.initialization import initial_parameters
+from harness.model import Architecture, Model, SizeError, architecture
 from harness.noise import FIELDS, Noise
 from harness.settings import Settings
 from harness.variation import variation_of, varied

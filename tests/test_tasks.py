@@ -9,7 +9,8 @@ from tolerances import assert_close
 
 from harness import data
 from harness.engine import get
-from harness.model import Model, architecture, initial_parameters
+from harness.initialization import initial_parameters
+from harness.model import Model, architecture
 from harness.settings import Settings
 from harness.tasks import Batch, LanguageModelling, Samples
 

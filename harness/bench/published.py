@@ -16,7 +16,8 @@ from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
 from harness.engine.native import to_torch
-from harness.model import Architecture, architecture, initial_parameters
+from harness.initialization import initial_parameters
+from harness.model import Architecture, architecture
 from harness.settings import Settings
 from harness.tasks import LanguageModelling
 
