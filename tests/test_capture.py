@@ -184,7 +184,7 @@ def test_a_restored_shard_goes_on_whether_it_was_recorded_or_not(text, monkeypat
 def addresses(shard):
     tensors = [shard._flat, shard._flat_gradients, shard.optimizer._alive, *shard.optimizer.state.values()]
     tensors += [s for state in shard.states for s in state]
-    tensors += [*shard._captured._inputs, *shard._captured._outputs, shard._dropout.update]
+    tensors += [*shard._captured._inputs, *shard._captured._outputs, shard._noise.update]
     return [tensor.data_ptr() for tensor in tensors]
 
 
