@@ -17,7 +17,7 @@ RESULTS = STUDIES / "RESULTS.md"
 UPDATES_PER_EPOCH = 8
 REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
 """Study -> file of the published systems that were run."""
-ASKED = ("output-tanh", "quickstart", "odyssey", "gates")
+ASKED = ("output-tanh", "quickstart", "odyssey", "lstm-ablations", "gates")
 """Studies of one's own whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
 """Shape of the bench -> file of its repeats."""
