@@ -10,7 +10,7 @@ from torch import Tensor
 import cells
 from cells.base import DRAWN, Cell
 from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup, lookup_gradient
-from harness.engine.base import Tape
+from harness.engine.base import Tape, by_run, by_time
 from harness.noise import Noise
 from harness.readout import Gradients, Readout
 from harness.settings import Settings
@@ -214,18 +214,14 @@ class Model:
 
     def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
         """Returns the state at the start of a stream, one a layer."""
-        arch, like = self.arch, parameters["readout.b"]
-        found = []
-        for index in range(arch.num_layers):
-            state = dict(
-                zip(
-                    arch.cell.state, initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like), strict=True
-                )
-            )
-            for name in arch.learned_states():
-                state[name] = parameters[start_name(index, name)].unsqueeze(1).expand(-1, batch_size, -1)
-            found.append(tuple(state.values()))
-        return found
+        arch, like, learned = self.arch, parameters["readout.b"], self.arch.learned_states()
+        constant = initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like)
+
+        def start(index: int, name: str, value: Tensor) -> Tensor:
+            return parameters[start_name(index, name)].unsqueeze(1).expand_as(value) if name in learned else value
+
+        named = list(zip(arch.cell.state, constant, strict=True))
+        return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
 
     @property
     def compiled(self) -> bool:
@@ -259,7 +255,7 @@ class Model:
             found, final = self.engine.run(self._layer, _own(parameters, names), values, state, given)
             values = self._with_skip(index, found, values)
             finals.append(final)
-        return _rows(values), finals
+        return by_run(values), finals
 
     def update(
         self,
@@ -292,9 +288,8 @@ class Model:
             tapes.append(self.engine.forward(self._layer, own, values, state, given))
             values = self._with_skip(index, tapes[-1].outputs, values)
             values = values if index == len(states) - 1 else noise.outputs(index, values)
-        losses, found = loss(self.readout(parameters, gradients), _rows(values))
-        num_steps, num_runs, batch_size, width = values.shape
-        ahead: Tensor | None = found.rows.view(num_runs, num_steps, batch_size, width).transpose(0, 1)
+        losses, found = loss(self.readout(parameters, gradients), by_run(values))
+        ahead: Tensor | None = by_time(found.rows, len(values))
         for index in reversed(range(len(tapes))):
             assert ahead is not None
             ahead = ahead if index == len(tapes) - 1 else noise.outputs(index, ahead)
@@ -346,8 +341,3 @@ class Model:
 def _own(values: Parameters, names: dict[str, str]) -> Parameters:
     """Returns a layer's part of ``values``, under the names that its cell gives."""
     return {name: values[full] for name, full in names.items()}
-
-
-def _rows(values: Tensor) -> Tensor:
-    """Returns (T, N, B, H) as (N, T*B, H)."""
-    return values.transpose(0, 1).flatten(1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness import data, metrics, randomness
 from harness.engine import Parameters
+from harness.engine.base import by_run
 from harness.model import Model
 from harness.noise import Noise
 from harness.readout import Gradients, Readout
@@ -131,12 +132,12 @@ class LanguageModelling:
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
         """See :class:`Task`."""
-        weights = None if batch.weights is None else _by_run(batch.weights)
-        return readout.losses(rows, _by_run(batch.targets), weights)
+        weights = None if batch.weights is None else by_run(batch.weights)
+        return readout.losses(rows, by_run(batch.targets), weights)
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
         """See :class:`Task`."""
-        return readout.losses_and_gradients(rows, _by_run(batch.targets), scale=1.0 / self.tokens_per_update)
+        return readout.losses_and_gradients(rows, by_run(batch.targets), scale=1.0 / self.tokens_per_update)
 
     def num_targets(self, split: str) -> int:
         """See :class:`Task`."""
@@ -183,11 +184,6 @@ class LanguageModelling:
                 ids = ids + fresh
             found.append({"prefix": prefix, "text": self.dataset.vocabulary.decode(ids)})
         return found
-
-
-def _by_run(values: Tensor) -> Tensor:
-    """Returns (T, N, B) in the order of a model's rows, (N, T*B)."""
-    return values.transpose(0, 1).flatten(1)
 
 
 def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:

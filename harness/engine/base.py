@@ -130,14 +130,17 @@ def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
     """Returns what the layer above sees of the first states (T, N, B, H): these, or their projection."""
     if not layer.cell.projects:
         return outputs
-    num_steps, num_runs, batch_size, _ = outputs.shape
-    rows = product(_by_run(outputs), parameters["P"], layer.precision)
-    return rows.view(num_runs, num_steps, batch_size, -1).transpose(0, 1)
+    return by_time(product(by_run(outputs), parameters["P"], layer.precision), len(outputs))
 
 
-def _by_run(values: Tensor) -> Tensor:
-    """Returns (T, N, B, H) as (N, T*B, H)."""
+def by_run(values: Tensor) -> Tensor:
+    """Returns (T, N, B, ...) as (N, T*B, ...)."""
     return values.transpose(0, 1).flatten(1, 2)
+
+
+def by_time(rows: Tensor, num_steps: int) -> Tensor:
+    """Returns (N, T*B, H) as (T, N, B, H): what :func:`by_run` was given."""
+    return rows.unflatten(1, (num_steps, -1)).transpose(0, 1)
 
 
 class PreparedTape:
@@ -164,8 +167,8 @@ class PreparedTape:
         own = {name: p.new_zeros(p.shape) for name, p in self._made.items()}  # whatever is not written has none
         seen, given = self._tape.outputs, outputs
         if self._layer.cell.projects:
-            back = product(_by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision)
-            outputs = back.view(seen.shape[1], seen.shape[0], *seen.shape[2:]).transpose(0, 1)
+            back = product(by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision)
+            outputs = by_time(back, len(seen))
         ahead = self._tape.backward(outputs, own, inputs, start)
         made = {name: p for name, p in self._made.items() if p.requires_grad}
         wanted, cotangents = list(self._parameters.values()), [own[name] for name in made]
@@ -173,7 +176,7 @@ class PreparedTape:
         for name, gradient in zip(self._parameters, found, strict=True):
             gradients[name].copy_(gradient)
         if self._layer.cell.projects:
-            gradients["P"] += product(_by_run(seen).transpose(1, 2), _by_run(given), self._layer.precision)
+            gradients["P"] += product(by_run(seen).transpose(1, 2), by_run(given), self._layer.precision)
         return ahead
 
 

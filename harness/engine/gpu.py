@@ -63,17 +63,16 @@ class Gpu(ByAutograd):
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
         """
-        plan, given_parameters = layout(layer), parameters
-        parameters = prepared(layer, parameters, inputs)
+        plan, made = layout(layer), prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is that of torch's
         # embedding, which adds a row's gradients in a fixed order, on CUDA too, and lets itself be captured: it sorts
         # the tokens, or lets threads that meet on one row take turns (ATen/native/cuda/Embedding.cu).
         rows = inputs.transpose(0, 1).reshape(1, num_runs, num_steps * batch_size, *inputs.shape[3:])
-        x = input_product(layer, parameters, rows).view(num_runs, num_steps, batch_size, -1)
+        x = input_product(layer, made, rows).view(num_runs, num_steps, batch_size, -1)
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
-        vectors = [parameters[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
-        matrices = [parameters[s.name] for s in specs if s.kind == "recurrent"]
+        vectors = [made[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
+        matrices = [made[s.name] for s in specs if s.kind == "recurrent"]
         joined = torch.cat(vectors, dim=-1) if vectors else x.new_empty(num_runs, 0)
         given = x.new_empty(num_runs, num_steps, batch_size, 0)
         if noise is not None:
@@ -85,7 +84,7 @@ class Gpu(ByAutograd):
             each, *final = _Recurrence.apply(plan, layer.precision, part, joined, own, *matrices, *state)
             outputs.append(each)
             state = tuple(final)
-        return emitted(layer, given_parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)), state
+        return emitted(layer, parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)), state
 
 
 @dataclass(frozen=True)

@@ -243,8 +243,8 @@ def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 
 def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
+    domains = space.domains(parsed)
     for arm in arms:
-        domains = space.domains(parsed)
         is_projected = _of_cell(arm.value("cell") or "", lambda cell: cell.projects, unknown=False)
         sizes = "embedding_size", "projection_size" if is_projected else "hidden_size"
         searched = [name for name in sizes if name in domains]

@@ -230,6 +230,6 @@ def turned_products(cell):
 
 def unprepared_matrices(cell):
     """The parameters themselves in the place of what is made of them, where that has their shape."""
-    if cell.prepared.__func__ is not Cell.prepared.__func__ and cell.recurrent_rows(4) == 4 and not cell.projects:
+    if cell.is_prepared() and cell.recurrent_rows(4) == 4 and not cell.projects:
         unmade = {"prepared": Cell.prepared, "__doc__": cell.__doc__}
         yield Mutant("prepare nothing", type("Unprepared", (cell,), unmade))

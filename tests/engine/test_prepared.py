@@ -6,12 +6,11 @@ from agreement import ALL_CELLS, assert_agrees, case, random
 from tolerances import assert_close
 
 import cells
-from cells.base import Cell
 from harness.engine import get
 from harness.engine.gpu import Gpu
 
 OVER_INPUTS = [name for name in ALL_CELLS if cells.find(name).reads_input]
-MADE = [name for name in ALL_CELLS if cells.find(name).prepared.__func__ is not Cell.prepared.__func__]
+MADE = [name for name in ALL_CELLS if cells.find(name).is_prepared()]
 ENGINES = {"reference": get("reference"), "cpu": get("cpu"), "gpu": Gpu(device_types=("cpu",)), "scan": get("scan")}
 CALLS = [
     *((name, engine, kind) for name in MADE for engine in ("reference", "cpu", "gpu") for kind in ("rows", "tokens")),
