@@ -165,3 +165,35 @@ class CoRNN(Cell):
         dt, gamma, epsilon = 0.054, 4.9, 4.8
         z = z + dt * (p.drop(tanh(x.z + p.R(h).z + p.Q(z).z)) - gamma * h - epsilon * z)
         return h + dt * z, z
+
+
+class SCRN(Cell):
+    r"""Structurally constrained network: beside the hidden state a slow context, which is a mean of past inputs.
+
+        s' = (1 - alpha) * (W_s x) + alpha * s
+        h' = sigmoid(W_h x + R h + M s' + b_h)
+        y' = U h' + V s'
+
+    The layer above sees y'; no step does. alpha = 0.95 is part of this definition, as in the paper, which also learns
+    one of each unit. The paper has one layer, whose softmax sees U h' + V s'; here these are H units, as many as h and
+    s have each, and a read-out of its own follows. M is the paper's P; the paper writes no bias.
+
+    Source: Mikolov, Joulin, Chopra, Mathieu & Ranzato, "Learning longer memory in recurrent neural networks", 2014.
+    Reference: none.
+    Differs from rnn-tanh: the context s, a sigmoid for tanh, and an output made of both states.
+    """
+
+    name = "scrn"
+    gates = ("s", "h")
+    state = ("y", "h", "s")
+    products = {"R": ("h",), "M": ("h",), "U": ("y",), "V": ("y",)}
+    unread = ("y",)
+    unbiased = ("s", "y")
+    candidates = ("s", "h")
+    zonable = ("h",)
+
+    def step(self, p, x, y, h, s):
+        """One time step."""
+        s = 0.05 * p.drop(x.s) + 0.95 * s
+        h = p.drop(sigmoid(x.h + p.R(h).h + p.M(s).h))
+        return p.U(h).y + p.V(s).y, h, s

@@ -5,6 +5,9 @@ from torch.nn.functional import softplus
 
 from cells.base import DRAWN, Cell
 
+LEAST = 1e-36
+"""The smallest 1 - a^2 of rg-lru, nothing beside a state: at 0, where r underflows, its root would have no gradient."""
+
 
 class IntersectionRNN(Cell):
     r"""Intersection network: one gate over the state as in ugrnn, a second one between input and output.
@@ -107,4 +110,5 @@ class RGLRU(Cell):
         r = sigmoid(x.r)
         i = sigmoid(x.i)
         log_a = -8 * r * softplus(p.l)
-        return (exp(log_a) * h + sqrt(-expm1(2 * log_a)) * p.drop(i * x.input),)
+        written = sqrt(-expm1((2 * log_a).clamp_max(-LEAST)))
+        return (exp(log_a) * h + written * p.drop(i * x.input),)

@@ -1,4 +1,6 @@
-"""Cells whose gates and candidate see inputs alone. All but t-gru are linear in their state: all steps run at once."""
+"""Cells whose gates and candidate see inputs alone. Those that see no input but the last are linear in their state: all
+steps run at once.
+"""
 
 import torch
 from torch import sigmoid, tanh
@@ -127,3 +129,82 @@ class TGRU(Cell):
         f = sigmoid(x.f + vf)
         o = tanh(x.o + vo)
         return f * h + z * o, x.vz, x.vf, x.vo
+
+
+class TLSTM(Cell):
+    r"""Strongly typed LSTM: gates and candidate see the input and the one before it.
+
+        z   = W_z x + vz + b_z
+        f   = sigmoid(W_f x + vf + b_f)
+        o   = tanh   (W_o x + vo + b_o)
+        c'  = f * c + (1 - f) * z
+        h'  = o * c'
+        vz' = W_vz x
+        vf' = W_vf x
+        vo' = W_vo x
+
+    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came before, and they are 0.
+    The layer above sees h'; no step does. The paper's output gate has a tanh where that of lstm has a sigmoid.
+
+    Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-LSTM).
+    Reference: none.
+    Differs from t-rnn: the input before, the bias of z, and an output that is the state times o.
+    """
+
+    name = "t-lstm"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    state = ("h", "c", "vz", "vf", "vo")
+    products = {}
+    unread = ("h",)
+    unbiased = ("vz", "vf", "vo")
+    forget_gates = ("f",)
+    candidates = ("z",)
+    zonable = ("c",)
+
+    def step(self, p, x, h, c, vz, vf, vo):
+        """One time step."""
+        z = p.drop(x.z + vz)
+        f = sigmoid(x.f + vf)
+        o = tanh(x.o + vo)
+        c = f * c + (1 - f) * z
+        return o * c, c, x.vz, x.vf, x.vo
+
+
+class QRNN(Cell):
+    r"""Quasi-recurrent network: gates and candidate are a convolution over the input and the one before it.
+
+        z   = tanh   (W_z x + vz + b_z)
+        f   = sigmoid(W_f x + vf + b_f)
+        o   = sigmoid(W_o x + vo + b_o)
+        c'  = f * c + (1 - f) * z
+        h'  = o * c'
+        vz' = W_vz x
+        vf' = W_vf x
+        vo' = W_vo x
+
+    This is the paper's fo-pooling with a filter of width 2; its weights of the input before give the states vz, vf and
+    vo, which are 0 at the start. The layer above sees h'; no step does. The paper writes no bias. Its regulariser is
+    zoneout of c.
+
+    Source: Bradbury, Merity, Xiong & Socher, "Quasi-recurrent neural networks", 2017.
+    Reference: none.
+    Differs from t-lstm: a tanh on z, and a sigmoid for the tanh of o.
+    """
+
+    name = "qrnn"
+    gates = ("z", "f", "o", "vz", "vf", "vo")
+    state = ("h", "c", "vz", "vf", "vo")
+    products = {}
+    unread = ("h",)
+    unbiased = ("vz", "vf", "vo")
+    forget_gates = ("f",)
+    candidates = ("z",)
+    zonable = ("c",)
+
+    def step(self, p, x, h, c, vz, vf, vo):
+        """One time step."""
+        z = p.drop(tanh(x.z + vz))
+        f = sigmoid(x.f + vf)
+        o = sigmoid(x.o + vo)
+        c = f * c + (1 - f) * z
+        return o * c, c, x.vz, x.vf, x.vo

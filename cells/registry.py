@@ -25,11 +25,12 @@ from cells import (
     lstm_relatives,
     mgu,
     odyssey,
+    ordered,
 )
 from cells.base import Cell
 
 FAMILIES = (
-    *(elman, antisymmetric, lstm, odyssey, lstm_relatives, lstm_products),
+    *(elman, antisymmetric, lstm, odyssey, lstm_relatives, lstm_products, ordered),
     *(gru, mgu, gated, fast, bistable, linear, highway),
 )
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

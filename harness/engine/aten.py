@@ -36,6 +36,13 @@ class Transposed:
 
 
 @dataclass(frozen=True)
+class Flipped:
+    """A value whose units come in the reverse order, as in the gradient of a cumulative sum."""
+
+    value: Ref
+
+
+@dataclass(frozen=True)
 class Outers:
     """A gradient of a matrix: a sum of outer products."""
 
@@ -46,6 +53,8 @@ def single(value: Any) -> Ref:
     """Returns the value of a result of H units; the lone gate of a product is one."""
     if isinstance(value, list) and len(value) == 1:
         return value[0]
+    if isinstance(value, Flipped):
+        raise Untraceable("operation flip")
     if not isinstance(value, Ref):
         raise Untraceable("a product used whole, not gate by gate")
     return value
@@ -326,6 +335,26 @@ def _softmax_backward(call: Call, gradient: Any, y: Any, dim: int, input_dtype: 
     return call("sub", weighted, call("mul", y, call.build.reduce("row_sum", _full(call, weighted))))
 
 
+@_rule("flip")
+def _flip(call: Call, x: Any, dims: Any) -> Any:
+    _over_units(call, *dims)
+    return x.value if isinstance(x, Flipped) else Flipped(single(x))
+
+
+@_rule("cumsum")
+def _cumsum(call: Call, x: Any, dim: int) -> Any:
+    """Of a flipped value: what the sum of all its units is from each one on."""
+    _over_units(call, dim)
+    flipped = isinstance(x, Flipped)
+    value = single(x.value if flipped else x)
+    if call.hidden_size == 1:
+        return value
+    up_to = call("cumsum", _full(call, value))
+    if not flipped:
+        return up_to
+    return Flipped(call("add", call("sub", call.build.reduce("row_sum", value), up_to), value))
+
+
 @_rule("sum")
 def _sum(call: Call, x: Any, dims: Any = None, keepdim: bool = False) -> Ref:
     if not keepdim or dims is None or len(dims) != 1:
@@ -344,8 +373,8 @@ def _mean(call: Call, x: Any, dims: Any = None, keepdim: bool = False) -> Ref:
     return call("mul", call.build.reduce("row_sum", _full(call, x)), 1.0 / call.hidden_size)
 
 
-def _over_units(call: Call, dim: int) -> None:
-    if dim not in (1, -1):
+def _over_units(call: Call, *dims: int) -> None:
+    if len(dims) != 1 or dims[0] not in (1, -1):
         raise Untraceable(f"operation {call.name} over the batch")
 
 

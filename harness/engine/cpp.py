@@ -31,6 +31,7 @@ EXPRESSIONS = {
     "log1p": "logarithm_of_1_plus({})",
     "sigmoid": "sigmoid({})",
     "tanh": "hyperbolic_tangent({})",
+    "cumsum": "running_sum({0}, sum_to_{0})",
     "lt": "{} < {}",
     "le": "{} <= {}",
     "eq": "{} == {}",
@@ -39,6 +40,13 @@ EXPRESSIONS = {
     "not": "~{}",
 }
 """OPERATIONS in C++, over vectors."""
+
+RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
+  for (long k = 0; k < L; k++) v[k] = so_far += v[k];
+  return v;
+}
+"""
+"""Stands in the code that calls it: a change of the headers is one of every cell's code."""
 
 LENGTHS = ("T", "B", "H", "I", "training", "x_length", "noise_step", "chunk", "threads")
 """The integers of a call. Not training: nothing is kept, every time step writes to the same place. From one time step
@@ -144,7 +152,8 @@ class Emitter:
 
     def source(self) -> str:
         """Returns the whole file."""
-        return "\n".join(['#include "layer.h"', "", *self._forward(), "", *self._backward(), ""])
+        own = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
+        return "\n".join(['#include "layer.h"', "", *own, *self._forward(), "", *self._backward(), ""])
 
     # One function.
 
@@ -445,6 +454,9 @@ class Emitter:
         for i in reduced:
             start = "splat(0)" if self.nodes[i].op == "row_sum" else "splat(-INFINITY)"
             yield f"      vec part_{i} = {start};"
+        for i in computed:
+            if self.nodes[i].op == "cumsum":
+                yield f"      real sum_to_v{self.nodes[i].args[0]} = 0;"
         yield "      for (long j = 0; j < S; j += L) {"
         for line in loads:
             yield f"        {line}"

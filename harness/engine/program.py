@@ -46,6 +46,7 @@ OPERATIONS: dict[str, Operation] = {
     "log1p": Operation(torch.log1p, costly=True),
     "sigmoid": Operation(torch.sigmoid, costly=True),
     "tanh": Operation(torch.tanh, costly=True),
+    "cumsum": Operation(lambda x: x.cumsum(-1), costly=True),
     "lt": Operation(torch.lt, boolean=True),
     "le": Operation(torch.le, boolean=True),
     "eq": Operation(torch.eq, boolean=True),
@@ -53,7 +54,7 @@ OPERATIONS: dict[str, Operation] = {
     "or": Operation(torch.logical_or, boolean=True),
     "not": Operation(torch.logical_not, boolean=True),
 }
-"""Everything that a pointwise piece is made of."""
+"""Everything that a pointwise piece is made of; ``cumsum``, over the units, of (B, H) values alone."""
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "row_sum": lambda x: x.sum(-1, keepdim=True),

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cells.base import split_gates, unchanged
-from harness.engine.aten import ROWS, RULES, Call, Matrix, Outers, Transposed, Untraceable, single, stacked
+from harness.engine.aten import ROWS, RULES, Call, Flipped, Matrix, Outers, Transposed, Untraceable, single, stacked
 from harness.engine.base import Layer
 from harness.engine.program import Builder, Node, Outer, Program, Ref
 
@@ -205,6 +205,8 @@ class _Lowering:
             return self._product(*args)
         if name.endswith("_"):
             self._refuse_shared(name, operation.args[0])
+        if name not in ("cumsum", "flip") and any(isinstance(a, Flipped) for a in args):
+            raise Untraceable("operation flip")
         rule = RULES.get(name, RULES.get(name.removesuffix("_")))
         if rule is None:
             raise Untraceable(f"operation {name}")

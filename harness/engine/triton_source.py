@@ -38,6 +38,7 @@ EXPRESSIONS = {
     "log1p": "libdevice.log1p({})",
     "sigmoid": "divided(one, one + libdevice.exp(-{}))",
     "tanh": "libdevice.tanh({})",
+    "cumsum": "tl.cumsum({}, axis=0)",
     "lt": "{} < {}",
     "le": "{} <= {}",
     "eq": "{} == {}",

@@ -22,6 +22,7 @@ CLASSES = {
     "brc": "e",
     "t-rnn": "c",
     "t-gru": "e",  # the last input, which its state holds, passes through a sigmoid
+    "scrn": "b",  # its output multiplies the new state
     "antisymmetric-rnn-gated": "a",
     "lstm-block-diagonal": "a",
     "lstm-mogrifier": "b",

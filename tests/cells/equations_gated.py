@@ -157,6 +157,26 @@ def t_gru(w, x, h, vz, vf, vo):
     return th(o) * z + h * s(f), x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
 
 
+def t_lstm(w, x, h, c, vz, vf, vo):
+    z, f, o = (x @ w[f"W_{g}"] + before + w[f"b_{g}"] for g, before in zip("zfo", (vz, vf, vo), strict=True))
+    c = moved(z, c, s(f))
+    return c * th(o), c, x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
+
+
+def qrnn(w, x, h, c, vz, vf, vo):
+    """1 - s(f) is s(-f)."""
+    z, f, o = (x @ w[f"W_{g}"] + before + w[f"b_{g}"] for g, before in zip("zfo", (vz, vf, vo), strict=True))
+    c = s(f) * c + s(-f) * th(z)
+    return c * s(o), c, x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
+
+
+def scrn(w, x, y, h, context):
+    """The only matrix of y that has no name of its own is U."""
+    context = moved(x @ w["W_s"], context, 0.95)
+    h = s(a(w, "h", x, h) + context @ w["M"])
+    return h @ w["R_y"] + context @ w["V"], h, context
+
+
 EQUATIONS = {
     "rhn": rhn,
     "lem": lem,
@@ -186,4 +206,7 @@ EQUATIONS = {
     "nbrc": nbrc,
     "brc": brc,
     "t-gru": t_gru,
+    "t-lstm": t_lstm,
+    "qrnn": qrnn,
+    "scrn": scrn,
 }

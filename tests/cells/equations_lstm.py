@@ -112,6 +112,32 @@ def slstm(w, x, h, c, n, m):
     return s(a(w, "o", x, h)) * (c / (n * (n > 1) + (n <= 1))), c, n, m
 
 
+def cumax(v):
+    """Each unit's share of the exponentials, its own and those of the units before."""
+    shares = exp(v) / exp(v).sum()
+    return torch.stack([shares[: k + 1].sum() for k in range(v.numel())])
+
+
+def lstm_on(w, x, h, c):
+    """Where both master gates are open, by i and f; where one alone is, by that one."""
+    forget, write = cumax(a(w, "mf", x, h)), 1 - cumax(a(w, "mi", x, h))
+    both = forget * write
+    kept = s(a(w, "f", x, h)) * both + forget * (1 - write)
+    written = s(a(w, "i", x, h)) * both + write * (1 - forget)
+    c = kept * c + written * th(a(w, "g", x, h))
+    return th(c) * s(a(w, "o", x, h)), c
+
+
+def lstm_multiplicative_integration(w, x, h, c):
+    """Factored: (alpha u + beta1) v + beta2 u + b, with u = W x and v = R h."""
+    v = {}
+    for g in "ifgo":
+        of_x, of_h = x @ w[f"W_{g}"], h @ w[f"R_{g}"]
+        v[g] = (w[f"alpha_{g}"] * of_x + w[f"beta1_{g}"]) * of_h + w[f"beta2_{g}"] * of_x + w[f"b_{g}"]
+    c = c * s(v["f"]) + th(v["g"]) * s(v["i"])
+    return th(c) * s(v["o"]), c
+
+
 def ran(w, x, h, c):
     c = c * s(a(w, "f", x, h)) + (x @ w["W_g"]) * s(a(w, "i", x, h))
     return th(c), c
@@ -138,4 +164,6 @@ EQUATIONS = {
     "janet": janet,
     "slstm": slstm,
     "ran": ran,
+    "lstm-on": lstm_on,
+    "lstm-multiplicative-integration": lstm_multiplicative_integration,
 }

@@ -1,5 +1,7 @@
 """Laws of the cells between Elman's network and the GRU, of small gated cells and of typed ones; as `test_laws`."""
 
+import math
+
 import pytest
 import torch
 from parity import H, I, random_inputs, random_state
@@ -201,13 +203,58 @@ def test_an_oscillator_of_cornn_that_nothing_drives_is_a_power_of_a_matrix():
     assert_close(torch.stack(final), expected)
 
 
-def test_t_gru_by_the_input_before_is_t_gru_on_a_sequence_one_step_late():
-    found, (h, *_) = by_gate("t-gru")
+@pytest.mark.parametrize("name", ["t-gru", "t-lstm", "qrnn"])
+def test_by_the_input_before_a_cell_is_itself_on_a_sequence_one_step_late(name):
+    found, start = by_gate(name)
     now = {key: value for key, value in found.items() if not key.startswith("W_v")}
     before = {f"W_v{gate}": found[f"W_{gate}"] for gate in "zfo"} | {f"b_{gate}": found[f"b_{gate}"] for gate in "zfo"}
-    state = (h, *(torch.zeros_like(h) for _ in range(3)))
+    state = (*start[:-3], *(torch.zeros_like(value) for value in start[-3:]))
     inputs = random_inputs(steps=6)
     late = torch.cat([torch.zeros_like(inputs[:1]), inputs[:-1]])
-    outputs, _ = run("t-gru", of_gates("t-gru", before), state, inputs)
-    expected, _ = run("t-gru", of_gates("t-gru", now), state, late)
+    outputs, _ = run(name, of_gates(name, before), state, inputs)
+    expected, _ = run(name, of_gates(name, now), state, late)
     assert_close(outputs, expected)
+
+
+def without_the_input_before(name):
+    """Its parameters by gate but those of the input before, and a state that holds none."""
+    found, (h, c, *_) = by_gate(name)
+    return {key: value for key, value in found.items() if not key.startswith("W_v")}, (h, c, *[torch.zeros_like(h)] * 3)
+
+
+def test_t_lstm_without_the_input_before_is_t_rnn_times_a_factor():
+    found, state = without_the_input_before("t-lstm")
+    found |= {"b_z": everywhere(0.0)}
+    outputs, (_, c, *_) = run("t-lstm", of_gates("t-lstm", found), state)
+    inner, final = run("t-rnn", of_gates("t-rnn", found), state[1:2])
+    factor = torch.tanh(random_inputs() @ found["W_o"] + found["b_o"][:, None])
+    assert_close(outputs, factor * inner)
+    assert_close(c, final[0])
+
+
+def test_qrnn_without_the_input_before_has_the_cell_state_of_a_coupled_lstm_that_sees_no_state():
+    """i is 1 - f, so f's pre-activation negated."""
+    found, state = without_the_input_before("qrnn")
+    outputs, (_, c, *_) = run("qrnn", of_gates("qrnn", found), state)
+    lstm = taken(found, "f", "i", -1) | taken(found, "z", "g") | taken(found, "o", "o")
+    squashed, (_, expected) = run("lstm-coupled", of_gates("lstm-coupled", lstm), state[:2])
+    assert_close(c, expected)
+    assert_close(outputs[-1] * torch.tanh(c), squashed[-1] * c)  # o * c beside o * tanh(c)
+
+
+def test_the_context_of_scrn_is_t_rnn_with_a_gate_that_keeps_095():
+    parameters, state = arguments("scrn")
+    _, (_, _, context) = run("scrn", parameters, state)
+    typed = {"W_z": blocks(parameters["W"], 2)[0], "b_f": everywhere(math.log(0.95 / 0.05))}
+    assert_close(context, run("t-rnn", of_gates("t-rnn", typed), state[2:])[1][0])
+
+
+def test_scrn_without_its_context_is_rnn_tanh_of_half_the_weights_between_0_and_1():
+    """sigmoid(a) = (1 + tanh(a / 2)) / 2, and where U is I, the output is h."""
+    parameters, (y, h, s) = arguments("scrn")
+    zero, identity = torch.zeros_like(parameters["R"]), torch.eye(H, dtype=torch.float64)[None]
+    outputs, _ = run("scrn", parameters | {"M": zero, "V": zero, "U": identity}, (y, h, s))
+    half = {"W": blocks(parameters["W"], 2)[1] / 2, "R": parameters["R"] / 4}
+    half["b"] = parameters["b"] / 2 + parameters["R"].sum(1) / 4  # of h = (1 + k) / 2, what R makes of the 1
+    inner, _ = run("rnn-tanh", half, (2 * h - 1,))
+    assert_close(outputs, (1 + inner) / 2)

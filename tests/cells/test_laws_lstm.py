@@ -7,6 +7,7 @@ from test_laws import OPEN, arguments, assert_same_run, blocks, run, shared, wit
 from tolerances import assert_close
 
 import cells
+from harness.engine import Layer, get
 from harness.engine.base import initial_state
 
 
@@ -158,3 +159,112 @@ def test_slstm_does_not_overflow_where_its_exponentials_would():
     expected, _ = run("slstm", with_bias(cell, parameters, i=0.0), state, inputs)
     assert all(value.isfinite().all() for value in final)
     assert_close(outputs, expected)  # a factor that all weights share cancels
+
+
+# Input and state that are multiplied.
+
+
+def integrating(alpha, beta1, beta2):
+    """lstm's arguments, and those of the cell of multiplicative integration with the same factors everywhere."""
+    parameters, state = arguments("lstm")
+    own = {key: parameters[key] for key in "WR"}
+    own |= {f"b_{gate}": part for gate, part in zip("ifgo", blocks(parameters["b"], 4), strict=True)}
+    for name, value in {"alpha": alpha, "beta1": beta1, "beta2": beta2}.items():
+        own |= {f"{name}_{gate}": torch.full((1, H), value, dtype=torch.float64) for gate in "ifgo"}
+    return parameters, own, state
+
+
+def test_multiplicative_integration_that_adds_alone_is_lstm():
+    parameters, own, state = integrating(0.0, 1.0, 1.0)
+    assert_same_run(run("lstm-multiplicative-integration", own, state), run("lstm", parameters, state))
+
+
+def test_the_factors_of_a_sum_are_those_of_its_matrices():
+    parameters, own, state = integrating(0.0, 0.3, -0.6)
+    scaled = parameters | {"W": -0.6 * parameters["W"], "R": 0.3 * parameters["R"]}
+    assert_same_run(run("lstm-multiplicative-integration", own, state), run("lstm", scaled, state))
+
+
+def test_multiplicative_integration_alone_sees_no_input_without_a_state():
+    """From h = 0 the first step's gates are their biases'."""
+    _, own, (h, c) = integrating(1.0, 0.0, 0.0)
+    state, inputs = (torch.zeros_like(h), c), random_inputs(steps=1)
+    outputs, _ = run("lstm-multiplicative-integration", own, state, inputs)
+    expected, _ = run("lstm-multiplicative-integration", own, state, 0 * inputs)
+    assert_close(outputs, expected)
+
+
+# Units in an order.
+
+
+def ordered(first, last):
+    """Random arguments of lstm-on, its master gates' sums wholly at the units `first` and `last`."""
+    parameters, state = arguments("lstm-on")
+    bias = parameters["b"].clone()
+    for block, unit in ((4, first), (5, last)):
+        bias[..., block * H + unit] += OPEN
+    return parameters | {"b": bias}, state
+
+
+def test_ordered_neurons_whose_master_gates_are_open_are_lstm_but_for_the_last_unit():
+    """All is forgotten from the first unit on and written up to the last, which keeps what it has."""
+    parameters, state = ordered(0, H - 1)
+    plain = {name: value[..., : 4 * H].clone() for name, value in parameters.items()}
+    plain["b"][..., H - 1] -= OPEN
+    plain["b"][..., 2 * H - 1] += OPEN
+    assert_same_run(run("lstm-on", parameters, state), run("lstm", plain, state))
+
+
+def test_ordered_neurons_below_the_place_of_both_master_gates_are_new_and_those_above_are_kept():
+    parameters, (h, c) = ordered(1, 1)
+    _, (_, new) = run("lstm-on", parameters, (h, c), random_inputs(steps=1))
+    inputs = random_inputs(steps=1)
+    g = blocks(inputs[0] @ parameters["W"] + parameters["b"][:, None] + h @ parameters["R"], 6)[2]
+    assert_close(new[..., :1], torch.tanh(g[..., :1]))
+    assert_close(new[..., 1:], c[..., 1:])
+
+
+def test_the_last_of_ordered_neurons_keeps_its_cell_state_whatever_comes():
+    parameters, (h, c) = arguments("lstm-on")
+    _, (_, final) = run("lstm-on", parameters, (h, c), random_inputs(steps=7))
+    assert_close(final[..., -1], c[..., -1])
+
+
+# A projection.
+
+
+@pytest.mark.parametrize("biases", [1, 2])
+def test_projected_by_the_identity_is_lstm(biases):
+    parameters, state = arguments("lstm", biases)
+    identity = torch.eye(parameters["R"].shape[1], dtype=torch.float64)[None]
+    assert_same_run(
+        run("lstm-projected", parameters | {"P": identity}, state, biases=biases),
+        run("lstm", parameters, state, biases=biases),
+    )
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_projected_is_torchs_with_proj_size(engine):
+    """From a start of zero, where torch's state h has no m; outputs, final state and all gradients."""
+    hidden, width, inputs = 6, 2, random_inputs(steps=5, inputs=4)
+    cell = cells.find("lstm-projected")
+    generator = torch.Generator().manual_seed(3)
+    own = {
+        spec.name: torch.randn(1, *spec.shape(hidden), generator=generator, dtype=torch.float64).requires_grad_()
+        for spec in cell.parameters(4, hidden, 2, width)
+    }
+    zero = tuple(torch.zeros(1, inputs.shape[2], hidden, dtype=torch.float64) for _ in cell.state)
+    outputs, (_, c) = get(engine).run(Layer(cell, hidden, 2, "float64"), own, inputs, zero)
+    module = torch.nn.LSTM(4, hidden, proj_size=width).double()
+    names = {"W": "weight_ih_l0", "R": "weight_hh_l0", "P": "weight_hr_l0", "b": "bias_ih_l0", "b_R": "bias_hh_l0"}
+    with torch.no_grad():
+        for name, theirs in names.items():
+            getattr(module, theirs).copy_(own[name][0].mT if own[name].ndim == 3 else own[name][0])
+    expected, (h_final, c_final) = module(inputs[:, 0])
+    assert_close(outputs[:, 0], expected)
+    assert_close(outputs[-1, 0], h_final[0])
+    assert_close(c[0], c_final[0])
+    ours = torch.autograd.grad(outputs.pow(2).sum() + c.sum(), list(own.values()))
+    theirs = torch.autograd.grad(expected.pow(2).sum() + c_final.sum(), [getattr(module, names[name]) for name in own])
+    for name, gradient, wanted in zip(own, ours, theirs, strict=True):
+        assert_close(gradient[0], wanted.mT if wanted.ndim == 2 else wanted, name)

@@ -11,7 +11,7 @@ SYMMETRIC = {
     (name, "swap uses of i g")  # i * g is g * i
     for name in (
         *("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm", "lstm-multiplicative", "wmclstm", "ran"),
-        *("lstm-block-diagonal", "lstm-mogrifier", "lstm-projected"),
+        *("lstm-block-diagonal", "lstm-mogrifier", "lstm-projected", "lstm-multiplicative-integration"),
         *("lstm-no-forget-gate", "lstm-no-output-gate", "lstm-no-input-tanh"),
         *("odyssey-nfg", "odyssey-nog", "odyssey-niaf", "odyssey-noaf", "odyssey-np", "my-lstm-layer-norm"),
     )

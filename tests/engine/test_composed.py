@@ -29,6 +29,7 @@ UNARY = {
     "tanh": tanh,
     "row_sum": lambda a: a - a.mean(-1, keepdim=True),
     "row_max": lambda a: torch.softmax(a, -1),
+    "cumsum": lambda a: torch.cumsum(0.2 * a, -1),
 }
 BINARY = {
     "add": torch.add,
@@ -57,7 +58,7 @@ class Line:
 
     def value(self, known):
         a, b = (known[-1 - back % len(known)] for back in (self.first, self.second))
-        if self.name in REDUCTIONS:
+        if self.name in REDUCTIONS or self.name == "cumsum":
             a = a + known[0]  # of a vector alone it would be refused
         return UNARY[self.name](a) if self.name in UNARY else BINARY[self.name](a, b)
 

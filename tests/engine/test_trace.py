@@ -206,6 +206,7 @@ SMOOTH_AND_NOT = {
     "masked_fill": lambda x: x.masked_fill(x > 0.4, 0.3),
     "maximum": lambda x: torch.maximum(x, x * x) + torch.minimum(x, -x),
     "detached": lambda x: x * torch.sign(x).detach() + torch.ones_like(x) - torch.zeros_like(x),
+    "cumsum": lambda x: torch.cumsum(x * x, -1) - torch.cumsum(x.flip(-1), -1).flip(-1),
 }
 
 
@@ -223,7 +224,16 @@ def test_torchs_functions_of_one_value():
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        (lambda p, x, h: (torch.cumsum(h, -1) + x.h,), "operation cumsum"),
+        (lambda p, x, h: (torch.cumprod(h, -1) + x.h,), "operation cumprod"),
+        (lambda p, x, h: (torch.cumsum(h, -2) + x.h,), "operation cumsum over the batch"),
+        (
+            lambda p, x, h: (torch.cumsum(p.a, -1) + x.h,),
+            "operation cumsum of a value that is equal in all units or rows",
+        ),
+        (lambda p, x, h: (h.flip(-2) + x.h,), "operation flip over the batch"),
+        (lambda p, x, h: (x.h / torch.cumsum(h.flip(-1), -1),), "operation flip"),
+        (lambda p, x, h: (torch.cat([h.flip(-1)], -1) + x.h,), "operation flip"),
+        (lambda p, x, h: (x.h + 0 * h, h.flip(-1))[1:], "operation flip"),
         (lambda p, x, h: (torch.erf(h) + x.h,), "operation erf"),
         (lambda p, x, h: (h.flip(-1) + x.h,), "operation flip"),
         (lambda p, x, h: (h[..., :1] * x.h,), "operation slice"),
