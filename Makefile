@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate bench gpu
+.PHONY: install study test lint sources generate null bench gpu
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ sources: install
 # The committed schema and the table of fields, from harness/settings.py; tests hold them equal.
 generate: install
 	$(BIN)/python tests/generate.py
+
+# Simulated studies whose truth is known, through the code that the report uses; minutes on one core.
+null: install
+	OMP_NUM_THREADS=1 $(BIN)/python tests/null_studies.py
 
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
 # Some forty minutes on 2 cores.

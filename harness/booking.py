@@ -8,17 +8,19 @@ from typing import Any
 
 import pandas as pd
 
+from harness import saved_model
 from harness.data import Dataset
 from harness.plan import Record
 from harness.progress import Display
 from harness.settings import Settings, to_dict
 from harness.track import Tracker
+from harness.unit import Unit
 
 TAGS = ("cell", "engine", "device", "precision", "threads", "pack_size", "git_commit", "git_dirty")
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
 
 Place = tuple[str, str, int]
-"""Arm, phase, index: where a run belongs, for ever."""
+"""The key of a unit, phase, index: where a run belongs, for ever."""
 
 
 class RecordError(ValueError):
@@ -90,7 +92,8 @@ class Books:
         self.ends: dict[Place, tuple[str, float]] = {}
         for row in tracker.runs().to_dict("records"):
             if row["state"] not in ("running", "killed"):
-                self.ends[row["arm"], row["phase"], row["index"]] = (row["state"], row["objective"])
+                unit = str(Unit(row["arm"], row["condition"], row["repeat"]))
+                self.ends[unit, row["phase"], row["index"]] = (row["state"], row["objective"])
 
     def listen(self, records: list[Record]) -> set[str]:
         """Books records and returns the ids of the runs to prune.
@@ -163,6 +166,7 @@ class Books:
         tags |= {"notes": "\n".join(run.notes)} if run.notes else {}
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
+        artifacts |= {} if record.model is None else {saved_model.FILE: record.model}
         self._tracker.end(run.run_id, state, tags, metrics, artifacts, record.info.get("samples", ()))
         self.ends[run.place] = (state, record.metrics.get("objective", math.nan))
         if state in ("diverged", "failed"):

@@ -1,18 +1,17 @@
 """A run's checkpoint: one file, a checksum before arrays and JSON in NumPy's npz; no pickle, replaced atomically."""
 
 import hashlib
-import io
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cells.registry import find, source_of
+from harness import arrays
 from harness.plan import Run
 from harness.settings import to_dict
 
@@ -30,8 +29,13 @@ class Checkpoint:
 
 
 def path_of(folder: str | Path, run: Run) -> Path:
-    """Returns the run's file; its name is safe whatever the run's id is."""
-    return Path(folder) / f"{hashlib.sha256(run.id.encode()).hexdigest()[:24]}.checkpoint"
+    """Returns the run's file."""
+    return Path(folder) / name_of(run.id)
+
+
+def name_of(run_id: str) -> str:
+    """Returns the name of a run's file, which is safe whatever the run's id is."""
+    return f"{hashlib.sha256(run_id.encode()).hexdigest()[:24]}.checkpoint"
 
 
 def digest(run: Run, corpus_fingerprint: str) -> str:
@@ -48,15 +52,14 @@ def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Chec
     path = path_of(folder, run)
     path.parent.mkdir(parents=True, exist_ok=True)
     same = digest(run, corpus_fingerprint)
-    header = json.dumps({"digest": same, "run": run.id, "update": checkpoint.update, "values": checkpoint.values})
-    arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.arrays.items()}
-    content = io.BytesIO()
-    np.savez(content, __header__=np.frombuffer(header.encode(), dtype=np.uint8), **arrays)
+    header = {"digest": same, "run": run.id, "update": checkpoint.update, "values": checkpoint.values}
+    named = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.arrays.items()}
+    content = arrays.to_bytes(header, named)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            file.write(hashlib.sha256(content.getbuffer()).digest())
-            file.write(content.getbuffer())
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -76,12 +79,11 @@ def load(folder: str | Path, run: Run, corpus_fingerprint: str) -> tuple[Checkpo
     checksum, content = written[:_CHECKSUM_BYTES], written[_CHECKSUM_BYTES:]
     if hashlib.sha256(content).digest() != checksum:
         return None, f"{not_used}, {path.name} is damaged; it starts again"
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        header = json.loads(file["__header__"].tobytes())
-        if header["digest"] != digest(run, corpus_fingerprint):
-            return None, f"{not_used}, its settings, text or equations differ; it starts again"
-        arrays = {name: torch.from_numpy(file[name]) for name in file.files if name != "__header__"}
-    return Checkpoint(arrays, header["update"], header["values"]), None
+    header, named = arrays.from_bytes(content)
+    if header["digest"] != digest(run, corpus_fingerprint):
+        return None, f"{not_used}, its settings, text or equations differ; it starts again"
+    tensors = {name: torch.from_numpy(array) for name, array in named.items()}
+    return Checkpoint(tensors, header["update"], header["values"]), None
 
 
 def remove(folder: str | Path, run: Run) -> None:

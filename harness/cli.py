@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,13 @@ INTERRUPTED = 130
 HERE = Path(".")
 TRACKING = "sqlite:///mlflow.db"
 STORAGE = "sqlite:///optuna.db"
+
+
+class Format(StrEnum):
+    """Of an export."""
+
+    csv = "csv"
+    parquet = "parquet"
 
 
 def _places(folder: Path, tracking: str, storage: str) -> "Places":
@@ -69,7 +77,10 @@ def run(
 def check(
     study: StudyFile,
     set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
     resolved: Annotated[bool, typer.Option(help="Print the study with every default filled in.")] = False,
+    pilot: Annotated[bool, typer.Option(help="Time arms without earlier runs by two seconds of training.")] = False,
     force: Annotated[bool, typer.Option(help="Accept a design that cannot reach its own threshold.")] = False,
 ) -> None:
     """Check a study: every problem at once, two updates of every arm, what it costs and what it can show."""
@@ -77,7 +88,10 @@ def check(
 
     from harness import checking
 
-    checking.check(study, tuple(set_ or ()), resolved=resolved, force=force, console=Console())
+    places = _places(folder, tracking, STORAGE)
+    checking.check(
+        study, tuple(set_ or ()), places=places, resolved=resolved, trains=pilot, force=force, console=Console()
+    )
 
 
 cells_app = typer.Typer(help="List the cells; show one; test your own.", invoke_without_command=True)
@@ -141,7 +155,7 @@ def report(
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
     out: Annotated[
-        Path | None, typer.Option(help="Write report.md, report.html and report.csv into this folder.")
+        Path | None, typer.Option(help="Write it as HTML, Markdown, LaTeX and CSV into this folder, with its figures.")
     ] = None,
 ) -> None:
     """Print a study's table and verdict as far as it has come."""
@@ -171,16 +185,21 @@ def status(
 @app.command()
 def export(
     study: StudyFile,
-    out: Annotated[Path, typer.Argument(help="Folder of runs.csv, curves.csv and timings.csv.")],
+    out: Annotated[Path, typer.Argument(help="Folder of runs, curves, timings and verdict.")],
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="One of them; both by default.", show_default=False)
+    ] = None,
 ) -> None:
-    """Write every run, curve and timing of a study as CSV."""
-    from harness import listing
+    """Write a study's runs, curves, timings and verdict, for pandas."""
+    from harness import exporting
 
-    for path in listing.export(study, tuple(set_ or ()), _places(folder, tracking, storage), out):
+    places = _places(folder, tracking, storage)
+    formats = exporting.FORMATS if format_ is None else (format_.value,)
+    for path in exporting.export(study, tuple(set_ or ()), places, out, formats):
         typer.echo(path)
 
 
@@ -216,6 +235,70 @@ def schema() -> None:
     from harness import study
 
     typer.echo(json.dumps(study.json_schema(), indent=2))
+
+
+@app.command()
+def sample(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="STUDY:ARM:SEED, or the id of an MLflow run.")],
+    prefix: Annotated[list[str], typer.Option(help="A text to continue. Repeatable.")],
+    length: Annotated[int, typer.Option(help="Tokens to append.")] = 50,
+    temperature: Annotated[float | None, typer.Option(help="Of the draws; the likeliest token without.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    file: OwnCells = None,
+    changed_cell: Annotated[bool, typer.Option(help="Take a cell whose source was changed since.")] = False,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+) -> None:
+    """Continue texts with the best parameters of a finished run."""
+    from harness import models
+
+    model = models.load_model(run, folder, tracking, cell_files=file or (), changed_cell=changed_cell)
+    for text in model.samples(prefix, length, temperature, seed):
+        typer.echo(text)
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B ...",
+            help="STUDY:ARM or STUDY:CONDITION/ARM each; with :SEED, or as an MLflow id, a single run.",
+            show_default=False,
+        ),
+    ],
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+) -> None:
+    """Compare arms or runs that are in MLflow, also of different studies; the first is the baseline."""
+    from rich.console import Console
+
+    from harness import comparison
+
+    comparison.compare(names, _places(folder, tracking, STORAGE)).terminal(Console())
+
+
+@app.command()
+def clean(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name in MLflow.")],
+    arm: Annotated[str | None, typer.Option(help="Only what is of this arm: ARM or CONDITION/ARM.")] = None,
+    superseded: Annotated[bool, typer.Option(help="Replicates of settings that were replaced.")] = False,
+    models: Annotated[bool, typer.Option(help="The best parameters that runs kept.")] = False,
+    checkpoints: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs.")] = False,
+    failed: Annotated[bool, typer.Option(help="Replicates that failed; the next run trains them again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, what would go is listed.")] = False,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Remove a study or an arm with all that is of it, or only what the options name; lists it first."""
+    from harness import cleaning
+
+    places = _places(folder, tracking, storage)
+    asked = {"superseded": superseded, "models": models, "checkpoints": checkpoints, "failed": failed}
+    kinds = [kind for kind in cleaning.KINDS if asked[kind]]
+    for line in cleaning.clean(study, places, arm, kinds, yes=yes):
+        typer.echo(line)
 
 
 def main() -> None:

@@ -16,15 +16,17 @@ from typing import Any
 
 import pandas as pd
 
-from harness import checkpoint, data, executor, pilot, runtime, search, track
+from harness import checkpoint, data, executor, pilot, runtime, search, track, view
 from harness.booking import Books, Entry, Place, id_of, place_of
 from harness.places import Places
 from harness.plan import Plan, Record, Run
 from harness.progress import Display
-from harness.report import Report, build
+from harness.randomness import Name
+from harness.report import Report, build, results
 from harness.settings import Settings, to_dict
 from harness.study import Study
 from harness.tasks import Samples
+from harness.unit import Unit
 
 
 class IdentityError(ValueError):
@@ -43,48 +45,54 @@ class Driver:
         """
         self.study, self.places, self.display = study, places, display
         self.train_seconds = self.timing_seconds = 0.0
-        self.settings, self.notes = pilot.resolve(study)
-        self.datasets = {arm: data.load(settings) for arm, settings in self.settings.items()}
+        by_arm, self.notes = pilot.resolve(study)
+        self.datasets = {arm: data.load(settings) for arm, settings in by_arm.items()}
         self.tracker = track.Tracker(places.tracking_uri, study.name, places.artifacts)
         check_identity(study, self.tracker, places)
-        self._fix()
+        by_arm = self._fixed(by_arm)
+        self.units = {str(unit): unit for unit in study.units}
+        self.settings = {key: by_arm[_arm_of(unit)] for key, unit in self.units.items()}
         self.tracker.set_identity(study.identity())
         self.tracker.study_file(study.text, "study.yaml")
+        path = None if study.path is None else str(study.path)
+        self.tracker.set_note("origin", json.dumps({"path": path, "overrides": study.overrides}))
         storage = search.open_storage(places.storage_url) if study.tune else None
-        self.searches = {arm.name: self._search(arm.name, storage) for arm in study.arms} if storage else {}
+        self.searches = {key: self._search(unit, storage) for key, unit in self.units.items()} if storage else {}
         self.books = Books(self.tracker, display, study.measure.objective, self._entry, self._point)
 
-    def _fix(self) -> None:
-        """Keeps what was settled when an arm was first run: its engine, its text, its budget of seconds in updates.
+    def _fixed(self, by_arm: dict[str, Settings]) -> dict[str, Settings]:
+        """Returns arms with what was settled when they were first run: engine, text, a budget of seconds in updates.
 
         Raises:
             IdentityError: It would be settled otherwise now, so that runs of one arm or study would not compare.
         """
         text = self.tracker.note("fixed")
         old = json.loads(text) if text else {}
-        changes = []
-        for arm, settings in self.settings.items():
+        changes, found = [], dict(by_arm)
+        for arm, settings in by_arm.items():
             kept = old.setdefault(arm, {})
             now = {"engine": settings.engine, "text": self.datasets[arm].fingerprint[:12]}
             changes += [f"{arm}: {k}: {kept[k]} -> {v}" for k, v in now.items() if kept.setdefault(k, v) != v]
             if settings.budget.seconds is not None:
                 if "updates" not in kept:
-                    tuned = replace(settings, **pilot.first_values(self.study))
+                    tuned = replace(settings, **pilot.first_values(self.study.under(Unit.parse(arm).condition)))
                     kept["updates"] = pilot.seconds_to_updates(self.study, arm, tuned).budget.updates
                 self.display.say(f"{arm}: {settings.budget.seconds:g} s are {kept['updates']} updates of a run alone")
                 budget = replace(settings.budget, seconds=None, updates=kept["updates"])
-                self.settings[arm] = replace(settings, budget=budget)
+                found[arm] = replace(settings, budget=budget)
         if changes:
             raise IdentityError(_differs(self.study, self.places, changes))
         self.tracker.set_note("fixed", json.dumps(old))
+        return found
 
-    def _search(self, arm: str, storage: Any) -> search.ArmSearch:
-        """Opens the arm's search; its name holds the experiment's birth, so that a new experiment searches anew."""
-        name = f"{self.study.name}/{arm}/{self.tracker.birth}"
-        evaluations = self.settings[arm].evaluations
+    def _search(self, unit: Unit, storage: Any) -> search.ArmSearch:
+        """Opens the unit's search; its name holds the experiment's birth, so that a new experiment searches anew."""
+        name = f"{self.study.name}/{unit}/{self.tracker.birth}"
+        evaluations, tune = self.settings[str(unit)].evaluations, self.study.under(unit.condition).tune
         num_points = evaluations if isinstance(evaluations, int) else 20
-        assert self.study.tune is not None
-        return search.ArmSearch(storage, name, arm, self.study.tune, num_points)
+        assert tune is not None
+        tune = replace(tune, search_seed=tune.search_seed + unit.repeat)
+        return search.ArmSearch(storage, name, _arm_of(unit), tune, num_points)
 
     # What is missing
 
@@ -95,7 +103,9 @@ class Driver:
         phase = "trial"
         if not runs:
             self._supersede()
-            runs, phase = [run for arm in self.settings for run in self._replicates(arm)], "replicate"
+            num_seeds = self._num_seeds()
+            runs = [run for arm, unit in self.units.items() for run in self._replicates(arm, num_seeds[unit.condition])]
+            phase = "replicate"
         samples = self.study.measure.samples
         if not runs:
             return []
@@ -103,6 +113,7 @@ class Driver:
             (runs[0],),
             objective=self.study.measure.objective,
             read_test=phase == "replicate",
+            keep_models=phase == "replicate" and self.study.measure.models == "replicates",
             samples=Samples(samples.prefixes, samples.length, samples.temperature),
             cell_files=self.study.cell_files,
             checkpoint_folder=str(self.places.checkpoints(self.study.name)),
@@ -119,15 +130,14 @@ class Driver:
                     own.tell(trial.number, state, nats)
 
     def _trials(self, arm: str) -> list[Run]:
-        assert self.study.tune is not None
-        search_seed = self.study.tune.search_seed
+        own = self.searches[arm]
         return [
             Run(
                 id_of(arm, "trial", trial.number),
-                (search_seed, "trial", trial.number),
+                (own.tune.search_seed, "trial", trial.number),
                 replace(self.settings[arm], **trial.values),
             )
-            for trial in self.searches[arm].ask()
+            for trial in own.ask()
             if (arm, "trial", trial.number) not in self.books.ends
         ]
 
@@ -138,14 +148,18 @@ class Driver:
         best = self.searches[arm].best()
         return None if best is None else replace(self.settings[arm], **best.values)
 
-    def _replicates(self, arm: str) -> list[Run]:
+    def _seed(self, arm: str, index: int) -> tuple[Name, ...]:
+        """Returns the names that replicate ``index`` draws from: the same for all arms, fresh in every repeat."""
+        seed, repeat = self.study.replicate.first_seed + index, self.units[arm].repeat
+        return (seed, "repeat", repeat) if repeat else (seed,)
+
+    def _replicates(self, arm: str, num_seeds: int) -> list[Run]:
         settings = self.chosen(arm)
         if settings is None or self.given_up(arm):
             return []
-        first = self.study.replicate.first_seed
         return [
-            Run(id_of(arm, "replicate", j), (first + j,), settings)
-            for j in range(self.study.replicate.seeds)
+            Run(id_of(arm, "replicate", j), self._seed(arm, j), settings)
+            for j in range(num_seeds)
             if (arm, "replicate", j) not in self.books.ends
         ]
 
@@ -157,20 +171,30 @@ class Driver:
         last = [state for _, state in ends[-search.FAILURES_IN_A_ROW :]]
         return last == ["failed"] * search.FAILURES_IN_A_ROW
 
+    def _num_seeds(self) -> dict[str, int]:
+        """Returns how many seeds every condition takes: as many as the study says, or as its first stage asks for."""
+        if self.study.replicate.until is None:
+            return dict.fromkeys(self.study.conditions, self.study.replicate.seeds)
+        runs = self.tracker.runs()
+        return {
+            name: results.num_seeds(self.study.under(name), runs[runs["condition"] == name])
+            for name in self.study.conditions
+        }
+
     def _supersede(self) -> None:
         """Puts replicates of another setting aside: more trials may have found a better one."""
-        fields = self.study.tune.space if self.study.tune else {}
-        if not fields:
+        if not self.searches:
             return
         chosen = {arm: self.chosen(arm) for arm in self.settings}
         count = 0
         for row in self.tracker.runs().to_dict("records"):
-            settings = chosen.get(row["arm"])
+            arm = str(Unit(row["arm"], row["condition"], row["repeat"]))
+            settings = chosen.get(arm)
             if row["phase"] != "replicate" or settings is None:
                 continue
-            if any(row["params"].get(name) != getattr(settings, name) for name in fields):
-                self.tracker.supersede(row["arm"], "replicate", row["index"])
-                self.books.ends.pop((row["arm"], "replicate", row["index"]), None)
+            if any(row["params"].get(name) != getattr(settings, name) for name in self.searches[arm].tune.space):
+                self.tracker.supersede(arm, "replicate", row["index"])
+                self.books.ends.pop((arm, "replicate", row["index"]), None)
                 count += 1
         if count:
             self.display.say(f"more trials chose another setting; {count} replicates are put aside")
@@ -182,18 +206,18 @@ class Driver:
         tags = {"mlflow.source.name": f"harness {self.study.name}"}
         tags |= {"overrides": " ".join(self.study.overrides)} if self.study.overrides else {}
         if phase == "trial":
-            assert self.study.tune is not None
-            trial = next(t for t in self.searches[arm].trials() if t.number == index)
+            own = self.searches[arm]
+            trial = next(t for t in own.trials() if t.number == index)
             settings = replace(self.settings[arm], **trial.params)
-            seed, label = f"{self.study.tune.search_seed}/trial/{index}", f"{arm} trial {index}"
+            seed, label = f"{own.tune.search_seed}/trial/{index}", f"{arm} trial {index}"
         else:
             chosen = self.chosen(arm)
             assert chosen is not None
-            settings, seed = chosen, str(self.study.replicate.first_seed + index)
+            settings, seed = chosen, "/".join(map(str, self._seed(arm, index)))
             label = f"{arm} seed {seed}"
             if arm in self.searches and (best := self.searches[arm].best()) is not None:
                 tags["chosen_trial"] = str(best.number)
-        return Entry(settings, seed, label, tags, self.datasets[arm])
+        return Entry(settings, seed, label, tags, self.datasets[_arm_of(self.units[arm])])
 
     def _point(self, place: Place, step: int, nats: float) -> bool:
         arm, phase, index = place
@@ -231,7 +255,8 @@ class Driver:
     def _num_updates(self, plan: Plan) -> int:
         """Returns the updates of all runs of a plan: for the bar. Runs that cannot begin have none."""
         settings = plan.settings
-        train = self.datasets[place_of(plan.runs[0].id)[0]].splits["train"]
+        unit = self.units[place_of(plan.runs[0].id)[0]]
+        train = self.datasets[_arm_of(unit)].splits["train"]
         try:
             updates_per_epoch = data.windows(settings, len(train)).updates_per_epoch
         except data.DataError:
@@ -254,7 +279,7 @@ class Driver:
         Nothing where all arms have been measured together at the settings that are now chosen.
         """
         phase = self.study.measure.runtime
-        chosen = {arm: settings for arm in self.settings if (settings := self.chosen(arm)) is not None}
+        chosen = {arm: settings for arm in self.first_repeat() if (settings := self.chosen(arm)) is not None}
         if phase is None or not chosen or self.tracker.note("timed") == self._timed_digest():
             return {}
         return {
@@ -265,10 +290,14 @@ class Driver:
             for arm, settings in chosen.items()
         }
 
+    def first_repeat(self) -> list[str]:
+        """Returns the units of the first repeat: an arm is timed once, at the settings that its first search chose."""
+        return [key for key, unit in self.units.items() if unit.repeat == 0]
+
     def _timed_digest(self) -> str:
         """Returns what timings must agree in to stand: the phase, and every arm's settings."""
         phase = self.study.measure.runtime
-        chosen = {arm: None if (own := self.chosen(arm)) is None else to_dict(own) for arm in self.settings}
+        chosen = {arm: None if (own := self.chosen(arm)) is None else to_dict(own) for arm in self.first_repeat()}
         asked = None if phase is None else asdict(phase)
         return hashlib.sha256(json.dumps([asked, chosen], sort_keys=True).encode()).hexdigest()
 
@@ -305,20 +334,42 @@ class Driver:
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
-        found = [line for own in self.searches.values() if own.done for line in own.warnings()]
+        done: dict[str, list[search.ArmSearch]] = {}
+        for arm, own in self.searches.items():
+            done.setdefault(_arm_of(self.units[arm]), []).extend([own] if own.done else [])
+        found = [line for own in done.values() for line in search.warnings(own)]
         given_up = [arm for arm in self.settings if self.given_up(arm)]
         found += [f"{arm}: stopped after {search.FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
         return [*self.notes, *found]
 
     def close_books(self, made: Report) -> None:
-        """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed."""
-        artifacts: dict[str, str | bytes] = {"report.html": made.html(), "report.md": made.markdown()}
-        for row in made.table.to_dict("records"):
-            numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
-            self.tracker.summary(str(row["arm"]), numbers, artifacts=artifacts)
-        self.tracker.describe(made.note())
+        """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed.
+
+        The report's files are with the first baseline's own run: an experiment has no place for files. A report that
+        says what the last one said is not written again.
+        """
+        digest = hashlib.sha256((made.csv() + made.note()).encode()).hexdigest()
+        if self.tracker.note("reported") != digest:
+            self._book_report(made)
+            self.tracker.set_note("reported", digest)
         if not made.missing:
             shutil.rmtree(self.places.checkpoints(self.study.name), ignore_errors=True)
+
+    def _book_report(self, made: Report) -> None:
+        for row in made.table.to_dict("records"):
+            numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
+            arm = str(Unit(row["arm"], row["condition"]))
+            files = made.files() if arm == self.study.baseline.key else {}
+            self.tracker.summary(arm, numbers, artifacts=files)
+        self.tracker.describe(made.note())
+        measure, tuned = self.study.measure, self.study.tune.space if self.study.tune else ()
+        for each in view.of_study(self.study.units, measure.objective, tuned, measure.runtime is not None):
+            self.tracker.set_view(each)
+
+
+def _arm_of(unit: Unit) -> str:
+    """Returns the key of an arm under its condition, whatever the repeat."""
+    return str(unit._replace(repeat=0))
 
 
 def check_identity(study: Study, tracker: track.Tracker, places: Places) -> None:
@@ -341,7 +392,10 @@ def build_report(
     study: Study, runs: pd.DataFrame, curves: pd.DataFrame, timings: pd.DataFrame, warnings: list[str]
 ) -> Report:
     """Returns the report from the books, or from their export: of the values that were tuned, and no others."""
-    fields = list(study.tune.space) if study.tune else []
-    tuned = [{field: params[field] for field in fields if field in params} for params in runs["params"]]
+    parts = {name: study.under(name) for name in study.conditions}
+    fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
+    pairs = zip(runs["condition"], runs["params"], strict=True)
+    tuned = [{field: params[field] for field in fields.get(name, ()) if field in params} for name, params in pairs]
     runs = runs.assign(params=pd.Series(tuned, index=runs.index, dtype=object))
-    return build(study, runs, curves, timings, warnings)
+    importances = {name: search.importances(part, runs[runs["condition"] == name]) for name, part in parts.items()}
+    return build(study, runs, curves, timings, warnings, importances)

@@ -100,8 +100,8 @@ def _run(running: "Driver", display: Display, started: float) -> "Report":
     start_up = time.time() - started - running.book_seconds
     plans = running.next_plans()
     if plans or running.timing_plans():
-        for arm, settings in running.settings.items():
-            display.say(_pilot_line(pilot.pilot(running.study, arm, settings)))
+        for arm in running.first_repeat():
+            display.say(_pilot_line(pilot.pilot(running.study, arm, running.settings[arm])))
     while plans:
         running.train(plans)
         plans = running.next_plans()

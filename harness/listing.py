@@ -1,11 +1,9 @@
 """What the registry and the books hold, listed: cells, status, report, export."""
 
 import inspect
-import json
 import re
 from pathlib import Path
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +15,7 @@ from harness.bench.classes import cell_class
 from harness.engine import compiler, gpu
 from harness.model import single_layer
 from harness.places import Places
+from harness.report import results
 
 
 class NothingError(ValueError):
@@ -125,14 +124,21 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
     loaded, tracker = open_books(path, overrides, places)
     runs = tracker.runs()
     table = Table(box=box.SIMPLE_HEAD, title=loaded.name, title_justify="left")
+    has_conditions = any(loaded.conditions)
+    if has_conditions:
+        table.add_column("condition")
     for column in ("arm", "phase", "wanted", "finished", "diverged", "pruned", "failed", "unfinished"):
         table.add_column(column, justify="left" if column in ("arm", "phase") else "right")
-    wanted = {"trial": loaded.tune.num_trials if loaded.tune else 0, "replicate": loaded.replicate.seeds}
+    repeats = loaded.tune.repeats if loaded.tune else 1
     for arm in loaded.arms:
+        own = runs[(runs["arm"] == arm.name) & (runs["condition"] == arm.condition)]
+        num_seeds = results.num_seeds(loaded.under(arm.condition), runs[runs["condition"] == arm.condition])
+        wanted = {"trial": loaded.tune.num_trials if loaded.tune else 0, "replicate": num_seeds}
         for phase, count in wanted.items():
-            states = runs.loc[(runs["arm"] == arm.name) & (runs["phase"] == phase), "state"].value_counts()
+            states = own.loc[own["phase"] == phase, "state"].value_counts()
             counts = [int(states.get(state, 0)) for state in ("finished", "diverged", "pruned", "failed", "running")]
-            table.add_row(arm.name, phase, str(count), *(str(n) if n else "" for n in counts))
+            texts = (arm.name, phase, str(repeats * count), *(str(n) if n else "" for n in counts))
+            table.add_row(*([arm.condition] if has_conditions else []), *texts)
     return table
 
 
@@ -143,24 +149,5 @@ def report(path: str, overrides: tuple[str, ...], places: Places, out: Path | No
     made = driver.build_report(loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings)
     made.terminal(console)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in (("report.md", made.markdown()), ("report.html", made.html()), ("report.csv", made.csv())):
-            (out / name).write_text(text, encoding="utf-8")
-            console.print(f"{out / name}", highlight=False)
-
-
-def export(path: str, overrides: tuple[str, ...], places: Places, out: Path) -> list[Path]:
-    """Writes the books as CSV and returns the files; :func:`harness.frames.read_export` reads them.
-
-    Parameters are columns ``params.NAME``, losses are in nats, samples JSON.
-    """
-    _, tracker = open_books(path, overrides, places)
-    runs = tracker.runs()
-    params = pd.json_normalize(runs.pop("params").tolist()).add_prefix("params.")
-    runs["samples"] = [json.dumps(samples, ensure_ascii=False) for samples in runs["samples"]]
-    out.mkdir(parents=True, exist_ok=True)
-    tables = {"runs": pd.concat([runs, params], axis=1), "curves": tracker.curves(), "timings": tracker.timings()}
-    for name, frame in tables.items():
-        frame.to_csv(out / f"{name}.csv", index=False)
-    (out / "warnings.txt").write_text(tracker.note("warnings") or "", encoding="utf-8")
-    return [*(out / f"{name}.csv" for name in tables), out / "warnings.txt"]
+        for written in made.write(out):
+            console.print(f"{written}", highlight=False)

@@ -1,8 +1,10 @@
 """Plan in, records out: what a worker is given and what it gives back, both as plain JSON."""
 
+import base64
+import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from harness.randomness import Name
@@ -36,6 +38,8 @@ class Plan:
     samples: Samples = Samples()
     cell_files: tuple[str, ...] = ()
     checkpoint_folder: str | None = None
+    keep_models: bool = False
+    """Whether the end of a finished run brings its best parameters along."""
 
     def __post_init__(self):
         if not self.runs:
@@ -117,7 +121,8 @@ def shared(settings: Settings) -> dict[str, Any]:
 class Record:
     """What a worker says of a run: that it starts, where it stands, how it ended.
 
-    ``metrics`` are numbers, losses in nats; ``info`` is everything else, plain JSON values.
+    ``metrics`` are numbers, losses in nats; ``info`` is everything else, plain JSON values; ``model`` is a finished
+    run's :class:`harness.saved_model.SavedModel` as a file.
     """
 
     run: str
@@ -126,10 +131,13 @@ class Record:
     time: float
     metrics: dict[str, float] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    model: bytes | None = None
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON. A number that is not finite is written as NaN or Infinity."""
-        return json.dumps(asdict(self))
+        """Returns the record as one line of JSON. A number that is not finite is NaN or Infinity, a model base64."""
+        values = asdict(self)
+        model = values.pop("model")
+        return json.dumps(values if model is None else {**values, "model": base64.b64encode(model).decode("ascii")})
 
     @staticmethod
     def from_json(line: str) -> "Record":
@@ -139,9 +147,12 @@ class Record:
             PlanError: The line is no record.
         """
         try:
-            record = Record(**json.loads(line))
+            values = json.loads(line)
+            record = Record(**values)
+            if record.model is not None:
+                record = replace(record, model=base64.b64decode(values["model"], validate=True))
             if record.kind not in ("start", "evaluation", "end"):
                 raise TypeError(record.kind)
             return record
-        except (TypeError, json.JSONDecodeError) as error:
+        except (TypeError, json.JSONDecodeError, binascii.Error) as error:
             raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error

@@ -8,16 +8,18 @@ import copy
 import math
 import time
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.settings import Settings
-from harness.study import Choices, Range, Tune
+from harness.study import Choices, Range, Study, Tune
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -25,6 +27,8 @@ FAILURES_IN_A_ROW = 3
 """So many stop an arm: its trouble is no accident."""
 EDGE = 0.05
 """Share of a range's width, in the scale that it is searched in, that counts as its edge."""
+FEWEST_FOR_IMPORTANCES = 8
+"""Trials with a final value: the better half of fewer is three or less, too few to tell fields apart."""
 
 
 class SearchError(ValueError):
@@ -54,12 +58,22 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         ) from error
 
 
+def stored(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Returns the names of all searches."""
+    return optuna.get_all_study_names(storage)
+
+
+def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Removes a search with all its trials."""
+    optuna.delete_study(study_name=name, storage=storage)
+
+
 class ArmSearch:
     """The search of one arm. ``seconds`` counts what Optuna took."""
 
     def __init__(self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int):
         begun = time.perf_counter()
-        self.arm, self._tune, self._storage, self._name = arm, tune, storage, name
+        self.arm, self.tune, self._storage, self._name = arm, tune, storage, name
         self._distributions = {field: _distribution(field, values) for field, values in tune.space.items()}
         # The pruner looks at trials of earlier rounds only: those of this round are all still running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
@@ -89,14 +103,14 @@ class ArmSearch:
     def done(self) -> bool:
         """Whether there is nothing left to ask or to tell."""
         told = sum(t.state.is_finished() for t in self.trials())
-        return told >= self._tune.num_trials or (self.stopped and not self.running())
+        return told >= self.tune.num_trials or (self.stopped and not self.running())
 
     def ask(self) -> list[Trial]:
         """Asks until the present round is full and returns its running trials; none where the search is over."""
         begun = time.perf_counter()
         known = self.trials()
         num_told = sum(t.state.is_finished() for t in known)
-        full = min(self._tune.num_trials, (num_told // self._tune.batch + 1) * self._tune.batch)
+        full = min(self.tune.num_trials, (num_told // self.tune.batch + 1) * self.tune.batch)
         if not self.stopped:
             for number in range(len(known), full):
                 self._study.add_trial(self._sample(number))
@@ -117,23 +131,23 @@ class ArmSearch:
         )
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        names = (self._tune.search_seed, "sampler", self.arm)
-        if self._tune.sampler == "grid":  # its seed shuffles the grid, through which the trials' numbers walk
-            return optuna.samplers.GridSampler(_grid(self._tune), seed=randomness.key(*names) % 2**32)
+        names = (self.tune.search_seed, "sampler", self.arm)
+        if self.tune.sampler == "grid":  # its seed shuffles the grid, through which the trials' numbers walk
+            return optuna.samplers.GridSampler(_grid(self.tune), seed=randomness.key(*names) % 2**32)
         seed = randomness.key(*names, number) % 2**32
         makers = {
             "tpe": optuna.samplers.TPESampler,
             "random": optuna.samplers.RandomSampler,
             "gp": optuna.samplers.GPSampler,
         }
-        return makers[self._tune.sampler](seed=seed)
+        return makers[self.tune.sampler](seed=seed)
 
     def report(self, number: int, step: int, nats: float) -> bool:
         """Books an intermediate value and returns whether the trial should be pruned there.
 
         What an earlier process booked of later steps does not count: a resumed trial is judged as it was.
         """
-        if self._tune.pruner == "none":
+        if self.tune.pruner == "none":
             return False
         begun = time.perf_counter()
         study_id = self._storage.get_study_id_from_name(self._name)
@@ -163,20 +177,38 @@ class ArmSearch:
         chosen = min(complete, key=lambda t: (t.value, t.number))
         return Trial(chosen.number, chosen.params)
 
-    def warnings(self) -> list[str]:
-        """Returns a line for every tuned field whose best value lies at the edge of its range."""
-        best = self.best()
-        if best is None:
-            return [f"{self.arm}: no trial finished; the arm has no setting to replicate."]
-        found = [f"{self.arm}: stopped after {FAILURES_IN_A_ROW} failed trials in a row."] if self.stopped else []
-        for field, values in self._tune.space.items():
-            edge = edge_of(values, best.values[field])
-            if edge is not None:
-                found.append(
-                    f"{self.arm}: its best {field} = {best.values[field]:.4g} lies at the {edge} edge of the range "
-                    f"searched; a wider range might favour this arm, so the comparison may not be fair."
-                )
-        return found
+
+def warnings(searches: Sequence[ArmSearch]) -> list[str]:
+    """Returns what the searches of one arm, one a repeat, have to say beside a verdict.
+
+    A line for an arm without a setting, for one that was stopped, and for every tuned field whose best value lies at
+    the edge of its range.
+    """
+    found = []
+    for own in searches:
+        repeat = f" in repeat {searches.index(own) + 1}" if len(searches) > 1 else ""
+        if own.best() is None:
+            found.append(f"{own.arm}: no trial finished{repeat}; the arm has no setting to replicate.")
+        elif own.stopped:
+            found.append(f"{own.arm}: stopped{repeat} after {FAILURES_IN_A_ROW} failed trials in a row.")
+    best = [(own, trial) for own in searches if (trial := own.best()) is not None]
+    at_edge: dict[tuple[str, str], list[float]] = {}
+    for own, trial in best:
+        for field, values in own.tune.space.items():
+            if (edge := edge_of(values, trial.values[field])) is not None:
+                at_edge.setdefault((field, edge), []).append(trial.values[field])
+    return found + [
+        f"{best[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; a wider range might favour this arm, "
+        "so the comparison may not be fair."
+        for (field, edge), values in at_edge.items()
+    ]
+
+
+def _edge_text(field: str, edge: str, values: list[float], num_searches: int) -> str:
+    where = f"lies at the {edge} edge of the range searched"
+    if num_searches == 1:
+        return f"its best {field} = {values[0]:.4g} {where}"
+    return f"its best {field} {where} in {len(values)} of {num_searches} repeats"
 
 
 def edge_of(values: Range | Choices, best: Any) -> str | None:
@@ -191,6 +223,44 @@ def edge_of(values: Range | Choices, best: Any) -> str | None:
         low, high, at = math.log(low), math.log(high), math.log(at)
     place = (at - low) / (high - low)
     return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else None
+
+
+def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Returns for every arm its tuned fields' PED-ANOVA importances, which sum to 1 (Watanabe et al., IJCAI 2023).
+
+    What told the best quarter of an arm's finished and diverged trials (at least five, at most half of them) from
+    the rest. The shares describe these trials and are no test: fields without any effect share the 1 by chance.
+    Empty for an arm with fewer than eight such trials, and where fewer than two fields are tuned.
+
+    Args:
+        study: Of one condition.
+        runs: Those of that condition, columns ``arm``, ``phase``, ``state``, ``objective`` (nats) and ``params``; all
+            repeats' trials count together.
+    """
+    space = study.tune.space if study.tune else {}
+    distributions = {field: _distribution(field, values) for field, values in space.items()}
+    ended = runs[(runs["phase"] == "trial") & runs["state"].isin(["finished", "diverged"]) & runs["objective"].notna()]
+    found = {}
+    for arm in study.arms:
+        rows = ended[ended["arm"] == arm.name]
+        known = [
+            optuna.trial.create_trial(  # an export leaves out a value that is none
+                params={field: params.get(field) for field in space}, distributions=distributions, value=float(nats)
+            )
+            for params, nats in zip(rows["params"], rows["objective"], strict=True)
+        ]
+        enough = len(space) > 1 and len(known) >= FEWEST_FOR_IMPORTANCES
+        found[arm.name] = _importances(known, list(space)) if enough else {}
+    return found
+
+
+def _importances(trials: list[FrozenTrial], fields: list[str]) -> dict[str, float]:
+    study = optuna.create_study()
+    study.add_trials(trials)
+    quantile = min(0.5, max(0.25, 5 / len(trials)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=fields)
+    return {field: shares[field] for field in fields}
 
 
 def _distribution(field: str, values: Range | Choices) -> BaseDistribution:

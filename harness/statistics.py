@@ -1,9 +1,15 @@
-"""Pure: paired differences, intervals, tests and corrections. What they decide is in ``decisions``.
+"""Pure: paired differences, intervals, tests and corrections. ``decisions`` decides by them, ``designs`` plans.
 
 A difference is an arm's loss minus the baseline's, in nats, at one seed: ``exp(mean difference)`` is a ratio of
 perplexities. A diverged replicate's loss is infinite, so a pair's difference is ``inf`` where the arm diverged,
 ``-inf`` where the baseline did, ``nan`` where both did. SciPy's special functions suffice here; statsmodels is
 imported where it is used, because it takes longer to load than ``harness --help`` may last.
+
+``first`` is the number of pairs of a sequential design's first stage (Stein 1945): the mean is then over all pairs,
+the spread is the first stage's, with ``first`` - 1 degrees of freedom. For normal differences that is exact, whatever
+limit cut the number of pairs short, because that number depends on the first stage's spread alone, of which the mean
+is independent; and it stays exact where the number is a maximum over several arms, because a mean vector is
+independent of the covariances. A first stage without any spread has no scale: then it is that of all pairs.
 """
 
 import math
@@ -45,25 +51,24 @@ def paired_differences(arm: Mapping[str, float], baseline: Mapping[str, float]) 
         return a - b
 
 
-def student_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | None:
+def student_interval(values: np.ndarray, confidence: float = 0.95, *, first: int | None = None) -> Interval | None:
     """Returns the Student interval of the mean of finite ``values``, or None for fewer than two of them."""
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return None
-    mean, error = float(np.mean(values)), standard_error(values)
-    half = float(special.stdtrit(n - 1, 0.5 + confidence / 2)) * error
+    mean, degrees = float(np.mean(values)), len(_scale(values, first)) - 1
+    half = float(special.stdtrit(degrees, 0.5 + confidence / 2)) * standard_error(values, first=first)
     return Interval(mean - half, mean + half)
 
 
-def student_p(differences: np.ndarray) -> float:
+def student_p(differences: np.ndarray, *, first: int | None = None) -> float:
     """Returns the two-sided p of the paired Student test on at least two finite differences.
 
     Without spread the test has no scale: equal pairs give 1, a constant difference the exact sign-flip p.
     """
-    mean, error = float(np.mean(differences)), standard_error(differences)
+    mean, error = float(np.mean(differences)), standard_error(differences, first=first)
     if error == 0.0:
         return 1.0 if abs(mean) <= ROUNDING_NATS else sign_flip(differences).p
-    return float(2.0 * special.stdtr(len(differences) - 1, -abs(mean) / error))
+    return float(2.0 * special.stdtr(len(_scale(differences, first)) - 1, -abs(mean) / error))
 
 
 def sign_flip(differences: np.ndarray) -> SignFlip:
@@ -94,12 +99,13 @@ def sign_test(differences: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns Holm's adjusted p-values. A missing one stays missing, but counts: the family is what was planned."""
-    from statsmodels.stats.multitest import multipletests
+    """Returns Holm's adjusted p-values (1979). A missing one stays missing, but counts: the family was planned.
 
-    if not p_values:
-        return []
-    adjusted = multipletests([1.0 if p is None else p for p in p_values], method="holm")[1]
+    Not by statsmodels, which a test holds it to: its ``multipletests`` collects garbage, 50 ms, at every call.
+    """
+    values = np.array([1.0 if p is None else p for p in p_values])
+    order, adjusted = np.argsort(values, kind="stable"), np.empty(len(values))
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1.0)
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
 
 
@@ -140,11 +146,39 @@ def seeds_needed(num_comparisons: int, threshold: float = 0.05) -> int:
     return next(n for n in range(1, 1100) if smallest_p(n) <= threshold / num_comparisons)
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Returns the standard error of the mean of two or more values: exactly 0 where rounding alone separates them."""
-    if float(np.ptp(values)) <= ROUNDING_NATS:
-        return 0.0
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values))
+def spread(values: np.ndarray) -> float:
+    """Returns the standard deviation of two or more values: exactly 0 where rounding alone separates them."""
+    return 0.0 if float(np.ptp(values)) <= ROUNDING_NATS else float(np.std(values, ddof=1))
+
+
+def standard_error(values: np.ndarray, *, first: int | None = None) -> float:
+    """Returns the standard error of the mean of two or more values: 0 where they have no :func:`spread`."""
+    return spread(_scale(values, first)) / math.sqrt(len(values))
+
+
+def _scale(values: np.ndarray, first: int | None) -> np.ndarray:
+    """The values that the spread is of."""
+    return values if first is None or spread(values[:first]) == 0.0 else values[:first]
+
+
+def expected_best(values: np.ndarray) -> np.ndarray:
+    """Returns what the best of 1, 2, ..., N trials of a random search is expected to be, (N,), in ``values``' unit.
+
+    The expectation is the exact one of the minimum of n draws with replacement from the N values (Dodge et al. 2019,
+    "Show Your Work"): all n exceed the k-th smallest with probability ((N - k)/N)^n. It assumes that trials are
+    exchangeable, which those of a search that learns from its trials are not.
+
+    Raises:
+        ValueError: There is no value, or one is not finite.
+    """
+    if len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError(
+            f"statistics: one finite value or more must hold, but got values={np.asarray(values).tolist()}. Leave"
+            " failed trials out, and give a diverged one its loss of log V."
+        )
+    num_values = len(values)
+    exceeds = (np.arange(num_values, -1, -1) / num_values) ** np.arange(1, num_values + 1)[:, None]
+    return -np.diff(exceeds, axis=1) @ np.sort(values)
 
 
 def check_threshold(threshold: float) -> None:

@@ -1,7 +1,7 @@
 """What is predicted, and how it is scored. Training knows only the face of a task, :class:`Task`."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +47,7 @@ class Task(Protocol):
     chance_nats: float
     splits: tuple[str, ...]
     fingerprint: str
+    vocabulary: data.Vocabulary
 
     def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
         """Returns where each update's windows of that epoch start, (U, N, B), on the device."""
@@ -98,8 +99,8 @@ class LanguageModelling:
         """
         self.dataset = data.load(settings)
         self.token = settings.token
-        self.fingerprint = self.dataset.fingerprint
-        self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
+        self.fingerprint, self.vocabulary = self.dataset.fingerprint, self.dataset.vocabulary
+        self.num_inputs = self.num_outputs = len(self.vocabulary)
         self.splits = tuple(self.dataset.splits)
         self.chance_nats = math.log(self.num_outputs)
         self._tokens = {name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()}
@@ -156,34 +157,54 @@ class LanguageModelling:
         Raises:
             data.DataError: A prefix is empty, or holds a character that the corpus does not.
         """
-        problems = []
-        for prefix in wanted.prefixes:
-            try:
-                if len(self.dataset.vocabulary.encode(prefix)) == 0:
-                    problems.append(f"samples: a prefix must have one {self.token} at least, but got {prefix=}.")
-            except data.UnknownCharacter as error:
-                problems.append(f"samples: {prefix!r}: {error}")
-        if problems:
-            raise data.DataError(*problems)
+        check_prefixes(wanted.prefixes, self.vocabulary)
 
     def samples(
         self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
     ) -> list[dict[str, str]]:
-        """See :class:`Task`. One stream from its start: the prefix is forced, then ``length`` tokens are appended."""
-        found = []
-        for prefix in wanted.prefixes:
-            ids = [int(i) for i in self.dataset.vocabulary.encode(prefix)]
-            draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
-            states = model.initial_states(parameters, 1, 1)
-            fresh = ids
-            for draw in draws:
-                inputs = torch.tensor(fresh, device=self._device).view(-1, 1, 1)
-                rows, states = model(parameters, inputs, states, noise)
-                scores = model.readout(parameters).scores(rows[:, -1:])
-                fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
-                ids = ids + fresh
-            found.append({"prefix": prefix, "text": self.dataset.vocabulary.decode(ids)})
-        return found
+        """See :class:`Task`."""
+        return continuations(model, parameters, wanted, self.vocabulary, seed, noise)
+
+
+def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:
+    """Raises data.DataError where a prefix is empty, or holds a character that the vocabulary does not."""
+    problems = []
+    for prefix in prefixes:
+        try:
+            if len(vocabulary.encode(prefix)) == 0:
+                problems.append(f"samples: a prefix must have one {vocabulary.token} at least, but got {prefix=}.")
+        except data.UnknownCharacter as error:
+            problems.append(f"samples: {prefix!r}: {error}")
+    if problems:
+        raise data.DataError(*problems)
+
+
+def continuations(
+    model: Model,
+    parameters: Parameters,
+    wanted: Samples,
+    vocabulary: data.Vocabulary,
+    seed: tuple,
+    noise: Noise | None = None,
+) -> list[dict[str, str]]:
+    """Returns {prefix, text} of every prefix: one stream from its start, the prefix forced, then ``length`` tokens.
+
+    Draws are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
+    """
+    found = []
+    for prefix in wanted.prefixes:
+        ids = [int(i) for i in vocabulary.encode(prefix)]
+        draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
+        states = model.initial_states(parameters, 1, 1)
+        fresh = ids
+        for draw in draws:
+            inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
+            rows, states = model(parameters, inputs, states, noise)
+            scores = model.readout(parameters).scores(rows[:, -1:])
+            fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
+            ids = ids + fresh
+        found.append({"prefix": prefix, "text": vocabulary.decode(ids)})
+    return found
 
 
 def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -31,9 +31,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from harness import frames
+from harness.unit import Unit
+from harness.view import View
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables..."
 
@@ -141,6 +145,18 @@ def experiments(uri: str) -> dict[str, str]:
     return {experiment.name: experiment.experiment_id for experiment in found}
 
 
+def study_of(uri: str, run_id: str) -> str | None:
+    """Returns the name of the study that an MLflow run is of, None where there is no such run."""
+    client = connect(uri)
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # the second: no id at all
+            return None
+        raise
+    return client.get_experiment(run.info.experiment_id).name if run.info.lifecycle_stage == "active" else None
+
+
 def rename(uri: str, study_name: str, new_name: str) -> None:
     """Gives a study's experiment another name; nothing where there is none."""
     found = experiments(uri)
@@ -179,7 +195,7 @@ class Tracker:
 
     def __init__(self, uri: str, study_name: str, artifact_root: Path) -> None:
         start = perf_counter()
-        self.uri = absolute_uri(uri)
+        self.uri, self.study_name = absolute_uri(uri), study_name
         self._client = connect(self.uri)
         self.experiment_id = self._experiment(study_name, artifact_root)
         self._study_file: dict[str, str | bytes] = {}
@@ -200,7 +216,7 @@ class Tracker:
         """Finds or creates the run of (arm, phase, index) and sets it RUNNING, unless it has FINISHED.
 
         Args:
-            arm: The arm; its parent run is made on demand.
+            arm: The key of the arm's unit; the arm's parent run, of all its repeats, is made on demand.
             phase: "trial" or "replicate".
             index: Number of the trial; replicate j of a study has the index that the caller gives it, for ever.
             name: Shown in the UI; kept from the first time.
@@ -282,7 +298,7 @@ class Tracker:
             tags: Those known only now.
             metrics: The summary that the table of runs shows and sorts by: at the last update where records have
                 the metric too, else at step 0, which MLflow draws as bars.
-            artifacts: Content by file name; :meth:`curves` reads ``curve.csv``.
+            artifacts: Content by path; :meth:`curves` reads ``curve.csv``.
             samples: ``{"prefix": ..., "text": ...}`` each; stored as JSON, and as text to be read.
 
         Raises:
@@ -310,12 +326,14 @@ class Tracker:
     ) -> None:
         """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric shows leaves only.
 
+        What is no whole number is kept to six digits.
+
         Raises:
             TrackError: A parameter differs from the stored one.
         """
         parent = self._parent(arm)
         now = round(unix_time() * 1000)
-        parent.buffer.append(_metrics({f"arm/{key}": value for key, value in metrics.items()}, 0, now))
+        parent.buffer.append(_metrics({f"arm/{key}": _short(value) for key, value in metrics.items()}, 0, now))
         self._log_params(parent, params or {}, where=arm)
         self._write(parent)
         self._store(parent.run_id, artifacts or {})
@@ -357,6 +375,12 @@ class Tracker:
         if len(markdown) > EXPERIMENT_TAG_LENGTH:
             markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
         self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown)
+
+    @_timed
+    def set_view(self, view: View) -> None:
+        """Keeps a view for the experiment's page of runs; one that is longer than MLflow takes is left out."""
+        if len(view.value) <= EXPERIMENT_TAG_LENGTH:
+            self._client.set_experiment_tag(self.experiment_id, view.tag, view.value)
 
     @_timed
     def set_identity(self, identity: Mapping[str, Any]) -> None:
@@ -416,7 +440,7 @@ class Tracker:
     def curves(self) -> pd.DataFrame:
         """Returns the rows of every run's ``curve.csv`` under its arm, phase and index."""
         return frames.curves(
-            (*_place(run), content)
+            (_unit(run), run.data.tags["phase"], int(run.data.tags["index"]), content)
             for run in self._search()
             if run.data.tags["phase"] != "arm" and (content := self._artifact(run, "curve.csv")) is not None
         )
@@ -425,12 +449,62 @@ class Tracker:
     def timings(self) -> pd.DataFrame:
         """Returns what :meth:`store_timings` was given, arm by arm."""
         return frames.timings(
-            (run.data.tags["arm"], content)
+            (_unit(run), content)
             for run in self._search()
             if run.data.tags["phase"] == "arm" and (content := self._artifact(run, "timings.csv")) is not None
         )
 
+    @_timed
+    def artifact(self, run_id: str, name: str) -> bytes | None:
+        """Returns a file that :meth:`end` or :meth:`summary` was given, None where there is none."""
+        return self._artifact(self._client.get_run(run_id), name)
+
+    @_timed
+    def files(self) -> dict[str, dict[str, int]]:
+        """Returns the sizes in bytes of all artifacts: run id -> path -> size. Arms' own runs are among them."""
+        return {run.info.run_id: dict(self._sizes(run.info.run_id, None)) for run in self._search()}
+
+    @_timed
+    def parents(self) -> dict[str, str]:
+        """Returns the id of each arm's own run, by the arm's key."""
+        return {arm: entry.run_id for arm, entry in self._parents.items()}
+
+    # Removing
+
+    @_timed
+    def remove_file(self, run_id: str, path: str) -> None:
+        """Removes one artifact of a run."""
+        self._artifacts(run_id).delete_artifacts(path)
+
+    @_timed
+    def remove_run(self, run_id: str) -> None:
+        """Deletes a run and its artifacts; MLflow keeps its row, marked, until ``mlflow gc``."""
+        uri = self._client.get_run(run_id).info.artifact_uri
+        self._artifacts(run_id).delete_artifacts()
+        if uri.startswith("file:") and (folder := Path(local_file_uri_to_path(uri)).parent).name == run_id:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._client.delete_run(run_id)
+        self._parents = {arm: entry for arm, entry in self._parents.items() if entry.run_id != run_id}
+        self._children = {place: entry for place, entry in self._children.items() if entry.run_id != run_id}
+        del self._entries[run_id]
+
+    @_timed
+    def remove_experiment(self, new_name: str) -> None:
+        """Deletes the experiment under a new name, so that its own is free; MLflow keeps its row, marked."""
+        self._client.rename_experiment(self.experiment_id, new_name)
+        self._client.delete_experiment(self.experiment_id)
+
     # MLflow
+
+    def _artifacts(self, run_id: str) -> ArtifactRepository:
+        return get_artifact_repository(self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.uri)
+
+    def _sizes(self, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+        for file in self._client.list_artifacts(run_id, folder):
+            if file.is_dir:
+                yield from self._sizes(run_id, file.path)
+            else:
+                yield file.path, file.file_size or 0
 
     def _experiment(self, study_name: str, artifact_root: Path) -> str:
         experiment = self._client.get_experiment_by_name(study_name)
@@ -483,14 +557,16 @@ class Tracker:
             self._children[arm, phase, index] = entry
 
     def _create(self, name: str, arm: str, phase: str, index: int, tags: Mapping[str, Any]) -> _Entry:
-        place = {"arm": arm, "phase": phase, "index": index, "state": "running"}
+        place = {name: value for name, value in Unit.parse(arm)._asdict().items() if value}
+        place |= {"phase": phase, "index": index, "state": "running"}
         texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **place})
         run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
         entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
         self._remember(entry, arm, phase, index)
         return entry
 
-    def _parent(self, arm: str) -> _Entry:
+    def _parent(self, unit: str) -> _Entry:
+        arm = str(Unit.parse(unit)._replace(repeat=0))
         if arm not in self._parents:
             self._store(self._create(arm, arm, "arm", 0, {}).run_id, self._study_file)
         return self._parents[arm]
@@ -560,7 +636,9 @@ class Tracker:
             return
         with tempfile.TemporaryDirectory() as folder:
             for name, content in artifacts.items():
-                Path(folder, name).write_bytes(content.encode() if isinstance(content, str) else content)
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
             self._client.log_artifacts(run_id, folder)
 
     def _terminate(self, entry: _Entry, status: str) -> None:
@@ -580,12 +658,17 @@ class Tracker:
         is_over = run.info.status != "RUNNING"
         content = self._artifact(run, "samples.json") if is_over else None
         samples = json.loads(content) if content is not None else []
-        return frames.StoredRun(run.data.tags, run.data.metrics, run.data.params, samples, is_over)
+        data = run.data
+        return frames.StoredRun(run.info.run_id, _unit(run), data.tags, data.metrics, data.params, samples, is_over)
 
 
 def _place(run: MlflowRun) -> tuple[str, str, int]:
+    return str(_unit(run)), run.data.tags["phase"], int(run.data.tags["index"])
+
+
+def _unit(run: MlflowRun) -> Unit:
     tags = run.data.tags
-    return tags["arm"], tags["phase"], int(tags["index"])
+    return Unit(tags["arm"], tags.get("condition", ""), int(tags.get("repeat", 0)))
 
 
 def _all_pages(query: Callable[..., Any]) -> list[Any]:
@@ -599,6 +682,11 @@ def _all_pages(query: Callable[..., Any]) -> list[Any]:
 
 def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:
     return [Metric(key, float(value), time_ms, update) for key, value in values.items()]
+
+
+def _short(value: float) -> float:
+    """Six significant digits, whole numbers whole: a column shows 3.49640009...e-11 as 3.4964, without the exponent."""
+    return value if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:

@@ -16,8 +16,9 @@ import torch
 
 import cells
 from cells.registry import InvalidCell, UnknownCell
-from harness import checkpoint, data, engine, model, provenance, timing
+from harness import checkpoint, data, engine, model, provenance, saved_model, timing
 from harness.plan import Plan, PlanError, Record, Run, plans_from_json
+from harness.saved_model import SavedModel
 from harness.settings import BudgetError, Settings
 from harness.shard import Progress, Shard
 from harness.tasks import LanguageModelling, Task
@@ -273,7 +274,19 @@ class Pack:
             found |= self.task.metrics("test", standing.test[index])
         assert standing.samples is not None
         info = {"state": "finished", "samples": standing.samples[index]}
-        return Record(run.id, "end", shard.update, time.time(), found, info)
+        kept = self._best_model(shard, index).to_bytes() if self.plan.keep_models else None
+        return Record(run.id, "end", shard.update, time.time(), found, info, kept)
+
+    def _best_model(self, shard: Shard, index: int) -> SavedModel:
+        """Returns what one run knows at its best update."""
+        return saved_model.of_run(
+            shard.runs[index],
+            {name: values[index] for name, values in shard.best.items()},
+            vocabulary=self.task.vocabulary,
+            hidden_size=self.model.arch.hidden_size,
+            corpus_fingerprint=self.task.fingerprint,
+            cell_files=self.plan.cell_files,
+        )
 
     def _diverged(self, shard: Shard, index: int) -> Record:
         """A diverged run is worth what guessing is worth; its last finite loss is kept beside."""

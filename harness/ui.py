@@ -16,14 +16,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from harness import track
+from harness import track, view
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
 # MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of runs instead, the
-# best first, which lists trials and replicates alone: an arm's own run has no such metric, and stands at the end.
+# best first, for a study that has no view yet: one that is still tuning, or was run before there were views.
 BEST_FIRST = "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -54,7 +54,7 @@ def serve(uri: str, artifact_root: Path, study_name: str | None, port: int | Non
         raise track.TrackError(
             f"ui: the database must exist, but got uri={uri!r}. Run a study first, or name the folder of one."
         )
-    page = "" if study_name is None else f"/#/experiments/{_experiment_id(uri, study_name)}/runs?{BEST_FIRST}"
+    page = "" if study_name is None else _page(uri, _experiment_id(uri, study_name))
     if uri.startswith("http"):
         say(f"MLflow: {uri.rstrip('/')}{page}")
         return
@@ -83,6 +83,12 @@ def _experiment_id(uri: str, study_name: str) -> str:
             + (f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}.")
         )
     return known[study_name]
+
+
+def _page(uri: str, experiment_id: str) -> str:
+    """Returns the page of an experiment's runs, under the view that answers its question where it has one."""
+    has_view = f"{view.TAG}{view.ANSWER}" in track.connect(uri).get_experiment(experiment_id).tags
+    return f"/#/experiments/{experiment_id}/runs?{view.address(view.ANSWER) if has_view else BEST_FIRST}"
 
 
 def _free_port(port: int | None) -> int:

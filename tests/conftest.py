@@ -1,6 +1,8 @@
 """A skipped test must say why, and CI fails on a reason that is not listed here."""
 
 import os
+import shutil
+import sys
 
 import pytest
 
@@ -20,6 +22,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_database_is_made(tmp_path_factory):
+    """MLflow takes a second to make a database: it makes one, and where this process needs another, that is copied."""
+    if "harness.track" not in sys.modules:  # no test that was collected makes any
+        yield
+        return
+    from harness import track
+
+    template = tmp_path_factory.mktemp("template") / "mlflow.db"
+
+    def client(uri, client=track._client):
+        path = track.sqlite_path(uri)
+        if path is None or path.exists():
+            return client(uri)
+        if template.exists():
+            shutil.copyfile(template, path)
+            return client(uri)
+        made = client(uri)
+        shutil.copyfile(path, template)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(track, "_client", client)
+        yield
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

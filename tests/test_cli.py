@@ -26,6 +26,9 @@ def harness(*words, cwd):
         ["cells", "show"],
         ["cells", "test"],
         ["export"],
+        ["sample"],
+        ["compare"],
+        ["clean"],
         ["status"],
         ["bench"],
     ],
@@ -85,7 +88,7 @@ def test_check_says_what_a_study_costs_and_can_show(tmp_path):
     done = harness("check", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert "20 runs: about" in said and "the smallest sign-flip p is 0.0312" in said and "takes 6 seeds" in said
+    assert "runs 20" in said and "0.0312 by sign flips; 0.05 takes 6 seeds" in said
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.yaml", "text.txt"]
 
 

@@ -1,15 +1,14 @@
-"""What decides: each verdict, its precedence, divergence, few pairs, power, speed."""
+"""What decides: each verdict, its precedence, divergence, few pairs, sequential designs, speed."""
 
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from harness import decisions, statistics
-from harness.decisions import Timing, decide, decide_speed, seeds_to_decide
+from harness import statistics
+from harness.decisions import Timing, decide, decide_speed, with_sign_flips
 
 UNIT = np.array([-1.5, -1.2, -0.6, -0.3, -0.1, 0.2, 0.3, 0.7, 1.0, 1.5])
 UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
@@ -17,6 +16,11 @@ UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
 
 def one(differences, margin=0.01, **options):
     return decide([np.asarray(differences, dtype=float)], margin=margin, **options)[0]
+
+
+def flips(*family):
+    family = [np.asarray(differences, dtype=float) for differences in family]
+    return with_sign_flips(decide(family, margin=0.01), family)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def test_diverged_pairs_are_losses():
     d[:2] = np.inf
     found = one(np.abs(d))
     assert (found.verdict, found.num_pairs, found.num_finished) == ("worse", 10, 8)
-    assert found.interval is None and found.sign_flip is None
+    assert found.interval is None
     assert found.p == stats.binomtest(0, 10).pvalue
     assert found.mean == pytest.approx(np.abs(d[2:]).mean())
     assert one(-np.abs(d)).verdict == "better"  # the baseline diverged
@@ -80,9 +84,34 @@ def test_few_pairs():
     none, single = one([]), one([0.5])
     assert (none.verdict, none.num_pairs, none.mean, none.p) == ("undecided", 0, None, None)
     assert (single.verdict, single.mean, single.interval, single.adjusted_p) == ("undecided", 0.5, None, None)
-    two = one([0.5, 0.6])
-    assert two.p == pytest.approx(stats.ttest_1samp([0.5, 0.6], 0.0).pvalue)
-    assert two.sign_flip.p == 0.5
+    assert one([0.5, 0.6]).p == pytest.approx(stats.ttest_1samp([0.5, 0.6], 0.0).pvalue)
+
+
+def test_sign_flips_stand_beside_and_decide_nothing():
+    seen, noise, diverged = 0.03 + 0.02 * UNIT, 0.1 * UNIT, np.append(UNIT, np.inf)
+    found = flips(seen, noise, diverged, [0.5], [0.5, 0.6])
+    assert [d.sign_flip for d in found[2:4]] == [None, None]  # no interval, no flips
+    assert [d.adjusted_sign_flip_p for d in found[2:4]] == [None, None]
+    assert found[0].sign_flip == statistics.sign_flip(seen) and found[4].sign_flip.p == 0.5
+    assert found[0].adjusted_sign_flip_p == pytest.approx(5 * found[0].sign_flip.p)  # Holm, over all that was planned
+    assert [d.verdict for d in found] == ["worse", "undecided", "undecided", "undecided", "undecided"]
+
+
+def test_a_sequential_design_keeps_the_spread_and_the_degrees_of_freedom_of_its_first_stage():
+    first, second = 0.02 * UNIT, 0.015 + np.array([0.0, 1e-4, -1e-4] * 10)
+    d = np.append(first, second)
+    found = one(d, 0.0, first=10)
+    error = first.std(ddof=1) / math.sqrt(40)
+    assert found.mean == pytest.approx(d.mean())
+    assert found.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 9))
+    half = stats.t.ppf(0.975, 9) * error
+    assert (found.interval.low, found.interval.high) == pytest.approx((d.mean() - half, d.mean() + half))
+    assert found.verdict == "worse"
+    assert one(d, 0.02, first=10).verdict == "equivalent and higher"
+    # The 90 % interval decides on equivalence with the same spread: of all pairs it is narrower, and would.
+    margin = math.expm1(d.mean() + 1.75 * error)
+    assert stats.t.ppf(0.95, 39) * d.std(ddof=1) / math.sqrt(40) < 1.75 * error < stats.t.ppf(0.95, 9) * error
+    assert (one(d, margin, first=10).verdict, one(d, margin).verdict) == ("worse", "equivalent and higher")
 
 
 def test_refuses():
@@ -93,36 +122,6 @@ def test_refuses():
     for check in (lambda: one(UNIT, threshold=0.0), lambda: decide_speed(Timing({}, {}), [], threshold=0.0)):
         with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.0"):
             check()
-
-
-@pytest.mark.parametrize("num_comparisons", [1, 4])
-def test_seeds_to_show_a_difference_are_those_of_statsmodels(num_comparisons):
-    d = 0.5 * 0.1 + 0.1 * UNIT
-    alpha = 0.05 / num_comparisons
-    expected = math.ceil(TTestPower().solve_power(0.5, None, alpha, 0.8))
-    assert seeds_to_decide(d, margin=0.0, num_comparisons=num_comparisons) == expected
-
-
-def test_seeds_to_show_equivalence_by_simulation():
-    d = 0.003 + 0.02 * UNIT
-    n = seeds_to_decide(d, margin=0.01, num_comparisons=1)
-    assert n < seeds_to_decide(d, margin=0.0, num_comparisons=1)
-    bound, rng = math.log1p(0.01), np.random.default_rng(0)
-    x = rng.normal(0.003, 0.02, size=(4000, n))
-    half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
-    shown = int(((x.mean(axis=1) - half > -bound) & (x.mean(axis=1) + half < bound)).sum())
-    low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 4000, 0.8)
-    assert low <= shown <= high + 0.01 * 4000  # a whole number of seeds gives a little more than 80 %
-
-
-def test_seeds_to_decide_knows_its_limits():
-    options = {"margin": 0.0, "num_comparisons": 1}
-    assert seeds_to_decide(0.001 + UNIT, **options) is None  # more than MAX_SEEDS
-    assert seeds_to_decide(np.array([0.1]), **options) is None
-    assert seeds_to_decide(np.array([0.1, np.inf]), **options) is None
-    assert seeds_to_decide(np.full(3, 0.1), **options) == 6  # no spread: the smallest p that six signs reach
-    assert seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1  # decided already: one more changes nothing
-    assert decisions.MAX_SEEDS == 1000
 
 
 def timing(factor, engine="cpu", rounds=range(20)):
@@ -145,7 +144,21 @@ def test_speed_verdicts():
 def test_speed_is_holm_adjusted():
     base, six = timing(1.0, rounds=range(6)), timing(0.5, rounds=range(6))
     assert decide_speed(base, [six])[0].verdict == "faster"  # p = 2/64
-    assert [d.verdict for d in decide_speed(base, [six, six])] == ["no difference shown"] * 2
+    both = decide_speed(base, [six, six])
+    assert [d.verdict for d in both] == ["undecided"] * 2  # 4/64 at best
+    assert both[0].reason == (
+        "6 rounds cannot show a difference, because even if all agreed, the Holm-adjusted p were 0.062; 7 could"
+    )
+
+
+def test_speed_is_undecided_only_where_the_rounds_could_not_have_shown_it():
+    base, seven = timing(1.0, rounds=range(7)), timing(0.5, rounds=range(7))
+    mixed = Timing({r: s * (0.5 if r % 2 else 2.0) for r, s in base.seconds.items()}, base.conditions)
+    faster, even = decide_speed(base, [seven, mixed])
+    assert (faster.verdict, even.verdict, even.reason) == ("faster", "no difference shown", "")  # 4/128 at best
+    few = Timing({r: mixed.seconds[r] for r in range(6)}, base.conditions)
+    assert [d.verdict for d in decide_speed(base, [seven, few])] == ["faster", "no difference shown"]  # Holm's 2nd step
+    assert [d.verdict for d in decide_speed(base, [mixed, few])] == ["no difference shown", "undecided"]
 
 
 def test_speed_compares_like_with_like():
@@ -158,4 +171,6 @@ def test_speed_compares_like_with_like():
 
 def test_speed_of_few_rounds_has_no_interval():
     found = decide_speed(timing(1.0, rounds=range(3)), [timing(0.5, rounds=range(3))])[0]
-    assert (found.verdict, found.interval, found.num_rounds) == ("no difference shown", None, 3)
+    assert (found.verdict, found.interval, found.num_rounds) == ("undecided", None, 3)
+    one = decide_speed(timing(1.0, rounds=range(1)), [timing(0.5, rounds=range(1))])[0]
+    assert one.reason.startswith("1 round cannot show a difference")

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import small_study
+from forking import Forking
 
-from harness import search, track
+from harness import saved_model, search, track
 from harness.places import Places
 
 KILLS = 10
@@ -51,34 +52,49 @@ def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     path = small_study.write(whole, trials=6, seeds=6, updates=300)
     shutil.copytree(whole, killed)
-    begun = time.monotonic()
-    process = start(path, whole)
-    assert process.wait() == 0, said(whole)
-    seconds = time.monotonic() - begun
+    with Forking() as harness:
+        begun = time.monotonic()
+        harness.start(["run", path, "--folder", whole], whole / "stderr")
+        assert harness.wait() == 0, said(whole)
+        seconds = time.monotonic() - begun
 
-    draw = random.Random(11)
-    ended: dict[tuple, tuple] = {}
-    for _ in range(KILLS):
-        process = start(killed / path.name, killed)
-        time.sleep(draw.uniform(0.1, 0.6) * seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if (killed / "mlflow.db").exists():
-            ended = assert_nothing_lost(ended, killed)
-    process = start(killed / path.name, killed)
-    assert process.wait() == 0, said(killed)
+        again = ["run", killed / path.name, "--folder", killed], killed / "stderr"
+        draw = random.Random(11)
+        ended: dict[tuple, tuple] = {}
+        hits = 0
+        for _ in range(KILLS):
+            harness.start(*again)
+            time.sleep(draw.uniform(0.08, 0.28) * seconds)
+            harness.kill()
+            hits += harness.wait() == -signal.SIGKILL
+            if (killed / "mlflow.db").exists():
+                ended = assert_nothing_lost(ended, killed)
+        assert hits >= 3  # a machine that has become faster is done before the last
+        harness.start(*again)
+        assert harness.wait() == 0, said(killed)
 
     pd.testing.assert_frame_equal(results(killed), results(whole))
     assert_nothing_lost(ended, killed)
     tracker = books(killed)
     assert not tracker.interrupted()
-    assert trials(killed) == trials(whole)
+    assert trials(killed) == trials(whole) and models(killed) == models(whole)
     curves = [books(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
     keys = ["arm", "phase", "index", "update"]
     pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
     for run in tracker.runs().itertuples():
         history = tracker.history(tracker.open(run.arm, run.phase, run.index, "", {}, {}))
         assert history["update"].is_unique, f"{run.arm} {run.phase} {run.index} was booked twice"
+
+
+def models(folder):
+    """Returns what every replicate learned, bit by bit."""
+    tracker = books(folder)
+    files = {
+        (run.arm, run.seed): tracker.artifact(run.run_id, saved_model.FILE)
+        for run in tracker.runs().query("phase == 'replicate'").itertuples()
+    }
+    found = {place: saved_model.SavedModel.from_bytes(content).parameters for place, content in files.items()}
+    return {place: {name: array.tobytes() for name, array in own.items()} for place, own in found.items()}
 
 
 def assert_nothing_lost(before, folder):

@@ -11,12 +11,13 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import engine, launch, listing, pilot, study, track, train
+from harness import engine, exporting, launch, listing, pilot, saved_model, study, track, train
 from harness.booking import RecordError
 from harness.driver import Driver, IdentityError
 from harness.places import Places
 from harness.plan import PlanError
 from harness.progress import Display
+from harness.saved_model import SavedModel
 
 COLUMNS = ["arm", "verdict", "finished", "pairs", "loss", "perplexity", "ratio", "p", "p_holm", "num_parameters"]
 
@@ -135,6 +136,16 @@ def test_the_second_run_of_a_study_says_who_holds_it(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def learned(folder):
+    """Returns the parameters that every replicate kept, bit by bit."""
+    tracker = books(folder)
+    found = {}
+    for run in tracker.runs().query("phase == 'replicate'").itertuples():
+        parameters = SavedModel.from_bytes(tracker.artifact(run.run_id, saved_model.FILE)).parameters
+        found[run.arm, run.seed] = {name: values.tobytes() for name, values in parameters.items()}
+    return found
+
+
 def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     there = tmp_path / "there"
     path = small_study.write(there, runtime="{rounds: 6, seconds: 0.001}")
@@ -152,6 +163,7 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
         raise AssertionError("the study did not end")
     report, _ = run(path, there)
     pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
+    assert learned(there) == learned(finished[1])
     assert "0 runs and 0 timings booked" in launch.book_records(path, first, places=places)  # a second time
 
 
@@ -220,7 +232,7 @@ def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
     path.write_text(text.replace("cell: lstm", "cell: rnn-relu").replace("high: 0.1", "high: 1.0e+30"))
     report, _ = run(path, tmp_path)
     assert report.table["diverged"].sum() > 0
-    listing.export(str(path), (), Places(tmp_path), tmp_path / "out")
+    exporting.export(str(path), (), Places(tmp_path), tmp_path / "out")
 
 
 def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
@@ -276,7 +288,7 @@ def test_status_and_export_read_the_books(tmp_path, finished):
     path, folder, report, _ = finished
     table = listing.status_table(str(path), (), Places(folder))
     assert table.row_count == 4
-    files = listing.export(str(path), (), Places(folder), tmp_path / "out")
+    files = exporting.export(str(path), (), Places(folder), tmp_path / "out", ["csv"])
     runs = pd.read_csv(files[0])
     means = runs[runs["phase"] == "replicate"].groupby("arm")["test/loss"].mean()
     assert means.to_dict() == pytest.approx(report.table.set_index("arm")["loss"].to_dict(), abs=1e-12)

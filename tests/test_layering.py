@@ -13,17 +13,18 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. A module imports those of its own floor and of the floors below; on one floor there is no circle.
 FLOORS = (
     ("cells",),
-    ("metrics", "places", "provenance", "randomness", "settings", "timing"),
+    ("arrays", "metrics", "places", "provenance", "randomness", "settings", "timing", "unit"),
     ("engine", "noise", "variation", "data"),
     ("flat", "initialization", "model", "optimizer", "readout", "tasks"),
-    ("capture", "plan", "checkpoint", "shard", "train", "runtime"),
+    ("capture", "plan", "checkpoint", "saved_model", "shard", "train", "runtime"),
     # What a worker does without.
-    ("executor", "track", "frames", "ui", "progress"),
-    ("study", "statistics", "decisions", "report"),
-    ("search", "bench", "contract", "pilot"),
+    ("executor", "track", "frames", "ui", "view", "progress"),
+    ("study", "statistics", "decisions", "designs", "aggregates", "report"),
+    ("search", "bench", "contract", "pilot", "forecast", "disk", "earlier", "prospects"),
     ("booking",),
     ("driver",),
     ("launch", "checking", "listing"),
+    ("archive", "models", "sides", "comparison", "cleaning", "exporting"),
     ("cli",),
 )
 WORKERS = FLOORS[: next(i for i, floor in enumerate(FLOORS) if "train" in floor) + 1]
@@ -41,7 +42,7 @@ ONLY_IN = {
 """Library -> the modules that import it."""
 ONLY_BY = {"contract": {"cli"}}
 """Module -> the modules that import it; tests may."""
-LATE = {("places", "platformdirs"), ("harness", "launch")}
+LATE = {("places", "platformdirs"), ("harness", "launch"), ("harness", "models"), ("harness", "exporting")}
 """What is imported inside a function and nowhere else: the worker may lack it, or `import harness` would load it."""
 
 

@@ -122,7 +122,18 @@ def test_records_survive_json_with_numbers_that_are_none():
     assert found.metrics == record.metrics and math.isnan(found.info["last_loss"])
 
 
-@pytest.mark.parametrize("line", ["", "3", "[]", '{"run": "a"}', '{"run": "a", "strange": 1}'])
+def test_a_model_travels_with_its_record():
+    record = Record("a", "end", 3, 1.5, model=bytes(range(256)))
+    assert Record.from_json(record.to_json()) == record
+    assert "model" not in Record("a", "end", 3, 1.5).to_json()
+
+
+END = '{"run": "a", "kind": "end", "update": 1, "time": 0.0, "model": %s}'
+
+
+@pytest.mark.parametrize(
+    "line", ["", "3", "[]", '{"run": "a"}', '{"run": "a", "strange": 1}', END % 3, END % '"a"', END % '"Zm9v!"']
+)
 def test_a_line_that_is_no_record_is_refused(line):
     with pytest.raises(PlanError, match="a line must be what a worker wrote, but got "):
         Record.from_json(line)

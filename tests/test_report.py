@@ -1,93 +1,35 @@
-"""The report on planted frames: sentences to the letter, every form, every way in which data may be short."""
+"""The report on planted frames: its sentences to the letter, and every way in which data may be short."""
 
-import csv
-import io
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
+from planted import (
+    BASE,
+    UNIT,
+    Arm,
+    across,
+    build,
+    full,
+    measure,
+    pair,
+    replicate,
+    run_rows,
+    study,
+    timing_rows,
+    trial_rows,
+    tune,
+    two_conditions,
+    under,
+)
 
-from harness import report, statistics
-from harness.settings import Settings
-
-
-@dataclass(frozen=True)
-class Arm:
-    name: str
-    settings: Settings
-    is_baseline: bool = False
-
-
-@dataclass(frozen=True)
-class Study:
-    name: str = "output-tanh"
-    question: str = "Does the output tanh matter?"
-    arms: tuple[Arm, ...] = ()
-    tune: object = None
-    replicate: object = field(default_factory=lambda: SimpleNamespace(seeds=10, first_seed=1000))
-    measure: object = field(default_factory=lambda: SimpleNamespace(margin=0.01, threshold=0.05, runtime=None))
-
-    @property
-    def baseline(self):
-        return next(arm for arm in self.arms if arm.is_baseline)
+from harness import statistics
 
 
-def study(*names, split="holdout", token="char", **fields):
-    settings = Settings(cell="lstm", corpus="time-machine", split=split, token=token)
-    return Study(arms=tuple(Arm(name, settings, is_baseline=i == 0) for i, name in enumerate(names)), **fields)
-
-
-# Ten numbers of mean 0 and standard deviation 1, so that a difference's mean and spread are what they are given as.
-UNIT = np.array([-1.5, -1.2, -0.6, -0.3, -0.1, 0.2, 0.3, 0.7, 1.0, 1.5])
-UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
-BASE = 1.4 + 0.02 * np.cos(np.arange(10))
-
-
-def run_rows(arm, nats, *, states=None, first_seed=1000, **columns):
-    states = states or ["finished"] * len(nats)
-    row = {"objective": np.nan, "num_parameters": 300_000, "num_states": 512, "tokens": 2_000_000, **columns}
-    row = {"params": {"learning_rate": 0.5}, "samples": [{"prefix": "traveller ", "text": "the <b> & psy"}], **row}
-    return [
-        {"arm": arm, "phase": "replicate", "index": j, "seed": str(first_seed + j), "state": states[j], **row}
-        | {"test/loss": float(x), "validation/loss": float(x), "train/loss": float(x)}
-        for j, x in enumerate(nats)
-    ]
-
-
-def timing_rows(arm, seconds, *, mode="train", pack=1, engine="cpu", busy=False, rounds=20):
-    drift = 1.0 + 0.1 * np.sin(np.arange(rounds))  # the machine's, common to the arms of a round
-    jitter = 1.0 + 0.004 * np.cos(len(arm) + 2.0 * np.arange(rounds))
-    same = {"arm": arm, "mode": mode, "pack": pack, "engine": engine, "device": "cpu", "precision": "float32"}
-    return [
-        {
-            **same,
-            "threads": 2,
-            "round": r,
-            "seconds": seconds * a,
-            "tokens_per_second": 1120 / (seconds * a),
-            "busy": busy,
-        }
-        for r, a in enumerate(drift * jitter)
-    ]
-
-
-def build(planned, rows=(), timings=(), curves=(), warnings=()):
-    frames = (pd.DataFrame(list(x)) for x in (rows, curves, timings))
-    return report.build(planned, *frames, list(warnings))
-
-
-def pair(mean, spread, **columns):
-    """Rows of a baseline ``lstm`` and an arm ``gru`` whose ten paired differences have this mean and spread."""
-    return run_rows("lstm", BASE) + run_rows("gru", BASE + mean + spread * UNIT, **columns)
-
-
-def one_sentence(mean, spread, *, tune=None, **fields):
-    return build(study("lstm", "gru", tune=tune, **fields), pair(mean, spread)).sentences[0]
+def one_sentence(mean, spread, **fields):
+    return build(study("lstm", "gru", **fields), pair(mean, spread)).sentences[0]
 
 
 def test_sentence_worse_with_speed():
@@ -100,21 +42,19 @@ def test_sentence_worse_with_speed():
 
 
 def test_sentence_better():
-    assert one_sentence(-0.03, 0.02, tune=SimpleNamespace(num_trials=0)) == (
+    assert one_sentence(-0.03, 0.02, tune=tune()) == (
         "At the settings that one search found, on this text, gru is better than lstm: perplexity 0.970 times (95 %"
         " interval 0.957 to 0.984, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds."
     )
 
 
-def test_sentence_undecided_says_how_many_seeds_would_decide():
-    text = one_sentence(0.01, 0.03)
-    assert re.fullmatch(
-        r"At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1\.010"
-        r" times \(95 % interval 0\.989 to 1\.032, unadjusted\), Holm-adjusted p = 0\.32, 10 paired seeds; about 73"
-        r" seeds would decide, were effect and spread those seen\.",
-        text,
-    ), text
-    assert "; more than 1000 seeds would decide" in one_sentence(0.02, 0.8)
+def test_sentence_undecided_says_how_many_more_seeds_would_decide():
+    assert one_sentence(0.01, 0.03) == (
+        "At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1.010 times (95 %"
+        " interval 0.989 to 1.032, unadjusted), Holm-adjusted p = 0.32, 10 paired seeds; about 63 more seeds would"
+        " decide, were effect and spread those seen."
+    )
+    assert "; not even 1000 seeds would decide, were effect" in one_sentence(0.02, 0.8)
 
 
 def test_sentence_equivalent():
@@ -131,6 +71,39 @@ def test_sentence_identical():
     )
 
 
+def repeated(differences, **fields):
+    """Five repeats of two seeds each, of which the arm's differ from the baseline's by these."""
+    rows = []
+    for repeat, difference in enumerate(differences):
+        for arm, level in (("lstm", 1.4), ("gru", 1.4 + difference)):
+            rows += [{**row, "repeat": repeat} for row in run_rows(arm, [level, level + 0.1])]
+    return build(study("lstm", "gru", tune=tune(repeats=5), replicate=replicate(2), **fields), rows)
+
+
+def test_repeats_of_the_search_are_the_pairs():
+    built = repeated([0.02, 0.03, 0.04, 0.03, 0.03])
+    interval = statistics.student_interval(np.array([0.02, 0.03, 0.04, 0.03, 0.03]))
+    low, high = np.exp([interval.low, interval.high])
+    assert built.sentences == [
+        "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
+        f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired repeats."
+    ]
+    assert "| Repeats ended |" in built.markdown() and "### Tuned values of the first repeat" in built.markdown()
+    assert "| Repeats finished |" in built.markdown()
+    assert "A pair is one repeat of the whole search" in built.markdown()
+    assert "more repeats would decide" in repeated([0.02, 0.03, -0.02, 0.03, -0.01]).sentences[0]
+
+
+def test_a_sequential_design_names_its_rule():
+    planned = study("lstm", "gru", replicate=replicate(10, until=0.05, at_most=40))
+    built = build(planned, pair(0.03, 0.02))
+    assert built.sentences[0].endswith(
+        "Holm-adjusted p = 0.001, 10 paired seeds by Stein's two-stage rule, of at most 40."
+    )
+    assert "Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first 10 seeds" in built.markdown()
+    assert "sign-flip" not in built.note()
+
+
 def test_sentence_diverged():
     rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.03, states=["finished"] * 7 + ["diverged"] * 3)
     built = build(study("lstm", "gru"), rows)
@@ -141,7 +114,7 @@ def test_sentence_diverged():
     ]
     assert built.warnings == ["gru: 3 of 10 replicates diverged."]
     assert built.table.loc[1, ["finished", "diverged"]].tolist() == [7, 3]
-    assert built.table.loc[1, ["ratio_low", "perplexity_low"]].isna().all()
+    assert built.table.loc[1, ["ratio_low", "perplexity_low", "bits_difference_low"]].isna().all()
     assert "1.030 (conditional)" in built.markdown() and "(7 finished only)" in built.markdown()
 
 
@@ -156,16 +129,15 @@ def test_everything_diverged():
     built = build(study("lstm", "gru"), rows)
     assert "is undecided: 10 of 10 diverged; lstm diverged at 10 of these seeds; " in built.sentences[0]
     assert built.sentences[0].endswith("no pair finished.")
-    assert built.figures() == []
+    assert built.figures == {}
 
 
 def test_sentence_one_pair():
-    planned = study("lstm", "gru", replicate=SimpleNamespace(seeds=1, first_seed=1000))
+    planned = study("lstm", "gru", replicate=replicate(1))
     assert build(planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5])).sentences == [
         "At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1.105 times at one"
         " paired seed, which gives no interval and no test."
     ]
-    planned = study("lstm", "gru", replicate=SimpleNamespace(seeds=1, first_seed=1000))
     text = build(planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5], states=["diverged"])).sentences[0]
     assert "1 of 1 diverged; no test for one pair, 1 paired seed; no pair finished" in text
 
@@ -175,7 +147,11 @@ def test_sentence_one_pair():
     [
         (timing_rows("gru", 0.1, engine="reference"), " Its training speed does not compare: engine differs (cpu and"),
         (timing_rows("gru", 0.2), " It trains 0.50 times as fast (0.50 to 0.50)."),
-        (timing_rows("gru", 0.2, rounds=3), " No difference in training speed is shown: 0.50 times as fast."),
+        (
+            timing_rows("gru", 0.2, rounds=3),
+            " Whether it trains faster or slower is undecided: 3 rounds cannot show a difference, because even if all"
+            " agreed, the Holm-adjusted p were 0.25; 6 could (0.50 times as fast was measured).",
+        ),
         (timing_rows("gru", 0.1, mode="forward"), "paired seeds."),
     ],
 )
@@ -183,6 +159,17 @@ def test_speed_sentences(gru_timings, expected):
     timings = timing_rows("lstm", 0.1) + timing_rows("lstm", 0.1, mode="forward") + gru_timings
     text = build(study("lstm", "gru"), pair(0.03, 0.02), timings).sentences[0]
     assert re.sub(r"0\.\d+ to 0\.\d+\)", "0.50 to 0.50)", text.replace("0.500", "0.50")).find(expected) > 0, text
+    assert "No difference" not in text
+
+
+def test_no_difference_in_speed():
+    """Rounds that take turns: ten each way."""
+    rows = timing_rows("gru", 0.1)
+    for row in rows:
+        row["tokens_per_second"] *= 1.02 if row["round"] % 2 else 0.98
+    built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + rows)
+    assert "No difference in training speed is shown: 1.00 times as fast (0.98 to 1.02)." in built.sentences[0]
+    assert built.answer.endswith("; in training speed: gru shows no difference.")
 
 
 def test_speed_in_packs_alone_says_so():
@@ -196,6 +183,7 @@ def test_an_arm_timed_under_two_conditions_compares_with_none():
     ]
     built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + mixed)
     assert built.sentences[0].endswith("does not compare: threads differs (2 and 1 and 2 in gru).")
+    assert "| threads differs (2 and 1 and 2 in gru) |" in built.markdown()
 
 
 def test_training_perplexity_is_named_as_such():
@@ -253,7 +241,7 @@ def test_warnings():
 
 
 def test_tests_that_disagree_are_a_warning():
-    planned = study("lstm", "gru", replicate=SimpleNamespace(seeds=4, first_seed=1000))
+    planned = study("lstm", "gru", replicate=replicate(4))
     differences = np.array([0.030, 0.031, 0.029, 0.030])
     built = build(planned, run_rows("lstm", BASE[:4]) + run_rows("gru", BASE[:4] + differences))
     assert built.table.loc[1, "verdict"] == "worse"
@@ -265,16 +253,9 @@ def test_tests_that_disagree_are_a_warning():
 
 
 def test_incomplete_studies_say_what_is_missing():
-    planned = study(
-        "lstm",
-        "gru",
-        tune=SimpleNamespace(num_trials=3),
-        measure=SimpleNamespace(margin=0.01, threshold=0.05, runtime=SimpleNamespace(rounds=20)),
-    )
-    trial = {"phase": "trial", "state": "finished", "tokens": 5}
+    planned = study("lstm", "gru", tune=tune(3), measure=measure(runtime=object()))
     rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.1, states=["finished"] * 8 + ["running", "pruned"])
-    rows += [{**trial, "arm": "lstm", "index": k, "seed": f"0-{k}"} for k in range(3)]
-    built = build(planned, rows, timing_rows("lstm", 0.1))
+    built = build(planned, rows + trial_rows("lstm", [1.5, 1.4, 1.6]), timing_rows("lstm", 0.1))
     assert built.missing == [
         "gru: 0 of 3 trials ended.",
         "gru: replicates are missing for the seeds 1008, 1009.",
@@ -296,146 +277,86 @@ def test_missing_baseline():
     assert "| lstm | baseline | none |" in built.markdown()
 
 
-def test_nothing_has_run():
-    built = build(study("lstm", "gru"))
-    assert built.answer == "Incomplete: no replicate of output-tanh has ended yet."
-    assert len(built.missing) == 2
-    for text in (built.markdown(), built.html(), built.csv(), built.note(), printed(built)):
-        assert "gru" in text
-
-
 def test_an_arm_alone():
     assert build(study("lstm"), run_rows("lstm", BASE)).answer == "Against lstm, in perplexity: nothing to compare."
 
 
-def curve_rows(arm, level, num_updates=5):
-    return [
-        {"arm": arm, "phase": "replicate", "index": j, "update": u, "tokens": u * 1e5, "time_seconds": 1.0 * u}
-        | dict.fromkeys(("train/loss", "validation/loss"), level + 1.0 / u + 0.01 * j)
-        for j in range(10)
-        for u in range(1, num_updates + 1)
+def test_each_condition_has_its_own_verdict():
+    built = two_conditions()
+    assert built.answer == (
+        "Against lstm, in perplexity. time-machine: gru is worse; in training speed: gru is faster."
+        " docs: gru is better; in training speed: gru is faster."
+    )
+    assert built.sentences[0].startswith("At the settings given, on time-machine, gru is worse than lstm: perplexity")
+    assert built.sentences[1].startswith("At the settings given, under docs (on python-docs), gru is better than lstm:")
+    assert [part.title for part in built.parts] == ["time-machine", "docs"]
+    assert built.table[["condition", "arm", "verdict"]].to_numpy().tolist() == [
+        ["time-machine", "lstm", "baseline"],
+        ["time-machine", "gru", "worse"],
+        ["docs", "lstm", "baseline"],
+        ["docs", "gru", "better"],
     ]
+    assert "| gru | worse 1.030 (1.016 to 1.045) | better 0.970 (0.957 to 0.984) |" in built.markdown()
+    assert "Over all" not in built.markdown()  # two are too few to speak of together
 
 
-def full():
-    names = ("lstm", "lstm-no-output-tanh", "gru-reset-before", "rnn|<b>")
-    rows, timings, curves = [], [], []
-    for i, (name, mean) in enumerate(zip(names, (0.0, 0.03, -0.03, 0.005), strict=True)):
-        rows += run_rows(name, BASE + mean + 0.02 * (i > 0) * UNIT)
-        curves += curve_rows(name, 1.4 + mean)
-        for mode, pack in (("train", 1), ("train", 8), ("forward", 1)):
-            timings += timing_rows(name, 0.1 / (1 + 0.1 * i), mode=mode, pack=pack)
-    return build(study(*names), rows, timings, curves, ["a <script> in a warning"])
+def test_warnings_stand_beside_their_condition():
+    built = two_conditions()
+    assert built.remarks == ["the machine slept."]
+    assert [part.warnings for part in built.parts] == [[], ["gru: learning_rate at the edge."]]
+    assert built.warnings == ["the machine slept.", "docs: gru: learning_rate at the edge."]
 
 
-def printed(built, width=80):
-    console = Console(width=width, record=True, file=io.StringIO(), color_system="standard", force_terminal=True)
-    built.terminal(console)
-    return console.export_text(styles=True)
+def test_conditions_that_agree_are_one_sentence():
+    planned = across(study("lstm", "gru"), a="time-machine", b="python-docs")
+    built = build(planned, under("a", pair(0.03, 0.02)) + under("b", pair(0.04, 0.02)))
+    assert built.answer == "Against lstm, in perplexity, under each of 2 conditions: gru is worse."
 
 
-def test_terminal_fits_80_columns():
-    text = printed(full())
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    assert max(map(len, plain.splitlines())) <= 80
-    line = next(line for line in plain.splitlines() if line.startswith("lstm-no-output-tanh"))
-    perplexity = f"{np.exp(BASE.mean() + 0.03):.3f}"
-    assert line.split() == ["lstm-no-output-tanh", perplexity, "1.030", "(1.016-1.045)", "0.003", "1.10", "worse"]
-    table = plain[plain.index("Arm ") : plain.index("At the settings")].rstrip().splitlines()
-    assert len(table) == 2 + 4  # no row is wrapped
-    for colour, word in ((31, "worse"), (32, "better"), (33, "undecided")):
-        assert re.search(rf"\x1b\[{colour}m{word}", text)
-    assert "a <script> in a warning" in plain
+def test_a_condition_without_runs_is_missing():
+    planned = across(study("lstm", "gru"), a="time-machine", b="python-docs")
+    built = build(planned, under("a", pair(0.03, 0.02)))
+    assert built.answer == (
+        "Incomplete: so far, against lstm, in perplexity. a: gru is worse. b: no replicate has ended yet."
+    )
+    assert built.missing[0].startswith("b: lstm: replicates are missing for the seeds 1000, 1001")
+    for text in (built.markdown(), built.html(), built.csv(), built.latex(), built.note()):
+        assert "gru" in text
 
 
-def test_markdown_is_a_table_on_github():
-    text = full().markdown()
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    for line in lines:
-        assert len(re.findall(r"(?<!\\)\|", line)) in (12, 8, 3)
-    assert "| rnn\\|&lt;b> |" in text
-    assert f"| 10 of 10 | {BASE.mean() / np.log(2):.3f} | 300,000 | 512 | 20,000,000 |" in text
-    assert re.findall(r"(?m)^\| (\w+) .*\n\| ---", full().note()) == ["Arm"]
-
-
-def test_csv_reads_back():
-    built = full()
-    rows = list(csv.DictReader(io.StringIO(built.csv())))
-    assert [row["arm"] for row in rows] == [result.name for result in built.results]
-    assert float(rows[1]["ratio"]) == pytest.approx(np.exp(0.03))
-    assert rows[1]["pairs"] == "10" and rows[0]["pairs"] == ""
-    assert float(rows[3]["train_pack_8_speed"]) == pytest.approx(1.3, rel=0.01)
-    assert rows[2]["params"] == '{"learning_rate": 0.5}'
+def test_five_conditions_have_a_figure_together():
+    names = "abcde"
+    planned = across(study("lstm", "gru"), **dict.fromkeys(names, "time-machine"))
+    rows = [row for name in names for row in under(name, pair(-0.03, 0.001))]
+    (line,) = re.findall(r"### Over all 5 conditions\n\n.*\n.*\n(.*)\n", build(planned, rows).markdown())
+    cells = line.strip("| ").split(" | ")
+    assert cells[0] == "gru" and cells[2].startswith("0.9705 (0.970")
+    chance = np.mean((BASE - 0.03 + 0.001 * UNIT)[:, None] < BASE)
+    assert float(cells[1].split()[0]) == pytest.approx(chance, abs=0.005)
+    without = [row for row in rows if (row["condition"], row["arm"]) != ("e", "gru")]
+    assert "Over all" not in build(planned, without).markdown()
 
 
 def test_numbers_of_the_table():
     table, losses = full().table, BASE + 0.03 + 0.02 * UNIT
-    interval = statistics.student_interval(losses)
+    interval, paired = statistics.student_interval(losses), statistics.student_interval(0.03 + 0.02 * UNIT)
     row = table.iloc[1]
     assert row["perplexity"] == pytest.approx(np.exp(losses.mean()))
     assert (row["perplexity_low"], row["perplexity_high"]) == pytest.approx(
         (np.exp(interval.low), np.exp(interval.high))
     )
     assert row["bits_per_character"] == pytest.approx(losses.mean() / np.log(2))
-    assert row["train_pack_1_tokens_per_second"] == pytest.approx(1120 / 0.1 * 1.1, rel=0.02)
+    assert row["bits_difference"] == pytest.approx(0.03 / np.log(2))
+    assert (row["bits_difference_low"], row["bits_difference_high"]) == pytest.approx(
+        (paired.low / np.log(2), paired.high / np.log(2))
+    )
+    rate = 1120 / 0.1 * 1.1
+    assert row["train_pack_1_tokens_per_second"] == pytest.approx(rate, rel=0.02)
+    assert row["training_seconds"] == pytest.approx(2_000_000 / rate, rel=0.02)
+    assert row[["hidden_size", "num_parameters", "flops_per_token"]].tolist() == [256, 300_000, 600_000]
 
 
-class Page(HTMLParser):
-    """Collects what a page refers to and checks that its elements close in order."""
-
-    VOID = ("meta", "br", "img", "link", "hr", "input")
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.labels, self.references, self.ids, self.tags = [], [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        values = dict(attrs)
-        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href")]
-        self.ids += [values["id"]] if "id" in values else []
-        self.labels += [values["aria-label"]] if tag == "svg" else []
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def test_html_is_one_sound_page():
-    built = full()
-    text = built.html()
-    page = Page()
-    page.feed(text)
-    assert page.open == []
-    assert [label.split(":")[0] for label in page.labels] == ["Paired differences", "Runtime", "Learning curves"]
-    assert set(re.findall(r"https?://[^\"' <]*", text)) <= {"http://www.w3.org/2000/svg"}
-    assert all(reference.startswith("#") and reference[1:] in page.ids for reference in page.references)
-    assert "script" not in page.tags and "a &lt;script&gt; in a warning" in text
-    assert "the &lt;b&gt; &amp; psy" in text  # a sample
-    for result in built.results[1:3]:
-        assert text.count(f">{result.name}</text>") >= 3  # in each figure
-    assert text == full().html()  # the same figures, to the byte
-
-
-def test_curves_are_drawn_while_all_replicates_are_finite():
-    curves = curve_rows("lstm", 1.4)
-    whole = build(study("lstm"), run_rows("lstm", BASE), curves=curves).figures()[0]
-    curves[-1]["validation/loss"] = np.nan
-    assert build(study("lstm"), run_rows("lstm", BASE), curves=curves).figures()[0] != whole
-    for row in curves:
-        row["validation/loss"] = np.inf
-    assert build(study("lstm"), run_rows("lstm", BASE), curves=curves).figures() == []
-
-
-def test_many_arms_are_told_apart():
-    names = [f"arm-{i}" for i in range(12)]
-    curves = [row for name in names for row in curve_rows(name, 1.4)]
-    svg = build(study(*names), [r for n in names for r in run_rows(n, BASE)], curves=curves).figures()[-1]
-    lines = set(re.findall(r"fill: none; (?:stroke-dasharray[^;]*; [^;]*; )?stroke: (#[0-9a-f]{6})", svg))
-    assert "stroke-dasharray" in svg and len(lines) >= 8
+def test_an_older_export_has_no_conditions_and_no_repeats():
+    rows = pd.DataFrame(pair(0.03, 0.02))
+    assert not {"condition", "repeat", "hidden_size", "git_commit"} & set(rows)
+    assert build(study("lstm", "gru"), rows.to_dict("records")).table["verdict"].tolist() == ["baseline", "worse"]

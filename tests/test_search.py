@@ -1,6 +1,9 @@
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
@@ -99,7 +102,7 @@ def test_three_failures_in_a_row_stop_the_arm(storage):
     for trial in own.ask():
         own.tell(trial.number, "failed", None)
     assert own.stopped and own.done and own.ask() == [] and own.best() is None
-    assert own.warnings() == ["lstm: no trial finished; the arm has no setting to replicate."]
+    assert search.warnings([own]) == ["lstm: no trial finished; the arm has no setting to replicate."]
 
 
 def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
@@ -145,7 +148,7 @@ def test_a_best_value_at_an_edge_is_a_warning(storage):
     for trial in own.ask():
         own.tell(trial.number, "finished", trial.values["learning_rate"])
     assert own.done
-    assert "best learning_rate = 0.1 lies at the lower edge" in own.warnings()[0]
+    assert "best learning_rate = 0.1 lies at the lower edge" in search.warnings([own])[0]
 
 
 def test_a_grid_of_a_range_steps_through_it(storage):
@@ -158,3 +161,63 @@ def test_a_grid_of_a_range_steps_through_it(storage):
 def test_a_storage_that_cannot_be_reached_is_an_error():
     with pytest.raises(search.SearchError, match=r"storage: must be a database that Optuna reaches, but got storage="):
         search.open_storage("sqlite:////nowhere/at/all/optuna.db")
+
+
+def importance_runs(num_trials, loss, **changes):
+    """An arm's trials at random values, with ``loss`` of the logarithms of learning_rate and clip_norm."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(num_trials):
+        rate, clip_norm = 10 ** rng.uniform(-2, 0), [0.25, 1.0, 4.0][rng.integers(3)]
+        row = {"arm": "lstm", "phase": "trial", "index": i, "state": "finished", "objective": loss(rate, clip_norm)}
+        rows.append({**row, "params": {"learning_rate": rate, "clip_norm": clip_norm}, **changes})
+    return pd.DataFrame(rows)
+
+
+def importances(runs, **changes):
+    arms = [SimpleNamespace(name="lstm"), SimpleNamespace(name="gru")]
+    return search.importances(SimpleNamespace(arms=arms, tune=make_tune(**changes)), runs)
+
+
+def test_the_field_that_decides_is_the_important_one():
+    by_rate = importances(importance_runs(24, lambda rate, clip_norm: (math.log10(rate) + 1.2) ** 2))
+    by_clip = importances(importance_runs(24, lambda rate, clip_norm: clip_norm + 0.001 * rate))
+    assert by_rate["gru"] == by_clip["gru"] == {}
+    assert list(by_rate["lstm"]) == list(SPACE) and math.isclose(sum(by_rate["lstm"].values()), 1.0)
+    assert by_rate["lstm"]["learning_rate"] > 0.8 and by_clip["lstm"]["clip_norm"] > 0.6
+
+
+def test_importances_are_of_ended_trials_and_of_two_fields_or_more():
+    runs = importance_runs(12, lambda rate, clip_norm: rate)
+    found = importances(runs)
+    assert found == importances(runs.sample(frac=1.0, random_state=1))  # the same trials, whatever their order
+    other = importance_runs(12, lambda rate, clip_norm: -clip_norm, state="pruned")
+    noise = other.assign(phase="replicate", state="finished")
+    assert found == importances(pd.concat([runs, other, noise]))
+    assert importances(runs[:7])["lstm"] == {} and importances(runs[:8])["lstm"] != {}
+    assert importances(runs, space={"learning_rate": SPACE["learning_rate"]})["lstm"] == {}
+    diverged = runs.assign(state=["diverged" if rate > 0.9 else "finished" for rate in runs["objective"]])
+    assert found == importances(diverged)
+
+
+def test_importances_take_a_choice_that_is_none_and_a_whole_number_that_an_export_wrote_as_a_float():
+    space = {"clip_norm": Choices((None, 1.0)), "hidden_size": Range(8, 64)}
+    runs = importance_runs(10, lambda rate, clip_norm: rate)
+    runs["params"] = [{"hidden_size": float(8 + i)} | ({"clip_norm": 1.0} if i % 2 else {}) for i in range(10)]
+    runs["objective"] = [float(i % 2) + 0.01 * i for i in range(10)]
+    found = importances(runs, space=space)["lstm"]
+    assert found["clip_norm"] > found["hidden_size"]
+
+
+def test_nothing_tuned_has_no_importances():
+    study = SimpleNamespace(arms=[SimpleNamespace(name="lstm")], tune=None)
+    assert search.importances(study, importance_runs(12, lambda rate, clip_norm: rate)) == {"lstm": {}}
+
+
+def test_edges_of_repeats_are_counted(storage):
+    tune = make_tune(space={"learning_rate": Choices((0.1, 0.2, 0.3))}, trials=1)
+    searches = [search.ArmSearch(storage, f"s/{repeat}", "lstm", tune, 4) for repeat in range(3)]
+    for own, rate in zip(searches, (0.1, 0.1, 0.2), strict=True):
+        own.best = lambda rate=rate: search.Trial(0, {"learning_rate": rate})
+    (line,) = search.warnings(searches)
+    assert line.startswith("lstm: its best learning_rate lies at the lower edge of the range searched in 2 of 3 rep")

@@ -1,11 +1,14 @@
 """Intervals and tests against SciPy, statsmodels and worked examples."""
 
+import itertools
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from harness import statistics
 
@@ -80,6 +83,14 @@ def test_holm_on_a_published_example():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
+def test_holm_is_that_of_statsmodels():
+    rng = np.random.default_rng(5)
+    for size in range(1, 9):
+        p = rng.random(size) ** 4
+        p[rng.integers(size)] = p[0]  # ties
+        assert statistics.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1].tolist(), rel=1e-12)
+
+
 def test_holm_counts_missing_p_values():
     assert statistics.holm([0.01, None, None]) == [pytest.approx(0.03), None, None]
     assert statistics.holm([]) == []
@@ -98,6 +109,45 @@ def test_no_spread():
     assert statistics.standard_error(np.array([0.1 + 0.2, 0.3])) == 0.0
     interval = statistics.student_interval(np.full(3, 0.1))
     assert (interval.low, interval.high) == (pytest.approx(0.1), pytest.approx(0.1))
+
+
+def test_a_first_stage_gives_the_spread_and_the_degrees_of_freedom():
+    d = np.append(draws(10, 1), draws(30, 2, mean=0.0) / 3.0)
+    error = d[:10].std(ddof=1) / math.sqrt(40)
+    assert statistics.standard_error(d, first=10) == pytest.approx(error)
+    assert statistics.student_p(d, first=10) == pytest.approx(2 * stats.t.sf(abs(d.mean()) / error, 9))
+    interval = statistics.student_interval(d, 0.9, first=10)
+    half = stats.t.ppf(0.95, 9) * error
+    assert (interval.low, interval.high) == pytest.approx((d.mean() - half, d.mean() + half))
+    for whole in (40, 100):  # a first stage that is all there is
+        assert statistics.student_p(d, first=whole) == statistics.student_p(d)
+        assert statistics.student_interval(d, first=whole) == statistics.student_interval(d)
+
+
+def test_a_first_stage_without_spread_has_no_scale():
+    d = np.append(np.full(5, 0.1), draws(5))
+    assert statistics.student_p(d, first=5) == statistics.student_p(d) > 0.0
+    assert statistics.student_interval(d, first=5) == statistics.student_interval(d)
+    assert statistics.student_p(np.full(10, 0.1), first=5) == statistics.smallest_p(10)
+
+
+def test_expected_best_by_enumeration():
+    values = [3.0, 1.0, 2.0, 2.0]
+    found = statistics.expected_best(np.array(values))
+    for n in range(1, 5):
+        assert found[n - 1] == pytest.approx(np.mean([min(draw) for draw in itertools.product(values, repeat=n)]))
+
+
+def test_expected_best_of_many_is_the_best():
+    found = statistics.expected_best(draws(500))
+    assert found[0] == pytest.approx(draws(500).mean()) and np.all(np.diff(found) < 0.0)
+    assert draws(500).min() < found[-1] < np.sort(draws(500))[2]
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.inf], [np.nan]])
+def test_expected_best_refuses(values):
+    with pytest.raises(ValueError, match=r"one finite value or more must hold, but got values=\["):
+        statistics.expected_best(np.array(values))
 
 
 def test_one_value_has_no_interval():
@@ -130,6 +180,6 @@ def test_seeds_needed_refuses():
 
 
 def test_import_is_light():
-    code = "import sys, harness.statistics, harness.decisions; print([m for m in sys.modules if m in "
-    code += "('statsmodels', 'pandas', 'matplotlib', 'scipy.stats', 'torch')])"
+    code = "import sys, harness.statistics, harness.decisions, harness.designs; print([m for m in sys.modules if m in "
+    code += "('statsmodels', 'pandas', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'torch')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -50,7 +50,7 @@ def test_every_arm_of_a_shipped_study_trains(path, tmp_path):
             if "timemachine.txt" in str(error):
                 pytest.skip("the Time Machine is not on this machine (HARNESS_DATA)")
             raise
-        assert found.update_seconds > 0
+        assert found.pace.update_seconds > 0
 
 
 def test_the_lyrics_study_runs_from_a_zip(tmp_path):

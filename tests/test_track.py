@@ -390,6 +390,12 @@ def test_an_arms_summary_is_on_its_parent_under_arm_alone(new, tracker):
     assert parent.data.metrics == {"arm/validation/perplexity": 7.25} and parent.info.status == "FINISHED"
 
 
+def test_a_summary_is_short_enough_for_a_column(tracker):
+    tracker.summary("lstm", {"p": 3.4964000912e-11, "ratio": 0.2870298852, "tokens": 123456789.0})
+    (parent,) = [run for run in tracker._search() if run.data.tags["phase"] == "arm"]
+    assert parent.data.metrics == {"arm/p": 3.4964e-11, "arm/ratio": 0.28703, "arm/tokens": 123456789.0}
+
+
 def test_the_dataset_column_has_name_and_digest_once(new, tracker):
     run_id = start(tracker)
     for each in (tracker, new()):
@@ -473,7 +479,9 @@ def test_runs_come_back_as_they_were_stored(new, tracker):
         **metrics,
     }
     expected |= {"params": {"learning_rate": 0.1, "schedule": "cosine", "clip_norm": None}, "samples": samples}
-    assert runs.loc[0].to_dict() == expected
+    assert {name: value for name, value in runs.loc[0].items() if name in expected} == expected
+    assert runs.loc[0, ["condition", "repeat"]].tolist() == ["", 0]
+    assert runs["run_id"].nunique() == 3
     assert runs["state"].tolist() == ["finished", "diverged", "running"]
     assert math.isnan(runs.loc[1, "objective"]) and runs.loc[1, "train/loss"] == math.inf
 
@@ -497,12 +505,26 @@ def test_timings_come_back_from_the_arms(new, tracker):
         for arm in ("gru", "lstm")
         for number in (0, 1)
     ]
-    columns = ["arm", *frames.TIMING_DTYPES]
-    timings = pd.DataFrame(rows)[columns]
+    columns = [*frames.ARM_DTYPES, *frames.TIMING_DTYPES]
+    timings = pd.DataFrame(rows).assign(condition="")[columns]
     start(tracker)
     tracker.store_timings(timings)
     tracker.store_timings(timings)
-    pd.testing.assert_frame_equal(new().timings(), timings.astype({"arm": "str"} | frames.TIMING_DTYPES))
+    pd.testing.assert_frame_equal(new().timings(), timings.astype(frames.ARM_DTYPES | frames.TIMING_DTYPES))
+
+
+def test_units_of_one_arm_have_one_parent_and_places_of_their_own(new, tracker):
+    for key in ("docs/lstm", "docs/lstm@2", "book/lstm"):
+        tracker.end(tracker.open(key, "replicate", 0, key, {}, {}), "finished")
+    runs = new().runs()
+    assert runs[["condition", "arm", "repeat"]].values.tolist() == [
+        ["book", "lstm", 0],
+        ["docs", "lstm", 0],
+        ["docs", "lstm", 2],
+    ]
+    assert new().open("docs/lstm@2", "replicate", 0, "again", {}, {}) == runs.loc[2, "run_id"]
+    parents = [run for run in tracker._search() if run.data.tags["phase"] == "arm"]
+    assert sorted(run.info.run_name for run in parents) == ["book/lstm", "docs/lstm"]
 
 
 def test_a_new_study_has_empty_frames(tracker):

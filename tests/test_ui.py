@@ -14,8 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import track, ui
+from harness import track, ui, view
 from harness.track import Tracker, TrackError
+from harness.view import View
 
 SERVE = """
     import sys
@@ -93,6 +94,16 @@ def test_a_taken_port_is_an_error(folder):
         port = taken.getsockname()[1]
         with pytest.raises(TrackError, match=rf"port must be free, but got port={port}: .*in use"):
             ui.serve(uri(folder), folder / "artifacts", None, port, refuse)
+
+
+def test_a_study_is_opened_under_its_view_where_it_has_one(folder):
+    tracker = Tracker(uri(folder), "viewed", folder / "artifacts")
+    page = f"/#/experiments/{tracker.experiment_id}/runs?"
+    too_long = View(view.ANSWER, "x" * track.EXPERIMENT_TAG_LENGTH, {})
+    tracker.set_view(too_long)
+    assert ui._page(uri(folder), tracker.experiment_id) == page + ui.BEST_FIRST
+    tracker.set_view(View(view.ANSWER, "The answer", {"orderByAsc": True}))
+    assert ui._page(uri(folder), tracker.experiment_id) == page + view.address(view.ANSWER)
 
 
 def test_a_tracking_server_shows_its_own_pages():

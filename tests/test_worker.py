@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.plan import Plan, Record, Run, plans_to_json
+from harness.saved_model import SavedModel
 from harness.settings import Budget, Settings
 from harness.tasks import Samples
 from harness.train import main, train
@@ -61,13 +62,13 @@ def plan(tmp_path):
         threads=2,
     )
     runs = tuple(Run(f"r{i}", (i, "trial"), settings) for i in range(2))
-    return Plan(runs, samples=Samples(("time",), 10, 0.8))
+    return Plan(runs, samples=Samples(("time",), 10, 0.8), keep_models=True)
 
 
 def told(records):
     """Returns what records say, times left out."""
     return [
-        (r.run, r.kind, r.update, {k: v for k, v in r.metrics.items() if k not in TIMES}, r.info)
+        (r.run, r.kind, r.update, {k: v for k, v in r.metrics.items() if k not in TIMES}, r.info, r.model)
         for r in records
         if r.kind != "start"
     ]
@@ -80,6 +81,7 @@ def test_the_records_of_a_bare_worker_are_those_of_train(tmp_path, run_worker, p
     records = [Record.from_json(line) for line in done.stdout.splitlines()]
     here = [Record.from_json(record.to_json()) for records in train(plan) for record in records]
     assert told(records) == told(here) * 2
+    assert [SavedModel.from_bytes(r.model).run for r in records if r.kind == "end"] == ["r0", "r1"] * 2
     starts = [r for r in records if r.kind == "start"]
     assert [r.run for r in starts] == ["r0", "r1"] * 2
     differs = {"version_optuna", "version_mlflow"}  # installed here, though no worker needs them

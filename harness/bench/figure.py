@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from harness.bench.judge import Estimate, Results, Row, estimate
 from harness.bench.record import ONE_HOT, Bench, BenchError
-from harness.report.figures import COLORS, STYLE
+from harness.report.drawing import COLORS, STYLE
 
 MARKERS = "osD^vP*Xp<d>h"
 PEER_LINES = {"LSTM": "-", "GRU": "--", "RNN": ":"}

@@ -1,207 +1,252 @@
-"""From runs to answer, sentences, table and figures; as Markdown, HTML, CSV and on a terminal."""
+"""From runs to answer, sentences, tables and figures; as a page, Markdown, LaTeX, CSV and on a terminal.
 
-import html
-import re
-from collections.abc import Sequence
+From the bottom: results (frames to one result per arm), sentences and tables (their words), drawing (how a figure
+looks) and figures, searches, hyperparameters, slices and pareto (the tuned fields, the costs), parts (all of it for one
+condition), conditions (several of them), facts (what was fixed, with what it was run), forms and page (how it leaves).
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from harness.metrics import perplexity
-from harness.report import figures, results, sentences, tables
+from harness.report import conditions, facts, forms, page, results, sentences, tables
+from harness.report.drawing import Drawn
+from harness.report.parts import Part
 from harness.report.results import ArmResult
-from harness.report.sentences import number
 from harness.report.tables import Section
 
-COLORS = {"better": "green", "worse": "red", "faster": "green", "slower": "red"}  # every other verdict is yellow
+CURVE_OF = ["arm", "repeat", "phase", "index"]
+"""What tells the runs of one condition apart."""
+NAMES = {"arm": "str", "phase": "str"}
 NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."
-METHOD = (
-    "Pairs are replicates of one seed. Ratios are exp of the mean paired difference in nats; intervals are Student's,"
-    " 95 %, unadjusted; p (Holm) is the paired Student test after Holm's correction over the arms (a sign test where a"
-    " replicate diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted. Speeds are medians over"
-    " rounds of paired ratios with order-statistic intervals."
-)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a study shows. ``table`` has numbers, one row per arm; the other forms are made of the same results."""
+    """What a study shows, a part for each of its conditions.
+
+    Attributes:
+        answer: One sentence; with several conditions that disagree, a short one for each.
+        parts: One for each condition, at least one.
+        remarks: Warnings that are of no one condition.
+        provenance: What the runs were made with.
+        commands: What to type to run the study again.
+    """
 
     study: Any
-    results: list[ArmResult]
-    curves: pd.DataFrame
     answer: str
-    sentences: list[str]
-    missing: list[str]
-    warnings: list[str]
+    parts: list[Part]
+    remarks: list[str]
+    provenance: Section
+    commands: list[str]
+
+    @property
+    def results(self) -> list[ArmResult]:
+        """The arms of all parts, one part after another."""
+        return [result for part in self.parts for result in part.results]
+
+    @property
+    def sentences(self) -> list[str]:
+        """Those of all parts; each names its condition."""
+        return [line for part in self.parts for line in part.sentences]
+
+    @property
+    def missing(self) -> list[str]:
+        """What a complete study would have and this one has not."""
+        return [_under(part, line) for part in self.parts for line in part.missing]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader should know before believing the answer."""
+        return self.remarks + [_under(part, line) for part in self.parts for line in part.warnings]
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per arm; losses in nats, ``tokens_per_second`` medians, ``ratio`` and ``speed`` to the baseline."""
-        frame = pd.DataFrame([tables.numbers(result) for result in self.results])
-        return frame.astype(dict.fromkeys(tables.COUNTS, "Int64"))  # a count that is not known stays a count
+        """One row per condition and arm; losses in nats, ``ratio`` and ``speed`` to the baseline."""
+        rows = [{"condition": part.title, **tables.numbers(r)} for part in self.parts for r in part.results]
+        return pd.DataFrame(rows).astype(dict.fromkeys(tables.COUNTS, "Int64"))  # one that is not known stays a count
+
+    @cached_property
+    def figures(self) -> dict[str, Drawn]:
+        """Those that there is something to draw for, by the stems of their files."""
+        return {stem: drawn for part in self.parts for stem, drawn in part.figures.items()}
+
+    @cached_property
+    def overview(self) -> list[Section]:
+        """The verdicts under all conditions side by side, and what they come to together, where there are several."""
+        found = [(part.title, part.results) for part in self.parts]
+        sections = [conditions.overview(found), conditions.over_all(found)] if len(found) > 1 else []
+        return [section for section in sections if section is not None]
+
+    @property
+    def method(self) -> str:
+        """How the numbers were come by."""
+        return sentences.method(self.study)
 
     def csv(self) -> str:
         """Returns ``table``, with what is not known left empty."""
         return self.table.to_csv(index=False)
 
     def note(self) -> str:
-        """Returns a short Markdown text: answer, sentences, remarks and the main table."""
-        return "\n\n".join([f"**{self.answer}**", *self._remarks_markdown(), _markdown(self._main())]) + "\n"
+        """Returns a short Markdown text: answer, sentences, remarks and the main tables."""
+        blocks = [f"**{forms.plain(self.answer)}**", *map(forms.markdown, self.overview), *self._remarks_markdown()]
+        for part in self.parts:
+            blocks += [f"**{forms.plain(part.title)}**"] if part.title else []
+            blocks += [forms.markdown(part.verdicts)]
+        return "\n\n".join(blocks) + "\n"
 
-    def markdown(self) -> str:
-        """Returns the whole report without its figures, for GitHub."""
-        head = [f"## {self.study.name}", self.study.question, f"**{self.answer}**", *self._remarks_markdown()]
-        texts = [f"### {section.title}\n\n{_markdown(section)}" for section in self._sections()]
-        return "\n\n".join([*head, *texts, METHOD]) + "\n"
+    def markdown(self, figures_folder: str = "") -> str:
+        """Returns the report for GitHub, without figures or with those that lie in a folder beside it as SVG."""
+        blocks = [f"## {self.study.name}", self.study.question, f"**{forms.plain(self.answer)}**"]
+        blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
+        for part in self.parts:
+            blocks += [f"### {forms.plain(part.title)}"] if part.title else []
+            blocks += _markdown_sections(part.sections, 4 if part.title else 3)
+            blocks += [forms.bullets(part.sensitivity)] if part.sensitivity else []
+            if figures_folder:
+                blocks += [f"![{each.label}]({figures_folder}/{stem}.svg)" for stem, each in part.figures.items()]
+        return "\n\n".join([*blocks, self.method]) + "\n"
 
     def _remarks_markdown(self) -> list[str]:
-        blocks = [self.sentences, [f"Missing: {x}" for x in self.missing], [f"Warning: {x}" for x in self.warnings]]
-        return ["\n".join(f"- {_cell(line)}" for line in lines) for lines in blocks if lines]
+        kinds = [self.sentences, [f"Missing: {x}" for x in self.missing], [f"Warning: {x}" for x in self.warnings]]
+        return [forms.bullets(lines) for lines in kinds if lines]
 
-    def _main(self) -> Section:
-        return tables.perplexities(self.results, results.measured(self.study))
-
-    def _sections(self) -> list[Section]:
-        return [s for s in (self._main(), tables.runtimes(self.results), tables.tuned_values(self.results)) if s.rows]
-
-    def terminal(self, console: Console) -> None:
-        """Prints the answer, a table that fits 80 columns, the sentences and the warnings."""
-        console.print(Text(self.answer, style="bold"))
-        console.print(_terminal_table(self.results))
-        for line in self.sentences:
-            console.print(Text(line))
-        for line in self.missing:
-            console.print(Text(f"Missing: {line}", style="yellow"))
-        for line in self.warnings:
-            console.print(Text(f"Warning: {line}", style="yellow"))
+    def latex(self) -> str:
+        """Returns the tables of verdicts and costs as floats, their captions with the answer."""
+        texts = ["% \\usepackage{booktabs}\n"]
+        for part in self.parts:
+            where = f"{self.study.name}, {part.title}" if part.title else self.study.name
+            clause = sentences.finding(part.study, part.results)
+            texts += [forms.latex(part.verdicts, f"{where}: {clause}. {self.method}")]
+            texts += [forms.latex(section, f"{where}: {section.title}.") for section in part.costs]
+        return "\n".join(texts)
 
     def html(self) -> str:
-        """Returns one self-contained page."""
-        template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-        source = getattr(self.study, "source", None)
-        return template.substitute(
-            title=html.escape(self.study.name),
-            question=html.escape(self.study.question or ""),
-            source=f'<p class="quiet">Source: {html.escape(source)}</p>' if source else "",
-            answer=html.escape(self.answer),
-            sentences=_html_list(self.sentences, ""),
-            missing=_html_list(self.missing, "missing"),
-            warnings=_html_list(self.warnings, "warnings"),
-            tables="\n".join(_html_table(section) for section in self._sections()),
-            figures="\n".join(f"<figure>{svg}</figure>" for svg in self.figures()),
-            samples=_html_samples(self.results),
-            method=html.escape(METHOD),
-        )
+        """Returns one page that needs nothing beside it."""
+        return page.html(self)
 
-    def figures(self) -> list[str]:
-        """Returns the figures that there is something to draw for, as inline SVG."""
-        base, metric = self.study.baseline.name, "validation/loss" if results.is_held_out(self.study) else "train/loss"
-        drawn = [
-            figures.paired_differences(self.results, base, self.study.measure.margin),
-            figures.speeds(self.results, base),
-            figures.learning_curves(self.results, self.curves, metric),
-        ]
-        return [svg for svg in drawn if svg is not None]
+    def files(self) -> dict[str, str | bytes]:
+        """Returns every form by its path in a folder: the report's, and each figure as SVG and PNG."""
+        found: dict[str, str | bytes] = {
+            "report.html": self.html(),
+            "report.md": self.markdown("figures"),
+            "report.csv": self.csv(),
+            "report.tex": self.latex(),
+        }
+        for stem, drawn in self.figures.items():
+            found[f"figures/{stem}.svg"] = drawn.svg_file()
+            found[f"figures/{stem}.png"] = drawn.png()
+        return found
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes ``files`` into ``folder``, which is made where it is not there, and returns their paths."""
+        paths = []
+        for name, content in self.files().items():
+            paths.append(folder / name)
+            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            paths[-1].write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return paths
+
+    def terminal(self, console: Console) -> None:
+        """Prints the answer, tables that fit 80 columns, the sentences and the warnings."""
+        console.print(Text(self.answer, style="bold"))
+        for line in self.remarks:
+            console.print(Text(f"Warning: {line}", style="yellow"))
+        for part in self.parts:
+            if part.title:
+                console.print(Text(f"\n{part.title}", style="bold"))
+            console.print(forms.terminal(part.results))
+            for line in part.sentences:
+                console.print(Text(line))
+            for line in part.missing:
+                console.print(Text(f"Missing: {line}", style="yellow"))
+            for line in part.warnings:
+                console.print(Text(f"Warning: {line}", style="yellow"))
 
 
 def build(
-    study: Any, runs: pd.DataFrame, curves: pd.DataFrame, timings: pd.DataFrame, warnings: Sequence[str] = ()
+    study: Any,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    timings: pd.DataFrame,
+    warnings: Sequence[str] = (),
+    importances: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
     Args:
-        study: With ``name``, ``question``, ``arms``, ``baseline``, ``measure``, ``tune`` and ``replicate``.
-        runs: One row per run, the columns of ``results.RUN_COLUMNS``; an empty frame needs none.
+        study: With ``name``, ``question``, ``conditions``, ``under``, ``arms``, ``baseline``, ``measure``, ``tune`` and
+            ``replicate``.
+        runs: One row per run, the columns of ``results.RUN_COLUMNS``, and those of ``facts.FACTS`` where they are
+            known; an empty frame needs none.
         curves: One row per evaluation of a run, ``results.CURVE_COLUMNS``.
         timings: One row per arm, mode, pack and round, ``results.TIMING_COLUMNS``.
-        warnings: Of the search, printed with the report's own.
+        warnings: Of the search, printed with the report's own; ``condition/arm: ...`` beside that condition.
+        importances: Condition -> arm -> tuned field -> share.
     """
-    runs = results.with_columns(runs, results.RUN_COLUMNS)
-    timings = results.with_columns(timings, results.TIMING_COLUMNS)
-    gathered = results.gather(study, runs, timings)
-    missing = results.missing(study, runs, timings)
     remarks = [] if results.is_held_out(study) else [NO_HELD_OUT]
+    told = {name: [line for line in warnings if line.startswith(f"{name}/")] for name in study.conditions if name}
+    remarks += [line for line in warnings if line not in {line for lines in told.values() for line in lines}]
+    parts = [
+        _part(
+            study.under(name),
+            _of_condition(runs, name),
+            _of_condition(curves, name),
+            _of_condition(timings, name),
+            [line.removeprefix(f"{name}/") for line in told.get(name, [])],
+            (importances or {}).get(name, {}),
+        )
+        for name in study.conditions
+    ]
     return Report(
         study=study,
-        results=gathered,
-        curves=results.with_columns(curves, results.CURVE_COLUMNS),
-        answer=sentences.answer(study, gathered, missing),
-        sentences=[sentences.sentence(study, result) for result in gathered if not result.is_baseline],
-        missing=missing,
-        warnings=[*remarks, *warnings, *results.doubts(study, runs, timings, gathered)],
+        answer=sentences.answer(study, [(part.study, part.results, part.missing) for part in parts]),
+        parts=parts,
+        remarks=remarks,
+        provenance=facts.provenance(runs),
+        commands=facts.commands(study, runs),
     )
 
 
-def _cell(text: str) -> str:
-    """A name may hold a bar or a tag; in a table or a rendered note neither is meant as such."""
-    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text.replace("|", "\\|"))
+def _part(
+    study: Any,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    timings: pd.DataFrame,
+    warnings: Sequence[str],
+    importances: Mapping[str, Mapping[str, float]],
+) -> Part:
+    runs = results.with_columns(runs, results.RUN_COLUMNS)
+    timings = results.with_columns(timings, results.TIMING_COLUMNS)
+    gathered = results.gather(study, runs, timings)
+    curves = results.with_columns(curves, results.CURVE_COLUMNS).astype(NAMES)
+    ends = runs.astype(NAMES).drop_duplicates(CURVE_OF).set_index(CURVE_OF)["state"]
+    return Part(
+        study=study,
+        results=gathered,
+        curves=curves.join(ends, on=CURVE_OF),
+        importances=importances,
+        sentences=[sentences.sentence(study, result) for result in gathered if not result.is_baseline],
+        missing=results.missing(study, runs, timings),
+        warnings=[*warnings, *results.doubts(study, runs, timings, gathered)],
+    )
 
 
-def _markdown(section: Section) -> str:
-    lines = [section.header, tuple("---" for _ in section.header), *section.rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of one condition; an older export has no such column and is all of one."""
+    rows = frame[frame["condition"].fillna("") == name] if "condition" in frame else frame
+    return rows.assign(condition=name)
 
 
-def _terminal_table(gathered: Sequence[ArmResult]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("Arm", overflow="fold")
-    for name in ("Perplexity", "Ratio (95 %)", "p", "Speed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    for result in gathered:
-        phase = sentences.main_phase(result.speeds)
-        speed = result.speeds[phase].ratio if phase is not None else None
-        level = number(perplexity(result.mean)) if result.mean is not None else "none"
-        word = sentences.word(result).split(" and ")[0]  # the sentences below say lower or higher
-        cells = (
-            level,
-            tables.ratio_text(result).replace(" to ", "-"),
-            tables.holm_text(result),
-            f"{speed:.2f}" if speed else "",
-        )
-        style = "" if result.is_baseline else COLORS.get(word, "yellow")
-        table.add_row(Text(result.name), *cells, Text(word, style=style))
-    return table
+def _under(part: Part, line: str) -> str:
+    return f"{part.title}: {line}" if part.title else line
 
 
-def _html_list(lines: Sequence[str], kind: str) -> str:
-    if not lines:
-        return ""
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    title = f"<h2>{kind.capitalize()}</h2>" if kind else ""
-    return f'<section class="{kind}">{title}<ul>{items}</ul></section>'
-
-
-def _html_table(section: Section) -> str:
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in section.header)
-    column = section.header.index("Verdict") if "Verdict" in section.header else -1
-    rows = []
-    for row in section.rows:
-        cells = [f"<td>{html.escape(cell)}</td>" for cell in row]
-        if column >= 0:
-            kind = row[column].split(" ")[0].rstrip(":")
-            cells[column] = f'<td><span class="verdict {html.escape(kind)}">{html.escape(row[column])}</span></td>'
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<h2>{html.escape(section.title)}</h2><div class="scroll">{table}</div>'
-
-
-def _html_samples(gathered: Sequence[ArmResult]) -> str:
-    parts = [
-        f"<dt>{html.escape(result.name)}</dt>"
-        + "".join(
-            f"<dd><b>{html.escape(str(sample['prefix']))}</b>{html.escape(str(sample['text']))}</dd>"
-            for sample in result.samples
-        )
-        for result in gathered
-        if result.samples
-    ]
-    return f"<h2>Samples of the first replicate</h2><dl>{''.join(parts)}</dl>" if parts else ""
+def _markdown_sections(sections: Sequence[Section], level: int) -> list[str]:
+    return [f"{'#' * level} {section.title}\n\n{forms.markdown(section)}" for section in sections]

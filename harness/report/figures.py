@@ -1,171 +1,221 @@
-"""The report's figures as SVG text to be set into an HTML page: nothing external, text as text."""
+"""The figures of perplexity and of speed: learning curves, paired differences, times as fast."""
 
-import io
-import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from harness.report import sentences, tables
+from harness.report.drawing import (
+    COLORS,
+    FAINT,
+    GRID,
+    MARKERS,
+    MAX_TOGETHER,
+    VERDICTS,
+    Drawn,
+    Look,
+    counts_on,
+    legend_below,
+    name_rows,
+    new_figure,
+    new_panels,
+    palette,
+    perplexities_on,
+    style,
+)
 from harness.report.results import ArmResult, Phase
+from harness.report.sentences import phase_text
 
-# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline.
-COLORS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#F0E442")
-LINES = ("-", "--", "-.", ":")  # the palette again, with another line, from the ninth arm on
-WIDTH_INCHES = 7.5
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "harness",
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-}
-
-
-def _figure(height_inches: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Figure, label: str) -> str:
-    """Inline form: no XML head, metadata or group names (several figures share one page), labelled for readers."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Creator": None, "Date": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
-    text = text.replace("xlink:href", "href")
-    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
-    text = re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
-    return text.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-
-
-def _palette(results: Sequence[ArmResult]) -> dict[str, tuple[str, str]]:
-    """Arm -> colour and line; the baseline is black and solid wherever it stands."""
-    ordered = sorted(results, key=lambda result: not result.is_baseline)
-    return {r.name: (COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]) for i, r in enumerate(ordered)}
-
-
+ALONE: Phase = ("train", 1)
+"""The timing of a run that trains alone."""
 HIGHEST_NATS = float(np.log(1e5))
-"""Of a curve that is drawn: a diverging run's perplexity may be any number, and one of 100,000 has made the point."""
+"""Of a curve that is drawn: a diverging run's perplexity may be any number, and beyond 100,000 it has none."""
+MAX_POINTS = 200
+"""Of a curve: the width of a figure shows no more."""
+FAR_ABOVE = 3.0
+"""As a multiple of what half of the arms stay below: a curve that diverges leaves the figure at its top."""
 
 
-def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: str) -> str | None:
-    """Returns perplexity over tokens: exp of the mean loss of an arm's replicates, the band from lowest to highest.
+def _row_inches(num_rows: int) -> float:
+    """Height of an arm's row: of many, less."""
+    return 0.5 if num_rows <= MAX_TOGETHER else 0.36
 
-    Only updates that every replicate of the arm reached with a finite loss are drawn. None: there is nothing to draw.
+
+def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: str) -> list[Drawn]:
+    """Returns perplexity over tokens and over seconds: the median of an arm's replicates and a band over all of them.
+
+    A replicate that diverged is above every other from there on; a line is drawn as far as all others have come.
+    Seconds are those of a run alone, by the measured tokens per second; where an arm was not timed, those of the
+    training itself, which a pack of runs shares. Empty: there is nothing to draw.
+
+    Args:
+        results: The arms.
+        curves: ``results.CURVE_COLUMNS``, and the ``state`` of each row's run.
+        metric: The column that is drawn, in nats.
     """
-    rows = curves[(curves["phase"] == "replicate") & np.isfinite(curves[metric].astype(float))]
-    lines = {result.name: _curve(rows[rows["arm"] == result.name], metric) for result in results}
-    if not any(len(line) for line in lines.values()):
-        return None
-    colors = _palette(results)
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(4.0)
-        for name, line in lines.items():
-            color, style = colors[name]
-            low, mean, high = (np.exp(np.minimum(line[part], HIGHEST_NATS)) for part in ("min", "mean", "max"))
-            axes.plot(line["tokens"], mean, style, color=color, label=name, linewidth=1.6)
-            axes.fill_between(line["tokens"], low, high, color=color, alpha=0.18, linewidth=0)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(_count))
-        axes.set_xlabel("tokens seen (band: all replicates; a line ends where one of them diverges)")
-        axes.set_ylabel(f"{metric.split('/')[0]} perplexity (log scale)")
-        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-        axes.legend(frameon=False, fontsize=9, ncols=2 if len(lines) > 4 else 1)
-        return _svg(figure, "Learning curves: perplexity over tokens seen, by arm")
+    rows = curves[curves["phase"] == "replicate"]
+    by_arm = {str(name): group for name, group in rows.groupby("arm", sort=False)}
+    lines = {r.name: _curve(by_arm[r.name], metric) for r in results if r.name in by_arm}
+    lines = {name: line for name, line in lines.items() if len(line)}
+    if not lines:
+        return []
+    drawn = [result for result in results if result.name in lines]
+    what = f"{metric.split('/')[0]} perplexity"
+    rates = {r.name: r.tokens_per_second[ALONE] for r in drawn if ALONE in r.tokens_per_second}
+    seconds = "seconds of training, as the packs took"
+    if len(rates) == len(drawn):
+        seconds = "seconds of training a run alone, by its measured speed"
+        lines = {name: line.assign(seconds=line["tokens"] / rates[name]) for name, line in lines.items()}
+    return [
+        Drawn(
+            f"learning-curves-{column}",
+            f"Learning curves: {what} over {column} by arm, the median of the replicates with a band from the lowest to"
+            " the highest",
+            _curves_figure(drawn, {name: (line[column], line) for name, line in lines.items()}, label, what),
+        )
+        for column, label in (("tokens", "tokens seen"), ("seconds", seconds))
+    ]
 
 
 def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    grouped = rows.assign(loss=rows[metric].astype(float)).groupby("update")
-    line = grouped["loss"].agg(["mean", "min", "max", "count"]).assign(tokens=grouped["tokens"].mean())
-    return line[line["count"] == rows["index"].nunique()]
+    """Low, median and high perplexity by update, thinned to MAX_POINTS, the last one kept."""
+    nats = rows.pivot(index="update", columns=["repeat", "index"], values=metric).astype(float)
+    ends = rows.drop_duplicates(["repeat", "index"]).set_index(["repeat", "index"])["state"]
+    diverged = nats.columns[(ends.reindex(nats.columns) == "diverged").to_numpy()]
+    nats[diverged] = nats[diverged].fillna(np.inf)
+    values = np.exp(np.minimum(nats.dropna().to_numpy(), HIGHEST_NATS))
+    places = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]
+    line = pd.DataFrame({"tokens": places["tokens"], "seconds": places["time_seconds"]}).assign(
+        low=values.min(axis=1, initial=np.inf), middle=np.median(values, axis=1), high=values.max(axis=1, initial=0.0)
+    )
+    if line.empty or line["low"].min() >= np.exp(HIGHEST_NATS):
+        return line[:0]
+    line["middle"] = line["middle"].where(line["middle"] < np.exp(HIGHEST_NATS))
+    kept = np.unique(np.linspace(0, len(line) - 1, min(len(line), MAX_POINTS)).round().astype(int))
+    return line.iloc[kept]
 
 
-def _count(value: float, _: object) -> str:
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:g} {name}"
-    return f"{value:g}"
+Lines = Mapping[str, tuple[pd.Series, pd.DataFrame]]
 
 
-def paired_differences(results: Sequence[ArmResult], baseline: str, margin: float) -> str | None:
-    """Returns one row per arm: each seed's ratio of perplexities as a dot, mean and 95 % interval, the margin shaded.
+def _curves_figure(results: Sequence[ArmResult], lines: Lines, label: str, what: str) -> Figure:
+    with style():
+        looks = palette(results)
+        if len(results) <= MAX_TOGETHER:
+            figure, axes = new_figure(3.9)
+            for result in results:
+                _draw_curve(axes, *lines[result.name], looks[result.name], name=result.name)
+            axes.set(xlabel=label, ylabel=f"{what} (log scale)")
+            legend_below(figure, axes, len(results))
+            panels = [axes]
+        else:
+            figure, panels = _panels(results, lines)
+            figure.supxlabel(label, fontsize="medium")
+            figure.supylabel(f"{what} (log scale)", fontsize="medium")
+        top = _top([line for _, line in lines.values()])
+        for axes in panels:
+            axes.set_yscale("log")
+            axes.set_ylim(0.95 * min(line["low"].min() for _, line in lines.values()), top)
+            perplexities_on(axes.yaxis, max_ticks=8 if len(panels) == 1 else 5)
+            counts_on(axes.xaxis)
+            axes.grid(axis="y")
+        return figure
 
-    None: no arm has a finished pair.
+
+def _top(lines: Sequence[pd.DataFrame]) -> float:
+    """The highest perplexity that has a place: of all medians, unless some arms are far above the others."""
+    tops = sorted(float(line["middle"].fillna(line["low"]).max()) for line in lines)
+    return min(1.15 * tops[-1], FAR_ABOVE * tops[(len(tops) - 1) // 2])
+
+
+def _panels(results: Sequence[ArmResult], lines: Lines) -> tuple[Figure, list[Axes]]:
+    """Many arms: a panel for each, with the baseline's curve in black in every one of them."""
+    base = next((result.name for result in results if result.is_baseline), None)
+    others = [result.name for result in results if result.name != base]
+    figure, panels = new_panels(len(others))
+    for axes, name in zip(panels, others, strict=True):
+        if base is not None:
+            _draw_curve(axes, *lines[base], Look(COLORS[0], "-", ""))
+        _draw_curve(axes, *lines[name], Look(COLORS[4], "-", ""))
+        axes.set_title(name, fontsize=8, loc="left", color=COLORS[4])
+        axes.tick_params(labelsize=8)
+    if base is not None:
+        figure.suptitle(f"black: {base}, the baseline", fontsize="medium")
+    return figure, panels
+
+
+def _draw_curve(axes: Axes, x: pd.Series, line: pd.DataFrame, look: Look, name: str | None = None) -> None:
+    axes.fill_between(x, line["low"], line["high"], color=look.color, alpha=0.18, linewidth=0)
+    (drawn,) = axes.plot(x, line["middle"], look.line, color=look.color, label=name, linewidth=1.6)
+    drawn.set(marker=look.marker, markersize=4, markevery=max(1, len(line) // 8))
+
+
+def paired_differences(results: Sequence[ArmResult], baseline: str, margin: float, unit: str) -> Drawn | None:
+    """Returns one row per arm: each pair's ratio of perplexities as a dot, mean and 95 % interval, the margin shaded.
+
+    ``unit``: what one pair is, a seed or a repeat. None: no arm has a finished pair.
     """
     drawn = [result for result in results if result.decision is not None and result.decision.mean is not None]
     if not drawn:
         return None
-    colors = _palette(results)
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(1.3 + 0.55 * len(drawn))
-        axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color="#dddddd", alpha=0.6, linewidth=0)
-        axes.axvline(1.0, color="#666666", linewidth=0.8)
+    with style():
+        figure, axes = new_figure(0.9 + _row_inches(len(drawn)) * len(drawn))
+        axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
+        axes.axvline(1.0, color=FAINT, linewidth=0.8)
         for y, result in enumerate(drawn):
-            decision, color = result.decision, colors[result.name][0]
-            ratios = np.exp(result.differences[np.isfinite(result.differences)])
-            heights = y + 0.22 + 0.1 * (np.arange(len(ratios)) % 2)  # two levels, so that neighbours are seen
-            axes.plot(ratios, heights, "o", color=color, alpha=0.55, markersize=4, markeredgewidth=0)
-            if decision is not None and decision.mean is not None:
-                axes.plot(np.exp(decision.mean), y, "D", color=color, markersize=6)
-                if decision.interval is not None:
-                    axes.plot(np.exp([decision.interval.low, decision.interval.high]), [y, y], color=color, linewidth=2)
-        _name_rows(axes, [_row_name(result) for result in drawn])
-        axes.set_xlabel(f"perplexity as a multiple of {baseline}'s, same seed (shaded: margin of {100 * margin:g} %)")
-        return _svg(figure, "Paired differences: ratio of perplexities by seed, with 95 % intervals")
+            word = sentences.word(result).split(" ")[0]
+            _draw_differences(axes, y, result, VERDICTS[word])
+            axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
+        name_rows(axes, [_row_name(result) for result in drawn])
+        axes.set_xlabel(
+            f"perplexity as a multiple of {baseline}'s, same {unit}\n(left is better; shaded: {margin:.0%})"
+        )
+        label = f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and 95 % intervals"
+        return Drawn("paired-differences", label, figure)
+
+
+def _draw_differences(axes: Axes, y: int, result: ArmResult, look: Look) -> None:
+    decision = result.decision
+    assert decision is not None and decision.mean is not None
+    ratios = np.exp(result.differences[np.isfinite(result.differences)])
+    heights = y + 0.16 + 0.2 * (np.arange(len(ratios)) * 0.618 % 1.0)  # spread evenly, so that neighbours are seen
+    axes.plot(ratios, heights, "o", color=look.color, alpha=0.5, markersize=3.5, markeredgewidth=0)
+    axes.plot(np.exp(decision.mean), y, look.marker, color=look.color, markersize=6.5)
+    if decision.interval is not None:
+        axes.plot(np.exp([decision.interval.low, decision.interval.high]), [y, y], color=look.color, linewidth=2)
 
 
 def _row_name(result: ArmResult) -> str:
     return f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def speeds(results: Sequence[ArmResult], baseline: str) -> str | None:
+def speeds(results: Sequence[ArmResult], baseline: str) -> Drawn | None:
     """Returns how many times as fast as the baseline each arm is, one row per arm, one mark per mode and pack.
 
     None: no arm has a runtime that compares.
     """
     drawn = [result for result in results if any(speed.ratio is not None for speed in result.speeds.values())]
-    phases = sorted(
-        {phase for result in drawn for phase in result.speeds}, key=lambda phase: (phase[0] != "train", phase[1])
-    )
     if not drawn:
         return None
-    with mpl.rc_context(STYLE):
-        figure, axes = _figure(1.5 + 0.55 * len(drawn) + 0.2 * ((len(phases) + 1) // 2))
-        axes.axvline(1.0, color="#666666", linewidth=0.8)
+    phases = tables.phases_of(drawn)
+    with style():
+        figure, axes = new_figure(1.1 + _row_inches(len(drawn)) * len(drawn) + 0.2 * ((len(phases) + 1) // 2))
+        axes.axvline(1.0, color=FAINT, linewidth=0.8)
         for k, phase in enumerate(phases):
-            _draw_phase(axes, drawn, phase, offset=0.16 * (k - (len(phases) - 1) / 2), style=k)
-        _name_rows(axes, [result.name for result in drawn])
-        axes.set_xlabel(f"times as fast as {baseline} (median over rounds, 95 % interval; right is faster)")
-        axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        return _svg(figure, "Runtime: times as fast as the baseline, by arm, with 95 % intervals")
+            _draw_phase(axes, drawn, phase, offset=0.16 * (k - (len(phases) - 1) / 2), turn=k)
+        name_rows(axes, [result.name for result in drawn])
+        axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        label = f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
+        return Drawn("speeds", label, figure)
 
 
-def _draw_phase(axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, style: int) -> None:
-    color, marker = COLORS[(style + 4) % len(COLORS)], "osD^v"[style % 5]
-    label: str | None = f"{'training' if phase[0] == 'train' else phase[0]}, pack of {phase[1]}"
+def _draw_phase(axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int) -> None:
+    color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
+    label: str | None = phase_text(phase)
     for y, result in enumerate(results):
         speed = result.speeds.get(phase)
         if speed is None or speed.ratio is None:

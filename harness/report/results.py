@@ -1,6 +1,7 @@
 """From the frames of runs and timings to one result per arm, and what is missing or doubtful. Words are elsewhere."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import decisions, statistics
+from harness import decisions, designs, statistics
 from harness.decisions import Decision, SpeedDecision, Timing
 from harness.statistics import Interval
 
+PLACE_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
 RUN_COLUMNS = (
-    *("arm", "phase", "index", "seed", "state", "objective", "validation/loss", "test/loss", "train/loss"),
-    *("num_parameters", "num_states", "tokens", "seconds", "engine", "device", "precision", "threads", "pack_size"),
-    *("params", "samples"),
+    *(*PLACE_COLUMNS, "seed", "state", "objective", "validation/loss", "test/loss", "train/loss"),
+    *("num_parameters", "num_states", "hidden_size", "flops_per_token", "tokens", "seconds"),
+    *("engine", "device", "precision", "threads", "pack_size", "params", "samples"),
 )
-CURVE_COLUMNS = ("arm", "phase", "index", "update", "tokens", "time_seconds", "train/loss", "validation/loss")
+CURVE_COLUMNS = (*PLACE_COLUMNS, "update", "tokens", "time_seconds", "train/loss", "validation/loss")
 CONDITIONS = ("engine", "device", "precision", "threads")
-TIMING_COLUMNS = ("arm", "mode", "pack", "round", "seconds", "tokens_per_second", *CONDITIONS, "busy")
+TIMING_COLUMNS = ("condition", "arm", "mode", "pack", "round", "seconds", "tokens_per_second", *CONDITIONS, "busy")
 TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")  # losses compare only where these are equal
 TRIAL_ENDS = ("finished", "diverged", "pruned", "failed")
 REPLICATE_ENDS = ("finished", "diverged", "failed")
@@ -32,7 +34,8 @@ class ArmResult:
     """What is known of an arm.
 
     Attributes:
-        losses: Nats by seed, of the replicates that ended; infinite where one diverged.
+        losses: Nats by the name of a pair, of what ended; infinite where it diverged. A pair is a seed; where the
+            whole is repeated it is a repeat, with the mean of its seeds, diverged where one of them did.
         mean: Over the finished replicates, in nats. None: there is none.
         interval: 95 %, of ``mean``. None: fewer than two replicates, or a diverged one.
         differences: Paired with the baseline, in nats; empty for the baseline itself.
@@ -41,6 +44,8 @@ class ArmResult:
         speeds: Against the baseline.
         num_states: Floats of state per stream.
         tokens: Spent on all trials and replicates.
+        training_seconds: Of a replicate that trains alone, by the runtime phase. None: not timed.
+        trials: Its rows of the runs' frame.
     """
 
     name: str
@@ -60,7 +65,11 @@ class ArmResult:
     conditions: dict[Phase, str]
     num_parameters: int | None
     num_states: int | None
+    hidden_size: int | None
+    flops_per_token: int | None
     tokens: int
+    training_seconds: float | None
+    trials: pd.DataFrame
     params: dict[str, Any]
     samples: list[dict[str, str]]
 
@@ -76,8 +85,30 @@ class ArmResult:
 
 
 def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Returns ``frame`` with all of ``columns``; an empty one may come without any."""
-    return frame.reindex(columns=list(columns))
+    """Returns ``frame`` with all of ``columns``; an empty one may come without any, another without a repeat's."""
+    completed = frame.reindex(columns=[*columns, *(name for name in map(str, frame) if name not in columns)])
+    return completed.assign(repeat=completed["repeat"].fillna(0)) if "repeat" in columns else completed
+
+
+def num_seeds(study: Any, runs: pd.DataFrame) -> int:
+    """Returns how many seeds a condition takes: those the study says, or as many as its first stage asks for.
+
+    ``runs`` are those of the condition. Until all arms have ended the first stage, that is all; an arm that failed in
+    it asks for no more.
+    """
+    plan = study.replicate
+    if plan is None or plan.until is None:
+        return plan.seeds if plan else 0
+    stage = runs[(runs["phase"] == "replicate") & (runs["index"] < plan.seeds) & runs["state"].isin(REPLICATE_ENDS)]
+    if any((stage["arm"] == arm.name).sum() < plan.seeds for arm in study.arms):
+        return int(plan.seeds)
+    losses = {arm.name: _losses(study, stage, arm.name) for arm in study.arms}
+    base = losses[study.baseline.name]
+    pairs = [statistics.paired_differences(own, base) for arm, own in losses.items() if arm != study.baseline.name]
+    full = [differences for differences in pairs if len(differences) == plan.seeds]
+    if not full:
+        return int(plan.seeds)
+    return designs.stein_seeds(full, half_width_nats=math.log1p(plan.until), at_most=plan.at_most)
 
 
 def is_held_out(study: Any) -> bool:
@@ -98,7 +129,11 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
     pairs = {name: statistics.paired_differences(losses[name], losses[base]) for name in losses if name != base}
     family = [name for name in pairs if not reasons[name]]
     margin, threshold = study.measure.margin, study.measure.threshold
-    decided = decisions.decide([pairs[name] for name in family], margin=margin, threshold=threshold)
+    first = _num_first(study, [losses[name] for name in (base, *family)])
+    differences = [pairs[name] for name in family]
+    decided = decisions.decide(differences, margin=margin, threshold=threshold, first=first)
+    if first is None:  # a number of seeds that depends on the data is not invariant under flips
+        decided = decisions.with_sign_flips(decided, differences)
     by_arm = dict(zip(family, decided, strict=True))
     speeds = _speeds(study, timings)
     results = []
@@ -106,7 +141,7 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
         decision = by_arm.get(arm.name)
         seeds = None
         if decision is not None and decision.verdict == "undecided":
-            seeds = decisions.seeds_to_decide(
+            seeds = designs.seeds_to_decide(
                 pairs[arm.name], margin=margin, num_comparisons=len(family), threshold=threshold
             )
         results.append(
@@ -116,8 +151,8 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
                 token=arm.settings.token,
                 losses=losses[arm.name],
                 num_failed=int((_replicates(runs, arm.name)["state"] == "failed").sum()),
-                num_planned=study.replicate.seeds if study.replicate else 0,
-                **_level(losses[arm.name]),
+                num_planned=num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs),
+                **_level(losses[arm.name], first),
                 differences=pairs.get(arm.name, np.zeros(0)),
                 decision=decision,
                 seeds_to_decide=seeds,
@@ -125,6 +160,8 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
                 speeds=speeds.get(arm.name, {}),
                 **_timed(timings[timings["arm"] == arm.name]),
                 **_described(runs[runs["arm"] == arm.name]),
+                training_seconds=_training_seconds(runs[runs["arm"] == arm.name], timings[timings["arm"] == arm.name]),
+                trials=runs[(runs["arm"] == arm.name) & (runs["phase"] == "trial")],
             )
         )
     return results
@@ -139,16 +176,41 @@ def _losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     rows = _replicates(runs, arm)
     finished, diverged = rows["state"] == "finished", rows["state"] == "diverged"
     rows = rows[diverged | (finished & rows[column].notna())]
-    values = np.where(rows["state"] == "diverged", np.inf, rows[column].astype(float))
-    return dict(zip(rows["seed"].astype(str), values.tolist(), strict=True))
+    rows = rows.assign(nats=np.where(rows["state"] == "diverged", np.inf, rows[column].astype(float)))
+    if num_repeats(study) == 1:
+        return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
+    means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
+    whole = means[means["count"] == num_seeds(study, runs)]  # others would not pair seed by seed
+    names = [f"repeat {repeat + 1}" for repeat in whole.index.astype(int)]
+    return dict(zip(names, whole["mean"].tolist(), strict=True))
 
 
-def _level(losses: dict[str, float]) -> dict[str, Any]:
+def num_repeats(study: Any) -> int:
+    """Returns how often the whole of tuning and replicating is done."""
+    return study.tune.repeats if study.tune else 1
+
+
+def _training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None:
+    tokens = rows.loc[(rows["phase"] == "replicate") & (rows["state"] == "finished"), "tokens"].dropna()
+    rates = timings.loc[(timings["mode"] == "train") & (timings["pack"] == 1), "tokens_per_second"]
+    return float(tokens.astype(float).median() / rates.median()) if len(tokens) and len(rates) else None
+
+
+def _num_first(study: Any, losses: list[dict[str, float]]) -> int | None:
+    """Returns how many first-stage seeds all of these arms have, two at least; None where there are no stages."""
+    plan = study.replicate
+    if plan is None or plan.until is None:
+        return None
+    stage = {str(plan.first_seed + j) for j in range(plan.seeds)}
+    return max(2, len(stage.intersection(*losses)))
+
+
+def _level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
     values = np.array(list(losses.values()), dtype=np.float64)
     finished = values[np.isfinite(values)]
     return {
         "mean": float(np.mean(finished)) if len(finished) else None,
-        "interval": statistics.student_interval(finished) if len(finished) == len(values) else None,
+        "interval": statistics.student_interval(finished, first=first) if len(finished) == len(values) else None,
     }
 
 
@@ -172,10 +234,9 @@ def _described(rows: pd.DataFrame) -> dict[str, Any]:
         present = [value for value in map(_plain, last[column]) if value not in (None, {}, [])]
         return present[0] if present else None
 
-    num_parameters, num_states = first("num_parameters"), first("num_states")
+    counts = {name: first(name) for name in ("num_parameters", "num_states", "hidden_size", "flops_per_token")}
     return {
-        "num_parameters": None if num_parameters is None else int(num_parameters),
-        "num_states": None if num_states is None else int(num_states),
+        **{name: None if count is None else int(count) for name, count in counts.items()},
         "tokens": int(rows["tokens"].fillna(0).sum()),
         "params": first("params") or {},
         "samples": list(first("samples") or []),
@@ -232,16 +293,25 @@ def missing(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     lines = []
     for arm in study.arms:
         trials = runs[(runs["arm"] == arm.name) & (runs["phase"] == "trial") & runs["state"].isin(TRIAL_ENDS)]
-        if study.tune and len(trials) < study.tune.num_trials:
-            lines.append(f"{arm.name}: {len(trials)} of {study.tune.num_trials} trials ended.")
-        rows = _replicates(runs, arm.name)
-        ended = set(rows.loc[rows["state"].isin(REPLICATE_ENDS), "index"].astype(int))
-        planned = range(study.replicate.seeds if study.replicate else 0)
-        absent = [str(study.replicate.first_seed + j) for j in planned if j not in ended]
-        if absent:
-            lines.append(f"{arm.name}: replicates are missing for the seeds {', '.join(absent)}.")
+        if study.tune and len(trials) < (wanted := study.tune.num_trials * study.tune.repeats):
+            lines.append(f"{arm.name}: {len(trials)} of {wanted} trials ended.")
+        lines += _missing_seeds(study, arm.name, runs)
         if study.measure.runtime and not (timings["arm"] == arm.name).any():
             lines.append(f"{arm.name}: its runtime has not been measured.")
+    return lines
+
+
+def _missing_seeds(study: Any, arm: str, runs: pd.DataFrame) -> list[str]:
+    rows = _replicates(runs, arm)
+    rows = rows[rows["state"].isin(REPLICATE_ENDS)]
+    ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
+    lines, repeats = [], num_repeats(study)
+    for repeat in range(repeats):
+        absent = [j for j in range(num_seeds(study, runs)) if (repeat, j) not in ended]
+        if absent:
+            seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
+            where = f" in repeat {repeat + 1}" if repeats > 1 else ""
+            lines.append(f"{arm}: replicates are missing for the seeds {seeds}{where}.")
     return lines
 
 
@@ -252,13 +322,17 @@ def doubts(study: Any, runs: pd.DataFrame, timings: pd.DataFrame, results: Seque
     for result in results:
         rows = _replicates(runs, result.name)
         if result.num_diverged:
-            lines.append(f"{result.name}: {result.num_diverged} of {len(result.losses)} replicates diverged.")
+            diverged = int((rows["state"] == "diverged").sum())
+            lines.append(f"{result.name}: {diverged} of {len(rows)} replicates diverged.")
         if result.num_failed:
             lines.append(f"{result.name}: {result.num_failed} of {len(rows)} replicates failed and enter no figure.")
         num_blank = int(((rows["state"] == "finished") & rows[column].isna()).sum())
         if num_blank:
             lines.append(f"{result.name}: {num_blank} finished replicates have no {column} and enter no figure.")
-        if len({json.dumps(p, sort_keys=True, default=str) for p in rows["params"] if isinstance(p, dict)}) > 1:
+        if (
+            num_repeats(study) == 1
+            and len({json.dumps(p, sort_keys=True, default=str) for p in rows["params"] if isinstance(p, dict)}) > 1
+        ):
             lines.append(f"{result.name}: its replicates were trained at different tuned values.")
         lines += _disagreement(result, threshold)
         busy = timings[(timings["arm"] == result.name) & (timings["busy"] == True)]  # noqa: E712  (may hold NaN)

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.decisions import MAX_SEEDS, Decision, SpeedDecision
+from harness.decisions import Decision, SpeedDecision
+from harness.designs import MAX_SEEDS
 from harness.metrics import perplexity
 from harness.report import results
 from harness.report.results import ArmResult, Phase
@@ -27,15 +29,18 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def ratio_texts(ratio: float, interval: Interval | None, *, decimals: int = 3) -> tuple[str, str, str]:
-    """Returns a ratio and its interval's ends, with ``decimals`` or as many more as show the interval's width."""
+def ratio_texts(ratio: float, interval: Interval | None, *, decimals: int = 3, sign: str = "") -> tuple[str, str, str]:
+    """Returns a ratio and its interval's ends, with ``decimals`` or as many more as show the interval's width.
+
+    ``sign``: "+" writes the sign of a difference.
+    """
     if interval is None:
-        return number(ratio, decimals=decimals), "", ""
+        return f"{ratio:{sign},.{decimals}f}", "", ""
     half = (interval.high - interval.low) / 2.0
     if 0.0 < half < 1.0:
         decimals = max(decimals, min(7, math.ceil(-math.log10(half))))
-    low, high = number(interval.low, decimals=decimals), number(interval.high, decimals=decimals)
-    return number(ratio, decimals=decimals), low, high
+    ratio_text, low, high = (f"{value:{sign},.{decimals}f}" for value in (ratio, interval.low, interval.high))
+    return ratio_text, low, high
 
 
 def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:
@@ -46,10 +51,59 @@ def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:
     return ratio_texts(perplexity(decision.mean), ends)
 
 
+def is_repeated(study: Any) -> bool:
+    """Says whether the whole search is repeated, so that a pair is a repeat of it and not a seed."""
+    return bool(study.tune) and study.tune.repeats > 1
+
+
+def unit(study: Any) -> str:
+    """Returns what one pair is: a ``seed`` or a ``repeat``."""
+    return "repeat" if is_repeated(study) else "seed"
+
+
+def method(study: Any) -> str:
+    """Returns how the numbers were come by, for whoever checks them."""
+    pairs = "Pairs are replicates of one seed."
+    if is_repeated(study):
+        pairs = (
+            "A pair is one repeat of the whole search: the mean over the arm's replicates of that repeat, minus the"
+            " baseline's."
+        )
+    interval = "intervals are Student's, 95 %, unadjusted"
+    if study.replicate is not None and study.replicate.until is not None:
+        interval = (
+            f"intervals are those of Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first"
+            f" {study.replicate.seeds} seeds says how many seeds there are, and enters interval and test with their"
+            " degrees of freedom"
+        )
+    return (
+        f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the paired Student test"
+        " after Holm's correction over the arms (a sign test where a replicate diverged); p (sign-flip) is exact"
+        " unless it says Monte Carlo, and unadjusted. Speeds are medians over rounds of paired ratios with"
+        " order-statistic intervals."
+    )
+
+
 def sentence(study: Any, result: ArmResult) -> str:
     """Returns what the study says of an arm that is not the baseline."""
     where = "At the settings that one search found" if study.tune else "At the settings given"
-    return f"{where}, on this text, {_finding(study, result)}.{_speed_sentence(result)}"
+    if is_repeated(study):
+        where = f"Over {study.tune.repeats} repeats of the whole search"
+    return f"{where}, {_scope(study)}, {_finding(study, result)}.{_speed_sentence(result)}"
+
+
+def _scope(study: Any) -> str:
+    """What the claim is confined to: ``on this text``, or the condition and its text where there are several."""
+    if not study.condition:
+        return "on this text"
+    text = text_name(study)
+    return f"on {text}" if text == study.condition else f"under {study.condition} (on {text})"
+
+
+def text_name(study: Any) -> str:
+    """Returns the name of the text that the baseline reads."""
+    settings = study.baseline.settings
+    return Path(settings.path).name if settings.path else settings.corpus
 
 
 def _finding(study: Any, result: ArmResult) -> str:
@@ -57,19 +111,20 @@ def _finding(study: Any, result: ArmResult) -> str:
     if decision is None:
         return f"{arm} and {base} do not compare: {result.incomparable}"
     if decision.num_pairs == 0:
-        return f"nothing is known of {arm} against {base}: no seed has an ended replicate of both"
+        return f"nothing is known of {arm} against {base}: no {unit(study)} has an ended replicate of both"
     measured = results.measured(study)
     if decision.num_finished < decision.num_pairs:
         return _conditional(study, result, measured)
     if decision.verdict == "identical":
-        return f"{arm} and {base} are identical: equal loss at each of {_seeds(decision.num_pairs)}"
+        return f"{arm} and {base} are identical: equal loss at each of {_pairs(study, decision.num_pairs)}"
     ratio, low, high = perplexity_ratio(decision)
     if decision.adjusted_p is None:
         claim = f"{_verdict(study, result)}: {measured} {ratio} times"
-        return f"{claim} at one paired seed, which gives no interval and no test"
+        return f"{claim} at one paired {unit(study)}, which gives no interval and no test"
     return (
         f"{_verdict(study, result)}: {measured} {ratio} times (95 % interval {low} to {high}, unadjusted),"
-        f" Holm-adjusted p {p_text(decision.adjusted_p)}, {_seeds(decision.num_pairs)}{_outlook(result)}"
+        f" Holm-adjusted p {p_text(decision.adjusted_p)}, {_pairs(study, decision.num_pairs)}{_stages(study)}"
+        f"{_outlook(study, result)}"
     )
 
 
@@ -84,15 +139,26 @@ def _verdict(study: Any, result: ArmResult) -> str:
     return f"{arm} is {verdict} than {base}"
 
 
-def _seeds(num_pairs: int) -> str:
-    return f"{num_pairs} paired seed{'s' if num_pairs != 1 else ''}"
+def _pairs(study: Any, num_pairs: int) -> str:
+    return f"{num_pairs} paired {unit(study)}{'s' if num_pairs != 1 else ''}"
 
 
-def _outlook(result: ArmResult) -> str:
+def _stages(study: Any) -> str:
+    """What fixed the number of seeds, where the first of them did."""
+    plan = study.replicate
+    is_staged = plan is not None and plan.until is not None
+    return f" by Stein's two-stage rule, of at most {plan.at_most}" if is_staged else ""
+
+
+def _outlook(study: Any, result: ArmResult) -> str:
     if result.decision is None or result.decision.verdict != "undecided":
         return ""
-    seeds = f"more than {MAX_SEEDS}" if result.seeds_to_decide is None else f"about {result.seeds_to_decide}"
-    return f"; {seeds} seeds would decide, were effect and spread those seen"
+    if result.seeds_to_decide is None:
+        return f"; not even {MAX_SEEDS} {unit(study)}s would decide, were effect and spread those seen"
+    more = result.seeds_to_decide - result.decision.num_pairs
+    return (
+        f"; about {more} more {unit(study)}{'s' if more != 1 else ''} would decide, were effect and spread those seen"
+    )
 
 
 def _conditional(study: Any, result: ArmResult, measured: str) -> str:
@@ -100,20 +166,26 @@ def _conditional(study: Any, result: ArmResult, measured: str) -> str:
     assert decision is not None
     num_base_diverged = int(np.sum(np.isnan(result.differences) | (result.differences == -np.inf)))
     ends = [f"{result.num_diverged} of {len(result.losses)} diverged"] if result.num_diverged else []
-    ends += [f"{base} diverged at {num_base_diverged} of these seeds"] if num_base_diverged else []
+    ends += [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"] if num_base_diverged else []
     test = "no test for one pair"
     if decision.adjusted_p is not None:
-        test = f"sign test with a diverged replicate as a loss, Holm-adjusted p {p_text(decision.adjusted_p)}"
+        whole = "replicate" if unit(study) == "seed" else unit(study)
+        test = f"sign test with a diverged {whole} as a loss, Holm-adjusted p {p_text(decision.adjusted_p)}"
     rest = "no pair finished"
     if decision.mean is not None:
         pairs = f"{decision.num_finished} finished pair{'s' if decision.num_finished != 1 else ''}"
         rest = f"{measured} {perplexity_ratio(decision)[0]} times over the {pairs} alone, conditional on finishing"
-    return f"{_verdict(study, result)}: {'; '.join(ends)}; {test}, {_seeds(decision.num_pairs)}; {rest}"
+    return f"{_verdict(study, result)}: {'; '.join(ends)}; {test}, {_pairs(study, decision.num_pairs)}; {rest}"
 
 
 def main_phase(phases: dict[Phase, Any]) -> Phase | None:
     """Returns the runtime that the sentence tells: of training, at the smallest pack, which is a run alone."""
     return min((phase for phase in phases if phase[0] == "train"), key=lambda phase: phase[1], default=None)
+
+
+def phase_text(phase: Phase) -> str:
+    """Returns ``training, pack of 1``."""
+    return f"{'training' if phase[0] == 'train' else phase[0]}, pack of {phase[1]}"
 
 
 def _speed_sentence(result: ArmResult) -> str:
@@ -126,6 +198,8 @@ def _speed_sentence(result: ArmResult) -> str:
         return f" Its training speed does not compare: {speed.reason}."
     ratio, _, interval = speed_text(speed).partition(" ")
     times = f"{ratio} times as fast {interval}".rstrip()
+    if speed.verdict == "undecided":
+        return f" Whether it trains faster or slower is undecided: {speed.reason} ({times} was measured{alone})."
     if speed.verdict == "no difference shown":
         return f" No difference in training speed is shown: {times}{alone}."
     return f" It trains {times}{alone}."
@@ -138,16 +212,33 @@ def speed_text(speed: SpeedDecision) -> str:
     return f"{ratio} ({low} to {high})" if low else ratio
 
 
-def answer(study: Any, gathered: Sequence[ArmResult], missing: Sequence[str]) -> str:
-    """Returns the one sentence that sums the study up."""
+def finding(study: Any, gathered: Sequence[ArmResult]) -> str:
+    """Returns the one clause that sums a condition up, such as ``gru is worse; in training speed: gru is faster``."""
     others = [result for result in gathered if not result.is_baseline]
-    base = study.baseline.name
     if not any(result.losses for result in gathered):
-        return f"Incomplete: no replicate of {study.name} has ended yet."
-    start = "Incomplete: so far, against" if missing else "Against"
-    text = f"{start} {base}, in {results.measured(study)}: {_grouped([(r.name, word(r)) for r in others])}"
+        return "no replicate has ended yet"
     timed = [(r.name, r.speeds[phase].verdict) for r in others if (phase := main_phase(r.speeds)) is not None]
-    return f"{text}; in training speed: {_grouped(timed)}." if timed else f"{text}."
+    text = _grouped([(r.name, word(r)) for r in others])
+    return f"{text}; in training speed: {_grouped(timed)}" if timed else text
+
+
+def answer(study: Any, parts: Sequence[tuple[Any, Sequence[ArmResult], Sequence[str]]]) -> str:
+    """Returns the sentence that sums the study up, of (study, results, missing) of its conditions.
+
+    Several conditions have a sentence each, unless they agree.
+    """
+    findings = [finding(own, gathered) for own, gathered, _ in parts]
+    if not any(result.losses for _, gathered, _ in parts for result in gathered):
+        return f"Incomplete: no replicate of {study.name} has ended yet."
+    is_complete = not any(missing for _, _, missing in parts)
+    start = "Against" if is_complete else "Incomplete: so far, against"
+    start = f"{start} {study.baseline.name}, in {results.measured(study)}"
+    if len(parts) == 1:
+        return f"{start}: {findings[0]}."
+    if len(set(findings)) == 1:
+        return f"{start}, under each of {len(parts)} conditions: {findings[0]}."
+    told = " ".join(f"{own.condition}: {text}." for (own, _, _), text in zip(parts, findings, strict=True))
+    return f"{start}. {told}"
 
 
 def word(result: ArmResult) -> str:
@@ -167,8 +258,13 @@ def _grouped(pairs: Sequence[tuple[str, str]]) -> str:
         groups.setdefault(verdict, []).append(name)
     texts = []
     for verdict, names in groups.items():
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         verb = "shows no difference" if len(names) == 1 else "show no difference"
         is_are = "is" if len(names) == 1 else "are"
-        texts.append(f"{listed} {verb}" if verdict == "no difference shown" else f"{listed} {is_are} {verdict}")
+        rest = verb if verdict == "no difference shown" else f"{is_are} {verdict}"
+        texts.append(f"{listed(names)} {rest}")
     return ", ".join(texts) if texts else "nothing to compare"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

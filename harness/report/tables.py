@@ -1,16 +1,22 @@
-"""Tables of a report: one of numbers, for machines, and three of texts, for readers."""
+"""Tables of a report: one of numbers, for machines, and those of texts, for readers."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.metrics import bits, perplexity
 from harness.report import sentences
-from harness.report.results import ArmResult
+from harness.report.results import TRIAL_ENDS, ArmResult, Phase
 from harness.report.sentences import number
+from harness.statistics import Interval
 
-COUNTS = ("pairs", "finished_pairs", "seeds_to_decide", "num_parameters", "num_states", "tokens")
+COUNTS = (
+    *("pairs", "finished_pairs", "seeds_to_decide", "num_parameters", "hidden_size", "flops_per_token", "num_states"),
+    "tokens",
+)
+NUMBER = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,23 @@ class Section:
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
 
+    @property
+    def are_numbers(self) -> tuple[bool, ...]:
+        """Of each column, whether most of its cells are numbers, so that they are set to the right."""
+        columns = [[row[i] for row in self.rows if row[i]] for i in range(len(self.header))]
+        return tuple(2 * sum(bool(NUMBER.fullmatch(cell)) for cell in cells) > len(cells) for cells in columns)
+
+    def without_empty(self, *optional: str) -> "Section":
+        """Returns the table without those of these columns that say nothing in any row."""
+        kept = [i for i, name in enumerate(self.header) if name not in optional or any(row[i] for row in self.rows)]
+        rows = [tuple(row[i] for i in kept) for row in self.rows]
+        return Section(self.title, tuple(self.header[i] for i in kept), rows)
+
 
 def numbers(result: ArmResult) -> dict[str, Any]:
     """Returns an arm's row: losses in nats, ratios and speeds against the baseline, None for what is not known."""
     decision, mean, interval = result.decision, result.mean, result.interval
-    ratio = decision.interval if decision else None
+    ratio, difference = decision.interval if decision else None, bits_difference(result)
     row: dict[str, Any] = {
         "arm": result.name,
         "verdict": sentences.word(result),
@@ -42,11 +60,17 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "ratio": perplexity(decision.mean) if decision and decision.mean is not None else None,
         "ratio_low": perplexity(ratio.low) if ratio else None,
         "ratio_high": perplexity(ratio.high) if ratio else None,
+        "bits_difference": difference[0] if difference else None,
+        "bits_difference_low": difference[1].low if difference and difference[1] else None,
+        "bits_difference_high": difference[1].high if difference and difference[1] else None,
         "p": decision.p if decision else None,
         "p_holm": decision.adjusted_p if decision else None,
         "p_sign_flip": decision.sign_flip.p if decision and decision.sign_flip else None,
         "seeds_to_decide": result.seeds_to_decide,
+        "hidden_size": result.hidden_size,
         "num_parameters": result.num_parameters,
+        "flops_per_token": result.flops_per_token,
+        "training_seconds": result.training_seconds,
         "num_states": result.num_states,
         "tokens": result.tokens,
         "params": json.dumps(result.params, sort_keys=True, default=str),
@@ -61,29 +85,34 @@ def numbers(result: ArmResult) -> dict[str, Any]:
     return row
 
 
-def perplexities(gathered: Sequence[ArmResult], measured: str) -> Section:
-    """Returns the main table. ``measured`` says what the perplexity is of."""
-    has_bits = any(result.token == "char" for result in gathered)
+def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
+    """Returns the mean paired difference in bits per character, and its interval; None where there is none."""
+    decision = result.decision
+    if decision is None or decision.mean is None or result.token != "char":
+        return None
+    ends = decision.interval
+    return bits(decision.mean), Interval(bits(ends.low), bits(ends.high)) if ends else None
+
+
+def verdicts(gathered: Sequence[ArmResult], measured: str, unit: str) -> Section:
+    """Returns the main table. ``measured`` says what the perplexity is of, ``unit`` what a pair is: a seed, a repeat.
+
+    Columns that say nothing, such as bits for words, are left out.
+    """
+    optional = ("Bits per character", "Difference in bits (95 %)", "p (sign-flip)")
     header = (
-        "Arm",
-        "Verdict",
-        f"{measured.capitalize()} (95 %)",
-        "Ratio (95 %)",
-        "p (Holm)",
-        "p (sign-flip)",
-        "Seeds ended",
+        *("Arm", "Verdict", f"{measured.capitalize()} (95 %)", "Ratio (95 %)", *optional[:2]),
+        *("p (Holm)", optional[2], f"{unit.capitalize()}s ended"),
     )
-    counts = ("Parameters", "States", "Tokens spent")
     rows = [
         (
             *(result.name, sentences.word(result), _perplexity_text(result), ratio_text(result)),
+            *(_bits_text(result), _bits_difference_text(result)),
             *(holm_text(result), _flip_text(result), _seeds_text(result)),
-            *([_bits_text(result)] if has_bits else []),
-            *(_integer(result.num_parameters), _integer(result.num_states), _integer(result.tokens)),
         )
         for result in gathered
     ]
-    return Section(measured.capitalize(), (*header, *(["Bits per character"] if has_bits else []), *counts), rows)
+    return Section(measured.capitalize(), header, rows).without_empty(*optional)
 
 
 def _perplexity_text(result: ArmResult) -> str:
@@ -101,9 +130,21 @@ def ratio_text(result: ArmResult) -> str:
     if result.decision is None or result.decision.mean is None:
         return ""
     ratio, low, high = sentences.perplexity_ratio(result.decision)
+    return _ranged(ratio, low, high, result)
+
+
+def _bits_difference_text(result: ArmResult) -> str:
+    difference = bits_difference(result)
+    if difference is None:
+        return ""
+    return _ranged(*sentences.ratio_texts(*difference, sign="+"), result)
+
+
+def _ranged(value: str, low: str, high: str, result: ArmResult) -> str:
+    assert result.decision is not None
     if result.decision.num_finished < result.decision.num_pairs:
-        return f"{ratio} (conditional)"
-    return f"{ratio} ({low} to {high})" if low else ratio
+        return f"{value} (conditional)"
+    return f"{value} ({low} to {high})" if low else value
 
 
 def holm_text(result: ArmResult) -> str:
@@ -120,7 +161,7 @@ def _flip_text(result: ArmResult) -> str:
     if flip is None:
         return ""
     text = _p_cell(flip.p)
-    return text if flip.is_exact else f"{text} (Monte Carlo, {flip.num_flips:,} flips)"
+    return text if flip.is_exact else f"{text} (Monte Carlo)"
 
 
 def _seeds_text(result: ArmResult) -> str:
@@ -138,32 +179,99 @@ def _integer(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
+def costs(gathered: Sequence[ArmResult]) -> Section:
+    """Returns what each arm costs, all four whatever the study holds equal."""
+    header = (
+        "Arm",
+        "Hidden size",
+        "Parameters",
+        "FLOPs per token",
+        "Training seconds (alone)",
+        "States",
+        "Tokens spent",
+    )
+    rows = [
+        (
+            *(result.name, _integer(result.hidden_size), _integer(result.num_parameters)),
+            *(_integer(result.flops_per_token), _seconds_text(result.training_seconds)),
+            *(_integer(result.num_states), _integer(result.tokens)),
+        )
+        for result in gathered
+    ]
+    return Section("Costs", header, rows)
+
+
+def _seconds_text(seconds: float | None) -> str:
+    return "" if seconds is None else number(seconds)
+
+
+def ends(gathered: Sequence[ArmResult], unit: str) -> Section:
+    """Returns how the trials and the replicates of each arm ended; an end that none came to has no column.
+
+    Where ``unit`` is a repeat, that diverged where one of its replicates did.
+    """
+    states = [("trial", state) for state in (*TRIAL_ENDS, "running")]
+    whole = "replicate" if unit == "seed" else unit
+    states += [(whole, "finished"), (whole, "diverged"), ("replicate", "failed")]
+    header = tuple(f"{phase.capitalize()}s {state}" for phase, state in states)
+    rows = []
+    for result in gathered:
+        trials = result.trials["state"].value_counts()
+        found = {("trial", str(state)): int(count) for state, count in trials.items()}
+        found[whole, "finished"], found[whole, "diverged"] = result.num_finished, result.num_diverged
+        found["replicate", "failed"] = result.num_failed
+        rows.append((result.name, *(str(found.get(key) or "") for key in states)))
+    return Section("How the runs ended", ("Arm", *header), rows).without_empty(*header)
+
+
 def runtimes(gathered: Sequence[ArmResult]) -> Section:
     """Returns one row per mode, pack and arm."""
     rows = []
-    for phase in sorted({p for r in gathered for p in r.tokens_per_second}, key=lambda p: (p[0] != "train", p[1])):
+    for phase in phases_of(gathered):
         for result in gathered:
             rate, speed = result.tokens_per_second.get(phase), result.speeds.get(phase)
             if rate is None:
                 continue
             verdict = "baseline" if result.is_baseline else ""
-            text = p = ""
+            text = p = reason = ""
             if speed is not None:
-                verdict = f"{speed.verdict}: {speed.reason}" if speed.reason else speed.verdict
+                verdict, reason = speed.verdict, speed.reason
                 text = sentences.speed_text(speed) if speed.ratio is not None else ""
                 p = _p_cell(speed.adjusted_p)
-            cells = (result.name, verdict, text, p, number(rate, decimals=0), result.conditions[phase])
-            rows.append((f"{'training' if phase[0] == 'train' else phase[0]}, pack of {phase[1]}", *cells))
-    header = ("What", "Arm", "Verdict", "Times as fast (95 %)", "p (Holm)", "Tokens/s of a run", "On")
-    return Section("Runtime", header, rows)
+            cells = (result.name, verdict, text, p, number(rate, decimals=0), reason, result.conditions[phase])
+            rows.append((sentences.phase_text(phase), *cells))
+    header = ("What", "Arm", "Verdict", "Times as fast (95 %)", "p (Holm)", "Tokens/s of a run", "Because")
+    places = {row[-1] for row in rows}
+    if len(places) == 1:  # one machine, as it should be: said once
+        section = Section(f"Runtime ({places.pop()})", header, [row[:-1] for row in rows])
+    else:
+        section = Section("Runtime", (*header, "On"), rows)
+    return section.without_empty("Because")
 
 
-def tuned_values(gathered: Sequence[ArmResult]) -> Section:
-    """Returns the values that each arm's replicates were trained at."""
+def phases_of(gathered: Sequence[ArmResult]) -> list[Phase]:
+    """Returns what was timed, training first, small packs first."""
+    return sorted({p for r in gathered for p in r.tokens_per_second}, key=lambda p: (p[0] != "train", p[1]))
+
+
+def tuned_values(gathered: Sequence[ArmResult], unit: str) -> Section:
+    """Returns the values that each arm's replicates were trained at; of the first where a ``unit`` is a repeat."""
     names = sorted({name for result in gathered for name in result.params})
     rows = [(r.name, *(_value_text(r.params.get(name)) for name in names)) for r in gathered if r.params]
-    return Section("Tuned values", ("Arm", *names), rows)
+    title = "Tuned values" if unit == "seed" else f"Tuned values of the first {unit}"
+    return Section(title, ("Arm", *names), rows)
 
 
 def _value_text(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def samples(gathered: Sequence[ArmResult]) -> Section:
+    """Returns what each arm's first replicate wrote: a row per arm, and per epoch where that is known."""
+    found = [(r.name, sample) for r in gathered for sample in r.samples]
+    prefixes = list(dict.fromkeys(sample["prefix"] for _, sample in found))
+    epochs = list(dict.fromkeys((name, str(sample.get("epoch", ""))) for name, sample in found))
+    texts = {(name, str(s.get("epoch", "")), s["prefix"]): s["text"] for name, s in found}
+    rows = [(*place, *(texts.get((*place, prefix), "") for prefix in prefixes)) for place in epochs]
+    title = "What the first replicate of each arm writes"
+    return Section(title, ("Arm", "Epoch", *prefixes), rows).without_empty("Epoch")

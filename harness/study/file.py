@@ -11,7 +11,7 @@ from harness.settings import Settings
 from harness.study import reader, rules
 from harness.study.arms import Draft, presets, said
 from harness.study.fields import FIELDS, default_of, written
-from harness.study.form import TUNE_NAMES
+from harness.study.form import TUNE_NAMES, UntilForm
 from harness.study.model import (
     Arm,
     Choices,
@@ -52,13 +52,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     return _study(text, str(path), path, tuple(overrides))
 
 
-def loads(text: str, name: str = "study.yaml", overrides: Iterable[str] = ()) -> Study:
-    """Reads a study from text; files that it names are looked for in the working directory.
+def loads(text: str, name: str = "study.yaml", overrides: Iterable[str] = (), *, path: Path | None = None) -> Study:
+    """Reads a study from text; files that it names are looked for beside ``path``, or in the working directory.
 
     Raises:
         StudyError: The text or an override is wrong; it holds every problem.
     """
-    return _study(text, name, None, tuple(overrides))
+    return _study(text, name, path, tuple(overrides))
 
 
 def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> StudyError:
@@ -74,11 +74,15 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
         raise StudyError([*document.problems, document.at_value((), message)])
     _override(document, overrides)
     parsed, problems = parse(document)
-    drafts, more = rules.check(parsed, path.parent if path else Path())
-    problems = [*document.problems, *problems, *more]
+    folder = path.parent if path else Path()
+    # Each condition is checked as the study that it is, so that no rule needs to know of conditions.
+    parts = {name: parse(part)[0] for name, part in conditions(document).items()} or {"": parsed}
+    checked = {name: rules.check(part, folder) for name, part in parts.items()}
+    problems = [*document.problems, *problems, *(p for _, found in checked.values() for p in found)]
     if problems:
-        raise StudyError(problems)
-    return _build(parsed, drafts, text, path, overrides)
+        raise StudyError(list(dict.fromkeys(problems)))
+    built = [_build(part, checked[name][0], name, text, path, overrides) for name, part in parts.items()]
+    return built[0] if "" in parts else _joined(parsed, built)
 
 
 def _override(document: Document, overrides: tuple[str, ...]) -> None:
@@ -93,7 +97,52 @@ def _override(document: Document, overrides: tuple[str, ...]) -> None:
             document.override(names, value, label)
 
 
-def _build(parsed: Parsed, drafts: list[Draft], text: str, path: Path | None, overrides: tuple[str, ...]) -> Study:
+def conditions(document: Document) -> dict[str, Document]:
+    """Returns the study of every condition as a document of its own, whose values have their places in this one."""
+    across = document.data.get("across")
+    found = {}
+    for name, changes in across.items() if isinstance(across, dict) else ():
+        if not isinstance(changes, dict):
+            continue
+        data = copy.deepcopy(document.data)
+        fields = data.pop("across")[name]
+        moved: dict[reader.Path, reader.Path] = {}
+        for block, values, at in (
+            ("tune", fields.pop("tune", {}), ("across", name, "tune")),
+            ("fix", fields, ("across", name)),
+        ):
+            if isinstance(values, dict) and values and isinstance(data.setdefault(block, {}), dict):
+                data[block] |= values
+                moved |= {(block, field): (*at, field) for field in values}
+        damaged = {p for p in document.damaged if p[:1] != ("across",)}
+        damaged |= {
+            to + p[len(real) :] for to, real in moved.items() for p in document.damaged if p[: len(real)] == real
+        }
+        found[name] = dataclasses.replace(document, data=data, damaged=damaged, moved=moved)
+    return found
+
+
+def _joined(parsed: Parsed, parts: list[Study]) -> Study:
+    """Returns the study of several conditions."""
+    arms = tuple(arm for part in parts for arm in part.arms)
+    across, resolved = copy.deepcopy(parsed.document.data["across"]), parts[0].resolved()
+    fixed, tune = said(parsed.form.fix), _tune(parsed.form.tune)
+    changed = {name for changes in across.values() for name in changes}
+    for name in changed & resolved["fix"].keys():
+        resolved["fix"][name] = written(fixed[name]) if name in fixed else default_of(name)
+        if all(name in changes for changes in across.values()):
+            del resolved["fix"][name]
+    if tune:
+        searched = {name: _plain_domain(domain) for name, domain in tune.space.items()}
+        resolved["tune"] = searched | {name: getattr(tune, name) for name in TUNE_NAMES}
+    head = ("study", "version", "question", "source", "cells", "compare")
+    resolved = {**{name: resolved[name] for name in head if name in resolved}, "across": across, **resolved}
+    return dataclasses.replace(parts[0], arms=arms, condition="", _parts=tuple(parts), _resolved=resolved)
+
+
+def _build(
+    parsed: Parsed, drafts: list[Draft], condition: str, text: str, path: Path | None, overrides: tuple[str, ...]
+) -> Study:
     form = parsed.form
     baseline = form.compare.baseline
 
@@ -112,11 +161,12 @@ def _build(parsed: Parsed, drafts: list[Draft], text: str, path: Path | None, ov
         path=path.absolute() if path else None,
         text=text,
         overrides=overrides,
-        arms=tuple(Arm(d.name, _found(d.settings(), folder), is_baseline(d)) for d in drafts),
+        arms=tuple(Arm(d.name, _found(d.settings(), folder), is_baseline(d), condition) for d in drafts),
         tune=_tune(form.tune),
-        replicate=Replicate(**said(form.replicate)),
+        replicate=_replicate(form.replicate),
         measure=_measure(form.measure),
         cell_files=tuple(str(folder / name) if folder else name for name in form.cells or ()),
+        condition=condition,
         _resolved=_resolve(parsed, drafts),
     )
 
@@ -132,12 +182,27 @@ def _tune(form: Any) -> Tune | None:
     if form is None:
         return None
     space = {name: _domain(domain) for name, domain in sorted(said(form).items()) if name not in TUNE_NAMES}
-    return Tune(space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed)
+    return Tune(space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed, form.repeats)
 
 
 def _domain(form: Any) -> Range | Choices:
     values = said(form)
     return Choices(tuple(values["choices"])) if "choices" in values else Range(**values)
+
+
+def _replicate(form: Any) -> Replicate:
+    values = said(form)
+    stages = values.get("seeds")
+    if isinstance(stages, UntilForm):
+        values |= {"seeds": stages.first, "until": stages.until, "at_most": stages.at_most}
+    return Replicate(**values)
+
+
+def _seeds(replicate: Replicate) -> Any:
+    """Returns a study's seeds as a file writes them."""
+    if replicate.until is None:
+        return replicate.seeds
+    return {"until": replicate.until, "at_most": replicate.at_most, "first": replicate.seeds}
 
 
 def _measure(form: Any) -> Measure:
@@ -166,8 +231,11 @@ def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
         for name in FIELDS
         if name not in elsewhere and (name in fixed or FIELDS[name].default is not dataclasses.MISSING)
     }
-    found["replicate"] = dataclasses.asdict(Replicate(**said(form.replicate)))
+    replicate = _replicate(form.replicate)
+    found["replicate"] = {"seeds": _seeds(replicate), "first_seed": replicate.first_seed}
     found["measure"] = as_json(measure) | {"runtime": written(as_json(measure.runtime))}
+    if measure.target is None:  # left out is what it is
+        del found["measure"]["target"]
     found["measure"]["samples"]["temperature"] = written(measure.samples.temperature)
     return found
 

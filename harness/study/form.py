@@ -21,12 +21,14 @@ from harness.study.fields import (
 )
 
 ARM_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+=,-]*$"
+CONDITION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+=,.-]*$"
 STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Objective = Literal["validation/perplexity", "train/perplexity"]
 Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]
+Models = Literal["replicates", "none"]
 
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -100,6 +102,7 @@ class ArmsForm(Block):
         "name -> the fields in which this arm differs; they override fix"
     )
     baseline: str = describe("the name of the arm that the others are compared with")
+    identical_arms: bool = describe("arms may be equal: a study of the bench itself (A/A)", default=False)
 
 
 def _compare_tag(value: Any) -> str:
@@ -117,18 +120,47 @@ class TuneBase(Block):
     sampler: Sampler = describe("who proposes trials", default="tpe")
     pruner: Pruner = describe("who ends bad trials early", default="median")
     search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
+    repeats: int = describe(
+        "tunes and replicates so many times, with search seeds search_seed, search_seed + 1, ...: the pairs are then "
+        "the repeats, not the seeds",
+        "repeats",
+        default=1,
+        ge=1,
+    )
 
 
-Tune = _model(
-    "Tune", TuneBase.__doc__ or "", {n: (_domain(n), describe(FIELDS[n].metadata["doc"])) for n in TUNABLE}, TuneBase
-)
+_DOMAINS: dict[str, Any] = {n: (_domain(n), describe(FIELDS[n].metadata["doc"])) for n in TUNABLE}
+Tune = _model("Tune", TuneBase.__doc__ or "", _DOMAINS, TuneBase)
 TUNE_NAMES = tuple(TuneBase.model_fields)
+
+
+ConditionTune = _model("ConditionTune", "Ranges of one condition.", _DOMAINS)
+Condition = _model(
+    "Condition",
+    "What the comparison is repeated under: fields that override fix, ranges that override those of tune.",
+    {"tune": (ConditionTune, describe("what is searched here instead; all else of tune is common to all"))},
+    Fields,
+)
+
+
+class UntilForm(Block):
+    """Seeds are added until the intervals are narrow enough: Stein's two-stage rule."""
+
+    model_config = required("until", "at_most")
+    until: Finite = describe(
+        "half the width of the 95 % interval that is wanted, a fraction of perplexity", "fraction", gt=0, lt=1
+    )
+    at_most: int = describe("most seeds", "seeds", ge=2)
+    first: int = describe("seeds of the first stage, whose spread says how many are needed", "seeds", default=10, ge=3)
 
 
 class ReplicateForm(Block):
     """Fresh seeds, common to all arms."""
 
-    seeds: int = describe("replicates of every arm", "seeds", default=5, ge=1)
+    seeds: Annotated[
+        Annotated[Annotated[int, Field(ge=1)], Tag("number")] | Annotated[UntilForm, Tag("stages")],
+        Discriminator(lambda value: "stages" if isinstance(value, dict | UntilForm) else "number"),
+    ] = describe("replicates of every arm; or {until: 0.005, at_most: 40}", "seeds", default=5)
     first_seed: int = describe("replicate j trains with first_seed + j", default=1000, ge=0)
 
 
@@ -156,7 +188,11 @@ class MeasureForm(Block):
     objective: Objective = describe("what trials are judged by", default="validation/perplexity")
     margin: Finite = describe("equivalence margin, a fraction of perplexity", "fraction", default=0.01, ge=0)
     threshold: Finite = describe("largest family-wise error rate", "probability", default=0.05, gt=0, lt=0.5)
+    target: Finite = describe(
+        "the perplexity that the time to reach is told of; left out: the baseline's, and the margin", gt=1
+    )
     samples: SamplesForm = describe("texts that every run continues")
+    models: Models = describe("whose best parameters are kept, for `harness sample`", default="replicates")
     runtime: Annotated[RuntimeForm | None, BeforeValidator(as_none)] = describe("how runtime is measured; none: not")
 
 
@@ -173,6 +209,9 @@ class Form(Block):
         Annotated[CrossForm, Tag("CrossForm")] | Annotated[ArmsForm, Tag("ArmsForm")],
         Discriminator(_compare_tag),
     ] = describe("what is asked about: the arms")
+    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = describe(  # type: ignore[valid-type]
+        "condition -> what it changes: the arms are compared under each, with a verdict on each"
+    )
     tune: Tune = describe("what is searched for every arm alike; left out: nothing")  # type: ignore[valid-type]
     fix: Fields = describe("what the conclusion depends on")  # type: ignore[valid-type]
     replicate: ReplicateForm = describe("the seeds")

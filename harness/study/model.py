@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.settings import Settings
-from harness.study.form import Objective, Pruner, Sampler
+from harness.study.form import Models, Objective, Pruner, Sampler
 from harness.study.reader import shown
+from harness.unit import Unit
 
-NOT_IDENTITY = ("threads", "pack_size")  # they change how fast a study runs, and on some engines the last bits
+NOT_IDENTITY = ("threads", "pack_size", "models", "target")
+"""They change how fast a study runs (and on some engines the last bits), what is kept of it, or what is told of it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Arm:
     name: str
     settings: Settings
     is_baseline: bool
+    condition: str = ""
+
+    @property
+    def key(self) -> str:
+        """The arm's name in books that hold several conditions."""
+        return str(Unit(self.name, self.condition))
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Tune:
-    """How every arm is searched."""
+    """How every arm is searched: ``repeats`` times, with the search seeds ``search_seed``, ``search_seed`` + 1, ..."""
 
     space: dict[str, Range | Choices]
     trials: int
@@ -64,6 +72,7 @@ class Tune:
     sampler: Sampler
     pruner: Pruner
     search_seed: int
+    repeats: int = 1
 
     @property
     def num_trials(self) -> int:
@@ -75,10 +84,16 @@ class Tune:
 
 @dataclass(frozen=True)
 class Replicate:
-    """Replicate j of ``seeds`` trains with ``first_seed`` + j, in every arm."""
+    """Replicate j of ``seeds`` trains with ``first_seed`` + j, in every arm.
+
+    Where ``until`` is given, ``seeds`` is the first stage of Stein's two-stage rule: more are added, up to ``at_most``,
+    until half the width of the 95 % interval is that fraction of perplexity.
+    """
 
     seeds: int = 5
     first_seed: int = 1000
+    until: float | None = None
+    at_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -105,13 +120,21 @@ class Measure:
     objective: Objective = "validation/perplexity"
     margin: float = 0.01
     threshold: float = 0.05
+    target: float | None = None
     samples: SampleRequest = SampleRequest()
+    models: Models = "replicates"
     runtime: RuntimePhase | None = RuntimePhase()
 
 
 @dataclass(frozen=True)
 class Study:
-    """One question, its arms, and how it is answered."""
+    """One question, its arms, and how it is answered.
+
+    Attributes:
+        arms: Those of all conditions.
+        tune: Of one condition; where there are several, of the first, and only their ranges differ.
+        condition: The name of the one condition that this study is of; empty where it has several, or none by name.
+    """
 
     name: str
     version: int
@@ -126,11 +149,28 @@ class Study:
     measure: Measure
     cell_files: tuple[str, ...]
     _resolved: dict[str, Any] = dataclasses.field(repr=False, compare=False)
+    condition: str = ""
+    _parts: tuple["Study", ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def baseline(self) -> Arm:
         """The arm that the others are compared with."""
         return next(arm for arm in self.arms if arm.is_baseline)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The names of what the arms are compared under; one without a name where the study says nothing of it."""
+        return tuple(part.condition for part in self._parts) or (self.condition,)
+
+    def under(self, condition: str) -> "Study":
+        """Returns the study of one condition alone."""
+        return next((part for part in self._parts if part.condition == condition), self)
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """Every arm under every condition in every repeat."""
+        repeats = self.tune.repeats if self.tune else 1
+        return tuple(Unit(arm.name, arm.condition, repeat) for arm in self.arms for repeat in range(repeats))
 
     @property
     def fingerprint(self) -> str:
@@ -141,14 +181,18 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """Returns what makes the study this one, as JSON values.
 
-        Without the numbers of trials and seeds, which may grow, and without threads and pack_size.
+        Without the numbers of trials, repeats and seeds, which may grow, and without what changes no number.
         """
+        measure = {name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY}
+        parts = [self.under(condition) for condition in self.conditions]
         return {
             "version": self.version,
             "first_seed": self.replicate.first_seed,
+            "stages": None if self.replicate.until is None else [self.replicate.seeds, self.replicate.until],
             "baseline": self.baseline.name,
-            "shared": {"tune": self._tune_identity(), "measure": as_json(self.measure)},
-            "arms": {arm.name: self._arm_identity(arm.settings) for arm in self.arms},
+            "shared": {"tune": parts[0]._tune_identity(), "measure": measure},
+            "tunes": {part.condition: part._tune_identity() for part in parts if part.condition},
+            "arms": {arm.key: part._arm_identity(arm.settings) for part in parts for arm in part.arms},
         }
 
     def changes_since(self, old_identity: dict[str, Any]) -> list[str]:
@@ -157,7 +201,8 @@ class Study:
         gone = [name for name in old_identity["arms"] if name not in new["arms"]]
         kept = {name: values for name, values in new["arms"].items() if name in old_identity["arms"]}
         olds = {name: _with_defaults(old_identity["arms"][name], values) for name, values in kept.items()}
-        before, after = _flat({**old_identity, "arms": olds}), _flat({**new, "arms": kept})
+        tunes = {name: tune for name, tune in new["tunes"].items() if name in old_identity.get("tunes", ())}
+        before, after = _flat({**old_identity, "arms": olds}), _flat({**new, "arms": kept, "tunes": tunes})
         changes = [
             f"{path}: {shown(before.get(path))} -> {shown(after.get(path))}"
             for path in dict.fromkeys([*before, *after])
@@ -173,7 +218,7 @@ class Study:
         if self.tune is None:
             return None
         values = as_json(self.tune)
-        return values.pop("space") | {name: value for name, value in values.items() if name != "trials"}
+        return values.pop("space") | {n: value for n, value in values.items() if n not in ("trials", "repeats")}
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:
         from cells import registry  # imported late: it imports torch
@@ -199,8 +244,11 @@ def as_json(value: Any) -> Any:
 def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity's leaves under the paths that a study file gives them."""
     top = {"version": identity["version"], "replicate.first_seed": identity["first_seed"]}
+    top["replicate.seeds (first, until)"] = identity.get("stages")
     top["compare.baseline"] = identity["baseline"]
-    return top | dict(_leaves(identity["shared"], "")) | dict(_leaves(identity["arms"], "arms."))
+    shared = {name: value for name, value in identity["shared"].items() if name != "tune" or not identity.get("tunes")}
+    leaves = [*_leaves(shared, ""), *_leaves(identity.get("tunes", {}), "across."), *_leaves(identity["arms"], "arms.")]
+    return top | dict(leaves)
 
 
 def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,8 @@ from pydantic.fields import FieldInfo
 from harness.study.fields import COMPARABLE, FIELDS, TUNABLE, BudgetForm, EachForm, is_number
 from harness.study.form import (
     TUNE_NAMES,
+    Condition,
+    ConditionTune,
     Cross,
     Fields,
     Form,
@@ -17,6 +19,7 @@ from harness.study.form import (
     RuntimeForm,
     SamplesForm,
     Tune,
+    UntilForm,
 )
 from harness.study.reader import Path, dotted, shown
 
@@ -88,7 +91,7 @@ _BUDGETS = {"updates": "updates", "tokens": "tokens", "epochs": "epochs", "secon
 def names_at(block: Path) -> list[str]:
     """Returns the names that may stand in the block at a path."""
     match tuple(part for part in block if isinstance(part, str)):
-        case ("tune", name) if name in TUNABLE:
+        case ("tune", name) | ("across", _, "tune", name) if name in TUNABLE:
             return ["low", "high", "log", "step", "choices"] if is_number(name) else ["choices"]
         case ("compare",):
             return ["cross", "arms", "baseline"]
@@ -103,6 +106,10 @@ def _model_at(names: tuple[str, ...]) -> type[BaseModel] | None:
             return BudgetForm
         case (*_, "evaluations"):
             return EachForm
+        case ("across", _):
+            return Condition
+        case ("across", _, "tune"):
+            return ConditionTune
         case ("fix",) | ("compare", "baseline") | ("compare", "arms", _):
             return Fields
     return _BLOCKS.get(names)
@@ -113,6 +120,7 @@ _BLOCKS: dict[tuple[str, ...], type[BaseModel]] = {
     ("compare", "cross"): Cross,
     ("tune",): Tune,
     ("replicate",): ReplicateForm,
+    ("replicate", "seeds"): UntilForm,
     ("measure",): MeasureForm,
     ("measure", "samples"): SamplesForm,
     ("measure", "runtime"): RuntimeForm,

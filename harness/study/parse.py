@@ -82,7 +82,9 @@ def _cut(path: Path) -> Path:
             return names[:4]
         case ("compare" | "tune" | "fix", *_):
             return names[:2]
-        case ("measure", *_):
+        case ("across", _, "tune", *_):
+            return names[:4]
+        case ("measure" | "across" | "replicate", *_):
             return names[:3]
     return names
 

@@ -55,7 +55,8 @@ class StudyError(ValueError):
 class Document:
     """Plain values, the place of every one, and what was wrong in reading them.
 
-    ``damaged`` are the paths whose values stand for something else, after a problem that has been reported.
+    ``damaged`` are the paths whose values stand for something else, after a problem that has been reported. ``moved``
+    tells where a value that this document has at one path stands in the file.
     """
 
     source: str
@@ -65,6 +66,14 @@ class Document:
     overrides: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     damaged: set[Path] = field(default_factory=set)
+    moved: dict[Path, Path] = field(default_factory=dict)
+
+    def in_file(self, path: Path) -> Path:
+        """Returns where the value at ``path`` stands in the file."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.moved:
+                return self.moved[path[:length]] + path[length:]
+        return path
 
     def at_key(self, path: Path, message: str) -> Problem:
         """Returns a problem with the name at ``path``, or with what should stand there."""
@@ -75,6 +84,7 @@ class Document:
         return self._problem(self.values, path, message)
 
     def _problem(self, places: dict[Path, Place], path: Path, message: str) -> Problem:
+        path = self.in_file(path)
         for length in range(len(path), -1, -1):
             near = path[:length]
             if near in self.overrides:

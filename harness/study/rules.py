@@ -11,10 +11,12 @@ from harness.settings import PER_RUN
 from harness.study import space
 from harness.study.arms import Draft, crossed, drafts, presets, said
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsForm
+from harness.study.form import ArmsForm, UntilForm
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown
 
+MIN_REPEATS = 5
+"""Fewer repeats of the whole have too few degrees of freedom to be worth their cost."""
 SIZES = ("hidden_size", "num_parameters", "flops_per_token")
 WITHIN_THE_STEP = ("state_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c", "state_clip")
 """Fields of which a cell's step is made anew."""
@@ -35,7 +37,7 @@ _REQUIRED: dict[Path, dict[str, str]] = {
 def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]:
     """Returns the arms and everything that is wrong across fields. ``folder`` is where the study's own files lie."""
     arms, problems = drafts(parsed)
-    for rule in (_required, _baseline, space.one_place, space.block, space.ranges, space.grid):
+    for rule in (_required, _baseline, _pairs, space.one_place, space.block, space.ranges, space.grid):
         problems += rule(parsed)
     problems += _cell_files(parsed, folder)
     for arm_rule in (
@@ -98,6 +100,29 @@ def _bare(value: Any) -> str:
     return shown(value).strip("'")
 
 
+def _pairs(parsed: Parsed) -> Iterator[Problem]:
+    """What a test pairs: seeds, as many as are given or needed, or repeats of the whole."""
+    path: Path = ("replicate", "seeds")
+    replicate, tune = parsed.form.replicate, parsed.form.tune
+    stages, repeats = (replicate.seeds if replicate else None), (tune.repeats if tune else 1)  # type: ignore[attr-defined]
+    if 1 < repeats < MIN_REPEATS:
+        message = f"must be 1, or {MIN_REPEATS} or more to be tested, but got repeats={repeats}. Write one of these."
+        yield parsed.document.at_value(("tune", "repeats"), message)
+    if not isinstance(stages, UntilForm) or parsed.is_damaged(path):
+        return
+    for name, example in (("until", "until: 0.005"), ("at_most", "at_most: 40")):
+        if name not in stages.model_fields_set and not parsed.is_damaged((*path, name)):
+            yield parsed.document.at_key((*path, name), f"must be given, but is missing. Add {example}.")
+    if stages.at_most is not None and stages.at_most < stages.first:
+        message = f"must be at least first = {stages.first}, but got at_most={stages.at_most}. Raise it."
+        yield parsed.document.at_value((*path, "at_most"), message)
+    if repeats > 1:
+        message = (
+            f"must be a number where the pairs are repeats, but got a rule with repeats={repeats}. Write seeds: 5."
+        )
+        yield parsed.document.at_key(path, message)
+
+
 def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
     from cells import registry  # imported late: it imports torch
 
@@ -126,10 +151,13 @@ def _is_compare_damaged(parsed: Parsed) -> bool:
 def _distinct(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     seen: dict[Any, str] = {}
     names: set[str] = set()
+    compare = parsed.form.compare
+    is_meant = isinstance(compare, ArmsForm) and compare.identical_arms
     for arm in arms:
         settings = tuple((name, arm.value(name)) for name in FIELDS)
-        if settings in seen and not arm.unknown:
-            message = f"must differ from every other arm, but is the same as {seen[settings]}. Remove one of the two."
+        if settings in seen and not arm.unknown and not is_meant:
+            rule = f"must differ from every other arm, but is the same as {seen[settings]}"
+            message = f"{rule}. Remove one of the two, or write identical_arms: true."
             yield parsed.document.at_key(arm.path, message)
         elif arm.name in names:
             message = f"must have another name than every other arm, but got arm={arm.name!r} again. Use compare.arms."

@@ -29,7 +29,8 @@ def one_place(parsed: Parsed) -> Iterator[Problem]:
 
 
 def _twice(parsed: Parsed, path: Path, other: Path) -> Problem:
-    message = f"must stand in one place, but got {dotted(path)} and {dotted(other)}. Remove one of the two."
+    here, there = (dotted(parsed.document.in_file(p)) for p in (path, other))
+    message = f"must stand in one place, but got {here} and {there}. Remove one of the two."
     return parsed.document.at_key(path, message)
 
 

@@ -8,7 +8,7 @@ from harness.study.reader import shown
 
 _TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "null": "none"}
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-_TOP = ("study", "version", "question", "source", "cells")
+_TOP = ("study", "version", "question", "source", "cells", "across")
 
 
 def field_table() -> str:
@@ -18,10 +18,10 @@ def field_table() -> str:
     lines = ["| field | stands in | value | unit | default | meaning |", "|---|---|---|---|---|---|"]
     lines += [_row(name, "top level", schema, name in schema["required"]) for name in _TOP]
     for name in FIELDS:
-        blocks = "fix, cross, arms, tune" if name in TUNABLE else "fix, cross, arms"
+        blocks = "fix, cross, arms, across, tune" if name in TUNABLE else "fix, cross, arms, across"
         lines.append(_row(name, blocks, models["Fields"], name in ("cell", "corpus")))
     for block, model in _BLOCKS:
-        names = TUNE_NAMES if model == "Tune" else models[model]["properties"]
+        names = {"Tune": TUNE_NAMES, "Condition": ("tune",)}.get(model, models[model]["properties"])
         lines += [_row(name, block, models[model], name in models[model].get("required", ())) for name in names]
     return "\n".join(lines) + "\n"
 
@@ -34,7 +34,9 @@ _BLOCKS = (
     ("tune", "Tune"),
     ("tune.FIELD", "forget_bias_range"),
     ("tune.FIELD", "forget_bias_choices"),
+    ("across.CONDITION", "Condition"),
     ("replicate", "ReplicateForm"),
+    ("replicate.seeds", "UntilForm"),
     ("measure", "MeasureForm"),
     ("measure.samples", "SamplesForm"),
     ("measure.runtime", "RuntimeForm"),

@@ -41,12 +41,12 @@ class Scalar(Made):
 
 
 class Row(Made):
-    """One coefficient for all units of a row."""
+    """One coefficient for all units of a row, and an offset that sums over them."""
 
     name, gates = "row", ("f", "n")
 
     def step(self, p, x, h):
-        return (sigmoid(x.f.mean(-1, keepdim=True)) * h + torch.softmax(x.n, -1),)
+        return (sigmoid(x.f.mean(-1, keepdim=True)) * h + torch.softmax(x.n, -1).cumsum(-1),)
 
 
 class Chosen(Made):

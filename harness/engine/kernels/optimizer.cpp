@@ -1,5 +1,7 @@
 // One step of SGD, Adam or AdamW for one run, whose parameters are one row: see harness/optimizer.py, which says the
 // same in torch's operations.
+#include <cmath>
+
 #include "vector.h"
 
 namespace {

@@ -3,19 +3,20 @@
 // Every element of a result is one sum in the order of k, whatever the blocks, the rows beside it and the number of
 // threads: so a run's numbers do not depend on its pack. The register tile is ROWS x COLUMNS accumulators; at
 // 8 x 3 vectors a step of k takes 24 multiply-adds and 11 loads, so that the multipliers are the limit.
-#include "layer.h"
-
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "layer.h"
+
 // What a thread does while it waits awake.
 static inline void rest() {
 #if defined(__SSE__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #endif
 }
 

@@ -5,12 +5,14 @@
 // sigmoid stops at the smallest normal numbers instead of going on to zero.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#if defined(__SSE__)
-#include <immintrin.h>
+// No other header: <cmath> and <immintrin.h> take as long to read as a cell's code to compile, and every cell would
+// pay for them at its first use. Hence these two, the compiler's own functions, and instructions by their names.
+#ifndef INFINITY
+#define INFINITY __builtin_inff()
+#define NAN __builtin_nanf("")
 #endif
 
 #ifndef REAL
@@ -41,9 +43,9 @@ typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real
 // others, and where gates saturate gradients are full of them.
 struct Flush {
 #if defined(__SSE__)
-  const unsigned before = _mm_getcsr();
-  Flush() { _mm_setcsr(before | 0x8040); }
-  ~Flush() { _mm_setcsr(before); }
+  const unsigned before = __builtin_ia32_stmxcsr();
+  Flush() { __builtin_ia32_ldmxcsr(before | 0x8040); }
+  ~Flush() { __builtin_ia32_ldmxcsr(before); }
 #else
   Flush() {}
 #endif
@@ -88,33 +90,25 @@ static inline vec sign(vec x) { return choose(x > 0, splat(1), choose(x < 0, spl
 
 static inline vec root(vec x) {
   vec y;
-  for (long i = 0; i < L; i++) y[i] = SINGLE ? sqrtf(x[i]) : sqrt(x[i]);
+  for (long i = 0; i < L; i++) y[i] = SINGLE ? __builtin_sqrtf(x[i]) : __builtin_sqrt(x[i]);
   return y;
 }
 static inline vec reciprocal_root(vec x) { return splat(1) / root(x); }
 
 // Halves are folded onto each other: a sum of L terms would wait L times for the one before.
+template <long n> struct Lanes { typedef real type __attribute__((vector_size(n * sizeof(real)))); };
+template <long n, typename Join> static inline real folded(typename Lanes<n>::type v, Join join) {
+  if constexpr (n == 1) return v[0];
+  else {
+    const union { typename Lanes<n>::type whole; typename Lanes<n / 2>::type half[2]; } both = {v};
+    return folded<n / 2>(join(both.half[0], both.half[1]), join);
+  }
+}
 static inline real total(vec v) {
-#if defined(__AVX512F__)
-  if constexpr (SINGLE) return _mm512_reduce_add_ps((__m512)v);
-  else return _mm512_reduce_add_pd((__m512d)v);
-#endif
-  real a[L];
-  store(a, v);
-  for (long half = L / 2; half; half /= 2)
-    for (long i = 0; i < half; i++) a[i] += a[i + half];
-  return a[0];
+  return folded<L>(v, [](auto a, auto b) { return a + b; });
 }
 static inline real largest(vec v) {
-#if defined(__AVX512F__)
-  if constexpr (SINGLE) return _mm512_cmpneq_ps_mask((__m512)v, (__m512)v) ? NAN : _mm512_reduce_max_ps((__m512)v);
-  else return _mm512_cmpneq_pd_mask((__m512d)v, (__m512d)v) ? NAN : _mm512_reduce_max_pd((__m512d)v);
-#endif
-  real a[L];
-  store(a, v);
-  for (long half = L / 2; half; half /= 2)
-    for (long i = 0; i < half; i++) a[i] = a[i] > a[i + half] || a[i] != a[i] ? a[i] : a[i + half];
-  return a[0];
+  return folded<L>(v, [](auto a, auto b) { return (a > b) | (a != a) ? a : b; });
 }
 // The first `count` units of v, the others replaced.
 static inline vec first(vec v, long count, real other) {
@@ -138,13 +132,15 @@ static inline Reduced reduce(vec x) {
 #if defined(__AVX512F__)
 // x * 2^n for a whole n, infinity and subnormal numbers included; x between two limits, NaN as it is.
 static inline vec scaled(vec x, vec n) {
-  if constexpr (SINGLE) return (vec)_mm512_scalef_ps((__m512)x, (__m512)n);
-  else return (vec)_mm512_scalef_pd((__m512d)x, (__m512d)n);
+  if constexpr (SINGLE) asm("vscalefps %1, %0, %0" : "+v"(x) : "v"(n));
+  else asm("vscalefpd %1, %0, %0" : "+v"(x) : "v"(n));
+  return x;
 }
 static inline vec between(vec x, real low, real high) {
   const vec least = splat(low), most = splat(high);
-  if constexpr (SINGLE) return (vec)_mm512_min_ps((__m512)most, _mm512_max_ps((__m512)least, (__m512)x));
-  else return (vec)_mm512_min_pd((__m512d)most, _mm512_max_pd((__m512d)least, (__m512d)x));
+  if constexpr (SINGLE) asm("vmaxps %0, %1, %0\n\tvminps %0, %2, %0" : "+&v"(x) : "v"(least), "v"(most));
+  else asm("vmaxpd %0, %1, %0\n\tvminpd %0, %2, %0" : "+&v"(x) : "v"(least), "v"(most));
+  return x;
 }
 #else
 static inline vec power(ivec n) { return as_real((n + (integer)(SINGLE ? 127 : 1023)) << (SINGLE ? 23 : 52)); }
@@ -183,7 +179,8 @@ static inline vec small_expm1(vec r) {
 static inline vec inverse(vec x) {
 #if defined(__AVX512F__)
   if constexpr (SINGLE) {
-    const vec y = (vec)_mm512_rcp14_ps((__m512)x);
+    vec y;
+    asm("vrcp14ps %1, %0" : "=v"(y) : "v"(x));
     return y + y * (1 - x * y);
   }
 #endif

@@ -1,0 +1,243 @@
+"""Runs and arms that are in the books already, beside one another: also those of different studies.
+
+Where all read the same text, split alike, they are compared as the arms of a study are, by the same code, over the
+seeds that all of them have. What else differs between them is listed: a verdict is on all of it together.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness import report, statistics
+from harness.archive import Archive
+from harness.metrics import perplexity
+from harness.places import Places
+from harness.report import Report, results, sentences
+from harness.report.tables import Section
+from harness.settings import Settings, from_dict
+from harness.sides import ComparisonError, Side, differences, side_of, text_of
+from harness.study import Arm, Measure, Replicate, Study, Tune
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What can be said of sides, the first of which is the baseline.
+
+    Attributes:
+        report: Of those that compare with the baseline, as a study would report them; None where none does.
+        lines: Everything else that there is to say.
+        differences: The settings in which the sides differ, a column each.
+    """
+
+    report: Report | None
+    lines: list[str]
+    differences: Section
+
+    def terminal(self, console: Console) -> None:
+        """Prints the report, the remarks, and what differs."""
+        if self.report is not None:
+            self.report.terminal(console)
+        for line in self.lines:
+            console.print(Text(line))
+        if not self.differences.rows:
+            console.print("No setting differs.")
+            return
+        table = Table(box=box.SIMPLE_HEAD, title=self.differences.title, title_justify="left", pad_edge=False)
+        for column in self.differences.header:
+            table.add_column(column, overflow="fold")
+        for row in self.differences.rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def compare(texts: Sequence[str], places: Places) -> Comparison:
+    """Returns how arms, or single runs, compare with the first of them.
+
+    Args:
+        texts: ``STUDY:ARM``, ``STUDY:CONDITION/ARM``, either with ``:SEED`` for a single run, or MLflow ids of runs.
+        places: Where the books are.
+
+    Raises:
+        ValueError: Fewer than two, one of them twice, arms beside runs, or one that is not in the books.
+    """
+    archive = Archive(places)
+    sides = [side_of(archive.find(text)) for text in texts]
+    names = [side.name for side in sides]
+    if len(sides) < 2 or len(set(names)) < len(names):
+        raise ComparisonError(f"compare: must be given two or more, each once, but got {', '.join(names)}.")
+    if len({side.found.is_run for side in sides}) > 1:
+        kinds = ", ".join(f"{side.name} (a run)" if side.found.is_run else f"{side.name} (an arm)" for side in sides)
+        raise ComparisonError(f"compare: must be given arms, or single runs, but got {kinds}. Give one kind.")
+    empty = [side.name for side in sides if side.runs.empty]
+    if empty:
+        raise ComparisonError(f"compare: each must have an ended replicate, but {', '.join(empty)} has none. Run it.")
+    same = [side for side in sides if side.text == sides[0].text]
+    others = [_apart(side, sides[0]) for side in sides if side not in same]
+    made, lines = None, []
+    if sides[0].found.is_run:
+        lines = _runs(same)
+    elif len(same) > 1:
+        made, lines = _arms(same)
+    else:
+        lines = [_level(sides[0])]
+    differing = differences(sides)
+    if len(differing.rows) > 1 and len(same) > 1:
+        lines.append("Several settings differ, listed below: what is said is said of all of them together.")
+    return Comparison(made, [*lines, *others], differing)
+
+
+# Arms
+
+
+def _arms(sides: Sequence[Side]) -> tuple[Report | None, list[str]]:
+    """Returns the report of arms that read one text, and which seeds it is over."""
+    common = [seed for seed in sides[0].seeds if all(seed in side.seeds for side in sides)]
+    if not common:
+        levels = [_level(side) for side in sides]
+        return None, [*levels, "No seed is common to them: there is nothing to pair, and no test."]
+    lines = [f"Paired over the {len(common)} seeds that all of them have: {', '.join(common)}."]
+    for side in sides:
+        unused = [seed for seed in side.seeds if seed not in common]
+        lines += [f"{side.name}: not used, since another lacks them: seeds {', '.join(unused)}."] if unused else []
+    study = _study(sides, common)
+    runs = pd.concat([_rows(side, common) for side in sides], ignore_index=True)
+    return report.build(study, runs, pd.DataFrame(), _timings(sides), _warnings(sides)), lines
+
+
+def _study(sides: Sequence[Side], common: list[str]) -> Study:
+    """Returns the study whose arms the sides would be."""
+    rows = sides[0].runs[sides[0].runs["seed"].isin(common)]
+    stages = sides[0].stages if all(side.stages == sides[0].stages for side in sides) else None
+    num_repeats, seeds = int(rows["repeat"].nunique()), int(rows.groupby("repeat").size().max())
+    replicate = Replicate(seeds)
+    if stages is not None and stages[0] <= seeds:
+        replicate = Replicate(int(stages[0]), until=stages[1], at_most=max(2, seeds))
+    trials = min(int(side.search["trials"]) if side.search else 0 for side in sides)
+    tune = Tune({}, trials // num_repeats, 1, "random", "none", 0, num_repeats) if trials or num_repeats > 1 else None
+    measure = sides[0].measure
+    names = [side.name for side in sides]
+    return Study(
+        name=" beside ".join(names),
+        version=1,
+        question=f"How do {', '.join(names)} compare?",
+        source="",
+        path=None,
+        text="",
+        overrides=(),
+        arms=tuple(Arm(side.name, _representative(side, sides[0]), side is sides[0]) for side in sides),
+        tune=tune,
+        replicate=replicate,
+        measure=Measure(margin=measure["margin"], threshold=measure["threshold"], runtime=None),
+        cell_files=(),
+        _resolved={},
+    )
+
+
+def _representative(side: Side, baseline: Side) -> Settings:
+    """Returns a side's settings, the text under the one name that the baseline gives it."""
+    values = {name: found[0] for name, found in side.settings.items() if name != "cell source"}
+    values |= {name: baseline.settings[name][0] for name in ("corpus", "path")}
+    return from_dict(values)
+
+
+def _rows(side: Side, common: list[str]) -> pd.DataFrame:
+    """Returns a side's runs as those of an arm: its trials, and the replicates at common seeds, counted from 0."""
+    kept = side.runs[side.runs["seed"].isin(common)]
+    kept = kept.assign(index=kept.groupby("repeat").cumcount(), repeat=kept["repeat"].rank(method="dense") - 1)
+    rows = pd.concat([side.found.runs[side.found.runs["phase"] == "trial"], kept], ignore_index=True)
+    tuned = [{name: own.get(name) for name in side.tuned} for own in rows["params"]]
+    params = pd.Series(tuned, index=rows.index, dtype=object)
+    return rows.assign(arm=side.name, condition="", repeat=rows["repeat"].astype(int), params=params)
+
+
+def _timings(sides: Sequence[Side]) -> pd.DataFrame:
+    """Returns the timings of arms that were timed in the same rounds as the baseline; nothing where none was."""
+    together = [side for side in sides if side.place == sides[0].place]
+    if len(together) < 2:
+        return pd.DataFrame()
+    timings = sides[0].found.tracker.timings()
+    timings = timings[timings["condition"] == sides[0].place[1]]
+    names = {side.found.unit.arm: side.name for side in together}
+    timings = timings[timings["arm"].isin(names)]
+    return timings.assign(arm=timings["arm"].map(names), condition="")
+
+
+def _warnings(sides: Sequence[Side]) -> list[str]:
+    found = []
+    tuned = [side.name for side in sides if side.search]
+    if tuned and len(tuned) < len(sides):
+        found.append(f"{', '.join(tuned)}: tuned, the others not; such a comparison is not fair.")
+    if len({side.search["trials"] for side in sides if side.search}) > 1:
+        counts = ", ".join(f"{side.name} {side.search['trials']}" for side in sides if side.search)
+        found.append(f"trials: they differ ({counts}); more of them find better settings.")
+    if len({json.dumps(side.stages) for side in sides}) > 1:
+        found.append("seeds: some were added until an interval was narrow enough; the plain test of them is inexact.")
+    if len({side.place for side in sides}) > 1:
+        found.append("speed: not compared between studies, whose rounds of timing were not the same.")
+    return found
+
+
+# What does not compare, or is no arm
+
+
+def _level(side: Side) -> str:
+    """Returns a side's level alone."""
+    losses = _losses(side)
+    finished = losses[np.isfinite(losses)]
+    if not len(finished):
+        return f"{side.name}: no replicate finished."
+    text = sentences.number(perplexity(float(np.mean(finished))))
+    interval = statistics.student_interval(finished)
+    if interval is not None:
+        low, high = (sentences.number(perplexity(end)) for end in (interval.low, interval.high))
+        text += f" (95 % interval {low} to {high})"
+    diverged = f", {len(losses) - len(finished)} diverged" if len(finished) < len(losses) else ""
+    return f"{side.name}: {_measured(side)} {text}, {len(finished)} seeds{diverged}."
+
+
+def _apart(side: Side, baseline: Side) -> str:
+    """Returns the level of a side that reads another text than the baseline, and why it is no more than that."""
+    names = [name for name in results.TEXT_FIELDS if side.settings[name] != baseline.settings[name]]
+    reasons = [f"{n} {text_of(side.settings[n])} and {text_of(baseline.settings[n])}" for n in names if n != "path"]
+    if set(side.runs["corpus_fingerprint"]) != set(baseline.runs["corpus_fingerprint"]):
+        reasons.insert(0, "the texts differ")
+    return f"{_level(side)} Its losses do not compare with those of {baseline.name}: {'; '.join(reasons)}."
+
+
+def _losses(side: Side) -> np.ndarray:
+    """Returns the nats of a side's runs, infinite where one diverged."""
+    column = "test/loss" if side.settings["split"] == ["holdout"] else "objective"
+    values = side.runs[column].fillna(side.runs["objective"]).astype(float)
+    return np.where(side.runs["state"] == "diverged", np.inf, values)
+
+
+def _measured(side: Side) -> str:
+    """Returns what the perplexity of a side is of."""
+    if side.settings["split"] != ["holdout"]:
+        return "running training perplexity"
+    return "validation perplexity" if side.runs["test/loss"].isna().any() else "test perplexity"
+
+
+def _runs(sides: Sequence[Side]) -> list[str]:
+    """Returns what single runs of one text are beside the first of them."""
+    lines = [_level(side).replace(", 1 seeds", "") for side in sides]
+    first = sides[0]
+    for side in sides[1:]:
+        if _measured(side) != _measured(first):
+            lines.append(f"{side.name} and {first.name} do not compare: {_measured(side)} and {_measured(first)}.")
+            continue
+        difference = float(_losses(side)[0] - _losses(first)[0])
+        if math.isfinite(difference):
+            ratio = sentences.number(perplexity(difference), decimals=3)
+            lines.append(f"{side.name} has {ratio} times the perplexity of {first.name} ({difference:+.4f} nats).")
+    if len(sides) > 1:
+        lines.append("These are single runs: no test, and the difference may be their seeds'.")
+    return lines

@@ -1,0 +1,72 @@
+"""How long a study will take: its packs, and their seconds by a pace that was measured."""
+
+import math
+from dataclasses import dataclass
+
+from harness.settings import Settings
+from harness.study import Study
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a pack trains.
+
+    Attributes:
+        pack: Its number of runs.
+        lanes: How many of them a CPU works on at a time. None: an accelerator, which takes them as one.
+        update_seconds: Of the whole pack.
+        evaluation_seconds: Of the whole pack at an evaluation point; 0 where its updates' seconds hold that. None:
+            not known.
+        source: Where it is from, in words.
+    """
+
+    pack: int
+    lanes: int | None
+    update_seconds: float
+    evaluation_seconds: float | None
+    source: str
+
+    def seconds(self, pack: int, num_updates: int, num_evaluations: int) -> float:
+        """Returns the seconds of a pack of that size: at most these, since a small one wastes less than is assumed.
+
+        On a CPU a pack takes as many turns as its runs fill lanes; on an accelerator one that is smaller takes no
+        longer, and a larger one in proportion.
+        """
+        each = self.update_seconds * num_updates + (self.evaluation_seconds or 0.0) * num_evaluations
+        if self.lanes is None:
+            return each * max(1.0, pack / self.pack)
+        return each * math.ceil(pack / self.lanes) / math.ceil(self.pack / self.lanes)
+
+
+@dataclass(frozen=True)
+class Packs:
+    """The sizes of an arm's packs, of all repeats, in the order in which they train.
+
+    Attributes:
+        trials: Round by round.
+        replicates: Where the design is sequential, those of its first stage.
+        more: Replicates that a sequential design may add.
+    """
+
+    trials: tuple[int, ...]
+    replicates: tuple[int, ...]
+    more: tuple[int, ...]
+
+
+def packs_of(study: Study, settings: Settings) -> Packs:
+    """Returns how the runs of an arm are cut into packs; ``study`` is that of the arm's condition.
+
+    The repeats of a study train side by side, so that their runs share packs.
+    """
+    tune, plan, size = study.tune, study.replicate, settings.pack_size
+    repeats = tune.repeats if tune else 1
+    rounds = _cut(tune.num_trials, tune.batch) if tune else ()
+    return Packs(
+        trials=tuple(pack for asked in rounds for pack in _cut(asked * repeats, size)),
+        replicates=_cut(plan.seeds * repeats, size),
+        more=_cut(plan.at_most - plan.seeds, size) if plan.at_most is not None else (),
+    )
+
+
+def _cut(count: int, size: int) -> tuple[int, ...]:
+    return (size,) * (count // size) + ((count % size,) if count % size else ())

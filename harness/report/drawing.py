@@ -1,0 +1,212 @@
+"""How every figure of a report looks, and the forms it leaves in: inline SVG, an SVG file, PNG."""
+
+import contextlib
+import html
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline. Grey stands for its
+# yellow, which is faint on white.
+COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
+LINES = ("-", "--", "-.", ":")
+MARKERS = "Dos^vP*X"
+FAINT, GRID = "#666666", "#dddddd"
+WIDTH_INCHES = 6.6
+MAX_TOGETHER = 8
+"""Arms that one pair of axes shows legibly; more get a panel each."""
+MULTIPLES = (
+    (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0),
+    (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 3.0),
+    (1.0,),
+)
+"""Of powers of ten, that a logarithmic axis may be marked at."""
+PNG_DOTS_PER_INCH = 200
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.axisbelow": True,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an arm or a verdict is drawn: told apart by more than its colour."""
+
+    color: str
+    line: str
+    marker: str
+
+
+VERDICTS = {
+    "better": Look(COLORS[3], "-", "v"),
+    "worse": Look(COLORS[4], "-", "^"),
+    "equivalent": Look(COLORS[6], "-", "s"),
+    "identical": Look(COLORS[6], "-", "s"),
+    "undecided": Look(COLORS[1], "-", "o"),
+}
+"""First word of a verdict -> how it is drawn; the page's badges have the same colours."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that has been drawn.
+
+    Attributes:
+        name: Stem of its files, such as ``learning-curves-tokens``.
+        label: What it shows, for whom cannot see it.
+    """
+
+    name: str
+    label: str
+    figure: Figure
+
+    def svg(self, prefix: str = "") -> str:
+        """Returns the element alone, for a page: scaled by it, labelled, its ids under ``prefix`` and its name."""
+        text = self._svg
+        text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
+        text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text.replace("xlink:href", "href"))  # names of groups
+        text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}{self.name}-", text)
+        head, body = text[: text.index(">")], text[text.index(">") :]
+        head = re.sub(r' (width|height)="[^"]*"', "", head)
+        return head.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.label)}"', 1) + body
+
+    def svg_file(self) -> str:
+        """Returns a file of its own."""
+        return self._svg
+
+    def png(self) -> bytes:
+        """Returns an image for a slide."""
+        buffer = io.BytesIO()
+        with style():
+            self.figure.savefig(buffer, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None})
+        return buffer.getvalue()
+
+    @cached_property
+    def _svg(self) -> str:
+        buffer = io.StringIO()
+        with style(), mpl.rc_context({"svg.hashsalt": self.name}):
+            self.figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        return buffer.getvalue()
+
+
+class Named(Protocol):
+    """What :func:`palette` must know of an arm."""
+
+    @property
+    def name(self) -> str:
+        """The arm's."""
+        ...
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the baseline."""
+        ...
+
+
+def palette(arms: Sequence[Named]) -> dict[str, Look]:
+    """Returns each arm's look; the baseline is black and solid wherever it stands."""
+    ordered = sorted(arms, key=lambda arm: not arm.is_baseline)
+    looks = {}
+    for i, arm in enumerate(ordered):
+        turn = i // len(COLORS)
+        looks[arm.name] = Look(COLORS[i % 8], LINES[(i + turn) % len(LINES)], MARKERS[(i + 3 * turn) % len(MARKERS)])
+    return looks
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """What figures are made under; matplotlib's own settings are as before afterwards."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def new_figure(height_inches: float) -> tuple[Figure, Axes]:
+    """Returns a figure of the report's width with one pair of axes; call it under :func:`style`."""
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def new_panels(num_panels: int, *, num_columns: int = 4, panel_height_inches: float = 1.5) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with a panel each for many arms, their axes shared; call it under :func:`style`.
+
+    Its margins are fixed, with room for a line above all panels and one below and beside them: to find them out would
+    take longer than to draw the figure.
+    """
+    num_columns = min(num_columns, num_panels)
+    num_rows = math.ceil(num_panels / num_columns)
+    height = 0.9 + panel_height_inches * num_rows
+    figure = Figure(figsize=(WIDTH_INCHES, height))
+    figure.subplots_adjust(0.6 / WIDTH_INCHES, 0.5 / height, 1 - 0.1 / WIDTH_INCHES, 1 - 0.5 / height, 0.12, 0.3)
+    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for unused in grid[num_panels:]:
+        unused.set_axis_off()
+    for above in grid[num_panels - num_columns : num_panels]:  # the lowest of its column, also above an empty place
+        above.tick_params(labelbottom=True)
+    return figure, grid[:num_panels]
+
+
+def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
+    """Sets the legend under the axes, so that it hides no curve."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(3, max(1, num_entries)))
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Makes the vertical axis a list of names, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.grid(axis="x")
+
+
+def counts_on(axis: Axis) -> None:
+    """Writes an axis' numbers as 200 k, 1 M."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+
+
+def perplexities_on(axis: Axis, max_ticks: int = 8) -> None:
+    """Makes an axis logarithmic, with plain numbers at up to ``max_ticks`` places: call it once all is drawn."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
+    low, high = sorted(axis.get_view_interval())
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    axis.set_major_locator(MaxNLocator(max_ticks))
+    if high > 1.3 * low:
+        for multiples in MULTIPLES:
+            ticks = [low <= multiple * 10.0**decade <= high for decade in decades for multiple in multiples]
+            if sum(ticks) <= max_ticks:
+                break
+        axis.set_major_locator(LogLocator(subs=multiples))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def short_count(value: float) -> str:
+    """Returns ``200 k`` for 200,000."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g} {name}"
+    return f"{value:g}"

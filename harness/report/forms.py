@@ -1,0 +1,79 @@
+"""A report's tables as Markdown, as LaTeX and on a terminal."""
+
+import re
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.metrics import perplexity
+from harness.report import sentences, tables
+from harness.report.results import ArmResult
+from harness.report.sentences import number
+from harness.report.tables import Section
+
+COLORS = {"better": "green", "worse": "red"}  # every other verdict is yellow
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+}
+
+
+def plain(text: str) -> str:
+    """Returns a text for Markdown: a name may hold a bar or a tag, and neither is meant as such."""
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text.replace("|", "\\|"))
+
+
+def bullets(lines: Sequence[str]) -> str:
+    """Returns a Markdown list."""
+    return "\n".join(f"- {plain(line)}" for line in lines)
+
+
+def markdown(section: Section) -> str:
+    """Returns a table as GitHub renders it, numbers to the right."""
+    rules = tuple("---:" if is_number else "---" for is_number in section.are_numbers)
+    return "\n".join(f"| {' | '.join(map(plain, line))} |" for line in (section.header, rules, *section.rows))
+
+
+def latex(section: Section, caption: str) -> str:
+    """Returns a floating table, to be set with the package booktabs."""
+    columns = "".join("r" if is_number else "l" for is_number in section.are_numbers)
+    lines = [" & ".join(map(escaped, line)) + r" \\" for line in (section.header, *section.rows)]
+    rows = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    return "\n".join([*head, *rows, r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Returns a text that LaTeX prints as it is."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def terminal(gathered: Sequence[ArmResult]) -> Table:
+    """Returns the verdicts as a table that fits 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("Arm", overflow="fold")
+    for name in ("Perplexity", "Ratio (95 %)", "p", "Speed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Verdict", no_wrap=True)
+    for result in gathered:
+        word = sentences.word(result).split(" and ")[0]  # the sentences below say lower or higher
+        cells = (
+            number(perplexity(result.mean)) if result.mean is not None else "none",
+            tables.ratio_text(result).replace(" to ", "-"),
+            tables.holm_text(result),
+            _speed_text(result),
+        )
+        style = "" if result.is_baseline else COLORS.get(word, "yellow")
+        table.add_row(Text(result.name), *cells, Text(word, style=style))
+    return table
+
+
+def _speed_text(result: ArmResult) -> str:
+    phase = sentences.main_phase(result.speeds)
+    speed = result.speeds[phase] if phase is not None else None
+    if speed is None or speed.ratio is None:
+        return ""
+    return f"{speed.ratio:.2f}" + ("?" if speed.verdict == "undecided" else "")

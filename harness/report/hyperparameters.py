@@ -1,0 +1,176 @@
+"""What the searches tell of the tuned fields: which values came near an arm's best, and what tuning bought.
+
+Everything here describes the trials that were made. None of it is a test: a trial has one seed, and an adaptive sampler
+chose its values by the trials before it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.metrics import perplexity
+from harness.report.searches import ENDS, NEAR, Domain, Search, objective_name, searches, value_text
+from harness.report.sentences import number
+from harness.report.tables import Section
+from harness.study import Choices, Range
+
+FEW_ARMS = 4
+"""So many arms fit into a sentence; more get a table."""
+
+# Sensitivity
+
+
+def sensitivity(study: Any, trials: pd.DataFrame) -> list[str]:
+    """Returns a sentence per tuned field: the least range that holds all trials near their arm's best.
+
+    With more than ``FEW_ARMS`` arms it tells the baseline's, the narrowest and the widest;
+    :func:`sensitivity_section` has all.
+    """
+    found = searches(study, trials)
+    if not any(len(each.finished) for each in found):
+        return []
+    space = study.tune.space
+    others = ", in which the other tuned fields vary too," if len(space) > 1 else ","
+    remark = f"This describes the trials that the sampler {study.tune.sampler} chose{others} and is not a test."
+    start = f"the finished trials within {100 * NEAR:g} % of their arm's best {objective_name(study)} are"
+    return [
+        f"{field}, searched {_searched(domain)}: {start} {_clauses(study, found, field, domain)}. {remark}"
+        for field, domain in space.items()
+    ]
+
+
+def _clauses(study: Any, found: Sequence[Search], field: str, domain: Domain) -> str:
+    if len(found) <= FEW_ARMS:
+        return "; ".join(_clause(each, field, domain) for each in found)
+    base = next(each for each in found if each.arm == study.baseline.name)
+    texts = [_clause(base, field, domain)]
+    others = [each for each in found if each is not base and len(each.near) > 1]
+    if not isinstance(domain, Choices) and others:
+        widths = {each.arm: _width(domain, each.values(each.near, field)) for each in others}
+        least, most = min(widths, key=widths.__getitem__), max(widths, key=widths.__getitem__)
+        by_name = {each.arm: each for each in others}
+        texts += [f"the narrowest of the others, {_clause(by_name[least], field, domain)}"]
+        texts += [f"the widest, {_clause(by_name[most], field, domain)}"] if most != least else []
+    return "; ".join(texts)
+
+
+def _clause(search: Search, field: str, domain: Domain) -> str:
+    num_finished, num_near = len(search.finished), len(search.near)
+    if num_finished == 0:
+        return f"none of {search.arm}'s, of which none finished"
+    if num_near == 1:
+        return f"only one of {search.arm}'s {num_finished}, {_extent(search, field, domain)}"
+    return f"{num_near} of {search.arm}'s {num_finished}, {_extent(search, field, domain)}"
+
+
+def _searched(domain: Domain) -> str:
+    if isinstance(domain, Choices):
+        return f"among {_listed([value_text(choice) for choice in domain.choices])}"
+    ratio = domain.high / domain.low if domain.log else 0.0
+    factor = f" (a factor of {ratio:,.0f})" if ratio >= 10 else f" (a factor of {ratio:.2g})" if ratio else ""
+    return f"from {value_text(domain.low)} to {value_text(domain.high)}{factor}"
+
+
+def _extent(search: Search, field: str, domain: Domain) -> str:
+    """Where the near trials lie, and between which others: a range is no wider than its trials let it be seen."""
+    values = search.values(search.near, field)
+    if isinstance(domain, Choices):
+        return f"at {_listed([value_text(choice) for choice in domain.choices if choice in values])}"
+    low, high = min(values), max(values)
+    others = search.values(search.worse, field)
+    below, above = [v for v in others if v < low], [v for v in others if v > high]
+    ends = f"{value_text(max(below)) if below else 'none'} below, {value_text(min(above)) if above else 'none'} above"
+    beyond = f"(nearest worse trials: {ends})"
+    if low == high:
+        return f"at {value_text(low)} {beyond}"
+    span = f"{value_text(low)} to {value_text(high)} {beyond}"
+    return f"within a factor of {_factor(high / low)}: {span}" if domain.log else f"from {span}"
+
+
+def _width(domain: Range, values: Sequence[Any]) -> float:
+    return math.log(max(values) / min(values)) if domain.log else max(values) - min(values)
+
+
+def _factor(value: float) -> str:
+    return f"{value:.2f}" if value < 2 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+def sensitivity_section(study: Any, trials: pd.DataFrame) -> Section | None:
+    """Returns a row per arm with what :func:`sensitivity` tells of some, or None where its sentences tell all."""
+    found = searches(study, trials)
+    if len(found) <= FEW_ARMS or not any(len(each.finished) for each in found):
+        return None
+    space = study.tune.space
+    rows = [
+        (
+            *(each.arm, "none" if each.best is None else number(perplexity(each.best))),
+            f"{len(each.near)} of {len(each.finished)}",
+            *(_cell(each, field, domain) for field, domain in space.items()),
+        )
+        for each in found
+    ]
+    header = ("Arm", f"Best {objective_name(study)}", f"Finished trials within {100 * NEAR:g} %", *space)
+    return Section("Tuned values near each arm's best: of the trials made, not a test", header, rows)
+
+
+def _cell(search: Search, field: str, domain: Domain) -> str:
+    text = _extent(search, field, domain) if len(search.near) else ""
+    return text.removeprefix("at ").removeprefix("from ").removeprefix("within a ")
+
+
+# What tuning bought
+
+
+def bought(study: Any, trials: pd.DataFrame) -> Section | None:
+    """Returns a row per arm: its trials by their end, and the perplexity of the first, the median and the best.
+
+    The first trial is what no tuning would have given: a draw from the range. Over several repeats, exp of the mean
+    nats over the searches. The median is of the finished trials. None: no trial has ended.
+    """
+    found = searches(study, trials)
+    if not found:
+        return None
+    rows = [(each.arm, _ends(each), *_levels(each)) for each in found]
+    header = ("Arm", "Trials", "First trial", "Median of the finished", "Best trial", "Best / first")
+    return Section(f"What tuning bought: {objective_name(study)} of the trials", header, rows)
+
+
+def _ends(search: Search) -> str:
+    counts = [(end, int((search.rows["state"] == end).sum())) for end in ENDS]
+    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}" if len(search.rows) else "0"
+
+
+def _levels(search: Search) -> tuple[str, str, str, str]:
+    firsts = search.rows.groupby("repeat").head(1)
+    started = firsts[firsts["state"] == "finished"]
+    best = search.finished.groupby("repeat")["nats"].min()
+    first_text = _listed(list(dict.fromkeys(firsts["state"]))) if len(firsts) else ""
+    gain = ""
+    if len(started):
+        first = float(started["nats"].mean())
+        first_text = number(perplexity(first))
+        first_text += f" ({len(started)} of {len(firsts)} finished)" if len(started) < len(firsts) else ""
+        gain = number(perplexity(float(best[started["repeat"]].mean()) - first), decimals=3)
+    if best.empty:
+        return first_text, "none", "none", gain
+    middle = float(search.finished["nats"].median())
+    return first_text, number(perplexity(middle)), number(perplexity(float(best.mean()))), gain
+
+
+def importance_section(importances: Mapping[str, Mapping[str, float]]) -> Section | None:
+    """Returns every arm's shares as ``search.importances`` gives them, in percent; None where no arm has any."""
+    fields = list(dict.fromkeys(field for shares in importances.values() for field in shares))
+    if not fields:
+        return None
+    rows = [
+        (arm, *(f"{100 * shares[field]:.0f} %" if shares else "too few trials" for field in fields))
+        for arm, shares in importances.items()
+    ]
+    title = "Share of each tuned field in what told an arm's best trials from the rest: PED-ANOVA, not a test"
+    return Section(title, ("Arm", *fields), rows)

@@ -1,0 +1,73 @@
+"""The trials of each arm's search, as the tables and figures of the tuned fields need them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.study import Choices, Range
+
+NEAR = 0.05
+"""A trial this fraction of perplexity above its arm's best is near it."""
+ENDS = ("finished", "diverged", "pruned", "failed")
+
+Domain = Range | Choices
+
+
+@dataclass(frozen=True)
+class Search:
+    """The ended trials of one arm, in the order of their numbers; of all repeats where there are several.
+
+    Attributes:
+        rows: Columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and ``repeat``.
+    """
+
+    arm: str
+    rows: pd.DataFrame
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """The trials with a final value of their own."""
+        return self.rows[(self.rows["state"] == "finished") & np.isfinite(self.rows["nats"])]
+
+    @property
+    def best(self) -> float | None:
+        """The lowest final value in nats, or None where no trial finished."""
+        return float(self.finished["nats"].min()) if len(self.finished) else None
+
+    @property
+    def near(self) -> pd.DataFrame:
+        """The finished trials whose perplexity is within ``NEAR`` of the best one's, which is among them."""
+        return self.finished[self.finished["nats"] <= (self.best or 0.0) + math.log1p(NEAR)]
+
+    @property
+    def worse(self) -> pd.DataFrame:
+        """The trials that finished or diverged and did not come near; of a pruned one it is not known."""
+        ended = self.rows[self.rows["state"].isin(["finished", "diverged"])]
+        return ended.drop(index=self.near.index)
+
+    def values(self, rows: pd.DataFrame, field: str) -> list[Any]:
+        """Returns a field's value at each of ``rows``; an export leaves out what is none."""
+        return [params.get(field) for params in rows["params"]]
+
+
+def searches(study: Any, trials: pd.DataFrame) -> list[Search]:
+    """Returns each arm's search, in the study's order; none where nothing was tuned or no trial has ended."""
+    ended = trials[trials["state"].isin(ENDS)]
+    if not study.tune or ended.empty:
+        return []
+    repeat = ended["repeat"] if "repeat" in ended else 0
+    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat).sort_values(["repeat", "index"])
+    return [Search(arm.name, ended[ended["arm"] == arm.name]) for arm in study.arms]
+
+
+def objective_name(study: Any) -> str:
+    """Returns what the trials were judged by, in words: ``validation perplexity``."""
+    return str(study.measure.objective).replace("/", " ")
+
+
+def value_text(value: Any) -> str:
+    """Returns a tuned field's value with three digits, or ``none``."""
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

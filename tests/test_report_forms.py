@@ -1,0 +1,160 @@
+"""The report as Markdown, CSV, LaTeX, files and on a terminal."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import BASE, build, full, study, two_conditions
+from rich.console import Console
+
+from harness.report import forms
+from harness.report.tables import Section
+
+
+@pytest.fixture(scope="module")
+def built():
+    return full()
+
+
+def printed(built, width=80):
+    console = Console(width=width, record=True, file=io.StringIO(), color_system="standard", force_terminal=True)
+    built.terminal(console)
+    return console.export_text(styles=True)
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_terminal_fits_80_columns(built):
+    text = printed(built)
+    lines = plain(text).splitlines()
+    assert max(map(len, lines)) <= 80
+    line = next(line for line in lines if line.startswith("lstm-no-output-tanh"))
+    perplexity = f"{np.exp(BASE.mean() + 0.03):.3f}"
+    assert line.split() == ["lstm-no-output-tanh", perplexity, "1.030", "(1.016-1.045)", "0.003", "1.10", "worse"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("Arm "))
+    table = lines[start : next(i for i, line in enumerate(lines) if line.startswith("At the settings"))]
+    assert len(table) == 2 + 4  # no row is wrapped
+    for colour, word in ((31, "worse"), (32, "better"), (33, "undecided")):
+        assert re.search(rf"\x1b\[{colour}m{word}", text)
+    assert "a <script> in a warning" in plain(text)
+
+
+def test_terminal_of_several_conditions():
+    lines = plain(printed(two_conditions())).splitlines()
+    assert max(map(len, lines)) <= 80
+    titles = [i for i, line in enumerate(lines) if line.strip() in ("time-machine", "docs")]
+    assert [lines[i + 1].split()[0] for i in titles] == ["Arm", "Arm"]
+    assert [line.split()[-1] for line in lines if line.startswith("gru ")] == ["worse", "better"]
+
+
+def test_markdown_is_a_table_on_github(built):
+    text = built.markdown()
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    assert len(tables) == len([s for s in built.parts[0].sections if s.rows])
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert "| rnn\\|&lt;b> |" in text
+    assert f"| {BASE.mean() / np.log(2):.3f} |  |  |  | 10 of 10 |" in text
+    assert "| gru_reset | 256 | 300,000 | 600,000 | " in text
+    assert "| +0.043 (+0.023 to +0.064) | 0.003 |" in text
+
+
+def test_markdown_tells_of_the_search(built):
+    text = built.markdown()
+    assert "| lstm | 100 % |" in text[text.index("PED-ANOVA") :]
+    assert "- learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5 %" in text
+    assert "| Arm | Trials finished | Trials diverged | Trials pruned | Replicates finished |" in text
+    assert "| lstm | 7 | 1 | 1 | 10 |" in text
+
+
+def test_markdown_in_a_folder_shows_its_figures(built):
+    shown = re.findall(r"!\[([^\]]+)\]\(figures/(.+?)\.svg\)", built.markdown("figures"))
+    assert [stem for _, stem in shown] == list(built.figures)
+    assert "![" not in built.markdown()
+
+
+def test_note_is_short(built):
+    assert re.findall(r"(?m)^\| (\w+) .*\n\| ---", built.note()) == ["Arm"]
+    assert built.note().startswith("**Against lstm, in perplexity: lstm-no-output-tanh is worse, gru_reset is better, ")
+    assert len(built.note()) < 4000 < len(built.markdown())
+
+
+def test_note_of_several_conditions():
+    tables = re.findall(r"(?m)^\| Arm (.*)\n\| ---", two_conditions().note())
+    assert len(tables) == 3 and tables[0] == "| time-machine | docs |"
+
+
+def test_csv_reads_back(built):
+    rows = list(csv.DictReader(io.StringIO(built.csv())))
+    assert [(row["condition"], row["arm"]) for row in rows] == [("", result.name) for result in built.results]
+    assert float(rows[1]["ratio"]) == pytest.approx(np.exp(0.03))
+    assert rows[1]["pairs"] == "10" and rows[0]["pairs"] == ""
+    assert float(rows[3]["train_pack_8_speed"]) == pytest.approx(1.3, rel=0.01)
+    assert rows[2]["params"] == '{"learning_rate": 0.5}'
+
+
+def test_latex_escapes_what_it_must():
+    section = Section("Costs", ("Arm", "Share"), [("a_b & c", "5 %"), (r"\x^~#$|{}", "< 0.001")])
+    text = forms.latex(section, "100 % of <b>")
+    assert text == (
+        "\\begin{table}\n\\centering\n\\caption{100 \\% of \\textless{}b\\textgreater{}}\n"
+        "\\begin{tabular}{lr}\n\\toprule\nArm & Share \\\\\n\\midrule\na\\_b \\& c & 5 \\% \\\\\n"
+        "\\textbackslash{}x\\textasciicircum{}\\textasciitilde{}\\#\\$\\textbar{}\\{\\} & \\textless{} 0.001 \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+    )
+
+
+def test_latex_is_balanced(built):
+    text = built.latex()
+    assert text.startswith("% \\usepackage{booktabs}\n")
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"] * text.count("\\toprule")
+    bare = re.sub(r"\\[&%$#_{}]|\\text\w+\{\}", "", text)
+    assert bare.count("{") == bare.count("}")
+    for table in re.findall(r"\\toprule\n(.*?)\\bottomrule", bare, flags=re.DOTALL):
+        rows = [line for line in table.splitlines() if line.endswith(r"\\")]
+        assert len({row.count("&") for row in rows}) == 1
+        assert not set("<>|_#$^~") & set(table)
+
+
+def test_numbers_are_set_to_the_right():
+    rows = [
+        ("lstm", "4.7 (4.6 to 4.8)", "< 0.001", "12: 7 finished", "none", "+0.1"),
+        ("gru", "5", "", "3: 3", "1", "-2"),
+    ]
+    section = Section("x", ("Arm", "a", "p", "ends", "best", "d"), rows)
+    assert section.are_numbers == (False, True, True, False, False, True)
+    assert forms.markdown(section).splitlines()[1] == "| --- | ---: | ---: | --- | --- | ---: |"
+
+
+def test_every_form_is_written(tmp_path):
+    built = two_conditions()
+    paths = built.write(tmp_path / "new" / "folder")
+    names = [path.relative_to(tmp_path / "new" / "folder").as_posix() for path in paths]
+    assert names[:4] == ["report.html", "report.md", "report.csv", "report.tex"]
+    assert names[4:] == [f"figures/{stem}.{kind}" for stem in built.figures for kind in ("svg", "png")]
+    assert {"time-machine-speeds", "docs-speeds", "docs-learning-curves-seconds"} <= set(built.figures)
+    for path in paths:
+        content = path.read_bytes()
+        assert path.suffix != ".png" or content.startswith(b"\x89PNG")
+        assert path.suffix != ".svg" or content.startswith(b"<?xml")
+    for linked in re.findall(r"\]\((figures/.+?)\)", (tmp_path / "new" / "folder" / "report.md").read_text()):
+        assert linked in names
+
+
+def test_nothing_has_run():
+    built = build(study("lstm", "gru"))
+    assert built.answer == "Incomplete: no replicate of output-tanh has ended yet."
+    assert len(built.missing) == 2 and built.figures == {}
+    for text in (built.markdown(), built.html(), built.csv(), built.note(), built.latex(), printed(built)):
+        assert "gru" in text
+
+
+def test_commands_name_the_commit_and_the_overrides(built):
+    assert built.commands == ["git checkout c0ffee", "harness run output-tanh.yaml --set fix.bptt_length=20"]
+    planned = study("lstm", path=Path("/home/x/my study.yaml"))
+    assert build(planned).commands == ["harness run 'my study.yaml'"]
