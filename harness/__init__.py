@@ -14,13 +14,13 @@ def run(study: str, **options: Any) -> Any:
 
 def load(study: str, folder: str = ".", **options: Any) -> Any:
     """Returns a study's runs, curves, timings and verdict as data frames; see :func:`harness.exporting.load`."""
-    from harness import exporting
+    from harness.archive import exporting
 
     return exporting.load(study, folder, **options)
 
 
 def load_model(run: str, folder: str = ".", **options: Any) -> Any:
     """Returns what a finished run learned, to score texts and to sample; see :func:`harness.models.load_model`."""
-    from harness import models
+    from harness.archive import models
 
     return models.load_model(run, folder, **options)

@@ -195,7 +195,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a study's runs, curves, timings and verdict, for pandas."""
-    from harness import exporting
+    from harness.archive import exporting
 
     places = _places(folder, tracking, storage)
     formats = exporting.FORMATS if format_ is None else (format_.value,)
@@ -250,7 +250,7 @@ def sample(
     tracking: Tracking = TRACKING,
 ) -> None:
     """Continue texts with the best parameters of a finished run."""
-    from harness import models
+    from harness.archive import models
 
     model = models.load_model(run, folder, tracking, cell_files=file or (), changed_cell=changed_cell)
     for text in model.samples(prefix, length, temperature, seed):
@@ -273,7 +273,7 @@ def compare(
     """Compare arms or runs that are in MLflow, also of different studies; the first is the baseline."""
     from rich.console import Console
 
-    from harness import comparison
+    from harness.archive import comparison
 
     comparison.compare(names, _places(folder, tracking, STORAGE)).terminal(Console())
 
@@ -292,7 +292,7 @@ def clean(
     storage: Storage = STORAGE,
 ) -> None:
     """Remove a study or an arm with all that is of it, or only what the options name; lists it first."""
-    from harness import cleaning
+    from harness.archive import cleaning
 
     places = _places(folder, tracking, storage)
     asked = {"superseded": superseded, "models": models, "checkpoints": checkpoints, "failed": failed}

@@ -47,31 +47,36 @@ def results(folder):
     return runs.sort_values(["arm", "phase", "index"], ignore_index=True)
 
 
+@pytest.fixture(scope="module")
+def harness():
+    with Forking() as server:
+        yield server
+
+
 @pytest.mark.slow
-def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path):
+def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harness):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     path = small_study.write(whole, trials=6, seeds=6, updates=300)
     shutil.copytree(whole, killed)
-    with Forking() as harness:
-        begun = time.monotonic()
-        harness.start(["run", path, "--folder", whole], whole / "stderr")
-        assert harness.wait() == 0, said(whole)
-        seconds = time.monotonic() - begun
+    begun = time.monotonic()
+    harness.start(["run", path, "--folder", whole], whole / "stderr")
+    assert harness.wait() == 0, said(whole)
+    seconds = time.monotonic() - begun
 
-        again = ["run", killed / path.name, "--folder", killed], killed / "stderr"
-        draw = random.Random(11)
-        ended: dict[tuple, tuple] = {}
-        hits = 0
-        for _ in range(KILLS):
-            harness.start(*again)
-            time.sleep(draw.uniform(0.08, 0.28) * seconds)
-            harness.kill()
-            hits += harness.wait() == -signal.SIGKILL
-            if (killed / "mlflow.db").exists():
-                ended = assert_nothing_lost(ended, killed)
-        assert hits >= 3  # a machine that has become faster is done before the last
+    again = ["run", killed / path.name, "--folder", killed], killed / "stderr"
+    draw = random.Random(11)
+    ended: dict[tuple, tuple] = {}
+    hits = 0
+    for _ in range(KILLS):
         harness.start(*again)
-        assert harness.wait() == 0, said(killed)
+        time.sleep(draw.uniform(0.08, 0.28) * seconds)
+        harness.kill()
+        hits += harness.wait() == -signal.SIGKILL
+        if (killed / "mlflow.db").exists():
+            ended = assert_nothing_lost(ended, killed)
+    assert hits >= 3  # a machine that has become faster is done before the last
+    harness.start(*again)
+    assert harness.wait() == 0, said(killed)
 
     pd.testing.assert_frame_equal(results(killed), results(whole))
     assert_nothing_lost(ended, killed)
@@ -121,7 +126,7 @@ def trials(folder: Path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
+def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path, harness):
     path = small_study.write(tmp_path, trials=2, updates=600)
     process = start(path, tmp_path)
     deadline = time.monotonic() + 60
@@ -132,6 +137,6 @@ def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path):
     assert process.wait(timeout=30) == 130
     assert "the same command, without --new, goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
     assert not os.path.exists(tmp_path / ".small.holder.lock")
-    process = start(path, tmp_path)
-    assert process.wait() == 0, said(tmp_path)
+    harness.start(["run", path, "--folder", tmp_path], tmp_path / "stderr")
+    assert harness.wait() == 0, said(tmp_path)
     assert not books(tmp_path).interrupted()

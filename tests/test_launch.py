@@ -11,7 +11,8 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import engine, exporting, launch, listing, pilot, saved_model, study, track, train
+from harness import engine, launch, listing, pilot, saved_model, study, track, train
+from harness.archive import exporting
 from harness.booking import RecordError
 from harness.driver import Driver, IdentityError
 from harness.places import Places

@@ -20,11 +20,11 @@ FLOORS = (
     # What a worker does without.
     ("executor", "track", "frames", "ui", "view", "progress"),
     ("study", "statistics", "decisions", "designs", "aggregates", "report"),
-    ("search", "bench", "contract", "pilot", "forecast", "disk", "earlier", "prospects"),
+    ("search", "bench", "contract", "pilot", "forecast"),
     ("booking",),
     ("driver",),
     ("launch", "checking", "listing"),
-    ("archive", "models", "sides", "comparison", "cleaning", "exporting"),
+    ("archive",),
     ("cli",),
 )
 WORKERS = FLOORS[: next(i for i, floor in enumerate(FLOORS) if "train" in floor) + 1]
@@ -42,7 +42,7 @@ ONLY_IN = {
 """Library -> the modules that import it."""
 ONLY_BY = {"contract": {"cli"}}
 """Module -> the modules that import it; tests may."""
-LATE = {("places", "platformdirs"), ("harness", "launch"), ("harness", "models"), ("harness", "exporting")}
+LATE = {("places", "platformdirs"), ("harness", "launch"), ("harness", "archive")}
 """What is imported inside a function and nowhere else: the worker may lack it, or `import harness` would load it."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.archive import Found
+from harness.archive.names import Found
 from harness.report import results
 from harness.report.tables import Section
 from harness.settings import Settings, from_dict

@@ -17,13 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import report, statistics
-from harness.archive import Archive
+from harness.archive.names import Archive
+from harness.archive.sides import ComparisonError, Side, differences, side_of, text_of
 from harness.metrics import perplexity
 from harness.places import Places
 from harness.report import Report, results, sentences
 from harness.report.tables import Section
 from harness.settings import Settings, from_dict
-from harness.sides import ComparisonError, Side, differences, side_of, text_of
 from harness.study import Arm, Measure, Replicate, Study, Tune
 
 

@@ -17,21 +17,8 @@ import small_study
 from rich.console import Console
 
 import harness
-from harness import (
-    archive,
-    checkpoint,
-    cleaning,
-    comparison,
-    decisions,
-    exporting,
-    frames,
-    launch,
-    models,
-    plan,
-    saved_model,
-    search,
-    track,
-)
+from harness import checkpoint, decisions, frames, launch, plan, saved_model, search, track
+from harness.archive import cleaning, comparison, exporting, models, names
 from harness.cli import main
 from harness.data import DataError
 from harness.places import Places
@@ -118,7 +105,7 @@ def cli(monkeypatch, capsys, *words):
 
 
 def runs_of(folder, name):
-    return archive.Archive(Places(folder)).study(name)[1]
+    return names.Archive(Places(folder)).study(name)[1]
 
 
 # Names
@@ -135,28 +122,26 @@ def runs_of(folder, name):
     ],
 )
 def test_a_name_that_is_not_in_the_books_is_refused(books, name, message):
-    with pytest.raises(archive.ArchiveError, match=message):
-        archive.Archive(Places(books)).find(name)
+    with pytest.raises(names.ArchiveError, match=message):
+        names.Archive(Places(books)).find(name)
 
 
 def test_an_arms_own_run_is_no_run_to_ask_for(books):
     parent = books_of(books, "small").parents()["wide"]
-    with pytest.raises(
-        archive.ArchiveError, match=f"must be a trial or a replicate, but got run='{parent}', an arm of"
-    ):
-        archive.Archive(Places(books)).find(parent)
+    with pytest.raises(names.ArchiveError, match=f"must be a trial or a replicate, but got run='{parent}', an arm of"):
+        names.Archive(Places(books)).find(parent)
 
 
 def test_a_run_has_one_name_whether_by_id_or_by_seed(books):
-    found = archive.Archive(Places(books)).find("small:wide:1003")
-    by_id = archive.Archive(Places(books)).find(found.runs.iloc[0]["run_id"])
+    found = names.Archive(Places(books)).find("small:wide:1003")
+    by_id = names.Archive(Places(books)).find(found.runs.iloc[0]["run_id"])
     assert found.is_run and by_id.name == found.name == "small:wide:1003"
-    assert archive.Archive(Places(books)).find("small:wide").name == "small:wide"
+    assert names.Archive(Places(books)).find("small:wide").name == "small:wide"
 
 
 def test_nothing_is_made_where_there_is_no_store(tmp_path):
-    with pytest.raises(archive.ArchiveError, match="tracking: the database must exist, but got .*mlflow.db"):
-        archive.Archive(Places(tmp_path))
+    with pytest.raises(names.ArchiveError, match="tracking: the database must exist, but got .*mlflow.db"):
+        names.Archive(Places(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -305,10 +290,10 @@ def test_arms_under_a_condition_pair_by_repeat_where_the_search_was_repeated(boo
         for repeat, own in enumerate(repeats):
             make("repeated", arm=str(Unit(arm, "docs", repeat)), losses=own)
     with pytest.raises(
-        archive.ArchiveError, match="arm: must be in repeated, but got arm='wide'. Did you mean docs/wide"
+        names.ArchiveError, match="arm: must be in repeated, but got arm='wide'. Did you mean docs/wide"
     ):
         comparison.compare(["repeated:docs/narrow", "repeated:wide"], Places(books))
-    assert archive.Archive(Places(books)).find("repeated:docs/wide@2:1001").runs["test/loss"].tolist() == [1.9]
+    assert names.Archive(Places(books)).find("repeated:docs/wide@2:1001").runs["test/loss"].tolist() == [1.9]
     made = comparison.compare(["repeated:docs/narrow", "repeated:docs/wide"], Places(books))
     (decision,) = decisions.decide([np.subtract(losses["wide"], losses["narrow"]).mean(axis=1)], margin=0.01)
     row = made.report.table.iloc[1]
@@ -424,7 +409,7 @@ def test_a_column_of_several_types_becomes_text_in_parquet(tmp_path):
 def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, books):
     make("kept-not")
     with pytest.raises(
-        archive.ArchiveError, match="must be kept with its runs to be named alone, but got study='kept-not'"
+        names.ArchiveError, match="must be kept with its runs to be named alone, but got study='kept-not'"
     ):
         harness.load("kept-not", books)
 

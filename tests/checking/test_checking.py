@@ -9,8 +9,9 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import checking, designs, earlier, forecast, launch, pilot, prospects, statistics, study
-from harness import disk as disk_module
+from harness import checking, designs, forecast, launch, pilot, statistics, study
+from harness.checking import disk as disk_module
+from harness.checking import earlier, prospects
 from harness.driver import Driver
 from harness.forecast import Pace
 from harness.pilot import DesignError

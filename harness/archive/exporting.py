@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from harness import driver, frames, listing, study, track
-from harness.archive import Archive, ArchiveError
+from harness.archive.names import Archive, ArchiveError
 from harness.places import Places
 from harness.study import Study
 

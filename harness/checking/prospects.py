@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from harness import designs, pilot, statistics
-from harness.earlier import Spread
+from harness.checking.earlier import Spread
 from harness.study import Study
 
 SPREADS = (0.005, 0.01, 0.02)

@@ -12,12 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness import earlier, launch, pilot, prospects, study
-from harness.disk import disk
-from harness.earlier import Shelf
+from harness import launch, pilot, study
+from harness.checking import earlier, prospects
+from harness.checking.disk import disk
+from harness.checking.earlier import Shelf
+from harness.checking.prospects import Row
 from harness.pilot import Pilot
 from harness.places import Places
-from harness.prospects import Row
 from harness.runtime import MODES
 from harness.settings import Settings
 

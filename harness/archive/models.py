@@ -11,7 +11,7 @@ import torch
 import cells
 from cells.registry import source_of
 from harness import engine, metrics, saved_model
-from harness.archive import FORMS, Archive, Found
+from harness.archive.names import FORMS, Archive, Found
 from harness.data import Vocabulary
 from harness.model import Model, architecture
 from harness.noise import Noise

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from harness import booking, checkpoint, launch, saved_model, search, track
-from harness.archive import Archive, check_known
+from harness.archive.names import Archive, check_known
 from harness.places import Places
 from harness.unit import Unit
 
