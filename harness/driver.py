@@ -197,6 +197,7 @@ class Driver:
                 self.books.ends.pop((arm, "replicate", row["index"]), None)
                 count += 1
         if count:
+            self.tracker.set_note("timed", "")  # what was timed is of other settings
             self.display.say(f"more trials chose another setting; {count} replicates are put aside")
 
     # What the books ask
@@ -230,7 +231,7 @@ class Driver:
         plans = list(plans)
         begun, before = time.monotonic(), self.book_seconds
         places = [place_of(run.id) for plan in plans for run in plan.runs]
-        phase, arms = places[0][1], {arm for arm, _, _ in places}
+        phase, arms = places[0][1], {_arm_of(self.units[key]) for key, _, _ in places}
         title = (
             f"{len(places)} {phase}{'s' if len(places) > 1 else ''} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         )
@@ -338,9 +339,28 @@ class Driver:
         for arm, own in self.searches.items():
             done.setdefault(_arm_of(self.units[arm]), []).extend([own] if own.done else [])
         found = [line for own in done.values() for line in search.warnings(own)]
+        for arm, own in self.searches.items():
+            best = own.best() if own.done else None
+            if best is not None and self.books.ends.get((arm, "trial", best.number), ("",))[0] == "diverged":
+                found.append(f"{arm}: all of its trials diverged; its replicates train as the first of them did.")
         given_up = [arm for arm in self.settings if self.given_up(arm)]
         found += [f"{arm}: stopped after {search.FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
-        return [*self.notes, *found]
+        return [*self.notes, *found, *self._extensions()]
+
+    def _extensions(self) -> list[str]:
+        """Returns where pairs were added after a verdict was seen, which no fixed number of pairs allows for."""
+        pairs, plan = self._num_pairs(), self.study.replicate
+        grown = [count for count in json.loads(self.tracker.note("looks") or "[]") if count < pairs]
+        if not grown or plan.until is not None:
+            return []
+        seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
+        return [
+            f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."
+        ]
+
+    def _num_pairs(self) -> int:
+        repeats = self.study.tune.repeats if self.study.tune else 1
+        return repeats if repeats > 1 else self.study.replicate.seeds
 
     def close_books(self, made: Report) -> None:
         """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed.
@@ -353,6 +373,8 @@ class Driver:
             self._book_report(made)
             self.tracker.set_note("reported", digest)
         if not made.missing:
+            looks = {*json.loads(self.tracker.note("looks") or "[]"), self._num_pairs()}
+            self.tracker.set_note("looks", json.dumps(sorted(looks)))
             shutil.rmtree(self.places.checkpoints(self.study.name), ignore_errors=True)
 
     def _book_report(self, made: Report) -> None:

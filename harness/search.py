@@ -20,11 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from harness import randomness
 from harness.settings import Settings
 from harness.study import Choices, Range, Study, Tune
+from harness.unit import FAILURES_IN_A_ROW
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-FAILURES_IN_A_ROW = 3
-"""So many stop an arm: its trouble is no accident."""
 EDGE = 0.05
 """Share of a range's width, in the scale that it is searched in, that counts as its edge."""
 FEWEST_FOR_IMPORTANCES = 8
@@ -185,12 +184,12 @@ def warnings(searches: Sequence[ArmSearch]) -> list[str]:
     the edge of its range.
     """
     found = []
-    for own in searches:
-        repeat = f" in repeat {searches.index(own) + 1}" if len(searches) > 1 else ""
+    for repeat, own in enumerate(searches):
+        key = f"{own.arm}@{repeat}" if repeat else own.arm
         if own.best() is None:
-            found.append(f"{own.arm}: no trial finished{repeat}; the arm has no setting to replicate.")
+            found.append(f"{key}: no trial finished; the arm has no setting to replicate.")
         elif own.stopped:
-            found.append(f"{own.arm}: stopped{repeat} after {FAILURES_IN_A_ROW} failed trials in a row.")
+            found.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
     best = [(own, trial) for own in searches if (trial := own.best()) is not None]
     at_edge: dict[tuple[str, str], list[float]] = {}
     for own, trial in best:

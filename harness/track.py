@@ -10,6 +10,7 @@ import getpass
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -326,14 +327,16 @@ class Tracker:
     ) -> None:
         """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric shows leaves only.
 
-        What is no whole number is kept to six digits.
+        What is no whole number is kept to six digits; what was known before and is no more becomes NaN.
 
         Raises:
             TrackError: A parameter differs from the stored one.
         """
         parent = self._parent(arm)
         now = round(unix_time() * 1000)
-        parent.buffer.append(_metrics({f"arm/{key}": _short(value) for key, value in metrics.items()}, 0, now))
+        values = dict.fromkeys(self._client.get_run(parent.run_id).data.metrics, math.nan)
+        values |= {f"arm/{key}": _short(value) for key, value in metrics.items()}
+        parent.buffer.append(_metrics(values, 0, now))
         self._log_params(parent, params or {}, where=arm)
         self._write(parent)
         self._store(parent.run_id, artifacts or {})
@@ -447,10 +450,11 @@ class Tracker:
 
     @_timed
     def timings(self) -> pd.DataFrame:
-        """Returns what :meth:`store_timings` was given, arm by arm."""
+        """Returns what :meth:`store_timings` was given, arm by arm; nothing once the note ``timed`` was emptied."""
+        is_stale = self._kept("note.timed") == ""
         return frames.timings(
             (_unit(run), content)
-            for run in self._search()
+            for run in ([] if is_stale else self._search())
             if run.data.tags["phase"] == "arm" and (content := self._artifact(run, "timings.csv")) is not None
         )
 

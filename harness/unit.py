@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+FAILURES_IN_A_ROW = 3
+"""So many failed runs in a row stop a unit: its trouble is no accident."""
+
 
 class Unit(NamedTuple):
     """Runs of one unit are one search and its replicates; its text is the key that all books know it by.

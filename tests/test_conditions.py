@@ -144,3 +144,11 @@ def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
     differences = (pairs["wide"] - pairs["narrow"]).to_numpy()
     assert result.decision.interval == statistics.student_interval(differences, first=3)
     assert result.decision.sign_flip is None and result.num_planned == wanted
+
+
+def test_seeds_added_after_a_verdict_are_told(tmp_path):
+    text = STAGED.replace("{until: %s, at_most: 9, first: 3}", "2")
+    path, places, first = run(tmp_path, "staged", text)
+    assert not any("a verdict was seen" in line for line in first.warnings)
+    more = launch.run(path, overrides=("replicate.seeds=3",), places=places, force=True, console=Console(quiet=True))
+    assert any("a verdict was seen at 2 of its 3 pairs" in line for line in more.warnings)

@@ -81,7 +81,8 @@ class Report:
     def overview(self) -> list[Section]:
         """The verdicts under all conditions side by side, and what they come to together, where there are several."""
         found = [(part.title, part.results) for part in self.parts]
-        sections = [conditions.overview(found), conditions.over_all(found)] if len(found) > 1 else []
+        texts = {results.text_of(part.study.baseline.settings) for part in self.parts}
+        sections = [conditions.overview(found), conditions.over_all(found, len(texts))] if len(found) > 1 else []
         return [section for section in sections if section is not None]
 
     @property
@@ -224,8 +225,14 @@ def _part(
 ) -> Part:
     runs = results.with_columns(runs, results.RUN_COLUMNS)
     timings = results.with_columns(timings, results.TIMING_COLUMNS)
+    curves = results.with_columns(curves, results.CURVE_COLUMNS)
+    num_seeds, num_known = results.num_seeds(study, runs), len(runs)
+    runs, curves = (results.planned(study, frame, num_seeds) for frame in (runs, curves))
+    left_out = (
+        [f"{num_known - len(runs)} runs are left out: the study asks for fewer."] if len(runs) < num_known else []
+    )
     gathered = results.gather(study, runs, timings)
-    curves = results.with_columns(curves, results.CURVE_COLUMNS).astype(NAMES)
+    curves = curves.astype(NAMES)
     ends = runs.astype(NAMES).drop_duplicates(CURVE_OF).set_index(CURVE_OF)["state"]
     return Part(
         study=study,
@@ -234,7 +241,7 @@ def _part(
         importances=importances,
         sentences=[sentences.sentence(study, result) for result in gathered if not result.is_baseline],
         missing=results.missing(study, runs, timings),
-        warnings=[*warnings, *results.doubts(study, runs, timings, gathered)],
+        warnings=[*warnings, *left_out, *results.doubts(study, runs, timings, gathered)],
     )
 
 

@@ -20,12 +20,13 @@ def overview(parts: Sequence[tuple[str, Sequence[ArmResult]]]) -> Section:
     return Section("Under every condition", ("Arm", *(title for title, _ in parts)), rows)
 
 
-def over_all(parts: Sequence[tuple[str, Sequence[ArmResult]]]) -> Section | None:
+def over_all(parts: Sequence[tuple[str, Sequence[ArmResult]]], num_texts: int) -> Section | None:
     """Returns one figure per arm over all conditions, of (condition, results): of few it would hide more than it tells.
 
-    None: there are fewer than ``aggregates.MIN_STRATA``, or no arm has a pair under all of them.
+    None: they are not ``aggregates.MIN_STRATA`` texts or more, each under one condition, or no arm has a pair under all
+    of them.
     """
-    if len(parts) < aggregates.MIN_STRATA:
+    if not len(parts) == num_texts >= aggregates.MIN_STRATA:
         return None
     rows = []
     for name in dict.fromkeys(r.name for _, gathered in parts for r in gathered if not r.is_baseline):

@@ -1,5 +1,6 @@
 """The part of a report that is of one condition: its sentences, tables and figures."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,7 +42,11 @@ class Part:
     @property
     def slug(self) -> str:
         """The title as part of a file's name or of an address, with a dash behind it; empty where the title is."""
-        return re.sub(r"[^A-Za-z0-9]+", "-", self.title).strip("-").lower() + "-" if self.title else ""
+        if not self.title:
+            return ""
+        text = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        mark = hashlib.sha256(self.title.encode()).hexdigest()[:4]  # other names may read the same without their signs
+        return f"{text}-" if text == self.title else f"{text}-{mark}-"
 
     @cached_property
     def trials(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ import pandas as pd
 from harness import decisions, designs, statistics
 from harness.decisions import Decision, SpeedDecision, Timing
 from harness.statistics import Interval
+from harness.unit import FAILURES_IN_A_ROW, Unit
 
 PLACE_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
 RUN_COLUMNS = (
@@ -25,6 +26,8 @@ TIMING_COLUMNS = ("condition", "arm", "mode", "pack", "round", "seconds", "token
 TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")  # losses compare only where these are equal
 TRIAL_ENDS = ("finished", "diverged", "pruned", "failed")
 REPLICATE_ENDS = ("finished", "diverged", "failed")
+
+_ALL_FAILED = ["failed"] * FAILURES_IN_A_ROW
 
 Phase = tuple[str, int]  # a runtime's mode ("train" or "forward") and pack
 
@@ -100,15 +103,34 @@ def num_seeds(study: Any, runs: pd.DataFrame) -> int:
     if plan is None or plan.until is None:
         return plan.seeds if plan else 0
     stage = runs[(runs["phase"] == "replicate") & (runs["index"] < plan.seeds) & runs["state"].isin(REPLICATE_ENDS)]
-    if any((stage["arm"] == arm.name).sum() < plan.seeds for arm in study.arms):
+    if any((stage["arm"] == a.name).sum() < plan.seeds and not _is_given_up(study, runs, a.name) for a in study.arms):
         return int(plan.seeds)
     losses = {arm.name: _losses(study, stage, arm.name) for arm in study.arms}
     base = losses[study.baseline.name]
-    pairs = [statistics.paired_differences(own, base) for arm, own in losses.items() if arm != study.baseline.name]
+    others = [arm for arm in study.arms if not arm.is_baseline and not _incomparable(arm, study.baseline)]
+    pairs = [statistics.paired_differences(losses[arm.name], base) for arm in others]
     full = [differences for differences in pairs if len(differences) == plan.seeds]
     if not full:
         return int(plan.seeds)
     return designs.stein_seeds(full, half_width_nats=math.log1p(plan.until), at_most=plan.at_most)
+
+
+def _is_given_up(study: Any, runs: pd.DataFrame, arm: str) -> bool:
+    """Says whether an arm will never end the replicates that it lacks: they failed, or it has no setting to train."""
+    own = runs[runs["arm"] == arm].sort_values("index", kind="stable")
+    last = own.loc[(own["phase"] == "replicate") & own["state"].isin(REPLICATE_ENDS), "state"].tail(FAILURES_IN_A_ROW)
+    trials = own.loc[(own["phase"] == "trial") & own["state"].isin(TRIAL_ENDS), "state"]
+    is_searched = study.tune is not None and (
+        len(trials) >= study.tune.num_trials or trials.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
+    )
+    has_none = is_searched and not trials.isin(["finished", "diverged"]).any()
+    return has_none or last.tolist() == _ALL_FAILED
+
+
+def planned(study: Any, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
+    """Returns the runs, or the rows of their curves, that the study as it stands asks for: the books may hold more."""
+    is_asked = (frame["phase"] != "replicate") | (frame["index"] < num_seeds)
+    return frame[is_asked & (frame["repeat"] < num_repeats(study))]
 
 
 def is_held_out(study: Any) -> bool:
@@ -180,8 +202,9 @@ def _losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     if num_repeats(study) == 1:
         return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
     means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
-    whole = means[means["count"] == num_seeds(study, runs)]  # others would not pair seed by seed
-    names = [f"repeat {repeat + 1}" for repeat in whole.index.astype(int)]
+    # A repeat without all its seeds would not pair seed by seed; where one of them diverged, the rest is no matter.
+    whole = means[(means["count"] == num_seeds(study, runs)) | np.isinf(means["mean"])]
+    names = [f"repeat {repeat}" for repeat in whole.index.astype(int)]
     return dict(zip(names, whole["mean"].tolist(), strict=True))
 
 
@@ -212,6 +235,11 @@ def _level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
         "mean": float(np.mean(finished)) if len(finished) else None,
         "interval": statistics.student_interval(finished, first=first) if len(finished) == len(values) else None,
     }
+
+
+def text_of(settings: Any) -> tuple[Any, ...]:
+    """Returns what says which text is read, and how."""
+    return tuple(getattr(settings, name) for name in TEXT_FIELDS)
 
 
 def _incomparable(arm: Any, baseline: Any) -> str:
@@ -305,13 +333,12 @@ def _missing_seeds(study: Any, arm: str, runs: pd.DataFrame) -> list[str]:
     rows = _replicates(runs, arm)
     rows = rows[rows["state"].isin(REPLICATE_ENDS)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
-    lines, repeats = [], num_repeats(study)
-    for repeat in range(repeats):
+    lines = []
+    for repeat in range(num_repeats(study)):
         absent = [j for j in range(num_seeds(study, runs)) if (repeat, j) not in ended]
         if absent:
             seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
-            where = f" in repeat {repeat + 1}" if repeats > 1 else ""
-            lines.append(f"{arm}: replicates are missing for the seeds {seeds}{where}.")
+            lines.append(f"{Unit(arm, repeat=repeat)}: replicates are missing for the seeds {seeds}.")
     return lines
 
 
@@ -325,7 +352,11 @@ def doubts(study: Any, runs: pd.DataFrame, timings: pd.DataFrame, results: Seque
             diverged = int((rows["state"] == "diverged").sum())
             lines.append(f"{result.name}: {diverged} of {len(rows)} replicates diverged.")
         if result.num_failed:
-            lines.append(f"{result.name}: {result.num_failed} of {len(rows)} replicates failed and enter no figure.")
+            rest = " with the rest of their repeats" if num_repeats(study) > 1 else ""
+            failed = f"{result.num_failed} of {len(rows)} replicates failed and enter no figure{rest}"
+            lines.append(f"{result.name}: {failed}.")
+        if rows["num_parameters"].nunique() > 1:
+            lines.append(f"{result.name}: its repeats chose different sizes; the costs shown are of the first.")
         num_blank = int(((rows["state"] == "finished") & rows[column].isna()).sum())
         if num_blank:
             lines.append(f"{result.name}: {num_blank} finished replicates have no {column} and enter no figure.")

@@ -76,9 +76,10 @@ def method(study: Any) -> str:
             f" {study.replicate.seeds} seeds says how many seeds there are, and enters interval and test with their"
             " degrees of freedom"
         )
+    family = "over the arms" if len(study.conditions) == 1 else "over the arms of a condition, not over conditions"
     return (
         f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the paired Student test"
-        " after Holm's correction over the arms (a sign test where a replicate diverged); p (sign-flip) is exact"
+        f" after Holm's correction {family} (a sign test where a replicate diverged); p (sign-flip) is exact"
         " unless it says Monte Carlo, and unadjusted. Speeds are medians over rounds of paired ratios with"
         " order-statistic intervals."
     )

@@ -79,6 +79,7 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
     parts = {name: parse(part)[0] for name, part in conditions(document).items()} or {"": parsed}
     checked = {name: rules.check(part, folder) for name, part in parts.items()}
     problems = [*document.problems, *problems, *(p for _, found in checked.values() for p in found)]
+    problems += rules.across({name: (part, checked[name][0]) for name, part in parts.items()})
     if problems:
         raise StudyError(list(dict.fromkeys(problems)))
     built = [_build(part, checked[name][0], name, text, path, overrides) for name, part in parts.items()]

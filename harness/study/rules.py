@@ -1,7 +1,7 @@
 """The rules of a study that concern more than one field; each yields a problem for everything that breaks it."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -13,7 +13,7 @@ from harness.study.arms import Draft, crossed, drafts, presets, said
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsForm, UntilForm
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, shown
+from harness.study.reader import Path, Problem, dotted, shown
 
 MIN_REPEATS = 5
 """Fewer repeats of the whole have too few degrees of freedom to be worth their cost."""
@@ -46,6 +46,32 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]
     ):
         problems += arm_rule(parsed, arms)
     return arms, list(dict.fromkeys(problems))
+
+
+def across(parts: Mapping[str, tuple[Parsed, list[Draft]]]) -> Iterator[Problem]:
+    """Yields what is wrong between conditions, of their forms and arms: equal ones, and different kinds of loss."""
+    seen: dict[Any, str] = {}
+    first_split = None
+    for name, (parsed, arms) in parts.items():
+        if any(arm.unknown for arm in arms):
+            continue
+        settings = [[(field, arm.value(field)) for field in FIELDS] for arm in arms]
+        told = repr([settings, sorted(space.domains(parsed).items())])
+        if told in seen:
+            message = f"must differ from every other condition, but is the same as {seen[told]}. Remove one of the two."
+            yield Problem(*_place_of(parsed, name), message, parsed.document.source)
+        seen.setdefault(told, name)
+        splits = {arm.value("split") for arm in arms}
+        if first_split not in (None, splits):
+            rule = "must hold out alike under all conditions, since one answer tells of one kind of perplexity"
+            message = f"{rule}, but got split={' and '.join(sorted(splits))}. Ask it in a study of its own."
+            yield Problem(*_place_of(parsed, name), message, parsed.document.source)
+        first_split = first_split or splits
+
+
+def _place_of(parsed: Parsed, condition: str) -> tuple[int, int, str]:
+    path = ("across", condition)
+    return (*parsed.document.keys.get(path, (0, 0)), dotted(path))
 
 
 def _required(parsed: Parsed) -> Iterator[Problem]:

@@ -325,14 +325,16 @@ def test_a_condition_without_runs_is_missing():
 
 
 def test_five_conditions_have_a_figure_together():
-    names = "abcde"
-    planned = across(study("lstm", "gru"), **dict.fromkeys(names, "time-machine"))
+    names, texts = "abcde", ("time-machine", "time-machine-2019", "time-machine-2022", "lyrics-2019", "python-docs")
+    planned = across(study("lstm", "gru"), **dict(zip(names, texts, strict=True)))
     rows = [row for name in names for row in under(name, pair(-0.03, 0.001))]
     (line,) = re.findall(r"### Over all 5 conditions\n\n.*\n.*\n(.*)\n", build(planned, rows).markdown())
     cells = line.strip("| ").split(" | ")
     assert cells[0] == "gru" and cells[2].startswith("0.9705 (0.970")
     chance = np.mean((BASE - 0.03 + 0.001 * UNIT)[:, None] < BASE)
     assert float(cells[1].split()[0]) == pytest.approx(chance, abs=0.005)
+    recipes = across(study("lstm", "gru"), **dict.fromkeys(names, "time-machine"))  # five of them are not five texts
+    assert "Over all" not in build(recipes, rows).markdown()
     without = [row for row in rows if (row["condition"], row["arm"]) != ("e", "gru")]
     assert "Over all" not in build(planned, without).markdown()
 

@@ -108,7 +108,7 @@ static inline real total(vec v) {
   return folded<L>(v, [](auto a, auto b) { return a + b; });
 }
 static inline real largest(vec v) {
-  return folded<L>(v, [](auto a, auto b) { return (a > b) | (a != a) ? a : b; });
+  return folded<L>(v, [](auto a, auto b) { return ((a > b) | (a != a)) ? a : b; });
 }
 // The first `count` units of v, the others replaced.
 static inline vec first(vec v, long count, real other) {
