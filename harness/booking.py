@@ -40,12 +40,13 @@ class Entry:
 
 @dataclass
 class _Open:
-    """A run in training: its place, its MLflow run, the rows of its curve so far, what was noted of it."""
+    """A run in training: its place, its MLflow run, its curve's rows so far, what was noted of it, what it wrote."""
 
     place: Place
     run_id: str
     curve: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
 
 
 def place_of(run: str) -> Place:
@@ -140,6 +141,7 @@ class Books:
         """Books a point of a curve and returns whether the run should be pruned."""
         run = self._opened(record)
         self._note(run, record)
+        run.samples += record.info.get("samples", ())
         previous = run.curve[-1]["update"] if run.curve else 0.0
         values = {"update": float(record.update), "time_seconds": record.metrics["seconds"], **record.metrics}
         run.curve.append({name: values[name] for name in CURVE if name in values})
@@ -167,7 +169,7 @@ class Books:
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
         artifacts |= {} if record.model is None else {saved_model.FILE: record.model}
-        self._tracker.end(run.run_id, state, tags, metrics, artifacts, record.info.get("samples", ()))
+        self._tracker.end(run.run_id, state, tags, metrics, artifacts, [*run.samples, *record.info.get("samples", ())])
         self.ends[run.place] = (state, record.metrics.get("objective", math.nan))
         if state in ("diverged", "failed"):
             self._display.say(f"{record.run}: {state}, {record.info['message']}", "yellow")

@@ -114,7 +114,9 @@ class Driver:
             objective=self.study.measure.objective,
             read_test=phase == "replicate",
             keep_models=phase == "replicate" and self.study.measure.models == "replicates",
-            samples=Samples(samples.prefixes, samples.length, samples.temperature),
+            samples=Samples(
+                samples.prefixes, samples.length, samples.temperature, samples.every if phase == "replicate" else None
+            ),
             cell_files=self.study.cell_files,
             checkpoint_folder=str(self.places.checkpoints(self.study.name)),
         )
@@ -354,9 +356,7 @@ class Driver:
         if not grown or plan.until is not None:
             return []
         seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
-        return [
-            f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."
-        ]
+        return [f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."]
 
     def _num_pairs(self) -> int:
         repeats = self.study.tune.repeats if self.study.tune else 1

@@ -190,9 +190,9 @@ class Shard:
         self._flat_best.copy_(torch.where(better.unsqueeze(1), self._flat, self._flat_best))
 
     @torch.no_grad()
-    def samples(self, index: int, wanted) -> list[dict[str, str]]:
-        """Returns the text of one run at its best parameters."""
-        own = {name: p[index : index + 1] for name, p in self.best.items()}
+    def samples(self, index: int, wanted, parameters: Parameters) -> list[dict[str, str]]:
+        """Returns the text of one run, of its best parameters or of those of now."""
+        own = {name: p[index : index + 1] for name, p in parameters.items()}
         run = self.runs[index]
         noise = Noise([run.seed], [run.settings], self.device)
         return self.task.samples(self.model.for_runs([run.settings]), own, wanted, run.seed, noise)

@@ -29,11 +29,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """The text that a finished run is asked for. ``temperature`` None: the likeliest token each time."""
+    """The text that a finished run is asked for, and every ``every``-th evaluation point; None: at its end alone.
+
+    ``temperature`` None: the likeliest token each time.
+    """
 
     prefixes: tuple[str, ...] = ()
     length: int = 50
     temperature: float | None = None
+    every: int | None = None
 
 
 class Task(Protocol):

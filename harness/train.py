@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class Standing:
-    """A shard at an evaluation point; ``test`` and ``samples`` only where its budget is spent."""
+    """A shard at an evaluation point; ``test`` only where its budget is spent, ``samples`` there and on demand."""
 
     progress: Progress
     nats: list[float] | None
@@ -217,7 +217,11 @@ class Pack:
         if shard.update == self.num_updates:
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", shard.best)
-            standing.samples = [shard.samples(index, self.plan.samples) for index in range(len(shard.runs))]
+        wanted = self.plan.samples
+        if shard.update == self.num_updates:
+            standing.samples = [shard.samples(index, wanted, shard.best) for index in range(len(shard.runs))]
+        elif wanted.every and (self.points.index(shard.update) + 1) % wanted.every == 0:
+            standing.samples = [shard.samples(index, wanted, shard.parameters) for index in range(len(shard.runs))]
         return standing
 
     def _report(self, shard: Shard, standing: Standing, seconds: float, notes: list[str]) -> list[Record]:
@@ -242,7 +246,9 @@ class Pack:
                 "update_seconds_p90": timing.quantile(progress.update_seconds, 0.9),
                 "peak_memory_bytes": float(timing.peak_memory_bytes(self.device)),
             }
-            info = {"notes": notes} if notes else {}
+            info: dict[str, Any] = {"notes": notes} if notes else {}
+            if standing.samples is not None and shard.update < self.num_updates:
+                info["samples"] = [{**sample, "update": shard.update} for sample in standing.samples[index]]
             record = Record(run.id, "evaluation", shard.update, time.time(), found, info)
             self._history[run.id].append(record)
             records.append(record)

@@ -111,3 +111,5 @@ def test_samples_are_stored_for_programs_and_for_people():
     assert files["samples.txt"] == "[traveller] traveller – the\n"
     assert "–" in files["samples.json"]
     assert frames.sample_files([]) == {}
+    early = frames.sample_files([{"prefix": "so", "text": "so ee", "update": 9}])
+    assert early["samples.txt"] == "after update 9: [so] so ee\n"

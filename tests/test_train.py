@@ -190,7 +190,7 @@ def overfitting(settings):
 
 
 def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read_there(settings):
-    plan = plan_of(overfitting(settings), samples=Samples(("the",), 9))
+    plan = plan_of(overfitting(settings), samples=Samples(("the",), 9, every=2))
     pack, snapshots, records = Pack(plan), {}, []
     shard = pack.shards[0]
     while new := pack.advance():
@@ -208,7 +208,10 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
         assert end.metrics["test/loss"] == shard.evaluate("test", snapshots[best])[0]
         assert end.metrics["test/loss"] != shard.evaluate("test")[0]
         expected = pack.task.samples(pack.model, snapshots[best], plan.samples, (0,))
+        on_the_way = {u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)}
     assert end.info["samples"] == expected and len(expected[0]["text"]) == 12
+    written = {r.update: r.info["samples"] for r in kept(records, "evaluation") if "samples" in r.info}
+    assert written == {u: [{**sample, "update": u} for sample in found] for u, found in on_the_way.items()}
     assert not any(name.startswith("test/") for r in kept(records, "evaluation") for name in r.metrics)
 
 

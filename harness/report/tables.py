@@ -267,11 +267,13 @@ def _value_text(value: Any) -> str:
 
 
 def samples(gathered: Sequence[ArmResult]) -> Section:
-    """Returns what each arm's first replicate wrote: a row per arm, and per epoch where that is known."""
-    found = [(r.name, sample) for r in gathered for sample in r.samples]
-    prefixes = list(dict.fromkeys(sample["prefix"] for _, sample in found))
-    epochs = list(dict.fromkeys((name, str(sample.get("epoch", ""))) for name, sample in found))
-    texts = {(name, str(s.get("epoch", "")), s["prefix"]): s["text"] for name, s in found}
-    rows = [(*place, *(texts.get((*place, prefix), "") for prefix in prefixes)) for place in epochs]
+    """Returns what each arm's first replicate wrote: a row per arm, and per update where it wrote on the way."""
+    found = [(r.name, str(sample.get("update", "best")), sample) for r in gathered for sample in r.samples]
+    prefixes = list(dict.fromkeys(sample["prefix"] for *_, sample in found))
+    texts = {(name, update, sample["prefix"]): sample["text"] for name, update, sample in found}
+    places = dict.fromkeys((name, update) for name, update, _ in found)
+    rows = [(*place, *(texts.get((*place, prefix), "") for prefix in prefixes)) for place in places]
     title = "What the first replicate of each arm writes"
-    return Section(title, ("Arm", "Epoch", *prefixes), rows).without_empty("Epoch")
+    if all(update == "best" for _, update in places):
+        return Section(title, ("Arm", *prefixes), [(name, *written) for name, _, *written in rows])
+    return Section(title, ("Arm", "Update", *prefixes), rows)

@@ -238,6 +238,8 @@ def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
     if measure.target is None:  # left out is what it is
         del found["measure"]["target"]
     found["measure"]["samples"]["temperature"] = written(measure.samples.temperature)
+    if measure.samples.every is None:
+        del found["measure"]["samples"]["every"]
     return found
 
 

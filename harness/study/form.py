@@ -173,6 +173,7 @@ class SamplesForm(Block):
     temperature: Annotated[Annotated[Finite, Field(gt=0)] | None, BeforeValidator(as_none)] = describe(
         "of the draws; none: always the likeliest token"
     )
+    every: int = describe("also at every so many evaluation points; left out: at the end alone", "points", ge=1)
 
 
 class RuntimeForm(Block):

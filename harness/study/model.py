@@ -98,11 +98,12 @@ class Replicate:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What a run continues at its end, by ``length`` tokens; ``temperature`` None: greedily."""
+    """What a run continues, at its end and every ``every`` evaluation points; ``temperature`` None: greedily."""
 
     prefixes: tuple[str, ...] = ()
     length: int = 50
     temperature: float | None = None
+    every: int | None = None
 
 
 @dataclass(frozen=True)

@@ -115,11 +115,13 @@ def test_provenance_may_be_unknown():
     assert "Nothing is known of it." in build(study("lstm", "gru")).html()
 
 
-def test_samples_by_epoch():
-    samples = [{"prefix": "so", "text": f"so {word}", "epoch": epoch} for epoch, word in ((1, "ee"), (9, "it was"))]
+def test_samples_by_update():
+    samples = [{"prefix": "so", "text": f"so {word}", "update": update} for update, word in ((1, "ee"), (9, "it was"))]
+    samples += [{"prefix": "so", "text": "so it is"}]
     found = build(study("lstm"), run_rows("lstm", BASE, samples=samples)).html()
-    assert '<th scope="col">Arm</th><th scope="col" class="number">Epoch</th><th scope="col">so</th>' in found
+    assert '<th scope="col">Arm</th><th scope="col" class="number">Update</th><th scope="col">so</th>' in found
     assert '<th scope="row">lstm</th><td class="number">9</td><td>so it was</td>' in found
+    assert '<th scope="row">lstm</th><td class="number">best</td><td>so it is</td>' in found
 
 
 def test_several_conditions_have_each_their_part():
