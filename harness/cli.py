@@ -239,7 +239,13 @@ def schema() -> None:
 
 @app.command()
 def sample(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="STUDY:ARM:SEED, or the id of an MLflow run.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="STUDY:ARM:SEED, or the id of an MLflow run. ARM@1 is the second repeat; the first has no mark.",
+        ),
+    ],
     prefix: Annotated[list[str], typer.Option(help="A text to continue. Repeatable.")],
     length: Annotated[int, typer.Option(help="Tokens to append.")] = 50,
     temperature: Annotated[float | None, typer.Option(help="Of the draws; the likeliest token without.")] = None,
@@ -263,7 +269,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="A B ...",
-            help="STUDY:ARM or STUDY:CONDITION/ARM each; with :SEED, or as an MLflow id, a single run.",
+            help="STUDY:ARM or STUDY:CONDITION/ARM each; with :SEED, or as an MLflow id, a single run. ARM@1 is the "
+            "second repeat of its search; the first has no mark.",
             show_default=False,
         ),
     ],

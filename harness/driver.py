@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness import checkpoint, data, executor, pilot, runtime, search, track, view
+from harness import checkpoint, data, executor, interrupts, pilot, runtime, search, track, view
 from harness.booking import Books, Entry, Place, id_of, place_of
 from harness.places import Places
 from harness.plan import Plan, Record, Run
@@ -98,6 +98,10 @@ class Driver:
 
     def next_plans(self) -> list[Plan]:
         """Returns the next packs: a round of trials of every arm that still searches, else the missing replicates."""
+        with interrupts.held():
+            return self._next_plans()
+
+    def _next_plans(self) -> list[Plan]:
         self.settle()
         runs = [run for arm in self.searches for run in self._trials(arm)]
         phase = "trial"
@@ -242,12 +246,17 @@ class Driver:
             for plan in plans:
                 executor.execute(plan, self.listen)
         finally:
-            self.tracker.flush()
+            with interrupts.held():
+                self.tracker.flush()
             self.display.end()
             self.train_seconds += time.monotonic() - begun - (self.book_seconds - before)
 
     def listen(self, records: list[Record]) -> set[str]:
         """Books records and returns the runs to prune; what has ended needs its checkpoint no more."""
+        with interrupts.held():
+            return self._listen(records)
+
+    def _listen(self, records: list[Record]) -> set[str]:
         pruned = self.books.listen(records)
         for record in records:
             if record.kind == "end":
@@ -325,6 +334,10 @@ class Driver:
 
     def store_timings(self, rows: list[runtime.Measurement]) -> None:
         """Books the runtime phase, whole."""
+        with interrupts.held():
+            self._store_timings(rows)
+
+    def _store_timings(self, rows: list[runtime.Measurement]) -> None:
         self.tracker.store_timings(pd.DataFrame([asdict(row) for row in rows]))
         self.tracker.set_note("timed", self._timed_digest())
 
@@ -370,7 +383,8 @@ class Driver:
         """
         digest = hashlib.sha256((made.csv() + made.note()).encode()).hexdigest()
         if self.tracker.note("reported") != digest:
-            self._book_report(made)
+            with interrupts.held():
+                self._book_report(made)
             self.tracker.set_note("reported", digest)
         if not made.missing:
             looks = {*json.loads(self.tracker.note("looks") or "[]"), self._num_pairs()}
@@ -381,7 +395,7 @@ class Driver:
         for row in made.table.to_dict("records"):
             numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
             arm = str(Unit(row["arm"], row["condition"]))
-            files = made.files() if arm == self.study.baseline.key else {}
+            files = made.files(png=False) if arm == self.study.baseline.key else {}
             self.tracker.summary(arm, numbers, artifacts=files)
         self.tracker.describe(made.note())
         measure, tuned = self.study.measure, self.study.tune.space if self.study.tune else ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from harness import booking, checkpoint, pilot, plan, runtime, study
+from harness import booking, checkpoint, interrupts, pilot, plan, runtime, study
 from harness.places import Places
 from harness.plan import Record
 from harness.progress import Display
@@ -86,7 +86,8 @@ def run(
 def _driver(loaded: study.Study, places: Places, display: Display) -> "Driver":
     from harness.driver import Driver
 
-    return Driver(loaded, places, display)
+    with interrupts.held():
+        return Driver(loaded, places, display)
 
 
 def check_design(loaded: study.Study, force: bool) -> None:

@@ -10,7 +10,7 @@ from harness import engine, noise, runtime, statistics, timing
 from harness.forecast import Pace, Packs, packs_of
 from harness.plan import Plan, Run
 from harness.settings import Budget, Settings
-from harness.study import Choices, Study
+from harness.study import Choices, Study, is_repeated
 from harness.train import Pack, resolve_device
 from harness.unit import Unit
 from harness.variation import varied_cell
@@ -211,11 +211,6 @@ def num_comparisons(study: Study) -> int:
     base = study.baseline.settings
     others = [arm.settings for arm in study.arms if not arm.is_baseline]
     return sum(all(getattr(own, name) == getattr(base, name) for name in TEXT_FIELDS) for own in others)
-
-
-def is_repeated(study: Study) -> bool:
-    """Returns whether tuning and replicating are repeated as a whole, so that a pair is a repeat and not a seed."""
-    return study.tune is not None and study.tune.repeats > 1
 
 
 def num_pairs(study: Study) -> int:

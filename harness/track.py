@@ -47,7 +47,7 @@ METRICS_PER_CALL = 1000  # MLflow's limit
 EXPERIMENT_TAG_LENGTH = 5000  # taken by every MLflow 3; 3.17 allows 20000
 
 SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
-STATUS = {"finished": "FINISHED", "diverged": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+STATUS = {"finished": "FINISHED", "diverged": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,16 +55,6 @@ R = TypeVar("R")
 
 class TrackError(ValueError):
     """The store cannot be used as asked; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class TrackedRun:
-    """A trial or a replicate as the store knows it."""
-
-    run_id: str
-    arm: str
-    phase: str
-    index: int
 
 
 @dataclass
@@ -246,13 +236,6 @@ class Tracker:
         return entry.run_id
 
     @_timed
-    def last_update(self, run_id: str) -> int:
-        """Returns the update of the last record that is stored or buffered, -1 when there is none."""
-        entry = self._entries[run_id]
-        self._load(entry)
-        return entry.update
-
-    @_timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
         """Books a record; it reaches MLflow within seconds of training, at :meth:`flush` and at :meth:`end`.
 
@@ -295,7 +278,7 @@ class Tracker:
 
         Args:
             run_id: From :meth:`open`.
-            state: "finished", "diverged", "pruned", "failed" or "killed".
+            state: "finished", "diverged", "pruned" or "failed".
             tags: Those known only now.
             metrics: The summary that the table of runs shows and sorts by: at the last update where records have
                 the metric too, else at step 0, which MLflow draws as bars.
@@ -322,34 +305,21 @@ class Tracker:
         self,
         arm: str,
         metrics: Mapping[str, float],
-        params: Mapping[str, Any] | None = None,
         artifacts: Mapping[str, str | bytes] | None = None,
     ) -> None:
         """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric shows leaves only.
 
         What is no whole number is kept to six digits; what was known before and is no more becomes NaN.
-
-        Raises:
-            TrackError: A parameter differs from the stored one.
         """
         parent = self._parent(arm)
         now = round(unix_time() * 1000)
         values = dict.fromkeys(self._client.get_run(parent.run_id).data.metrics, math.nan)
         values |= {f"arm/{key}": _short(value) for key, value in metrics.items()}
         parent.buffer.append(_metrics(values, 0, now))
-        self._log_params(parent, params or {}, where=arm)
         self._write(parent)
         self._store(parent.run_id, artifacts or {})
         self._set_tags(parent.run_id, {"state": "finished"})
         self._terminate(parent, "FINISHED")
-
-    @_timed
-    def kill(self, run_id: str) -> None:
-        """Gives a run up: KILLED, until it is opened again."""
-        entry = self._entries[run_id]
-        self._write(entry)
-        self._set_tags(run_id, {"state": "killed"})
-        self._terminate(entry, "KILLED")
 
     @_timed
     def dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
@@ -420,19 +390,6 @@ class Tracker:
         self._set_tags(entry.run_id, {"phase": "superseded"})
         if entry.status == "RUNNING":
             self._terminate(entry, "KILLED")
-
-    @_timed
-    def interrupted(self) -> list[TrackedRun]:
-        """Returns the trials and replicates that are still RUNNING: with one driver, those a crash left behind."""
-        return [
-            TrackedRun(entry.run_id, *key) for key, entry in sorted(self._children.items()) if entry.status == "RUNNING"
-        ]
-
-    @_timed
-    def history(self, run_id: str) -> pd.DataFrame:
-        """Returns a run's records so far: update, time (unix seconds), then one column a metric."""
-        self._write(self._entries[run_id])
-        return self._history(run_id)
 
     @_timed
     def runs(self) -> pd.DataFrame:
@@ -583,25 +540,15 @@ class Tracker:
 
     def _load(self, entry: _Entry) -> None:
         """Reads, once, how far a run had come that another process began."""
-        history = pd.DataFrame() if entry.is_loaded else self._history(entry.run_id)
-        if not history.empty:
-            entry.update, entry.time_ms = int(history["update"].iloc[-1]), round(history["time"].iloc[-1] * 1000)
-            entry.curves |= set(history.columns) - {"update", "time"}
+        if not entry.is_loaded:
+            names = self._client.get_run(entry.run_id).data.metrics
+            points = [point for name in names for point in self._client.get_metric_history(entry.run_id, name)]
+            points = [point for point in points if point.step > 0]  # else of the summary
+            entry.update = max((point.step for point in points), default=-1)
+            # A summary stands a millisecond after the record of its update: the first is the record's.
+            entry.time_ms = min((point.timestamp for point in points if point.step == entry.update), default=-1)
+            entry.curves |= {point.key for point in points}
         entry.is_loaded = True
-
-    def _history(self, run_id: str) -> pd.DataFrame:
-        points = [
-            {"update": point.step, "time": point.timestamp / 1000, "key": key, "value": point.value}
-            for key in self._client.get_run(run_id).data.metrics
-            for point in self._client.get_metric_history(run_id, key)
-            if point.step > 0  # else of the summary
-        ]
-        # A summary stands a millisecond after the record of its update: the first is the record's.
-        first = pd.DataFrame(points, columns=["update", "time", "key", "value"]).sort_values(["update", "time"])
-        first = first.drop_duplicates(["update", "key"])
-        table = first.pivot(index="update", columns="key", values="value").rename_axis(columns=None)
-        table.insert(0, "time", first.groupby("update")["time"].min())
-        return table.reset_index()
 
     def _log_params(self, entry: _Entry, params: Mapping[str, Any], where: str) -> None:
         texts = {key: frames.encode(value) for key, value in params.items()}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. A module imports those of its own floor and of the floors below; on one floor there is no circle.
 FLOORS = (
     ("cells",),
-    ("arrays", "metrics", "places", "provenance", "randomness", "settings", "timing", "unit"),
+    ("arrays", "metrics", "places", "provenance", "randomness", "settings", "timing", "unit", "interrupts"),
     ("engine", "noise", "variation", "data"),
     ("flat", "initialization", "model", "optimizer", "readout", "tasks"),
     ("capture", "plan", "checkpoint", "saved_model", "shard", "train", "runtime"),

@@ -15,6 +15,8 @@ from harness.settings import Budget, Settings
 from harness.tasks import Samples
 from harness.train import main, train
 
+pytestmark = pytest.mark.slow
+
 ABSENT = (
     "mlflow optuna pydantic yaml pandas scipy statsmodels matplotlib rich typer platformdirs psutil filelock".split()
 )

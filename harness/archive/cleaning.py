@@ -65,6 +65,8 @@ class Removal:
                 search.remove(storage, name)
         for run_id, file, _ in self.files:
             self.tracker.remove_file(run_id, file)
+        if self.runs:  # what was reported, and where, is gone with them
+            self.tracker.set_note("reported", "")
         if set(self.runs) & set(self.tracker.parents().values()):  # an arm's timings are gone with it
             self.tracker.set_note("timed", "")
         for run_id in self.runs:

@@ -4,19 +4,17 @@ Where all read the same text, split alike, they are compared as the arms of a st
 seeds that all of them have. What else differs between them is listed: a verdict is on all of it together.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness import report, statistics
+from harness import report
 from harness.archive.names import Archive
 from harness.archive.sides import ComparisonError, Side, differences, side_of, text_of
 from harness.metrics import perplexity
@@ -107,20 +105,21 @@ def _arms(sides: Sequence[Side]) -> tuple[Report | None, list[str]]:
     for side in sides:
         unused = [seed for seed in side.seeds if seed not in common]
         lines += [f"{side.name}: not used, since another lacks them: seeds {', '.join(unused)}."] if unused else []
-    study = _study(sides, common)
-    runs = pd.concat([_rows(side, common) for side in sides], ignore_index=True)
-    return report.build(study, runs, pd.DataFrame(), _timings(sides), _warnings(sides)), lines
+    rows = [_rows(side, common) for side in sides]
+    runs = pd.concat(rows, ignore_index=True)
+    return report.build(_study(sides, rows), runs, pd.DataFrame(), _timings(sides), _warnings(sides)), lines
 
 
-def _study(sides: Sequence[Side], common: list[str]) -> Study:
-    """Returns the study whose arms the sides would be."""
-    rows = sides[0].runs[sides[0].runs["seed"].isin(common)]
-    stages = sides[0].stages if all(side.stages == sides[0].stages for side in sides) else None
-    num_repeats, seeds = int(rows["repeat"].nunique()), int(rows.groupby("repeat").size().max())
-    replicate = Replicate(seeds)
-    if stages is not None and stages[0] <= seeds:
-        replicate = Replicate(int(stages[0]), until=stages[1], at_most=max(2, seeds))
-    trials = min(int(side.search["trials"]) if side.search else 0 for side in sides)
+def _study(sides: Sequence[Side], rows: Sequence[pd.DataFrame]) -> Study:
+    """Returns the study whose arms the sides would be; ``rows`` are their runs, of :func:`_rows`."""
+    replicates = rows[0][rows[0]["phase"] == "replicate"]
+    num_repeats, seeds = int(replicates["repeat"].nunique()), int(replicates.groupby("repeat").size().max())
+    num_first, until, at_most = seeds, None, None
+    if sides[0].stages is not None and not _is_mixed(sides):
+        # The rule has been followed, maybe for the sake of arms that are not here: every seed that there is counts.
+        num_first, until, at_most = sides[0].stages[0], 0.0, max(2, seeds)
+    replicate = Replicate(num_first, sides[0].first_seed, until, at_most)
+    trials = min(int(((own["phase"] == "trial") & own["state"].isin(results.TRIAL_ENDS)).sum()) for own in rows)
     tune = Tune({}, trials // num_repeats, 1, "random", "none", 0, num_repeats) if trials or num_repeats > 1 else None
     measure = sides[0].measure
     names = [side.name for side in sides]
@@ -148,20 +147,26 @@ def _representative(side: Side, baseline: Side) -> Settings:
     return from_dict(values)
 
 
+def _is_mixed(sides: Sequence[Side]) -> bool:
+    """Returns whether the number of seeds came by different rules, so that no one rule's test fits."""
+    return len({side.rule for side in sides}) > 1
+
+
 def _rows(side: Side, common: list[str]) -> pd.DataFrame:
-    """Returns a side's runs as those of an arm: its trials, and the replicates at common seeds, counted from 0."""
-    kept = side.runs[side.runs["seed"].isin(common)]
-    kept = kept.assign(index=kept.groupby("repeat").cumcount(), repeat=kept["repeat"].rank(method="dense") - 1)
-    rows = pd.concat([side.found.runs[side.found.runs["phase"] == "trial"], kept], ignore_index=True)
+    """Returns a side's runs as those of an arm: replicates at common seeds, trials of their repeats, counted from 0."""
+    kept, trials = side.runs[side.runs["seed"].isin(common)], side.found.runs[side.found.runs["phase"] == "trial"]
+    kept = kept.assign(index=kept.groupby("repeat").cumcount())
+    numbers = {repeat: number for number, repeat in enumerate(sorted(kept["repeat"].unique()))}
+    rows = pd.concat([trials[trials["repeat"].isin(numbers)], kept], ignore_index=True)
     tuned = [{name: own.get(name) for name in side.tuned} for own in rows["params"]]
     params = pd.Series(tuned, index=rows.index, dtype=object)
-    return rows.assign(arm=side.name, condition="", repeat=rows["repeat"].astype(int), params=params)
+    return rows.assign(arm=side.name, condition="", repeat=rows["repeat"].map(numbers), params=params)
 
 
 def _timings(sides: Sequence[Side]) -> pd.DataFrame:
     """Returns the timings of arms that were timed in the same rounds as the baseline; nothing where none was."""
-    together = [side for side in sides if side.place == sides[0].place]
-    if len(together) < 2:
+    together = [side for side in sides if side.place == sides[0].place and side.is_timed]
+    if not sides[0].is_timed or len(together) < 2:
         return pd.DataFrame()
     timings = sides[0].found.tracker.timings()
     timings = timings[timings["condition"] == sides[0].place[1]]
@@ -178,10 +183,13 @@ def _warnings(sides: Sequence[Side]) -> list[str]:
     if len({side.search["trials"] for side in sides if side.search}) > 1:
         counts = ", ".join(f"{side.name} {side.search['trials']}" for side in sides if side.search)
         found.append(f"trials: they differ ({counts}); more of them find better settings.")
-    if len({json.dumps(side.stages) for side in sides}) > 1:
+    if _is_mixed(sides):
         found.append("seeds: some were added until an interval was narrow enough; the plain test of them is inexact.")
     if len({side.place for side in sides}) > 1:
         found.append("speed: not compared between studies, whose rounds of timing were not the same.")
+    untimed = [side.name for side in sides if not side.is_timed]
+    if untimed:
+        found.append(f"speed: not shown for {', '.join(untimed)}: arms are timed as their first search set them.")
     return found
 
 
@@ -190,17 +198,23 @@ def _warnings(sides: Sequence[Side]) -> list[str]:
 
 def _level(side: Side) -> str:
     """Returns a side's level alone."""
-    losses = _losses(side)
-    finished = losses[np.isfinite(losses)]
-    if not len(finished):
+    if side.found.is_run:
+        if math.isfinite(side.nats):
+            return f"{side.name}: {side.measured} {sentences.number(perplexity(side.nats))}."
+        return f"{side.name}: {side.runs['state'].iloc[0]}."
+    rows = _rows(side, side.seeds)
+    study = _study([side], [rows])
+    losses = results.losses(study, rows, side.name)
+    level = results.level(losses, results.num_first(study, [losses]))
+    if level["mean"] is None:
         return f"{side.name}: no replicate finished."
-    text = sentences.number(perplexity(float(np.mean(finished))))
-    interval = statistics.student_interval(finished)
+    text, interval = sentences.number(perplexity(level["mean"])), level["interval"]
     if interval is not None:
         low, high = (sentences.number(perplexity(end)) for end in (interval.low, interval.high))
         text += f" (95 % interval {low} to {high})"
-    diverged = f", {len(losses) - len(finished)} diverged" if len(finished) < len(losses) else ""
-    return f"{side.name}: {_measured(side)} {text}, {len(finished)} seeds{diverged}."
+    num_finished = sum(map(math.isfinite, losses.values()))
+    diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
+    return f"{side.name}: {side.measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
 
 
 def _apart(side: Side, baseline: Side) -> str:
@@ -212,29 +226,15 @@ def _apart(side: Side, baseline: Side) -> str:
     return f"{_level(side)} Its losses do not compare with those of {baseline.name}: {'; '.join(reasons)}."
 
 
-def _losses(side: Side) -> np.ndarray:
-    """Returns the nats of a side's runs, infinite where one diverged."""
-    column = "test/loss" if side.settings["split"] == ["holdout"] else "objective"
-    values = side.runs[column].fillna(side.runs["objective"]).astype(float)
-    return np.where(side.runs["state"] == "diverged", np.inf, values)
-
-
-def _measured(side: Side) -> str:
-    """Returns what the perplexity of a side is of."""
-    if side.settings["split"] != ["holdout"]:
-        return "running training perplexity"
-    return "validation perplexity" if side.runs["test/loss"].isna().any() else "test perplexity"
-
-
 def _runs(sides: Sequence[Side]) -> list[str]:
     """Returns what single runs of one text are beside the first of them."""
-    lines = [_level(side).replace(", 1 seeds", "") for side in sides]
+    lines = [_level(side) for side in sides]
     first = sides[0]
     for side in sides[1:]:
-        if _measured(side) != _measured(first):
-            lines.append(f"{side.name} and {first.name} do not compare: {_measured(side)} and {_measured(first)}.")
+        if side.measured != first.measured:
+            lines.append(f"{side.name} and {first.name} do not compare: {side.measured} and {first.measured}.")
             continue
-        difference = float(_losses(side)[0] - _losses(first)[0])
+        difference = side.nats - first.nats
         if math.isfinite(difference):
             ratio = sentences.number(perplexity(difference), decimals=3)
             lines.append(f"{side.name} has {ratio} times the perplexity of {first.name} ({difference:+.4f} nats).")

@@ -153,8 +153,8 @@ def load_model(
     """Returns what a finished replicate learned.
 
     Args:
-        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in a later repeat ``STUDY:ARM@REPEAT:SEED``; or the id
-            of an MLflow run.
+        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat ``STUDY:ARM@1:SEED`` (the first
+            has no mark); or the id of an MLflow run.
         folder: Where ``mlflow.db`` lies.
         tracking: MLflow's store, as ``harness run`` was given it.
         cell_files: Python files of cells of your own that the run needs.

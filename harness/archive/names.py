@@ -1,4 +1,8 @@
-"""What is in the books, by the names that people give it: ``STUDY:ARM``, ``STUDY:ARM:SEED``, or an MLflow run's id."""
+"""What is in the books, by the names that people give it: ``STUDY:ARM``, ``STUDY:ARM:SEED``, or an MLflow run's id.
+
+Where tuning and replicating were repeated, ``ARM@1`` is the second repeat and ``ARM@2`` the third; the first has no
+mark: ``STUDY:ARM`` is all repeats of an arm together, ``STUDY:ARM:SEED`` a run of the first.
+"""
 
 import difflib
 import re
@@ -10,7 +14,8 @@ from harness import track
 from harness.places import Places
 from harness.unit import Unit
 
-FORMS = "STUDY:ARM, STUDY:CONDITION/ARM, either with :SEED for a single run, or the id of an MLflow run"
+MARKS = "@1 is an arm's second repeat, the first has no mark"
+FORMS = f"STUDY:ARM, STUDY:CONDITION/ARM, either with :SEED for a single run ({MARKS}), or the id of an MLflow run"
 _NAME = re.compile(r"(?P<study>.+?):(?P<key>[^:]+?)(?::(?P<seed>\d+))?")
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -134,4 +139,5 @@ def check_known(what: str, name: str, known: list[str], where: str) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(known) or 'none'}."
-        raise ArchiveError(f"{what}: must be in {where}, but got {what}={name!r}. {hint}")
+        marks = f" {MARKS}." if what == "arm" and "@" in name else ""
+        raise ArchiveError(f"{what}: must be in {where}, but got {what}={name!r}. {hint}{marks}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,7 +33,8 @@ class Side:
         settings: Field -> value in every replicate that differs from another's, most often one.
         search: How it was tuned; empty where it was not.
         tuned: The fields that were.
-        measure: Its study's margin and threshold.
+        measure: Its study's objective, margin and threshold.
+        first_seed: Of its study.
         stages: Of its study's sequential rule: the first stage's seeds and the half-width wanted; None without one.
     """
 
@@ -41,7 +43,8 @@ class Side:
     search: dict[str, Any]
     tuned: tuple[str, ...]
     measure: dict[str, Any]
-    stages: list[float] | None
+    first_seed: int
+    stages: tuple[int, float] | None
 
     @property
     def name(self) -> str:
@@ -69,9 +72,39 @@ class Side:
         return (sorted(set(self.runs["corpus_fingerprint"])), *fields)
 
     @property
+    def rule(self) -> tuple[int, tuple[int, float]] | None:
+        """What said how many seeds there are, and which; None where their number was given."""
+        return None if self.stages is None else (self.first_seed, self.stages)
+
+    @property
+    def measured(self) -> str:
+        """What its perplexity is of."""
+        if self._reads_test:
+            return "test perplexity"
+        is_held_out = self.settings["split"] == ["holdout"] and self.measure["objective"] == "validation/perplexity"
+        return "validation perplexity" if is_held_out else "running training perplexity"
+
+    @property
+    def nats(self) -> float:
+        """The loss of a single run, of what is ``measured``; NaN where it did not finish."""
+        row = self.runs.iloc[0]
+        return float(row["test/loss" if self._reads_test else "objective"]) if row["state"] == "finished" else math.nan
+
+    @property
+    def _reads_test(self) -> bool:
+        """Whether it is measured on a test split: replicates are, where there is one, and trials never."""
+        is_trial = self.found.is_run and self.runs["phase"].iloc[0] == "trial"
+        return self.settings["split"] == ["holdout"] and not is_trial
+
+    @property
     def place(self) -> tuple[str, str]:
         """The study and the condition: what is timed together."""
         return self.found.study, self.found.unit.condition
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether what it was trained with is what is timed: the settings of a later repeat are not."""
+        return self.found.unit.repeat == 0
 
 
 def side_of(found: Found) -> Side:
@@ -96,9 +129,25 @@ def side_of(found: Found) -> Side:
     for name in USED:
         settings[name] = _distinct(list(runs[name].dropna())) or settings[name]
     settings["cell source"] = [identity["arms"][key].get("cell_source", "")[:12]]
-    trials = found.arm_runs[found.arm_runs["phase"] == "trial"]
-    search = {**search, "trials": int((trials["state"].isin(results.TRIAL_ENDS)).sum())} if search else {}
-    return Side(found, settings, search, tuned, identity["shared"]["measure"], identity.get("stages"))
+    search = {**search, "trials": _num_trials(found)} if search else {}
+    stages = identity.get("stages")
+    return Side(
+        found,
+        settings,
+        search,
+        tuned,
+        measure=identity["shared"]["measure"],
+        first_seed=identity["first_seed"],
+        stages=None if stages is None else (int(stages[0]), float(stages[1])),
+    )
+
+
+def _num_trials(found: Found) -> int:
+    """Returns how many trials ended of the searches that are meant: all of an arm's, or that of one repeat."""
+    runs = found.arm_runs
+    if found.is_run or found.unit.repeat:
+        runs = runs[runs["repeat"] == found.unit.repeat]
+    return int(((runs["phase"] == "trial") & runs["state"].isin(results.TRIAL_ENDS)).sum())
 
 
 def _distinct(values: list[Any]) -> list[Any]:

@@ -10,11 +10,11 @@ import pandas as pd
 
 from harness import data, noise, provenance, statistics, track
 from harness.forecast import Pace
-from harness.pilot import Pilot, is_repeated
+from harness.pilot import Pilot
 from harness.places import Places
-from harness.report.results import TEXT_FIELDS
+from harness.report import results
 from harness.settings import PER_RUN, Settings
-from harness.study import Study
+from harness.study import Study, is_repeated
 
 # Settings that cost no time, or that a run's own columns tell better; of those of single runs, noise alone costs any.
 _NOT_PACE = {
@@ -190,19 +190,7 @@ def _families(part: Study, book: Book) -> Iterator[dict[str, dict[str, float]]]:
         if own.empty:
             continue
         params = own["params"].iloc[0]
-        is_like = all(params.get(name) == getattr(wanted, name) for name in ("cell", *TEXT_FIELDS))
+        is_like = all(params.get(name) == getattr(wanted, name) for name in ("cell", *results.TEXT_FIELDS))
         if condition == part.condition if book.is_own else is_like:
-            yield {str(arm): _losses(of_arm, part) for arm, of_arm in rows.groupby("arm")}
-
-
-def _losses(rows: pd.DataFrame, part: Study) -> dict[str, float]:
-    """Nats by the name of a pair; infinite where a replicate diverged. A repeat counts once it has all its seeds."""
-    column = "test/loss" if part.baseline.settings.split == "holdout" else "objective"
-    rows = rows[rows["state"].isin(("finished", "diverged"))]
-    rows = rows.assign(nats=rows[column].astype(float).where(rows["state"] == "finished", np.inf))
-    if is_repeated(part):
-        means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
-        whole = means[means["count"] == part.replicate.seeds]
-        return {str(repeat): float(nats) for repeat, nats in whole["mean"].items()}
-    rows = rows[rows["repeat"] == 0]
-    return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
+            known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
+            yield {str(arm): results.losses(part, known, str(arm)) for arm in rows["arm"].unique()}

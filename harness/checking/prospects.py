@@ -9,7 +9,7 @@ from scipy import special
 
 from harness import designs, pilot, statistics
 from harness.checking.earlier import Spread
-from harness.study import Study
+from harness.study import Study, is_repeated
 
 SPREADS = (0.005, 0.01, 0.02)
 """Fractions of perplexity, tried where no earlier pairs say how much pairs differ."""
@@ -52,7 +52,7 @@ def rows(part: Study, spread: Spread | None) -> list[Row]:
 
 def _pairs(part: Study) -> str:
     plan, tune = part.replicate, part.tune
-    if tune is not None and pilot.is_repeated(part):
+    if tune is not None and is_repeated(part):
         return f"{tune.repeats} repeats, each of {tune.num_trials} trials and {plan.seeds} seeds"
     if plan.until is None:
         return f"{plan.seeds} seeds"
@@ -64,7 +64,7 @@ def _smallest_p(part: Study, comparisons: int) -> str:
     level = f"{threshold:g}/{comparisons}" if comparisons > 1 else f"{threshold:g}"
     stage = " of the first stage" if part.replicate.until is not None else ""
     reach, needed = statistics.smallest_p(pilot.num_pairs(part)), statistics.seeds_needed(comparisons, threshold)
-    units = "repeats" if pilot.is_repeated(part) else "seeds"
+    units = "repeats" if is_repeated(part) else "seeds"
     return f"{reach:.3g} by sign flips{stage}; {level} takes {needed} {units}"
 
 

@@ -132,8 +132,8 @@ class Report:
         """Returns one page that needs nothing beside it."""
         return page.html(self)
 
-    def files(self) -> dict[str, str | bytes]:
-        """Returns every form by its path in a folder: the report's, and each figure as SVG and PNG."""
+    def files(self, png: bool = True) -> dict[str, str | bytes]:
+        """Returns every form by its path in a folder: the report's, and each figure as SVG and, if wanted, PNG."""
         found: dict[str, str | bytes] = {
             "report.html": self.html(),
             "report.md": self.markdown("figures"),
@@ -142,7 +142,8 @@ class Report:
         }
         for stem, drawn in self.figures.items():
             found[f"figures/{stem}.svg"] = drawn.svg_file()
-            found[f"figures/{stem}.png"] = drawn.png()
+            if png:
+                found[f"figures/{stem}.png"] = drawn.png()
         return found
 
     def write(self, folder: Path) -> list[Path]:

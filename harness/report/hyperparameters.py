@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from harness.metrics import perplexity
-from harness.report.searches import ENDS, NEAR, Domain, Search, objective_name, searches, value_text
+from harness.report.results import TRIAL_ENDS
+from harness.report.searches import NEAR, Domain, Search, objective_name, searches, value_text
 from harness.report.sentences import number
 from harness.report.tables import Section
 from harness.study import Choices, Range
@@ -142,7 +143,7 @@ def bought(study: Any, trials: pd.DataFrame) -> Section | None:
 
 
 def _ends(search: Search) -> str:
-    counts = [(end, int((search.rows["state"] == end).sum())) for end in ENDS]
+    counts = [(end, int((search.rows["state"] == end).sum())) for end in TRIAL_ENDS]
     return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}" if len(search.rows) else "0"
 
 

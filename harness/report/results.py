@@ -102,13 +102,15 @@ def num_seeds(study: Any, runs: pd.DataFrame) -> int:
     plan = study.replicate
     if plan is None or plan.until is None:
         return plan.seeds if plan else 0
+    if plan.until == 0.0:  # no interval is narrow enough
+        return int(plan.at_most)
     stage = runs[(runs["phase"] == "replicate") & (runs["index"] < plan.seeds) & runs["state"].isin(REPLICATE_ENDS)]
     if any((stage["arm"] == a.name).sum() < plan.seeds and not _is_given_up(study, runs, a.name) for a in study.arms):
         return int(plan.seeds)
-    losses = {arm.name: _losses(study, stage, arm.name) for arm in study.arms}
-    base = losses[study.baseline.name]
+    nats = {arm.name: losses(study, stage, arm.name) for arm in study.arms}
+    base = nats[study.baseline.name]
     others = [arm for arm in study.arms if not arm.is_baseline and not _incomparable(arm, study.baseline)]
-    pairs = [statistics.paired_differences(losses[arm.name], base) for arm in others]
+    pairs = [statistics.paired_differences(nats[arm.name], base) for arm in others]
     full = [differences for differences in pairs if len(differences) == plan.seeds]
     if not full:
         return int(plan.seeds)
@@ -145,13 +147,13 @@ def measured(study: Any) -> str:
 
 def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmResult]:
     """Returns one result per arm of ``study``, in its order. Frames have RUN_COLUMNS and TIMING_COLUMNS."""
-    losses = {arm.name: _losses(study, runs, arm.name) for arm in study.arms}
+    nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}
     base = study.baseline.name
     reasons = {arm.name: _incomparable(arm, study.baseline) for arm in study.arms}
-    pairs = {name: statistics.paired_differences(losses[name], losses[base]) for name in losses if name != base}
+    pairs = {name: statistics.paired_differences(nats[name], nats[base]) for name in nats if name != base}
     family = [name for name in pairs if not reasons[name]]
     margin, threshold = study.measure.margin, study.measure.threshold
-    first = _num_first(study, [losses[name] for name in (base, *family)])
+    first = num_first(study, [nats[name] for name in (base, *family)])
     differences = [pairs[name] for name in family]
     decided = decisions.decide(differences, margin=margin, threshold=threshold, first=first)
     if first is None:  # a number of seeds that depends on the data is not invariant under flips
@@ -171,10 +173,10 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
                 name=arm.name,
                 is_baseline=arm.name == base,
                 token=arm.settings.token,
-                losses=losses[arm.name],
+                losses=nats[arm.name],
                 num_failed=int((_replicates(runs, arm.name)["state"] == "failed").sum()),
                 num_planned=num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs),
-                **_level(losses[arm.name], first),
+                **level(nats[arm.name], first),
                 differences=pairs.get(arm.name, np.zeros(0)),
                 decision=decision,
                 seeds_to_decide=seeds,
@@ -193,7 +195,8 @@ def _replicates(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
     return runs[(runs["arm"] == arm) & (runs["phase"] == "replicate")].sort_values("index", kind="stable")
 
 
-def _losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
+def losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
+    """Returns an arm's :attr:`ArmResult.losses`; a repeat is among them once all its seeds ended, or one diverged."""
     column = "test/loss" if is_held_out(study) else "objective"
     rows = _replicates(runs, arm)
     finished, diverged = rows["state"] == "finished", rows["state"] == "diverged"
@@ -219,7 +222,7 @@ def _training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None
     return float(tokens.astype(float).median() / rates.median()) if len(tokens) and len(rates) else None
 
 
-def _num_first(study: Any, losses: list[dict[str, float]]) -> int | None:
+def num_first(study: Any, losses: list[dict[str, float]]) -> int | None:
     """Returns how many first-stage seeds all of these arms have, two at least; None where there are no stages."""
     plan = study.replicate
     if plan is None or plan.until is None:
@@ -228,7 +231,8 @@ def _num_first(study: Any, losses: list[dict[str, float]]) -> int | None:
     return max(2, len(stage.intersection(*losses)))
 
 
-def _level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
+def level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
+    """Returns the ``mean`` and the ``interval`` of an :class:`ArmResult`; ``first`` is from :func:`num_first`."""
     values = np.array(list(losses.values()), dtype=np.float64)
     finished = values[np.isfinite(values)]
     return {

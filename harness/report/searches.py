@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.report.results import TRIAL_ENDS
 from harness.study import Choices, Range
 
 NEAR = 0.05
 """A trial this fraction of perplexity above its arm's best is near it."""
-ENDS = ("finished", "diverged", "pruned", "failed")
 
 Domain = Range | Choices
 
@@ -55,7 +55,7 @@ class Search:
 
 def searches(study: Any, trials: pd.DataFrame) -> list[Search]:
     """Returns each arm's search, in the study's order; none where nothing was tuned or no trial has ended."""
-    ended = trials[trials["state"].isin(ENDS)]
+    ended = trials[trials["state"].isin(TRIAL_ENDS)]
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0

@@ -13,6 +13,7 @@ from harness.metrics import perplexity
 from harness.report import results
 from harness.report.results import ArmResult, Phase
 from harness.statistics import Interval
+from harness.study import is_repeated
 
 
 def number(value: float, *, decimals: int | None = None) -> str:
@@ -49,11 +50,6 @@ def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:
     interval = decision.interval
     ends = Interval(perplexity(interval.low), perplexity(interval.high)) if interval else None
     return ratio_texts(perplexity(decision.mean), ends)
-
-
-def is_repeated(study: Any) -> bool:
-    """Says whether the whole search is repeated, so that a pair is a repeat of it and not a seed."""
-    return bool(study.tune) and study.tune.repeats > 1
 
 
 def unit(study: Any) -> str:

@@ -8,7 +8,18 @@ must hold across fields), model (the result), file (load and loads), table (docu
 
 from harness.study.file import load, loads
 from harness.study.form import json_schema
-from harness.study.model import Arm, Choices, Measure, Range, Replicate, RuntimePhase, SampleRequest, Study, Tune
+from harness.study.model import (
+    Arm,
+    Choices,
+    Measure,
+    Range,
+    Replicate,
+    RuntimePhase,
+    SampleRequest,
+    Study,
+    Tune,
+    is_repeated,
+)
 from harness.study.reader import Problem, StudyError, dump
 from harness.study.table import field_table
 
@@ -26,6 +37,7 @@ __all__ = [
     "Tune",
     "dump",
     "field_table",
+    "is_repeated",
     "json_schema",
     "load",
     "loads",

@@ -237,6 +237,11 @@ def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {**{name: defaults[name] for name in new if name in defaults}, **old}
 
 
+def is_repeated(study: Study) -> bool:
+    """Returns whether tuning and replicating are repeated as a whole, so that a pair is a repeat and not a seed."""
+    return study.tune is not None and study.tune.repeats > 1
+
+
 def as_json(value: Any) -> Any:
     """Returns a dataclass as JSON reads it back."""
     return None if value is None else json.loads(json.dumps(dataclasses.asdict(value)))

@@ -74,7 +74,7 @@ def make(books, runs):
         tags = {"corpus_fingerprint": fingerprint, "engine": "reference", "device": "cpu"}
         for index, state in enumerate(states):
             seed = f"{first_seed + index}" + (f"/repeat/{unit.repeat}" if unit.repeat else "")
-            own = {"path": "text.txt", "hidden_size": 16}
+            own = {"path": "text.txt", "hidden_size": 16, "learning_rate": 0.05}
             run_id = tracker.open(arm, "replicate", index, "", own, {**tags, **own, "seed": seed})
             metrics = {"objective": losses[index]} if state == "finished" else {}  # another reads no test split
             metrics |= {"test/loss": losses[index]} if metrics and split == "holdout" else {}

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from books import cli
+from books import books_of, cli
 
 from harness import decisions, statistics
 from harness.archive import comparison, names
@@ -87,7 +87,9 @@ def test_sequential_studies_keep_the_test_of_their_rule(books, make):
 def test_seeds_that_came_by_different_rules_get_the_plain_test_and_a_warning(books, make, rule):
     losses = {"narrow": [2.0, 2.2, 2.1, 2.0], "wide": [1.9, 2.0, 2.0, 1.8]}
     number = rule["first_seed"]
-    make(f"ruled{number}", arm="narrow", losses=losses["narrow"], states=4 * ["finished"], first_seed=5, stages=[3, 0.5])
+    make(
+        f"ruled{number}", arm="narrow", losses=losses["narrow"], states=4 * ["finished"], first_seed=5, stages=[3, 0.5]
+    )
     make(f"beside{number}", losses=losses["wide"], states=4 * ["finished"], **rule)
     made = comparison.compare([f"ruled{number}:narrow", f"beside{number}:wide"], Places(books))
     count = number - 1  # 4 seeds from 5 on are common to all, or 3
@@ -98,8 +100,9 @@ def test_seeds_that_came_by_different_rules_get_the_plain_test_and_a_warning(boo
 
 
 def level_of(books, name):
-    """Returns what is said of an arm that compares with nothing, without its name."""
-    lines = comparison.compare(["small:wide", name], Places(books)).lines
+    """Returns what is said of an arm or a run that compares with nothing, without its name."""
+    other = "small:wide:1000" if name.count(":") == 2 else "small:wide"
+    lines = comparison.compare([other, name], Places(books)).lines
     (line,) = [line for line in lines if line.startswith(f"{name}: ")]
     return line.removeprefix(f"{name}: ").partition(" Its losses")[0]
 
@@ -143,14 +146,16 @@ def test_speeds_of_a_first_repeat_are_not_shown_for_a_later_one(books, make, loa
 
 
 def test_trials_are_those_of_the_repeats_that_compare(books, make):
-    for repeat in (0, 1):
-        for arm in ("narrow", "wide"):
-            tracker = make("searched", arm=(key := str(Unit(arm, repeat=repeat))))
-            for index in range(2 + repeat):
-                tracker.end(tracker.open(key, "trial", index, "", {"path": "text.txt"}, {}), "finished")
-    made = comparison.compare(["searched:narrow@1", "searched:wide@1"], Places(books))
-    assert not made.report.missing and not made.report.warnings[1:]
-    assert made.report.table["trials"].tolist() == [3, 3] if "trials" in made.report.table else True
+    identity = books_of(books, "small").identity()
+    for unit in (Unit(arm, repeat=repeat) for repeat in (0, 1) for arm in ("narrow", "wide")):
+        tracker = make("searched", arm=str(unit), identity=identity)
+        for index in range(2 + unit.repeat):
+            params = {"path": "text.txt", "learning_rate": 0.05}
+            tracker.end(tracker.open(str(unit), "trial", index, "", params, {}), "finished", {}, {"objective": 2.0})
+    for mark, count in (("", 5), ("@1", 3)):
+        made = comparison.compare([f"searched:narrow{mark}", f"searched:wide{mark}"], Places(books))
+        assert not made.report.missing and not any("left out" in line for line in made.report.warnings)
+        assert [len(result.trials) for result in made.report.parts[0].results] == [count, count]
 
 
 def test_an_arm_that_reads_another_text_shows_its_level_alone(books, make):
@@ -184,6 +189,16 @@ def test_single_runs_are_a_difference_and_no_test(books, runs):
     trial = runs.query("phase == 'trial'").iloc[0]["run_id"]
     beside = comparison.compare(["small:narrow:1004", trial], Places(books))
     assert any("do not compare: validation perplexity and test perplexity" in line for line in beside.lines)
+
+
+def test_a_trial_that_was_judged_by_training_is_called_so(books, make):
+    identity = books_of(books, "small").identity()
+    identity["shared"]["measure"]["objective"] = "train/perplexity"
+    tracker = make("judged", identity=identity)
+    trial = tracker.open("wide", "trial", 0, "", {"path": "text.txt", "learning_rate": 0.05}, {})
+    tracker.end(trial, "finished", {}, {"objective": 2.0, "test/loss": 1.0})
+    lines = comparison.compare(["small:wide:1000", trial], Places(books)).lines
+    assert any("judged:wide:trial 0: running training perplexity 7.389." in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from harness.places import Places
         ("small", "run: must be STUDY:ARM, .* but got run='small'"),
         ("smal:wide", r"study: must be in sqlite.* but got study='smal'. Did you mean small\?"),
         ("small:wode", r"arm: must be in small, but got arm='wode'. Did you mean wide\?"),
+        ("small:wide@1", r"but got arm='wide@1'. Did you mean wide\? @1 is an arm's second repeat, the first has no"),
         ("small:wide:99", "seed: must be in small:wide, but got seed='99'. It holds 1000, 1001, .*1004"),
         ("f" * 32, "run: must be in sqlite.*, but got run='f+', which is not"),
     ],

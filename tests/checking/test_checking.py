@@ -10,8 +10,8 @@ import small_study
 from rich.console import Console
 
 from harness import checking, designs, forecast, launch, pilot, statistics, study
-from harness.checking import disk as disk_module
 from harness.checking import earlier, prospects
+from harness.checking.disk import checkpoint_bytes, disk
 from harness.driver import Driver
 from harness.forecast import Pace
 from harness.pilot import DesignError
@@ -222,7 +222,7 @@ def test_disk_is_what_a_study_took(ran):
     loaded = study.load(path, OVERRIDES)
     settings, _ = pilot.resolve(loaded)
     pilots = [pilot.pilot(loaded, arm, own) for arm, own in settings.items()]
-    found = disk_module.disk(pilots, keeps_models=True)
+    found = disk(pilots, keeps_models=True)
     databases = sum((folder / name).stat().st_size for name in ("mlflow.db", "optuna.db"))
     assert found.databases == pytest.approx(databases, rel=0.25)
     models = [p.stat().st_size for p in folder.rglob("model.npz")]
@@ -237,7 +237,7 @@ def test_a_checkpoint_is_as_large_as_is_said(loaded, tmp_path):
     pack.save()
     pack.close()
     (file,) = (tmp_path / "checkpoints").iterdir()
-    assert disk_module.checkpoint_bytes(found) == pytest.approx(file.stat().st_size, rel=0.1)
+    assert checkpoint_bytes(found) == pytest.approx(file.stat().st_size, rel=0.1)
 
 
 def values(rows, label):
