@@ -17,7 +17,7 @@ RESULTS = STUDIES / "RESULTS.md"
 UPDATES_PER_EPOCH = 8
 REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
 """Study -> file of the published systems that were run."""
-ASKED = ("output-tanh", "quickstart", "odyssey", "lstm-ablations", "gates")
+ASKED = ("output-tanh", "a-a", "quickstart", "odyssey", "lstm-ablations", "gates")
 """Studies of one's own whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
 """Shape of the bench -> file of its repeats."""
@@ -110,6 +110,35 @@ def asked_report(name: str) -> report.Report:
     return driver.build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
 
 
+SETTINGS = {
+    "num_arms": "{:.0f} arms",
+    "num_seeds": "{:.0f} seeds",
+    "effect": "effect of {:g} spreads",
+    "tuning": "search varies by {:g} of the seeds' spread",
+    "repeats": "{:.0f} searches",
+    "spread_nats": "spread {:g} nats",
+}
+"""Column of the null studies' file -> how a planted setting reads."""
+
+
+def null_table() -> str:
+    """Returns a row per planted setting of the simulated studies: what was seen, and what was expected of it."""
+    frame = pd.read_csv(STUDIES / "results" / "null-studies.csv")
+    quantities = list(dict.fromkeys(frame["quantity"]))
+    header = ("studies", "planted", *quantities)
+    rows = [header, ("---",) * len(header)]
+    for (kind, *values), group in frame.groupby(["study", *SETTINGS], sort=False, dropna=False):
+        planted = [text.format(v) for text, v in zip(SETTINGS.values(), values, strict=True) if not pd.isna(v)]
+        seen = {row.quantity: _rate(row) for row in group.itertuples()}
+        rows.append((kind, ", ".join(planted), *(seen.get(quantity, "") for quantity in quantities)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _rate(row) -> str:
+    most = "at most " if row.relation == "at most" else ""
+    return f"{100 * row.rate:.1f} % ({most}{100 * row.expected:.1f})"
+
+
 def bench_table(shape_name: str) -> str:
     """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the targets.
 
@@ -146,6 +175,7 @@ def tables() -> dict[str, str]:
     found = {name: reproduction_table(name) for name in REPRODUCED}
     for name in ASKED:
         found[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its own heading
+    found["null"] = null_table()
     return found | {f"bench {name}": bench_table(name) for name in BENCHES}
 
 
