@@ -33,9 +33,9 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
         f"Also: {'; '.join(map(preset_line, PRESETS))}"
     )
     table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), header_style="bold")
-    for column in ("cell", "class", "gates", "parameters", "kFLOPs", "source"):
-        is_number = column in ("gates", "parameters", "kFLOPs")
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    for column in ("cell", "class", "gates", "params", "kFLOPs", "source"):
+        is_number = column in ("gates", "params", "kFLOPs")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=column != "source")
     for name in cells.names():
         cell = cells.find(name)
         arch = single_layer(cell, num_tokens, hidden_size)
