@@ -1,4 +1,4 @@
-"""Writes what is generated and committed: the schema of a study, the fields in docs/study.md, RESULTS.md's tables."""
+"""Writes what is generated and committed: a study's schema, the fields in docs/study.md, RESULTS.md's tables, a page."""
 
 import json
 from pathlib import Path
@@ -24,3 +24,5 @@ if __name__ == "__main__":
     table = ROOT / "docs" / "study.md"
     table.write_text(page(table.read_text(encoding="utf-8")), encoding="utf-8")
     results.RESULTS.write_text(results.page(results.RESULTS.read_text(encoding="utf-8")), encoding="utf-8")
+    page_of = results.asked_report(results.SHOWN).html()
+    (results.STUDIES / "results" / results.SHOWN / "report.html").write_text(page_of, encoding="utf-8")

@@ -19,6 +19,8 @@ REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
 """Study -> file of the published systems that were run."""
 ASKED = ("output-tanh", "a-a", "quickstart", "odyssey", "lstm-ablations", "gates")
 """Studies of one's own whose report is shown."""
+SHOWN = "output-tanh"
+"""The one whose whole page is kept beside its records."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
 """Shape of the bench -> file of its repeats."""
 WELL_KNOWN = (
