@@ -411,8 +411,8 @@ class Tracker:
         is_stale = self._kept("note.timed") == ""
         return frames.timings(
             (_unit(run), content)
-            for run in ([] if is_stale else self._search())
-            if run.data.tags["phase"] == "arm" and (content := self._artifact(run, "timings.csv")) is not None
+            for run in ([] if is_stale else self._search("tags.phase = 'arm'"))
+            if (content := self._artifact(run, "timings.csv")) is not None
         )
 
     @_timed
@@ -501,9 +501,10 @@ class Tracker:
     def _experiment_tags(self) -> dict[str, str]:
         return self._client.get_experiment(self.experiment_id).tags
 
-    def _search(self) -> list[MlflowRun]:
-        """All of the study's runs, first made first."""
-        query = functools.partial(self._client.search_runs, [self.experiment_id], order_by=["attribute.start_time ASC"])
+    def _search(self, of: str = "") -> list[MlflowRun]:
+        """All of the study's runs, or those of a filter, first made first."""
+        order = ["attribute.start_time ASC"]
+        query = functools.partial(self._client.search_runs, [self.experiment_id], of, order_by=order)
         return [run for run in _all_pages(query) if "phase" in run.data.tags]
 
     def _adopt(self, run: MlflowRun) -> None:

@@ -1,4 +1,4 @@
-"""Writes what is generated and committed: a study's schema, the fields in docs/study.md, RESULTS.md's tables, a page."""
+"""Writes what is generated and committed: schema, table of fields, tables of RESULTS.md and one whole page."""
 
 import json
 from pathlib import Path

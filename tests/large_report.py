@@ -1,6 +1,6 @@
 """How long the report of a large study takes, from its store on disk: 20 arms, 50 seeds, 200 points a curve.
 
-``python tests/large_report.py`` plants the study's records in a real store (minutes), reads them back and makes the
+``make large`` plants the study's records in a real store (minutes), reads them back and makes the
 page, in a process of its own, and writes studies/bench/report.json: seconds by step, bytes, machine and versions.
 """
 
