@@ -6,6 +6,14 @@ import pytest
 from harness.interrupts import held
 
 
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """A process that a shell started in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt():
     signal.raise_signal(signal.SIGINT)
 

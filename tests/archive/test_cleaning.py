@@ -139,7 +139,7 @@ def test_cleaning_a_study_that_runs_or_is_not_there_is_refused(books, make, monk
 
 
 def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(Report, "files", lambda self: {"report.md": self.note()})
+    monkeypatch.setattr(Report, "files", lambda self, png: {"report.md": self.note()})
     path, places = small_study.write(tmp_path, trials=1, seeds=1, updates=4), Places(tmp_path)
 
     def run():
