@@ -346,6 +346,7 @@ class Driver:
         warnings = self.warnings()
         self.tracker.set_note("warnings", "\n".join(warnings))
         own = self.tracker
+        warnings += extensions(self.study, own)
         return build_report(self.study, own.runs(), own.curves(), own.timings(), warnings)
 
     def warnings(self) -> list[str]:
@@ -360,20 +361,7 @@ class Driver:
                 found.append(f"{arm}: all of its trials diverged; its replicates train as the first of them did.")
         given_up = [arm for arm in self.settings if self.given_up(arm)]
         found += [f"{arm}: stopped after {search.FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
-        return [*self.notes, *found, *self._extensions()]
-
-    def _extensions(self) -> list[str]:
-        """Returns where pairs were added after a verdict was seen, which no fixed number of pairs allows for."""
-        pairs, plan = self._num_pairs(), self.study.replicate
-        grown = [count for count in json.loads(self.tracker.note("looks") or "[]") if count < pairs]
-        if not grown or plan.until is not None:
-            return []
-        seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
-        return [f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."]
-
-    def _num_pairs(self) -> int:
-        repeats = self.study.tune.repeats if self.study.tune else 1
-        return repeats if repeats > 1 else self.study.replicate.seeds
+        return [*self.notes, *found]
 
     def close_books(self, made: Report) -> None:
         """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed.
@@ -387,7 +375,7 @@ class Driver:
                 self._book_report(made)
             self.tracker.set_note("reported", digest)
         if not made.missing:
-            looks = {*json.loads(self.tracker.note("looks") or "[]"), self._num_pairs()}
+            looks = {*json.loads(self.tracker.note("looks") or "[]"), _num_pairs(self.study)}
             self.tracker.set_note("looks", json.dumps(sorted(looks)))
             shutil.rmtree(self.places.checkpoints(self.study.name), ignore_errors=True)
 
@@ -406,6 +394,21 @@ class Driver:
 def _arm_of(unit: Unit) -> str:
     """Returns the key of an arm under its condition, whatever the repeat."""
     return str(unit._replace(repeat=0))
+
+
+def extensions(study: Study, tracker: track.Tracker) -> list[str]:
+    """Returns where pairs were added after a verdict was seen, which no fixed number of pairs allows for."""
+    pairs = _num_pairs(study)
+    grown = [count for count in json.loads(tracker.note("looks") or "[]") if count < pairs]
+    if not grown or study.replicate.until is not None:
+        return []
+    seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
+    return [f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."]
+
+
+def _num_pairs(study: Study) -> int:
+    repeats = study.tune.repeats if study.tune else 1
+    return repeats if repeats > 1 else study.replicate.seeds
 
 
 def check_identity(study: Study, tracker: track.Tracker, places: Places) -> None:

@@ -123,7 +123,7 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
     """Returns how many runs of each arm and phase have ended, and how."""
     loaded, tracker = open_books(path, overrides, places)
     runs = tracker.runs()
-    table = Table(box=box.SIMPLE_HEAD, title=loaded.name, title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=loaded.name, title_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     has_conditions = any(loaded.conditions)
     if has_conditions:
         table.add_column("condition")
@@ -145,7 +145,7 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
 def report(path: str, overrides: tuple[str, ...], places: Places, out: Path | None, console: Console) -> None:
     """Prints the report, and writes its files where a folder is given."""
     loaded, tracker = open_books(path, overrides, places)
-    warnings = (tracker.note("warnings") or "").splitlines()
+    warnings = [*(tracker.note("warnings") or "").splitlines(), *driver.extensions(loaded, tracker)]
     made = driver.build_report(loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings)
     made.terminal(console)
     if out is not None:

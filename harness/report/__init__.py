@@ -27,7 +27,7 @@ NAMES = {"arm": "str", "phase": "str"}
 NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What a study shows, a part for each of its conditions.
 
@@ -45,6 +45,9 @@ class Report:
     remarks: list[str]
     provenance: Section
     commands: list[str]
+
+    def __repr__(self) -> str:
+        return f"<report of {self.study.name}: {self.answer}>"
 
     @property
     def results(self) -> list[ArmResult]:

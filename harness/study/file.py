@@ -39,7 +39,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise _unreadable(path, f"must be readable, but got {error}. Give the path of a study file.") from error
+        remedy = "Give the path of a study file, such as studies/quickstart.yaml"
+        raise _unreadable(path, f"must be readable, but got {error}. {remedy}.") from error
     if len(content) > MAX_BYTES:
         raise _unreadable(path, f"must have at most {MAX_BYTES} bytes, but has more. Give the path of a study file.")
     try:
