@@ -96,12 +96,9 @@ class Driver:
 
     # What is missing
 
+    @interrupts.held()
     def next_plans(self) -> list[Plan]:
         """Returns the next packs: a round of trials of every arm that still searches, else the missing replicates."""
-        with interrupts.held():
-            return self._next_plans()
-
-    def _next_plans(self) -> list[Plan]:
         self.settle()
         runs = [run for arm in self.searches for run in self._trials(arm)]
         phase = "trial"
@@ -251,12 +248,9 @@ class Driver:
             self.display.end()
             self.train_seconds += time.monotonic() - begun - (self.book_seconds - before)
 
+    @interrupts.held()
     def listen(self, records: list[Record]) -> set[str]:
         """Books records and returns the runs to prune; what has ended needs its checkpoint no more."""
-        with interrupts.held():
-            return self._listen(records)
-
-    def _listen(self, records: list[Record]) -> set[str]:
         pruned = self.books.listen(records)
         for record in records:
             if record.kind == "end":
@@ -332,22 +326,17 @@ class Driver:
             self.timing_seconds += time.monotonic() - begun
         self.store_timings(rows)
 
+    @interrupts.held()
     def store_timings(self, rows: list[runtime.Measurement]) -> None:
         """Books the runtime phase, whole."""
-        with interrupts.held():
-            self._store_timings(rows)
-
-    def _store_timings(self, rows: list[runtime.Measurement]) -> None:
         self.tracker.store_timings(pd.DataFrame([asdict(row) for row in rows]))
         self.tracker.set_note("timed", self._timed_digest())
 
     def report(self) -> Report:
         """Returns the report of the study as far as it has come."""
-        warnings = self.warnings()
-        self.tracker.set_note("warnings", "\n".join(warnings))
         own = self.tracker
-        warnings += extensions(self.study, own)
-        return build_report(self.study, own.runs(), own.curves(), own.timings(), warnings)
+        own.set_note("warnings", "\n".join(self.warnings()))
+        return build_report(self.study, own.runs(), own.curves(), own.timings(), warnings_of(self.study, own))
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
@@ -371,14 +360,14 @@ class Driver:
         """
         digest = hashlib.sha256((made.csv() + made.note()).encode()).hexdigest()
         if self.tracker.note("reported") != digest:
-            with interrupts.held():
-                self._book_report(made)
+            self._book_report(made)
             self.tracker.set_note("reported", digest)
         if not made.missing:
-            looks = {*json.loads(self.tracker.note("looks") or "[]"), _num_pairs(self.study)}
+            looks = {*json.loads(self.tracker.note("looks") or "[]"), pilot.num_pairs(self.study)}
             self.tracker.set_note("looks", json.dumps(sorted(looks)))
             shutil.rmtree(self.places.checkpoints(self.study.name), ignore_errors=True)
 
+    @interrupts.held()
     def _book_report(self, made: Report) -> None:
         for row in made.table.to_dict("records"):
             numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
@@ -396,19 +385,19 @@ def _arm_of(unit: Unit) -> str:
     return str(unit._replace(repeat=0))
 
 
-def extensions(study: Study, tracker: track.Tracker) -> list[str]:
+def warnings_of(study: Study, tracker: track.Tracker) -> list[str]:
+    """Returns what the books have to say beside a study's verdict: the search's warnings, and the study's growth."""
+    return [*(tracker.note("warnings") or "").splitlines(), *_extensions(study, tracker)]
+
+
+def _extensions(study: Study, tracker: track.Tracker) -> list[str]:
     """Returns where pairs were added after a verdict was seen, which no fixed number of pairs allows for."""
-    pairs = _num_pairs(study)
+    pairs = pilot.num_pairs(study)
     grown = [count for count in json.loads(tracker.note("looks") or "[]") if count < pairs]
     if not grown or study.replicate.until is not None:
         return []
     seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
     return [f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."]
-
-
-def _num_pairs(study: Study) -> int:
-    repeats = study.tune.repeats if study.tune else 1
-    return repeats if repeats > 1 else study.replicate.seeds
 
 
 def check_identity(study: Study, tracker: track.Tracker, places: Places) -> None:

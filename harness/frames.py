@@ -196,8 +196,9 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Returns samples of {prefix, text} as files: JSON to be read back, and text for a person."""
     if not samples:
         return {}
-    at = [f"after update {sample['update']}: " if "update" in sample else "" for sample in samples]
-    readable = "\n".join(f"{at}[{s['prefix']}] {s['text']}\n" for at, s in zip(at, samples, strict=True))
+    readable = "\n".join(
+        (f"after update {s['update']}: " if "update" in s else "") + f"[{s['prefix']}] {s['text']}\n" for s in samples
+    )
     return {"samples.json": json.dumps(list(samples), ensure_ascii=False, indent=1), "samples.txt": readable}
 
 

@@ -129,7 +129,7 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
         table.add_column("condition")
     for column in ("arm", "phase", "wanted", "finished", "diverged", "pruned", "failed", "unfinished"):
         table.add_column(column, justify="left" if column in ("arm", "phase") else "right")
-    repeats = loaded.tune.repeats if loaded.tune else 1
+    repeats = results.num_repeats(loaded)
     for arm in loaded.arms:
         own = runs[(runs["arm"] == arm.name) & (runs["condition"] == arm.condition)]
         num_seeds = results.num_seeds(loaded.under(arm.condition), runs[runs["condition"] == arm.condition])
@@ -145,7 +145,7 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
 def report(path: str, overrides: tuple[str, ...], places: Places, out: Path | None, console: Console) -> None:
     """Prints the report, and writes its files where a folder is given."""
     loaded, tracker = open_books(path, overrides, places)
-    warnings = [*(tracker.note("warnings") or "").splitlines(), *driver.extensions(loaded, tracker)]
+    warnings = driver.warnings_of(loaded, tracker)
     made = driver.build_report(loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings)
     made.terminal(console)
     if out is not None:

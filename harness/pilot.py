@@ -206,11 +206,10 @@ def _busy(watch: timing.Watch) -> str:
 
 def num_comparisons(study: Study) -> int:
     """Returns how many arms of a condition are tested against its baseline: those that read its text."""
-    from harness.report.results import TEXT_FIELDS  # late: it loads matplotlib
+    from harness.report.results import text_of  # late: it loads matplotlib
 
-    base = study.baseline.settings
-    others = [arm.settings for arm in study.arms if not arm.is_baseline]
-    return sum(all(getattr(own, name) == getattr(base, name) for name in TEXT_FIELDS) for own in others)
+    text = text_of(study.baseline.settings)
+    return sum(text_of(arm.settings) == text for arm in study.arms if not arm.is_baseline)
 
 
 def num_pairs(study: Study) -> int:

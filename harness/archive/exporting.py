@@ -56,7 +56,7 @@ def load(
         ValueError: The study is not in the books, or is another there.
     """
     loaded, tracker = _open(str(study), tuple(overrides), Places(Path(folder), tracking))
-    warnings = [*(tracker.note("warnings") or "").splitlines(), *driver.extensions(loaded, tracker)]
+    warnings = driver.warnings_of(loaded, tracker)
     runs, curves, timings = tracker.runs(), tracker.curves(), tracker.timings()
     report = driver.build_report(loaded, runs, curves, timings, warnings)
     return Results(tracker.study_name, _with_parameters(runs), curves, timings, report.table, warnings)

@@ -160,8 +160,10 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
         decided = decisions.with_sign_flips(decided, differences)
     by_arm = dict(zip(family, decided, strict=True))
     speeds = _speeds(study, timings)
+    num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs)
     results = []
     for arm in study.arms:
+        own, timed = runs[runs["arm"] == arm.name], timings[timings["arm"] == arm.name]
         decision = by_arm.get(arm.name)
         seeds = None
         if decision is not None and decision.verdict == "undecided":
@@ -175,17 +177,17 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
                 token=arm.settings.token,
                 losses=nats[arm.name],
                 num_failed=int((_replicates(runs, arm.name)["state"] == "failed").sum()),
-                num_planned=num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs),
+                num_planned=num_planned,
                 **level(nats[arm.name], first),
                 differences=pairs.get(arm.name, np.zeros(0)),
                 decision=decision,
                 seeds_to_decide=seeds,
                 incomparable=reasons[arm.name],
                 speeds=speeds.get(arm.name, {}),
-                **_timed(timings[timings["arm"] == arm.name]),
-                **_described(runs[runs["arm"] == arm.name]),
-                training_seconds=_training_seconds(runs[runs["arm"] == arm.name], timings[timings["arm"] == arm.name]),
-                trials=runs[(runs["arm"] == arm.name) & (runs["phase"] == "trial")],
+                **_timed(timed),
+                **_described(own),
+                training_seconds=_training_seconds(own, timed),
+                trials=own[own["phase"] == "trial"],
             )
         )
     return results
@@ -337,9 +339,9 @@ def _missing_seeds(study: Any, arm: str, runs: pd.DataFrame) -> list[str]:
     rows = _replicates(runs, arm)
     rows = rows[rows["state"].isin(REPLICATE_ENDS)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
-    lines = []
+    lines, wanted = [], range(num_seeds(study, runs))
     for repeat in range(num_repeats(study)):
-        absent = [j for j in range(num_seeds(study, runs)) if (repeat, j) not in ended]
+        absent = [j for j in wanted if (repeat, j) not in ended]
         if absent:
             seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
             lines.append(f"{Unit(arm, repeat=repeat)}: replicates are missing for the seeds {seeds}.")
