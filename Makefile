@@ -32,15 +32,15 @@ sources: install
 
 # The committed schema and the table of fields, from harness/settings.py; tests hold them equal.
 generate: install
-	$(BIN)/python tests/generate.py
+	$(BIN)/python tools/generate.py
 
 # Simulated studies whose truth is known, through the code that the report uses; minutes on one core.
 null: install
-	OMP_NUM_THREADS=1 $(BIN)/python tests/null_studies.py
+	OMP_NUM_THREADS=1 $(BIN)/python tools/null_studies.py
 
 # How long the report of 20 arms, 50 seeds and 200 points takes; the root goes first, or tests/cells would be `cells`.
 large: install
-	PYTHONPATH=. $(BIN)/python tests/large_report.py
+	PYTHONPATH=. $(BIN)/python tools/large_report.py
 
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
 # Some forty minutes on 2 cores.

@@ -82,7 +82,7 @@ class Cell:
     """States that zoneout may hold."""
     noise: ClassVar[tuple[str, ...]] = ()
     """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient. A cell's equations
-    have none: a study's regularisers add them, see ``harness.variation``."""
+    have none: a study's regularisers add them, see ``harness.model.regularization``."""
     reference: ClassVar[tuple[str, Mapping[str, Any]] | None] = None
     """The class of torch.nn that this cell must equal, and its arguments; None where there is none."""
 

@@ -6,21 +6,21 @@ from typing import Any
 
 
 def run(study: str, **options: Any) -> Any:
-    """Runs a study to its verdict and returns the report; see :func:`harness.launch.run` for the options."""
-    from harness import launch
+    """Runs a study to its verdict and returns the report; see :func:`harness.runner.launch.run` for the options."""
+    from harness.runner import launch
 
     return launch.run(study, **options)
 
 
 def load(study: str, folder: str = ".", **options: Any) -> Any:
     """Returns a study's runs, curves, timings and verdict as data frames; see :func:`harness.exporting.load`."""
-    from harness.archive import exporting
+    from harness.results import export
 
-    return exporting.load(study, folder, **options)
+    return export.load(study, folder, **options)
 
 
 def load_model(run: str, folder: str = ".", **options: Any) -> Any:
     """Returns what a finished run learned, to score texts and to sample; see :func:`harness.models.load_model`."""
-    from harness.archive import models
+    from harness.results import trained_models
 
-    return models.load_model(run, folder, **options)
+    return trained_models.load_model(run, folder, **options)

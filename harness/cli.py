@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from harness.places import Places
+    from harness.store.locations import Places
 
 app = typer.Typer(
     help="A bench for ablating recurrent cells: perplexity and runtime of every arm, with a verdict that stands up.",
@@ -39,7 +39,7 @@ class Format(StrEnum):
 
 
 def _places(folder: Path, tracking: str, storage: str) -> "Places":
-    from harness.places import Places
+    from harness.store.locations import Places
 
     return Places(folder, tracking, storage)
 
@@ -59,7 +59,7 @@ def run(
     """Run what a study still lacks: tune every arm, replicate, measure runtime; print the verdict."""
     import psutil
 
-    from harness import launch
+    from harness.runner import launch
 
     if sum((plan is not None, records is not None, new)) > 1:
         raise typer.BadParameter("--plan, --records and --new must stand alone, but got several. Give one of them.")
@@ -86,10 +86,10 @@ def check(
     """Check a study: every problem at once, two updates of every arm, what it costs and what it can show."""
     from rich.console import Console
 
-    from harness import checking
+    from harness.preflight import check
 
     places = _places(folder, tracking, STORAGE)
-    checking.check(
+    check.check(
         study, tuple(set_ or ()), places=places, resolved=resolved, trains=pilot, force=force, console=Console()
     )
 
@@ -112,9 +112,9 @@ def cells(
         return
     from rich.console import Console
 
-    from harness import listing
+    from harness import catalog
 
-    Console().print(listing.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
+    Console().print(catalog.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
 
 
 @cells_app.command()
@@ -125,9 +125,9 @@ def show(
     num_tokens: NumTokens = 28,
 ) -> None:
     """Show a cell's equations, its source, what sets it apart, what it costs, and the engine that runs it."""
-    from harness import listing
+    from harness import catalog
 
-    typer.echo(listing.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
+    typer.echo(catalog.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
 
 
 @cells_app.command()
@@ -161,9 +161,9 @@ def report(
     """Print a study's table and verdict as far as it has come."""
     from rich.console import Console
 
-    from harness import listing
+    from harness import catalog
 
-    listing.report(study, tuple(set_ or ()), _places(folder, tracking, storage), out, Console())
+    catalog.report(study, tuple(set_ or ()), _places(folder, tracking, storage), out, Console())
 
 
 @app.command()
@@ -177,9 +177,9 @@ def status(
     """Say how many trials and replicates of each arm have ended, and how."""
     from rich.console import Console
 
-    from harness import listing
+    from harness import catalog
 
-    Console().print(listing.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage)))
+    Console().print(catalog.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage)))
 
 
 @app.command()
@@ -195,11 +195,11 @@ def export(
     ] = None,
 ) -> None:
     """Write a study's runs, curves, timings and verdict, for pandas."""
-    from harness.archive import exporting
+    from harness.results import export
 
     places = _places(folder, tracking, storage)
-    formats = exporting.FORMATS if format_ is None else (format_.value,)
-    for path in exporting.export(study, tuple(set_ or ()), places, out, formats):
+    formats = export.FORMATS if format_ is None else (format_.value,)
+    for path in export.export(study, tuple(set_ or ()), places, out, formats):
         typer.echo(path)
 
 
@@ -211,7 +211,7 @@ def ui(
     port: Annotated[int | None, typer.Option(help="A port; a free one by default.")] = None,
 ) -> None:
     """Open the MLflow UI on this machine; Ctrl-C ends it."""
-    from harness import ui as user_interface
+    from harness.store import server as user_interface
 
     places = _places(folder, tracking, STORAGE)
     user_interface.serve(places.tracking_uri, places.artifacts, study, port, typer.echo)
@@ -256,9 +256,9 @@ def sample(
     tracking: Tracking = TRACKING,
 ) -> None:
     """Continue texts with the best parameters of a finished run."""
-    from harness.archive import models
+    from harness.results import trained_models
 
-    model = models.load_model(run, folder, tracking, cell_files=file or (), changed_cell=changed_cell)
+    model = trained_models.load_model(run, folder, tracking, cell_files=file or (), changed_cell=changed_cell)
     for text in model.samples(prefix, length, temperature, seed):
         typer.echo(text)
 
@@ -280,9 +280,9 @@ def compare(
     """Compare arms or runs that are in MLflow, also of different studies; the first is the baseline."""
     from rich.console import Console
 
-    from harness.archive import comparison
+    from harness.results import compare
 
-    comparison.compare(names, _places(folder, tracking, STORAGE)).terminal(Console())
+    compare.compare(names, _places(folder, tracking, STORAGE)).terminal(Console())
 
 
 @app.command()
@@ -299,12 +299,12 @@ def clean(
     storage: Storage = STORAGE,
 ) -> None:
     """Remove a study or an arm with all that is of it, or only what the options name; lists it first."""
-    from harness.archive import cleaning
+    from harness.results import clean
 
     places = _places(folder, tracking, storage)
     asked = {"superseded": superseded, "models": models, "checkpoints": checkpoints, "failed": failed}
-    kinds = [kind for kind in cleaning.KINDS if asked[kind]]
-    for line in cleaning.clean(study, places, arm, kinds, yes=yes):
+    kinds = [kind for kind in clean.KINDS if asked[kind]]
+    for line in clean.clean(study, places, arm, kinds, yes=yes):
         typer.echo(line)
 
 

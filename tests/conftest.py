@@ -27,15 +27,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def one_database_is_made(tmp_path_factory):
     """MLflow takes a second to make a database: it makes one, and where this process needs another, that is copied."""
-    if "harness.track" not in sys.modules:  # no test that was collected makes any
+    if "harness.store.tracker" not in sys.modules:  # no test that was collected makes any
         yield
         return
-    from harness import track
+    from harness.store import tracker
 
     template = tmp_path_factory.mktemp("template") / "mlflow.db"
 
-    def client(uri, client=track._client):
-        path = track.sqlite_path(uri)
+    def client(uri, client=tracker._client):
+        path = tracker.sqlite_path(uri)
         if path is None or path.exists():
             return client(uri)
         if template.exists():
@@ -46,7 +46,7 @@ def one_database_is_made(tmp_path_factory):
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(track, "_client", client)
+        patch.setattr(tracker, "_client", client)
         yield
 
 

@@ -172,20 +172,32 @@ def test_no_unit_has_two_floors():
 @pytest.mark.parametrize(
     "file, text, problem",
     [
-        ("harness/train.py", "from harness import search", "train imports search, which stands above it"),
-        ("harness/train.py", "def f():\n    import harness.study.file", "train imports study, which stands above it"),
-        ("harness/engine/cpu.py", "from harness.model import Model", "engine imports model, which stands above it"),
+        ("harness/training/pack.py", "from harness import search", "train imports search, which stands above it"),
+        (
+            "harness/training/pack.py",
+            "def f():\n    import harness.study.file",
+            "train imports study, which stands above it",
+        ),
+        (
+            "harness/engine/cpu/cpu.py",
+            "from harness.model.network import Model",
+            "engine imports model, which stands above it",
+        ),
         ("cells/mine.py", "from harness import metrics", "cells imports metrics, which stands above it"),
         ("cells/mine.py", "import numpy as np", "cells imports numpy, but cells have torch"),
-        ("harness/shard.py", "import pandas", "shard imports pandas, but a worker has numpy and torch"),
+        ("harness/training/shard.py", "import pandas", "shard imports pandas, but a worker has numpy and torch"),
         ("harness/data/download.py", "import platformdirs", "data imports platformdirs, but a worker has"),
         ("harness/report.py", "import mlflow.entities", "report imports mlflow, which only track, ui may"),
-        ("harness/driver.py", "def f():\n    from optuna import trial", "driver imports optuna, which only search may"),
+        (
+            "harness/runner/scheduler.py",
+            "def f():\n    from optuna import trial",
+            "driver imports optuna, which only search may",
+        ),
         ("harness/cli.py", "import yaml", "cli imports yaml, which only study may"),
-        ("harness/listing.py", "from harness.contract import check", "listing imports contract, which only cli may"),
+        ("harness/catalog.py", "from harness.contract import check", "listing imports contract, which only cli may"),
         ("harness/new.py", "", "harness/new: no floor. Add it to FLOORS in test_layering.py"),
         ("harness/newer/__init__.py", "", "harness/newer: no floor"),
-        ("harness/train.py", "from . import plan", "train imports .: write the whole name"),
+        ("harness/training/pack.py", "from . import plan", "train imports .: write the whole name"),
         (
             "harness/__init__.py",
             "from harness import launch",
@@ -203,7 +215,7 @@ def test_every_rule_can_fail(tmp_path, file, text, problem):
 
 def test_a_circle_is_found(tmp_path):
     (tmp_path / "harness").mkdir()
-    (tmp_path / "harness" / "plan.py").write_text("from harness.shard import Shard")
+    (tmp_path / "harness" / "plan.py").write_text("from harness.training.shard import Shard")
     (tmp_path / "harness" / "shard.py").write_text("from harness import plan")
     (found,) = problems_of(tmp_path)
     assert "a circle" in found and "plan" in found and "shard" in found
@@ -212,10 +224,10 @@ def test_a_circle_is_found(tmp_path):
 @pytest.mark.parametrize(
     "file, text",
     [
-        ("harness/train.py", "def f():\n    from harness import runtime\nimport json, torch, numpy.random"),
-        ("harness/places.py", "def f():\n    import platformdirs"),
+        ("harness/training/pack.py", "def f():\n    from harness import runtime\nimport json, torch, numpy.random"),
+        ("harness/store/locations.py", "def f():\n    import platformdirs"),
         ("harness/__init__.py", "def f():\n    from harness import launch"),
-        ("harness/statistics.py", "import scipy.special"),
+        ("harness/statistics/inference.py", "import scipy.special"),
         ("harness/cli.py", "from harness import contract"),
     ],
 )

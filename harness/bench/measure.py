@@ -16,8 +16,8 @@ from harness.bench.peak import Products
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
 from harness.bench.ticker import Ticker
-from harness.capture import EAGER_UPDATES
-from harness.train import cpu_count
+from harness.training.cuda_graph import EAGER_UPDATES
+from harness.training.pack import cpu_count
 
 WARM_UP_UPDATES = EAGER_UPDATES + 1
 """So many updates are not counted: where updates are recorded, the last of these is the first replayed."""

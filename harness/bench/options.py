@@ -135,7 +135,7 @@ def checked(found: argparse.Namespace) -> Options:
     """
     import cells  # late, as all that follows: --help loads no torch
     from harness import engine
-    from harness.train import cpu_count, resolve_device
+    from harness.training.pack import cpu_count, resolve_device
 
     def text(name: str) -> str:
         given = getattr(found, name)

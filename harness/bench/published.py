@@ -16,10 +16,10 @@ from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
 from harness.engine.native import to_torch
-from harness.initialization import initial_parameters
-from harness.model import Architecture, architecture
+from harness.model.initialization import initial_parameters
+from harness.model.network import Architecture, architecture
 from harness.settings import Settings
-from harness.tasks import LanguageModelling
+from harness.tasks.language_modelling import LanguageModelling
 
 Batches = list[tuple[Tensor, Tensor]]
 

@@ -13,10 +13,10 @@ from harness.bench import published
 from harness.bench.classes import cell_class
 from harness.bench.options import Options
 from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
-from harness.model import single_layer
-from harness.plan import Plan, Run
+from harness.model.network import single_layer
 from harness.settings import Budget, Settings
-from harness.train import Pack
+from harness.training.messages import Plan, Run
+from harness.training.pack import Pack
 
 UPDATES_PER_EPOCH = 8
 """As of the sources: after so many minibatches the state begins at its start again."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.cache import cache_folder
 from harness.data.errors import DataError
-from harness.places import cache_folder
 
 _TIMEOUT_SECONDS = 30.0
 

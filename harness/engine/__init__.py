@@ -2,11 +2,11 @@
 
 from cells.base import Cell
 from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, dtype_of, initial_state, product
-from harness.engine.cpu import Cpu
-from harness.engine.gpu import Gpu
+from harness.engine.cpu.cpu import Cpu
+from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
 from harness.engine.reference import Reference, lookup, lookup_gradient
-from harness.engine.scan import Scan, ScanLog
+from harness.engine.scan.scan import Scan, ScanLog
 
 __all__ = [
     "ENGINES",

@@ -15,10 +15,10 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from harness.report import conditions, facts, forms, page, results, sentences, tables
+from harness.report import arm_results, conditions, facts, forms, page, sentences, tables
+from harness.report.arm_results import ArmResult
 from harness.report.drawing import Drawn
 from harness.report.parts import Part
-from harness.report.results import ArmResult
 from harness.report.tables import Section
 
 CURVE_OF = ["arm", "repeat", "phase", "index"]
@@ -84,7 +84,7 @@ class Report:
     def overview(self) -> list[Section]:
         """The verdicts under all conditions side by side, and what they come to together, where there are several."""
         found = [(part.title, part.results) for part in self.parts]
-        texts = {results.text_of(part.study.baseline.settings) for part in self.parts}
+        texts = {arm_results.text_of(part.study.baseline.settings) for part in self.parts}
         sections = [conditions.overview(found), conditions.over_all(found, len(texts))] if len(found) > 1 else []
         return [section for section in sections if section is not None]
 
@@ -195,7 +195,7 @@ def build(
         warnings: Of the search, printed with the report's own; ``condition/arm: ...`` beside that condition.
         importances: Condition -> arm -> tuned field -> share.
     """
-    remarks = [] if results.is_held_out(study) else [NO_HELD_OUT]
+    remarks = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
     told = {name: [line for line in warnings if line.startswith(f"{name}/")] for name in study.conditions if name}
     remarks += [line for line in warnings if line not in {line for lines in told.values() for line in lines}]
     parts = [
@@ -227,15 +227,15 @@ def _part(
     warnings: Sequence[str],
     importances: Mapping[str, Mapping[str, float]],
 ) -> Part:
-    runs = results.with_columns(runs, results.RUN_COLUMNS)
-    timings = results.with_columns(timings, results.TIMING_COLUMNS)
-    curves = results.with_columns(curves, results.CURVE_COLUMNS)
-    num_seeds, num_known = results.num_seeds(study, runs), len(runs)
-    runs, curves = (results.planned(study, frame, num_seeds) for frame in (runs, curves))
+    runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
+    timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
+    curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
+    num_seeds, num_known = arm_results.num_seeds(study, runs), len(runs)
+    runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
     left_out = (
         [f"{num_known - len(runs)} runs are left out: the study asks for fewer."] if len(runs) < num_known else []
     )
-    gathered = results.gather(study, runs, timings)
+    gathered = arm_results.gather(study, runs, timings)
     curves = curves.astype(NAMES)
     ends = runs.astype(NAMES).drop_duplicates(CURVE_OF).set_index(CURVE_OF)["state"]
     return Part(
@@ -244,8 +244,8 @@ def _part(
         curves=curves.join(ends, on=CURVE_OF),
         importances=importances,
         sentences=[sentences.sentence(study, result) for result in gathered if not result.is_baseline],
-        missing=results.missing(study, runs, timings),
-        warnings=[*warnings, *left_out, *results.doubts(study, runs, timings, gathered)],
+        missing=arm_results.missing(study, runs, timings),
+        warnings=[*warnings, *left_out, *arm_results.doubts(study, runs, timings, gathered)],
     )
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness import aggregates
 from harness.metrics import perplexity
 from harness.report import sentences
-from harness.report.results import ArmResult
+from harness.report.arm_results import ArmResult
 from harness.report.tables import Section, ratio_text
-from harness.statistics import Interval
+from harness.statistics import aggregates
+from harness.statistics.inference import Interval
 
 
 def overview(parts: Sequence[tuple[str, Sequence[ArmResult]]]) -> Section:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.report import sentences, tables
+from harness.report.arm_results import ArmResult, Phase
 from harness.report.drawing import (
     COLORS,
     FAINT,
@@ -26,7 +27,6 @@ from harness.report.drawing import (
     perplexities_on,
     style,
 )
-from harness.report.results import ArmResult, Phase
 from harness.report.sentences import phase_text
 
 ALONE: Phase = ("train", 1)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from harness.metrics import perplexity
 from harness.report import sentences, tables
-from harness.report.results import ArmResult
+from harness.report.arm_results import ArmResult
 from harness.report.sentences import number
 from harness.report.tables import Section
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from harness.metrics import perplexity
-from harness.report.results import TRIAL_ENDS
+from harness.report.arm_results import TRIAL_ENDS
 from harness.report.searches import NEAR, Domain, Search, objective_name, searches, value_text
 from harness.report.sentences import number
 from harness.report.tables import Section

@@ -7,9 +7,9 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from harness.report import facts, sentences, tables
+from harness.report.arm_results import ArmResult
 from harness.report.drawing import Drawn
 from harness.report.parts import Part
-from harness.report.results import ArmResult
 from harness.report.tables import Section
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.metrics import perplexity
+from harness.report import arm_results as gathering
 from harness.report import drawing
-from harness.report import results as gathering
+from harness.report.arm_results import ArmResult, Phase
 from harness.report.drawing import WIDTH_INCHES, Drawn, Look
-from harness.report.results import ArmResult, Phase
 from harness.report.sentences import number
 from harness.report.tables import Section
 

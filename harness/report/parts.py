@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import figures, hyperparameters, pareto, results, sentences, slices, tables
+from harness.report import arm_results, figures, hyperparameters, pareto, sentences, slices, tables
+from harness.report.arm_results import ArmResult
 from harness.report.drawing import Drawn
-from harness.report.results import ArmResult
 from harness.report.tables import Section
 
 
@@ -56,7 +56,7 @@ class Part:
     @cached_property
     def verdicts(self) -> Section:
         """The main table."""
-        return tables.verdicts(self.results, results.measured(self.study), sentences.unit(self.study))
+        return tables.verdicts(self.results, arm_results.measured(self.study), sentences.unit(self.study))
 
     @cached_property
     def costs(self) -> list[Section]:
@@ -100,7 +100,7 @@ class Part:
     @cached_property
     def perplexity_figures(self) -> list[Drawn]:
         """Differences and curves; those that there is something to draw for."""
-        metric = "validation/loss" if results.is_held_out(self.study) else "train/loss"
+        metric = "validation/loss" if arm_results.is_held_out(self.study) else "train/loss"
         base, margin = self.study.baseline.name, self.study.measure.margin
         differences = figures.paired_differences(self.results, base, margin, sentences.unit(self.study))
         return _drawn([differences, *figures.learning_curves(self.results, self.curves, metric)])

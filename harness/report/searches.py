@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.results import TRIAL_ENDS
+from harness.report.arm_results import TRIAL_ENDS
 from harness.study import Choices, Range
 
 NEAR = 0.05

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.decisions import Decision, SpeedDecision
-from harness.designs import MAX_SEEDS
 from harness.metrics import perplexity
-from harness.report import results
-from harness.report.results import ArmResult, Phase
-from harness.statistics import Interval
+from harness.report import arm_results
+from harness.report.arm_results import ArmResult, Phase
+from harness.statistics.decisions import Decision, SpeedDecision
+from harness.statistics.inference import Interval
+from harness.statistics.power import MAX_SEEDS
 from harness.study import is_repeated
 
 
@@ -109,7 +109,7 @@ def _finding(study: Any, result: ArmResult) -> str:
         return f"{arm} and {base} do not compare: {result.incomparable}"
     if decision.num_pairs == 0:
         return f"nothing is known of {arm} against {base}: no {unit(study)} has an ended replicate of both"
-    measured = results.measured(study)
+    measured = arm_results.measured(study)
     if decision.num_finished < decision.num_pairs:
         return _conditional(study, result, measured)
     if decision.verdict == "identical":
@@ -229,7 +229,7 @@ def answer(study: Any, parts: Sequence[tuple[Any, Sequence[ArmResult], Sequence[
         return f"Incomplete: no replicate of {study.name} has ended yet."
     is_complete = not any(missing for _, _, missing in parts)
     start = "Against" if is_complete else "Incomplete: so far, against"
-    start = f"{start} {study.baseline.name}, in {results.measured(study)}"
+    start = f"{start} {study.baseline.name}, in {arm_results.measured(study)}"
     if len(parts) == 1:
         return f"{start}: {findings[0]}."
     if len(set(findings)) == 1:

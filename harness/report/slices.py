@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from harness import statistics
 from harness.metrics import perplexity
 from harness.report import drawing
 from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, Drawn, Look
 from harness.report.searches import NEAR, Domain, Search, objective_name, searches, value_text
+from harness.statistics import inference
 from harness.study import Choices
 
 HIGHEST_RATIO = 3.0
@@ -190,7 +190,7 @@ def expected_best(study: Any, trials: pd.DataFrame) -> Drawn | None:
     if not found or study.tune.sampler != "random":
         return None
     looks = drawing.palette(study.arms)
-    lines = {each.arm: np.exp(statistics.expected_best(_final_nats(each))) for each in found}
+    lines = {each.arm: np.exp(inference.expected_best(_final_nats(each))) for each in found}
     title = f"expected best {objective_name(study)}"
     with drawing.style():
         if len(found) <= MAX_TOGETHER:

@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.metrics import bits, perplexity
 from harness.report import sentences
-from harness.report.results import TRIAL_ENDS, ArmResult, Phase
+from harness.report.arm_results import TRIAL_ENDS, ArmResult, Phase
 from harness.report.sentences import number
-from harness.statistics import Interval
+from harness.statistics.inference import Interval
 
 COUNTS = (
     *("pairs", "finished_pairs", "seeds_to_decide", "num_parameters", "hidden_size", "flops_per_token", "num_states"),

@@ -14,7 +14,7 @@ from typing import Any
 from harness.settings import Settings
 from harness.study.form import Models, Objective, Pruner, Sampler
 from harness.study.reader import shown
-from harness.unit import Unit
+from harness.study.units import Unit
 
 NOT_IDENTITY = ("threads", "pack_size", "models", "target")
 """They change how fast a study runs (and on some engines the last bits), what is kept of it, or what is told of it."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness import statistics
 from harness.bench import tables
 from harness.bench.judge import Results, estimate
 from harness.bench.record import Bench, Peak, Series, Shape
+from harness.statistics import inference
 
 SHAPE = Shape("planted", 32, 35, 256, 28)
 ROUNDS = 6
@@ -61,7 +61,7 @@ def test_the_interval_is_that_of_the_statistics():
     drawn = random.Random(1)
     for n in (1, 2, 5, 6, 7, 11, 12, 20, 50):
         values = [drawn.random() for _ in range(n)]
-        found, expected = estimate(values), statistics.median_interval(np.array(values))
+        found, expected = estimate(values), inference.median_interval(np.array(values))
         assert found.median == pytest.approx(np.median(values), rel=1e-15)
         assert (found.low, found.high) == ((None, None) if expected is None else (expected.low, expected.high))
 

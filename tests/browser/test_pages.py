@@ -21,10 +21,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 import harness
-from harness import study, view
-from harness.places import Places
+from harness import study
 from harness.report import Report
-from harness.track import Tracker
+from harness.store import views
+from harness.store.locations import Places
+from harness.store.tracker import Tracker
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -138,9 +139,9 @@ def cell(row: Any, name: str) -> str:
     return row.locator(f'[col-id="{name}"]').inner_text()
 
 
-def answer(folder: Path) -> view.View:
+def answer(folder: Path) -> views.View:
     small = study.load(folder / "small.yaml")
-    return view.of_study(small.units, small.measure.objective, small.tune.space, True)[0]
+    return views.of_study(small.units, small.measure.objective, small.tune.space, True)[0]
 
 
 def test_the_charts_draw_the_mean_of_every_arm(address, page):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import sigmoid, tanh
 
 from cells import Cell
-from harness.engine.program import OPERATIONS, REDUCTIONS
-from harness.engine.trace import trace
+from harness.engine.tracing.program import OPERATIONS, REDUCTIONS
+from harness.engine.tracing.trace import trace
 
 SEED = 2024
 NUM_EXAMPLES = 25

@@ -7,7 +7,7 @@ from tolerances import assert_close
 
 import cells
 from harness.engine import get
-from harness.engine.gpu import Gpu
+from harness.engine.gpu.gpu import Gpu
 
 OVER_INPUTS = [name for name in ALL_CELLS if cells.find(name).reads_input]
 MADE = [name for name in ALL_CELLS if cells.find(name).is_prepared()]

@@ -10,9 +10,9 @@ from tolerances import assert_close
 import cells
 from harness import engine
 from harness.engine import get
-from harness.engine.gpu import Gpu
+from harness.engine.gpu.gpu import Gpu
+from harness.model.regularization import Variation, noise_of, varied, varied_cell
 from harness.settings import Settings
-from harness.variation import Variation, noise_of, varied, varied_cell
 
 T, N, B, H = 5, 2, 3, 7
 ALL = Variation(state_dropout=True, recurrent_dropout=True, zoneout=("h", "c"), state_clip=0.6)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.decisions import Decision, SpeedDecision
 from harness.report import pareto
+from harness.report.arm_results import ArmResult
 from harness.report.pareto import ALONE, COSTS
-from harness.report.results import ArmResult
 from harness.settings import Settings
-from harness.statistics import Interval
+from harness.statistics.decisions import Decision, SpeedDecision
+from harness.statistics.inference import Interval
 
 SECONDS, RATE, PARAMETERS = COSTS
 HERE = "cpu on cpu, float32, threads: 2"

@@ -25,7 +25,7 @@ from planted import (
     under,
 )
 
-from harness import statistics
+from harness.statistics import inference
 
 
 def one_sentence(mean, spread, **fields):
@@ -82,7 +82,7 @@ def repeated(differences, **fields):
 
 def test_repeats_of_the_search_are_the_pairs():
     built = repeated([0.02, 0.03, 0.04, 0.03, 0.03])
-    interval = statistics.student_interval(np.array([0.02, 0.03, 0.04, 0.03, 0.03]))
+    interval = inference.student_interval(np.array([0.02, 0.03, 0.04, 0.03, 0.03]))
     low, high = np.exp([interval.low, interval.high])
     assert built.sentences == [
         "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
@@ -341,7 +341,7 @@ def test_five_conditions_have_a_figure_together():
 
 def test_numbers_of_the_table():
     table, losses = full().table, BASE + 0.03 + 0.02 * UNIT
-    interval, paired = statistics.student_interval(losses), statistics.student_interval(0.03 + 0.02 * UNIT)
+    interval, paired = inference.student_interval(losses), inference.student_interval(0.03 + 0.02 * UNIT)
     row = table.iloc[1]
     assert row["perplexity"] == pytest.approx(np.exp(losses.mean()))
     assert (row["perplexity_low"], row["perplexity_high"]) == pytest.approx(

@@ -1,0 +1,554 @@
+"""From a schedule to C++: two functions, ``forward`` and ``backward``, that run all time steps of one run.
+
+Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole vectors, so that no
+loop has a remainder; what stands in the padding is never read into a result. Pointers come in one array, in the order
+of :func:`interface`; lengths in another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.engine.tracing.program import Node
+from harness.engine.tracing.schedule import Schedule, Stage
+
+EXPRESSIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "neg": "-{}",
+    "abs": "absolute({})",
+    "sign": "sign({})",
+    "minimum": "minimum({}, {})",
+    "maximum": "maximum({}, {})",
+    "where": "choose({}, {}, {})",
+    "sqrt": "root({})",
+    "rsqrt": "reciprocal_root({})",
+    "exp": "exponential({})",
+    "expm1": "exponential_minus_1({})",
+    "log": "logarithm({})",
+    "log1p": "logarithm_of_1_plus({})",
+    "sigmoid": "sigmoid({})",
+    "tanh": "hyperbolic_tangent({})",
+    "cumsum": "running_sum({0}, sum_to_{0})",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "eq": "{} == {}",
+    "and": "{} & {}",
+    "or": "{} | {}",
+    "not": "~{}",
+}
+"""OPERATIONS in C++, over vectors."""
+
+RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
+  for (long k = 0; k < L; k++) v[k] = so_far += v[k];
+  return v;
+}
+"""
+"""Stands in the code that calls it: a change of the headers is one of every cell's code."""
+
+LENGTHS = ("T", "B", "H", "I", "training", "x_length", "noise_step", "chunk", "threads")
+"""The integers of a call. Not training: nothing is kept, every time step writes to the same place. From one time step
+to the next, noise goes on by ``noise_step`` rows: B, or 0 where all have the same. The backward call goes through time
+in chunks of so many steps, whose gradients are multiplied while they are in a core's cache."""
+
+Span = Literal["state", "time", "chunk", "step", "slice", "once", "matrix", "inputs", "transposed_inputs", "input_rows"]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of a call: rows of ``blocks`` times H units, or of one vector register where ``blocks`` is 0.
+
+    ``span`` says how many rows: (T + 1) * B, T * B, chunk * B, B, one for every 16 of B, or 1. The others are whole
+    matrices: ``matrix`` of H rows, ``inputs`` of I, and for the gradient of float inputs their transposed and chunk * B
+    rows of I. ``tape`` says whether the backward call reads what the forward call wrote.
+    """
+
+    name: str
+    span: Span
+    blocks: int
+    tape: bool = False
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the generated functions take, in order: their buffers, then pointers from outside, the kernels last."""
+
+    forward: tuple[Buffer, ...]
+    backward: tuple[Buffer, ...]
+    forward_outside: tuple[str, ...]
+    backward_outside: tuple[str, ...]
+
+
+def interface(
+    schedule: Schedule, states: int, gates: int, matrices: dict[str, int], vectors: tuple[str, ...]
+) -> Interface:
+    """Returns the buffers of a schedule's code.
+
+    Args:
+        schedule: What runs.
+        states: The number of the cell's states.
+        gates: The number of its gates.
+        matrices: Name -> gates that it feeds.
+        vectors: The names of what has size H.
+    """
+    nodes = schedule.program.nodes
+
+    def blocks(i: int) -> int:
+        return 0 if nodes[i].kind == "row" else 1
+
+    def crossing(steps: tuple) -> list[Buffer]:
+        return [Buffer(f"cross_{i}", "step", blocks(i)) for s in steps if isinstance(s, Stage) for i in s.crossing]
+
+    tape = [Buffer(f"state_{s}", "state", 1, tape=True) for s in range(1, states)]
+    tape += [Buffer(f"kept_{i}", "time", blocks(i), tape=True) for i in schedule.kept]
+    once = [Buffer(f"vector_{v}", "once", 1) for v in range(len(vectors))]
+    once += [Buffer("bias", "once", gates)]
+    once += [Buffer(f"value_{i}", "once", 1) for i in schedule.prologue]
+    once += [Buffer(f"packed_{name}", "matrix", fed) for name, fed in matrices.items()]
+    forward = [*tape, *once, *crossing(schedule.forward)]
+    forward += [Buffer(f"product_{i}", "step", matrices[nodes[i].name]) for i in schedule.forward if isinstance(i, int)]
+    backward = [*tape, *once, *crossing(schedule.backward)]
+    backward += [Buffer(f"stack_{k}", "chunk", len(stack)) for k, stack in enumerate(schedule.stacks)]
+    backward += [Buffer(f"carry_{s}_{side}", "step", 1) for s in range(states) for side in (0, 1)]
+    backward += [Buffer(f"transposed_{i}", "step", 1) for i in schedule.backward if isinstance(i, int)]
+    backward += [Buffer(f"sum_{i}", "slice", 1) for i, n in enumerate(nodes) if n.op == "batch_sum"]
+    backward += [Buffer(f"value_{i}", "once", 1) for i in schedule.epilogue]
+    backward += [Buffer("unpacked_output_gradient", "step", 1), Buffer("bias_sum", "once", gates)]
+    backward += [Buffer(f"wide_gradient_{name}", "matrix", fed) for name, fed in matrices.items()]
+    backward += [Buffer("wide_gradient_W", "inputs", gates)]
+    backward += [Buffer("packed_W", "transposed_inputs", gates), Buffer("wide_input_gradients", "input_rows", 1)]
+    common = ["tokens", "x", "W", "b", "noise"] + [f"given_vector_{v}" for v in range(len(vectors))]
+    common += [f"given_{name}" for name in matrices] + ["state_0"]
+    forward_outside = [*common, *(f"{end}_state_{s}" for end in ("first", "last") for s in range(states))]
+    backward_outside = [*common, "inputs", "output_gradients"]
+    backward_outside += [f"{end}_gradient_{s}" for end in ("last", "first") for s in range(states)]
+    backward_outside += [f"vector_gradient_{v}" for v in range(len(vectors))]
+    backward_outside += [f"gradient_{name}" for name in matrices]
+    backward_outside += ["gradient_W", "gradient_b", "input_gradients"]
+    return Interface(tuple(forward), tuple(backward), (*forward_outside, "kernels"), (*backward_outside, "kernels"))
+
+
+class Emitter:
+    """Writes the source."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        matrices: dict[str, int],
+        vectors: tuple[str, ...],
+        gates: tuple[str, ...],
+        states: tuple[str, ...],
+        biased: tuple[str, ...],
+        noise: tuple[str, ...] = (),
+    ):
+        self.schedule, self.program, self.nodes = schedule, schedule.program, schedule.program.nodes
+        self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
+        self.biased, self.noise = biased, noise
+        self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
+        self._reads_tape = False  # a product's gate is read from the product, and by the gradient from the tape
+        self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
+
+    def source(self) -> str:
+        """Returns the whole file."""
+        own = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
+        return "\n".join(['#include "layer.h"', "", *own, *self._forward(), "", *self._backward(), ""])
+
+    # One function.
+
+    def _opening(self, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
+        yield "  const long " + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS)) + ";"
+        yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
+        yield "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; (void)state_ring; (void)ring;"
+        for i, pointer in enumerate([b.name for b in own] + list(outside)):
+            kind = {"tokens": "const int64_t*", "kernels": "const Kernels*"}.get(pointer, "real*")
+            yield f"  {kind} const {pointer} = ({kind})p[{i}]; (void){pointer};"
+        for i, node in enumerate(self.nodes):
+            if node.op == "constant":
+                yield f"  const vec v{i} = {self._load(i)}; (void)v{i};"
+
+    def _vectors(self) -> Iterator[str]:
+        """What is made once a call: vectors on rows of whole vectors, and values of them alone."""
+        for v in range(len(self.vectors)):
+            yield f"  unpack(vector_{v}, given_vector_{v}, 1, H);"
+        for g, gate in enumerate(self.gates):
+            source = f"b + {self.biased.index(gate)} * H" if gate in self.biased else "nullptr"
+            yield f"  unpack(bias + {g} * S, b ? {source} : nullptr, 1, H);"
+        yield from self._once(self.schedule.prologue)
+
+    def _once(self, computed: tuple[int, ...]) -> Iterator[str]:
+        """Values of H units, computed in their own loop."""
+        if not computed:
+            return
+        yield "  for (long j = 0; j < S; j += L) {"
+        done: set[int] = set()
+        for i in computed:
+            for a in self.nodes[i].args:
+                if a not in done and self.nodes[a].op != "constant":
+                    done.add(a)
+                    yield f"    {self._declare(a, self._load(a))}"
+            done.add(i)
+            yield f"    {self._declare(i, self._expression(i))}"
+            yield f"    store(value_{i} + j, {self._value(i, stored=True)});"
+        yield "  }"
+
+    def _forward(self) -> Iterator[str]:
+        face = self.interface
+        opening = list(self._opening(face.forward, face.forward_outside))
+        yield "static void forward_rows(const long* n, void* const* p, long thread, Meeting&) {"
+        yield from opening
+        yield "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, threads);"
+        yield "  for (long t = 0; t < T; t++) {"
+        yield from self._bases()
+        for step in self.schedule.forward:
+            yield from self._stage(step) if isinstance(step, Stage) else self._product(step)
+        yield "  }\n}"
+        yield 'extern "C" void forward(const long* n, void* const* p) {\n  Flush subnormal;'
+        yield from opening
+        for name, fed in self.matrices.items():
+            yield f"  kernels->pack(H, {fed}, H, S, given_{name}, {fed} * H, packed_{name});"
+        yield from self._vectors()
+        for s in range(len(self.states)):
+            yield f"  unpack(state_{s}, first_state_{s}, B, H);"
+        yield "  kernels->on_threads(threads, forward_rows, n, p);"
+        for s in range(len(self.states)):
+            last = "T" if s == 0 else "T % state_ring"
+            yield f"  repack(last_state_{s}, state_{s} + {last} * B * row_length(1, S), B, H);"
+        yield "}"
+
+    def _backward(self) -> Iterator[str]:
+        self._reads_tape = True
+        face = self.interface
+        opening = list(self._opening(face.backward, face.backward_outside))
+        yield "static void backward_rows(const long* n, void* const* p, long from, long to, long begin, long end) {"
+        yield from opening
+        yield from self._steps_back()
+        yield "}"
+        yield "static void backward_part(const long* n, void* const* p, long thread, Meeting& meeting) {"
+        yield from opening
+        yield "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, threads);"
+        yield "  for (long to = T; to > 0; to -= chunk) {"
+        yield "    const long from = to > chunk ? to - chunk : 0, rows = (to - from) * B, add = to < T;"
+        yield "    backward_rows(n, p, from, to, begin, end);"
+        yield "    kernels->meet(meeting);"
+        yield from self._over_time()
+        yield "    kernels->meet(meeting);"
+        yield "  }\n}"
+        yield 'extern "C" void backward(const long* n, void* const* p) {\n  Flush subnormal;'
+        yield from opening
+        for name, fed in self.matrices.items():
+            yield f"  kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, packed_{name});"
+        yield "  if (input_gradients)"
+        yield f"    kernels->pack_transposed(I, {len(self.gates)}, H, W, {len(self.gates)} * H, packed_W);"
+        yield from self._vectors()
+        for s in range(len(self.states)):
+            yield f"  unpack(carry_{s}_0, last_gradient_{s}, B, H);"
+        for buffer in face.backward:
+            if buffer.name.startswith("sum_"):
+                yield f"  std::memset({buffer.name}, 0, (B + SLICE - 1) / SLICE * S * sizeof(real));"
+        yield "  kernels->on_threads(threads, backward_part, n, p);"
+        yield from self._closing()
+        yield "}"
+
+    def _steps_back(self) -> Iterator[str]:
+        yield "  for (long t = to - 1; t >= from; t--) {"
+        yield from self._bases()
+        yield "    const bool direct = output_gradients && row_length(1, S) == H;"
+        yield "    real* const given = output_gradients ? output_gradients + t * B * H : nullptr;"
+        yield "    real* const output_gradient = direct ? given : unpacked_output_gradient;"
+        yield "    if (!direct)"
+        yield "      unpack(output_gradient + begin * row_length(1, S), given ? given + begin * H : nullptr,"
+        yield "             end - begin, H);"
+        for s in range(len(self.states)):
+            yield f"    real *const in_{s} = (T - 1 - t) % 2 ? carry_{s}_1 : carry_{s}_0;"
+            yield f"    real *const out_{s} = (T - 1 - t) % 2 ? carry_{s}_0 : carry_{s}_1; (void)in_{s};"
+        for k, stack in enumerate(self.schedule.stacks):
+            yield f"    real* const now_stack_{k} = stack_{k} + (t - from) * B * row_length({len(stack)}, S);"
+        for step in self.schedule.backward:
+            yield from self._stage(step) if isinstance(step, Stage) else self._transposed(step)
+        first, size = "begin * row_length(1, S)", "(end - begin) * row_length(1, S) * sizeof(real)"
+        for s, i in enumerate(self.program.state_gradients):
+            if i is None:
+                yield f"    std::memset(out_{s} + {first}, 0, {size});"
+            elif self.nodes[i].op == "transposed" and self._owner[i] != s:  # one product, two states
+                yield f"    std::memcpy(out_{s} + {first}, out_{self._owner[i]} + {first}, {size});"
+        yield "  }"
+
+    def _over_time(self) -> Iterator[str]:
+        """The products over a chunk's time steps; each thread takes a part of the columns, or of the rows."""
+        gates = len(self.gates)
+        for name, terms in self.program.matrix_gradients.items():
+            width = f"{self.matrices[name]} * S"
+            for index, term in enumerate(terms):
+                stack, length = self._stack(term.cotangent)
+                yield f"    kernels->outer_part(H, {width}, rows, {self._operand(term.operand)}, row_length(1, S),"
+                yield f"      {stack}, {length}, S == H ? gradient_{name} : wide_gradient_{name}, {width},"
+                yield f"      {'add' if index == 0 else '1'}, thread, threads);"
+        stack, length = self._stack(self.program.input_gradients)
+        yield "    if (tokens) {"
+        yield f"      kernels->scatter_part(rows, I, {gates}, H, S, tokens + from * B, {stack}, {length}, gradient_W,"
+        yield "        add, thread, threads);"
+        yield "    } else {"
+        yield f"      kernels->outer_part(I, {gates} * S, rows, inputs + from * B * I, I, {stack}, {length},"
+        yield f"        S == H ? gradient_W : wide_gradient_W, {gates} * S, add, thread, threads);"
+        yield f"      kernels->sum_part(rows, {gates} * S, {stack}, {length}, bias_sum, add, thread, threads);"
+        yield "    }"
+        yield "    if (input_gradients) {"
+        yield "      const long first = part_begin(rows, thread, threads);"
+        yield "      const long count = part_begin(rows, thread + 1, threads) - first;"
+        yield "      real* const to_rows = input_gradients + (from * B + first) * I;"
+        yield "      real* const wide = whole(I) == I ? to_rows : wide_input_gradients + first * whole(I);"
+        yield f"      kernels->product(count, whole(I), H, {gates}, {stack} + first * {length}, {length}, S, packed_W,"
+        yield "        wide, whole(I));"
+        yield "      if (wide != to_rows) narrow(to_rows, wide, count, 1, I, whole(I));"
+        yield "    }"
+
+    def _closing(self) -> Iterator[str]:
+        """What is left when all time steps are done."""
+        yield from self._folded_sums()
+        yield from self._once(self.schedule.epilogue)
+        for s in range(len(self.states)):
+            yield f"  if (first_gradient_{s}) repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : carry_{s}_0, B, H);"
+        for v, name in enumerate(self.vectors):
+            i = self.program.vector_gradients[name]
+            value = None if i is None else f"sum_{i}" if self.nodes[i].op == "batch_sum" else f"value_{i}"
+            if value is None:
+                yield f"  std::memset(vector_gradient_{v}, 0, H * sizeof(real));"
+            else:
+                yield f"  repack(vector_gradient_{v}, {value}, 1, H);"
+        for name, terms in self.program.matrix_gradients.items():
+            fed = self.matrices[name]
+            if terms:
+                yield f"  if (S != H) narrow(gradient_{name}, wide_gradient_{name}, H, {fed}, H, S);"
+            else:
+                yield f"  std::memset(gradient_{name}, 0, H * {fed} * H * sizeof(real));"
+        gates = len(self.gates)
+        yield f"  if (!tokens && S != H) narrow(gradient_W, wide_gradient_W, I, {gates}, H, S);"
+        for g, gate in enumerate(self.gates):
+            if gate not in self.biased:
+                continue
+            to = f"gradient_b + {self.biased.index(gate)} * H"
+            yield f"  if (gradient_b && !tokens) std::memcpy({to}, bias_sum + {g} * S, H * sizeof(real));"
+            yield "  if (gradient_b && tokens) {"
+            yield f"    std::memset({to}, 0, H * sizeof(real));"
+            yield "    for (long v = 0; v < I; v++)"
+            yield f"      for (long j = 0; j < H; j++) ({to})[j] += gradient_W[(v * {gates} + {g}) * H + j];"
+            yield "  }"
+
+    def _folded_sums(self) -> Iterator[str]:
+        """The slices' sums become one, in the first."""
+        for buffer in self.interface.backward:
+            if buffer.name.startswith("sum_"):
+                yield "  for (long slice = 1; slice * SLICE < B; slice++)"
+                yield f"    for (long j = 0; j < S; j++) {buffer.name}[j] += {buffer.name}[slice * S + j];"
+
+    def _stack(self, stack: tuple) -> tuple[str, str]:
+        """Returns where a chunk's values side by side begin, and their row length."""
+        index, first = self.schedule.place(stack)
+        return f"stack_{index} + {first} * S", f"row_length({len(self.schedule.stacks[index])}, S)"
+
+    def _operand(self, i: int) -> str:
+        """Returns where a product's operand begins at the chunk's first time step."""
+        node, step = self.nodes[i], "B * row_length(1, S)"
+        if node.name.startswith("state."):
+            return f"state_{self.states.index(node.name[6:])} + from * {step}"
+        if i in self.program.new_state:
+            return f"state_{self.program.new_state.index(i)} + (from + 1) * {step}"
+        return f"kept_{i} + from * {step}"
+
+    def _bases(self) -> Iterator[str]:
+        """Where this time step's rows begin."""
+        for s in range(len(self.states)):
+            ring = "" if s == 0 else " % state_ring"  # the first state is the output, and has all its steps
+            yield f"    real* const prev_{s} = state_{s} + t{ring} * B * row_length(1, S);"
+            yield f"    real* const next_{s} = state_{s} + (t + 1){ring} * B * row_length(1, S);"
+            yield f"    (void)prev_{s}; (void)next_{s};"
+        for i in self.schedule.kept:
+            length = "L" if self.nodes[i].kind == "row" else "row_length(1, S)"
+            yield f"    real* const now_{i} = kept_{i} + t % ring * B * {length};"
+
+    # Products.
+
+    def _product(self, i: int) -> Iterator[str]:
+        node = self.nodes[i]
+        blocks = self.matrices[node.name]
+        operand, length = self._rows(node.args[0]), f"row_length({blocks}, S)"
+        yield f"    kernels->product(end - begin, {blocks} * S, H, 1, {operand} + begin * row_length(1, S),"
+        yield f"      row_length(1, S), 0, packed_{node.name}, product_{i} + begin * {length}, {length});"
+
+    def _transposed(self, i: int) -> Iterator[str]:
+        node = self.nodes[i]
+        stack, first = self.schedule.place(node.args)
+        length = f"row_length({len(self.schedule.stacks[stack])}, S)"
+        operand, result = f"now_stack_{stack} + {first} * S", f"{self._rows(i)} + begin * row_length(1, S)"
+        yield f"    kernels->product(end - begin, S, H, {len(node.args)}, {operand} + begin * {length}, {length}, S,"
+        yield f"      packed_{node.name}, {result}, row_length(1, S));"
+
+    def _rows(self, i: int) -> str:
+        """Returns where a (B, H) value of this time step begins."""
+        node = self.nodes[i]
+        if node.op == "transposed":
+            return f"out_{self._owner[i]}" if i in self._owner else f"transposed_{i}"
+        if node.op == "input" and node.name.startswith("state."):
+            return f"prev_{self.states.index(node.name[6:])}"
+        if i in self.program.new_state:
+            return f"next_{self.program.new_state.index(i)}"
+        return f"now_{i}" if i in self.schedule.kept else f"cross_{i}"
+
+    # A stage: for every row, passes over its units; a pass ends where a reduction is needed.
+
+    def _stage(self, stage: Stage) -> Iterator[str]:
+        passes = self._passes(stage)
+        last = max(passes.values(), default=0)
+        across = self._across(stage, passes)
+        yield "    {"
+        for i in sorted(across):
+            yield f"    real across_{i}[S];"
+        yield "    for (long b = begin; b < end; b++) {"
+        groups = {self.nodes[i].name.partition(".")[0] for i in stage.loaded if self.nodes[i].op == "input"}
+        if "x" in groups:
+            yield "      const real* const x_row = x + (tokens ? tokens[t * B + b] : t * B + b) * x_length;"
+        if "noise" in groups:
+            yield f"      const real* const noise_row = noise + (t * noise_step + b) * {len(self.noise)} * S;"
+        rows = [i for i in stage.computed if self.nodes[i].kind == "row"]
+        loaded_rows = [i for i in stage.loaded if self.nodes[i].kind == "row"]
+        for i in loaded_rows:
+            yield f"      {self._declare(i, f'load({self._rows(i)} + b * L)')}"
+        for number in range(last + 1):
+            for i in rows:
+                if passes[i] == number and self.nodes[i].op not in ("row_sum", "row_max"):
+                    yield f"      {self._declare(i, self._expression(i))}"
+            yield from self._pass(stage, number, passes, across)
+        for i in rows:
+            if i in stage.kept or i in stage.crossing:
+                yield f"      store({self._rows(i)} + b * L, {self._value(i, stored=True)});"
+        yield "    }\n    }"
+
+    def _passes(self, stage: Stage) -> dict[int, int]:
+        """Returns in which pass each node is ready: one more than its arguments' where it reduces them."""
+        found = dict.fromkeys(stage.loaded, 0)
+        for i in stage.computed:
+            node = self.nodes[i]
+            found[i] = max((found[a] for a in node.args), default=0) + (node.op in ("row_sum", "row_max"))
+        return found
+
+    def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
+        """Returns the values of a row that a later pass reads again."""
+        own = set(stage.computed)
+        readers = [
+            (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max"))) for i in own for a in self.nodes[i].args
+        ]
+        return {a for a, at in readers if a in own and self.nodes[a].kind != "row" and at > passes[a]}
+
+    def _pass(self, stage: Stage, number: int, passes: dict[int, int], across: set[int]) -> Iterator[str]:
+        reduced = [i for i in stage.computed if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1]
+        computed = [i for i in stage.computed if self.nodes[i].kind != "row" and passes[i] == number]
+        stores = list(self._stores(stage, number, passes))
+        sources = [self.nodes[i].args[0] for i in reduced]
+        sums = [(i, self.nodes[i].args[0]) for i in stage.sums if passes.get(self.nodes[i].args[0], 0) == number]
+        read = [i for _, i in stores if i is not None] + sources + [source for _, source in sums]
+        loads = self._loads(computed, read, across)
+        if not (computed or stores or reduced or sums):
+            return
+        for i in reduced:
+            start = "splat(0)" if self.nodes[i].op == "row_sum" else "splat(-INFINITY)"
+            yield f"      vec part_{i} = {start};"
+        for i in computed:
+            if self.nodes[i].op == "cumsum":
+                yield f"      real sum_to_v{self.nodes[i].args[0]} = 0;"
+        yield "      for (long j = 0; j < S; j += L) {"
+        for line in loads:
+            yield f"        {line}"
+        for i in computed:
+            yield f"        {self._declare(i, self._expression(i))}"
+            if i in across:
+                yield f"        store(across_{i} + j, {self._value(i, stored=True)});"
+        for address, stored in stores:
+            yield f"        store({address}, {'splat(0)' if stored is None else self._value(stored, stored=True)});"
+        for i, source in sums:
+            own = f"sum_{i} + b / SLICE * S + j"
+            yield f"        store({own}, load({own}) + v{source});"
+        for i, source in zip(reduced, sources, strict=True):
+            if self.nodes[i].op == "row_sum":
+                yield f"        part_{i} = part_{i} + first(v{source}, H - j, 0);"
+            else:
+                yield f"        part_{i} = maximum(part_{i}, first(v{source}, H - j, -INFINITY));"
+        yield "      }"
+        for i in reduced:
+            fold = "total" if self.nodes[i].op == "row_sum" else "largest"
+            yield f"      const vec v{i} = splat({fold}(part_{i}));"
+
+    def _stores(self, stage: Stage, number: int, passes: dict[int, int]) -> Iterator[tuple[str, int | None]]:
+        """Yields (address, node) of what a pass stores."""
+
+        def here(i: int | None) -> bool:
+            return (0 if i is None else passes.get(i, 0)) == number
+
+        one = "b * row_length(1, S) + j"
+        for s, i in stage.new_states:
+            if here(i):
+                yield f"next_{s} + {one}", i
+        for i in (*stage.kept, *stage.crossing):
+            if self.nodes[i].kind != "row" and here(i):
+                yield f"{'now' if i in self.schedule.kept else 'cross'}_{i} + {one}", i
+        for k, block, gate in stage.blocks:
+            if here(gate):
+                length = f"row_length({len(self.schedule.stacks[k])}, S)"
+                yield f"now_stack_{k} + b * {length} + {block} * S + j", gate
+        for s, i in stage.carries:
+            if here(i):
+                yield f"out_{s} + {one}", i
+
+    def _loads(self, computed: list[int], read: list[int], across: set[int]) -> list[str]:
+        """Returns the declarations of what a pass reads and does not compute."""
+        own = set(computed)
+        wanted = dict.fromkeys([a for i in computed for a in self.nodes[i].args] + read)
+        lines = []
+        for i in wanted:
+            if i in own or self.nodes[i].kind == "row" or self.nodes[i].op == "constant":
+                continue
+            lines.append(self._declare(i, f"load(across_{i} + j)" if i in across else self._load(i)))
+        return lines
+
+    # Values.
+
+    def _declare(self, i: int, expression: str) -> str:
+        if not self.nodes[i].boolean:
+            return f"const vec v{i} = {expression};"
+        return f"const ivec v{i} = {f'is_true({expression})' if expression.startswith('load(') else expression};"
+
+    def _value(self, i: int, stored: bool) -> str:
+        return f"choose(v{i}, splat(1), splat(0))" if stored and self.nodes[i].boolean else f"v{i}"
+
+    def _expression(self, i: int) -> str:
+        node = self.nodes[i]
+        return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
+
+    def _load(self, i: int) -> str:
+        node: Node = self.nodes[i]
+        one = "b * row_length(1, S) + j"
+        if node.op == "constant":
+            return f"splat((real){node.value!r})".replace("inf", "INFINITY").replace("nan", "NAN")
+        if node.op == "gate" and not self._reads_tape:
+            product = node.args[0]
+            blocks = self.matrices[self.nodes[product].name]
+            return f"load(product_{product} + b * row_length({blocks}, S) + {int(node.value)} * S + j)"
+        if node.op == "batch_sum":
+            return f"load(sum_{i} + j)"
+        if node.op == "input":
+            group, _, name = node.name.partition(".")
+            if group == "vector":
+                return f"load(vector_{self.vectors.index(name)} + j)"
+            if group == "x":
+                g = self.gates.index(name)
+                shift = f" + load(bias + {g} * S + j)" if name in self.biased else ""
+                return f"load(x_row + {g} * S + j){shift}"
+            if group == "noise":
+                return f"load(noise_row + {self.noise.index(name)} * S + j)"
+            if group == "cotangent":
+                s = self.states.index(name)
+                return f"load(in_{s} + {one})" + (f" + load(output_gradient + {one})" if s == 0 else "")
+        if node.kind == "vector":
+            return f"load(value_{i} + j)"
+        return f"load({self._rows(i)} + {one})"

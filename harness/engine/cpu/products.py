@@ -1,0 +1,135 @@
+"""What engine ``cpu`` compiles once for all cells, from ``kernels/``: products, cross-entropy, optimisers' steps."""
+
+import ctypes
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harness.engine.cpu import compiler
+from harness.engine.cpu.memory import memory
+
+REAL = {torch.float32: "float", torch.float64: "double"}
+
+
+@functools.cache
+def products(dtype: torch.dtype) -> ctypes.CDLL:
+    """Returns the compiled products of a number type."""
+    source = (compiler.KERNELS / "products.cpp").read_text(encoding="utf-8")
+    library = compiler.load("products", source, f"REAL={REAL[dtype]}")
+    long, pointer = ctypes.c_long, ctypes.c_void_p
+    signatures = {
+        "pack": [long] * 4 + [pointer, long, pointer],
+        "pack_transposed": [long] * 3 + [pointer, long, pointer],
+        "product_on_threads": [long] * 4 + [pointer, long, long, pointer, pointer, long, long],
+        "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
+        "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
+        "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
+        "draw": [ctypes.c_int64, ctypes.c_int64, long] + [ctypes.c_double] * 3 + [pointer],
+        "cross_entropy": [long] * 3 + [pointer, long] + [pointer] * 4 + [ctypes.c_double] + [pointer] * 4 + [long],
+    }
+    for name, types in signatures.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
+    library.kernels.restype = pointer
+    library.first_outside.argtypes, library.first_outside.restype = [long, pointer, long], long
+    return library
+
+
+@functools.cache
+def optimizer_step(dtype: torch.dtype) -> Callable[..., float]:
+    """Returns the compiled step of an optimiser, which :mod:`harness.training.optimizer` calls."""
+    source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
+    function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
+    long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
+    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 4, pointer]
+    function.restype = double
+    compiled: Callable[..., float] = function
+    return compiled
+
+
+def address(values: Tensor, n: int) -> int:
+    """Returns where run ``n`` of ``values`` (N, ...) begins."""
+    return values.data_ptr() + n * values.stride(0) * values.element_size()
+
+
+def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> None:
+    """Raises an error of an index at which compiled code would read, or write, what is not its own.
+
+    Args:
+        kernels: The products of any number type, one that the caller has at hand.
+        indices: Int64, in one piece.
+        size: They must lie below.
+        what: Their name in the error.
+
+    Raises:
+        IndexError: One does not.
+    """
+    found = kernels.first_outside(indices.numel(), indices.data_ptr(), size)
+    if found >= 0:
+        got = indices.flatten()[found].item()
+        raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
+
+
+def drawn(keys: Tensor, update: int, count: int, rates: Tensor, hit: Tensor, miss: Tensor) -> Tensor:
+    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count): see :mod:`harness.model.masks`.
+
+    Args:
+        keys: (N,), int64.
+        update: What the counters of one draw begin with.
+        count: How many of each run.
+        rates: (N,), float64.
+        hit: (N,).
+        miss: (N,), of the same dtype.
+    """
+    found = memory.empty((len(keys), count), hit.dtype)
+    columns = (column.tolist() for column in (keys, rates, hit, miss))
+    for n, (key, rate, one, other) in enumerate(zip(*columns, strict=True)):
+        products(hit.dtype).draw(key, update << 32, count, rate, one, other, address(found, n))
+    return found
+
+
+def cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    shares: Tensor | None,
+    scale: float,
+    gradients: tuple[Tensor, Tensor, Tensor] | None,
+    threads: int = 1,
+) -> Tensor:
+    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not differentiable.
+
+    Args:
+        rows: (N, M, H), the H of a row side by side.
+        weight: (N, H, V).
+        bias: (N, V).
+        targets: (N, M), int64.
+        shares: How often each row counts, (N, M); None where each counts once.
+        scale: What the losses are multiplied by.
+        gradients: Where to write those of rows, weight and bias; None where they are not wanted.
+        threads: For the products; the result does not depend on it.
+
+    Raises:
+        ValueError: Rows and weight do not fit.
+        IndexError: A target is none of the V outputs.
+    """
+    if rows.shape[2] != weight.shape[1]:
+        raise ValueError(f"read-out: rows must have weight's size={weight.shape[1]}, but got size={rows.shape[2]}.")
+    kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
+    targets = targets.contiguous()
+    check_range(kernels, targets, weight.shape[2], "target")
+    rows = rows if rows.stride(2) == 1 else rows.contiguous()
+    weight, bias = weight.contiguous(), bias.contiguous()
+    shares = None if shares is None else shares.to(rows.dtype).contiguous()
+    losses = torch.empty(num_runs, dtype=torch.float64)
+    for n in range(num_runs):
+        ends = (None, None, None) if gradients is None else [address(g, n) for g in gradients]
+        kernels.cross_entropy(
+            num_rows, size, weight.shape[2], address(rows, n), rows.stride(1), address(weight, n), address(bias, n),
+            address(targets, n), None if shares is None else address(shares, n), scale, address(losses, n), *ends,
+            threads,
+        )  # fmt: skip
+    return losses.to(rows.dtype)

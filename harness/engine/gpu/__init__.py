@@ -1,0 +1,1 @@
+"""Engine `gpu`: a cell's program as batched products and Triton kernels."""

@@ -1,0 +1,317 @@
+"""Where a schedule's values lie on a device, and what every launch of a time step reads and writes.
+
+Every buffer has the axes N, time, B and then the values of a row, in this order of memory: what a product over all
+time steps needs is a view, and so is what one time step needs.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from harness.engine.base import Layer
+from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node
+from harness.engine.tracing.schedule import Schedule, Stack, Stage, schedule
+from harness.engine.tracing.trace import trace, vector_names
+
+Buffers = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A tensor (N, length, B, width), contiguous; (N, length, 1, width) where all rows of a run share it."""
+
+    name: str
+    width: int
+    per_step: bool = False
+    extra: int = 0
+    shared: bool = False
+
+    @property
+    def outlives(self) -> bool:
+        """Whether what the forward pass writes is still there in the backward pass."""
+        return self.per_step or self.shared
+
+    def shape(self, num_steps: int, num_runs: int, batch_size: int) -> tuple[int, ...]:
+        """Returns the shape: the length is T if ``per_step``, and ``extra`` besides."""
+        return (num_runs, num_steps * self.per_step + self.extra, 1 if self.shared else batch_size, self.width)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Values ``first`` to ``first + width`` of a buffer's rows, at (t + ahead) modulo the buffer's length."""
+
+    buffer: Buffer
+    first: int
+    width: int
+    ahead: int = 0
+
+    def at(self, buffers: Buffers, t: int) -> Tensor:
+        """Returns the values at time step ``t``: (N, B or 1, width)."""
+        whole = buffers[self.buffer.name]
+        return whole[:, (t + self.ahead) % whole.shape[1], :, self.first : self.first + self.width]
+
+    def over_time(self, buffers: Buffers, num_steps: int) -> Tensor:
+        """Returns the values of all time steps: (N, T, B, width)."""
+        whole = buffers[self.buffer.name]
+        return whole[:, self.ahead : self.ahead + num_steps, :, self.first : self.first + self.width]
+
+
+@dataclass(frozen=True)
+class Load:
+    """A value that a piece reads: the sum of what lies in its places."""
+
+    index: int
+    node: Node
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A pointwise piece, one launch: loads, then nodes in order, then stores; a node of None is zero."""
+
+    name: str
+    hidden_size: int
+    loads: tuple[Load, ...]
+    nodes: tuple[tuple[int, Node], ...]
+    stores: tuple[tuple[Place, int | None], ...]
+
+    def places(self) -> list[Place]:
+        """Returns every place that it reads or writes."""
+        return [place for load in self.loads for place in load.places] + [place for place, _ in self.stores]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One batched product: operand times the matrix, or times its transpose."""
+
+    operand: Place
+    matrix: str
+    transposed: bool
+    result: Place
+
+    def places(self) -> list[Place]:
+        """Returns what it reads and writes."""
+        return [self.operand, self.result]
+
+
+Step = Piece | Product
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A schedule with a place for everything.
+
+    Attributes:
+        vectors: The vectors' nodes, and those of the prologue -> where they lie.
+        forward: The launches of one time step, in order.
+        backward: Likewise.
+        sums: ``batch_sum`` node -> what to sum over T and B.
+        outers: By the matrix's name, (operand, cotangent) of each term of its gradient.
+        input_gradient: Of W x + b, all gates side by side.
+    """
+
+    schedule: Schedule
+    hidden_size: int
+    vectors: dict[int, Place]
+    forward: tuple[Step, ...]
+    backward: tuple[Step, ...]
+    sums: dict[int, Place]
+    outers: dict[str, tuple[tuple[Place, Place], ...]]
+    input_gradient: Place
+
+    @functools.cached_property
+    def buffers(self) -> tuple[dict[str, Buffer], dict[str, Buffer]]:
+        """The buffers of the forward and of the backward pass, by name."""
+        after = [place for terms in self.outers.values() for term in terms for place in term]
+        after += [*self.sums.values(), self.input_gradient]
+        vectors = list(self.vectors.values())
+        forward = vectors + [place for step in self.forward for place in step.places()]
+        backward = vectors + [place for step in self.backward for place in step.places()] + after
+        return {p.buffer.name: p.buffer for p in forward}, {p.buffer.name: p.buffer for p in backward}
+
+    def numbers(self, like: Tensor) -> dict[int, Tensor]:
+        """Returns the values of the program's scalars, on ``like``'s device."""
+        nodes = [(i, n) for i, n in enumerate(self.schedule.program.nodes) if n.kind == "scalar"]
+        found = {i: like.new_full((), n.value) for i, n in nodes if n.op == "constant"}
+        evaluate(((i, n) for i, n in nodes if n.op != "constant"), found)
+        return found
+
+    def vector_values(self, buffers: Buffers, like: Tensor) -> dict[int, Tensor]:
+        """Returns the values of scalars and vectors, each vector (N, 1, H)."""
+        nodes = self.schedule.program.nodes
+        return self.numbers(like) | {i: _read(nodes[i], (place,), buffers, 0) for i, place in self.vectors.items()}
+
+
+def evaluate(nodes: Iterable[tuple[int, Node]], values: dict[int, Tensor]) -> None:
+    """Adds the values of ``nodes``, by torch's operations, to those of their arguments."""
+    for i, node in nodes:
+        meaning = REDUCTIONS[node.op] if node.op in REDUCTIONS else OPERATIONS[node.op].meaning
+        values[i] = meaning(*(values[a] for a in node.args))
+
+
+def by_torch(buffers: Buffers, numbers: dict[int, Tensor], piece: Piece) -> Callable[[int], None]:
+    """Returns a function of t that does the piece by torch's operations."""
+    nodes = [(i, node) for i, node in piece.nodes if i not in numbers]
+
+    def call(t: int) -> None:
+        values = numbers | {load.index: _read(load.node, load.places, buffers, t) for load in piece.loads}
+        evaluate(nodes, values)
+        for place, i in piece.stores:
+            target = place.at(buffers, t)
+            target.zero_() if i is None else target.copy_(values[i])
+
+    return call
+
+
+def _read(node: Node, places: tuple[Place, ...], buffers: Buffers, t: int) -> Tensor:
+    value = functools.reduce(torch.add, (place.at(buffers, t) for place in places))
+    return value != 0 if node.boolean else value  # buffers hold numbers
+
+
+def layout(layer: Layer) -> Layout:
+    """Returns the layout of a layer's program.
+
+    Raises:
+        Untraceable: The step cannot be traced.
+    """
+    return _layout(replace(layer, precision="float64", threads=1))  # neither changes what is computed
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(layer: Layer) -> Layout:
+    return _Builder(layer, schedule(trace(layer))).layout()
+
+
+class _Builder:
+    """Finds the places of one schedule."""
+
+    def __init__(self, layer: Layer, plan: Schedule):
+        self.layer, self.plan, self.program, self.nodes = layer, plan, plan.program, plan.program.nodes
+        self.size = layer.hidden_size
+        self.given = vector_names(layer)
+        self.products = {name: len(gates) for name, gates in layer.cell.recurrent_products().items()}
+        kept = set(plan.kept) | set(self.program.new_state)
+        self.kept_products = {self.nodes[i].args[0] for i in kept if self.nodes[i].op == "gate"}
+
+    def layout(self) -> Layout:
+        forward = self.steps("forward", self.plan.forward)
+        backward = self.steps("backward", self.plan.backward) + self.copies()
+        outers = {
+            name: tuple((self.single(term.operand), self.stacked(term.cotangent)) for term in terms)
+            for name, terms in self.program.matrix_gradients.items()
+        }
+        sums = {i: self.summed(i) for i, n in enumerate(self.nodes) if n.op == "batch_sum"}
+        vectors = {i: self.single(i) for i, n in enumerate(self.nodes) if n.op == "input" and n.kind == "vector"}
+        vectors |= {i: self.single(i) for i in self.plan.prologue}
+        gradient = self.stacked(self.program.input_gradients)
+        return Layout(self.plan, self.size, vectors, forward, backward, sums, outers, gradient)
+
+    def steps(self, name: str, steps: tuple[Stage | int, ...]) -> tuple[Step, ...]:
+        """Returns the launches; a stage that only keeps what lies in its place already is none."""
+        found = [self.step(f"{name}_{k}", step) for k, step in enumerate(steps)]
+        return tuple(step for step in found if isinstance(step, Product) or step.stores)
+
+    def step(self, name: str, step: Stage | int) -> Step:
+        if isinstance(step, Stage):
+            return self.piece(name, step)
+        node = self.nodes[step]
+        if node.op == "product":
+            return Product(self.single(node.args[0]), node.name, False, self.whole(step))
+        return Product(self.stacked(node.args), node.name, True, self.single(step))
+
+    def piece(self, name: str, stage: Stage) -> Piece:
+        stores: list[tuple[Place, int | None]] = [(self.state(s, ahead=1), i) for s, i in stage.new_states]
+        stores += [(self.single(i), i) for i in (*stage.kept, *stage.crossing) if i in stage.computed]
+        stores += [(self.block(s, b), i) for s, b, i in stage.blocks]
+        stores += [(self.carry(s), i) for s, i in stage.carries]
+        own = {i: self.summed(i) for i in stage.sums}
+        stores += [(place, self.nodes[i].args[0]) for i, place in own.items() if place.buffer.name == f"sum.{i}"]
+        return self.made(name, stage.loaded, stage.computed, stores)
+
+    def copies(self) -> tuple[Piece, ...]:
+        """Returns a piece for states whose gradient no other step writes: zero, or a product that another has too."""
+        missing: list[tuple[Place, int | None]] = []
+        for s, i in enumerate(self.program.state_gradients):
+            if i is None or (self.nodes[i].op == "transposed" and self.single(i) != self.carry(s)):
+                missing.append((self.carry(s), i))
+        loaded = {i for _, i in missing if i is not None}
+        return (self.made("backward_copies", loaded, (), missing),) if missing else ()
+
+    def made(self, name: str, loaded: Iterable[int], computed: Iterable[int], stores: list) -> Piece:
+        scalars = {i for i in loaded if self.nodes[i].op == "constant"}
+        nodes = tuple((i, self.nodes[i]) for i in sorted(scalars | set(computed)))
+        loads = tuple(Load(i, self.nodes[i], self.places(i)) for i in sorted(set(loaded) - scalars))
+        return Piece(name, self.size, loads, nodes, tuple(stores))
+
+    def single(self, i: int) -> Place:
+        """Returns the one place of a node."""
+        (place,) = self.places(i)
+        return place
+
+    def places(self, i: int) -> tuple[Place, ...]:
+        """Returns where a node lies, once it is computed or given."""
+        node = self.nodes[i]
+        if node.op == "input":
+            return self.input(*node.name.split(".", 1))
+        if i in self.plan.prologue:
+            return (self.vector(len(self.given) + self.plan.prologue.index(i)),)
+        if node.op == "gate":
+            return (replace(self.whole(node.args[0]), first=int(node.value) * self.size, width=self.size),)
+        if i in self.program.new_state:  # a value that is equal in all units is read from the first
+            return (replace(self.state(self.program.new_state.index(i), ahead=1), width=self.width(node)),)
+        if i in self.plan.kept:
+            return (Place(Buffer(f"kept.{i}", self.width(node), per_step=True), 0, self.width(node)),)
+        if node.op == "transposed" and i in self.program.state_gradients:
+            return (self.carry(self.program.state_gradients.index(i)),)
+        return (Place(Buffer(f"{node.op}.{i}", self.width(node), extra=1), 0, self.width(node)),)
+
+    def width(self, node: Node) -> int:
+        return 1 if node.kind == "row" else self.size
+
+    def input(self, group: str, name: str) -> tuple[Place, ...]:
+        cell = self.layer.cell
+        if group in ("x", "noise"):
+            names = cell.input_products() if group == "x" else cell.noise
+            whole = Buffer(group, len(names) * self.size, per_step=True)
+            return (Place(whole, names.index(name) * self.size, self.size),)
+        if group == "vector":
+            return (self.vector(self.given.index(name)),)
+        s = cell.state.index(name)
+        if group == "state":
+            return (self.state(s, ahead=0),)
+        later = self.carry(s, ahead=1)
+        return (later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size)) if s == 0 else (later,)
+
+    def state(self, s: int, ahead: int) -> Place:
+        return Place(Buffer(f"state.{s}", self.size, per_step=True, extra=1), 0, self.size, ahead)
+
+    def carry(self, s: int, ahead: int = 0) -> Place:
+        """Returns where the gradient of the state before step t lies; ``ahead`` = 1: of the state after it."""
+        return Place(Buffer(f"carry.{s}", self.size, extra=2), 0, self.size, ahead)
+
+    def vector(self, k: int) -> Place:
+        count = len(self.given) + len(self.plan.prologue)
+        return Place(Buffer("vectors", count * self.size, extra=1, shared=True), k * self.size, self.size)
+
+    def whole(self, product: int) -> Place:
+        """Returns where all gates of a product lie; over all time steps where the gradient reads one of them."""
+        width, kept = self.products[self.nodes[product].name] * self.size, product in self.kept_products
+        return Place(Buffer(f"product.{product}", width, per_step=kept, extra=0 if kept else 1), 0, width)
+
+    def block(self, stack: int, block: int) -> Place:
+        whole = Buffer(f"stack.{stack}", len(self.plan.stacks[stack]) * self.size, per_step=True)
+        return Place(whole, block * self.size, self.size)
+
+    def stacked(self, stack: Stack) -> Place:
+        return replace(self.block(*self.plan.place(stack)), width=len(stack) * self.size)
+
+    def summed(self, i: int) -> Place:
+        """Returns where the rows of a sum over the batch lie: often a product needs them too."""
+        source = self.nodes[i].args[0]
+        for s, stack in enumerate(self.plan.stacks):
+            if source in stack:
+                return self.block(s, stack.index(source))
+        return Place(Buffer(f"sum.{i}", self.size, per_step=True), 0, self.size)

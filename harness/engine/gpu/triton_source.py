@@ -1,0 +1,196 @@
+"""Triton source of pointwise pieces: one kernel a piece, one program of it a row of H units.
+
+Values that vary over H are a block of the next power of two, masked; values of a row, and numbers, are scalars.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+
+from harness.cache import cache_folder
+from harness.engine.gpu.layout import Buffer, Buffers, Layout, Load, Piece, Place
+from harness.engine.tracing.program import Node
+
+TYPES = {torch.float32: "tl.float32", torch.float64: "tl.float64"}
+
+EXPRESSIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "divided({}, {})",
+    "neg": "-{}",
+    "abs": "tl.abs({})",
+    "sign": "tl.where({0} > 0.0, one, zero) - tl.where({0} < 0.0, one, zero)",
+    "minimum": "tl.minimum({}, {}, propagate_nan=tl.PropagateNan.ALL)",
+    "maximum": "tl.maximum({}, {}, propagate_nan=tl.PropagateNan.ALL)",
+    "where": "tl.where({}, {}, {})",
+    "sqrt": "root({})",
+    "rsqrt": "libdevice.rsqrt({})",
+    "exp": "libdevice.exp({})",
+    "expm1": "libdevice.expm1({})",
+    "log": "libdevice.log({})",
+    "log1p": "libdevice.log1p({})",
+    "sigmoid": "divided(one, one + libdevice.exp(-{}))",
+    "tanh": "libdevice.tanh({})",
+    "cumsum": "tl.cumsum({}, axis=0)",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "eq": "{} == {}",
+    "and": "{} & {}",
+    "or": "{} | {}",
+    "not": "~{}",
+    "row_sum": "tl.sum(tl.where(mask, {}, zero), axis=0)",
+    "row_max": 'tl.reduce(tl.where(mask, {}, float("-inf")), 0, larger)',
+}
+"""As `meaning` in :data:`harness.engine.tracing.program.OPERATIONS`. Triton's own exp and sqrt are approximations; so is its
+division of float32, and it has no tanh: those of CUDA's libdevice keep to 1 or 2 units in the last place."""
+
+HEADER = """import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+
+
+@triton.jit
+def larger(a, b):
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def divided(a, b):
+    return {divided}
+
+
+@triton.jit
+def root(x):
+    return {root}
+"""
+EXACT = {
+    torch.float32: {"divided": "tl.div_rn(a, b)", "root": "tl.sqrt_rn(x)"},
+    torch.float64: {"divided": "a / b", "root": "tl.sqrt(x)"},
+}
+
+START = """
+
+@triton.jit(do_not_specialize=["t", "T", "B"])
+def {name}({arguments}, t, T, B):
+    row = tl.program_id(0).to(tl.int64)
+    n = row // B
+    b = row % B
+    unit = tl.arange(0, {block})
+    mask = unit < {size}
+    zero = tl.full((), 0.0, {dtype})
+    one = tl.full((), 1.0, {dtype})
+"""
+
+
+@functools.cache
+def is_available() -> bool:
+    """Returns whether Triton is installed; it comes with torch's builds for CUDA."""
+    return importlib.util.find_spec("triton") is not None
+
+
+@functools.lru_cache(maxsize=256)
+def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
+    """Returns the kernels of a layout's pieces, by their names.
+
+    Triton reads a function's text from its file, so there is one, in the cache folder, named by its content.
+    """
+    text = source(plan, dtype)
+    name = f"pieces_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    path = cache_folder() / "engine" / f"{name}.py"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+            file.write(text)
+        os.replace(file.name, path)  # two processes may write it at once
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def bind(module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece) -> Callable[[int], None]:
+    """Returns a function of t that launches the piece's kernel; ``sizes`` begin with N, T, B."""
+    num_runs, num_steps, batch_size = sizes[:3]
+    kernel = getattr(module, piece.name)[(num_runs * batch_size,)]
+    arguments = [buffers[buffer.name] for buffer in _used(piece)]
+    num_warps = max(1, min(8, _block(piece.hidden_size) // 128))
+
+    def call(t: int) -> None:
+        kernel(*arguments, t, num_steps, batch_size, num_warps=num_warps, enable_fp_fusion=True)
+
+    return call
+
+
+def source(plan: Layout, dtype: torch.dtype) -> str:
+    """Returns a module with a kernel for every pointwise piece; equal layouts give equal text."""
+    pieces = [step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)]
+    return HEADER.format(**EXACT[dtype]) + "".join(_kernel(piece, TYPES[dtype]) for piece in pieces)
+
+
+def _kernel(piece: Piece, dtype: str) -> str:
+    places = dict.fromkeys(piece.places())
+    starts = {f"{_start(p)} = {_address(p.buffer, p.ahead)}": None for p in places}
+    lines = [*starts, *(_load(load) for load in piece.loads)]
+    known = {load.index: load.node for load in piece.loads} | dict(piece.nodes)
+    lines += [f"v{i} = {_value(node, known, dtype)}" for i, node in piece.nodes]
+    lines += [_store(place, i, known) for place, i in piece.stores]
+    arguments = ", ".join(_name(buffer) for buffer in _used(piece))
+    size = piece.hidden_size
+    head = START.format(name=piece.name, arguments=arguments, block=_block(size), size=size, dtype=dtype)
+    return head + "".join(f"    {line}\n" for line in lines)
+
+
+def _used(piece: Piece) -> list[Buffer]:
+    return list(dict.fromkeys(place.buffer for place in piece.places()))
+
+
+def _block(size: int) -> int:
+    return 1 << (size - 1).bit_length()
+
+
+def _name(buffer: Buffer) -> str:
+    return buffer.name.replace(".", "_")
+
+
+def _start(place: Place) -> str:
+    return f"{_name(place.buffer)}_{place.ahead}"
+
+
+def _address(buffer: Buffer, ahead: int) -> str:
+    """Returns where this program's row of a buffer begins at t + ahead."""
+    if buffer.shared:
+        return f"{_name(buffer)} + n * {buffer.width}"
+    time = f"(t + {ahead})" if ahead else "t"
+    if buffer.per_step:
+        length = f"(T + {buffer.extra})" if buffer.extra else "T"
+        return f"{_name(buffer)} + ((n * {length} + {time}) * B + b) * {buffer.width}"
+    return f"{_name(buffer)} + ((n * {buffer.extra} + {time} % {buffer.extra}) * B + b) * {buffer.width}"
+
+
+def _load(load: Load) -> str:
+    units = "" if load.node.kind == "row" else " + unit, mask=mask, other=0.0"
+    value = " + ".join(f"tl.load({_start(place)} + {place.first}{units})" for place in load.places)
+    return f"v{load.index} = {value} != 0.0" if load.node.boolean else f"v{load.index} = {value}"
+
+
+def _value(node: Node, known: dict[int, Node], dtype: str) -> str:
+    if node.op == "constant":
+        return f'tl.full((), float("{node.value!r}"), {dtype})'
+    if node.op.startswith("row_") and known[node.args[0]].kind in ("row", "scalar"):
+        return f"v{node.args[0]}"  # H is 1
+    return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
+
+
+def _store(place: Place, i: int | None, known: dict[int, Node]) -> str:
+    value = "zero" if i is None else f"tl.where(v{i}, one, zero)" if known[i].boolean else f"v{i}"
+    if i is not None and known[i].kind == "row" and place.width == 1:
+        return f"tl.store({_start(place)} + {place.first}, {value})"
+    return f"tl.store({_start(place)} + {place.first} + unit, {value}, mask=mask)"

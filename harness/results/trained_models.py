@@ -1,0 +1,207 @@
+"""Finished runs' models, taken from the books: their losses on a text, their samples."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+import cells
+from cells.registry import source_of
+from harness import engine, metrics
+from harness.data import Vocabulary
+from harness.model.masks import Noise
+from harness.model.network import Model, architecture
+from harness.results.names import FORMS, Archive, Found
+from harness.settings import Settings
+from harness.store.locations import Places
+from harness.tasks.language_modelling import LanguageModelling, Samples, check_prefixes, continuations
+from harness.training import saved_model
+from harness.training.saved_model import SavedModel
+
+CPU = torch.device("cpu")
+CHUNK_TOKENS = 256
+"""So many tokens of a text are scored at once."""
+
+
+class ModelError(ValueError):
+    """A run has no model, or one that this code cannot use."""
+
+
+class TrainedModel:
+    """A run's best parameters on the reference engine, on the CPU, in the precision that it was trained in."""
+
+    def __init__(self, saved: SavedModel, *, changed_cell: bool = False):
+        """Builds the model.
+
+        Args:
+            saved: What the run ended with.
+            changed_cell: Take the cell though its source is another than when it was trained.
+
+        Raises:
+            ModelError: The cell is unknown, or is another now.
+        """
+        self._saved = saved
+        _check_cell(saved, changed_cell)
+        settings, size = saved.settings, len(saved.vocabulary)
+        plain = Model(architecture(settings, size, size), engine.get("reference"))
+        self._model = plain.for_runs([settings])
+        shapes = {slot.name: slot.shape for slot in plain.arch.slots()}
+        if shapes != {name: values.shape for name, values in saved.parameters.items()}:
+            raise ModelError(f"{saved.run}: parameters must be those of its cell {settings.cell!r}, but are others.")
+        self._parameters = {name: torch.from_numpy(values).unsqueeze(0) for name, values in saved.parameters.items()}
+        self._noise = Noise([saved.seed], [settings], CPU)
+
+    @property
+    def settings(self) -> Settings:
+        """What the run was trained with."""
+        return self._saved.settings
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols that it reads and writes."""
+        return self._saved.vocabulary
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Name -> values."""
+        return self._saved.parameters
+
+    @torch.no_grad()
+    def losses(self, text: str) -> np.ndarray:
+        """Returns the nats of every token of ``text`` but the first, given those before it, from the start state.
+
+        Raises:
+            ValueError: A character is not in the vocabulary, or there are fewer than two tokens.
+        """
+        ids = torch.from_numpy(self.vocabulary.encode(text))
+        if len(ids) < 2:
+            raise ModelError(f"text: must have two tokens at least, but got {len(ids)}. Give a longer one.")
+        states = self._model.initial_states(self._parameters, 1, 1)
+        found = []
+        for start in range(0, len(ids) - 1, CHUNK_TOKENS):
+            inputs, targets = ids[start : start + CHUNK_TOKENS], ids[start + 1 : start + CHUNK_TOKENS + 1]
+            rows, states = self._model(self._parameters, inputs[: len(targets)].view(-1, 1, 1), states, self._noise)
+            scores = self._model.readout(self._parameters).scores(rows)[0].double()
+            found.append(torch.nn.functional.cross_entropy(scores, targets, reduction="none"))
+        return torch.cat(found).numpy()
+
+    def perplexity(self, text: str) -> float:
+        """Returns exp of the mean of :meth:`losses`."""
+        return metrics.perplexity(float(np.mean(self.losses(text))))
+
+    @torch.no_grad()
+    def evaluate(self, split: str = "test") -> float:
+        """Returns the mean nats over a split of the run's own corpus, in streams as the run was evaluated.
+
+        Raises:
+            ValueError: The corpus cannot be had, is another now, or has no such split.
+        """
+        task = LanguageModelling(self.settings, CPU)
+        if task.fingerprint != self._saved.corpus_fingerprint:
+            raise ModelError(
+                f"{self._saved.run}: its corpus must be the text that it was trained on, but got another. "
+                "Bring the text back, or give the new one to losses()."
+            )
+        if split not in task.splits:
+            raise ModelError(f"split: must be one of {', '.join(task.splits)}, but got {split=}.")
+        states = self._model.initial_states(self._parameters, 1, self.settings.batch_size)
+        total = torch.zeros(1, dtype=torch.float64)
+        for batch in task.evaluation(split, 1):
+            rows, states = self._model(self._parameters, batch.inputs, states, self._noise)
+            total += task.losses(self._model.readout(self._parameters), rows, batch)
+        return (total / task.num_targets(split)).item()
+
+    def sample(self, prefix: str, length: int = 50, temperature: float | None = None, seed: int = 0) -> str:
+        """Returns ``prefix`` continued by ``length`` tokens; :meth:`samples` of one prefix."""
+        return self.samples([prefix], length, temperature, seed)[0]
+
+    @torch.no_grad()
+    def samples(
+        self, prefixes: Sequence[str], length: int = 50, temperature: float | None = None, seed: int = 0
+    ) -> list[str]:
+        """Returns every prefix continued by ``length`` tokens.
+
+        Args:
+            prefixes: Not empty, of characters that the vocabulary has.
+            length: Tokens; a word is a token where the run was trained on words.
+            temperature: Of the draws; None takes the likeliest token each time.
+            seed: Of the draws; a replicate's own seed continues as it did at its end.
+
+        Raises:
+            ValueError: A prefix, the length or the temperature is wrong; the message names every unknown character.
+        """
+        if length < 1:
+            raise ModelError(f"length: must be >= 1, but got {length=}.")
+        if temperature is not None and not 0.0 < temperature < math.inf:
+            raise ModelError(f"temperature: must be > 0, but got {temperature=}. Leave it out for the likeliest token.")
+        check_prefixes(prefixes, self.vocabulary)
+        wanted = Samples(tuple(prefixes), length, temperature)
+        found = continuations(self._model, self._parameters, wanted, self.vocabulary, (seed,), self._noise)
+        return [each["text"] for each in found]
+
+
+def load_model(
+    run: str,
+    folder: str | Path = ".",
+    tracking: str = "sqlite:///mlflow.db",
+    *,
+    cell_files: Sequence[str | Path] = (),
+    changed_cell: bool = False,
+) -> TrainedModel:
+    """Returns what a finished replicate learned.
+
+    Args:
+        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat ``STUDY:ARM@1:SEED`` (the first
+            has no mark); or the id of an MLflow run.
+        folder: Where ``mlflow.db`` lies.
+        tracking: MLflow's store, as ``harness run`` was given it.
+        cell_files: Python files of cells of your own that the run needs.
+        changed_cell: Take the cell though its source was changed since, in words alone, say.
+
+    Raises:
+        ValueError: There is no such run, it has no model, or its cell is unknown or another now.
+    """
+    for path in cell_files:
+        cells.load_file(path)
+    found = Archive(Places(Path(folder), tracking)).find(run)
+    if not found.is_run:
+        seeds = found.runs.loc[found.runs["phase"] == "replicate", "seed"]
+        example = f" Add a seed: {found.text}:{seeds.iloc[0]}." if len(seeds) else ""
+        raise ModelError(f"run: must be a single run ({FORMS}), but got run={run!r}, an arm.{example}")
+    row = found.runs.iloc[0]
+    content = found.tracker.artifact(str(row["run_id"]), saved_model.FILE)
+    if content is None:
+        raise ModelError(f"{found.name}: must have kept its model, but has not: {_why(found, row)}")
+    return TrainedModel(SavedModel.from_bytes(content), changed_cell=changed_cell)
+
+
+def _why(found: Found, row: pd.Series) -> str:
+    """Returns why a run has no model, and what to do."""
+    phase, state = row["phase"], row["state"]
+    if phase == "trial":
+        return f"trials keep none. Take a replicate, {found.study}:{found.unit}:SEED."
+    if state != "finished":
+        return f"it is {state}, and only finished runs keep one. Take another seed."
+    return (
+        "its study says `measure: {models: none}`, or ran before models were kept, or they were cleaned. "
+        f"To train them again, `harness clean {found.study} --arm {found.unit._replace(repeat=0)} --yes`, then run it."
+    )
+
+
+def _check_cell(saved: SavedModel, changed_cell: bool) -> None:
+    name = saved.settings.cell
+    try:
+        cell = cells.find(name)
+    except cells.UnknownCell as error:
+        files = f" ({', '.join(saved.cell_files)} then)" if saved.cell_files else ""
+        raise ModelError(
+            f"{saved.run}: its cell must be known, but got cell={name!r}. Name its file{files} with --file."
+        ) from error
+    if source_of(cell) != saved.cell_source and not changed_cell:
+        raise ModelError(
+            f"{saved.run}: its cell must be the one that was trained, but the source of {name} was changed since. "
+            "Go back to the run's commit, or say --changed-cell where words alone have changed."
+        )

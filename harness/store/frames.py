@@ -1,0 +1,224 @@
+"""The frames that a report is made from, out of what a store keeps: tags, metrics, parameters and CSV files."""
+
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.study.units import Unit
+
+PLACE_DTYPES = {"condition": "str", "arm": "str", "repeat": "int64", "phase": "str", "index": "int64"}
+ARM_DTYPES = {"condition": "str", "arm": "str"}
+RUN_DTYPES = PLACE_DTYPES | {
+    "run_id": "str",
+    "seed": "str",
+    "state": "str",
+    "objective": "float64",
+    "validation/loss": "float64",
+    "test/loss": "float64",
+    "train/loss": "float64",
+    "num_parameters": "Int64",
+    "num_states": "Int64",
+    "hidden_size": "Int64",
+    "flops_per_token": "Int64",
+    "tokens": "Int64",
+    "seconds": "float64",
+    "engine": "str",
+    "device": "str",
+    "precision": "str",
+    "threads": "Int64",
+    "pack_size": "Int64",
+    "git_commit": "str",
+    "git_dirty": "str",
+    "corpus_fingerprint": "str",
+    "device_name": "str",
+    "versions": "str",
+    "params": "object",
+    "samples": "object",
+}
+CURVE_DTYPES = {
+    "update": "int64",
+    "tokens": "int64",
+    "time_seconds": "float64",
+    "train/loss": "float64",
+    "validation/loss": "float64",
+}
+TIMING_DTYPES = {
+    "mode": "str",
+    "pack": "int64",
+    "round": "int64",
+    "seconds": "float64",
+    "tokens_per_second": "float64",
+    "engine": "str",
+    "device": "str",
+    "precision": "str",
+    "threads": "int64",
+    "busy": "bool",
+}
+LARGEST_FLOAT = 1.7976931348623157e308  # what MLflow's SQL stores keep in place of an infinity
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A trial or a replicate as it is stored. Parameters are texts of :func:`encode`."""
+
+    run_id: str
+    unit: Unit
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    samples: Sequence[Mapping[str, str]]
+    is_over: bool
+
+
+def encode(value: Any) -> str:
+    """Returns a text that reads well and that :func:`decode` turns back into the value, its type included.
+
+    >>> encode(0.1), encode("sgd"), encode(None), encode("1")
+    ('0.1', 'sgd', 'null', '"1"')
+    """
+    if isinstance(value, str) and decode(value) == value:
+        return value
+    return json.dumps(value)
+
+
+def decode(text: str) -> Any:
+    """Returns the value that :func:`encode` wrote.
+
+    >>> decode("0.1"), decode("sgd"), decode("null"), decode('"1"')
+    (0.1, 'sgd', None, '1')
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
+    """Returns one row per run, with the columns of :data:`RUN_DTYPES`, ordered by arm, phase and index.
+
+    Counts are missing until known, numbers NaN; a run that is not over has state "running".
+    """
+    frame = pd.DataFrame([_row(run) for run in stored], columns=list(RUN_DTYPES))
+    return frame.astype(RUN_DTYPES).sort_values(list(PLACE_DTYPES), ignore_index=True)
+
+
+def _row(run: StoredRun) -> dict[str, Any]:
+    row: dict[str, Any] = {"params": {key: decode(value) for key, value in run.params.items()}}
+    row["samples"] = [dict(sample) for sample in run.samples]
+    versions = {tag.removeprefix("version_"): text for tag, text in run.tags.items() if tag.startswith("version_")}
+    given = {**run.tags, **run.unit._asdict(), "hidden_size": run.params.get("hidden_size"), "run_id": run.run_id}
+    given["versions"] = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
+    for column, dtype in RUN_DTYPES.items():
+        if dtype == "float64":
+            row[column] = _infinite(run.metrics.get(column, math.nan))
+        elif dtype in ("Int64", "int64"):
+            count = run.metrics.get(column, given.get(column))
+            row[column] = pd.NA if count is None else int(count)
+        elif dtype == "str":
+            row[column] = given.get(column)
+    return row if run.is_over else {**row, "state": "running"}
+
+
+def _infinite(value: float) -> float:
+    return math.copysign(math.inf, value) if abs(value) >= LARGEST_FLOAT else value
+
+
+def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
+    """Returns the rows of (unit, phase, index, CSV) under their place, all metric columns of all of them."""
+    # Files of one header are parsed as one: a thousand of them in a second instead of five.
+    texts: dict[bytes, list[bytes]] = {}
+    places: dict[bytes, list[tuple]] = {}
+    for unit, phase, index, content in stored:
+        header, _, rows = content.strip().partition(b"\n")
+        if not header:  # a run that ended before its first evaluation point
+            continue
+        texts.setdefault(header, []).extend([rows] if rows else [])
+        places.setdefault(header, []).extend(
+            [(unit.condition, unit.arm, unit.repeat, phase, index)] * len(rows.splitlines())
+        )
+    frames = [_empty(PLACE_DTYPES | CURVE_DTYPES)]
+    for header, parts in texts.items():
+        curve = _read_csv(b"\n".join([header, *parts]), CURVE_DTYPES)
+        place = pd.DataFrame(places[header], columns=list(PLACE_DTYPES), index=curve.index)
+        frames.append(pd.concat([place, curve], axis=1))
+    return _stack(frames, by=list(PLACE_DTYPES))
+
+
+def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
+    """Returns the rows of (unit, CSV) under their condition and arm, with the columns of :data:`TIMING_DTYPES`."""
+    frames = [_empty(ARM_DTYPES | TIMING_DTYPES)]
+    for unit, content in stored:
+        rows = _read_csv(content, TIMING_DTYPES)
+        rows.insert(0, "condition", unit.condition)
+        rows.insert(1, "arm", unit.arm)
+        frames.append(rows)
+    return _stack(frames, by=list(ARM_DTYPES))
+
+
+def timings_csv(rows: pd.DataFrame) -> str:
+    """Returns one arm's timings as :func:`timings` reads them."""
+    return rows[list(TIMING_DTYPES)].to_csv(index=False)
+
+
+def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
+    runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
+    columns = [name for name in map(str, runs) if name.startswith("params.")]
+    values = runs[columns].astype(object).to_dict("records")
+    params = [{str(k).removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values]
+    runs["params"] = pd.Series(params, index=runs.index, dtype=object)
+    runs["samples"] = pd.Series([json.loads(text) for text in runs["samples"]], index=runs.index, dtype=object)
+    curves = pd.read_csv(folder / "curves.csv", dtype={**PLACE_DTYPES, **CURVE_DTYPES})
+    timings = pd.read_csv(folder / "timings.csv", dtype={**ARM_DTYPES, **TIMING_DTYPES})
+    runs = _completed(runs.drop(columns=columns), RUN_DTYPES)
+    sizes = pd.Series([values.get("hidden_size") for values in params], index=runs.index, dtype="Int64")
+    runs["hidden_size"] = runs["hidden_size"].fillna(sizes)
+    curves, timings = _completed(curves, PLACE_DTYPES | CURVE_DTYPES), _completed(timings, ARM_DTYPES | TIMING_DTYPES)
+    return runs, curves, timings
+
+
+def _completed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Returns an export with the columns that came after it; before them there was one condition and one repeat."""
+    absent = [name for name in dtypes if name not in frame and name != "condition"]
+    empty = {name: 0 if name == "repeat" else None for name in absent}
+    filled = frame.assign(condition=frame["condition"].fillna("") if "condition" in frame else "", **empty)
+    others = [name for name in map(str, filled) if name not in dtypes]
+    return filled[[*(name for name in dtypes if name in filled), *others]].astype({n: dtypes[n] for n in absent})
+
+
+def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Returns samples of {prefix, text} as files: JSON to be read back, and text for a person."""
+    if not samples:
+        return {}
+    readable = "\n".join(
+        (f"after update {s['update']}: " if "update" in s else "") + f"[{s['prefix']}] {s['text']}\n" for s in samples
+    )
+    return {"samples.json": json.dumps(list(samples), ensure_ascii=False, indent=1), "samples.txt": readable}
+
+
+def _read_csv(content: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Reads columns of these dtypes, any other as float64; numbers through texts, exact to the last bit."""
+    frame = pd.read_csv(io.BytesIO(content), dtype="str")
+    for name in map(str, frame.columns):
+        dtype = dtypes.get(name, "float64")
+        if dtype == "bool":
+            frame[name] = frame[name] == "True"
+        elif dtype != "str":
+            frame[name] = frame[name].astype("float64")  # counts too: "64.0"
+    return frame.astype({name: dtype for name, dtype in dtypes.items() if name in frame})
+
+
+def _empty(dtypes: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(columns=list(dtypes)).astype(dtypes)
+
+
+def _stack(frames: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
+    """Stacks frames, whatever their order, sorted; the first is empty and counts only where it is alone."""
+    stacked = pd.concat(frames[1:] or frames, ignore_index=True)
+    return stacked.sort_values(list(by), kind="stable", ignore_index=True)

@@ -1,0 +1,38 @@
+"""Where a study's results live."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a study's results live: side by side in one folder unless said otherwise."""
+
+    folder: Path
+    tracking: str = "sqlite:///mlflow.db"
+    storage: str = "sqlite:///optuna.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address; a SQLite file without a folder lies in ``folder``."""
+        return self._in_folder(self.tracking)
+
+    @property
+    def storage_url(self) -> str:
+        """Optuna's address; likewise."""
+        return self._in_folder(self.storage)
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder of MLflow's artifacts."""
+        return (self.folder / "artifacts").resolve()
+
+    def checkpoints(self, study: str) -> Path:
+        """The folder of a study's unfinished runs."""
+        return (self.folder / "checkpoints" / study).resolve()
+
+    def _in_folder(self, uri: str) -> str:
+        scheme, separator, path = uri.partition("sqlite:///")
+        if not separator or scheme:
+            return uri
+        return f"sqlite:///{(self.folder / path).resolve()}"

@@ -1,0 +1,48 @@
+"""A study's runs, files and experiment, removed from MLflow."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from harness.store.connection import absolute_uri, connect
+from harness.store.notes import load_notes, save_notes
+
+
+class StudyRemover:
+    """Removes what it is told of one study. The study's lock must be held."""
+
+    def __init__(self, uri: str, experiment_id: str) -> None:
+        self.uri, self.experiment_id = absolute_uri(uri), experiment_id
+        self._client = connect(self.uri)
+
+    def remove_file(self, run_id: str, path: str) -> None:
+        """Removes one artifact of a run."""
+        self._artifacts(run_id).delete_artifacts(path)
+
+    def remove_run(self, run_id: str) -> None:
+        """Deletes a run and its artifacts; MLflow keeps its row, marked, until ``mlflow gc``."""
+        uri = self._client.get_run(run_id).info.artifact_uri
+        self._artifacts(run_id).delete_artifacts()
+        if uri.startswith("file:"):
+            folder = Path(local_file_uri_to_path(uri)).parent
+            if folder.name == run_id:
+                shutil.rmtree(folder, ignore_errors=True)
+        self._client.delete_run(run_id)
+
+    def forget_report(self, *, timings: bool) -> None:
+        """Notes that the shown report, and where ``timings`` the stored timings, no longer hold."""
+        notes = replace(load_notes(self._client, self.experiment_id), reported="")
+        save_notes(self._client, self.experiment_id, replace(notes, timed="") if timings else notes)
+
+    def remove_experiment(self, new_name: str) -> None:
+        """Deletes the experiment under a new name, so that its own is free; MLflow keeps its row."""
+        self._client.rename_experiment(self.experiment_id, new_name)
+        self._client.delete_experiment(self.experiment_id)
+
+    def _artifacts(self, run_id: str) -> ArtifactRepository:
+        uri = self._client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(uri, tracking_uri=self.uri)

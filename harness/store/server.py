@@ -1,0 +1,166 @@
+"""MLflow's user interface as a child process, which ends when the person ends it and leaves nothing behind."""
+
+import difflib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from harness.store import tracker, views
+
+HOST = "127.0.0.1"
+START_SECONDS = 90.0
+STOP_SECONDS = 5.0
+POLL_SECONDS = 0.1
+# MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of runs instead, the
+# best first, for a study that has no view yet: one that is still tuning, or was run before there were views.
+BEST_FIRST = "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class UIError(RuntimeError):
+    """The user interface did not start, or ended by itself."""
+
+
+def serve(uri: str, artifact_root: Path, study_name: str | None, port: int | None, say: Callable[[str], None]) -> None:
+    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP; to be called in the main thread.
+
+    A tracking server (``http://...``) serves its own pages: then only the address is said.
+
+    Args:
+        uri: The store, as :class:`harness.store.tracker.Tracker` takes it.
+        artifact_root: Folder of the artifacts.
+        study_name: The study whose page is said; None for the list of all.
+        port: None for a free one.
+        say: Told the address once the page answers.
+
+    Raises:
+        TrackError: There is no database, no such study, or the port is taken.
+        UIError: The server did not answer within 90 s, or ended.
+    """
+    uri = tracker.absolute_uri(uri)
+    path = tracker.sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise tracker.TrackError(
+            f"ui: the database must exist, but got uri={uri!r}. Run a study first, or name the folder of one."
+        )
+    page = "" if study_name is None else _page(uri, _experiment_id(uri, study_name))
+    if uri.startswith("http"):
+        say(f"MLflow: {uri.rstrip('/')}{page}")
+        return
+    port = _free_port(port)
+    with (
+        _ending_signals() as ended,
+        tempfile.TemporaryFile() as output,
+        _server(uri, artifact_root, port, output) as server,
+    ):
+        if _answers(server, port, ended):
+            say(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)")
+            while not ended and server.poll() is None:
+                time.sleep(POLL_SECONDS)
+            if not ended:
+                raise _failure("keep running", server, output)
+        elif not ended:
+            raise _failure(f"answer within {START_SECONDS:.0f} s", server, output)
+
+
+def _experiment_id(uri: str, study_name: str) -> str:
+    known = tracker.experiments(uri)
+    if study_name not in known:
+        close = difflib.get_close_matches(study_name, known)
+        raise tracker.TrackError(
+            f"ui: the study must be one that has run, but got study={study_name!r}. "
+            + (f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}.")
+        )
+    return known[study_name]
+
+
+def _page(uri: str, experiment_id: str) -> str:
+    """Returns the page of an experiment's runs, under the view that answers its question where it has one."""
+    has_view = f"{views.TAG}{views.ANSWER}" in tracker.connect(uri).get_experiment(experiment_id).tags
+    return f"/#/experiments/{experiment_id}/runs?{views.address(views.ANSWER) if has_view else BEST_FIRST}"
+
+
+def _free_port(port: int | None) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port or 0))
+        except OSError as error:
+            raise tracker.TrackError(
+                f"ui: the port must be free, but got port={port}: {error.strerror}. Choose another, or none for any."
+            ) from error
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _ending_signals() -> Iterator[list[int]]:
+    """The ending signals that came. They raise nothing: an exception inside Popen would lose the process it began."""
+    came: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+
+    before = {signum: signal.signal(signum, note) for signum in ENDING_SIGNALS}
+    try:
+        yield came
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def _server(uri: str, artifact_root: Path, port: int, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a process group of its own; one worker, and none of MLflow's job runners."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--artifacts-destination", artifact_root.resolve().as_uri()]
+    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    server = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        _end_group(server)
+
+
+def _end_group(server: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        server.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):  # what outlived its parent, or the patience
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
+
+
+def _answers(server: subprocess.Popen[bytes], port: int, ended: list[int]) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None and not ended:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with opener.open(f"http://{HOST}:{port}/health", timeout=5):
+                return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _failure(rule: str, server: subprocess.Popen[bytes], output: IO[bytes]) -> UIError:
+    output.seek(0)
+    tail = "\n".join(output.read().decode(errors="replace").splitlines()[-20:])
+    return UIError(f"ui: MLflow's server must {rule}, but got exit_code={server.poll()}. It said:\n{tail}")

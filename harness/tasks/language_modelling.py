@@ -1,0 +1,219 @@
+"""What is predicted, and how it is scored. Training knows only the face of a task, :class:`Task`."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness import data, metrics, randomness
+from harness.engine import Parameters
+from harness.engine.base import by_run
+from harness.model.masks import Noise
+from harness.model.network import Model
+from harness.model.readout import Gradients, Readout
+from harness.settings import Settings
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch of every run: inputs and targets (T, N, B); ``weights`` (T, N, B) or None where all count."""
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The text that a finished run is asked for, and every ``every``-th evaluation point; None: at its end alone.
+
+    ``temperature`` None: the likeliest token each time.
+    """
+
+    prefixes: tuple[str, ...] = ()
+    length: int = 50
+    temperature: float | None = None
+    every: int | None = None
+
+
+class Task(Protocol):
+    """What training asks of a task."""
+
+    num_inputs: int
+    num_outputs: int
+    updates_per_epoch: int
+    tokens_per_update: int
+    carried: bool
+    chance_nats: float
+    splits: tuple[str, ...]
+    fingerprint: str
+    vocabulary: data.Vocabulary
+
+    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+        """Returns where each update's windows of that epoch start, (U, N, B), on the device."""
+        ...
+
+    def batch(self, starts: Tensor) -> Batch:
+        """Returns the minibatch whose windows start at ``starts`` (N, B)."""
+        ...
+
+    def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
+        """Yields the minibatches of a split, in order, the state carried from zero; every target has weight 1 once."""
+        ...
+
+    def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
+        """Returns every run's summed nats over the batch's targets, (N,), from the model's rows (N, T*B, H)."""
+        ...
+
+    def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
+        """Returns every run's mean nats over a minibatch of training, (N,), and their gradients."""
+        ...
+
+    def num_targets(self, split: str) -> int:
+        """Returns how many targets a split scores."""
+        ...
+
+    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
+        """Returns the metrics of a mean loss, keys ``prefix/...``."""
+        ...
+
+    def check(self, wanted: Samples) -> None:
+        """Raises an error of the data where a prefix cannot be read: before training, not at its end."""
+        ...
+
+    def samples(
+        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+    ) -> list[dict[str, str]]:
+        """Returns one run's continuation of every prefix."""
+        ...
+
+
+class LanguageModelling:
+    """Next token given the previous ones; the loss is the cross-entropy."""
+
+    def __init__(self, settings: Settings, device: torch.device):
+        """Loads the corpus onto the device.
+
+        Raises:
+            data.DataError: The corpus cannot be had, or is too short.
+        """
+        self.dataset = data.load(settings)
+        self.token = settings.token
+        self.fingerprint, self.vocabulary = self.dataset.fingerprint, self.dataset.vocabulary
+        self.num_inputs = self.num_outputs = len(self.vocabulary)
+        self.splits = tuple(self.dataset.splits)
+        self.chance_nats = math.log(self.num_outputs)
+        self._tokens = {name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()}
+        self._windows = data.windows(settings, len(self.dataset.splits["train"]))
+        self._settings, self._device = settings, device
+        self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
+        self.updates_per_epoch = self._windows.updates_per_epoch
+        self.tokens_per_update = settings.batch_size * settings.bptt_length
+        self.carried = self._windows.carried
+
+    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+        """See :class:`Task`."""
+        starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
+        return torch.from_numpy(starts).to(self._device)
+
+    def batch(self, starts: Tensor) -> Batch:
+        """See :class:`Task`."""
+        tokens = self._tokens["train"].take(starts + self._steps)
+        return Batch(tokens[:-1], tokens[1:])
+
+    def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
+        """See :class:`Task`."""
+        tokens, settings = self._tokens[split], self._settings
+        windows = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
+        starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
+        for start, length in zip(starts.unsqueeze(1), lengths.unsqueeze(1), strict=True):
+            at = start.expand(num_runs, -1) + self._steps
+            found = tokens.take(at.clamp_(max=len(tokens) - 1))
+            yield Batch(found[:-1], found[1:], self._steps[:-1] < length.expand(num_runs, -1))
+
+    def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
+        """See :class:`Task`."""
+        weights = None if batch.weights is None else by_run(batch.weights)
+        return readout.losses(rows, by_run(batch.targets), weights)
+
+    def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
+        """See :class:`Task`."""
+        return readout.losses_and_gradients(rows, by_run(batch.targets), scale=1.0 / self.tokens_per_update)
+
+    def num_targets(self, split: str) -> int:
+        """See :class:`Task`."""
+        return len(self._tokens[split]) - 1
+
+    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
+        """See :class:`Task`. Bits per character only where a token is a character."""
+        found = {f"{prefix}/loss": nats, f"{prefix}/perplexity": metrics.perplexity(nats)}
+        if self.token == "char":
+            found[f"{prefix}/bits_per_character"] = metrics.bits(nats)
+        return found
+
+    def check(self, wanted: Samples) -> None:
+        """See :class:`Task`.
+
+        Raises:
+            data.DataError: A prefix is empty, or holds a character that the corpus does not.
+        """
+        check_prefixes(wanted.prefixes, self.vocabulary)
+
+    def samples(
+        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+    ) -> list[dict[str, str]]:
+        """See :class:`Task`."""
+        return continuations(model, parameters, wanted, self.vocabulary, seed, noise)
+
+
+def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:
+    """Raises data.DataError where a prefix is empty, or holds a character that the vocabulary does not."""
+    problems = []
+    for prefix in prefixes:
+        try:
+            if len(vocabulary.encode(prefix)) == 0:
+                problems.append(f"samples: a prefix must have one {vocabulary.token} at least, but got {prefix=}.")
+        except data.UnknownCharacter as error:
+            problems.append(f"samples: {prefix!r}: {error}")
+    if problems:
+        raise data.DataError(*problems)
+
+
+def continuations(
+    model: Model,
+    parameters: Parameters,
+    wanted: Samples,
+    vocabulary: data.Vocabulary,
+    seed: tuple,
+    noise: Noise | None = None,
+) -> list[dict[str, str]]:
+    """Returns {prefix, text} of every prefix: one stream from its start, the prefix forced, then ``length`` tokens.
+
+    Draws are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
+    """
+    found = []
+    for prefix in wanted.prefixes:
+        ids = [int(i) for i in vocabulary.encode(prefix)]
+        draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
+        states = model.initial_states(parameters, 1, 1)
+        fresh = ids
+        for draw in draws:
+            inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
+            rows, states = model(parameters, inputs, states, noise)
+            scores = model.readout(parameters).scores(rows[:, -1:])
+            fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
+            ids = ids + fresh
+        found.append({"prefix": prefix, "text": vocabulary.decode(ids)})
+    return found
+
+
+def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:
+    """Returns the likeliest token, or the one that ``draw`` from [0, 1) selects at that temperature."""
+    if temperature is None:
+        return int(scores.argmax())
+    cumulative = torch.softmax(scores.double().cpu() / temperature, 0).cumsum(0)
+    return min(int(torch.searchsorted(cumulative, draw, right=True)), len(scores) - 1)

@@ -1,0 +1,91 @@
+"""A run's checkpoint: one file, a checksum before arrays and JSON in NumPy's npz; no pickle, replaced atomically."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cells.registry import find, source_of
+from harness.settings import to_dict
+from harness.training import npz
+from harness.training.messages import Run
+
+FORMAT = 1
+_CHECKSUM_BYTES = 32
+
+
+@dataclass
+class Checkpoint:
+    """Where one run stands: arrays without the run axis, and everything else as JSON values."""
+
+    arrays: dict[str, Tensor]
+    update: int
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def path_of(folder: str | Path, run: Run) -> Path:
+    """Returns the run's file."""
+    return Path(folder) / name_of(run.id)
+
+
+def name_of(run_id: str) -> str:
+    """Returns the name of a run's file, which is safe whatever the run's id is."""
+    return f"{hashlib.sha256(run_id.encode()).hexdigest()[:24]}.checkpoint"
+
+
+def digest(run: Run, corpus_fingerprint: str) -> str:
+    """Returns what a checkpoint must agree in to be continued: settings, seed, the text, the cell's equations."""
+    execution = ("threads", "pack_size")
+    settings = {name: value for name, value in to_dict(run.settings).items() if name not in execution}
+    identity = [FORMAT, settings, list(run.seed), corpus_fingerprint, source_of(find(run.settings.cell))]
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Checkpoint) -> None:
+    """Writes the run's file: whole, or not at all."""
+    path = path_of(folder, run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    same = digest(run, corpus_fingerprint)
+    header = {"digest": same, "run": run.id, "update": checkpoint.update, "values": checkpoint.values}
+    named = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.arrays.items()}
+    content = npz.to_bytes(header, named)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(folder: str | Path, run: Run, corpus_fingerprint: str) -> tuple[Checkpoint | None, str | None]:
+    """Returns the run's checkpoint and why one that exists is not used, each None where there is nothing to say."""
+    path, not_used = path_of(folder, run), f"checkpoint of {run.id}: not used"
+    try:
+        written = path.read_bytes()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, f"{not_used}, {path.name} cannot be read ({error.strerror}); it starts again"
+    checksum, content = written[:_CHECKSUM_BYTES], written[_CHECKSUM_BYTES:]
+    if hashlib.sha256(content).digest() != checksum:
+        return None, f"{not_used}, {path.name} is damaged; it starts again"
+    header, named = npz.from_bytes(content)
+    if header["digest"] != digest(run, corpus_fingerprint):
+        return None, f"{not_used}, its settings, text or equations differ; it starts again"
+    tensors = {name: torch.from_numpy(array) for name, array in named.items()}
+    return Checkpoint(tensors, header["update"], header["values"]), None
+
+
+def remove(folder: str | Path, run: Run) -> None:
+    """Removes the run's file; nothing where there is none."""
+    path_of(folder, run).unlink(missing_ok=True)

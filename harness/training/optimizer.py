@@ -1,0 +1,156 @@
+"""SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and schedule."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harness.engine.cpu.products import address, optimizer_step
+from harness.settings import Settings
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
+KINDS = ("sgd", "adam", "adamw")
+"""As ``kernels/optimizer.cpp`` numbers them."""
+
+
+def learning_rates(settings: Settings, num_updates: int) -> Tensor:
+    """Returns the learning rate of every update, float64 (num_updates,): linear warm-up, then the schedule."""
+    warmup = settings.warmup_updates
+    rates = []
+    for update in range(num_updates):
+        if update < warmup:
+            factor = (update + 1) / warmup
+        elif settings.schedule == "cosine":
+            done = (update - warmup) / max(1, num_updates - warmup)
+            factor = settings.cosine_floor + (1 - settings.cosine_floor) * 0.5 * (1 + math.cos(math.pi * done))
+        elif settings.schedule == "step":
+            factor = settings.step_factor ** ((update - warmup) // settings.step_updates)
+        else:
+            factor = 1.0
+        rates.append(settings.learning_rate * factor)
+    return torch.tensor(rates, dtype=torch.float64)
+
+
+class Optimizer:
+    """One optimiser step for all runs of a pack, whose parameters are the rows of one tensor (N, P).
+
+    Moments live in ``state``: kind -> (N, P). All that depends on the update is in ``schedule`` (U, K, N, 1), on the
+    device; a step is given its part of it.
+    """
+
+    def __init__(self, runs: list[Settings], parameters: Tensor, num_updates: int, compiled: bool = False):
+        """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates.
+
+        ``compiled`` steps are one pass of generated code over each run's row, on a CPU; else torch's operations.
+        """
+
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
+
+        self._name = runs[0].optimizer
+        self._compiled = optimizer_step(parameters.dtype) if compiled else None
+        self._has_momentum = any(r.momentum for r in runs)
+        self._has_decay = any(r.weight_decay for r in runs)
+        self._has_clip = any(r.clip_norm is not None for r in runs)
+        self._momentum = column([r.momentum for r in runs])
+        self._weight_decay = column([r.weight_decay for r in runs])
+        largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
+        self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
+        kinds = ("first", "second") if self._name != "sgd" else ("velocity",) if self._has_momentum else ()
+        self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
+        self.schedule = _schedule(runs, num_updates).to(parameters)
+        self._infinity = column([math.inf] * len(runs))
+        self._numbers = [
+            (math.inf if r.clip_norm is None else r.clip_norm, r.momentum, r.weight_decay) for r in runs
+        ]  # as compiled steps take them
+        self._none = torch.zeros_like(self._infinity).view(BITS[parameters.dtype])
+        self._alive = ~self._none
+
+    @property
+    def alive(self) -> Tensor:
+        """Which runs still move, (N,) bool."""
+        return self._alive.squeeze(1) != 0
+
+    def clipped(self, norms: Tensor) -> Tensor:
+        """Returns which of the ``norms`` (..., N) are clipped; one that is not finite is none to clip."""
+        return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
+
+    def step(self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor) -> Tensor:
+        """Clips, then moves ``parameters`` in place; a run whose loss or norm is not finite stays, now and for ever.
+
+        Args:
+            parameters: (N, P).
+            gradients: Likewise; overwritten.
+            schedule: The update's part of ``self.schedule``, (K, N, 1).
+            losses: Of which the gradients are, (N,), none below zero.
+
+        Returns:
+            The norms before clipping, (N,).
+        """
+        if self._compiled is not None:
+            return self._step_compiled(self._compiled, parameters, gradients, schedule, losses)
+        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        finite = norms + losses.unsqueeze(1) < self._infinity
+        torch.where(finite, self._alive, self._none, out=self._alive)  # in place, as all that outlives an update
+        if self._has_clip:
+            gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
+        sizes, *others = schedule.unbind()
+        direction = self._direction(parameters, gradients, others)
+        # By their bits: a product with zero would keep a NaN, and a choice by element takes a CPU five times as long.
+        direction.view(self._alive.dtype).bitwise_and_(self._alive)
+        parameters.addcmul_(direction, sizes, value=-1.0)
+        return norms.squeeze(1)
+
+    def _step_compiled(
+        self, function: Callable[..., float], parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
+    ) -> Tensor:
+        kind, (num_runs, size) = KINDS.index(self._name), parameters.shape
+        moments = [*self.state.values(), None, None][:2]
+        norms, nats = [], losses.tolist()
+        for n in range(num_runs):
+            norms.append(
+                function(
+                    size, kind, address(parameters, n), address(gradients, n),
+                    *(None if m is None else address(m, n) for m in moments), address(schedule[0], n), num_runs,
+                    *self._numbers[n], nats[n], address(self._alive, n),
+                )
+            )  # fmt: skip
+        return parameters.new_tensor(norms)
+
+    def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
+        """Returns what an update's size multiplies."""
+        if self._has_decay and self._name != "adamw":
+            gradients.addcmul_(parameters, self._weight_decay)
+        if self._name == "sgd":
+            return self.state["velocity"].mul_(self._momentum).add_(gradients) if self._has_momentum else gradients
+        first, second = self.state["first"], self.state["second"]
+        first.lerp_(gradients, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
+        epsilons, shrinkage = schedule
+        direction = first / second.sqrt().add_(epsilons)
+        if self._has_decay and self._name == "adamw":
+            direction.addcmul_(parameters, shrinkage * self._weight_decay)
+        return direction
+
+    def take_over(self, other: "Optimizer", indices: list[int]) -> None:
+        """Goes on where the runs ``indices`` of another optimiser stand."""
+        self._alive = other._alive[indices]
+        for kind, moment in self.state.items():
+            moment.copy_(other.state[kind][indices])
+
+
+def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
+    """Returns (U, K, N, 1), float64: the size of each update; for Adam also epsilon, and what decay is multiplied by.
+
+    The bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
+    """
+    rates = torch.stack([learning_rates(run, num_updates) for run in runs], dim=1)
+    if runs[0].optimizer == "sgd":
+        return rates[:, None, :, None]
+    updates = torch.arange(1, num_updates + 1, dtype=torch.float64).unsqueeze(1)
+    first, root = 1 - BETAS[0] ** updates, (1 - BETAS[1] ** updates).sqrt()
+    parts = rates * root / first, EPSILON * root, first / root
+    return torch.stack([part.expand_as(rates) for part in parts], dim=1).unsqueeze(3)

@@ -1,0 +1,162 @@
+"""The runtime phase: what an update costs, arm beside arm, with nothing else going on.
+
+Ten replicates in one pack are one timing, ten times; so runtime is measured by itself, in rounds A B C A B C,
+and a round's figures are compared with one another and with no other's.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from harness import timing
+from harness.tasks.language_modelling import Samples
+from harness.training.cuda_graph import EAGER_UPDATES
+from harness.training.messages import Plan, PlanError, plans_from_json, plans_to_json
+from harness.training.pack import Pack
+
+Mode = Literal["train", "forward"]
+MODES: tuple[Mode, ...] = ("train", "forward")
+WARM_UP_UPDATES = EAGER_UPDATES + 1
+"""So many updates are not counted: where updates are recorded, the last of these is the first replayed."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One repeat: ``seconds`` per update of the whole pack, ``tokens_per_second`` of one of its runs."""
+
+    arm: str
+    mode: Mode
+    pack: int
+    round: int
+    seconds: float
+    tokens_per_second: float
+    engine: str
+    device: str
+    precision: str
+    threads: int
+    busy: bool
+
+    @staticmethod
+    def from_json(line: str) -> "Measurement":
+        """Returns the measurement of a line that :func:`answer` wrote.
+
+        Raises:
+            PlanError: The line is none.
+        """
+        try:
+            return Measurement(**json.loads(line)["measurement"])
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error
+
+
+class Stand:
+    """One arm in one pack size, warmed up, and how many updates fill a repeat."""
+
+    def __init__(self, arm: str, plan: Plan):
+        self.arm, self.pack = arm, Pack(replace(plan, samples=Samples(), checkpoint_folder=None))
+        self._size = len(plan.runs)
+        self._counts: dict[Mode, int] = {}
+
+    def warm_up(self, seconds: float) -> None:
+        """Runs each mode a few times and settles how many updates take ``seconds``."""
+        for mode in MODES:
+            self._work(mode, WARM_UP_UPDATES)
+            begun = time.perf_counter()
+            self._work(mode, WARM_UP_UPDATES)
+            each = (time.perf_counter() - begun) / WARM_UP_UPDATES
+            self._counts[mode] = max(1, int(seconds / each) + 1)
+
+    def measure(self, mode: Mode, round_index: int) -> Measurement:
+        """Returns one repeat."""
+        count = self._counts[mode]
+        with timing.Watch() as watch:
+            self._work(mode, count)
+        seconds = watch.seconds / count
+        pack, settings = self.pack, self.pack.plan.settings
+        return Measurement(
+            self.arm,
+            mode,
+            self._size,
+            round_index,
+            seconds,
+            pack.task.tokens_per_update / seconds,
+            pack.engine.name,
+            pack.device.type,
+            settings.precision,
+            pack.threads,
+            watch.busy,
+        )
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self.pack.close()
+
+    def _work(self, mode: Mode, count: int) -> None:
+        (self.pack.train_updates if mode == "train" else self.pack.forward_updates)(count)
+
+
+def measure(plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float) -> Iterator[Measurement]:
+    """Yields every repeat: ``rounds`` rounds over all arms, pack sizes and modes, each at least ``seconds`` long.
+
+    Args:
+        plans: Arm -> one plan a pack size.
+        rounds: Repeats of everything.
+        seconds: Least length of one repeat.
+    """
+    stands: list[Stand] = []
+    try:
+        stands += [Stand(arm, plan) for arm, sizes in plans.items() for plan in sizes]
+        for stand in stands:
+            stand.warm_up(seconds)
+        for index in range(rounds):
+            for mode in MODES:
+                for stand in stands:
+                    yield stand.measure(mode, index)
+    finally:
+        for stand in stands:
+            stand.close()
+
+
+def phase_to_json(plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float) -> str:
+    """Returns the arguments of :func:`measure` as a file for a worker; :func:`answer` reads it."""
+    arms = {arm: json.loads(plans_to_json(sizes)) for arm, sizes in plans.items()}
+    return json.dumps({"runtime": {"rounds": rounds, "seconds": seconds, "arms": arms}}, indent=1)
+
+
+def is_phase(text: str) -> bool:
+    """Returns whether a worker's file asks for a runtime phase."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(values, dict) and "runtime" in values
+
+
+def answer(text: str) -> Iterator[str]:
+    """Yields a line of JSON for every repeat of the phase that :func:`phase_to_json` wrote.
+
+    Raises:
+        PlanError: The text asks for no phase that could be measured.
+    """
+    try:
+        asked = json.loads(text)["runtime"]
+        rounds, seconds = int(asked["rounds"]), float(asked["seconds"])
+        plans = {arm: plans_from_json(json.dumps(sizes)) for arm, sizes in asked["arms"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PlanError(f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}.") from error
+    for measurement in measure(plans, rounds=rounds, seconds=seconds):
+        yield json.dumps({"measurement": asdict(measurement)})
+
+
+def update_seconds(plan: Plan, *, updates: int = 2) -> float:
+    """Returns the seconds an update of the pack takes, after as many as a stand's warm-up makes."""
+    pack = Pack(replace(plan, samples=Samples(), checkpoint_folder=None))
+    try:
+        pack.train_updates(WARM_UP_UPDATES)
+        begun = time.perf_counter()
+        pack.train_updates(updates)
+        return (time.perf_counter() - begun) / updates
+    finally:
+        pack.close()

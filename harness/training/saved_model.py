@@ -1,0 +1,103 @@
+"""A run's best parameters as one file, with what is needed to build its model again. NumPy alone reads it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from cells.registry import find, source_of
+from harness.data import Vocabulary
+from harness.settings import Settings, from_dict, to_dict
+from harness.training import npz
+from harness.training.messages import Run
+
+FORMAT = 1
+FILE = "model.npz"
+"""Its name among a run's artifacts."""
+
+
+class SavedModelError(ValueError):
+    """A file that holds no model, or one of another time."""
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a finished run learned.
+
+    Attributes:
+        run: Its id in the plan, ARM/PHASE/INDEX.
+        seed: The names that its random draws derive from.
+        cell_source: SHA-256 of the cell's source text.
+        cell_files: The Python files of cells that the plan named.
+        corpus_fingerprint: SHA-256 of the text that it was trained on.
+        hidden_size: The one that was trained, solved where the settings give a budget instead.
+        parameters: Name -> values of one run, in the precision that they were trained in.
+    """
+
+    run: str
+    seed: tuple[Any, ...]
+    settings: Settings
+    vocabulary: Vocabulary
+    hidden_size: int
+    cell_source: str
+    cell_files: tuple[str, ...]
+    corpus_fingerprint: str
+    parameters: dict[str, np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        """Returns the file; :meth:`from_bytes` is its inverse."""
+        header = {name: value for name, value in vars(self).items() if name != "parameters"}
+        header |= {"format": FORMAT, "settings": to_dict(self.settings), "vocabulary": asdict(self.vocabulary)}
+        return npz.to_bytes(header, self.parameters)
+
+    @staticmethod
+    def from_bytes(content: bytes) -> "SavedModel":
+        """Returns the model of a file.
+
+        Raises:
+            SavedModelError: It holds none, or one of a format that this version does not know.
+        """
+        try:
+            header, parameters = npz.from_bytes(content)
+            if (found := header.pop("format")) != FORMAT:
+                raise SavedModelError(
+                    f"model: its format must be known to this version, but got format={found}. Update the bench."
+                )
+            symbols, token = tuple(header["vocabulary"]["symbols"]), header["vocabulary"]["token"]
+            return SavedModel(
+                **{
+                    **header,
+                    "seed": tuple(header["seed"]),
+                    "settings": from_dict(header["settings"]),
+                    "vocabulary": Vocabulary(symbols, token),
+                    "cell_files": tuple(header["cell_files"]),
+                },
+                parameters=parameters,
+            )
+        except (npz.ArraysError, KeyError, TypeError) as error:
+            raise SavedModelError(f"model: must be a file that a run ended with, but got {error!r}.") from error
+
+
+def of_run(
+    run: Run,
+    parameters: Mapping[str, Tensor],
+    *,
+    vocabulary: Vocabulary,
+    hidden_size: int,
+    corpus_fingerprint: str,
+    cell_files: tuple[str, ...],
+) -> SavedModel:
+    """Returns a run's model; ``parameters`` are its own, without the run axis."""
+    return SavedModel(
+        run=run.id,
+        seed=run.seed,
+        settings=run.settings,
+        vocabulary=vocabulary,
+        hidden_size=hidden_size,
+        cell_source=source_of(find(run.settings.cell)),
+        cell_files=cell_files,
+        corpus_fingerprint=corpus_fingerprint,
+        parameters={name: values.cpu().numpy() for name, values in parameters.items()},
+    )

@@ -1,0 +1,243 @@
+"""Runs that advance together as one computation: a whole pack on an accelerator, a single run on a CPU.
+
+A run on a CPU is a shard of its own, on one thread from start to end, so that its numbers cannot depend on its
+pack, its place in it, or the number of threads: every operation sees the same shapes. See docs/decisions/shards.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.engine import Parameters, State, dtype_of
+from harness.model.initialization import initial_parameters
+from harness.model.masks import Noise
+from harness.model.network import Model
+from harness.tasks.language_modelling import Task
+from harness.timing import Clock
+from harness.training.checkpoint import Checkpoint
+from harness.training.cuda_graph import RECORDERS, Captured
+from harness.training.flat_parameters import Layout
+from harness.training.messages import Run
+from harness.training.optimizer import Optimizer
+
+NOTED_UPDATES = 1024
+"""So many updates' losses and norms are kept as they came, before they are added up."""
+
+
+@dataclass
+class Progress:
+    """What a shard's runs did since the last evaluation point, one value a run; read from the device at once."""
+
+    train_nats: list[float]
+    gradient_norm: list[float]
+    clipped_fraction: list[float]
+    bad_update: list[int]
+    last_loss: list[float]
+    update_seconds: list[float]
+
+
+class Shard:
+    """N runs: parameters, optimiser, carried state, sums, and the best parameters so far.
+
+    An update changes tensors in place and makes none that outlives it, so that it can be recorded and replayed.
+    ``notes`` says where that failed.
+    """
+
+    def __init__(self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device):
+        settings = runs[0].settings
+        self.runs, self.task, self.model, self.device = list(runs), task, model, device
+        self.num_updates, self.update = num_updates, 0
+        self.stopping = False
+        self.notes: list[str] = []
+        dtype = dtype_of(settings.precision)
+        self._layout = Layout({slot.name: slot.shape for slot in model.arch.slots()})
+        self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
+        drawn = [initial_parameters(model.arch, run.settings, run.seed) for run in runs]
+        for name, view in self._layout.views(self._flat).items():
+            view.copy_(torch.stack([own[name] for own in drawn]))
+        self._flat_best = self._flat.clone()
+        self.best_nats = torch.full((len(runs),), math.inf, dtype=torch.float64, device=device)
+        self.best_update = torch.zeros(len(runs), dtype=torch.int64, device=device)
+        self.bad_update = torch.full((len(runs),), -1, dtype=torch.int64, device=device)
+        self.last_loss = torch.full((len(runs),), math.nan, dtype=torch.float64, device=device)
+        self._set_up()
+        self.states = [tuple(s.clone() for s in state) for state in self._first_states(self.parameters)]
+
+    def _set_up(self) -> None:
+        """Makes what follows from the runs and the flat tensors."""
+        seeds, settings = [run.seed for run in self.runs], [run.settings for run in self.runs]
+        self.model = self.model.for_runs(settings)
+        self.parameters = self._layout.views(self._flat)
+        self.best = self._layout.views(self._flat_best)
+        self._flat_gradients = torch.zeros_like(self._flat)
+        self._gradients = self._layout.views(self._flat_gradients)
+        self.optimizer = Optimizer(settings, self._flat, self.num_updates, self.model.compiled)
+        self._noise = Noise(seeds, settings, self.device, self.model.compiled)
+        self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
+        self._epoch, self._starts = -1, torch.empty(0)
+        recorder = RECORDERS.get(self.device.type)
+        self._captured = None if recorder is None else Captured(recorder(), self.notes)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)
+        self._noted: list[tuple[Tensor, ...]] = []
+        self._since = 0
+        self.clock = Clock(self.device)
+
+    def advance(self, to_update: int) -> None:
+        """Trains until ``to_update`` updates are done, or ``stopping`` is set. Nothing here waits for the device."""
+        self.clock = Clock(self.device)
+        while self.update < to_update and not self.stopping:
+            self._train_once()
+            self.clock.mark()
+
+    @torch.no_grad()
+    def forward(self, count: int) -> None:
+        """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is kept."""
+        batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
+        for _ in range(count):
+            rows, _ = self.model(self.parameters, batch.inputs, self._first_states(self.parameters), self._noise)
+            self.task.losses(self.model.readout(self.parameters), rows, batch)
+
+    def _train_once(self) -> None:
+        epoch, index = divmod(self.update, self.task.updates_per_epoch)
+        if epoch != self._epoch:
+            self._starts, self._epoch = self.task.epoch([run.seed for run in self.runs], epoch), epoch
+        begins = index == 0 or not self.task.carried
+        if begins:
+            self._leave(self._first_states(self.parameters))
+        if self._noise:
+            self._noise.update.fill_(self.update)
+        inputs = self._starts[index], self.optimizer.schedule[self.update], self._begins[int(begins)]
+        self._noted.append(self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs))
+        self.update += 1
+        if len(self._noted) == NOTED_UPDATES:
+            self._add_up()
+
+    @torch.no_grad()
+    def _step(self, starts: Tensor, schedule: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes one update and returns losses and norms, (N,) each; what tells it from the last is on the device."""
+        batch = self.task.batch(starts)
+        losses, states = self.model.update(
+            self.parameters,
+            self._gradients,
+            batch.inputs,
+            self.states,
+            lambda readout, rows: self.task.mean_losses(readout, rows, batch),
+            self._noise,
+            begins,
+        )
+        self._leave(states)
+        return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)
+
+    @torch.no_grad()
+    def _leave(self, states: list[State]) -> None:
+        """Puts the states where the next update finds them."""
+        for own, state in zip(self.states, states, strict=True):
+            for home, value in zip(own, state, strict=True):
+                home.copy_(value)
+
+    def _add_up(self) -> None:
+        """Takes in what was noted of the last updates; one by one, each would cost several operations."""
+        if not self._noted:
+            return
+        losses, norms = (torch.stack(column) for column in zip(*self._noted, strict=True))  # (updates, N)
+        for total, values in zip(self._sums, (losses, norms, self.optimizer.clipped(norms)), strict=True):
+            total += values.sum(0, dtype=torch.float64)
+        finite, alive = torch.isfinite(losses), self.bad_update < 0
+        moved = (finite & torch.isfinite(norms)).cumprod(0)  # 1 until the first update that was none
+        sound = finite & torch.cat([torch.ones_like(moved[:1]), moved[:-1]]).bool()
+        last = losses.gather(0, sound.sum(0, keepdim=True).sub_(1).clamp_(min=0)).squeeze(0)
+        self.last_loss = torch.where(alive & sound[0], last, self.last_loss)
+        stopped = self.update - len(losses) + moved.sum(0)
+        self.bad_update = torch.where(alive & (moved[-1] == 0), stopped, self.bad_update)
+        self._since += len(losses)
+        self._noted.clear()
+
+    def _first_states(self, parameters: Parameters) -> list[State]:
+        return self.model.initial_states(parameters, len(self.runs), self.runs[0].settings.batch_size)
+
+    def progress(self) -> Progress:
+        """Returns what happened since the last call and begins again; waits for the device."""
+        durations = self.clock.durations()
+        self._add_up()
+        nats, norms, clipped = (self._sums / max(1, self._since)).tolist()
+        found = Progress(nats, norms, clipped, self.bad_update.tolist(), self.last_loss.tolist(), durations)
+        self._clear()
+        return found
+
+    @torch.no_grad()
+    def evaluate(self, split: str, parameters: Parameters | None = None) -> list[float]:
+        """Returns every run's mean nats over a split, each target scored once."""
+        parameters = self.parameters if parameters is None else parameters
+        total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
+        states = self._first_states(parameters)
+        for batch in self.task.evaluation(split, len(self.runs)):
+            rows, states = self.model(parameters, batch.inputs, states, self._noise)
+            total += self.task.losses(self.model.readout(parameters), rows, batch)
+        return (total / self.task.num_targets(split)).tolist()
+
+    @torch.no_grad()
+    def keep_best(self, nats: list[float]) -> None:
+        """Copies the parameters of the runs whose ``nats`` are their lowest so far."""
+        values = torch.tensor(nats, dtype=torch.float64, device=self.device)
+        better = values < self.best_nats  # false for NaN
+        self.best_nats = torch.where(better, values, self.best_nats)
+        self.best_update = torch.where(better, self.update, self.best_update)
+        self._flat_best.copy_(torch.where(better.unsqueeze(1), self._flat, self._flat_best))
+
+    @torch.no_grad()
+    def samples(self, index: int, wanted, parameters: Parameters) -> list[dict[str, str]]:
+        """Returns the text of one run, of its best parameters or of those of now."""
+        own = {name: p[index : index + 1] for name, p in parameters.items()}
+        run = self.runs[index]
+        noise = Noise([run.seed], [run.settings], self.device)
+        return self.task.samples(self.model.for_runs([run.settings]), own, wanted, run.seed, noise)
+
+    def keep(self, indices: list[int]) -> None:
+        """Repacks: only these runs go on."""
+        self._add_up()
+        before = self.optimizer
+        self.runs = [self.runs[i] for i in indices]
+        self.states = [tuple(s[indices] for s in state) for state in self.states]
+        for name in ("_flat", "_flat_best", "best_nats", "best_update", "bad_update", "last_loss"):
+            setattr(self, name, getattr(self, name)[indices])
+        self._set_up()
+        self.optimizer.take_over(before, indices)
+
+    def _named(self) -> dict[str, Parameters]:
+        """Returns what there is of every parameter, as a checkpoint names it: kind -> name -> (N, ...)."""
+        moments = {f"optimizer/{kind}": self._layout.views(moment) for kind, moment in self.optimizer.state.items()}
+        return {"parameters": self.parameters, "best": self.best, **moments}
+
+    def snapshot(self, index: int) -> Checkpoint:
+        """Returns everything that one run's future depends on."""
+        self._add_up()
+        arrays = {f"{kind}/{n}": values[index] for kind, named in self._named().items() for n, values in named.items()}
+        for layer, state in enumerate(self.states):
+            arrays |= {f"state/{layer}/{i}": s[index] for i, s in enumerate(state)}
+        values = {
+            "best_nats": self.best_nats[index].item(),
+            "best_update": self.best_update[index].item(),
+            "last_loss": self.last_loss[index].item(),
+        }
+        copies = {name: array.detach().clone() for name, array in arrays.items()}  # training goes on in place
+        return Checkpoint(copies, self.update, values)
+
+    @torch.no_grad()
+    def restore(self, index: int, checkpoint: Checkpoint) -> None:
+        """Puts one run where :meth:`snapshot` found it. All runs of a shard must stand at the same update."""
+        named = self._named()
+        for name, array in checkpoint.arrays.items():
+            kind, _, own = name.rpartition("/")
+            if kind.startswith("state/"):
+                self.states[int(kind.removeprefix("state/"))][int(own)][index] = array.to(self.device)
+            elif kind in named:  # a neighbour's momentum may have gone with it
+                named[kind][own][index] = array.to(self.device)
+        self.update = checkpoint.update
+        self.best_nats[index] = checkpoint.values["best_nats"]
+        self.best_update[index] = checkpoint.values["best_update"]
+        self.last_loss[index] = checkpoint.values["last_loss"]

@@ -1,0 +1,56 @@
+"""The worker: a file of plans in, records out, with nothing but torch and NumPy: ``python -m harness.train PLAN.json``."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from cells.registry import InvalidCell, UnknownCell
+from harness import data, engine
+from harness.model import network
+from harness.settings import BudgetError
+from harness.training import runtime
+from harness.training.messages import PlanError, plans_from_json
+from harness.training.pack import train
+
+INPUT_ERRORS = (
+    OSError,
+    PlanError,
+    BudgetError,
+    data.DataError,
+    UnknownCell,
+    InvalidCell,
+    engine.EngineError,
+    network.SizeError,
+)
+"""What a plan or the machine can be wrong about; each message is written for the person who asked."""
+
+
+def work(text: str) -> Iterator[str]:
+    """Yields the lines that answer a file of ``harness run --plan``: packs' records, or a runtime phase's."""
+    if runtime.is_phase(text):
+        yield from runtime.answer(text)
+        return
+    for plan in plans_from_json(text):
+        for records in train(plan):
+            yield from (record.to_json() for record in records)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise PlanError(f"plan: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}.") from error
+
+
+def main(arguments: list[str]) -> int:
+    """Answers the file of plans at the path that ``arguments`` hold, as lines of JSON, and returns the exit code."""
+    if len(arguments) != 1:
+        print("usage: python -m harness.train PLAN.json", file=sys.stderr)
+        return 2
+    try:
+        for line in work(_read(Path(arguments[0]))):
+            print(line, flush=True)
+    except INPUT_ERRORS as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

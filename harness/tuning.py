@@ -1,0 +1,287 @@
+"""The only importer of Optuna: one Optuna study an arm, asked in rounds, told in number order.
+
+Nothing about a search lives in this process: a search that was killed goes on as if it had not been, since a
+trial's values are a function of (search_seed, arm, number) and of the trials before it. See docs/decisions/search.md.
+"""
+
+import copy
+import math
+import time
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from harness import randomness
+from harness.settings import Settings
+from harness.study import Choices, Range, Study, Tune
+from harness.study.units import FAILURES_IN_A_ROW
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+EDGE = 0.05
+"""Share of a range's width, in the scale that it is searched in, that counts as its edge."""
+FEWEST_FOR_IMPORTANCES = 8
+"""Trials with a final value: the better half of fewer is three or less, too few to tell fields apart."""
+
+
+class SearchError(ValueError):
+    """The search's storage cannot be used."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A sampled setting: its number in the arm's search, and the values of the tuned fields."""
+
+    number: int
+    values: dict[str, Any]
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Returns Optuna's storage at ``url``, made where a SQLite file is not there yet.
+
+    Raises:
+        SearchError: It cannot be reached.
+    """
+    try:
+        return optuna.storages.RDBStorage(url)
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        raise SearchError(
+            f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
+            "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
+        ) from error
+
+
+def stored(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Returns the names of all searches."""
+    return optuna.get_all_study_names(storage)
+
+
+def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Removes a search with all its trials."""
+    optuna.delete_study(study_name=name, storage=storage)
+
+
+class ArmSearch:
+    """The search of one arm. ``seconds`` counts what Optuna took."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int):
+        begun = time.perf_counter()
+        self.arm, self.tune, self._storage, self._name = arm, tune, storage, name
+        self._distributions = {field: _distribution(field, values) for field, values in tune.space.items()}
+        # The pruner looks at trials of earlier rounds only: those of this round are all still running.
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if tune.pruner == "median":
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
+        self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+        self.seconds = time.perf_counter() - begun
+
+    def trials(self) -> list[FrozenTrial]:
+        """Returns all trials so far, in number order."""
+        begun = time.perf_counter()
+        found = self._study.get_trials(deepcopy=False)
+        self.seconds += time.perf_counter() - begun
+        return found
+
+    def running(self) -> list[Trial]:
+        """Returns the trials that were asked and not told, in number order; after a crash, those to adopt."""
+        return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the last trials failed, so many in a row that the arm is given up."""
+        told = [t.state for t in self.trials() if t.state.is_finished()]
+        return len(told) >= FAILURES_IN_A_ROW and set(told[-FAILURES_IN_A_ROW:]) == {TrialState.FAIL}
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to ask or to tell."""
+        told = sum(t.state.is_finished() for t in self.trials())
+        return told >= self.tune.num_trials or (self.stopped and not self.running())
+
+    def ask(self) -> list[Trial]:
+        """Asks until the present round is full and returns its running trials; none where the search is over."""
+        begun = time.perf_counter()
+        known = self.trials()
+        num_told = sum(t.state.is_finished() for t in known)
+        full = min(self.tune.num_trials, (num_told // self.tune.batch + 1) * self.tune.batch)
+        if not self.stopped:
+            for number in range(len(known), full):
+                self._study.add_trial(self._sample(number))
+        self.seconds += time.perf_counter() - begun
+        return self.running()
+
+    def _sample(self, number: int) -> FrozenTrial:
+        """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not at all."""
+        aside = optuna.create_study(sampler=self._sampler(number))
+        aside.add_trials(self._study.get_trials(deepcopy=False))
+        aside.ask(self._distributions)
+        asked = aside.get_trials(deepcopy=False)[-1]
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=asked.params,
+            distributions=asked.distributions,
+            system_attrs=asked.system_attrs,
+        )
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        names = (self.tune.search_seed, "sampler", self.arm)
+        if self.tune.sampler == "grid":  # its seed shuffles the grid, through which the trials' numbers walk
+            return optuna.samplers.GridSampler(_grid(self.tune), seed=randomness.key(*names) % 2**32)
+        seed = randomness.key(*names, number) % 2**32
+        makers = {
+            "tpe": optuna.samplers.TPESampler,
+            "random": optuna.samplers.RandomSampler,
+            "gp": optuna.samplers.GPSampler,
+        }
+        return makers[self.tune.sampler](seed=seed)
+
+    def report(self, number: int, step: int, nats: float) -> bool:
+        """Books an intermediate value and returns whether the trial should be pruned there.
+
+        What an earlier process booked of later steps does not count: a resumed trial is judged as it was.
+        """
+        if self.tune.pruner == "none":
+            return False
+        begun = time.perf_counter()
+        study_id = self._storage.get_study_id_from_name(self._name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        if step not in self._storage.get_trial(trial_id).intermediate_values:
+            optuna.trial.Trial(self._study, trial_id).report(nats, step)
+        trial = copy.copy(self._storage.get_trial(trial_id))
+        trial.intermediate_values = {at: v for at, v in trial.intermediate_values.items() if at <= step}
+        prune = self._study.pruner.prune(self._study, trial)
+        self.seconds += time.perf_counter() - begun
+        return prune
+
+    def tell(self, number: int, state: str, nats: float | None) -> None:
+        """Ends a trial: finished and diverged are COMPLETE with their nats, pruned PRUNED, failed FAIL."""
+        begun = time.perf_counter()
+        if state in ("finished", "diverged"):
+            self._study.tell(number, nats)
+        else:
+            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+        self.seconds += time.perf_counter() - begun
+
+    def best(self) -> Trial | None:
+        """Returns the trial with the lowest nats, the earliest of equals; None where none is complete."""
+        complete = [t for t in self.trials() if t.state == TrialState.COMPLETE and t.value is not None]
+        if not complete:
+            return None
+        chosen = min(complete, key=lambda t: (t.value, t.number))
+        return Trial(chosen.number, chosen.params)
+
+
+def warnings(searches: Sequence[ArmSearch]) -> list[str]:
+    """Returns what the searches of one arm, one a repeat, have to say beside a verdict.
+
+    A line for an arm without a setting, for one that was stopped, and for every tuned field whose best value lies at
+    the edge of its range.
+    """
+    found = []
+    for repeat, own in enumerate(searches):
+        key = f"{own.arm}@{repeat}" if repeat else own.arm
+        if own.best() is None:
+            found.append(f"{key}: no trial finished; the arm has no setting to replicate.")
+        elif own.stopped:
+            found.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
+    best = [(own, trial) for own in searches if (trial := own.best()) is not None]
+    at_edge: dict[tuple[str, str], list[float]] = {}
+    for own, trial in best:
+        for field, values in own.tune.space.items():
+            if (edge := edge_of(values, trial.values[field])) is not None:
+                at_edge.setdefault((field, edge), []).append(trial.values[field])
+    return found + [
+        f"{best[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; a wider range might favour this arm, "
+        "so the comparison may not be fair."
+        for (field, edge), values in at_edge.items()
+    ]
+
+
+def _edge_text(field: str, edge: str, values: list[float], num_searches: int) -> str:
+    where = f"lies at the {edge} edge of the range searched"
+    if num_searches == 1:
+        return f"its best {field} = {values[0]:.4g} {where}"
+    return f"its best {field} {where} in {len(values)} of {num_searches} repeats"
+
+
+def edge_of(values: Range | Choices, best: Any) -> str | None:
+    """Returns "lower" or "upper" where ``best`` lies at that edge, else None. Only numbers have edges."""
+    if isinstance(values, Choices):
+        numbers = [v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        if len(numbers) != len(values.choices) or len(numbers) < 3:
+            return None
+        return "lower" if best == min(numbers) else "upper" if best == max(numbers) else None
+    low, high, at = values.low, values.high, float(best)
+    if values.log:
+        low, high, at = math.log(low), math.log(high), math.log(at)
+    place = (at - low) / (high - low)
+    return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else None
+
+
+def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Returns for every arm its tuned fields' PED-ANOVA importances, which sum to 1 (Watanabe et al., IJCAI 2023).
+
+    What told the best quarter of an arm's finished and diverged trials (at least five, at most half of them) from
+    the rest. The shares describe these trials and are no test: fields without any effect share the 1 by chance.
+    Empty for an arm with fewer than eight such trials, and where fewer than two fields are tuned.
+
+    Args:
+        study: Of one condition.
+        runs: Those of that condition, columns ``arm``, ``phase``, ``state``, ``objective`` (nats) and ``params``; all
+            repeats' trials count together.
+    """
+    space = study.tune.space if study.tune else {}
+    distributions = {field: _distribution(field, values) for field, values in space.items()}
+    ended = runs[(runs["phase"] == "trial") & runs["state"].isin(["finished", "diverged"]) & runs["objective"].notna()]
+    found = {}
+    for arm in study.arms:
+        rows = ended[ended["arm"] == arm.name]
+        known = [
+            optuna.trial.create_trial(  # an export leaves out a value that is none
+                params={field: params.get(field) for field in space}, distributions=distributions, value=float(nats)
+            )
+            for params, nats in zip(rows["params"], rows["objective"], strict=True)
+        ]
+        enough = len(space) > 1 and len(known) >= FEWEST_FOR_IMPORTANCES
+        found[arm.name] = _importances(known, list(space)) if enough else {}
+    return found
+
+
+def _importances(trials: list[FrozenTrial], fields: list[str]) -> dict[str, float]:
+    study = optuna.create_study()
+    study.add_trials(trials)
+    quantile = min(0.5, max(0.25, 5 / len(trials)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=fields)
+    return {field: shares[field] for field in fields}
+
+
+def _distribution(field: str, values: Range | Choices) -> BaseDistribution:
+    if isinstance(values, Choices):
+        return CategoricalDistribution(values.choices)
+    if int in _types(field):
+        return IntDistribution(int(values.low), int(values.high), log=values.log, step=int(values.step or 1))
+    return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
+
+
+def _types(field: str) -> tuple:
+    hint = typing.get_type_hints(Settings)[field]
+    return typing.get_args(hint) or (hint,)
+
+
+def _grid(tune: Tune) -> dict[str, list]:
+    """Returns every value of every field: choices as they stand, ranges from low to high by their step."""
+    grid = {}
+    for field, values in tune.space.items():
+        if isinstance(values, Choices):
+            grid[field] = list(values.choices)
+        else:
+            kind, step = int if int in _types(field) else float, values.step or 1
+            grid[field] = [kind(values.low + k * step) for k in range(values.num_steps)]
+    return grid

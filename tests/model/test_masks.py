@@ -1,0 +1,179 @@
+"""Random factors are functions of (seed, site, update, index), and hit as often as the rate says."""
+
+import math
+
+import pytest
+import torch
+
+import cells
+from harness.model.masks import FIELDS, Noise, uniform
+from harness.model.regularization import variation_of, varied
+from harness.settings import Settings
+
+CPU = torch.device("cpu")
+SHAPE = (5, 2, 3, 400)  # T N B H
+
+
+def noise_of(seeds, **rates):
+    """The noise of runs that differ in their rates."""
+    columns = [dict(zip(rates, row, strict=True)) for row in zip(*rates.values(), strict=True)]
+    return Noise(seeds, [Settings(cell="lstm", corpus="text", hidden_size=7, **own) for own in columns], CPU)
+
+
+def masks(seeds, rates, layer=0, update=0, shape=SHAPE):
+    noise = noise_of(seeds, dropout=rates)
+    noise.update.fill_(update)
+    return noise.outputs(layer, torch.ones(*shape))
+
+
+def test_uniform_is_splitmix64():
+    # The generator started at state 1234567, as its authors' C code prints it.
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    draws = uniform(torch.tensor([1234567]), torch.arange(1, 4))
+    assert draws.tolist() == [(word >> 11) * 2.0**-53 for word in expected]
+
+
+def test_units_are_dropped_at_the_rate_and_the_others_scaled_up():
+    found = masks([(1,), (2,)], [0.5, 0.2], shape=(5, 2, 3, 2000))
+    for n, rate in enumerate((0.5, 0.2)):
+        own = found[:, n]
+        kept = own != 0
+        assert kept.double().mean() == pytest.approx(1 - rate, abs=4 * math.sqrt(rate * (1 - rate) / own.numel()))
+        assert torch.allclose(own[kept], torch.tensor(1 / (1 - rate)))
+
+
+def test_a_rate_of_zero_changes_no_bit_and_gradients_pass_where_units_stay():
+    values = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    dropped = noise_of([(1,), (2,)], dropout=[0.0, 0.4]).outputs(0, values)
+    assert torch.equal(dropped[:, 0], values[:, 0])
+    (gradient,) = torch.autograd.grad(dropped.sum(), values)
+    assert torch.equal(gradient[:, 1] == 0, dropped[:, 1] == 0)
+
+
+def test_masks_have_no_history_and_no_pack():
+    alone = masks([(2, "trial", 1)], [0.4], layer=1, update=9, shape=(5, 1, 3, 400))
+    packed = masks([(1,), (2, "trial", 1)], [0.1, 0.4], layer=1, update=9)
+    assert torch.equal(packed[:, 1], alone[:, 0])
+    noise = noise_of([(2, "trial", 1)], dropout=[0.4])
+    for update in (3, 20, 9):  # in any order
+        noise.update.fill_(update)
+        found = noise.outputs(1, torch.ones(5, 1, 3, 400))
+    assert torch.equal(found, alone)
+
+
+def test_other_seeds_sites_updates_times_and_streams_are_independent():
+    base = masks([(1,), (2,)], [0.5, 0.5]) != 0
+    others = [
+        (masks([(3,), (4,)], [0.5, 0.5]) != 0),
+        (masks([(1,), (2,)], [0.5, 0.5], layer=1) != 0),
+        (masks([(1,), (2,)], [0.5, 0.5], update=1) != 0),
+        base.roll(1, 0),
+        base.roll(1, 1),
+        base.roll(1, 2),
+        base.roll(1, 3),
+    ]
+    for other in others:
+        assert (base == other).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(base.numel()))
+
+
+def test_the_masks_of_one_update_are_no_shift_of_anothers():
+    """The circular correlation at every shift, a standard normal each; 5.5 deviations bound 6,000 of them."""
+    first, second = (
+        torch.fft.rfft((masks([(1,)], [0.5], update=update, shape=(5, 1, 3, 400)) != 0).double().flatten() * 2 - 1)
+        for update in (0, 1)
+    )
+    correlation = torch.fft.irfft(first * second.conj()) / math.sqrt(6000)
+    assert correlation.abs().max() < 5.5
+    assert (torch.fft.irfft(first * first.conj()) / math.sqrt(6000)).max() > 70  # itself, unshifted
+
+
+def test_no_rate_is_no_noise():
+    noise, values = noise_of([(1,)], dropout=[0.0]), torch.ones(SHAPE)
+    assert not noise and noise_of([(1,)], zoneout_h=[0.1])
+    assert noise.outputs(0, values) is values and noise.inputs(0, values) is values
+    assert noise.weights(0, "R", values) is values
+    assert (
+        noise.steps(0, cells.find("lstm"), values[0], 5) is None
+        and noise.expected(cells.find("lstm"), values[0]) is None
+    )
+
+
+def test_inputs_have_one_mask_for_all_time_steps():
+    noise = noise_of([(1,), (2,)], input_dropout=[0.5, 0.2])
+    found = noise.inputs(1, torch.ones(5, 2, 30, 100))
+    assert torch.equal(found, found[:1].expand_as(found))
+    for n, rate in enumerate((0.5, 0.2)):
+        assert set(found[0, n].unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
+        assert (found[0, n] == 0).double().mean() == pytest.approx(rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000))
+    assert not torch.equal(found, noise.inputs(0, torch.ones(5, 2, 30, 100)))
+
+
+def test_weights_are_dropped_entry_by_entry_and_anew_at_each_update():
+    noise, matrix = noise_of([(1,), (2,)], weight_dropout=[0.5, 0.0]), torch.ones(2, 50, 200)
+    first = noise.weights(0, "R", matrix)
+    assert torch.equal(first[1], matrix[1])
+    assert (first[0] == 0).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / 100)
+    others = [noise.weights(0, "R_n", matrix), noise.weights(1, "R", matrix)]
+    noise.update.fill_(1)
+    others.append(noise.weights(0, "R", matrix))
+    for other in others:
+        assert ((first[0] == 0) == (other[0] == 0)).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / 100)
+
+
+RATES = dict(zip(FIELDS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6), strict=True))
+
+
+def steps(seed=(1,), update=0, rates=RATES, num_steps=4):
+    run = Settings(cell="lstm", corpus="text", hidden_size=50, **rates)
+    cell = varied(cells.find("lstm"), variation_of(cells.find("lstm"), [run]))
+    noise = Noise([seed], [run], CPU)
+    noise.update.fill_(update)
+    state = torch.zeros(1, 20, 50, dtype=torch.float64)
+    values, means = noise.steps(0, cell, state, num_steps), noise.expected(cell, state)
+    blocks = zip(cell.noise, values.chunk(len(cell.noise), 3), means.chunk(len(cell.noise), 3), strict=True)
+    return {name: (own, mean) for name, own, mean in blocks}
+
+
+def test_a_steps_factors_are_zero_or_scaled_up_and_a_zoneouts_zero_or_one():
+    found = steps()
+    assert list(found) == ["state_dropout", "recurrent_dropout_g", "zoneout_h", "zoneout_c"]
+    for name, rate, values in (
+        ("state_dropout", 0.3, {0.0, 1 / 0.7}),
+        ("recurrent_dropout_g", 0.4, {0.0, 1 / 0.6}),
+        ("zoneout_h", 0.25, {0.0, 1.0}),
+        ("zoneout_c", 0.6, {0.0, 1.0}),
+    ):
+        own, mean = found[name]
+        assert own.shape == (4, 1, 20, 50) and mean.shape == (1, 1, 20, 50)
+        assert set(own.unique().tolist()) == values
+        count = 1000 if name == "state_dropout" else 4000
+        hit = own == (1.0 if "zoneout" in name else 0.0)
+        assert hit.double().mean() == pytest.approx(rate, abs=4 * math.sqrt(rate * (1 - rate) / count)), name
+        assert mean.unique().tolist() == [rate if "zoneout" in name else 1.0]
+        same = torch.equal(own[0], own[1])
+        assert same == (name == "state_dropout"), name
+
+
+def test_a_state_mask_alone_is_made_for_one_time_step():
+    ((own, _),) = steps(rates={"state_dropout": 0.5}).values()
+    assert own.shape[0] == 1
+
+
+def test_the_same_seed_and_update_give_the_same_factors_and_no_others_do():
+    first = steps()
+    for other, same in ((steps(), True), (steps(seed=(2,)), False), (steps(update=1), False)):
+        assert all(torch.equal(first[name][0], other[name][0]) == same for name in first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("field", ["dropout", "zoneout_h"])
+def test_compiled_factors_are_the_same_bit_for_bit(dtype, field):
+    run = [Settings(cell="lstm", corpus="text", **{field: rate}) for rate in (0.3, 0.0, 0.999)]
+    own, others = (Noise([(1,), (2,), (3,)], run, CPU, compiled) for compiled in (True, False))
+    for update in (0, 7, 1 << 30):
+        own.update.fill_(update)
+        others.update.fill_(update)
+        for axis in (0, 1):
+            shape = (3, 11, 37) if axis == 0 else (11, 3, 37)
+            found = [each._factors(field, ("site", axis), shape, axis, dtype) for each in (own, others)]
+            assert found[0].dtype == dtype and torch.equal(*found)

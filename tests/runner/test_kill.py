@@ -1,0 +1,143 @@
+"""A study that is killed again and again ends as one that was not."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import small_study
+from forking import Forking
+
+from harness import tuning
+from harness.store import tracker
+from harness.store.locations import Places
+from harness.training import saved_model
+
+KILLS = 10
+LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]
+
+
+def start(path, folder):
+    """Starts `harness run`; what it says on standard error goes to a file."""
+    command = [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(folder)]
+    with open(folder / "stderr", "w") as errors:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=listen_to_ctrl_c)
+
+
+def listen_to_ctrl_c():
+    """A child of a background job is born deaf to SIGINT; a person's terminal is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def said(folder):
+    return (folder / "stderr").read_text()
+
+
+def books(folder):
+    return tracker.Tracker(Places(folder).tracking_uri, "small", Places(folder).artifacts)
+
+
+def results(folder):
+    runs = books(folder).runs()
+    runs = runs[["arm", "phase", "index", "seed", "state", *LOSSES]]
+    return runs.sort_values(["arm", "phase", "index"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def harness():
+    with Forking() as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harness):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    path = small_study.write(whole, trials=6, seeds=6, updates=300)
+    shutil.copytree(whole, killed)
+    begun = time.monotonic()
+    harness.start(["run", path, "--folder", whole], whole / "stderr")
+    assert harness.wait() == 0, said(whole)
+    seconds = time.monotonic() - begun
+
+    again = ["run", killed / path.name, "--folder", killed], killed / "stderr"
+    draw = random.Random(11)
+    ended: dict[tuple, tuple] = {}
+    hits = 0
+    for _ in range(KILLS):
+        harness.start(*again)
+        time.sleep(draw.uniform(0.08, 0.28) * seconds)
+        harness.kill()
+        hits += harness.wait() == -signal.SIGKILL
+        if (killed / "mlflow.db").exists():
+            ended = assert_nothing_lost(ended, killed)
+    assert hits >= 3  # a machine that has become faster is done before the last
+    harness.start(*again)
+    assert harness.wait() == 0, said(killed)
+
+    pd.testing.assert_frame_equal(results(killed), results(whole))
+    assert_nothing_lost(ended, killed)
+    tracker = books(killed)
+    assert trials(killed) == trials(whole) and models(killed) == models(whole)
+    curves = [books(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
+    keys = ["arm", "phase", "index", "update"]
+    pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
+    for run in tracker.runs().itertuples():
+        updates = [point.step for point in tracker._client.get_metric_history(run.run_id, "tokens_per_second")]
+        assert len(updates) == len(set(updates)) > 0, f"{run.arm} {run.phase} {run.index} was booked twice"
+
+
+def models(folder):
+    """Returns what every replicate learned, bit by bit."""
+    tracker = books(folder)
+    files = {
+        (run.arm, run.seed): tracker.artifact(run.run_id, saved_model.FILE)
+        for run in tracker.runs().query("phase == 'replicate'").itertuples()
+    }
+    found = {place: saved_model.SavedModel.from_bytes(content).parameters for place, content in files.items()}
+    return {place: {name: array.tobytes() for name, array in own.items()} for place, own in found.items()}
+
+
+def assert_nothing_lost(before, folder):
+    """Returns what has ended by now; all that had ended before must still be there, and be the same."""
+    runs = results(folder)
+    now = {
+        (r.arm, r.phase, r.index): (r.state, r.objective)
+        for r in runs.itertuples()
+        if r.state not in ("running", "killed")
+    }
+    assert {key: now.get(key) for key in before} == before
+    return now
+
+
+def trials(folder: Path):
+    """Returns every arm's trials as Optuna has them."""
+    storage = tuning.open_storage(Places(folder).storage_url)
+    found = {}
+    for summary in storage.get_all_studies():
+        arm = summary.study_name.split("/")[1]
+        stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
+        found[arm] = [(t.number, t.state, t.params, t.value) for t in stored]
+    return found
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path, harness):
+    path = small_study.write(tmp_path, trials=2, updates=600)
+    process = start(path, tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "optuna.db").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130, said(tmp_path)
+    assert "the same command, without --new, goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
+    assert not os.path.exists(tmp_path / ".small.holder.lock")
+    harness.start(["run", path, "--folder", tmp_path], tmp_path / "stderr")
+    assert harness.wait() == 0, said(tmp_path)
+    assert "running" not in set(results(tmp_path)["state"])

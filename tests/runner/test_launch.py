@@ -1,0 +1,314 @@
+import io
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import small_study
+from rich.console import Console
+
+from harness import catalog, engine, study
+from harness.preflight import probe
+from harness.results import export
+from harness.runner import launch
+from harness.runner.progress import Display
+from harness.runner.recorder import RecordError
+from harness.runner.scheduler import Driver, IdentityError
+from harness.store import tracker
+from harness.store.locations import Places
+from harness.training import pack, saved_model
+from harness.training.messages import PlanError
+from harness.training.saved_model import SavedModel
+
+COLUMNS = ["arm", "verdict", "finished", "pairs", "loss", "perplexity", "ratio", "p", "p_holm", "num_parameters"]
+
+
+def run(path, folder, **options):
+    console = Console(file=io.StringIO(), width=100)
+    report = launch.run(path, places=Places(folder), console=console, **options)
+    return report, console.file.getvalue()
+
+
+def books(folder):
+    return tracker.Tracker(Places(folder).tracking_uri, "small", Places(folder).artifacts)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study run to its end: its path, its folder, its report and what was printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = small_study.write(folder, runtime="{rounds: 6, seconds: 0.001}")
+    return path, folder, *run(path, folder)
+
+
+def test_a_study_ends_with_a_verdict(finished):
+    _, _, report, said = finished
+    assert report.table.set_index("arm").loc["wide", "verdict"] == "better"
+    assert "wide is better than narrow" in report.answer or "wide is better" in said
+    assert "harness ui small" in said and "outside these (start-up" in said
+    assert not report.missing
+
+
+def test_the_books_hold_every_run_once(finished):
+    _, folder, _, _ = finished
+    tracker = books(folder)
+    runs = tracker.runs()
+    counts = runs.groupby(["arm", "phase"]).size()
+    assert (counts.xs("trial", level="phase") == 4).all() and (counts.xs("replicate", level="phase") == 6).all()
+    assert set(runs["state"]) <= {"finished", "pruned"}
+    replicates = runs[runs["phase"] == "replicate"]
+    assert replicates["test/loss"].notna().all() and runs[runs["phase"] == "trial"]["test/loss"].isna().all()
+    assert replicates["samples"].map(lambda s: s[0]["text"].startswith("the ") and len(s[0]["text"]) == 12).all()
+    curves = tracker.curves()
+    assert (curves[curves["phase"] == "replicate"].groupby(["arm", "index"]).size() == 4).all()
+    assert len(tracker.timings()) == 2 * 2 * 2 * 6
+    assert (
+        not list(Places(folder).checkpoints("small").glob("*"))
+        if Places(folder).checkpoints("small").exists()
+        else True
+    )
+
+
+def test_seeds_are_paired(finished):
+    _, folder, _, _ = finished
+    replicates = books(folder).runs().query("phase == 'replicate'")
+    assert set(replicates.query("arm == 'wide'")["seed"]) == set(replicates.query("arm == 'narrow'")["seed"])
+
+
+def test_a_finished_study_trains_nothing_and_prints_its_report(finished, monkeypatch):
+    path, folder, report, _ = finished
+    before = books(folder).runs()
+
+    def forbidden(*_):
+        raise AssertionError("a finished study must not train")
+
+    monkeypatch.setattr(pack.Pack, "__init__", forbidden)
+    again, said = run(path, folder)
+    pd.testing.assert_frame_equal(again.table, report.table)
+    pd.testing.assert_frame_equal(books(folder).runs(), before)
+    assert "wide" in said
+
+
+def test_more_seeds_extend_a_study_by_what_is_missing(tmp_path):
+    path = small_study.write(tmp_path, seeds=6)
+    first, _ = run(path, tmp_path)
+    before = books(tmp_path).runs()
+    second, said = run(small_study.write(tmp_path, seeds=7), tmp_path)
+    after = books(tmp_path).runs()
+    assert len(after) == len(before) + 2 and "2 replicates of 2 arms" in said
+    assert (second.table["finished"] == 7).all() and (first.table["finished"] == 6).all()
+
+
+def test_more_trials_put_replicates_of_another_setting_aside(tmp_path):
+    run(small_study.write(tmp_path, trials=1, seeds=6), tmp_path)
+    report, said = run(small_study.write(tmp_path, trials=5, seeds=6), tmp_path)
+    runs = books(tmp_path).runs()
+    put_aside = runs[runs["phase"] == "superseded"]
+    assert len(put_aside) >= 6 and "put aside" in said  # the first trial is not the best of five in both arms
+    assert (report.table["finished"] == 6).all() and not report.missing
+
+
+def test_another_study_of_the_same_name_is_refused_and_new_puts_it_aside(tmp_path):
+    run(small_study.write(tmp_path, trials=1), tmp_path)
+    changed = small_study.write(tmp_path, trials=1, updates=44)
+    with pytest.raises(IdentityError, match=r"(?s)study: 'small' .* differs:\n.*budget.*40.*44.*Rename the study"):
+        run(changed, tmp_path)
+    report, _ = run(changed, tmp_path, new=True)
+    assert not report.missing
+    assert sum("small" in name for name in tracker.experiments(Places(tmp_path).tracking_uri)) == 2
+
+
+def test_a_design_that_cannot_reach_its_threshold_is_refused(tmp_path):
+    path = small_study.write(tmp_path, seeds=5)
+    with pytest.raises(probe.DesignError, match=r"replicate.seeds: .* but got seeds=5.* Write seeds: 6 or more"):
+        run(path, tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_the_second_run_of_a_study_says_who_holds_it(tmp_path):
+    path = small_study.write(tmp_path)
+    with launch.locked("small", Places(tmp_path)):
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(tmp_path)],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2 and f"is held by process {os.getpid()} on " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def learned(folder):
+    """Returns the parameters that every replicate kept, bit by bit."""
+    tracker = books(folder)
+    found = {}
+    for run in tracker.runs().query("phase == 'replicate'").itertuples():
+        parameters = SavedModel.from_bytes(tracker.artifact(run.run_id, saved_model.FILE)).parameters
+        found[run.arm, run.seed] = {name: values.tobytes() for name, values in parameters.items()}
+    return found
+
+
+def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
+    there = tmp_path / "there"
+    path = small_study.write(there, runtime="{rounds: 6, seconds: 0.001}")
+    places, plan, records = Places(there), there / "plan.json", there / "records.jsonl"
+    first = there / "first.jsonl"
+    for _ in range(6):
+        said = launch.write_plan(path, plan, places=places)
+        if "nothing is missing" in said:
+            break
+        with open(records, "w") as out:
+            subprocess.run([sys.executable, "-m", "harness.train", str(plan)], stdout=out, check=True)
+        launch.book_records(path, records, places=places)
+        first = first if first.exists() else shutil.copy(records, first)
+    else:
+        raise AssertionError("the study did not end")
+    report, _ = run(path, there)
+    pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
+    assert learned(there) == learned(finished[1])
+    assert "0 runs and 0 timings booked" in launch.book_records(path, first, places=places)  # a second time
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (b"no json", PlanError, "a line must be what a worker wrote, but got 'no json'"),
+        (b"3", PlanError, "a line must be what a worker wrote"),
+        (b"\xff", PlanError, "is no UTF-8"),
+        (b'{"measurement": {"arm": "wide"}}', PlanError, "a line must be what a worker wrote"),
+        (b'{"run": "x", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must be ARM/PHASE/INDEX"),
+        (
+            b'{"run": "wide/trial/99", "kind": "end", "update": 1, "time": 0.0}',
+            RecordError,
+            "runs that this study lacks",
+        ),
+        (b'{"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must start before it ends"),
+        (b'{"run": "wide/trial/0", "kind": "start", "update": 0, "time": 0.0}', RecordError, "this study's settings"),
+    ],
+)
+def test_records_that_are_not_this_studys_are_refused(tmp_path_factory, refusing, text, error, message):
+    path, places = refusing
+    records = tmp_path_factory.mktemp("records") / "records.jsonl"
+    records.write_bytes(text)
+    with pytest.raises(error, match=message):
+        launch.book_records(path, records, places=places)
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory):
+    """A study whose first round is planned and nothing of it booked."""
+    folder = tmp_path_factory.mktemp("refusing")
+    path = small_study.write(folder)
+    launch.write_plan(path, folder / "plan.json", places=Places(folder))
+    return path, Places(folder)
+
+
+def test_equal_arms_are_identical(tmp_path):
+    text = small_study.write(tmp_path).read_text()
+    tune, fix = text.index("tune:"), text.index("fix:")
+    text = text[:tune] + text[fix:].replace("fix:", "fix:\n  learning_rate: 0.02")  # a search would differ by arm
+    path = tmp_path / "small.yaml"
+    path.write_text(text.replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, threads: 1}"))
+    report, _ = run(path, tmp_path)
+    row = report.table.set_index("arm").loc["wide"]
+    assert row["ratio"] == 1.0 and row["verdict"] not in ("better", "worse")
+
+
+def test_a_diverging_arm_is_a_result(tmp_path):
+    text = small_study.write(tmp_path, trials=1).read_text()
+    path = tmp_path / "small.yaml"
+    text = text.replace("wide: {hidden_size: 16}", "wide: {hidden_size: 16, cell: rnn-relu, initial_scale: 1.0e+30}")
+    path.write_text(text)
+    report, said = run(path, tmp_path)
+    row = report.table.set_index("arm").loc["wide"]
+    assert row["diverged"] == 6 and row["verdict"] == "worse" and "diverged" in said
+
+
+def driver_of(path, folder, *overrides):
+    return Driver(study.load(path, overrides), Places(folder), Display(Console(file=io.StringIO())))
+
+
+def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
+    path = small_study.write(tmp_path, trials=1)
+    text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, clip_norm: none}")
+    path.write_text(text.replace("cell: lstm", "cell: rnn-relu").replace("high: 0.1", "high: 1.0e+30"))
+    report, _ = run(path, tmp_path)
+    assert report.table["diverged"].sum() > 0
+    export.export(str(path), (), Places(tmp_path), tmp_path / "out")
+
+
+def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
+    path = small_study.write(tmp_path, trials=4)
+    text = path.read_text().replace(
+        "learning_rate: {low: 0.005, high: 0.1, log: true}", "bptt_length: {choices: [8, 90000]}"
+    )
+    path.write_text(text.replace("  bptt_length: 8\n", "").replace("batch: 2", "batch: 2\n  sampler: random"))
+    report, said = run(path, tmp_path)
+    states = books(tmp_path).runs().query("phase == 'trial'")["state"]
+    assert set(states) == {"finished", "failed"} and "must have at least" in said
+    assert (report.table["finished"] == 6).all()
+
+
+def test_budgets_in_seconds_are_converted_once(tmp_path):
+    path = small_study.write(tmp_path, trials=1)
+    text = path.read_text().replace("budget: {updates: 40}", "budget: {seconds: 0.05}")
+    text = text.replace("narrow: {", '"h=3,narrow": {').replace("baseline: narrow", 'baseline: "h=3,narrow"')
+    path.write_text(text)
+    first, second = driver_of(path, tmp_path).settings, driver_of(path, tmp_path).settings
+    assert first == second and all(s.budget.updates >= 1 and s.budget.seconds is None for s in first.values())
+
+
+def test_a_text_that_changed_is_another_study(tmp_path):
+    path = small_study.write(tmp_path)
+    driver_of(path, tmp_path)
+    (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
+    with pytest.raises(IdentityError, match=r"(?s)wide: text: \w+ -> \w+.*Rename the study"):
+        driver_of(path, tmp_path)
+
+
+def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
+    """A fallback in the middle of a study would compare runs of two engines."""
+    path = small_study.write(tmp_path)
+    assert driver_of(path, tmp_path).settings["wide"].engine == "cpu"
+    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
+    with pytest.raises(IdentityError, match=r"wide: engine: cpu -> native"):
+        driver_of(path, tmp_path)
+
+
+def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
+    path = small_study.write(tmp_path, trials=2, seeds=6)
+    half = driver_of(path, tmp_path)
+    pack = pack.Pack(half.next_plans()[0])
+    half.listen(pack.advance())
+    half.tracker.flush()
+    pack.close()
+    report, _ = run(path, tmp_path, overrides=("fix.pack_size=2", "fix.threads=1"))
+    assert not report.missing and "running" not in set(books(tmp_path).runs()["state"])
+
+
+def test_status_and_export_read_the_books(tmp_path, finished):
+    path, folder, report, _ = finished
+    table = catalog.status_table(str(path), (), Places(folder))
+    assert table.row_count == 4
+    files = export.export(str(path), (), Places(folder), tmp_path / "out", ["csv"])
+    runs = pd.read_csv(files[0])
+    means = runs[runs["phase"] == "replicate"].groupby("arm")["test/loss"].mean()
+    assert means.to_dict() == pytest.approx(report.table.set_index("arm")["loss"].to_dict(), abs=1e-12)
+    assert "params.learning_rate" in runs and len(pd.read_csv(files[2])) == 48
+
+
+def test_a_study_that_was_never_run_has_nothing_to_list(tmp_path):
+    path = small_study.write(tmp_path)
+    with pytest.raises(catalog.NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "):
+        catalog.status_table(str(path), (), Places(tmp_path))
+
+
+def test_places_lie_in_their_folder_unless_told_otherwise(tmp_path):
+    places = Places(tmp_path)
+    assert places.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert replace(places, storage="postgresql://u@h/n").storage_url == "postgresql://u@h/n"
+    assert replace(places, tracking="http://h:1").tracking_uri == "http://h:1"
+    assert Path(places.checkpoints("small")).parent.name == "checkpoints"

@@ -1,0 +1,59 @@
+import signal
+import threading
+
+import pytest
+
+from harness.runner.signals import held
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """A process that a shell started in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_waits_for_the_end_of_the_block():
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        with held():
+            interrupt()
+            with held():
+                interrupt()
+                said.append("inner")
+            said.append("outer")
+    assert said == ["inner", "outer"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_it_takes_the_place_of_an_error_that_it_may_have_caused():
+    with pytest.raises(KeyboardInterrupt), held():
+        interrupt()
+        raise ValueError("cursor closed")
+
+
+def test_without_one_errors_and_handlers_are_as_they_were():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="as it is"), held():
+        raise ValueError("as it is")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_other_threads_need_none():
+    seen = []
+
+    def work():
+        with held():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    before = signal.getsignal(signal.SIGINT)
+    thread.start()
+    thread.join()
+    assert seen == [before]

@@ -1,0 +1,133 @@
+"""Designs: power against statsmodels and simulation, the smallest difference, Stein's rule on worked examples."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from harness.statistics import inference, power
+from harness.statistics.power import detectable, power_of, seeds_to_decide, stein_seeds
+
+UNIT = np.array([-1.5, -1.2, -0.6, -0.3, -0.1, 0.2, 0.3, 0.7, 1.0, 1.5])
+UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
+
+
+@pytest.mark.parametrize("num_comparisons", [1, 4])
+def test_seeds_to_show_a_difference_are_those_of_statsmodels(num_comparisons):
+    d = 0.5 * 0.1 + 0.1 * UNIT
+    alpha = 0.05 / num_comparisons
+    expected = math.ceil(TTestPower().solve_power(0.5, None, alpha, 0.8))
+    assert seeds_to_decide(d, margin=0.0, num_comparisons=num_comparisons) == expected
+
+
+def test_seeds_to_show_equivalence_by_simulation():
+    d = 0.003 + 0.02 * UNIT
+    n = seeds_to_decide(d, margin=0.01, num_comparisons=1)
+    assert n < seeds_to_decide(d, margin=0.0, num_comparisons=1)
+    bound, rng = math.log1p(0.01), np.random.default_rng(0)
+    x = rng.normal(0.003, 0.02, size=(4000, n))
+    half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
+    shown = int(((x.mean(axis=1) - half > -bound) & (x.mean(axis=1) + half < bound)).sum())
+    low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 4000, 0.8)
+    assert low <= shown <= high + 0.01 * 4000  # a whole number of seeds gives a little more than 80 %
+
+
+def test_seeds_to_decide_knows_its_limits():
+    options = {"margin": 0.0, "num_comparisons": 1}
+    assert seeds_to_decide(0.001 + UNIT, **options) is None  # more than MAX_SEEDS
+    assert seeds_to_decide(np.array([0.1]), **options) is None
+    assert seeds_to_decide(np.array([0.1, np.inf]), **options) is None
+    assert seeds_to_decide(np.full(3, 0.1), **options) == 6  # no spread: the smallest p that six signs reach
+    assert seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1  # decided already: one more changes nothing
+    assert power.MAX_SEEDS == 1000
+
+
+@pytest.mark.parametrize("num_pairs, num_comparisons", [(2, 1), (5, 3), (10, 1), (40, 7)])
+@pytest.mark.parametrize("effect", [0.0, 0.3, -1.0])
+def test_power_is_that_of_statsmodels_at_holms_worst_level(effect, num_pairs, num_comparisons):
+    expected = TTestPower().power(abs(effect), num_pairs, 0.05 / num_comparisons)
+    assert power_of(effect * 0.02, 0.02, num_pairs, num_comparisons) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("num_pairs, effect, level", [(10, 13.50993521198028, 0.05), (40, 1.0, 0.00625)])
+def test_power_is_a_number_where_the_library_has_none(num_pairs, effect, level):
+    assert math.isnan(TTestPower().power(effect, num_pairs, level))
+    found = power_of(effect, 1.0, num_pairs, threshold=level)
+    t = np.random.default_rng(0).normal(effect, 1.0, size=(2000, num_pairs))
+    p = stats.ttest_1samp(t, 0.0, axis=1).pvalue
+    assert found == pytest.approx(np.mean(p < level), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "num_pairs, num_comparisons, threshold", [(2, 19, 0.01), (3, 1, 0.05), (5, 7, 0.05), (50, 3, 0.1)]
+)
+def test_the_detectable_difference_has_the_power_asked_for(num_pairs, num_comparisons, threshold):
+    for power in (0.5, 0.8, 0.99):
+        found = detectable(0.02, num_pairs, num_comparisons, threshold=threshold, power=power)
+        assert power_of(found, 0.02, num_pairs, num_comparisons, threshold=threshold) == pytest.approx(power, abs=1e-9)
+
+
+def test_the_detectable_difference_by_the_tables():
+    # Cohen (1988), table 2.4.1: two-sided 0.05, power 0.8; a paired effect of 0.5 spreads takes 34 pairs.
+    assert 33 < detectable(1.0, 34) * 68 < 34
+
+
+def test_designs_that_cannot_show_anything():
+    assert detectable(0.02, 1) is None and power_of(1.0, 0.02, 1) == 0.0
+    assert detectable(0.0, 5) is None and power_of(1.0, 0.0, 5) == 0.0  # 2/2^5 > 0.05
+    assert detectable(0.0, 6) == 0.0 and power_of(1e-9, 0.0, 6) == 1.0 and power_of(0.0, 0.0, 6) == 0.0
+    assert detectable(0.0, 6, 2) is None
+
+
+def test_designs_refuse():
+    for plan in (lambda: power_of(1.0, 1.0, 9, threshold=0.5), lambda: detectable(1.0, 9, threshold=0.5)):
+        with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"):
+            plan()
+    for power in (0.05, 1.0):
+        with pytest.raises(ValueError, match=rf"threshold=0.05 < power < 1 must hold, but got power={power}"):
+            detectable(1.0, 9, power=power)
+
+
+def test_steins_rule_by_hand():
+    # t(9, 0.975) = 2.262157: n = (2.262157 x 0.01 / 0.005)^2 = 20.47.
+    assert stein_seeds([0.01 * UNIT], half_width_nats=0.005, at_most=40) == 21
+    # t(9, 0.95) = 1.833113: 13.44.
+    assert stein_seeds([7.0 + 0.01 * UNIT], half_width_nats=0.005, at_most=40, confidence=0.9) == 14
+    assert stein_seeds([0.01 * UNIT[:2]], half_width_nats=0.005, at_most=40) == math.ceil(
+        (12.706205 * 0.01 * np.std(UNIT[:2], ddof=1) / 0.005) ** 2
+    )
+
+
+def test_steins_rule_takes_the_widest_comparison_between_its_limits():
+    family = [0.001 * UNIT, 0.01 * UNIT, 0.002 * UNIT]
+    assert stein_seeds(family, half_width_nats=0.005, at_most=40) == 21
+    assert stein_seeds(family, half_width_nats=0.005, at_most=15) == 15
+    assert stein_seeds(family, half_width_nats=1e-9, at_most=40) == 40
+    assert stein_seeds(family[:1], half_width_nats=0.005, at_most=40) == 10  # never fewer than there are
+    assert stein_seeds([UNIT[:9], np.zeros(10)], half_width_nats=100.0, at_most=40) == 10
+
+
+def test_what_has_no_spread_or_no_interval_asks_for_no_more():
+    diverged, both = np.append(UNIT[:9], np.inf), np.append(UNIT[:9], np.nan)
+    for family in ([np.full(10, 0.1)], [diverged], [both], [UNIT[:1], np.zeros(10)]):
+        assert stein_seeds(family, half_width_nats=1e-3, at_most=40) == 10
+    assert stein_seeds([diverged, 0.01 * UNIT], half_width_nats=0.005, at_most=40) == 21
+    assert stein_seeds([], half_width_nats=0.005, at_most=40) == 0
+
+
+@pytest.mark.parametrize("half_width, at_most", [(0.0, 40), (math.nan, 40), (0.005, 9)])
+def test_steins_rule_refuses(half_width, at_most):
+    rule = r"half_width_nats > 0 and at_most >= 10, the first stage's size, must hold, but got half_width_nats="
+    with pytest.raises(ValueError, match=rule + rf"{half_width}, at_most={at_most}"):
+        stein_seeds([UNIT], half_width_nats=half_width, at_most=at_most)
+
+
+def test_steins_interval_is_as_narrow_as_was_asked():
+    for seed in range(50):
+        d = np.random.default_rng(seed).normal(0.0, 0.01, size=1000)
+        n = stein_seeds([d[:10]], half_width_nats=0.005, at_most=1000)
+        interval = inference.student_interval(d[:n], first=10)
+        half = (interval.high - interval.low) / 2.0
+        assert half <= 0.005 and (n == 10 or half * math.sqrt(n / (n - 1)) > 0.005)  # one pair fewer is too few

@@ -1,0 +1,200 @@
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.store import server, tracker, views
+from harness.store.tracker import Tracker, TrackError
+from harness.store.views import View
+
+SERVE = """
+    import sys
+    from pathlib import Path
+    from harness import ui
+    uri, root, study = sys.argv[1:]
+    ui.serve(uri, Path(root), study, None, lambda line: print(line, flush=True))
+    print("ended", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ui")
+    tracker = Tracker(uri(folder), "output-tanh", folder / "artifacts")
+    for index, arm in enumerate(("lstm", "lstm-no-output-tanh")):
+        run_id = tracker.open(arm, "replicate", 1000, f"{arm} replicate 1000", {"learning_rate": 0.1}, {"cell": arm})
+        tracker.log(run_id, 10, {"validation/loss": 2.0 + index}, time=1000.0)
+        samples = [{"prefix": "traveller", "text": "traveller"}]
+        tracker.end(run_id, "finished", metrics={"validation/perplexity": 7.0 + index}, samples=samples)
+    return folder
+
+
+def uri(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def refuse(line: str) -> None:
+    pytest.fail(f"nothing is served, but it said {line}")
+
+
+def get(address: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(address, timeout=30) as answer:
+        return answer.read()
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves, and the address it said; killed with its children should a test have failed."""
+    with start(folder) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline()
+        for child in family(process)[::-1] if process.poll() is None else []:
+            child.kill()
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(SERVE), uri(folder), str(folder / "artifacts"), "output-tanh"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    root = psutil.Process(process.pid)
+    return [root, *root.children(recursive=True)]
+
+
+def test_no_database_is_an_error_with_a_remedy(tmp_path):
+    with pytest.raises(TrackError, match=r"database must exist, but got uri='sqlite:.*mlflow.db'. Run a study first"):
+        server.serve(uri(tmp_path), tmp_path, None, None, refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_study_is_met_by_the_closest_ones(folder):
+    with pytest.raises(TrackError, match=r"got study='output-tan'. Did you mean output-tanh\?"):
+        server.serve(uri(folder), folder / "artifacts", "output-tan", None, refuse)
+    with pytest.raises(TrackError, match=r"got study='xyz'. Known: .*output-tanh"):
+        server.serve(uri(folder), folder / "artifacts", "xyz", None, refuse)
+
+
+def test_a_taken_port_is_an_error(folder):
+    with socket.socket() as taken:
+        taken.bind((server.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TrackError, match=rf"port must be free, but got port={port}: .*in use"):
+            server.serve(uri(folder), folder / "artifacts", None, port, refuse)
+
+
+def test_a_study_is_opened_under_its_view_where_it_has_one(folder):
+    tracker = Tracker(uri(folder), "viewed", folder / "artifacts")
+    page = f"/#/experiments/{tracker.experiment_id}/runs?"
+    too_long = View(views.ANSWER, "x" * tracker.EXPERIMENT_TAG_LENGTH, {})
+    tracker.set_view(too_long)
+    assert server._page(uri(folder), tracker.experiment_id) == page + server.BEST_FIRST
+    tracker.set_view(View(views.ANSWER, "The answer", {"orderByAsc": True}))
+    assert server._page(uri(folder), tracker.experiment_id) == page + views.address(views.ANSWER)
+
+
+def test_a_tracking_server_shows_its_own_pages():
+    said: list[str] = []
+    server.serve("http://tracking.example:5000/", Path("unused"), None, None, said.append)
+    assert said == ["MLflow: http://tracking.example:5000"]
+
+
+def test_a_server_that_ends_is_an_error_with_what_it_said(folder, monkeypatch):
+    monkeypatch.setattr(server.sys, "executable", "false")
+    handlers = [signal.getsignal(signum) for signum in server.ENDING_SIGNALS]
+    with pytest.raises(server.UIError, match="server must answer within 90 s, but got exit_code=1"):
+        server.serve(uri(folder), folder / "artifacts", None, None, refuse)
+    assert [signal.getsignal(signum) for signum in server.ENDING_SIGNALS] == handlers
+
+
+@pytest.mark.slow
+def test_the_page_and_the_runs_are_served(folder, served):
+    process, line = served
+    experiment = tracker.experiments(uri(folder))["output-tanh"]
+    address, _, page = line.split()[1].partition("/#")
+    assert page == f"/experiments/{experiment}/runs?{server.BEST_FIRST}" and address.startswith("http://127.0.0.1:")
+    assert b"<title>MLflow</title>" in get(address)
+    api = f"{address}/api/2.0/mlflow"
+    assert json.loads(get(f"{api}/experiments/get?experiment_id={experiment}"))["experiment"]["name"] == "output-tanh"
+    best = search(api, experiment, order_by="metrics.`validation/perplexity` ASC")[0]
+    assert {tag["key"]: tag["value"] for tag in best["data"]["tags"]}["arm"] == "lstm"
+    artifact = f"{address}/get-artifact?run_id={best['info']['run_id']}&path=samples.txt"
+    assert get(artifact) == b"[traveller] traveller\n"
+
+
+def search(api: str, experiment: str, order_by: str) -> list[dict[str, Any]]:
+    body = json.dumps({"experiment_ids": [experiment], "order_by": [order_by]}).encode()
+    request = urllib.request.Request(f"{api}/runs/search", body, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as answer:
+        return json.loads(answer.read())["runs"]
+
+
+@pytest.mark.slow
+def test_a_study_is_tracked_over_http_as_in_a_file(served, folder):
+    address = served[1].split()[1].partition("/#")[0]
+    tracker = Tracker(address, "remote", folder / "unused")
+    run_id = tracker.open("lstm", "trial", 0, "lstm trial 0", {"learning_rate": 0.1}, {"cell": "lstm"})
+    tracker.log(run_id, 10, {"validation/loss": float("nan"), "train/loss": 2.0}, time=1000.0)
+    curve = "update,tokens,time_seconds,train/loss,validation/loss\n10,320,0.5,2.0,\n"
+    samples = [{"prefix": "time", "text": "time – traveller"}]
+    tracker.end(run_id, "finished", metrics={"objective": 1.5}, artifacts={"curve.csv": curve}, samples=samples)
+    tracker.set_identity({"study": "remote"})
+    again = Tracker(address, "remote", folder / "unused")
+    run = again.runs().loc[0]
+    assert (run["state"], run["objective"], run["samples"]) == ("finished", 1.5, samples)
+    assert run["params"] == {"learning_rate": 0.1} and run["validation/loss"] != run["validation/loss"]
+    assert again.curves()["train/loss"].tolist() == [2.0]
+    assert again.identity() == {"study": "remote"} and again.timings().empty
+    assert not (folder / "unused").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process(served):
+    process, _ = served
+    processes = family(process)
+    assert len(processes) >= 2
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(server.STOP_SECONDS + 10) == 0
+    assert process.stdout.read() == "ended\n"
+    assert psutil.wait_procs(processes, timeout=5)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_page_answers_leaves_no_process(folder, signum):
+    with start(folder) as process:
+        deadline = time.monotonic() + 60
+        while len(processes := family(process)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(processes) >= 2
+        os.kill(process.pid, signum)
+        assert process.communicate(timeout=server.STOP_SECONDS + 10) == ("ended\n", None)
+        assert psutil.wait_procs(processes, timeout=5)[1] == []
+
+
+def test_a_signal_while_the_server_is_being_started_leaves_no_process(folder, monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(psutil.Process(self.pid))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    server.serve(uri(folder), folder / "artifacts", "output-tanh", None, refuse)
+    assert len(started) == 1 and not started[0].is_running()

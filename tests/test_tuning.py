@@ -1,0 +1,223 @@
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from harness import tuning
+from harness.study import Choices, Range, Tune
+
+SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25, 1.0, 4.0))}
+
+
+def make_tune(**changes):
+    values = {"space": SPACE, "trials": 6, "batch": 4, "sampler": "tpe", "pruner": "median", "search_seed": 0}
+    return Tune(**{**values, **changes})
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return tuning.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+
+
+def loss(values):
+    return (math.log(values["learning_rate"]) + 2.0) ** 2 + values["clip_norm"]
+
+
+def run_to_end(own):
+    asked = []
+    while trials := own.ask():
+        asked += trials
+        for trial in trials:
+            own.tell(trial.number, "finished", loss(trial.values))
+    return asked
+
+
+def test_rounds_fill_up_to_the_budget_and_no_further(storage):
+    own = tuning.ArmSearch(storage, "s/lstm", "lstm", make_tune(), 20)
+    first = own.ask()
+    assert [t.number for t in first] == [0, 1, 2, 3]
+    assert own.ask() == first  # asked again before it is told: the same round
+    for trial in first:
+        own.tell(trial.number, "finished", loss(trial.values))
+    assert [t.number for t in own.ask()] == [4, 5]
+    assert not own.done
+    for trial in own.running():
+        own.tell(trial.number, "finished", loss(trial.values))
+    assert own.done and own.ask() == []
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
+    space = {"clip_norm": Choices((0.1, 0.2, 0.5, 1.0)), "learning_rate": Choices((0.1, 0.2, 0.3, 0.4))}
+    tune = make_tune(sampler=sampler, trials=14, space=space if sampler == "grid" else SPACE)
+    whole = tuning.ArmSearch(tuning.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20)
+    expected = [t.values for t in run_to_end(whole)]
+    url = f"sqlite:///{tmp_path / 'b.db'}"
+    seen = {}
+    for kill_at in range(40):  # a new process each time: asks, tells one trial, dies
+        own = tuning.ArmSearch(tuning.open_storage(url), "s", "lstm", tune, 20)
+        trials = own.ask()
+        seen |= {t.number: t.values for t in trials}
+        if not trials:
+            break
+        if kill_at % 2:  # half of them die before anything is told
+            for trial in trials:
+                own.tell(trial.number, "finished", loss(trial.values))
+    assert [seen[number] for number in sorted(seen)] == expected
+
+
+def test_a_trial_is_stored_whole_or_not_at_all(storage):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(), 20)
+    own.ask()
+    for trial in optuna.load_study(study_name="s", storage=storage).trials:
+        assert trial.state == TrialState.RUNNING and set(trial.params) == set(SPACE)
+
+
+def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
+    def values(name, arm, seed):
+        store = tuning.open_storage(f"sqlite:///{tmp_path / name}.db")
+        return [t.values for t in run_to_end(tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))]
+
+    assert values("a", "lstm", 0) == values("b", "lstm", 0)
+    assert values("c", "lstm", 1) != values("d", "lstm", 0)
+    assert values("e", "gru", 0) != values("f", "lstm", 0)
+
+
+def test_ends_are_booked_as_what_they_are(storage):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(), 20)
+    own.ask()
+    for number, (state, nats) in enumerate([("finished", 2.0), ("diverged", 3.3), ("pruned", 2.5), ("failed", None)]):
+        own.tell(number, state, nats)
+    states = [t.state for t in own.trials()]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    assert own.best().number == 0
+
+
+def test_three_failures_in_a_row_stop_the_arm(storage):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(trials=20), 20)
+    for trial in own.ask():
+        own.tell(trial.number, "failed", None)
+    assert own.stopped and own.done and own.ask() == [] and own.best() is None
+    assert tuning.warnings([own]) == ["lstm: no trial finished; the arm has no setting to replicate."]
+
+
+def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(trials=8, batch=4), 4)
+    for trial in own.ask():
+        for step in range(1, 5):
+            assert not own.report(trial.number, step, 1.0 + 0.1 * trial.number)
+        own.tell(trial.number, "finished", 1.0)
+    poor, good = own.ask()[:2]
+    assert [own.report(poor.number, step, 5.0) for step in (1, 1, 2, 3)][-1]
+    assert not any(own.report(good.number, step, 0.5) for step in range(1, 5))
+
+
+def test_without_a_pruner_nothing_is_pruned_nor_stored(storage):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(pruner="none"), 4)
+    trial = own.ask()[0]
+    assert not own.report(trial.number, 1, math.inf)
+    assert own.trials()[0].intermediate_values == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "edge"),
+    [
+        (Range(0.01, 1.0, log=True), 0.011, "lower"),
+        (Range(0.01, 1.0, log=True), 0.9, "upper"),
+        (Range(0.01, 1.0, log=True), 0.1, None),
+        (Range(0.0, 10.0), 0.4, "lower"),
+        (Range(0.0, 10.0), 5.0, None),
+        (Choices((1, 2, 3)), 3, "upper"),
+        (Choices((1, 2, 3)), 2, None),
+        (Choices((1, 2)), 2, None),  # of two numbers both are edges, which says nothing
+        (Choices(("sgd", "adam", "adamw")), "sgd", None),
+    ],
+)
+def test_edges(values, best, edge):
+    assert tuning.edge_of(values, best) == edge
+
+
+def test_a_best_value_at_an_edge_is_a_warning(storage):
+    tune = make_tune(space={"learning_rate": Choices((0.1, 0.2, 0.3))}, sampler="grid", trials=9)
+    own = tuning.ArmSearch(storage, "s", "lstm", tune, 20)
+    assert tune.num_trials == 3  # the whole grid
+    for trial in own.ask():
+        own.tell(trial.number, "finished", trial.values["learning_rate"])
+    assert own.done
+    assert "best learning_rate = 0.1 lies at the lower edge" in tuning.warnings([own])[0]
+
+
+def test_a_grid_of_a_range_steps_through_it(storage):
+    tune = make_tune(space={"hidden_size": Range(8, 24, step=8)}, sampler="grid", trials=9)
+    own = tuning.ArmSearch(storage, "s", "lstm", tune, 20)
+    found = {t.values["hidden_size"] for t in own.ask()}
+    assert found == {8, 16, 24} and all(isinstance(v, int) for v in found)
+
+
+def test_a_storage_that_cannot_be_reached_is_an_error():
+    with pytest.raises(tuning.SearchError, match=r"storage: must be a database that Optuna reaches, but got storage="):
+        tuning.open_storage("sqlite:////nowhere/at/all/optuna.db")
+
+
+def importance_runs(num_trials, loss, **changes):
+    """An arm's trials at random values, with ``loss`` of the logarithms of learning_rate and clip_norm."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(num_trials):
+        rate, clip_norm = 10 ** rng.uniform(-2, 0), [0.25, 1.0, 4.0][rng.integers(3)]
+        row = {"arm": "lstm", "phase": "trial", "index": i, "state": "finished", "objective": loss(rate, clip_norm)}
+        rows.append({**row, "params": {"learning_rate": rate, "clip_norm": clip_norm}, **changes})
+    return pd.DataFrame(rows)
+
+
+def importances(runs, **changes):
+    arms = [SimpleNamespace(name="lstm"), SimpleNamespace(name="gru")]
+    return tuning.importances(SimpleNamespace(arms=arms, tune=make_tune(**changes)), runs)
+
+
+def test_the_field_that_decides_is_the_important_one():
+    by_rate = importances(importance_runs(24, lambda rate, clip_norm: (math.log10(rate) + 1.2) ** 2))
+    by_clip = importances(importance_runs(24, lambda rate, clip_norm: clip_norm + 0.001 * rate))
+    assert by_rate["gru"] == by_clip["gru"] == {}
+    assert list(by_rate["lstm"]) == list(SPACE) and math.isclose(sum(by_rate["lstm"].values()), 1.0)
+    assert by_rate["lstm"]["learning_rate"] > 0.8 and by_clip["lstm"]["clip_norm"] > 0.6
+
+
+def test_importances_are_of_ended_trials_and_of_two_fields_or_more():
+    runs = importance_runs(12, lambda rate, clip_norm: rate)
+    found = importances(runs)
+    assert found == importances(runs.sample(frac=1.0, random_state=1))  # the same trials, whatever their order
+    other = importance_runs(12, lambda rate, clip_norm: -clip_norm, state="pruned")
+    noise = other.assign(phase="replicate", state="finished")
+    assert found == importances(pd.concat([runs, other, noise]))
+    assert importances(runs[:7])["lstm"] == {} and importances(runs[:8])["lstm"] != {}
+    assert importances(runs, space={"learning_rate": SPACE["learning_rate"]})["lstm"] == {}
+    diverged = runs.assign(state=["diverged" if rate > 0.9 else "finished" for rate in runs["objective"]])
+    assert found == importances(diverged)
+
+
+def test_importances_take_a_choice_that_is_none_and_a_whole_number_that_an_export_wrote_as_a_float():
+    space = {"clip_norm": Choices((None, 1.0)), "hidden_size": Range(8, 64)}
+    runs = importance_runs(10, lambda rate, clip_norm: rate)
+    runs["params"] = [{"hidden_size": float(8 + i)} | ({"clip_norm": 1.0} if i % 2 else {}) for i in range(10)]
+    runs["objective"] = [float(i % 2) + 0.01 * i for i in range(10)]
+    found = importances(runs, space=space)["lstm"]
+    assert found["clip_norm"] > found["hidden_size"]
+
+
+def test_nothing_tuned_has_no_importances():
+    study = SimpleNamespace(arms=[SimpleNamespace(name="lstm")], tune=None)
+    assert tuning.importances(study, importance_runs(12, lambda rate, clip_norm: rate)) == {"lstm": {}}
+
+
+def test_edges_of_repeats_are_counted(storage):
+    tune = make_tune(space={"learning_rate": Choices((0.1, 0.2, 0.3))}, trials=1)
+    searches = [tuning.ArmSearch(storage, f"s/{repeat}", "lstm", tune, 4) for repeat in range(3)]
+    for own, rate in zip(searches, (0.1, 0.1, 0.2), strict=True):
+        own.best = lambda rate=rate: tuning.Trial(0, {"learning_rate": rate})
+    (line,) = tuning.warnings(searches)
+    assert line.startswith("lstm: its best learning_rate lies at the lower edge of the range searched in 2 of 3 rep")

@@ -1,0 +1,221 @@
+"""The packed optimisers equal torch.optim run by run; clipping and schedules equal their formulas."""
+
+import functools
+import math
+
+import pytest
+import torch
+from tolerances import assert_close
+
+from harness.settings import Settings
+from harness.training.flat_parameters import Layout
+from harness.training.optimizer import Optimizer, learning_rates
+
+STEPS = 20
+SHAPES = {"layer0.W": (3, 8), "layer0.b": (8,), "readout.W": (2, 5)}
+LAYOUT = Layout(SHAPES)
+HYPERPARAMETERS = [
+    {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1, "clip_norm": None},
+    {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.5, "warmup_updates": 5},
+    {"learning_rate": 1.0, "momentum": 0.5, "weight_decay": 0.01, "clip_norm": 100.0, "schedule": "cosine"},
+]
+
+
+@pytest.fixture(params=[False, True], ids=["torch", "compiled"])
+def make(request):
+    """Makes an optimiser, of torch's operations or of generated code."""
+    return functools.partial(Optimizer, compiled=request.param)
+
+
+def settings(**changes):
+    return Settings(**{"cell": "lstm", "corpus": "text", **changes})
+
+
+def draws(seed, num_runs):
+    """Returns random rows of parameters or gradients, nothing between them."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.zeros(num_runs, LAYOUT.size, dtype=torch.float64)
+    for view in LAYOUT.views(rows).values():
+        view.copy_(torch.randn(view.shape, generator=generator, dtype=torch.float64))
+    return rows
+
+
+def named(rows, n):
+    return {name: view[n].clone() for name, view in LAYOUT.views(rows).items()}
+
+
+def step(optimizer, parameters, gradients, update=0, losses=None):
+    losses = torch.ones(len(parameters), dtype=torch.float64) if losses is None else losses
+    return optimizer.step(parameters, gradients.clone(), optimizer.schedule[update], losses)
+
+
+def torch_optimizer(run, parameters):
+    common = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
+    if run.optimizer == "sgd":
+        return torch.optim.SGD(parameters, momentum=run.momentum, **common)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer](parameters, **common)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make, name):
+    runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
+    parameters, gradients = draws(0, len(runs)), [draws(1 + update, len(runs)) for update in range(STEPS)]
+    expected = []
+    for n, run in enumerate(runs):
+        own = {name: torch.nn.Parameter(p) for name, p in named(parameters, n).items()}
+        optimizer, rates = torch_optimizer(run, list(own.values())), learning_rates(run, STEPS)
+        for update in range(STEPS):
+            grads = named(gradients[update], n)
+            norm = math.sqrt(sum(float(g.square().sum()) for g in grads.values()))
+            for key, p in own.items():
+                p.grad = grads[key] * (min(1.0, run.clip_norm / norm) if run.clip_norm else 1.0)
+            optimizer.param_groups[0]["lr"] = float(rates[update])
+            optimizer.step()
+        expected.append(own)
+    packed = make(runs, parameters, STEPS)
+    for update in range(STEPS):
+        step(packed, parameters, gradients[update], update)
+    for key, found in LAYOUT.views(parameters).items():
+        assert_close(found, torch.stack([own[key].detach() for own in expected]), key)
+    named_elements = sum(view[0].numel() for view in LAYOUT.views(parameters).values())
+    assert (parameters != 0).sum(1).tolist() == [named_elements] * len(runs)  # what lies between stays zero
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 1e-3])
+def test_weight_decay_of_adamw_is_exact_in_float32_too(make, weight_decay):
+    run = settings(optimizer="adamw", learning_rate=1e-4, weight_decay=weight_decay)
+    parameters = torch.full((1, LAYOUT.size), 1000.0)
+    step(make([run], parameters, 1), parameters, torch.zeros_like(parameters), losses=torch.ones(1))
+    assert parameters[0, 0].item() == pytest.approx(1000.0 * (1 - 1e-4 * weight_decay), abs=3.1e-5)
+
+
+def test_clipping_is_that_of_torch(make):
+    runs = [settings(learning_rate=1.0, clip_norm=c) for c in (0.01, 2.0, 1e6, None)]
+    gradients, changes = draws(0, 4), torch.zeros(4, LAYOUT.size, dtype=torch.float64)
+    optimizer = make(runs, changes, 1)
+    norms = step(optimizer, changes, gradients)
+    assert optimizer.clipped(norms).tolist() == [True, True, False, False] and optimizer.alive.all()
+    for n, run in enumerate(runs):
+        own = [torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in SHAPES.values()]
+        for p, g in zip(own, named(gradients, n).values(), strict=True):
+            p.grad = g
+        norm = torch.nn.utils.clip_grad_norm_(own, math.inf if run.clip_norm is None else run.clip_norm)
+        assert norms[n].item() == pytest.approx(norm.item(), rel=1e-12)
+        # torch divides by the norm + 1e-6: at a norm of about 6 its step is smaller by a relative 2e-7.
+        for p, change in zip(own, named(changes, n).values(), strict=True):
+            torch.testing.assert_close(-change, p.grad, rtol=1e-6, atol=0)
+
+
+def test_clipping_of_one_run_changes_no_bit_of_another(make):
+    runs = [settings(learning_rate=0.3, clip_norm=c) for c in (None, 0.01)]
+    alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
+    gradients = draws(1, 2)
+    step(make(runs[:1], alone, 1), alone, gradients[:1])
+    step(make(runs, packed, 1), packed, gradients)
+    assert torch.equal(packed[:1], alone)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["gradient", "loss"])
+def test_what_is_not_finite_freezes_its_run_alone_and_for_ever(make, name, clip_norm, bad, where):
+    fixed = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "clip_norm": clip_norm}
+    runs = [settings(optimizer=name, **fixed) for _ in range(2)]
+    start, gradients, losses = draws(0, 2), draws(1, 2), torch.ones(2, dtype=torch.float64)
+    parameters, sound = start.clone(), start.clone()
+    optimizer, other = make(runs, parameters, 3), make(runs, sound, 3)
+    for update in range(3):
+        step(other, sound, gradients, update)
+        spoilt, loss = gradients.clone(), losses.clone()
+        if update == 1:
+            frozen = parameters[1].clone()
+            (LAYOUT.views(spoilt)["layer0.b"][:, 3] if where == "gradient" else loss)[1] = bad
+        norms = step(optimizer, parameters, spoilt, update, loss)
+        assert optimizer.alive.tolist() == [True, update < 1]
+        assert norms.isfinite().tolist() == [True, update != 1 or where == "loss"]
+    assert torch.equal(parameters[0], sound[0]) and not torch.equal(parameters[0], start[0])
+    assert torch.equal(parameters[1], frozen) and not torch.equal(frozen, start[1])
+
+
+def test_a_frozen_run_stays_where_it_is_even_if_that_is_no_number(make):
+    run = settings(learning_rate=0.1, weight_decay=0.1, momentum=0.5)
+    parameters = torch.tensor([[math.inf, -math.inf, -0.0, 1.0] * 4])
+    optimizer, gradients = make([run], parameters, 2), torch.full((1, 16), math.nan)
+    for update in range(2):
+        step(optimizer, parameters, gradients, update, torch.ones(1))
+    assert parameters.tolist() == [[math.inf, -math.inf, 0.0, 1.0] * 4]
+    assert math.copysign(1, parameters[0, 2]) == -1
+
+
+def test_momentum_of_one_run_changes_no_bit_of_another(make):
+    plain, with_momentum = settings(learning_rate=0.3), settings(learning_rate=0.3, momentum=0.9)
+    alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
+    one, two = make([plain], alone, 5), make([plain, with_momentum], packed, 5)
+    for update in range(5):
+        gradients = draws(1 + update, 2)
+        step(one, alone, gradients[:1], update)
+        step(two, packed, gradients, update)
+    assert one.state == {} and set(two.state) == {"velocity"}
+    assert torch.equal(packed[:1], alone)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_optimiser_takes_over_runs_of_another_where_they_stand(make, name):
+    runs = [settings(optimizer=name, learning_rate=0.1 * (n + 1), momentum=0.3 * n) for n in range(4)]
+    whole, losses = draws(0, 4), torch.ones(4, dtype=torch.float64)
+    first, kept = make(runs, whole, 4), [3, 0, 2]
+    losses[2] = math.nan
+    step(first, whole, draws(1, 4), 0, losses)
+    part = whole[kept]
+    second = make([runs[i] for i in kept], part, 4)
+    second.take_over(first, kept)
+    for update in (1, 2):
+        gradients = draws(1 + update, 4)
+        step(first, whole, gradients, update)
+        step(second, part, gradients[kept], update)
+    assert torch.equal(part, whole[kept]) and second.alive.tolist() == [True, True, False]
+
+
+def test_constant_and_warm_up():
+    assert learning_rates(settings(learning_rate=2.0), 3).tolist() == [2.0] * 3
+    rates = learning_rates(settings(learning_rate=2.0, warmup_updates=4), 6)
+    assert rates.tolist() == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert learning_rates(settings(learning_rate=2.0, warmup_updates=8), 2).tolist() == [0.25, 0.5]
+
+
+def test_cosine_falls_from_the_rate_towards_its_floor():
+    run = settings(learning_rate=2.0, schedule="cosine", cosine_floor=0.1, warmup_updates=10)
+    rates = learning_rates(run, 110)
+    k = torch.arange(100, dtype=torch.float64)
+    closed = 2.0 * (0.1 + 0.9 * 0.5 * (1 + torch.cos(math.pi * k / 100)))
+    torch.testing.assert_close(rates[10:], closed, rtol=1e-13, atol=0)
+    assert rates[10] == 2.0 and rates[60].item() == pytest.approx(2.0 * 0.55)
+    assert 0.2 < rates[-1].item() < 0.2 * 1.005  # the floor itself would be the update after the last
+    assert (rates[10:].diff() < 0).all()
+
+
+def test_step_multiplies_after_every_so_many():
+    run = settings(learning_rate=8.0, schedule="step", step_updates=3, step_factor=0.5, warmup_updates=2)
+    assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_compiled_steps_are_those_of_torchs_operations_in_float32(name):
+    runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
+    found = [draws(0, len(runs)).float() for _ in range(2)]
+    optimizers = [Optimizer(runs, rows, STEPS, compiled) for rows, compiled in zip(found, (False, True), strict=True)]
+    for update in range(STEPS):
+        gradients, losses = draws(1 + update, len(runs)).float(), torch.ones(len(runs))
+        norms = [step(o, rows, gradients, update, losses) for o, rows in zip(optimizers, found, strict=True)]
+        torch.testing.assert_close(*norms, rtol=1e-6, atol=0)
+    torch.testing.assert_close(*found, rtol=2e-6, atol=2e-6)
+    for kind, moment in optimizers[0].state.items():
+        torch.testing.assert_close(optimizers[1].state[kind], moment, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [16, 48, 4096, 4112, 3 * 4096 + 80])
+def test_the_norm_of_a_long_row_is_that_of_all_its_numbers(size):
+    gradients, parameters = torch.randn(1, size, generator=torch.Generator().manual_seed(0)), torch.zeros(1, size)
+    norms = step(Optimizer([settings(learning_rate=0.0)], parameters, 1, True), parameters, gradients)
+    assert norms.item() == pytest.approx(gradients.double().norm().item(), rel=1e-6)

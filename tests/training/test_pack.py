@@ -1,0 +1,405 @@
+"""A pack's records are what they say: points, budgets, perplexities, best parameters, and the ends of runs."""
+
+import json
+import math
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from harness import engine
+from harness.data import DataError
+from harness.settings import Budget, Settings
+from harness.tasks.language_modelling import Samples
+from harness.training import pack
+from harness.training.messages import Plan, PlanError, Run
+from harness.training.pack import Pack, evaluation_points, resolve_device
+from harness.training.shard import Shard
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    words = ["time", "traveller", "and", "the", "morlocks", "eloi", "weena", "sphinx", "of", "white"]
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text(" ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def settings(text):
+    return Settings(
+        cell="lstm",
+        corpus="text",
+        path=text,
+        hidden_size=7,
+        batch_size=3,
+        bptt_length=5,
+        budget=Budget(updates=20),
+        evaluations=4,
+        engine="reference",
+        device="cpu",
+        threads=2,
+        precision="float64",
+    )
+
+
+def plan_of(settings, *changes, **plan):
+    changes = changes or ({},)
+    runs = tuple(Run(f"r{i}", (i,), replace(settings, **change)) for i, change in enumerate(changes))
+    return Plan(runs, **plan)
+
+
+def records_of(plan):
+    return [record for records in pack.train(plan) for record in records]
+
+
+def kept(records, kind, run="r0"):
+    return [r for r in records if r.kind == kind and r.run == run]
+
+
+# Points and budgets.
+
+
+@pytest.mark.parametrize(
+    "evaluations, num_updates, expected",
+    [
+        (4, 20, [5, 10, 15, 20]),
+        (3, 10, [3, 7, 10]),
+        (20, 5, [1, 2, 3, 4, 5]),
+        (1, 9, [9]),
+        ("epoch", 24, [8, 16, 24]),
+        ("epoch", 20, [8, 16, 20]),
+        ("epoch", 5, [5]),
+    ],
+)
+def test_evaluation_points(settings, evaluations, num_updates, expected):
+    assert evaluation_points(replace(settings, evaluations=evaluations), num_updates, 8) == expected
+
+
+@pytest.mark.parametrize("num_updates", range(1, 60))
+def test_evaluation_points_are_distinct_and_end_with_the_budget(settings, num_updates):
+    points = evaluation_points(replace(settings, evaluations=20), num_updates, 8)
+    assert points == sorted(set(points)) and points[0] >= 1 and points[-1] == num_updates
+    assert len(points) == min(20, num_updates)
+
+
+@pytest.mark.parametrize("budget, per_epoch", [(Budget(tokens=20 * 15 + 14), 0), (Budget(epochs=2), 2)])
+def test_budgets_convert_exactly(settings, budget, per_epoch):
+    pack = Pack(plan_of(replace(settings, budget=budget)))
+    assert pack.num_updates == (per_epoch * pack.task.updates_per_epoch or 20)
+    pack.close()
+
+
+# Records.
+
+
+def test_records_tell_starts_then_points_then_ends(settings):
+    records = records_of(plan_of(settings, {}, {"learning_rate": 0.3}))
+    assert [(r.run, r.kind, r.update) for r in records[:4]] == [
+        ("r0", "start", 0),
+        ("r1", "start", 0),
+        ("r0", "evaluation", 5),
+        ("r1", "evaluation", 5),
+    ]
+    info = records[0].info
+    assert (info["engine"], info["device"], info["precision"], info["threads"]) == ("reference", "cpu", "float64", 2)
+    assert (info["pack_size"], info["num_updates"], info["hidden_size"], info["notes"]) == (2, 20, 7, [])
+    assert len(info["corpus_fingerprint"]) == 64
+    assert [r.metrics["tokens"] for r in kept(records, "evaluation")] == [75.0, 150.0, 225.0, 300.0]
+    assert [r.update for r in kept(records, "end", "r1")] == [20]
+
+
+def test_auto_says_which_engines_were_passed_over_and_why(settings):
+    records = records_of(plan_of(replace(settings, engine="auto", precision="bf16", budget=Budget(updates=1))))
+    assert records[0].info["engine"] == "reference"
+    assert "engine cpu: not used, it does not round operands to bf16" in records[0].info["notes"]
+
+
+def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
+    """exp(sum of token losses / tokens), each minibatch taken before its update, through torch.nn and torch.optim."""
+    settings = replace(settings, budget=Budget(epochs=2), evaluations="epoch", clip_norm=0.5, learning_rate=2.0)
+    plan = plan_of(settings)
+    pack = Pack(plan)
+    start = {name: p.detach()[0].clone() for name, p in pack.shards[0].parameters.items()}
+    task, records = pack.task, []
+    while new := pack.advance():
+        records += new
+    pack.close()
+    lstm, readout = torch.nn.LSTM(task.num_inputs, 7).double(), torch.nn.Linear(7, task.num_outputs).double()
+    with torch.no_grad():
+        lstm.weight_ih_l0.copy_(start["layer0.W"].t())
+        lstm.weight_hh_l0.copy_(start["layer0.R"].t())
+        lstm.bias_ih_l0.copy_(start["layer0.b"])
+        lstm.bias_hh_l0.zero_()
+        readout.weight.copy_(start["readout.W"].t())
+        readout.bias.copy_(start["readout.b"])
+    lstm.bias_hh_l0.requires_grad_(False)
+    trained = [*(p for p in lstm.parameters() if p.requires_grad), *readout.parameters()]
+    optimizer = torch.optim.SGD(trained, lr=2.0)
+    tokens, norms = torch.from_numpy(task.dataset.splits["train"]), []
+    for epoch, record in enumerate(kept(records, "evaluation")):
+        state, nats, count, norms = None, 0.0, 0, []
+        for starts in task.epoch([(0,)], epoch)[:, 0]:
+            at = starts + torch.arange(5).view(-1, 1)
+            one_hot = torch.nn.functional.one_hot(tokens[at], task.num_inputs).double()
+            outputs, state = lstm(one_hot, state)
+            state = tuple(s.detach() for s in state)
+            loss = torch.nn.functional.cross_entropy(readout(outputs).flatten(0, 1), tokens[at + 1].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 0.5)))
+            optimizer.step()
+            nats, count = nats + 15 * loss.item(), count + 15
+        # clip_grad_norm_ adds 1e-6 to the norm, about 1: every step is a millionth shorter than the bench's.
+        assert record.metrics["train/perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-5)
+        assert record.metrics["train/loss"] == pytest.approx(nats / count, rel=1e-5)
+        assert record.metrics["train/gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-4)
+        assert record.metrics["train/clipped_fraction"] == pytest.approx(np.mean(np.array(norms) > 0.5))
+
+
+def test_twice_the_updates_give_the_same_tokens_per_second(settings):
+    """A hand division of tokens by wall time; a factor of 3 allows for a busy machine, not for a factor of N or T."""
+
+    def measured(updates):
+        pack = Pack(plan_of(replace(settings, budget=Budget(updates=updates), evaluations=1), {}, {}))
+        begun = time.perf_counter()
+        records = pack.advance()
+        wall = time.perf_counter() - begun
+        pack.close()
+        (record,) = kept(records, "evaluation")
+        return record.metrics, wall
+
+    measured(10)
+    (once, wall), (twice, wall_twice) = measured(60), measured(120)
+    assert 1 / 3 < once["tokens_per_second"] / twice["tokens_per_second"] < 3
+    for metrics, seconds, updates in ((once, wall, 60), (twice, wall_twice, 120)):
+        # The wall holds the evaluation and the samples beside the updates, so it is the longer one.
+        assert 1.0 <= metrics["tokens_per_second"] / (updates * 15 / seconds) < 3
+        assert metrics["update_seconds_p50"] <= metrics["update_seconds_p90"] <= seconds
+        assert metrics["update_seconds_p50"] * updates < 2 * seconds
+
+
+# Selection.
+
+
+def overfitting(settings):
+    """Settings whose validation loss falls and rises again."""
+    rates = {"learning_rate": 3.0, "clip_norm": 1.0, "budget": Budget(updates=25), "evaluations": 5}
+    return replace(settings, **rates, momentum=0.95)
+
+
+def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read_there(settings):
+    plan = plan_of(overfitting(settings), samples=Samples(("the",), 9, every=2))
+    pack, snapshots, records = Pack(plan), {}, []
+    shard = pack.shards[0]
+    while new := pack.advance():
+        records += new
+        snapshots[shard.update] = {name: p.detach().clone() for name, p in shard.parameters.items()}
+    pack.close()
+    losses = {r.update: r.metrics["validation/loss"] for r in kept(records, "evaluation")}
+    best = min(losses, key=losses.get)
+    assert best < 25  # or the test would not tell the best from the last
+    (end,) = kept(records, "end")
+    assert end.info["state"] == "finished"
+    assert end.metrics["objective"] == losses[best] and end.metrics["best_update"] == best
+    assert all(torch.equal(shard.best[name], p) for name, p in snapshots[best].items())
+    with torch.no_grad():
+        assert end.metrics["test/loss"] == shard.evaluate("test", snapshots[best])[0]
+        assert end.metrics["test/loss"] != shard.evaluate("test")[0]
+        expected = pack.task.samples(pack.model, snapshots[best], plan.samples, (0,))
+        on_the_way = {u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)}
+    assert end.info["samples"] == expected and len(expected[0]["text"]) == 12
+    written = {r.update: r.info["samples"] for r in kept(records, "evaluation") if "samples" in r.info}
+    assert written == {u: [{**sample, "update": u} for sample in found] for u, found in on_the_way.items()}
+    assert not any(name.startswith("test/") for r in kept(records, "evaluation") for name in r.metrics)
+
+
+def test_the_test_split_is_read_only_where_the_plan_says_so(settings):
+    (end,) = kept(records_of(plan_of(settings, read_test=False)), "end")
+    assert not any(name.startswith("test/") for name in end.metrics)
+
+
+@pytest.mark.parametrize("split", ["none", "holdout"])
+def test_a_training_objective_is_the_last_evaluations(settings, split):
+    settings = replace(overfitting(settings), split=split)
+    pack = Pack(plan_of(settings, objective="train/perplexity"))
+    shard, records = pack.shards[0], []
+    while new := pack.advance():
+        records += new
+    pack.close()
+    (end,) = kept(records, "end")
+    points = kept(records, "evaluation")
+    assert ("validation/loss" in points[0].metrics) == (split == "holdout")
+    assert end.metrics["objective"] == points[-1].metrics["train/loss"]
+    assert end.metrics["best_update"] == 25
+    assert all(torch.equal(shard.best[name], p) for name, p in shard.parameters.items())
+
+
+# Ends.
+
+
+def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch):
+    whole = Shard.advance
+
+    def advance(self, to_update):
+        whole(self, to_update)
+        if self.runs[0].id == "r1" and to_update == 10:
+            raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(Shard, "advance", advance)
+    records = records_of(plan_of(settings, {}, {}, {}))
+    (end,) = kept(records, "end", "r1")
+    assert (end.update, set(end.metrics)) == (10, {"tokens", "seconds"})
+    expected = {"state": "failed", "message": "RuntimeError: the disk is on fire", "out_of_memory": False}
+    assert end.info == expected
+    assert len(kept(records, "evaluation", "r1")) == 1
+    for run in ("r0", "r2"):
+        assert len(kept(records, "evaluation", run)) == 4
+        assert kept(records, "end", run)[0].info["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    "error, memory",
+    [
+        (MemoryError("m"), True),
+        (torch.OutOfMemoryError("m"), True),
+        (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("shape"), False),
+    ],
+)
+@pytest.mark.parametrize("method", ["advance", "evaluate", "samples"])
+def test_a_failure_anywhere_says_whether_memory_was_the_cause(settings, monkeypatch, method, error, memory):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(Shard, method, fail)
+    (end,) = kept(records_of(plan_of(settings)), "end")
+    assert end.info["state"] == "failed" and end.info["out_of_memory"] is memory
+    assert end.info["message"] == f"{type(error).__name__}: {error}"
+
+
+def test_memory_that_a_processor_cannot_give_is_told_as_such():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert pack.out_of_memory(caught.value)
+
+
+def test_a_final_validation_loss_above_that_of_guessing_is_a_divergence(settings):
+    wild = {"learning_rate": 1e4, "clip_norm": None}
+    records = records_of(plan_of(settings, {}, wild))
+    (end,) = kept(records, "end", "r1")
+    last = kept(records, "evaluation", "r1")[-1].metrics["validation/loss"]
+    vocabulary = Pack(plan_of(settings)).task.num_outputs
+    assert last > math.log(vocabulary)
+    assert end.info["state"] == "diverged" and end.metrics["objective"] == math.log(vocabulary)
+    assert set(end.metrics) == {"objective", "tokens", "seconds"}
+    assert end.info["message"] == "final validation loss above that of guessing"
+    assert end.info["diverged_at"] == 20
+    assert kept(records, "end", "r0")[0].info["state"] == "finished"
+
+
+def test_pruning_a_run_that_is_unknown_or_gone_says_nothing(settings):
+    pack = Pack(plan_of(settings, {}, {}))
+    (end,) = pack.drop({"r1"})  # before its first evaluation it has no objective
+    assert set(end.metrics) == {"tokens", "seconds"} and end.metrics["tokens"] == 0
+    assert pack.drop({"r1", "stranger"}) == []
+    assert pack.running == ["r0"]
+    pack.drop({"r0"})
+    assert [r.kind for r in pack.advance()] == ["start", "start"]
+    assert pack.advance() == []
+    pack.close()
+
+
+# What cannot be trained.
+
+
+@pytest.mark.parametrize(
+    "changes, objective, rule",
+    [
+        ({}, "test/perplexity", "objective: must be train/perplexity, or .* but got objective='test/perplexity'"),
+        ({"split": "none"}, "validation/perplexity", "Write objective: train/perplexity where split is none"),
+    ],
+)
+def test_an_objective_needs_its_split(settings, changes, objective, rule):
+    with pytest.raises(PlanError, match=rule):
+        Pack(plan_of(replace(settings, **changes), objective=objective))
+
+
+def test_a_device_that_is_not_there(settings, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(PlanError, match="device: must be on this machine, but got device='cuda' and torch sees none"):
+        Pack(plan_of(replace(settings, device="cuda")))
+
+
+def test_an_engine_that_does_not_run_the_cell(settings):
+    rule = "engine: must run the cell, but got engine='native': torch.nn has no lstm-peephole. Use auto."
+    with pytest.raises(engine.EngineError, match=rule):
+        Pack(plan_of(replace(settings, engine="native", cell="lstm-peephole")))
+
+
+def test_samples_that_cannot_be_written_are_refused_before_training(settings):
+    with pytest.raises(DataError, match="samples: 'The': text: every character must be among"):
+        Pack(plan_of(settings, samples=Samples(("the", "The"))))
+
+
+# Checkpoints.
+
+
+def test_notes_say_when_a_checkpoint_is_foreign_or_damaged(settings, text, tmp_path):
+    folder = tmp_path / "checkpoints"
+    plan = plan_of(settings, {}, {}, checkpoint_folder=str(folder))
+    pack = Pack(plan)
+    pack.advance()
+    pack.save()
+    pack.close()
+    first, second = (pack.checkpoint.path_of(folder, run) for run in plan.runs)
+    first.write_bytes(first.read_bytes()[:-3])
+    foreign = replace(plan, runs=(plan.runs[0], replace(plan.runs[1], seed=(7,))))
+    start = Pack(foreign).advance()[0]
+    assert start.info["notes"] == [
+        f"checkpoint of r0: not used, {first.name} is damaged; it starts again",
+        "checkpoint of r1: not used, its settings, text or equations differ; it starts again",
+    ]
+    json.dumps(start.info)
+    copy = tmp_path / "other.txt"
+    copy.write_text("another text altogether " * 60)
+    second_settings = replace(settings, path=str(copy))
+    pack = Pack(plan_of(second_settings, checkpoint_folder=str(folder)))
+    pack.advance()
+    pack.save()
+    copy.write_text("the same file, with more characters: 0123456789 " * 60)
+    resumed = Pack(plan_of(second_settings, checkpoint_folder=str(folder)))
+    assert "its settings, text or equations differ" in resumed.notes[0]
+    assert resumed.shards[0].update == 0
+
+
+def test_long_training_writes_checkpoints_of_itself(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    plan = plan_of(settings, {}, {}, checkpoint_folder=str(tmp_path))
+    pack = Pack(plan)
+    pack.advance()
+    assert len(list(tmp_path.iterdir())) == 2
+    pack.close()
+    resumed = Pack(plan)
+    assert [shard.update for shard in resumed.shards] == [5, 5] and resumed.notes == []
+    resumed.close()
+
+
+def test_a_pack_without_a_folder_writes_nothing(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pack = Pack(plan_of(settings))
+    pack.advance()
+    pack.save()
+    pack.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clock_outside_may_turn_a_pack_as_often_as_it_likes(settings):
+    pack = Pack(plan_of(settings, {}, {}))
+    pack.train_updates(50)  # beyond the budget of 20
+    pack.forward_updates(3)
+    assert [shard.update for shard in pack.shards] == [10, 10]
+    pack.close()

@@ -1,0 +1,193 @@
+"""The tables of studies/RESULTS.md, from the raw records beside it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from harness import report, study
+from harness.bench.judge import Estimate, Results
+from harness.bench.record import Bench
+from harness.bench.tables import peaks, verdicts
+from harness.runner import scheduler
+from harness.store import frames
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = ROOT / "studies"
+RESULTS = STUDIES / "RESULTS.md"
+UPDATES_PER_EPOCH = 8
+REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
+"""Study -> file of the published systems that were run."""
+ASKED = ("output-tanh", "a-a", "quickstart", "odyssey", "lstm-ablations", "gates")
+"""Studies of one's own whose report is shown."""
+SHOWN = "output-tanh"
+"""The one whose whole page is kept beside its records."""
+BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
+"""Shape of the bench -> file of its repeats."""
+WELL_KNOWN = (
+    *("rnn-tanh", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-no-output-tanh", "lstm-coupled"),
+    *("lstm-peephole", "min-gru", "min-lstm"),
+)
+"""Cells whose costs the tables give whatever they are; the rest of the registry is in ``studies/bench/*.txt``."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Our perplexities at one epoch of one arm beside the published ones. ``band`` is what ours must lie in."""
+
+    study: str
+    arm: str
+    epoch: int
+    ours: list[float]
+    printed: str
+    independent: str
+    band: tuple[float, float] | None
+
+    @property
+    def median(self) -> float:
+        return sorted(self.ours)[len(self.ours) // 2]
+
+    @property
+    def holds(self) -> bool:
+        return self.band is None or self.band[0] <= self.median <= self.band[1]
+
+
+def points(name: str) -> list[Point]:
+    """Returns every published epoch of a study with ours beside it."""
+    published = pd.read_csv(STUDIES / "sources" / "published.csv")
+    curves = pd.read_csv(STUDIES / "results" / name / "curves.csv")
+    found = []
+    for arm, rows in published[published["study"] == name].groupby("arm", sort=False):
+        is_first_printed = True
+        for row in rows.itertuples():
+            at = curves[(curves["arm"] == arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)]
+            ours = [math.exp(nats) for nats in at.sort_values("index")["train/loss"]]
+            printed = "" if math.isnan(row.printed_low) else f"{row.printed_low:g}"
+            if printed and row.printed_high != row.printed_low:
+                printed += f" to {row.printed_high:g}"
+            independent = "" if math.isnan(row.independent) else f"{row.independent:g}"
+            found.append(Point(name, arm, row.epoch, ours, printed, independent, band(row, is_first_printed)))
+            is_first_printed &= row.epoch <= 3
+    return found
+
+
+def band(row, is_first_printed: bool) -> tuple[float, float] | None:
+    """Returns where the median over three seeds must lie for the reproduction to hold.
+
+    The reference is the independent median where it has three seeds, else the printed figure; within 1.5 % at epochs
+    1 to 3, 5 % at the first printed epoch, 15 % at later ones above perplexity 1.5, and 0.05 nats below it.
+    """
+    if not math.isnan(row.independent) and row.independent_seeds >= 3:
+        reference = row.independent
+    elif row.printed_low != row.printed_high:
+        return row.printed_low, row.printed_high
+    else:
+        reference = row.printed_low
+    if row.epoch <= 3:
+        share = 0.015
+    elif is_first_printed:
+        share = 0.05
+    elif reference > 1.5:
+        share = 0.15
+    else:
+        return reference * math.exp(-0.05), reference * math.exp(0.05)
+    return reference * (1 - share), reference * (1 + share)
+
+
+def reproduction_table(name: str) -> str:
+    """Returns a Markdown table: ours by seed, the published figures, and whether the band holds."""
+    header = ("arm", "epoch", "ours, by seed", "printed", "independent", "band of the median", "holds")
+    rows = [header, ("---",) * len(header)]
+    for p in points(name):
+        ours = " ".join(f"{value:.4g}" for value in p.ours)
+        limits = "" if p.band is None else f"{p.band[0]:.4g} to {p.band[1]:.4g}"
+        rows.append((p.arm, str(p.epoch), ours, p.printed, p.independent, limits, "yes" if p.holds else "NO"))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def asked_report(name: str) -> report.Report:
+    """Returns the report of a study of one's own, from its raw records."""
+    folder = STUDIES / "results" / name
+    warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
+    return scheduler.build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
+
+
+SETTINGS = {
+    "num_arms": "{:.0f} arms",
+    "num_seeds": "{:.0f} seeds",
+    "effect": "effect of {:g} spreads",
+    "tuning": "search varies by {:g} of the seeds' spread",
+    "repeats": "{:.0f} searches",
+    "spread_nats": "spread {:g} nats",
+}
+"""Column of the null studies' file -> how a planted setting reads."""
+
+
+def null_table() -> str:
+    """Returns a row per planted setting of the simulated studies: what was seen, and what was expected of it."""
+    frame = pd.read_csv(STUDIES / "results" / "null-studies.csv")
+    quantities = list(dict.fromkeys(frame["quantity"]))
+    header = ("studies", "planted", *quantities)
+    rows = [header, ("---",) * len(header)]
+    for (kind, *values), group in frame.groupby(["study", *SETTINGS], sort=False, dropna=False):
+        planted = [text.format(v) for text, v in zip(SETTINGS.values(), values, strict=True) if not pd.isna(v)]
+        seen = {row.quantity: _rate(row) for row in group.itertuples()}
+        rows.append((kind, ", ".join(planted), *(seen.get(quantity, "") for quantity in quantities)))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+def _rate(row) -> str:
+    most = "at most " if row.relation == "at most" else ""
+    return f"{100 * row.rate:.1f} % ({most}{100 * row.expected:.1f})"
+
+
+def bench_table(shape_name: str) -> str:
+    """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the targets.
+
+    The cells are WELL_KNOWN ones; of the others, every row that misses a target.
+    """
+    bench = Bench.from_json((STUDIES / "bench" / f"{BENCHES[shape_name]}.json").read_text(encoding="utf-8"))
+    shape = next(shape for shape in bench.shapes if shape.name == shape_name)
+    results = Results(bench, shape, "train")
+    header = ("cell", "run by", "pack", "ms (95 %)", "GFLOP/s", "of peak", "scaled (95 %)", "x loop (95 %)", "targets")
+    rows = [header, ("---",) * len(header)]
+    for row in results.rows():
+        series = row.series
+        if series.kind != "peer" and not series.is_default:
+            continue
+        missed = [f"{t.text}: {t.attained:.2f}" for t in results.targets(row) if not t.is_met]
+        if series.kind != "peer" and series.cell not in WELL_KNOWN and not missed:
+            continue
+        judged = "missed: " + "; ".join(missed) if missed else "met" if results.targets(row) else ""
+        share = "" if row.share is None else f"{100 * row.share.median:.0f} %"
+        numbers = (_ranged(row.seconds.times(1e3)), f"{row.gflops:.0f}", share, _ranged(row.scaled), _ranged(row.loop))
+        rows.append((series.cell, series.name, str(series.pack), *numbers, judged))
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", *filter(None, (verdicts(results), peaks(results)))]) + "\n"
+
+
+def _ranged(value: Estimate | None) -> str:
+    if value is None:
+        return ""
+    return f"{value.median:.3g}" + ("" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})")
+
+
+def tables() -> dict[str, str]:
+    """Returns every generated block of RESULTS.md by its name."""
+    found = {name: reproduction_table(name) for name in REPRODUCED}
+    for name in ASKED:
+        found[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its own heading
+    found["null"] = null_table()
+    return found | {f"bench {name}": bench_table(name) for name in BENCHES}
+
+
+def page(text: str) -> str:
+    """Returns RESULTS.md with the tables of now between their markers."""
+    for name, table in tables().items():
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, found, rest = text.partition(start)
+        assert found, f"RESULTS.md has no marker {start!r}"
+        text = before + start + table + end + rest.partition(end)[2]
+    return text
