@@ -1,4 +1,6 @@
-"""Networks whose recurrent matrix is antisymmetric, as a differential equation that neither explodes nor dies out."""
+"""Networks whose recurrent matrix is antisymmetric, as a differential equation that neither
+explodes nor dies out.
+"""
 
 import torch
 from torch import sigmoid, tanh
@@ -17,14 +19,17 @@ def antisymmetric(parameters):
 
 
 class AntisymmetricRNN(Cell):
-    r"""One explicit step of h'(t) = tanh(A h + W x + b), whose eigenvalues lie next to the imaginary axis.
+    r"""One explicit step of h'(t) = tanh(A h + W x + b), whose eigenvalues lie next to the
+    imaginary axis.
 
         A  = R - R^T - gamma * I
         h' = h + epsilon * tanh(W_h x + A h + b_h)
 
-    epsilon = 0.1 and gamma = 0.01 are part of this definition; the paper tunes both for each of its tasks.
+    epsilon = 0.1 and gamma = 0.01 are part of this definition; the paper tunes both for each of its
+    tasks.
 
-    Source: Chang, Chen, Haber & Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural networks", 2019.
+    Source: Chang, Chen, Haber & Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural
+    networks", 2019.
     Reference: none.
     Differs from rnn-tanh: the step adds to h, and the matrix is antisymmetric but for its damping.
     """
@@ -51,9 +56,11 @@ class AntisymmetricRNNGated(Cell):
         z  = sigmoid(W_z x + A h + b_z)
         h' = h + epsilon * z * tanh(W_h x + A h + b_h)
 
-    epsilon = 0.1 and gamma = 0.01 are part of this definition; the paper tunes both for each of its tasks.
+    epsilon = 0.1 and gamma = 0.01 are part of this definition; the paper tunes both for each of its
+    tasks.
 
-    Source: Chang, Chen, Haber & Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural networks", 2019.
+    Source: Chang, Chen, Haber & Chi, "AntisymmetricRNN: a dynamical system view on recurrent neural
+    networks", 2019.
     Reference: none.
     Differs from antisymmetric-rnn: the gate z.
     """

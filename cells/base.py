@@ -1,7 +1,7 @@
 """What a cell is: its declarations and one pure step.
 
-Shapes, here and everywhere: T time, N runs of a pack, B batch, H hidden, I input, V vocabulary. A step runs on
-(B, H) and on (N, B, H) alike, so it never names a leading axis.
+Shapes, here and everywhere: T time, N runs of a pack, B batch, H hidden, I input, V vocabulary. A
+step runs on (B, H) and on (N, B, H) alike, so it never names a leading axis.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ DRAWN = "drawn"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of ``width``, H if None; ``rows`` is the axis
-    before it.
+    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of ``width``, H if None;
+    ``rows`` is the axis before it.
     """
 
     name: str
@@ -37,25 +37,30 @@ class Parameter:
 
 
 class Cell:
-    """A recurrent cell: subclass, declare, and write ``step`` line for line as the docstring's equations.
+    """A recurrent cell: subclass, declare, and write ``step`` line for line as the docstring's
+    equations.
 
-    The docstring of a subclass holds whole equations and the three entries ``Source:``, ``Reference:`` (the
-    class of torch.nn that it must equal, or none) and ``Differs from PARENT:`` (or ``Differs: no parent``).
-    A variant is a whole class with whole equations, never a flag in its parent. Initialisation, the forget
-    bias and the number of biases are a study's choices and appear in no equation.
+    The docstring of a subclass holds whole equations and the three entries ``Source:``,
+    ``Reference:`` (the class of torch.nn that it must equal, or none) and ``Differs from PARENT:``
+    (or ``Differs: no parent``). A variant is a whole class with whole equations, never a flag in
+    its parent. Initialisation, the forget bias and the number of biases are a study's choices and
+    appear in no equation.
     """
 
     name: ClassVar[str]
     """The name in a study, parent first: ``lstm-no-output-tanh``."""
     gates: ClassVar[tuple[str, ...]]
-    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell; none only where the step
-    reads its input itself."""
+    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell; none only
+    where the step reads its input itself.
+    """
     reads_input: ClassVar[bool] = False
     """Whether the step reads ``x.input``, the layer's input itself: its size must then be H."""
     state: ClassVar[tuple[str, ...]] = ("h",)
     """The state, each (B, H); the first is what the layer above sees, itself or projected."""
     projects: ClassVar[bool] = False
-    """Whether the layer above sees the first state times a matrix ``P``, (H, ``projection_size``)."""
+    """Whether the layer above sees the first state times a matrix ``P``, (H,
+    ``projection_size``).
+    """
     unread: ClassVar[tuple[str, ...]] = ()
     """States that no step reads: the layer above sees them, and nothing of them is carried on."""
     products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
@@ -64,7 +69,9 @@ class Cell:
     A gate that is fed and not among ``gates`` has no W; its bias is a recurrent one.
     """
     recurrent_biases: ClassVar[tuple[str, ...]] = ()
-    """Gates whose recurrent product keeps a bias even where a study says ``biases: 1``: the equation needs it."""
+    """Gates whose recurrent product keeps a bias even where a study says ``biases: 1``: the
+    equation needs it.
+    """
     unbiased: ClassVar[tuple[str, ...]] = ()
     """Gates without a bias, ``b_g`` or recurrent."""
     vectors: ClassVar[Mapping[str, float | str]] = {}
@@ -74,26 +81,36 @@ class Cell:
     forget_gates: ClassVar[tuple[str, ...]] = ()
     """Gates that the forget bias and the chrono initialisation raise."""
     input_gates: ClassVar[tuple[str, ...]] = ()
-    """Gates that the chrono initialisation lowers, each as far as it raises the forget gate of the same place. A
-    forget gate beyond them is raised alone: its cell weighs what is new by 1 - f, or by nothing."""
+    """Gates that the chrono initialisation lowers, each as far as it raises the forget gate of the
+    same place. A forget gate beyond them is raised alone: its cell weighs what is new by 1 - f, or
+    by nothing.
+    """
     candidates: ClassVar[tuple[str, ...]] = ()
-    """Gates whose value is new content: a step passes each through ``p.drop`` once, where recurrent dropout acts."""
+    """Gates whose value is new content: a step passes each through ``p.drop`` once, where recurrent
+    dropout acts.
+    """
     zonable: ClassVar[tuple[str, ...]] = ()
     """States that zoneout may hold."""
     noise: ClassVar[tuple[str, ...]] = ()
-    """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient. A cell's equations
-    have none: a study's regularisers add them, see ``harness.model.regularization``."""
+    """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient.
+    A cell's equations have none: a study's regularisers add them, see
+    ``harness.model.regularization``.
+    """
     reference: ClassVar[tuple[str, Mapping[str, Any]] | None] = None
-    """The class of torch.nn that this cell must equal, and its arguments; None where there is none."""
+    """The class of torch.nn that this cell must equal, and its arguments; None where there is
+    none.
+    """
 
     def step(self, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
         """Returns the new state, in the order of ``state``.
 
         Args:
-            p: The layer's parameters: ``p.R(h).i`` is gate i's part of the recurrent product R h, its bias
-                added where there is one; a vector is an attribute that broadcasts over the batch.
-                ``p.drop(value)`` marks new content: the identity unless a study asks for recurrent dropout.
-            x: One attribute a gate, ``x.i`` = W_i x + b_i, each (..., B, H); ``x.input`` where the cell reads it.
+            p: The layer's parameters: ``p.R(h).i`` is gate i's part of the recurrent product R h,
+                its bias added where there is one; a vector is an attribute that broadcasts over the
+                batch. ``p.drop(value)`` marks new content: the identity unless a study asks for
+                recurrent dropout.
+            x: One attribute a gate, ``x.i`` = W_i x + b_i, each (..., B, H); ``x.input`` where the
+                cell reads it.
             *state: The previous state, each (..., B, H).
         """
         raise NotImplementedError
@@ -110,15 +127,19 @@ class Cell:
 
     @classmethod
     def recurrent_rows(cls, hidden_size: int) -> int:
-        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices of less."""
+        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices
+        of less.
+        """
         return hidden_size
 
     @classmethod
     def prepared(cls, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns what the products multiply with, made of the ``parameters`` (N, ...), once for all time steps.
+        """Returns what the products multiply with, made of the ``parameters`` (N, ...), once for
+        all time steps.
 
-        Most cells multiply with the parameters themselves. A cell whose matrices are made of them overrides this, in
-        torch's operations, and gives back matrices (N, H, g*H) under the same names.
+        Most cells multiply with the parameters themselves. A cell whose matrices are made of them
+        overrides this, in torch's operations, and gives back matrices (N, H, g*H) under the same
+        names.
         """
         return parameters
 
@@ -129,7 +150,9 @@ class Cell:
 
     @classmethod
     def output_size(cls, hidden_size: int, projection_size: int | None = None) -> int:
-        """Returns the units that the layer above sees; ``projection_size`` None: half of H where there is one."""
+        """Returns the units that the layer above sees; ``projection_size`` None: half of H where
+        there is one.
+        """
         return (projection_size or max(1, hidden_size // 2)) if cls.projects else hidden_size
 
     @classmethod
@@ -138,9 +161,10 @@ class Cell:
     ) -> tuple[Parameter, ...]:
         """Returns a layer's parameters in a fixed order.
 
-        ``W`` (I, G*H), ``b`` (gates with one), then for each recurrent product its matrix (H, g*H) and its bias
-        ``b_NAME``, then the vectors, then ``P``. With two biases a gate's second one belongs to the first product that
-        feeds it. Recurrent matrices have as many rows as the layer above sees units, or :meth:`recurrent_rows`.
+        ``W`` (I, G*H), ``b`` (gates with one), then for each recurrent product its matrix (H, g*H)
+        and its bias ``b_NAME``, then the vectors, then ``P``. With two biases a gate's second one
+        belongs to the first product that feeds it. Recurrent matrices have as many rows as the
+        layer above sees units, or :meth:`recurrent_rows`.
         """
         output_size = cls.output_size(hidden_size, projection_size)
         rows = output_size if cls.projects else cls.recurrent_rows(hidden_size)
@@ -152,12 +176,20 @@ class Cell:
         for name, gates in cls.recurrent_products().items():
             found.append(Parameter(name, "recurrent", gates, rows))
             wanted = gates if biases == 2 else cls.recurrent_biases
-            extra = tuple(g for g in gates if g in wanted and g not in seen and g not in cls.unbiased)
+            extra = tuple(
+                g for g in gates if g in wanted and g not in seen and g not in cls.unbiased
+            )
             seen.update(gates)
             if extra:
                 found.append(Parameter(f"b_{name}", "recurrent_bias", extra, None))
-        found += [Parameter(name, "vector", ("",), None, start) for name, start in cls.vectors.items()]
-        found += [Parameter("P", "projection", ("",), hidden_size, width=output_size)] if cls.projects else []
+        found += [
+            Parameter(name, "vector", ("",), None, start) for name, start in cls.vectors.items()
+        ]
+        found += (
+            [Parameter("P", "projection", ("",), hidden_size, width=output_size)]
+            if cls.projects
+            else []
+        )
         return tuple(found)
 
     @classmethod
@@ -170,10 +202,17 @@ class Cell:
         return total
 
     @classmethod
-    def flops_per_token(cls, input_size: int | None, hidden_size: int, projection_size: int | None = None) -> int:
-        """Returns the forward FLOPs of a layer's products per token: 2 an entry. ``input_size`` None: a row lookup."""
+    def flops_per_token(
+        cls, input_size: int | None, hidden_size: int, projection_size: int | None = None
+    ) -> int:
+        """Returns the forward FLOPs of a layer's products per token: 2 an entry.
+
+        ``input_size`` None: a row lookup.
+        """
         specs = cls.parameters(1, hidden_size, 1, projection_size)
-        matrices = [spec.shape(hidden_size) for spec in specs if spec.kind in ("recurrent", "projection")]
+        matrices = [
+            spec.shape(hidden_size) for spec in specs if spec.kind in ("recurrent", "projection")
+        ]
         entries = sum(rows * width for rows, width in matrices)
         entries += 0 if input_size is None else input_size * len(cls.gates) * hidden_size
         return 2 * entries
@@ -190,7 +229,9 @@ def split_gates(stacked: Tensor, gates: tuple[str, ...]) -> SimpleNamespace:
 
 
 def normalize(*parts: Tensor, eps: float = 1e-5) -> tuple[Tensor, ...]:
-    """Returns ``parts`` (..., H) normalised together to mean 0 and variance 1 over all their units (Ba 2016)."""
+    """Returns ``parts`` (..., H) normalised together to mean 0 and variance 1 over all their units
+    (Ba 2016).
+    """
     mean = _mean(parts)
     centred = [part - mean for part in parts]
     scale = (_mean([part * part for part in centred]) + eps).rsqrt()

@@ -1,4 +1,6 @@
-"""Bistable cells: a unit that holds either of two values without any input, by a feedback that exceeds 1."""
+"""Bistable cells: a unit that holds either of two values without any input, by a feedback that
+exceeds 1.
+"""
 
 from torch import sigmoid, tanh
 
@@ -15,7 +17,8 @@ class NBRC(Cell):
 
     The paper writes no bias; the authors' code has b_a and b_c.
 
-    Source: Vecoven, Ernst & Drion, "A bio-inspired bistable recurrent cell allows for long-lasting memory", 2021.
+    Source: Vecoven, Ernst & Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
+    memory", 2021.
     Reference: none.
     Differs: no parent.
     """
@@ -46,7 +49,8 @@ class BRC(Cell):
 
     The paper writes no bias; the authors' code has b_a and b_c, and starts w_a and w_c at 1.
 
-    Source: Vecoven, Ernst & Drion, "A bio-inspired bistable recurrent cell allows for long-lasting memory", 2021.
+    Source: Vecoven, Ernst & Drion, "A bio-inspired bistable recurrent cell allows for long-lasting
+    memory", 2021.
     Reference: none.
     Differs from nbrc: the vectors w_a and w_c in place of R.
     """

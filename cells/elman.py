@@ -31,8 +31,8 @@ class RNNReLU(Cell):
 
         h' = relu(W_h x + R_h h + b_h)
 
-    Source: Le, Jaitly & Hinton, "A simple way to initialize recurrent networks of rectified linear units", 2015
-    (there with R started at the identity).
+    Source: Le, Jaitly & Hinton, "A simple way to initialize recurrent networks of rectified linear
+    units", 2015 (there with R started at the identity).
     Reference: torch.nn.RNN(nonlinearity="relu").
     Differs from rnn-tanh: relu for tanh.
     """
@@ -71,7 +71,8 @@ class IndRNN(Cell):
 
 
 class RHN(Cell):
-    r"""Recurrent highway network of depth 2: two highway layers a time step, the input at the first alone.
+    r"""Recurrent highway network of depth 2: two highway layers a time step, the input at the first
+    alone.
 
         n1 = tanh   (W_n1 x + R_n1 h + b_n1)
         t1 = sigmoid(W_t1 x + R_t1 h + b_t1)
@@ -80,8 +81,8 @@ class RHN(Cell):
         t2 = sigmoid(R_t2 s + b_t2)
         h' = t2 * n2 + (1 - t2) * s
 
-    The depth is the paper's L, and 2 is part of this definition; R_2 is R_n2 and R_t2. The carry gates are 1 - t, as
-    in the paper's experiments.
+    The depth is the paper's L, and 2 is part of this definition; R_2 is R_n2 and R_t2. The carry
+    gates are 1 - t, as in the paper's experiments.
 
     Source: Zilly et al., "Recurrent highway networks", 2016.
     Reference: none.
@@ -108,14 +109,16 @@ class RHN(Cell):
 
 
 class LEM(Cell):
-    r"""Long expressive memory: two states, the second of which sees the first, each with a learned time step.
+    r"""Long expressive memory: two states, the second of which sees the first, each with a learned
+    time step.
 
         d1 = sigmoid(W_d1 x + R_d1 h + b_d1)
         d2 = sigmoid(W_d2 x + R_d2 h + b_d2)
         z' = (1 - d1) * z + d1 * tanh(W_z x + R_z h  + b_z)
         h' = (1 - d2) * h + d2 * tanh(W_h x + R_h z' + b_h)
 
-    The paper multiplies d1 and d2 by a constant, which is 1 here as in the authors' code for language models.
+    The paper multiplies d1 and d2 by a constant, which is 1 here as in the authors' code for
+    language models.
 
     Source: Rusch et al., "Long expressive memory for sequence modeling", 2022.
     Reference: none.
@@ -145,8 +148,9 @@ class CoRNN(Cell):
         z' = z + dt * (tanh(W_z x + R_z h + Q_z z + b_z) - gamma * h - epsilon * z)
         h' = h + dt * z'
 
-    dt = 0.054, gamma = 4.9 and epsilon = 4.8 are part of this definition: the authors' code has them for its one task
-    on text, IMDB. Of the paper's two forms this is the one whose damping is explicit, by z and not z', as in that code.
+    dt = 0.054, gamma = 4.9 and epsilon = 4.8 are part of this definition: the authors' code has
+    them for its one task on text, IMDB. Of the paper's two forms this is the one whose damping is
+    explicit, by z and not z', as in that code.
 
     Source: Rusch & Mishra, "Coupled oscillatory recurrent neural network (coRNN)", 2021.
     Reference: none.
@@ -168,17 +172,20 @@ class CoRNN(Cell):
 
 
 class SCRN(Cell):
-    r"""Structurally constrained network: beside the hidden state a slow context, which is a mean of past inputs.
+    r"""Structurally constrained network: beside the hidden state a slow context, which is a mean of
+    past inputs.
 
         s' = (1 - alpha) * (W_s x) + alpha * s
         h' = sigmoid(W_h x + R h + M s' + b_h)
         y' = U h' + V s'
 
-    The layer above sees y'; no step does. alpha = 0.95 is part of this definition, as in the paper, which also learns
-    one of each unit. The paper has one layer, whose softmax sees U h' + V s'; here these are H units, as many as h and
-    s have each, and a read-out of its own follows. M is the paper's P; the paper writes no bias.
+    The layer above sees y'; no step does. alpha = 0.95 is part of this definition, as in the paper,
+    which also learns one of each unit. The paper has one layer, whose softmax sees U h' + V s';
+    here these are H units, as many as h and s have each, and a read-out of its own follows. M is
+    the paper's P; the paper writes no bias.
 
-    Source: Mikolov, Joulin, Chopra, Mathieu & Ranzato, "Learning longer memory in recurrent neural networks", 2014.
+    Source: Mikolov, Joulin, Chopra, Mathieu & Ranzato, "Learning longer memory in recurrent neural
+    networks", 2014.
     Reference: none.
     Differs from rnn-tanh: the context s, a sigmoid for tanh, and an output made of both states.
     """

@@ -1,4 +1,6 @@
-"""FastRNN and FastGRNN: Elman's network with a weighted residual connection, and with a gate that costs no matrix."""
+"""FastRNN and FastGRNN: Elman's network with a weighted residual connection, and with a gate that
+costs no matrix.
+"""
 
 from torch import sigmoid, tanh
 
@@ -11,11 +13,11 @@ class FastRNN(Cell):
         n  = tanh(W_n x + R_n h + b_n)
         h' = sigmoid(alpha) * n + sigmoid(beta) * h
 
-    alpha and beta are one number a layer in the paper; here one a unit, so that they are vectors like any other. They
-    start at -3 and 3, as in the authors' code.
+    alpha and beta are one number a layer in the paper; here one a unit, so that they are vectors
+    like any other. They start at -3 and 3, as in the authors' code.
 
-    Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural
-    network", 2018 (FastRNN).
+    Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated
+    recurrent neural network", 2018 (FastRNN).
     Reference: none.
     Differs from rnn-tanh: the two weights and the old state.
     """
@@ -39,11 +41,12 @@ class FastGRNN(Cell):
         n  = tanh   (W_n x + R_n h + b_n)
         h' = (sigmoid(zeta) * (1 - z) + sigmoid(nu)) * n + z * h
 
-    zeta and nu are one number a layer in the paper; here one a unit, so that they are vectors like any other. They
-    start at 1 and -4, as in the authors' code. b_z and b_n start at 0. The paper's low rank is not part of the cell.
+    zeta and nu are one number a layer in the paper; here one a unit, so that they are vectors like
+    any other. They start at 1 and -4, as in the authors' code. b_z and b_n start at 0. The paper's
+    low rank is not part of the cell.
 
-    Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural
-    network", 2018 (FastGRNN).
+    Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated
+    recurrent neural network", 2018 (FastGRNN).
     Reference: none.
     Differs from fastrnn: the gate z, and weights that depend on it.
     """

@@ -12,10 +12,11 @@ class UGRNN(Cell):
         n  = tanh   (W_n x + R_n h + b_n)
         h' = g * h + (1 - g) * n
 
-    These are the equations of gru-no-reset. What sets the two apart is the forget bias, which raises this cell's g, as
-    in the paper, and not a GRU's z.
+    These are the equations of gru-no-reset. What sets the two apart is the forget bias, which
+    raises this cell's g, as in the paper, and not a GRU's z.
 
-    Source: Collins, Sohl-Dickstein & Sussillo, "Capacity and trainability in recurrent neural networks", 2016.
+    Source: Collins, Sohl-Dickstein & Sussillo, "Capacity and trainability in recurrent neural
+    networks", 2016.
     Reference: none.
     Differs from gru: no reset gate.
     """
@@ -41,7 +42,8 @@ class LiGRU(Cell):
         n  = relu   (W_n x + R_n h + b_n)
         h' = z * h + (1 - z) * n
 
-    The paper normalises W_z x and W_n x over the batch; here nothing is, so that a row depends on no other.
+    The paper normalises W_z x and W_n x over the batch; here nothing is, so that a row depends on
+    no other.
 
     Source: Ravanelli et al., "Light gated recurrent units for speech recognition", 2018.
     Reference: none.
@@ -62,13 +64,15 @@ class LiGRU(Cell):
 
 
 class MinimalRNN(Cell):
-    r"""Minimal network: the state is a weighted mean of the inputs' codes z, and the gate sees the code, not the input.
+    r"""Minimal network: the state is a weighted mean of the inputs' codes z, and the gate sees the
+    code, not the input.
 
         z  = tanh   (W_z x + b_z)
         u  = sigmoid(R_u h + U_u z + b_u)
         h' = u * h + (1 - u) * z
 
-    Source: Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural networks", 2017.
+    Source: Chen, "MinimalRNN: toward more interpretable and trainable recurrent neural networks",
+    2017.
     Reference: none.
     Differs: no parent.
     """
@@ -119,10 +123,11 @@ class LightRNN(Cell):
         n  = tanh   (W_n x)
         h' = (1 - f) * h + f * n
 
-    The paper calls f a forget gate, but it is 1 - f that keeps the old state, so no forget bias raises it.
+    The paper calls f a forget gate, but it is 1 - f that keeps the old state, so no forget bias
+    raises it.
 
-    Source: Ye et al., "Light recurrent unit: towards an interpretable recurrent neural network for modeling long-range
-    dependency", 2024.
+    Source: Ye et al., "Light recurrent unit: towards an interpretable recurrent neural network for
+    modeling long-range dependency", 2024.
     Reference: none.
     Differs: no parent.
     """
@@ -147,7 +152,8 @@ class SGRN(Cell):
         f  = sigmoid(W_n x + R_f h + b_f)
         h' = tanh((1 - f) * (W_n x) + f * h)
 
-    Source: Zu & Wei, "A simple gated recurrent network for detection of power quality disturbances", 2021.
+    Source: Zu & Wei, "A simple gated recurrent network for detection of power quality
+    disturbances", 2021.
     Reference: none.
     Differs: no parent.
     """
@@ -167,7 +173,8 @@ class SGRN(Cell):
 
 
 class ATR(Cell):
-    r"""Addition-subtraction twin-gated network: both gates from one product of the input and one of the state.
+    r"""Addition-subtraction twin-gated network: both gates from one product of the input and one of
+    the state.
 
         v  = W_v x + b_v
         q  = R_v h
@@ -177,8 +184,8 @@ class ATR(Cell):
 
     v is the paper's p. A second bias belongs to q.
 
-    Source: Zhang et al., "Simplifying neural machine translation with addition-subtraction twin-gated recurrent
-    networks", 2018.
+    Source: Zhang et al., "Simplifying neural machine translation with addition-subtraction
+    twin-gated recurrent networks", 2018.
     Reference: none.
     Differs: no parent.
     """

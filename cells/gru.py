@@ -13,7 +13,8 @@ class GRU(Cell):
         n  = tanh   (W_n x + b_n + r * (R_n h + b_Rn))
         h' = (1 - z) * n + z * h
 
-    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014 (arXiv version 1).
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014 (arXiv
+    version 1).
     Reference: torch.nn.GRU.
     Differs: no parent.
     """
@@ -42,9 +43,11 @@ class GRUResetBefore(Cell):
         n  = tanh   (W_n x + R_n (r * h) + b_n)
         h' = (1 - z) * n + z * h
 
-    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014 (arXiv version 3).
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014 (arXiv
+    version 3).
     Reference: none.
-    Differs from gru: the reset acts on h, before the product, and the candidate has no bias of its own there.
+    Differs from gru: the reset acts on h, before the product, and the candidate has no bias of its
+    own there.
     """
 
     name = "gru-reset-before"
@@ -69,8 +72,8 @@ class GRUNoReset(Cell):
         n  = tanh   (W_n x + R_n h + b_n)
         h' = (1 - z) * n + z * h
 
-    Source: Ravanelli et al., "Light gated recurrent units for speech recognition", 2018 (its first step; there relu
-    follows).
+    Source: Ravanelli et al., "Light gated recurrent units for speech recognition", 2018 (its first
+    step; there relu follows).
     Reference: none.
     Differs from gru: r = 1, and the candidate has no second bias of its own.
     """

@@ -1,4 +1,6 @@
-"""Cells that read their input itself, and not only products with it: it must have as many units as the state."""
+"""Cells that read their input itself, and not only products with it: it must have as many units as
+the state.
+"""
 
 from torch import exp, expm1, relu, sigmoid, sqrt, tanh
 from torch.nn.functional import softplus
@@ -6,11 +8,14 @@ from torch.nn.functional import softplus
 from cells.base import DRAWN, Cell
 
 LEAST = 1e-36
-"""The smallest 1 - a^2 of rg-lru, nothing beside a state: at 0, where r underflows, its root would have no gradient."""
+"""The smallest 1 - a^2 of rg-lru, nothing beside a state: at 0, where r underflows, its root would
+have no gradient.
+"""
 
 
 class IntersectionRNN(Cell):
-    r"""Intersection network: one gate over the state as in ugrnn, a second one between input and output.
+    r"""Intersection network: one gate over the state as in ugrnn, a second one between input and
+    output.
 
         y  = relu   (W_y x + R_y h + b_y)
         n  = tanh   (W_n x + R_n h + b_n)
@@ -21,9 +26,11 @@ class IntersectionRNN(Cell):
 
     The layer above sees y'; no step does.
 
-    Source: Collins, Sohl-Dickstein & Sussillo, "Capacity and trainability in recurrent neural networks", 2017.
+    Source: Collins, Sohl-Dickstein & Sussillo, "Capacity and trainability in recurrent neural
+    networks", 2017.
     Reference: none.
-    Differs from ugrnn: the output is not the state, but new content and the input, through a gate of their own.
+    Differs from ugrnn: the output is not the state, but new content and the input, through a gate
+    of their own.
     """
 
     name = "intersection-rnn"
@@ -45,19 +52,22 @@ class IntersectionRNN(Cell):
 
 
 class SRU(Cell):
-    r"""Simple recurrent unit: gates that see their own unit's cell state alone, and a highway past the cell.
+    r"""Simple recurrent unit: gates that see their own unit's cell state alone, and a highway past
+    the cell.
 
         f  = sigmoid(W_f x + v_f * c + b_f)
         c' = f * c + (1 - f) * (W_z x)
         r  = sigmoid(W_r x + v_r * c + b_r)
         h' = r * c' + (1 - r) * x
 
-    The layer above sees h'; no step does. The paper's factor on the highway, which makes up for the initial bias of
-    r, is 1 here, as it is where that bias is 0 and the factor is left out.
+    The layer above sees h'; no step does. The paper's factor on the highway, which makes up for the
+    initial bias of r, is 1 here, as it is where that bias is 0 and the factor is left out.
 
-    Source: Lei, Zhang, Wang, Dai & Artzi, "Simple recurrent units for highly parallelizable recurrence", 2018.
+    Source: Lei, Zhang, Wang, Dai & Artzi, "Simple recurrent units for highly parallelizable
+    recurrence", 2018.
     Reference: none.
-    Differs from min-gru: the gates see c, each unit its own, and the output is a gated mixture of c' and the input.
+    Differs from min-gru: the gates see c, each unit its own, and the output is a gated mixture of
+    c' and the input.
     """
 
     name = "sru"
@@ -88,13 +98,15 @@ class RGLRU(Cell):
         a  = exp(-8 * r * softplus(l))
         h' = a * h + sqrt(1 - a^2) * (i * x)
 
-    l starts at -5, where a = 0.95 at r = 1; the paper draws it so that this a is uniform in 0.9 to 0.999. Its gates
-    have a matrix in blocks, here it is whole.
+    l starts at -5, where a = 0.95 at r = 1; the paper draws it so that this a is uniform in 0.9 to
+    0.999. Its gates have a matrix in blocks, here it is whole.
 
-    Source: De et al., "Griffin: mixing gated linear recurrences with local attention for efficient language models",
+    Source: De et al., "Griffin: mixing gated linear recurrences with local attention for efficient
+    language models",
     2024.
     Reference: none.
-    Differs from min-gru: the decay is a power of a learned one, and what is written is the input itself, gated.
+    Differs from min-gru: the decay is a power of a learned one, and what is written is the input
+    itself, gated.
     """
 
     name = "rg-lru"

@@ -1,5 +1,5 @@
-"""Cells whose gates and candidate see inputs alone. Those that see no input but the last are linear in their state: all
-steps run at once.
+"""Cells whose gates and candidate see inputs alone. Those that see no input but the last are linear
+in their state: all steps run at once.
 """
 
 import torch
@@ -15,8 +15,8 @@ class MinGRU(Cell):
         n  = g(W_n x + b_n),    g(u) = u + 0.5 where u >= 0, sigmoid(u) below
         h' = (1 - z) * h + z * n
 
-    The paper's plain form has n = W_n x + b_n. Its log-space form, which it trains, needs a positive candidate and
-    so has g; here g is in both.
+    The paper's plain form has n = W_n x + b_n. Its log-space form, which it trains, needs a
+    positive candidate and so has g; here g is in both.
 
     Source: Feng et al., "Were RNNs all we needed?", 2024 (minGRU; g from its log-space form).
     Reference: none.
@@ -37,19 +37,21 @@ class MinGRU(Cell):
 
 
 class MinLSTM(Cell):
-    r"""Minimal LSTM: gates and candidate see the input alone, and what is kept and what is written add up to 1.
+    r"""Minimal LSTM: gates and candidate see the input alone, and what is kept and what is written
+    add up to 1.
 
         f  = sigmoid(W_f x + b_f)
         i  = sigmoid(W_i x + b_i)
         n  = g(W_n x + b_n),    g(u) = u + 0.5 where u >= 0, sigmoid(u) below
         h' = f / (f + i) * h + i / (f + i) * n
 
-    The paper's plain form has n = W_n x + b_n. Its log-space form, which it trains, needs a positive candidate and
-    so has g; here g is in both.
+    The paper's plain form has n = W_n x + b_n. Its log-space form, which it trains, needs a
+    positive candidate and so has g; here g is in both.
 
     Source: Feng et al., "Were RNNs all we needed?", 2024 (minLSTM; g from its log-space form).
     Reference: none.
-    Differs from lstm: no recurrent product, no output gate and no cell state beside h; f + i = 1; g for tanh.
+    Differs from lstm: no recurrent product, no output gate and no cell state beside h; f + i = 1; g
+    for tanh.
     """
 
     name = "min-lstm"
@@ -106,12 +108,14 @@ class TGRU(Cell):
         vf' = W_vf x
         vo' = W_vo x
 
-    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came before, and they are 0.
-    Given the inputs, h' is linear in h; a step is not, since vf and vo pass through a sigmoid and a tanh.
+    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came
+    before, and they are 0. Given the inputs, h' is linear in h; a step is not, since vf and vo pass
+    through a sigmoid and a tanh.
 
     Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-GRU).
     Reference: none.
-    Differs from t-rnn: the input before, the factor o, and new content that is not weighed by 1 - f.
+    Differs from t-rnn: the input before, the factor o, and new content that is not weighed by 1 -
+    f.
     """
 
     name = "t-gru"
@@ -143,8 +147,9 @@ class TLSTM(Cell):
         vf' = W_vf x
         vo' = W_vo x
 
-    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came before, and they are 0.
-    The layer above sees h'; no step does. The paper's output gate has a tanh where that of lstm has a sigmoid.
+    The paper's V x of the input before are the states vz, vf and vo; at the start nothing came
+    before, and they are 0. The layer above sees h'; no step does. The paper's output gate has a
+    tanh where that of lstm has a sigmoid.
 
     Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-LSTM).
     Reference: none.
@@ -171,7 +176,8 @@ class TLSTM(Cell):
 
 
 class QRNN(Cell):
-    r"""Quasi-recurrent network: gates and candidate are a convolution over the input and the one before it.
+    r"""Quasi-recurrent network: gates and candidate are a convolution over the input and the one
+    before it.
 
         z   = tanh   (W_z x + vz + b_z)
         f   = sigmoid(W_f x + vf + b_f)
@@ -182,9 +188,9 @@ class QRNN(Cell):
         vf' = W_vf x
         vo' = W_vo x
 
-    This is the paper's fo-pooling with a filter of width 2; its weights of the input before give the states vz, vf and
-    vo, which are 0 at the start. The layer above sees h'; no step does. The paper writes no bias. Its regulariser is
-    zoneout of c.
+    This is the paper's fo-pooling with a filter of width 2; its weights of the input before give
+    the states vz, vf and vo, which are 0 at the start. The layer above sees h'; no step does. The
+    paper writes no bias. Its regulariser is zoneout of c.
 
     Source: Bradbury, Merity, Xiong & Socher, "Quasi-recurrent neural networks", 2017.
     Reference: none.

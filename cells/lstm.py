@@ -50,7 +50,8 @@ class LSTMNoOutputTanh(Cell):
         c' = f * c + i * g
         h' = o * c'
 
-    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no output activation function, there with peepholes).
+    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no output activation function, there
+    with peepholes).
     Reference: none.
     Differs from lstm: no tanh on c'.
     """
@@ -83,7 +84,8 @@ class LSTMCoupled(Cell):
         c' = (1 - i) * c + i * g
         h' = o * tanh(c')
 
-    Source: Greff et al., "LSTM: a search space odyssey", 2015 (coupled input and forget gate, there with peepholes).
+    Source: Greff et al., "LSTM: a search space odyssey", 2015 (coupled input and forget gate, there
+    with peepholes).
     Reference: none.
     Differs from lstm: f = 1 - i.
     """
@@ -148,7 +150,8 @@ class LSTMNoInputGate(Cell):
         c' = f * c + g
         h' = o * tanh(c')
 
-    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no input gate, there with peepholes).
+    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no input gate, there with
+    peepholes).
     Reference: none.
     Differs from lstm: i = 1.
     """
@@ -179,8 +182,8 @@ class LSTMNoForgetGate(Cell):
         c' = c + i * g
         h' = o * tanh(c')
 
-    Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997 (there with other squashing functions, 4 s - 2 for
-    the candidate and 2 s - 1 for c', and a truncated gradient).
+    Source: Hochreiter & Schmidhuber, "Long short-term memory", 1997 (there with other squashing
+    functions, 4 s - 2 for the candidate and 2 s - 1 for c', and a truncated gradient).
     Reference: none.
     Differs from lstm: f = 1.
     """
@@ -210,7 +213,8 @@ class LSTMNoOutputGate(Cell):
         c' = f * c + i * g
         h' = tanh(c')
 
-    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no output gate, there with peepholes).
+    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no output gate, there with
+    peepholes).
     Reference: none.
     Differs from lstm: o = 1.
     """
@@ -243,7 +247,8 @@ class LSTMNoInputTanh(Cell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
-    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no input activation function, there with peepholes).
+    Source: Greff et al., "LSTM: a search space odyssey", 2015 (no input activation function, there
+    with peepholes).
     Reference: none.
     Differs from lstm: no tanh on g.
     """
@@ -277,7 +282,8 @@ class LSTMCapped(Cell):
         c' = f * c + min(1 - f, i) * g
         h' = o * tanh(c')
 
-    Source: Melis, Dyer & Blunsom, "On the state of the art of evaluation in neural language models", 2018.
+    Source: Melis, Dyer & Blunsom, "On the state of the art of evaluation in neural language
+    models", 2018.
     Reference: none.
     Differs from lstm: i is at most 1 - f.
     """

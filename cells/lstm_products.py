@@ -1,5 +1,5 @@
-"""LSTMs that differ in what they multiply: a recurrent matrix in blocks, a projection, or input and state with one
-another.
+"""LSTMs that differ in what they multiply: a recurrent matrix in blocks, a projection, or input and
+state with one another.
 """
 
 import math
@@ -22,10 +22,11 @@ class LSTMBlockDiagonal(Cell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
-    Four blocks where 4 divides H, two where only 2 does, else one; the parameter R has the rows of one block, each
-    gate's blocks side by side.
+    Four blocks where 4 divides H, two where only 2 does, else one; the parameter R has the rows of
+    one block, each gate's blocks side by side.
 
-    Source: Beck et al., "xLSTM: extended long short-term memory", 2024 (the heads of its recurrent matrix).
+    Source: Beck et al., "xLSTM: extended long short-term memory", 2024 (the heads of its recurrent
+    matrix).
     Reference: none.
     Differs from lstm: R is block-diagonal.
     """
@@ -65,7 +66,8 @@ class LSTMBlockDiagonal(Cell):
 
 
 class LSTMProjected(Cell):
-    r"""LSTM whose recurrent products, and the layer above, see a projection of its output to fewer units.
+    r"""LSTM whose recurrent products, and the layer above, see a projection of its output to fewer
+    units.
 
         i  = sigmoid(W_i x + R_i h + b_i)
         f  = sigmoid(W_f x + R_f h + b_f)
@@ -75,11 +77,12 @@ class LSTMProjected(Cell):
         m' = o * tanh(c')
         h' = P m'
 
-    The state is m, and h = P m; the step multiplies m with P R, made once for all time steps, which is more work than
-    the two products where P is narrow. From a start of zero it equals torch.nn.LSTM with proj_size.
+    The state is m, and h = P m; the step multiplies m with P R, made once for all time steps, which
+    is more work than the two products where P is narrow. From a start of zero it equals
+    torch.nn.LSTM with proj_size.
 
-    Source: Sak, Senior & Beaufays, "Long short-term memory recurrent neural network architectures for large scale
-    acoustic modeling", 2014.
+    Source: Sak, Senior & Beaufays, "Long short-term memory recurrent neural network architectures
+    for large scale acoustic modeling", 2014.
     Reference: none.
     Differs from lstm: the projection P.
     """
@@ -125,8 +128,8 @@ class LSTMMogrifier(Cell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
-    Each line sees what the lines before it made. Five rounds and whole matrices, as in the paper's best models but
-    for their rank; the input has H units.
+    Each line sees what the lines before it made. Five rounds and whole matrices, as in the paper's
+    best models but for their rank; the input has H units.
 
     Source: Melis, Kocisky & Blunsom, "Mogrifier LSTM", 2020.
     Reference: none.
@@ -174,10 +177,12 @@ class LSTMMultiplicativeIntegration(Cell):
         c' = f * c + i * g
         h' = o * tanh(c')
 
-    This is the paper's general form. Its factors start at 1 here, which is a choice of this definition, and its biases
-    at 0; these are vectors, since they are outside the products, so no study field raises b_f.
+    This is the paper's general form. Its factors start at 1 here, which is a choice of this
+    definition, and its biases at 0; these are vectors, since they are outside the products, so no
+    study field raises b_f.
 
-    Source: Wu, Zhang, Zhang, Bengio & Salakhutdinov, "On multiplicative integration with recurrent neural networks",
+    Source: Wu, Zhang, Zhang, Bengio & Salakhutdinov, "On multiplicative integration with recurrent
+    neural networks",
     2016.
     Reference: none.
     Differs from lstm: alpha, beta1 and beta2 of each unit of each gate.

@@ -50,7 +50,8 @@ class LSTMLayerNorm(Cell):
 
 
 class LSTMMultiplicative(Cell):
-    r"""LSTM whose gates see, in place of h, what the input makes of it: two dependent products a step.
+    r"""LSTM whose gates see, in place of h, what the input makes of it: two dependent products a
+    step.
 
         m  = (W_m x) * (R_m h)
         i  = sigmoid(W_i x + R_i m + b_i)
@@ -140,8 +141,8 @@ class NAS(Cell):
         c' = l1 * l2
         h' = tanh(c' * tanh(l3 + l4))
 
-    Source: Zoph & Le, "Neural architecture search with reinforcement learning", 2016 (the paper draws the cell and
-    names no bias).
+    Source: Zoph & Le, "Neural architecture search with reinforcement learning", 2016 (the paper
+    draws the cell and names no bias).
     Reference: none.
     Differs: no parent.
     """
@@ -178,7 +179,8 @@ class JANET(Cell):
         g  = tanh(W_g x + R_g h + b_g)
         h' = sigmoid(s) * h + (1 - sigmoid(s - 1)) * g
 
-    The 1 that is subtracted from s is the paper's beta in its experiments: more is written than forgotten.
+    The 1 that is subtracted from s is the paper's beta in its experiments: more is written than
+    forgotten.
 
     Source: van der Westhuizen & Lasenby, "The unreasonable effectiveness of the forget gate", 2018.
     Reference: none.
@@ -200,7 +202,8 @@ class JANET(Cell):
 
 
 class SLSTM(Cell):
-    r"""LSTM with an exponential input gate and a normaliser n; the factor exp(-m') keeps i and f from overflowing.
+    r"""LSTM with an exponential input gate and a normaliser n; the factor exp(-m') keeps i and f
+    from overflowing.
 
         k  =            W_i x + R_i h + b_i
         l  = logsigmoid(W_f x + R_f h + b_f) + m
@@ -213,13 +216,15 @@ class SLSTM(Cell):
         n' = f * n + i
         h' = o * c' / max(n', 1)
 
-    m starts at -1e30, so that the first step has i = 1 and f = 0. From there on n' is at least 1, for the larger of i
-    and f is 1: h' is the paper's o * c' / n', and the maximum bounds it for any other state.
+    m starts at -1e30, so that the first step has i = 1 and f = 0. From there on n' is at least 1,
+    for the larger of i and f is 1: h' is the paper's o * c' / n', and the maximum bounds it for any
+    other state.
 
-    Source: Beck et al., "xLSTM: extended long short-term memory", 2024 (its forget gate may be exponential too; there
-    with R in heads).
+    Source: Beck et al., "xLSTM: extended long short-term memory", 2024 (its forget gate may be
+    exponential too; there with R in heads).
     Reference: none.
-    Differs from lstm: i is exponential, i and f are scaled by exp(-m'), and n takes the place of the tanh on c'.
+    Differs from lstm: i is exponential, i and f are scaled by exp(-m'), and n takes the place of
+    the tanh on c'.
     """
 
     name = "slstm"

@@ -1,4 +1,6 @@
-"""The minimal gated unit and its ablations, and two of the units that a search made out of the GRU."""
+"""The minimal gated unit and its ablations, and two of the units that a search made out of the
+GRU.
+"""
 
 from torch import sigmoid, tanh
 
@@ -12,7 +14,8 @@ class MGU(Cell):
         n  = tanh   (W_n x + R_n (f * h) + b_n)
         h' = (1 - f) * h + f * n
 
-    The paper calls f a forget gate, but it is 1 - f that keeps the old state, so no forget bias raises it.
+    The paper calls f a forget gate, but it is 1 - f that keeps the old state, so no forget bias
+    raises it.
 
     Source: Zhou et al., "Minimal gated unit for recurrent neural networks", 2016.
     Reference: none.
@@ -39,7 +42,8 @@ class MGUResetAfter(Cell):
         n  = tanh   (W_n x + b_n + f * (R_n h + b_Rn))
         h' = (1 - f) * h + f * n
 
-    Source: Zhou et al., "Minimal gated unit for recurrent neural networks", 2016 (there before the product).
+    Source: Zhou et al., "Minimal gated unit for recurrent neural networks", 2016 (there before the
+    product).
     Reference: none.
     Differs from mgu: the reset acts on R_n h, which has a bias of its own, as in gru.
     """
@@ -65,7 +69,8 @@ class MGU1(Cell):
         n  = tanh   (W_n x + R_n (f * h) + b_n)
         h' = (1 - f) * h + f * n
 
-    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks", 2017 (MGU1).
+    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks",
+    2017 (MGU1).
     Reference: none.
     Differs from mgu: the gate has no W.
     """
@@ -91,7 +96,8 @@ class MGU2(Cell):
         n  = tanh   (W_n x + R_n (f * h) + b_n)
         h' = (1 - f) * h + f * n
 
-    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks", 2017 (MGU2).
+    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks",
+    2017 (MGU2).
     Reference: none.
     Differs from mgu: the gate has neither W nor a bias.
     """
@@ -117,7 +123,8 @@ class MGU3(Cell):
         n  = tanh   (W_n x + R_n (f * h) + b_n)
         h' = (1 - f) * h + f * n
 
-    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks", 2017 (MGU3).
+    Source: Heck & Salem, "Simplified minimal gated unit variations for recurrent neural networks",
+    2017 (MGU3).
     Reference: none.
     Differs from mgu: the gate has neither W nor R.
     """
@@ -137,7 +144,8 @@ class MGU3(Cell):
 
 
 class MUT1(Cell):
-    r"""First of the three best units of a search: the update gate sees the input alone, the candidate its tanh.
+    r"""First of the three best units of a search: the update gate sees the input alone, the
+    candidate its tanh.
 
         z  = sigmoid(W_z x + b_z)
         r  = sigmoid(W_r x + R_r h + b_r)
@@ -145,10 +153,12 @@ class MUT1(Cell):
         n  = tanh   (g + R_n (r * h) + b_n)
         h' = z * n + (1 - z) * h
 
-    The paper's g is tanh(x), which is possible only where an input has the size of the state; hence W_g here. Its
-    second unit, MUT2, differs from gru-reset-before by a bare x in r alone, so that with a W_r it is that cell.
+    The paper's g is tanh(x), which is possible only where an input has the size of the state; hence
+    W_g here. Its second unit, MUT2, differs from gru-reset-before by a bare x in r alone, so that
+    with a W_r it is that cell.
 
-    Source: Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015 (MUT1).
+    Source: Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015
+    (MUT1).
     Reference: none.
     Differs from gru-reset-before: z without R, tanh on W_g x, and z weighs the new content.
     """
@@ -178,7 +188,8 @@ class MUT3(Cell):
         n  = tanh   (W_n x + R_n (r * h) + b_n)
         h' = z * n + (1 - z) * h
 
-    Source: Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015 (MUT3).
+    Source: Jozefowicz et al., "An empirical exploration of recurrent network architectures", 2015
+    (MUT3).
     Reference: none.
     Differs from gru-reset-before: z sees tanh(h), and z weighs the new content.
     """

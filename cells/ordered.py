@@ -6,7 +6,8 @@ from cells.base import Cell
 
 
 class LSTMOrderedNeurons(Cell):
-    r"""LSTM with two master gates that rise and fall over the units: what is forgotten takes the units before along.
+    r"""LSTM with two master gates that rise and fall over the units: what is forgotten takes the
+    units before along.
 
         i  = sigmoid(W_i x + R_i h + b_i)
         f  = sigmoid(W_f x + R_f h + b_f)
@@ -18,11 +19,11 @@ class LSTMOrderedNeurons(Cell):
         c' = (f * w + mf - w) * c + (i * w + mi - w) * g
         h' = o * tanh(c')
 
-    Softmax and sum are over the units. Each unit has master gates of its own; in the paper a chunk of ten shares one.
-    The last unit is never written, since the sum over all units is 1.
+    Softmax and sum are over the units. Each unit has master gates of its own; in the paper a chunk
+    of ten shares one. The last unit is never written, since the sum over all units is 1.
 
-    Source: Shen, Tan, Sordoni & Courville, "Ordered neurons: integrating tree structures into recurrent neural
-    networks", 2019.
+    Source: Shen, Tan, Sordoni & Courville, "Ordered neurons: integrating tree structures into
+    recurrent neural networks", 2019.
     Reference: none.
     Differs from lstm: the master gates; i and f decide where both are open.
     """

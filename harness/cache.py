@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Returns the folder of what can be had again: HARNESS_CACHE, else the platform's. It need not exist."""
+    """Returns the folder of what can be had again: HARNESS_CACHE, else the platform's.
+
+    It need not exist.
+    """
     if named := os.environ.get("HARNESS_CACHE"):
         return Path(named).expanduser()
     try:

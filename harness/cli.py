@@ -1,4 +1,7 @@
-"""Commands and exit codes, no logic. What a command needs is imported when it runs: ``--help`` loads no torch."""
+"""Commands and exit codes, no logic.
+
+What a command needs is imported when it runs: ``--help`` loads no torch.
+"""
 
 import signal
 import sys
@@ -19,10 +22,19 @@ app = typer.Typer(
 )
 
 StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="The study's YAML file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Overrides a field: fix.hidden_size=128. Repeatable.")]
-Folder = Annotated[Path, typer.Option(help="Where mlflow.db, optuna.db, artifacts/ and checkpoints/ live.")]
-Tracking = Annotated[str, typer.Option(help="MLflow's store: a SQLite file in the folder, or a server's http://...")]
-Storage = Annotated[str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Overrides a field: fix.hidden_size=128. Repeatable."),
+]
+Folder = Annotated[
+    Path, typer.Option(help="Where mlflow.db, optuna.db, artifacts/ and checkpoints/ live.")
+]
+Tracking = Annotated[
+    str, typer.Option(help="MLflow's store: a SQLite file in the folder, or a server's http://...")
+]
+Storage = Annotated[
+    str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")
+]
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
@@ -51,18 +63,30 @@ def run(
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
-    force: Annotated[bool, typer.Option(help="Run a design that cannot reach its own threshold.")] = False,
-    new: Annotated[bool, typer.Option(help="Put an earlier study of this name aside and start afresh.")] = False,
-    plan: Annotated[Path | None, typer.Option(help="Write the next round's plan here instead of training it.")] = None,
-    records: Annotated[Path | None, typer.Option(help="Book the records that a worker wrote for a plan.")] = None,
+    force: Annotated[
+        bool, typer.Option(help="Run a design that cannot reach its own threshold.")
+    ] = False,
+    new: Annotated[
+        bool, typer.Option(help="Put an earlier study of this name aside and start afresh.")
+    ] = False,
+    plan: Annotated[
+        Path | None, typer.Option(help="Write the next round's plan here instead of training it.")
+    ] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Book the records that a worker wrote for a plan.")
+    ] = None,
 ) -> None:
-    """Run what a study still lacks: tune every arm, replicate, measure runtime; print the verdict."""
+    """Run what a study still lacks: tune every arm, replicate, measure runtime; print the
+    verdict.
+    """
     import psutil
 
     from harness.runner import launch
 
     if sum((plan is not None, records is not None, new)) > 1:
-        raise typer.BadParameter("--plan, --records and --new must stand alone, but got several. Give one of them.")
+        raise typer.BadParameter(
+            "--plan, --records and --new must stand alone, but got several. Give one of them."
+        )
     places, overrides = _places(folder, tracking, storage), tuple(set_ or ())
     if plan is not None:
         typer.echo(launch.write_plan(study, plan, overrides=overrides, places=places, force=force))
@@ -79,25 +103,42 @@ def check(
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
-    resolved: Annotated[bool, typer.Option(help="Print the study with every default filled in.")] = False,
-    pilot: Annotated[bool, typer.Option(help="Time arms without earlier runs by two seconds of training.")] = False,
-    force: Annotated[bool, typer.Option(help="Accept a design that cannot reach its own threshold.")] = False,
+    resolved: Annotated[
+        bool, typer.Option(help="Print the study with every default filled in.")
+    ] = False,
+    pilot: Annotated[
+        bool, typer.Option(help="Time arms without earlier runs by two seconds of training.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option(help="Accept a design that cannot reach its own threshold.")
+    ] = False,
 ) -> None:
-    """Check a study: every problem at once, two updates of every arm, what it costs and what it can show."""
+    """Check a study: every problem at once, two updates of every arm, what it costs and what it can
+    show.
+    """
     from rich.console import Console
 
     from harness.preflight import check
 
     places = _places(folder, tracking, STORAGE)
     check.check(
-        study, tuple(set_ or ()), places=places, resolved=resolved, trains=pilot, force=force, console=Console()
+        study,
+        tuple(set_ or ()),
+        places=places,
+        resolved=resolved,
+        trains=pilot,
+        force=force,
+        console=Console(),
     )
 
 
-cells_app = typer.Typer(help="List the cells; show one; test your own.", invoke_without_command=True)
+cells_app = typer.Typer(
+    help="List the cells; show one; test your own.", invoke_without_command=True
+)
 app.add_typer(cells_app, name="cells")
 OwnCells = Annotated[
-    list[Path] | None, typer.Option("--file", help="A Python file with cells of your own. Repeatable.")
+    list[Path] | None,
+    typer.Option("--file", help="A Python file with cells of your own. Repeatable."),
 ]
 HiddenSize = Annotated[int, typer.Option(min=1, help="H of the columns of parameters and FLOPs.")]
 NumTokens = Annotated[int, typer.Option(min=1, help="V of the same.")]
@@ -105,7 +146,10 @@ NumTokens = Annotated[int, typer.Option(min=1, help="V of the same.")]
 
 @cells_app.callback()
 def cells(
-    context: typer.Context, file: OwnCells = None, hidden_size: HiddenSize = 256, num_tokens: NumTokens = 28
+    context: typer.Context,
+    file: OwnCells = None,
+    hidden_size: HiddenSize = 256,
+    num_tokens: NumTokens = 28,
 ) -> None:
     """List the cells; show one; test your own."""
     if context.invoked_subcommand is not None:
@@ -124,15 +168,23 @@ def show(
     hidden_size: HiddenSize = 256,
     num_tokens: NumTokens = 28,
 ) -> None:
-    """Show a cell's equations, its source, what sets it apart, what it costs, and the engine that runs it."""
+    """Show a cell's equations, its source, what sets it apart, what it costs, and the engine that
+    runs it.
+    """
     from harness import catalog
 
     typer.echo(catalog.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
 
 
 @cells_app.command()
-def test(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python file with cells of your own.")]) -> None:
-    """Run the contract suite on the cells of a file, the same that the registry passes; exit code 1 where one fails."""
+def test(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A Python file with cells of your own.")
+    ],
+) -> None:
+    """Run the contract suite on the cells of a file, the same that the registry passes; exit code 1
+    where one fails.
+    """
     import cells as registry
     from harness import contract
 
@@ -140,7 +192,9 @@ def test(file: Annotated[Path, typer.Argument(metavar="FILE", help="A Python fil
     for name in registry.load_file(file):
         found = contract.check(registry.find(name))
         failed |= bool(found)
-        typer.echo(f"{name}: " + (f"fails {len(found)} of its checks" if found else "passes the contract"))
+        typer.echo(
+            f"{name}: " + (f"fails {len(found)} of its checks" if found else "passes the contract")
+        )
         for finding in found:
             typer.echo(f"  {finding.check}: {finding.message}")
     if failed:
@@ -155,7 +209,10 @@ def report(
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
     out: Annotated[
-        Path | None, typer.Option(help="Write it as HTML, Markdown, LaTeX and CSV into this folder, with its figures.")
+        Path | None,
+        typer.Option(
+            help="Write it as HTML, Markdown, LaTeX and CSV into this folder, with its figures."
+        ),
     ] = None,
 ) -> None:
     """Print a study's table and verdict as far as it has come."""
@@ -179,7 +236,9 @@ def status(
 
     from harness import catalog
 
-    Console().print(catalog.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage)))
+    Console().print(
+        catalog.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage))
+    )
 
 
 @app.command()
@@ -191,7 +250,8 @@ def export(
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
     format_: Annotated[
-        Format | None, typer.Option("--format", help="One of them; both by default.", show_default=False)
+        Format | None,
+        typer.Option("--format", help="One of them; both by default.", show_default=False),
     ] = None,
 ) -> None:
     """Write a study's runs, curves, timings and verdict, for pandas."""
@@ -205,7 +265,9 @@ def export(
 
 @app.command()
 def ui(
-    study: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A study's name: opens its page.")] = None,
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="A study's name: opens its page.")
+    ] = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     port: Annotated[int | None, typer.Option(help="A port; a free one by default.")] = None,
@@ -218,7 +280,8 @@ def ui(
 
 
 @app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )  # its words are read, --help too, where `python -m harness.bench` reads them
 def bench(context: typer.Context) -> None:
     """Measure what cells cost beside torch.nn and the published loop; `harness bench --help`."""
@@ -248,17 +311,23 @@ def sample(
     ],
     prefix: Annotated[list[str], typer.Option(help="A text to continue. Repeatable.")],
     length: Annotated[int, typer.Option(help="Tokens to append.")] = 50,
-    temperature: Annotated[float | None, typer.Option(help="Of the draws; the likeliest token without.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the draws; the likeliest token without.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     file: OwnCells = None,
-    changed_cell: Annotated[bool, typer.Option(help="Take a cell whose source was changed since.")] = False,
+    changed_cell: Annotated[
+        bool, typer.Option(help="Take a cell whose source was changed since.")
+    ] = False,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
 ) -> None:
     """Continue texts with the best parameters of a finished run."""
     from harness.results import trained_models
 
-    model = trained_models.load_model(run, folder, tracking, cell_files=file or (), changed_cell=changed_cell)
+    model = trained_models.load_model(
+        run, folder, tracking, cell_files=file or (), changed_cell=changed_cell
+    )
     for text in model.samples(prefix, length, temperature, seed):
         typer.echo(text)
 
@@ -277,7 +346,9 @@ def compare(
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
 ) -> None:
-    """Compare arms or runs that are in MLflow, also of different studies; the first is the baseline."""
+    """Compare arms or runs that are in MLflow, also of different studies; the first is the
+    baseline.
+    """
     from rich.console import Console
 
     from harness.results import compare
@@ -288,21 +359,36 @@ def compare(
 @app.command()
 def clean(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name in MLflow.")],
-    arm: Annotated[str | None, typer.Option(help="Only what is of this arm: ARM or CONDITION/ARM.")] = None,
-    superseded: Annotated[bool, typer.Option(help="Replicates of settings that were replaced.")] = False,
+    arm: Annotated[
+        str | None, typer.Option(help="Only what is of this arm: ARM or CONDITION/ARM.")
+    ] = None,
+    superseded: Annotated[
+        bool, typer.Option(help="Replicates of settings that were replaced.")
+    ] = False,
     models: Annotated[bool, typer.Option(help="The best parameters that runs kept.")] = False,
     checkpoints: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs.")] = False,
-    failed: Annotated[bool, typer.Option(help="Replicates that failed; the next run trains them again.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, what would go is listed.")] = False,
+    failed: Annotated[
+        bool, typer.Option(help="Replicates that failed; the next run trains them again.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without, what would go is listed.")
+    ] = False,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
 ) -> None:
-    """Remove a study or an arm with all that is of it, or only what the options name; lists it first."""
+    """Remove a study or an arm with all that is of it, or only what the options name; lists it
+    first.
+    """
     from harness.results import clean
 
     places = _places(folder, tracking, storage)
-    asked = {"superseded": superseded, "models": models, "checkpoints": checkpoints, "failed": failed}
+    asked = {
+        "superseded": superseded,
+        "models": models,
+        "checkpoints": checkpoints,
+        "failed": failed,
+    }
     kinds = [kind for kind in clean.KINDS if asked[kind]]
     for line in clean.clean(study, places, arm, kinds, yes=yes):
         typer.echo(line)
@@ -325,8 +411,13 @@ def main() -> None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether an error is written for the person: one of this project's own classes, or the system's on a file."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in ("harness", "cells")
+    """Whether an error is written for the person: one of this project's own classes, or the
+    system's on a file.
+    """
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in (
+        "harness",
+        "cells",
+    )
 
 
 if __name__ == "__main__":

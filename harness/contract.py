@@ -1,6 +1,8 @@
-"""What every cell must satisfy, built-in or a user's own: plain functions over one class, in float64 on the CPU.
+"""What every cell must satisfy, built-in or a user's own: plain functions over one class, in
+float64 on the CPU.
 
-The contract cannot know what a cell's paper says; a cell with a ``reference`` is compared with torch.nn too.
+The contract cannot know what a cell's paper says; a cell with a ``reference`` is compared with
+torch.nn too.
 """
 
 import re
@@ -38,7 +40,9 @@ def check(cell: type[Cell]) -> list[Finding]:
 
 
 def findings(cell: type[Cell]) -> Iterator[Finding]:
-    """Yields the violations one by one; none after those of the declarations or of what a step returns."""
+    """Yields the violations one by one; none after those of the declarations or of what a step
+    returns.
+    """
     wrong = [Finding("declarations", message) for message in problems_of(cell)]
     wrong += [] if wrong else _findings_of(returned_states, cell)
     yield from wrong
@@ -46,12 +50,16 @@ def findings(cell: type[Cell]) -> Iterator[Finding]:
         yield from _findings_of(function, cell)
 
 
-def _findings_of(function: Callable[[type[Cell]], Iterator[str]], cell: type[Cell]) -> list[Finding]:
+def _findings_of(
+    function: Callable[[type[Cell]], Iterator[str]], cell: type[Cell]
+) -> list[Finding]:
     found = []
     try:
         for message in function(cell):
             found.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
-    except Exception as error:  # a user's step may raise anything at all; it is reported, with its own words
+    except (
+        Exception
+    ) as error:  # a user's step may raise anything at all; it is reported, with its own words
         words = f"{cell.__name__}: step must run, but raised {type(error).__name__}: {error}"
         found.append(Finding(function.__name__, words))
     return found
@@ -59,7 +67,9 @@ def _findings_of(function: Callable[[type[Cell]], Iterator[str]], cell: type[Cel
 
 @dataclass(frozen=True)
 class _Case:
-    """A layer with random arguments: parameters (N, ...), inputs (T, N, B, I), a state (N, B, H) each."""
+    """A layer with random arguments: parameters (N, ...), inputs (T, N, B, I), a state (N, B, H)
+    each.
+    """
 
     layer: Layer
     parameters: Parameters
@@ -79,12 +89,21 @@ class _Case:
 
     def arguments(self) -> dict[str, Tensor]:
         """Returns everything that a gradient may be asked of, by name."""
-        states = {f"the initial state {s}": v for s, v in zip(self.layer.cell.state, self.state, strict=True)}
+        states = {
+            f"the initial state {s}": v
+            for s, v in zip(self.layer.cell.state, self.state, strict=True)
+        }
         return {"the input": self.inputs, **states, **self.parameters}
 
 
 def _case(
-    cell: type[Cell], *, steps: int = 3, runs: int = 1, batch: int = 2, hidden: int = 3, biases: int = 2
+    cell: type[Cell],
+    *,
+    steps: int = 3,
+    runs: int = 1,
+    batch: int = 2,
+    hidden: int = 3,
+    biases: int = 2,
 ) -> _Case:
     generator = torch.Generator().manual_seed(0)
 
@@ -92,9 +111,17 @@ def _case(
         return 0.7 * torch.randn(shape, generator=generator, dtype=torch.float64)
 
     inputs = hidden if cell.reads_input else 2
-    parameters = {spec.name: random(runs, *spec.shape(hidden)) for spec in cell.parameters(inputs, hidden, biases)}
+    parameters = {
+        spec.name: random(runs, *spec.shape(hidden))
+        for spec in cell.parameters(inputs, hidden, biases)
+    }
     state = tuple(random(runs, batch, hidden) for _ in cell.state)
-    return _Case(Layer(cell, hidden, biases, "float64"), parameters, random(steps, runs, batch, inputs), state)
+    return _Case(
+        Layer(cell, hidden, biases, "float64"),
+        parameters,
+        random(steps, runs, batch, inputs),
+        state,
+    )
 
 
 def _differentiable(case: _Case) -> _Case:
@@ -104,8 +131,13 @@ def _differentiable(case: _Case) -> _Case:
 
 
 def _gap(a: Iterable[Tensor], b: Iterable[Tensor]) -> float:
-    """Returns the largest difference of two sequences of tensors, relative to 1 + the value; NaN counts as infinite."""
-    gaps = [((x - y).abs() / (1 + y.abs())).nan_to_num(torch.inf).max().item() for x, y in zip(a, b, strict=True)]
+    """Returns the largest difference of two sequences of tensors, relative to 1 + the value; NaN
+    counts as infinite.
+    """
+    gaps = [
+        ((x - y).abs() / (1 + y.abs())).nan_to_num(torch.inf).max().item()
+        for x, y in zip(a, b, strict=True)
+    ]
     return max(gaps)
 
 
@@ -114,7 +146,9 @@ def parameter_count(cell: type[Cell]) -> Iterator[str]:
     inputs, hidden = 7, 5
     fed = {gate for gates in cell.recurrent_products().values() for gate in gates}
     for biases, second in ((1, fed & set(cell.recurrent_biases)), (2, fed)):
-        expected = inputs * len(cell.gates) * hidden + len(set(cell.gates) - set(cell.unbiased)) * hidden
+        expected = (
+            inputs * len(cell.gates) * hidden + len(set(cell.gates) - set(cell.unbiased)) * hidden
+        )
         rows = cell.output_size(hidden) if cell.projects else cell.recurrent_rows(hidden)
         expected += hidden * rows if cell.projects else 0
         expected += sum(len(gates) for gates in cell.recurrent_products().values()) * rows * hidden
@@ -136,14 +170,22 @@ def docstring(cell: type[Cell]) -> Iterator[str]:
 
 
 def returned_states(cell: type[Cell]) -> Iterator[str]:
-    """A step returns a tuple, one finite state of the given shape and dtype for each declared one."""
+    """A step returns a tuple, one finite state of the given shape and dtype for each declared
+    one.
+    """
     for dtype in (torch.float64, torch.float32):
         case = _case(cell, runs=2)
         parameters = {name: value.to(dtype) for name, value in case.parameters.items()}
         state = tuple(s.to(dtype) for s in case.state)
-        returned = cell().step(bind(case.layer, cell.prepared(parameters)), _gates(cell, case, dtype), *state)
+        returned = cell().step(
+            bind(case.layer, cell.prepared(parameters)), _gates(cell, case, dtype), *state
+        )
         if not isinstance(returned, tuple) or len(returned) != len(cell.state):
-            got = f"{len(returned)} of them" if isinstance(returned, tuple) else type(returned).__name__
+            got = (
+                f"{len(returned)} of them"
+                if isinstance(returned, tuple)
+                else type(returned).__name__
+            )
             yield f"step must return a tuple of {len(cell.state)} states ({', '.join(cell.state)}), but got {got}."
             return
         for name, old, new in zip(cell.state, state, returned, strict=True):
@@ -191,7 +233,10 @@ def parts_alone(cell: type[Cell]) -> Iterator[str]:
     for axis, what in enumerate(("run {} of a pack", "row {} of a batch")):
         for index in range(3):
             output, end = case.part(axis, index).run()
-            together = (outputs.narrow(axis + 1, index, 1), *(s.narrow(axis, index, 1) for s in final))
+            together = (
+                outputs.narrow(axis + 1, index, 1),
+                *(s.narrow(axis, index, 1) for s in final),
+            )
             if (gap := _gap((output, *end), together)) > ROUNDING:
                 yield f"{what.format(index)} must equal that alone, but differs by {gap:.1e}. Reduce over H only."
 
@@ -200,14 +245,19 @@ def purity(cell: type[Cell]) -> Iterator[str]:
     """A step gives the same twice and leaves its arguments as they were."""
     case = _case(cell)
     x = _gates(cell, case, torch.float64)
-    given = {**{f"x.{gate}": getattr(x, gate) for gate in cell.input_products()}, **case.arguments()}
+    given = {
+        **{f"x.{gate}": getattr(x, gate) for gate in cell.input_products()},
+        **case.arguments(),
+    }
     before = {name: value.clone() for name, value in given.items()}
     instance, p = cell(), bind(case.layer, cell.prepared(case.parameters))
     first = [s.clone() for s in instance.step(p, x, *case.state)]
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     if changed:
         yield f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do nothing in place."
-    elif not all(torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)):
+    elif not all(
+        torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)
+    ):
         yield "step must be a pure function, but gave two results for the same arguments. Keep nothing on self."
 
 
@@ -234,19 +284,25 @@ def marked_content(cell: type[Cell]) -> Iterator[str]:
 
 
 def small_sizes(cell: type[Cell]) -> Iterator[str]:
-    """One time step, one row and one or an odd number of units run from the cell's own start, alike each time."""
+    """One time step, one row and one or an odd number of units run from the cell's own start, alike
+    each time.
+    """
     for hidden in (1, 7):
         case = _case(cell, steps=1, batch=1, hidden=hidden)
         case = replace(case, state=initial_state(cell, 1, 1, hidden, case.inputs))
         (outputs, final), (again, _) = case.run(), case.run()
         if not all(value.isfinite().all() for value in (outputs, *final)):
             yield f"T=1, B=1, H={hidden} from the initial state must give finite states, but does not."
-        elif outputs.shape != (1, 1, 1, cell.output_size(hidden)) or not torch.equal(outputs, again):
+        elif outputs.shape != (1, 1, 1, cell.output_size(hidden)) or not torch.equal(
+            outputs, again
+        ):
             yield f"T=1, B=1, H={hidden} must give one output, the same each time, but got {outputs} and {again}."
 
 
 def everything_acts(cell: type[Cell]) -> Iterator[str]:
-    """Each gate's part of each parameter, and each initial state but the unread, has a gradient somewhere."""
+    """Each gate's part of each parameter, and each initial state but the unread, has a gradient
+    somewhere.
+    """
     for biases in (1, 2):
         case = _differentiable(_case(cell, steps=4, batch=4, hidden=5, biases=biases))
         results = _results(case)
@@ -259,7 +315,9 @@ def everything_acts(cell: type[Cell]) -> Iterator[str]:
             )
         for name in (name for name in case.arguments() if name not in unread):
             gates = blocks.get(name, ("",))
-            for gate, part in zip(gates, results[f"the gradient of {name}"].chunk(len(gates), dim=-1), strict=True):
+            for gate, part in zip(
+                gates, results[f"the gradient of {name}"].chunk(len(gates), dim=-1), strict=True
+            ):
                 if not part.any():
                     where = f"{name}, gate {gate}," if gate else name
                     yield (
@@ -285,13 +343,17 @@ def gradients(cell: type[Cell]) -> Iterator[str]:
     except GradcheckError as error:
         pair = re.search(r"output (\d+) with respect to input (\d+)", str(error))
         which = (
-            f"that of {results[int(pair[1])]} to {names[int(pair[2])]} is not" if pair else f"gradcheck says: {error}"
+            f"that of {results[int(pair[1])]} to {names[int(pair[2])]} is not"
+            if pair
+            else f"gradcheck says: {error}"
         )
         yield f"gradients must equal finite differences, but {which}. Detach nothing and write no backward."
 
 
 def torch_parity(cell: type[Cell]) -> Iterator[str]:
-    """A cell with a ``reference`` equals that class of torch.nn: numbers of parameters, results and all gradients."""
+    """A cell with a ``reference`` equals that class of torch.nn: numbers of parameters, results and
+    all gradients.
+    """
     if cell.reference is None:
         return
     for biases in (1, 2):
@@ -325,30 +387,49 @@ def _gates(cell: type[Cell], case: _Case, dtype: torch.dtype) -> SimpleNamespace
     """Returns an ``x`` of ``step`` for the case's state: random, one (N, B, H) a gate."""
     generator = torch.Generator().manual_seed(1)
     shape = (*case.state[0].shape[:-1], len(cell.input_products()) * case.layer.hidden_size)
-    return split_gates(torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype), cell.input_products())
+    return split_gates(
+        torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype),
+        cell.input_products(),
+    )
 
 
 def _without_runs(p: SimpleNamespace) -> SimpleNamespace:
     """Returns the ``p`` of ``Cell.step`` on (B, H), given that on (1, B, H)."""
 
-    def unwrapped(product: Callable[[Tensor], SimpleNamespace]) -> Callable[[Tensor], SimpleNamespace]:
-        return lambda h: SimpleNamespace(**{gate: value[0] for gate, value in vars(product(h[None])).items()})
+    def unwrapped(
+        product: Callable[[Tensor], SimpleNamespace],
+    ) -> Callable[[Tensor], SimpleNamespace]:
+        return lambda h: SimpleNamespace(
+            **{gate: value[0] for gate, value in vars(product(h[None])).items()}
+        )
 
     own = {name: value for name, value in vars(p).items() if name != "drop"}
     return SimpleNamespace(
-        **{name: value[0] if isinstance(value, Tensor) else unwrapped(value) for name, value in own.items()},
+        **{
+            name: value[0] if isinstance(value, Tensor) else unwrapped(value)
+            for name, value in own.items()
+        },
         drop=unchanged,
     )
 
 
 def _results(case: _Case, engine: Engine | None = None) -> dict[str, Tensor]:
-    """Returns the outputs, the final state and all gradients of a random weighting of them, by name."""
+    """Returns the outputs, the final state and all gradients of a random weighting of them, by
+    name.
+    """
     outputs, final = case.run(engine)
     states = {f"the final state {s}": v for s, v in zip(case.layer.cell.state, final, strict=True)}
     results = {"the outputs": outputs, **states}
     generator = torch.Generator().manual_seed(2)
-    weights = [torch.randn(value.shape, generator=generator, dtype=value.dtype) for value in results.values()]
-    total = torch.stack([(w * v).sum() for w, v in zip(weights, results.values(), strict=True)]).sum()
+    weights = [
+        torch.randn(value.shape, generator=generator, dtype=value.dtype)
+        for value in results.values()
+    ]
+    total = torch.stack(
+        [(w * v).sum() for w, v in zip(weights, results.values(), strict=True)]
+    ).sum()
     names, values = zip(*case.arguments().items(), strict=True)
     found = torch.autograd.grad(total, values, allow_unused=True, materialize_grads=True)
-    return results | {f"the gradient of {name}": value for name, value in zip(names, found, strict=True)}
+    return results | {
+        f"the gradient of {name}": value for name, value in zip(names, found, strict=True)
+    }

@@ -1,4 +1,7 @@
-"""What a run was: commit and dirtiness, versions, machine. Recorded with every run, never interpreted."""
+"""What a run was: commit and dirtiness, versions, machine.
+
+Recorded with every run, never interpreted.
+"""
 
 import functools
 import platform
@@ -13,7 +16,8 @@ PACKAGES = ("torch", "numpy", "optuna", "mlflow")
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """Returns the commit of the code that runs and whether it was changed since; ("unknown", False) without git.
+    """Returns the commit of the code that runs and whether it was changed since; ("unknown", False)
+    without git.
 
     A new file among the code is a change; one beside it, such as a study, is none.
     """
@@ -24,17 +28,25 @@ def commit() -> tuple[str, bool]:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        if git("rev-parse", "--show-prefix"):  # installed somewhere below another project's repository
+        if git(
+            "rev-parse", "--show-prefix"
+        ):  # installed somewhere below another project's repository
             return "unknown", False
         head = git("rev-parse", "HEAD")
-        return (head, bool(git("status", "--porcelain", "--", "cells", "harness"))) if head else ("unknown", False)
+        return (
+            (head, bool(git("status", "--porcelain", "--", "cells", "harness")))
+            if head
+            else ("unknown", False)
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown", False
 
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that a result depends on; absent ones are left out."""
+    """Returns the versions of Python and of the packages that a result depends on; absent ones are
+    left out.
+    """
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -51,7 +63,9 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name(device)
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 

@@ -1,7 +1,8 @@
 """Draws without history: every draw is a pure function of names.
 
-A name is hashed with SHA-256 to the key of a counter-based generator (Philox 4x64-10, Salmon et al. 2011), of
-which only the raw 64-bit words are used: NumPy promises those for ever, and its distributions not (NEP 19).
+A name is hashed with SHA-256 to the key of a counter-based generator (Philox 4x64-10, Salmon et al.
+2011), of which only the raw 64-bit words are used: NumPy promises those for ever, and its
+distributions not (NEP 19).
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """What fixes a run, apart from its seed: one dataclass, one table.
 
-The YAML reader, its JSON schema, the documentation's table of fields and the plan that a worker reads are
-all made from these fields, so a field is described once. Standard library only: a worker needs no more.
+The YAML reader, its JSON schema, the documentation's table of fields and the plan that a worker
+reads are all made from these fields, so a field is described once. Standard library only: a worker
+needs no more.
 """
 
 import dataclasses
@@ -29,7 +30,10 @@ class BudgetError(ValueError):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run trains: exactly one of the four is set. Tokens and epochs convert to updates exactly."""
+    """How long a run trains: exactly one of the four is set.
+
+    Tokens and epochs convert to updates exactly.
+    """
 
     updates: int | None = None
     tokens: int | None = None
@@ -55,9 +59,17 @@ class Budget:
 
 
 def _setting(
-    default: Any = dataclasses.MISSING, *, doc: str, unit: str = "", per_run: bool = False, **bounds: Any
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    unit: str = "",
+    per_run: bool = False,
+    **bounds: Any,
 ) -> Any:
-    """A field with what the table of fields says of it. ``bounds``: gt, ge, lt, le as pydantic names them."""
+    """A field with what the table of fields says of it.
+
+    ``bounds``: gt, ge, lt, le as pydantic names them.
+    """
     metadata = {"doc": doc, "unit": unit, "per_run": per_run, "bounds": bounds}
     return field(default=default, metadata=metadata)
 
@@ -72,13 +84,22 @@ class Settings:
     """An arm's settings, resolved. A pack's runs agree in every field that is not ``per_run``."""
 
     cell: str = _setting(doc="name of a cell (`harness cells` lists them)")
-    corpus: str = _setting(doc="time-machine, time-machine-2019, time-machine-2022, lyrics-2019, python-docs or text")
-    path: str | None = _setting(None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)")
+    corpus: str = _setting(
+        doc="time-machine, time-machine-2019, time-machine-2022, lyrics-2019, python-docs or text"
+    )
+    path: str | None = _setting(
+        None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
+    )
     token: Token = _setting("char", doc="what a token is")
-    min_count: int = _setting(1, doc="a rarer word becomes <unk>; word tokens only", unit="occurrences", ge=1)
-    split: Split = _setting("holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text")
+    min_count: int = _setting(
+        1, doc="a rarer word becomes <unk>; word tokens only", unit="occurrences", ge=1
+    )
+    split: Split = _setting(
+        "holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text"
+    )
     windows: Windows = _setting(
-        "sequential", doc="sequential carries the state over minibatches; random resets it at every one"
+        "sequential",
+        doc="sequential carries the state over minibatches; random resets it at every one",
     )
     max_offset: int | None = _setting(
         None,
@@ -107,9 +128,14 @@ class Settings:
         ge=1,
     )
     projection_size: int | None = _setting(
-        None, doc="units of h where a cell projects it; none: half of hidden_size", unit="units", ge=1
+        None,
+        doc="units of h where a cell projects it; none: half of hidden_size",
+        unit="units",
+        ge=1,
     )
-    biases: int = _setting(1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2)
+    biases: int = _setting(
+        1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2
+    )
     initialization: Initialization = _setting(
         "uniform",
         doc="normal and glorot, orthogonal, keras, identity (other weights: normal, 0.001): biases 0; "
@@ -134,38 +160,61 @@ class Settings:
         per_run=True,
         gt=2,
     )
-    learned_start: bool = _setting(False, doc="the state at the start of a stream is learned; false: it is constant")
+    learned_start: bool = _setting(
+        False, doc="the state at the start of a stream is learned; false: it is constant"
+    )
     residual: bool = _setting(False, doc="every layer but the first adds its inputs to its outputs")
     tied: bool = _setting(
-        False, doc="the read-out multiplies with the lookup's table; needs embedding_size: hidden_size"
+        False,
+        doc="the read-out multiplies with the lookup's table; needs embedding_size: hidden_size",
     )
-    state_clip: float | None = _setting(None, doc="largest size of a state's value after each step; none: any", gt=0)
+    state_clip: float | None = _setting(
+        None, doc="largest size of a state's value after each step; none: any", gt=0
+    )
     dropout: float = _fraction("dropped between layers, while training")
     input_dropout: float = _fraction(
         "dropped of layers' inputs but tokens, while training: one mask for all time steps"
     )
-    state_dropout: float = _fraction("dropped before recurrent products, while training: one mask for all time steps")
+    state_dropout: float = _fraction(
+        "dropped before recurrent products, while training: one mask for all time steps"
+    )
     recurrent_dropout: float = _fraction("dropped of a cell's new content, while training")
-    weight_dropout: float = _fraction("dropped of recurrent matrices' entries (DropConnect), while training")
-    zoneout_h: float = _fraction("of h kept from the time step before, while training; evaluation takes the mean")
+    weight_dropout: float = _fraction(
+        "dropped of recurrent matrices' entries (DropConnect), while training"
+    )
+    zoneout_h: float = _fraction(
+        "of h kept from the time step before, while training; evaluation takes the mean"
+    )
     zoneout_c: float = _fraction("of c kept from the time step before, likewise")
 
     optimizer: OptimizerName = _setting("sgd", doc="the optimiser")
     learning_rate: float = _setting(1.0, doc="step size before the schedule", per_run=True, gt=0)
     momentum: float = _setting(0.0, doc="of sgd (heavy ball)", per_run=True, ge=0, lt=1)
-    weight_decay: float = _setting(0.0, doc="sgd, adam: added to the gradient; adamw: decoupled", per_run=True, ge=0)
+    weight_decay: float = _setting(
+        0.0, doc="sgd, adam: added to the gradient; adamw: decoupled", per_run=True, ge=0
+    )
     clip_norm: float | None = _setting(
         1.0,
         doc="largest global norm of the gradient over all parameters; none: unclipped",
         per_run=True,
         gt=0,
     )
-    schedule: ScheduleName = _setting("constant", doc="of the learning rate, after the warm-up", per_run=True)
-    warmup_updates: int = _setting(0, doc="updates of linear warm-up", unit="updates", per_run=True, ge=0)
-    step_updates: int = _setting(
-        1000, doc="`schedule: step` multiplies after every so many", unit="updates", per_run=True, ge=1
+    schedule: ScheduleName = _setting(
+        "constant", doc="of the learning rate, after the warm-up", per_run=True
     )
-    step_factor: float = _setting(0.5, doc="what `schedule: step` multiplies by", per_run=True, gt=0, le=1)
+    warmup_updates: int = _setting(
+        0, doc="updates of linear warm-up", unit="updates", per_run=True, ge=0
+    )
+    step_updates: int = _setting(
+        1000,
+        doc="`schedule: step` multiplies after every so many",
+        unit="updates",
+        per_run=True,
+        ge=1,
+    )
+    step_factor: float = _setting(
+        0.5, doc="what `schedule: step` multiplies by", per_run=True, gt=0, le=1
+    )
     cosine_floor: float = _setting(
         0.0,
         doc="fraction of the learning rate where `schedule: cosine` ends",
@@ -175,22 +224,35 @@ class Settings:
         le=1,
     )
 
-    budget: Budget = _setting(Budget(epochs=1), doc="how long a run trains: one of updates, tokens, epochs, seconds")
+    budget: Budget = _setting(
+        Budget(epochs=1), doc="how long a run trains: one of updates, tokens, epochs, seconds"
+    )
     evaluations: int | Literal["epoch"] = _setting(
         20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1
     )
 
-    engine: EngineName = _setting("auto", doc="auto: the fastest engine that runs every arm of the study")
+    engine: EngineName = _setting(
+        "auto", doc="auto: the fastest engine that runs every arm of the study"
+    )
     device: DeviceName = _setting("auto", doc="auto: CUDA where there is one")
-    precision: Precision = _setting("float32", doc="rounding of products' operands; float64 means everything")
-    threads: int | None = _setting(None, doc="CPU threads; none: one per core", unit="threads", ge=1)
+    precision: Precision = _setting(
+        "float32", doc="rounding of products' operands; float64 means everything"
+    )
+    threads: int | None = _setting(
+        None, doc="CPU threads; none: one per core", unit="threads", ge=1
+    )
     pack_size: int = _setting(8, doc="most runs trained as one pack", unit="runs", ge=1)
 
 
 PER_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["per_run"])
 
 
-_BOUNDS = {"gt": (">", operator.gt), "ge": (">=", operator.ge), "lt": ("<", operator.lt), "le": ("<=", operator.le)}
+_BOUNDS = {
+    "gt": (">", operator.gt),
+    "ge": (">=", operator.ge),
+    "lt": ("<", operator.lt),
+    "le": ("<=", operator.le),
+}
 
 
 def problems_of(settings: Settings) -> list[str]:
@@ -201,7 +263,9 @@ def problems_of(settings: Settings) -> list[str]:
         name, value = each.name, getattr(settings, each.name)
         if not _fits(value, hints[name]):
             kind = hints[name].__name__ if isinstance(hints[name], type) else hints[name]
-            problems.append(f"{name}: must be {str(kind).replace('typing.', '')}, but got {name}={value!r}.")
+            problems.append(
+                f"{name}: must be {str(kind).replace('typing.', '')}, but got {name}={value!r}."
+            )
         elif isinstance(value, int | float):
             for bound, limit in each.metadata.get("bounds", {}).items():
                 sign, holds = _BOUNDS[bound]
@@ -209,8 +273,14 @@ def problems_of(settings: Settings) -> list[str]:
                     problems.append(f"{name}: must be {sign} {limit}, but got {name}={value!r}.")
     budget = settings.budget
     if isinstance(budget, Budget):
-        given = {unit: amount for unit, amount in dataclasses.asdict(budget).items() if amount is not None}
-        if len(given) != 1 or not all(_fits(amount, float) and amount > 0 for amount in given.values()):
+        given = {
+            unit: amount
+            for unit, amount in dataclasses.asdict(budget).items()
+            if amount is not None
+        }
+        if len(given) != 1 or not all(
+            _fits(amount, float) and amount > 0 for amount in given.values()
+        ):
             problems.append(
                 f"budget: must be one positive number of updates, tokens, epochs or seconds, but got {given}."
             )
@@ -223,7 +293,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is Literal:
         return value in typing.get_args(hint)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        )
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 

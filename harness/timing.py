@@ -18,7 +18,8 @@ BUSY_CORES = 0.25
 class Clock:
     """Marks the ends of updates without waiting for the device; reads the durations when asked.
 
-    On CUDA a mark is an event in the stream, on the CPU the time of day, where every operation has ended by then.
+    On CUDA a mark is an event in the stream, on the CPU the time of day, where every operation has
+    ended by then.
     """
 
     def __init__(self, device: torch.device):
@@ -36,7 +37,9 @@ class Clock:
             self._marks.append(time.perf_counter())
 
     def durations(self) -> list[float]:
-        """Returns the seconds between successive marks, waiting for the device, and begins again at the last mark."""
+        """Returns the seconds between successive marks, waiting for the device, and begins again at
+        the last mark.
+        """
         marks, self._marks = self._marks, self._marks[-1:]
         if self._cuda:
             marks[-1].synchronize()
@@ -58,13 +61,17 @@ def quantile(values: list[float], fraction: float) -> float:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begins :func:`peak_memory_bytes` again, where the device can: a process's own peak cannot be taken back."""
+    """Begins :func:`peak_memory_bytes` again, where the device can: a process's own peak cannot be
+    taken back.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Returns the most memory in use: allocated on the GPU since the reset, or ever resident in this process."""
+    """Returns the most memory in use: allocated on the GPU since the reset, or ever resident in
+    this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -87,11 +94,14 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._begun
         before, after = self._others, _other_seconds()
-        self.busy = before is not None and after is not None and after - before > busy_seconds(self.seconds)
+        self.busy = (
+            before is not None and after is not None and after - before > busy_seconds(self.seconds)
+        )
 
 
 def busy_seconds(seconds: float) -> float:
-    """Returns the processor seconds of others from which a measurement of ``seconds`` counts as disturbed.
+    """Returns the processor seconds of others from which a measurement of ``seconds`` counts as
+    disturbed.
 
     Two ticks are free: both the machine's time and the process's own are counted in them.
     """
@@ -99,7 +109,9 @@ def busy_seconds(seconds: float) -> float:
 
 
 def _other_seconds() -> float | None:
-    """Returns the processor seconds that other processes have used since start-up, or None where /proc does not say."""
+    """Returns the processor seconds that other processes have used since start-up, or None where
+    /proc does not say.
+    """
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:
@@ -112,10 +124,11 @@ def _other_seconds() -> float | None:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed, up to 32 MB a block: an update's tensors would be new pages each time.
+    """Tells glibc to keep what is freed, up to 32 MB a block: an update's tensors would be new
+    pages each time.
 
-    A page costs its first touch; at 256 units that was a twentieth of an update. Threads share one arena, since glibc
-    gives back what is free at the end of any other. Elsewhere nothing happens.
+    A page costs its first touch; at 256 units that was a twentieth of an update. Threads share one
+    arena, since glibc gives back what is free at the end of any other. Elsewhere nothing happens.
     """
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,8 @@
 """The only importer of Optuna: one Optuna study an arm, asked in rounds, told in number order.
 
-Nothing about a search lives in this process: a search that was killed goes on as if it had not been, since a
-trial's values are a function of (search_seed, arm, number) and of the trials before it. See docs/decisions/search.md.
+Nothing about a search lives in this process: a search that was killed goes on as if it had not
+been, since a trial's values are a function of (search_seed, arm, number) and of the trials before
+it. See docs/decisions/search.md.
 """
 
 import copy
@@ -14,7 +15,12 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
@@ -27,7 +33,9 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 EDGE = 0.05
 """Share of a range's width, in the scale that it is searched in, that counts as its edge."""
 FEWEST_FOR_IMPORTANCES = 8
-"""Trials with a final value: the better half of fewer is three or less, too few to tell fields apart."""
+"""Trials with a final value: the better half of fewer is three or less, too few to tell fields
+apart.
+"""
 
 
 class SearchError(ValueError):
@@ -70,15 +78,22 @@ def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
 class ArmSearch:
     """The search of one arm. ``seconds`` counts what Optuna took."""
 
-    def __init__(self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int):
+    def __init__(
+        self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int
+    ):
         begun = time.perf_counter()
         self.arm, self.tune, self._storage, self._name = arm, tune, storage, name
-        self._distributions = {field: _distribution(field, values) for field, values in tune.space.items()}
-        # The pruner looks at trials of earlier rounds only: those of this round are all still running.
+        self._distributions = {
+            field: _distribution(field, values) for field, values in tune.space.items()
+        }
+        # The pruner looks at trials of earlier rounds only: those of this round are all still
+        # running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if tune.pruner == "median":
             pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
-        self._study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+        self._study = optuna.create_study(
+            storage=storage, study_name=name, load_if_exists=True, pruner=pruner
+        )
         self.seconds = time.perf_counter() - begun
 
     def trials(self) -> list[FrozenTrial]:
@@ -89,14 +104,18 @@ class ArmSearch:
         return found
 
     def running(self) -> list[Trial]:
-        """Returns the trials that were asked and not told, in number order; after a crash, those to adopt."""
+        """Returns the trials that were asked and not told, in number order; after a crash, those to
+        adopt.
+        """
         return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
 
     @property
     def stopped(self) -> bool:
         """Whether the last trials failed, so many in a row that the arm is given up."""
         told = [t.state for t in self.trials() if t.state.is_finished()]
-        return len(told) >= FAILURES_IN_A_ROW and set(told[-FAILURES_IN_A_ROW:]) == {TrialState.FAIL}
+        return len(told) >= FAILURES_IN_A_ROW and set(told[-FAILURES_IN_A_ROW:]) == {
+            TrialState.FAIL
+        }
 
     @property
     def done(self) -> bool:
@@ -105,7 +124,9 @@ class ArmSearch:
         return told >= self.tune.num_trials or (self.stopped and not self.running())
 
     def ask(self) -> list[Trial]:
-        """Asks until the present round is full and returns its running trials; none where the search is over."""
+        """Asks until the present round is full and returns its running trials; none where the
+        search is over.
+        """
         begun = time.perf_counter()
         known = self.trials()
         num_told = sum(t.state.is_finished() for t in known)
@@ -117,7 +138,9 @@ class ArmSearch:
         return self.running()
 
     def _sample(self, number: int) -> FrozenTrial:
-        """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not at all."""
+        """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not
+        at all.
+        """
         aside = optuna.create_study(sampler=self._sampler(number))
         aside.add_trials(self._study.get_trials(deepcopy=False))
         aside.ask(self._distributions)
@@ -131,8 +154,12 @@ class ArmSearch:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         names = (self.tune.search_seed, "sampler", self.arm)
-        if self.tune.sampler == "grid":  # its seed shuffles the grid, through which the trials' numbers walk
-            return optuna.samplers.GridSampler(_grid(self.tune), seed=randomness.key(*names) % 2**32)
+        if (
+            self.tune.sampler == "grid"
+        ):  # its seed shuffles the grid, through which the trials' numbers walk
+            return optuna.samplers.GridSampler(
+                _grid(self.tune), seed=randomness.key(*names) % 2**32
+            )
         seed = randomness.key(*names, number) % 2**32
         makers = {
             "tpe": optuna.samplers.TPESampler,
@@ -144,7 +171,8 @@ class ArmSearch:
     def report(self, number: int, step: int, nats: float) -> bool:
         """Books an intermediate value and returns whether the trial should be pruned there.
 
-        What an earlier process booked of later steps does not count: a resumed trial is judged as it was.
+        What an earlier process booked of later steps does not count: a resumed trial is judged as
+        it was.
         """
         if self.tune.pruner == "none":
             return False
@@ -154,23 +182,33 @@ class ArmSearch:
         if step not in self._storage.get_trial(trial_id).intermediate_values:
             optuna.trial.Trial(self._study, trial_id).report(nats, step)
         trial = copy.copy(self._storage.get_trial(trial_id))
-        trial.intermediate_values = {at: v for at, v in trial.intermediate_values.items() if at <= step}
+        trial.intermediate_values = {
+            at: v for at, v in trial.intermediate_values.items() if at <= step
+        }
         prune = self._study.pruner.prune(self._study, trial)
         self.seconds += time.perf_counter() - begun
         return prune
 
     def tell(self, number: int, state: str, nats: float | None) -> None:
-        """Ends a trial: finished and diverged are COMPLETE with their nats, pruned PRUNED, failed FAIL."""
+        """Ends a trial: finished and diverged are COMPLETE with their nats, pruned PRUNED, failed
+        FAIL.
+        """
         begun = time.perf_counter()
         if state in ("finished", "diverged"):
             self._study.tell(number, nats)
         else:
-            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+            self._study.tell(
+                number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
+            )
         self.seconds += time.perf_counter() - begun
 
     def best(self) -> Trial | None:
-        """Returns the trial with the lowest nats, the earliest of equals; None where none is complete."""
-        complete = [t for t in self.trials() if t.state == TrialState.COMPLETE and t.value is not None]
+        """Returns the trial with the lowest nats, the earliest of equals; None where none is
+        complete.
+        """
+        complete = [
+            t for t in self.trials() if t.state == TrialState.COMPLETE and t.value is not None
+        ]
         if not complete:
             return None
         chosen = min(complete, key=lambda t: (t.value, t.number))
@@ -180,8 +218,8 @@ class ArmSearch:
 def warnings(searches: Sequence[ArmSearch]) -> list[str]:
     """Returns what the searches of one arm, one a repeat, have to say beside a verdict.
 
-    A line for an arm without a setting, for one that was stopped, and for every tuned field whose best value lies at
-    the edge of its range.
+    A line for an arm without a setting, for one that was stopped, and for every tuned field whose
+    best value lies at the edge of its range.
     """
     found = []
     for repeat, own in enumerate(searches):
@@ -211,9 +249,14 @@ def _edge_text(field: str, edge: str, values: list[float], num_searches: int) ->
 
 
 def edge_of(values: Range | Choices, best: Any) -> str | None:
-    """Returns "lower" or "upper" where ``best`` lies at that edge, else None. Only numbers have edges."""
+    """Returns "lower" or "upper" where ``best`` lies at that edge, else None.
+
+    Only numbers have edges.
+    """
     if isinstance(values, Choices):
-        numbers = [v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        numbers = [
+            v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)
+        ]
         if len(numbers) != len(values.choices) or len(numbers) < 3:
             return None
         return "lower" if best == min(numbers) else "upper" if best == max(numbers) else None
@@ -225,26 +268,34 @@ def edge_of(values: Range | Choices, best: Any) -> str | None:
 
 
 def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Returns for every arm its tuned fields' PED-ANOVA importances, which sum to 1 (Watanabe et al., IJCAI 2023).
+    """Returns for every arm its tuned fields' PED-ANOVA importances, which sum to 1 (Watanabe et
+    al., IJCAI 2023).
 
-    What told the best quarter of an arm's finished and diverged trials (at least five, at most half of them) from
-    the rest. The shares describe these trials and are no test: fields without any effect share the 1 by chance.
-    Empty for an arm with fewer than eight such trials, and where fewer than two fields are tuned.
+    What told the best quarter of an arm's finished and diverged trials (at least five, at most half
+    of them) from the rest. The shares describe these trials and are no test: fields without any
+    effect share the 1 by chance. Empty for an arm with fewer than eight such trials, and where
+    fewer than two fields are tuned.
 
     Args:
         study: Of one condition.
-        runs: Those of that condition, columns ``arm``, ``phase``, ``state``, ``objective`` (nats) and ``params``; all
-            repeats' trials count together.
+        runs: Those of that condition, columns ``arm``, ``phase``, ``state``, ``objective`` (nats)
+            and ``params``; all repeats' trials count together.
     """
     space = study.tune.space if study.tune else {}
     distributions = {field: _distribution(field, values) for field, values in space.items()}
-    ended = runs[(runs["phase"] == "trial") & runs["state"].isin(["finished", "diverged"]) & runs["objective"].notna()]
+    ended = runs[
+        (runs["phase"] == "trial")
+        & runs["state"].isin(["finished", "diverged"])
+        & runs["objective"].notna()
+    ]
     found = {}
     for arm in study.arms:
         rows = ended[ended["arm"] == arm.name]
         known = [
             optuna.trial.create_trial(  # an export leaves out a value that is none
-                params={field: params.get(field) for field in space}, distributions=distributions, value=float(nats)
+                params={field: params.get(field) for field in space},
+                distributions=distributions,
+                value=float(nats),
             )
             for params, nats in zip(rows["params"], rows["objective"], strict=True)
         ]
@@ -266,7 +317,9 @@ def _distribution(field: str, values: Range | Choices) -> BaseDistribution:
     if isinstance(values, Choices):
         return CategoricalDistribution(values.choices)
     if int in _types(field):
-        return IntDistribution(int(values.low), int(values.high), log=values.log, step=int(values.step or 1))
+        return IntDistribution(
+            int(values.low), int(values.high), log=values.log, step=int(values.step or 1)
+        )
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
 
 
@@ -276,7 +329,9 @@ def _types(field: str) -> tuple:
 
 
 def _grid(tune: Tune) -> dict[str, list]:
-    """Returns every value of every field: choices as they stand, ranges from low to high by their step."""
+    """Returns every value of every field: choices as they stand, ranges from low to high by their
+    step.
+    """
     grid = {}
     for field, values in tune.space.items():
         if isinstance(values, Choices):

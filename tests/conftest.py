@@ -26,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_database_is_made(tmp_path_factory):
-    """MLflow takes a second to make a database: it makes one, and where this process needs another, that is copied."""
+    """MLflow takes a second to make a database: it makes one, and where this process needs another,
+    that is copied.
+    """
     if "harness.store.tracker" not in sys.modules:  # no test that was collected makes any
         yield
         return
@@ -67,4 +69,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter) -> None:
     """Names the unlisted skips."""
     for line in _unlisted:
-        terminalreporter.write_line(f"skipped for a reason that tests/conftest.py does not list: {line}", red=True)
+        terminalreporter.write_line(
+            f"skipped for a reason that tests/conftest.py does not list: {line}", red=True
+        )

@@ -1,4 +1,6 @@
-"""`harness` in processes forked from one that has imported everything: what a kill meets is the study's work."""
+"""`harness` in processes forked from one that has imported everything: what a kill meets is the
+study's work.
+"""
 
 import json
 import os

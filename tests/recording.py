@@ -1,4 +1,6 @@
-"""Recording on a CPU what CUDA would capture: operations with their addresses, and Python's numbers as they were."""
+"""Recording on a CPU what CUDA would capture: operations with their addresses, and Python's numbers
+as they were.
+"""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -6,10 +8,11 @@ from torch.utils._pytree import tree_leaves
 
 
 class Tape(TorchDispatchMode):
-    """Remembers every operation, and refuses those that would make Python wait for the device or copy from it.
+    """Remembers every operation, and refuses those that would make Python wait for the device or
+    copy from it.
 
-    The operations are done while they are recorded, as their results are needed; at the end everything that was there
-    before is as it was.
+    The operations are done while they are recorded, as their results are needed; at the end
+    everything that was there before is as it was.
     """
 
     def __init__(self):
@@ -19,10 +22,14 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is torch.ops.aten.lift_fresh.default:
-            raise RuntimeError("a tensor is made of Python's numbers\nwhich a device would have to wait for")
+            raise RuntimeError(
+                "a tensor is made of Python's numbers\nwhich a device would have to wait for"
+            )
         schema = func._schema
         if any(str(r.type) not in ("Tensor", "List[Tensor]") for r in schema.returns):
-            raise RuntimeError(f"{schema.name} makes Python wait for the device\nwhich no record can")
+            raise RuntimeError(
+                f"{schema.name} makes Python wait for the device\nwhich no record can"
+            )
         if schema.is_mutable:
             self._save(argument for argument in written(schema, args, kwargs))
         found = func(*args, **kwargs)
@@ -53,19 +60,28 @@ class Tape(TorchDispatchMode):
             found = func(*args, **kwargs)
             is_empty = "empty" in func._schema.name
             for home, value in zip(outputs, tree_leaves(found), strict=False):
-                home.fill_(torch.nan) if is_empty and home.is_floating_point() else home.copy_(value)
+                home.fill_(torch.nan) if is_empty and home.is_floating_point() else home.copy_(
+                    value
+                )
 
 
 def written(schema, args, kwargs):
     """Yields the tensors that an operation writes to."""
     for index, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            value = kwargs.get(argument.name) if argument.kwarg_only or index >= len(args) else args[index]
+            value = (
+                kwargs.get(argument.name)
+                if argument.kwarg_only or index >= len(args)
+                else args[index]
+            )
             yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor))
 
 
 class TapeRecorder:
-    """Records on tapes. ``calls`` says what it was asked for; ``ends`` is called at the end of each."""
+    """Records on tapes.
+
+    ``calls`` says what it was asked for; ``ends`` is called at the end of each.
+    """
 
     def __init__(self):
         self.calls = []

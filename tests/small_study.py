@@ -36,12 +36,20 @@ measure:
 
 
 def write(
-    folder: Path, *, trials: int = 4, seeds: int = 6, updates: int = 40, runtime: str = "none", pruner: str = "median"
+    folder: Path,
+    *,
+    trials: int = 4,
+    seeds: int = 6,
+    updates: int = 40,
+    runtime: str = "none",
+    pruner: str = "median",
 ) -> Path:
     """Writes the study and its text into ``folder`` and returns the study's path."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(7)
-    (folder / "text.txt").write_text(" ".join(draw.choice(WORDS) for _ in range(1500)), encoding="utf-8")
+    (folder / "text.txt").write_text(
+        " ".join(draw.choice(WORDS) for _ in range(1500)), encoding="utf-8"
+    )
     path = folder / "small.yaml"
     text = YAML.format(trials=trials, seeds=seeds, updates=updates, runtime=runtime, pruner=pruner)
     path.write_text(text, encoding="utf-8")

@@ -10,7 +10,10 @@ from harness import study
 
 def harness(*words, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, words)], cwd=cwd, capture_output=True, text=True
+        [sys.executable, "-m", "harness.cli", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -52,7 +55,11 @@ def test_importing_harness_loads_nothing_heavy():
 
 def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_path):
     path = small_study.write(tmp_path)
-    path.write_text(path.read_text().replace("cell: lstm", "cell: lsmt").replace("batch_size: 4", "batch_sice: 4"))
+    path.write_text(
+        path.read_text()
+        .replace("cell: lstm", "cell: lsmt")
+        .replace("batch_size: 4", "batch_sice: 4")
+    )
     before = sorted(p.name for p in tmp_path.iterdir())
     for command in ("run", "check"):
         done = harness(command, path, cwd=tmp_path)
@@ -70,8 +77,14 @@ def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_pat
         (["ui"], "the database must exist"),
         (["cells", "--file", "absent.py"], "cell file: must exist, but got path="),
         (["run", "small.yaml", "--set", "fix.hiden_size=3"], "hidden_size"),
-        (["run", "small.yaml", "--set", "replicate.seeds=2"], "Write seeds: 6 or more, or give --force."),
-        (["run", "small.yaml", "--storage", "sqlite:////nowhere/optuna.db"], "storage: must be a database"),
+        (
+            ["run", "small.yaml", "--set", "replicate.seeds=2"],
+            "Write seeds: 6 or more, or give --force.",
+        ),
+        (
+            ["run", "small.yaml", "--storage", "sqlite:////nowhere/optuna.db"],
+            "storage: must be a database",
+        ),
         (["run", "small.yaml", "--set", "fix.path=absent.txt"], "absent.txt"),
         (["run", "small.yaml", "--set", "fix.bptt_length=9000"], "must have at least"),
     ],
@@ -113,7 +126,9 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
 
 
 def test_cells_show_prints_equations_costs_and_engine(tmp_path):
-    done = harness("cells", "show", "lstm-coupled", "--hidden-size", 10, "--num-tokens", 3, cwd=tmp_path)
+    done = harness(
+        "cells", "show", "lstm-coupled", "--hidden-size", 10, "--num-tokens", 3, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     for words in (
         "c' = (1 - i) * c + i * g",
@@ -123,7 +138,11 @@ def test_cells_show_prints_equations_costs_and_engine(tmp_path):
     ):
         assert words in done.stdout
     missing = harness("cells", "show", "lsmt", cwd=tmp_path)
-    assert missing.returncode == 2 and "Did you mean lstm" in missing.stderr and "Traceback" not in missing.stderr
+    assert (
+        missing.returncode == 2
+        and "Did you mean lstm" in missing.stderr
+        and "Traceback" not in missing.stderr
+    )
 
 
 def test_cells_test_says_in_words_what_fails(tmp_path):
@@ -148,7 +167,11 @@ def test_cells_test_says_in_words_what_fails(tmp_path):
         (tmp_path / "own.py").write_text(textwrap.dedent(text).replace("HERE", here))
         done = harness("cells", "test", "own.py", cwd=tmp_path)
         assert done.returncode == code, done.stderr
-        words = "forgetful: passes the contract" if code == 0 else "gradients must equal finite differences"
+        words = (
+            "forgetful: passes the contract"
+            if code == 0
+            else "gradients must equal finite differences"
+        )
         assert words in done.stdout
 
 
@@ -157,4 +180,6 @@ def test_schema_prints_the_committed_one(tmp_path):
     import json
 
     done = harness("schema", cwd=tmp_path)
-    assert json.loads(done.stdout) == json.loads((root / "studies" / "study.schema.json").read_text())
+    assert json.loads(done.stdout) == json.loads(
+        (root / "studies" / "study.schema.json").read_text()
+    )

@@ -1,4 +1,7 @@
-"""Imports run downward only, and a library is imported in one place. The tables here are the single statement of it."""
+"""Imports run downward only, and a library is imported in one place.
+
+The tables here are the single statement of it.
+"""
 
 import ast
 import graphlib
@@ -10,10 +13,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the ground up. A module imports those of its own floor and of the floors below; on one floor there is no circle.
+# From the ground up. A module imports those of its own floor and of the floors below; on one floor
+# there is no circle.
 FLOORS = (
     ("cells",),
-    ("arrays", "metrics", "places", "provenance", "randomness", "settings", "timing", "unit", "interrupts"),
+    (
+        "arrays",
+        "metrics",
+        "places",
+        "provenance",
+        "randomness",
+        "settings",
+        "timing",
+        "unit",
+        "interrupts",
+    ),
     ("engine", "noise", "variation", "data"),
     ("flat", "initialization", "model", "optimizer", "readout", "tasks"),
     ("capture", "plan", "checkpoint", "saved_model", "shard", "train", "runtime"),
@@ -43,12 +57,16 @@ ONLY_IN = {
 ONLY_BY = {"contract": {"cli"}}
 """Module -> the modules that import it; tests may."""
 LATE = {("places", "platformdirs"), ("harness", "launch"), ("harness", "archive")}
-"""What is imported inside a function and nowhere else: the worker may lack it, or `import harness` would load it."""
+"""What is imported inside a function and nowhere else: the worker may lack it, or `import harness`
+would load it.
+"""
 
 
 @dataclass(frozen=True)
 class Import:
-    """One import: by which unit (the name in FLOORS), of what, in which file and line, and whether in a function."""
+    """One import: by which unit (the name in FLOORS), of what, in which file and line, and whether
+    in a function.
+    """
 
     by: str
     of: str
@@ -67,7 +85,9 @@ def unit_of(module):
 
 
 def imports_of(root):
-    """Returns every import of every file under cells/ and harness/ but the standard library's; in functions too."""
+    """Returns every import of every file under cells/ and harness/ but the standard library's; in
+    functions too.
+    """
     found = []
     for path in sorted([*root.glob("cells/**/*.py"), *root.glob("harness/**/*.py")]):
         relative = path.relative_to(root)
@@ -82,7 +102,9 @@ def imports_of(root):
         for node in ast.walk(tree):
             for name in names_of(node):
                 if name.split(".")[0] not in sys.stdlib_module_names:
-                    found.append(Import(unit, target(name), str(relative), node.lineno, id(node) in late))
+                    found.append(
+                        Import(unit, target(name), str(relative), node.lineno, id(node) in late)
+                    )
     return found
 
 
@@ -93,7 +115,11 @@ def names_of(node):
     if isinstance(node, ast.ImportFrom):
         if node.level:
             return ["." * node.level]
-        return [f"harness.{alias.name}" for alias in node.names] if node.module == "harness" else [node.module]
+        return (
+            [f"harness.{alias.name}" for alias in node.names]
+            if node.module == "harness"
+            else [node.module]
+        )
     return []
 
 
@@ -139,7 +165,11 @@ def library_problems(each, worker):
     if each.by not in ONLY_IN.get(each.of, {each.by}):
         return [f"{each}, which only {', '.join(sorted(ONLY_IN[each.of]))} may."]
     allowed = {"torch"} if each.by == "cells" else {"torch", "numpy"}
-    if each.by in worker and each.of not in allowed and not (each.late and (each.by, each.of) in LATE):
+    if (
+        each.by in worker
+        and each.of not in allowed
+        and not (each.late and (each.by, each.of) in LATE)
+    ):
         return [
             f"{each}, but {'cells have' if each.by == 'cells' else 'a worker has'} {' and '.join(sorted(allowed))}."
         ]
@@ -172,7 +202,11 @@ def test_no_unit_has_two_floors():
 @pytest.mark.parametrize(
     "file, text, problem",
     [
-        ("harness/training/pack.py", "from harness import search", "train imports search, which stands above it"),
+        (
+            "harness/training/pack.py",
+            "from harness import search",
+            "train imports search, which stands above it",
+        ),
         (
             "harness/training/pack.py",
             "def f():\n    import harness.study.file",
@@ -183,18 +217,38 @@ def test_no_unit_has_two_floors():
             "from harness.model.network import Model",
             "engine imports model, which stands above it",
         ),
-        ("cells/mine.py", "from harness import metrics", "cells imports metrics, which stands above it"),
+        (
+            "cells/mine.py",
+            "from harness import metrics",
+            "cells imports metrics, which stands above it",
+        ),
         ("cells/mine.py", "import numpy as np", "cells imports numpy, but cells have torch"),
-        ("harness/training/shard.py", "import pandas", "shard imports pandas, but a worker has numpy and torch"),
-        ("harness/data/download.py", "import platformdirs", "data imports platformdirs, but a worker has"),
-        ("harness/report.py", "import mlflow.entities", "report imports mlflow, which only track, ui may"),
+        (
+            "harness/training/shard.py",
+            "import pandas",
+            "shard imports pandas, but a worker has numpy and torch",
+        ),
+        (
+            "harness/data/download.py",
+            "import platformdirs",
+            "data imports platformdirs, but a worker has",
+        ),
+        (
+            "harness/report.py",
+            "import mlflow.entities",
+            "report imports mlflow, which only track, ui may",
+        ),
         (
             "harness/runner/scheduler.py",
             "def f():\n    from optuna import trial",
             "driver imports optuna, which only search may",
         ),
         ("harness/cli.py", "import yaml", "cli imports yaml, which only study may"),
-        ("harness/catalog.py", "from harness.contract import check", "listing imports contract, which only cli may"),
+        (
+            "harness/catalog.py",
+            "from harness.contract import check",
+            "listing imports contract, which only cli may",
+        ),
         ("harness/new.py", "", "harness/new: no floor. Add it to FLOORS in test_layering.py"),
         ("harness/newer/__init__.py", "", "harness/newer: no floor"),
         ("harness/training/pack.py", "from . import plan", "train imports .: write the whole name"),
@@ -224,7 +278,10 @@ def test_a_circle_is_found(tmp_path):
 @pytest.mark.parametrize(
     "file, text",
     [
-        ("harness/training/pack.py", "def f():\n    from harness import runtime\nimport json, torch, numpy.random"),
+        (
+            "harness/training/pack.py",
+            "def f():\n    from harness import runtime\nimport json, torch, numpy.random",
+        ),
         ("harness/store/locations.py", "def f():\n    import platformdirs"),
         ("harness/__init__.py", "def f():\n    from harness import launch"),
         ("harness/statistics/inference.py", "import scipy.special"),

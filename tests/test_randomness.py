@@ -1,4 +1,6 @@
-"""Draws by name: the same everywhere for ever, and distributed as they say; metrics' pure conversions."""
+"""Draws by name: the same everywhere for ever, and distributed as they say; metrics' pure
+conversions.
+"""
 
 import hashlib
 import math
@@ -21,7 +23,13 @@ def test_a_key_is_the_hash_of_its_names_and_nothing_else():
 
 @pytest.mark.parametrize(
     "one, other",
-    [((1, "a"), ("1", "a")), (("a", "b"), ("ab",)), (("a", 1), (1, "a")), ((1,), (1, 0)), (("a,b",), ("a", "b"))],
+    [
+        ((1, "a"), ("1", "a")),
+        (("a", "b"), ("ab",)),
+        (("a", 1), (1, "a")),
+        ((1,), (1, 0)),
+        (("a,b",), ("a", "b")),
+    ],
 )
 def test_other_names_give_another_key(one, other):
     assert randomness.key(*one) != randomness.key(*other)
@@ -31,7 +39,11 @@ def test_draws_are_equal_in_another_process():
     code = "from harness import randomness as r; print(r.uniform(1, 'a', shape=(3,)).tolist(), r.key('b'))"
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("0", "1")
     }
@@ -39,7 +51,9 @@ def test_draws_are_equal_in_another_process():
 
 
 def test_golden_draws():
-    """Philox 4x64-10 under SHA-256: to be regenerated only where a new version of studies is declared."""
+    """Philox 4x64-10 under SHA-256: to be regenerated only where a new version of studies is
+    declared.
+    """
     assert randomness.uniform(0, "weights", shape=(2,)).tolist() == GOLDEN_UNIFORM
     assert randomness.permutation(0, "order", count=5).tolist() == GOLDEN_PERMUTATION
 
@@ -61,12 +75,16 @@ def test_normal_moments_and_odd_counts(count):
         assert abs(draws.mean()) < 4 / math.sqrt(count)
         assert draws.std() == pytest.approx(1.0, rel=0.01)
         assert (np.abs(draws) < 1.959964).mean() == pytest.approx(0.95, abs=0.003)
-        assert abs(np.corrcoef(draws[: count // 2], draws[count // 2 :])[0, 1]) < 4 / math.sqrt(count // 2)
+        assert abs(np.corrcoef(draws[: count // 2], draws[count // 2 :])[0, 1]) < 4 / math.sqrt(
+            count // 2
+        )
 
 
 def test_integers_reach_both_ends_equally_often():
     draws = [randomness.integer("i", k, high=4) for k in range(5000)]
-    assert np.bincount(draws, minlength=5).tolist() == pytest.approx([1000] * 5, abs=4 * math.sqrt(800))
+    assert np.bincount(draws, minlength=5).tolist() == pytest.approx(
+        [1000] * 5, abs=4 * math.sqrt(800)
+    )
     assert randomness.integer("i", high=0) == 0
 
 

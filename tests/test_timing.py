@@ -37,7 +37,10 @@ def test_a_watch_tells_the_time_of_a_block(monkeypatch):
 @pytest.mark.parametrize("others, busy", [(0.5, False), (0.6, True), (None, False)])
 def test_a_watch_sees_the_work_of_others(monkeypatch, others, busy):
     """Two seconds: a quarter of a core and two ticks are free."""
-    moments = {"time": iter((0.0, 2.0)), "others": iter((7.0, None if others is None else 7.0 + others))}
+    moments = {
+        "time": iter((0.0, 2.0)),
+        "others": iter((7.0, None if others is None else 7.0 + others)),
+    }
     monkeypatch.setattr(timing.time, "perf_counter", lambda: next(moments["time"]))
     monkeypatch.setattr(timing, "_other_seconds", lambda: next(moments["others"]))
     with timing.Watch() as watch:
@@ -87,7 +90,9 @@ def repository(tmp_path, monkeypatch, fresh):
 
 
 def test_a_clean_commit(repository):
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True).stdout.strip()
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True
+    ).stdout.strip()
     (repository / "study.yaml").write_text("a new study is no change of the code")
     (repository / "harness" / "__pycache__").mkdir()
     (repository / "harness" / "__pycache__" / "a.pyc").write_text("")
@@ -127,6 +132,12 @@ def test_versions_are_those_installed():
 
 def test_a_description_is_flat_text():
     found = provenance.describe("cpu")
-    assert {"git_commit", "git_dirty", "device_name", "version_python", "version_torch"} <= found.keys()
+    assert {
+        "git_commit",
+        "git_dirty",
+        "device_name",
+        "version_python",
+        "version_torch",
+    } <= found.keys()
     assert all(isinstance(value, str) and value for value in found.values())
     assert found["git_dirty"] in ("true", "false")

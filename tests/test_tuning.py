@@ -14,7 +14,14 @@ SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25
 
 
 def make_tune(**changes):
-    values = {"space": SPACE, "trials": 6, "batch": 4, "sampler": "tpe", "pruner": "median", "search_seed": 0}
+    values = {
+        "space": SPACE,
+        "trials": 6,
+        "batch": 4,
+        "sampler": "tpe",
+        "pruner": "median",
+        "search_seed": 0,
+    }
     return Tune(**{**values, **changes})
 
 
@@ -52,9 +59,14 @@ def test_rounds_fill_up_to_the_budget_and_no_further(storage):
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
-    space = {"clip_norm": Choices((0.1, 0.2, 0.5, 1.0)), "learning_rate": Choices((0.1, 0.2, 0.3, 0.4))}
+    space = {
+        "clip_norm": Choices((0.1, 0.2, 0.5, 1.0)),
+        "learning_rate": Choices((0.1, 0.2, 0.3, 0.4)),
+    }
     tune = make_tune(sampler=sampler, trials=14, space=space if sampler == "grid" else SPACE)
-    whole = tuning.ArmSearch(tuning.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20)
+    whole = tuning.ArmSearch(
+        tuning.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20
+    )
     expected = [t.values for t in run_to_end(whole)]
     url = f"sqlite:///{tmp_path / 'b.db'}"
     seen = {}
@@ -80,7 +92,10 @@ def test_a_trial_is_stored_whole_or_not_at_all(storage):
 def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
     def values(name, arm, seed):
         store = tuning.open_storage(f"sqlite:///{tmp_path / name}.db")
-        return [t.values for t in run_to_end(tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))]
+        return [
+            t.values
+            for t in run_to_end(tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))
+        ]
 
     assert values("a", "lstm", 0) == values("b", "lstm", 0)
     assert values("c", "lstm", 1) != values("d", "lstm", 0)
@@ -90,7 +105,9 @@ def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
 def test_ends_are_booked_as_what_they_are(storage):
     own = tuning.ArmSearch(storage, "s", "lstm", make_tune(), 20)
     own.ask()
-    for number, (state, nats) in enumerate([("finished", 2.0), ("diverged", 3.3), ("pruned", 2.5), ("failed", None)]):
+    for number, (state, nats) in enumerate(
+        [("finished", 2.0), ("diverged", 3.3), ("pruned", 2.5), ("failed", None)]
+    ):
         own.tell(number, state, nats)
     states = [t.state for t in own.trials()]
     assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
@@ -102,7 +119,9 @@ def test_three_failures_in_a_row_stop_the_arm(storage):
     for trial in own.ask():
         own.tell(trial.number, "failed", None)
     assert own.stopped and own.done and own.ask() == [] and own.best() is None
-    assert tuning.warnings([own]) == ["lstm: no trial finished; the arm has no setting to replicate."]
+    assert tuning.warnings([own]) == [
+        "lstm: no trial finished; the arm has no setting to replicate."
+    ]
 
 
 def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
@@ -159,17 +178,28 @@ def test_a_grid_of_a_range_steps_through_it(storage):
 
 
 def test_a_storage_that_cannot_be_reached_is_an_error():
-    with pytest.raises(tuning.SearchError, match=r"storage: must be a database that Optuna reaches, but got storage="):
+    with pytest.raises(
+        tuning.SearchError,
+        match=r"storage: must be a database that Optuna reaches, but got storage=",
+    ):
         tuning.open_storage("sqlite:////nowhere/at/all/optuna.db")
 
 
 def importance_runs(num_trials, loss, **changes):
-    """An arm's trials at random values, with ``loss`` of the logarithms of learning_rate and clip_norm."""
+    """An arm's trials at random values, with ``loss`` of the logarithms of learning_rate and
+    clip_norm.
+    """
     rng = np.random.default_rng(0)
     rows = []
     for i in range(num_trials):
         rate, clip_norm = 10 ** rng.uniform(-2, 0), [0.25, 1.0, 4.0][rng.integers(3)]
-        row = {"arm": "lstm", "phase": "trial", "index": i, "state": "finished", "objective": loss(rate, clip_norm)}
+        row = {
+            "arm": "lstm",
+            "phase": "trial",
+            "index": i,
+            "state": "finished",
+            "objective": loss(rate, clip_norm),
+        }
         rows.append({**row, "params": {"learning_rate": rate, "clip_norm": clip_norm}, **changes})
     return pd.DataFrame(rows)
 
@@ -180,7 +210,9 @@ def importances(runs, **changes):
 
 
 def test_the_field_that_decides_is_the_important_one():
-    by_rate = importances(importance_runs(24, lambda rate, clip_norm: (math.log10(rate) + 1.2) ** 2))
+    by_rate = importances(
+        importance_runs(24, lambda rate, clip_norm: (math.log10(rate) + 1.2) ** 2)
+    )
     by_clip = importances(importance_runs(24, lambda rate, clip_norm: clip_norm + 0.001 * rate))
     assert by_rate["gru"] == by_clip["gru"] == {}
     assert list(by_rate["lstm"]) == list(SPACE) and math.isclose(sum(by_rate["lstm"].values()), 1.0)
@@ -190,20 +222,26 @@ def test_the_field_that_decides_is_the_important_one():
 def test_importances_are_of_ended_trials_and_of_two_fields_or_more():
     runs = importance_runs(12, lambda rate, clip_norm: rate)
     found = importances(runs)
-    assert found == importances(runs.sample(frac=1.0, random_state=1))  # the same trials, whatever their order
+    assert found == importances(
+        runs.sample(frac=1.0, random_state=1)
+    )  # the same trials, whatever their order
     other = importance_runs(12, lambda rate, clip_norm: -clip_norm, state="pruned")
     noise = other.assign(phase="replicate", state="finished")
     assert found == importances(pd.concat([runs, other, noise]))
     assert importances(runs[:7])["lstm"] == {} and importances(runs[:8])["lstm"] != {}
     assert importances(runs, space={"learning_rate": SPACE["learning_rate"]})["lstm"] == {}
-    diverged = runs.assign(state=["diverged" if rate > 0.9 else "finished" for rate in runs["objective"]])
+    diverged = runs.assign(
+        state=["diverged" if rate > 0.9 else "finished" for rate in runs["objective"]]
+    )
     assert found == importances(diverged)
 
 
 def test_importances_take_a_choice_that_is_none_and_a_whole_number_that_an_export_wrote_as_a_float():
     space = {"clip_norm": Choices((None, 1.0)), "hidden_size": Range(8, 64)}
     runs = importance_runs(10, lambda rate, clip_norm: rate)
-    runs["params"] = [{"hidden_size": float(8 + i)} | ({"clip_norm": 1.0} if i % 2 else {}) for i in range(10)]
+    runs["params"] = [
+        {"hidden_size": float(8 + i)} | ({"clip_norm": 1.0} if i % 2 else {}) for i in range(10)
+    ]
     runs["objective"] = [float(i % 2) + 0.01 * i for i in range(10)]
     found = importances(runs, space=space)["lstm"]
     assert found["clip_norm"] > found["hidden_size"]
@@ -211,7 +249,9 @@ def test_importances_take_a_choice_that_is_none_and_a_whole_number_that_an_expor
 
 def test_nothing_tuned_has_no_importances():
     study = SimpleNamespace(arms=[SimpleNamespace(name="lstm")], tune=None)
-    assert tuning.importances(study, importance_runs(12, lambda rate, clip_norm: rate)) == {"lstm": {}}
+    assert tuning.importances(study, importance_runs(12, lambda rate, clip_norm: rate)) == {
+        "lstm": {}
+    }
 
 
 def test_edges_of_repeats_are_counted(storage):
@@ -220,4 +260,6 @@ def test_edges_of_repeats_are_counted(storage):
     for own, rate in zip(searches, (0.1, 0.1, 0.2), strict=True):
         own.best = lambda rate=rate: tuning.Trial(0, {"learning_rate": rate})
     (line,) = tuning.warnings(searches)
-    assert line.startswith("lstm: its best learning_rate lies at the lower edge of the range searched in 2 of 3 rep")
+    assert line.startswith(
+        "lstm: its best learning_rate lies at the lower edge of the range searched in 2 of 3 rep"
+    )

@@ -1,4 +1,6 @@
-"""Four cells as a user's own file holds them: normalised, of many products, elementwise, and linear in its state."""
+"""Four cells as a user's own file holds them: normalised, of many products, elementwise, and linear
+in its state.
+"""
 
 from torch import relu, sigmoid, tanh
 

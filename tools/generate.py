@@ -1,4 +1,6 @@
-"""Writes what is generated and committed: schema, table of fields, tables of RESULTS.md and one whole page."""
+"""Writes what is generated and committed: schema, table of fields, tables of RESULTS.md and one
+whole page.
+"""
 
 import json
 from pathlib import Path
@@ -27,4 +29,6 @@ if __name__ == "__main__":
         result_tables.page(result_tables.RESULTS.read_text(encoding="utf-8")), encoding="utf-8"
     )
     page_of = result_tables.asked_report(result_tables.SHOWN).html()
-    (result_tables.STUDIES / "results" / result_tables.SHOWN / "report.html").write_text(page_of, encoding="utf-8")
+    (result_tables.STUDIES / "results" / result_tables.SHOWN / "report.html").write_text(
+        page_of, encoding="utf-8"
+    )

@@ -1,7 +1,9 @@
-"""How long the report of a large study takes, from its store on disk: 20 arms, 50 seeds, 200 points a curve.
+"""How long the report of a large study takes, from its store on disk: 20 arms, 50 seeds, 200 points
+a curve.
 
 ``make large`` plants the study's records in a real store (minutes), reads them back and makes the
-page, in a process of its own, and writes studies/bench/report.json: seconds by step, bytes, machine and versions.
+page, in a process of its own, and writes studies/bench/report.json: seconds by step, bytes, machine
+and versions.
 """
 
 import json
@@ -55,14 +57,31 @@ def plant_run(tracker, arm, index, rng):
     """One replicate: a curve that falls to a loss of its arm's and its seed's own."""
     updates = np.arange(1, NUM_POINTS + 1) * 20
     loss = 1.6 + arm.settings.hidden_size / 500 + rng.normal(0, 0.02) + 2.0 * np.exp(-updates / 500)
-    curve = pd.DataFrame({"update": updates, "tokens": updates * 1120, "time_seconds": updates * 0.01})
-    curve = curve.assign(**{"train/loss": loss - 0.1, "validation/loss": loss + rng.normal(0, 0.005, NUM_POINTS)})
-    tags = {"seed": str(1000 + index), "engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2}
-    run_id = tracker.open(arm.name, "replicate", index, f"{arm.name} {index}", {"hidden_size": 64}, tags)
+    curve = pd.DataFrame(
+        {"update": updates, "tokens": updates * 1120, "time_seconds": updates * 0.01}
+    )
+    curve = curve.assign(
+        **{"train/loss": loss - 0.1, "validation/loss": loss + rng.normal(0, 0.005, NUM_POINTS)}
+    )
+    tags = {
+        "seed": str(1000 + index),
+        "engine": "cpu",
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 2,
+    }
+    run_id = tracker.open(
+        arm.name, "replicate", index, f"{arm.name} {index}", {"hidden_size": 64}, tags
+    )
     for row in curve.to_dict("records"):
         values = {name: row[name] for name in ("train/loss", "validation/loss")}
         tracker.log(run_id, int(row["update"]), values, 1.7e9 + row["time_seconds"])
-    final = {"test/loss": float(loss[-1]), "validation/loss": float(loss[-1]), "tokens": 4_480_000, "seconds": 40.0}
+    final = {
+        "test/loss": float(loss[-1]),
+        "validation/loss": float(loss[-1]),
+        "tokens": 4_480_000,
+        "seconds": 40.0,
+    }
     final |= {"objective": float(loss[-1]), "num_parameters": 20_000, "num_states": 128}
     samples = [{"prefix": "The ", "text": "The cell is written " * 3}]
     tracker.end(run_id, "finished", {}, final, {"curve.csv": curve.to_csv(index=False)}, samples)
@@ -96,7 +115,10 @@ def measure(path: Path) -> dict[str, float]:
     lap("build_seconds")
     page = made.html()
     lap("page_seconds")
-    assert len(frames[0]) == NUM_ARMS * NUM_SEEDS and len(frames[1]) == NUM_ARMS * NUM_SEEDS * NUM_POINTS
+    assert (
+        len(frames[0]) == NUM_ARMS * NUM_SEEDS
+        and len(frames[1]) == NUM_ARMS * NUM_SEEDS * NUM_POINTS
+    )
     return {**seconds, "total_seconds": sum(seconds.values()), "page_bytes": len(page.encode())}
 
 
@@ -105,9 +127,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = plant(Path(folder))
         command = [sys.executable, __file__, str(path)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    shape = {"arms": NUM_ARMS, "seeds": NUM_SEEDS, "points": NUM_POINTS, "date": date.today().isoformat()}
-    OUT.write_text(json.dumps({**shape, **found, **provenance.describe("cpu")}, indent=1) + "\n", encoding="utf-8")
+        found = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
+    shape = {
+        "arms": NUM_ARMS,
+        "seeds": NUM_SEEDS,
+        "points": NUM_POINTS,
+        "date": date.today().isoformat(),
+    }
+    OUT.write_text(
+        json.dumps({**shape, **found, **provenance.describe("cpu")}, indent=1) + "\n",
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

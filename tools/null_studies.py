@@ -1,8 +1,10 @@
-"""Planted answers: simulated studies whose truth is known, decided by the code that the report uses.
+"""Planted answers: simulated studies whose truth is known, decided by the code that the report
+uses.
 
-Run as ``python tests/null_studies.py``, it simulates 20,000 studies of every kind and setting (minutes on one core)
-and writes studies/results/null-studies.csv; the draws are pure functions of the setting, so it writes the same file
-again. Bounds are those that a binomial of the rate expected leaves with a probability of 1e-4.
+Run as ``python tests/null_studies.py``, it simulates 20,000 studies of every kind and setting
+(minutes on one core) and writes studies/results/null-studies.csv; the draws are pure functions of
+the setting, so it writes the same file again. Bounds are those that a binomial of the rate expected
+leaves with a probability of 1e-4.
 """
 
 import csv
@@ -29,7 +31,9 @@ FALSE = ("better", "worse", "equivalent and lower", "equivalent and higher")
 
 @dataclass(frozen=True)
 class Claim:
-    """How often ``quantity`` comes up: a rate of studies that is met, or one that is not exceeded."""
+    """How often ``quantity`` comes up: a rate of studies that is met, or one that is not
+    exceeded.
+    """
 
     quantity: str
     rate: float
@@ -41,13 +45,20 @@ class Claim:
         return (int(low) if self.relation == "equals" else 0), int(high)
 
 
-def differences(name: str, shape: tuple[int, int, int], spread_nats: float = SPREAD_NATS) -> np.ndarray:
-    """Returns paired differences of equal arms, (studies, arms - 1, seeds), which share their baseline's noise.
+def differences(
+    name: str, shape: tuple[int, int, int], spread_nats: float = SPREAD_NATS
+) -> np.ndarray:
+    """Returns paired differences of equal arms, (studies, arms - 1, seeds), which share their
+    baseline's noise.
 
     Every loss also has its seed's part, which pairing takes out.
     """
     own = randomness.normal("null-study", name, "own", shape=shape) * spread_nats / math.sqrt(2.0)
-    losses = 1.4 + 0.05 * randomness.normal("null-study", name, "seed", shape=(shape[0], 1, shape[2])) + own
+    losses = (
+        1.4
+        + 0.05 * randomness.normal("null-study", name, "seed", shape=(shape[0], 1, shape[2]))
+        + own
+    )
     return losses[:, 1:] - losses[:, :1]
 
 
@@ -58,7 +69,9 @@ def errs(decided: Sequence[Decision]) -> bool:
 
 def covers(decision: Decision, truth: float = 0.0) -> bool:
     """Says whether the interval that the report shows holds the truth."""
-    return decision.interval is not None and decision.interval.low <= truth <= decision.interval.high
+    return (
+        decision.interval is not None and decision.interval.low <= truth <= decision.interval.high
+    )
 
 
 def seen_of(family: np.ndarray, truth: float = 0.0) -> tuple[bool, bool]:
@@ -83,7 +96,9 @@ class Equal:
     def counts(self, num_studies: int) -> list[int]:
         """Returns how often each claim's quantity came up."""
         shape = (num_studies, self.num_arms, self.num_seeds)
-        return np.sum([seen_of(family) for family in differences(repr(self), shape)], axis=0).tolist()
+        return np.sum(
+            [seen_of(family) for family in differences(repr(self), shape)], axis=0
+        ).tolist()
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,9 @@ class Planted:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Two equal cells, each tuned ``repeats`` times; what a search misses varies by ``tuning`` spreads of a seed."""
+    """Two equal cells, each tuned ``repeats`` times; what a search misses varies by ``tuning``
+    spreads of a seed.
+    """
 
     kind: ClassVar[str] = "planted tuning variance"
     num_seeds: ClassVar[int] = 10
@@ -116,14 +133,24 @@ class Tuned:
     repeats: int
 
     def claims(self) -> list[Claim]:
-        """Seeds of one search say nothing of another: the statistic is Student's, stretched by sqrt(1 + n tuning^2)."""
+        """Seeds of one search say nothing of another: the statistic is Student's, stretched by
+        sqrt(1 + n tuning^2).
+        """
         if self.repeats > 1:
             return [Claim("told apart", 0.05)]
         degrees, stretch = self.num_seeds - 1, math.sqrt(1.0 + self.num_seeds * self.tuning**2)
-        return [Claim("told apart", float(2.0 * stats.t.sf(stats.t.ppf(0.975, degrees) / stretch, degrees)))]
+        return [
+            Claim(
+                "told apart",
+                float(2.0 * stats.t.sf(stats.t.ppf(0.975, degrees) / stretch, degrees)),
+            )
+        ]
 
     def counts(self, num_studies: int) -> list[int]:
-        """Returns how often each claim's quantity came up. With repeats a pair is a repeat's mean over its seeds."""
+        """Returns how often each claim's quantity came up.
+
+        With repeats a pair is a repeat's mean over its seeds.
+        """
         seeds = differences(repr(self), (num_studies * self.repeats, 2, self.num_seeds))[:, 0]
         searches = randomness.normal("null-study", repr(self), "search", shape=(len(seeds), 1))
         pairs = seeds + self.tuning * SPREAD_NATS * searches
@@ -134,7 +161,9 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Sequential:
-    """Equal arms under Stein's rule: 10 seeds, then as many as +-0.5 % of perplexity takes, but 40 at most."""
+    """Equal arms under Stein's rule: 10 seeds, then as many as +-0.5 % of perplexity takes, but 40
+    at most.
+    """
 
     kind: ClassVar[str] = "sequential seeds"
     first: ClassVar[int] = 10
@@ -144,11 +173,21 @@ class Sequential:
     spread_nats: float
 
     def claims(self) -> list[Claim]:
-        """The first stage's variance is chi-squared, so how often one comparison reaches the limit is known."""
+        """The first stage's variance is chi-squared, so how often one comparison reaches the limit
+        is known.
+        """
         family = Claim("told apart", 0.05, "equals" if self.num_arms == 2 else "at most")
-        found = [family, Claim("95 % interval covers", 0.95), Claim("wider than asked below the limit", 0.0)]
+        found = [
+            family,
+            Claim("95 % interval covers", 0.95),
+            Claim("wider than asked below the limit", 0.0),
+        ]
         if self.num_arms == 2:
-            one = float(special.stdtrit(self.first - 1, 0.975)) * self.spread_nats / self.half_width_nats
+            one = (
+                float(special.stdtrit(self.first - 1, 0.975))
+                * self.spread_nats
+                / self.half_width_nats
+            )
             reached = stats.chi2.sf((self.first - 1) * (self.at_most - 1) / one**2, self.first - 1)
             found.append(Claim("reaches the limit", float(reached)))
         return found
@@ -158,7 +197,9 @@ class Sequential:
         shape, counts = (num_studies, self.num_arms, self.at_most), [0, 0, 0, 0]
         for family in differences(repr(self), shape, self.spread_nats):
             first_stage = list(family[:, : self.first])
-            n = power.stein_seeds(first_stage, half_width_nats=self.half_width_nats, at_most=self.at_most)
+            n = power.stein_seeds(
+                first_stage, half_width_nats=self.half_width_nats, at_most=self.at_most
+            )
             decided = decide(list(family[:, :n]), margin=0.0, first=self.first)
             counts[0] += errs(decided)
             counts[1] += covers(decided[-1])
@@ -168,7 +209,9 @@ class Sequential:
 
     def _is_wide(self, decision: Decision) -> bool:
         assert decision.interval is not None
-        return decision.interval.high - decision.interval.low > 2.0 * self.half_width_nats * (1.0 + 1e-12)
+        return decision.interval.high - decision.interval.low > 2.0 * self.half_width_nats * (
+            1.0 + 1e-12
+        )
 
 
 Setting = Equal | Planted | Tuned | Sequential
@@ -179,16 +222,40 @@ SETTINGS: tuple[Setting, ...] = (
     *(Sequential(num_arms, spread) for num_arms in (2, 5) for spread in (0.005, 0.01, 0.02, 0.04)),
 )
 PLANTED = ("num_arms", "num_seeds", "effect", "tuning", "repeats", "spread_nats")
-COLUMNS = ("study", *PLANTED, "quantity", "relation", "expected", "studies", "count", "rate", "low", "high", "holds")
+COLUMNS = (
+    "study",
+    *PLANTED,
+    "quantity",
+    "relation",
+    "expected",
+    "studies",
+    "count",
+    "rate",
+    "low",
+    "high",
+    "holds",
+)
 
 
 def rows(setting: Setting, num_studies: int = NUM_STUDIES) -> Iterator[dict[str, object]]:
-    """Yields the rows of the CSV: a setting's claims, what was counted, and what the claims leave room for."""
+    """Yields the rows of the CSV: a setting's claims, what was counted, and what the claims leave
+    room for.
+    """
     planted = {"study": setting.kind, **dataclasses.asdict(setting)}
     for claim, count in zip(setting.claims(), setting.counts(num_studies), strict=True):
         low, high = claim.bounds(num_studies)
-        said = {"quantity": claim.quantity, "relation": claim.relation, "expected": f"{claim.rate:.6f}"}
-        seen = {"studies": num_studies, "count": count, "rate": f"{count / num_studies:.6f}", "low": low, "high": high}
+        said = {
+            "quantity": claim.quantity,
+            "relation": claim.relation,
+            "expected": f"{claim.rate:.6f}",
+        }
+        seen = {
+            "studies": num_studies,
+            "count": count,
+            "rate": f"{count / num_studies:.6f}",
+            "low": low,
+            "high": high,
+        }
         yield planted | said | seen | {"holds": low <= count <= high}
 
 

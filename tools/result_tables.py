@@ -26,15 +26,28 @@ SHOWN = "output-tanh"
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
 """Shape of the bench -> file of its repeats."""
 WELL_KNOWN = (
-    *("rnn-tanh", "rnn-relu", "gru", "gru-reset-before", "lstm", "lstm-no-output-tanh", "lstm-coupled"),
+    *(
+        "rnn-tanh",
+        "rnn-relu",
+        "gru",
+        "gru-reset-before",
+        "lstm",
+        "lstm-no-output-tanh",
+        "lstm-coupled",
+    ),
     *("lstm-peephole", "min-gru", "min-lstm"),
 )
-"""Cells whose costs the tables give whatever they are; the rest of the registry is in ``studies/bench/*.txt``."""
+"""Cells whose costs the tables give whatever they are; the rest of the registry is in
+``studies/bench/*.txt``.
+"""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Our perplexities at one epoch of one arm beside the published ones. ``band`` is what ours must lie in."""
+    """Our perplexities at one epoch of one arm beside the published ones.
+
+    ``band`` is what ours must lie in.
+    """
 
     study: str
     arm: str
@@ -61,13 +74,17 @@ def points(name: str) -> list[Point]:
     for arm, rows in published[published["study"] == name].groupby("arm", sort=False):
         is_first_printed = True
         for row in rows.itertuples():
-            at = curves[(curves["arm"] == arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)]
+            at = curves[
+                (curves["arm"] == arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)
+            ]
             ours = [math.exp(nats) for nats in at.sort_values("index")["train/loss"]]
             printed = "" if math.isnan(row.printed_low) else f"{row.printed_low:g}"
             if printed and row.printed_high != row.printed_low:
                 printed += f" to {row.printed_high:g}"
             independent = "" if math.isnan(row.independent) else f"{row.independent:g}"
-            found.append(Point(name, arm, row.epoch, ours, printed, independent, band(row, is_first_printed)))
+            found.append(
+                Point(name, arm, row.epoch, ours, printed, independent, band(row, is_first_printed))
+            )
             is_first_printed &= row.epoch <= 3
     return found
 
@@ -75,8 +92,9 @@ def points(name: str) -> list[Point]:
 def band(row, is_first_printed: bool) -> tuple[float, float] | None:
     """Returns where the median over three seeds must lie for the reproduction to hold.
 
-    The reference is the independent median where it has three seeds, else the printed figure; within 1.5 % at epochs
-    1 to 3, 5 % at the first printed epoch, 15 % at later ones above perplexity 1.5, and 0.05 nats below it.
+    The reference is the independent median where it has three seeds, else the printed figure;
+    within 1.5 % at epochs 1 to 3, 5 % at the first printed epoch, 15 % at later ones above
+    perplexity 1.5, and 0.05 nats below it.
     """
     if not math.isnan(row.independent) and row.independent_seeds >= 3:
         reference = row.independent
@@ -97,12 +115,30 @@ def band(row, is_first_printed: bool) -> tuple[float, float] | None:
 
 def reproduction_table(name: str) -> str:
     """Returns a Markdown table: ours by seed, the published figures, and whether the band holds."""
-    header = ("arm", "epoch", "ours, by seed", "printed", "independent", "band of the median", "holds")
+    header = (
+        "arm",
+        "epoch",
+        "ours, by seed",
+        "printed",
+        "independent",
+        "band of the median",
+        "holds",
+    )
     rows = [header, ("---",) * len(header)]
     for p in points(name):
         ours = " ".join(f"{value:.4g}" for value in p.ours)
         limits = "" if p.band is None else f"{p.band[0]:.4g} to {p.band[1]:.4g}"
-        rows.append((p.arm, str(p.epoch), ours, p.printed, p.independent, limits, "yes" if p.holds else "NO"))
+        rows.append(
+            (
+                p.arm,
+                str(p.epoch),
+                ours,
+                p.printed,
+                p.independent,
+                limits,
+                "yes" if p.holds else "NO",
+            )
+        )
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -111,7 +147,9 @@ def asked_report(name: str) -> report.Report:
     """Returns the report of a study of one's own, from its raw records."""
     folder = STUDIES / "results" / name
     warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
-    return scheduler.build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
+    return scheduler.build_report(
+        study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings
+    )
 
 
 SETTINGS = {
@@ -126,15 +164,23 @@ SETTINGS = {
 
 
 def null_table() -> str:
-    """Returns a row per planted setting of the simulated studies: what was seen, and what was expected of it."""
+    """Returns a row per planted setting of the simulated studies: what was seen, and what was
+    expected of it.
+    """
     frame = pd.read_csv(STUDIES / "results" / "null-studies.csv")
     quantities = list(dict.fromkeys(frame["quantity"]))
     header = ("studies", "planted", *quantities)
     rows = [header, ("---",) * len(header)]
     for (kind, *values), group in frame.groupby(["study", *SETTINGS], sort=False, dropna=False):
-        planted = [text.format(v) for text, v in zip(SETTINGS.values(), values, strict=True) if not pd.isna(v)]
+        planted = [
+            text.format(v)
+            for text, v in zip(SETTINGS.values(), values, strict=True)
+            if not pd.isna(v)
+        ]
         seen = {row.quantity: _rate(row) for row in group.itertuples()}
-        rows.append((kind, ", ".join(planted), *(seen.get(quantity, "") for quantity in quantities)))
+        rows.append(
+            (kind, ", ".join(planted), *(seen.get(quantity, "") for quantity in quantities))
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
@@ -144,14 +190,27 @@ def _rate(row) -> str:
 
 
 def bench_table(shape_name: str) -> str:
-    """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the targets.
+    """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the
+    targets.
 
     The cells are WELL_KNOWN ones; of the others, every row that misses a target.
     """
-    bench = Bench.from_json((STUDIES / "bench" / f"{BENCHES[shape_name]}.json").read_text(encoding="utf-8"))
+    bench = Bench.from_json(
+        (STUDIES / "bench" / f"{BENCHES[shape_name]}.json").read_text(encoding="utf-8")
+    )
     shape = next(shape for shape in bench.shapes if shape.name == shape_name)
     results = Results(bench, shape, "train")
-    header = ("cell", "run by", "pack", "ms (95 %)", "GFLOP/s", "of peak", "scaled (95 %)", "x loop (95 %)", "targets")
+    header = (
+        "cell",
+        "run by",
+        "pack",
+        "ms (95 %)",
+        "GFLOP/s",
+        "of peak",
+        "scaled (95 %)",
+        "x loop (95 %)",
+        "targets",
+    )
     rows = [header, ("---",) * len(header)]
     for row in results.rows():
         series = row.series
@@ -162,7 +221,13 @@ def bench_table(shape_name: str) -> str:
             continue
         judged = "missed: " + "; ".join(missed) if missed else "met" if results.targets(row) else ""
         share = "" if row.share is None else f"{100 * row.share.median:.0f} %"
-        numbers = (_ranged(row.seconds.times(1e3)), f"{row.gflops:.0f}", share, _ranged(row.scaled), _ranged(row.loop))
+        numbers = (
+            _ranged(row.seconds.times(1e3)),
+            f"{row.gflops:.0f}",
+            share,
+            _ranged(row.scaled),
+            _ranged(row.loop),
+        )
         rows.append((series.cell, series.name, str(series.pack), *numbers, judged))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", *filter(None, (verdicts(results), peaks(results)))]) + "\n"
@@ -171,7 +236,9 @@ def bench_table(shape_name: str) -> str:
 def _ranged(value: Estimate | None) -> str:
     if value is None:
         return ""
-    return f"{value.median:.3g}" + ("" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})")
+    return f"{value.median:.3g}" + (
+        "" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})"
+    )
 
 
 def tables() -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""A cell's class: what of a time step has to wait for what. Found by running the step, not by its name."""
+"""A cell's class: what of a time step has to wait for what.
+
+Found by running the step, not by its name.
+"""
 
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -17,8 +20,10 @@ ROWS, UNITS = 8, 16
 def cell_class(cell: type[Cell]) -> str:
     """Returns the class of a cell.
 
-    a: pointwise after one round of recurrent products on the previous state; ar: the same with a reduction over H;
-    b: a product that waits for another one; e: no recurrent product; c: none, and linear in the state.
+    a: pointwise after one round of recurrent products on the previous state; ar: the same with a
+        reduction over H;
+    b: a product that waits for another one; e: no recurrent product; c: none, and linear in the
+        state.
     """
     probe = _Probe(cell)
     if not cell.recurrent_products():
@@ -29,7 +34,9 @@ def cell_class(cell: type[Cell]) -> str:
 
 
 class _Probe:
-    """Steps of a cell on random numbers, the results of its products independent of what they are given."""
+    """Steps of a cell on random numbers, the results of its products independent of what they are
+    given.
+    """
 
     def __init__(self, cell: type[Cell]):
         self._step_of = cell().step
@@ -37,7 +44,9 @@ class _Probe:
         self._vectors = {name: self._draw()[0] for name in cell.vectors}
         self._inputs = self._draw_each(cell.input_products())
         self._states = self._draw_each(cell.state)
-        self._results = {name: self._draw_each(gates) for name, gates in cell.recurrent_products().items()}
+        self._results = {
+            name: self._draw_each(gates) for name, gates in cell.recurrent_products().items()
+        }
         self.waits = False
         self._outputs = self._step(self._inputs, self._states, self._results)
 
@@ -50,17 +59,26 @@ class _Probe:
     def _step(self, inputs: Values, states: Values, results: dict[str, Values]) -> list[Tensor]:
         def product(values: Values) -> Callable[[Tensor], SimpleNamespace]:
             def call(h: Tensor) -> SimpleNamespace:
-                self.waits |= h.requires_grad  # of all that enters a step, only the products' results ask for it
-                return SimpleNamespace(**{gate: value.requires_grad_() for gate, value in values.items()})
+                self.waits |= (
+                    h.requires_grad
+                )  # of all that enters a step, only the products' results ask for it
+                return SimpleNamespace(
+                    **{gate: value.requires_grad_() for gate, value in values.items()}
+                )
 
             return call
 
         products = {name: product(values) for name, values in results.items()}
         p = SimpleNamespace(**products, **self._vectors, drop=unchanged)
-        return [output.detach() for output in self._step_of(p, SimpleNamespace(**inputs), *states.values())]
+        return [
+            output.detach()
+            for output in self._step_of(p, SimpleNamespace(**inputs), *states.values())
+        ]
 
     def reduces(self) -> bool:
-        """Whether a change of the first unit of all that enters changes another unit of what leaves."""
+        """Whether a change of the first unit of all that enters changes another unit of what
+        leaves.
+        """
 
         def bumped(values: Values) -> Values:
             bump = torch.eye(UNITS, dtype=torch.float64)[0]
@@ -68,10 +86,15 @@ class _Probe:
 
         results = {name: bumped(values) for name, values in self._results.items()}
         outputs = self._step(bumped(self._inputs), bumped(self._states), results)
-        return any(not torch.equal(new[:, 1:], old[:, 1:]) for new, old in zip(outputs, self._outputs, strict=True))
+        return any(
+            not torch.equal(new[:, 1:], old[:, 1:])
+            for new, old in zip(outputs, self._outputs, strict=True)
+        )
 
     def is_linear(self) -> bool:
-        """Whether the step at the mean of two states is the mean of the two steps, as of an affine function."""
+        """Whether the step at the mean of two states is the mean of the two steps, as of an affine
+        function.
+        """
         others = self._draw_each(self._states)
         middle = {name: (state + others[name]) / 2 for name, state in self._states.items()}
         ends = zip(self._outputs, self._step(self._inputs, others, self._results), strict=True)

@@ -32,7 +32,9 @@ def read(path: Path) -> Bench:
     try:
         return Bench.from_json(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise BenchError(f"bench: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}.") from error
+        raise BenchError(
+            f"bench: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}."
+        ) from error
 
 
 def measured(options: Options, words: Sequence[str]) -> Bench:
@@ -53,13 +55,17 @@ def measured(options: Options, words: Sequence[str]) -> Bench:
 
 
 def main(words: Sequence[str]) -> int:
-    """The program without the rest of ``harness``: exit code 0, 2 for what the person can mend, 130 after Ctrl-C."""
+    """The program without the rest of ``harness``: exit code 0, 2 for what the person can mend, 130
+    after Ctrl-C.
+    """
     try:
         sys.stdout.write(run(words).rstrip() + "\n")
     except (BenchError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the shapes that were done are in the JSON, where one was asked for\n")
+        sys.stderr.write(
+            "interrupted; the shapes that were done are in the JSON, where one was asked for\n"
+        )
         return INTERRUPTED
     return 0

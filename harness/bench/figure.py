@@ -1,4 +1,7 @@
-"""The bench as a figure a shape: a row per cell, what an update takes and what its products reach. Needs matplotlib."""
+"""The bench as a figure a shape: a row per cell, what an update takes and what its products reach.
+
+Needs matplotlib.
+"""
 
 import re
 from pathlib import Path
@@ -31,11 +34,15 @@ def draw(bench: Bench, path: Path) -> list[Path]:
         with mpl.rc_context(STYLE):
             figure = _figure(results, rows)
             for ending in (".svg", ".png"):
-                file = path.with_name(f"{path.stem}-{re.sub('[^A-Za-z0-9]+', '-', shape.name)}{ending}")
+                file = path.with_name(
+                    f"{path.stem}-{re.sub('[^A-Za-z0-9]+', '-', shape.name)}{ending}"
+                )
                 figure.savefig(file, dpi=150, metadata={"Date": None} if ending == ".svg" else None)
                 written.append(file)
     if not written:
-        raise BenchError(f"bench: must hold a cell that was measured, but {path} holds none. Measure again.")
+        raise BenchError(
+            f"bench: must hold a cell that was measured, but {path} holds none. Measure again."
+        )
     return written
 
 
@@ -66,7 +73,10 @@ def _figure(results: Results, rows: list[Row]) -> Figure:
 def _speeds(row: Row) -> tuple[float | None, float | None]:
     """Returns the ends of the interval of GFLOP/s: those of the seconds, turned round."""
     work, seconds = row.gflops * row.seconds.median, row.seconds
-    return None if seconds.high is None else work / seconds.high, None if seconds.low is None else work / seconds.low
+    return (
+        None if seconds.high is None else work / seconds.high,
+        None if seconds.low is None else work / seconds.low,
+    )
 
 
 def _dot(axes: Axes, value: Estimate, y: float, index: int, label: str) -> None:
@@ -85,14 +95,22 @@ def _dot(axes: Axes, value: Estimate, y: float, index: int, label: str) -> None:
 
 
 def _lines(results: Results, left: Axes, right: Axes) -> None:
-    """Draws what each torch.nn reaches at the largest pack, and the peak of the machine's products."""
+    """Draws what each torch.nn reaches at the largest pack, and the peak of the machine's
+    products.
+    """
     largest = max(series.pack for series in results.series)
     for name, style in PEER_LINES.items():
         peer = results.peer(name, largest)
         if peer is not None:
             row = results.row(peer)
             for axes, value in ((left, row.seconds.median * 1e3), (right, row.gflops)):
-                axes.axvline(value, color="#666666", linestyle=style, linewidth=1.1, label=f"nn.{name} {ONE_HOT}")
+                axes.axvline(
+                    value,
+                    color="#666666",
+                    linestyle=style,
+                    linewidth=1.1,
+                    label=f"nn.{name} {ONE_HOT}",
+                )
     if results.peak is not None:
         peak = estimate(results.peak.gflops).median
         right.axvline(peak, color=COLORS[0], linewidth=2.2, label="peak of the machine's products")
@@ -110,5 +128,9 @@ def _rows(left: Axes, right: Axes, cells: list[str]) -> None:
 
 def _title(results: Results) -> str:
     made = results.bench.made
-    where = made["device_name"] if made["device"] != "cpu" else f"{made['threads']} threads of {made['processor']}"
+    where = (
+        made["device_name"]
+        if made["device"] != "cpu"
+        else f"{made['threads']} threads of {made['processor']}"
+    )
     return f"Training updates, {results.shape}, {made['precision']}, {where}, commit {made['git_commit'][:12]}"

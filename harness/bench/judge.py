@@ -13,7 +13,9 @@ YARDSTICKS = ("native", "reference")
 """Engines that no target is set for: torch.nn itself, and the definition."""
 CONFIDENCE = 0.95
 MOST_DISTURBED = 0.25
-"""Part of the repeats; beyond it nothing is judged: work of others slows threads that wait for one another most."""
+"""Part of the repeats; beyond it nothing is judged: work of others slows threads that wait for one
+another most.
+"""
 LEAST_TOKENS_OF_WORDS = 1000
 """From so large a vocabulary on, a row lookup must pay against one-hot rows."""
 
@@ -28,14 +30,17 @@ class Estimate:
 
     def times(self, factor: float) -> "Estimate":
         """Returns the estimate in another unit."""
-        return Estimate(self.median * factor, *(None if x is None else x * factor for x in (self.low, self.high)))
+        return Estimate(
+            self.median * factor,
+            *(None if x is None else x * factor for x in (self.low, self.high)),
+        )
 
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Returns the median of at least one value with its order-statistic interval, of 95 % or more.
 
-    The number of values below the median is binomial(n, 1/2), whatever their distribution (Thompson 1936); six
-    values are the fewest with an interval.
+    The number of values below the median is binomial(n, 1/2), whatever their distribution (Thompson
+    1936); six values are the fewest with an interval.
     """
     ordered, n, k, below = sorted(values), len(values), 0, 0
     while 2 * (below + math.comb(n, k)) <= (1.0 - CONFIDENCE) * 2**n:
@@ -47,10 +52,12 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """What one series comes to. A run-update is one update of one run: the pack's wall time over its runs.
+    """What one series comes to. A run-update is one update of one run: the pack's wall time over
+    its runs.
 
-    ``peer`` is the ratio of throughputs to torch.nn's LSTM with one-hot rows, ``scaled`` the same by the operations
-    of the cells' products, to nn.GRU for class b; ``loop`` the ratio to the cell's own published loop.
+    ``peer`` is the ratio of throughputs to torch.nn's LSTM with one-hot rows, ``scaled`` the same
+    by the operations of the cells' products, to nn.GRU for class b; ``loop`` the ratio to the
+    cell's own published loop.
     """
 
     series: Series
@@ -113,14 +120,26 @@ class Results:
 
     def peer(self, name: str, pack: int, form: str = ONE_HOT) -> Series | None:
         """Returns torch.nn's series at the same pack."""
-        return next((s for s in self.series if s.name == f"nn.{name} {form}" and s.pack == pack and s.seconds), None)
+        return next(
+            (
+                s
+                for s in self.series
+                if s.name == f"nn.{name} {form}" and s.pack == pack and s.seconds
+            ),
+            None,
+        )
 
     def _find(self, kind: str, name: str, cell: str, pack: int) -> Series | None:
         wanted = (kind, name, cell, pack)
-        return next((s for s in self.series if (s.kind, s.name, s.cell, s.pack) == wanted and s.seconds), None)
+        return next(
+            (s for s in self.series if (s.kind, s.name, s.cell, s.pack) == wanted and s.seconds),
+            None,
+        )
 
     def ratio(self, ours: Series, other: Series | None) -> Estimate | None:
-        """Returns ours over the other's run-updates per second, paired by round; None where there is no other."""
+        """Returns ours over the other's run-updates per second, paired by round; None where there
+        is no other.
+        """
         if other is None or other is ours:
             return None
         pairs = zip(ours.seconds, other.seconds, strict=True)
@@ -131,10 +150,14 @@ class Results:
         if self.peak is None:
             return None
         work = self._operations(series) * series.pack / 1e9
-        return estimate([work / own / peak for own, peak in zip(series.seconds, self.peak.gflops, strict=True)])
+        return estimate(
+            [work / own / peak for own, peak in zip(series.seconds, self.peak.gflops, strict=True)]
+        )
 
     def scaled(self, series: Series) -> Estimate | None:
-        """Returns the ratio times the cell's operations over the peer's; None for a cell without products."""
+        """Returns the ratio times the cell's operations over the peer's; None for a cell without
+        products.
+        """
         peer = self.peer("GRU" if series.cell_class == "b" else "LSTM", series.pack)
         ratio = self.ratio(series, peer)
         if ratio is None or peer is None or not series.cell_flops:
@@ -142,11 +165,17 @@ class Results:
         return ratio.times(series.cell_flops / peer.cell_flops)
 
     def targets(self, row: Row) -> list[Target]:
-        """Returns what is asked of a row and can be judged: of training on a CPU by the cell's own generated engine."""
+        """Returns what is asked of a row and can be judged: of training on a CPU by the cell's own
+        generated engine.
+        """
         series = row.series
         if not series.is_default or series.name in YARDSTICKS:
             return []
-        if self.mode != "train" or self.bench.made["device"] != "cpu" or self.disturbed() > MOST_DISTURBED:
+        if (
+            self.mode != "train"
+            or self.bench.made["device"] != "cpu"
+            or self.disturbed() > MOST_DISTURBED
+        ):
             return []
         found = list(self._of_a_single_run(row)) if series.pack == 1 else []
         return found + (list(self._of_a_full_pack(row)) if self.is_full(series) else [])
@@ -184,13 +213,17 @@ class Results:
                     yield Target(f"2 x nn.LSTM {form}", ratio.median, 2.0)
 
     def share_of_target(self, row: Row) -> float | None:
-        """Returns a class-a row's throughput over its target: 1.3 x scaled nn.LSTM, or 70 % of peak where lower."""
+        """Returns a class-a row's throughput over its target: 1.3 x scaled nn.LSTM, or 70 % of peak
+        where lower.
+        """
         if row.series.cell_class != "a" or row.scaled is None or row.share is None:
             return None
         return max(row.scaled.median / 1.3, row.share.median / 0.7)
 
     def overall(self, engine: str) -> str | None:
-        """Returns the sentence on an engine's class-a cells at the full pack; None where none was judged."""
+        """Returns the sentence on an engine's class-a cells at the full pack; None where none was
+        judged.
+        """
         shares = {
             row.series.cell: share
             for row in self.rows()
@@ -199,7 +232,10 @@ class Results:
         }
         if not shares:
             return None
-        median, lowest = statistics.median(shares.values()), min(shares, key=lambda cell: shares[cell])
+        median, lowest = (
+            statistics.median(shares.values()),
+            min(shares, key=lambda cell: shares[cell]),
+        )
         word = "met" if median >= 1.0 and shares[lowest] >= 0.8 else "missed"
         return (
             f"{engine}, class a: the median of {len(shares)} cells has {median:.2f} of its target (1 is asked), "

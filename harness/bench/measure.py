@@ -1,4 +1,6 @@
-"""The rounds: all subjects of a shape in turn, A B C A B C, so that what drifts meets them all alike."""
+"""The rounds: all subjects of a shape in turn, A B C A B C, so that what drifts meets them all
+alike.
+"""
 
 import os
 import platform
@@ -20,13 +22,19 @@ from harness.training.cuda_graph import EAGER_UPDATES
 from harness.training.pack import cpu_count
 
 WARM_UP_UPDATES = EAGER_UPDATES + 1
-"""So many updates are not counted: where updates are recorded, the last of these is the first replayed."""
+"""So many updates are not counted: where updates are recorded, the last of these is the first
+replayed.
+"""
 UPDATES_BETWEEN = 1
-"""Updates before each repeat that are not counted: they fetch back what the subjects before have displaced."""
+"""Updates before each repeat that are not counted: they fetch back what the subjects before have
+displaced.
+"""
 
 
 class Stand:
-    """A candidate at its place in the rounds: made, warmed up and measured, or out of it with the reason why."""
+    """A candidate at its place in the rounds: made, warmed up and measured, or out of it with the
+    reason why.
+    """
 
     def __init__(self, candidate: Candidate, shape: Shape):
         self.candidate = candidate
@@ -89,7 +97,9 @@ class Stand:
 def begin(options: Options, words: Sequence[str]) -> Bench:
     """Returns a bench without a measurement: the machine, the moment, the words of the command."""
     engine.allow_tf32(options.precision)
-    load = ", ".join(f"{x:.2f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    load = (
+        ", ".join(f"{x:.2f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    )
     made = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["harness", "bench", *words]),
@@ -113,7 +123,9 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
         settings = settings_of(shape, options, write_text(shape, Path(folder)))
         found, notes = candidates(settings, options)
         stands = [Stand(candidate, shape) for candidate in found]
-        products = Products(shape.name, options.threads, torch.device(options.device), options.precision)
+        products = Products(
+            shape.name, options.threads, torch.device(options.device), options.precision
+        )
         try:
             for index, stand in enumerate(stands):
                 ticker.say(f"{shape.name}: warming up, {index} of {len(stands)} are ready")
@@ -130,8 +142,12 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
     bench.notes += [note for note in dict.fromkeys(notes) if note not in bench.notes]
 
 
-def _rounds(stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str) -> None:
-    """Measures everything in rounds, the machine's products too: a machine that others use has no one speed."""
+def _rounds(
+    stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str
+) -> None:
+    """Measures everything in rounds, the machine's products too: a machine that others use has no
+    one speed.
+    """
     rounds, own = options.rounds, options.seconds / 2
     own_a_round = 2 * own * len(products.peaks)
     ticker.begin(rounds * (own_a_round + sum(stand.seconds_a_round for stand in stands)))
@@ -141,4 +157,6 @@ def _rounds(stands: list[Stand], products: Products, options: Options, ticker: T
         for mode in MODES:
             for stand in stands:
                 stand.measure(mode)
-                ticker.advance(stand.seconds_a_round / len(MODES), f"{name}: round {index + 1} of {rounds}")
+                ticker.advance(
+                    stand.seconds_a_round / len(MODES), f"{name}: round {index + 1} of {rounds}"
+                )

@@ -1,4 +1,6 @@
-"""What a person may ask of the bench: the words, their defaults, and every mistake in them at once."""
+"""What a person may ask of the bench: the words, their defaults, and every mistake in them at
+once.
+"""
 
 import argparse
 import difflib
@@ -40,7 +42,10 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Options:
-    """A bench to be measured. ``engines`` is empty where each cell takes every engine that runs it."""
+    """A bench to be measured.
+
+    ``engines`` is empty where each cell takes every engine that runs it.
+    """
 
     cells: tuple[str, ...]
     engines: tuple[str, ...]
@@ -59,11 +64,16 @@ class Options:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise BenchError(f"bench: the words must be as --help has them, but got an error: {message}. Correct it.")
+        raise BenchError(
+            f"bench: the words must be as --help has them, but got an error: {message}. Correct it."
+        )
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the words of the command. Values are text: :func:`checked` reads them, all mistakes at once."""
+    """Returns the words of the command.
+
+    Values are text: :func:`checked` reads them, all mistakes at once.
+    """
     made = _Parser(
         prog="harness bench",
         description="What a cell costs in training and forward: ours beside torch.nn, the published loop and the "
@@ -72,21 +82,49 @@ def parser() -> argparse.ArgumentParser:
     )
     shapes = "; ".join(str(shape) for shape in PRESETS.values())
     made.add_argument("--cells", metavar="NAMES", help="cells, with commas between; default: all")
-    made.add_argument("--engines", metavar="NAMES", help="engines; default: every engine that runs the cell")
+    made.add_argument(
+        "--engines", metavar="NAMES", help="engines; default: every engine that runs the cell"
+    )
     made.add_argument("--packs", metavar="SIZES", help="runs of a pack; default: 1,4")
     made.add_argument("--shapes", metavar="NAMES", help=f"{shapes}; default: sources")
-    made.add_argument("--shape", metavar="SIZES", action="append", help="your own: B32,T35,H256,V28. Repeatable")
+    made.add_argument(
+        "--shape", metavar="SIZES", action="append", help="your own: B32,T35,H256,V28. Repeatable"
+    )
     made.add_argument("--rounds", metavar="COUNT", help="repeats of everything; default: 11")
-    made.add_argument("--seconds", metavar="SECONDS", help="least length of one repeat; default: 0.2")
+    made.add_argument(
+        "--seconds", metavar="SECONDS", help="least length of one repeat; default: 0.2"
+    )
     made.add_argument("--threads", metavar="COUNT", help="CPU threads; default: one per core")
-    made.add_argument("--device", metavar="NAME", default="auto", help="auto, cpu or cuda; default: auto")
-    made.add_argument("--precision", metavar="NAME", default="float32", help=", ".join(get_args(Precision)))
-    made.add_argument("--compile", action="store_true", help="torch.compile of the published loop too")
-    made.add_argument("--quick", action="store_true", help="four cells, one engine each, six short rounds")
-    made.add_argument("--file", metavar="PATH", action="append", help="a Python file with your own cells. Repeatable")
+    made.add_argument(
+        "--device", metavar="NAME", default="auto", help="auto, cpu or cuda; default: auto"
+    )
+    made.add_argument(
+        "--precision", metavar="NAME", default="float32", help=", ".join(get_args(Precision))
+    )
+    made.add_argument(
+        "--compile", action="store_true", help="torch.compile of the published loop too"
+    )
+    made.add_argument(
+        "--quick", action="store_true", help="four cells, one engine each, six short rounds"
+    )
+    made.add_argument(
+        "--file",
+        metavar="PATH",
+        action="append",
+        help="a Python file with your own cells. Repeatable",
+    )
     made.add_argument("--json", metavar="FILE", help="write every repeat there")
-    made.add_argument("--from", metavar="FILE", dest="read", help="measure nothing: print the tables of that JSON file")
-    made.add_argument("--plot", metavar="FILE", help="measure nothing: draw that JSON file, as SVG and PNG beside it")
+    made.add_argument(
+        "--from",
+        metavar="FILE",
+        dest="read",
+        help="measure nothing: print the tables of that JSON file",
+    )
+    made.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="measure nothing: draw that JSON file, as SVG and PNG beside it",
+    )
     return made
 
 
@@ -100,9 +138,13 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if strange:
         known = re.findall("--[a-z]+", parser().format_usage())
         hints = "".join(_near(word.partition("=")[0], known) for word in strange)
-        raise BenchError(f"bench: every word must be known, but got {' '.join(strange)!r}.{hints} See --help.")
+        raise BenchError(
+            f"bench: every word must be known, but got {' '.join(strange)!r}.{hints} See --help."
+        )
     if (found.read or found.plot) and len([word for word in words if word.startswith("--")]) > 1:
-        raise BenchError(f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the rest out.")
+        raise BenchError(
+            f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the rest out."
+        )
     return found
 
 
@@ -143,21 +185,29 @@ def checked(found: argparse.Namespace) -> Options:
 
     mistakes = _Mistakes()
     mistakes.each(cells.load_file, found.file or ())
-    shapes = mistakes.each(_preset, [] if found.shape and found.shapes is None else _names(text("shapes")))
+    shapes = mistakes.each(
+        _preset, [] if found.shape and found.shapes is None else _names(text("shapes"))
+    )
     values: dict[str, Any] = {
-        "cells": tuple(c.name for c in mistakes.each(cells.find, _names(text("cells")) or cells.names())),
+        "cells": tuple(
+            c.name for c in mistakes.each(cells.find, _names(text("cells")) or cells.names())
+        ),
         "engines": tuple(e.name for e in mistakes.each(engine.get, _names(text("engines")))),
         "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
         "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, found.shape or ()))),
         "rounds": mistakes.one(_count("rounds"), text("rounds")),
         "seconds": mistakes.one(_seconds, text("seconds")),
         "threads": mistakes.one(_count("threads"), text("threads") or str(cpu_count())),
-        "device": mistakes.one(lambda name: resolve_device(_one_of("device", DEVICES)(name)), found.device),
+        "device": mistakes.one(
+            lambda name: resolve_device(_one_of("device", DEVICES)(name)), found.device
+        ),
         "json": mistakes.one(_writable, found.json) if found.json else None,
         "precision": mistakes.one(_one_of("precision", get_args(Precision)), found.precision),
     }
     if not mistakes.lines:
-        mistakes.lines += [f"{name}: must name one at least, but got none." for name in LISTS if not values[name]]
+        mistakes.lines += [
+            f"{name}: must name one at least, but got none." for name in LISTS if not values[name]
+        ]
     if mistakes.lines:
         raise BenchError("\n".join(mistakes.lines))
     files = tuple(found.file or ())
@@ -170,7 +220,11 @@ def own_shape(text: str) -> Shape:
     Raises:
         BenchError: The text is none.
     """
-    sizes = {part[:1]: int(part[1:]) for part in text.split(",") if re.fullmatch("[BTHV][1-9][0-9]{0,8}", part)}
+    sizes = {
+        part[:1]: int(part[1:])
+        for part in text.split(",")
+        if re.fullmatch("[BTHV][1-9][0-9]{0,8}", part)
+    }
     if len(sizes) != 4 or text.count(",") != 3 or not 2 <= sizes["V"] <= MOST_TOKENS:
         raise BenchError(
             f"shape: must be B streams, T time steps, H units and V tokens (2 to {MOST_TOKENS}), "
@@ -200,7 +254,9 @@ def _near(name: str, names: Iterable[str]) -> str:
 def _count(where: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not re.fullmatch("[1-9][0-9]{0,5}", text):
-            raise BenchError(f"{where}: must be a whole number from 1 on, but got {where}={text!r}. Correct it.")
+            raise BenchError(
+                f"{where}: must be a whole number from 1 on, but got {where}={text!r}. Correct it."
+            )
         return int(text)
 
     return read
@@ -208,15 +264,23 @@ def _count(where: str) -> Callable[[str], int]:
 
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
-        raise BenchError(f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2, say.")
+        raise BenchError(
+            f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2, say."
+        )
     return float(text)
 
 
 def _writable(text: str) -> Path:
     path = Path(text)
     home = next(folder for folder in path.absolute().parents if folder.exists())
-    if path.is_dir() or not home.is_dir() or not os.access(path if path.exists() else home, os.W_OK):
-        raise BenchError(f"json: must be a file that can be written, but got json={text!r}. Name another.")
+    if (
+        path.is_dir()
+        or not home.is_dir()
+        or not os.access(path if path.exists() else home, os.W_OK)
+    ):
+        raise BenchError(
+            f"json: must be a file that can be written, but got json={text!r}. Name another."
+        )
     return path
 
 

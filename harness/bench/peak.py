@@ -14,20 +14,28 @@ CUDA_SIZES = (2048, 4096, 8192)
 
 
 class Products:
-    """Products of square matrices into memory that is there already: one on all threads, and one on each."""
+    """Products of square matrices into memory that is there already: one on all threads, and one on
+    each.
+    """
 
     def __init__(self, shape: str, threads: int, device: torch.device, precision: str):
         self._threads, self._device = threads, device
-        self._pool = ThreadPoolExecutor(threads, "product", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(
+            threads, "product", initializer=torch.set_num_threads, initargs=(1,)
+        )
         cuda = device.type == "cuda"
         dtype = {"float64": torch.float64, "bf16": torch.bfloat16}.get(precision, torch.float32)
         if not cuda and dtype is torch.bfloat16:
-            dtype = torch.float32  # the engines round operands to bf16 there, and multiply in float32
+            dtype = (
+                torch.float32
+            )  # the engines round operands to bf16 there, and multiply in float32
         self._together = f"one product on {device.type if cuda else f'{threads} threads'}"
         apart = [] if cuda or threads == 1 else [f"{threads} products on a thread each"]
         sizes = CUDA_SIZES if cuda else CPU_SIZES
         self._operands = {n: torch.randn(2, n, n, device=device).to(dtype) for n in sizes}
-        self._results = {n: [self._operands[n][0].clone() for _ in range(threads if apart else 1)] for n in sizes}
+        self._results = {
+            n: [self._operands[n][0].clone() for _ in range(threads if apart else 1)] for n in sizes
+        }
         self.peaks = [Peak(shape, form, n) for form in [self._together, *apart] for n in sizes]
 
     def measure(self, seconds: float) -> None:

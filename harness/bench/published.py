@@ -1,7 +1,8 @@
-"""The yardsticks: torch.nn as its users write it, and the loop over time as the source notebooks publish it.
+"""The yardsticks: torch.nn as its users write it, and the loop over time as the source notebooks
+publish it.
 
-Both train one run at a time on all threads, with torch's own loss, clipping and SGD, from the weights and on the
-minibatches that the engines have.
+Both train one run at a time on all threads, with torch's own loss, clipping and SGD, from the
+weights and on the minibatches that the engines have.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,11 +26,16 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 Network = Callable[[Tensor, State | None], tuple[Tensor, State]]
-"""Tokens (T, B) or one-hot rows (T, B, V), and the state, None at the start -> scores (T*B, V) and the final state."""
+"""Tokens (T, B) or one-hot rows (T, B, V), and the state, None at the start -> scores (T*B, V) and
+the final state.
+"""
 
 
 class TorchNN:
-    """A class of torch.nn under a linear read-out, of the cell that must equal it. Tokens become one-hot rows here."""
+    """A class of torch.nn under a linear read-out, of the cell that must equal it.
+
+    Tokens become one-hot rows here.
+    """
 
     def __init__(self, arch: Architecture, drawn: Parameters):
         """Takes over one run's initial parameters, without the run axis."""
@@ -39,10 +45,18 @@ class TorchNN:
         self._num_tokens, self._dtype = arch.num_inputs, like.dtype
         layer = getattr(torch.nn, name)(arch.num_inputs, arch.hidden_size, **dict(arguments))
         self._layer = layer.to(like.device, like.dtype)
-        own = {key.removeprefix("layer0."): value for key, value in drawn.items() if key.startswith("layer0.")}
+        own = {
+            key.removeprefix("layer0."): value
+            for key, value in drawn.items()
+            if key.startswith("layer0.")
+        }
         self._layer.load_state_dict(to_torch(arch.layer, own))
-        self._readout = torch.nn.Linear(arch.hidden_size, arch.num_outputs).to(like.device, like.dtype)
-        self._readout.load_state_dict({"weight": drawn["readout.W"].t(), "bias": drawn["readout.b"]})
+        self._readout = torch.nn.Linear(arch.hidden_size, arch.num_outputs).to(
+            like.device, like.dtype
+        )
+        self._readout.load_state_dict(
+            {"weight": drawn["readout.W"].t(), "bias": drawn["readout.b"]}
+        )
 
     def parameters(self) -> list[Tensor]:
         """Returns what is trained."""
@@ -69,17 +83,23 @@ class _Parts:
 
 
 class Loop:
-    """A cell's loop as the sources write it: in each time step a product of the one-hot rows and one of the state
-    for every gate, and the read-out; the outputs concatenated at the end. Any cell; no axis of runs.
+    """A cell's loop as the sources write it: in each time step a product of the one-hot rows and
+    one of the state for every gate, and the read-out; the outputs concatenated at the end. Any
+    cell; no axis of runs.
     """
 
     def __init__(self, arch: Architecture, drawn: Parameters):
         """Takes over one run's initial parameters: a tensor of its own for every gate."""
         self._cell, self._size = arch.cell, arch.hidden_size
         self._num_tokens, self._dtype = arch.num_inputs, drawn["readout.W"].dtype
-        blocks = {slot.name: (slot.gates, drawn[slot.name].chunk(len(slot.gates), dim=-1)) for slot in arch.slots()}
+        blocks = {
+            slot.name: (slot.gates, drawn[slot.name].chunk(len(slot.gates), dim=-1))
+            for slot in arch.slots()
+        }
         self._named = {
-            name: {gate: part.clone().requires_grad_() for gate, part in zip(gates, parts, strict=True)}
+            name: {
+                gate: part.clone().requires_grad_() for gate, part in zip(gates, parts, strict=True)
+            }
             for name, (gates, parts) in blocks.items()
         }
         self._vectors = {name: self._named[f"layer0.{name}"][""] for name in arch.cell.vectors}
@@ -89,13 +109,17 @@ class Loop:
         return torch.matmul(h, self._named["readout.W"][""]) + self._named["readout.b"][""]
 
     def _matrices(self) -> dict[str, dict[str, Tensor]]:
-        """Returns what the step multiplies with, gate by gate, made of the parameters where the cell says so."""
+        """Returns what the step multiplies with, gate by gate, made of the parameters where the
+        cell says so.
+        """
         products = self._cell.recurrent_products()
         own = {name: self._named[f"layer0.{name}"] for name in products}
         given = {**own, **({"P": self._named["layer0.P"]} if self._cell.projects else {})}
         if not self._cell.is_prepared():
             return own
-        made = self._cell.prepared({name: torch.cat(list(parts.values()), -1)[None] for name, parts in given.items()})
+        made = self._cell.prepared(
+            {name: torch.cat(list(parts.values()), -1)[None] for name, parts in given.items()}
+        )
         return {name: vars(split_gates(made[name][0], gates)) for name, gates in products.items()}
 
     def _product(self, matrices: dict[str, Tensor], bias: str) -> Callable[[Tensor], _Parts]:
@@ -103,14 +127,18 @@ class Loop:
 
         def call(rows: Tensor) -> _Parts:
             products = {gate: torch.matmul(rows, weight) for gate, weight in matrices.items()}
-            return _Parts({gate: r + biases[gate] if gate in biases else r for gate, r in products.items()})
+            return _Parts(
+                {gate: r + biases[gate] if gate in biases else r for gate, r in products.items()}
+            )
 
         return call
 
     def compile(self) -> None:
         """Puts torch's compiler before the loop; it works when the loop is first called."""
         config = torch._dynamo.config
-        config.recompile_limit = config.accumulated_recompile_limit = 10_000  # one function, a variant a cell
+        config.recompile_limit = config.accumulated_recompile_limit = (
+            10_000  # one function, a variant a cell
+        )
         config.fail_on_recompile_limit_hit = True
         self._unrolled = torch.compile(self._loop, fullgraph=True, dynamic=False)
 
@@ -127,7 +155,10 @@ class Loop:
         return self._unrolled(inputs, state)
 
     def _loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        products = {name: self._product(matrices, f"b_{name}") for name, matrices in self._matrices().items()}
+        products = {
+            name: self._product(matrices, f"b_{name}")
+            for name, matrices in self._matrices().items()
+        }
         step, p = self._cell().step, _Parts({**products, **self._vectors, "drop": unchanged})
         multiplied = self._product(self._named.get("layer0.W", {}), "b")
         scores = []
@@ -135,7 +166,11 @@ class Loop:
             if self._cell.reads_input:
                 rows = torch.matmul(rows, self._named["lookup.W"][""])
             state = step(p, _Parts({**vars(multiplied(rows)), "input": rows}), *state)
-            seen = torch.matmul(state[0], self._named["layer0.P"][""]) if self._cell.projects else state[0]
+            seen = (
+                torch.matmul(state[0], self._named["layer0.P"][""])
+                if self._cell.projects
+                else state[0]
+            )
             scores.append(self._readout(seen))
         return torch.cat(scores, dim=0), state
 
@@ -143,7 +178,9 @@ class Loop:
 class Script:
     """One run's training and forward passes around a network, as a user of torch writes them."""
 
-    def __init__(self, network: Network, parameters: list[Tensor], batches: Batches, settings: Settings):
+    def __init__(
+        self, network: Network, parameters: list[Tensor], batches: Batches, settings: Settings
+    ):
         """Takes the ``batches`` of an epoch: inputs, and targets (T*B,)."""
         self._network, self._parameters, self._batches = network, parameters, batches
         assert settings.clip_norm is not None
@@ -202,7 +239,9 @@ class InSequence:
 
 
 def torch_nn(settings: Settings, pack: int, form: str) -> InSequence:
-    """Returns a pack of the cell's class in torch.nn; ``form`` says when its one-hot rows are made."""
+    """Returns a pack of the cell's class in torch.nn; ``form`` says when its one-hot rows are
+    made.
+    """
     made = []
     for index in range(pack):
         arch, drawn, batches = _given(settings, index)
@@ -228,13 +267,21 @@ def _in_sequence(made: list[Script], settings: Settings) -> InSequence:
 
 
 def _given(settings: Settings, index: int) -> tuple[Architecture, Parameters, Batches]:
-    """Returns what run ``index`` of a pack is given: shape, weights without the run axis, its first epoch."""
+    """Returns what run ``index`` of a pack is given: shape, weights without the run axis, its first
+    epoch.
+    """
     task = LanguageModelling(settings, torch.device(settings.device))
     arch = architecture(settings, task.num_inputs, task.num_outputs)
     drawn = initial_parameters(arch, settings, (index,))
-    dtype = {"float64": torch.float64, "bf16": torch.bfloat16}.get(settings.precision, torch.float32)
+    dtype = {"float64": torch.float64, "bf16": torch.bfloat16}.get(
+        settings.precision, torch.float32
+    )
     if settings.device == "cpu" and dtype is torch.bfloat16:
         dtype = torch.float32  # the engines' products round their operands there; torch's do not
     weights = {name: value.to(settings.device, dtype) for name, value in drawn.items()}
     epoch = [task.batch(starts) for starts in task.epoch([(index,)], 0)]
-    return arch, weights, [(batch.inputs[:, 0].contiguous(), batch.targets[:, 0].flatten()) for batch in epoch]
+    return (
+        arch,
+        weights,
+        [(batch.inputs[:, 0].contiguous(), batch.targets[:, 0].flatten()) for batch in epoch],
+    )

@@ -44,12 +44,13 @@ class Shape:
 
 @dataclass
 class Series:
-    """One subject in one mode. ``seconds`` are wall seconds per update of the whole pack, one a round.
+    """One subject in one mode. ``seconds`` are wall seconds per update of the whole pack, one a
+    round.
 
-    ``flops`` are the forward FLOPs of a token's products, read-out included; ``cell_flops`` the cell's own;
-    ``is_default`` says that training takes this engine for the cell where none is named. What a
-    reader needs of the cell stands here too, since the file may outlive the cell. ``problem`` says why nothing was
-    measured.
+    ``flops`` are the forward FLOPs of a token's products, read-out included; ``cell_flops`` the
+    cell's own; ``is_default`` says that training takes this engine for the cell where none is
+    named. What a reader needs of the cell stands here too, since the file may outlive the cell.
+    ``problem`` says why nothing was measured.
     """
 
     shape: str
@@ -104,17 +105,23 @@ class Bench:
             values = json.loads(text)
             version = values.pop("version")
             if version != VERSION:
-                raise BenchError(f"bench: version must be {VERSION}, but got {version=}. Measure again.")
+                raise BenchError(
+                    f"bench: version must be {VERSION}, but got {version=}. Measure again."
+                )
             shapes = [Shape(**each) for each in values.pop("shapes")]
             series = [Series(**each) for each in values.pop("series")]
             peaks = [Peak(**each) for each in values.pop("peaks")]
             found = Bench(shapes=shapes, series=series, peaks=peaks, **values)
             repeats = [len(s.seconds) for s in series] + [len(p.gflops) for p in peaks]
             if any(count not in (0, int(found.made["rounds"])) for count in repeats):
-                raise BenchError("bench: every series must have a repeat a round, but some have not. Measure again.")
+                raise BenchError(
+                    "bench: every series must have a repeat a round, but some have not. Measure again."
+                )
             return found
         except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise BenchError(f"bench: must be what `harness bench --json` wrote, but got {error!r}.") from error
+            raise BenchError(
+                f"bench: must be what `harness bench --json` wrote, but got {error!r}."
+            ) from error
 
     def write(self, path: Path) -> None:
         """Writes the JSON, whole or not at all."""

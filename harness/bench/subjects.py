@@ -100,7 +100,9 @@ class Trained:
 
 
 def write_text(shape: Shape, folder: Path) -> Path:
-    """Writes V different characters in random order, each about as often, enough for an epoch at every offset."""
+    """Writes V different characters in random order, each about as often, enough for an epoch at
+    every offset.
+    """
     length = max(shape.tokens_per_update * UPDATES_PER_EPOCH + shape.bptt_length, shape.num_tokens)
     numbers = randomness.permutation("bench", "text", count=length) % shape.num_tokens
     path = folder / f"{shape.name}.txt"
@@ -109,7 +111,9 @@ def write_text(shape: Shape, folder: Path) -> Path:
 
 
 def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
-    """Returns the settings of every run of a shape; the cell and the engine are each candidate's own."""
+    """Returns the settings of every run of a shape; the cell and the engine are each candidate's
+    own.
+    """
     return Settings(
         cell=PEERS[0],
         corpus="text",
@@ -128,17 +132,30 @@ def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
 
 
 def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
-    """Returns all that is to be timed at one shape, in the order of a round, and a line for what is left out."""
+    """Returns all that is to be timed at one shape, in the order of a round, and a line for what is
+    left out.
+    """
     found = [
-        _peer(settings, name, form, pack) for pack in options.packs for name in PEERS for form in (ONE_HOT, PREBUILT)
+        _peer(settings, name, form, pack)
+        for pack in options.packs
+        for name in PEERS
+        for form in (ONE_HOT, PREBUILT)
     ]
     notes = []
     for cell in map(cells.find, options.cells):
-        own = replace(settings, cell=cell.name, embedding_size=settings.hidden_size if cell.reads_input else None)
+        own = replace(
+            settings,
+            cell=cell.name,
+            embedding_size=settings.hidden_size if cell.reads_input else None,
+        )
         engines, refusals = _engines(cell, options)
         notes += refusals
-        found += [_trained(own, cell, name, pack, options) for name in engines for pack in options.packs]
-        found += [_loop(own, cell, name) for name in ([LOOP, COMPILED] if options.compile else [LOOP])]
+        found += [
+            _trained(own, cell, name, pack, options) for name in engines for pack in options.packs
+        ]
+        found += [
+            _loop(own, cell, name) for name in ([LOOP, COMPILED] if options.compile else [LOOP])
+        ]
     return found, notes
 
 
@@ -147,14 +164,20 @@ def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
     refusals = {e.name: e.refusal(cell, options.device, options.precision) for e in engine.ENGINES}
     willing = [name for name, refusal in refusals.items() if refusal is None]
     if options.engines:
-        notes = [f"engine {n}: not timed, {refusals[n]}" for n in options.engines if n not in willing]
+        notes = [
+            f"engine {n}: not timed, {refusals[n]}" for n in options.engines if n not in willing
+        ]
         return [name for name in options.engines if name in willing], notes
     if options.quick:
-        willing = [next(name for name in willing if name != "native")]  # torch.nn stands beside it anyway
+        willing = [
+            next(name for name in willing if name != "native")
+        ]  # torch.nn stands beside it anyway
     return willing, []
 
 
-def _trained(settings: Settings, cell: type[Cell], name: str, pack: int, options: Options) -> Candidate:
+def _trained(
+    settings: Settings, cell: type[Cell], name: str, pack: int, options: Options
+) -> Candidate:
     own = replace(settings, engine=name)  # type: ignore[arg-type]
     runs = tuple(Run(f"run{index}", (index,), own) for index in range(pack))
     plan = Plan(runs, objective="train/perplexity", cell_files=options.cell_files)

@@ -30,8 +30,14 @@ def machine(bench: Bench) -> str:
     """Returns where, when and of what."""
     made = bench.made
     changed = " with changes" if made["git_dirty"] == "true" else ""
-    device = made["device_name"] if made["device"] != "cpu" else f"{made['cores']} cores of {made['processor']}"
-    versions = ", ".join(f"{k.removeprefix('version_')} {v}" for k, v in made.items() if k.startswith("version_"))
+    device = (
+        made["device_name"]
+        if made["device"] != "cpu"
+        else f"{made['cores']} cores of {made['processor']}"
+    )
+    versions = ", ".join(
+        f"{k.removeprefix('version_')} {v}" for k, v in made.items() if k.startswith("version_")
+    )
     return (
         f"{made['command']}\n{made['date']}, commit {made['git_commit'][:12]}{changed}, {device}, {made['precision']}, "
         f"threads {made['threads']}, rounds {made['rounds']}, repeats of {made['seconds']} s or more, "
@@ -40,10 +46,14 @@ def machine(bench: Bench) -> str:
 
 
 def table(results: Results) -> str:
-    """Returns the rows of a shape and mode, and a line for every subject that could not be measured."""
+    """Returns the rows of a shape and mode, and a line for every subject that could not be
+    measured.
+    """
     header = HEADER if results.mode == "train" else HEADER[:-1]
     lines = [_cells(results, row)[: len(header)] for row in results.rows()]
-    failed = [f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem]
+    failed = [
+        f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem
+    ]
     return "\n".join([_aligned([header, *lines]), *failed])
 
 
@@ -52,7 +62,8 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     left = [name in LEFT for name in lines[0]]
     made = [
         "  ".join(
-            c.ljust(w) if is_left else c.rjust(w) for c, w, is_left in zip(line, widths, left, strict=True)
+            c.ljust(w) if is_left else c.rjust(w)
+            for c, w, is_left in zip(line, widths, left, strict=True)
         ).rstrip()
         for line in lines
     ]
@@ -90,7 +101,9 @@ def _interval(value: Estimate) -> str:
 def _ratio(value: Estimate | None) -> str:
     if value is None:
         return ""
-    return f"{value.median:.2f}" + ("" if value.low is None else f" ({value.low:.2f}-{value.high:.2f})")
+    return f"{value.median:.2f}" + (
+        "" if value.low is None else f" ({value.low:.2f}-{value.high:.2f})"
+    )
 
 
 def _targets(results: Results, row: Row) -> str:
@@ -115,7 +128,11 @@ def peaks(results: Results) -> str:
     if best is None:
         return ""
     each = ", ".join(f"{value:.4g}" for value in best.gflops)
-    others = [p for p in results.bench.peaks if p.shape == results.shape.name and p is not best and p.gflops]
+    others = [
+        p
+        for p in results.bench.peaks
+        if p.shape == results.shape.name and p is not best and p.gflops
+    ]
     less = "; ".join(f"{p.form} of {p.size}: {estimate(p.gflops).median:.4g}" for p in others)
     return (
         f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form} of "
@@ -127,7 +144,11 @@ def legend(bench: Bench) -> str:
     """Returns what is inside the clock, what is not, and what the columns say."""
     made = bench.made
     on_cpu, threads = made["device"] == "cpu", made["threads"]
-    spread = f"a run is on one thread, the pack on {threads}" if on_cpu else "the pack is one computation"
+    spread = (
+        f"a run is on one thread, the pack on {threads}"
+        if on_cpu
+        else "the pack is one computation"
+    )
     where = f"one run at a time on {threads} threads" if on_cpu else "one run at a time"
     dtype = _dtype(made["precision"], on_cpu)
     return f"""\
@@ -163,7 +184,9 @@ def _dtype(precision: str, on_cpu: bool) -> str:
     """Returns what torch.nn and the loop compute in: the engines' precision, where torch has it."""
     if precision == "float64" or on_cpu:
         return precision if precision == "float64" else "float32"
-    return {"bf16": "bfloat16 throughout", "tf32": "float32 with tf32 products"}.get(precision, "float32")
+    return {"bf16": "bfloat16 throughout", "tf32": "float32 with tf32 products"}.get(
+        precision, "float32"
+    )
 
 
 def disturbance(bench: Bench) -> str:

@@ -1,4 +1,6 @@
-"""How far a bench has come, on standard error: in place on a terminal, a line now and then without one."""
+"""How far a bench has come, on standard error: in place on a terminal, a line now and then without
+one.
+"""
 
 import time
 from typing import TextIO

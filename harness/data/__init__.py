@@ -1,4 +1,6 @@
-"""Text as numbers: corpora, vocabularies, splits, and the windows that training and evaluation read."""
+"""Text as numbers: corpora, vocabularies, splits, and the windows that training and evaluation
+read.
+"""
 
 from harness.data.dataset import CORPORA, Dataset, load
 from harness.data.errors import DataError, UnknownCharacter

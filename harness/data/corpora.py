@@ -1,6 +1,7 @@
 """The corpora: where each text comes from, and how it is normalised.
 
-The editions of 2019 and 2022 are those of Dive into Deep Learning, which a reproduction must equal to the character.
+The editions of 2019 and 2022 are those of Dive into Deep Learning, which a reproduction must equal
+to the character.
 """
 
 import io
@@ -35,7 +36,10 @@ _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions
 
 @dataclass(frozen=True)
 class Text:
-    """A normalised text. ``characters`` are its char tokens, ``words`` holds its word tokens between blanks."""
+    """A normalised text.
+
+    ``characters`` are its char tokens, ``words`` holds its word tokens between blanks.
+    """
 
     characters: str
     words: str
@@ -46,8 +50,8 @@ class Text:
 class Corpus:
     """How a corpus is read, and what it asks of the settings.
 
-    ``num_tokens`` marks an edition whose vocabulary is its own: ``<unk>`` and all the tokens of its text by falling
-    frequency, made before the first ``num_tokens`` are kept.
+    ``num_tokens`` marks an edition whose vocabulary is its own: ``<unk>`` and all the tokens of its
+    text by falling frequency, made before the first ``num_tokens`` are kept.
     """
 
     description: str
@@ -77,7 +81,9 @@ def _read_path(path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise DataError(f"path: must be a readable file, but got {path=} ({error.strerror}). Correct it.") from error
+        raise DataError(
+            f"path: must be a readable file, but got {path=} ({error.strerror}). Correct it."
+        ) from error
 
 
 def _in_one_line(text: str) -> str:
@@ -89,18 +95,28 @@ def _time_machine() -> str:
 
 
 def _whole_book(path: str | None) -> Text:
-    return _plain(_in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE.address}")
+    return _plain(
+        _in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE.address}"
+    )
 
 
 def _book_2019(path: str | None) -> Text:
     text = _in_one_line(_time_machine()).lower()[:_EDITION_LENGTH]
-    return _plain(text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE.address}")
+    return _plain(
+        text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE.address}"
+    )
 
 
 def _book_2022(path: str | None) -> Text:
-    lines = [re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in _time_machine().split("\n")]
-    source = f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE.address}"
-    return Text(characters="".join(lines), words="\n".join(lines), source=source)  # glued, as published
+    lines = [
+        re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in _time_machine().split("\n")
+    ]
+    source = (
+        f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE.address}"
+    )
+    return Text(
+        characters="".join(lines), words="\n".join(lines), source=source
+    )  # glued, as published
 
 
 def _lyrics_2019(path: str | None) -> Text:
@@ -144,13 +160,19 @@ def _python_docs(path: str | None) -> Text:
             "Use another corpus, or a Python with pydoc_data."
         ) from error
     text = "".join(topics[name] for name in sorted(topics))
-    return _plain(text, f"pydoc_data.topics of {platform.python_implementation()} {platform.python_version()}")
+    return _plain(
+        text, f"pydoc_data.topics of {platform.python_implementation()} {platform.python_version()}"
+    )
 
 
 BY_NAME = {
-    "time-machine": Corpus("The Time Machine (H. G. Wells), whole: lower case, in one line", _whole_book),
+    "time-machine": Corpus(
+        "The Time Machine (H. G. Wells), whole: lower case, in one line", _whole_book
+    ),
     "time-machine-2019": Corpus(
-        "its first 10,000 characters: lower case, in one line; char tokens only", _book_2019, has_words=False
+        "its first 10,000 characters: lower case, in one line; char tokens only",
+        _book_2019,
+        has_words=False,
     ),
     "time-machine-2022": Corpus(
         "its first 10,000 tokens: lower-case letters and blanks, nothing between lines, with <unk>",
@@ -163,8 +185,13 @@ BY_NAME = {
         takes_path=True,
         has_words=False,
     ),
-    "python-docs": Corpus("the English help texts of the Python that runs, as they are", _python_docs),
+    "python-docs": Corpus(
+        "the English help texts of the Python that runs, as they are", _python_docs
+    ),
     "text": Corpus(
-        "a file of your own in UTF-8, as it is (line ends become \\n)", _text, takes_path=True, needs_path=True
+        "a file of your own in UTF-8, as it is (line ends become \\n)",
+        _text,
+        takes_path=True,
+        needs_path=True,
     ),
 }

@@ -22,8 +22,9 @@ CORPORA = {name: corpus.description for name, corpus in corpora.BY_NAME.items()}
 class Dataset:
     """A corpus as numbers.
 
-    ``splits`` holds int64 tokens by name: train, validation and test, or train alone. ``fingerprint`` is the SHA-256
-    of the normalised text in UTF-8; ``source`` says in one line where the text comes from.
+    ``splits`` holds int64 tokens by name: train, validation and test, or train alone.
+    ``fingerprint`` is the SHA-256 of the normalised text in UTF-8; ``source`` says in one line
+    where the text comes from.
     """
 
     name: str
@@ -37,12 +38,13 @@ class Dataset:
 def load(settings: Settings) -> Dataset:
     """Returns the dataset that the settings name, each split long enough for their windows.
 
-    Characters: a vocabulary of the whole corpus. Words, which are what blanks separate: ``<unk>`` and the words of
-    the training split seen ``min_count`` times. The 2022 edition has a vocabulary of its own.
+    Characters: a vocabulary of the whole corpus. Words, which are what blanks separate: ``<unk>``
+        and the words of the training split seen ``min_count`` times. The 2022 edition has a
+        vocabulary of its own.
 
     Raises:
-        DataError: The settings contradict each other, a file is missing or not what it must be, or a split is too
-            short. The message has a line for every problem found.
+        DataError: The settings contradict each other, a file is missing or not what it must be, or
+            a split is too short. The message has a line for every problem found.
     """
     problems = _problems(settings)
     if problems:
@@ -50,7 +52,9 @@ def load(settings: Settings) -> Dataset:
     corpus = corpora.BY_NAME[settings.corpus]
     text = corpus.read(settings.path)
     tokens = text.characters if settings.token == "char" else text.words.split()
-    parts = _split(tokens if corpus.num_tokens is None else tokens[: corpus.num_tokens], settings.split)
+    parts = _split(
+        tokens if corpus.num_tokens is None else tokens[: corpus.num_tokens], settings.split
+    )
     _require_windows(settings, {name: len(part) for name, part in parts.items()})
     if corpus.num_tokens is not None:
         vocabulary = frequency_vocabulary(tokens, settings.token, settings.min_count)
@@ -72,7 +76,11 @@ def _split(tokens: Sequence[str], split: Split) -> dict[str, Sequence[str]]:
     if split == "none":
         return {"train": tokens}
     validation, test = len(tokens) * 8 // 10, len(tokens) * 9 // 10
-    return {"train": tokens[:validation], "validation": tokens[validation:test], "test": tokens[test:]}
+    return {
+        "train": tokens[:validation],
+        "validation": tokens[validation:test],
+        "test": tokens[test:],
+    }
 
 
 def _problems(settings: Settings) -> list[str]:
@@ -95,9 +103,13 @@ def _problems(settings: Settings) -> list[str]:
             f"path: {settings.corpus} takes no file, but got path={settings.path!r}. Leave it out, or use corpus: text."
         )
     if settings.path is None and corpus.needs_path:
-        found.append(f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE, a text in UTF-8.")
+        found.append(
+            f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE, a text in UTF-8."
+        )
     if settings.token == "word" and not corpus.has_words:
-        found.append(f"token: {settings.corpus} has char tokens only, but got token='word'. Use token: char.")
+        found.append(
+            f"token: {settings.corpus} has char tokens only, but got token='word'. Use token: char."
+        )
     return found
 
 

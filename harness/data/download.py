@@ -1,4 +1,6 @@
-"""Published files: found in the data folder or downloaded into it, and never believed without their checksum."""
+"""Published files: found in the data folder or downloaded into it, and never believed without their
+checksum.
+"""
 
 import hashlib
 import http.client
@@ -47,7 +49,9 @@ def read(file: Published) -> bytes:
     except FileNotFoundError:
         return _fetch(file, path)
     except OSError as error:
-        raise DataError(f"{path}: must be a readable file, but got error={str(error)!r}. Mend HARNESS_DATA.") from error
+        raise DataError(
+            f"{path}: must be a readable file, but got error={str(error)!r}. Mend HARNESS_DATA."
+        ) from error
     _verify(file, content, where=path, remedy="Remove it, and put the published file there.")
     return content
 
@@ -62,23 +66,30 @@ def _fetch(file: Published, path: Path) -> bytes:
             f"{path}: must be there, but got no such file, and none may be fetched. {remedy} Or name a copy with path."
         )
     try:
-        # One byte more than there should be: a page sent in its place cannot go on for ever, and is still seen.
+        # One byte more than there should be: a page sent in its place cannot go on for ever, and is
+        # still seen.
         with urllib.request.urlopen(file.address, timeout=_TIMEOUT_SECONDS) as response:
             content = response.read(file.num_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         rule = f"must be there, or come from {file.address}"
-        raise DataError(f"{path}: {rule}, but got no such file and error={str(error)!r}. {remedy}") from error
+        raise DataError(
+            f"{path}: {rule}, but got no such file and error={str(error)!r}. {remedy}"
+        ) from error
     _verify(file, content, where=file.address, remedy=remedy)
     _store(content, path)
     return content
 
 
 def _verify(file: Published, content: bytes, *, where: Path | str, remedy: str) -> None:
-    checksum = hashlib.new(file.algorithm.replace("-", "").lower(), content, usedforsecurity=False).hexdigest()
+    checksum = hashlib.new(
+        file.algorithm.replace("-", "").lower(), content, usedforsecurity=False
+    ).hexdigest()
     if checksum != file.checksum:
-        raise DataError(f"{where}: {file.algorithm} must be {file.checksum}, but got {checksum=}. {remedy}")
+        raise DataError(
+            f"{where}: {file.algorithm} must be {file.checksum}, but got {checksum=}. {remedy}"
+        )
 
 
 def _store(content: bytes, path: Path) -> None:

@@ -1,5 +1,8 @@
 class DataError(ValueError):
-    """A corpus, its file or its length is not what a run needs. Names every problem found, one a line."""
+    """A corpus, its file or its length is not what a run needs.
+
+    Names every problem found, one a line.
+    """
 
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))

@@ -26,7 +26,8 @@ class Vocabulary:
         return len(self.symbols)
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the int64 numbers of the tokens of ``text``: its characters, or the words between its blanks.
+        """Returns the int64 numbers of the tokens of ``text``: its characters, or the words between
+        its blanks.
 
         Raises:
             UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
@@ -38,7 +39,11 @@ class Vocabulary:
         index = self._index
         unknown = index.get(UNKNOWN)
         try:
-            numbers = (index[t] for t in tokens) if unknown is None else (index.get(t, unknown) for t in tokens)
+            numbers = (
+                (index[t] for t in tokens)
+                if unknown is None
+                else (index.get(t, unknown) for t in tokens)
+            )
             return np.fromiter(numbers, np.int64, len(tokens))
         except KeyError:
             raise UnknownCharacter(self._complaint(tokens)) from None
@@ -56,7 +61,10 @@ class Vocabulary:
         for position, token in enumerate(tokens):
             if token not in self._index:
                 first.setdefault(token, position)
-        named = [f"{token!r} at position={position}" for token, position in list(first.items())[:_NUM_NAMED]]
+        named = [
+            f"{token!r} at position={position}"
+            for token, position in list(first.items())[:_NUM_NAMED]
+        ]
         more = f" and {len(first) - _NUM_NAMED} others" if len(first) > _NUM_NAMED else ""
         return (
             f"text: every character must be among the {len(self)} of the vocabulary, "
@@ -64,16 +72,25 @@ class Vocabulary:
         )
 
     def _remedy(self, character: str) -> str:
-        # The same letter in the other case, without its accent, or the plain form of a typographic sign.
+        # The same letter in the other case, without its accent, or the plain form of a typographic
+        # sign.
         plain = unicodedata.normalize("NFKD", character)[:1]
-        for nearest in (character.lower(), character.upper(), plain, plain.lower(), " " if character.isspace() else ""):
+        for nearest in (
+            character.lower(),
+            character.upper(),
+            plain,
+            plain.lower(),
+            " " if character.isspace() else "",
+        ):
             if nearest in self._index:
                 return f"Write {nearest!r} instead of {character!r}."
         return f"Leave {character!r} out; the vocabulary is {''.join(self.symbols)!r}."
 
 
 def tokenize(text: str, token: Token) -> Sequence[str]:
-    """Returns the tokens of ``text``: for characters the text itself, which is a sequence of them."""
+    """Returns the tokens of ``text``: for characters the text itself, which is a sequence of
+    them.
+    """
     return text if token == "char" else text.split()
 
 

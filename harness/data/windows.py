@@ -1,7 +1,9 @@
-"""Where minibatches begin: the order of training text by name of the draw, and the one pass of an evaluation.
+"""Where minibatches begin: the order of training text by name of the draw, and the one pass of an
+evaluation.
 
-A window is ``bptt_length`` inputs of one stream; its targets are the same tokens one to the right. Windows are
-given by the position of their first input, as arrays of shape (U, B): U updates or minibatches, B streams.
+A window is ``bptt_length`` inputs of one stream; its targets are the same tokens one to the right.
+Windows are given by the position of their first input, as arrays of shape (U, B): U updates or
+minibatches, B streams.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +21,10 @@ from harness.settings import Settings
 
 @dataclass(frozen=True)
 class Windows(ABC):
-    """An epoch's windows. Every epoch has as many as its largest offset leaves room for; others are dropped."""
+    """An epoch's windows.
+
+    Every epoch has as many as its largest offset leaves room for; others are dropped.
+    """
 
     carried: ClassVar[bool]  # whether a stream's state is carried over the minibatches of an epoch
 
@@ -51,7 +56,8 @@ class Windows(ABC):
 
 
 class SequentialWindows(Windows):
-    """B streams side by side, each read from left to right; the last target may lie beyond the streams.
+    """B streams side by side, each read from left to right; the last target may lie beyond the
+    streams.
 
     Source: the sequential iterator of Dive into Deep Learning, 2022.
     """
@@ -99,7 +105,9 @@ class RandomWindows(Windows):
         return self._num_windows(offset) // self.batch_size
 
     def _starts(self, offset: int, seed: Sequence[Name], epoch: int) -> np.ndarray:
-        order = randomness.permutation(*seed, "order", epoch, "windows", count=self._num_windows(offset))
+        order = randomness.permutation(
+            *seed, "order", epoch, "windows", count=self._num_windows(offset)
+        )
         shape = (self.updates_per_epoch, self.batch_size)
         return offset + order[: shape[0] * shape[1]].reshape(shape) * self.bptt_length
 
@@ -118,7 +126,9 @@ def windows(settings: Settings, num_tokens: int) -> Windows:
         DataError: The text is too short for one update at the largest offset.
     """
     max_offset = settings.bptt_length - 1 if settings.max_offset is None else settings.max_offset
-    made = _FORMS[settings.windows](num_tokens, settings.batch_size, settings.bptt_length, max_offset)
+    made = _FORMS[settings.windows](
+        num_tokens, settings.batch_size, settings.bptt_length, max_offset
+    )
     if num_tokens < made.num_tokens_needed:
         raise DataError(
             f"windows: must have at least {made.num_tokens_needed} tokens for one update (batch_size="
@@ -128,22 +138,26 @@ def windows(settings: Settings, num_tokens: int) -> Windows:
     return made
 
 
-def evaluation_windows(num_tokens: int, batch_size: int, bptt_length: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluation_windows(
+    num_tokens: int, batch_size: int, bptt_length: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the one pass that scores every target of a text exactly once.
 
-    The targets 1 to ``num_tokens`` - 1 are dealt to ``batch_size`` streams of equal length, or one apart, in the
-    order of the text. The state starts at zero and is carried along a stream.
+    The targets 1 to ``num_tokens`` - 1 are dealt to ``batch_size`` streams of equal length, or one
+    apart, in the order of the text. The state starts at zero and is carried along a stream.
 
     Returns:
-        ``starts`` and ``lengths``, both int64 (U, B): window u of stream b scores the targets ``start`` + 1 to
-        ``start`` + ``length``. A length is ``bptt_length`` but at a stream's end, where it may be 0; ``start`` is
-        a position that has a target even then.
+        ``starts`` and ``lengths``, both int64 (U, B): window u of stream b scores the targets
+        ``start`` + 1 to ``start`` + ``length``. A length is ``bptt_length`` but at a stream's end,
+        where it may be 0; ``start`` is a position that has a target even then.
 
     Raises:
         DataError: The text has no target.
     """
     if num_tokens < 2:
-        raise DataError(f"windows: must have at least 2 tokens, but got {num_tokens=}. Use a longer text.")
+        raise DataError(
+            f"windows: must have at least 2 tokens, but got {num_tokens=}. Use a longer text."
+        )
     num_targets = num_tokens - 1
     # So dealt, the last stream is a longest one: no other stream's start can pass the last target.
     ends = np.arange(1, batch_size + 1) * num_targets // batch_size

@@ -1,7 +1,19 @@
-"""Engines: how a cell's recurrence is executed. ``train`` knows only the face in :mod:`harness.engine.base`."""
+"""Engines: how a cell's recurrence is executed.
+
+``train`` knows only the face in :mod:`harness.engine.base`.
+"""
 
 from cells.base import Cell
-from harness.engine.base import Engine, Layer, Parameters, State, allow_tf32, dtype_of, initial_state, product
+from harness.engine.base import (
+    Engine,
+    Layer,
+    Parameters,
+    State,
+    allow_tf32,
+    dtype_of,
+    initial_state,
+    product,
+)
 from harness.engine.cpu.cpu import Cpu
 from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
@@ -29,7 +41,9 @@ __all__ = [
 ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
 """Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
 GENERATED = {"cpu": "cpu", "gpu": "cuda"}
-"""Engine -> device, of the engines that are meant for every cell there: being passed over by one is worth a line."""
+"""Engine -> device, of the engines that are meant for every cell there: being passed over by one is
+worth a line.
+"""
 
 
 class EngineError(ValueError):
@@ -45,18 +59,26 @@ def get(name: str) -> Engine:
     for engine in ENGINES:
         if engine.name == name:
             return engine
-    raise EngineError(f"engine: must be one of {', '.join(e.name for e in ENGINES)}, but got engine={name!r}.")
+    raise EngineError(
+        f"engine: must be one of {', '.join(e.name for e in ENGINES)}, but got engine={name!r}."
+    )
 
 
 def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
-    """Returns the fastest engine that runs all ``cells``, and a line for a generated one that does not."""
+    """Returns the fastest engine that runs all ``cells``, and a line for a generated one that does
+    not.
+    """
     passed_over: list[str] = []
     for engine in ENGINES:
-        refusals = [r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None]
+        refusals = [
+            r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None
+        ]
         if not refusals:
             return engine.name, [*passed_over, *notes(engine)]
         if GENERATED.get(engine.name) == device:
-            passed_over.append(f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}")
+            passed_over.append(
+                f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}"
+            )
     raise AssertionError("the reference engine refuses nothing")
 
 

@@ -16,7 +16,9 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One recurrent layer as an engine sees it; a call's parameters follow ``cell.parameters``, with a leading N."""
+    """One recurrent layer as an engine sees it; a call's parameters follow ``cell.parameters``,
+    with a leading N.
+    """
 
     cell: type[Cell]
     hidden_size: int
@@ -26,13 +28,19 @@ class Layer:
 
 
 class Tape(Protocol):
-    """A layer's forward pass in training: the outputs (T, N, B, H or P), the final state, and the way back."""
+    """A layer's forward pass in training: the outputs (T, N, B, H or P), the final state, and the
+    way back.
+    """
 
     outputs: Tensor
     final: State
 
     def backward(
-        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+        self,
+        outputs: Tensor,
+        gradients: Parameters,
+        inputs: bool,
+        start: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
         """Writes the gradient of every parameter; can be called once.
 
@@ -40,7 +48,8 @@ class Tape(Protocol):
             outputs: The gradient of the outputs; the final state has none.
             gradients: Name -> (N, ...), where to write.
             inputs: Whether to return the gradient of float inputs, (T, N, B, I).
-            start: Where to write the gradient of the state before the first step, (N, B, H) each; None: nowhere.
+            start: Where to write the gradient of the state before the first step, (N, B, H) each;
+                None: nowhere.
         """
         ...
 
@@ -55,7 +64,12 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; differentiable in every float argument but the noise.
 
@@ -64,15 +78,22 @@ class Engine(Protocol):
             parameters: Name -> (N, ...).
             inputs: Tokens (T, N, B), int64, for which W's rows are looked up; or (T, N, B, I).
             state: One (N, B, H) a state of the cell.
-            noise: The cell's ``noise`` side by side, (T, N, B, K*H), or (1, N, B, K*H) for all time steps.
+            noise: The cell's ``noise`` side by side, (T, N, B, K*H), or (1, N, B, K*H) for all time
+                steps.
 
         Returns:
-            The outputs (T, N, B, H), or (T, N, B, P) where the cell projects them, and the final state.
+            The outputs (T, N, B, H), or (T, N, B, P) where the cell projects them, and the final
+            state.
         """
         ...
 
     def forward(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> Tape:
         """Runs a layer as :meth:`run` does, for one update."""
         ...
@@ -82,21 +103,37 @@ class AutogradTape:
     """See :class:`Tape`; what an engine's ``run`` keeps for autograd."""
 
     def __init__(
-        self, engine: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None
+        self,
+        engine: Engine,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None,
     ):
         self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         self._inputs = inputs.detach().requires_grad_() if inputs.is_floating_point() else inputs
         self._start = tuple(s.detach().requires_grad_() for s in state)
         with torch.enable_grad():
-            self._outputs, final = engine.run(layer, self._parameters, self._inputs, self._start, noise)
+            self._outputs, final = engine.run(
+                layer, self._parameters, self._inputs, self._start, noise
+            )
         self.outputs, self.final = self._outputs.detach(), tuple(s.detach() for s in final)
 
     def backward(
-        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+        self,
+        outputs: Tensor,
+        gradients: Parameters,
+        inputs: bool,
+        start: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
         """See :class:`Tape`."""
         homes = [*(gradients[name] for name in self._parameters), *(start or ())]
-        wanted = [*self._parameters.values(), *(self._start if start else ()), *([self._inputs] if inputs else [])]
+        wanted = [
+            *self._parameters.values(),
+            *(self._start if start else ()),
+            *([self._inputs] if inputs else []),
+        ]
         found = torch.autograd.grad(self._outputs, wanted, outputs, materialize_grads=True)
         for home, gradient in zip(homes, found, strict=False):
             home.copy_(gradient)
@@ -107,7 +144,12 @@ class ByAutograd:
     """The way back of engines that have none of their own."""
 
     def forward(
-        self: Engine, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self: Engine,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> Tape:
         """See :class:`Engine`."""
         return AutogradTape(self, layer, parameters, inputs, state, noise)
@@ -122,12 +164,16 @@ def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters
     size = layer.hidden_size
     if layer.cell.reads_input and (not inputs.is_floating_point() or inputs.shape[3] != size):
         got = f"size={inputs.shape[3]}" if inputs.is_floating_point() else "tokens"
-        raise ValueError(f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, but got {got}.")
+        raise ValueError(
+            f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, but got {got}."
+        )
     return layer.cell.prepared(parameters)
 
 
 def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
-    """Returns what the layer above sees of the first states (T, N, B, H): these, or their projection."""
+    """Returns what the layer above sees of the first states (T, N, B, H): these, or their
+    projection.
+    """
     if not layer.cell.projects:
         return outputs
     return by_time(product(by_run(outputs), parameters["P"], layer.precision), len(outputs))
@@ -144,7 +190,10 @@ def by_time(rows: Tensor, num_steps: int) -> Tensor:
 
 
 class PreparedTape:
-    """The tape of a layer that does not multiply with its parameters themselves. See :class:`Tape`."""
+    """The tape of a layer that does not multiply with its parameters themselves.
+
+    See :class:`Tape`.
+    """
 
     def __init__(
         self,
@@ -161,45 +210,67 @@ class PreparedTape:
         self.outputs, self.final = emitted(layer, parameters, self._tape.outputs), self._tape.final
 
     def backward(
-        self, outputs: Tensor, gradients: Parameters, inputs: bool, start: Sequence[Tensor] | None = None
+        self,
+        outputs: Tensor,
+        gradients: Parameters,
+        inputs: bool,
+        start: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
         """See :class:`Tape`."""
-        own = {name: p.new_zeros(p.shape) for name, p in self._made.items()}  # whatever is not written has none
+        own = {
+            name: p.new_zeros(p.shape) for name, p in self._made.items()
+        }  # whatever is not written has none
         seen, given = self._tape.outputs, outputs
         if self._layer.cell.projects:
-            back = product(by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision)
+            back = product(
+                by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision
+            )
             outputs = by_time(back, len(seen))
         ahead = self._tape.backward(outputs, own, inputs, start)
         made = {name: p for name, p in self._made.items() if p.requires_grad}
         wanted, cotangents = list(self._parameters.values()), [own[name] for name in made]
-        found = torch.autograd.grad(list(made.values()), wanted, cotangents, materialize_grads=True, allow_unused=True)
+        found = torch.autograd.grad(
+            list(made.values()), wanted, cotangents, materialize_grads=True, allow_unused=True
+        )
         for name, gradient in zip(self._parameters, found, strict=True):
             gradients[name].copy_(gradient)
         if self._layer.cell.projects:
-            gradients["P"] += product(by_run(seen).transpose(1, 2), by_run(given), self._layer.precision)
+            gradients["P"] += product(
+                by_run(seen).transpose(1, 2), by_run(given), self._layer.precision
+            )
         return ahead
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """Returns the type of weights, state and results: only float64 changes it, the others round operands."""
+    """Returns the type of weights, state and results: only float64 changes it, the others round
+    operands.
+    """
     return torch.float64 if precision == "float64" else torch.float32
 
 
-def initial_state(cell: type[Cell], num_runs: int, batch_size: int, hidden_size: int, like: Tensor) -> State:
-    """Returns the state at the start of a stream, one (N, B, H) a state, of ``like``'s dtype and device."""
+def initial_state(
+    cell: type[Cell], num_runs: int, batch_size: int, hidden_size: int, like: Tensor
+) -> State:
+    """Returns the state at the start of a stream, one (N, B, H) a state, of ``like``'s dtype and
+    device.
+    """
     shape = (num_runs, batch_size, hidden_size)
     return tuple(like.new_full(shape, cell.start.get(name, 0.0)) for name in cell.state)
 
 
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    """Returns (N, M, K) times (N, K, P), operands rounded as ``precision`` says, forward and backward."""
+    """Returns (N, M, K) times (N, K, P), operands rounded as ``precision`` says, forward and
+    backward.
+    """
     if precision in ("float32", "float64"):
         return torch.bmm(a, b)
     return _RoundedProduct.apply(a, b, precision)
 
 
 def operand(x: Tensor, precision: str) -> Tensor:
-    """Returns ``x`` as :func:`multiplied` takes it: rounded; in bfloat16 where the hardware multiplies that."""
+    """Returns ``x`` as :func:`multiplied` takes it: rounded; in bfloat16 where the hardware
+    multiplies that.
+    """
     if precision in ("float32", "float64"):
         return x
     if precision == "bf16" and x.is_cuda and _multiplies_bf16():
@@ -208,9 +279,13 @@ def operand(x: Tensor, precision: str) -> Tensor:
 
 
 def multiplied(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """Returns (N, M, K) times (N, K, P) of operands; for those in bfloat16 too it accumulates and returns float32."""
+    """Returns (N, M, K) times (N, K, P) of operands; for those in bfloat16 too it accumulates and
+    returns float32.
+    """
     if a.dtype == torch.bfloat16:
-        return torch.bmm(a, b, torch.float32, out=out)  # the dtype of the result: since torch 2.8, on CUDA alone
+        return torch.bmm(
+            a, b, torch.float32, out=out
+        )  # the dtype of the result: since torch 2.8, on CUDA alone
     return torch.bmm(a, b, out=out)
 
 
@@ -220,9 +295,11 @@ def _multiplies_bf16() -> bool:
 
 
 def round_operand(x: Tensor, precision: str) -> Tensor:
-    """Returns float32 values that a float of that precision can hold; products of them accumulate in float32.
+    """Returns float32 values that a float of that precision can hold; products of them accumulate
+    in float32.
 
-    tf32 keeps 10 bits of the mantissa, bf16 7; both round to nearest, ties to even, and keep float32's exponent.
+    tf32 keeps 10 bits of the mantissa, bf16 7; both round to nearest, ties to even, and keep
+    float32's exponent.
     """
     if precision == "bf16":
         return x.to(torch.bfloat16).to(torch.float32)
@@ -234,7 +311,9 @@ def round_operand(x: Tensor, precision: str) -> Tensor:
 
 
 def allow_tf32(precision: str) -> None:
-    """Tells torch whether CUDA may round operands to tf32: for tf32, and for bf16, whose values that keeps."""
+    """Tells torch whether CUDA may round operands to tf32: for tf32, and for bf16, whose values
+    that keeps.
+    """
     allowed = precision in ("tf32", "bf16")
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
@@ -252,4 +331,8 @@ class _RoundedProduct(torch.autograd.Function):
     def backward(ctx, gradient):
         a, b = ctx.saved_tensors
         gradient = operand(gradient, ctx.precision)
-        return multiplied(gradient, b.transpose(1, 2)), multiplied(a.transpose(1, 2), gradient), None
+        return (
+            multiplied(gradient, b.transpose(1, 2)),
+            multiplied(a.transpose(1, 2), gradient),
+            None,
+        )

@@ -12,7 +12,9 @@ from harness.engine.reference import spread
 
 
 class Native(ByAutograd):
-    """Cells with a ``reference`` in torch.nn, at the speed that its users know; tokens enter as one-hot rows."""
+    """Cells with a ``reference`` in torch.nn, at the speed that its users know; tokens enter as
+    one-hot rows.
+    """
 
     name = "native"
 
@@ -20,15 +22,25 @@ class Native(ByAutograd):
         """Returns why torch.nn does not run the cell there, or None where it does."""
         if cell.reference is None:
             is_varied = getattr(cell.__base__, "reference", None) is not None
-            return f"torch.nn has no {cell.name}" + (" of which a study varies the step" if is_varied else "")
+            return f"torch.nn has no {cell.name}" + (
+                " of which a study varies the step" if is_varied else ""
+            )
         if precision == "bf16" or (precision == "tf32" and device == "cpu"):
             return f"torch.nn does not round its operands to {precision} on {device}"
         return None
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
-        """Runs a layer; see :class:`harness.engine.base.Engine`. A pack's runs follow one another."""
+        """Runs a layer; see :class:`harness.engine.base.Engine`.
+
+        A pack's runs follow one another.
+        """
         if not inputs.is_floating_point():
             weight = parameters["W"]
             inputs = torch.nn.functional.one_hot(inputs, weight.shape[1]).to(weight.dtype)
@@ -38,7 +50,9 @@ class Native(ByAutograd):
             output, final = _run_one(layer, own, inputs[:, n], tuple(s[n : n + 1] for s in state))
             outputs.append(output)
             finals.append(final)
-        return torch.stack(outputs, dim=1), tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
+        return torch.stack(outputs, dim=1), tuple(
+            torch.cat(parts) for parts in zip(*finals, strict=True)
+        )
 
 
 def module_for(layer: Layer, input_size: int) -> torch.nn.Module:
@@ -46,21 +60,29 @@ def module_for(layer: Layer, input_size: int) -> torch.nn.Module:
     assert layer.cell.reference is not None
     name, arguments = layer.cell.reference
     key = (name, tuple(sorted(arguments.items())), input_size, layer.hidden_size)
-    return _module(*key, threading.get_ident())  # a functional call writes into the module: one a thread
+    return _module(
+        *key, threading.get_ident()
+    )  # a functional call writes into the module: one a thread
 
 
 @functools.lru_cache(maxsize=64)
-def _module(name: str, arguments: tuple, input_size: int, hidden_size: int, thread: int) -> torch.nn.Module:
+def _module(
+    name: str, arguments: tuple, input_size: int, hidden_size: int, thread: int
+) -> torch.nn.Module:
     return getattr(torch.nn, name)(input_size, hidden_size, device="meta", **dict(arguments))
 
 
 def to_torch(layer: Layer, parameters: Parameters) -> Parameters:
-    """Returns one run's parameters under torch.nn's names and in its layout; a bias that a cell lacks is zero."""
+    """Returns one run's parameters under torch.nn's names and in its layout; a bias that a cell
+    lacks is zero.
+    """
     width = len(layer.cell.gates) * layer.hidden_size
     zero = parameters["W"].new_zeros(width)
     specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
     biases = {
-        name: spread(parameters[name], specs[name].gates, layer.cell.gates) for name in ("b", "b_R") if name in specs
+        name: spread(parameters[name], specs[name].gates, layer.cell.gates)
+        for name in ("b", "b_R")
+        if name in specs
     }
     return {
         "weight_ih_l0": parameters["W"].t(),
@@ -70,7 +92,9 @@ def to_torch(layer: Layer, parameters: Parameters) -> Parameters:
     }
 
 
-def _run_one(layer: Layer, parameters: Parameters, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+def _run_one(
+    layer: Layer, parameters: Parameters, inputs: Tensor, state: State
+) -> tuple[Tensor, State]:
     module = module_for(layer, inputs.shape[-1])
     carried = state[0] if len(state) == 1 else state
     weights = {name: value.contiguous() for name, value in to_torch(layer, parameters).items()}

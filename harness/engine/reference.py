@@ -10,7 +10,10 @@ from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, p
 
 
 class Reference(ByAutograd):
-    """Any cell, dtype and device, no compiler. The input product of all time steps is one product before the loop."""
+    """Any cell, dtype and device, no compiler.
+
+    The input product of all time steps is one product before the loop.
+    """
 
     name = "reference"
 
@@ -19,7 +22,12 @@ class Reference(ByAutograd):
         return None
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`."""
         made = prepared(layer, parameters, inputs)
@@ -34,20 +42,34 @@ class Reference(ByAutograd):
 
 
 def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:
-    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H), nothing dropped."""
+    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H), nothing
+    dropped.
+    """
     p = SimpleNamespace(drop=unchanged)
     specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
     for name, spec in specs.items():
         if spec.kind == "recurrent":
             bias = specs.get(f"b_{name}")
-            setattr(p, name, _recurrent_product(layer, spec, parameters[name], bias, parameters.get(f"b_{name}")))
+            setattr(
+                p,
+                name,
+                _recurrent_product(
+                    layer, spec, parameters[name], bias, parameters.get(f"b_{name}")
+                ),
+            )
         elif spec.kind == "vector":
             setattr(p, name, parameters[name].unsqueeze(1))
     return p
 
 
-def _recurrent_product(layer: Layer, spec: Parameter, matrix: Tensor, bias: Parameter | None, values: Tensor | None):
-    shift = None if bias is None or values is None else spread(values, bias.gates, spec.gates).unsqueeze(1)
+def _recurrent_product(
+    layer: Layer, spec: Parameter, matrix: Tensor, bias: Parameter | None, values: Tensor | None
+):
+    shift = (
+        None
+        if bias is None or values is None
+        else spread(values, bias.gates, spec.gates).unsqueeze(1)
+    )
 
     def call(h: Tensor) -> SimpleNamespace:
         result = product(h, matrix, layer.precision)
@@ -57,7 +79,9 @@ def _recurrent_product(layer: Layer, spec: Parameter, matrix: Tensor, bias: Para
 
 
 def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tensor:
-    """Returns ``values`` (N, len(have) * H) as (N, len(want) * H): gates without a value get zeros."""
+    """Returns ``values`` (N, len(have) * H) as (N, len(want) * H): gates without a value get
+    zeros.
+    """
     if have == want:
         return values
     blocks = dict(zip(have, values.chunk(len(have), dim=-1), strict=True))
@@ -68,10 +92,15 @@ def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tens
 def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     """Returns W x + b of all time steps, (T, N, B, G*H), in the order of ``cell.input_products()``.
 
-    Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W, not to T*B results.
+    Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W,
+    not to T*B results.
     """
     if layer.cell.reads_input:
-        return torch.cat([_multiplied(layer, parameters, inputs), inputs], -1) if layer.cell.gates else inputs
+        return (
+            torch.cat([_multiplied(layer, parameters, inputs), inputs], -1)
+            if layer.cell.gates
+            else inputs
+        )
     return _multiplied(layer, parameters, inputs)
 
 
@@ -98,7 +127,9 @@ def lookup(table: Tensor, tokens: Tensor) -> Tensor:
 
 
 def lookup_gradient(table: Tensor, tokens: Tensor, gradient: Tensor) -> Tensor:
-    """Returns the gradient of ``table`` (N, V, E), given that of what :func:`lookup` returned for it."""
+    """Returns the gradient of ``table`` (N, V, E), given that of what :func:`lookup` returned for
+    it.
+    """
     with torch.enable_grad():
         table = table.detach().requires_grad_()
         return torch.autograd.grad(lookup(table, tokens), table, gradient)[0]

@@ -1,1 +1,3 @@
-"""A recurrent language model: lookup, stacked cells, read-out; its first parameters and its random masks."""
+"""A recurrent language model: lookup, stacked cells, read-out; its first parameters and its random
+masks.
+"""

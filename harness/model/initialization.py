@@ -14,24 +14,36 @@ from harness.settings import Settings
 INITIAL_STDDEV = 0.01
 """Of ``initialization: normal`` where no scale is given."""
 IRNN_STDDEV = 0.001
-"""Of ``initialization: identity``, all weights but the recurrent ones: as Le, Jaitly & Hinton drew them ("A simple way
-to initialize recurrent networks of rectified linear units", 2015). The scale changes the recurrent ones alone."""
+"""Of ``initialization: identity``, all weights but the recurrent ones: as Le, Jaitly & Hinton drew
+them ("A simple way to initialize recurrent networks of rectified linear units", 2015). The scale
+changes the recurrent ones alone.
+"""
 
 
-def initial_parameters(arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]) -> Parameters:
+def initial_parameters(
+    arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]
+) -> Parameters:
     """Returns one run's initial parameters without the run axis, float64 on the CPU.
 
-    Each gate's block is a pure function of (seed, layer, parameter, gate), so that equal names and shapes in
-    different arms get equal numbers.
+    Each gate's block is a pure function of (seed, layer, parameter, gate), so that equal names and
+    shapes in different arms get equal numbers.
     """
-    return {slot.name: torch.from_numpy(_initial(slot, arch, settings, seed)) for slot in arch.slots()}
+    return {
+        slot.name: torch.from_numpy(_initial(slot, arch, settings, seed)) for slot in arch.slots()
+    }
 
 
-def _initial(slot: Slot, arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]) -> np.ndarray:
+def _initial(
+    slot: Slot, arch: Architecture, settings: Settings, seed: tuple[randomness.Name, ...]
+) -> np.ndarray:
     if slot.kind == "vector" and slot.start != DRAWN:
         return np.full(slot.shape, float(slot.start))
-    in_blocks = slot.kind == "recurrent" and arch.cell.recurrent_rows(arch.hidden_size) < arch.hidden_size
-    stacked = settings.initialization == "keras" and slot.kind in ("input", "recurrent") and not in_blocks
+    in_blocks = (
+        slot.kind == "recurrent" and arch.cell.recurrent_rows(arch.hidden_size) < arch.hidden_size
+    )
+    stacked = (
+        settings.initialization == "keras" and slot.kind in ("input", "recurrent") and not in_blocks
+    )
     blocks = [slot.gates] if stacked else [(gate,) for gate in slot.gates]
     drawn = []
     for gates in blocks:
@@ -40,12 +52,16 @@ def _initial(slot: Slot, arch: Architecture, settings: Settings, seed: tuple[ran
         parts = [(shape, names)]
         if in_blocks:  # each is drawn as the square matrix that it is
             parts = [((shape[0], shape[0]), (*names, k)) for k in range(shape[1] // shape[0])]
-        drawn_parts = [_draw(slot.kind, own, arch.hidden_size, settings, own_names) for own, own_names in parts]
+        drawn_parts = [
+            _draw(slot.kind, own, arch.hidden_size, settings, own_names) for own, own_names in parts
+        ]
         values = np.concatenate(drawn_parts, axis=-1)
         is_only = slot.kind == "recurrent_bias" and gates[0] not in arch.cell.gates
         if slot.kind == "bias" or is_only:
             values = _with_forget_bias(values, gates[0], arch.cell, settings)
-            values = _with_chrono_bias(values, gates[0], arch.cell, settings, (*seed, "chrono", _layer_of(slot)))
+            values = _with_chrono_bias(
+                values, gates[0], arch.cell, settings, (*seed, "chrono", _layer_of(slot))
+            )
         drawn.append(values)
     return np.concatenate(drawn, axis=-1)
 
@@ -54,7 +70,9 @@ def _layer_of(slot: Slot) -> str:
     return slot.name.partition(".")[0]
 
 
-def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Settings, names: tuple) -> np.ndarray:
+def _draw(
+    kind: str, shape: tuple[int, ...], hidden_size: int, settings: Settings, names: tuple
+) -> np.ndarray:
     scheme, scale = settings.initialization, settings.initial_scale
     if scheme == "uniform":
         bound = scale if scale is not None else 1.0 / math.sqrt(hidden_size)
@@ -76,7 +94,9 @@ def _draw(kind: str, shape: tuple[int, ...], hidden_size: int, settings: Setting
 
 
 def _orthogonal(shape: tuple[int, ...], names: tuple) -> np.ndarray:
-    """Returns (rows, columns) with orthonormal rows or columns, whichever are fewer, uniform over such matrices."""
+    """Returns (rows, columns) with orthonormal rows or columns, whichever are fewer, uniform over
+    such matrices.
+    """
     rows, columns = shape
     tall = randomness.normal(*names, shape=(max(shape), min(shape)))
     q, r = np.linalg.qr(tall)
@@ -84,7 +104,9 @@ def _orthogonal(shape: tuple[int, ...], names: tuple) -> np.ndarray:
     return q if rows >= columns else q.T
 
 
-def _with_forget_bias(values: np.ndarray, gate: str, cell: type[Cell], settings: Settings) -> np.ndarray:
+def _with_forget_bias(
+    values: np.ndarray, gate: str, cell: type[Cell], settings: Settings
+) -> np.ndarray:
     if gate not in cell.forget_gates:
         return values
     if settings.forget_bias is not None:
@@ -93,15 +115,23 @@ def _with_forget_bias(values: np.ndarray, gate: str, cell: type[Cell], settings:
 
 
 def _with_chrono_bias(
-    values: np.ndarray, gate: str, cell: type[Cell], settings: Settings, names: tuple[randomness.Name, ...]
+    values: np.ndarray,
+    gate: str,
+    cell: type[Cell],
+    settings: Settings,
+    names: tuple[randomness.Name, ...],
 ) -> np.ndarray:
-    """Returns log U(1, T - 1) for a forget gate, its negative for the input gate in its place, else ``values``.
+    """Returns log U(1, T - 1) for a forget gate, its negative for the input gate in its place, else
+    ``values``.
 
-    Tallec & Ollivier, "Can recurrent neural networks warp time?", 2018: sigmoid(log t) = t / (t + 1) forgets over some
-    t + 1 time steps. ``names`` are the layer's, for the two gates may have their biases in different parameters.
+    Tallec & Ollivier, "Can recurrent neural networks warp time?", 2018: sigmoid(log t) = t / (t +
+    1) forgets over some t + 1 time steps. ``names`` are the layer's, for the two gates may have
+    their biases in different parameters.
     """
     forget_gate = dict(zip(cell.input_gates, cell.forget_gates, strict=False)).get(gate, gate)
     if settings.chrono_steps is None or forget_gate not in cell.forget_gates:
         return values
-    time_steps = 1.0 + (settings.chrono_steps - 2) * randomness.uniform(*names, forget_gate, shape=values.shape)
+    time_steps = 1.0 + (settings.chrono_steps - 2) * randomness.uniform(
+        *names, forget_gate, shape=values.shape
+    )
     return np.log(time_steps) if gate == forget_gate else -np.log(time_steps)

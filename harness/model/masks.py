@@ -1,4 +1,6 @@
-"""Random factors that have no history: pure functions of seed, site, update and index, made on the device."""
+"""Random factors that have no history: pure functions of seed, site, update and index, made on the
+device.
+"""
 
 import math
 from collections.abc import Sequence
@@ -32,9 +34,11 @@ FIELDS = (
 
 
 def uniform(keys: Tensor, counters: Tensor) -> Tensor:
-    """Returns float64 draws from [0, 1), one for each pair of key and counter (both int64, broadcast).
+    """Returns float64 draws from [0, 1), one for each pair of key and counter (both int64,
+    broadcast).
 
-    SplitMix64 (Steele, Lea & Flood 2014) of key + counter * golden ratio, in 64-bit arithmetic that wraps.
+    SplitMix64 (Steele, Lea & Flood 2014) of key + counter * golden ratio, in 64-bit arithmetic that
+    wraps.
     """
     z = keys + counters * GOLDEN
     for shift, factor in MIX:
@@ -51,19 +55,27 @@ def field_of(name: str) -> str:
 class Noise:
     """The random factors of a pack's runs: own seed and own rates each.
 
-    A dropout's factor is 0 at its rate and else 1 / (1 - rate), so that its mean is 1; a zoneout's is 1 at its rate
-    and else 0. ``update`` is the number of the present update, int64 on the device: a recorded update reads it anew
-    each time.
+    A dropout's factor is 0 at its rate and else 1 / (1 - rate), so that its mean is 1; a zoneout's
+    is 1 at its rate and else 0. ``update`` is the number of the present update, int64 on the
+    device: a recorded update reads it anew each time.
     """
 
     def __init__(
-        self, seeds: Sequence[tuple], settings: Sequence[Settings], device: torch.device, compiled: bool = False
+        self,
+        seeds: Sequence[tuple],
+        settings: Sequence[Settings],
+        device: torch.device,
+        compiled: bool = False,
     ):
-        """Takes every run's seed and settings; ``compiled`` factors come from generated code, on a CPU."""
+        """Takes every run's seed and settings; ``compiled`` factors come from generated code, on a
+        CPU.
+        """
         self._compiled = compiled
         self._seeds, self._keys = list(seeds), dict[tuple, Tensor]()
         self._rates = {
-            name: torch.tensor([getattr(s, name) for s in settings], dtype=torch.float64, device=device)
+            name: torch.tensor(
+                [getattr(s, name) for s in settings], dtype=torch.float64, device=device
+            )
             for name in FIELDS
             if any(getattr(s, name) for s in settings)
         }
@@ -80,11 +92,15 @@ class Noise:
         return values * self._factors("dropout", ("dropout", layer), values.shape, 1, values.dtype)
 
     def inputs(self, layer: int, values: Tensor) -> Tensor:
-        """Returns a layer's float inputs (T, N, B, I), or their gradient, with ``input_dropout``."""
+        """Returns a layer's float inputs (T, N, B, I), or their gradient, with
+        ``input_dropout``.
+        """
         if "input_dropout" not in self._rates:
             return values
         shape = (1, *values.shape[1:])
-        return values * self._factors("input_dropout", ("input dropout", layer), shape, 1, values.dtype)
+        return values * self._factors(
+            "input_dropout", ("input dropout", layer), shape, 1, values.dtype
+        )
 
     def weights(self, layer: int, name: str, matrix: Tensor) -> Tensor:
         """Returns a recurrent matrix (N, H, g*H), or its gradient, with ``weight_dropout``."""
@@ -94,7 +110,8 @@ class Noise:
         return matrix * self._factors("weight_dropout", site, matrix.shape, 0, matrix.dtype)
 
     def steps(self, layer: int, cell: type[Cell], state: Tensor, num_steps: int) -> Tensor | None:
-        """Returns the ``noise`` of a cell, (T, N, B, K*H), for the update in ``update``; ``state`` is (N, B, H).
+        """Returns the ``noise`` of a cell, (T, N, B, K*H), for the update in ``update``; ``state``
+        is (N, B, H).
 
         What has one mask for all time steps has it T times; where nothing else is, T is 1.
         """
@@ -118,12 +135,18 @@ class Noise:
             return torch.ones_like(state)
         return self._rates[name].view(-1, 1, 1).to(state.dtype).expand_as(state)
 
-    def _factors(self, field: str, site: tuple, shape: Sequence[int], axis: int, dtype: torch.dtype) -> Tensor:
-        """Returns factors of a shape whose ``axis`` is that of the runs; a run's are counted without it."""
+    def _factors(
+        self, field: str, site: tuple, shape: Sequence[int], axis: int, dtype: torch.dtype
+    ) -> Tensor:
+        """Returns factors of a shape whose ``axis`` is that of the runs; a run's are counted
+        without it.
+        """
         own = [size for i, size in enumerate(shape) if i != axis]
         rates, keys = self._rates[field], self._key(site)
         dropped, kept = torch.zeros_like(rates), 1.0 / (1.0 - rates).to(dtype)
-        values = (torch.ones_like(rates), dropped) if field.startswith("zoneout") else (dropped, kept)
+        values = (
+            (torch.ones_like(rates), dropped) if field.startswith("zoneout") else (dropped, kept)
+        )
         hit, miss = (value.to(dtype) for value in values)
         if self._compiled:
             found = drawn(keys, int(self.update), math.prod(own), rates, hit, miss)

@@ -23,7 +23,9 @@ class SizeError(ValueError):
 
 @dataclass(frozen=True)
 class Slot:
-    """One parameter of the model: its name, what it is, and the blocks of its last axis, one a gate."""
+    """One parameter of the model: its name, what it is, and the blocks of its last axis, one a
+    gate.
+    """
 
     name: str
     kind: str
@@ -41,7 +43,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a model, and its costs. ``num_inputs`` = ``num_outputs`` = V for a language model."""
+    """The shape of a model, and its costs.
+
+    ``num_inputs`` = ``num_outputs`` = V for a language model.
+    """
 
     cell: type[Cell]
     num_inputs: int
@@ -72,13 +77,19 @@ class Architecture:
         if self.embedding_size is not None:
             found.append(Slot("lookup.W", "lookup", self.num_inputs, self.embedding_size))
         for index in range(self.num_layers):
-            own = self.cell.parameters(self._input_size(index), self.hidden_size, self.biases, self.projection_size)
+            own = self.cell.parameters(
+                self._input_size(index), self.hidden_size, self.biases, self.projection_size
+            )
             for p in own:
                 width = self.hidden_size if p.width is None else p.width
-                found.append(Slot(f"layer{index}.{p.name}", p.kind, p.rows, width, p.gates, p.start))
+                found.append(
+                    Slot(f"layer{index}.{p.name}", p.kind, p.rows, width, p.gates, p.start)
+                )
             for name in self.learned_states():
                 start = self.cell.start.get(name, 0.0)
-                found.append(Slot(start_name(index, name), "vector", None, self.hidden_size, start=start))
+                found.append(
+                    Slot(start_name(index, name), "vector", None, self.hidden_size, start=start)
+                )
         if not self.tied:
             found.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
         found.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
@@ -86,7 +97,11 @@ class Architecture:
 
     def learned_states(self) -> tuple[str, ...]:
         """Returns the states whose start is learned: those that a step reads."""
-        return tuple(s for s in self.cell.state if s not in self.cell.unread) if self.learned_start else ()
+        return (
+            tuple(s for s in self.cell.state if s not in self.cell.unread)
+            if self.learned_start
+            else ()
+        )
 
     def num_parameters(self) -> int:
         """Returns the number of one run's parameters."""
@@ -99,9 +114,13 @@ class Architecture:
     def flops_per_token(self) -> int:
         """Returns the forward FLOPs of all products per token; lookups cost none."""
         sizes = [
-            None if i == 0 and self.embedding_size is None else self._input_size(i) for i in range(self.num_layers)
+            None if i == 0 and self.embedding_size is None else self._input_size(i)
+            for i in range(self.num_layers)
         ]
-        recurrent = sum(self.cell.flops_per_token(size, self.hidden_size, self.projection_size) for size in sizes)
+        recurrent = sum(
+            self.cell.flops_per_token(size, self.hidden_size, self.projection_size)
+            for size in sizes
+        )
         return recurrent + 2 * self.output_size * self.num_outputs
 
     def _input_size(self, index: int) -> int:
@@ -110,9 +129,15 @@ class Architecture:
 
 
 def single_layer(cell: type[Cell], num_tokens: int, hidden_size: int) -> Architecture:
-    """Returns a language model of one layer and one bias a gate; over a table where the cell reads its input."""
+    """Returns a language model of one layer and one bias a gate; over a table where the cell reads
+    its input.
+    """
     return Architecture(
-        cell, num_tokens, num_tokens, hidden_size, embedding_size=hidden_size if cell.reads_input else None
+        cell,
+        num_tokens,
+        num_tokens,
+        hidden_size,
+        embedding_size=hidden_size if cell.reads_input else None,
     )
 
 
@@ -122,11 +147,13 @@ def start_name(layer: int, state: str) -> str:
 
 
 def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Architecture:
-    """Returns the architecture that ``settings`` describe, its hidden size solved where a budget is given instead.
+    """Returns the architecture that ``settings`` describe, its hidden size solved where a budget is
+    given instead.
 
     Raises:
         cells.UnknownCell: The cell is unknown.
-        SizeError: The nearest hidden size is more than 1 % off the budget, or inputs have another that must have it.
+        SizeError: The nearest hidden size is more than 1 % off the budget, or inputs have another
+            that must have it.
     """
     cell = cells.find(settings.cell)
 
@@ -153,28 +180,40 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
         size = getattr(settings, field)
         if settings.embedding_size is None or settings.embedding_size != size:
             got = f"embedding_size={settings.embedding_size} and {field}={size}"
-            raise SizeError(f"{what}: embedding_size must be {field}, for {reason}, but got {got}. Give both one.")
+            raise SizeError(
+                f"{what}: embedding_size must be {field}, for {reason}, but got {got}. Give both one."
+            )
     if settings.hidden_size is not None:
         return sized(settings.hidden_size)
     if settings.num_parameters is not None:
-        return sized(_solve("num_parameters", lambda h: sized(h).num_parameters(), settings.num_parameters))
+        return sized(
+            _solve("num_parameters", lambda h: sized(h).num_parameters(), settings.num_parameters)
+        )
     if settings.flops_per_token is not None:
-        return sized(_solve("flops_per_token", lambda h: sized(h).flops_per_token(), settings.flops_per_token))
-    raise SizeError("hidden_size: one of hidden_size, num_parameters, flops_per_token must be given, but none is.")
+        return sized(
+            _solve(
+                "flops_per_token", lambda h: sized(h).flops_per_token(), settings.flops_per_token
+            )
+        )
+    raise SizeError(
+        "hidden_size: one of hidden_size, num_parameters, flops_per_token must be given, but none is."
+    )
 
 
 def _solve(field: str, cost: Callable[[int], int], budget: int) -> int:
     """Returns the hidden size whose cost is nearest to ``budget``.
 
-    The cost grows from one size to the next of the same remainder modulo 4; in a cell of blocks, whose number divides
-    the size, it does not grow from each to the next.
+    The cost grows from one size to the next of the same remainder modulo 4; in a cell of blocks,
+    whose number divides the size, it does not grow from each to the next.
     """
     near = {size for first in range(1, 5) for size in _around(first, cost, budget)}
     best = min(sorted(near), key=lambda size: abs(cost(size) - budget))
     if abs(cost(best) - budget) > 0.01 * budget:
         below = max((size for size in near if cost(size) <= budget), key=cost, default=best)
         above = min((size for size in near if cost(size) > budget), key=cost, default=best)
-        neighbours = ", ".join(f"hidden_size {size} has {cost(size)}" for size in sorted({below, above}))
+        neighbours = ", ".join(
+            f"hidden_size {size} has {cost(size)}" for size in sorted({below, above})
+        )
         raise SizeError(
             f"{field}: a hidden_size must come within 1 % of it, but got {field}={budget}. "
             f"Take one of the nearest: {neighbours}."
@@ -195,10 +234,17 @@ def _around(first: int, cost: Callable[[int], int], budget: int) -> tuple[int, i
 
 
 class Model:
-    """An architecture on an engine. Holds no parameters: they come with each call, (N, ...) each."""
+    """An architecture on an engine.
 
-    def __init__(self, arch: Architecture, engine: Engine, threads: int = 1, variation: Variation = NONE):
-        """Takes what runs it, how many threads a call may use, and what is varied within the cell's step."""
+    Holds no parameters: they come with each call, (N, ...) each.
+    """
+
+    def __init__(
+        self, arch: Architecture, engine: Engine, threads: int = 1, variation: Variation = NONE
+    ):
+        """Takes what runs it, how many threads a call may use, and what is varied within the cell's
+        step.
+        """
         self.arch = arch
         self.engine = engine
         self.threads = threads
@@ -206,7 +252,10 @@ class Model:
         self._layer = replace(arch.layer, cell=self.cell, threads=threads)
         names = [slot.name for slot in arch.slots()]
         prefixes = [f"layer{index}." for index in range(arch.num_layers)]
-        self._names = [{n.removeprefix(prefix): n for n in names if n.startswith(prefix)} for prefix in prefixes]
+        self._names = [
+            {n.removeprefix(prefix): n for n in names if n.startswith(prefix)}
+            for prefix in prefixes
+        ]
 
     def for_runs(self, settings: Sequence[Settings]) -> "Model":
         """Returns the model with the variation that runs ask for which advance together."""
@@ -218,7 +267,11 @@ class Model:
         constant = initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like)
 
         def start(index: int, name: str, value: Tensor) -> Tensor:
-            return parameters[start_name(index, name)].unsqueeze(1).expand_as(value) if name in learned else value
+            return (
+                parameters[start_name(index, name)].unsqueeze(1).expand_as(value)
+                if name in learned
+                else value
+            )
 
         named = list(zip(arch.cell.state, constant, strict=True))
         return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
@@ -229,18 +282,27 @@ class Model:
         return self.engine.name == "cpu"
 
     def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
-        """Returns what makes scores of the rows that a call returns; it may write its gradients in ``gradients``."""
+        """Returns what makes scores of the rows that a call returns; it may write its gradients in
+        ``gradients``.
+        """
         threads = self.threads if self.compiled else None
         if self.arch.tied:
             table = parameters["lookup.W"].transpose(1, 2).contiguous()
             return Readout(table, parameters["readout.b"], self.arch.precision, threads)
         homes = None if gradients is None else (gradients["readout.W"], gradients["readout.b"])
-        return Readout(parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads, homes)
+        return Readout(
+            parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads, homes
+        )
 
     def __call__(
-        self, parameters: Parameters, tokens: Tensor, states: list[State], noise: Noise | None = None
+        self,
+        parameters: Parameters,
+        tokens: Tensor,
+        states: list[State],
+        noise: Noise | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final states.
+        """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final
+        states.
 
         Args:
             parameters: Name -> (N, ...).
@@ -252,7 +314,9 @@ class Model:
         finals = []
         for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
             given = None if noise is None else noise.expected(self.cell, state[0])
-            found, final = self.engine.run(self._layer, _own(parameters, names), values, state, given)
+            found, final = self.engine.run(
+                self._layer, _own(parameters, names), values, state, given
+            )
             values = self._with_skip(index, found, values)
             finals.append(final)
         return by_run(values), finals
@@ -267,16 +331,19 @@ class Model:
         noise: Noise | None = None,
         begins: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """Returns every run's loss and the final states, and writes the loss's ``gradients`` of every parameter.
+        """Returns every run's loss and the final states, and writes the loss's ``gradients`` of
+        every parameter.
 
         Args:
             parameters: Name -> (N, ...).
             gradients: Likewise, overwritten.
             tokens: (T, N, B), int64.
             states: One a layer; no gradient flows into them but where they are a learned start.
-            loss: Of the read-out and the last layer's rows: the losses and the gradients to begin with.
+            loss: Of the read-out and the last layer's rows: the losses and the gradients to begin
+                with.
             noise: Of this update; needed where the cell has any.
-            begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a learned start.
+            begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a
+                learned start.
         """
         noise = Noise([], [], tokens.device) if noise is None else noise
         values = self._lookup(parameters, tokens)
@@ -300,9 +367,17 @@ class Model:
         return losses, [tape.final for tape in tapes]
 
     def _back(
-        self, index: int, tape: Tape, outputs: Tensor, gradients: Parameters, noise: Noise, begins: Tensor | None
+        self,
+        index: int,
+        tape: Tape,
+        outputs: Tensor,
+        gradients: Parameters,
+        noise: Noise,
+        begins: Tensor | None,
     ) -> Tensor | None:
-        """Writes the gradients of a layer's parameters and returns that of its float inputs, given the outputs'."""
+        """Writes the gradients of a layer's parameters and returns that of its float inputs, given
+        the outputs'.
+        """
         own = _own(gradients, self._names[index])
         floats = index > 0 or self.arch.embedding_size is not None
         start = [torch.empty_like(s) for s in tape.final] if self.arch.learned_start else None
@@ -315,7 +390,9 @@ class Model:
             found_start = dict(zip(self.arch.cell.state, start, strict=True))
             for name in self.arch.learned_states():
                 torch.mul(found_start[name].sum(1), begins, out=gradients[start_name(index, name)])
-        return None if found is None else noise.inputs(index, self._with_skip(index, found, outputs))
+        return (
+            None if found is None else noise.inputs(index, self._with_skip(index, found, outputs))
+        )
 
     def _take(self, found: Gradients, gradients: Parameters) -> None:
         """Puts the read-out's gradients where they belong; it may have written them there."""
@@ -327,15 +404,23 @@ class Model:
             gradients["readout.b"].copy_(found.bias)
 
     def _with_skip(self, index: int, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """Returns a layer's outputs, its inputs added where there is a residual connection; gradients likewise."""
+        """Returns a layer's outputs, its inputs added where there is a residual connection;
+        gradients likewise.
+        """
         return outputs + inputs if self.arch.residual and index > 0 else outputs
 
     def _dropped(self, index: int, own: Parameters, noise: Noise) -> Parameters:
-        """Returns a layer's parameters, or their gradients, with DropConnect on the recurrent matrices."""
-        return own | {name: noise.weights(index, name, own[name]) for name in self.cell.recurrent_products()}
+        """Returns a layer's parameters, or their gradients, with DropConnect on the recurrent
+        matrices.
+        """
+        return own | {
+            name: noise.weights(index, name, own[name]) for name in self.cell.recurrent_products()
+        }
 
     def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
-        return tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+        return (
+            tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+        )
 
 
 def _own(values: Parameters, names: dict[str, str]) -> Parameters:

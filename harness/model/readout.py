@@ -1,4 +1,6 @@
-"""The read-out and its cross-entropy in one: scores exist for a chunk of rows at a time, never for all of them."""
+"""The read-out and its cross-entropy in one: scores exist for a chunk of rows at a time, never for
+all of them.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,11 +14,15 @@ from harness.engine.cpu.memory import memory
 from harness.engine.cpu.products import cross_entropy
 
 CHUNK_BYTES = 4 * 2**20
-"""The scores of one run that exist at once; where there are more rows, shapes alone say where they are cut."""
+"""The scores of one run that exist at once; where there are more rows, shapes alone say where they
+are cut.
+"""
 
 
 class Gradients(NamedTuple):
-    """Of a loss: in the rows (N, M, H) that the read-out was given, in its weight and in its bias."""
+    """Of a loss: in the rows (N, M, H) that the read-out was given, in its weight and in its
+    bias.
+    """
 
     rows: Tensor
     weight: Tensor
@@ -25,10 +31,11 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Readout:
-    """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its operands.
+    """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its
+    operands.
 
-    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, which write the gradients of weight
-    and bias in ``homes`` where given; else from torch's operations.
+    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, which write the
+    gradients of weight and bias in ``homes`` where given; else from torch's operations.
     """
 
     weight: Tensor
@@ -56,28 +63,50 @@ class Readout:
     ) -> tuple[Tensor, Gradients]:
         """Returns ``scale`` times :meth:`losses`, and that product's gradients.
 
-        They are taken while a chunk's scores are at hand: a backward pass would have to keep them or make them again.
+        They are taken while a chunk's scores are at hand: a backward pass would have to keep them
+        or make them again.
         """
         if self.threads is None or self.homes is None:
             own = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         else:
             own = self.homes
-        ahead = rows.new_empty(rows.shape) if self.threads is None else memory.empty(rows.shape, rows.dtype)
+        ahead = (
+            rows.new_empty(rows.shape)
+            if self.threads is None
+            else memory.empty(rows.shape, rows.dtype)
+        )
         gradients = Gradients(ahead, *own)
         return self._losses(rows, targets, weights, scale, gradients), gradients
 
     def _losses(
-        self, rows: Tensor, targets: Tensor, weights: Tensor | None, scale: float, gradients: Gradients | None
+        self,
+        rows: Tensor,
+        targets: Tensor,
+        weights: Tensor | None,
+        scale: float,
+        gradients: Gradients | None,
     ) -> Tensor:
-        """Returns the losses; writes the gradient of the rows, and adds those of the parameters, where given."""
+        """Returns the losses; writes the gradient of the rows, and adds those of the parameters,
+        where given.
+        """
         if self.threads is not None:
-            return cross_entropy(rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads)
-        rows, weight, targets = self._operand(rows), self._operand(self.weight), targets.unsqueeze(2)
+            return cross_entropy(
+                rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads
+            )
+        rows, weight, targets = (
+            self._operand(rows),
+            self._operand(self.weight),
+            targets.unsqueeze(2),
+        )
         losses = rows.new_zeros(rows.shape[0])
         size = max(1, CHUNK_BYTES // (weight.shape[2] * weight.element_size()))
         for start in range(0, rows.shape[1], size):
             share = None if weights is None else _part(weights, start, size).unsqueeze(2)
-            own = None if gradients is None else gradients._replace(rows=_part(gradients.rows, start, size))
+            own = (
+                None
+                if gradients is None
+                else gradients._replace(rows=_part(gradients.rows, start, size))
+            )
             chunk = _part(rows, start, size), _part(targets, start, size), share
             self._add_chunk(losses, own, weight, *chunk, scale)
         return losses
@@ -98,7 +127,9 @@ class Readout:
         losses.add_((logs if share is None else logs * share).sum((1, 2)), alpha=-scale)
         if gradients is None:
             return
-        slopes = scores.exp_().scatter_(2, targets, logs.expm1_())  # the softmax, less 1 at the target
+        slopes = scores.exp_().scatter_(
+            2, targets, logs.expm1_()
+        )  # the softmax, less 1 at the target
         slopes = slopes if share is None else slopes.mul_(share)
         gradients.bias.add_(slopes.sum(1), alpha=scale)
         slopes = self._operand(slopes)

@@ -1,6 +1,8 @@
-"""What a study varies within a cell's step: a cell and its variation make a cell, which every engine runs as any other.
+"""What a study varies within a cell's step: a cell and its variation make a cell, which every
+engine runs as any other.
 
-Random factors come from outside, as the cell's ``noise``: at each time step, or one for all of them.
+Random factors come from outside, as the cell's ``noise``: at each time step, or one for all of
+them.
 """
 
 import functools
@@ -21,12 +23,14 @@ class Variation:
     """What acts within the step.
 
     Attributes:
-        state_dropout: The operand of every recurrent product is multiplied by ``state_dropout`` (Gal & Ghahramani,
-            "A theoretically grounded application of dropout in recurrent neural networks", 2016).
-        recurrent_dropout: What the step passes through ``p.drop`` is multiplied by ``recurrent_dropout_CANDIDATE``
-            (Semeniuta, Severyn & Barth, "Recurrent dropout without memory loss", 2016).
-        zoneout: States of which ``zoneout_STATE`` keeps that part of the old value, s' = m * s + (1 - m) * step(s)
-            (Krueger et al., "Zoneout", 2017).
+        state_dropout: The operand of every recurrent product is multiplied by ``state_dropout``
+            (Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural
+            networks", 2016).
+        recurrent_dropout: What the step passes through ``p.drop`` is multiplied by
+            ``recurrent_dropout_CANDIDATE`` (Semeniuta, Severyn & Barth, "Recurrent dropout without
+            memory loss", 2016).
+        zoneout: States of which ``zoneout_STATE`` keeps that part of the old value, s' = m * s + (1
+            - m) * step(s) (Krueger et al., "Zoneout", 2017).
         state_clip: After all this, every new state lies between this and its negative.
     """
 
@@ -40,7 +44,9 @@ NONE = Variation()
 
 
 def variation_of(cell: type[Cell], settings: Sequence[Settings]) -> Variation:
-    """Returns what the settings of runs that advance together do to a cell; what has nothing to act on is left out."""
+    """Returns what the settings of runs that advance together do to a cell; what has nothing to act
+    on is left out.
+    """
 
     def asked(field: str) -> bool:
         return any(getattr(s, field) for s in settings)
@@ -66,7 +72,11 @@ def varied_cell(settings: Settings) -> type[Cell]:
 def noise_of(cell: type[Cell], variation: Variation) -> tuple[str, ...]:
     """Returns the names of the random factors, in their order."""
     found = ["state_dropout"] if variation.state_dropout else []
-    found += [f"recurrent_dropout_{name}" for name in cell.candidates] if variation.recurrent_dropout else []
+    found += (
+        [f"recurrent_dropout_{name}" for name in cell.candidates]
+        if variation.recurrent_dropout
+        else []
+    )
     return (*found, *(f"zoneout_{name}" for name in variation.zoneout))
 
 
@@ -84,14 +94,25 @@ def _varied(cell: type[Cell], variation: Variation) -> type[Cell]:
         new = inner.step(own, x, *state)
         if factors:
             raise ValueError(_miscounted(cell))
-        return tuple(_kept(variation, p, *each) for each in zip(cell.state, state, new, strict=True))
+        return tuple(
+            _kept(variation, p, *each) for each in zip(cell.state, state, new, strict=True)
+        )
 
-    body = {"step": step, "noise": noise_of(cell, variation), "reference": None, "__doc__": cell.__doc__}
+    body = {
+        "step": step,
+        "noise": noise_of(cell, variation),
+        "reference": None,
+        "__doc__": cell.__doc__,
+    }
     return type(f"Varied{cell.__name__}", (cell,), body)
 
 
-def _regularised(cell: type[Cell], variation: Variation, p: SimpleNamespace) -> tuple[SimpleNamespace, list[Tensor]]:
-    """Returns the ``p`` that the cell's own step gets, and the factors that its ``p.drop`` uses up."""
+def _regularised(
+    cell: type[Cell], variation: Variation, p: SimpleNamespace
+) -> tuple[SimpleNamespace, list[Tensor]]:
+    """Returns the ``p`` that the cell's own step gets, and the factors that its ``p.drop`` uses
+    up.
+    """
     own, factors = SimpleNamespace(**vars(p)), list[Tensor]()
     if variation.state_dropout:
         for name in cell.recurrent_products():

@@ -1,4 +1,6 @@
-"""``harness check``: what a study will do, cost, and be able to show, before anything trains for good."""
+"""``harness check``: what a study will do, cost, and be able to show, before anything trains for
+good.
+"""
 
 import time
 from collections import defaultdict
@@ -59,7 +61,9 @@ def check(
     shelf = Shelf(loaded, places)
     settings, notes = probe.resolve(loaded)
     settings = history.settled(settings, shelf)
-    pilots = [_pilot(loaded, arm, settings, shelf, trains) for arm in _tried(console, list(settings))]
+    pilots = [
+        _pilot(loaded, arm, settings, shelf, trains) for arm in _tried(console, list(settings))
+    ]
     console.print(_arms_table(loaded, pilots))
     for line in [*_legend(loaded, pilots), *notes]:
         console.print(line, markup=False, highlight=False)
@@ -80,19 +84,27 @@ def _designs(loaded: study.Study, shelf: Shelf) -> list[tuple[list[str], list[Ro
 
 
 def _tried(console: Console, arms: list[str]) -> Iterator[str]:
-    """Yields arms, and says which one is tried: by a bar that goes away, or without a terminal by lines."""
+    """Yields arms, and says which one is tried: by a bar that goes away, or without a terminal by
+    lines.
+    """
     begun = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("", total=len(arms))
         for index, arm in enumerate(arms):
             bar.update(task, completed=index, description=f"trying {arm}")
             if not console.is_terminal and time.monotonic() - begun > QUIET_SECONDS:
-                console.print(f"trying {arm}, {index + 1} of {len(arms)}", markup=False, highlight=False)
+                console.print(
+                    f"trying {arm}, {index + 1} of {len(arms)}", markup=False, highlight=False
+                )
             yield arm
 
 
-def _pilot(loaded: study.Study, arm: str, settings: dict[str, Settings], shelf: Shelf, trains: bool) -> Pilot:
+def _pilot(
+    loaded: study.Study, arm: str, settings: dict[str, Settings], shelf: Shelf, trains: bool
+) -> Pilot:
     found = probe.pilot(loaded, arm, settings[arm])
     pace = shelf.first(lambda book: history.pace(found, book))
     if pace is None and trains:
@@ -103,7 +115,16 @@ def _pilot(loaded: study.Study, arm: str, settings: dict[str, Settings], shelf: 
 def _arms_table(loaded: study.Study, pilots: list[Pilot]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("arm", overflow="fold")
-    for column in (*_engine_column(pilots), "H", "params", "FLOPs", "updates", "tokens", "runs", "time"):
+    for column in (
+        *_engine_column(pilots),
+        "H",
+        "params",
+        "FLOPs",
+        "updates",
+        "tokens",
+        "runs",
+        "time",
+    ):
         table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
     by_key = {p.arm: p for p in pilots}
     for condition in loaded.conditions:
@@ -112,7 +133,9 @@ def _arms_table(loaded: study.Study, pilots: list[Pilot]) -> Table:
         for arm in loaded.under(condition).arms:
             p = by_key[arm.key]
             engine = [p.settings.engine for _ in _engine_column(pilots)]
-            table.add_row(Text(f"{' ' * bool(condition)}{arm.name}"), *engine, *_cells(p, arm.settings))
+            table.add_row(
+                Text(f"{' ' * bool(condition)}{arm.name}"), *engine, *_cells(p, arm.settings)
+            )
     return table
 
 
@@ -128,7 +151,12 @@ def _cells(p: Pilot, asked: Settings) -> list[str]:
     more = f"-{sum(p.packs.replicates) + sum(p.packs.more)}" if p.packs.more else ""
     return [
         *(f"{p.hidden_size:,}{size}", f"{p.num_parameters:,}", _short(p.flops_per_token)),
-        *(f"{p.num_updates:,}{updates}", _short(p.num_tokens), f"{runs}{more}", duration(p.seconds)),
+        *(
+            f"{p.num_updates:,}{updates}",
+            _short(p.num_tokens),
+            f"{runs}{more}",
+            duration(p.seconds),
+        ),
     ]
 
 
@@ -141,8 +169,15 @@ def _legend(loaded: study.Study, pilots: list[Pilot]) -> list[str]:
                 wanted[f"H for {name} = {number:,}"] = None
         if (seconds := settings.budget.seconds) is not None:
             wanted[f"updates for {seconds:g} s of a run alone"] = None
-    columns = [] if _engine_column(pilots) else [f"engine: {pilots[0].settings.engine}, on {_machine(pilots[0])}"]
-    columns += ["FLOPs: forward, per token", *(["runs: trials + replicates"] if loaded.tune else [])]
+    columns = (
+        []
+        if _engine_column(pilots)
+        else [f"engine: {pilots[0].settings.engine}, on {_machine(pilots[0])}"]
+    )
+    columns += [
+        "FLOPs: forward, per token",
+        *(["runs: trials + replicates"] if loaded.tune else []),
+    ]
     return ["; ".join(columns), *(["* solved: " + "; ".join(wanted)] if wanted else [])]
 
 
@@ -193,13 +228,18 @@ def _room(loaded: study.Study, pilots: list[Pilot]) -> list[Row]:
     total = _bytes(room.databases + room.artifacts + room.models)
     return [
         Row("disk", f"about {total}, its reports on top"),
-        Row("", f"{_bytes(room.databases)} databases, {_bytes(room.artifacts)} curves and samples{models}"),
+        Row(
+            "",
+            f"{_bytes(room.databases)} databases, {_bytes(room.artifacts)} curves and samples{models}",
+        ),
         Row("", f"checkpoints of up to {_bytes(room.checkpoints)} while it runs"),
     ]
 
 
 def _print(console: Console, rows: Sequence[Row]) -> None:
-    """Prints rows under one another, after an empty line; the values of successive rows stand in columns."""
+    """Prints rows under one another, after an empty line; the values of successive rows stand in
+    columns.
+    """
     console.print()
     for _, group in groupby(rows, key=lambda row: len(row.values)):
         table = Table.grid(padding=(0, 2, 0, 0))
@@ -219,7 +259,11 @@ def _short(count: int) -> str:
     """
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= 0.9995 * size:
-            return f"{count / size:.4g}{unit}" if count >= 999.5 * size else f"{count / size:.3g}{unit}"
+            return (
+                f"{count / size:.4g}{unit}"
+                if count >= 999.5 * size
+                else f"{count / size:.3g}{unit}"
+            )
     return str(count)
 
 

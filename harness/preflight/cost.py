@@ -13,10 +13,11 @@ class Pace:
 
     Attributes:
         pack: Its number of runs.
-        lanes: How many of them a CPU works on at a time. None: an accelerator, which takes them as one.
+        lanes: How many of them a CPU works on at a time. None: an accelerator, which takes them as
+            one.
         update_seconds: Of the whole pack.
-        evaluation_seconds: Of the whole pack at an evaluation point; 0 where its updates' seconds hold that. None:
-            not known.
+        evaluation_seconds: Of the whole pack at an evaluation point; 0 where its updates' seconds
+            hold that. None: not known.
         source: Where it is from, in words.
     """
 
@@ -27,12 +28,15 @@ class Pace:
     source: str
 
     def seconds(self, pack: int, num_updates: int, num_evaluations: int) -> float:
-        """Returns the seconds of a pack of that size: at most these, since a small one wastes less than is assumed.
+        """Returns the seconds of a pack of that size: at most these, since a small one wastes less
+        than is assumed.
 
-        On a CPU a pack takes as many turns as its runs fill lanes; on an accelerator one that is smaller takes no
-        longer, and a larger one in proportion.
+        On a CPU a pack takes as many turns as its runs fill lanes; on an accelerator one that is
+        smaller takes no longer, and a larger one in proportion.
         """
-        each = self.update_seconds * num_updates + (self.evaluation_seconds or 0.0) * num_evaluations
+        each = (
+            self.update_seconds * num_updates + (self.evaluation_seconds or 0.0) * num_evaluations
+        )
         if self.lanes is None:
             return each * max(1.0, pack / self.pack)
         return each * math.ceil(pack / self.lanes) / math.ceil(self.pack / self.lanes)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from harness.preflight.cost import Packs
 from harness.preflight.probe import Pilot
 
-# Bytes, fitted to finished studies of 16 to 52 runs with 4 and with 20 evaluations a run: to within 3 % of all of
-# them (MLflow 3.17 and Optuna 5.0 on SQLite; character tokens, so that a record has 14 metrics). Tables, indices and
-# free pages count, and what files take of a file system with blocks of 4096 bytes.
+# Bytes, fitted to finished studies of 16 to 52 runs with 4 and with 20 evaluations a run: to within
+# 3 % of all of them (MLflow 3.17 and Optuna 5.0 on SQLite; character tokens, so that a record has
+# 14 metrics). Tables, indices and free pages count, and what files take of a file system with
+# blocks of 4096 bytes.
 EMPTY_DATABASES = 1_080_000
 RUN_IN_DATABASES = 18_500
 EVALUATION_IN_DATABASES = 4_050
-RUN_IN_ARTIFACTS = 20_500  # five blocks: the run's two folders, its curve, its samples as JSON and as text
+RUN_IN_ARTIFACTS = (
+    20_500  # five blocks: the run's two folders, its curve, its samples as JSON and as text
+)
 EVALUATION_IN_ARTIFACTS = 70  # a row of its curve
 HEADER = 3_000  # what a model's or a checkpoint's file holds beside its arrays
 RECORD = 700  # an evaluation in a checkpoint
@@ -20,7 +23,9 @@ RECORD = 700  # an evaluation in a checkpoint
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that a study takes when it has ended, its reports not counted, and its checkpoints while it runs."""
+    """Bytes that a study takes when it has ended, its reports not counted, and its checkpoints
+    while it runs.
+    """
 
     databases: int
     artifacts: int
@@ -29,12 +34,18 @@ class Disk:
 
 
 def disk(pilots: Sequence[Pilot], *, keeps_models: bool) -> Disk:
-    """Returns the room that a study's arms take, with all the seeds that a sequential design may add."""
+    """Returns the room that a study's arms take, with all the seeds that a sequential design may
+    add.
+    """
     databases, artifacts, models, checkpoints = EMPTY_DATABASES, 0, 0, 0
     for arm in pilots:
         trials, replicates = sum(arm.packs.trials), sum(arm.packs.replicates) + sum(arm.packs.more)
-        databases += (trials + replicates) * (RUN_IN_DATABASES + arm.num_evaluations * EVALUATION_IN_DATABASES)
-        artifacts += (trials + replicates) * (RUN_IN_ARTIFACTS + arm.num_evaluations * EVALUATION_IN_ARTIFACTS)
+        databases += (trials + replicates) * (
+            RUN_IN_DATABASES + arm.num_evaluations * EVALUATION_IN_DATABASES
+        )
+        artifacts += (trials + replicates) * (
+            RUN_IN_ARTIFACTS + arm.num_evaluations * EVALUATION_IN_ARTIFACTS
+        )
         models += replicates * model_bytes(arm) if keeps_models else 0
         checkpoints = max(checkpoints, _largest(arm.packs) * checkpoint_bytes(arm))
     return Disk(databases, artifacts, models, checkpoints)
@@ -46,7 +57,9 @@ def model_bytes(arm: Pilot) -> int:
 
 
 def checkpoint_bytes(arm: Pilot) -> int:
-    """Returns the size of a run's checkpoint: parameters, the best ones, the optimiser's moments, the carried state."""
+    """Returns the size of a run's checkpoint: parameters, the best ones, the optimiser's moments,
+    the carried state.
+    """
     settings = arm.settings
     moments = int(settings.momentum > 0) if settings.optimizer == "sgd" else 2
     values = arm.num_parameters * (2 + moments) + arm.num_states * settings.batch_size

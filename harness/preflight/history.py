@@ -1,4 +1,6 @@
-"""What earlier runs in the books tell of a study before it runs: how fast its arms train, how pairs spread."""
+"""What earlier runs in the books tell of a study before it runs: how fast its arms train, how pairs
+spread.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -19,9 +21,18 @@ from harness.store import tracker
 from harness.store.locations import Places
 from harness.study import Study, is_repeated
 
-# Settings that cost no time, or that a run's own columns tell better; of those of single runs, noise alone costs any.
+# Settings that cost no time, or that a run's own columns tell better; of those of single runs,
+# noise alone costs any.
 _NOT_PACE = {
-    *("corpus", "path", "hidden_size", "num_parameters", "flops_per_token", "initialization", "forget_bias"),
+    *(
+        "corpus",
+        "path",
+        "hidden_size",
+        "num_parameters",
+        "flops_per_token",
+        "initialization",
+        "forget_bias",
+    ),
     *("budget", "evaluations", "engine", "device", "precision", "threads", "pack_size"),
 }
 _PACE_FIELDS = [f for f in fields(Settings) if f.name not in (*PER_RUN, *_NOT_PACE)]
@@ -42,7 +53,9 @@ class Book:
 
 
 class Shelf:
-    """The books of a study, where there are any, then those of every other one, the newest first; read when asked."""
+    """The books of a study, where there are any, then those of every other one, the newest first;
+    read when asked.
+    """
 
     def __init__(self, study: Study, places: Places):
         self._read: list[Book] = []
@@ -76,7 +89,9 @@ def _books(study: Study, places: Places) -> Iterator[Book]:
 
 
 def settled(settings: dict[str, Settings], shelf: Shelf) -> dict[str, Settings]:
-    """Returns arms with the updates that their budgets of seconds bought when the study was first run."""
+    """Returns arms with the updates that their budgets of seconds bought when the study was first
+    run.
+    """
     found, book = dict(settings), next(iter(shelf), None)
     if book is None or not book.is_own:
         return found
@@ -88,11 +103,15 @@ def settled(settings: dict[str, Settings], shelf: Shelf) -> dict[str, Settings]:
 
 
 def pace(arm: Pilot, book: Book) -> Pace | None:
-    """Returns the pace of earlier runs, or timings, whose settings equal an arm's in all that costs time; or None.
+    """Returns the pace of earlier runs, or timings, whose settings equal an arm's in all that costs
+    time; or None.
 
-    Of runs: replicates before trials, of the pack size that is nearest; their seconds hold their evaluations.
+    Of runs: replicates before trials, of the pack size that is nearest; their seconds hold their
+    evaluations.
     """
-    ended = book.runs[book.runs["state"] == "finished"].dropna(subset=["tokens", "threads", "pack_size"])
+    ended = book.runs[book.runs["state"] == "finished"].dropna(
+        subset=["tokens", "threads", "pack_size"]
+    )
     alike = ended[[_is_alike(arm, row) for _, row in ended.iterrows()]]
     if alike.empty:
         return None
@@ -115,18 +134,30 @@ def pace(arm: Pilot, book: Book) -> Pace | None:
 
 
 def _timed(arm: Pilot, book: Book, arms: set[tuple[str, str]]) -> Pace | None:
-    """An update's seconds of the runtime phase; an evaluation is as many passes forward as it has minibatches."""
+    """An update's seconds of the runtime phase; an evaluation is as many passes forward as it has
+    minibatches.
+    """
     rows = book.timings
     places = zip(rows["condition"], rows["arm"], strict=True)
-    rows = rows[np.array([place in arms for place in places], dtype=bool) & (rows["threads"] == arm.threads)]
+    rows = rows[
+        np.array([place in arms for place in places], dtype=bool) & (rows["threads"] == arm.threads)
+    ]
     if rows.empty:
         return None
     size = _nearest(rows["pack"], arm.pace.pack)
     rows = rows[rows["pack"] == size]
-    seconds = {mode: rows.loc[rows["mode"] == mode, "seconds"].median() for mode in ("train", "forward")}
+    seconds = {
+        mode: rows.loc[rows["mode"] == mode, "seconds"].median() for mode in ("train", "forward")
+    }
     evaluation = _num_minibatches(arm) * seconds["forward"]
     source = f"from timings of {_title(book)}"
-    return replace(arm.pace, pack=size, update_seconds=seconds["train"], evaluation_seconds=evaluation, source=source)
+    return replace(
+        arm.pace,
+        pack=size,
+        update_seconds=seconds["train"],
+        evaluation_seconds=evaluation,
+        source=source,
+    )
 
 
 def _title(book: Book) -> str:
@@ -137,7 +168,9 @@ def _num_minibatches(arm: Pilot) -> int:
     splits = data.load(arm.settings).splits
     if "validation" not in splits:
         return 0
-    starts, _ = data.evaluation_windows(len(splits["validation"]), arm.settings.batch_size, arm.settings.bptt_length)
+    starts, _ = data.evaluation_windows(
+        len(splits["validation"]), arm.settings.batch_size, arm.settings.bptt_length
+    )
     return len(starts)
 
 
@@ -152,15 +185,22 @@ def _is_alike(arm: Pilot, row: pd.Series) -> bool:
         and row["corpus_fingerprint"] == arm.fingerprint
         and (row["engine"], row["device"], row["precision"])
         == (arm.settings.engine, arm.device, arm.settings.precision)
-        and (row["threads"], row["device_name"]) == (arm.threads, provenance.device_name(arm.device))
-        and all(params.get(f.name, f.default) == getattr(arm.settings, f.name) for f in _PACE_FIELDS)
-        and all(bool(params.get(name)) == bool(getattr(arm.settings, name)) for name in masks.FIELDS)
+        and (row["threads"], row["device_name"])
+        == (arm.threads, provenance.device_name(arm.device))
+        and all(
+            params.get(f.name, f.default) == getattr(arm.settings, f.name) for f in _PACE_FIELDS
+        )
+        and all(
+            bool(params.get(name)) == bool(getattr(arm.settings, name)) for name in masks.FIELDS
+        )
     )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of paired differences, in nats by arm, over ``num_pairs`` pairs each at least."""
+    """Standard deviations of paired differences, in nats by arm, over ``num_pairs`` pairs each at
+    least.
+    """
 
     study: str
     nats: dict[str, float]
@@ -168,7 +208,8 @@ class Spread:
 
 
 def spread(part: Study, book: Book) -> Spread | None:
-    """Returns how pairs spread in earlier runs: such pairs as the study of a condition would have, or None.
+    """Returns how pairs spread in earlier runs: such pairs as the study of a condition would have,
+    or None.
 
     Of another study: under whatever condition has the same cell as its baseline and the same text.
     """
@@ -186,14 +227,20 @@ def spread(part: Study, book: Book) -> Spread | None:
 
 
 def _families(part: Study, book: Book) -> Iterator[dict[str, dict[str, float]]]:
-    """Yields losses by arm and pair, the baseline's among them, of every condition that tells of ``part``."""
+    """Yields losses by arm and pair, the baseline's among them, of every condition that tells of
+    ``part``.
+    """
     wanted = part.baseline.settings
     for condition, rows in book.runs[book.runs["phase"] == "replicate"].groupby("condition"):
         own = rows[rows["arm"] == book.baseline]
         if own.empty:
             continue
         params = own["params"].iloc[0]
-        is_like = all(params.get(name) == getattr(wanted, name) for name in ("cell", *arm_results.TEXT_FIELDS))
+        is_like = all(
+            params.get(name) == getattr(wanted, name) for name in ("cell", *arm_results.TEXT_FIELDS)
+        )
         if condition == part.condition if book.is_own else is_like:
             known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
-            yield {str(arm): arm_results.losses(part, known, str(arm)) for arm in rows["arm"].unique()}
+            yield {
+                str(arm): arm_results.losses(part, known, str(arm)) for arm in rows["arm"].unique()
+            }

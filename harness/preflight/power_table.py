@@ -1,4 +1,6 @@
-"""What a design can show, in words and numbers: the smallest p, the smallest difference, the width of intervals."""
+"""What a design can show, in words and numbers: the smallest p, the smallest difference, the width
+of intervals.
+"""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +45,10 @@ def rows(part: Study, spread: Spread | None) -> list[Row]:
         Row("smallest p", _smallest_p(part, comparisons)),
     ]
     if spread is None:
-        nats, text = [math.log1p(fraction) for fraction in SPREADS], "of pairs: no earlier ones; were it"
+        nats, text = (
+            [math.log1p(fraction) for fraction in SPREADS],
+            "of pairs: no earlier ones; were it",
+        )
     else:
         nats = sorted({min(spread.nats.values()), max(spread.nats.values())})
         arms = ", smallest and largest" if len(nats) > 1 else ""
@@ -64,7 +69,10 @@ def _smallest_p(part: Study, comparisons: int) -> str:
     threshold = part.measure.threshold
     level = f"{threshold:g}/{comparisons}" if comparisons > 1 else f"{threshold:g}"
     stage = " of the first stage" if part.replicate.until is not None else ""
-    reach, needed = inference.smallest_p(probe.num_pairs(part)), inference.seeds_needed(comparisons, threshold)
+    reach, needed = (
+        inference.smallest_p(probe.num_pairs(part)),
+        inference.seeds_needed(comparisons, threshold),
+    )
     units = "repeats" if is_repeated(part) else "seeds"
     return f"{reach:.3g} by sign flips{stage}; {level} takes {needed} {units}"
 
@@ -76,17 +84,34 @@ def _outlook(part: Study, comparisons: int, nats: Sequence[float]) -> list[Row]:
     found = []
     if plan.until is None or plan.at_most is None:
         number = probe.num_pairs(part)
-        shown = [power.detectable(s, number, comparisons, threshold=threshold, power=POWER) for s in nats]
+        shown = [
+            power.detectable(s, number, comparisons, threshold=threshold, power=POWER) for s in nats
+        ]
         text = f"a difference, with {100 * POWER:.0f} % power, of"
-        found.append(Row("can show", text, tuple("none" if value is None else percent(value) for value in shown)))
+        found.append(
+            Row(
+                "can show",
+                text,
+                tuple("none" if value is None else percent(value) for value in shown),
+            )
+        )
     else:
         wanted = [stein_seeds(s, plan.seeds, math.log1p(plan.until)) for s in nats]
         pairs = [min(n, plan.at_most) for n in wanted]
         found.append(Row("seeds", "that this width takes", tuple(f"{n:,}" for n in wanted)))
         widths = [_half_width(s, n, plan.seeds, 0.95) for s, n in zip(nats, pairs, strict=True)]
-        found.append(Row("can show", f"a 95 % interval with at most {plan.at_most} seeds, of ±", _percents(widths)))
+        found.append(
+            Row(
+                "can show",
+                f"a 95 % interval with at most {plan.at_most} seeds, of ±",
+                _percents(widths),
+            )
+        )
     if part.measure.margin > 0.0:
-        confidence, first = 1.0 - 2.0 * threshold, plan.seeds if plan.until is not None else pairs[0]
+        confidence, first = (
+            1.0 - 2.0 * threshold,
+            plan.seeds if plan.until is not None else pairs[0],
+        )
         widths = [_half_width(s, n, first, confidence) for s, n in zip(nats, pairs, strict=True)]
         text = f"needs {100 * confidence:g} % intervals within ± {percent(math.log1p(part.measure.margin))}; expect ±"
         found.append(Row("equivalence", text, _percents(widths)))
@@ -101,10 +126,16 @@ def stein_seeds(spread_nats: float, first: int, half_width_nats: float) -> int:
 
 
 def _half_width(spread_nats: float, num_pairs: int, first: int, confidence: float) -> float:
-    """Half of Student's interval, were its spread this, with the degrees of freedom of ``first`` pairs; in nats."""
+    """Half of Student's interval, were its spread this, with the degrees of freedom of ``first``
+    pairs; in nats.
+    """
     if first < 2:
         return math.inf
-    return float(special.stdtrit(first - 1, 0.5 + confidence / 2.0)) * spread_nats / math.sqrt(num_pairs)
+    return (
+        float(special.stdtrit(first - 1, 0.5 + confidence / 2.0))
+        * spread_nats
+        / math.sqrt(num_pairs)
+    )
 
 
 def _percents(nats: Sequence[float]) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Before a launch: the engine of the study, a few updates of every arm, and whether the design can show anything."""
+"""Before a launch: the engine of the study, a few updates of every arm, and whether the design can
+show anything.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,7 +34,8 @@ class Pilot:
 
     Attributes:
         arm: Its key.
-        settings: Where ranges are searched, with their first values; a budget of seconds is one of updates.
+        settings: Where ranges are searched, with their first values; a budget of seconds is one of
+            updates.
         num_evaluations: Evaluation points of a run.
         packs: How its runs, of all repeats, train together.
         fingerprint: Of its text.
@@ -75,11 +78,15 @@ class Pilot:
         return self._seconds(self.packs.more, 1)
 
     def _seconds(self, packs: tuple[int, ...], tests: int) -> float:
-        return sum(self.pace.seconds(pack, self.num_updates, self.num_evaluations + tests) for pack in packs)
+        return sum(
+            self.pace.seconds(pack, self.num_updates, self.num_evaluations + tests)
+            for pack in packs
+        )
 
 
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
-    """Returns every arm's settings by its key, ``engine: auto`` resolved once for all, and what was passed over.
+    """Returns every arm's settings by its key, ``engine: auto`` resolved once for all, and what was
+    passed over.
 
     Raises:
         ValueError: A cell, an engine or a device is not to be had.
@@ -90,14 +97,18 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     chosen: dict[tuple[str, str], Any] = {}
     notes: list[str] = []
     for device, precision in {(arm.settings.device, arm.settings.precision) for arm in open_arms}:
-        alike = [a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)]
+        alike = [
+            a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
+        ]
         own = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
         chosen[device, precision], passed = engine.resolve(own, resolve_device(device), precision)
         notes += passed
     settings = {arm.key: arm.settings for arm in study.arms}
     for name, own_settings in settings.items():
         if own_settings.engine == "auto":
-            settings[name] = replace(own_settings, engine=chosen[own_settings.device, own_settings.precision])
+            settings[name] = replace(
+                own_settings, engine=chosen[own_settings.device, own_settings.precision]
+            )
     return settings, notes
 
 
@@ -110,16 +121,26 @@ def _cell_of(study: Study, settings: Settings) -> type[Cell]:
 
 
 def first_values(study: Study) -> dict[str, Any]:
-    """Returns the first value of every range, for what must be known before a search: shapes and costs."""
+    """Returns the first value of every range, for what must be known before a search: shapes and
+    costs.
+    """
     if study.tune is None:
         return {}
-    return {f: v.choices[0] if isinstance(v, Choices) else v.low for f, v in study.tune.space.items()}
+    return {
+        f: v.choices[0] if isinstance(v, Choices) else v.low for f, v in study.tune.space.items()
+    }
 
 
 def pack_of(study: Study, arm: str, settings: Settings, size: int) -> Plan:
-    """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for pilots and timings."""
-    runs = tuple(Run(f"{arm}/pilot/{k}", (study.replicate.first_seed + k,), settings) for k in range(size))
-    return Plan(runs, objective=study.measure.objective, read_test=False, cell_files=study.cell_files)
+    """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for pilots and
+    timings.
+    """
+    runs = tuple(
+        Run(f"{arm}/pilot/{k}", (study.replicate.first_seed + k,), settings) for k in range(size)
+    )
+    return Plan(
+        runs, objective=study.measure.objective, read_test=False, cell_files=study.cell_files
+    )
 
 
 def study_pack_size(study: Study, settings: Settings) -> int:
@@ -128,7 +149,9 @@ def study_pack_size(study: Study, settings: Settings) -> int:
 
 
 def seconds_to_updates(study: Study, arm: str, settings: Settings) -> Settings:
-    """Returns settings whose budget in seconds is one in updates, by the measured speed of a run alone."""
+    """Returns settings whose budget in seconds is one in updates, by the measured speed of a run
+    alone.
+    """
     seconds = settings.budget.seconds
     if seconds is None:
         return settings
@@ -138,7 +161,8 @@ def seconds_to_updates(study: Study, arm: str, settings: Settings) -> Settings:
 
 
 def pilot(study: Study, arm: str, settings: Settings) -> Pilot:
-    """Returns what two updates of an arm's pack of the study's size show; what an evaluation costs they do not.
+    """Returns what two updates of an arm's pack of the study's size show; what an evaluation costs
+    they do not.
 
     Args:
         study: The whole study, or that of the arm's condition.
@@ -151,7 +175,9 @@ def pilot(study: Study, arm: str, settings: Settings) -> Pilot:
     part = study.under(Unit.parse(arm).condition)
     tuned = replace(settings, **first_values(part))
     try:
-        plan = pack_of(study, arm, seconds_to_updates(study, arm, tuned), study_pack_size(study, tuned))
+        plan = pack_of(
+            study, arm, seconds_to_updates(study, arm, tuned), study_pack_size(study, tuned)
+        )
         pack = Pack(plan)
         pack.close()
         with timing.Watch() as watch:
@@ -171,7 +197,11 @@ def pilot(study: Study, arm: str, settings: Settings) -> Pilot:
         num_evaluations=len(pack.points),
         packs=packs_of(part, plan.settings),
         pace=Pace(
-            len(plan.runs), lanes, seconds, None, f"by two updates of each pack{_busy(watch)}, evaluation on top"
+            len(plan.runs),
+            lanes,
+            seconds,
+            None,
+            f"by two updates of each pack{_busy(watch)}, evaluation on top",
         ),
         fingerprint=pack.task.fingerprint,
         threads=pack.threads,
@@ -180,8 +210,11 @@ def pilot(study: Study, arm: str, settings: Settings) -> Pilot:
 
 
 def short_training(study: Study, arm: Pilot) -> Pace:
-    """Returns an arm's pace by two seconds of its pack's training, 20 updates at most, and one evaluation."""
-    # Where the budget is one update, each is the last, and after it `advance` has nothing left to do but evaluate.
+    """Returns an arm's pace by two seconds of its pack's training, 20 updates at most, and one
+    evaluation.
+    """
+    # Where the budget is one update, each is the last, and after it `advance` has nothing left to
+    # do but evaluate.
     settings = replace(arm.settings, budget=Budget(updates=1), evaluations=1)
     pack = Pack(pack_of(study, arm.arm, settings, arm.pace.pack))
     try:
@@ -208,7 +241,9 @@ def _busy(watch: timing.Watch) -> str:
 
 
 def num_comparisons(study: Study) -> int:
-    """Returns how many arms of a condition are tested against its baseline: those that read its text."""
+    """Returns how many arms of a condition are tested against its baseline: those that read its
+    text.
+    """
     from harness.report.arm_results import text_of  # late: it loads matplotlib
 
     text = text_of(study.baseline.settings)
@@ -217,7 +252,11 @@ def num_comparisons(study: Study) -> int:
 
 def num_pairs(study: Study) -> int:
     """Returns how many pairs the test has; of a sequential design those of its first stage."""
-    return study.tune.repeats if study.tune is not None and is_repeated(study) else study.replicate.seeds
+    return (
+        study.tune.repeats
+        if study.tune is not None and is_repeated(study)
+        else study.replicate.seeds
+    )
 
 
 def design_problem(study: Study) -> str | None:
@@ -237,18 +276,29 @@ def _problems(part: Study) -> Iterator[str]:
             "none does. Write texts under across, or give --force."
         )
     else:
-        field, name = ("tune.repeats", "repeats") if is_repeated(part) else ("replicate.seeds", "seeds")
+        field, name = (
+            ("tune.repeats", "repeats") if is_repeated(part) else ("replicate.seeds", "seeds")
+        )
         if part.replicate.until is not None:
             field, name = "replicate.seeds.first", "first"
-        yield from _too_few(field, name, num_pairs(part), "sign-flip", comparisons, part.measure.threshold)
+        yield from _too_few(
+            field, name, num_pairs(part), "sign-flip", comparisons, part.measure.threshold
+        )
     if phase is not None:
         speeds = len(part.arms) - 1
         yield from _too_few(
-            "measure.runtime.rounds", "rounds", phase.rounds, "sign-test", speeds, part.measure.threshold
+            "measure.runtime.rounds",
+            "rounds",
+            phase.rounds,
+            "sign-test",
+            speeds,
+            part.measure.threshold,
         )
 
 
-def _too_few(field: str, name: str, count: int, test: str, comparisons: int, threshold: float) -> Iterator[str]:
+def _too_few(
+    field: str, name: str, count: int, test: str, comparisons: int, threshold: float
+) -> Iterator[str]:
     """Yields a problem where all of ``count`` signs agreeing cannot pass Holm's first step."""
     reach, needed = inference.smallest_p(count), inference.seeds_needed(comparisons, threshold)
     if reach > threshold / comparisons:

@@ -1,8 +1,10 @@
-"""From runs to answer, sentences, tables and figures; as a page, Markdown, LaTeX, CSV and on a terminal.
+"""From runs to answer, sentences, tables and figures; as a page, Markdown, LaTeX, CSV and on a
+terminal.
 
-From the bottom: results (frames to one result per arm), sentences and tables (their words), drawing (how a figure
-looks) and figures, searches, hyperparameters, slices and pareto (the tuned fields, the costs), parts (all of it for one
-condition), conditions (several of them), facts (what was fixed, with what it was run), forms and page (how it leaves).
+From the bottom: results (frames to one result per arm), sentences and tables (their words), drawing
+(how a figure looks) and figures, searches, hyperparameters, slices and pareto (the tuned fields,
+the costs), parts (all of it for one condition), conditions (several of them), facts (what was
+fixed, with what it was run), forms and page (how it leaves).
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,9 +73,17 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per condition and arm; losses in nats, ``ratio`` and ``speed`` to the baseline."""
-        rows = [{"condition": part.title, **tables.numbers(r)} for part in self.parts for r in part.results]
-        return pd.DataFrame(rows).astype(dict.fromkeys(tables.COUNTS, "Int64"))  # one that is not known stays a count
+        """One row per condition and arm; losses in nats, ``ratio`` and ``speed`` to the
+        baseline.
+        """
+        rows = [
+            {"condition": part.title, **tables.numbers(r)}
+            for part in self.parts
+            for r in part.results
+        ]
+        return pd.DataFrame(rows).astype(
+            dict.fromkeys(tables.COUNTS, "Int64")
+        )  # one that is not known stays a count
 
     @cached_property
     def figures(self) -> dict[str, Drawn]:
@@ -82,10 +92,16 @@ class Report:
 
     @cached_property
     def overview(self) -> list[Section]:
-        """The verdicts under all conditions side by side, and what they come to together, where there are several."""
+        """The verdicts under all conditions side by side, and what they come to together, where
+        there are several.
+        """
         found = [(part.title, part.results) for part in self.parts]
         texts = {arm_results.text_of(part.study.baseline.settings) for part in self.parts}
-        sections = [conditions.overview(found), conditions.over_all(found, len(texts))] if len(found) > 1 else []
+        sections = (
+            [conditions.overview(found), conditions.over_all(found, len(texts))]
+            if len(found) > 1
+            else []
+        )
         return [section for section in sections if section is not None]
 
     @property
@@ -99,14 +115,20 @@ class Report:
 
     def note(self) -> str:
         """Returns a short Markdown text: answer, sentences, remarks and the main tables."""
-        blocks = [f"**{forms.plain(self.answer)}**", *map(forms.markdown, self.overview), *self._remarks_markdown()]
+        blocks = [
+            f"**{forms.plain(self.answer)}**",
+            *map(forms.markdown, self.overview),
+            *self._remarks_markdown(),
+        ]
         for part in self.parts:
             blocks += [f"**{forms.plain(part.title)}**"] if part.title else []
             blocks += [forms.markdown(part.verdicts)]
         return "\n\n".join(blocks) + "\n"
 
     def markdown(self, figures_folder: str = "") -> str:
-        """Returns the report for GitHub, without figures or with those that lie in a folder beside it as SVG."""
+        """Returns the report for GitHub, without figures or with those that lie in a folder beside
+        it as SVG.
+        """
         blocks = [f"## {self.study.name}", self.study.question, f"**{forms.plain(self.answer)}**"]
         blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
         for part in self.parts:
@@ -114,11 +136,18 @@ class Report:
             blocks += _markdown_sections(part.sections, 4 if part.title else 3)
             blocks += [forms.bullets(part.sensitivity)] if part.sensitivity else []
             if figures_folder:
-                blocks += [f"![{each.label}]({figures_folder}/{stem}.svg)" for stem, each in part.figures.items()]
+                blocks += [
+                    f"![{each.label}]({figures_folder}/{stem}.svg)"
+                    for stem, each in part.figures.items()
+                ]
         return "\n\n".join([*blocks, self.method]) + "\n"
 
     def _remarks_markdown(self) -> list[str]:
-        kinds = [self.sentences, [f"Missing: {x}" for x in self.missing], [f"Warning: {x}" for x in self.warnings]]
+        kinds = [
+            self.sentences,
+            [f"Missing: {x}" for x in self.missing],
+            [f"Warning: {x}" for x in self.warnings],
+        ]
         return [forms.bullets(lines) for lines in kinds if lines]
 
     def latex(self) -> str:
@@ -136,7 +165,9 @@ class Report:
         return page.html(self)
 
     def files(self, png: bool = True) -> dict[str, str | bytes]:
-        """Returns every form by its path in a folder: the report's, and each figure as SVG and, if wanted, PNG."""
+        """Returns every form by its path in a folder: the report's, and each figure as SVG and, if
+        wanted, PNG.
+        """
         found: dict[str, str | bytes] = {
             "report.html": self.html(),
             "report.md": self.markdown("figures"),
@@ -150,7 +181,9 @@ class Report:
         return found
 
     def write(self, folder: Path) -> list[Path]:
-        """Writes ``files`` into ``folder``, which is made where it is not there, and returns their paths."""
+        """Writes ``files`` into ``folder``, which is made where it is not there, and returns their
+        paths.
+        """
         paths = []
         for name, content in self.files().items():
             paths.append(folder / name)
@@ -186,18 +219,25 @@ def build(
     """Returns the report of a study as far as it has come.
 
     Args:
-        study: With ``name``, ``question``, ``conditions``, ``under``, ``arms``, ``baseline``, ``measure``, ``tune`` and
-            ``replicate``.
-        runs: One row per run, the columns of ``results.RUN_COLUMNS``, and those of ``facts.FACTS`` where they are
-            known; an empty frame needs none.
+        study: With ``name``, ``question``, ``conditions``, ``under``, ``arms``, ``baseline``,
+            ``measure``, ``tune`` and ``replicate``.
+        runs: One row per run, the columns of ``results.RUN_COLUMNS``, and those of ``facts.FACTS``
+            where they are known; an empty frame needs none.
         curves: One row per evaluation of a run, ``results.CURVE_COLUMNS``.
         timings: One row per arm, mode, pack and round, ``results.TIMING_COLUMNS``.
-        warnings: Of the search, printed with the report's own; ``condition/arm: ...`` beside that condition.
+        warnings: Of the search, printed with the report's own; ``condition/arm: ...`` beside that
+            condition.
         importances: Condition -> arm -> tuned field -> share.
     """
     remarks = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
-    told = {name: [line for line in warnings if line.startswith(f"{name}/")] for name in study.conditions if name}
-    remarks += [line for line in warnings if line not in {line for lines in told.values() for line in lines}]
+    told = {
+        name: [line for line in warnings if line.startswith(f"{name}/")]
+        for name in study.conditions
+        if name
+    }
+    remarks += [
+        line for line in warnings if line not in {line for lines in told.values() for line in lines}
+    ]
     parts = [
         _part(
             study.under(name),
@@ -211,7 +251,9 @@ def build(
     ]
     return Report(
         study=study,
-        answer=sentences.answer(study, [(part.study, part.results, part.missing) for part in parts]),
+        answer=sentences.answer(
+            study, [(part.study, part.results, part.missing) for part in parts]
+        ),
         parts=parts,
         remarks=remarks,
         provenance=facts.provenance(runs),
@@ -233,7 +275,9 @@ def _part(
     num_seeds, num_known = arm_results.num_seeds(study, runs), len(runs)
     runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
     left_out = (
-        [f"{num_known - len(runs)} runs are left out: the study asks for fewer."] if len(runs) < num_known else []
+        [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
+        if len(runs) < num_known
+        else []
     )
     gathered = arm_results.gather(study, runs, timings)
     curves = curves.astype(NAMES)
@@ -243,7 +287,9 @@ def _part(
         results=gathered,
         curves=curves.join(ends, on=CURVE_OF),
         importances=importances,
-        sentences=[sentences.sentence(study, result) for result in gathered if not result.is_baseline],
+        sentences=[
+            sentences.sentence(study, result) for result in gathered if not result.is_baseline
+        ],
         missing=arm_results.missing(study, runs, timings),
         warnings=[*warnings, *left_out, *arm_results.doubts(study, runs, timings, gathered)],
     )

@@ -16,8 +16,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline. Grey stands for its
-# yellow, which is faint on white.
+# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline.
+# Grey stands for its yellow, which is faint on white.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
 LINES = ("-", "--", "-.", ":")
 MARKERS = "Dos^vP*X"
@@ -84,14 +84,21 @@ class Drawn:
     figure: Figure
 
     def svg(self, prefix: str = "") -> str:
-        """Returns the element alone, for a page: scaled by it, labelled, its ids under ``prefix`` and its name."""
+        """Returns the element alone, for a page: scaled by it, labelled, its ids under ``prefix``
+        and its name.
+        """
         text = self._svg
         text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
-        text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text.replace("xlink:href", "href"))  # names of groups
+        text = re.sub(
+            r' id="[A-Za-z0-9.]+_\d+"', "", text.replace("xlink:href", "href")
+        )  # names of groups
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}{self.name}-", text)
         head, body = text[: text.index(">")], text[text.index(">") :]
         head = re.sub(r' (width|height)="[^"]*"', "", head)
-        return head.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.label)}"', 1) + body
+        return (
+            head.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.label)}"', 1)
+            + body
+        )
 
     def svg_file(self) -> str:
         """Returns a file of its own."""
@@ -101,14 +108,18 @@ class Drawn:
         """Returns an image for a slide."""
         buffer = io.BytesIO()
         with style():
-            self.figure.savefig(buffer, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None})
+            self.figure.savefig(
+                buffer, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None}
+            )
         return buffer.getvalue()
 
     @cached_property
     def _svg(self) -> str:
         buffer = io.StringIO()
         with style(), mpl.rc_context({"svg.hashsalt": self.name}):
-            self.figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            self.figure.savefig(
+                buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            )
         return buffer.getvalue()
 
 
@@ -132,7 +143,9 @@ def palette(arms: Sequence[Named]) -> dict[str, Look]:
     looks = {}
     for i, arm in enumerate(ordered):
         turn = i // len(COLORS)
-        looks[arm.name] = Look(COLORS[i % 8], LINES[(i + turn) % len(LINES)], MARKERS[(i + 3 * turn) % len(MARKERS)])
+        looks[arm.name] = Look(
+            COLORS[i % 8], LINES[(i + turn) % len(LINES)], MARKERS[(i + 3 * turn) % len(MARKERS)]
+        )
     return looks
 
 
@@ -149,28 +162,43 @@ def new_figure(height_inches: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def new_panels(num_panels: int, *, num_columns: int = 4, panel_height_inches: float = 1.5) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a panel each for many arms, their axes shared; call it under :func:`style`.
+def new_panels(
+    num_panels: int, *, num_columns: int = 4, panel_height_inches: float = 1.5
+) -> tuple[Figure, list[Axes]]:
+    """Returns a figure with a panel each for many arms, their axes shared; call it under
+    :func:`style`.
 
-    Its margins are fixed, with room for a line above all panels and one below and beside them: to find them out would
-    take longer than to draw the figure.
+    Its margins are fixed, with room for a line above all panels and one below and beside them: to
+    find them out would take longer than to draw the figure.
     """
     num_columns = min(num_columns, num_panels)
     num_rows = math.ceil(num_panels / num_columns)
     height = 0.9 + panel_height_inches * num_rows
     figure = Figure(figsize=(WIDTH_INCHES, height))
-    figure.subplots_adjust(0.6 / WIDTH_INCHES, 0.5 / height, 1 - 0.1 / WIDTH_INCHES, 1 - 0.5 / height, 0.12, 0.3)
-    grid = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    figure.subplots_adjust(
+        0.6 / WIDTH_INCHES, 0.5 / height, 1 - 0.1 / WIDTH_INCHES, 1 - 0.5 / height, 0.12, 0.3
+    )
+    grid = (
+        figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False)
+        .ravel()
+        .tolist()
+    )
     for unused in grid[num_panels:]:
         unused.set_axis_off()
-    for above in grid[num_panels - num_columns : num_panels]:  # the lowest of its column, also above an empty place
+    for above in grid[
+        num_panels - num_columns : num_panels
+    ]:  # the lowest of its column, also above an empty place
         above.tick_params(labelbottom=True)
     return figure, grid[:num_panels]
 
 
 def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
     """Sets the legend under the axes, so that it hides no curve."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(3, max(1, num_entries)))
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(3, max(1, num_entries)),
+    )
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
@@ -189,18 +217,26 @@ def counts_on(axis: Axis) -> None:
 
 
 def perplexities_on(axis: Axis, max_ticks: int = 8) -> None:
-    """Makes an axis logarithmic, with plain numbers at up to ``max_ticks`` places: call it once all is drawn."""
+    """Makes an axis logarithmic, with plain numbers at up to ``max_ticks`` places: call it once all
+    is drawn.
+    """
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = sorted(axis.get_view_interval())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
     axis.set_major_locator(MaxNLocator(max_ticks))
     if high > 1.3 * low:
         for multiples in MULTIPLES:
-            ticks = [low <= multiple * 10.0**decade <= high for decade in decades for multiple in multiples]
+            ticks = [
+                low <= multiple * 10.0**decade <= high
+                for decade in decades
+                for multiple in multiples
+            ]
             if sum(ticks) <= max_ticks:
                 break
         axis.set_major_locator(LogLocator(subs=multiples))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1e4 else f"{value:.4g}"))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.0f}" if value >= 1e4 else f"{value:.4g}")
+    )
     axis.set_minor_locator(NullLocator())
 
 

@@ -26,7 +26,9 @@ FACTS = {
 
 def fixed(study: Any) -> Section:
     """Returns the settings that all arms share under all conditions, the tuned ones left out."""
-    shared = [(name, values[0]) for name, values in _settings(study).items() if len(set(values)) == 1]
+    shared = [
+        (name, values[0]) for name, values in _settings(study).items() if len(set(values)) == 1
+    ]
     return Section("What was fixed", ("Setting", "Value"), shared)
 
 
@@ -36,7 +38,11 @@ def varied(study: Any) -> Section:
     arms = _arms(study)
     rows = [(f"{arm.condition}/{arm.name}" if arm.condition else arm.name,) for arm in arms]
     cells = [tuple(values[i] for values in differing.values()) for i in range(len(arms))]
-    return Section("What differs", ("Arm", *differing), [name + cell for name, cell in zip(rows, cells, strict=True)])
+    return Section(
+        "What differs",
+        ("Arm", *differing),
+        [name + cell for name, cell in zip(rows, cells, strict=True)],
+    )
 
 
 def _arms(study: Any) -> list[Any]:
@@ -47,7 +53,9 @@ def _settings(study: Any) -> dict[str, list[str]]:
     """Setting -> its text in each arm of each condition."""
     tuned = {name for condition in study.conditions for name in _space(study.under(condition))}
     arms = _arms(study)
-    names = [field.name for field in dataclasses.fields(arms[0].settings) if field.name not in tuned]
+    names = [
+        field.name for field in dataclasses.fields(arms[0].settings) if field.name not in tuned
+    ]
     return {name: [_text(name, getattr(arm.settings, name)) for arm in arms] for name in names}
 
 
@@ -65,7 +73,10 @@ def _text(name: str, value: Any) -> str:
 
 
 def provenance(runs: pd.DataFrame) -> Section:
-    """Returns what the runs were made with, each value once. ``runs``: those of a store, with its tags as columns."""
+    """Returns what the runs were made with, each value once.
+
+    ``runs``: those of a store, with its tags as columns.
+    """
     rows = []
     for column, title in FACTS.items():
         values = [str(value) for value in runs[column].dropna().unique()] if column in runs else []
@@ -75,7 +86,9 @@ def provenance(runs: pd.DataFrame) -> Section:
 
 
 def commands(study: Any, runs: pd.DataFrame) -> list[str]:
-    """Returns what to type to run the study again: at its commit, where that is known and was one."""
+    """Returns what to type to run the study again: at its commit, where that is known and was
+    one.
+    """
     known = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
     lines = [f"git checkout {known[0]}"] if len(known) == 1 and known[0] != "unknown" else []
     words = ["harness", "run", study.path.name if study.path else f"{study.name}.yaml"]

@@ -32,11 +32,15 @@ from harness.report.sentences import phase_text
 ALONE: Phase = ("train", 1)
 """The timing of a run that trains alone."""
 HIGHEST_NATS = float(np.log(1e5))
-"""Of a curve that is drawn: a diverging run's perplexity may be any number, and beyond 100,000 it has none."""
+"""Of a curve that is drawn: a diverging run's perplexity may be any number, and beyond 100,000 it
+has none.
+"""
 MAX_POINTS = 200
 """Of a curve: the width of a figure shows no more."""
 FAR_ABOVE = 3.0
-"""As a multiple of what half of the arms stay below: a curve that diverges leaves the figure at its top."""
+"""As a multiple of what half of the arms stay below: a curve that diverges leaves the figure at its
+top.
+"""
 
 
 def _row_inches(num_rows: int) -> float:
@@ -45,11 +49,13 @@ def _row_inches(num_rows: int) -> float:
 
 
 def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: str) -> list[Drawn]:
-    """Returns perplexity over tokens and over seconds: the median of an arm's replicates and a band over all of them.
+    """Returns perplexity over tokens and over seconds: the median of an arm's replicates and a band
+    over all of them.
 
-    A replicate that diverged is above every other from there on; a line is drawn as far as all others have come.
-    Seconds are those of a run alone, by the measured tokens per second; where an arm was not timed, those of the
-    training itself, which a pack of runs shares. Empty: there is nothing to draw.
+    A replicate that diverged is above every other from there on; a line is drawn as far as all
+    others have come. Seconds are those of a run alone, by the measured tokens per second; where an
+    arm was not timed, those of the training itself, which a pack of runs shares. Empty: there is
+    nothing to draw.
 
     Args:
         results: The arms.
@@ -68,13 +74,17 @@ def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: 
     seconds = "seconds of training, as the packs took"
     if len(rates) == len(drawn):
         seconds = "seconds of training a run alone, by its measured speed"
-        lines = {name: line.assign(seconds=line["tokens"] / rates[name]) for name, line in lines.items()}
+        lines = {
+            name: line.assign(seconds=line["tokens"] / rates[name]) for name, line in lines.items()
+        }
     return [
         Drawn(
             f"learning-curves-{column}",
             f"Learning curves: {what} over {column} by arm, the median of the replicates with a band from the lowest to"
             " the highest",
-            _curves_figure(drawn, {name: (line[column], line) for name, line in lines.items()}, label, what),
+            _curves_figure(
+                drawn, {name: (line[column], line) for name, line in lines.items()}, label, what
+            ),
         )
         for column, label in (("tokens", "tokens seen"), ("seconds", seconds))
     ]
@@ -89,7 +99,9 @@ def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     values = np.exp(np.minimum(nats.dropna().to_numpy(), HIGHEST_NATS))
     places = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]
     line = pd.DataFrame({"tokens": places["tokens"], "seconds": places["time_seconds"]}).assign(
-        low=values.min(axis=1, initial=np.inf), middle=np.median(values, axis=1), high=values.max(axis=1, initial=0.0)
+        low=values.min(axis=1, initial=np.inf),
+        middle=np.median(values, axis=1),
+        high=values.max(axis=1, initial=0.0),
     )
     if line.empty or line["low"].min() >= np.exp(HIGHEST_NATS):
         return line[:0]
@@ -126,7 +138,9 @@ def _curves_figure(results: Sequence[ArmResult], lines: Lines, label: str, what:
 
 
 def _top(lines: Sequence[pd.DataFrame]) -> float:
-    """The highest perplexity that has a place: of all medians, unless some arms are far above the others."""
+    """The highest perplexity that has a place: of all medians, unless some arms are far above the
+    others.
+    """
     tops = sorted(float(line["middle"].fillna(line["low"]).max()) for line in lines)
     return min(1.15 * tops[-1], FAR_ABOVE * tops[(len(tops) - 1) // 2])
 
@@ -147,18 +161,27 @@ def _panels(results: Sequence[ArmResult], lines: Lines) -> tuple[Figure, list[Ax
     return figure, panels
 
 
-def _draw_curve(axes: Axes, x: pd.Series, line: pd.DataFrame, look: Look, name: str | None = None) -> None:
+def _draw_curve(
+    axes: Axes, x: pd.Series, line: pd.DataFrame, look: Look, name: str | None = None
+) -> None:
     axes.fill_between(x, line["low"], line["high"], color=look.color, alpha=0.18, linewidth=0)
     (drawn,) = axes.plot(x, line["middle"], look.line, color=look.color, label=name, linewidth=1.6)
     drawn.set(marker=look.marker, markersize=4, markevery=max(1, len(line) // 8))
 
 
-def paired_differences(results: Sequence[ArmResult], baseline: str, margin: float, unit: str) -> Drawn | None:
-    """Returns one row per arm: each pair's ratio of perplexities as a dot, mean and 95 % interval, the margin shaded.
+def paired_differences(
+    results: Sequence[ArmResult], baseline: str, margin: float, unit: str
+) -> Drawn | None:
+    """Returns one row per arm: each pair's ratio of perplexities as a dot, mean and 95 % interval,
+    the margin shaded.
 
     ``unit``: what one pair is, a seed or a repeat. None: no arm has a finished pair.
     """
-    drawn = [result for result in results if result.decision is not None and result.decision.mean is not None]
+    drawn = [
+        result
+        for result in results
+        if result.decision is not None and result.decision.mean is not None
+    ]
     if not drawn:
         return None
     with style():
@@ -181,39 +204,59 @@ def _draw_differences(axes: Axes, y: int, result: ArmResult, look: Look) -> None
     decision = result.decision
     assert decision is not None and decision.mean is not None
     ratios = np.exp(result.differences[np.isfinite(result.differences)])
-    heights = y + 0.16 + 0.2 * (np.arange(len(ratios)) * 0.618 % 1.0)  # spread evenly, so that neighbours are seen
+    heights = (
+        y + 0.16 + 0.2 * (np.arange(len(ratios)) * 0.618 % 1.0)
+    )  # spread evenly, so that neighbours are seen
     axes.plot(ratios, heights, "o", color=look.color, alpha=0.5, markersize=3.5, markeredgewidth=0)
     axes.plot(np.exp(decision.mean), y, look.marker, color=look.color, markersize=6.5)
     if decision.interval is not None:
-        axes.plot(np.exp([decision.interval.low, decision.interval.high]), [y, y], color=look.color, linewidth=2)
+        axes.plot(
+            np.exp([decision.interval.low, decision.interval.high]),
+            [y, y],
+            color=look.color,
+            linewidth=2,
+        )
 
 
 def _row_name(result: ArmResult) -> str:
-    return f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
+    return (
+        f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
+    )
 
 
 def speeds(results: Sequence[ArmResult], baseline: str) -> Drawn | None:
-    """Returns how many times as fast as the baseline each arm is, one row per arm, one mark per mode and pack.
+    """Returns how many times as fast as the baseline each arm is, one row per arm, one mark per
+    mode and pack.
 
     None: no arm has a runtime that compares.
     """
-    drawn = [result for result in results if any(speed.ratio is not None for speed in result.speeds.values())]
+    drawn = [
+        result
+        for result in results
+        if any(speed.ratio is not None for speed in result.speeds.values())
+    ]
     if not drawn:
         return None
     phases = tables.phases_of(drawn)
     with style():
-        figure, axes = new_figure(1.1 + _row_inches(len(drawn)) * len(drawn) + 0.2 * ((len(phases) + 1) // 2))
+        figure, axes = new_figure(
+            1.1 + _row_inches(len(drawn)) * len(drawn) + 0.2 * ((len(phases) + 1) // 2)
+        )
         axes.axvline(1.0, color=FAINT, linewidth=0.8)
         for k, phase in enumerate(phases):
             _draw_phase(axes, drawn, phase, offset=0.16 * (k - (len(phases) - 1) / 2), turn=k)
         name_rows(axes, [result.name for result in drawn])
         axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        label = f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
+        label = (
+            f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
+        )
         return Drawn("speeds", label, figure)
 
 
-def _draw_phase(axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int) -> None:
+def _draw_phase(
+    axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int
+) -> None:
     color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
     label: str | None = phase_text(phase)
     for y, result in enumerate(results):

@@ -34,7 +34,9 @@ def bullets(lines: Sequence[str]) -> str:
 def markdown(section: Section) -> str:
     """Returns a table as GitHub renders it, numbers to the right."""
     rules = tuple("---:" if is_number else "---" for is_number in section.are_numbers)
-    return "\n".join(f"| {' | '.join(map(plain, line))} |" for line in (section.header, rules, *section.rows))
+    return "\n".join(
+        f"| {' | '.join(map(plain, line))} |" for line in (section.header, rules, *section.rows)
+    )
 
 
 def latex(section: Section, caption: str) -> str:
@@ -42,7 +44,12 @@ def latex(section: Section, caption: str) -> str:
     columns = "".join("r" if is_number else "l" for is_number in section.are_numbers)
     lines = [" & ".join(map(escaped, line)) + r" \\" for line in (section.header, *section.rows)]
     rows = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
-    head = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    head = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(caption)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+    ]
     return "\n".join([*head, *rows, r"\end{tabular}", r"\end{table}"]) + "\n"
 
 

@@ -1,7 +1,8 @@
-"""What the searches tell of the tuned fields: which values came near an arm's best, and what tuning bought.
+"""What the searches tell of the tuned fields: which values came near an arm's best, and what tuning
+bought.
 
-Everything here describes the trials that were made. None of it is a test: a trial has one seed, and an adaptive sampler
-chose its values by the trials before it.
+Everything here describes the trials that were made. None of it is a test: a trial has one seed, and
+an adaptive sampler chose its values by the trials before it.
 """
 
 import math
@@ -24,7 +25,8 @@ FEW_ARMS = 4
 
 
 def sensitivity(study: Any, trials: pd.DataFrame) -> list[str]:
-    """Returns a sentence per tuned field: the least range that holds all trials near their arm's best.
+    """Returns a sentence per tuned field: the least range that holds all trials near their arm's
+    best.
 
     With more than ``FEW_ARMS`` arms it tells the baseline's, the narrowest and the widest;
     :func:`sensitivity_section` has all.
@@ -70,15 +72,25 @@ def _searched(domain: Domain) -> str:
     if isinstance(domain, Choices):
         return f"among {_listed([value_text(choice) for choice in domain.choices])}"
     ratio = domain.high / domain.low if domain.log else 0.0
-    factor = f" (a factor of {ratio:,.0f})" if ratio >= 10 else f" (a factor of {ratio:.2g})" if ratio else ""
+    factor = (
+        f" (a factor of {ratio:,.0f})"
+        if ratio >= 10
+        else f" (a factor of {ratio:.2g})"
+        if ratio
+        else ""
+    )
     return f"from {value_text(domain.low)} to {value_text(domain.high)}{factor}"
 
 
 def _extent(search: Search, field: str, domain: Domain) -> str:
-    """Where the near trials lie, and between which others: a range is no wider than its trials let it be seen."""
+    """Where the near trials lie, and between which others: a range is no wider than its trials let
+    it be seen.
+    """
     values = search.values(search.near, field)
     if isinstance(domain, Choices):
-        return f"at {_listed([value_text(choice) for choice in domain.choices if choice in values])}"
+        return (
+            f"at {_listed([value_text(choice) for choice in domain.choices if choice in values])}"
+        )
     low, high = min(values), max(values)
     others = search.values(search.worse, field)
     below, above = [v for v in others if v < low], [v for v in others if v > high]
@@ -103,7 +115,9 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def sensitivity_section(study: Any, trials: pd.DataFrame) -> Section | None:
-    """Returns a row per arm with what :func:`sensitivity` tells of some, or None where its sentences tell all."""
+    """Returns a row per arm with what :func:`sensitivity` tells of some, or None where its
+    sentences tell all.
+    """
     found = searches(study, trials)
     if len(found) <= FEW_ARMS or not any(len(each.finished) for each in found):
         return None
@@ -116,8 +130,15 @@ def sensitivity_section(study: Any, trials: pd.DataFrame) -> Section | None:
         )
         for each in found
     ]
-    header = ("Arm", f"Best {objective_name(study)}", f"Finished trials within {100 * NEAR:g} %", *space)
-    return Section("Tuned values near each arm's best: of the trials made, not a test", header, rows)
+    header = (
+        "Arm",
+        f"Best {objective_name(study)}",
+        f"Finished trials within {100 * NEAR:g} %",
+        *space,
+    )
+    return Section(
+        "Tuned values near each arm's best: of the trials made, not a test", header, rows
+    )
 
 
 def _cell(search: Search, field: str, domain: Domain) -> str:
@@ -129,22 +150,35 @@ def _cell(search: Search, field: str, domain: Domain) -> str:
 
 
 def bought(study: Any, trials: pd.DataFrame) -> Section | None:
-    """Returns a row per arm: its trials by their end, and the perplexity of the first, the median and the best.
+    """Returns a row per arm: its trials by their end, and the perplexity of the first, the median
+    and the best.
 
-    The first trial is what no tuning would have given: a draw from the range. Over several repeats, exp of the mean
-    nats over the searches. The median is of the finished trials. None: no trial has ended.
+    The first trial is what no tuning would have given: a draw from the range. Over several repeats,
+    exp of the mean nats over the searches. The median is of the finished trials. None: no trial has
+    ended.
     """
     found = searches(study, trials)
     if not found:
         return None
     rows = [(each.arm, _ends(each), *_levels(each)) for each in found]
-    header = ("Arm", "Trials", "First trial", "Median of the finished", "Best trial", "Best / first")
+    header = (
+        "Arm",
+        "Trials",
+        "First trial",
+        "Median of the finished",
+        "Best trial",
+        "Best / first",
+    )
     return Section(f"What tuning bought: {objective_name(study)} of the trials", header, rows)
 
 
 def _ends(search: Search) -> str:
     counts = [(end, int((search.rows["state"] == end).sum())) for end in TRIAL_ENDS]
-    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}" if len(search.rows) else "0"
+    return (
+        f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}"
+        if len(search.rows)
+        else "0"
+    )
 
 
 def _levels(search: Search) -> tuple[str, str, str, str]:
@@ -156,7 +190,9 @@ def _levels(search: Search) -> tuple[str, str, str, str]:
     if len(started):
         first = float(started["nats"].mean())
         first_text = number(perplexity(first))
-        first_text += f" ({len(started)} of {len(firsts)} finished)" if len(started) < len(firsts) else ""
+        first_text += (
+            f" ({len(started)} of {len(firsts)} finished)" if len(started) < len(firsts) else ""
+        )
         gain = number(perplexity(float(best[started["repeat"]].mean()) - first), decimals=3)
     if best.empty:
         return first_text, "none", "none", gain
@@ -165,7 +201,9 @@ def _levels(search: Search) -> tuple[str, str, str, str]:
 
 
 def importance_section(importances: Mapping[str, Mapping[str, float]]) -> Section | None:
-    """Returns every arm's shares as ``search.importances`` gives them, in percent; None where no arm has any."""
+    """Returns every arm's shares as ``search.importances`` gives them, in percent; None where no
+    arm has any.
+    """
     fields = list(dict.fromkeys(field for shares in importances.values() for field in shares))
     if not fields:
         return None

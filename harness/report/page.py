@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from harness.report import Report
 
 LONG_ROWS = 12
-"""A table with more rows is folded away: what it shows in full, a figure or another table shows at a glance."""
+"""A table with more rows is folded away: what it shows in full, a figure or another table shows at
+a glance.
+"""
 
 LONG_TEXT = 40
 """A cell of more characters may be broken into lines."""
@@ -53,7 +55,9 @@ def _text(text: object) -> str:
 
 
 def _kind(verdict: str) -> str:
-    """The class of a verdict, which gives it its colour and its sign; its words are always written out too."""
+    """The class of a verdict, which gives it its colour and its sign; its words are always written
+    out too.
+    """
     return verdict.split(" ")[0].rstrip(":")
 
 
@@ -71,7 +75,12 @@ def _glance(part: Part) -> str:
     for result in part.results:
         if result.is_baseline:
             continue
-        badges = [_badge(sentences.word(result), f"{sentences.word(result)} {tables.ratio_text(result)}".strip())]
+        badges = [
+            _badge(
+                sentences.word(result),
+                f"{sentences.word(result)} {tables.ratio_text(result)}".strip(),
+            )
+        ]
         phase = sentences.main_phase(result.speeds)
         if phase is not None:
             speed = result.speeds[phase]
@@ -89,7 +98,12 @@ def _links(report: "Report") -> list[tuple[str, str]]:
             found.append((f"{part.slug}part", part.title))
         else:
             found += [(anchor, name) for anchor, name in _contents(part)]
-    return [*found, ("fixed", "What was fixed"), ("provenance", "Provenance"), ("reproduce", "Run it again")]
+    return [
+        *found,
+        ("fixed", "What was fixed"),
+        ("provenance", "Provenance"),
+        ("reproduce", "Run it again"),
+    ]
 
 
 def _anchors(links: Sequence[tuple[str, str]]) -> str:
@@ -100,23 +114,38 @@ def _contents(part: Part) -> list[tuple[str, str]]:
     found = [("perplexity", part.verdicts.title), ("costs", "Costs")]
     found += [("tuning", "Tuned fields")] if part.tuning else []
     found += [("samples", "Samples")] if any(result.samples for result in part.results) else []
-    return [*((part.slug + anchor, name) for anchor, name in found), (f"{part.slug}ends", "How the runs ended")]
+    return [
+        *((part.slug + anchor, name) for anchor, name in found),
+        (f"{part.slug}ends", "How the runs ended"),
+    ]
 
 
 def _part(part: Part, warnings: Sequence[str]) -> str:
     level = 3 if part.title else 2
     blocks = []
     if part.title:
-        blocks = [f'<h2 id="{part.slug}part">{_text(part.title)}</h2>', f"<nav>{_anchors(_contents(part))}</nav>"]
-    blocks += [_list(part.sentences), _box("missing", "Missing", part.missing), _box("warnings", "Warnings", warnings)]
+        blocks = [
+            f'<h2 id="{part.slug}part">{_text(part.title)}</h2>',
+            f"<nav>{_anchors(_contents(part))}</nav>",
+        ]
+    blocks += [
+        _list(part.sentences),
+        _box("missing", "Missing", part.missing),
+        _box("warnings", "Warnings", warnings),
+    ]
     blocks += [_sections([part.verdicts], f"{part.slug}perplexity", level)]
-    blocks += [_figures(part, part.perplexity_figures[:1]), _figures(part, part.perplexity_figures[1:])]
+    blocks += [
+        _figures(part, part.perplexity_figures[:1]),
+        _figures(part, part.perplexity_figures[1:]),
+    ]
     blocks += [_sections(part.costs, f"{part.slug}costs", level), _figures(part, part.cost_figures)]
     blocks += [_sections(part.tuning, f"{part.slug}tuning", level), _list(part.sensitivity)]
     blocks += [_figures(part, part.tuning_figures)]
     samples = tables.samples(part.results)
     if samples.rows:
-        blocks += [f'<h{level} id="{part.slug}samples">{samples.title}</h{level}>{_table(samples, "samples")}']
+        blocks += [
+            f'<h{level} id="{part.slug}samples">{samples.title}</h{level}>{_table(samples, "samples")}'
+        ]
     blocks += [_sections([part.ends], f"{part.slug}ends", level)]
     return f'<article class="part">{"".join(blocks)}</article>'
 
@@ -131,7 +160,9 @@ def _box(kind: str, title: str, lines: Sequence[str]) -> str:
 
 
 def _sections(found: Sequence[Section], anchor: str, level: int) -> str:
-    """Tables one after another; the first one's title is the heading and the address of them all."""
+    """Tables one after another; the first one's title is the heading and the address of them
+    all.
+    """
     blocks = []
     for i, section in enumerate(found):
         heading = f'h{level} id="{anchor}"' if i == 0 else f"h{level + 1}"
@@ -144,25 +175,36 @@ def _sections(found: Sequence[Section], anchor: str, level: int) -> str:
 
 def _table(section: Section, kind: str = "") -> str:
     classes = [' class="number"' if is_number else "" for is_number in section.are_numbers]
-    head = "".join(f'<th scope="col"{c}>{_text(name)}</th>' for c, name in zip(classes, section.header, strict=True))
+    head = "".join(
+        f'<th scope="col"{c}>{_text(name)}</th>'
+        for c, name in zip(classes, section.header, strict=True)
+    )
     rows = []
     for row in section.rows:
         cells = [
-            _badge(text) if name == "Verdict" else _text(text) for name, text in zip(section.header, row, strict=True)
+            _badge(text) if name == "Verdict" else _text(text)
+            for name, text in zip(section.header, row, strict=True)
         ]
-        kinds = [' class="long"' if len(text) > LONG_TEXT else c for c, text in zip(classes, row, strict=True)]
+        kinds = [
+            ' class="long"' if len(text) > LONG_TEXT else c
+            for c, text in zip(classes, row, strict=True)
+        ]
         rest = "".join(f"<td{c}>{cell}</td>" for c, cell in zip(kinds[1:], cells[1:], strict=True))
         rows.append(f'<tr><th scope="row">{cells[0]}</th>{rest}</tr>')
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     label = _text(section.title)
-    return f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{label}">{table}</div>'
+    return (
+        f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{label}">{table}</div>'
+    )
 
 
 def _figures(part: Part, found: Iterable[Drawn]) -> str:
     figures = []
     for each in found:
         caption = f"<figcaption>{_text(each.label)}.</figcaption>"
-        figures.append(f'<figure id="{part.slug}{each.name}">{each.svg(part.slug)}{caption}</figure>')
+        figures.append(
+            f'<figure id="{part.slug}{each.name}">{each.svg(part.slug)}{caption}</figure>'
+        )
     return f'<div class="figures">{"".join(figures)}</div>' if figures else ""
 
 
@@ -174,7 +216,14 @@ def _facts(report: "Report") -> list[str]:
     blocks += [f"<details><summary>All of them</summary>{_table(fixed)}</details>"]
     blocks += [f"<h3>{varied.title}</h3>{_table(varied)}"] if len(varied.header) > 1 else []
     blocks += [f'<h2 id="provenance">{report.provenance.title}</h2>']
-    blocks += [_table(report.provenance) if report.provenance.rows else "<p>Nothing is known of it.</p>"]
-    blocks += ['<h2 id="reproduce">Run it again</h2>', f"<pre>{_text(chr(10).join(report.commands))}</pre>"]
-    blocks += [f"<details><summary>The study file</summary><pre>{_text(study.text)}</pre></details>"]
+    blocks += [
+        _table(report.provenance) if report.provenance.rows else "<p>Nothing is known of it.</p>"
+    ]
+    blocks += [
+        '<h2 id="reproduce">Run it again</h2>',
+        f"<pre>{_text(chr(10).join(report.commands))}</pre>",
+    ]
+    blocks += [
+        f"<details><summary>The study file</summary><pre>{_text(study.text)}</pre></details>"
+    ]
     return blocks

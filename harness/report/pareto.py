@@ -1,4 +1,6 @@
-"""What an arm costs beside what it reaches: who is dominated by whom, and the time to a target perplexity."""
+"""What an arm costs beside what it reaches: who is dominated by whom, and the time to a target
+perplexity.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,7 +23,9 @@ from harness.report.tables import Section
 ALONE: Phase = ("train", 1)
 """The timing of a run that trains alone."""
 EQUAL = 0.01
-"""Costs this fraction apart or less are equal: sizes that a budget of parameters gives differ by as much."""
+"""Costs this fraction apart or less are equal: sizes that a budget of parameters gives differ by as
+much.
+"""
 MOST_NAMES = 3
 """Of arms that a cell of the table names."""
 LOWER, HIGHER = ("better", "equivalent and lower"), ("worse", "equivalent and higher")
@@ -35,7 +39,8 @@ class Cost:
     Attributes:
         of: An arm's, or None where it is not known.
         sign: 1 where less is better, -1 where more is.
-        is_timed: Compares only between arms timed on the same engine, device, precision and threads.
+        is_timed: Compares only between arms timed on the same engine, device, precision and
+            threads.
     """
 
     name: str
@@ -61,7 +66,8 @@ def unplaced(result: ArmResult) -> str:
 
 
 def dominators(results: Sequence[ArmResult], result: ArmResult, cost: Cost) -> list[ArmResult]:
-    """Returns the arms that are no worse than ``result`` in mean perplexity and in ``cost``, and better in one of them.
+    """Returns the arms that are no worse than ``result`` in mean perplexity and in ``cost``, and
+    better in one of them.
 
     The lowest perplexity first. Costs within ``EQUAL`` are equal.
     """
@@ -86,29 +92,44 @@ def is_shown(dominator: ArmResult, dominated: ArmResult, cost: Cost) -> bool:
     """Says whether the study's paired tests support it; they compare with the baseline alone."""
     if not dominator.is_baseline and not dominated.is_baseline:
         return False
-    arm, verdicts, speed = (dominated, HIGHER, "slower") if dominator.is_baseline else (dominator, LOWER, "faster")
+    arm, verdicts, speed = (
+        (dominated, HIGHER, "slower") if dominator.is_baseline else (dominator, LOWER, "faster")
+    )
     if arm.decision is None or arm.decision.verdict not in verdicts:
         return False
     return not cost.is_timed or (ALONE in arm.speeds and arm.speeds[ALONE].verdict == speed)
 
 
 def differing_costs(results: Sequence[ArmResult]) -> list[Cost]:
-    """Returns what is known of the arms and is not equal for all; none where not one of them is placed."""
+    """Returns what is known of the arms and is not equal for all; none where not one of them is
+    placed.
+    """
     found: list[Cost] = []
     for cost in COSTS if not all(map(unplaced, results)) else ():
-        known = [value for result in results if result.mean is not None and (value := cost.of(result)) is not None]
+        known = [
+            value
+            for result in results
+            if result.mean is not None and (value := cost.of(result)) is not None
+        ]
         if known and max(known) - min(known) > EQUAL * min(known):
             found.append(cost)
     return found
 
 
 def section(study: Any, results: Sequence[ArmResult]) -> Section | None:
-    """Returns a row per arm: perplexity, costs, and for each cost who dominates it. None: no cost differs."""
+    """Returns a row per arm: perplexity, costs, and for each cost who dominates it.
+
+    None: no cost differs.
+    """
     costs = differing_costs(results)
     if not costs:
         return None
-    verdicts = {cost.name: [_dominated_text(results, result, cost) for result in results] for cost in costs}
-    if verdicts.get("tokens/s") == verdicts.get("training seconds"):  # as where all arms train on as many tokens
+    verdicts = {
+        cost.name: [_dominated_text(results, result, cost) for result in results] for cost in costs
+    }
+    if verdicts.get("tokens/s") == verdicts.get(
+        "training seconds"
+    ):  # as where all arms train on as many tokens
         verdicts.pop("tokens/s", None)
     rows = [
         (
@@ -120,7 +141,9 @@ def section(study: Any, results: Sequence[ArmResult]) -> Section | None:
     ]
     names = [cost.name[0].upper() + cost.name[1:] for cost in costs]
     header = ("Arm", f"{gathering.measured(study).capitalize()} (95 %)", *names)
-    title = f"What the perplexity costs (costs within {100 * EQUAL:g} % of each other count as equal)"
+    title = (
+        f"What the perplexity costs (costs within {100 * EQUAL:g} % of each other count as equal)"
+    )
     return Section(title, (*header, *(f"Dominated in {name} by" for name in verdicts)), rows)
 
 
@@ -131,7 +154,11 @@ def _dominated_text(results: Sequence[ArmResult], result: ArmResult, cost: Cost)
     found = dominators(results, result, cost)
     shown = [other.name for other in found if is_shown(other, result, cost)]
     others = [other.name for other in found if other.name not in shown]
-    texts = [f"{_named(names)} ({how})" for names, how in ((shown, "tested"), (others, "on the means")) if names]
+    texts = [
+        f"{_named(names)} ({how})"
+        for names, how in ((shown, "tested"), (others, "on the means"))
+        if names
+    ]
     return "; ".join(texts) or "none"
 
 
@@ -150,17 +177,24 @@ def _perplexity_text(result: ArmResult) -> str:
 
 
 def _cost_text(cost: float | None) -> str:
-    return "" if cost is None else f"{cost:,.0f}" if isinstance(cost, int) or cost >= 1000 else number(cost)
+    return (
+        ""
+        if cost is None
+        else f"{cost:,.0f}"
+        if isinstance(cost, int) or cost >= 1000
+        else number(cost)
+    )
 
 
 # The figure
 
 
 def figure(study: Any, results: Sequence[ArmResult]) -> Drawn | None:
-    """Returns a panel per cost: mean perplexity with its 95 % interval, and a line through the undominated arms.
+    """Returns a panel per cost: mean perplexity with its 95 % interval, and a line through the
+    undominated arms.
 
-    Horizontal bars are the relative 95 % interval of the speed against the baseline's. Hollow: an arm of which
-    replicates diverged, at the mean of the finished. None: no cost differs.
+    Horizontal bars are the relative 95 % interval of the speed against the baseline's. Hollow: an
+    arm of which replicates diverged, at the mean of the finished. None: no cost differs.
     """
     drawn = [result for result in results if result.mean is not None and not result.incomparable]
     costs = differing_costs(results)
@@ -168,17 +202,23 @@ def figure(study: Any, results: Sequence[ArmResult]) -> Drawn | None:
         return None
     looks = drawing.palette(drawn)
     with drawing.style():
-        made = Figure(figsize=(WIDTH_INCHES, 3.2 + 0.2 * math.ceil(len(drawn) / 3)), layout="constrained")
+        made = Figure(
+            figsize=(WIDTH_INCHES, 3.2 + 0.2 * math.ceil(len(drawn) / 3)), layout="constrained"
+        )
         panels = made.subplots(1, len(costs), sharey=True, squeeze=False)[0]
         for axes, cost in zip(panels, costs, strict=True):
             for result in drawn:
                 _draw_arm(axes, result, cost, looks[result.name])
-            _draw_front(axes, [result for result in drawn if not dominators(results, result, cost)], cost)
+            _draw_front(
+                axes, [result for result in drawn if not dominators(results, result, cost)], cost
+            )
             _cost_on(axes, cost)
         panels[0].set_ylabel(f"{gathering.measured(study)} (95 % interval)")
         drawing.perplexities_on(panels[0].yaxis)
         drawing.legend_below(made, panels[-1], len(drawn))
-    return Drawn("pareto", f"Perplexity against {', '.join(cost.name for cost in costs)}, by arm", made)
+    return Drawn(
+        "pareto", f"Perplexity against {', '.join(cost.name for cost in costs)}, by arm", made
+    )
 
 
 def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
@@ -186,12 +226,29 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
     x, y = cost.of(result), perplexity(result.mean or 0.0)
     face = "white" if result.num_diverged else look.color
     name = f"{result.name} ({unplaced(result)})" if result.num_diverged else result.name
-    style: dict[str, Any] = {"color": look.color, "linestyle": "", "marker": look.marker, "markerfacecolor": face}
-    axes.plot([] if x is None else [x], [] if x is None else [y], label=name, markersize=6, zorder=3, **style)
+    style: dict[str, Any] = {
+        "color": look.color,
+        "linestyle": "",
+        "marker": look.marker,
+        "markerfacecolor": face,
+    }
+    axes.plot(
+        [] if x is None else [x],
+        [] if x is None else [y],
+        label=name,
+        markersize=6,
+        zorder=3,
+        **style,
+    )
     if x is None:
         return
     if result.interval is not None:
-        axes.plot([x, x], np.exp([result.interval.low, result.interval.high]), color=look.color, linewidth=1.2)
+        axes.plot(
+            [x, x],
+            np.exp([result.interval.low, result.interval.high]),
+            color=look.color,
+            linewidth=1.2,
+        )
     speed = result.speeds.get(ALONE)
     if cost.is_timed and speed is not None and speed.ratio and speed.interval is not None:
         ends = np.array([speed.interval.low, speed.interval.high]) / speed.ratio
@@ -200,10 +257,16 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
 
 def _draw_front(axes: Axes, front: Sequence[ArmResult], cost: Cost) -> None:
     """Steps, since nothing is known between two arms."""
-    points = [(cost.of(r), perplexity(r.mean or 0.0)) for r in front if cost.of(r) is not None and not unplaced(r)]
+    points = [
+        (cost.of(r), perplexity(r.mean or 0.0))
+        for r in front
+        if cost.of(r) is not None and not unplaced(r)
+    ]
     ordered = sorted((x, y) for x, y in points if x is not None)
     x, y = zip(*ordered, strict=True)
-    axes.step(x, y, where="post" if cost.sign > 0 else "pre", color=drawing.FAINT, linewidth=0.8, zorder=0)
+    axes.step(
+        x, y, where="post" if cost.sign > 0 else "pre", color=drawing.FAINT, linewidth=0.8, zorder=0
+    )
 
 
 def _cost_on(axes: Axes, cost: Cost) -> None:
@@ -217,25 +280,40 @@ def _cost_on(axes: Axes, cost: Cost) -> None:
 # Time to a target
 
 
-def time_to_target(study: Any, results: Sequence[ArmResult], curves: pd.DataFrame) -> Section | None:
-    """Returns a row per arm: replicates that reach the target perplexity, median tokens and seconds until they do.
+def time_to_target(
+    study: Any, results: Sequence[ArmResult], curves: pd.DataFrame
+) -> Section | None:
+    """Returns a row per arm: replicates that reach the target perplexity, median tokens and seconds
+    until they do.
 
-    The target is the study's own, or the baseline's: 1 + margin times the median of the lowest perplexities of those
-    of its replicates that trained to the end. A replicate reaches it at its first evaluation at or below it; one that
-    never does is later than all others. Seconds are of a run alone, by the runtime phase.
+    The target is the study's own, or the baseline's: 1 + margin times the median of the lowest
+    perplexities of those of its replicates that trained to the end. A replicate reaches it at its
+    first evaluation at or below it; one that never does is later than all others. Seconds are of a
+    run alone, by the runtime phase.
 
     None: no replicate has a curve, or there is no target.
     """
     metric = "validation/loss" if gathering.is_held_out(study) else "train/loss"
     rows = curves[curves["phase"] == "replicate"]
-    rows = rows.assign(loss=rows[metric].astype(float), repeat=rows["repeat"] if "repeat" in rows else 0)
+    rows = rows.assign(
+        loss=rows[metric].astype(float), repeat=rows["repeat"] if "repeat" in rows else 0
+    )
     target, origin = _target(study, rows)
     if target is None:
         return None
-    table = [_reaching(result, rows[rows["arm"] == result.name], math.log(target)) for result in results]
-    header = ("Arm", "Replicates that reach it", "Tokens (median)", "Seconds of a run alone (median)")
+    table = [
+        _reaching(result, rows[rows["arm"] == result.name], math.log(target)) for result in results
+    ]
+    header = (
+        "Arm",
+        "Replicates that reach it",
+        "Tokens (median)",
+        "Seconds of a run alone (median)",
+    )
     name = f"{metric.split('/')[0]} perplexity"
-    return Section(f"Time to {name} {number(target)}: {origin}", (*header, "Tokens between evaluations"), table)
+    return Section(
+        f"Time to {name} {number(target)}: {origin}", (*header, "Tokens between evaluations"), table
+    )
 
 
 def _target(study: Any, rows: pd.DataFrame) -> tuple[float | None, str]:
@@ -246,12 +324,16 @@ def _target(study: Any, rows: pd.DataFrame) -> tuple[float | None, str]:
     if given is not None:
         return float(given), "the study's target"
     base, margin = study.baseline.name, study.measure.margin
-    own = rows[rows["arm"] == base].groupby(["repeat", "index"]).agg({"loss": "min", "tokens": "max"})
+    own = (
+        rows[rows["arm"] == base].groupby(["repeat", "index"]).agg({"loss": "min", "tokens": "max"})
+    )
     lowest = own.loc[own["tokens"] == own["tokens"].max(), "loss"].median()
     if not np.isfinite(lowest):
         return None, ""
     level = perplexity(float(lowest))
-    return level * (1 + margin), f"the median {number(level)} of {base}'s replicates and {100 * margin:g} %"
+    return level * (
+        1 + margin
+    ), f"the median {number(level)} of {base}'s replicates and {100 * margin:g} %"
 
 
 def _reaching(result: ArmResult, rows: pd.DataFrame, target_nats: float) -> tuple[str, ...]:
@@ -266,4 +348,10 @@ def _reaching(result: ArmResult, rows: pd.DataFrame, target_nats: float) -> tupl
         return result.name, counts, "not half reach it", "", step
     late = np.full(num_replicates - len(first), np.inf)
     median = float(np.median(np.concatenate([first.to_numpy(dtype=float), late])))
-    return result.name, counts, f"{median:,.0f}", number(median / rate) if rate else "not timed", step
+    return (
+        result.name,
+        counts,
+        f"{median:,.0f}",
+        number(median / rate) if rate else "not timed",
+        step,
+    )

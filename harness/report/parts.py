@@ -41,11 +41,15 @@ class Part:
 
     @property
     def slug(self) -> str:
-        """The title as part of a file's name or of an address, with a dash behind it; empty where the title is."""
+        """The title as part of a file's name or of an address, with a dash behind it; empty where
+        the title is.
+        """
         if not self.title:
             return ""
         text = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
-        mark = hashlib.sha256(self.title.encode()).hexdigest()[:4]  # other names may read the same without their signs
+        mark = hashlib.sha256(self.title.encode()).hexdigest()[
+            :4
+        ]  # other names may read the same without their signs
         return f"{text}-" if text == self.title else f"{text}-{mark}-"
 
     @cached_property
@@ -56,7 +60,9 @@ class Part:
     @cached_property
     def verdicts(self) -> Section:
         """The main table."""
-        return tables.verdicts(self.results, arm_results.measured(self.study), sentences.unit(self.study))
+        return tables.verdicts(
+            self.results, arm_results.measured(self.study), sentences.unit(self.study)
+        )
 
     @cached_property
     def costs(self) -> list[Section]:
@@ -102,7 +108,9 @@ class Part:
         """Differences and curves; those that there is something to draw for."""
         metric = "validation/loss" if arm_results.is_held_out(self.study) else "train/loss"
         base, margin = self.study.baseline.name, self.study.measure.margin
-        differences = figures.paired_differences(self.results, base, margin, sentences.unit(self.study))
+        differences = figures.paired_differences(
+            self.results, base, margin, sentences.unit(self.study)
+        )
         return _drawn([differences, *figures.learning_curves(self.results, self.curves, metric)])
 
     @cached_property
@@ -114,7 +122,9 @@ class Part:
     @cached_property
     def tuning_figures(self) -> list[Drawn]:
         """Trials against tuned values."""
-        return _drawn([slices.slices(self.study, self.trials), slices.expected_best(self.study, self.trials)])
+        return _drawn(
+            [slices.slices(self.study, self.trials), slices.expected_best(self.study, self.trials)]
+        )
 
     @property
     def figures(self) -> dict[str, Drawn]:

@@ -18,10 +18,12 @@ Domain = Range | Choices
 
 @dataclass(frozen=True)
 class Search:
-    """The ended trials of one arm, in the order of their numbers; of all repeats where there are several.
+    """The ended trials of one arm, in the order of their numbers; of all repeats where there are
+    several.
 
     Attributes:
-        rows: Columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and ``repeat``.
+        rows: Columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and
+            ``repeat``.
     """
 
     arm: str
@@ -39,12 +41,16 @@ class Search:
 
     @property
     def near(self) -> pd.DataFrame:
-        """The finished trials whose perplexity is within ``NEAR`` of the best one's, which is among them."""
+        """The finished trials whose perplexity is within ``NEAR`` of the best one's, which is among
+        them.
+        """
         return self.finished[self.finished["nats"] <= (self.best or 0.0) + math.log1p(NEAR)]
 
     @property
     def worse(self) -> pd.DataFrame:
-        """The trials that finished or diverged and did not come near; of a pruned one it is not known."""
+        """The trials that finished or diverged and did not come near; of a pruned one it is not
+        known.
+        """
         ended = self.rows[self.rows["state"].isin(["finished", "diverged"])]
         return ended.drop(index=self.near.index)
 
@@ -54,12 +60,16 @@ class Search:
 
 
 def searches(study: Any, trials: pd.DataFrame) -> list[Search]:
-    """Returns each arm's search, in the study's order; none where nothing was tuned or no trial has ended."""
+    """Returns each arm's search, in the study's order; none where nothing was tuned or no trial has
+    ended.
+    """
     ended = trials[trials["state"].isin(TRIAL_ENDS)]
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0
-    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat).sort_values(["repeat", "index"])
+    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat).sort_values(
+        ["repeat", "index"]
+    )
     return [Search(arm.name, ended[ended["arm"] == arm.name]) for arm in study.arms]
 
 

@@ -30,8 +30,11 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
-def ratio_texts(ratio: float, interval: Interval | None, *, decimals: int = 3, sign: str = "") -> tuple[str, str, str]:
-    """Returns a ratio and its interval's ends, with ``decimals`` or as many more as show the interval's width.
+def ratio_texts(
+    ratio: float, interval: Interval | None, *, decimals: int = 3, sign: str = ""
+) -> tuple[str, str, str]:
+    """Returns a ratio and its interval's ends, with ``decimals`` or as many more as show the
+    interval's width.
 
     ``sign``: "+" writes the sign of a difference.
     """
@@ -40,7 +43,9 @@ def ratio_texts(ratio: float, interval: Interval | None, *, decimals: int = 3, s
     half = (interval.high - interval.low) / 2.0
     if 0.0 < half < 1.0:
         decimals = max(decimals, min(7, math.ceil(-math.log10(half))))
-    ratio_text, low, high = (f"{value:{sign},.{decimals}f}" for value in (ratio, interval.low, interval.high))
+    ratio_text, low, high = (
+        f"{value:{sign},.{decimals}f}" for value in (ratio, interval.low, interval.high)
+    )
     return ratio_text, low, high
 
 
@@ -72,7 +77,11 @@ def method(study: Any) -> str:
             f" {study.replicate.seeds} seeds says how many seeds there are, and enters interval and test with their"
             " degrees of freedom"
         )
-    family = "over the arms" if len(study.conditions) == 1 else "over the arms of a condition, not over conditions"
+    family = (
+        "over the arms"
+        if len(study.conditions) == 1
+        else "over the arms of a condition, not over conditions"
+    )
     return (
         f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the paired Student test"
         f" after Holm's correction {family} (a sign test where a replicate diverged); p (sign-flip) is exact"
@@ -90,7 +99,9 @@ def sentence(study: Any, result: ArmResult) -> str:
 
 
 def _scope(study: Any) -> str:
-    """What the claim is confined to: ``on this text``, or the condition and its text where there are several."""
+    """What the claim is confined to: ``on this text``, or the condition and its text where there
+    are several.
+    """
     if not study.condition:
         return "on this text"
     text = text_name(study)
@@ -151,19 +162,25 @@ def _outlook(study: Any, result: ArmResult) -> str:
     if result.decision is None or result.decision.verdict != "undecided":
         return ""
     if result.seeds_to_decide is None:
-        return f"; not even {MAX_SEEDS} {unit(study)}s would decide, were effect and spread those seen"
+        return (
+            f"; not even {MAX_SEEDS} {unit(study)}s would decide, were effect and spread those seen"
+        )
     more = result.seeds_to_decide - result.decision.num_pairs
-    return (
-        f"; about {more} more {unit(study)}{'s' if more != 1 else ''} would decide, were effect and spread those seen"
-    )
+    return f"; about {more} more {unit(study)}{'s' if more != 1 else ''} would decide, were effect and spread those seen"
 
 
 def _conditional(study: Any, result: ArmResult, measured: str) -> str:
     base, decision = study.baseline.name, result.decision
     assert decision is not None
     num_base_diverged = int(np.sum(np.isnan(result.differences) | (result.differences == -np.inf)))
-    ends = [f"{result.num_diverged} of {len(result.losses)} diverged"] if result.num_diverged else []
-    ends += [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"] if num_base_diverged else []
+    ends = (
+        [f"{result.num_diverged} of {len(result.losses)} diverged"] if result.num_diverged else []
+    )
+    ends += (
+        [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"]
+        if num_base_diverged
+        else []
+    )
     test = "no test for one pair"
     if decision.adjusted_p is not None:
         whole = "replicate" if unit(study) == "seed" else unit(study)
@@ -176,8 +193,12 @@ def _conditional(study: Any, result: ArmResult, measured: str) -> str:
 
 
 def main_phase(phases: dict[Phase, Any]) -> Phase | None:
-    """Returns the runtime that the sentence tells: of training, at the smallest pack, which is a run alone."""
-    return min((phase for phase in phases if phase[0] == "train"), key=lambda phase: phase[1], default=None)
+    """Returns the runtime that the sentence tells: of training, at the smallest pack, which is a
+    run alone.
+    """
+    return min(
+        (phase for phase in phases if phase[0] == "train"), key=lambda phase: phase[1], default=None
+    )
 
 
 def phase_text(phase: Phase) -> str:
@@ -210,11 +231,17 @@ def speed_text(speed: SpeedDecision) -> str:
 
 
 def finding(study: Any, gathered: Sequence[ArmResult]) -> str:
-    """Returns the one clause that sums a condition up, such as ``gru is worse; in training speed: gru is faster``."""
+    """Returns the one clause that sums a condition up, such as ``gru is worse; in training speed:
+    gru is faster``.
+    """
     others = [result for result in gathered if not result.is_baseline]
     if not any(result.losses for result in gathered):
         return "no replicate has ended yet"
-    timed = [(r.name, r.speeds[phase].verdict) for r in others if (phase := main_phase(r.speeds)) is not None]
+    timed = [
+        (r.name, r.speeds[phase].verdict)
+        for r in others
+        if (phase := main_phase(r.speeds)) is not None
+    ]
     text = _grouped([(r.name, word(r)) for r in others])
     return f"{text}; in training speed: {_grouped(timed)}" if timed else text
 
@@ -234,7 +261,9 @@ def answer(study: Any, parts: Sequence[tuple[Any, Sequence[ArmResult], Sequence[
         return f"{start}: {findings[0]}."
     if len(set(findings)) == 1:
         return f"{start}, under each of {len(parts)} conditions: {findings[0]}."
-    told = " ".join(f"{own.condition}: {text}." for (own, _, _), text in zip(parts, findings, strict=True))
+    told = " ".join(
+        f"{own.condition}: {text}." for (own, _, _), text in zip(parts, findings, strict=True)
+    )
     return f"{start}. {told}"
 
 

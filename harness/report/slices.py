@@ -1,4 +1,6 @@
-"""Figures of the searches: every trial at its value of each tuned field, and the best of so many trials."""
+"""Figures of the searches: every trial at its value of each tuned field, and the best of so many
+trials.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,10 +28,11 @@ NEAR_COLOR, OTHER_COLOR = drawing.COLORS[2], "#b8c4cc"
 
 
 def slices(study: Any, trials: pd.DataFrame) -> Drawn | None:
-    """Returns one panel per tuned field with every trial at its value of it. None: no trial finished.
+    """Returns one panel per tuned field with every trial at its value of it. None: no trial
+    finished.
 
-    Up to ``MAX_TOGETHER`` arms: perplexity against the value. More: a row per arm, where a mark's kind says how near
-    the arm's best it came.
+    Up to ``MAX_TOGETHER`` arms: perplexity against the value. More: a row per arm, where a mark's
+    kind says how near the arm's best it came.
     """
     found = searches(study, trials)
     if not any(len(each.finished) for each in found):
@@ -50,7 +53,9 @@ def _by_perplexity(study: Any, found: Sequence[Search], space: Mapping[str, Doma
     looks, top = drawing.palette(study.arms), _top(found)
     for axes, (field, domain) in zip(grid, space.items(), strict=False):
         for k, search in enumerate(found):
-            shift = (k - (len(found) - 1) / 2) * 0.5 / len(found)  # arms side by side, where values are names
+            shift = (
+                (k - (len(found) - 1) / 2) * 0.5 / len(found)
+            )  # arms side by side, where values are names
             _draw_search(axes, search, field, domain, looks[search.arm], top=top, shift=shift)
         _values_on(axes, field, domain)
         drawing.perplexities_on(axes.yaxis)
@@ -60,7 +65,10 @@ def _by_perplexity(study: Any, found: Sequence[Search], space: Mapping[str, Doma
     for first in grid[::num_columns]:
         first.set_ylabel(objective_name(study))
     names = [
-        Line2D([], [], linestyle="", marker=looks[e.arm].marker, color=looks[e.arm].color, label=e.arm) for e in found
+        Line2D(
+            [], [], linestyle="", marker=looks[e.arm].marker, color=looks[e.arm].color, label=e.arm
+        )
+        for e in found
     ]
     rows = pd.concat([each.rows for each in found])
     num_above = int((rows["state"].isin(["finished", "pruned"]) & (rows["nats"] > top)).sum())
@@ -88,18 +96,39 @@ def _top(found: Sequence[Search]) -> float:
 def _draw_search(
     axes: Axes, search: Search, field: str, domain: Domain, look: Look, *, top: float, shift: float
 ) -> None:
-    ceiling = perplexity(top) * 1.08  # of the row of marks above the highest perplexity that has a place
+    ceiling = (
+        perplexity(top) * 1.08
+    )  # of the row of marks above the highest perplexity that has a place
     inside = search.rows["nats"] <= top
     for state, face in (("finished", look.color), ("pruned", "none")):
         rows = search.rows[(search.rows["state"] == state) & inside]
         x, y = _places(domain, search.values(rows, field), shift), np.exp(rows["nats"])
-        axes.plot(x, y, look.marker, color=look.color, markerfacecolor=face, markersize=5, alpha=0.85, linestyle="")
-    lost = search.rows[(search.rows["state"] == "diverged") | (search.rows["state"].ne("failed") & ~inside)]
+        axes.plot(
+            x,
+            y,
+            look.marker,
+            color=look.color,
+            markerfacecolor=face,
+            markersize=5,
+            alpha=0.85,
+            linestyle="",
+        )
+    lost = search.rows[
+        (search.rows["state"] == "diverged") | (search.rows["state"].ne("failed") & ~inside)
+    ]
     x = _places(domain, search.values(lost, field), shift)
     axes.plot(x, np.full(len(x), ceiling), "x", color=look.color, markersize=5, linestyle="")
     best = search.near.nsmallest(1, "nats")
     x = _places(domain, search.values(best, field), shift)
-    axes.plot(x, np.exp(best["nats"]), "o", color=look.color, markerfacecolor="none", markersize=11, linestyle="")
+    axes.plot(
+        x,
+        np.exp(best["nats"]),
+        "o",
+        color=look.color,
+        markerfacecolor="none",
+        markersize=11,
+        linestyle="",
+    )
 
 
 def _places(domain: Domain, values: Sequence[Any], shift: float) -> list[float]:
@@ -111,9 +140,13 @@ def _places(domain: Domain, values: Sequence[Any], shift: float) -> list[float]:
 
 def _values_on(axes: Axes, field: str, domain: Domain) -> None:
     """Makes the horizontal axis that of a tuned field, over the whole range that was searched."""
-    axes.set_xlabel(f"{field} (log scale)" if not isinstance(domain, Choices) and domain.log else field)
+    axes.set_xlabel(
+        f"{field} (log scale)" if not isinstance(domain, Choices) and domain.log else field
+    )
     if isinstance(domain, Choices):
-        axes.set_xticks(range(len(domain.choices)), [value_text(choice) for choice in domain.choices])
+        axes.set_xticks(
+            range(len(domain.choices)), [value_text(choice) for choice in domain.choices]
+        )
         axes.set_xlim(-0.6, len(domain.choices) - 0.4)
     elif domain.log:
         axes.set_xscale("log")
@@ -149,7 +182,9 @@ def _by_arm(study: Any, found: Sequence[Search], space: Mapping[str, Domain]) ->
         _mark("o", "pruned", color=FAINT, markerfacecolor="none", markersize=4),
         _mark("x", "diverged", color=drawing.COLORS[4], markersize=5),
     ]
-    figure.legend(handles=kinds, loc="outside lower center", ncols=5, columnspacing=1.0, handletextpad=0.2)
+    figure.legend(
+        handles=kinds, loc="outside lower center", ncols=5, columnspacing=1.0, handletextpad=0.2
+    )
     return figure
 
 
@@ -157,8 +192,14 @@ def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) ->
     rows, state = search.rows, search.rows["state"]
     x = _spread(search, field, domain)
     kinds: list[tuple[pd.DataFrame, dict[str, Any]]] = [
-        (rows[state == "pruned"], {"marker": "o", "color": FAINT, "markerfacecolor": "none", "markersize": 4}),
-        (search.worse[search.worse["state"] == "finished"], {"marker": "o", "color": OTHER_COLOR, "markersize": 5}),
+        (
+            rows[state == "pruned"],
+            {"marker": "o", "color": FAINT, "markerfacecolor": "none", "markersize": 4},
+        ),
+        (
+            search.worse[search.worse["state"] == "finished"],
+            {"marker": "o", "color": OTHER_COLOR, "markersize": 5},
+        ),
         (rows[state == "diverged"], {"marker": "x", "color": drawing.COLORS[4], "markersize": 5}),
         (search.near, {"marker": "o", "color": NEAR_COLOR, "markersize": 5}),
         (search.near.nsmallest(1, "nats"), {"marker": "D", "color": "#000000", "markersize": 5}),
@@ -171,8 +212,14 @@ def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) ->
 
 
 def _spread(search: Search, field: str, domain: Domain) -> pd.Series:
-    """Where each trial stands on the axis; those of one choice side by side, from the best to the worst."""
-    places = pd.Series(_places(domain, search.values(search.rows, field), 0.0), index=search.rows.index, dtype=float)
+    """Where each trial stands on the axis; those of one choice side by side, from the best to the
+    worst.
+    """
+    places = pd.Series(
+        _places(domain, search.values(search.rows, field), 0.0),
+        index=search.rows.index,
+        dtype=float,
+    )
     if not isinstance(domain, Choices):
         return places
     order = search.rows["nats"].groupby(places).rank(method="first", na_option="bottom")
@@ -181,10 +228,11 @@ def _spread(search: Search, field: str, domain: Domain) -> pd.Series:
 
 
 def expected_best(study: Any, trials: pd.DataFrame) -> Drawn | None:
-    """Returns perplexity over the number of trials: exp of the expected best nats of so many trials of a random search.
+    """Returns perplexity over the number of trials: exp of the expected best nats of so many trials
+    of a random search.
 
-    A pruned trial counts with its last value, or with the arm's worst where that is lower. None: another sampler, whose
-    trials are not exchangeable, or no trial finished.
+    A pruned trial counts with its last value, or with the arm's worst where that is lower. None:
+    another sampler, whose trials are not exchangeable, or no trial finished.
     """
     found = [each for each in searches(study, trials) if each.best is not None]
     if not found or study.tune.sampler != "random":
@@ -217,7 +265,9 @@ def _together(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title:
     return figure
 
 
-def _apart(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, baseline: str) -> Figure:
+def _apart(
+    lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, baseline: str
+) -> Figure:
     """A panel per arm, the baseline's line in each."""
     own = Look(NEAR_COLOR, "-", "o")
     arms = [arm for arm in lines if arm != baseline]
@@ -234,7 +284,9 @@ def _apart(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: st
 def _draw_expected(axes: Axes, lines: Mapping[str, np.ndarray], looks: Mapping[str, Look]) -> None:
     for arm, line in lines.items():
         look = looks[arm]
-        axes.plot(np.arange(1, len(line) + 1), line, look.line, color=look.color, label=arm, linewidth=1.6)
+        axes.plot(
+            np.arange(1, len(line) + 1), line, look.line, color=look.color, label=arm, linewidth=1.6
+        )
     drawing.perplexities_on(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="y")

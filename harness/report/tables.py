@@ -13,7 +13,15 @@ from harness.report.sentences import number
 from harness.statistics.inference import Interval
 
 COUNTS = (
-    *("pairs", "finished_pairs", "seeds_to_decide", "num_parameters", "hidden_size", "flops_per_token", "num_states"),
+    *(
+        "pairs",
+        "finished_pairs",
+        "seeds_to_decide",
+        "num_parameters",
+        "hidden_size",
+        "flops_per_token",
+        "num_states",
+    ),
     "tokens",
 )
 NUMBER = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
@@ -29,19 +37,30 @@ class Section:
 
     @property
     def are_numbers(self) -> tuple[bool, ...]:
-        """Of each column, whether most of its cells are numbers, so that they are set to the right."""
+        """Of each column, whether most of its cells are numbers, so that they are set to the
+        right.
+        """
         columns = [[row[i] for row in self.rows if row[i]] for i in range(len(self.header))]
-        return tuple(2 * sum(bool(NUMBER.fullmatch(cell)) for cell in cells) > len(cells) for cells in columns)
+        return tuple(
+            2 * sum(bool(NUMBER.fullmatch(cell)) for cell in cells) > len(cells)
+            for cells in columns
+        )
 
     def without_empty(self, *optional: str) -> "Section":
         """Returns the table without those of these columns that say nothing in any row."""
-        kept = [i for i, name in enumerate(self.header) if name not in optional or any(row[i] for row in self.rows)]
+        kept = [
+            i
+            for i, name in enumerate(self.header)
+            if name not in optional or any(row[i] for row in self.rows)
+        ]
         rows = [tuple(row[i] for i in kept) for row in self.rows]
         return Section(self.title, tuple(self.header[i] for i in kept), rows)
 
 
 def numbers(result: ArmResult) -> dict[str, Any]:
-    """Returns an arm's row: losses in nats, ratios and speeds against the baseline, None for what is not known."""
+    """Returns an arm's row: losses in nats, ratios and speeds against the baseline, None for what
+    is not known.
+    """
     decision, mean, interval = result.decision, result.mean, result.interval
     ratio, difference = decision.interval if decision else None, bits_difference(result)
     row: dict[str, Any] = {
@@ -86,7 +105,9 @@ def numbers(result: ArmResult) -> dict[str, Any]:
 
 
 def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
-    """Returns the mean paired difference in bits per character, and its interval; None where there is none."""
+    """Returns the mean paired difference in bits per character, and its interval; None where there
+    is none.
+    """
     decision = result.decision
     if decision is None or decision.mean is None or result.token != "char":
         return None
@@ -95,7 +116,8 @@ def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
 
 
 def verdicts(gathered: Sequence[ArmResult], measured: str, unit: str) -> Section:
-    """Returns the main table. ``measured`` says what the perplexity is of, ``unit`` what a pair is: a seed, a repeat.
+    """Returns the main table. ``measured`` says what the perplexity is of, ``unit`` what a pair is:
+    a seed, a repeat.
 
     Columns that say nothing, such as bits for words, are left out.
     """
@@ -172,7 +194,11 @@ def _seeds_text(result: ArmResult) -> str:
 
 
 def _bits_text(result: ArmResult) -> str:
-    return number(bits(result.mean), decimals=3) if result.mean is not None and result.token == "char" else ""
+    return (
+        number(bits(result.mean), decimals=3)
+        if result.mean is not None and result.token == "char"
+        else ""
+    )
 
 
 def _integer(count: int | None) -> str:
@@ -206,7 +232,8 @@ def _seconds_text(seconds: float | None) -> str:
 
 
 def ends(gathered: Sequence[ArmResult], unit: str) -> Section:
-    """Returns how the trials and the replicates of each arm ended; an end that none came to has no column.
+    """Returns how the trials and the replicates of each arm ended; an end that none came to has no
+    column.
 
     Where ``unit`` is a repeat, that diverged where one of its replicates did.
     """
@@ -218,7 +245,10 @@ def ends(gathered: Sequence[ArmResult], unit: str) -> Section:
     for result in gathered:
         trials = result.trials["state"].value_counts()
         found = {("trial", str(state)): int(count) for state, count in trials.items()}
-        found[whole, "finished"], found[whole, "diverged"] = result.num_finished, result.num_diverged
+        found[whole, "finished"], found[whole, "diverged"] = (
+            result.num_finished,
+            result.num_diverged,
+        )
         found["replicate", "failed"] = result.num_failed
         rows.append((result.name, *(str(found.get(key) or "") for key in states)))
     return Section("How the runs ended", ("Arm", *header), rows).without_empty(*header)
@@ -238,9 +268,25 @@ def runtimes(gathered: Sequence[ArmResult]) -> Section:
                 verdict, reason = speed.verdict, speed.reason
                 text = sentences.speed_text(speed) if speed.ratio is not None else ""
                 p = _p_cell(speed.adjusted_p)
-            cells = (result.name, verdict, text, p, number(rate, decimals=0), reason, result.conditions[phase])
+            cells = (
+                result.name,
+                verdict,
+                text,
+                p,
+                number(rate, decimals=0),
+                reason,
+                result.conditions[phase],
+            )
             rows.append((sentences.phase_text(phase), *cells))
-    header = ("What", "Arm", "Verdict", "Times as fast (95 %)", "p (Holm)", "Tokens/s of a run", "Because")
+    header = (
+        "What",
+        "Arm",
+        "Verdict",
+        "Times as fast (95 %)",
+        "p (Holm)",
+        "Tokens/s of a run",
+        "Because",
+    )
     places = {row[-1] for row in rows}
     if len(places) == 1:  # one machine, as it should be: said once
         section = Section(f"Runtime ({places.pop()})", header, [row[:-1] for row in rows])
@@ -251,13 +297,19 @@ def runtimes(gathered: Sequence[ArmResult]) -> Section:
 
 def phases_of(gathered: Sequence[ArmResult]) -> list[Phase]:
     """Returns what was timed, training first, small packs first."""
-    return sorted({p for r in gathered for p in r.tokens_per_second}, key=lambda p: (p[0] != "train", p[1]))
+    return sorted(
+        {p for r in gathered for p in r.tokens_per_second}, key=lambda p: (p[0] != "train", p[1])
+    )
 
 
 def tuned_values(gathered: Sequence[ArmResult], unit: str) -> Section:
-    """Returns the values that each arm's replicates were trained at; of the first where a ``unit`` is a repeat."""
+    """Returns the values that each arm's replicates were trained at; of the first where a ``unit``
+    is a repeat.
+    """
     names = sorted({name for result in gathered for name in result.params})
-    rows = [(r.name, *(_value_text(r.params.get(name)) for name in names)) for r in gathered if r.params]
+    rows = [
+        (r.name, *(_value_text(r.params.get(name)) for name in names)) for r in gathered if r.params
+    ]
     title = "Tuned values" if unit == "seed" else f"Tuned values of the first {unit}"
     return Section(title, ("Arm", *names), rows)
 
@@ -267,8 +319,14 @@ def _value_text(value: Any) -> str:
 
 
 def samples(gathered: Sequence[ArmResult]) -> Section:
-    """Returns what each arm's first replicate wrote: a row per arm, and per update where it wrote on the way."""
-    found = [(r.name, str(sample.get("update", "best")), sample) for r in gathered for sample in r.samples]
+    """Returns what each arm's first replicate wrote: a row per arm, and per update where it wrote
+    on the way.
+    """
+    found = [
+        (r.name, str(sample.get("update", "best")), sample)
+        for r in gathered
+        for sample in r.samples
+    ]
     prefixes = list(dict.fromkeys(sample["prefix"] for *_, sample in found))
     texts = {(name, update, sample["prefix"]): sample["text"] for name, update, sample in found}
     places = dict.fromkeys((name, update) for name, update, _ in found)

@@ -26,7 +26,8 @@ class Removal:
     """What goes. Nothing has been touched yet.
 
     Attributes:
-        runs: MLflow id -> what it is called; an arm's own runs, which hold its trials and replicates, among them.
+        runs: MLflow id -> what it is called; an arm's own runs, which hold its trials and
+            replicates, among them.
         files: (MLflow id of a run that stays, artifact, what it is called).
         checkpoints: Files.
         searches: Names of Optuna studies.
@@ -53,11 +54,16 @@ class Removal:
         found += [f"study {self.study}"] if self.is_whole else []
         if not found:
             return [f"{self.study}: there is nothing of that kind"]
-        counts = f"{len(self.runs)} runs, {len(self.files) + len(self.checkpoints)} files beside them"
+        counts = (
+            f"{len(self.runs)} runs, {len(self.files) + len(self.checkpoints)} files beside them"
+        )
         return [*found, f"{counts}, {len(self.searches)} searches: {self.num_bytes:,} bytes"]
 
     def carry_out(self) -> None:
-        """Removes all of it. The study's lock must be held; after a crash the same removal goes on."""
+        """Removes all of it.
+
+        The study's lock must be held; after a crash the same removal goes on.
+        """
         for path in self.checkpoints:
             path.unlink(missing_ok=True)
             if not any(path.parent.iterdir()):
@@ -70,18 +76,28 @@ class Removal:
             self.tracker.remove_file(run_id, file)
         if self.runs:  # what was reported, and where, is gone with them
             self.tracker.set_note("reported", "")
-        if set(self.runs) & set(self.tracker.parents().values()):  # an arm's timings are gone with it
+        if set(self.runs) & set(
+            self.tracker.parents().values()
+        ):  # an arm's timings are gone with it
             self.tracker.set_note("timed", "")
         for run_id in self.runs:
             self.tracker.remove_run(run_id)
         if self.is_whole:
-            self.tracker.remove_experiment(f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}")
+            self.tracker.remove_experiment(
+                f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}"
+            )
 
 
 def clean(
-    study: str, places: Places, arm: str | None = None, kinds: Sequence[Kind] = (), *, yes: bool = False
+    study: str,
+    places: Places,
+    arm: str | None = None,
+    kinds: Sequence[Kind] = (),
+    *,
+    yes: bool = False,
 ) -> list[str]:
-    """Removes what :func:`find` finds, or without ``yes`` nothing, and returns what is to be said of it.
+    """Removes what :func:`find` finds, or without ``yes`` nothing, and returns what is to be said
+    of it.
 
     Raises:
         ValueError: As :func:`find`; or the study is being run.
@@ -90,7 +106,9 @@ def clean(
     if not yes:
         return [*removal.lines(), "nothing was removed; --yes removes this"]
     with launch.locked(study, places):
-        removal = find(study, places, arm, kinds)  # again: the study may have gone on until it was held
+        removal = find(
+            study, places, arm, kinds
+        )  # again: the study may have gone on until it was held
         removal.carry_out()
     return [*removal.lines(), "removed"]
 
@@ -102,20 +120,28 @@ def find(study: str, places: Places, arm: str | None = None, kinds: Sequence[Kin
         study: Its name in MLflow.
         places: Where it is.
         arm: Its key, ``ARM`` or ``CONDITION/ARM``: only what is of that arm.
-        kinds: ``superseded``: replicates of a setting that another has replaced. ``failed``: replicates that failed
-            or were given up, which the next run trains again; failed trials stay, for the search remembers them.
-            ``models``, ``checkpoints``: these files. None of them: all there is, searches too.
+        kinds: ``superseded``: replicates of a setting that another has replaced. ``failed``:
+            replicates that failed or were given up, which the next run trains again; failed trials
+            stay, for the search remembers them. ``models``, ``checkpoints``: these files. None of
+            them: all there is, searches too.
 
     Raises:
         ArchiveError: There is no such study, or no such arm in it.
     """
     tracker, runs = Archive(places).study(study)
-    units = [Unit(*each) for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)]
-    runs = runs.assign(unit=list(map(str, units)), key=[str(unit._replace(repeat=0)) for unit in units])
+    units = [
+        Unit(*each) for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)
+    ]
+    runs = runs.assign(
+        unit=list(map(str, units)), key=[str(unit._replace(repeat=0)) for unit in units]
+    )
     parents = tracker.parents()
     if arm is not None:
         check_known("arm", arm, sorted({*parents, *runs["key"]}), study)
-        runs, parents = runs[runs["key"] == arm], {key: run_id for key, run_id in parents.items() if key == arm}
+        runs, parents = (
+            runs[runs["key"] == arm],
+            {key: run_id for key, run_id in parents.items() if key == arm},
+        )
     going = runs if not kinds else runs[_is_of(runs, kinds)]
     named = dict(zip(going["run_id"], map(_name, going.to_dict("records")), strict=True))
     named |= {} if kinds else {run_id: f"{key}, the arm's own" for key, run_id in parents.items()}
@@ -123,13 +149,17 @@ def find(study: str, places: Places, arm: str | None = None, kinds: Sequence[Kin
     files = []
     if "models" in kinds:
         staying = runs[~runs["run_id"].isin(named)]
-        holders = [row for row in staying.to_dict("records") if saved_model.FILE in sizes[row["run_id"]]]
+        holders = [
+            row for row in staying.to_dict("records") if saved_model.FILE in sizes[row["run_id"]]
+        ]
         files = [(str(row["run_id"]), saved_model.FILE, _name(row)) for row in holders]
     checkpoints = []
     if not kinds or "checkpoints" in kinds:
         checkpoints = _checkpoints(places.checkpoints(study), None if arm is None else runs)
     num_bytes = sum(sum(sizes[run_id].values()) for run_id in named)
-    num_bytes += sum(sizes[run_id][path] for run_id, path, _ in files) + sum(p.stat().st_size for p in checkpoints)
+    num_bytes += sum(sizes[run_id][path] for run_id, path, _ in files) + sum(
+        p.stat().st_size for p in checkpoints
+    )
     searches = [] if kinds else _searches(study, tracker.birth, places, arm)
     is_whole = not kinds and arm is None
     return Removal(study, places, tracker, named, files, checkpoints, searches, is_whole, num_bytes)
@@ -142,7 +172,11 @@ def _is_of(runs: pd.DataFrame, kinds: Sequence[Kind]) -> pd.Series:
 
 
 def _name(row: dict) -> str:
-    what = f"{row['phase']} {row['index']}" if row["phase"] == "trial" else f"{row['phase']}, seed {row['seed']}"
+    what = (
+        f"{row['phase']} {row['index']}"
+        if row["phase"] == "trial"
+        else f"{row['phase']}, seed {row['seed']}"
+    )
     return f"{row['unit']} {what} ({row['state']})"
 
 
@@ -157,13 +191,20 @@ def _checkpoints(folder: Path, runs: pd.DataFrame | None) -> list[Path]:
 
 
 def _searches(study: str, birth: str, places: Places, arm: str | None) -> list[str]:
-    """Returns the names of the searches of a study, or of one arm; those of an earlier study of the name stay."""
+    """Returns the names of the searches of a study, or of one arm; those of an earlier study of the
+    name stay.
+    """
     file = tracker.sqlite_path(places.storage_url)
     if file is not None and not file.exists():
         return []
-    start, end = f"{study.partition(' until ')[0]}/", f"/{birth}"  # a study put aside kept the names of its searches
+    start, end = (
+        f"{study.partition(' until ')[0]}/",
+        f"/{birth}",
+    )  # a study put aside kept the names of its searches
     names = [
-        n for n in tuning.stored(tuning.open_storage(places.storage_url)) if n.startswith(start) and n.endswith(end)
+        n
+        for n in tuning.stored(tuning.open_storage(places.storage_url))
+        if n.startswith(start) and n.endswith(end)
     ]
     if arm is None:
         return names

@@ -1,4 +1,6 @@
-"""An arm or a run that is in the books, as one side of a comparison: what it was trained with, and how it was tuned."""
+"""An arm or a run that is in the books, as one side of a comparison: what it was trained with, and
+how it was tuned.
+"""
 
 import dataclasses
 import json
@@ -35,7 +37,8 @@ class Side:
         tuned: The fields that were.
         measure: Its study's objective, margin and threshold.
         first_seed: Of its study.
-        stages: Of its study's sequential rule: the first stage's seeds and the half-width wanted; None without one.
+        stages: Of its study's sequential rule: the first stage's seeds and the half-width wanted;
+            None without one.
     """
 
     found: Found
@@ -53,7 +56,9 @@ class Side:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """The replicates that ended, in the order of their seeds; the run alone where there is but one."""
+        """The replicates that ended, in the order of their seeds; the run alone where there is but
+        one.
+        """
         runs = self.found.runs
         if self.found.is_run:
             return runs
@@ -68,7 +73,11 @@ class Side:
     @property
     def text(self) -> tuple[Any, ...]:
         """What two sides must have in common for their losses to compare."""
-        fields = [self.settings[name] for name in arm_results.TEXT_FIELDS if name not in ("corpus", "path")]
+        fields = [
+            self.settings[name]
+            for name in arm_results.TEXT_FIELDS
+            if name not in ("corpus", "path")
+        ]
         return (sorted(set(self.runs["corpus_fingerprint"])), *fields)
 
     @property
@@ -81,18 +90,27 @@ class Side:
         """What its perplexity is of."""
         if self._reads_test:
             return "test perplexity"
-        is_held_out = self.settings["split"] == ["holdout"] and self.measure["objective"] == "validation/perplexity"
+        is_held_out = (
+            self.settings["split"] == ["holdout"]
+            and self.measure["objective"] == "validation/perplexity"
+        )
         return "validation perplexity" if is_held_out else "running training perplexity"
 
     @property
     def nats(self) -> float:
         """The loss of a single run, of what is ``measured``; NaN where it did not finish."""
         row = self.runs.iloc[0]
-        return float(row["test/loss" if self._reads_test else "objective"]) if row["state"] == "finished" else math.nan
+        return (
+            float(row["test/loss" if self._reads_test else "objective"])
+            if row["state"] == "finished"
+            else math.nan
+        )
 
     @property
     def _reads_test(self) -> bool:
-        """Whether it is measured on a test split: replicates are, where there is one, and trials never."""
+        """Whether it is measured on a test split: replicates are, where there is one, and trials
+        never.
+        """
         is_trial = self.found.is_run and self.runs["phase"].iloc[0] == "trial"
         return self.settings["split"] == ["holdout"] and not is_trial
 
@@ -103,7 +121,9 @@ class Side:
 
     @property
     def is_timed(self) -> bool:
-        """Whether what it was trained with is what is timed: the settings of a later repeat are not."""
+        """Whether what it was trained with is what is timed: the settings of a later repeat are
+        not.
+        """
         return self.found.unit.repeat == 0
 
 
@@ -116,7 +136,9 @@ def side_of(found: Found) -> Side:
     identity = found.tracker.identity()
     key = str(found.unit._replace(repeat=0))
     if identity is None or key not in identity["arms"]:
-        raise ComparisonError(f"{found.name}: must be of a study that `harness run` made, but is of none.")
+        raise ComparisonError(
+            f"{found.name}: must be of a study that `harness run` made, but is of none."
+        )
     search = identity.get("tunes", {}).get(found.unit.condition) or identity["shared"]["tune"] or {}
     names = [field.name for field in dataclasses.fields(Settings)]
     tuned = tuple(name for name in names if name in search)
@@ -143,7 +165,9 @@ def side_of(found: Found) -> Side:
 
 
 def _num_trials(found: Found) -> int:
-    """Returns how many trials ended of the searches that are meant: all of an arm's, or that of one repeat."""
+    """Returns how many trials ended of the searches that are meant: all of an arm's, or that of one
+    repeat.
+    """
     runs = found.arm_runs
     if found.is_run or found.unit.repeat:
         runs = runs[runs["repeat"] == found.unit.repeat]
@@ -156,7 +180,9 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 def differences(sides: Sequence[Side]) -> Section:
-    """Returns every setting in which sides differ, and how each was tuned; what changes no number is left out."""
+    """Returns every setting in which sides differ, and how each was tuned; what changes no number
+    is left out.
+    """
     rows = []
     for name in sides[0].settings:
         if name in ("threads", "pack_size"):  # they change no number
@@ -175,7 +201,9 @@ def differences(sides: Sequence[Side]) -> Section:
 def text_of(value: Any) -> str:
     """Returns a setting's value as a table shows it."""
     if isinstance(value, dict):
-        return " ".join(f"{name}: {text_of(item)}" for name, item in value.items() if item is not None)
+        return " ".join(
+            f"{name}: {text_of(item)}" for name, item in value.items() if item is not None
+        )
     if isinstance(value, list):
         return ", ".join(map(text_of, value))
     return "none" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,8 @@
 """Runs and arms that are in the books already, beside one another: also those of different studies.
 
-Where all read the same text, split alike, they are compared as the arms of a study are, by the same code, over the
-seeds that all of them have. What else differs between them is listed: a verdict is on all of it together.
+Where all read the same text, split alike, they are compared as the arms of a study are, by the same
+code, over the seeds that all of them have. What else differs between them is listed: a verdict is
+on all of it together.
 """
 
 import math
@@ -30,7 +31,8 @@ class Comparison:
     """What can be said of sides, the first of which is the baseline.
 
     Attributes:
-        report: Of those that compare with the baseline, as a study would report them; None where none does.
+        report: Of those that compare with the baseline, as a study would report them; None where
+            none does.
         lines: Everything else that there is to say.
         differences: The settings in which the sides differ, a column each.
     """
@@ -48,7 +50,9 @@ class Comparison:
         if not self.differences.rows:
             console.print("No setting differs.")
             return
-        table = Table(box=box.SIMPLE_HEAD, title=self.differences.title, title_justify="left", pad_edge=False)
+        table = Table(
+            box=box.SIMPLE_HEAD, title=self.differences.title, title_justify="left", pad_edge=False
+        )
         for column in self.differences.header:
             table.add_column(column, overflow="fold")
         for row in self.differences.rows:
@@ -60,23 +64,34 @@ def compare(texts: Sequence[str], places: Places) -> Comparison:
     """Returns how arms, or single runs, compare with the first of them.
 
     Args:
-        texts: ``STUDY:ARM``, ``STUDY:CONDITION/ARM``, either with ``:SEED`` for a single run, or MLflow ids of runs.
+        texts: ``STUDY:ARM``, ``STUDY:CONDITION/ARM``, either with ``:SEED`` for a single run, or
+            MLflow ids of runs.
         places: Where the books are.
 
     Raises:
-        ValueError: Fewer than two, one of them twice, arms beside runs, or one that is not in the books.
+        ValueError: Fewer than two, one of them twice, arms beside runs, or one that is not in the
+            books.
     """
     archive = Archive(places)
     sides = [side_of(archive.find(text)) for text in texts]
     names = [side.name for side in sides]
     if len(sides) < 2 or len(set(names)) < len(names):
-        raise ComparisonError(f"compare: must be given two or more, each once, but got {', '.join(names)}.")
+        raise ComparisonError(
+            f"compare: must be given two or more, each once, but got {', '.join(names)}."
+        )
     if len({side.found.is_run for side in sides}) > 1:
-        kinds = ", ".join(f"{side.name} (a run)" if side.found.is_run else f"{side.name} (an arm)" for side in sides)
-        raise ComparisonError(f"compare: must be given arms, or single runs, but got {kinds}. Give one kind.")
+        kinds = ", ".join(
+            f"{side.name} (a run)" if side.found.is_run else f"{side.name} (an arm)"
+            for side in sides
+        )
+        raise ComparisonError(
+            f"compare: must be given arms, or single runs, but got {kinds}. Give one kind."
+        )
     empty = [side.name for side in sides if side.runs.empty]
     if empty:
-        raise ComparisonError(f"compare: each must have an ended replicate, but {', '.join(empty)} has none. Run it.")
+        raise ComparisonError(
+            f"compare: each must have an ended replicate, but {', '.join(empty)} has none. Run it."
+        )
     same = [side for side in sides if side.text == sides[0].text]
     others = [_apart(side, sides[0]) for side in sides if side not in same]
     made, lines = None, []
@@ -88,7 +103,9 @@ def compare(texts: Sequence[str], places: Places) -> Comparison:
         lines = [_level(sides[0])]
     differing = differences(sides)
     if len(differing.rows) > 1 and len(same) > 1:
-        lines.append("Several settings differ, listed below: what is said is said of all of them together.")
+        lines.append(
+            "Several settings differ, listed below: what is said is said of all of them together."
+        )
     return Comparison(made, [*lines, *others], differing)
 
 
@@ -104,23 +121,42 @@ def _arms(sides: Sequence[Side]) -> tuple[Report | None, list[str]]:
     lines = [f"Paired over the {len(common)} seeds that all of them have: {', '.join(common)}."]
     for side in sides:
         unused = [seed for seed in side.seeds if seed not in common]
-        lines += [f"{side.name}: not used, since another lacks them: seeds {', '.join(unused)}."] if unused else []
+        lines += (
+            [f"{side.name}: not used, since another lacks them: seeds {', '.join(unused)}."]
+            if unused
+            else []
+        )
     rows = [_rows(side, common) for side in sides]
     runs = pd.concat(rows, ignore_index=True)
-    return report.build(_study(sides, rows), runs, pd.DataFrame(), _timings(sides), _warnings(sides)), lines
+    return report.build(
+        _study(sides, rows), runs, pd.DataFrame(), _timings(sides), _warnings(sides)
+    ), lines
 
 
 def _study(sides: Sequence[Side], rows: Sequence[pd.DataFrame]) -> Study:
-    """Returns the study whose arms the sides would be; ``rows`` are their runs, of :func:`_rows`."""
+    """Returns the study whose arms the sides would be; ``rows`` are their runs, of
+    :func:`_rows`.
+    """
     replicates = rows[0][rows[0]["phase"] == "replicate"]
-    num_repeats, seeds = int(replicates["repeat"].nunique()), int(replicates.groupby("repeat").size().max())
+    num_repeats, seeds = (
+        int(replicates["repeat"].nunique()),
+        int(replicates.groupby("repeat").size().max()),
+    )
     num_first, until, at_most = seeds, None, None
     if sides[0].stages is not None and not _is_mixed(sides):
-        # The rule has been followed, maybe for the sake of arms that are not here: every seed that there is counts.
+        # The rule has been followed, maybe for the sake of arms that are not here: every seed that
+        # there is counts.
         num_first, until, at_most = sides[0].stages[0], 0.0, max(2, seeds)
     replicate = Replicate(num_first, sides[0].first_seed, until, at_most)
-    trials = min(int(((own["phase"] == "trial") & own["state"].isin(arm_results.TRIAL_ENDS)).sum()) for own in rows)
-    tune = Tune({}, trials // num_repeats, 1, "random", "none", 0, num_repeats) if trials or num_repeats > 1 else None
+    trials = min(
+        int(((own["phase"] == "trial") & own["state"].isin(arm_results.TRIAL_ENDS)).sum())
+        for own in rows
+    )
+    tune = (
+        Tune({}, trials // num_repeats, 1, "random", "none", 0, num_repeats)
+        if trials or num_repeats > 1
+        else None
+    )
     measure = sides[0].measure
     names = [side.name for side in sides]
     return Study(
@@ -131,7 +167,9 @@ def _study(sides: Sequence[Side], rows: Sequence[pd.DataFrame]) -> Study:
         path=None,
         text="",
         overrides=(),
-        arms=tuple(Arm(side.name, _representative(side, sides[0]), side is sides[0]) for side in sides),
+        arms=tuple(
+            Arm(side.name, _representative(side, sides[0]), side is sides[0]) for side in sides
+        ),
         tune=tune,
         replicate=replicate,
         measure=Measure(margin=measure["margin"], threshold=measure["threshold"], runtime=None),
@@ -148,23 +186,34 @@ def _representative(side: Side, baseline: Side) -> Settings:
 
 
 def _is_mixed(sides: Sequence[Side]) -> bool:
-    """Returns whether the number of seeds came by different rules, so that no one rule's test fits."""
+    """Returns whether the number of seeds came by different rules, so that no one rule's test
+    fits.
+    """
     return len({side.rule for side in sides}) > 1
 
 
 def _rows(side: Side, common: list[str]) -> pd.DataFrame:
-    """Returns a side's runs as those of an arm: replicates at common seeds, trials of their repeats, counted from 0."""
-    kept, trials = side.runs[side.runs["seed"].isin(common)], side.found.runs[side.found.runs["phase"] == "trial"]
+    """Returns a side's runs as those of an arm: replicates at common seeds, trials of their
+    repeats, counted from 0.
+    """
+    kept, trials = (
+        side.runs[side.runs["seed"].isin(common)],
+        side.found.runs[side.found.runs["phase"] == "trial"],
+    )
     kept = kept.assign(index=kept.groupby("repeat").cumcount())
     numbers = {repeat: number for number, repeat in enumerate(sorted(kept["repeat"].unique()))}
     rows = pd.concat([trials[trials["repeat"].isin(numbers)], kept], ignore_index=True)
     tuned = [{name: own.get(name) for name in side.tuned} for own in rows["params"]]
     params = pd.Series(tuned, index=rows.index, dtype=object)
-    return rows.assign(arm=side.name, condition="", repeat=rows["repeat"].map(numbers), params=params)
+    return rows.assign(
+        arm=side.name, condition="", repeat=rows["repeat"].map(numbers), params=params
+    )
 
 
 def _timings(sides: Sequence[Side]) -> pd.DataFrame:
-    """Returns the timings of arms that were timed in the same rounds as the baseline; nothing where none was."""
+    """Returns the timings of arms that were timed in the same rounds as the baseline; nothing where
+    none was.
+    """
     together = [side for side in sides if side.place == sides[0].place and side.is_timed]
     if not sides[0].is_timed or len(together) < 2:
         return pd.DataFrame()
@@ -184,12 +233,18 @@ def _warnings(sides: Sequence[Side]) -> list[str]:
         counts = ", ".join(f"{side.name} {side.search['trials']}" for side in sides if side.search)
         found.append(f"trials: they differ ({counts}); more of them find better settings.")
     if _is_mixed(sides):
-        found.append("seeds: some were added until an interval was narrow enough; the plain test of them is inexact.")
+        found.append(
+            "seeds: some were added until an interval was narrow enough; the plain test of them is inexact."
+        )
     if len({side.place for side in sides}) > 1:
-        found.append("speed: not compared between studies, whose rounds of timing were not the same.")
+        found.append(
+            "speed: not compared between studies, whose rounds of timing were not the same."
+        )
     untimed = [side.name for side in sides if not side.is_timed]
     if untimed:
-        found.append(f"speed: not shown for {', '.join(untimed)}: arms are timed as their first search set them.")
+        found.append(
+            f"speed: not shown for {', '.join(untimed)}: arms are timed as their first search set them."
+        )
     return found
 
 
@@ -214,13 +269,23 @@ def _level(side: Side) -> str:
         text += f" (95 % interval {low} to {high})"
     num_finished = sum(map(math.isfinite, losses.values()))
     diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
-    return f"{side.name}: {side.measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
+    return (
+        f"{side.name}: {side.measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
+    )
 
 
 def _apart(side: Side, baseline: Side) -> str:
-    """Returns the level of a side that reads another text than the baseline, and why it is no more than that."""
-    names = [name for name in arm_results.TEXT_FIELDS if side.settings[name] != baseline.settings[name]]
-    reasons = [f"{n} {text_of(side.settings[n])} and {text_of(baseline.settings[n])}" for n in names if n != "path"]
+    """Returns the level of a side that reads another text than the baseline, and why it is no more
+    than that.
+    """
+    names = [
+        name for name in arm_results.TEXT_FIELDS if side.settings[name] != baseline.settings[name]
+    ]
+    reasons = [
+        f"{n} {text_of(side.settings[n])} and {text_of(baseline.settings[n])}"
+        for n in names
+        if n != "path"
+    ]
     if set(side.runs["corpus_fingerprint"]) != set(baseline.runs["corpus_fingerprint"]):
         reasons.insert(0, "the texts differ")
     return f"{_level(side)} Its losses do not compare with those of {baseline.name}: {'; '.join(reasons)}."
@@ -232,12 +297,16 @@ def _runs(sides: Sequence[Side]) -> list[str]:
     first = sides[0]
     for side in sides[1:]:
         if side.measured != first.measured:
-            lines.append(f"{side.name} and {first.name} do not compare: {side.measured} and {first.measured}.")
+            lines.append(
+                f"{side.name} and {first.name} do not compare: {side.measured} and {first.measured}."
+            )
             continue
         difference = side.nats - first.nats
         if math.isfinite(difference):
             ratio = sentences.number(perplexity(difference), decimals=3)
-            lines.append(f"{side.name} has {ratio} times the perplexity of {first.name} ({difference:+.4f} nats).")
+            lines.append(
+                f"{side.name} has {ratio} times the perplexity of {first.name} ({difference:+.4f} nats)."
+            )
     if len(sides) > 1:
         lines.append("These are single runs: no test, and the difference may be their seeds'.")
     return lines

@@ -24,7 +24,8 @@ class Results:
     """What a study's books hold. Losses are in nats.
 
     Attributes:
-        runs: A row per trial and replicate; parameters are columns ``params.NAME``, samples lists of {prefix, text}.
+        runs: A row per trial and replicate; parameters are columns ``params.NAME``, samples lists
+            of {prefix, text}.
         curves: A row per evaluation of a run, under its condition, arm, repeat, phase and index.
         timings: A row per condition, arm, mode, pack and round.
         verdict: The report's table: a row per condition and arm.
@@ -61,7 +62,9 @@ def load(
     warnings = scheduler.warnings_of(loaded, tracker)
     runs, curves, timings = tracker.runs(), tracker.curves(), tracker.timings()
     report = scheduler.build_report(loaded, runs, curves, timings, warnings)
-    return Results(tracker.study_name, _with_parameters(runs), curves, timings, report.table, warnings)
+    return Results(
+        tracker.study_name, _with_parameters(runs), curves, timings, report.table, warnings
+    )
 
 
 def export(
@@ -73,11 +76,19 @@ def export(
 ) -> list[Path]:
     """Writes a study's frames and its warnings into a folder and returns the files.
 
-    The CSV files are what :func:`harness.store.frames.read_export` reads; samples are JSON in both formats.
+    The CSV files are what :func:`harness.store.frames.read_export` reads; samples are JSON in both
+    formats.
     """
     found = load(study, places.folder, places.tracking, overrides=overrides)
-    runs = found.runs.assign(samples=[json.dumps(samples, ensure_ascii=False) for samples in found.runs["samples"]])
-    tables = {"runs": runs, "curves": found.curves, "timings": found.timings, "verdict": found.verdict}
+    runs = found.runs.assign(
+        samples=[json.dumps(samples, ensure_ascii=False) for samples in found.runs["samples"]]
+    )
+    tables = {
+        "runs": runs,
+        "curves": found.curves,
+        "timings": found.timings,
+        "verdict": found.verdict,
+    }
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, frame in tables.items():
@@ -98,7 +109,9 @@ def _open(name: str, overrides: tuple[str, ...], places: Places) -> tuple[Study,
         return catalog.open_books(name, overrides, places)
     tracker, _ = Archive(places).study(name)
     origin = tracker.note("origin")
-    text = next(filter(None, (tracker.artifact(i, "study.yaml") for i in tracker.parents().values())), None)
+    text = next(
+        filter(None, (tracker.artifact(i, "study.yaml") for i in tracker.parents().values())), None
+    )
     if origin is None or text is None:
         raise ArchiveError(
             f"study: must be kept with its runs to be named alone, but got study={name!r}, which is not. "
@@ -117,8 +130,12 @@ def _with_parameters(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame whose columns have one type each: one of several becomes text, as MLflow shows it."""
-    mixed = [n for n in frame if frame[n].dtype == object and len(set(map(type, frame[n].dropna()))) > 1]
+    """Returns a frame whose columns have one type each: one of several becomes text, as MLflow
+    shows it.
+    """
+    mixed = [
+        n for n in frame if frame[n].dtype == object and len(set(map(type, frame[n].dropna()))) > 1
+    ]
     return frame.assign(**{str(name): frame[name].map(_encoded) for name in mixed})
 
 

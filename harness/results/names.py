@@ -1,6 +1,8 @@
-"""What is in the books, by the names that people give it: ``STUDY:ARM``, ``STUDY:ARM:SEED``, or an MLflow run's id.
+"""What is in the books, by the names that people give it: ``STUDY:ARM``, ``STUDY:ARM:SEED``, or an
+MLflow run's id.
 
-Where tuning and replicating were repeated, ``ARM@1`` is the second repeat and ``ARM@2`` the third; the first has no
+Where tuning and replicating were repeated, ``ARM@1`` is the second repeat and ``ARM@2`` the third;
+    the first has no
 mark: ``STUDY:ARM`` is all repeats of an arm together, ``STUDY:ARM:SEED`` a run of the first.
 """
 
@@ -31,7 +33,8 @@ class Found:
     Attributes:
         text: What was asked for.
         unit: Its ``repeat`` is 0 where all repeats of an arm are meant.
-        runs: Trials and replicates, rows of :func:`harness.store.frames.runs`; a single one where ``is_run``.
+        runs: Trials and replicates, rows of :func:`harness.store.frames.runs`; a single one where
+            ``is_run``.
         arm_runs: Those of its whole arm.
     """
 
@@ -49,7 +52,9 @@ class Found:
         if not self.is_run:
             return f"{self.study}:{self.unit}"
         row = self.runs.iloc[0]
-        what = _seed(row["seed"]) if row["phase"] == "replicate" else f"{row['phase']} {row['index']}"
+        what = (
+            _seed(row["seed"]) if row["phase"] == "replicate" else f"{row['phase']} {row['index']}"
+        )
         return f"{self.study}:{self.unit}:{what}"
 
 
@@ -99,7 +104,10 @@ class Archive:
             raise ArchiveError(f"run: must be {FORMS}, but got run={text!r}.")
         key, seed = match["key"], match["seed"]
         tracker, runs = self.study(match["study"])
-        known = [str(Unit(*each)) for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)]
+        known = [
+            str(Unit(*each))
+            for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)
+        ]
         arms = sorted({each.partition("@")[0] for each in known} | set(known))
         check_known("arm", key, arms, match["study"])
         unit = Unit.parse(key)
@@ -111,12 +119,22 @@ class Archive:
             seeds = replicates["seed"].map(_seed)
             check_known("seed", seed, list(seeds), f"{match['study']}:{key}")
             own = replicates[seeds == seed]
-        return Found(text, match["study"], unit, tracker, own.reset_index(drop=True), arm_runs, seed is not None)
+        return Found(
+            text,
+            match["study"],
+            unit,
+            tracker,
+            own.reset_index(drop=True),
+            arm_runs,
+            seed is not None,
+        )
 
     def _run(self, run_id: str) -> Found:
         study = study_of(self.places.tracking_uri, run_id)
         if study is None:
-            raise ArchiveError(f"run: must be in {self.places.tracking_uri}, but got run={run_id!r}, which is not.")
+            raise ArchiveError(
+                f"run: must be in {self.places.tracking_uri}, but got run={run_id!r}, which is not."
+            )
         tracker, runs = self.study(study)
         own = runs[runs["run_id"] == run_id].reset_index(drop=True)
         if own.empty:

@@ -17,7 +17,12 @@ from harness.model.network import Model, architecture
 from harness.results.names import FORMS, Archive, Found
 from harness.settings import Settings
 from harness.store.locations import Places
-from harness.tasks.language_modelling import LanguageModelling, Samples, check_prefixes, continuations
+from harness.tasks.language_modelling import (
+    LanguageModelling,
+    Samples,
+    check_prefixes,
+    continuations,
+)
 from harness.training import saved_model
 from harness.training.saved_model import SavedModel
 
@@ -31,7 +36,9 @@ class ModelError(ValueError):
 
 
 class TrainedModel:
-    """A run's best parameters on the reference engine, on the CPU, in the precision that it was trained in."""
+    """A run's best parameters on the reference engine, on the CPU, in the precision that it was
+    trained in.
+    """
 
     def __init__(self, saved: SavedModel, *, changed_cell: bool = False):
         """Builds the model.
@@ -50,8 +57,12 @@ class TrainedModel:
         self._model = plain.for_runs([settings])
         shapes = {slot.name: slot.shape for slot in plain.arch.slots()}
         if shapes != {name: values.shape for name, values in saved.parameters.items()}:
-            raise ModelError(f"{saved.run}: parameters must be those of its cell {settings.cell!r}, but are others.")
-        self._parameters = {name: torch.from_numpy(values).unsqueeze(0) for name, values in saved.parameters.items()}
+            raise ModelError(
+                f"{saved.run}: parameters must be those of its cell {settings.cell!r}, but are others."
+            )
+        self._parameters = {
+            name: torch.from_numpy(values).unsqueeze(0) for name, values in saved.parameters.items()
+        }
         self._noise = Noise([saved.seed], [settings], CPU)
 
     @property
@@ -71,19 +82,27 @@ class TrainedModel:
 
     @torch.no_grad()
     def losses(self, text: str) -> np.ndarray:
-        """Returns the nats of every token of ``text`` but the first, given those before it, from the start state.
+        """Returns the nats of every token of ``text`` but the first, given those before it, from
+        the start state.
 
         Raises:
             ValueError: A character is not in the vocabulary, or there are fewer than two tokens.
         """
         ids = torch.from_numpy(self.vocabulary.encode(text))
         if len(ids) < 2:
-            raise ModelError(f"text: must have two tokens at least, but got {len(ids)}. Give a longer one.")
+            raise ModelError(
+                f"text: must have two tokens at least, but got {len(ids)}. Give a longer one."
+            )
         states = self._model.initial_states(self._parameters, 1, 1)
         found = []
         for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-            inputs, targets = ids[start : start + CHUNK_TOKENS], ids[start + 1 : start + CHUNK_TOKENS + 1]
-            rows, states = self._model(self._parameters, inputs[: len(targets)].view(-1, 1, 1), states, self._noise)
+            inputs, targets = (
+                ids[start : start + CHUNK_TOKENS],
+                ids[start + 1 : start + CHUNK_TOKENS + 1],
+            )
+            rows, states = self._model(
+                self._parameters, inputs[: len(targets)].view(-1, 1, 1), states, self._noise
+            )
             scores = self._model.readout(self._parameters).scores(rows)[0].double()
             found.append(torch.nn.functional.cross_entropy(scores, targets, reduction="none"))
         return torch.cat(found).numpy()
@@ -94,7 +113,8 @@ class TrainedModel:
 
     @torch.no_grad()
     def evaluate(self, split: str = "test") -> float:
-        """Returns the mean nats over a split of the run's own corpus, in streams as the run was evaluated.
+        """Returns the mean nats over a split of the run's own corpus, in streams as the run was
+        evaluated.
 
         Raises:
             ValueError: The corpus cannot be had, is another now, or has no such split.
@@ -114,13 +134,19 @@ class TrainedModel:
             total += task.losses(self._model.readout(self._parameters), rows, batch)
         return (total / task.num_targets(split)).item()
 
-    def sample(self, prefix: str, length: int = 50, temperature: float | None = None, seed: int = 0) -> str:
+    def sample(
+        self, prefix: str, length: int = 50, temperature: float | None = None, seed: int = 0
+    ) -> str:
         """Returns ``prefix`` continued by ``length`` tokens; :meth:`samples` of one prefix."""
         return self.samples([prefix], length, temperature, seed)[0]
 
     @torch.no_grad()
     def samples(
-        self, prefixes: Sequence[str], length: int = 50, temperature: float | None = None, seed: int = 0
+        self,
+        prefixes: Sequence[str],
+        length: int = 50,
+        temperature: float | None = None,
+        seed: int = 0,
     ) -> list[str]:
         """Returns every prefix continued by ``length`` tokens.
 
@@ -131,15 +157,20 @@ class TrainedModel:
             seed: Of the draws; a replicate's own seed continues as it did at its end.
 
         Raises:
-            ValueError: A prefix, the length or the temperature is wrong; the message names every unknown character.
+            ValueError: A prefix, the length or the temperature is wrong; the message names every
+                unknown character.
         """
         if length < 1:
             raise ModelError(f"length: must be >= 1, but got {length=}.")
         if temperature is not None and not 0.0 < temperature < math.inf:
-            raise ModelError(f"temperature: must be > 0, but got {temperature=}. Leave it out for the likeliest token.")
+            raise ModelError(
+                f"temperature: must be > 0, but got {temperature=}. Leave it out for the likeliest token."
+            )
         check_prefixes(prefixes, self.vocabulary)
         wanted = Samples(tuple(prefixes), length, temperature)
-        found = continuations(self._model, self._parameters, wanted, self.vocabulary, (seed,), self._noise)
+        found = continuations(
+            self._model, self._parameters, wanted, self.vocabulary, (seed,), self._noise
+        )
         return [each["text"] for each in found]
 
 
@@ -154,8 +185,8 @@ def load_model(
     """Returns what a finished replicate learned.
 
     Args:
-        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat ``STUDY:ARM@1:SEED`` (the first
-            has no mark); or the id of an MLflow run.
+        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat
+            ``STUDY:ARM@1:SEED`` (the first has no mark); or the id of an MLflow run.
         folder: Where ``mlflow.db`` lies.
         tracking: MLflow's store, as ``harness run`` was given it.
         cell_files: Python files of cells of your own that the run needs.
@@ -170,7 +201,9 @@ def load_model(
     if not found.is_run:
         seeds = found.runs.loc[found.runs["phase"] == "replicate", "seed"]
         example = f" Add a seed: {found.text}:{seeds.iloc[0]}." if len(seeds) else ""
-        raise ModelError(f"run: must be a single run ({FORMS}), but got run={run!r}, an arm.{example}")
+        raise ModelError(
+            f"run: must be a single run ({FORMS}), but got run={run!r}, an arm.{example}"
+        )
     row = found.runs.iloc[0]
     content = found.tracker.artifact(str(row["run_id"]), saved_model.FILE)
     if content is None:

@@ -12,19 +12,24 @@ Listener = Callable[[list[Record]], set[str]]
 
 
 def cut(runs: list[Run], template: Plan) -> list[Plan]:
-    """Returns packs of the runs: those that agree in shapes, in their order, at most ``pack_size`` together."""
+    """Returns packs of the runs: those that agree in shapes, in their order, at most ``pack_size``
+    together.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr(shared(run.settings)), []).append(run)
     plans = []
     for group in groups.values():
         size = group[0].settings.pack_size
-        plans += [replace(template, runs=tuple(group[i : i + size])) for i in range(0, len(group), size)]
+        plans += [
+            replace(template, runs=tuple(group[i : i + size])) for i in range(0, len(group), size)
+        ]
     return plans
 
 
 def execute(plan: Plan, listen: Listener) -> None:
-    """Trains a pack to its end. Where memory does not suffice, the runs are trained again in packs half the size.
+    """Trains a pack to its end. Where memory does not suffice, the runs are trained again in packs
+    half the size.
 
     Raises:
         KeyboardInterrupt: As it came; the runs go on from their checkpoints another time.
@@ -43,7 +48,9 @@ def failures(plan: Plan, error: Exception) -> list[Record]:
 
 
 def _train(plan: Plan, listen: Listener) -> tuple[Run, ...]:
-    """Trains a pack and returns the runs for which memory did not suffice, where a smaller pack can still be tried."""
+    """Trains a pack and returns the runs for which memory did not suffice, where a smaller pack can
+    still be tried.
+    """
     can_shrink = len(plan.runs) > 1
     try:
         pack = Pack(plan)

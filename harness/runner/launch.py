@@ -1,4 +1,6 @@
-"""From a study file to its verdict: what ``harness run`` does, for the command line and for Python alike."""
+"""From a study file to its verdict: what ``harness run`` does, for the command line and for Python
+alike.
+"""
 
 import os
 import platform
@@ -32,7 +34,9 @@ class LockedError(ValueError):
 
 @dataclass(frozen=True)
 class Overhead:
-    """Where the seconds of a ``run`` went: all but ``train`` and ``timing`` is what the bench costs."""
+    """Where the seconds of a ``run`` went: all but ``train`` and ``timing`` is what the bench
+    costs.
+    """
 
     total: float
     train: float
@@ -111,12 +115,19 @@ def _run(running: "Driver", display: Display, started: float) -> "Report":
         plans = running.next_plans()
     try:
         running.measure()
-    except (RuntimeError, MemoryError) as error:  # the replicates stand; the report says that this is missing
+    except (
+        RuntimeError,
+        MemoryError,
+    ) as error:  # the replicates stand; the report says that this is missing
         display.say(f"runtime: not measured, {type(error).__name__}: {error}", "yellow")
     report = running.report()
     running.close_books(report)
     overhead = Overhead(
-        time.time() - started, running.train_seconds, running.timing_seconds, start_up, running.book_seconds
+        time.time() - started,
+        running.train_seconds,
+        running.timing_seconds,
+        start_up,
+        running.book_seconds,
     )
     report.terminal(display.console)
     display.say(str(overhead))
@@ -149,7 +160,9 @@ def write_plan(
     check_design(loaded, force)
     with locked(loaded.name, places):
         running = _driver(loaded, places, Display(Console(quiet=True)))
-        plans = [replace(p, checkpoint_folder=None) for p in running.next_plans()]  # a worker has no such folder
+        plans = [
+            replace(p, checkpoint_folder=None) for p in running.next_plans()
+        ]  # a worker has no such folder
         phase = loaded.measure.runtime
         if plans:
             target.write_text(messages.plans_to_json(plans), encoding="utf-8")
@@ -165,7 +178,8 @@ def write_plan(
 def book_records(
     path: str | Path, source: Path, *, overrides: tuple[str, ...] = (), places: Places | None = None
 ) -> str:
-    """Books records that a worker wrote elsewhere, as if trained here, and returns a line on what they held.
+    """Books records that a worker wrote elsewhere, as if trained here, and returns a line on what
+    they held.
 
     Raises:
         ValueError: As :func:`run`; or the file holds no records of this study.
@@ -184,10 +198,14 @@ def book_records(
         if measured:
             strange = {row.arm for row in measured} ^ set(running.timing_plans())
             if strange:
-                raise recorder.RecordError(f"{source}: timings must be of the arms that lack them, but got {strange}.")
+                raise recorder.RecordError(
+                    f"{source}: timings must be of the arms that lack them, but got {strange}."
+                )
             running.store_timings(measured)
         running.close_books(running.report())
-    return f"{source}: {sum(r.kind == 'end' for r in missing)} runs and {len(measured)} timings booked"
+    return (
+        f"{source}: {sum(r.kind == 'end' for r in missing)} runs and {len(measured)} timings booked"
+    )
 
 
 def _answers(source: Path) -> "tuple[list[Record], list[runtime.Measurement]]":
@@ -196,7 +214,9 @@ def _answers(source: Path) -> "tuple[list[Record], list[runtime.Measurement]]":
     try:
         lines = source.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise messages.PlanError(f"{source}: must be what a worker wrote, but is no UTF-8 ({error}).") from error
+        raise messages.PlanError(
+            f"{source}: must be what a worker wrote, but is no UTF-8 ({error})."
+        ) from error
     for line in lines:
         if line.startswith('{"measurement"'):
             measured.append(runtime.Measurement.from_json(line))
@@ -214,7 +234,9 @@ def _check_wanted(record: Record, wanted: dict, source: Path) -> None:
         )
     if record.kind == "start":
         _, run = wanted[record.run]
-        if record.info.get("digest") != checkpoint.digest(run, record.info.get("corpus_fingerprint", "")):
+        if record.info.get("digest") != checkpoint.digest(
+            run, record.info.get("corpus_fingerprint", "")
+        ):
             raise recorder.RecordError(
                 f"{source}: records must be of this study's settings, but those of run={record.run!r} are of others. "
                 "Write a new plan with --plan and train that."
@@ -222,7 +244,9 @@ def _check_wanted(record: Record, wanted: dict, source: Path) -> None:
 
 
 def _book(running: "Driver", records: list[Record]) -> None:
-    """Books records one by one, as if they came in now: where a run would have been pruned here, it is."""
+    """Books records one by one, as if they came in now: where a run would have been pruned here, it
+    is.
+    """
     pruned: set[str] = set()
     for record in records:
         if record.run in pruned:
@@ -232,7 +256,13 @@ def _book(running: "Driver", records: list[Record]) -> None:
             split = running.study.measure.objective.partition("/")[0]
             metrics = {name: record.metrics[name] for name in ("tokens", "seconds")}
             metrics["objective"] = record.metrics[f"{split}/loss"]
-            running.listen([Record(record.run, "end", record.update, record.time, metrics, {"state": "pruned"})])
+            running.listen(
+                [
+                    Record(
+                        record.run, "end", record.update, record.time, metrics, {"state": "pruned"}
+                    )
+                ]
+            )
     running.tracker.flush()
     running.settle()
 
@@ -264,7 +294,9 @@ def locked(name: str, places: Places) -> Iterator[None]:
         ) from error
     try:
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
-        holder.write_text(f"process {os.getpid()} on {platform.node()} since {now}", encoding="utf-8")
+        holder.write_text(
+            f"process {os.getpid()} on {platform.node()} since {now}", encoding="utf-8"
+        )
         yield
     finally:
         holder.unlink(missing_ok=True)

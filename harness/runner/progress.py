@@ -20,7 +20,9 @@ class Display:
 
     def say(self, line: str, style: str | None = None) -> None:
         """Prints a line that stays."""
-        self.console.print(line, style=style, highlight=False, soft_wrap=not self.console.is_terminal, markup=False)
+        self.console.print(
+            line, style=style, highlight=False, soft_wrap=not self.console.is_terminal, markup=False
+        )
 
     def begin(self, title: str, total: int) -> None:
         """Begins a stage of ``total`` updates."""
@@ -28,8 +30,15 @@ class Display:
         self._title, self._total, self._done, self._text = title, max(1, total), 0, ""
         self._said = self._begun = time.monotonic()
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[text]}"), console=self.console, transient=True)
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(16),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(
+                *columns, TextColumn("{task.fields[text]}"), console=self.console, transient=True
+            )
             self._task = self._bar.add_task(title, total=self._total, text="")
             self._bar.start()
         else:

@@ -1,4 +1,6 @@
-"""Records into the books: MLflow runs, their curves and ends, and what Optuna's pruner says to them."""
+"""Records into the books: MLflow runs, their curves and ends, and what Optuna's pruner says to
+them.
+"""
 
 import json
 import math
@@ -40,7 +42,9 @@ class Entry:
 
 @dataclass
 class _Open:
-    """A run in training: its place, its MLflow run, its curve's rows so far, what was noted of it, what it wrote."""
+    """A run in training: its place, its MLflow run, its curve's rows so far, what was noted of it,
+    what it wrote.
+    """
 
     place: Place
     run_id: str
@@ -59,7 +63,9 @@ def place_of(run: str) -> Place:
         arm, phase, index = run.rsplit("/", 2)
         return arm, phase, int(index)
     except (ValueError, AttributeError) as error:
-        raise RecordError(f"records: a run must be ARM/PHASE/INDEX, but got run={run!r}.") from error
+        raise RecordError(
+            f"records: a run must be ARM/PHASE/INDEX, but got run={run!r}."
+        ) from error
 
 
 def id_of(arm: str, phase: str, index: int) -> str:
@@ -113,7 +119,9 @@ class Books:
                 else:
                     self._end(record)
             except KeyError as error:
-                raise RecordError(f"{record.run}: a {record.kind} must have {error}, but has not.") from error
+                raise RecordError(
+                    f"{record.run}: a {record.kind} must have {error}, but has not."
+                ) from error
         return pruned
 
     def _start(self, record: Record) -> None:
@@ -126,14 +134,21 @@ class Books:
                 "Train on the same text; python-docs differs between versions of Python."
             )
         tags = {name: info[name] for name in TAGS} | entry.tags
-        tags |= {key: value for key, value in info.items() if key.startswith(("version_", "device_name"))}
-        tags |= {key: info[key] for key in ("num_parameters", "num_states", "flops_per_token", "num_updates")}
+        tags |= {
+            key: value for key, value in info.items() if key.startswith(("version_", "device_name"))
+        }
+        tags |= {
+            key: info[key]
+            for key in ("num_parameters", "num_states", "flops_per_token", "num_updates")
+        }
         tags |= {"seed": entry.seed, "corpus_fingerprint": info["corpus_fingerprint"]}
         tags |= {"mlflow.source.git.commit": info["git_commit"]}
         tags |= {"notes": "\n".join(info["notes"])} if info["notes"] else {}
         params = {**parameters(entry.settings), "hidden_size": info["hidden_size"]}
         run_id = self._tracker.open(*place, entry.label, params, tags)
-        self._tracker.dataset(run_id, entry.dataset.name, entry.dataset.fingerprint, entry.dataset.source)
+        self._tracker.dataset(
+            run_id, entry.dataset.name, entry.dataset.fingerprint, entry.dataset.source
+        )
         self._open[record.run] = _Open(place, run_id)
         self._note(self._open[record.run], record)
 
@@ -143,13 +158,18 @@ class Books:
         self._note(run, record)
         run.samples += record.info.get("samples", ())
         previous = run.curve[-1]["update"] if run.curve else 0.0
-        values = {"update": float(record.update), "time_seconds": record.metrics["seconds"], **record.metrics}
+        values = {
+            "update": float(record.update),
+            "time_seconds": record.metrics["seconds"],
+            **record.metrics,
+        }
         run.curve.append({name: values[name] for name in CURVE if name in values})
         self._tracker.log(run.run_id, record.update, record.metrics, record.time)
         rate = record.metrics["tokens_per_second"]
         level = record.metrics[f"{self._split}/perplexity"]
         self._display.advance(
-            int(record.update - previous), f"{record.run} perplexity {level:.3f}, {rate:,.0f} tokens/s a run"
+            int(record.update - previous),
+            f"{record.run} perplexity {level:.3f}, {rate:,.0f} tokens/s a run",
         )
         return self._report(run.place, len(run.curve), record.metrics[f"{self._split}/loss"])
 
@@ -164,33 +184,57 @@ class Books:
         run = self._open.pop(record.run, None) or self._unbegun(record)
         state = record.info["state"]
         metrics = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
-        tags = {k: str(v) for k, v in record.info.items() if k in ("message", "diverged_at", "last_loss")}
+        tags = {
+            k: str(v)
+            for k, v in record.info.items()
+            if k in ("message", "diverged_at", "last_loss")
+        }
         tags |= {"notes": "\n".join(run.notes)} if run.notes else {}
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
         artifacts |= {} if record.model is None else {saved_model.FILE: record.model}
-        self._tracker.end(run.run_id, state, tags, metrics, artifacts, [*run.samples, *record.info.get("samples", ())])
+        self._tracker.end(
+            run.run_id,
+            state,
+            tags,
+            metrics,
+            artifacts,
+            [*run.samples, *record.info.get("samples", ())],
+        )
         self.ends[run.place] = (state, record.metrics.get("objective", math.nan))
         if state in ("diverged", "failed"):
             self._display.say(f"{record.run}: {state}, {record.info['message']}", "yellow")
 
     def _opened(self, record: Record) -> _Open:
         if record.run not in self._open:
-            raise RecordError(f"{record.run}: must start before it goes on, but got kind={record.kind!r} first.")
+            raise RecordError(
+                f"{record.run}: must start before it goes on, but got kind={record.kind!r} first."
+            )
         return self._open[record.run]
 
     def _unbegun(self, record: Record) -> _Open:
         """Opens a run that failed before it could say that it starts."""
         if record.info.get("state") != "failed":
-            raise RecordError(f"{record.run}: must start before it ends, but got state={record.info.get('state')!r}.")
+            raise RecordError(
+                f"{record.run}: must start before it ends, but got state={record.info.get('state')!r}."
+            )
         place = place_of(record.run)
         entry = self._entry(place)
         params = parameters(entry.settings)
-        return _Open(place, self._tracker.open(*place, entry.label, params, {"seed": entry.seed, **entry.tags}))
+        return _Open(
+            place,
+            self._tracker.open(*place, entry.label, params, {"seed": entry.seed, **entry.tags}),
+        )
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
-    """Returns settings as parameters that read well in a table; what changes no number is a tag, not a parameter."""
-    values = {k: v for k, v in to_dict(settings).items() if v is not None and k not in ("threads", "pack_size")}
+    """Returns settings as parameters that read well in a table; what changes no number is a tag,
+    not a parameter.
+    """
+    values = {
+        k: v
+        for k, v in to_dict(settings).items()
+        if v is not None and k not in ("threads", "pack_size")
+    }
     values["budget"] = json.dumps({k: v for k, v in values["budget"].items() if v is not None})
     return values

@@ -1,7 +1,9 @@
-"""The driver of a study: what is missing, who trains it. One driver a study writes; workers compute.
+"""The driver of a study: what is missing, who trains it. One driver a study writes; workers
+compute.
 
-Everything that happened lives in Optuna's storage and in MLflow, so a driver that starts asks these what is missing
-and does that: after a crash, after an interruption, and when a finished study is run again.
+Everything that happened lives in Optuna's storage and in MLflow, so a driver that starts asks these
+what is missing and does that: after a crash, after an interruption, and when a finished study is
+run again.
 """
 
 import hashlib
@@ -44,7 +46,8 @@ class Driver:
         """Opens the books.
 
         Raises:
-            ValueError: A store cannot be used, or an arm's cell, engine, text or device is not to be had.
+            ValueError: A store cannot be used, or an arm's cell, engine, text or device is not to
+                be had.
             IdentityError: The study of this name in the books is something else.
         """
         self.study, self.places, self.display = study, places, display
@@ -61,14 +64,20 @@ class Driver:
         path = None if study.path is None else str(study.path)
         self.tracker.set_note("origin", json.dumps({"path": path, "overrides": study.overrides}))
         storage = tuning.open_storage(places.storage_url) if study.tune else None
-        self.searches = {key: self._search(unit, storage) for key, unit in self.units.items()} if storage else {}
+        self.searches = (
+            {key: self._search(unit, storage) for key, unit in self.units.items()}
+            if storage
+            else {}
+        )
         self.books = Books(self.tracker, display, study.measure.objective, self._entry, self._point)
 
     def _fixed(self, by_arm: dict[str, Settings]) -> dict[str, Settings]:
-        """Returns arms with what was settled when they were first run: engine, text, a budget of seconds in updates.
+        """Returns arms with what was settled when they were first run: engine, text, a budget of
+        seconds in updates.
 
         Raises:
-            IdentityError: It would be settled otherwise now, so that runs of one arm or study would not compare.
+            IdentityError: It would be settled otherwise now, so that runs of one arm or study would
+                not compare.
         """
         text = self.tracker.note("fixed")
         old = json.loads(text) if text else {}
@@ -76,12 +85,22 @@ class Driver:
         for arm, settings in by_arm.items():
             kept = old.setdefault(arm, {})
             now = {"engine": settings.engine, "text": self.datasets[arm].fingerprint[:12]}
-            changes += [f"{arm}: {k}: {kept[k]} -> {v}" for k, v in now.items() if kept.setdefault(k, v) != v]
+            changes += [
+                f"{arm}: {k}: {kept[k]} -> {v}"
+                for k, v in now.items()
+                if kept.setdefault(k, v) != v
+            ]
             if settings.budget.seconds is not None:
                 if "updates" not in kept:
-                    tuned = replace(settings, **probe.first_values(self.study.under(Unit.parse(arm).condition)))
-                    kept["updates"] = probe.seconds_to_updates(self.study, arm, tuned).budget.updates
-                self.display.say(f"{arm}: {settings.budget.seconds:g} s are {kept['updates']} updates of a run alone")
+                    tuned = replace(
+                        settings, **probe.first_values(self.study.under(Unit.parse(arm).condition))
+                    )
+                    kept["updates"] = probe.seconds_to_updates(
+                        self.study, arm, tuned
+                    ).budget.updates
+                self.display.say(
+                    f"{arm}: {settings.budget.seconds:g} s are {kept['updates']} updates of a run alone"
+                )
                 budget = replace(settings.budget, seconds=None, updates=kept["updates"])
                 found[arm] = replace(settings, budget=budget)
         if changes:
@@ -90,9 +109,14 @@ class Driver:
         return found
 
     def _search(self, unit: Unit, storage: Any) -> tuning.ArmSearch:
-        """Opens the unit's search; its name holds the experiment's birth, so that a new experiment searches anew."""
+        """Opens the unit's search; its name holds the experiment's birth, so that a new experiment
+        searches anew.
+        """
         name = f"{self.study.name}/{unit}/{self.tracker.birth}"
-        evaluations, tune = self.settings[str(unit)].evaluations, self.study.under(unit.condition).tune
+        evaluations, tune = (
+            self.settings[str(unit)].evaluations,
+            self.study.under(unit.condition).tune,
+        )
         num_points = evaluations if isinstance(evaluations, int) else 20
         assert tune is not None
         tune = replace(tune, search_seed=tune.search_seed + unit.repeat)
@@ -102,14 +126,20 @@ class Driver:
 
     @signals.held()
     def next_plans(self) -> list[Plan]:
-        """Returns the next packs: a round of trials of every arm that still searches, else the missing replicates."""
+        """Returns the next packs: a round of trials of every arm that still searches, else the
+        missing replicates.
+        """
         self.settle()
         runs = [run for arm in self.searches for run in self._trials(arm)]
         phase = "trial"
         if not runs:
             self._supersede()
             num_seeds = self._num_seeds()
-            runs = [run for arm, unit in self.units.items() for run in self._replicates(arm, num_seeds[unit.condition])]
+            runs = [
+                run
+                for arm, unit in self.units.items()
+                for run in self._replicates(arm, num_seeds[unit.condition])
+            ]
             phase = "replicate"
         samples = self.study.measure.samples
         if not runs:
@@ -120,7 +150,10 @@ class Driver:
             read_test=phase == "replicate",
             keep_models=phase == "replicate" and self.study.measure.models == "replicates",
             samples=Samples(
-                samples.prefixes, samples.length, samples.temperature, samples.every if phase == "replicate" else None
+                samples.prefixes,
+                samples.length,
+                samples.temperature,
+                samples.every if phase == "replicate" else None,
             ),
             cell_files=self.study.cell_files,
             checkpoint_folder=str(self.places.checkpoints(self.study.name)),
@@ -128,7 +161,9 @@ class Driver:
         return executor.cut(runs, template)
 
     def settle(self) -> None:
-        """Tells Optuna of a round's trials, in number order, once all have ended: also those before a crash."""
+        """Tells Optuna of a round's trials, in number order, once all have ended: also those before
+        a crash.
+        """
         for arm, own in self.searches.items():
             asked = own.running()
             if all((arm, "trial", trial.number) in self.books.ends for trial in asked):
@@ -149,14 +184,18 @@ class Driver:
         ]
 
     def chosen(self, arm: str) -> Settings | None:
-        """Returns the settings that the arm's replicates train with, None while there are none to be had."""
+        """Returns the settings that the arm's replicates train with, None while there are none to
+        be had.
+        """
         if arm not in self.searches:
             return self.settings[arm]
         best = self.searches[arm].best()
         return None if best is None else replace(self.settings[arm], **best.values)
 
     def _seed(self, arm: str, index: int) -> tuple[Name, ...]:
-        """Returns the names that replicate ``index`` draws from: the same for all arms, fresh in every repeat."""
+        """Returns the names that replicate ``index`` draws from: the same for all arms, fresh in
+        every repeat.
+        """
         seed, repeat = self.study.replicate.first_seed + index, self.units[arm].repeat
         return (seed, "repeat", repeat) if repeat else (seed,)
 
@@ -171,15 +210,21 @@ class Driver:
         ]
 
     def given_up(self, arm: str) -> bool:
-        """Returns whether the arm's last replicates failed, so many in a row that it is no accident."""
+        """Returns whether the arm's last replicates failed, so many in a row that it is no
+        accident.
+        """
         ends = sorted(
-            (i, state) for (a, phase, i), (state, _) in self.books.ends.items() if (a, phase) == (arm, "replicate")
+            (i, state)
+            for (a, phase, i), (state, _) in self.books.ends.items()
+            if (a, phase) == (arm, "replicate")
         )
         last = [state for _, state in ends[-tuning.FAILURES_IN_A_ROW :]]
         return last == ["failed"] * tuning.FAILURES_IN_A_ROW
 
     def _num_seeds(self) -> dict[str, int]:
-        """Returns how many seeds every condition takes: as many as the study says, or as its first stage asks for."""
+        """Returns how many seeds every condition takes: as many as the study says, or as its first
+        stage asks for.
+        """
         if self.study.replicate.until is None:
             return dict.fromkeys(self.study.conditions, self.study.replicate.seeds)
         runs = self.tracker.runs()
@@ -199,7 +244,10 @@ class Driver:
             settings = chosen.get(arm)
             if row["phase"] != "replicate" or settings is None:
                 continue
-            if any(row["params"].get(name) != getattr(settings, name) for name in self.searches[arm].tune.space):
+            if any(
+                row["params"].get(name) != getattr(settings, name)
+                for name in self.searches[arm].tune.space
+            ):
                 self.tracker.supersede(arm, "replicate", row["index"])
                 self.books.ends.pop((arm, "replicate", row["index"]), None)
                 count += 1
@@ -239,9 +287,7 @@ class Driver:
         begun, before = time.monotonic(), self.book_seconds
         places = [place_of(run.id) for plan in plans for run in plan.runs]
         phase, arms = places[0][1], {_arm_of(self.units[key]) for key, _, _ in places}
-        title = (
-            f"{len(places)} {phase}{'s' if len(places) > 1 else ''} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
-        )
+        title = f"{len(places)} {phase}{'s' if len(places) > 1 else ''} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         self.display.begin(title, sum(self._num_updates(plan) for plan in plans))
         try:
             for plan in plans:
@@ -254,7 +300,9 @@ class Driver:
 
     @signals.held()
     def listen(self, records: list[Record]) -> set[str]:
-        """Books records and returns the runs to prune; what has ended needs its checkpoint no more."""
+        """Books records and returns the runs to prune; what has ended needs its checkpoint no
+        more.
+        """
         pruned = self.books.listen(records)
         for record in records:
             if record.kind == "end":
@@ -263,7 +311,10 @@ class Driver:
         return pruned
 
     def _num_updates(self, plan: Plan) -> int:
-        """Returns the updates of all runs of a plan: for the bar. Runs that cannot begin have none."""
+        """Returns the updates of all runs of a plan: for the bar.
+
+        Runs that cannot begin have none.
+        """
         settings = plan.settings
         unit = self.units[place_of(plan.runs[0].id)[0]]
         train = self.datasets[_arm_of(unit)].splits["train"]
@@ -284,12 +335,17 @@ class Driver:
     # Runtime and the end
 
     def timing_plans(self) -> dict[str, list[Plan]]:
-        """Returns what the runtime phase still has to measure: a pack of 1 and one of the study's size of every arm.
+        """Returns what the runtime phase still has to measure: a pack of 1 and one of the study's
+        size of every arm.
 
         Nothing where all arms have been measured together at the settings that are now chosen.
         """
         phase = self.study.measure.runtime
-        chosen = {arm: settings for arm in self.first_repeat() if (settings := self.chosen(arm)) is not None}
+        chosen = {
+            arm: settings
+            for arm in self.first_repeat()
+            if (settings := self.chosen(arm)) is not None
+        }
         if phase is None or not chosen or self.tracker.note("timed") == self._timed_digest():
             return {}
         return {
@@ -301,13 +357,18 @@ class Driver:
         }
 
     def first_repeat(self) -> list[str]:
-        """Returns the units of the first repeat: an arm is timed once, at the settings that its first search chose."""
+        """Returns the units of the first repeat: an arm is timed once, at the settings that its
+        first search chose.
+        """
         return [key for key, unit in self.units.items() if unit.repeat == 0]
 
     def _timed_digest(self) -> str:
         """Returns what timings must agree in to stand: the phase, and every arm's settings."""
         phase = self.study.measure.runtime
-        chosen = {arm: None if (own := self.chosen(arm)) is None else to_dict(own) for arm in self.first_repeat()}
+        chosen = {
+            arm: None if (own := self.chosen(arm)) is None else to_dict(own)
+            for arm in self.first_repeat()
+        }
         asked = None if phase is None else asdict(phase)
         return hashlib.sha256(json.dumps([asked, chosen], sort_keys=True).encode()).hexdigest()
 
@@ -324,7 +385,9 @@ class Driver:
             for measurement in runtime.measure(plans, rounds=phase.rounds, seconds=phase.seconds):
                 rows.append(measurement)
                 rate = f"{measurement.tokens_per_second:,.0f} tokens/s"
-                self.display.advance(1, f"{measurement.arm}, {measurement.mode}, pack {measurement.pack}: {rate}")
+                self.display.advance(
+                    1, f"{measurement.arm}, {measurement.mode}, pack {measurement.pack}: {rate}"
+                )
         finally:
             self.display.end()
             self.timing_seconds += time.monotonic() - begun
@@ -340,7 +403,9 @@ class Driver:
         """Returns the report of the study as far as it has come."""
         own = self.tracker
         own.set_note("warnings", "\n".join(self.warnings()))
-        return build_report(self.study, own.runs(), own.curves(), own.timings(), warnings_of(self.study, own))
+        return build_report(
+            self.study, own.runs(), own.curves(), own.timings(), warnings_of(self.study, own)
+        )
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
@@ -350,17 +415,26 @@ class Driver:
         found = [line for own in done.values() for line in tuning.warnings(own)]
         for arm, own in self.searches.items():
             best = own.best() if own.done else None
-            if best is not None and self.books.ends.get((arm, "trial", best.number), ("",))[0] == "diverged":
-                found.append(f"{arm}: all of its trials diverged; its replicates train as the first of them did.")
+            if (
+                best is not None
+                and self.books.ends.get((arm, "trial", best.number), ("",))[0] == "diverged"
+            ):
+                found.append(
+                    f"{arm}: all of its trials diverged; its replicates train as the first of them did."
+                )
         given_up = [arm for arm in self.settings if self.given_up(arm)]
-        found += [f"{arm}: stopped after {tuning.FAILURES_IN_A_ROW} failed replicates in a row." for arm in given_up]
+        found += [
+            f"{arm}: stopped after {tuning.FAILURES_IN_A_ROW} failed replicates in a row."
+            for arm in given_up
+        ]
         return [*self.notes, *found]
 
     def close_books(self, made: Report) -> None:
-        """Writes each arm's summary and the verdict where the UI shows them first, and clears what is not needed.
+        """Writes each arm's summary and the verdict where the UI shows them first, and clears what
+        is not needed.
 
-        The report's files are with the first baseline's own run: an experiment has no place for files. A report that
-        says what the last one said is not written again.
+        The report's files are with the first baseline's own run: an experiment has no place for
+        files. A report that says what the last one said is not written again.
         """
         digest = hashlib.sha256((made.csv() + made.note()).encode()).hexdigest()
         if self.tracker.note("reported") != digest:
@@ -374,13 +448,17 @@ class Driver:
     @signals.held()
     def _book_report(self, made: Report) -> None:
         for row in made.table.to_dict("records"):
-            numbers = {str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)}
+            numbers = {
+                str(k): float(v) for k, v in row.items() if isinstance(v, Real) and math.isfinite(v)
+            }
             arm = str(Unit(row["arm"], row["condition"]))
             files = made.files(png=False) if arm == self.study.baseline.key else {}
             self.tracker.summary(arm, numbers, artifacts=files)
         self.tracker.describe(made.note())
         measure, tuned = self.study.measure, self.study.tune.space if self.study.tune else ()
-        for each in views.of_study(self.study.units, measure.objective, tuned, measure.runtime is not None):
+        for each in views.of_study(
+            self.study.units, measure.objective, tuned, measure.runtime is not None
+        ):
             self.tracker.set_view(each)
 
 
@@ -390,18 +468,24 @@ def _arm_of(unit: Unit) -> str:
 
 
 def warnings_of(study: Study, tracker: tracker.Tracker) -> list[str]:
-    """Returns what the books have to say beside a study's verdict: the search's warnings, and the study's growth."""
+    """Returns what the books have to say beside a study's verdict: the search's warnings, and the
+    study's growth.
+    """
     return [*(tracker.note("warnings") or "").splitlines(), *_extensions(study, tracker)]
 
 
 def _extensions(study: Study, tracker: tracker.Tracker) -> list[str]:
-    """Returns where pairs were added after a verdict was seen, which no fixed number of pairs allows for."""
+    """Returns where pairs were added after a verdict was seen, which no fixed number of pairs
+    allows for.
+    """
     pairs = probe.num_pairs(study)
     grown = [count for count in json.loads(tracker.note("looks") or "[]") if count < pairs]
     if not grown or study.replicate.until is not None:
         return []
     seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
-    return [f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."]
+    return [
+        f"a verdict was seen at {seen}; p and intervals are not adjusted for that. Plan seeds by stages."
+    ]
 
 
 def check_identity(study: Study, tracker: tracker.Tracker, places: Places) -> None:
@@ -421,13 +505,25 @@ def _differs(study: Study, places: Places, changes: list[str]) -> str:
 
 
 def build_report(
-    study: Study, runs: pd.DataFrame, curves: pd.DataFrame, timings: pd.DataFrame, warnings: list[str]
+    study: Study,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    timings: pd.DataFrame,
+    warnings: list[str],
 ) -> Report:
-    """Returns the report from the books, or from their export: of the values that were tuned, and no others."""
+    """Returns the report from the books, or from their export: of the values that were tuned, and
+    no others.
+    """
     parts = {name: study.under(name) for name in study.conditions}
     fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
     pairs = zip(runs["condition"], runs["params"], strict=True)
-    tuned = [{field: params[field] for field in fields.get(name, ()) if field in params} for name, params in pairs]
+    tuned = [
+        {field: params[field] for field in fields.get(name, ()) if field in params}
+        for name, params in pairs
+    ]
     runs = runs.assign(params=pd.Series(tuned, index=runs.index, dtype=object))
-    importances = {name: tuning.importances(part, runs[runs["condition"] == name]) for name, part in parts.items()}
+    importances = {
+        name: tuning.importances(part, runs[runs["condition"] == name])
+        for name, part in parts.items()
+    }
     return build(study, runs, curves, timings, warnings, importances)

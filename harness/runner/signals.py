@@ -1,4 +1,5 @@
-"""Ctrl-C that waits: an interruption inside a database call leaves neither the database nor the program as it should.
+"""Ctrl-C that waits: an interruption inside a database call leaves neither the database nor the
+program as it should.
 
 Everywhere else Ctrl-C comes at once, as KeyboardInterrupt.
 """
@@ -13,9 +14,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back; one that came meanwhile acts when the block is left, whatever ended it.
+    """Holds SIGINT and SIGTERM back; one that came meanwhile acts when the block is left, whatever
+    ended it.
 
-    Only the main thread is ever interrupted, so elsewhere, and within another such block, this does nothing.
+    Only the main thread is ever interrupted, so elsewhere, and within another such block, this does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread() or _is_holding():
         yield

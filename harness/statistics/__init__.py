@@ -1,1 +1,4 @@
-"""Intervals, tests, corrections and verdicts over paired differences; power and sample sizes. Pure functions."""
+"""Intervals, tests, corrections and verdicts over paired differences; power and sample sizes.
+
+Pure functions.
+"""

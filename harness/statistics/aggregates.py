@@ -1,9 +1,10 @@
 """Pure: one figure over several corpora, where there are enough of them for it to mean something.
 
-Both figures and their intervals are those of Agarwal et al. (2021, "Deep Reinforcement Learning at the Edge of the
-Statistical Precipice"). The intervals are stratified percentile bootstraps: seeds are drawn with replacement within
-every corpus, an arm's and the baseline's together, because they are paired. So they tell how the figure would vary
-with other seeds on these corpora, and nothing of other corpora.
+Both figures and their intervals are those of Agarwal et al. (2021, "Deep Reinforcement Learning at
+the Edge of the Statistical Precipice"). The intervals are stratified percentile bootstraps: seeds
+are drawn with replacement within every corpus, an arm's and the baseline's together, because they
+are paired. So they tell how the figure would vary with other seeds on these corpora, and nothing of
+other corpora.
 """
 
 import functools
@@ -15,7 +16,9 @@ import numpy as np
 from harness import randomness
 from harness.statistics.inference import Interval
 
-MIN_STRATA = 5  # of fewer corpora each has its own verdict, and a mean over them hides more than it tells
+MIN_STRATA = (
+    5  # of fewer corpora each has its own verdict, and a mean over them hides more than it tells
+)
 RESAMPLES = 2_000
 
 
@@ -27,20 +30,26 @@ class Estimate:
     interval: Interval
 
 
-def probability_of_improvement(arm: Sequence[np.ndarray], baseline: Sequence[np.ndarray]) -> Estimate:
-    """Returns how probably a replicate of the arm has a lower loss than one of the baseline, a mean over corpora.
+def probability_of_improvement(
+    arm: Sequence[np.ndarray], baseline: Sequence[np.ndarray]
+) -> Estimate:
+    """Returns how probably a replicate of the arm has a lower loss than one of the baseline, a mean
+    over corpora.
 
-    All pairs of two replicates of a corpus count, not those of one seed alone; equal losses, and two that diverged,
-    count half. The bootstrap keeps a seed's two replicates together.
+    All pairs of two replicates of a corpus count, not those of one seed alone; equal losses, and
+    two that diverged, count half. The bootstrap keeps a seed's two replicates together.
 
     Args:
         arm: Losses per corpus, (seeds,) each, infinite where a replicate diverged.
         baseline: Losses of the same corpora and seeds, in the same order.
 
     Raises:
-        ValueError: There are fewer than five corpora, or one has no seed, a NaN or other seeds in the two arguments.
+        ValueError: There are fewer than five corpora, or one has no seed, a NaN or other seeds in
+            the two arguments.
     """
-    _check([len(losses) for losses in arm], any(np.isnan(losses).any() for losses in (*arm, *baseline)))
+    _check(
+        [len(losses) for losses in arm], any(np.isnan(losses).any() for losses in (*arm, *baseline))
+    )
     if [len(losses) for losses in arm] != [len(losses) for losses in baseline]:
         raise ValueError(
             "aggregates: an arm and the baseline must have the same seeds, but got"
@@ -57,11 +66,12 @@ def probability_of_improvement(arm: Sequence[np.ndarray], baseline: Sequence[np.
 
 
 def interquartile_mean(differences: Sequence[np.ndarray]) -> Estimate:
-    """Returns the mean of the middle half of the paired differences of all corpora and seeds, in their unit.
+    """Returns the mean of the middle half of the paired differences of all corpora and seeds, in
+    their unit.
 
-    It is less at the mercy of one corpus or one seed than the mean is, and more precise than the median. Infinite
-    where the middle half holds a pair that diverged (NaN if one of each side's). Pairs of which both diverged say
-    nothing, and are to be left out.
+    It is less at the mercy of one corpus or one seed than the mean is, and more precise than the
+    median. Infinite where the middle half holds a pair that diverged (NaN if one of each side's).
+    Pairs of which both diverged say nothing, and are to be left out.
 
     Args:
         differences: Arm minus baseline per corpus, (seeds,) each.
@@ -71,7 +81,10 @@ def interquartile_mean(differences: Sequence[np.ndarray]) -> Estimate:
     """
     from scipy import stats
 
-    _check([len(stratum) for stratum in differences], any(np.isnan(stratum).any() for stratum in differences))
+    _check(
+        [len(stratum) for stratum in differences],
+        any(np.isnan(stratum).any() for stratum in differences),
+    )
     resampled = np.concatenate([d[_drawn(i, len(d))] for i, d in enumerate(differences)], axis=1)
     with np.errstate(invalid="ignore"):
         means = stats.trim_mean(resampled, 0.25, axis=1)
@@ -81,19 +94,27 @@ def interquartile_mean(differences: Sequence[np.ndarray]) -> Estimate:
 
 @functools.lru_cache(maxsize=64)
 def _drawn(stratum: int, count: int) -> np.ndarray:
-    """Seeds of a corpus drawn with replacement, (resamples, count): the same draws for every arm."""
-    return (randomness.uniform("bootstrap", stratum, shape=(RESAMPLES, count)) * count).astype(np.intp)
+    """Seeds of a corpus drawn with replacement, (resamples, count): the same draws for every
+    arm.
+    """
+    return (randomness.uniform("bootstrap", stratum, shape=(RESAMPLES, count)) * count).astype(
+        np.intp
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def _counts(stratum: int, count: int) -> np.ndarray:
     """How often each seed was drawn, (resamples, count)."""
     drawn = _drawn(stratum, count)
-    return np.stack([np.sum(drawn == seed, axis=1) for seed in range(count)], axis=1).astype(np.float64)
+    return np.stack([np.sum(drawn == seed, axis=1) for seed in range(count)], axis=1).astype(
+        np.float64
+    )
 
 
 def _percentiles(resampled: np.ndarray, confidence: float = 0.95) -> Interval:
-    """Between two resamples it takes one of them: a mean of finite and infinite ones would tell nothing."""
+    """Between two resamples it takes one of them: a mean of finite and infinite ones would tell
+    nothing.
+    """
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(resampled, [tail, 1.0 - tail], method="inverted_cdf")
     return Interval(float(low), float(high))

@@ -1,4 +1,6 @@
-"""Pure: what decides that one arm is better, worse, equivalent, faster or slower than the baseline."""
+"""Pure: what decides that one arm is better, worse, equivalent, faster or slower than the
+baseline.
+"""
 
 import dataclasses
 import math
@@ -12,7 +14,13 @@ from harness.statistics import inference
 from harness.statistics.inference import ROUNDING_NATS, Interval, SignFlip
 
 Verdict = Literal[
-    "better", "worse", "equivalent", "equivalent and lower", "equivalent and higher", "identical", "undecided"
+    "better",
+    "worse",
+    "equivalent",
+    "equivalent and lower",
+    "equivalent and higher",
+    "identical",
+    "undecided",
 ]
 SpeedVerdict = Literal["faster", "slower", "no difference shown", "undecided", "not comparable"]
 
@@ -25,9 +33,11 @@ class Decision:
         verdict: By :func:`decide`.
         num_pairs: Pairs whose two replicates finished or diverged.
         num_finished: Pairs whose two replicates finished: those that ``mean`` is over.
-        mean: Mean difference in nats; where ``num_finished < num_pairs``, conditional on finishing. None: no pair.
+        mean: Mean difference in nats; where ``num_finished < num_pairs``, conditional on finishing.
+            None: no pair.
         interval: 95 %, unadjusted. None: fewer than two pairs, or a diverged one.
-        p: Of the paired Student test, or of the sign test where a pair diverged. None: fewer than two pairs.
+        p: Of the paired Student test, or of the sign test where a pair diverged. None: fewer than
+            two pairs.
         adjusted_p: ``p`` after Holm over the family.
         sign_flip: None where ``interval`` is, and before :func:`with_sign_flips`.
         adjusted_sign_flip_p: The sign-flip p after Holm over the family.
@@ -45,27 +55,35 @@ class Decision:
 
 
 def decide(
-    family: Sequence[np.ndarray], *, margin: float, threshold: float = 0.05, first: int | None = None
+    family: Sequence[np.ndarray],
+    *,
+    margin: float,
+    threshold: float = 0.05,
+    first: int | None = None,
 ) -> list[Decision]:
     """Decides every arm of a study against its baseline.
 
-    In this order: ``identical`` (no pair differs); ``equivalent`` (the interval of confidence 1 - 2 ``threshold``,
-    90 % by default, lies within the margin: two one-sided tests), "and lower" or "and higher" where the adjusted p
-    is below ``threshold`` too; ``better`` or ``worse`` (adjusted p below ``threshold``); ``undecided``. Where a pair
-    diverged there is no mean to be equivalent, and the sign test decides with those pairs as losses of whoever
-    diverged.
+    In this order: ``identical`` (no pair differs); ``equivalent`` (the interval of confidence 1 - 2
+    ``threshold``, 90 % by default, lies within the margin: two one-sided tests), "and lower" or
+    "and higher" where the adjusted p is below ``threshold`` too; ``better`` or ``worse`` (adjusted
+    p below ``threshold``); ``undecided``. Where a pair diverged there is no mean to be equivalent,
+    and the sign test decides with those pairs as losses of whoever diverged.
 
     Args:
         family: One array of paired differences (nats) per arm that is not the baseline.
-        margin: Of equivalence, as a fraction of perplexity: ratios from 1/(1 + margin) to 1 + margin are equal.
+        margin: Of equivalence, as a fraction of perplexity: ratios from 1/(1 + margin) to 1 +
+            margin are equal.
         threshold: Largest family-wise error rate.
-        first: Pairs of a sequential design's first stage, see ``statistics``; None: the number of pairs was fixed.
+        first: Pairs of a sequential design's first stage, see ``statistics``; None: the number of
+            pairs was fixed.
 
     Raises:
         ValueError: ``margin`` is negative, or ``threshold`` is not between 0 and 0.5.
     """
     if not margin >= 0.0:
-        raise ValueError(f"statistics: margin >= 0 must hold, but got {margin=}. Give a fraction such as 0.01.")
+        raise ValueError(
+            f"statistics: margin >= 0 must hold, but got {margin=}. Give a fraction such as 0.01."
+        )
     inference.check_threshold(threshold)
     p_values = [_p(d, first) for d in family]
     adjusted = inference.holm(p_values)
@@ -78,7 +96,9 @@ def decide(
                 num_pairs=len(d),
                 num_finished=len(finished),
                 mean=float(np.mean(finished)) if len(finished) else None,
-                interval=inference.student_interval(d, first=first) if len(finished) == len(d) else None,
+                interval=inference.student_interval(d, first=first)
+                if len(finished) == len(d)
+                else None,
                 p=p_values[i],
                 adjusted_p=adjusted[i],
             )
@@ -87,11 +107,16 @@ def decide(
 
 
 def with_sign_flips(decided: Sequence[Decision], family: Sequence[np.ndarray]) -> list[Decision]:
-    """Returns what :func:`decide` decided on ``family`` with the sign-flip test beside it, which decides nothing.
+    """Returns what :func:`decide` decided on ``family`` with the sign-flip test beside it, which
+    decides nothing.
 
-    Not for a sequential design: its number of pairs depends on their sizes, and the test assumes that it does not.
+    Not for a sequential design: its number of pairs depends on their sizes, and the test assumes
+    that it does not.
     """
-    flips = [None if d.interval is None else inference.sign_flip(x) for d, x in zip(decided, family, strict=True)]
+    flips = [
+        None if d.interval is None else inference.sign_flip(x)
+        for d, x in zip(decided, family, strict=True)
+    ]
     adjusted = inference.holm([None if flip is None else flip.p for flip in flips])
     return [
         dataclasses.replace(decision, sign_flip=flip, adjusted_sign_flip_p=p)
@@ -108,7 +133,11 @@ def _p(differences: np.ndarray, first: int | None) -> float | None:
 
 
 def _verdict(
-    differences: np.ndarray, adjusted_p: float | None, margin_nats: float, threshold: float, first: int | None
+    differences: np.ndarray,
+    adjusted_p: float | None,
+    margin_nats: float,
+    threshold: float,
+    first: int | None,
 ) -> Verdict:
     if adjusted_p is None:
         return "undecided"
@@ -122,13 +151,21 @@ def _verdict(
     is_lower = float(np.mean(differences)) < 0.0
     interval = inference.student_interval(differences, 1.0 - 2.0 * threshold, first=first)
     if interval is not None and -margin_nats < interval.low and interval.high < margin_nats:
-        return "equivalent" if not is_significant else "equivalent and lower" if is_lower else "equivalent and higher"
+        return (
+            "equivalent"
+            if not is_significant
+            else "equivalent and lower"
+            if is_lower
+            else "equivalent and higher"
+        )
     return "undecided" if not is_significant else "better" if is_lower else "worse"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per update by round, and what must be equal for two runtimes to compare (engine, device, ...)."""
+    """Seconds per update by round, and what must be equal for two runtimes to compare (engine,
+    device, ...).
+    """
 
     seconds: Mapping[int, float]
     conditions: Mapping[str, object]
@@ -136,7 +173,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class SpeedDecision:
-    """How many times as fast as the baseline: a median over rounds with its order-statistic 95 % interval.
+    """How many times as fast as the baseline: a median over rounds with its order-statistic 95 %
+    interval.
 
     ``reason`` says why the verdict is ``undecided`` or ``not comparable``, and is empty otherwise.
     """
@@ -149,24 +187,31 @@ class SpeedDecision:
     reason: str = ""
 
 
-def decide_speed(baseline: Timing, arms: Sequence[Timing], *, threshold: float = 0.05) -> list[SpeedDecision]:
+def decide_speed(
+    baseline: Timing, arms: Sequence[Timing], *, threshold: float = 0.05
+) -> list[SpeedDecision]:
     """Decides ``faster`` or ``slower`` by a sign test over rounds, after Holm over the arms.
 
-    A round times all arms one after another, so its log ratio is free of slow drift. The test assumes that rounds
-    are exchangeable and no more: without a difference each arm is the faster one of a round with probability 1/2.
-    ``undecided`` where an arm's rounds are too few to reach ``threshold`` even if all of them agreed.
+    A round times all arms one after another, so its log ratio is free of slow drift. The test
+    assumes that rounds are exchangeable and no more: without a difference each arm is the faster
+    one of a round with probability 1/2. ``undecided`` where an arm's rounds are too few to reach
+    ``threshold`` even if all of them agreed.
     """
     inference.check_threshold(threshold)
     reasons = [_incomparable(baseline, arm) for arm in arms]
     logs = [np.log(_speed_ratios(baseline, arm)) for arm in arms]
-    p_values = [None if why else inference.sign_test(x) for why, x in zip(reasons, logs, strict=True)]
+    p_values = [
+        None if why else inference.sign_test(x) for why, x in zip(reasons, logs, strict=True)
+    ]
     adjusted = inference.holm(p_values)
     decided = []
     for i, (x, p, why) in enumerate(zip(logs, adjusted, reasons, strict=True)):
         if p is None:
             decided.append(SpeedDecision("not comparable", len(x), reason=why))
             continue
-        agreed = inference.holm([*p_values[:i], inference.smallest_p(len(x)), *p_values[i + 1 :]])[i]
+        agreed = inference.holm([*p_values[:i], inference.smallest_p(len(x)), *p_values[i + 1 :]])[
+            i
+        ]
         assert agreed is not None
         decided.append(_speed_decision(x, p, agreed, len(arms), threshold))
     return decided
@@ -177,7 +222,9 @@ def _incomparable(baseline: Timing, arm: Timing) -> str:
         return "no round timed both"
     names = sorted(set(baseline.conditions) | set(arm.conditions))
     pairs = [(name, baseline.conditions.get(name), arm.conditions.get(name)) for name in names]
-    return "; ".join(f"{name} differs ({there} and {here})" for name, there, here in pairs if there != here)
+    return "; ".join(
+        f"{name} differs ({there} and {here})" for name, there, here in pairs if there != here
+    )
 
 
 def _speed_ratios(baseline: Timing, arm: Timing) -> np.ndarray:
@@ -203,7 +250,9 @@ def _speed_decision(
         verdict=verdict,
         num_rounds=len(logs),
         ratio=math.exp(float(np.median(logs))),
-        interval=None if interval is None else Interval(math.exp(interval.low), math.exp(interval.high)),
+        interval=None
+        if interval is None
+        else Interval(math.exp(interval.low), math.exp(interval.high)),
         adjusted_p=adjusted_p,
         reason=reason,
     )

@@ -1,15 +1,18 @@
-"""Pure: paired differences, intervals, tests and corrections. ``decisions`` decides by them, ``designs`` plans.
+"""Pure: paired differences, intervals, tests and corrections. ``decisions`` decides by them,
+``designs`` plans.
 
-A difference is an arm's loss minus the baseline's, in nats, at one seed: ``exp(mean difference)`` is a ratio of
-perplexities. A diverged replicate's loss is infinite, so a pair's difference is ``inf`` where the arm diverged,
-``-inf`` where the baseline did, ``nan`` where both did. SciPy's special functions suffice here; statsmodels is
-imported where it is used, because it takes longer to load than ``harness --help`` may last.
+A difference is an arm's loss minus the baseline's, in nats, at one seed: ``exp(mean difference)``
+is a ratio of perplexities. A diverged replicate's loss is infinite, so a pair's difference is
+``inf`` where the arm diverged, ``-inf`` where the baseline did, ``nan`` where both did. SciPy's
+special functions suffice here; statsmodels is imported where it is used, because it takes longer to
+load than ``harness --help`` may last.
 
-``first`` is the number of pairs of a sequential design's first stage (Stein 1945): the mean is then over all pairs,
-the spread is the first stage's, with ``first`` - 1 degrees of freedom. For normal differences that is exact, whatever
-limit cut the number of pairs short, because that number depends on the first stage's spread alone, of which the mean
-is independent; and it stays exact where the number is a maximum over several arms, because a mean vector is
-independent of the covariances. A first stage without any spread has no scale: then it is that of all pairs.
+``first`` is the number of pairs of a sequential design's first stage (Stein 1945): the mean is then
+over all pairs, the spread is the first stage's, with ``first`` - 1 degrees of freedom. For normal
+differences that is exact, whatever limit cut the number of pairs short, because that number depends
+on the first stage's spread alone, of which the mean is independent; and it stays exact where the
+number is a maximum over several arms, because a mean vector is independent of the covariances. A
+first stage without any spread has no scale: then it is that of all pairs.
 """
 
 import math
@@ -21,7 +24,9 @@ from scipy import special
 
 from harness import randomness
 
-ROUNDING_NATS = 1e-12  # differences closer than this are equal: a loss of a few nats rounds at 1e-15
+ROUNDING_NATS = (
+    1e-12  # differences closer than this are equal: a loss of a few nats rounds at 1e-15
+)
 MAX_EXACT_FLIPS = 20  # pairs: 2^20 sums are done in milliseconds, each further pair doubles them
 MONTE_CARLO_FLIPS = 100_000
 
@@ -36,7 +41,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class SignFlip:
-    """Two-sided p of the mean under random signs; ``num_flips`` were drawn if it ``is_exact`` not, else all."""
+    """Two-sided p of the mean under random signs; ``num_flips`` were drawn if it ``is_exact`` not,
+    else all.
+    """
 
     p: float
     is_exact: bool
@@ -44,26 +51,37 @@ class SignFlip:
 
 
 def paired_differences(arm: Mapping[str, float], baseline: Mapping[str, float]) -> np.ndarray:
-    """Returns arm minus baseline in nats, (pairs,), over the seeds that both have, in the order of the arm."""
+    """Returns arm minus baseline in nats, (pairs,), over the seeds that both have, in the order of
+    the arm.
+    """
     seeds = [seed for seed in arm if seed in baseline]
-    a, b = (np.array([losses[seed] for seed in seeds], dtype=np.float64) for losses in (arm, baseline))
+    a, b = (
+        np.array([losses[seed] for seed in seeds], dtype=np.float64) for losses in (arm, baseline)
+    )
     with np.errstate(invalid="ignore"):  # inf - inf is nan, and meant
         return a - b
 
 
-def student_interval(values: np.ndarray, confidence: float = 0.95, *, first: int | None = None) -> Interval | None:
-    """Returns the Student interval of the mean of finite ``values``, or None for fewer than two of them."""
+def student_interval(
+    values: np.ndarray, confidence: float = 0.95, *, first: int | None = None
+) -> Interval | None:
+    """Returns the Student interval of the mean of finite ``values``, or None for fewer than two of
+    them.
+    """
     if len(values) < 2:
         return None
     mean, degrees = float(np.mean(values)), len(_scale(values, first)) - 1
-    half = float(special.stdtrit(degrees, 0.5 + confidence / 2)) * standard_error(values, first=first)
+    half = float(special.stdtrit(degrees, 0.5 + confidence / 2)) * standard_error(
+        values, first=first
+    )
     return Interval(mean - half, mean + half)
 
 
 def student_p(differences: np.ndarray, *, first: int | None = None) -> float:
     """Returns the two-sided p of the paired Student test on at least two finite differences.
 
-    Without spread the test has no scale: equal pairs give 1, a constant difference the exact sign-flip p.
+    Without spread the test has no scale: equal pairs give 1, a constant difference the exact
+    sign-flip p.
     """
     mean, error = float(np.mean(differences)), standard_error(differences, first=first)
     if error == 0.0:
@@ -74,46 +92,65 @@ def student_p(differences: np.ndarray, *, first: int | None = None) -> float:
 def sign_flip(differences: np.ndarray) -> SignFlip:
     """Returns how often random signs give a sum at least as far from zero as the one seen.
 
-    All 2^n sign vectors up to n = 20 pairs; beyond that 100,000 fixed draws and (count + 1) / (draws + 1), which
-    keeps the level of the test (Phipson and Smyth 2010).
+    All 2^n sign vectors up to n = 20 pairs; beyond that 100,000 fixed draws and (count + 1) /
+    (draws + 1), which keeps the level of the test (Phipson and Smyth 2010).
     """
     n = len(differences)
-    seen = abs(float(np.sum(differences))) - 1e-12 * float(np.sum(np.abs(differences)))  # sums round differently
+    seen = abs(float(np.sum(differences))) - 1e-12 * float(
+        np.sum(np.abs(differences))
+    )  # sums round differently
     if n <= MAX_EXACT_FLIPS:
         sums = np.zeros(1)
-        for d in differences[1:]:  # the first sign is fixed: the other half of the flips mirrors these
+        for d in differences[
+            1:
+        ]:  # the first sign is fixed: the other half of the flips mirrors these
             sums = np.concatenate([sums + d, sums - d])
         sums = sums + differences[0] if n else sums
         return SignFlip(float(np.mean(np.abs(sums) >= seen)), is_exact=True, num_flips=2**n)
     sums = np.zeros(MONTE_CARLO_FLIPS)
     for j, d in enumerate(differences):
-        sums += np.where(randomness.uniform("sign-flip", j, shape=(MONTE_CARLO_FLIPS,)) < 0.5, d, -d)
+        sums += np.where(
+            randomness.uniform("sign-flip", j, shape=(MONTE_CARLO_FLIPS,)) < 0.5, d, -d
+        )
     count = int(np.sum(np.abs(sums) >= seen))
-    return SignFlip((count + 1) / (MONTE_CARLO_FLIPS + 1), is_exact=False, num_flips=MONTE_CARLO_FLIPS)
+    return SignFlip(
+        (count + 1) / (MONTE_CARLO_FLIPS + 1), is_exact=False, num_flips=MONTE_CARLO_FLIPS
+    )
 
 
 def sign_test(differences: np.ndarray) -> float:
-    """Returns the exact two-sided binomial p of the signs (Dixon and Mood 1946); zeros and nan are ties, left out."""
+    """Returns the exact two-sided binomial p of the signs (Dixon and Mood 1946); zeros and nan are
+    ties, left out.
+    """
     wins, losses = int(np.sum(differences < 0)), int(np.sum(differences > 0))
-    return min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
+    return (
+        min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
+        if wins + losses
+        else 1.0
+    )
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns Holm's adjusted p-values (1979). A missing one stays missing, but counts: the family was planned.
+    """Returns Holm's adjusted p-values (1979). A missing one stays missing, but counts: the family
+    was planned.
 
-    Not by statsmodels, which a test holds it to: its ``multipletests`` collects garbage, 50 ms, at every call.
+    Not by statsmodels, which a test holds it to: its ``multipletests`` collects garbage, 50 ms, at
+    every call.
     """
     values = np.array([1.0 if p is None else p for p in p_values])
     order, adjusted = np.argsort(values, kind="stable"), np.empty(len(values))
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1.0)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(
+        max=1.0
+    )
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | None:
-    """Returns the order-statistic interval of the median, of at least ``confidence``, or None for too few values.
+    """Returns the order-statistic interval of the median, of at least ``confidence``, or None for
+    too few values.
 
-    The number of values below the median is binomial(n, 1/2), whatever their distribution (Thompson 1936); 95 %
-    needs six of them.
+    The number of values below the median is binomial(n, 1/2), whatever their distribution (Thompson
+    1936); 95 % needs six of them.
     """
     n, k = len(values), 0
     while 2.0 * float(special.bdtr(k, n, 0.5)) <= 1.0 - confidence:
@@ -125,7 +162,9 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | 
 
 
 def smallest_p(num_pairs: int) -> float:
-    """Returns the smallest two-sided sign-flip p that ``num_pairs`` can reach: 2 of the 2^n sign vectors."""
+    """Returns the smallest two-sided sign-flip p that ``num_pairs`` can reach: 2 of the 2^n sign
+    vectors.
+    """
     return min(1.0, 2.0 / 2.0**num_pairs)
 
 
@@ -147,12 +186,16 @@ def seeds_needed(num_comparisons: int, threshold: float = 0.05) -> int:
 
 
 def spread(values: np.ndarray) -> float:
-    """Returns the standard deviation of two or more values: exactly 0 where rounding alone separates them."""
+    """Returns the standard deviation of two or more values: exactly 0 where rounding alone
+    separates them.
+    """
     return 0.0 if float(np.ptp(values)) <= ROUNDING_NATS else float(np.std(values, ddof=1))
 
 
 def standard_error(values: np.ndarray, *, first: int | None = None) -> float:
-    """Returns the standard error of the mean of two or more values: 0 where they have no :func:`spread`."""
+    """Returns the standard error of the mean of two or more values: 0 where they have no
+    :func:`spread`.
+    """
     return spread(_scale(values, first)) / math.sqrt(len(values))
 
 
@@ -162,11 +205,13 @@ def _scale(values: np.ndarray, first: int | None) -> np.ndarray:
 
 
 def expected_best(values: np.ndarray) -> np.ndarray:
-    """Returns what the best of 1, 2, ..., N trials of a random search is expected to be, (N,), in ``values``' unit.
+    """Returns what the best of 1, 2, ..., N trials of a random search is expected to be, (N,), in
+    ``values``' unit.
 
-    The expectation is the exact one of the minimum of n draws with replacement from the N values (Dodge et al. 2019,
-    "Show Your Work"): all n exceed the k-th smallest with probability ((N - k)/N)^n. It assumes that trials are
-    exchangeable, which those of a search that learns from its trials are not.
+    The expectation is the exact one of the minimum of n draws with replacement from the N values
+    (Dodge et al. 2019, "Show Your Work"): all n exceed the k-th smallest with probability ((N -
+    k)/N)^n. It assumes that trials are exchangeable, which those of a search that learns from its
+    trials are not.
 
     Raises:
         ValueError: There is no value, or one is not finite.
@@ -184,4 +229,6 @@ def expected_best(values: np.ndarray) -> np.ndarray:
 def check_threshold(threshold: float) -> None:
     """Raises ValueError unless ``threshold`` can be an error rate."""
     if not 0.0 < threshold < 0.5:
-        raise ValueError(f"statistics: 0 < threshold < 0.5 must hold, but got {threshold=}. Give 0.05, say.")
+        raise ValueError(
+            f"statistics: 0 < threshold < 0.5 must hold, but got {threshold=}. Give 0.05, say."
+        )

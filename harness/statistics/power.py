@@ -1,8 +1,8 @@
 """Pure: what a design of paired seeds can show, and how many seeds it takes.
 
-Differences are normal here, with the spread (standard deviation, nats) of an earlier study or a first stage, and
-Holm's worst level is meant: an arm whose p is the smallest of ``num_comparisons`` must pass ``threshold`` divided by
-their number.
+Differences are normal here, with the spread (standard deviation, nats) of an earlier study or a
+first stage, and Holm's worst level is meant: an arm whose p is the smallest of ``num_comparisons``
+must pass ``threshold`` divided by their number.
 """
 
 import math
@@ -18,9 +18,15 @@ MAX_SEEDS = 1000  # a design that needs more is not one to plan for
 
 
 def power_of(
-    difference_nats: float, spread_nats: float, num_pairs: int, num_comparisons: int = 1, *, threshold: float = 0.05
+    difference_nats: float,
+    spread_nats: float,
+    num_pairs: int,
+    num_comparisons: int = 1,
+    *,
+    threshold: float = 0.05,
 ) -> float:
-    """Returns the probability that a true difference is found by the paired Student test at Holm's worst level.
+    """Returns the probability that a true difference is found by the paired Student test at Holm's
+    worst level.
 
     Raises:
         ValueError: ``threshold`` is not between 0 and 0.5.
@@ -32,26 +38,42 @@ def power_of(
     if spread_nats == 0.0:  # the sign flips decide, as in statistics.student_p
         return float(difference_nats != 0.0 and inference.smallest_p(num_pairs) < level)
     effect = abs(difference_nats) / spread_nats
-    return _tail("larger", effect, num_pairs, level / 2.0) + _tail("smaller", effect, num_pairs, level / 2.0)
+    return _tail("larger", effect, num_pairs, level / 2.0) + _tail(
+        "smaller", effect, num_pairs, level / 2.0
+    )
 
 
 def detectable(
-    spread_nats: float, num_pairs: int, num_comparisons: int = 1, *, threshold: float = 0.05, power: float = 0.8
+    spread_nats: float,
+    num_pairs: int,
+    num_comparisons: int = 1,
+    *,
+    threshold: float = 0.05,
+    power: float = 0.8,
 ) -> float | None:
-    """Returns the smallest true difference, in nats, that is found with probability ``power`` at Holm's worst level.
+    """Returns the smallest true difference, in nats, that is found with probability ``power`` at
+    Holm's worst level.
 
-    None: no difference is, because there are fewer than two pairs, or too few to show one that has no spread.
+    None: no difference is, because there are fewer than two pairs, or too few to show one that has
+        no spread.
 
     Raises:
-        ValueError: ``threshold`` is not between 0 and 0.5, or ``power`` not between ``threshold`` and 1.
+        ValueError: ``threshold`` is not between 0 and 0.5, or ``power`` not between ``threshold``
+            and 1.
     """
     from scipy import optimize
 
     inference.check_threshold(threshold)
     if not threshold < power < 1.0:
-        raise ValueError(f"designs: {threshold=} < power < 1 must hold, but got {power=}. Give power=0.8, say.")
+        raise ValueError(
+            f"designs: {threshold=} < power < 1 must hold, but got {power=}. Give power=0.8, say."
+        )
     if spread_nats == 0.0:
-        return 0.0 if power_of(1.0, 0.0, num_pairs, num_comparisons, threshold=threshold) == 1.0 else None
+        return (
+            0.0
+            if power_of(1.0, 0.0, num_pairs, num_comparisons, threshold=threshold) == 1.0
+            else None
+        )
     if num_pairs < 2:
         return None
 
@@ -65,15 +87,21 @@ def detectable(
 
 
 def stein_seeds(
-    first_stage: Sequence[np.ndarray], *, half_width_nats: float, at_most: int, confidence: float = 0.95
+    first_stage: Sequence[np.ndarray],
+    *,
+    half_width_nats: float,
+    at_most: int,
+    confidence: float = 0.95,
 ) -> int:
-    """Returns how many pairs every comparison gets in all, by the two-stage rule of C. Stein (1945).
+    """Returns how many pairs every comparison gets in all, by the two-stage rule of C. Stein
+    (1945).
 
-    n = ceil(t^2 s^2 / half_width^2), with s of the first stage and t of its degrees of freedom, makes the interval of
-    ``statistics.student_interval(..., first=...)`` no wider than wanted; here the maximum over comparisons, at least
-    the first stage's size and at most ``at_most``. The interval covers as it says although n depends on the data,
-    cut short or not: see ``statistics``. A comparison asks for no more pairs where its first stage has no spread,
-    fewer than two pairs, or one that diverged, which leaves no interval to narrow.
+    n = ceil(t^2 s^2 / half_width^2), with s of the first stage and t of its degrees of freedom,
+    makes the interval of ``statistics.student_interval(..., first=...)`` no wider than wanted; here
+    the maximum over comparisons, at least the first stage's size and at most ``at_most``. The
+    interval covers as it says although n depends on the data, cut short or not: see ``statistics``.
+    A comparison asks for no more pairs where its first stage has no spread, fewer than two pairs,
+    or one that diverged, which leaves no interval to narrow.
 
     Args:
         first_stage: One array of paired differences (nats) per arm that is not the baseline.
@@ -82,7 +110,8 @@ def stein_seeds(
         confidence: Of the interval.
 
     Raises:
-        ValueError: ``half_width_nats`` is not positive, or ``at_most`` less than the first stage's size.
+        ValueError: ``half_width_nats`` is not positive, or ``at_most`` less than the first stage's
+            size.
     """
     size = max((len(differences) for differences in first_stage), default=0)
     if not half_width_nats > 0.0 or at_most < size:
@@ -94,18 +123,27 @@ def stein_seeds(
     for differences in first_stage:
         if len(differences) >= 2 and np.isfinite(differences).all():
             quantile = float(special.stdtrit(len(differences) - 1, 0.5 + confidence / 2))
-            wanted.append(math.ceil((quantile * inference.spread(differences) / half_width_nats) ** 2))
+            wanted.append(
+                math.ceil((quantile * inference.spread(differences) / half_width_nats) ** 2)
+            )
     return min(max(wanted), at_most)
 
 
 def seeds_to_decide(
-    differences: np.ndarray, *, margin: float, num_comparisons: int, threshold: float = 0.05, power: float = 0.8
+    differences: np.ndarray,
+    *,
+    margin: float,
+    num_comparisons: int,
+    threshold: float = 0.05,
+    power: float = 0.8,
 ) -> int | None:
-    """Returns how many pairs would decide with probability ``power``, were effect and spread those seen.
+    """Returns how many pairs would decide with probability ``power``, were effect and spread those
+    seen.
 
-    The fewer of two designs: to show the difference at Holm's worst level, ``threshold / num_comparisons``; to show
-    equivalence, where the two one-sided tests fail together so rarely that their failures add (Bonferroni).
-    Equal differences have no spread: their sign-flip p decides. None: more than 1000, one pair, or a diverged one.
+    The fewer of two designs: to show the difference at Holm's worst level, ``threshold /
+    num_comparisons``; to show equivalence, where the two one-sided tests fail together so rarely
+    that their failures add (Bonferroni). Equal differences have no spread: their sign-flip p
+    decides. None: more than 1000, one pair, or a diverged one.
     """
     if len(differences) < 2 or not np.isfinite(differences).all():
         return None
@@ -122,15 +160,20 @@ def seeds_to_decide(
         sides = (_tail("larger", bound + side, n, threshold) for side in (effect, -effect))
         return sum(sides) - 1.0
 
-    found = [n for n in (_first(differs, power, first), _first(is_equivalent, power, first)) if n is not None]
+    found = [
+        n
+        for n in (_first(differs, power, first), _first(is_equivalent, power, first))
+        if n is not None
+    ]
     return min(found, default=None)
 
 
 def _tail(side: Literal["larger", "smaller"], effect: float, num_pairs: int, level: float) -> float:
-    """The probability that Student's statistic passes its critical value on one side, by statsmodels.
+    """The probability that Student's statistic passes its critical value on one side, by
+    statsmodels.
 
-    SciPy's noncentral t, which it takes, is NaN where a tail underflows: the power is then one on the side that
-    ``effect`` leads to, to within 1e-200, and nothing on the other.
+    SciPy's noncentral t, which it takes, is NaN where a tail underflows: the power is then one on
+    the side that ``effect`` leads to, to within 1e-200, and nothing on the other.
     """
     from statsmodels.stats.power import TTestPower
 
@@ -139,7 +182,9 @@ def _tail(side: Literal["larger", "smaller"], effect: float, num_pairs: int, lev
 
 
 def _first(reached: Callable[[int], float], power: float, low: int) -> int | None:
-    """The least n from ``low`` to MAX_SEEDS whose power suffices; powers grow with n, so halving finds it."""
+    """The least n from ``low`` to MAX_SEEDS whose power suffices; powers grow with n, so halving
+    finds it.
+    """
     high = MAX_SEEDS
     if low > high or reached(high) < power:
         return None

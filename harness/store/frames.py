@@ -1,4 +1,6 @@
-"""The frames that a report is made from, out of what a store keeps: tags, metrics, parameters and CSV files."""
+"""The frames that a report is made from, out of what a store keeps: tags, metrics, parameters and
+CSV files.
+"""
 
 import io
 import json
@@ -12,7 +14,13 @@ import pandas as pd
 
 from harness.study.units import Unit
 
-PLACE_DTYPES = {"condition": "str", "arm": "str", "repeat": "int64", "phase": "str", "index": "int64"}
+PLACE_DTYPES = {
+    "condition": "str",
+    "arm": "str",
+    "repeat": "int64",
+    "phase": "str",
+    "index": "int64",
+}
 ARM_DTYPES = {"condition": "str", "arm": "str"}
 RUN_DTYPES = PLACE_DTYPES | {
     "run_id": "str",
@@ -77,7 +85,8 @@ class StoredRun:
 
 
 def encode(value: Any) -> str:
-    """Returns a text that reads well and that :func:`decode` turns back into the value, its type included.
+    """Returns a text that reads well and that :func:`decode` turns back into the value, its type
+    included.
 
     >>> encode(0.1), encode("sgd"), encode(None), encode("1")
     ('0.1', 'sgd', 'null', '"1"')
@@ -100,7 +109,8 @@ def decode(text: str) -> Any:
 
 
 def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
-    """Returns one row per run, with the columns of :data:`RUN_DTYPES`, ordered by arm, phase and index.
+    """Returns one row per run, with the columns of :data:`RUN_DTYPES`, ordered by arm, phase and
+    index.
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
@@ -111,9 +121,20 @@ def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
 def _row(run: StoredRun) -> dict[str, Any]:
     row: dict[str, Any] = {"params": {key: decode(value) for key, value in run.params.items()}}
     row["samples"] = [dict(sample) for sample in run.samples]
-    versions = {tag.removeprefix("version_"): text for tag, text in run.tags.items() if tag.startswith("version_")}
-    given = {**run.tags, **run.unit._asdict(), "hidden_size": run.params.get("hidden_size"), "run_id": run.run_id}
-    given["versions"] = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
+    versions = {
+        tag.removeprefix("version_"): text
+        for tag, text in run.tags.items()
+        if tag.startswith("version_")
+    }
+    given = {
+        **run.tags,
+        **run.unit._asdict(),
+        "hidden_size": run.params.get("hidden_size"),
+        "run_id": run.run_id,
+    }
+    given["versions"] = (
+        ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
+    )
     for column, dtype in RUN_DTYPES.items():
         if dtype == "float64":
             row[column] = _infinite(run.metrics.get(column, math.nan))
@@ -130,7 +151,9 @@ def _infinite(value: float) -> float:
 
 
 def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
-    """Returns the rows of (unit, phase, index, CSV) under their place, all metric columns of all of them."""
+    """Returns the rows of (unit, phase, index, CSV) under their place, all metric columns of all of
+    them.
+    """
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
     places: dict[bytes, list[tuple]] = {}
@@ -151,7 +174,9 @@ def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
 
 
 def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
-    """Returns the rows of (unit, CSV) under their condition and arm, with the columns of :data:`TIMING_DTYPES`."""
+    """Returns the rows of (unit, CSV) under their condition and arm, with the columns of
+    :data:`TIMING_DTYPES`.
+    """
     frames = [_empty(ARM_DTYPES | TIMING_DTYPES)]
     for unit, content in stored:
         rows = _read_csv(content, TIMING_DTYPES)
@@ -171,25 +196,40 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
     columns = [name for name in map(str, runs) if name.startswith("params.")]
     values = runs[columns].astype(object).to_dict("records")
-    params = [{str(k).removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values]
+    params = [
+        {str(k).removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values
+    ]
     runs["params"] = pd.Series(params, index=runs.index, dtype=object)
-    runs["samples"] = pd.Series([json.loads(text) for text in runs["samples"]], index=runs.index, dtype=object)
+    runs["samples"] = pd.Series(
+        [json.loads(text) for text in runs["samples"]], index=runs.index, dtype=object
+    )
     curves = pd.read_csv(folder / "curves.csv", dtype={**PLACE_DTYPES, **CURVE_DTYPES})
     timings = pd.read_csv(folder / "timings.csv", dtype={**ARM_DTYPES, **TIMING_DTYPES})
     runs = _completed(runs.drop(columns=columns), RUN_DTYPES)
-    sizes = pd.Series([values.get("hidden_size") for values in params], index=runs.index, dtype="Int64")
+    sizes = pd.Series(
+        [values.get("hidden_size") for values in params], index=runs.index, dtype="Int64"
+    )
     runs["hidden_size"] = runs["hidden_size"].fillna(sizes)
-    curves, timings = _completed(curves, PLACE_DTYPES | CURVE_DTYPES), _completed(timings, ARM_DTYPES | TIMING_DTYPES)
+    curves, timings = (
+        _completed(curves, PLACE_DTYPES | CURVE_DTYPES),
+        _completed(timings, ARM_DTYPES | TIMING_DTYPES),
+    )
     return runs, curves, timings
 
 
 def _completed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Returns an export with the columns that came after it; before them there was one condition and one repeat."""
+    """Returns an export with the columns that came after it; before them there was one condition
+    and one repeat.
+    """
     absent = [name for name in dtypes if name not in frame and name != "condition"]
     empty = {name: 0 if name == "repeat" else None for name in absent}
-    filled = frame.assign(condition=frame["condition"].fillna("") if "condition" in frame else "", **empty)
+    filled = frame.assign(
+        condition=frame["condition"].fillna("") if "condition" in frame else "", **empty
+    )
     others = [name for name in map(str, filled) if name not in dtypes]
-    return filled[[*(name for name in dtypes if name in filled), *others]].astype({n: dtypes[n] for n in absent})
+    return filled[[*(name for name in dtypes if name in filled), *others]].astype(
+        {n: dtypes[n] for n in absent}
+    )
 
 
 def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -197,13 +237,20 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
     if not samples:
         return {}
     readable = "\n".join(
-        (f"after update {s['update']}: " if "update" in s else "") + f"[{s['prefix']}] {s['text']}\n" for s in samples
+        (f"after update {s['update']}: " if "update" in s else "")
+        + f"[{s['prefix']}] {s['text']}\n"
+        for s in samples
     )
-    return {"samples.json": json.dumps(list(samples), ensure_ascii=False, indent=1), "samples.txt": readable}
+    return {
+        "samples.json": json.dumps(list(samples), ensure_ascii=False, indent=1),
+        "samples.txt": readable,
+    }
 
 
 def _read_csv(content: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Reads columns of these dtypes, any other as float64; numbers through texts, exact to the last bit."""
+    """Reads columns of these dtypes, any other as float64; numbers through texts, exact to the last
+    bit.
+    """
     frame = pd.read_csv(io.BytesIO(content), dtype="str")
     for name in map(str, frame.columns):
         dtype = dtypes.get(name, "float64")
@@ -219,6 +266,8 @@ def _empty(dtypes: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _stack(frames: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
-    """Stacks frames, whatever their order, sorted; the first is empty and counts only where it is alone."""
+    """Stacks frames, whatever their order, sorted; the first is empty and counts only where it is
+    alone.
+    """
     stacked = pd.concat(frames[1:] or frames, ignore_index=True)
     return stacked.sort_values(list(by), kind="stable", ignore_index=True)

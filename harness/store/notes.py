@@ -1,4 +1,6 @@
-"""What a study's experiment keeps beside its runs: texts of any length, and the study's own notes."""
+"""What a study's experiment keeps beside its runs: texts of any length, and the study's own
+notes.
+"""
 
 import hashlib
 import json

@@ -43,7 +43,9 @@ class StudyReader:
         self._client = connect(self.uri)
         experiment = self._client.get_experiment_by_name(study_name)
         if experiment is None or experiment.lifecycle_stage != "active":
-            raise StoreError(f"tracking: must hold the study, but {study_name!r} is not in {self.uri}.")
+            raise StoreError(
+                f"tracking: must hold the study, but {study_name!r} is not in {self.uri}."
+            )
         self.experiment_id: str = experiment.experiment_id
         self.seconds = perf_counter() - start
 
@@ -60,7 +62,9 @@ class StudyReader:
 
     @property
     def birth(self) -> str:
-        """When the experiment was made, in milliseconds: tells it from an earlier one of its name."""
+        """When the experiment was made, in milliseconds: tells it from an earlier one of its
+        name.
+        """
         return str(self._client.get_experiment(self.experiment_id).creation_time)
 
     @timed
@@ -74,7 +78,8 @@ class StudyReader:
         return frames.curves(
             (unit_of(run), phase_of(run), int(run.data.tags["index"]), content)
             for run in self.search()
-            if phase_of(run) != ARM_PHASE and (content := self._artifact(run, "curve.csv")) is not None
+            if phase_of(run) != ARM_PHASE
+            and (content := self._artifact(run, "curve.csv")) is not None
         )
 
     @timed
@@ -94,20 +99,29 @@ class StudyReader:
 
     @timed
     def file_sizes(self) -> dict[str, dict[str, int]]:
-        """Returns the bytes of all artifacts, run id -> path -> size; arms' own runs are included."""
+        """Returns the bytes of all artifacts, run id -> path -> size; arms' own runs are
+        included.
+        """
         return {
-            run.info.run_id: dict(_file_sizes(self._client, run.info.run_id, None)) for run in self.search()
+            run.info.run_id: dict(_file_sizes(self._client, run.info.run_id, None))
+            for run in self.search()
         }
 
     @timed
     def arm_runs(self) -> dict[str, str]:
         """Returns the id of each arm's own run, by the arm's key."""
-        return {str(unit_of(run)): run.info.run_id for run in self.search() if phase_of(run) == ARM_PHASE}
+        return {
+            str(unit_of(run)): run.info.run_id
+            for run in self.search()
+            if phase_of(run) == ARM_PHASE
+        }
 
     def search(self, of: str = "") -> list[MlflowRun]:
         """Returns all of the study's runs, or those of a filter, first made first."""
         order = ["attribute.start_time ASC"]
-        query = functools.partial(self._client.search_runs, [self.experiment_id], of, order_by=order)
+        query = functools.partial(
+            self._client.search_runs, [self.experiment_id], of, order_by=order
+        )
         return [run for run in all_pages(query) if "phase" in run.data.tags]
 
     def _artifact(self, run: MlflowRun, name: str) -> bytes | None:
@@ -130,7 +144,9 @@ class StudyReader:
 
 
 def phase_of(run: MlflowRun) -> str:
-    """Returns the phase of a stored run: trial, replicate, superseded, or that of an arm's own run."""
+    """Returns the phase of a stored run: trial, replicate, superseded, or that of an arm's own
+    run.
+    """
     return str(run.data.tags["phase"])
 
 

@@ -1,4 +1,6 @@
-"""MLflow's user interface as a child process, which ends when the person ends it and leaves nothing behind."""
+"""MLflow's user interface as a child process, which ends when the person ends it and leaves nothing
+behind.
+"""
 
 import difflib
 import os
@@ -22,9 +24,12 @@ HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
-# MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of runs instead, the
-# best first, for a study that has no view yet: one that is still tuning, or was run before there were views.
-BEST_FIRST = "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
+# MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of
+# runs instead, the best first, for a study that has no view yet: one that is still tuning, or was
+# run before there were views.
+BEST_FIRST = (
+    "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
+)
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,8 +37,15 @@ class UIError(RuntimeError):
     """The user interface did not start, or ended by itself."""
 
 
-def serve(uri: str, artifact_root: Path, study_name: str | None, port: int | None, say: Callable[[str], None]) -> None:
-    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP; to be called in the main thread.
+def serve(
+    uri: str,
+    artifact_root: Path,
+    study_name: str | None,
+    port: int | None,
+    say: Callable[[str], None],
+) -> None:
+    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP; to be called in
+    the main thread.
 
     A tracking server (``http://...``) serves its own pages: then only the address is said.
 
@@ -80,14 +92,22 @@ def _experiment_id(uri: str, study_name: str) -> str:
         close = difflib.get_close_matches(study_name, known)
         raise tracker.TrackError(
             f"ui: the study must be one that has run, but got study={study_name!r}. "
-            + (f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}.")
+            + (
+                f"Did you mean {' or '.join(close)}?"
+                if close
+                else f"Known: {', '.join(sorted(known)) or 'none'}."
+            )
         )
     return known[study_name]
 
 
 def _page(uri: str, experiment_id: str) -> str:
-    """Returns the page of an experiment's runs, under the view that answers its question where it has one."""
-    has_view = f"{views.TAG}{views.ANSWER}" in tracker.connect(uri).get_experiment(experiment_id).tags
+    """Returns the page of an experiment's runs, under the view that answers its question where it
+    has one.
+    """
+    has_view = (
+        f"{views.TAG}{views.ANSWER}" in tracker.connect(uri).get_experiment(experiment_id).tags
+    )
     return f"/#/experiments/{experiment_id}/runs?{views.address(views.ANSWER) if has_view else BEST_FIRST}"
 
 
@@ -105,7 +125,10 @@ def _free_port(port: int | None) -> int:
 
 @contextmanager
 def _ending_signals() -> Iterator[list[int]]:
-    """The ending signals that came. They raise nothing: an exception inside Popen would lose the process it began."""
+    """The ending signals that came.
+
+    They raise nothing: an exception inside Popen would lose the process it began.
+    """
     came: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -120,11 +143,32 @@ def _ending_signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _server(uri: str, artifact_root: Path, port: int, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _server(
+    uri: str, artifact_root: Path, port: int, output: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server in a process group of its own; one worker, and none of MLflow's job runners."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri, "--artifacts-destination", artifact_root.resolve().as_uri()]
-    environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--backend-store-uri",
+        uri,
+        "--artifacts-destination",
+        artifact_root.resolve().as_uri(),
+    ]
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     server = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -150,7 +194,9 @@ def _end_group(server: subprocess.Popen[bytes]) -> None:
 
 
 def _answers(server: subprocess.Popen[bytes], port: int, ended: list[int]) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy: it is this machine
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # never through a proxy: it is this machine
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None and not ended:
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
@@ -163,4 +209,6 @@ def _answers(server: subprocess.Popen[bytes], port: int, ended: list[int]) -> bo
 def _failure(rule: str, server: subprocess.Popen[bytes], output: IO[bytes]) -> UIError:
     output.seek(0)
     tail = "\n".join(output.read().decode(errors="replace").splitlines()[-20:])
-    return UIError(f"ui: MLflow's server must {rule}, but got exit_code={server.poll()}. It said:\n{tail}")
+    return UIError(
+        f"ui: MLflow's server must {rule}, but got exit_code={server.poll()}. It said:\n{tail}"
+    )

@@ -1,8 +1,9 @@
 """What happened, in MLflow: the only importer of mlflow, and the only reader of what it stored.
 
-A study is one experiment. An arm is a parent run; its trials and replicates are child runs, one for each
-(arm, phase, index) for ever: a run that was killed is opened again, never made twice. One process writes.
-A run's data is written before its status, so that no run is FINISHED without its numbers.
+A study is one experiment. An arm is a parent run; its trials and replicates are child runs, one for
+each (arm, phase, index) for ever: a run that was killed is opened again, never made twice. One
+process writes. A run's data is written before its status, so that no run is FINISHED without its
+numbers.
 """
 
 import functools
@@ -23,7 +24,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pandas as pd
 
-# MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links out of stdout.
+# MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links
+# out of stdout.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
@@ -40,7 +42,9 @@ from harness.store import frames
 from harness.store.views import View
 from harness.study.units import Unit
 
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables..."
+logging.getLogger("mlflow.store.db.utils").setLevel(
+    logging.WARNING
+)  # "Creating initial MLflow database tables..."
 
 FLUSH_SECONDS = 3.0
 METRICS_PER_CALL = 1000  # MLflow's limit
@@ -62,7 +66,8 @@ class _Entry:
     """What this process knows of one MLflow run.
 
     Attributes:
-        resumed_at: The last update booked when the run was opened again; records up to it are there already.
+        resumed_at: The last update booked when the run was opened again; records up to it are there
+            already.
         update: Of the last record; -1 before the first.
         time_ms: Of the last record.
         curves: The metrics that records have.
@@ -88,7 +93,11 @@ def absolute_uri(uri: str) -> str:
 
 def sqlite_path(uri: str) -> Path | None:
     """Returns the file of a SQLite URI, None for any other."""
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    return (
+        Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        if uri.startswith("sqlite:///")
+        else None
+    )
 
 
 def connect(uri: str) -> MlflowClient:
@@ -117,7 +126,9 @@ def _client(uri: str) -> MlflowClient:
 
 
 def _make(path: Path) -> None:
-    """Makes a store whole or not at all: one whose making was killed is for MLflow neither old nor new."""
+    """Makes a store whole or not at all: one whose making was killed is for MLflow neither old nor
+    new.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     making = path.with_name(f".{path.stem}.new")
     with FileLock(path.with_name(f".{path.stem}.new.lock")):
@@ -142,10 +153,17 @@ def study_of(uri: str, run_id: str) -> str | None:
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # the second: no id at all
+        if error.error_code in (
+            "RESOURCE_DOES_NOT_EXIST",
+            "INVALID_PARAMETER_VALUE",
+        ):  # the second: no id at all
             return None
         raise
-    return client.get_experiment(run.info.experiment_id).name if run.info.lifecycle_stage == "active" else None
+    return (
+        client.get_experiment(run.info.experiment_id).name
+        if run.info.lifecycle_stage == "active"
+        else None
+    )
 
 
 def rename(uri: str, study_name: str, new_name: str) -> None:
@@ -155,7 +173,9 @@ def rename(uri: str, study_name: str, new_name: str) -> None:
         connect(uri).rename_experiment(found[study_name], new_name)
 
 
-def _timed(method: "Callable[Concatenate[Tracker, P], R]") -> "Callable[Concatenate[Tracker, P], R]":
+def _timed(
+    method: "Callable[Concatenate[Tracker, P], R]",
+) -> "Callable[Concatenate[Tracker, P], R]":
     """Counts a public method's seconds; public methods do not call one another."""
 
     @functools.wraps(method)
@@ -202,14 +222,23 @@ class Tracker:
 
     @_timed
     def open(
-        self, arm: str, phase: str, index: int, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+        self,
+        arm: str,
+        phase: str,
+        index: int,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
     ) -> str:
-        """Finds or creates the run of (arm, phase, index) and sets it RUNNING, unless it has FINISHED.
+        """Finds or creates the run of (arm, phase, index) and sets it RUNNING, unless it has
+        FINISHED.
 
         Args:
-            arm: The key of the arm's unit; the arm's parent run, of all its repeats, is made on demand.
+            arm: The key of the arm's unit; the arm's parent run, of all its repeats, is made on
+                demand.
             phase: "trial" or "replicate".
-            index: Number of the trial; replicate j of a study has the index that the caller gives it, for ever.
+            index: Number of the trial; replicate j of a study has the index that the caller gives
+                it, for ever.
             name: Shown in the UI; kept from the first time.
             params: Written the first time. Come back from :meth:`runs` with their types.
             tags: cell, seed, engine, device, precision, threads, pack_size, git_commit, git_dirty,
@@ -224,7 +253,9 @@ class Tracker:
         parent = self._parent(arm)
         entry = self._children.get((arm, phase, index))
         if entry is None:
-            entry = self._create(name, arm, phase, index, {**tags, "mlflow.parentRunId": parent.run_id})
+            entry = self._create(
+                name, arm, phase, index, {**tags, "mlflow.parentRunId": parent.run_id}
+            )
         else:
             self._load(entry)
             entry.resumed_at = entry.update
@@ -237,9 +268,11 @@ class Tracker:
 
     @_timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        """Books a record; it reaches MLflow within seconds of training, at :meth:`flush` and at :meth:`end`.
+        """Books a record; it reaches MLflow within seconds of training, at :meth:`flush` and at
+        :meth:`end`.
 
-        A record of an update that was booked before the run was opened again is dropped: it is there already.
+        A record of an update that was booked before the run was opened again is dropped: it is
+        there already.
 
         Args:
             run_id: From :meth:`open`.
@@ -280,8 +313,8 @@ class Tracker:
             run_id: From :meth:`open`.
             state: "finished", "diverged", "pruned" or "failed".
             tags: Those known only now.
-            metrics: The summary that the table of runs shows and sorts by: at the last update where records have
-                the metric too, else at step 0, which MLflow draws as bars.
+            metrics: The summary that the table of runs shows and sorts by: at the last update where
+                records have the metric too, else at step 0, which MLflow draws as bars.
             artifacts: Content by path; :meth:`curves` reads ``curve.csv``.
             samples: ``{"prefix": ..., "text": ...}`` each; stored as JSON, and as text to be read.
 
@@ -289,7 +322,9 @@ class Tracker:
             TrackError: The state is none of these.
         """
         if state not in STATUS:
-            raise TrackError(f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}.")
+            raise TrackError(
+                f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}."
+            )
         entry = self._entries[run_id]
         self._load(entry)
         self._write(entry)
@@ -307,9 +342,11 @@ class Tracker:
         metrics: Mapping[str, float],
         artifacts: Mapping[str, str | bytes] | None = None,
     ) -> None:
-        """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric shows leaves only.
+        """Ends an arm: its metrics on the parent run as ``arm/...``, so that sorting by a metric
+        shows leaves only.
 
-        What is no whole number is kept to six digits; what was known before and is no more becomes NaN.
+        What is no whole number is kept to six digits; what was known before and is no more becomes
+        NaN.
         """
         parent = self._parent(arm)
         now = round(unix_time() * 1000)
@@ -323,14 +360,18 @@ class Tracker:
 
     @_timed
     def dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
-        """Fills the run's dataset column: the corpus, the first characters of its fingerprint, where it is from."""
+        """Fills the run's dataset column: the corpus, the first characters of its fingerprint,
+        where it is from.
+        """
         dataset = Dataset(name, fingerprint[:12], source_type="text", source=source)
         context = InputTag("mlflow.data.context", "training")
         self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
     @_timed
     def store_timings(self, timings: pd.DataFrame) -> None:
-        """Keeps the raw repeats of the runtime phase, one ``timings.csv`` per arm; replaces what was there."""
+        """Keeps the raw repeats of the runtime phase, one ``timings.csv`` per arm; replaces what
+        was there.
+        """
         for arm, rows in timings.groupby("arm"):
             self._store(self._parent(str(arm)).run_id, {"timings.csv": frames.timings_csv(rows)})
 
@@ -343,7 +384,9 @@ class Tracker:
 
     @_timed
     def describe(self, markdown: str) -> None:
-        """Shows Markdown on top of the experiment's page, cut at a line where MLflow would refuse its length."""
+        """Shows Markdown on top of the experiment's page, cut at a line where MLflow would refuse
+        its length.
+        """
         cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
         if len(markdown) > EXPERIMENT_TAG_LENGTH:
             markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
@@ -351,13 +394,18 @@ class Tracker:
 
     @_timed
     def set_view(self, view: View) -> None:
-        """Keeps a view for the experiment's page of runs; one that is longer than MLflow takes is left out."""
+        """Keeps a view for the experiment's page of runs; one that is longer than MLflow takes is
+        left out.
+        """
         if len(view.value) <= EXPERIMENT_TAG_LENGTH:
             self._client.set_experiment_tag(self.experiment_id, view.tag, view.value)
 
     @_timed
     def set_identity(self, identity: Mapping[str, Any]) -> None:
-        """Keeps what the study is, any JSON, for :meth:`identity`. A crash leaves the old one or the new one."""
+        """Keeps what the study is, any JSON, for :meth:`identity`.
+
+        A crash leaves the old one or the new one.
+        """
         self._keep("identity", json.dumps(identity, sort_keys=True))
 
     # Reading
@@ -380,12 +428,16 @@ class Tracker:
 
     @property
     def birth(self) -> str:
-        """When the experiment was made, in milliseconds: tells it from an earlier one of the same name."""
+        """When the experiment was made, in milliseconds: tells it from an earlier one of the same
+        name.
+        """
         return str(self._client.get_experiment(self.experiment_id).creation_time)
 
     @_timed
     def supersede(self, arm: str, phase: str, index: int) -> None:
-        """Puts a run aside, under the phase ``superseded``, so that :meth:`open` makes its place anew."""
+        """Puts a run aside, under the phase ``superseded``, so that :meth:`open` makes its place
+        anew.
+        """
         entry = self._children.pop((arm, phase, index))
         self._set_tags(entry.run_id, {"phase": "superseded"})
         if entry.status == "RUNNING":
@@ -394,7 +446,9 @@ class Tracker:
     @_timed
     def runs(self) -> pd.DataFrame:
         """Returns one row per trial and replicate (:func:`harness.store.frames.runs`)."""
-        return frames.runs(self._stored(run) for run in self._search() if run.data.tags["phase"] != "arm")
+        return frames.runs(
+            self._stored(run) for run in self._search() if run.data.tags["phase"] != "arm"
+        )
 
     @_timed
     def curves(self) -> pd.DataFrame:
@@ -402,12 +456,15 @@ class Tracker:
         return frames.curves(
             (_unit(run), run.data.tags["phase"], int(run.data.tags["index"]), content)
             for run in self._search()
-            if run.data.tags["phase"] != "arm" and (content := self._artifact(run, "curve.csv")) is not None
+            if run.data.tags["phase"] != "arm"
+            and (content := self._artifact(run, "curve.csv")) is not None
         )
 
     @_timed
     def timings(self) -> pd.DataFrame:
-        """Returns what :meth:`store_timings` was given, arm by arm; nothing once the note ``timed`` was emptied."""
+        """Returns what :meth:`store_timings` was given, arm by arm; nothing once the note ``timed``
+        was emptied.
+        """
         is_stale = self._kept("note.timed") == ""
         return frames.timings(
             (_unit(run), content)
@@ -417,12 +474,17 @@ class Tracker:
 
     @_timed
     def artifact(self, run_id: str, name: str) -> bytes | None:
-        """Returns a file that :meth:`end` or :meth:`summary` was given, None where there is none."""
+        """Returns a file that :meth:`end` or :meth:`summary` was given, None where there is
+        none.
+        """
         return self._artifact(self._client.get_run(run_id), name)
 
     @_timed
     def files(self) -> dict[str, dict[str, int]]:
-        """Returns the sizes in bytes of all artifacts: run id -> path -> size. Arms' own runs are among them."""
+        """Returns the sizes in bytes of all artifacts: run id -> path -> size.
+
+        Arms' own runs are among them.
+        """
         return {run.info.run_id: dict(self._sizes(run.info.run_id, None)) for run in self._search()}
 
     @_timed
@@ -442,23 +504,34 @@ class Tracker:
         """Deletes a run and its artifacts; MLflow keeps its row, marked, until ``mlflow gc``."""
         uri = self._client.get_run(run_id).info.artifact_uri
         self._artifacts(run_id).delete_artifacts()
-        if uri.startswith("file:") and (folder := Path(local_file_uri_to_path(uri)).parent).name == run_id:
+        if (
+            uri.startswith("file:")
+            and (folder := Path(local_file_uri_to_path(uri)).parent).name == run_id
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         self._client.delete_run(run_id)
-        self._parents = {arm: entry for arm, entry in self._parents.items() if entry.run_id != run_id}
-        self._children = {place: entry for place, entry in self._children.items() if entry.run_id != run_id}
+        self._parents = {
+            arm: entry for arm, entry in self._parents.items() if entry.run_id != run_id
+        }
+        self._children = {
+            place: entry for place, entry in self._children.items() if entry.run_id != run_id
+        }
         del self._entries[run_id]
 
     @_timed
     def remove_experiment(self, new_name: str) -> None:
-        """Deletes the experiment under a new name, so that its own is free; MLflow keeps its row, marked."""
+        """Deletes the experiment under a new name, so that its own is free; MLflow keeps its row,
+        marked.
+        """
         self._client.rename_experiment(self.experiment_id, new_name)
         self._client.delete_experiment(self.experiment_id)
 
     # MLflow
 
     def _artifacts(self, run_id: str) -> ArtifactRepository:
-        return get_artifact_repository(self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.uri)
+        return get_artifact_repository(
+            self._client.get_run(run_id).info.artifact_uri, tracking_uri=self.uri
+        )
 
     def _sizes(self, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
         for file in self._client.list_artifacts(run_id, folder):
@@ -480,11 +553,19 @@ class Tracker:
         return experiment.experiment_id
 
     def _keep(self, key: str, text: str) -> None:
-        """Writes a text of any length as tags: its parts first, then the one tag that names them."""
+        """Writes a text of any length as tags: its parts first, then the one tag that names
+        them.
+        """
         prefix = f"harness.{key}"
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        parts = [text[i : i + EXPERIMENT_TAG_LENGTH] for i in range(0, len(text), EXPERIMENT_TAG_LENGTH)]
-        stale = [tag for tag in self._experiment_tags() if tag.startswith(f"{prefix}.") and digest not in tag]
+        parts = [
+            text[i : i + EXPERIMENT_TAG_LENGTH] for i in range(0, len(text), EXPERIMENT_TAG_LENGTH)
+        ]
+        stale = [
+            tag
+            for tag in self._experiment_tags()
+            if tag.startswith(f"{prefix}.") and digest not in tag
+        ]
         for i, part in enumerate(parts):
             self._client.set_experiment_tag(self.experiment_id, f"{prefix}.{digest}.{i}", part)
         self._client.set_experiment_tag(self.experiment_id, prefix, f"{digest} {len(parts)}")
@@ -504,11 +585,15 @@ class Tracker:
     def _search(self, of: str = "") -> list[MlflowRun]:
         """All of the study's runs, or those of a filter, first made first."""
         order = ["attribute.start_time ASC"]
-        query = functools.partial(self._client.search_runs, [self.experiment_id], of, order_by=order)
+        query = functools.partial(
+            self._client.search_runs, [self.experiment_id], of, order_by=order
+        )
         return [run for run in _all_pages(query) if "phase" in run.data.tags]
 
     def _adopt(self, run: MlflowRun) -> None:
-        entry = _Entry(run.info.run_id, run.info.status, dict(run.data.params), is_loaded=not run.data.metrics)
+        entry = _Entry(
+            run.info.run_id, run.info.status, dict(run.data.params), is_loaded=not run.data.metrics
+        )
         self._remember(entry, *_place(run))
 
     def _remember(self, entry: _Entry, arm: str, phase: str, index: int) -> None:
@@ -518,7 +603,9 @@ class Tracker:
         else:
             self._children[arm, phase, index] = entry
 
-    def _create(self, name: str, arm: str, phase: str, index: int, tags: Mapping[str, Any]) -> _Entry:
+    def _create(
+        self, name: str, arm: str, phase: str, index: int, tags: Mapping[str, Any]
+    ) -> _Entry:
         place = {name: value for name, value in Unit.parse(arm)._asdict().items() if value}
         place |= {"phase": phase, "index": index, "state": "running"}
         texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **place})
@@ -543,11 +630,18 @@ class Tracker:
         """Reads, once, how far a run had come that another process began."""
         if not entry.is_loaded:
             names = self._client.get_run(entry.run_id).data.metrics
-            points = [point for name in names for point in self._client.get_metric_history(entry.run_id, name)]
+            points = [
+                point
+                for name in names
+                for point in self._client.get_metric_history(entry.run_id, name)
+            ]
             points = [point for point in points if point.step > 0]  # else of the summary
             entry.update = max((point.step for point in points), default=-1)
-            # A summary stands a millisecond after the record of its update: the first is the record's.
-            entry.time_ms = min((point.timestamp for point in points if point.step == entry.update), default=-1)
+            # A summary stands a millisecond after the record of its update: the first is the
+            # record's.
+            entry.time_ms = min(
+                (point.timestamp for point in points if point.step == entry.update), default=-1
+            )
             entry.curves |= {point.key for point in points}
         entry.is_loaded = True
 
@@ -555,7 +649,9 @@ class Tracker:
         texts = {key: frames.encode(value) for key, value in params.items()}
         wrong = [key for key, text in texts.items() if entry.params.get(key, text) != text]
         if wrong:
-            got = ", ".join(f"{key}={texts[key]} where {key}={entry.params[key]} is stored" for key in wrong)
+            got = ", ".join(
+                f"{key}={texts[key]} where {key}={entry.params[key]} is stored" for key in wrong
+            )
             raise TrackError(
                 f"{where}: a run's parameters must stay as first written, but got {got}. "
                 "Give the study another name, or delete the run in MLflow."
@@ -566,7 +662,9 @@ class Tracker:
             entry.params |= texts
 
     def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
-        self._client.log_batch(run_id, tags=[RunTag(key, text) for key, text in _texts(tags).items()])
+        self._client.log_batch(
+            run_id, tags=[RunTag(key, text) for key, text in _texts(tags).items()]
+        )
 
     def _flush(self) -> None:
         for entry in self._entries.values():
@@ -577,7 +675,10 @@ class Tracker:
         """Writes an entry's records, as many whole ones a call as MLflow takes."""
         while entry.buffer:
             batch, count = list(entry.buffer[0]), 1
-            while count < len(entry.buffer) and len(batch) + len(entry.buffer[count]) <= METRICS_PER_CALL:
+            while (
+                count < len(entry.buffer)
+                and len(batch) + len(entry.buffer[count]) <= METRICS_PER_CALL
+            ):
                 batch += entry.buffer[count]
                 count += 1
             self._client.log_batch(entry.run_id, metrics=batch)
@@ -611,7 +712,9 @@ class Tracker:
         content = self._artifact(run, "samples.json") if is_over else None
         samples = json.loads(content) if content is not None else []
         data = run.data
-        return frames.StoredRun(run.info.run_id, _unit(run), data.tags, data.metrics, data.params, samples, is_over)
+        return frames.StoredRun(
+            run.info.run_id, _unit(run), data.tags, data.metrics, data.params, samples, is_over
+        )
 
 
 def _place(run: MlflowRun) -> tuple[str, str, int]:
@@ -637,14 +740,18 @@ def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Met
 
 
 def _short(value: float) -> float:
-    """Six significant digits, whole numbers whole: a column shows 3.49640009...e-11 as 3.4964, without the exponent."""
+    """Six significant digits, whole numbers whole: a column shows 3.49640009...e-11 as 3.4964,
+    without the exponent.
+    """
     return value if float(value).is_integer() else float(f"{value:.6g}")
 
 
 def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
-    """A run's summary, at a time that is the same whenever it is written, so that a second writing adds nothing.
+    """A run's summary, at a time that is the same whenever it is written, so that a second writing
+    adds nothing.
 
-    It is a millisecond after the last record: of two values at one step, MLflow shows the later one.
+    It is a millisecond after the last record: of two values at one step, MLflow shows the later
+    one.
     """
     time_ms = entry.time_ms + 1 if entry.update > 0 else 0
     steps = {key: entry.update if key in entry.curves else 0 for key in metrics}
@@ -654,8 +761,12 @@ def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
     """Tags as texts, without those that are None; a commit is given to MLflow's own column too."""
     known = {key: value for key, value in tags.items() if value is not None}
-    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
-    return texts | ({"mlflow.source.git.commit": texts["git_commit"]} if "git_commit" in texts else {})
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()
+    }
+    return texts | (
+        {"mlflow.source.git.commit": texts["git_commit"]} if "git_commit" in texts else {}
+    )
 
 
 def _user() -> str:

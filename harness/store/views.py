@@ -1,7 +1,9 @@
-"""Views of a study for MLflow's page of runs: which runs, columns, order, groups and charts a person sees first.
+"""Views of a study for MLflow's page of runs: which runs, columns, order, groups and charts a
+person sees first.
 
-The page keeps such a view as a tag of the experiment, and opens it by its key. What a state may hold, and what the
-page makes of it, was read from MLflow 3.17 and tried in a browser: docs/decisions/view.md.
+The page keeps such a view as a tag of the experiment, and opens it by its key. What a state may
+hold, and what the page makes of it, was read from MLflow 3.17 and tried in a browser:
+docs/decisions/view.md.
 """
 
 import base64
@@ -18,8 +20,17 @@ ANSWER = "answer"
 """The key of the view that answers the study's question."""
 
 VERDICT = ("perplexity", "ratio", "ratio_low", "ratio_high", "p_holm", "train_pack_1_speed")
-COSTS = ("num_parameters", "training_seconds", "train_pack_1_tokens_per_second", "flops_per_token", "hidden_size")
-"""Of an arm's summary, in the order of columns. What a study has not measured becomes no column and no chart."""
+COSTS = (
+    "num_parameters",
+    "training_seconds",
+    "train_pack_1_tokens_per_second",
+    "flops_per_token",
+    "hidden_size",
+)
+"""Of an arm's summary, in the order of columns.
+
+What a study has not measured becomes no column and no chart.
+"""
 
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 225, 75, 105, 360  # pixels
@@ -49,15 +60,21 @@ class View:
     def value(self) -> str:
         """The tag's value. It has no date, so that the same view is always the same text."""
         packed = base64.b64encode(zlib.compress(json.dumps(self.state).encode(), 9)).decode()
-        return json.dumps({"name": self.name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"})
+        return json.dumps(
+            {"name": self.name, "createdAt": 0, "updatedAt": 0, "state": f"deflate;{packed}"}
+        )
 
 
 def address(key: str) -> str:
-    """Returns the query of the page that opens a view; a sort or a filter beside it would keep the view out."""
+    """Returns the query of the page that opens a view; a sort or a filter beside it would keep the
+    view out.
+    """
     return f"workflowType=machine_learning&viewStateShareKey={key}"
 
 
-def of_study(units: Iterable[Unit], objective: str, tuned: Iterable[str], is_timed: bool) -> list[View]:
+def of_study(
+    units: Iterable[Unit], objective: str, tuned: Iterable[str], is_timed: bool
+) -> list[View]:
     """Returns a study's views: its answer and, where something was tuned, its trials.
 
     Args:
@@ -69,25 +86,48 @@ def of_study(units: Iterable[Unit], objective: str, tuned: Iterable[str], is_tim
     arms = list(dict.fromkeys(unit._replace(repeat=0) for unit in units))
     tags = ["condition", "arm"] if any(arm.condition for arm in arms) else ["arm"]
     tuned = list(tuned)
-    return [_answer(arms, tags, objective, is_timed), *([_trials(tags, objective, tuned)] if tuned else [])]
+    return [
+        _answer(arms, tags, objective, is_timed),
+        *([_trials(tags, objective, tuned)] if tuned else []),
+    ]
 
 
 def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: bool) -> View:
-    """One row an arm, its seeds folded: the summary of the arm's own run, then the means of its replicates.
+    """One row an arm, its seeds folded: the summary of the arm's own run, then the means of its
+    replicates.
 
-    The page loads a hundred runs at a time. Sorted by a summary, the arms' own runs are among the first.
+    The page loads a hundred runs at a time. Sorted by a summary, the arms' own runs are among the
+    first.
     """
     columns = [_metric(f"arm/{name}") for name in (*VERDICT, *COSTS)]
     columns += [_metric("test/perplexity"), _metric(objective), "tags.`seed`", "tags.`state`"]
     charts = [
         # Unless told otherwise, the page smooths: a falling curve then stands above its own band.
-        _chart("LINE", "curve", metricKey=objective, lineSmoothness=0, useGlobalLineSmoothing=False, scaleType="log"),
+        _chart(
+            "LINE",
+            "curve",
+            metricKey=objective,
+            lineSmoothness=0,
+            useGlobalLineSmoothing=False,
+            scaleType="log",
+        ),
         _chart("BAR", "test", metricKey="test/perplexity"),
         _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", "arm/perplexity")),
     ]
     if is_timed:
-        charts.append(_scatter("speed", ("METRIC", "arm/train_pack_1_tokens_per_second"), ("METRIC", "arm/perplexity")))
-    state = _state(columns, charts, _metric("arm/perplexity"), "tags.phase != 'trial' AND tags.phase != 'superseded'")
+        charts.append(
+            _scatter(
+                "speed",
+                ("METRIC", "arm/train_pack_1_tokens_per_second"),
+                ("METRIC", "arm/perplexity"),
+            )
+        )
+    state = _state(
+        columns,
+        charts,
+        _metric("arm/perplexity"),
+        "tags.phase != 'trial' AND tags.phase != 'superseded'",
+    )
     keys = [{"mode": "tag", "groupByData": tag} for tag in tags]
     state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
     groups = [",".join(f"tag.{tag}.{getattr(arm, tag)}" for tag in tags) for arm in arms]
@@ -103,16 +143,24 @@ def _trials(tags: list[str], objective: str, tuned: list[str]) -> View:
     charts = [_scatter(name, ("PARAM", name), ("METRIC", loss)) for name in tuned]
     if len(tuned) > 1:
         charts.append(_chart("PARALLEL", "all tuned", selectedParams=tuned, selectedMetrics=[loss]))
-    return View("trials", "Trials", _state(columns, charts, _metric(objective), "tags.phase = 'trial'"))
+    return View(
+        "trials", "Trials", _state(columns, charts, _metric(objective), "tags.phase = 'trial'")
+    )
 
 
 def _metric(name: str) -> str:
     return f"metrics.`{name}`"
 
 
-def _state(columns: list[str], charts: list[dict[str, Any]], order: str, runs: str) -> dict[str, Any]:
-    """A state that shows all runs of a filter, sorted upwards, and of the sections of charts opens its own alone."""
-    sections: list[dict[str, Any]] = [{"uuid": OWN_SECTION, "name": "What the study asks", "display": True}]
+def _state(
+    columns: list[str], charts: list[dict[str, Any]], order: str, runs: str
+) -> dict[str, Any]:
+    """A state that shows all runs of a filter, sorted upwards, and of the sections of charts opens
+    its own alone.
+    """
+    sections: list[dict[str, Any]] = [
+        {"uuid": OWN_SECTION, "name": "What the study asks", "display": True}
+    ]
     sections[0] |= {"columns": 2, "cardHeight": CARD_HEIGHT}
     sections += [{"uuid": name, "name": name, "display": False} for name in OTHER_SECTIONS]
     return {
@@ -121,7 +169,8 @@ def _state(columns: list[str], charts: list[dict[str, Any]], order: str, runs: s
         "orderByAsc": True,
         "selectedColumns": columns,
         "columnOrder": [NAME, CREATED, *columns],
-        "columnWidths": {NAME: NAME_WIDTH, CREATED: CREATED_WIDTH} | dict.fromkeys(columns, COLUMN_WIDTH),
+        "columnWidths": {NAME: NAME_WIDTH, CREATED: CREATED_WIDTH}
+        | dict.fromkeys(columns, COLUMN_WIDTH),
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": sections,
@@ -135,4 +184,10 @@ def _scatter(uuid: str, x: tuple[str, str], y: tuple[str, str]) -> dict[str, Any
 
 
 def _chart(kind: str, uuid: str, **own: Any) -> dict[str, Any]:
-    return {"type": kind, "uuid": uuid, "metricSectionId": OWN_SECTION, "runsCountToCompare": 100, **own}
+    return {
+        "type": kind,
+        "uuid": uuid,
+        "metricSectionId": OWN_SECTION,
+        "runsCountToCompare": 100,
+        **own,
+    }

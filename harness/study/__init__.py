@@ -1,9 +1,10 @@
 """A study: one question as one YAML file. The only reader of YAML.
 
 ``load`` returns a :class:`Study` whose arms, seeds and search space can be trusted, or raises one
-:class:`StudyError` with everything that is wrong. Inside, from the bottom: reader (YAML with places), fields and form
-(what may be written), names (what an unknown name means), parse (a form and its problems), arms, space and rules (what
-must hold across fields), model (the result), file (load and loads), table (documentation).
+:class:`StudyError` with everything that is wrong. Inside, from the bottom: reader (YAML with
+places), fields and form (what may be written), names (what an unknown name means), parse (a form
+and its problems), arms, space and rules (what must hold across fields), model (the result), file
+(load and loads), table (documentation).
 """
 
 from harness.study.file import load, loads

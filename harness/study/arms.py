@@ -27,7 +27,8 @@ class Draft:
         places: Where each of ``values`` stands.
         own: The fields that the arm itself gives.
         unknown: Fields whose values were refused: rules that need them pass the arm over.
-        preset: The name of a preset that is written as its cell; ``values`` have what it stands for.
+        preset: The name of a preset that is written as its cell; ``values`` have what it stands
+            for.
     """
 
     name: str
@@ -55,7 +56,9 @@ def said(form: Any) -> dict[str, Any]:
 
 
 def crossed(parsed: Parsed) -> dict[str, list[Any]]:
-    """Returns the crossed fields with their values, in file order; empty where the arms are named."""
+    """Returns the crossed fields with their values, in file order; empty where the arms are
+    named.
+    """
     compare = parsed.form.compare
     if not isinstance(compare, CrossForm):
         return {}
@@ -68,7 +71,9 @@ def drafts(parsed: Parsed) -> tuple[list[Draft], list[Problem]]:
     """Returns the arms in file order, and what is wrong with their number."""
     compare = parsed.form.compare
     if isinstance(compare, ArmsForm):
-        return [_named(parsed, name, said(fields)) for name, fields in (compare.arms or {}).items()], []
+        return [
+            _named(parsed, name, said(fields)) for name, fields in (compare.arms or {}).items()
+        ], []
     if not isinstance(compare, CrossForm):
         return [], []
     lists = crossed(parsed)
@@ -93,7 +98,9 @@ def _product(parsed: Parsed, lists: dict[str, list[Any]]) -> Iterator[Draft]:
         yield _draft(parsed, _cross_name(values), path, values, places, cross)
 
 
-def _draft(parsed: Parsed, name: str, path: Path, own: dict[str, Any], places: dict[str, Path], block: Path) -> Draft:
+def _draft(
+    parsed: Parsed, name: str, path: Path, own: dict[str, Any], places: dict[str, Path], block: Path
+) -> Draft:
     fixed = said(parsed.form.fix)
     unknown = frozenset(
         field
@@ -106,10 +113,14 @@ def _draft(parsed: Parsed, name: str, path: Path, own: dict[str, Any], places: d
     preset = own.get("cell", fixed.get("cell"))
     if preset not in presets():
         return Draft(name, path, {**fixed, **own}, places, frozenset(own), unknown)
-    cell, implied = presets()[preset]  # what it implies stands where its name does, before fix in an arm
+    cell, implied = presets()[
+        preset
+    ]  # what it implies stands where its name does, before fix in an arm
     values = {**implied, **fixed} if "cell" in fixed and "cell" not in own else {**fixed, **implied}
     places = {**dict.fromkeys(implied, places["cell"]), **places}
-    return Draft(name, path, {**values, **own, "cell": cell}, places, frozenset(own), unknown, preset)
+    return Draft(
+        name, path, {**values, **own, "cell": cell}, places, frozenset(own), unknown, preset
+    )
 
 
 def presets() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -120,7 +131,9 @@ def presets() -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def _cross_name(values: dict[str, Any]) -> str:
-    """``lstm`` where one field with names is crossed, else ``cell=lstm,biases=2``; safe as a file's name."""
+    """``lstm`` where one field with names is crossed, else ``cell=lstm,biases=2``; safe as a file's
+    name.
+    """
     if len(values) == 1 and isinstance(next(iter(values.values())), str):
         return _slug(next(iter(values.values())))
     return ",".join(f"{name}={_slug(value)}" for name, value in values.items())

@@ -5,7 +5,16 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from harness.data import CORPORA
@@ -30,7 +39,9 @@ def required(*names: str) -> ConfigDict:
 
 def describe(doc: str, unit: str = "", default: Any = None, **rules: Any) -> Any:
     """Returns a field with what the schema and the table of fields say of it."""
-    return Field(default, description=doc, json_schema_extra={"unit": unit} if unit else None, **rules)
+    return Field(
+        default, description=doc, json_schema_extra={"unit": unit} if unit else None, **rules
+    )
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -48,7 +59,9 @@ class BudgetForm(Block):
     updates: int = describe("optimiser steps", "updates", ge=1)
     tokens: int = describe("tokens read", "tokens", ge=1)
     epochs: int = describe("passes over the training text", "epochs", ge=1)
-    seconds: Finite = describe("converted to updates by measuring each arm alone, once", "seconds", gt=0)
+    seconds: Finite = describe(
+        "converted to updates by measuring each arm alone, once", "seconds", gt=0
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "BudgetForm":
@@ -105,7 +118,11 @@ def base_type(name: str) -> Any:
 
 def value_type(name: str) -> Any:
     """Returns the annotated type of a field's values."""
-    return Annotated[base_type(name) | None, BeforeValidator(as_none)] if hint_of(name)[1] else base_type(name)
+    return (
+        Annotated[base_type(name) | None, BeforeValidator(as_none)]
+        if hint_of(name)[1]
+        else base_type(name)
+    )
 
 
 def is_number(name: str) -> bool:

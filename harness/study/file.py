@@ -42,19 +42,27 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
         remedy = "Give the path of a study file, such as studies/quickstart.yaml"
         raise _unreadable(path, f"must be readable, but got {error}. {remedy}.") from error
     if len(content) > MAX_BYTES:
-        raise _unreadable(path, f"must have at most {MAX_BYTES} bytes, but has more. Give the path of a study file.")
+        raise _unreadable(
+            path,
+            f"must have at most {MAX_BYTES} bytes, but has more. Give the path of a study file.",
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         got = f"byte={content[error.start]:#04x}"
-        raise _unreadable(path, f"must be UTF-8, but got {got}. Save it as UTF-8.", line, column) from error
+        raise _unreadable(
+            path, f"must be UTF-8, but got {got}. Save it as UTF-8.", line, column
+        ) from error
     return _study(text, str(path), path, tuple(overrides))
 
 
-def loads(text: str, name: str = "study.yaml", overrides: Iterable[str] = (), *, path: Path | None = None) -> Study:
-    """Reads a study from text; files that it names are looked for beside ``path``, or in the working directory.
+def loads(
+    text: str, name: str = "study.yaml", overrides: Iterable[str] = (), *, path: Path | None = None
+) -> Study:
+    """Reads a study from text; files that it names are looked for beside ``path``, or in the
+    working directory.
 
     Raises:
         StudyError: The text or an override is wrong; it holds every problem.
@@ -76,14 +84,17 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
     _override(document, overrides)
     parsed, problems = parse(document)
     folder = path.parent if path else Path()
-    # Each condition is checked as the study that it is, so that no rule needs to know of conditions.
+    # Each condition is checked as the study that it is, so that no rule needs to know of
+    # conditions.
     parts = {name: parse(part)[0] for name, part in conditions(document).items()} or {"": parsed}
     checked = {name: rules.check(part, folder) for name, part in parts.items()}
     problems = [*document.problems, *problems, *(p for _, found in checked.values() for p in found)]
     problems += rules.across({name: (part, checked[name][0]) for name, part in parts.items()})
     if problems:
         raise StudyError(list(dict.fromkeys(problems)))
-    built = [_build(part, checked[name][0], name, text, path, overrides) for name, part in parts.items()]
+    built = [
+        _build(part, checked[name][0], name, text, path, overrides) for name, part in parts.items()
+    ]
     return built[0] if "" in parts else _joined(parsed, built)
 
 
@@ -93,14 +104,18 @@ def _override(document: Document, overrides: tuple[str, ...]) -> None:
         names = tuple(dotted.strip().split("."))
         label = f"--set {override}"
         if not equals or not all(names):
-            message = f"must be PATH=VALUE, but got {override!r}. Write for example fix.hidden_size=128."
+            message = (
+                f"must be PATH=VALUE, but got {override!r}. Write for example fix.hidden_size=128."
+            )
             document.problems.append(Problem(0, 0, "override", message, label))
         else:
             document.override(names, value, label)
 
 
 def conditions(document: Document) -> dict[str, Document]:
-    """Returns the study of every condition as a document of its own, whose values have their places in this one."""
+    """Returns the study of every condition as a document of its own, whose values have their places
+    in this one.
+    """
     across = document.data.get("across")
     found = {}
     for name, changes in across.items() if isinstance(across, dict) else ():
@@ -118,7 +133,10 @@ def conditions(document: Document) -> dict[str, Document]:
                 moved |= {(block, field): (*at, field) for field in values}
         damaged = {p for p in document.damaged if p[:1] != ("across",)}
         damaged |= {
-            to + p[len(real) :] for to, real in moved.items() for p in document.damaged if p[: len(real)] == real
+            to + p[len(real) :]
+            for to, real in moved.items()
+            for p in document.damaged
+            if p[: len(real)] == real
         }
         found[name] = dataclasses.replace(document, data=data, damaged=damaged, moved=moved)
     return found
@@ -138,12 +156,23 @@ def _joined(parsed: Parsed, parts: list[Study]) -> Study:
         searched = {name: _plain_domain(domain) for name, domain in tune.space.items()}
         resolved["tune"] = searched | {name: getattr(tune, name) for name in TUNE_NAMES}
     head = ("study", "version", "question", "source", "cells", "compare")
-    resolved = {**{name: resolved[name] for name in head if name in resolved}, "across": across, **resolved}
-    return dataclasses.replace(parts[0], arms=arms, condition="", _parts=tuple(parts), _resolved=resolved)
+    resolved = {
+        **{name: resolved[name] for name in head if name in resolved},
+        "across": across,
+        **resolved,
+    }
+    return dataclasses.replace(
+        parts[0], arms=arms, condition="", _parts=tuple(parts), _resolved=resolved
+    )
 
 
 def _build(
-    parsed: Parsed, drafts: list[Draft], condition: str, text: str, path: Path | None, overrides: tuple[str, ...]
+    parsed: Parsed,
+    drafts: list[Draft],
+    condition: str,
+    text: str,
+    path: Path | None,
+    overrides: tuple[str, ...],
 ) -> Study:
     form = parsed.form
     baseline = form.compare.baseline
@@ -163,7 +192,9 @@ def _build(
         path=path.absolute() if path else None,
         text=text,
         overrides=overrides,
-        arms=tuple(Arm(d.name, _found(d.settings(), folder), is_baseline(d), condition) for d in drafts),
+        arms=tuple(
+            Arm(d.name, _found(d.settings(), folder), is_baseline(d), condition) for d in drafts
+        ),
         tune=_tune(form.tune),
         replicate=_replicate(form.replicate),
         measure=_measure(form.measure),
@@ -183,8 +214,14 @@ def _found(settings: Settings, folder: Path | None) -> Settings:
 def _tune(form: Any) -> Tune | None:
     if form is None:
         return None
-    space = {name: _domain(domain) for name, domain in sorted(said(form).items()) if name not in TUNE_NAMES}
-    return Tune(space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed, form.repeats)
+    space = {
+        name: _domain(domain)
+        for name, domain in sorted(said(form).items())
+        if name not in TUNE_NAMES
+    }
+    return Tune(
+        space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed, form.repeats
+    )
 
 
 def _domain(form: Any) -> Range | Choices:
@@ -219,19 +256,30 @@ def _measure(form: Any) -> Measure:
 
 def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
     form, tune, measure = parsed.form, _tune(parsed.form.tune), _measure(parsed.form.measure)
-    found: dict[str, Any] = {"study": form.study, "version": form.version, "question": form.question}
-    found |= {name: getattr(form, name) for name in ("source", "cells") if getattr(form, name) is not None}
+    found: dict[str, Any] = {
+        "study": form.study,
+        "version": form.version,
+        "question": form.question,
+    }
+    found |= {
+        name: getattr(form, name) for name in ("source", "cells") if getattr(form, name) is not None
+    }
     found["compare"] = copy.deepcopy(parsed.document.data["compare"])
-    elsewhere = set(tune.space if tune else ()) | set.intersection(*(set(draft.own) for draft in drafts))
+    elsewhere = set(tune.space if tune else ()) | set.intersection(
+        *(set(draft.own) for draft in drafts)
+    )
     fixed = said(form.fix)
-    elsewhere |= presets().get(fixed.get("cell", ""), ("", {}))[1].keys() - fixed.keys()  # its name says them
+    elsewhere |= (
+        presets().get(fixed.get("cell", ""), ("", {}))[1].keys() - fixed.keys()
+    )  # its name says them
     if tune:
         found["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}
         found["tune"] |= {name: getattr(tune, name) for name in TUNE_NAMES}
     found["fix"] = {
         name: written(fixed[name]) if name in fixed else default_of(name)
         for name in FIELDS
-        if name not in elsewhere and (name in fixed or FIELDS[name].default is not dataclasses.MISSING)
+        if name not in elsewhere
+        and (name in fixed or FIELDS[name].default is not dataclasses.MISSING)
     }
     replicate = _replicate(form.replicate)
     found["replicate"] = {"seeds": _seeds(replicate), "first_seed": replicate.first_seed}

@@ -1,4 +1,6 @@
-"""The form of a study file: pydantic models made from the table of settings, and the JSON schema made from them."""
+"""The form of a study file: pydantic models made from the table of settings, and the JSON schema
+made from them.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -35,7 +37,9 @@ _Text = Annotated[str, Field(min_length=1)]
 
 
 def _range(name: str) -> Any:
-    distance = Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
+    distance = (
+        Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
+    )
     fields: dict[str, Any] = {
         "low": (base_type(name), Field(description="smallest value, included")),
         "high": (base_type(name), Field(description="largest value, included")),
@@ -70,7 +74,10 @@ def _domain(name: str) -> Any:
     """The type of what a field is searched over."""
     if not is_number(name):
         return Annotated[_choices(name), BeforeValidator(_only_choices)]
-    a_range, choices = Annotated[_range(name), Tag("Range")], Annotated[_choices(name), Tag("Choices")]
+    a_range, choices = (
+        Annotated[_range(name), Tag("Range")],
+        Annotated[_choices(name), Tag("Choices")],
+    )
     return Annotated[a_range | choices, Discriminator(_domain_tag)]
 
 
@@ -78,11 +85,16 @@ def _model(name: str, doc: str, fields: dict[str, Any], base: type[BaseModel] = 
     return create_model(name, __base__=base, __doc__=doc, **fields)
 
 
-Fields = _model("Fields", "Fields of the settings.", {n: settings_field(n, value_type(n)) for n in FIELDS})
+Fields = _model(
+    "Fields", "Fields of the settings.", {n: settings_field(n, value_type(n)) for n in FIELDS}
+)
 Cross = _model(
     "Cross",
     "The arms are the product of these lists.",
-    {n: (_list(value_type(n)), describe(FIELDS[n].metadata["doc"], FIELDS[n].metadata["unit"])) for n in FIELDS},
+    {
+        n: (_list(value_type(n)), describe(FIELDS[n].metadata["doc"], FIELDS[n].metadata["unit"]))
+        for n in FIELDS
+    },
 )
 
 
@@ -91,7 +103,9 @@ class CrossForm(Block):
 
     model_config = required("cross", "baseline")
     cross: Cross = describe("the compared fields, each with its values: the arms are their product")  # type: ignore[valid-type]
-    baseline: Fields = describe("the arm that the others are compared with: one value of every crossed field")  # type: ignore[valid-type]
+    baseline: Fields = describe(
+        "the arm that the others are compared with: one value of every crossed field"
+    )  # type: ignore[valid-type]
 
 
 class ArmsForm(Block):
@@ -102,21 +116,31 @@ class ArmsForm(Block):
         "name -> the fields in which this arm differs; they override fix"
     )
     baseline: str = describe("the name of the arm that the others are compared with")
-    identical_arms: bool = describe("arms may be equal: a study of the bench itself (A/A)", default=False)
+    identical_arms: bool = describe(
+        "arms may be equal: a study of the bench itself (A/A)", default=False
+    )
 
 
 def _compare_tag(value: Any) -> str:
     if not isinstance(value, dict) or "arms" in value:
         return "ArmsForm"
-    return "CrossForm" if "cross" in value or not isinstance(value.get("baseline"), str) else "ArmsForm"
+    return (
+        "CrossForm"
+        if "cross" in value or not isinstance(value.get("baseline"), str)
+        else "ArmsForm"
+    )
 
 
 class TuneBase(Block):
-    """How every arm is searched, with one budget for all; the fields beside these are what is searched."""
+    """How every arm is searched, with one budget for all; the fields beside these are what is
+    searched.
+    """
 
     model_config = required("trials")
     trials: int = describe("settings tried for every arm", "trials", ge=1)
-    batch: int = describe("trials asked per round, before any of them is told", "trials", default=4, ge=1)
+    batch: int = describe(
+        "trials asked per round, before any of them is told", "trials", default=4, ge=1
+    )
     sampler: Sampler = describe("who proposes trials", default="tpe")
     pruner: Pruner = describe("who ends bad trials early", default="median")
     search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
@@ -138,7 +162,12 @@ ConditionTune = _model("ConditionTune", "Ranges of one condition.", _DOMAINS)
 Condition = _model(
     "Condition",
     "What the comparison is repeated under: fields that override fix, ranges that override those of tune.",
-    {"tune": (ConditionTune, describe("what is searched here instead; all else of tune is common to all"))},
+    {
+        "tune": (
+            ConditionTune,
+            describe("what is searched here instead; all else of tune is common to all"),
+        )
+    },
     Fields,
 )
 
@@ -148,10 +177,15 @@ class UntilForm(Block):
 
     model_config = required("until", "at_most")
     until: Finite = describe(
-        "half the width of the 95 % interval that is wanted, a fraction of perplexity", "fraction", gt=0, lt=1
+        "half the width of the 95 % interval that is wanted, a fraction of perplexity",
+        "fraction",
+        gt=0,
+        lt=1,
     )
     at_most: int = describe("most seeds", "seeds", ge=2)
-    first: int = describe("seeds of the first stage, whose spread says how many are needed", "seeds", default=10, ge=3)
+    first: int = describe(
+        "seeds of the first stage, whose spread says how many are needed", "seeds", default=10, ge=3
+    )
 
 
 class ReplicateForm(Block):
@@ -170,10 +204,12 @@ class SamplesForm(Block):
     model_config = required("prefixes")
     prefixes: list[_Text] = describe("texts to continue")
     length: int = describe("tokens appended to each", "tokens", default=50, ge=1)
-    temperature: Annotated[Annotated[Finite, Field(gt=0)] | None, BeforeValidator(as_none)] = describe(
-        "of the draws; none: always the likeliest token"
+    temperature: Annotated[Annotated[Finite, Field(gt=0)] | None, BeforeValidator(as_none)] = (
+        describe("of the draws; none: always the likeliest token")
     )
-    every: int = describe("also at every so many evaluation points; left out: at the end alone", "points", ge=1)
+    every: int = describe(
+        "also at every so many evaluation points; left out: at the end alone", "points", ge=1
+    )
 
 
 class RuntimeForm(Block):
@@ -187,21 +223,32 @@ class MeasureForm(Block):
     """What is reported, and what counts as a difference."""
 
     objective: Objective = describe("what trials are judged by", default="validation/perplexity")
-    margin: Finite = describe("equivalence margin, a fraction of perplexity", "fraction", default=0.01, ge=0)
-    threshold: Finite = describe("largest family-wise error rate", "probability", default=0.05, gt=0, lt=0.5)
+    margin: Finite = describe(
+        "equivalence margin, a fraction of perplexity", "fraction", default=0.01, ge=0
+    )
+    threshold: Finite = describe(
+        "largest family-wise error rate", "probability", default=0.05, gt=0, lt=0.5
+    )
     target: Finite = describe(
-        "the perplexity that the time to reach is told of; left out: the baseline's, and the margin", gt=1
+        "the perplexity that the time to reach is told of; left out: the baseline's, and the margin",
+        gt=1,
     )
     samples: SamplesForm = describe("texts that every run continues")
-    models: Models = describe("whose best parameters are kept, for `harness sample`", default="replicates")
-    runtime: Annotated[RuntimeForm | None, BeforeValidator(as_none)] = describe("how runtime is measured; none: not")
+    models: Models = describe(
+        "whose best parameters are kept, for `harness sample`", default="replicates"
+    )
+    runtime: Annotated[RuntimeForm | None, BeforeValidator(as_none)] = describe(
+        "how runtime is measured; none: not"
+    )
 
 
 class Form(Block):
     """One question, asked of recurrent cells: see docs/study.md."""
 
     model_config = required("study", "version", "question", "compare")
-    study: Annotated[str, Field(pattern=STUDY_NAME, max_length=100)] = describe("the name: a-z, 0-9 and -")
+    study: Annotated[str, Field(pattern=STUDY_NAME, max_length=100)] = describe(
+        "the name: a-z, 0-9 and -"
+    )
     version: Literal[1] = describe("of this format; defaults belong to it")
     question: _Text = describe("what the study asks")
     source: _Text = describe("where the question or the recipe comes from")
@@ -210,8 +257,10 @@ class Form(Block):
         Annotated[CrossForm, Tag("CrossForm")] | Annotated[ArmsForm, Tag("ArmsForm")],
         Discriminator(_compare_tag),
     ] = describe("what is asked about: the arms")
-    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = describe(  # type: ignore[valid-type]
-        "condition -> what it changes: the arms are compared under each, with a verdict on each"
+    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = (
+        describe(  # type: ignore[valid-type]
+            "condition -> what it changes: the arms are compared under each, with a verdict on each"
+        )
     )
     tune: Tune = describe("what is searched for every arm alike; left out: nothing")  # type: ignore[valid-type]
     fix: Fields = describe("what the conclusion depends on")  # type: ignore[valid-type]
@@ -226,7 +275,9 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidy(node: Any) -> Any:
-    """Drops generated titles and defaults that stand for "left out"; writes none as a file does, units in words."""
+    """Drops generated titles and defaults that stand for "left out"; writes none as a file does,
+    units in words.
+    """
     if isinstance(node, list):
         return [_tidy(item) for item in node]
     if not isinstance(node, dict):

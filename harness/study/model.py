@@ -1,4 +1,6 @@
-"""A study that has been read and found right: its arms, its seeds, its search space and its identity."""
+"""A study that has been read and found right: its arms, its seeds, its search space and its
+identity.
+"""
 
 import copy
 import dataclasses
@@ -17,7 +19,9 @@ from harness.study.reader import shown
 from harness.study.units import Unit
 
 NOT_IDENTITY = ("threads", "pack_size", "models", "target")
-"""They change how fast a study runs (and on some engines the last bits), what is kept of it, or what is told of it."""
+"""They change how fast a study runs (and on some engines the last bits), what is kept of it, or
+what is told of it.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ class Choices:
 
 @dataclass(frozen=True)
 class Tune:
-    """How every arm is searched: ``repeats`` times, with the search seeds ``search_seed``, ``search_seed`` + 1, ..."""
+    """How every arm is searched: ``repeats`` times, with the search seeds ``search_seed``,
+    ``search_seed`` + 1, ...
+    """
 
     space: dict[str, Range | Choices]
     trials: int
@@ -86,8 +92,9 @@ class Tune:
 class Replicate:
     """Replicate j of ``seeds`` trains with ``first_seed`` + j, in every arm.
 
-    Where ``until`` is given, ``seeds`` is the first stage of Stein's two-stage rule: more are added, up to ``at_most``,
-    until half the width of the 95 % interval is that fraction of perplexity.
+    Where ``until`` is given, ``seeds`` is the first stage of Stein's two-stage rule: more are
+    added, up to ``at_most``, until half the width of the 95 % interval is that fraction of
+    perplexity.
     """
 
     seeds: int = 5
@@ -98,7 +105,9 @@ class Replicate:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What a run continues, at its end and every ``every`` evaluation points; ``temperature`` None: greedily."""
+    """What a run continues, at its end and every ``every`` evaluation points; ``temperature`` None:
+    greedily.
+    """
 
     prefixes: tuple[str, ...] = ()
     length: int = 50
@@ -116,7 +125,9 @@ class RuntimePhase:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is reported; ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error rate."""
+    """What is reported; ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error
+    rate.
+    """
 
     objective: Objective = "validation/perplexity"
     margin: float = 0.01
@@ -134,7 +145,8 @@ class Study:
     Attributes:
         arms: Those of all conditions.
         tune: Of one condition; where there are several, of the first, and only their ranges differ.
-        condition: The name of the one condition that this study is of; empty where it has several, or none by name.
+        condition: The name of the one condition that this study is of; empty where it has several,
+            or none by name.
     """
 
     name: str
@@ -160,7 +172,9 @@ class Study:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The names of what the arms are compared under; one without a name where the study says nothing of it."""
+        """The names of what the arms are compared under; one without a name where the study says
+        nothing of it.
+        """
         return tuple(part.condition for part in self._parts) or (self.condition,)
 
     def under(self, condition: str) -> "Study":
@@ -171,39 +185,64 @@ class Study:
     def units(self) -> tuple[Unit, ...]:
         """Every arm under every condition in every repeat."""
         repeats = self.tune.repeats if self.tune else 1
-        return tuple(Unit(arm.name, arm.condition, repeat) for arm in self.arms for repeat in range(repeats))
+        return tuple(
+            Unit(arm.name, arm.condition, repeat) for arm in self.arms for repeat in range(repeats)
+        )
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of :meth:`identity` as canonical JSON."""
-        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        canonical = json.dumps(
+            self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True
+        )
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
     def identity(self) -> dict[str, Any]:
         """Returns what makes the study this one, as JSON values.
 
-        Without the numbers of trials, repeats and seeds, which may grow, and without what changes no number.
+        Without the numbers of trials, repeats and seeds, which may grow, and without what changes
+        no number.
         """
-        measure = {name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY}
+        measure = {
+            name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY
+        }
         parts = [self.under(condition) for condition in self.conditions]
         return {
             "version": self.version,
             "first_seed": self.replicate.first_seed,
-            "stages": None if self.replicate.until is None else [self.replicate.seeds, self.replicate.until],
+            "stages": None
+            if self.replicate.until is None
+            else [self.replicate.seeds, self.replicate.until],
             "baseline": self.baseline.name,
             "shared": {"tune": parts[0]._tune_identity(), "measure": measure},
             "tunes": {part.condition: part._tune_identity() for part in parts if part.condition},
-            "arms": {arm.key: part._arm_identity(arm.settings) for part in parts for arm in part.arms},
+            "arms": {
+                arm.key: part._arm_identity(arm.settings) for part in parts for arm in part.arms
+            },
         }
 
     def changes_since(self, old_identity: dict[str, Any]) -> list[str]:
-        """Returns what of an older identity this study changes, as ``path: old -> new``; more arms are no change."""
+        """Returns what of an older identity this study changes, as ``path: old -> new``; more arms
+        are no change.
+        """
         new = self.identity()
         gone = [name for name in old_identity["arms"] if name not in new["arms"]]
-        kept = {name: values for name, values in new["arms"].items() if name in old_identity["arms"]}
-        olds = {name: _with_defaults(old_identity["arms"][name], values) for name, values in kept.items()}
-        tunes = {name: tune for name, tune in new["tunes"].items() if name in old_identity.get("tunes", ())}
-        before, after = _flat({**old_identity, "arms": olds}), _flat({**new, "arms": kept, "tunes": tunes})
+        kept = {
+            name: values for name, values in new["arms"].items() if name in old_identity["arms"]
+        }
+        olds = {
+            name: _with_defaults(old_identity["arms"][name], values)
+            for name, values in kept.items()
+        }
+        tunes = {
+            name: tune
+            for name, tune in new["tunes"].items()
+            if name in old_identity.get("tunes", ())
+        }
+        before, after = (
+            _flat({**old_identity, "arms": olds}),
+            _flat({**new, "arms": kept, "tunes": tunes}),
+        )
         changes = [
             f"{path}: {shown(before.get(path))} -> {shown(after.get(path))}"
             for path in dict.fromkeys([*before, *after])
@@ -219,26 +258,36 @@ class Study:
         if self.tune is None:
             return None
         values = as_json(self.tune)
-        return values.pop("space") | {n: value for n, value in values.items() if n not in ("trials", "repeats")}
+        return values.pop("space") | {
+            n: value for n, value in values.items() if n not in ("trials", "repeats")
+        }
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:
         from cells import registry  # imported late: it imports torch
 
         searched = self.tune.space if self.tune else {}
-        values = {k: v for k, v in as_json(settings).items() if k not in searched and k not in NOT_IDENTITY}
+        values = {
+            k: v
+            for k, v in as_json(settings).items()
+            if k not in searched and k not in NOT_IDENTITY
+        }
         if self.path and values["path"]:  # as seen from the study, so that both may move together
             values["path"] = Path(os.path.relpath(values["path"], self.path.parent)).as_posix()
         return {**values, "cell_source": registry.source_of(registry.find(settings.cell))}
 
 
 def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Returns an arm of an older identity with the defaults of fields that came later: it was run with those."""
+    """Returns an arm of an older identity with the defaults of fields that came later: it was run
+    with those.
+    """
     defaults = as_json(Settings(cell="", corpus=""))
     return {**{name: defaults[name] for name in new if name in defaults}, **old}
 
 
 def is_repeated(study: Study) -> bool:
-    """Returns whether tuning and replicating are repeated as a whole, so that a pair is a repeat and not a seed."""
+    """Returns whether tuning and replicating are repeated as a whole, so that a pair is a repeat
+    and not a seed.
+    """
     return study.tune is not None and study.tune.repeats > 1
 
 
@@ -252,8 +301,16 @@ def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     top = {"version": identity["version"], "replicate.first_seed": identity["first_seed"]}
     top["replicate.seeds (first, until)"] = identity.get("stages")
     top["compare.baseline"] = identity["baseline"]
-    shared = {name: value for name, value in identity["shared"].items() if name != "tune" or not identity.get("tunes")}
-    leaves = [*_leaves(shared, ""), *_leaves(identity.get("tunes", {}), "across."), *_leaves(identity["arms"], "arms.")]
+    shared = {
+        name: value
+        for name, value in identity["shared"].items()
+        if name != "tune" or not identity.get("tunes")
+    }
+    leaves = [
+        *_leaves(shared, ""),
+        *_leaves(identity.get("tunes", {}), "across."),
+        *_leaves(identity["arms"], "arms."),
+    ]
     return top | dict(leaves)
 
 

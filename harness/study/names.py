@@ -1,4 +1,6 @@
-"""The names that may stand in each block of a study file, and what an unknown one most likely means."""
+"""The names that may stand in each block of a study file, and what an unknown one most likely
+means.
+"""
 
 import difflib
 from typing import Any, get_args
@@ -128,7 +130,9 @@ _BLOCKS: dict[tuple[str, ...], type[BaseModel]] = {
 
 
 def doc_at(path: Path) -> str:
-    """Returns the description of the innermost field that a path names; empty where there is none."""
+    """Returns the description of the innermost field that a path names; empty where there is
+    none.
+    """
     field = _field_at(path)
     return (field.description if field else None) or ""
 
@@ -163,7 +167,11 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
     """Returns the message for a name that must not stand in a block."""
     got = f"{name}={shown(value)}"
     if block == ("tune",) and name in COMPARABLE:
-        why = "an arm is a cell" if name == "cell" else "trials that differ in it are not measured alike"
+        why = (
+            "an arm is a cell"
+            if name == "cell"
+            else "trials that differ in it are not measured alike"
+        )
         return f"must not be searched, since {why}, but got {got}. Move it to fix, or compare it."
     if block == ("compare",) and name == "cross":
         return "must stand without arms, but got both. Remove one of the two."
@@ -176,7 +184,11 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
     else:
         home = _home(name)
         allowed = names_at(block)
-        listed = f"Its fields: {', '.join(allowed)}." if len(allowed) <= 12 else "docs/study.md lists all fields."
+        listed = (
+            f"Its fields: {', '.join(allowed)}."
+            if len(allowed) <= 12
+            else "docs/study.md lists all fields."
+        )
         remedy = f"Move it to {home}." if home and home != dotted(block) else listed
     return f"must be a field of {dotted(block) if block else 'a study'}, but got {got}. {remedy}"
 

@@ -28,7 +28,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Parsed:
-    """A file as a form. What is damaged has been reported and is missing in ``form``; rules pass it over."""
+    """A file as a form.
+
+    What is damaged has been reported and is missing in ``form``; rules pass it over.
+    """
 
     document: Document
     form: Form
@@ -49,9 +52,11 @@ class Parsed:
 
 
 def parse(document: Document) -> tuple[Parsed, list[Problem]]:
-    """Returns the form of what is right in a document's data, a mapping, and the problems with the rest.
+    """Returns the form of what is right in a document's data, a mapping, and the problems with the
+    rest.
 
-    What is refused is taken out and the rest validated again, so that rules across fields see all that is right.
+    What is refused is taken out and the rest validated again, so that rules across fields see all
+    that is right.
     """
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
@@ -64,14 +69,18 @@ def parse(document: Document) -> tuple[Parsed, list[Problem]]:
         except ValidationError as error:
             faults = [_Fault(e, data) for e in error.errors(include_url=False)]
         meant = {path for fault in faults for path in fault.meant()}
-        problems += [f.problem(document) for f in faults if not (f.kind == "missing" and f.path in meant)]
+        problems += [
+            f.problem(document) for f in faults if not (f.kind == "missing" and f.path in meant)
+        ]
         damaged |= {_cut(fault.path) for fault in faults} | meant
         for fault in faults:
             _erase(data, _cut(fault.path))
 
 
 def _cut(path: Path) -> Path:
-    """The path of what is left out when the value at ``path`` is refused: never an item, or the others would move."""
+    """The path of what is left out when the value at ``path`` is refused: never an item, or the
+    others would move.
+    """
     names = tuple(part for part in path if isinstance(part, str))
     match names:
         case ("compare", "cross", *_):
@@ -105,11 +114,17 @@ class _Fault:
         self.value: Any = error["input"]
         self.text: str = error["msg"]
         self.path = _locate(error["loc"], data, self.kind == "missing")
-        self.name = next((part for part in reversed(self.path) if isinstance(part, str)), "study file")
+        self.name = next(
+            (part for part in reversed(self.path) if isinstance(part, str)), "study file"
+        )
         self.is_of_key = error["loc"][-1:] == ("[key]",)
 
     def problem(self, document: Document) -> Problem:
-        at = document.at_key if self.kind in ("extra_forbidden", "missing") or self.is_of_key else document.at_value
+        at = (
+            document.at_key
+            if self.kind in ("extra_forbidden", "missing") or self.is_of_key
+            else document.at_value
+        )
         return at(self.path, self._message())
 
     def meant(self) -> Iterator[Path]:
@@ -134,7 +149,9 @@ class _Fault:
             return _KINDS[self.kind] + (" or none" if may_be_none(self.path) else "")
         match self.kind:
             case "literal_error":
-                return ("one of " if len(self._allowed()) > 1 else "") + self.rules["expected"].replace("'", "")
+                return ("one of " if len(self._allowed()) > 1 else "") + self.rules[
+                    "expected"
+                ].replace("'", "")
             case "union_tag_not_found":
                 return "{low: LOW, high: HIGH} or {choices: [...]}"
             case "choices_only":
@@ -163,7 +180,9 @@ class _Fault:
         value, name = self.value, self.name
         if self.kind == "literal_error":
             similar = difflib.get_close_matches(str(value), self._allowed(), n=1)
-            return f"Did you mean {similar[0]}?" if similar else f"Write {name}: {self._allowed()[0]}."
+            return (
+                f"Did you mean {similar[0]}?" if similar else f"Write {name}: {self._allowed()[0]}."
+            )
         if self.kind == "union_tag_not_found" or self.kind == "choices_only":
             return f"Write {name}: {{choices: [...]}}, or move {name} to fix."
         if self.kind == "list_type":
@@ -171,7 +190,11 @@ class _Fault:
             return f"Write {name}: [{item}]."
         if self.kind in _KINDS and _KINDS[self.kind] == "a mapping":
             return _mapping_remedy(self.path, name, value)
-        if self.kind in ("int_type", "float_type", "bool_type") and isinstance(value, str) and _is_plain(value):
+        if (
+            self.kind in ("int_type", "float_type", "bool_type")
+            and isinstance(value, str)
+            and _is_plain(value)
+        ):
             return "Remove the quotes."
         if isinstance(value, float) and value.is_integer():
             return f"Write {int(value)}."
@@ -190,7 +213,12 @@ def _locate(loc: tuple[str | int, ...], data: Any, is_missing: bool) -> Path:
     """The path in the data of pydantic's ``loc``, which names the branches of unions too."""
     path: list[str | int] = []
     for position, part in enumerate(loc):
-        if isinstance(data, dict) and part in data or isinstance(data, list) and isinstance(part, int):
+        if (
+            isinstance(data, dict)
+            and part in data
+            or isinstance(data, list)
+            and isinstance(part, int)
+        ):
             data = data[part]  # type: ignore[index]
             path.append(part)
         elif is_missing and position == len(loc) - 1:

@@ -1,8 +1,8 @@
 """YAML in, plain values with their places out; no anchors, tags or surprises.
 
-Scalars follow the core schema of YAML 1.2, where PyYAML alone follows 1.1: ``1e-3`` is a number, ``no`` and ``on``
-are text. What the two read differently (``300_000``, ``007``) is refused. Aliases would let a small file grow
-without bound, so there are none.
+Scalars follow the core schema of YAML 1.2, where PyYAML alone follows 1.1: ``1e-3`` is a number,
+``no`` and ``on`` are text. What the two read differently (``300_000``, ``007``) is refused. Aliases
+would let a small file grow without bound, so there are none.
 """
 
 import re
@@ -22,14 +22,19 @@ MAX_DIGITS: Final = 30
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
+)
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault. ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file."""
+    """One fault.
+
+    ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file.
+    """
 
     line: int
     column: int
@@ -55,8 +60,8 @@ class StudyError(ValueError):
 class Document:
     """Plain values, the place of every one, and what was wrong in reading them.
 
-    ``damaged`` are the paths whose values stand for something else, after a problem that has been reported. ``moved``
-    tells where a value that this document has at one path stands in the file.
+    ``damaged`` are the paths whose values stand for something else, after a problem that has been
+    reported. ``moved`` tells where a value that this document has at one path stands in the file.
     """
 
     source: str
@@ -96,9 +101,13 @@ class Document:
         return Problem(1, 1, dotted(path), message, self.source)
 
     def override(self, path: tuple[str, ...], text: str, label: str) -> None:
-        """Puts the YAML value ``text`` at ``path``, making the mappings on the way; ``label`` names it in problems."""
+        """Puts the YAML value ``text`` at ``path``, making the mappings on the way; ``label`` names
+        it in problems.
+        """
         read_value = read(text, label)
-        self.problems += [Problem(0, 0, dotted(path), p.message, label) for p in read_value.problems]
+        self.problems += [
+            Problem(0, 0, dotted(path), p.message, label) for p in read_value.problems
+        ]
         if read_value.data is None and read_value.problems:
             return
         self.damaged |= {path + damaged for damaged in read_value.damaged}
@@ -114,7 +123,9 @@ class Document:
         for places in (self.keys, self.values):
             for old in [p for p in places if p[: len(path)] == path]:
                 del places[old]
-        self.overrides = {p: v for p, v in self.overrides.items() if p[: len(path)] != path} | {path: label}
+        self.overrides = {p: v for p, v in self.overrides.items() if p[: len(path)] != path} | {
+            path: label
+        }
 
 
 def dotted(path: Path) -> str:
@@ -125,25 +136,45 @@ def dotted(path: Path) -> str:
 
 def shown(value: Any) -> str:
     """Returns ``value`` as a message shows it: as in YAML, shortened."""
-    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    )
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def read(text: str, source: str) -> Document:
-    """Reads one YAML document. Every fault is in the result's ``problems``; after bad syntax ``data`` is None."""
+    """Reads one YAML document.
+
+    Every fault is in the result's ``problems``; after bad syntax ``data`` is None.
+    """
     document = Document(source)
     try:
         _Builder(document, text).build()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         place = (before.count("\n") + 1, error.position - before.rfind("\n"))
-        _refuse(document, place, f"must be printable text, but got character={error.character:#x}. Remove it.")
+        _refuse(
+            document,
+            place,
+            f"must be printable text, but got character={error.character:#x}. Remove it.",
+        )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        _refuse(document, place, f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}")
-    except (ValueError, OverflowError) as error:  # PyYAML converts escapes and versions without a look at their range
-        _refuse(document, (1, 1), f"must be valid YAML, but {error}. Remove the escape that names no character.")
+        _refuse(
+            document,
+            place,
+            f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}",
+        )
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # PyYAML converts escapes and versions without a look at their range
+        _refuse(
+            document,
+            (1, 1),
+            f"must be valid YAML, but {error}. Remove the escape that names no character.",
+        )
     return document
 
 
@@ -185,7 +216,11 @@ class _Builder:
         next(self.events)  # the end of the document
         event = next(self.events)
         if not isinstance(event, yaml.StreamEndEvent):
-            self._report(event, (), "must be one YAML document, but another one starts here. Remove the line `---`.")
+            self._report(
+                event,
+                (),
+                "must be one YAML document, but another one starts here. Remove the line `---`.",
+            )
             for _ in self.events:  # the rest must be valid YAML too
                 pass
 
@@ -206,11 +241,19 @@ class _Builder:
             raise yaml.MarkedYAMLError(
                 problem=f"it nests deeper than {MAX_DEPTH} levels", problem_mark=event.start_mark
             )
-        return self._mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
+        return (
+            self._mapping(path)
+            if isinstance(event, yaml.MappingStartEvent)
+            else self._sequence(path)
+        )
 
     def _refuse_extras(self, event: Any, path: Path) -> None:
         if isinstance(event, yaml.AliasEvent):
-            self._report(event, path, f"must be written out, but got the alias *{event.anchor}. Repeat the value here.")
+            self._report(
+                event,
+                path,
+                f"must be written out, but got the alias *{event.anchor}. Repeat the value here.",
+            )
         elif event.anchor is not None:
             self._report(event, path, f"must have no anchor, but got &{event.anchor}. Remove it.")
         if getattr(event, "tag", None) is not None:
@@ -234,7 +277,10 @@ class _Builder:
                 continue
             key = event.value
             self._refuse_extras(event, path)
-            self.document.keys[(*path, key)] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.document.keys[(*path, key)] = (
+                event.start_mark.line + 1,
+                event.start_mark.column + 1,
+            )
             found[key] = self._node(next(self.events), (*path, key))
         return found
 
@@ -246,13 +292,17 @@ class _Builder:
         if not event.value or _UNPRINTABLE.search(event.value):
             return f"a key must be printable text, but got key={event.value!r}. Write one word before the colon."
         if event.value in found:
-            return f"a key must stand once, but got key={event.value!r} again. Remove one of the two."
+            return (
+                f"a key must stand once, but got key={event.value!r} again. Remove one of the two."
+            )
         return ""
 
     def _discard(self, event: Any) -> None:
         depth = 0
         while True:
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+                event, yaml.CollectionEndEvent
+            )
             if depth == 0:
                 return
             event = next(self.events)
@@ -260,7 +310,11 @@ class _Builder:
     def _scalar(self, event: Any, path: Path) -> Any:
         text = event.value
         if _UNPRINTABLE.search(text):
-            self._report(event, path, f"must be printable text, but got value={shown(text)}. Remove the escape.")
+            self._report(
+                event,
+                path,
+                f"must be printable text, but got value={shown(text)}. Remove the escape.",
+            )
             self.document.damaged.add(path)
             return None
         if not event.implicit[0]:  # quoted, or a block
@@ -283,11 +337,17 @@ class _Builder:
             return (
                 int(text)
                 if _INTEGER.fullmatch(text)
-                else float(text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N"))
+                else float(
+                    text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N")
+                )
             )
         plain = int(text.replace("_", ""))
         rule = "a number must be digits without `_` and without a leading 0"
-        self._report(event, path, f"{rule}, but got value={text}. Write {plain}, or quote it where it is text.")
+        self._report(
+            event,
+            path,
+            f"{rule}, but got value={text}. Write {plain}, or quote it where it is text.",
+        )
         return plain
 
 

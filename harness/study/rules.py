@@ -1,4 +1,6 @@
-"""The rules of a study that concern more than one field; each yields a problem for everything that breaks it."""
+"""The rules of a study that concern more than one field; each yields a problem for everything that
+breaks it.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -35,9 +37,20 @@ _REQUIRED: dict[Path, dict[str, str]] = {
 
 
 def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]:
-    """Returns the arms and everything that is wrong across fields. ``folder`` is where the study's own files lie."""
+    """Returns the arms and everything that is wrong across fields.
+
+    ``folder`` is where the study's own files lie.
+    """
     arms, problems = drafts(parsed)
-    for rule in (_required, _baseline, _pairs, space.one_place, space.block, space.ranges, space.grid):
+    for rule in (
+        _required,
+        _baseline,
+        _pairs,
+        space.one_place,
+        space.block,
+        space.ranges,
+        space.grid,
+    ):
         problems += rule(parsed)
     problems += _cell_files(parsed, folder)
     for arm_rule in (
@@ -49,7 +62,9 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[Draft], list[Problem]]
 
 
 def across(parts: Mapping[str, tuple[Parsed, list[Draft]]]) -> Iterator[Problem]:
-    """Yields what is wrong between conditions, of their forms and arms: equal ones, and different kinds of loss."""
+    """Yields what is wrong between conditions, of their forms and arms: equal ones, and different
+    kinds of loss.
+    """
     seen: dict[Any, str] = {}
     first_split = None
     for name, (parsed, arms) in parts.items():
@@ -82,8 +97,14 @@ def _required(parsed: Parsed) -> Iterator[Problem]:
             path = (*block, name)
             if not parsed.has(*map(str, path)) and not parsed.is_damaged(path):
                 yield parsed.document.at_key(path, f"must be given, but is missing. Add {example}.")
-    if parsed.form.compare and not parsed.has("compare", "cross") and not parsed.has("compare", "arms"):
-        message = "must have cross or arms, but has neither. Add cross: {cell: [lstm, gru]}, or arms."
+    if (
+        parsed.form.compare
+        and not parsed.has("compare", "cross")
+        and not parsed.has("compare", "arms")
+    ):
+        message = (
+            "must have cross or arms, but has neither. Add cross: {cell: [lstm, gru]}, or arms."
+        )
         yield parsed.document.at_key(("compare",), message)
 
 
@@ -93,7 +114,9 @@ def _baseline(parsed: Parsed) -> Iterator[Problem]:
     if compare is None or compare.baseline is None or parsed.is_damaged(path):
         return
     if isinstance(compare, ArmsForm):
-        names = list(parsed.document.data["compare"].get("arms", ()))  # those that were refused, too
+        names = list(
+            parsed.document.data["compare"].get("arms", ())
+        )  # those that were refused, too
         if names and compare.baseline not in names:
             got = f"baseline={shown(compare.baseline)}"
             message = f"must be an arm ({', '.join(names)}), but got {got}. Name one of them."
@@ -110,15 +133,11 @@ def _baseline(parsed: Parsed) -> Iterator[Problem]:
             yield parsed.document.at_key((*path, name), message)
         elif value not in lists[name]:
             among = ", ".join(_bare(v) for v in lists[name])
-            message = (
-                f"must be a crossed value ({among}), but got {name}={shown(value)}. Write one of them, or cross it."
-            )
+            message = f"must be a crossed value ({among}), but got {name}={shown(value)}. Write one of them, or cross it."
             yield parsed.document.at_value((*path, name), message)
     for name in lists:
         if name not in values:
-            message = (
-                f"must name a value of every crossed field, but {name} is missing. Add {name}: {_bare(lists[name][0])}."
-            )
+            message = f"must name a value of every crossed field, but {name} is missing. Add {name}: {_bare(lists[name][0])}."
             yield parsed.document.at_key(path, message)
 
 
@@ -138,14 +157,16 @@ def _pairs(parsed: Parsed) -> Iterator[Problem]:
         return
     for name, example in (("until", "until: 0.005"), ("at_most", "at_most: 40")):
         if name not in stages.model_fields_set and not parsed.is_damaged((*path, name)):
-            yield parsed.document.at_key((*path, name), f"must be given, but is missing. Add {example}.")
+            yield parsed.document.at_key(
+                (*path, name), f"must be given, but is missing. Add {example}."
+            )
     if stages.at_most is not None and stages.at_most < stages.first:
-        message = f"must be at least first = {stages.first}, but got at_most={stages.at_most}. Raise it."
+        message = (
+            f"must be at least first = {stages.first}, but got at_most={stages.at_most}. Raise it."
+        )
         yield parsed.document.at_value((*path, "at_most"), message)
     if repeats > 1:
-        message = (
-            f"must be a number where the pairs are repeats, but got a rule with repeats={repeats}. Write seeds: 5."
-        )
+        message = f"must be a number where the pairs are repeats, but got a rule with repeats={repeats}. Write seeds: 5."
         yield parsed.document.at_key(path, message)
 
 
@@ -157,7 +178,9 @@ def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
             registry.load_file(folder / name)
         except registry.InvalidCell as error:
             for line in str(error).splitlines():
-                yield parsed.document.at_value(("cells", i), f"must be a file of cells, but {name} is not: {line}")
+                yield parsed.document.at_value(
+                    ("cells", i), f"must be a file of cells, but {name} is not: {line}"
+                )
 
 
 def _number_of_arms(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
@@ -166,12 +189,17 @@ def _number_of_arms(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         return
     block = "arms" if is_named else "cross"
     if parsed.has("compare", block):
-        message = f"must make at least two arms, but got arms={len(arms)}. Add what to compare with."
+        message = (
+            f"must make at least two arms, but got arms={len(arms)}. Add what to compare with."
+        )
         yield parsed.document.at_key(("compare", block), message)
 
 
 def _is_compare_damaged(parsed: Parsed) -> bool:
-    return any(path[:1] == ("compare",) and len(path) <= 3 and path[1:2] != ("baseline",) for path in parsed.damaged)
+    return any(
+        path[:1] == ("compare",) and len(path) <= 3 and path[1:2] != ("baseline",)
+        for path in parsed.damaged
+    )
 
 
 def _distinct(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
@@ -228,11 +256,15 @@ def _sizes(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         given = [name for name in SIZES if name in searched or arm.value(name) is not None]
         rule = f"must be exactly one of {', '.join(SIZES[:-1])} and {SIZES[-1]}{_which(arm, arms, set(SIZES))}"
         if not given:
-            yield parsed.document.at_key(("fix", "hidden_size"), f"{rule}, but none is given. Add hidden_size: 256.")
+            yield parsed.document.at_key(
+                ("fix", "hidden_size"), f"{rule}, but none is given. Add hidden_size: 256."
+            )
         elif len(given) > 1:
             last = given[-1]
             place = arm.places.get(last, ("tune", last))
-            yield parsed.document.at_key(place, f"{rule}, but got {' and '.join(given)}. Remove all but one.")
+            yield parsed.document.at_key(
+                place, f"{rule}, but got {' and '.join(given)}. Remove all but one."
+            )
 
 
 def _corpora(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
@@ -242,7 +274,9 @@ def _corpora(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
             continue
         corpus, place = corpora.BY_NAME[name], arm.places["corpus"]
         if corpus.needs_path and arm.value("path") is None:
-            message = f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
+            message = (
+                f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
+            )
             yield parsed.document.at_value(place, message)
         if not corpus.takes_path and arm.value("path") is not None:
             takers = " or ".join(n for n, c in corpora.BY_NAME.items() if c.takes_path)
@@ -261,9 +295,7 @@ def _held_out(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     for arm in arms:
         if "split" not in arm.unknown and arm.value("split") == "none":
             rule = f"must be holdout with objective: {objective}, since none leaves no text to validate on"
-            message = (
-                f"{rule}, but got split='none'. Write measure: {{objective: train/perplexity}}, or split: holdout."
-            )
+            message = f"{rule}, but got split='none'. Write measure: {{objective: train/perplexity}}, or split: holdout."
             yield parsed.document.at_value(arm.places["split"], message)
 
 
@@ -272,7 +304,11 @@ def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 
     for arm in arms:
         name = arm.value("cell")
-        if arm.value("engine") != "native" or name not in registry.names() or arm.unknown & {"cell", "engine"}:
+        if (
+            arm.value("engine") != "native"
+            or name not in registry.names()
+            or arm.unknown & {"cell", "engine"}
+        ):
             continue
         if registry.find(name).reference is None:
             message = f"must be a cell of torch.nn with engine: native, but got cell={name!r}. Write engine: auto."
@@ -292,7 +328,9 @@ def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         for field, value in presets()[arm.preset][1].items() if arm.preset else ():
             if arm.value(field) != value or field in space.domains(parsed):
                 stands = f"for {arm.preset} is {arm.value('cell')} with {field}: {value}"
-                yield parsed.document.at_value(arm.places["cell"], f"must leave {field} out, {stands}. Remove {field}.")
+                yield parsed.document.at_value(
+                    arm.places["cell"], f"must leave {field} out, {stands}. Remove {field}."
+                )
 
 
 def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
@@ -303,7 +341,9 @@ def _one_size(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
         sizes = "embedding_size", "projection_size" if is_projected else "hidden_size"
         searched = [name for name in sizes if name in domains]
         needs = {"tied": "one table serves both"} if True in _values(arm, domains, "tied") else {}
-        if arm.value("cell") is not None and _of_cell(arm.value("cell"), lambda cell: cell.reads_input, unknown=False):
+        if arm.value("cell") is not None and _of_cell(
+            arm.value("cell"), lambda cell: cell.reads_input, unknown=False
+        ):
             needs["cell"] = f"a step of {arm.value('cell')} reads its input itself"
         if not needs or arm.unknown & {"tied", "cell", *sizes}:
             continue
@@ -324,7 +364,12 @@ def _seconds(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     shapes = [name for name in space.domains(parsed) if name in FIELDS and name not in PER_RUN]
     for arm in arms:
         budget = arm.value("budget")
-        if shapes and "budget" not in arm.unknown and budget is not None and budget.seconds is not None:
+        if (
+            shapes
+            and "budget" not in arm.unknown
+            and budget is not None
+            and budget.seconds is not None
+        ):
             message = f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed. Write updates."
             yield parsed.document.at_key(arm.places["budget"], message)
 
@@ -333,9 +378,13 @@ def _forget_bias(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """One field sets the bias of an arm's forget gates, or none does."""
     domains, names = space.domains(parsed), ("chrono_steps", "forget_bias")
     for arm in arms:
-        if arm.unknown & set(names) or any(set(_values(arm, domains, name)) <= {None} for name in names):
+        if arm.unknown & set(names) or any(
+            set(_values(arm, domains, name)) <= {None} for name in names
+        ):
             continue
-        got = " and ".join(f"{n}={'a range' if n in domains else shown(arm.value(n))}" for n in names)
+        got = " and ".join(
+            f"{n}={'a range' if n in domains else shown(arm.value(n))}" for n in names
+        )
         rule = f"must stand without forget_bias{_which(arm, arms, set(names))}, since both set the forget gates' bias"
         place = arm.places.get("chrono_steps", ("tune", "chrono_steps"))
         yield parsed.document.at_key(place, f"{rule}, but got {got}. Remove one of the two.")
@@ -353,23 +402,39 @@ class Needs:
 
 
 def _of_cell(name: str, has: Callable[[Any], Any], unknown: bool = True) -> bool:
-    """Returns whether a cell has something; ``unknown`` of an unknown one, which is a problem of its own."""
+    """Returns whether a cell has something; ``unknown`` of an unknown one, which is a problem of
+    its own.
+    """
     from cells import registry
 
     return unknown if name not in registry.names() else bool(has(registry.find(name)))
 
 
 def _on_cell(field: str, has: Callable[[Any], Any], rule: str) -> Needs:
-    return Needs(field, ("cell",), lambda name: _of_cell(name, has), f"a cell that has {rule}", "cell: lstm")
+    return Needs(
+        field, ("cell",), lambda name: _of_cell(name, has), f"a cell that has {rule}", "cell: lstm"
+    )
 
 
 _NEEDS = (
-    Needs("dropout", ("num_layers",), lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
+    Needs(
+        "dropout",
+        ("num_layers",),
+        lambda n: n > 1,
+        "num_layers > 1 (it acts between layers)",
+        "num_layers: 2",
+    ),
     Needs("momentum", ("optimizer",), lambda o: o == "sgd", "optimizer: sgd", "optimizer: sgd"),
     Needs("min_count", ("token",), lambda t: t == "word", "token: word", "token: word"),
     Needs("step_updates", ("schedule",), lambda s: s == "step", "schedule: step", "schedule: step"),
     Needs("step_factor", ("schedule",), lambda s: s == "step", "schedule: step", "schedule: step"),
-    Needs("cosine_floor", ("schedule",), lambda s: s == "cosine", "schedule: cosine", "schedule: cosine"),
+    Needs(
+        "cosine_floor",
+        ("schedule",),
+        lambda s: s == "cosine",
+        "schedule: cosine",
+        "schedule: cosine",
+    ),
     Needs(
         "input_dropout",
         ("num_layers", "embedding_size"),
@@ -377,7 +442,13 @@ _NEEDS = (
         "num_layers > 1 or embedding_size (it acts on what is no token)",
         "embedding_size: 64",
     ),
-    Needs("residual", ("num_layers",), lambda n: n > 1, "num_layers > 1 (it acts between layers)", "num_layers: 2"),
+    Needs(
+        "residual",
+        ("num_layers",),
+        lambda n: n > 1,
+        "num_layers > 1 (it acts between layers)",
+        "num_layers: 2",
+    ),
     _on_cell("forget_bias", lambda cell: cell.forget_gates, "forget gates"),
     _on_cell("chrono_steps", lambda cell: cell.forget_gates, "forget gates"),
     Needs(
@@ -396,7 +467,9 @@ _NEEDS = (
 
 
 def _meaning(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
-    """A field of fix or tune must act in one arm at least; a field that an arm names, in that arm."""
+    """A field of fix or tune must act in one arm at least; a field that an arm names, in that
+    arm.
+    """
     domains = space.domains(parsed)
     for needs in _NEEDS:
         if any(arm.unknown & {needs.field, *needs.others} for arm in arms):
@@ -411,7 +484,11 @@ def _meaning(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 
 
 def _may_act(needs: Needs, arm: Draft, domains: dict[str, Any]) -> bool:
-    return any(itertools.starmap(needs.allowed, itertools.product(*(_values(arm, domains, o) for o in needs.others))))
+    return any(
+        itertools.starmap(
+            needs.allowed, itertools.product(*(_values(arm, domains, o) for o in needs.others))
+        )
+    )
 
 
 def _values(arm: Draft, domains: dict[str, Any], name: str) -> list[Any]:
@@ -419,7 +496,9 @@ def _values(arm: Draft, domains: dict[str, Any], name: str) -> list[Any]:
     domain = domains.get(name)
     if domain is None:
         return [arm.value(name)]
-    return list(domain.choices) if "choices" in domain.model_fields_set else [domain.low, domain.high]
+    return (
+        list(domain.choices) if "choices" in domain.model_fields_set else [domain.low, domain.high]
+    )
 
 
 def _idle(parsed: Parsed, needs: Needs, path: Path, got: str) -> Problem:

@@ -47,7 +47,9 @@ def block(parsed: Parsed) -> Iterator[Problem]:
 
 def domains(parsed: Parsed) -> dict[str, Any]:
     """Returns the searched fields with what each is searched over, as the form has it."""
-    return {name: domain for name, domain in said(parsed.form.tune).items() if name not in TUNE_NAMES}
+    return {
+        name: domain for name, domain in said(parsed.form.tune).items() if name not in TUNE_NAMES
+    }
 
 
 def ranges(parsed: Parsed) -> Iterator[Problem]:

@@ -15,14 +15,20 @@ def field_table() -> str:
     """Returns a Markdown table: name, blocks, allowed values, unit, default, meaning."""
     schema = Form.model_json_schema()
     models = schema["$defs"]
-    lines = ["| field | stands in | value | unit | default | meaning |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| field | stands in | value | unit | default | meaning |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [_row(name, "top level", schema, name in schema["required"]) for name in _TOP]
     for name in FIELDS:
         blocks = "fix, cross, arms, across, tune" if name in TUNABLE else "fix, cross, arms, across"
         lines.append(_row(name, blocks, models["Fields"], name in ("cell", "corpus")))
     for block, model in _BLOCKS:
         names = {"Tune": TUNE_NAMES, "Condition": ("tune",)}.get(model, models[model]["properties"])
-        lines += [_row(name, block, models[model], name in models[model].get("required", ())) for name in names]
+        lines += [
+            _row(name, block, models[model], name in models[model].get("required", ()))
+            for name in names
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -47,7 +53,9 @@ def _row(name: str, block: str, model: dict[str, Any], is_required: bool) -> str
     field = model["properties"][name]
     default = "required" if is_required else _default(field.get("default"))
     meaning = field["description"].replace("<", "\\<")  # <unk> is no element of HTML
-    return f"| `{name}` | {block} | {_kind(field)} | {field.get('unit', '')} | {default} | {meaning} |"
+    return (
+        f"| `{name}` | {block} | {_kind(field)} | {field.get('unit', '')} | {default} | {meaning} |"
+    )
 
 
 def _default(value: Any) -> str:
@@ -73,5 +81,7 @@ def _kind(field: dict[str, Any]) -> str:
         return "list" if "anyOf" in field["items"] else f"list of {_kind(field['items'])}"
     if field["type"] == "object":
         return "mapping"
-    bounds = " and ".join(f"{sign} {field[bound]:g}" for bound, sign in _BOUNDS.items() if bound in field)
+    bounds = " and ".join(
+        f"{sign} {field[bound]:g}" for bound, sign in _BOUNDS.items() if bound in field
+    )
     return f"{_TYPES.get(field['type'], field['type'])} {bounds}".strip()

@@ -1,4 +1,6 @@
-"""The unit of a study's runs: an arm, under one of the study's conditions, in one repeat of tuning and replicating."""
+"""The unit of a study's runs: an arm, under one of the study's conditions, in one repeat of tuning
+and replicating.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +9,8 @@ FAILURES_IN_A_ROW = 3
 
 
 class Unit(NamedTuple):
-    """Runs of one unit are one search and its replicates; its text is the key that all books know it by.
+    """Runs of one unit are one search and its replicates; its text is the key that all books know
+    it by.
 
     >>> str(Unit("lstm")), str(Unit("lstm", "docs", 2)), Unit.parse("docs/lstm@2")
     ('lstm', 'docs/lstm@2', Unit(arm='lstm', condition='docs', repeat=2))

@@ -1,4 +1,7 @@
-"""What is predicted, and how it is scored. Training knows only the face of a task, :class:`Task`."""
+"""What is predicted, and how it is scored.
+
+Training knows only the face of a task, :class:`Task`.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -20,7 +23,9 @@ from harness.settings import Settings
 
 @dataclass(frozen=True)
 class Batch:
-    """One minibatch of every run: inputs and targets (T, N, B); ``weights`` (T, N, B) or None where all count."""
+    """One minibatch of every run: inputs and targets (T, N, B); ``weights`` (T, N, B) or None where
+    all count.
+    """
 
     inputs: Tensor
     targets: Tensor
@@ -29,7 +34,8 @@ class Batch:
 
 @dataclass(frozen=True)
 class Samples:
-    """The text that a finished run is asked for, and every ``every``-th evaluation point; None: at its end alone.
+    """The text that a finished run is asked for, and every ``every``-th evaluation point; None: at
+    its end alone.
 
     ``temperature`` None: the likeliest token each time.
     """
@@ -62,11 +68,15 @@ class Task(Protocol):
         ...
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
-        """Yields the minibatches of a split, in order, the state carried from zero; every target has weight 1 once."""
+        """Yields the minibatches of a split, in order, the state carried from zero; every target
+        has weight 1 once.
+        """
         ...
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
-        """Returns every run's summed nats over the batch's targets, (N,), from the model's rows (N, T*B, H)."""
+        """Returns every run's summed nats over the batch's targets, (N,), from the model's rows (N,
+        T*B, H).
+        """
         ...
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
@@ -82,11 +92,18 @@ class Task(Protocol):
         ...
 
     def check(self, wanted: Samples) -> None:
-        """Raises an error of the data where a prefix cannot be read: before training, not at its end."""
+        """Raises an error of the data where a prefix cannot be read: before training, not at its
+        end.
+        """
         ...
 
     def samples(
-        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+        self,
+        model: Model,
+        parameters: Parameters,
+        wanted: Samples,
+        seed: tuple,
+        noise: Noise | None = None,
     ) -> list[dict[str, str]]:
         """Returns one run's continuation of every prefix."""
         ...
@@ -107,7 +124,9 @@ class LanguageModelling:
         self.num_inputs = self.num_outputs = len(self.vocabulary)
         self.splits = tuple(self.dataset.splits)
         self.chance_nats = math.log(self.num_outputs)
-        self._tokens = {name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()}
+        self._tokens = {
+            name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()
+        }
         self._windows = data.windows(settings, len(self.dataset.splits["train"]))
         self._settings, self._device = settings, device
         self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
@@ -142,7 +161,9 @@ class LanguageModelling:
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
         """See :class:`Task`."""
-        return readout.losses_and_gradients(rows, by_run(batch.targets), scale=1.0 / self.tokens_per_update)
+        return readout.losses_and_gradients(
+            rows, by_run(batch.targets), scale=1.0 / self.tokens_per_update
+        )
 
     def num_targets(self, split: str) -> int:
         """See :class:`Task`."""
@@ -164,19 +185,28 @@ class LanguageModelling:
         check_prefixes(wanted.prefixes, self.vocabulary)
 
     def samples(
-        self, model: Model, parameters: Parameters, wanted: Samples, seed: tuple, noise: Noise | None = None
+        self,
+        model: Model,
+        parameters: Parameters,
+        wanted: Samples,
+        seed: tuple,
+        noise: Noise | None = None,
     ) -> list[dict[str, str]]:
         """See :class:`Task`."""
         return continuations(model, parameters, wanted, self.vocabulary, seed, noise)
 
 
 def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:
-    """Raises data.DataError where a prefix is empty, or holds a character that the vocabulary does not."""
+    """Raises data.DataError where a prefix is empty, or holds a character that the vocabulary does
+    not.
+    """
     problems = []
     for prefix in prefixes:
         try:
             if len(vocabulary.encode(prefix)) == 0:
-                problems.append(f"samples: a prefix must have one {vocabulary.token} at least, but got {prefix=}.")
+                problems.append(
+                    f"samples: a prefix must have one {vocabulary.token} at least, but got {prefix=}."
+                )
         except data.UnknownCharacter as error:
             problems.append(f"samples: {prefix!r}: {error}")
     if problems:
@@ -191,7 +221,8 @@ def continuations(
     seed: tuple,
     noise: Noise | None = None,
 ) -> list[dict[str, str]]:
-    """Returns {prefix, text} of every prefix: one stream from its start, the prefix forced, then ``length`` tokens.
+    """Returns {prefix, text} of every prefix: one stream from its start, the prefix forced, then
+    ``length`` tokens.
 
     Draws are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
     """
@@ -212,7 +243,9 @@ def continuations(
 
 
 def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:
-    """Returns the likeliest token, or the one that ``draw`` from [0, 1) selects at that temperature."""
+    """Returns the likeliest token, or the one that ``draw`` from [0, 1) selects at that
+    temperature.
+    """
     if temperature is None:
         return int(scores.argmax())
     cumulative = torch.softmax(scores.double().cpu() / temperature, 0).cumsum(0)

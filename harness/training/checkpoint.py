@@ -1,4 +1,6 @@
-"""A run's checkpoint: one file, a checksum before arrays and JSON in NumPy's npz; no pickle, replaced atomically."""
+"""A run's checkpoint: one file, a checksum before arrays and JSON in NumPy's npz; no pickle,
+replaced atomically.
+"""
 
 import hashlib
 import json
@@ -39,10 +41,20 @@ def name_of(run_id: str) -> str:
 
 
 def digest(run: Run, corpus_fingerprint: str) -> str:
-    """Returns what a checkpoint must agree in to be continued: settings, seed, the text, the cell's equations."""
+    """Returns what a checkpoint must agree in to be continued: settings, seed, the text, the cell's
+    equations.
+    """
     execution = ("threads", "pack_size")
-    settings = {name: value for name, value in to_dict(run.settings).items() if name not in execution}
-    identity = [FORMAT, settings, list(run.seed), corpus_fingerprint, source_of(find(run.settings.cell))]
+    settings = {
+        name: value for name, value in to_dict(run.settings).items() if name not in execution
+    }
+    identity = [
+        FORMAT,
+        settings,
+        list(run.seed),
+        corpus_fingerprint,
+        source_of(find(run.settings.cell)),
+    ]
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -52,7 +64,12 @@ def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Chec
     path = path_of(folder, run)
     path.parent.mkdir(parents=True, exist_ok=True)
     same = digest(run, corpus_fingerprint)
-    header = {"digest": same, "run": run.id, "update": checkpoint.update, "values": checkpoint.values}
+    header = {
+        "digest": same,
+        "run": run.id,
+        "update": checkpoint.update,
+        "values": checkpoint.values,
+    }
     named = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.arrays.items()}
     content = npz.to_bytes(header, named)
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -67,8 +84,12 @@ def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Chec
         partial.unlink(missing_ok=True)
 
 
-def load(folder: str | Path, run: Run, corpus_fingerprint: str) -> tuple[Checkpoint | None, str | None]:
-    """Returns the run's checkpoint and why one that exists is not used, each None where there is nothing to say."""
+def load(
+    folder: str | Path, run: Run, corpus_fingerprint: str
+) -> tuple[Checkpoint | None, str | None]:
+    """Returns the run's checkpoint and why one that exists is not used, each None where there is
+    nothing to say.
+    """
     path, not_used = path_of(folder, run), f"checkpoint of {run.id}: not used"
     try:
         written = path.read_bytes()

@@ -1,11 +1,13 @@
-"""An update recorded once and replayed: on a GPU its thousands of launches then cost what one costs.
+"""An update recorded once and replayed: on a GPU its thousands of launches then cost what one
+costs.
 
-On CUDA the whole update of a shard is one CUDA graph: gather, lookup, forward, loss, backward, clip and optimiser.
-Which engine computes it does not matter here: what cannot be recorded is run as it came, and a note says so.
+On CUDA the whole update of a shard is one CUDA graph: gather, lookup, forward, loss, backward, clip
+and optimiser. Which engine computes it does not matter here: what cannot be recorded is run as it
+came, and a note says so.
 
-A replay does again what was done, at the same addresses and with the same numbers of Python's. So everything that
-differs between updates is copied into tensors that stay where they are, and what an update leaves behind it writes in
-place. See docs/decisions/capture.md.
+A replay does again what was done, at the same addresses and with the same numbers of Python's. So
+everything that differs between updates is copied into tensors that stay where they are, and what an
+update leaves behind it writes in place. See docs/decisions/capture.md.
 """
 
 from collections.abc import Callable
@@ -16,8 +18,9 @@ import torch
 from torch import Tensor
 
 EAGER_UPDATES = 3
-"""So many updates are made before one is recorded, on the stream that records: what they compile, create and allocate
-for good cannot be made while recording. Torch's own examples take as many."""
+"""So many updates are made before one is recorded, on the stream that records: what they compile,
+create and allocate for good cannot be made while recording. Torch's own examples take as many.
+"""
 
 Step = Callable[..., tuple[Tensor, ...]]
 Work = Callable[[], None]
@@ -42,8 +45,8 @@ class Recorder(Protocol):
 class CudaGraphs:
     """Records CUDA graphs on a stream of its own.
 
-    Graphs of one stream would share cuBLAS's workspace, and the first of them to be destroyed would take it along
-    (pytorch/pytorch#193402).
+    Graphs of one stream would share cuBLAS's workspace, and the first of them to be destroyed would
+    take it along (pytorch/pytorch#193402).
     """
 
     def __init__(self) -> None:
@@ -60,7 +63,8 @@ class CudaGraphs:
     def record(self, work: Work) -> Work:
         """See :class:`Recorder`."""
         graph = torch.cuda.CUDAGraph()
-        # The outer context goes back to the present stream where recording fails: torch.cuda.graph does not.
+        # The outer context goes back to the present stream where recording fails: torch.cuda.graph
+        # does not.
         with torch.cuda.stream(self._stream), torch.cuda.graph(graph, stream=self._stream):
             work()
         return graph.replay
@@ -73,7 +77,8 @@ RECORDERS: dict[str, Callable[[], Recorder]] = {"cuda": CudaGraphs}
 class Captured:
     """Runs a step a few times, then records it and replays the record.
 
-    The step comes with every call and is not kept, lest it keep its shard, and the shard the memory of a graph.
+    The step comes with every call and is not kept, lest it keep its shard, and the shard the memory
+    of a graph.
     """
 
     def __init__(self, recorder: Recorder, notes: list[str]):
@@ -117,6 +122,10 @@ class Captured:
         try:
             return self._recorder.record(work)
         except RuntimeError as error:
-            cause = str(error.__context__ or error).partition("\n")[0]  # that recording ended badly says less
-            self._notes.append(f"capture: every update is launched operation by operation, since {cause}")
+            cause = str(error.__context__ or error).partition("\n")[
+                0
+            ]  # that recording ended badly says less
+            self._notes.append(
+                f"capture: every update is launched operation by operation, since {cause}"
+            )
             return None

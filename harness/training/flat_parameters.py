@@ -1,4 +1,6 @@
-"""All parameters of a run in one row, so that what acts on every parameter alike is one operation."""
+"""All parameters of a run in one row, so that what acts on every parameter alike is one
+operation.
+"""
 
 import math
 
@@ -7,11 +9,16 @@ from torch import Tensor
 from harness.engine import Parameters
 
 ALIGNMENT = 16
-"""Every parameter starts at a multiple of so many elements, where vector units and matrix products read fastest."""
+"""Every parameter starts at a multiple of so many elements, where vector units and matrix products
+read fastest.
+"""
 
 
 class Layout:
-    """Where each parameter lies in a row of ``size`` elements. What is between them belongs to none, and is zero."""
+    """Where each parameter lies in a row of ``size`` elements.
+
+    What is between them belongs to none, and is zero.
+    """
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]):
         """Places the parameters one after the other; ``shapes`` are those of one run."""
@@ -22,5 +29,9 @@ class Layout:
             self.size += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
 
     def views(self, rows: Tensor) -> Parameters:
-        """Returns name -> (N, ...), the parts of ``rows`` (N, size), which they share memory with."""
-        return {name: rows[:, place].view(-1, *shape) for name, (place, shape) in self._places.items()}
+        """Returns name -> (N, ...), the parts of ``rows`` (N, size), which they share memory
+        with.
+        """
+        return {
+            name: rows[:, place].view(-1, *shape) for name, (place, shape) in self._places.items()
+        }

@@ -47,7 +47,9 @@ class Plan:
         ids = [run.id for run in self.runs]
         if len(set(ids)) != len(ids):
             raise PlanError(f"plan: run ids must be distinct, but got ids={ids}.")
-        problems = [f"{run.id}: {problem}" for run in self.runs for problem in problems_of(run.settings)]
+        problems = [
+            f"{run.id}: {problem}" for run in self.runs for problem in problems_of(run.settings)
+        ]
         if problems:
             raise PlanError("\n".join(problems))
         first = shared(self.runs[0].settings)
@@ -67,7 +69,9 @@ class Plan:
     def to_json(self) -> str:
         """Returns the plan as JSON; :meth:`from_json` is its inverse."""
         values = asdict(self)
-        values["runs"] = [{"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs]
+        values["runs"] = [
+            {"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs
+        ]
         return json.dumps(values, indent=1)
 
     @staticmethod
@@ -85,17 +89,23 @@ class Plan:
     @staticmethod
     def _from_dict(values: dict[str, Any]) -> "Plan":
         try:
-            runs = tuple(Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs"))
+            runs = tuple(
+                Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
+            )
             wanted = values.pop("samples")
             samples = Samples(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
             cell_files = tuple(values.pop("cell_files"))
             return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
         except (AttributeError, KeyError, TypeError) as error:
-            raise PlanError(f"plan: must be what `harness run --plan` writes, but got {error!r}.") from error
+            raise PlanError(
+                f"plan: must be what `harness run --plan` writes, but got {error!r}."
+            ) from error
 
 
 def plans_to_json(plans: Sequence[Plan]) -> str:
-    """Returns a file of plans, to be trained one after the other; :func:`plans_from_json` is its inverse."""
+    """Returns a file of plans, to be trained one after the other; :func:`plans_from_json` is its
+    inverse.
+    """
     return json.dumps([json.loads(plan.to_json()) for plan in plans], indent=1)
 
 
@@ -121,8 +131,8 @@ def shared(settings: Settings) -> dict[str, Any]:
 class Record:
     """What a worker says of a run: that it starts, where it stands, how it ended.
 
-    ``metrics`` are numbers, losses in nats; ``info`` is everything else, plain JSON values; ``model`` is a finished
-    run's :class:`harness.training.saved_model.SavedModel` as a file.
+    ``metrics`` are numbers, losses in nats; ``info`` is everything else, plain JSON values;
+    ``model`` is a finished run's :class:`harness.training.saved_model.SavedModel` as a file.
     """
 
     run: str
@@ -134,10 +144,17 @@ class Record:
     model: bytes | None = None
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON. A number that is not finite is NaN or Infinity, a model base64."""
+        """Returns the record as one line of JSON.
+
+        A number that is not finite is NaN or Infinity, a model base64.
+        """
         values = asdict(self)
         model = values.pop("model")
-        return json.dumps(values if model is None else {**values, "model": base64.b64encode(model).decode("ascii")})
+        return json.dumps(
+            values
+            if model is None
+            else {**values, "model": base64.b64encode(model).decode("ascii")}
+        )
 
     @staticmethod
     def from_json(line: str) -> "Record":
@@ -155,4 +172,6 @@ class Record:
                 raise TypeError(record.kind)
             return record
         except (TypeError, json.JSONDecodeError, binascii.Error) as error:
-            raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error
+            raise PlanError(
+                f"records: a line must be what a worker wrote, but got {line[:80]!r}."
+            ) from error

@@ -1,4 +1,6 @@
-"""Arrays and a header of JSON values as one file: NumPy's npz, without pickle, readable with NumPy alone."""
+"""Arrays and a header of JSON values as one file: NumPy's npz, without pickle, readable with NumPy
+alone.
+"""
 
 import io
 import json
@@ -18,7 +20,10 @@ class ArraysError(ValueError):
 def to_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the file; equal values give equal bytes."""
     content = io.BytesIO()
-    named: dict[str, Any] = {HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8), **arrays}
+    named: dict[str, Any] = {
+        HEADER: np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
+        **arrays,
+    }
     np.savez(content, **named)
     return content.getvalue()
 
@@ -34,4 +39,6 @@ def from_bytes(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             header = json.loads(file[HEADER].tobytes())
             return header, {name: file[name] for name in file.files if name != HEADER}
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise ArraysError(f"arrays: must be a whole npz with a header, but got error={str(error)!r}.") from error
+        raise ArraysError(
+            f"arrays: must be a whole npz with a header, but got error={str(error)!r}."
+        ) from error

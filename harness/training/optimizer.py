@@ -1,4 +1,6 @@
-"""SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and schedule."""
+"""SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and
+schedule.
+"""
 
 import math
 from collections.abc import Callable
@@ -17,7 +19,9 @@ KINDS = ("sgd", "adam", "adamw")
 
 
 def learning_rates(settings: Settings, num_updates: int) -> Tensor:
-    """Returns the learning rate of every update, float64 (num_updates,): linear warm-up, then the schedule."""
+    """Returns the learning rate of every update, float64 (num_updates,): linear warm-up, then the
+    schedule.
+    """
     warmup = settings.warmup_updates
     rates = []
     for update in range(num_updates):
@@ -25,7 +29,9 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
             factor = (update + 1) / warmup
         elif settings.schedule == "cosine":
             done = (update - warmup) / max(1, num_updates - warmup)
-            factor = settings.cosine_floor + (1 - settings.cosine_floor) * 0.5 * (1 + math.cos(math.pi * done))
+            factor = settings.cosine_floor + (1 - settings.cosine_floor) * 0.5 * (
+                1 + math.cos(math.pi * done)
+            )
         elif settings.schedule == "step":
             factor = settings.step_factor ** ((update - warmup) // settings.step_updates)
         else:
@@ -35,16 +41,20 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
 
 
 class Optimizer:
-    """One optimiser step for all runs of a pack, whose parameters are the rows of one tensor (N, P).
+    """One optimiser step for all runs of a pack, whose parameters are the rows of one tensor (N,
+    P).
 
-    Moments live in ``state``: kind -> (N, P). All that depends on the update is in ``schedule`` (U, K, N, 1), on the
-    device; a step is given its part of it.
+    Moments live in ``state``: kind -> (N, P). All that depends on the update is in ``schedule`` (U,
+    K, N, 1), on the device; a step is given its part of it.
     """
 
-    def __init__(self, runs: list[Settings], parameters: Tensor, num_updates: int, compiled: bool = False):
+    def __init__(
+        self, runs: list[Settings], parameters: Tensor, num_updates: int, compiled: bool = False
+    ):
         """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates.
 
-        ``compiled`` steps are one pass of generated code over each run's row, on a CPU; else torch's operations.
+        ``compiled`` steps are one pass of generated code over each run's row, on a CPU; else
+        torch's operations.
         """
 
         def column(values: list[float]) -> Tensor:
@@ -59,12 +69,19 @@ class Optimizer:
         self._weight_decay = column([r.weight_decay for r in runs])
         largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
         self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
-        kinds = ("first", "second") if self._name != "sgd" else ("velocity",) if self._has_momentum else ()
+        kinds = (
+            ("first", "second")
+            if self._name != "sgd"
+            else ("velocity",)
+            if self._has_momentum
+            else ()
+        )
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
         self.schedule = _schedule(runs, num_updates).to(parameters)
         self._infinity = column([math.inf] * len(runs))
         self._numbers = [
-            (math.inf if r.clip_norm is None else r.clip_norm, r.momentum, r.weight_decay) for r in runs
+            (math.inf if r.clip_norm is None else r.clip_norm, r.momentum, r.weight_decay)
+            for r in runs
         ]  # as compiled steps take them
         self._none = torch.zeros_like(self._infinity).view(BITS[parameters.dtype])
         self._alive = ~self._none
@@ -75,11 +92,16 @@ class Optimizer:
         return self._alive.squeeze(1) != 0
 
     def clipped(self, norms: Tensor) -> Tensor:
-        """Returns which of the ``norms`` (..., N) are clipped; one that is not finite is none to clip."""
+        """Returns which of the ``norms`` (..., N) are clipped; one that is not finite is none to
+        clip.
+        """
         return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
 
-    def step(self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor) -> Tensor:
-        """Clips, then moves ``parameters`` in place; a run whose loss or norm is not finite stays, now and for ever.
+    def step(
+        self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
+    ) -> Tensor:
+        """Clips, then moves ``parameters`` in place; a run whose loss or norm is not finite stays,
+        now and for ever.
 
         Args:
             parameters: (N, P).
@@ -94,18 +116,26 @@ class Optimizer:
             return self._step_compiled(self._compiled, parameters, gradients, schedule, losses)
         norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         finite = norms + losses.unsqueeze(1) < self._infinity
-        torch.where(finite, self._alive, self._none, out=self._alive)  # in place, as all that outlives an update
+        torch.where(
+            finite, self._alive, self._none, out=self._alive
+        )  # in place, as all that outlives an update
         if self._has_clip:
             gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
         sizes, *others = schedule.unbind()
         direction = self._direction(parameters, gradients, others)
-        # By their bits: a product with zero would keep a NaN, and a choice by element takes a CPU five times as long.
+        # By their bits: a product with zero would keep a NaN, and a choice by element takes a CPU
+        # five times as long.
         direction.view(self._alive.dtype).bitwise_and_(self._alive)
         parameters.addcmul_(direction, sizes, value=-1.0)
         return norms.squeeze(1)
 
     def _step_compiled(
-        self, function: Callable[..., float], parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
+        self,
+        function: Callable[..., float],
+        parameters: Tensor,
+        gradients: Tensor,
+        schedule: Tensor,
+        losses: Tensor,
     ) -> Tensor:
         kind, (num_runs, size) = KINDS.index(self._name), parameters.shape
         moments = [*self.state.values(), None, None][:2]
@@ -125,7 +155,11 @@ class Optimizer:
         if self._has_decay and self._name != "adamw":
             gradients.addcmul_(parameters, self._weight_decay)
         if self._name == "sgd":
-            return self.state["velocity"].mul_(self._momentum).add_(gradients) if self._has_momentum else gradients
+            return (
+                self.state["velocity"].mul_(self._momentum).add_(gradients)
+                if self._has_momentum
+                else gradients
+            )
         first, second = self.state["first"], self.state["second"]
         first.lerp_(gradients, 1 - BETAS[0])
         second.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
@@ -143,7 +177,8 @@ class Optimizer:
 
 
 def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
-    """Returns (U, K, N, 1), float64: the size of each update; for Adam also epsilon, and what decay is multiplied by.
+    """Returns (U, K, N, 1), float64: the size of each update; for Adam also epsilon, and what decay
+    is multiplied by.
 
     The bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
     """

@@ -21,14 +21,18 @@ from harness.training.saved_model import SavedModel
 from harness.training.shard import Progress, Shard
 
 CHECKPOINT_SECONDS = 5.0
-"""Least time between two checkpoints of a pack, which are written at evaluation points; a short run writes none."""
+"""Least time between two checkpoints of a pack, which are written at evaluation points; a short run
+writes none.
+"""
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class Standing:
-    """A shard at an evaluation point; ``test`` only where its budget is spent, ``samples`` there and on demand."""
+    """A shard at an evaluation point; ``test`` only where its budget is spent, ``samples`` there
+    and on demand.
+    """
 
     progress: Progress
     nats: list[float] | None
@@ -37,7 +41,10 @@ class Standing:
 
 
 class Pack:
-    """Runs in training. ``advance`` goes to the next evaluation point; between two calls runs may be dropped."""
+    """Runs in training.
+
+    ``advance`` goes to the next evaluation point; between two calls runs may be dropped.
+    """
 
     def __init__(self, plan: Plan):
         """Draws the weights, or takes the runs up where their checkpoints left them.
@@ -58,21 +65,29 @@ class Pack:
         self.task.check(plan.samples)
         arch = network.architecture(settings, self.task.num_inputs, self.task.num_outputs)
         self.num_updates = settings.budget.num_updates(
-            updates_per_epoch=self.task.updates_per_epoch, tokens_per_update=self.task.tokens_per_update
+            updates_per_epoch=self.task.updates_per_epoch,
+            tokens_per_update=self.task.tokens_per_update,
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
         self.threads = settings.threads or cpu_count()
         if self.device.type == "cpu":
             timing.keep_freed_memory()
-        alone = self.device.type == "cpu" and len(plan.runs) == 1  # a pack's runs take a thread each
+        alone = (
+            self.device.type == "cpu" and len(plan.runs) == 1
+        )  # a pack's runs take a thread each
         self.model = network.Model(arch, self.engine, self.threads if alone else 1)
-        # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch it.
+        # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch
+        # it.
         workers = self.threads if self.device.type == "cpu" else 1
-        self._pool = ThreadPoolExecutor(workers, "shard", initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(
+            workers, "shard", initializer=torch.set_num_threads, initargs=(1,)
+        )
         self._history: dict[str, list[Record]] = {run.id: [] for run in plan.runs}
         self._seconds_before = {run.id: 0.0 for run in plan.runs}
         self.shards = self._make_shards(list(plan.runs))
-        self._waiting = [self._start(run) for run in plan.runs]  # after the shards: it tells what they note
+        self._waiting = [
+            self._start(run) for run in plan.runs
+        ]  # after the shards: it tells what they note
         self._begun = self._saved = time.monotonic()
 
     @property
@@ -81,19 +96,25 @@ class Pack:
         return [run.id for shard in self.shards for run in shard.runs]
 
     def _make_shards(self, runs: list[Run]) -> list[Shard]:
-        """Returns shards whose runs stand at the same update: one run each on a CPU, else as many as agree."""
+        """Returns shards whose runs stand at the same update: one run each on a CPU, else as many
+        as agree.
+        """
         groups: dict[object, list[tuple[Run, checkpoint.Checkpoint | None]]] = {}
         for place, run in enumerate(runs):
             found = None
             if self.plan.checkpoint_folder is not None:
-                found, note = checkpoint.load(self.plan.checkpoint_folder, run, self.task.fingerprint)
+                found, note = checkpoint.load(
+                    self.plan.checkpoint_folder, run, self.task.fingerprint
+                )
                 self.notes += [note] if note else []
             at = 0 if found is None else found.update
             groups.setdefault(place if self.device.type == "cpu" else at, []).append((run, found))
         return self._each(self._make_shard, list(groups.values()))
 
     def _make_shard(self, members: list[tuple[Run, checkpoint.Checkpoint | None]]) -> Shard:
-        shard = Shard([run for run, _ in members], self.task, self.model, self.num_updates, self.device)
+        shard = Shard(
+            [run for run, _ in members], self.task, self.model, self.num_updates, self.device
+        )
         for index, (run, found) in enumerate(members):
             if found is not None:
                 shard.restore(index, found)
@@ -104,8 +125,12 @@ class Pack:
     def _each(self, function: Callable[..., Result], *columns: list) -> list[Result]:
         return list(self._pool.map(function, *columns))
 
-    def _attempt_each(self, function: Callable[[Shard], Result], shards: list[Shard]) -> list[tuple]:
-        """Returns every shard with what ``function`` returned or raised: an exception ends its runs alone."""
+    def _attempt_each(
+        self, function: Callable[[Shard], Result], shards: list[Shard]
+    ) -> list[tuple]:
+        """Returns every shard with what ``function`` returned or raised: an exception ends its runs
+        alone.
+        """
 
         def attempt(shard: Shard) -> Result | Exception:
             try:
@@ -121,7 +146,10 @@ class Pack:
 
     def _spent(self, shard: Shard, run: Run) -> dict[str, float]:
         """Returns what a run has cost so far: part of every record but the first."""
-        return {"tokens": float(shard.update * self.task.tokens_per_update), "seconds": self._seconds(run)}
+        return {
+            "tokens": float(shard.update * self.task.tokens_per_update),
+            "seconds": self._seconds(run),
+        }
 
     def _start(self, run: Run) -> Record:
         arch, settings = self.model.arch, run.settings
@@ -145,10 +173,11 @@ class Pack:
         return Record(run.id, "start", 0, time.time(), info=info)
 
     def advance(self) -> list[Record]:
-        """Trains to the next evaluation point and returns what there is to say; nothing left to train: no records.
+        """Trains to the next evaluation point and returns what there is to say; nothing left to
+        train: no records.
 
-        The first call also returns the start of every run and what its checkpoint remembers. A run whose training
-        raises ends as failed; the others go on.
+        The first call also returns the start of every run and what its checkpoint remembers. A run
+        whose training raises ends as failed; the others go on.
         """
         records, self._waiting = self._waiting, []
         for run_id in [r.run for r in records]:
@@ -161,20 +190,26 @@ class Pack:
         trained = self._attempt_each(lambda shard: self._train(shard, target), stepping)
         seconds = time.monotonic() - begun
         notes = self._gather_notes(stepping)
-        standings = self._attempt_each(self._evaluate, [shard for shard, error in trained if error is None])
+        standings = self._attempt_each(
+            self._evaluate, [shard for shard, error in trained if error is None]
+        )
         for shard, error in trained:
             records += [] if error is None else self._fail(shard, error)
         for shard, standing in standings:
             if isinstance(standing, Exception):
                 records += self._fail(shard, standing)
             else:
-                records += self._report(shard, standing, seconds, notes) + self._finish(shard, standing)
+                records += self._report(shard, standing, seconds, notes) + self._finish(
+                    shard, standing
+                )
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
         return records
 
     def _gather_notes(self, shards: list[Shard]) -> list[str]:
-        """Returns what is noted for the first time; starts not yet told share ``notes``, and tell it too."""
+        """Returns what is noted for the first time; starts not yet told share ``notes``, and tell
+        it too.
+        """
         found = dict.fromkeys(note for shard in shards for note in shard.notes)
         fresh = [note for note in found if note not in self.notes]
         self.notes += fresh
@@ -185,13 +220,17 @@ class Pack:
         timing.synchronize(self.device)
 
     def _next_point(self, shard: Shard) -> int:
-        """Returns the next point; the last one again for runs resumed when they had only to finish."""
+        """Returns the next point; the last one again for runs resumed when they had only to
+        finish.
+        """
         return next((point for point in self.points if point > shard.update), self.num_updates)
 
     def _evaluate(self, shard: Shard) -> Standing:
         progress = shard.progress()
         nats = shard.evaluate("validation") if "validation" in self.task.splits else None
-        if progress.update_seconds:  # a run that had only to finish did nothing since its last point
+        if (
+            progress.update_seconds
+        ):  # a run that had only to finish did nothing since its last point
             if self._objective_key == "train/loss":  # the last evaluation counts, not the lowest
                 shard.best_nats.fill_(torch.inf)
                 shard.keep_best(progress.train_nats)
@@ -203,12 +242,18 @@ class Pack:
                 standing.test = shard.evaluate("test", shard.best)
         wanted = self.plan.samples
         if shard.update == self.num_updates:
-            standing.samples = [shard.samples(index, wanted, shard.best) for index in range(len(shard.runs))]
+            standing.samples = [
+                shard.samples(index, wanted, shard.best) for index in range(len(shard.runs))
+            ]
         elif wanted.every and (self.points.index(shard.update) + 1) % wanted.every == 0:
-            standing.samples = [shard.samples(index, wanted, shard.parameters) for index in range(len(shard.runs))]
+            standing.samples = [
+                shard.samples(index, wanted, shard.parameters) for index in range(len(shard.runs))
+            ]
         return standing
 
-    def _report(self, shard: Shard, standing: Standing, seconds: float, notes: list[str]) -> list[Record]:
+    def _report(
+        self, shard: Shard, standing: Standing, seconds: float, notes: list[str]
+    ) -> list[Record]:
         progress, nats = standing.progress, standing.nats
         if not progress.update_seconds:
             return []
@@ -232,7 +277,9 @@ class Pack:
             }
             info: dict[str, Any] = {"notes": notes} if notes else {}
             if standing.samples is not None and shard.update < self.num_updates:
-                info["samples"] = [{**sample, "update": shard.update} for sample in standing.samples[index]]
+                info["samples"] = [
+                    {**sample, "update": shard.update} for sample in standing.samples[index]
+                ]
             record = Record(run.id, "evaluation", shard.update, time.time(), found, info)
             self._history[run.id].append(record)
             records.append(record)
@@ -243,7 +290,9 @@ class Pack:
         ended = shard.update == self.num_updates
         records, leaving = [], set()
         for index, run in enumerate(shard.runs):
-            if standing.progress.bad_update[index] >= 0 or (ended and self._hopeless(standing, index)):
+            if standing.progress.bad_update[index] >= 0 or (
+                ended and self._hopeless(standing, index)
+            ):
                 records.append(self._diverged(shard, index))
                 leaving.add(run.id)
             elif ended:
@@ -257,7 +306,11 @@ class Pack:
 
     def _finished(self, shard: Shard, standing: Standing, index: int) -> Record:
         run, best = shard.runs[index], float(shard.best_nats[index])
-        found = {"objective": best, "best_update": float(shard.best_update[index]), **self._spent(shard, run)}
+        found = {
+            "objective": best,
+            "best_update": float(shard.best_update[index]),
+            **self._spent(shard, run),
+        }
         if self._objective_key == "validation/loss":  # a table shows the value that selected
             found |= self.task.metrics("validation", best)
         if standing.test is not None:
@@ -281,7 +334,11 @@ class Pack:
     def _diverged(self, shard: Shard, index: int) -> Record:
         """A diverged run is worth what guessing is worth; its last finite loss is kept beside."""
         bad = int(shard.bad_update[index])
-        reason = "loss or gradient norm not finite" if bad >= 0 else "final validation loss above that of guessing"
+        reason = (
+            "loss or gradient norm not finite"
+            if bad >= 0
+            else "final validation loss above that of guessing"
+        )
         info = {
             "state": "diverged",
             "message": reason,
@@ -296,7 +353,8 @@ class Pack:
         message = f"{type(error).__name__}: {error}"
         info = {"state": "failed", "message": message, "out_of_memory": out_of_memory(error)}
         records = [
-            Record(run.id, "end", shard.update, time.time(), self._spent(shard, run), info) for run in shard.runs
+            Record(run.id, "end", shard.update, time.time(), self._spent(shard, run), info)
+            for run in shard.runs
         ]
         self._drop(shard, {run.id for run in shard.runs})
         return records
@@ -311,7 +369,9 @@ class Pack:
                     last = self._history[run.id][-1].metrics if self._history[run.id] else {}
                     found = {"objective": last[self._objective_key]} if last else {}
                     found |= self._spent(shard, run)
-                    records.append(Record(run.id, "end", shard.update, time.time(), found, {"state": "pruned"}))
+                    records.append(
+                        Record(run.id, "end", shard.update, time.time(), found, {"state": "pruned"})
+                    )
             self._drop(shard, leaving)
         return records
 
@@ -336,7 +396,9 @@ class Pack:
                 checkpoint.save(folder, run, self.task.fingerprint, found)
 
     def train_updates(self, count: int) -> None:
-        """Trains every shard ``count`` updates, beginning again where a budget ends: for a clock outside."""
+        """Trains every shard ``count`` updates, beginning again where a budget ends: for a clock
+        outside.
+        """
 
         def turn(shard: Shard) -> None:
             left = count
@@ -373,8 +435,12 @@ def train(plan: Plan) -> Iterator[list[Record]]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Returns whether memory was the cause; torch has a class for it on a GPU, and only words on a CPU."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
+    """Returns whether memory was the cause; torch has a class for it on a GPU, and only words on a
+    CPU.
+    """
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(
+        error
+    )
 
 
 def resolve_device(name: str) -> str:
@@ -386,7 +452,9 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise PlanError("device: must be on this machine, but got device='cuda' and torch sees none. Use auto or cpu.")
+        raise PlanError(
+            "device: must be on this machine, but got device='cuda' and torch sees none. Use auto or cpu."
+        )
     return name
 
 
@@ -403,7 +471,9 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
     chosen = engine.get(settings.engine)
     refusal = chosen.refusal(cell, device, settings.precision)
     if refusal is not None:
-        raise engine.EngineError(f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto.")
+        raise engine.EngineError(
+            f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
+        )
     return chosen, engine.notes(chosen)
 
 
@@ -414,7 +484,10 @@ def objective_key(plan: Plan, task: Task) -> str:
         PlanError: The objective is unknown, or needs a split that the corpus does not have.
     """
     split, _, _ = plan.objective.partition("/")
-    if plan.objective not in ("train/perplexity", "validation/perplexity") or split not in task.splits:
+    if (
+        plan.objective not in ("train/perplexity", "validation/perplexity")
+        or split not in task.splits
+    ):
         raise PlanError(
             f"objective: must be train/perplexity, or validation/perplexity where there is a validation split, "
             f"but got objective={plan.objective!r}. Write objective: train/perplexity where split is none."

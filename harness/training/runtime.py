@@ -1,7 +1,7 @@
 """The runtime phase: what an update costs, arm beside arm, with nothing else going on.
 
-Ten replicates in one pack are one timing, ten times; so runtime is measured by itself, in rounds A B C A B C,
-and a round's figures are compared with one another and with no other's.
+Ten replicates in one pack are one timing, ten times; so runtime is measured by itself, in rounds A
+B C A B C, and a round's figures are compared with one another and with no other's.
 """
 
 import json
@@ -19,12 +19,16 @@ from harness.training.pack import Pack
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
 WARM_UP_UPDATES = EAGER_UPDATES + 1
-"""So many updates are not counted: where updates are recorded, the last of these is the first replayed."""
+"""So many updates are not counted: where updates are recorded, the last of these is the first
+replayed.
+"""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One repeat: ``seconds`` per update of the whole pack, ``tokens_per_second`` of one of its runs."""
+    """One repeat: ``seconds`` per update of the whole pack, ``tokens_per_second`` of one of its
+    runs.
+    """
 
     arm: str
     mode: Mode
@@ -48,7 +52,9 @@ class Measurement:
         try:
             return Measurement(**json.loads(line)["measurement"])
         except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise PlanError(f"records: a line must be what a worker wrote, but got {line[:80]!r}.") from error
+            raise PlanError(
+                f"records: a line must be what a worker wrote, but got {line[:80]!r}."
+            ) from error
 
 
 class Stand:
@@ -97,8 +103,11 @@ class Stand:
         (self.pack.train_updates if mode == "train" else self.pack.forward_updates)(count)
 
 
-def measure(plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float) -> Iterator[Measurement]:
-    """Yields every repeat: ``rounds`` rounds over all arms, pack sizes and modes, each at least ``seconds`` long.
+def measure(
+    plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float
+) -> Iterator[Measurement]:
+    """Yields every repeat: ``rounds`` rounds over all arms, pack sizes and modes, each at least
+    ``seconds`` long.
 
     Args:
         plans: Arm -> one plan a pack size.
@@ -145,7 +154,9 @@ def answer(text: str) -> Iterator[str]:
         rounds, seconds = int(asked["rounds"]), float(asked["seconds"])
         plans = {arm: plans_from_json(json.dumps(sizes)) for arm, sizes in asked["arms"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise PlanError(f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}.") from error
+        raise PlanError(
+            f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}."
+        ) from error
     for measurement in measure(plans, rounds=rounds, seconds=seconds):
         yield json.dumps({"measurement": asdict(measurement)})
 

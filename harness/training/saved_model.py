@@ -1,4 +1,7 @@
-"""A run's best parameters as one file, with what is needed to build its model again. NumPy alone reads it."""
+"""A run's best parameters as one file, with what is needed to build its model again.
+
+NumPy alone reads it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -49,7 +52,11 @@ class SavedModel:
     def to_bytes(self) -> bytes:
         """Returns the file; :meth:`from_bytes` is its inverse."""
         header = {name: value for name, value in vars(self).items() if name != "parameters"}
-        header |= {"format": FORMAT, "settings": to_dict(self.settings), "vocabulary": asdict(self.vocabulary)}
+        header |= {
+            "format": FORMAT,
+            "settings": to_dict(self.settings),
+            "vocabulary": asdict(self.vocabulary),
+        }
         return npz.to_bytes(header, self.parameters)
 
     @staticmethod
@@ -77,7 +84,9 @@ class SavedModel:
                 parameters=parameters,
             )
         except (npz.ArraysError, KeyError, TypeError) as error:
-            raise SavedModelError(f"model: must be a file that a run ended with, but got {error!r}.") from error
+            raise SavedModelError(
+                f"model: must be a file that a run ended with, but got {error!r}."
+            ) from error
 
 
 def of_run(

@@ -1,7 +1,9 @@
-"""Runs that advance together as one computation: a whole pack on an accelerator, a single run on a CPU.
+"""Runs that advance together as one computation: a whole pack on an accelerator, a single run on a
+CPU.
 
-A run on a CPU is a shard of its own, on one thread from start to end, so that its numbers cannot depend on its
-pack, its place in it, or the number of threads: every operation sees the same shapes. See docs/decisions/shards.md.
+A run on a CPU is a shard of its own, on one thread from start to end, so that its numbers cannot
+depend on its pack, its place in it, or the number of threads: every operation sees the same shapes.
+See docs/decisions/shards.md.
 """
 
 import math
@@ -28,7 +30,9 @@ NOTED_UPDATES = 1024
 
 @dataclass
 class Progress:
-    """What a shard's runs did since the last evaluation point, one value a run; read from the device at once."""
+    """What a shard's runs did since the last evaluation point, one value a run; read from the
+    device at once.
+    """
 
     train_nats: list[float]
     gradient_norm: list[float]
@@ -41,11 +45,13 @@ class Progress:
 class Shard:
     """N runs: parameters, optimiser, carried state, sums, and the best parameters so far.
 
-    An update changes tensors in place and makes none that outlives it, so that it can be recorded and replayed.
-    ``notes`` says where that failed.
+    An update changes tensors in place and makes none that outlives it, so that it can be recorded
+    and replayed. ``notes`` says where that failed.
     """
 
-    def __init__(self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device):
+    def __init__(
+        self, runs: list[Run], task: Task, model: Model, num_updates: int, device: torch.device
+    ):
         settings = runs[0].settings
         self.runs, self.task, self.model, self.device = list(runs), task, model, device
         self.num_updates, self.update = num_updates, 0
@@ -63,7 +69,9 @@ class Shard:
         self.bad_update = torch.full((len(runs),), -1, dtype=torch.int64, device=device)
         self.last_loss = torch.full((len(runs),), math.nan, dtype=torch.float64, device=device)
         self._set_up()
-        self.states = [tuple(s.clone() for s in state) for state in self._first_states(self.parameters)]
+        self.states = [
+            tuple(s.clone() for s in state) for state in self._first_states(self.parameters)
+        ]
 
     def _set_up(self) -> None:
         """Makes what follows from the runs and the flat tensors."""
@@ -88,7 +96,10 @@ class Shard:
         self.clock = Clock(self.device)
 
     def advance(self, to_update: int) -> None:
-        """Trains until ``to_update`` updates are done, or ``stopping`` is set. Nothing here waits for the device."""
+        """Trains until ``to_update`` updates are done, or ``stopping`` is set.
+
+        Nothing here waits for the device.
+        """
         self.clock = Clock(self.device)
         while self.update < to_update and not self.stopping:
             self._train_once()
@@ -96,30 +107,45 @@ class Shard:
 
     @torch.no_grad()
     def forward(self, count: int) -> None:
-        """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is kept."""
+        """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is
+        kept.
+        """
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
         for _ in range(count):
-            rows, _ = self.model(self.parameters, batch.inputs, self._first_states(self.parameters), self._noise)
+            rows, _ = self.model(
+                self.parameters, batch.inputs, self._first_states(self.parameters), self._noise
+            )
             self.task.losses(self.model.readout(self.parameters), rows, batch)
 
     def _train_once(self) -> None:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
         if epoch != self._epoch:
-            self._starts, self._epoch = self.task.epoch([run.seed for run in self.runs], epoch), epoch
+            self._starts, self._epoch = (
+                self.task.epoch([run.seed for run in self.runs], epoch),
+                epoch,
+            )
         begins = index == 0 or not self.task.carried
         if begins:
             self._leave(self._first_states(self.parameters))
         if self._noise:
             self._noise.update.fill_(self.update)
-        inputs = self._starts[index], self.optimizer.schedule[self.update], self._begins[int(begins)]
-        self._noted.append(self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs))
+        inputs = (
+            self._starts[index],
+            self.optimizer.schedule[self.update],
+            self._begins[int(begins)],
+        )
+        self._noted.append(
+            self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs)
+        )
         self.update += 1
         if len(self._noted) == NOTED_UPDATES:
             self._add_up()
 
     @torch.no_grad()
     def _step(self, starts: Tensor, schedule: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
-        """Makes one update and returns losses and norms, (N,) each; what tells it from the last is on the device."""
+        """Makes one update and returns losses and norms, (N,) each; what tells it from the last is
+        on the device.
+        """
         batch = self.task.batch(starts)
         losses, states = self.model.update(
             self.parameters,
@@ -141,14 +167,22 @@ class Shard:
                 home.copy_(value)
 
     def _add_up(self) -> None:
-        """Takes in what was noted of the last updates; one by one, each would cost several operations."""
+        """Takes in what was noted of the last updates; one by one, each would cost several
+        operations.
+        """
         if not self._noted:
             return
-        losses, norms = (torch.stack(column) for column in zip(*self._noted, strict=True))  # (updates, N)
-        for total, values in zip(self._sums, (losses, norms, self.optimizer.clipped(norms)), strict=True):
+        losses, norms = (
+            torch.stack(column) for column in zip(*self._noted, strict=True)
+        )  # (updates, N)
+        for total, values in zip(
+            self._sums, (losses, norms, self.optimizer.clipped(norms)), strict=True
+        ):
             total += values.sum(0, dtype=torch.float64)
         finite, alive = torch.isfinite(losses), self.bad_update < 0
-        moved = (finite & torch.isfinite(norms)).cumprod(0)  # 1 until the first update that was none
+        moved = (finite & torch.isfinite(norms)).cumprod(
+            0
+        )  # 1 until the first update that was none
         sound = finite & torch.cat([torch.ones_like(moved[:1]), moved[:-1]]).bool()
         last = losses.gather(0, sound.sum(0, keepdim=True).sub_(1).clamp_(min=0)).squeeze(0)
         self.last_loss = torch.where(alive & sound[0], last, self.last_loss)
@@ -158,14 +192,18 @@ class Shard:
         self._noted.clear()
 
     def _first_states(self, parameters: Parameters) -> list[State]:
-        return self.model.initial_states(parameters, len(self.runs), self.runs[0].settings.batch_size)
+        return self.model.initial_states(
+            parameters, len(self.runs), self.runs[0].settings.batch_size
+        )
 
     def progress(self) -> Progress:
         """Returns what happened since the last call and begins again; waits for the device."""
         durations = self.clock.durations()
         self._add_up()
         nats, norms, clipped = (self._sums / max(1, self._since)).tolist()
-        found = Progress(nats, norms, clipped, self.bad_update.tolist(), self.last_loss.tolist(), durations)
+        found = Progress(
+            nats, norms, clipped, self.bad_update.tolist(), self.last_loss.tolist(), durations
+        )
         self._clear()
         return found
 
@@ -209,14 +247,23 @@ class Shard:
         self.optimizer.take_over(before, indices)
 
     def _named(self) -> dict[str, Parameters]:
-        """Returns what there is of every parameter, as a checkpoint names it: kind -> name -> (N, ...)."""
-        moments = {f"optimizer/{kind}": self._layout.views(moment) for kind, moment in self.optimizer.state.items()}
+        """Returns what there is of every parameter, as a checkpoint names it: kind -> name -> (N,
+        ...).
+        """
+        moments = {
+            f"optimizer/{kind}": self._layout.views(moment)
+            for kind, moment in self.optimizer.state.items()
+        }
         return {"parameters": self.parameters, "best": self.best, **moments}
 
     def snapshot(self, index: int) -> Checkpoint:
         """Returns everything that one run's future depends on."""
         self._add_up()
-        arrays = {f"{kind}/{n}": values[index] for kind, named in self._named().items() for n, values in named.items()}
+        arrays = {
+            f"{kind}/{n}": values[index]
+            for kind, named in self._named().items()
+            for n, values in named.items()
+        }
         for layer, state in enumerate(self.states):
             arrays |= {f"state/{layer}/{i}": s[index] for i, s in enumerate(state)}
         values = {
@@ -224,17 +271,24 @@ class Shard:
             "best_update": self.best_update[index].item(),
             "last_loss": self.last_loss[index].item(),
         }
-        copies = {name: array.detach().clone() for name, array in arrays.items()}  # training goes on in place
+        copies = {
+            name: array.detach().clone() for name, array in arrays.items()
+        }  # training goes on in place
         return Checkpoint(copies, self.update, values)
 
     @torch.no_grad()
     def restore(self, index: int, checkpoint: Checkpoint) -> None:
-        """Puts one run where :meth:`snapshot` found it. All runs of a shard must stand at the same update."""
+        """Puts one run where :meth:`snapshot` found it.
+
+        All runs of a shard must stand at the same update.
+        """
         named = self._named()
         for name, array in checkpoint.arrays.items():
             kind, _, own = name.rpartition("/")
             if kind.startswith("state/"):
-                self.states[int(kind.removeprefix("state/"))][int(own)][index] = array.to(self.device)
+                self.states[int(kind.removeprefix("state/"))][int(own)][index] = array.to(
+                    self.device
+                )
             elif kind in named:  # a neighbour's momentum may have gone with it
                 named[kind][own][index] = array.to(self.device)
         self.update = checkpoint.update

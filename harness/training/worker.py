@@ -1,4 +1,6 @@
-"""The worker: a file of plans in, records out, with nothing but torch and NumPy: ``python -m harness.train PLAN.json``."""
+"""The worker: a file of plans in, records out, with nothing but torch and NumPy: ``python -m
+harness.train PLAN.json``.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -22,11 +24,15 @@ INPUT_ERRORS = (
     engine.EngineError,
     network.SizeError,
 )
-"""What a plan or the machine can be wrong about; each message is written for the person who asked."""
+"""What a plan or the machine can be wrong about; each message is written for the person who
+asked.
+"""
 
 
 def work(text: str) -> Iterator[str]:
-    """Yields the lines that answer a file of ``harness run --plan``: packs' records, or a runtime phase's."""
+    """Yields the lines that answer a file of ``harness run --plan``: packs' records, or a runtime
+    phase's.
+    """
     if runtime.is_phase(text):
         yield from runtime.answer(text)
         return
@@ -39,11 +45,15 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise PlanError(f"plan: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}.") from error
+        raise PlanError(
+            f"plan: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}."
+        ) from error
 
 
 def main(arguments: list[str]) -> int:
-    """Answers the file of plans at the path that ``arguments`` hold, as lines of JSON, and returns the exit code."""
+    """Answers the file of plans at the path that ``arguments`` hold, as lines of JSON, and returns
+    the exit code.
+    """
     if len(arguments) != 1:
         print("usage: python -m harness.train PLAN.json", file=sys.stderr)
         return 2

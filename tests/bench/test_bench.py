@@ -17,7 +17,16 @@ from harness.bench.record import MODES, Bench, BenchError, Series, Shape
 from harness.bench.subjects import Candidate
 from harness.bench.ticker import Ticker
 
-TINY = ["--shape", "B2,T3,H4,V5", "--cells", "lstm,gru-reset-before", "--packs", "2,1", "--rounds", "2"]
+TINY = [
+    "--shape",
+    "B2,T3,H4,V5",
+    "--cells",
+    "lstm,gru-reset-before",
+    "--packs",
+    "2,1",
+    "--rounds",
+    "2",
+]
 TINY += ["--seconds", "0.001", "--threads", "2", "--device", "cpu", "--engines", "native,reference"]
 
 
@@ -26,7 +35,9 @@ def bench(tmp_path_factory):
     """One tiny bench, run as a person runs it: its file, and what it printed."""
     path = tmp_path_factory.mktemp("bench") / "new" / "tiny.json"
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "bench", *TINY, "--json", str(path)], capture_output=True, text=True
+        [sys.executable, "-m", "harness.cli", "bench", *TINY, "--json", str(path)],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return path, done.stdout
@@ -40,27 +51,61 @@ def test_every_subject_is_measured_in_every_round(bench):
     peers = [("LSTM", "lstm"), ("GRU", "gru"), ("RNN", "rnn-tanh")]
     forms = ("one-hot", "prebuilt")
     assert subjects == {
-        *(("engine", name, cell, pack, mode) for name, cell in engines for pack in (1, 2) for mode in MODES),
-        *(("peer", f"nn.{n} {f}", c, p, m) for n, c in peers for f in forms for p in (1, 2) for m in MODES),
-        *(("loop", "loop", cell, 1, mode) for cell in ("lstm", "gru-reset-before") for mode in MODES),
+        *(
+            ("engine", name, cell, pack, mode)
+            for name, cell in engines
+            for pack in (1, 2)
+            for mode in MODES
+        ),
+        *(
+            ("peer", f"nn.{n} {f}", c, p, m)
+            for n, c in peers
+            for f in forms
+            for p in (1, 2)
+            for m in MODES
+        ),
+        *(
+            ("loop", "loop", cell, 1, mode)
+            for cell in ("lstm", "gru-reset-before")
+            for mode in MODES
+        ),
     }
     for series in found.series:
         assert series.problem is None and len(series.seconds) == len(series.busy) == 2
         assert min(series.seconds) > 0 and series.updates >= 1
     rounds = int(found.made["rounds"])
-    assert len(found.peaks) == 6 and all(len(p.gflops) == rounds and min(p.gflops) > 0 for p in found.peaks)
+    assert len(found.peaks) == 6 and all(
+        len(p.gflops) == rounds and min(p.gflops) > 0 for p in found.peaks
+    )
     assert found.notes == ["engine native: not timed, torch.nn has no gru-reset-before"]
     native = {s.is_default for s in found.series if s.name in ("native", "loop", "nn.LSTM one-hot")}
     assert native == {False}  # the generated engine is what training takes
-    expected = {"date", "command", "git_commit", "git_dirty", "processor", "cores", "load_average", "version_torch"}
+    expected = {
+        "date",
+        "command",
+        "git_commit",
+        "git_dirty",
+        "processor",
+        "cores",
+        "load_average",
+        "version_torch",
+    }
     assert expected <= found.made.keys() and found.made["threads"] == "2"
 
 
 def test_a_bench_prints_its_tables_and_what_is_inside_the_clock(bench):
     path, printed = bench
-    for words in ("One whole training update", "Forward only", "Inside the clock", "Peak of the machine's products"):
+    for words in (
+        "One whole training update",
+        "Forward only",
+        "Inside the clock",
+        "Peak of the machine's products",
+    ):
         assert words in printed
-    assert f"harness bench {' '.join(TINY)} --json" in printed and "engine native: not timed" in printed
+    assert (
+        f"harness bench {' '.join(TINY)} --json" in printed
+        and "engine native: not timed" in printed
+    )
     assert max(map(len, printed.splitlines())) < 160 or "Others:" in printed
     assert tables.text(command.read(path)).rstrip() == printed.rstrip()
 
@@ -77,7 +122,13 @@ def test_a_file_is_drawn(bench, capsys):
     drawn = [path.with_name(f"tiny-B2-T3-H4-V5{ending}") for ending in (".svg", ".png")]
     assert capsys.readouterr().out.split() == list(map(str, drawn))
     svg = drawn[0].read_text()
-    for text in ("gru-reset-before", "reference, pack of 2", "nn.LSTM one-hot", "peak of the machine", "GFLOP/s"):
+    for text in (
+        "gru-reset-before",
+        "reference, pack of 2",
+        "nn.LSTM one-hot",
+        "peak of the machine",
+        "GFLOP/s",
+    ):
         assert text in svg
     assert drawn[1].read_bytes().startswith(b"\x89PNG")
 
@@ -85,16 +136,32 @@ def test_a_file_is_drawn(bench, capsys):
 def test_json_comes_back_whole(bench):
     found = command.read(bench[0])
     assert Bench.from_json(found.to_json()) == found
-    assert list(json.loads(found.to_json())) == ["version", "made", "shapes", "series", "peaks", "notes"]
+    assert list(json.loads(found.to_json())) == [
+        "version",
+        "made",
+        "shapes",
+        "series",
+        "peaks",
+        "notes",
+    ]
 
 
 @pytest.mark.parametrize(
     "change, rule",
     [
-        (lambda v: v.update(version=0), "bench: version must be 2, but got version=0. Measure again."),
+        (
+            lambda v: v.update(version=0),
+            "bench: version must be 2, but got version=0. Measure again.",
+        ),
         (lambda v: v.pop("made"), "bench: must be what `harness bench --json` wrote, but got"),
-        (lambda v: v["series"][0].update(strange=1), "bench: must be what `harness bench --json` wrote, but got"),
-        (lambda v: v["series"][0]["seconds"].pop(), "bench: every series must have a repeat a round, but some have"),
+        (
+            lambda v: v["series"][0].update(strange=1),
+            "bench: must be what `harness bench --json` wrote, but got",
+        ),
+        (
+            lambda v: v["series"][0]["seconds"].pop(),
+            "bench: every series must have a repeat a round, but some have",
+        ),
     ],
 )
 def test_a_file_that_is_no_bench_is_an_error(bench, change, rule):
@@ -106,7 +173,9 @@ def test_a_file_that_is_no_bench_is_an_error(bench, change, rule):
 
 @pytest.mark.parametrize("text", ["[]", "{", "3"])
 def test_a_text_that_is_no_bench_is_an_error(text):
-    with pytest.raises(BenchError, match="bench: must be what `harness bench --json` wrote, but got"):
+    with pytest.raises(
+        BenchError, match="bench: must be what `harness bench --json` wrote, but got"
+    ):
         Bench.from_json(text)
 
 
@@ -122,11 +191,36 @@ def test_a_bench_without_a_measured_cell_is_not_drawn(tmp_path):
 
 
 def test_all_wrong_words_are_said_at_once(tmp_path):
-    words = ["--cells", "lsmt,gru", "--engines", "natve", "--packs", "1,x", "--shapes", "sorces", "--shape", "B3,T2"]
-    words += ["--rounds", "0", "--seconds", "nan", "--threads", "-1", "--device", "gpu", "--precision", "float23"]
+    words = [
+        "--cells",
+        "lsmt,gru",
+        "--engines",
+        "natve",
+        "--packs",
+        "1,x",
+        "--shapes",
+        "sorces",
+        "--shape",
+        "B3,T2",
+    ]
+    words += [
+        "--rounds",
+        "0",
+        "--seconds",
+        "nan",
+        "--threads",
+        "-1",
+        "--device",
+        "gpu",
+        "--precision",
+        "float23",
+    ]
     words += ["--file", str(tmp_path / "absent.py"), "--json", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli", "bench", *words], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-m", "harness.cli", "bench", *words],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == ""
     lines = done.stderr.splitlines()
@@ -152,11 +246,20 @@ def test_all_wrong_words_are_said_at_once(tmp_path):
 @pytest.mark.parametrize(
     "words, rule",
     [
-        (["--cels", "lstm"], "bench: every word must be known, but got '--cels lstm'. Did you mean --cells?"),
+        (
+            ["--cels", "lstm"],
+            "bench: every word must be known, but got '--cels lstm'. Did you mean --cells?",
+        ),
         (["lstm"], "bench: every word must be known, but got 'lstm'."),
-        (["--rounds"], "bench: the words must be as --help has them, but got an error: argument --rounds"),
+        (
+            ["--rounds"],
+            "bench: the words must be as --help has them, but got an error: argument --rounds",
+        ),
         (["--from", "a.json", "--quick"], "bench: --from and --plot must stand alone, but got"),
-        (["--from", "a.json", "--plot", "a.json"], "bench: --from and --plot must stand alone, but got"),
+        (
+            ["--from", "a.json", "--plot", "a.json"],
+            "bench: --from and --plot must stand alone, but got",
+        ),
     ],
 )
 def test_strange_words_are_an_error(words, rule):
@@ -165,7 +268,9 @@ def test_strange_words_are_an_error(words, rule):
 
 
 def test_lists_must_hold_something():
-    with pytest.raises(BenchError, match=r"packs: must name one at least, but got none\.\nshapes: must name one"):
+    with pytest.raises(
+        BenchError, match=r"packs: must name one at least, but got none\.\nshapes: must name one"
+    ):
         checked(parse(["--packs", ",", "--shapes", ""]))
 
 
@@ -191,7 +296,18 @@ def test_quick_gives_way_to_what_is_said():
 
 def test_a_users_own_cells_are_measured_too(tmp_path, capsys):
     own = Path(__file__).resolve().parent.parent / "user_cells.py"
-    words = ["--file", str(own), "--cells", "my-indrnn", "--engines", "reference", "--rounds", "1", "--packs", "1"]
+    words = [
+        "--file",
+        str(own),
+        "--cells",
+        "my-indrnn",
+        "--engines",
+        "reference",
+        "--rounds",
+        "1",
+        "--packs",
+        "1",
+    ]
     assert command.main([*TINY, *words]) == 0
     printed = capsys.readouterr().out
     for subject in ("reference", "loop"):
@@ -220,7 +336,9 @@ class Failing:
 @pytest.mark.parametrize("times", [0, 3, 7])
 def test_a_subject_that_fails_loses_its_row_and_no_other(times):
     shape, failing = PRESETS["sources"], Failing(times)
-    stand = measure.Stand(Candidate("loop", "compiled loop", cells.find("lstm"), 1, lambda: failing), shape)
+    stand = measure.Stand(
+        Candidate("loop", "compiled loop", cells.find("lstm"), 1, lambda: failing), shape
+    )
     stand.warm_up(1e-9)
     for _ in range(3):
         stand.measure("train")
@@ -232,9 +350,26 @@ def test_a_subject_that_fails_loses_its_row_and_no_other(times):
 
 
 def test_disturbed_repeats_are_told():
-    series = Series("sources", "engine", "cpu", "lstm", "a", 4, True, 1, "train", 1, 1, 1, [1.0, 1.0], [True, False])
+    series = Series(
+        "sources",
+        "engine",
+        "cpu",
+        "lstm",
+        "a",
+        4,
+        True,
+        1,
+        "train",
+        1,
+        1,
+        1,
+        [1.0, 1.0],
+        [True, False],
+    )
     made = Bench({}, [], [series])
-    assert tables.disturbance(made).startswith("Warning: other processes kept the processor busy in 1 of 2 repeats.")
+    assert tables.disturbance(made).startswith(
+        "Warning: other processes kept the processor busy in 1 of 2 repeats."
+    )
     assert tables.disturbance(replace(made, series=[])) == ""
 
 

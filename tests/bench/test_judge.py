@@ -24,11 +24,15 @@ def series(kind, name, cell, milliseconds, *, gates=4, pack=1, cell_class="a", m
     flops = LSTM_FLOPS * gates // 4
     seconds = [1e-3 * milliseconds * pack * factor for factor in NOISE]
     flags = (gates, kind == "engine", pack, mode)
-    return Series(SHAPE.name, kind, name, cell, cell_class, *flags, flops + READOUT_FLOPS, flops, 1, seconds)
+    return Series(
+        SHAPE.name, kind, name, cell, cell_class, *flags, flops + READOUT_FLOPS, flops, 1, seconds
+    )
 
 
 def results(*own, gflops=200.0, shape=SHAPE, mode="train", device="cpu"):
-    """A bench where nn.LSTM takes 8 ms, nn.GRU 20, nn.RNN 6 and the loop of every cell 40, on two threads."""
+    """A bench where nn.LSTM takes 8 ms, nn.GRU 20, nn.RNN 6 and the loop of every cell 40, on two
+    threads.
+    """
     peers = [
         series("peer", f"nn.{name} {form}", cell, milliseconds, gates=gates, pack=pack, mode=mode)
         for pack in (1, 4)
@@ -39,7 +43,9 @@ def results(*own, gflops=200.0, shape=SHAPE, mode="train", device="cpu"):
         )
         for form in ("one-hot", "prebuilt")
     ]
-    loops = [series("loop", "loop", cell, 40, mode=mode) for cell in dict.fromkeys(s.cell for s in own)]
+    loops = [
+        series("loop", "loop", cell, 40, mode=mode) for cell in dict.fromkeys(s.cell for s in own)
+    ]
     made = {"device": device, "threads": "2", "rounds": str(ROUNDS)}
     best = [gflops / factor for factor in NOISE]
     peaks = [Peak(shape.name, "small", 512, [2.0] * ROUNDS), Peak(shape.name, "large", 1024, best)]
@@ -63,11 +69,15 @@ def test_the_interval_is_that_of_the_statistics():
         values = [drawn.random() for _ in range(n)]
         found, expected = estimate(values), inference.median_interval(np.array(values))
         assert found.median == pytest.approx(np.median(values), rel=1e-15)
-        assert (found.low, found.high) == ((None, None) if expected is None else (expected.low, expected.high))
+        assert (found.low, found.high) == (
+            (None, None) if expected is None else (expected.low, expected.high)
+        )
 
 
 def test_the_interval_covers_the_median():
-    """Of 11 draws the second and the tenth: 2 * (1 + 11) / 2^11 is outside, 1.2 %; the third would be 6.5 %."""
+    """Of 11 draws the second and the tenth: 2 * (1 + 11) / 2^11 is outside, 1.2 %; the third would
+    be 6.5 %.
+    """
     assert (estimate(range(11)).low, estimate(range(11)).high) == (1, 9)
 
 
@@ -75,7 +85,9 @@ def test_a_row_divides_by_hand():
     """Packs of 4 in 20 ms: 5 ms a run-update, 200 of them a second, 1,120 tokens each."""
     own = series("engine", "cpu", "lstm", 5, pack=4)
     found = row(results(own), own)
-    assert found.seconds.median == pytest.approx(5e-3) and found.updates_per_second == pytest.approx(200)
+    assert found.seconds.median == pytest.approx(
+        5e-3
+    ) and found.updates_per_second == pytest.approx(200)
     assert (found.seconds.low, found.seconds.high) == (pytest.approx(4.5e-3), pytest.approx(5.5e-3))
     assert found.tokens_per_second == pytest.approx(224_000)
     operations = 3 * 32 * 35 * (2 * 4 * 256 * 256 + 2 * 256 * 28)
@@ -131,7 +143,11 @@ def test_the_target_is_part_of_the_peak_where_that_is_lower():
     own = series("engine", "cpu", "lstm", 8, pack=4)
     found = results(own)
     low = results(own, gflops=row(found, own).gflops / 0.35)
-    assert low.share_of_target(row(low, own)) == pytest.approx(max(1 / 1.3, 0.35 / 0.7)) == pytest.approx(1 / 1.3)
+    assert (
+        low.share_of_target(row(low, own))
+        == pytest.approx(max(1 / 1.3, 0.35 / 0.7))
+        == pytest.approx(1 / 1.3)
+    )
     lower = results(own, gflops=row(found, own).gflops / 0.7)
     assert lower.share_of_target(row(lower, own)) == pytest.approx(1.0)
 
@@ -149,14 +165,19 @@ def test_what_is_asked_of_a_full_pack():
         "4 x its loop": (10.0, 4.0, True),
     }
     gru = series("engine", "cpu", "gru-reset-before", 16, gates=3, pack=4, cell_class="b")
-    assert asked(results(gru), gru) == {"1 x scaled nn.GRU": (1.25, 1.0, True), "4 x its loop": (2.5, 4.0, False)}
+    assert asked(results(gru), gru) == {
+        "1 x scaled nn.GRU": (1.25, 1.0, True),
+        "4 x its loop": (2.5, 4.0, False),
+    }
     normalised = series("engine", "cpu", "lstm-layer-norm", 16, pack=4, cell_class="ar")
     assert set(asked(results(normalised), normalised)) == {"4 x its loop"}
 
 
 def test_what_is_asked_of_a_single_run():
     own, beside = series("engine", "cpu", "lstm", 9), series("engine", "cpu", "lstm", 9, pack=4)
-    assert asked(results(own, beside), own) == {"0.8 x scaled nn.LSTM": (round(8 / 9, 6), 0.8, True)}
+    assert asked(results(own, beside), own) == {
+        "0.8 x scaled nn.LSTM": (round(8 / 9, 6), 0.8, True)
+    }
 
 
 def test_words_must_pay():
@@ -168,14 +189,17 @@ def test_words_must_pay():
 
 def test_no_target_without_what_it_needs():
     own = series("engine", "cpu", "lstm", 5, pack=4)
-    alone = Results(Bench({"device": "cpu", "threads": "2", "rounds": "6"}, [SHAPE], [own]), SHAPE, "train")
+    alone = Results(
+        Bench({"device": "cpu", "threads": "2", "rounds": "6"}, [SHAPE], [own]), SHAPE, "train"
+    )
     found = row(alone, own)
     assert (found.share, found.peer, found.scaled, found.loop) == (None,) * 4
     assert alone.targets(found) == [] and alone.overall("cpu") is None
 
 
 @pytest.mark.parametrize(
-    "name, device, mode", [("native", "cpu", "train"), ("cpu", "cuda", "train"), ("cpu", "cpu", "forward")]
+    "name, device, mode",
+    [("native", "cpu", "train"), ("cpu", "cuda", "train"), ("cpu", "cpu", "forward")],
 )
 def test_no_target_elsewhere(name, device, mode):
     own = series("engine", name, "lstm", 5, pack=4, mode=mode)
@@ -195,7 +219,9 @@ def test_no_target_on_a_busy_machine(part, judged):
     found = results(own)
     own.busy = [True] * round(100 * part) + [False] * round(100 - 100 * part)
     assert bool(found.targets(row(found, own))) == judged
-    assert tables.verdicts(found).startswith("cpu, class a" if judged else "No target is judged: other processes")
+    assert tables.verdicts(found).startswith(
+        "cpu, class a" if judged else "No target is judged: other processes"
+    )
 
 
 def test_a_pack_that_leaves_threads_idle_is_judged_as_none():
@@ -207,15 +233,27 @@ def test_a_pack_that_leaves_threads_idle_is_judged_as_none():
 
 @pytest.mark.parametrize(
     "shares, word",
-    [((1.1, 1.0, 0.9), "met"), ((1.1, 0.99, 0.9), "missed"), ((1.1, 1.1, 0.79), "missed"), ((1.0,), "met")],
+    [
+        ((1.1, 1.0, 0.9), "met"),
+        ((1.1, 0.99, 0.9), "missed"),
+        ((1.1, 1.1, 0.79), "missed"),
+        ((1.0,), "met"),
+    ],
 )
 def test_class_a_is_judged_by_median_and_lowest(shares, word):
     own = [
-        series("engine", "cpu", f"lstm-{index}", 8 / 1.3 / (share + 1e-9), pack=4) for index, share in enumerate(shares)
+        series("engine", "cpu", f"lstm-{index}", 8 / 1.3 / (share + 1e-9), pack=4)
+        for index, share in enumerate(shares)
     ]
     said = results(*own, gflops=1e6).overall("cpu")
-    assert said.endswith(word) and f"of {len(shares)} cells" in said and f"{min(shares):.2f} (0.8" in said
+    assert (
+        said.endswith(word)
+        and f"of {len(shares)} cells" in said
+        and f"{min(shares):.2f} (0.8" in said
+    )
 
 
 def test_a_median_of_an_even_number_lies_between():
-    assert estimate([1.0, 3.0]).median == 2.0 and math.isclose(estimate([1.0, 2.0, 4.0, 8.0]).median, 3.0)
+    assert estimate([1.0, 3.0]).median == 2.0 and math.isclose(
+        estimate([1.0, 2.0, 4.0, 8.0]).median, 3.0
+    )

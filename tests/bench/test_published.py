@@ -1,4 +1,6 @@
-"""The yardsticks compute what the engines compute: the same losses from the same weights on the same minibatches."""
+"""The yardsticks compute what the engines compute: the same losses from the same weights on the
+same minibatches.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,25 +24,37 @@ cells.load_file(Path(__file__).resolve().parent.parent / "user_cells.py")
 
 
 def options(**values) -> Options:
-    asked = checked(parse(["--shape", SHAPE.name, "--device", "cpu", "--precision", "float64", "--threads", "1"]))
+    asked = checked(
+        parse(
+            ["--shape", SHAPE.name, "--device", "cpu", "--precision", "float64", "--threads", "1"]
+        )
+    )
     return replace(asked, **values)
 
 
 @pytest.fixture
 def settings(tmp_path):
-    """Every epoch has the windows of the first, as the yardsticks have; unclipped steps that move the weights."""
+    """Every epoch has the windows of the first, as the yardsticks have; unclipped steps that move
+    the weights.
+    """
     made = settings_of(SHAPE, options(), write_text(SHAPE, tmp_path))
-    return replace(made, max_offset=0, learning_rate=1.0, initialization="orthogonal", clip_norm=100.0)
+    return replace(
+        made, max_offset=0, learning_rate=1.0, initialization="orthogonal", clip_norm=100.0
+    )
 
 
 def trained(settings, pack):
     """Returns the runs' losses of the last of UPDATES updates on the reference engine."""
-    runs = tuple(Run(f"run{index}", (index,), replace(settings, engine="reference")) for index in range(pack))
+    runs = tuple(
+        Run(f"run{index}", (index,), replace(settings, engine="reference")) for index in range(pack)
+    )
     subject = Trained(Plan(runs, objective="train/perplexity"))
     try:
         subject.train(UPDATES)
         subject.forward(1)
-        return torch.tensor([shard.progress().last_loss[0] for shard in subject.pack.shards], dtype=torch.float64)
+        return torch.tensor(
+            [shard.progress().last_loss[0] for shard in subject.pack.shards], dtype=torch.float64
+        )
     finally:
         subject.close()
 
@@ -60,12 +74,18 @@ def test_torch_nn_trains_as_the_reference_engine(settings, cell, form):
 
 @pytest.mark.parametrize("cell", cells.names())
 def test_the_published_loop_trains_as_the_reference_engine(settings, cell):
-    own = replace(settings, cell=cell, embedding_size=SHAPE.hidden_size if cells.find(cell).reads_input else None)
+    own = replace(
+        settings,
+        cell=cell,
+        embedding_size=SHAPE.hidden_size if cells.find(cell).reads_input else None,
+    )
     assert_close(losses(loop(own, LOOP)), trained(own, 1))
 
 
 def test_both_clip(settings):
-    """torch divides by the norm + 1e-6, the engines' optimiser by the norm: at 0.1 they differ by 1e-5 of a step."""
+    """torch divides by the norm + 1e-6, the engines' optimiser by the norm: at 0.1 they differ by
+    1e-5 of a step.
+    """
     own = replace(settings, clip_norm=0.1)
     clipped, unclipped = losses(loop(own, LOOP)), losses(loop(settings, LOOP))
     assert (clipped - unclipped).abs() > 0.01
@@ -78,9 +98,13 @@ def test_the_loop_has_a_second_bias_where_a_study_has(settings):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's compiler, to itself
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit:DeprecationWarning"
+)  # of torch's compiler, to itself
 def test_the_compiled_loop_trains_as_the_reference_engine(settings):
-    """float64, as the others; torch's compiler needs a C++ compiler, as the generated engine does."""
+    """float64, as the others; torch's compiler needs a C++ compiler, as the generated engine
+    does.
+    """
     assert_close(losses(loop(settings, COMPILED)), trained(settings, 1))
 
 
@@ -98,7 +122,11 @@ def test_an_epoch_has_as_many_updates_as_the_legend_says(settings):
     subject = Trained(Plan((Run("run", (0,), settings),), objective="train/perplexity"))
     try:
         task = subject.pack.task
-        assert (task.updates_per_epoch, task.num_outputs, task.carried) == (UPDATES_PER_EPOCH, SHAPE.num_tokens, True)
+        assert (task.updates_per_epoch, task.num_outputs, task.carried) == (
+            UPDATES_PER_EPOCH,
+            SHAPE.num_tokens,
+            True,
+        )
     finally:
         subject.close()
 

@@ -1,6 +1,8 @@
-"""What a person sees, in a real browser: a study's page in MLflow, its charts, two runs compared, the report.
+"""What a person sees, in a real browser: a study's page in MLflow, its charts, two runs compared,
+the report.
 
-One small study is run for all of it, and served as `harness ui` serves it. Nothing outside this machine can be reached.
+One small study is run for all of it, and served as `harness ui` serves it. Nothing outside this
+machine can be reached.
 """
 
 import io
@@ -27,10 +29,22 @@ from harness.store import views
 from harness.store.locations import Places
 from harness.store.tracker import Tracker
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+    *(
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
+    *(
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ),
 )
 LOAD_MS = 60_000
 METRIC = "validation/perplexity"
@@ -58,7 +72,9 @@ def report(folder: Path) -> Report:
 @pytest.fixture(scope="module")
 def server(folder: Path, report: Report) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "harness.cli", "ui", "small", "--folder", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(harness.__file__).parents[1]) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(harness.__file__).parents[1]
+    ) as process:
         yield process
         for child in [*psutil.Process(process.pid).children(recursive=True), process]:
             child.kill()  # that it ends in order is tested elsewhere, and takes seconds
@@ -88,14 +104,18 @@ def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 3200, "height": 1000})
     page.set_default_timeout(LOAD_MS)
     # MLflow's assistant opens itself on the first visit, over a part of the page.
-    page.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    page.add_init_script(
+        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
+    )
     yield page
     page.close()
 
 
 def test_the_report_shows_its_figures_without_a_network_or_an_error(folder, page):
     errors, asked = [], []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     path = next((folder / "artifacts").rglob("report.html"))
@@ -125,7 +145,9 @@ def test_the_address_that_is_said_shows_verdict_arms_and_columns(folder, report,
     cells = "cells => cells.sort((a, b) => a.ariaColIndex - b.ariaColIndex).map(cell => cell.getAttribute('col-id'))"
     chosen = answer(folder).state["selectedColumns"]
     of_groups = [name for name in chosen if name.startswith("metrics.")]
-    assert [name for name in page.locator(".ag-header-cell").evaluate_all(cells) if name in chosen] == chosen
+    assert [
+        name for name in page.locator(".ag-header-cell").evaluate_all(cells) if name in chosen
+    ] == chosen
     for name in of_groups:
         assert re.fullmatch(r"[\d.e-]+ \(average\)", cell(wide, name)), name
     ratio = report.table.set_index("arm")["ratio"]["wide"]
@@ -153,7 +175,9 @@ def test_the_charts_draw_the_mean_of_every_arm(address, page):
     lines = {tuple(trace["y"]): trace["x"] for trace in curve if "lines" in (trace["mode"] or "")}
     points = [UPDATES * k // 4 for k in range(1, 5)]
     assert len(lines) == 2 and list(lines.values()) == [points, points]
-    assert sum(trace["fill"] == "tozeroy" for trace in curve) == 2  # the band from the worst seed to the best
+    assert (
+        sum(trace["fill"] == "tozeroy" for trace in curve) == 2
+    )  # the band from the worst seed to the best
     assert [len(trace["x"]) for trace in test] == [2]
     assert [len(trace["x"]) for scatter in scatters for trace in scatter] == [2, 2]
 
@@ -171,7 +195,12 @@ def test_the_comparison_of_two_runs_draws_both_curves(folder, address, page):
     runs = Tracker(f"sqlite:///{folder}/mlflow.db", "small", folder / "artifacts").runs()
     pair = runs[(runs["phase"] == "replicate") & (runs["index"] == 0)]
     experiment = address.split("/experiments/")[1].split("/")[0]
-    asked = {"runs": list(pair["run_id"]), "experiments": [experiment], "metric": METRIC, "plot_metric_keys": [METRIC]}
+    asked = {
+        "runs": list(pair["run_id"]),
+        "experiments": [experiment],
+        "metric": METRIC,
+        "plot_metric_keys": [METRIC],
+    }
     query = urllib.parse.urlencode({name: json.dumps(value) for name, value in asked.items()})
     page.goto(f"{address.partition('#')[0]}#/metric?{query}")
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()

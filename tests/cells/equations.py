@@ -1,7 +1,9 @@
-"""The papers' equations once more, for one example at a time, in plain loops; imports nothing of what it checks.
+"""The papers' equations once more, for one example at a time, in plain loops; imports nothing of
+what it checks.
 
-Weights come as a dict: W_g (I, H) and R_g (H, H) of gate g act on a row from the right, b_g (H,) is its bias, c_g that
-of its recurrent product (absent where there is none). Each function is one time step and returns the new states.
+Weights come as a dict: W_g (I, H) and R_g (H, H) of gate g act on a row from the right, b_g (H,) is
+its bias, c_g that of its recurrent product (absent where there is none). Each function is one time
+step and returns the new states.
 """
 
 import torch
@@ -114,7 +116,9 @@ def min_gru(w, x, h):
 
 
 def min_lstm(w, x, h):
-    """The paper's log-space form: f / (f + i) = s(-d), d the difference of softplus(-f) and softplus(-i)."""
+    """The paper's log-space form: f / (f + i) = s(-d), d the difference of softplus(-f) and
+    softplus(-i).
+    """
     f, i, u = (x @ w[f"W_{g}"] + w[f"b_{g}"] for g in "fin")
     d = torch.log(1 + exp(-f)) - torch.log(1 + exp(-i))
     g = (u + 0.5) * (u >= 0) + s(u) * (u < 0)
@@ -147,7 +151,9 @@ EQUATIONS = {
 
 
 def run(step, w, inputs, state):
-    """Runs one example over its time steps: inputs (T, I), a state (H,) each; returns outputs (T, H), final state."""
+    """Runs one example over its time steps: inputs (T, I), a state (H,) each; returns outputs (T,
+    H), final state.
+    """
     outputs = []
     for t in range(inputs.shape[0]):
         state = step(w, inputs[t], *state)

@@ -1,4 +1,5 @@
-"""As `equations`, for what grew out of Elman's network and the GRU, for small gated cells and for typed ones.
+"""As `equations`, for what grew out of Elman's network and the GRU, for small gated cells and for
+typed ones.
 
 A gate's one recurrent matrix is R_g; a product that feeds a gate beside R has its own name, U or Q.
 """
@@ -153,19 +154,28 @@ def brc(w, x, h):
 
 
 def t_gru(w, x, h, vz, vf, vo):
-    z, f, o = (x @ w[f"W_{g}"] + before + w[f"b_{g}"] for g, before in zip("zfo", (vz, vf, vo), strict=True))
+    z, f, o = (
+        x @ w[f"W_{g}"] + before + w[f"b_{g}"]
+        for g, before in zip("zfo", (vz, vf, vo), strict=True)
+    )
     return th(o) * z + h * s(f), x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
 
 
 def t_lstm(w, x, h, c, vz, vf, vo):
-    z, f, o = (x @ w[f"W_{g}"] + before + w[f"b_{g}"] for g, before in zip("zfo", (vz, vf, vo), strict=True))
+    z, f, o = (
+        x @ w[f"W_{g}"] + before + w[f"b_{g}"]
+        for g, before in zip("zfo", (vz, vf, vo), strict=True)
+    )
     c = moved(z, c, s(f))
     return c * th(o), c, x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
 
 
 def qrnn(w, x, h, c, vz, vf, vo):
     """1 - s(f) is s(-f)."""
-    z, f, o = (x @ w[f"W_{g}"] + before + w[f"b_{g}"] for g, before in zip("zfo", (vz, vf, vo), strict=True))
+    z, f, o = (
+        x @ w[f"W_{g}"] + before + w[f"b_{g}"]
+        for g, before in zip("zfo", (vz, vf, vo), strict=True)
+    )
     c = s(f) * c + s(-f) * th(z)
     return c * s(o), c, x @ w["W_vz"], x @ w["W_vf"], x @ w["W_vo"]
 

@@ -1,4 +1,6 @@
-"""The equations of LSTM's family once more, in the manner of `equations`: other forms of the same sums and products."""
+"""The equations of LSTM's family once more, in the manner of `equations`: other forms of the same
+sums and products.
+"""
 
 import torch
 from equations import a, lstm, lstm_full_gate_recurrence, lstm_layer_norm, s, th
@@ -102,7 +104,9 @@ def janet(w, x, h):
 
 
 def slstm(w, x, h, c, n, m):
-    """By the difference of the two exponents alone: the larger weight is 1, and m follows the larger."""
+    """By the difference of the two exponents alone: the larger weight is 1, and m follows the
+    larger.
+    """
     i = a(w, "i", x, h)
     f = m - torch.log(1 + exp(-a(w, "f", x, h)))
     kept, written = exp((f - i) * (f < i)), exp((i - f) * (i < f))
@@ -133,7 +137,9 @@ def lstm_multiplicative_integration(w, x, h, c):
     v = {}
     for g in "ifgo":
         of_x, of_h = x @ w[f"W_{g}"], h @ w[f"R_{g}"]
-        v[g] = (w[f"alpha_{g}"] * of_x + w[f"beta1_{g}"]) * of_h + w[f"beta2_{g}"] * of_x + w[f"b_{g}"]
+        v[g] = (
+            (w[f"alpha_{g}"] * of_x + w[f"beta1_{g}"]) * of_h + w[f"beta2_{g}"] * of_x + w[f"b_{g}"]
+        )
     c = c * s(v["f"]) + th(v["g"]) * s(v["i"])
     return th(c) * s(v["o"]), c
 

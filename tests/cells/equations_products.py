@@ -1,7 +1,8 @@
-"""As `equations`, for cells that read their input itself or multiply with a matrix that is made of their parameters.
+"""As `equations`, for cells that read their input itself or multiply with a matrix that is made of
+their parameters.
 
-A block-diagonal matrix comes as the rows of one block: R_g (H/n, H) holds gate g's n blocks side by side. Where a gate
-has a matrix V of the input beside R, it is V_g, and the gate's only bias is c_g.
+A block-diagonal matrix comes as the rows of one block: R_g (H/n, H) holds gate g's n blocks side by
+side. Where a gate has a matrix V of the input beside R, it is V_g, and the gate's only bias is c_g.
 """
 
 import torch
@@ -63,7 +64,9 @@ def lstm_mogrifier(w, x, h, c):
 def lstm_projected(w, x, m, c):
     """The layer above sees m' P, and so does the next step."""
     h = m @ w["P"]
-    i, f, g, o = (x @ w[f"W_{k}"] + h @ w[f"R_{k}"] + w[f"b_{k}"] + w.get(f"c_{k}", 0) for k in "ifgo")
+    i, f, g, o = (
+        x @ w[f"W_{k}"] + h @ w[f"R_{k}"] + w[f"b_{k}"] + w.get(f"c_{k}", 0) for k in "ifgo"
+    )
     c = s(f) * c + s(i) * th(g)
     return s(o) * th(c), c
 

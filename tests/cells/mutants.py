@@ -29,7 +29,9 @@ def rewritten(cell, *transformers):
     tree = _step_of(cell)
     for transformer in transformers:
         tree = ast.fix_missing_locations(transformer.visit(tree))
-    names = vars(sys.modules[cell.__module__]) | {f.__name__: f for f in (rebuilt, transposed, turned, without_bias)}
+    names = vars(sys.modules[cell.__module__]) | {
+        f.__name__: f for f in (rebuilt, transposed, turned, without_bias)
+    }
     exec(compile(tree, f"<mutant of {cell.name}>", "exec"), names)
     return type(f"{cell.__name__}Mutant", (cell,), {"step": names["step"], "__doc__": cell.__doc__})
 
@@ -89,7 +91,11 @@ class Drop(ast.NodeTransformer):
 
     def visit_Attribute(self, node):
         self.generic_visit(node)
-        if isinstance(node.value, ast.Name) and node.value.id == self.owner and node.attr == self.name:
+        if (
+            isinstance(node.value, ast.Name)
+            and node.value.id == self.owner
+            and node.attr == self.name
+        ):
             return ast.BinOp(node, ast.Mult(), ast.Constant(0))
         return node
 
@@ -137,7 +143,9 @@ def transposed(product, gates, h):
 def turned(product, gates, h):
     """The product with each gate's part given to the gate before it."""
     found = product(h)
-    return split_gates(torch.cat([getattr(found, gate) for gate in (*gates[1:], gates[0])], dim=-1), gates)
+    return split_gates(
+        torch.cat([getattr(found, gate) for gate in (*gates[1:], gates[0])], dim=-1), gates
+    )
 
 
 def without_bias(product, gates, h):
@@ -154,7 +162,11 @@ def swaps_of_inputs(cell):
 def swaps_of_uses(cell):
     """Those that change something and run: a swap may read a value before it is there."""
     fed = (gate for gates in cell.recurrent_products().values() for gate in gates)
-    loads = (node for node in ast.walk(_step_of(cell)) if isinstance(getattr(node, "ctx", None), ast.Load))
+    loads = (
+        node
+        for node in ast.walk(_step_of(cell))
+        if isinstance(getattr(node, "ctx", None), ast.Load)
+    )
     read = {node.id for node in loads if isinstance(node, ast.Name)}
     for one, other in itertools.combinations(dict.fromkeys((*cell.gates, *fed)), 2):
         mutant = rewritten(cell, SwapUses(one, other))
@@ -167,7 +179,9 @@ def swaps_of_uses(cell):
 def _try(cell):
     parameters = {spec.name: torch.zeros(1, *spec.shape(2)) for spec in cell.parameters(2, 2, 1)}
     layer = reference.Layer(cell, 2, 1, "float32")
-    reference.Reference().run(layer, parameters, torch.zeros(1, 1, 1, 2), (torch.zeros(1, 1, 2),) * len(cell.state))
+    reference.Reference().run(
+        layer, parameters, torch.zeros(1, 1, 1, 2), (torch.zeros(1, 1, 2),) * len(cell.state)
+    )
 
 
 def undeclared_biases(cell):
@@ -184,7 +198,11 @@ def ignored_biases(cell):
     """An engine that declares b_g, differentiates with respect to it, and never adds it."""
     biased = [gate for gate in cell.gates if gate not in cell.unbiased]
     for place, gate in enumerate(biased):
-        yield Mutant(f"ignore b_{gate}", cell, mock.patch.object(reference, "input_product", _blind_to(place, biased)))
+        yield Mutant(
+            f"ignore b_{gate}",
+            cell,
+            mock.patch.object(reference, "input_product", _blind_to(place, biased)),
+        )
 
 
 def _blind_to(place, biased, right=reference.input_product):
@@ -199,7 +217,9 @@ def _blind_to(place, biased, right=reference.input_product):
 def ignored_recurrent_biases(cell):
     for name, gates in cell.recurrent_products().items():
         if any(spec.name == f"b_{name}" for spec in cell.parameters(1, 1, 2)):
-            yield Mutant(f"ignore b_{name}", rewritten(cell, WrapProduct(name, gates, "without_bias")))
+            yield Mutant(
+                f"ignore b_{name}", rewritten(cell, WrapProduct(name, gates, "without_bias"))
+            )
 
 
 def detached_states(cell):
@@ -225,11 +245,15 @@ def transposed_products(cell):
 def turned_products(cell):
     for name, gates in cell.recurrent_products().items():
         if len(gates) > 1:
-            yield Mutant(f"turn the gates of {name}", rewritten(cell, WrapProduct(name, gates, "turned")))
+            yield Mutant(
+                f"turn the gates of {name}", rewritten(cell, WrapProduct(name, gates, "turned"))
+            )
 
 
 def unprepared_matrices(cell):
-    """The parameters themselves in the place of what is made of them, where that has their shape."""
+    """The parameters themselves in the place of what is made of them, where that has their
+    shape.
+    """
     if cell.is_prepared() and cell.recurrent_rows(4) == 4 and not cell.projects:
         unmade = {"prepared": Cell.prepared, "__doc__": cell.__doc__}
         yield Mutant("prepare nothing", type("Unprepared", (cell,), unmade))

@@ -14,13 +14,20 @@ def declared(cell, biases):
 
 def test_a_layer_of_one_product_has_w_b_r_and_with_two_biases_b_r():
     gates = ("i", "f", "g", "o")
-    one = [("W", "input", gates, (7, 20)), ("b", "bias", gates, (20,)), ("R", "recurrent", gates, (5, 20))]
+    one = [
+        ("W", "input", gates, (7, 20)),
+        ("b", "bias", gates, (20,)),
+        ("R", "recurrent", gates, (5, 20)),
+    ]
     assert declared(cells.find("lstm"), 1) == one
     assert declared(cells.find("lstm"), 2) == [*one, ("b_R", "recurrent_bias", gates, (20,))]
 
 
 def test_a_bias_that_the_equation_needs_is_there_with_one_bias_too():
-    names = {biases: {p.name: p.gates for p in cells.find("gru").parameters(I, H, biases)} for biases in (1, 2)}
+    names = {
+        biases: {p.name: p.gates for p in cells.find("gru").parameters(I, H, biases)}
+        for biases in (1, 2)
+    }
     assert names[1]["b_R"] == ("n",)
     assert names[2]["b_R"] == ("r", "z", "n")
 
@@ -38,16 +45,27 @@ def test_an_unbiased_gate_has_no_bias_of_either_sort():
         gates = ("a", "b")
         unbiased = ("a",)
 
-    assert {p.name: p.gates for p in Half.parameters(I, H, 2) if "bias" in p.kind} == {"b": ("b",), "b_R": ("b",)}
+    assert {p.name: p.gates for p in Half.parameters(I, H, 2) if "bias" in p.kind} == {
+        "b": ("b",),
+        "b_R": ("b",),
+    }
     assert "b" not in {p.name for p in cells.find("my-lstm-layer-norm").parameters(I, H, 2)}
 
 
 def test_a_gate_without_w_has_a_recurrent_bias_where_one_is_declared_and_none_where_it_is_unbiased():
     with_bias = {p.name: p.gates for p in cells.find("gru1").parameters(I, H, 1)}
-    assert with_bias == {"W": ("n",), "b": ("n",), "R": ("r", "z"), "b_R": ("r", "z"), "R_n": ("n",)}
-    assert {p.name: p.gates for p in cells.find("gru2").parameters(I, H, 2) if p.kind == "recurrent_bias"} == {
-        "b_R_n": ("n",)
+    assert with_bias == {
+        "W": ("n",),
+        "b": ("n",),
+        "R": ("r", "z"),
+        "b_R": ("r", "z"),
+        "R_n": ("n",),
     }
+    assert {
+        p.name: p.gates
+        for p in cells.find("gru2").parameters(I, H, 2)
+        if p.kind == "recurrent_bias"
+    } == {"b_R_n": ("n",)}
 
 
 def test_vectors_come_last_with_their_start():

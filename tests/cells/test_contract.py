@@ -1,4 +1,6 @@
-"""Every cell of the registry and the four of a user's file satisfy the contract; each check finds what it is for."""
+"""Every cell of the registry and the four of a user's file satisfy the contract; each check finds
+what it is for.
+"""
 
 import pytest
 import torch
@@ -16,7 +18,8 @@ def test_a_cell_satisfies_the_contract(name):
 
 
 class Right(Cell):
-    """i = sigmoid(W_i x + R_i h + v * h + b_i); c' = i * tanh(c) + W_g x + R_g h + b_g; h' = tanh(c').
+    """i = sigmoid(W_i x + R_i h + v * h + b_i); c' = i * tanh(c) + W_g x + R_g h + b_g; h' =
+    tanh(c').
 
     Source: none. Reference: none. Differs: no parent.
     """
@@ -34,7 +37,9 @@ class Right(Cell):
 
 
 def wrong(step=None, **declared):
-    """A cell that is right but for `step`, which takes what the right step returns too, and for `declared`."""
+    """A cell that is right but for `step`, which takes what the right step returns too, and for
+    `declared`.
+    """
 
     def changed(self, p, x, h, c):
         return step(self, p, x, h, c, Right.step(self, p, x, h, c))
@@ -124,22 +129,46 @@ def fails_at_one_unit(self, p, x, h, c, new):
         (wrong(__doc__=Right.__doc__.replace("R_", "")), "docstring", "but not product R."),
         (wrong(__doc__=Right.__doc__.replace("c'", "")), "docstring", "but not new state c'."),
         (wrong(a_list), "returned_states", "must return a tuple of 2 states (h, c), but got list."),
-        (wrong(too_few), "returned_states", "must return a tuple of 2 states (h, c), but got 1 of them."),
+        (
+            wrong(too_few),
+            "returned_states",
+            "must return a tuple of 2 states (h, c), but got 1 of them.",
+        ),
         (
             wrong(a_sum_over_h),
             "returned_states",
             "shape (N, B, H)=(2, 2, 3) and be torch.float64, but got shape=(2, 2, 1)",
         ),
-        (wrong(always_double), "returned_states", "be torch.float32, but got shape=(2, 2, 3) dtype=torch.float64"),
+        (
+            wrong(always_double),
+            "returned_states",
+            "be torch.float32, but got shape=(2, 2, 3) dtype=torch.float64",
+        ),
         (
             wrong(log_of_negative),
             "returned_states",
             "the new state c must be finite for moderate arguments, but is not",
         ),
-        (wrong(raises), "returned_states", "Wrong: step must run, but raised RuntimeError: what I say"),
-        (wrong(mean_over_batch), "parts_alone", "row 1 of a batch must equal that alone, but differs by"),
-        (wrong(mean_over_first_axis), "parts_alone", "run 0 of a pack must equal that alone, but differs by"),
-        (wrong(mean_over_first_axis), "leading_axes", "alike to (N, B, H) and to (B, H), but differs by"),
+        (
+            wrong(raises),
+            "returned_states",
+            "Wrong: step must run, but raised RuntimeError: what I say",
+        ),
+        (
+            wrong(mean_over_batch),
+            "parts_alone",
+            "row 1 of a batch must equal that alone, but differs by",
+        ),
+        (
+            wrong(mean_over_first_axis),
+            "parts_alone",
+            "run 0 of a pack must equal that alone, but differs by",
+        ),
+        (
+            wrong(mean_over_first_axis),
+            "leading_axes",
+            "alike to (N, B, H) and to (B, H), but differs by",
+        ),
         (
             wrong(counts_time),
             "carried_state",
@@ -147,18 +176,58 @@ def fails_at_one_unit(self, p, x, h, c, new):
         ),
         (wrong(counts_time), "purity", "gave two results for the same arguments"),
         (wrong(noise), "purity", "gave two results for the same arguments"),
-        (wrong(noise), "small_sizes", "T=1, B=1, H=7 must give one output, the same each time, but got"),
-        (wrong(in_place), "purity", "must leave its arguments as they were, but changed the initial state h."),
-        (wrong(candidates=("g",)), "marked_content", "once for each of candidates=('g',), but got calls=0. Wrap"),
-        (wrong(marks_twice), "marked_content", "call p.drop once for each of candidates=(), but got calls=2."),
-        (wrong(marks_twice, candidates=("g",)), "marked_content", "of candidates=('g',), but got calls=2. Wrap"),
-        (wrong(marks_for_nothing, candidates=("g",)), "marked_content", "must depend on what p.drop returns, but does"),
+        (
+            wrong(noise),
+            "small_sizes",
+            "T=1, B=1, H=7 must give one output, the same each time, but got",
+        ),
+        (
+            wrong(in_place),
+            "purity",
+            "must leave its arguments as they were, but changed the initial state h.",
+        ),
+        (
+            wrong(candidates=("g",)),
+            "marked_content",
+            "once for each of candidates=('g',), but got calls=0. Wrap",
+        ),
+        (
+            wrong(marks_twice),
+            "marked_content",
+            "call p.drop once for each of candidates=(), but got calls=2.",
+        ),
+        (
+            wrong(marks_twice, candidates=("g",)),
+            "marked_content",
+            "of candidates=('g',), but got calls=2. Wrap",
+        ),
+        (
+            wrong(marks_for_nothing, candidates=("g",)),
+            "marked_content",
+            "must depend on what p.drop returns, but does",
+        ),
         (wrong(fails_at_one_unit), "small_sizes", "T=1, B=1, H=1 from the initial state must"),
         (wrong(detached), "everything_acts", "the initial state h must act"),
-        (wrong(detached), "gradients", "gradients must equal finite differences, but that of the outputs to"),
-        (wrong(half_detached), "gradients", "gradients must equal finite differences, but that of the"),
-        (wrong(vectors={"v": 1.0, "h": 0.0}), "everything_acts", "h must act on the outputs or the final state"),
-        (wrong(gates=("i", "g", "c")), "everything_acts", "W, gate c, must act on the outputs or the final state"),
+        (
+            wrong(detached),
+            "gradients",
+            "gradients must equal finite differences, but that of the outputs to",
+        ),
+        (
+            wrong(half_detached),
+            "gradients",
+            "gradients must equal finite differences, but that of the",
+        ),
+        (
+            wrong(vectors={"v": 1.0, "h": 0.0}),
+            "everything_acts",
+            "h must act on the outputs or the final state",
+        ),
+        (
+            wrong(gates=("i", "g", "c")),
+            "everything_acts",
+            "W, gate c, must act on the outputs or the final state",
+        ),
         (wrong(reference=("LSTM", {})), "torch_parity", "step must run, but raised"),
     ],
 )
@@ -172,7 +241,8 @@ def test_the_right_cell_of_these_tests_is_right():
 
 
 class Highway(Cell):
-    """n = tanh(W_n x + R_n h + b_n); u = sigmoid(W_u x + R_u h + b_u); y' = u * x + (1 - u) * n; h' = n.
+    """n = tanh(W_n x + R_n h + b_n); u = sigmoid(W_u x + R_u h + b_u); y' = u * x + (1 - u) * n; h'
+    = n.
 
     Source: none. Reference: none. Differs: no parent.
     """
@@ -210,8 +280,16 @@ def test_a_cell_may_read_its_input_and_have_a_state_that_it_does_not(cell):
     ("declared", "check", "words"),
     [
         ({"reads_input": False}, "returned_states", "step must run, but raised AttributeError"),
-        ({"unread": ()}, "everything_acts", "the initial state y must act on the outputs or the final state"),
-        ({"unread": ("h",)}, "everything_acts", "the initial state h must act on nothing, since it is unread, but its"),
+        (
+            {"unread": ()},
+            "everything_acts",
+            "the initial state y must act on the outputs or the final state",
+        ),
+        (
+            {"unread": ("h",)},
+            "everything_acts",
+            "the initial state h must act on nothing, since it is unread, but its",
+        ),
     ],
 )
 def test_what_a_step_reads_must_be_declared(declared, check, words):
@@ -220,7 +298,10 @@ def test_what_a_step_reads_must_be_declared(declared, check, words):
 
 
 class AlmostLSTM(cells.find("lstm")):
-    """Like lstm: i f g o, W_i W_f W_g W_o, R, h' = o * c, c' = c. Source: x. Reference: LSTM. Differs: wrong."""
+    """Like lstm: i f g o, W_i W_f W_g W_o, R, h' = o * c, c' = c.
+
+    Source: x. Reference: LSTM. Differs: wrong.
+    """
 
     name = "almost-lstm"
 
@@ -232,11 +313,18 @@ class AlmostLSTM(cells.find("lstm")):
 def test_a_cell_that_is_nearly_its_reference_is_found():
     found = contract.check(AlmostLSTM)
     assert {f.check for f in found} == {"torch_parity"}
-    assert any("biases=2: the gradient of R must equal torch.nn.LSTM's, but differs by" in f.message for f in found)
+    assert any(
+        "biases=2: the gradient of R must equal torch.nn.LSTM's, but differs by" in f.message
+        for f in found
+    )
 
 
 def test_a_cell_with_fewer_biases_than_its_reference_is_found():
-    lacking = type("Lacking", (cells.find("lstm"),), {"unbiased": ("g",), "__doc__": cells.find("lstm").__doc__})
+    lacking = type(
+        "Lacking",
+        (cells.find("lstm"),),
+        {"unbiased": ("g",), "__doc__": cells.find("lstm").__doc__},
+    )
     (finding,) = contract.check(lacking)
     assert finding.check == "torch_parity"
     assert "must have torch.nn's 128 parameters with two biases, but got 120" in finding.message

@@ -1,10 +1,22 @@
-"""What the equations imply of one another: exact relations between cells, better than golden numbers."""
+"""What the equations imply of one another: exact relations between cells, better than golden
+numbers.
+"""
 
 import itertools
 
 import pytest
 import torch
-from parity import ALL_CELLS, H, I, by_engine, input_size, random_inputs, random_parameters, random_state, results
+from parity import (
+    ALL_CELLS,
+    H,
+    I,
+    by_engine,
+    input_size,
+    random_inputs,
+    random_parameters,
+    random_state,
+    results,
+)
 from tolerances import TOLERANCES, assert_close
 
 import cells
@@ -59,7 +71,10 @@ def test_coupled_is_lstm_with_the_forget_gate_minus_the_input_gate(biases):
         return torch.cat([i, -i, g, o], dim=-1)
 
     full = {name: with_forget_gate(value) for name, value in parameters.items()}
-    coupled, lstm = run("lstm-coupled", parameters, state, biases=biases), run("lstm", full, state, biases=biases)
+    coupled, lstm = (
+        run("lstm-coupled", parameters, state, biases=biases),
+        run("lstm", full, state, biases=biases),
+    )
     for ours, theirs in zip((coupled[0], *coupled[1]), (lstm[0], *lstm[1]), strict=True):
         assert_close(ours, theirs)
 
@@ -67,14 +82,21 @@ def test_coupled_is_lstm_with_the_forget_gate_minus_the_input_gate(biases):
 def test_peephole_with_no_peephole_is_lstm():
     parameters, state = arguments("lstm")
     none = {name: torch.zeros(1, H, dtype=torch.float64) for name in ("p_i", "p_f", "p_o")}
-    with_zeros, without = run("lstm-peephole", parameters | none, state), run("lstm", parameters, state)
-    for ours, theirs in zip((with_zeros[0], *with_zeros[1]), (without[0], *without[1]), strict=True):
+    with_zeros, without = (
+        run("lstm-peephole", parameters | none, state),
+        run("lstm", parameters, state),
+    )
+    for ours, theirs in zip(
+        (with_zeros[0], *with_zeros[1]), (without[0], *without[1]), strict=True
+    ):
         assert_close(ours, theirs)
 
 
 def test_full_gate_recurrence_without_its_matrices_is_peephole():
     parameters, state = arguments("my-full-gate-recurrence")
-    without = {name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()}
+    without = {
+        name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()
+    }
     kept = {name: value for name, value in parameters.items() if not name.startswith("F_")}
     outputs, final = run("my-full-gate-recurrence", without, state)
     expected, expected_final = run("lstm-peephole", kept, state[:2])
@@ -86,7 +108,12 @@ def test_reset_before_is_gru_where_the_reset_saturates_and_the_candidate_has_no_
     parameters, state = arguments("gru-reset-before")
     parameters["b"][..., :H] = 50.0  # sigmoid is 1 to the last bit
     joined = torch.cat([parameters["R"], parameters["R_n"]], dim=-1)
-    gru = {"W": parameters["W"], "b": parameters["b"], "R": joined, "b_R": torch.zeros(1, H, dtype=torch.float64)}
+    gru = {
+        "W": parameters["W"],
+        "b": parameters["b"],
+        "R": joined,
+        "b_R": torch.zeros(1, H, dtype=torch.float64),
+    }
     before, after = run("gru-reset-before", parameters, state), run("gru", gru, state)
     for ours, theirs in zip((before[0], *before[1]), (after[0], *after[1]), strict=True):
         assert_close(ours, theirs)
@@ -96,7 +123,9 @@ def test_layer_norm_sees_no_scale_of_its_matrices():
     """Up to epsilon, which is 1e-5 beside a variance of 1e8 or more here."""
     parameters, state = arguments("lstm-layer-norm")
     outputs = [
-        run("lstm-layer-norm", parameters | {name: scale * parameters[name] for name in "WR"}, state)[0]
+        run(
+            "lstm-layer-norm", parameters | {name: scale * parameters[name] for name in "WR"}, state
+        )[0]
         for scale in (1e5, 1e6)
     ]
     assert_close(*outputs)
@@ -106,21 +135,30 @@ def test_indrnn_is_rnn_relu_with_a_diagonal_matrix():
     parameters, state = arguments("indrnn")
     diagonal = torch.diag_embed(parameters["u"])
     outputs, final = run("indrnn", parameters, state)
-    expected, expected_final = run("rnn-relu", {"W": parameters["W"], "b": parameters["b"], "R": diagonal}, state)
+    expected, expected_final = run(
+        "rnn-relu", {"W": parameters["W"], "b": parameters["b"], "R": diagonal}, state
+    )
     assert_close(outputs, expected)
     assert_close(final[0], expected_final[0])
 
 
 def test_no_output_tanh_tends_to_lstm_as_the_cell_state_shrinks():
-    """tanh(c) - c = -c^3 / 3, so ten times less c makes the relative difference a hundred times less."""
+    """tanh(c) - c = -c^3 / 3, so ten times less c makes the relative difference a hundred times
+    less.
+    """
     parameters, state = arguments("lstm")
     gaps = []
     for scale in (1e-1, 1e-2, 1e-3):
         small = {name: value.clone() for name, value in parameters.items()}
         for value in small.values():
-            value[..., 2 * H : 3 * H] *= scale  # the candidate, so that c stays as small as it starts
+            value[..., 2 * H : 3 * H] *= (
+                scale  # the candidate, so that c stays as small as it starts
+            )
         carried = (state[0] * scale, state[1] * scale)
-        with_tanh, without = run("lstm", small, carried)[0], run("lstm-no-output-tanh", small, carried)[0]
+        with_tanh, without = (
+            run("lstm", small, carried)[0],
+            run("lstm-no-output-tanh", small, carried)[0],
+        )
         gaps.append(((with_tanh - without).abs().max() / with_tanh.abs().max()).item())
     for larger, smaller in itertools.pairwise(gaps):
         assert 50 < larger / smaller < 200
@@ -151,7 +189,10 @@ def test_min_lstm_with_opposite_gates_is_min_gru(biases):
         return torch.cat([-z, z, n], dim=-1)
 
     full = {name: with_forget_gate(value) for name, value in parameters.items()}
-    gru, lstm = run("min-gru", parameters, state, biases=biases), run("min-lstm", full, state, biases=biases)
+    gru, lstm = (
+        run("min-gru", parameters, state, biases=biases),
+        run("min-lstm", full, state, biases=biases),
+    )
     assert_close(lstm[0], gru[0])
     assert_close(lstm[1][0], gru[1][0])
 
@@ -181,10 +222,14 @@ def test_a_strongly_typed_state_forgets_as_it_writes_so_a_constant_stays(constan
 
 
 def shared(name, parent, parameters, biases=1):
-    """A cell's parameters: its parent's gate by gate, and random ones of its own where that has none."""
+    """A cell's parameters: its parent's gate by gate, and random ones of its own where that has
+    none.
+    """
     theirs = {}
     for spec in cells.find(parent).parameters(I, H, biases):
-        for gate, block in zip(spec.gates, blocks(parameters[spec.name], len(spec.gates)), strict=True):
+        for gate, block in zip(
+            spec.gates, blocks(parameters[spec.name], len(spec.gates)), strict=True
+        ):
             theirs.setdefault((spec.kind, gate or spec.name), block)
     own = random_parameters(cells.find(name), biases)
     for spec in cells.find(name).parameters(I, H, biases):
@@ -207,7 +252,9 @@ def test_a_variant_differs_from_its_parent_on_random_weights(name, parent):
     parameters = random_parameters(cells.find(parent), 2, inputs=inputs.shape[-1])
     states = dict(zip(cells.find(parent).state, random_state(cells.find(parent)), strict=True))
     own_state = random_state(cells.find(name))
-    own_state = tuple(states.get(s, own) for s, own in zip(cells.find(name).state, own_state, strict=True))
+    own_state = tuple(
+        states.get(s, own) for s, own in zip(cells.find(name).state, own_state, strict=True)
+    )
     outputs, _ = run(name, shared(name, parent, parameters, biases=2), own_state, inputs, biases=2)
     expected, _ = run(parent, parameters, tuple(states.values()), inputs, biases=2)
     assert (outputs - expected).abs().max() > 1e-3
@@ -230,7 +277,9 @@ def test_a_gradient_through_a_split_sequence_is_that_of_the_whole(name):
         second, end = run(name, own, carried, given[2:])
         return torch.cat([first, second]), end
 
-    whole = results(lambda own, given, start: run(name, own, start, given), parameters, inputs, state)
+    whole = results(
+        lambda own, given, start: run(name, own, start, given), parameters, inputs, state
+    )
     parts = results(in_two, parameters, inputs, state)
     assert len(whole) == 1 + 2 * len(cell.state) + len(parameters) + 1
     for key, value in whole.items():

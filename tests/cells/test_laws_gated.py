@@ -1,4 +1,6 @@
-"""Laws of the cells between Elman's network and the GRU, of small gated cells and of typed ones; as `test_laws`."""
+"""Laws of the cells between Elman's network and the GRU, of small gated cells and of typed ones; as
+`test_laws`.
+"""
 
 import math
 
@@ -12,7 +14,10 @@ import cells
 
 
 def keys(name, spec):
-    """The names by gate of a parameter's blocks. A recurrent bias is the gate's only one, b, where it has no W."""
+    """The names by gate of a parameter's blocks.
+
+    A recurrent bias is the gate's only one, b, where it has no W.
+    """
     letter = {"input": "W", "bias": "b", "recurrent": "R", "recurrent_bias": "c"}.get(spec.kind)
     for gate in spec.gates:
         own = "b" if letter == "c" and gate not in cells.find(name).gates else letter
@@ -20,11 +25,15 @@ def keys(name, spec):
 
 
 def by_gate(name):
-    """Random parameters of a cell, gate by gate: W_g, b_g, R_g, c_g a second bias, and vectors; and a state."""
+    """Random parameters of a cell, gate by gate: W_g, b_g, R_g, c_g a second bias, and vectors; and
+    a state.
+    """
     parameters, state = arguments(name)
     found = {}
     for spec in cells.find(name).parameters(I, H, 1):
-        found |= dict(zip(keys(name, spec), blocks(parameters[spec.name], len(spec.gates)), strict=True))
+        found |= dict(
+            zip(keys(name, spec), blocks(parameters[spec.name], len(spec.gates)), strict=True)
+        )
     return found, state
 
 
@@ -39,7 +48,11 @@ def of_gates(name, found):
 
 def taken(found, gate, new, sign=1):
     """What a gate has, under another gate's name."""
-    return {f"{letter}_{new}": sign * found[f"{letter}_{gate}"] for letter in "WRb" if f"{letter}_{gate}" in found}
+    return {
+        f"{letter}_{new}": sign * found[f"{letter}_{gate}"]
+        for letter in "WRb"
+        if f"{letter}_{gate}" in found
+    }
 
 
 def everywhere(value):
@@ -55,22 +68,30 @@ def everywhere(value):
 )
 def test_with_less_in_its_gates_a_cell_is_its_parent_with_that_at_0(name, parent):
     found, state = by_gate(name)
-    assert_same_run(run(name, of_gates(name, found), state), run(parent, of_gates(parent, found), state))
+    assert_same_run(
+        run(name, of_gates(name, found), state), run(parent, of_gates(parent, found), state)
+    )
 
 
-@pytest.mark.parametrize(("name", "gate", "bias"), [("gru-no-reset", "r", OPEN), ("gru-no-update", "z", -OPEN)])
+@pytest.mark.parametrize(
+    ("name", "gate", "bias"), [("gru-no-reset", "r", OPEN), ("gru-no-update", "z", -OPEN)]
+)
 def test_without_a_gate_a_cell_is_gru_with_that_gate_open_or_closed(name, gate, bias):
     found, state = by_gate(name)
     fixed = of_gates("gru", found | {f"b_{gate}": everywhere(bias)})
     assert_same_run(run(name, of_gates(name, found), state), run("gru", fixed, state))
 
 
-@pytest.mark.parametrize(("name", "parent"), [("mgu", "gru-reset-before"), ("mgu-reset-after", "gru")])
+@pytest.mark.parametrize(
+    ("name", "parent"), [("mgu", "gru-reset-before"), ("mgu-reset-after", "gru")]
+)
 def test_a_minimal_gated_unit_is_a_gru_whose_gates_are_one(name, parent):
     """r = f, and z = 1 - f = sigmoid of f's negative pre-activation."""
     found, state = by_gate(name)
     both = found | taken(found, "f", "r") | taken(found, "f", "z", sign=-1)
-    assert_same_run(run(name, of_gates(name, found), state), run(parent, of_gates(parent, both), state))
+    assert_same_run(
+        run(name, of_gates(name, found), state), run(parent, of_gates(parent, both), state)
+    )
 
 
 @pytest.mark.parametrize(("name", "key"), [("mut1", "W_g"), ("mut3", "R_z")])
@@ -79,13 +100,17 @@ def test_a_mutant_without_its_tanh_is_a_gru_whose_update_gate_is_the_opposite(na
     found, state = by_gate(name)
     found[key] = torch.zeros_like(found[key])
     opposite = of_gates("gru-reset-before", found | taken(found, "z", "z", sign=-1))
-    assert_same_run(run(name, of_gates(name, found), state), run("gru-reset-before", opposite, state))
+    assert_same_run(
+        run(name, of_gates(name, found), state), run("gru-reset-before", opposite, state)
+    )
 
 
 def test_ugrnn_is_gru_no_reset():
     found, state = by_gate("ugrnn")
     other = of_gates("gru-no-reset", found | taken(found, "g", "z"))
-    assert_same_run(run("ugrnn", of_gates("ugrnn", found), state), run("gru-no-reset", other, state))
+    assert_same_run(
+        run("ugrnn", of_gates("ugrnn", found), state), run("gru-no-reset", other, state)
+    )
 
 
 def test_rhn_whose_second_layer_carries_all_is_gru_no_reset():
@@ -99,7 +124,9 @@ def test_fastrnn_with_all_weight_on_the_new_state_is_rnn_tanh():
     found, state = by_gate("fastrnn")
     found |= {"alpha": everywhere(OPEN), "beta": everywhere(-OPEN)}
     other = of_gates("rnn-tanh", taken(found, "n", "h"))
-    assert_same_run(run("fastrnn", of_gates("fastrnn", found), state), run("rnn-tanh", other, state))
+    assert_same_run(
+        run("fastrnn", of_gates("fastrnn", found), state), run("rnn-tanh", other, state)
+    )
 
 
 def test_fastgrnn_with_extreme_weights_is_ugrnn_with_shared_matrices():
@@ -111,7 +138,9 @@ def test_fastgrnn_with_extreme_weights_is_ugrnn_with_shared_matrices():
 
 def test_brc_is_nbrc_with_diagonal_matrices():
     found, state = by_gate("brc")
-    other = of_gates("nbrc", found | {f"R_{gate}": torch.diag_embed(found[f"w_{gate}"]) for gate in "ac"})
+    other = of_gates(
+        "nbrc", found | {f"R_{gate}": torch.diag_embed(found[f"w_{gate}"]) for gate in "ac"}
+    )
     assert_same_run(run("brc", of_gates("brc", found), state), run("nbrc", other, state))
 
 
@@ -152,7 +181,9 @@ def test_a_state_that_is_the_inputs_code_stays(name, gate):
     """h' - z = u * (h - z): where the code z is what h is, h stays, whatever the gate is."""
     found, _ = by_gate(name)
     inputs = torch.ones_like(random_inputs())
-    code = torch.tanh(inputs[0] @ found[f"W_{gate}"] + found.get(f"b_{gate}", torch.zeros(1, H))[:, None])
+    code = torch.tanh(
+        inputs[0] @ found[f"W_{gate}"] + found.get(f"b_{gate}", torch.zeros(1, H))[:, None]
+    )
     outputs, _ = run(name, of_gates(name, found), (code,), inputs)
     assert_close(outputs, code.expand_as(outputs))
 
@@ -207,7 +238,9 @@ def test_an_oscillator_of_cornn_that_nothing_drives_is_a_power_of_a_matrix():
 def test_by_the_input_before_a_cell_is_itself_on_a_sequence_one_step_late(name):
     found, start = by_gate(name)
     now = {key: value for key, value in found.items() if not key.startswith("W_v")}
-    before = {f"W_v{gate}": found[f"W_{gate}"] for gate in "zfo"} | {f"b_{gate}": found[f"b_{gate}"] for gate in "zfo"}
+    before = {f"W_v{gate}": found[f"W_{gate}"] for gate in "zfo"} | {
+        f"b_{gate}": found[f"b_{gate}"] for gate in "zfo"
+    }
     state = (*start[:-3], *(torch.zeros_like(value) for value in start[-3:]))
     inputs = random_inputs(steps=6)
     late = torch.cat([torch.zeros_like(inputs[:1]), inputs[:-1]])
@@ -219,7 +252,11 @@ def test_by_the_input_before_a_cell_is_itself_on_a_sequence_one_step_late(name):
 def without_the_input_before(name):
     """Its parameters by gate but those of the input before, and a state that holds none."""
     found, (h, c, *_) = by_gate(name)
-    return {key: value for key, value in found.items() if not key.startswith("W_v")}, (h, c, *[torch.zeros_like(h)] * 3)
+    return {key: value for key, value in found.items() if not key.startswith("W_v")}, (
+        h,
+        c,
+        *[torch.zeros_like(h)] * 3,
+    )
 
 
 def test_t_lstm_without_the_input_before_is_t_rnn_times_a_factor():
@@ -255,6 +292,8 @@ def test_scrn_without_its_context_is_rnn_tanh_of_half_the_weights_between_0_and_
     zero, identity = torch.zeros_like(parameters["R"]), torch.eye(H, dtype=torch.float64)[None]
     outputs, _ = run("scrn", parameters | {"M": zero, "V": zero, "U": identity}, (y, h, s))
     half = {"W": blocks(parameters["W"], 2)[1] / 2, "R": parameters["R"] / 4}
-    half["b"] = parameters["b"] / 2 + parameters["R"].sum(1) / 4  # of h = (1 + k) / 2, what R makes of the 1
+    half["b"] = (
+        parameters["b"] / 2 + parameters["R"].sum(1) / 4
+    )  # of h = (1 + k) / 2, what R makes of the 1
     inner, _ = run("rnn-tanh", half, (2 * h - 1,))
     assert_close(outputs, (1 + inner) / 2)

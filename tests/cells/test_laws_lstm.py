@@ -48,7 +48,9 @@ def test_without_peepholes_an_ablation_of_peephole_is_that_of_lstm(name, plain):
 
 def test_odyssey_fgr_without_its_nine_matrices_is_peephole():
     parameters, state = arguments("odyssey-fgr")
-    without = {name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()}
+    without = {
+        name: value * 0 if name.startswith("F_") else value for name, value in parameters.items()
+    }
     kept = {name: value for name, value in parameters.items() if not name.startswith("F_")}
     outputs, final = run("odyssey-fgr", without, state)
     assert_same_run((outputs, final[:2]), run("lstm-peephole", kept, state[:2]))
@@ -64,7 +66,8 @@ def test_capped_is_coupled_where_the_cap_always_holds_and_lstm_where_it_never_do
 
     coupled = {name: without_input_gate(value) for name, value in parameters.items()}
     assert_same_run(
-        run("lstm-capped", with_bias(capped, parameters, i=OPEN), state), run("lstm-coupled", coupled, state)
+        run("lstm-capped", with_bias(capped, parameters, i=OPEN), state),
+        run("lstm-coupled", coupled, state),
     )
     closed = with_bias(capped, parameters, f=-OPEN)
     assert_same_run(run("lstm-capped", closed, state), run("lstm", closed, state))
@@ -78,12 +81,16 @@ def test_multiplicative_is_lstm_where_what_the_input_makes_of_h_is_h():
     parameters["R_m"] = torch.eye(H, dtype=torch.float64)[None]
     parameters["W"][..., :H] = torch.eye(I, 1, dtype=torch.float64)
     plain = {"W": parameters["W"][..., H:], "b": parameters["b"], "R": parameters["R"]}
-    assert_same_run(run("lstm-multiplicative", parameters, state, inputs), run("lstm", plain, state, inputs))
+    assert_same_run(
+        run("lstm-multiplicative", parameters, state, inputs), run("lstm", plain, state, inputs)
+    )
 
 
 def test_working_memory_connections_that_are_0_leave_lstm():
     parameters, state = arguments("wmclstm")
-    without = {name: value * 0 if name in ("M", "M_o") else value for name, value in parameters.items()}
+    without = {
+        name: value * 0 if name in ("M", "M_o") else value for name, value in parameters.items()
+    }
     plain = {name: value for name, value in parameters.items() if name not in ("M", "M_o")}
     assert_same_run(run("wmclstm", without, state), run("lstm", plain, state))
 
@@ -105,7 +112,9 @@ def test_ran_adds_its_inputs_up_where_both_gates_are_open():
 
 
 def test_nas_is_silent_where_g3_and_g4_are_0():
-    """l2 = tanh(g3 + g4) is a factor of c', and c' one of h'; g4 has no bias, so that W_g4 = 0 closes it."""
+    """l2 = tanh(g3 + g4) is a factor of c', and c' one of h'; g4 has no bias, so that W_g4 = 0
+    closes it.
+    """
     parameters, state = arguments("nas")
     parameters["W"][..., 3 * H : 4 * H] = 0.0
     parameters["b"][..., 2 * H : 3 * H] = -2 * OPEN
@@ -165,10 +174,14 @@ def test_slstm_does_not_overflow_where_its_exponentials_would():
 
 
 def integrating(alpha, beta1, beta2):
-    """lstm's arguments, and those of the cell of multiplicative integration with the same factors everywhere."""
+    """lstm's arguments, and those of the cell of multiplicative integration with the same factors
+    everywhere.
+    """
     parameters, state = arguments("lstm")
     own = {key: parameters[key] for key in "WR"}
-    own |= {f"b_{gate}": part for gate, part in zip("ifgo", blocks(parameters["b"], 4), strict=True)}
+    own |= {
+        f"b_{gate}": part for gate, part in zip("ifgo", blocks(parameters["b"], 4), strict=True)
+    }
     for name, value in {"alpha": alpha, "beta1": beta1, "beta2": beta2}.items():
         own |= {f"{name}_{gate}": torch.full((1, H), value, dtype=torch.float64) for gate in "ifgo"}
     return parameters, own, state
@@ -176,7 +189,9 @@ def integrating(alpha, beta1, beta2):
 
 def test_multiplicative_integration_that_adds_alone_is_lstm():
     parameters, own, state = integrating(0.0, 1.0, 1.0)
-    assert_same_run(run("lstm-multiplicative-integration", own, state), run("lstm", parameters, state))
+    assert_same_run(
+        run("lstm-multiplicative-integration", own, state), run("lstm", parameters, state)
+    )
 
 
 def test_the_factors_of_a_sum_are_those_of_its_matrices():
@@ -198,7 +213,9 @@ def test_multiplicative_integration_alone_sees_no_input_without_a_state():
 
 
 def ordered(first, last):
-    """Random arguments of lstm-on, its master gates' sums wholly at the units `first` and `last`."""
+    """Random arguments of lstm-on, its master gates' sums wholly at the units `first` and
+    `last`.
+    """
     parameters, state = arguments("lstm-on")
     bias = parameters["b"].clone()
     for block, unit in ((4, first), (5, last)):
@@ -207,7 +224,9 @@ def ordered(first, last):
 
 
 def test_ordered_neurons_whose_master_gates_are_open_are_lstm_but_for_the_last_unit():
-    """All is forgotten from the first unit on and written up to the last, which keeps what it has."""
+    """All is forgotten from the first unit on and written up to the last, which keeps what it
+    has.
+    """
     parameters, state = ordered(0, H - 1)
     plain = {name: value[..., : 4 * H].clone() for name, value in parameters.items()}
     plain["b"][..., H - 1] -= OPEN
@@ -245,18 +264,28 @@ def test_projected_by_the_identity_is_lstm(biases):
 
 @pytest.mark.parametrize("engine", ["reference", "cpu"])
 def test_projected_is_torchs_with_proj_size(engine):
-    """From a start of zero, where torch's state h has no m; outputs, final state and all gradients."""
+    """From a start of zero, where torch's state h has no m; outputs, final state and all
+    gradients.
+    """
     hidden, width, inputs = 6, 2, random_inputs(steps=5, inputs=4)
     cell = cells.find("lstm-projected")
     generator = torch.Generator().manual_seed(3)
     own = {
-        spec.name: torch.randn(1, *spec.shape(hidden), generator=generator, dtype=torch.float64).requires_grad_()
+        spec.name: torch.randn(
+            1, *spec.shape(hidden), generator=generator, dtype=torch.float64
+        ).requires_grad_()
         for spec in cell.parameters(4, hidden, 2, width)
     }
     zero = tuple(torch.zeros(1, inputs.shape[2], hidden, dtype=torch.float64) for _ in cell.state)
     outputs, (_, c) = get(engine).run(Layer(cell, hidden, 2, "float64"), own, inputs, zero)
     module = torch.nn.LSTM(4, hidden, proj_size=width).double()
-    names = {"W": "weight_ih_l0", "R": "weight_hh_l0", "P": "weight_hr_l0", "b": "bias_ih_l0", "b_R": "bias_hh_l0"}
+    names = {
+        "W": "weight_ih_l0",
+        "R": "weight_hh_l0",
+        "P": "weight_hr_l0",
+        "b": "bias_ih_l0",
+        "b_R": "bias_hh_l0",
+    }
     with torch.no_grad():
         for name, theirs in names.items():
             getattr(module, theirs).copy_(own[name][0].mT if own[name].ndim == 3 else own[name][0])
@@ -265,6 +294,8 @@ def test_projected_is_torchs_with_proj_size(engine):
     assert_close(outputs[-1, 0], h_final[0])
     assert_close(c[0], c_final[0])
     ours = torch.autograd.grad(outputs.pow(2).sum() + c.sum(), list(own.values()))
-    theirs = torch.autograd.grad(expected.pow(2).sum() + c_final.sum(), [getattr(module, names[name]) for name in own])
+    theirs = torch.autograd.grad(
+        expected.pow(2).sum() + c_final.sum(), [getattr(module, names[name]) for name in own]
+    )
     for name, gradient, wanted in zip(own, ours, theirs, strict=True):
         assert_close(gradient[0], wanted.mT if wanted.ndim == 2 else wanted, name)

@@ -1,4 +1,6 @@
-"""Laws of cells that read their input, and of those whose matrices are made of their parameters; as `test_laws`."""
+"""Laws of cells that read their input, and of those whose matrices are made of their parameters; as
+`test_laws`.
+"""
 
 import math
 
@@ -47,7 +49,9 @@ def test_antisymmetric_with_an_open_gate_has_none_and_with_a_closed_one_stays():
     found, state = by_gate("antisymmetric-rnn-gated")
     opened = of_gates("antisymmetric-rnn-gated", found | {"b_z": everywhere(OPEN)})
     plain = of_gates("antisymmetric-rnn", found)
-    assert_same_run(run("antisymmetric-rnn-gated", opened, state), run("antisymmetric-rnn", plain, state))
+    assert_same_run(
+        run("antisymmetric-rnn-gated", opened, state), run("antisymmetric-rnn", plain, state)
+    )
     closed = of_gates("antisymmetric-rnn-gated", found | {"b_z": everywhere(-OPEN)})
     outputs, _ = run("antisymmetric-rnn-gated", closed, state)
     assert_close(outputs, state[0].expand_as(outputs))
@@ -62,7 +66,9 @@ def test_a_step_of_antisymmetric_is_a_tenth_of_one_of_rnn_tanh_with_that_matrix(
 
 
 def block_diagonal(hidden):
-    """Arguments of lstm-block-diagonal of one run, with those of the lstm whose matrix has zeros beside the blocks."""
+    """Arguments of lstm-block-diagonal of one run, with those of the lstm whose matrix has zeros
+    beside the blocks.
+    """
     cell = cells.find("lstm-block-diagonal")
     parameters, state = random_parameters(cell, 1, hidden=hidden), random_state(cell, hidden=hidden)
     size = parameters["R"].shape[1]
@@ -74,9 +80,13 @@ def block_diagonal(hidden):
     return parameters, parameters | {"R": whole}, state
 
 
-@pytest.mark.parametrize(("hidden", "rows"), [(1, 1), (2, 1), (3, 3), (6, 3), (7, 7), (8, 2), (12, 3)])
+@pytest.mark.parametrize(
+    ("hidden", "rows"), [(1, 1), (2, 1), (3, 3), (6, 3), (7, 7), (8, 2), (12, 3)]
+)
 def test_block_diagonal_is_lstm_with_zeros_beside_the_blocks(hidden, rows):
-    """Four blocks, two where H is even alone, one where it is odd: then it is lstm to the last bit."""
+    """Four blocks, two where H is even alone, one where it is odd: then it is lstm to the last
+    bit.
+    """
     parameters, whole, state = block_diagonal(hidden)
     assert parameters["R"].shape == (1, rows, 4 * hidden)
     ours, theirs = run("lstm-block-diagonal", parameters, state), run("lstm", whole, state)
@@ -110,26 +120,36 @@ def test_a_mogrifier_whose_rounds_are_0_is_lstm():
     parameters, state = arguments("lstm-mogrifier")
     plain = scaled(parameters, ("Q1", "P1", "Q2", "P2", "Q3"))
     inputs = own_inputs("lstm-mogrifier")
-    assert_same_run(run("lstm-mogrifier", plain, state, inputs), run("lstm", of_lstm(plain), state, inputs))
+    assert_same_run(
+        run("lstm-mogrifier", plain, state, inputs), run("lstm", of_lstm(plain), state, inputs)
+    )
 
 
 def test_a_mogrifier_without_an_input_is_lstm():
     """What is 0 stays 0 in all rounds, and P 0 gates by 1."""
     parameters, state = arguments("lstm-mogrifier")
     inputs = torch.zeros_like(own_inputs("lstm-mogrifier"))
-    assert_same_run(run("lstm-mogrifier", parameters, state, inputs), run("lstm", of_lstm(parameters), state, inputs))
+    assert_same_run(
+        run("lstm-mogrifier", parameters, state, inputs),
+        run("lstm", of_lstm(parameters), state, inputs),
+    )
 
 
 def test_the_first_step_of_a_mogrifier_from_nothing_is_that_of_lstm():
     parameters, (h, c) = arguments("lstm-mogrifier")
     inputs, state = own_inputs("lstm-mogrifier", steps=1), (torch.zeros_like(h), c)
-    assert_same_run(run("lstm-mogrifier", parameters, state, inputs), run("lstm", of_lstm(parameters), state, inputs))
+    assert_same_run(
+        run("lstm-mogrifier", parameters, state, inputs),
+        run("lstm", of_lstm(parameters), state, inputs),
+    )
 
 
 @pytest.mark.parametrize("name", ["Q1", "P1", "Q2", "P2", "Q3"])
 def test_every_round_of_a_mogrifier_acts(name):
     parameters, state = arguments("lstm-mogrifier")
-    outputs, without = (run("lstm-mogrifier", own, state)[0] for own in (parameters, scaled(parameters, (name,))))
+    outputs, without = (
+        run("lstm-mogrifier", own, state)[0] for own in (parameters, scaled(parameters, (name,)))
+    )
     assert (outputs - without).abs().max() > 1e-3
 
 
@@ -140,8 +160,13 @@ def test_every_round_of_a_mogrifier_acts(name):
 def test_what_is_declared_unread_changes_no_bit(name):
     cell = cells.find(name)
     parameters, state = arguments(name)
-    other = tuple(s + 1.0 if k in cell.unread else s for k, s in zip(cell.state, state, strict=True))
-    (outputs, final), (expected, expected_final) = run(name, parameters, other), run(name, parameters, state)
+    other = tuple(
+        s + 1.0 if k in cell.unread else s for k, s in zip(cell.state, state, strict=True)
+    )
+    (outputs, final), (expected, expected_final) = (
+        run(name, parameters, other),
+        run(name, parameters, state),
+    )
     assert torch.equal(outputs, expected)
     assert all(torch.equal(a, b) for a, b in zip(final, expected_final, strict=True))
 
@@ -150,7 +175,9 @@ def test_there_are_cells_with_a_state_that_no_step_reads():
     assert UNREAD == ["intersection-rnn", "qrnn", "scrn", "sru", "t-lstm"]
 
 
-@pytest.mark.parametrize(("name", "gate", "bias"), [("intersection-rnn", "u", OPEN), ("sru", "r", -OPEN)])
+@pytest.mark.parametrize(
+    ("name", "gate", "bias"), [("intersection-rnn", "u", OPEN), ("sru", "r", -OPEN)]
+)
 def test_a_highway_that_is_open_gives_the_input(name, gate, bias):
     found, state = by_gate(name)
     inputs = own_inputs(name)
@@ -198,7 +225,9 @@ def test_a_linear_cell_does_to_a_sum_of_states_what_it_does_to_each(name):
     def outputs(*states):
         return run(name, parameters, tuple(map(sum, zip(none, *states, strict=True))))[0]
 
-    assert_close(outputs(state, other) - outputs(), outputs(state) - outputs() + outputs(other) - outputs())
+    assert_close(
+        outputs(state, other) - outputs(), outputs(state) - outputs() + outputs(other) - outputs()
+    )
 
 
 def test_sru_is_not_linear_in_c():
@@ -228,7 +257,9 @@ def test_the_decay_of_rg_lru_starts_at_095_where_its_gate_is_open():
     cell = cells.find("rg-lru")
     parameters, (h,) = arguments("rg-lru")
     parameters = with_bias(cell, parameters | {"l": everywhere(cell.vectors["l"])}, r=OPEN)
-    outputs, _ = run("rg-lru", parameters, (torch.ones_like(h),), torch.zeros_like(own_inputs("rg-lru", steps=1)))
+    outputs, _ = run(
+        "rg-lru", parameters, (torch.ones_like(h),), torch.zeros_like(own_inputs("rg-lru", steps=1))
+    )
     expected = (1 + math.exp(-5)) ** -8
     assert_close(outputs, torch.full_like(outputs, expected))
     assert expected == pytest.approx(0.95, abs=0.005)
@@ -243,8 +274,13 @@ def test_the_gradients_of_rg_lru_are_finite_where_its_recurrence_gate_underflows
     parameters = with_bias(cell, parameters, r=bias)
 
     def single(given, inputs, start):
-        given, start = {name: value.float() for name, value in given.items()}, tuple(s.float() for s in start)
-        return get(engine).run(Layer(cell, inputs.shape[-1], 1, "float32"), given, inputs.float(), start)
+        given, start = (
+            {name: value.float() for name, value in given.items()},
+            tuple(s.float() for s in start),
+        )
+        return get(engine).run(
+            Layer(cell, inputs.shape[-1], 1, "float32"), given, inputs.float(), start
+        )
 
     found = results(single, parameters, own_inputs("rg-lru"), state)
     assert [name for name, value in found.items() if not value.isfinite().all()] == []
@@ -254,7 +290,9 @@ def test_the_gradients_of_rg_lru_are_finite_where_its_recurrence_gate_underflows
 def test_rg_lru_by_steps_is_the_closed_form():
     """h_t = A_t h_0 + sum_k (A_t / A_k) w_k, with A_t the product of a up to t."""
     parameters, (h,) = arguments("rg-lru")
-    parameters = scaled(parameters, ("W",), 0.3) | {"l": everywhere(-3.0)}  # a product of 12 decays far above 0
+    parameters = scaled(parameters, ("W",), 0.3) | {
+        "l": everywhere(-3.0)
+    }  # a product of 12 decays far above 0
     inputs = own_inputs("rg-lru", steps=12)
     r, i = blocks(torch.sigmoid(inputs @ parameters["W"] + parameters["b"][:, None]), 2)
     a = torch.sigmoid(-parameters["l"]) ** (8 * r)

@@ -10,10 +10,30 @@ from harness import contract
 SYMMETRIC = {
     (name, "swap uses of i g")  # i * g is g * i
     for name in (
-        *("lstm", "lstm-no-output-tanh", "lstm-peephole", "lstm-layer-norm", "lstm-multiplicative", "wmclstm", "ran"),
-        *("lstm-block-diagonal", "lstm-mogrifier", "lstm-projected", "lstm-multiplicative-integration"),
+        *(
+            "lstm",
+            "lstm-no-output-tanh",
+            "lstm-peephole",
+            "lstm-layer-norm",
+            "lstm-multiplicative",
+            "wmclstm",
+            "ran",
+        ),
+        *(
+            "lstm-block-diagonal",
+            "lstm-mogrifier",
+            "lstm-projected",
+            "lstm-multiplicative-integration",
+        ),
         *("lstm-no-forget-gate", "lstm-no-output-gate", "lstm-no-input-tanh"),
-        *("odyssey-nfg", "odyssey-nog", "odyssey-niaf", "odyssey-noaf", "odyssey-np", "my-lstm-layer-norm"),
+        *(
+            "odyssey-nfg",
+            "odyssey-nog",
+            "odyssey-niaf",
+            "odyssey-noaf",
+            "odyssey-np",
+            "my-lstm-layer-norm",
+        ),
     )
 } | {("nas", f"swap uses of g{k} g{k + 1}") for k in (1, 3, 5, 7)}
 SYMMETRIC |= {("t-gru", "swap uses of z o")}  # z * o is o * z
@@ -63,7 +83,9 @@ def test_the_suite_fails_on_a_mutant(name, mutant):
 def test_the_contract_finds_it_without_any_equations(name, mutant):
     with mutant.context:
         found = next(contract.findings(mutant.cell), None)
-    assert found is not None and found.check in ("everything_acts", "gradients", "torch_parity"), found
+    assert found is not None and found.check in ("everything_acts", "gradients", "torch_parity"), (
+        found
+    )
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
@@ -73,10 +95,16 @@ def test_the_suite_passes_the_right_cell_by_the_same_road(name):
 
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_the_wrapped_right_product_is_right(name):
-    """What `transposed` and `without_bias` read off a product is that product, so that they fail for their reason."""
+    """What `transposed` and `without_bias` read off a product is that product, so that they fail
+    for their reason.
+    """
     cell = cells.find(name)
     right = mutants.rewritten(
-        cell, *(mutants.WrapProduct(product, gates, "rebuilt") for product, gates in cell.recurrent_products().items())
+        cell,
+        *(
+            mutants.WrapProduct(product, gates, "rebuilt")
+            for product, gates in cell.recurrent_products().items()
+        ),
     )
     assert list(suite(right)) == []
 

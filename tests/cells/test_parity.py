@@ -11,7 +11,9 @@ import cells
 from cells.base import Cell
 
 STATEMENTS = sorted(pathlib.Path(equations.__file__).parent.glob("equations*.py"))
-MADE = [name for name in ALL_CELLS if cells.find(name).prepared.__func__ is not Cell.prepared.__func__]
+MADE = [
+    name for name in ALL_CELLS if cells.find(name).prepared.__func__ is not Cell.prepared.__func__
+]
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
@@ -33,6 +35,11 @@ def test_every_cell_of_the_registry_has_an_independent_statement():
 @pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
 def test_the_independent_statement_imports_nothing_of_the_project(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= {"torch", *(path.stem for path in STATEMENTS)}

@@ -52,17 +52,24 @@ def test_names_are_sorted_and_found():
 
 
 def test_an_unknown_name_is_told_what_comes_near():
-    with pytest.raises(cells.UnknownCell, match=r"got cell='lstm-no-output-than'\. Did you mean lstm-no-output-tanh"):
+    with pytest.raises(
+        cells.UnknownCell,
+        match=r"got cell='lstm-no-output-than'\. Did you mean lstm-no-output-tanh",
+    ):
         cells.find("lstm-no-output-than")
 
 
 def test_an_unknown_name_that_is_near_nothing_is_told_all_names():
-    with pytest.raises(cells.UnknownCell, match=r"must be one of antisymmetric-rnn, .*, but got cell='qqqq'\.$"):
+    with pytest.raises(
+        cells.UnknownCell, match=r"must be one of antisymmetric-rnn, .*, but got cell='qqqq'\.$"
+    ):
         cells.find("qqqq")
 
 
 def test_every_registered_cell_has_no_problem():
-    assert [problem for name in cells.names() for problem in registry.problems_of(cells.find(name))] == []
+    assert [
+        problem for name in cells.names() for problem in registry.problems_of(cells.find(name))
+    ] == []
 
 
 def test_a_users_file_is_registered_once(write):
@@ -79,13 +86,21 @@ def test_the_same_cell_in_another_file_is_no_conflict(write):
 
 
 def test_the_name_of_a_preset_is_taken(write):
-    with pytest.raises(registry.InvalidCell, match=r"Mine: name must be unique, but name='irnn' stands for rnn-relu\."):
+    with pytest.raises(
+        registry.InvalidCell,
+        match=r"Mine: name must be unique, but name='irnn' stands for rnn-relu\.",
+    ):
         cells.load_file(write(GOOD.replace('"mine"', '"irnn"')))
 
 
 def test_a_taken_name_is_refused_and_nothing_is_registered(write):
-    taken = write(GOOD.replace('"mine"', '"lstm"') + GOOD.replace("class Mine", "class Other").replace('"mine"', '"b"'))
-    with pytest.raises(registry.InvalidCell, match=r"Mine: name must be unique, but name='lstm' is cells\.lstm's"):
+    taken = write(
+        GOOD.replace('"mine"', '"lstm"')
+        + GOOD.replace("class Mine", "class Other").replace('"mine"', '"b"')
+    )
+    with pytest.raises(
+        registry.InvalidCell, match=r"Mine: name must be unique, but name='lstm' is cells\.lstm's"
+    ):
         cells.load_file(taken)
     assert "b" not in cells.names()
 
@@ -97,31 +112,41 @@ def test_two_cells_of_one_name_in_one_file_are_refused(write):
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(registry.InvalidCell, match=r"cell file: must exist, but got path='.*nothing\.py'"):
+    with pytest.raises(
+        registry.InvalidCell, match=r"cell file: must exist, but got path='.*nothing\.py'"
+    ):
         cells.load_file(tmp_path / "nothing.py")
 
 
 def test_a_file_of_another_ending_is_refused(write):
-    with pytest.raises(registry.InvalidCell, match=r"must be a Python file, but got path='.*mine\.txt'"):
+    with pytest.raises(
+        registry.InvalidCell, match=r"must be a Python file, but got path='.*mine\.txt'"
+    ):
         cells.load_file(write(GOOD, "mine.txt"))
 
 
 def test_a_file_that_raises_is_reported_in_its_own_words_each_time(write):
     path = write("1 / 0\n")
     for _ in range(2):
-        with pytest.raises(registry.InvalidCell, match=r"mine\.py raised ZeroDivisionError: division by zero"):
+        with pytest.raises(
+            registry.InvalidCell, match=r"mine\.py raised ZeroDivisionError: division by zero"
+        ):
             cells.load_file(path)
 
 
 def test_a_file_without_a_cell_is_refused_each_time(write):
     path = write("from cells import Cell\n")
     for _ in range(2):
-        with pytest.raises(registry.InvalidCell, match=r"must define a subclass of cells\.Cell, but defines none"):
+        with pytest.raises(
+            registry.InvalidCell, match=r"must define a subclass of cells\.Cell, but defines none"
+        ):
             cells.load_file(path)
 
 
 def test_all_problems_of_a_file_come_at_once(write):
-    text = GOOD.replace("Source: mine.", "") + GOOD.replace("class Mine", "class Other").replace('"h",', '"h", "h"')
+    text = GOOD.replace("Source: mine.", "") + GOOD.replace("class Mine", "class Other").replace(
+        '"h",', '"h", "h"'
+    )
     with pytest.raises(registry.InvalidCell) as caught:
         cells.load_file(write(text))
     lines = str(caught.value).splitlines()
@@ -156,7 +181,9 @@ def problems(**declared):
     base = {"name": "a", "gates": ("i", "f"), "step": lambda self, p, x, h: (h,)}
     base["__doc__"] = "Source: x. Reference: none. Differs: no parent."
     merged = {**base, **declared}
-    return registry.problems_of(type("Odd", (Cell,), {k: v for k, v in merged.items() if v is not None}))
+    return registry.problems_of(
+        type("Odd", (Cell,), {k: v for k, v in merged.items() if v is not None})
+    )
 
 
 def test_the_smallest_right_cell_has_no_problem():
@@ -173,7 +200,10 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
         ({"name": None}, "must declare `name`, but does not"),
         ({"gates": None}, "must declare `gates`, but does not"),
         ({"name": 3}, "name must be a str, but got name=3"),
-        ({"gates": ()}, "gates must be a tuple of distinct identifiers, at least one, but got gates=()"),
+        (
+            {"gates": ()},
+            "gates must be a tuple of distinct identifiers, at least one, but got gates=()",
+        ),
         ({"gates": ("i", "i")}, "but got gates=('i', 'i')"),
         ({"gates": ("2", "i")}, "but got gates=('2', 'i')"),
         ({"gates": "if"}, "but got gates='if'"),
@@ -182,12 +212,18 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
             "state must be a tuple of distinct identifiers, at least one, but got state=('h', 'h')",
         ),
         ({"products": {"R": ()}}, "a product must feed distinct gates, but got R=()"),
-        ({"products": {"R": ("i", "i")}}, "a product must feed distinct gates, but got R=('i', 'i')"),
+        (
+            {"products": {"R": ("i", "i")}},
+            "a product must feed distinct gates, but got R=('i', 'i')",
+        ),
         ({"products": {"R R": ("i",)}}, "a product must feed distinct gates, but got R R=('i',)"),
         ({"recurrent_biases": ("z",)}, "recurrent_biases must be among ['f', 'i'], but got ['z']"),
         ({"unbiased": ("z",)}, "unbiased must be among ['f', 'i'], but got ['z']"),
         ({"forget_gates": ("z",)}, "forget_gates must be among ['f', 'i'], but got ['z']"),
-        ({"forget_gates": ("f",), "unbiased": ("f",)}, "forget_gates must be among ['i'], but got ['f']"),
+        (
+            {"forget_gates": ("f",), "unbiased": ("f",)},
+            "forget_gates must be among ['i'], but got ['f']",
+        ),
         (
             {"forget_gates": ("f",), "input_gates": ("z",)},
             "input_gates must be among ['i'], but got ['z']",
@@ -219,12 +255,27 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
         ({"unread": ("c",)}, "unread must be among ['h'], but got ['c']"),
         ({"unread": ("h",), "zonable": ("h",)}, "zonable must be among [], but got ['h']"),
         ({"start": {"c": 1.0}}, "start must be among ['h'], but got ['c']"),
-        ({"vectors": {"R": 1.0}}, "products and vectors must have names of their own, but got R twice"),
-        ({"vectors": {"b": 1.0}}, "products and vectors must have names of their own, but got b twice"),
+        (
+            {"vectors": {"R": 1.0}},
+            "products and vectors must have names of their own, but got R twice",
+        ),
+        (
+            {"vectors": {"b": 1.0}},
+            "products and vectors must have names of their own, but got b twice",
+        ),
         ({"step": None}, "must define `step`, but does not"),
-        ({"__doc__": "Reference: none. Differs: x"}, "its docstring must have an entry `Source:`, but has none"),
-        ({"__doc__": "Source: x. Differs: x"}, "its docstring must have an entry `Reference:`, but has none"),
-        ({"__doc__": "Source: x. Reference: none."}, "its docstring must have an entry `Differs`, but has none"),
+        (
+            {"__doc__": "Reference: none. Differs: x"},
+            "its docstring must have an entry `Source:`, but has none",
+        ),
+        (
+            {"__doc__": "Source: x. Differs: x"},
+            "its docstring must have an entry `Reference:`, but has none",
+        ),
+        (
+            {"__doc__": "Source: x. Reference: none."},
+            "its docstring must have an entry `Differs`, but has none",
+        ),
     ],
 )
 def test_a_wrong_declaration_is_said(declared, words):

@@ -25,7 +25,9 @@ def data_folder(tmp_path, monkeypatch):
 
 
 class Server(ThreadingHTTPServer):
-    """A web server on this machine: `pages` is path -> (content, Content-Length), `requests` the paths asked for."""
+    """A web server on this machine: `pages` is path -> (content, Content-Length), `requests` the
+    paths asked for.
+    """
 
     def __init__(self, handler):
         super().__init__(("127.0.0.1", 0), handler)

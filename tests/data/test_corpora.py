@@ -14,7 +14,11 @@ from harness.settings import Settings
 
 
 def load(corpus, path=None, **given):
-    return data.load(Settings("lstm", corpus, path=None if path is None else str(path), **{"split": "none", **given}))
+    return data.load(
+        Settings(
+            "lstm", corpus, path=None if path is None else str(path), **{"split": "none", **given}
+        )
+    )
 
 
 def decoded(dataset):
@@ -51,13 +55,17 @@ def test_the_edition_of_2019(time_machine):
 def test_the_edition_of_2022(time_machine):
     dataset = load("time-machine-2022")
     lines = [
-        " ".join("".join(c if c.isalpha() else " " for c in line).split()) for line in time_machine.decode().split("\n")
+        " ".join("".join(c if c.isalpha() else " " for c in line).split())
+        for line in time_machine.decode().split("\n")
     ]
     glued = "".join(lines).lower()
     assert len(glued) == 170_580
     counts = Counter(glued)
     assert len(dataset.vocabulary) == 28
-    assert dataset.vocabulary.symbols == ("<unk>", *sorted(counts, key=counts.__getitem__, reverse=True))
+    assert dataset.vocabulary.symbols == (
+        "<unk>",
+        *sorted(counts, key=counts.__getitem__, reverse=True),
+    )
     assert decoded(dataset) == glued[:10_000]
     assert decoded(dataset).startswith("the time machine by h g wells")
 
@@ -87,7 +95,9 @@ def test_a_book_that_cannot_be_downloaded(data_folder, monkeypatch):
         silent.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/timemachine.txt"
         monkeypatch.setattr(corpora, "TIME_MACHINE", replace(corpora.TIME_MACHINE, address=address))
-        with pytest.raises(DataError, match="timemachine.txt: must be there, or come from http.*8424dbd9532ac81f7"):
+        with pytest.raises(
+            DataError, match="timemachine.txt: must be there, or come from http.*8424dbd9532ac81f7"
+        ):
             load("time-machine")
 
 
@@ -109,7 +119,9 @@ def test_lyrics_of_ones_own(tmp_path):
 def test_lyrics_in_the_data_folder_must_be_the_published_ones(data_folder, monkeypatch):
     content = zipped(lyrics=LYRICS.encode())
     (data_folder / "jaychou_lyrics.txt.zip").write_bytes(content)
-    with pytest.raises(DataError, match="SHA-1 must be 9529987e701a4f37048ab778270a5dde9a762a0b, but got checksum="):
+    with pytest.raises(
+        DataError, match="SHA-1 must be 9529987e701a4f37048ab778270a5dde9a762a0b, but got checksum="
+    ):
         load("lyrics-2019")
     checksum = hashlib.sha1(content).hexdigest()
     monkeypatch.setattr(corpora, "LYRICS", replace(corpora.LYRICS, checksum=checksum))
@@ -117,7 +129,9 @@ def test_lyrics_in_the_data_folder_must_be_the_published_ones(data_folder, monke
 
 
 def test_lyrics_are_never_downloaded(data_folder):
-    with pytest.raises(DataError, match="jaychou_lyrics.txt.zip: must be there, but got no such file"):
+    with pytest.raises(
+        DataError, match="jaychou_lyrics.txt.zip: must be there, but got no such file"
+    ):
         load("lyrics-2019")
 
 
@@ -140,9 +154,15 @@ def _locked():
         (b"not a zip", "must be a readable zip, but got error='File is not a zip file'"),
         (_damaged(), "must be a readable zip, but got error="),
         (_locked(), "must be a readable zip, but got error=.*encrypted.*without a password"),
-        (zipped(a=b"a", b=b"b"), r"must hold exactly one file, but got members=\['folder/a.txt', 'folder/b.txt'\]"),
+        (
+            zipped(a=b"a", b=b"b"),
+            r"must hold exactly one file, but got members=\['folder/a.txt', 'folder/b.txt'\]",
+        ),
         (zipped(), r"must hold exactly one file, but got members=\[\]"),
-        (zipped(a=b"ab\xffc"), r"lyrics.zip/folder/a.txt: must be UTF-8, but got byte=0xff at offset=2"),
+        (
+            zipped(a=b"ab\xffc"),
+            r"lyrics.zip/folder/a.txt: must be UTF-8, but got byte=0xff at offset=2",
+        ),
     ],
     ids=["no zip", "damaged", "password", "two", "none", "bytes"],
 )
@@ -170,13 +190,17 @@ def test_a_text_in_the_home_folder(tmp_path, monkeypatch):
 def test_bytes_that_are_not_utf8(tmp_path):
     path = tmp_path / "latin.txt"
     path.write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin.txt: must be UTF-8, but got byte=0xef at offset=2\. Convert it"):
+    with pytest.raises(
+        DataError, match=r"latin.txt: must be UTF-8, but got byte=0xef at offset=2\. Convert it"
+    ):
         load("text", path)
 
 
 @pytest.mark.parametrize("corpus", ["text", "lyrics-2019"])
 def test_a_path_to_nothing(tmp_path, corpus):
-    with pytest.raises(DataError, match=r"path: must be a readable file, but got path='.*absent' \(No such file"):
+    with pytest.raises(
+        DataError, match=r"path: must be a readable file, but got path='.*absent' \(No such file"
+    ):
         load(corpus, tmp_path / "absent")
 
 
@@ -188,10 +212,15 @@ def test_the_python_docs():
     assert len(text) == sum(map(len, topics.values())) > 100_000
     assert text.startswith(topics[min(topics)]) and text.endswith(topics[max(topics)])
     assert dataset.fingerprint == hashlib.sha256(text.encode()).hexdigest()
-    assert dataset.source.endswith(f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}")
+    assert dataset.source.endswith(
+        f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    )
 
 
 def test_a_python_without_its_docs(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(DataError, match="python-docs: this Python must hold the text of its own help, but got error="):
+    with pytest.raises(
+        DataError,
+        match="python-docs: this Python must hold the text of its own help, but got error=",
+    ):
         load("python-docs")

@@ -31,7 +31,9 @@ def test_splits_by_position(write, length):
     dataset = load(**SMALL, path=write(text))
     lengths = {name: len(part) for name, part in dataset.splits.items()}
     assert list(lengths) == ["train", "validation", "test"]
-    assert lengths["train"] == int(length * 0.8) and abs(lengths["test"] - lengths["validation"]) <= 1
+    assert (
+        lengths["train"] == int(length * 0.8) and abs(lengths["test"] - lengths["validation"]) <= 1
+    )
     joined = np.concatenate(list(dataset.splits.values()))
     assert joined.dtype == np.int64
     assert dataset.vocabulary.decode(joined) == text
@@ -54,7 +56,9 @@ def test_rare_words(write):
     path = write("one two one three " * 20 + "four " * 4)
     dataset = load(**SMALL, path=path, token="word", split="none", min_count=5)
     assert dataset.vocabulary.symbols == ("<unk>", "one", "two", "three")
-    with pytest.raises(DataError, match="a word must occur at least 99 times to be a symbol, but got most=40"):
+    with pytest.raises(
+        DataError, match="a word must occur at least 99 times to be a symbol, but got most=40"
+    ):
         load(**SMALL, path=path, token="word", split="none", min_count=99)
 
 
@@ -71,7 +75,9 @@ def test_a_text_too_short_names_every_split(write):
 
 @pytest.mark.parametrize("token", ["char", "word"])
 def test_an_empty_text(write, token):
-    with pytest.raises(DataError, match="train windows: must have at least 11 .* but got num_tokens=0"):
+    with pytest.raises(
+        DataError, match="train windows: must have at least 11 .* but got num_tokens=0"
+    ):
         load(**SMALL, path=write(""), token=token)
 
 
@@ -87,15 +93,27 @@ def test_an_empty_text(write, token):
             {"corpus": "python-docs", "token": "words"},
             "token: must be one of char, word, but got token='words'. Did you",
         ),
-        ({"corpus": "python-docs", "split": "no"}, "split: must be one of holdout, none, but got split='no'"),
-        ({"corpus": "python-docs", "windows": "rand"}, "windows: must be one of .*'rand'. Did you mean 'random'"),
+        (
+            {"corpus": "python-docs", "split": "no"},
+            "split: must be one of holdout, none, but got split='no'",
+        ),
+        (
+            {"corpus": "python-docs", "windows": "rand"},
+            "windows: must be one of .*'rand'. Did you mean 'random'",
+        ),
         ({"corpus": "text"}, "path: text needs a file, but got path=None. Add path: FILE"),
-        ({"corpus": "python-docs", "path": "a.txt"}, "path: python-docs takes no file, but got path='a.txt'. Leave it"),
+        (
+            {"corpus": "python-docs", "path": "a.txt"},
+            "path: python-docs takes no file, but got path='a.txt'. Leave it",
+        ),
         (
             {"corpus": "time-machine-2019", "token": "word"},
             "token: time-machine-2019 has char tokens only, but got token=",
         ),
-        ({"corpus": "python-docs", "min_count": 2}, "min_count: must be 1 for char tokens, but got min_count=2"),
+        (
+            {"corpus": "python-docs", "min_count": 2},
+            "min_count: must be 1 for char tokens, but got min_count=2",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(given, match):
@@ -106,7 +124,11 @@ def test_settings_that_contradict_each_other(given, match):
 def test_every_problem_at_once():
     with pytest.raises(DataError) as caught:
         load(corpus="lyrics-2018", token="chars", min_count=2, split="nne")
-    assert [line.split(":")[0] for line in str(caught.value).split("\n")] == ["corpus", "token", "split"]
+    assert [line.split(":")[0] for line in str(caught.value).split("\n")] == [
+        "corpus",
+        "token",
+        "split",
+    ]
 
 
 def test_every_corpus_is_described():
@@ -123,4 +145,9 @@ def test_every_corpus_is_described():
 
 def test_imports_nothing_but_numpy():
     loaded = "import sys; from harness import data; print(*{'torch', 'platformdirs', 'pandas'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+        ).stdout
+        == "\n"
+    )

@@ -15,7 +15,9 @@ CONTENT = b"It was a dark and stormy night.\n" * 40
 
 
 def published(address, content=CONTENT):
-    return Published("story.txt", len(content), "SHA-256", hashlib.sha256(content).hexdigest(), address)
+    return Published(
+        "story.txt", len(content), "SHA-256", hashlib.sha256(content).hexdigest(), address
+    )
 
 
 def test_downloads_once_and_then_reads_the_copy(server, data_folder):
@@ -36,7 +38,11 @@ def test_makes_the_folder(server, data_folder, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "length"),
-    [(b"<html>Please log in</html>", 26), (CONTENT + b"more", len(CONTENT) + 4), (CONTENT[:50], len(CONTENT))],
+    [
+        (b"<html>Please log in</html>", 26),
+        (CONTENT + b"more", len(CONTENT) + 4),
+        (CONTENT[:50], len(CONTENT)),
+    ],
     ids=["another page", "longer", "cut off"],
 )
 def test_wrong_content_leaves_nothing_behind(server, data_folder, content, length):
@@ -66,7 +72,9 @@ def test_no_network_says_what_to_do(server, data_folder, cause):
 
 
 def test_a_file_without_address_must_be_there(data_folder):
-    with pytest.raises(DataError, match="must be there, but got no such file, and none may be fetched.*with path"):
+    with pytest.raises(
+        DataError, match="must be there, but got no such file, and none may be fetched.*with path"
+    ):
         download.read(published(None))
 
 
@@ -84,14 +92,19 @@ def test_a_read_only_folder_is_only_read(data_folder):
 
 def test_a_wrong_checksum_in_the_folder(server, data_folder):
     (data_folder / "story.txt").write_bytes(CONTENT + b"x")
-    with pytest.raises(DataError, match=r"story\.txt: SHA-256 must be \w{64}, but got checksum='\w{64}'\. Remove it"):
+    with pytest.raises(
+        DataError,
+        match=r"story\.txt: SHA-256 must be \w{64}, but got checksum='\w{64}'\. Remove it",
+    ):
         download.read(published(f"{server.address}/story.txt"))
     assert server.requests == []
 
 
 def test_a_name_that_cannot_be_read(data_folder):
     (data_folder / "story.txt").mkdir()
-    with pytest.raises(DataError, match=re.escape("story.txt: must be a readable file, but got error=")):
+    with pytest.raises(
+        DataError, match=re.escape("story.txt: must be a readable file, but got error=")
+    ):
         download.read(published(None))
 
 
@@ -103,7 +116,9 @@ def test_a_folder_that_cannot_be_written(server, data_folder, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(DataError, match="must be writable to keep the download, but got error=.*Permission denied"):
+    with pytest.raises(
+        DataError, match="must be writable to keep the download, but got error=.*Permission denied"
+    ):
         download.read(published(f"{server.address}/story.txt"))
     assert list(data_folder.iterdir()) == []
 
@@ -130,7 +145,9 @@ def test_the_folder(monkeypatch, tmp_path):
 
 def test_the_platforms_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("HARNESS_DATA", raising=False)
-    platformdirs = SimpleNamespace(user_cache_path=lambda name, appauthor: tmp_path / name)  # it may not be installed
+    platformdirs = SimpleNamespace(
+        user_cache_path=lambda name, appauthor: tmp_path / name
+    )  # it may not be installed
     monkeypatch.setitem(sys.modules, "platformdirs", platformdirs)
     assert download.data_folder() == tmp_path / "harness"
 

@@ -56,7 +56,11 @@ def test_an_empty_vocabulary(min_count, most):
         ("caf\u00e9", "'\u00e9' at position=3", "Write 'e' instead of '\u00e9'"),
         ("\u00c9", "'\u00c9' at position=0", "Write 'e' instead of '\u00c9'"),
         ("a\tb", "'\\t' at position=1", "Write ' ' instead of '\\t'"),
-        ("1", "'1' at position=0", "Leave '1' out; the vocabulary is ' abcdefghijklmnopqrstuvwxyz'"),
+        (
+            "1",
+            "'1' at position=0",
+            "Leave '1' out; the vocabulary is ' abcdefghijklmnopqrstuvwxyz'",
+        ),
         ("a1b2a1", "'1' at position=1, '2' at position=3.", "Leave '1' out"),
         ("1234567", "'5' at position=4 and 2 others.", "Leave '1' out"),
     ],

@@ -7,12 +7,23 @@ from harness.data import DataError, evaluation_windows, windows
 from harness.settings import Settings
 
 FORMS = ("sequential", "sequential-2019", "random")
-shapes = st.tuples(st.integers(1, 9), st.integers(1, 12), st.none() | st.integers(0, 20), st.integers(0, 200))
-seeds = st.tuples(st.integers(0, 2**40)) | st.tuples(st.integers(0, 9), st.just("trial"), st.integers(0, 99))
+shapes = st.tuples(
+    st.integers(1, 9), st.integers(1, 12), st.none() | st.integers(0, 20), st.integers(0, 200)
+)
+seeds = st.tuples(st.integers(0, 2**40)) | st.tuples(
+    st.integers(0, 9), st.just("trial"), st.integers(0, 99)
+)
 
 
 def settings(form, batch_size, bptt_length, max_offset=None):
-    return Settings("lstm", "text", windows=form, batch_size=batch_size, bptt_length=bptt_length, max_offset=max_offset)
+    return Settings(
+        "lstm",
+        "text",
+        windows=form,
+        batch_size=batch_size,
+        bptt_length=bptt_length,
+        max_offset=max_offset,
+    )
 
 
 def published_2019(tokens, batch_size, bptt_length, offset):
@@ -25,7 +36,9 @@ def published_2019(tokens, batch_size, bptt_length, offset):
 
 
 def published_2022(tokens, batch_size, bptt_length, offset):
-    """The sequential iterator: a matrix of inputs and one of targets, minibatches of their columns."""
+    """The sequential iterator: a matrix of inputs and one of targets, minibatches of their
+    columns.
+    """
     num_tokens = (len(tokens) - offset - 1) // batch_size * batch_size
     inputs = tokens[offset : offset + num_tokens].reshape(batch_size, -1)
     targets = tokens[offset + 1 : offset + 1 + num_tokens].reshape(batch_size, -1)
@@ -51,7 +64,11 @@ def made(form, shape):
     batch_size, bptt_length, max_offset, extra = shape
     largest = bptt_length - 1 if max_offset is None else max_offset
     num_tokens = num_tokens_needed(form, batch_size, bptt_length, largest) + extra
-    return windows(settings(form, batch_size, bptt_length, max_offset), num_tokens), num_tokens, largest
+    return (
+        windows(settings(form, batch_size, bptt_length, max_offset), num_tokens),
+        num_tokens,
+        largest,
+    )
 
 
 @given(st.sampled_from(sorted(PUBLISHED)), shapes, seeds, st.integers(0, 50))
@@ -63,7 +80,10 @@ def test_equals_the_published_iterators(form, shape, seed, epoch):
     tokens = np.arange(num_tokens) * 7 + 3
     inputs, targets = gather(tokens, starts, w.bptt_length)
     published = list(PUBLISHED[form](tokens, w.batch_size, w.bptt_length, offset))
-    assert len(list(PUBLISHED[form](tokens, w.batch_size, w.bptt_length, max_offset))) == w.updates_per_epoch
+    assert (
+        len(list(PUBLISHED[form](tokens, w.batch_size, w.bptt_length, max_offset)))
+        == w.updates_per_epoch
+    )
     assert len(published) >= w.updates_per_epoch == len(starts) >= 1
     for i in range(w.updates_per_epoch):
         np.testing.assert_array_equal(inputs[i], published[i][0])
@@ -75,12 +95,16 @@ def test_what_every_form_promises(form, shape, seed, epoch):
     w, num_tokens, max_offset = made(form, shape)
     starts = w.starts(seed, epoch)
     assert starts.dtype == np.int64 and starts.shape == (w.updates_per_epoch, w.batch_size)
-    assert starts.min() >= 0 and starts.max() + w.bptt_length < num_tokens  # the last target is there
+    assert (
+        starts.min() >= 0 and starts.max() + w.bptt_length < num_tokens
+    )  # the last target is there
     targets = (starts[..., None] + 1 + np.arange(w.bptt_length)).ravel()
     assert len(np.unique(targets)) == len(targets)  # none is learned twice in an epoch
     np.testing.assert_array_equal(starts, w.starts(seed, epoch))
     if w.carried:
-        np.testing.assert_array_equal(np.diff(starts, axis=0), w.bptt_length)  # streams are contiguous
+        np.testing.assert_array_equal(
+            np.diff(starts, axis=0), w.bptt_length
+        )  # streams are contiguous
 
 
 @given(shapes, seeds, st.integers(0, 50))
@@ -88,7 +112,9 @@ def test_random_windows_are_the_published_ones_in_another_order(shape, seed, epo
     w, num_tokens, _ = made("random", (shape[0], shape[1], None, shape[3]))
     starts = w.starts(seed, epoch).ravel()
     offset = int(starts[0]) % w.bptt_length  # max_offset is below bptt_length here
-    cut = range(offset, offset + (num_tokens - offset - 1) // w.bptt_length * w.bptt_length, w.bptt_length)
+    cut = range(
+        offset, offset + (num_tokens - offset - 1) // w.bptt_length * w.bptt_length, w.bptt_length
+    )
     assert set(starts.tolist()) <= set(cut)
     assert len(cut) // w.batch_size >= w.updates_per_epoch
     assert w.updates_per_epoch == (num_tokens - w.bptt_length) // w.bptt_length // w.batch_size
@@ -102,7 +128,10 @@ def test_offsets_reach_both_ends_and_differ_by_epoch_and_seed(form):
     assert offsets == {0, 1, 2, 3, 4}
     epochs = {w.starts((1000,), epoch).tobytes() for epoch in range(100)}
     assert len(epochs) == (100 if form == "random" else 5)
-    seeds = {w.starts(seed, 0).tobytes() for seed in [(s,) for s in range(50)] + [(0, "trial", k) for k in range(50)]}
+    seeds = {
+        w.starts(seed, 0).tobytes()
+        for seed in [(s,) for s in range(50)] + [(0, "trial", k) for k in range(50)]
+    }
     assert len(seeds) > 1
 
 
@@ -113,7 +142,9 @@ def test_no_offset_makes_every_epoch_alike(form):
     assert w.starts((7,), 0)[0, 0] == 0
 
 
-@pytest.mark.parametrize(("form", "max_offset"), [("sequential-2019", 34), ("sequential-2019", 0), ("sequential", 35)])
+@pytest.mark.parametrize(
+    ("form", "max_offset"), [("sequential-2019", 34), ("sequential-2019", 0), ("sequential", 35)]
+)
 def test_the_published_systems_make_eight_updates_an_epoch(form, max_offset):
     w = windows(settings(form, 32, 35, max_offset), 10_000)
     assert w.updates_per_epoch == 8
@@ -129,7 +160,9 @@ def test_too_short_by_one(form, shape):
     with pytest.raises(DataError, match=rule):
         windows(settings(form, *shape[:3]), short)
     if form in PUBLISHED:
-        assert list(PUBLISHED[form](np.arange(short), w.batch_size, w.bptt_length, max_offset)) == []
+        assert (
+            list(PUBLISHED[form](np.arange(short), w.batch_size, w.bptt_length, max_offset)) == []
+        )
 
 
 @given(st.integers(2, 400), st.integers(1, 40), st.integers(1, 40))
@@ -151,12 +184,16 @@ def test_an_evaluation_carries_along_streams_of_equal_length(num_tokens, batch_s
     totals = lengths.sum(axis=0)
     assert totals.max() - totals.min() <= 1
     assert len(starts) == -(-int(totals.max()) // bptt_length)  # no window that scores nothing
-    assert (lengths[:-1][lengths[1:] > 0] == bptt_length).all()  # only a stream's last window is cut
+    assert (
+        lengths[:-1][lengths[1:] > 0] == bptt_length
+    ).all()  # only a stream's last window is cut
     following = lengths[1:] > 0
     assert (starts[1:][following] == (starts[:-1] + bptt_length)[following]).all()
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1])
 def test_nothing_to_evaluate(num_tokens):
-    with pytest.raises(DataError, match=f"windows: must have at least 2 tokens, but got num_tokens={num_tokens}"):
+    with pytest.raises(
+        DataError, match=f"windows: must have at least 2 tokens, but got num_tokens={num_tokens}"
+    ):
         evaluation_windows(num_tokens, 32, 35)

@@ -69,10 +69,14 @@ def case(cell, *, steps=4, runs=1, batch=3, hidden=7, biases=1, inputs="rows", s
     cell = cells.find(cell) if isinstance(cell, str) else cell
     width = hidden if cell.reads_input else I
     specs = cell.parameters(width, hidden, biases)
-    parameters = {s.name: scale * random((runs, *s.shape(hidden)), seed + k) for k, s in enumerate(specs)}
+    parameters = {
+        s.name: scale * random((runs, *s.shape(hidden)), seed + k) for k, s in enumerate(specs)
+    }
     state = tuple(random((runs, batch, hidden), seed + 50 + k) for k in range(len(cell.state)))
     given = {
-        "tokens": torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(seed + 60)),
+        "tokens": torch.randint(
+            I, (steps, runs, batch), generator=torch.Generator().manual_seed(seed + 60)
+        ),
         "rows": random((steps, runs, batch, width), seed + 70),
     }
     inputs = "rows" if cell.reads_input else inputs  # a token is nothing that a step could read
@@ -90,14 +94,22 @@ def results(engine, given):
     )
     outputs, final = own.run(engine)
     found = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
-    total = sum((random(v.shape, 80 + k).to(v.dtype) * v).sum() for k, v in enumerate(found.values()))
-    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    total = sum(
+        (random(v.shape, 80 + k).to(v.dtype) * v).sum() for k, v in enumerate(found.values())
+    )
+    gradients = torch.autograd.grad(
+        total, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
     found = {name: value.detach() for name, value in found.items()}
-    return found | {f"gradient of {name}": value for name, value in zip(leaves, gradients, strict=True)}
+    return found | {
+        f"gradient of {name}": value for name, value in zip(leaves, gradients, strict=True)
+    }
 
 
 def errors(ours, theirs):
-    """Name -> the largest difference over the largest value of that tensor; infinite for a NaN or another shape."""
+    """Name -> the largest difference over the largest value of that tensor; infinite for a NaN or
+    another shape.
+    """
     assert ours.keys() == theirs.keys()
     found = {}
     for name, expected in theirs.items():
@@ -105,12 +117,16 @@ def errors(ours, theirs):
         if got.shape != expected.shape or not got.isfinite().all():
             found[name] = torch.inf
         else:
-            found[name] = ((got - expected).abs().max() / expected.abs().max().clamp(min=1e-300)).item()
+            found[name] = (
+                (got - expected).abs().max() / expected.abs().max().clamp(min=1e-300)
+            ).item()
     return found
 
 
 def differences(engine, given):
-    """What differs from the definition in float64, a line a quantity; nothing where the engine is right."""
+    """What differs from the definition in float64, a line a quantity; nothing where the engine is
+    right.
+    """
     ours, theirs = results(engine, given), results("reference", given)
     assert ours.keys() == theirs.keys()
     rtol, atol = TOLERANCES[torch.float64]
@@ -118,14 +134,18 @@ def differences(engine, given):
     for name, expected in theirs.items():
         got = ours[name]
         if got.shape != expected.shape or got.dtype != expected.dtype:
-            found.append(f"{name} is {got.dtype} {tuple(got.shape)}, not {expected.dtype} {tuple(expected.shape)}")
+            found.append(
+                f"{name} is {got.dtype} {tuple(got.shape)}, not {expected.dtype} {tuple(expected.shape)}"
+            )
         elif not torch.allclose(got, expected, rtol=rtol, atol=atol):
             found.append(f"{name} differs by {(got - expected).abs().max():.1e}")
     return found
 
 
 def assert_agrees(engine, given):
-    """Fails where `engine` does not give the definition's outputs, final state and gradients, naming which."""
+    """Fails where `engine` does not give the definition's outputs, final state and gradients,
+    naming which.
+    """
     found = differences(engine, given)
     assert not found, f"{given.layer.cell.name}, biases={given.layer.biases}: {'; '.join(found)}"
 

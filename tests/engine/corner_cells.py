@@ -220,7 +220,11 @@ class RowGradients(Corner):
 
     def step(self, p, x, h, c, d):
         level = x.a.mean(-1, keepdim=True)
-        return tanh(x.b + p.R(h).a + c.mean(-1, keepdim=True)), d * p.R(h).b, (level - 0.5).expand_as(h)
+        return (
+            tanh(x.b + p.R(h).a + c.mean(-1, keepdim=True)),
+            d * p.R(h).b,
+            (level - 0.5).expand_as(h),
+        )
 
 
 class ProductOfGate(Corner):

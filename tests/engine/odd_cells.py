@@ -1,4 +1,6 @@
-"""Three more corners: comparisons in a gradient, numbers made of vectors, a product of a bare product."""
+"""Three more corners: comparisons in a gradient, numbers made of vectors, a product of a bare
+product.
+"""
 
 import torch
 from torch import relu, sigmoid, tanh
@@ -39,7 +41,9 @@ class Compared(Base):
         r = p.R(h)
         open_ = (r.a + x.a > m) & (m > -1.0) | (r.b < -0.5)
         kept = torch.where(open_, tanh(r.a + x.a), 0.5 * m)
-        return torch.minimum(kept, torch.abs(m)).clamp(-0.7, 0.8), torch.maximum(relu(x.b + r.b), m) * 0.5
+        return torch.minimum(kept, torch.abs(m)).clamp(-0.7, 0.8), torch.maximum(
+            relu(x.b + r.b), m
+        ) * 0.5
 
 
 ODD_CELLS = {c.__name__: c for c in Base.__subclasses__()}

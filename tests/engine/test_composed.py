@@ -1,4 +1,6 @@
-"""Equations drawn at random from the table of operations agree with the definition; every operation is drawn."""
+"""Equations drawn at random from the table of operations agree with the definition; every operation
+is drawn.
+"""
 
 from dataclasses import dataclass
 
@@ -45,7 +47,9 @@ BINARY = {
     "or": lambda a, b: torch.where((a > 0.5) | (b < 0.1), b, tanh(a)),
     "not": lambda a, b: torch.where(torch.logical_not(a > b), a, 0.3 * b),
 }
-"""By what is meant to occur in the program; arguments stay where a function is tame, and away from its edges."""
+"""By what is meant to occur in the program; arguments stay where a function is tame, and away from
+its edges.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,16 @@ class Line:
         return UNARY[self.name](a) if self.name in UNARY else BINARY[self.name](a, b)
 
 
-LINES = st.builds(Line, st.sampled_from([*UNARY, *BINARY]), first=st.integers(0, 7), second=st.integers(0, 9))
+LINES = st.builds(
+    Line, st.sampled_from([*UNARY, *BINARY]), first=st.integers(0, 7), second=st.integers(0, 9)
+)
 
 
 @st.composite
 def equations(draw):
-    """A cell: lines, a second product of one of their values perhaps, and one or two states made of the last."""
+    """A cell: lines, a second product of one of their values perhaps, and one or two states made of
+    the last.
+    """
     states = draw(st.sampled_from([("h",), ("h", "c")]))
     second = draw(st.sampled_from(["none", "dependent", "beside"]))
     before = draw(st.lists(LINES, min_size=4, max_size=7))
@@ -88,7 +96,13 @@ def equations(draw):
 
     products = {"R": ("a", "b")} | ({} if second == "none" else {"S": ("b",)})
     vectors = {"v": 0.1, "w": 0.1}
-    body = {"name": "composed", "gates": ("a", "b"), "state": states, "products": products, "vectors": vectors}
+    body = {
+        "name": "composed",
+        "gates": ("a", "b"),
+        "state": states,
+        "products": products,
+        "vectors": vectors,
+    }
     return type("Composed", (Cell,), {**body, "step": step, "lines": (*before, second, *after)})
 
 
@@ -100,7 +114,9 @@ def test_drawn_equations_agree_with_the_definition_and_use_every_operation():
         max_examples=NUM_EXAMPLES,
         deadline=None,
         database=None,
-        phases=[Phase.generate],  # a smaller example would be compiled for every attempt to find one
+        phases=[
+            Phase.generate
+        ],  # a smaller example would be compiled for every attempt to find one
         suppress_health_check=list(HealthCheck),
     )
     @given(equations())

@@ -22,13 +22,24 @@ SHAPES = [(1, 1, 1, 1), (4, 1, 3, 4), (3, 3, 2, 5), (1, 3, 1, 7)]  # T, N, B, H
 @pytest.mark.parametrize("name", CELLS)
 def test_native_equals_the_definition(name, shape, biases, kind):
     steps, runs, batch, hidden = shape
-    given = case(name, steps=steps, runs=runs, batch=batch, hidden=hidden, biases=biases, inputs=kind, scale=1)
+    given = case(
+        name,
+        steps=steps,
+        runs=runs,
+        batch=batch,
+        hidden=hidden,
+        biases=biases,
+        inputs=kind,
+        scale=1,
+    )
     assert_agrees("native", given)
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_native_equals_the_definition_in_float32(name):
-    given = case(name, steps=6, runs=2, hidden=4, inputs="tokens", scale=0.3)  # large ones amplify every rounding
+    given = case(
+        name, steps=6, runs=2, hidden=4, inputs="tokens", scale=0.3
+    )  # large ones amplify every rounding
     ours, theirs = (results(engine, given.to("float32")) for engine in ("native", "reference"))
     for key, value in theirs.items():
         assert_close(ours[key], value, key)
@@ -63,7 +74,9 @@ def test_weights_go_to_torchs_own_module_unchanged():
     """By torch.nn's own road, loading a state dict, and not by a functional call."""
     given = case("lstm", hidden=4, biases=2)
     module = torch.nn.LSTM(I, 4, dtype=torch.float64)
-    module.load_state_dict(native.to_torch(given.layer, {key: value[0] for key, value in given.parameters.items()}))
+    module.load_state_dict(
+        native.to_torch(given.layer, {key: value[0] for key, value in given.parameters.items()})
+    )
     expected, _ = module(given.inputs[:, 0], given.state)
     outputs, _ = given.run("native")
     assert_close(outputs[:, 0], expected)
@@ -115,7 +128,9 @@ def test_two_threads_at_once_compute_what_they_compute_one_after_the_other():
 
 @pytest.fixture
 def interleaved(monkeypatch):
-    """A torch.nn.GRU in whose calls thread b enters while a is inside, and a leaves while b is inside."""
+    """A torch.nn.GRU in whose calls thread b enters while a is inside, and a leaves while b is
+    inside.
+    """
     entered, left = {"a": threading.Event(), "b": threading.Event()}, threading.Event()
 
     class Interleaved(torch.nn.GRU):
@@ -134,7 +149,10 @@ def interleaved(monkeypatch):
 @pytest.mark.parametrize("shared", [False, True])
 def test_interleaved_calls_are_right_because_no_module_is_shared(interleaved, monkeypatch, shared):
     entered, left = interleaved
-    given = {key: case("gru", steps=3, batch=2, hidden=4, biases=2, seed=200 * k) for k, key in enumerate("ab")}
+    given = {
+        key: case("gru", steps=3, batch=2, hidden=4, biases=2, seed=200 * k)
+        for k, key in enumerate("ab")
+    }
     found, raised = {}, []
     if shared:
         monkeypatch.setattr(native, "threading", SimpleNamespace(get_ident=lambda: 0))

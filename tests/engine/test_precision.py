@@ -1,4 +1,6 @@
-"""What a precision does to a product's operands, against statements of our own in bits and in torch.bfloat16."""
+"""What a precision does to a product's operands, against statements of our own in bits and in
+torch.bfloat16.
+"""
 
 import math
 import struct
@@ -15,12 +17,16 @@ MANTISSA = {"tf32": 10, "bf16": 7}
 
 
 def nearest(value, mantissa):
-    """`value` rounded to so many bits of mantissa, ties to even: exact arithmetic of integers, float32's exponents."""
+    """`value` rounded to so many bits of mantissa, ties to even: exact arithmetic of integers,
+    float32's exponents.
+    """
     if value == 0 or not math.isfinite(value):
         return value
     exponent = max(math.frexp(value)[1] - 1, -126)  # below, float32 is spaced evenly
     unit = math.ldexp(1.0, exponent - mantissa)
-    size = round(abs(value) / unit) * unit  # Python rounds ties to even; the quotient by a power of 2 is exact
+    size = (
+        round(abs(value) / unit) * unit
+    )  # Python rounds ties to even; the quotient by a power of 2 is exact
     return math.copysign(size if size < math.ldexp(1.0, 128) else math.inf, value)
 
 
@@ -58,7 +64,14 @@ SPECIAL = [
 
 @pytest.mark.parametrize("precision", MANTISSA)
 def test_rounding_is_to_nearest_ties_to_even(precision):
-    values = torch.cat([torch.tensor(SPECIAL), random(2000), 1e30 * random(500, seed=1), 1e-39 * random(500, seed=2)])
+    values = torch.cat(
+        [
+            torch.tensor(SPECIAL),
+            random(2000),
+            1e30 * random(500, seed=1),
+            1e-39 * random(500, seed=2),
+        ]
+    )
     expected = [nearest(value, MANTISSA[precision]) for value in values.tolist()]
     rounded = base.round_operand(values, precision).tolist()
     assert [bits_of(value) for value in rounded] == [bits_of(value) for value in expected]
@@ -81,11 +94,15 @@ def test_rounding_keeps_nan_and_rounded_values(precision):
 @pytest.mark.parametrize("precision", MANTISSA)
 def test_rounding_of_a_tensor_that_is_not_contiguous(precision):
     values = random(6, 4)
-    assert torch.equal(base.round_operand(values.t(), precision), base.round_operand(values, precision).t())
+    assert torch.equal(
+        base.round_operand(values.t(), precision), base.round_operand(values, precision).t()
+    )
 
 
 def rounded(values, precision):
-    return torch.tensor([nearest(v, MANTISSA[precision]) for v in values.flatten().tolist()]).view(values.shape)
+    return torch.tensor([nearest(v, MANTISSA[precision]) for v in values.flatten().tolist()]).view(
+        values.shape
+    )
 
 
 @pytest.mark.parametrize("precision", MANTISSA)
@@ -100,17 +117,24 @@ def test_a_product_rounds_its_operands_forward_and_backward(precision):
     assert_close(gradients[0], (cotangent @ b.mT).float())
     assert_close(gradients[1], (a.mT @ cotangent).float())
     exact = torch.bmm(*leaves)
-    assert (result - exact).abs().max() > 1e-4 * exact.abs().max()  # else the bounds above would not see the rounding
+    assert (
+        result - exact
+    ).abs().max() > 1e-4 * exact.abs().max()  # else the bounds above would not see the rounding
 
 
 def test_float32_and_float64_products_are_torchs_own():
     for precision, dtype in (("float32", torch.float32), ("float64", torch.float64)):
-        a, b = random(2, 3, 5, dtype=dtype).requires_grad_(), random(2, 5, 4, seed=1, dtype=dtype).requires_grad_()
+        a, b = (
+            random(2, 3, 5, dtype=dtype).requires_grad_(),
+            random(2, 5, 4, seed=1, dtype=dtype).requires_grad_(),
+        )
         ours, theirs = product(a, b, precision), torch.bmm(a, b)
         assert ours.dtype == dtype
         assert torch.equal(ours, theirs)
         for one, other in zip(
-            torch.autograd.grad(ours.sum(), (a, b)), torch.autograd.grad(theirs.sum(), (a, b)), strict=True
+            torch.autograd.grad(ours.sum(), (a, b)),
+            torch.autograd.grad(theirs.sum(), (a, b)),
+            strict=True,
         ):
             assert torch.equal(one, other)
 
@@ -118,9 +142,14 @@ def test_float32_and_float64_products_are_torchs_own():
 @pytest.mark.parametrize("precision", MANTISSA)
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before"])
 def test_a_layer_rounds_its_products_and_nothing_else(name, precision):
-    """From a state of zeros at T = 1 the recurrent product is 0: only W x is rounded, and a lookup is no product."""
+    """From a state of zeros at T = 1 the recurrent product is 0: only W x is rounded, and a lookup
+    is no product.
+    """
     cell = cells.find(name)
-    parameters = {spec.name: random(1, *spec.shape(4), seed=k) for k, spec in enumerate(cell.parameters(3, 4, 1))}
+    parameters = {
+        spec.name: random(1, *spec.shape(4), seed=k)
+        for k, spec in enumerate(cell.parameters(3, 4, 1))
+    }
     state = engine.initial_state(cell, 1, 2, 4, parameters["W"])
     tokens, rows = torch.tensor([[[0, 2]]]), random(1, 1, 2, 3, seed=9)
 
@@ -128,7 +157,9 @@ def test_a_layer_rounds_its_products_and_nothing_else(name, precision):
         return get("reference").run(Layer(cell, 4, 1, chosen), own, inputs, state)[0]
 
     assert torch.equal(run(tokens, precision), run(tokens, "float32"))
-    by_hand = run(rounded(rows, precision), "float32", parameters | {"W": rounded(parameters["W"], precision)})
+    by_hand = run(
+        rounded(rows, precision), "float32", parameters | {"W": rounded(parameters["W"], precision)}
+    )
     assert_close(run(rows, precision), by_hand)
     assert (run(rows, precision) - run(rows, "float32")).abs().max() > 1e-5
 
@@ -136,16 +167,25 @@ def test_a_layer_rounds_its_products_and_nothing_else(name, precision):
 def test_allow_tf32_is_set_and_unset():
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
-        for precision, allowed in (("tf32", True), ("float32", False), ("bf16", True), ("float64", False)):
+        for precision, allowed in (
+            ("tf32", True),
+            ("float32", False),
+            ("bf16", True),
+            ("float64", False),
+        ):
             engine.allow_tf32(precision)
-            assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
+            assert (
+                torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is allowed
+            )
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def test_operands_in_bfloat16_give_float32():
     """On a device without numbers: torch refuses such a product on a CPU."""
-    a, b, out = (torch.zeros(*shape, device="meta") for shape in ((2, 3, 4), (2, 4, 5), (2, 7, 3, 5)))
+    a, b, out = (
+        torch.zeros(*shape, device="meta") for shape in ((2, 3, 4), (2, 4, 5), (2, 7, 3, 5))
+    )
     for into in (None, out[:, 2]):
         found = base.multiplied(a.bfloat16(), b.bfloat16(), into)
         assert (found.dtype, found.shape) == (torch.float32, (2, 3, 5))
@@ -166,4 +206,6 @@ def test_cuda_multiplies_bfloat16_and_adds_in_float32():
     out = torch.full((2, 5, 33, 17), torch.nan, device="cuda")
     base.multiplied(base.operand(a, "bf16"), base.operand(b, "bf16"), out[:, 3])
     exact = torch.bmm(a.bfloat16().double(), b.bfloat16().double())
-    torch.testing.assert_close(out[:, 3].double(), exact, rtol=0, atol=1e-3)  # results in bf16 would be off by 4e-2
+    torch.testing.assert_close(
+        out[:, 3].double(), exact, rtol=0, atol=1e-3
+    )  # results in bf16 would be off by 4e-2

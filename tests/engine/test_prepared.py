@@ -1,4 +1,6 @@
-"""Layers that multiply with what is made of their parameters, or read their input: tapes, even sizes, refusals."""
+"""Layers that multiply with what is made of their parameters, or read their input: tapes, even
+sizes, refusals.
+"""
 
 import pytest
 import torch
@@ -11,23 +13,37 @@ from harness.engine.gpu.gpu import Gpu
 
 OVER_INPUTS = [name for name in ALL_CELLS if cells.find(name).reads_input]
 MADE = [name for name in ALL_CELLS if cells.find(name).is_prepared()]
-ENGINES = {"reference": get("reference"), "cpu": get("cpu"), "gpu": Gpu(device_types=("cpu",)), "scan": get("scan")}
+ENGINES = {
+    "reference": get("reference"),
+    "cpu": get("cpu"),
+    "gpu": Gpu(device_types=("cpu",)),
+    "scan": get("scan"),
+}
 CALLS = [
-    *((name, engine, kind) for name in MADE for engine in ("reference", "cpu", "gpu") for kind in ("rows", "tokens")),
+    *(
+        (name, engine, kind)
+        for name in MADE
+        for engine in ("reference", "cpu", "gpu")
+        for kind in ("rows", "tokens")
+    ),
     *((name, engine, "rows") for name in OVER_INPUTS for engine in ("reference", "cpu", "gpu")),
     ("rg-lru", "scan", "rows"),
 ]
 
 
 def assert_tape(given, engine):
-    """Outputs, final state and every gradient of a tape are those of autograd through the definition."""
+    """Outputs, final state and every gradient of a tape are those of autograd through the
+    definition.
+    """
     layer, is_float = given.layer, given.inputs.is_floating_point()
     leaves = {key: value.detach().requires_grad_() for key, value in given.leaves().items()}
     state = tuple(leaves[f"initial state {k}"] for k in range(len(given.state)))
     own = {key: leaves[key] for key in given.parameters}
     expected, final = get("reference").run(layer, own, leaves.get("input", given.inputs), state)
     weights = random(expected.shape, 80)
-    wanted = torch.autograd.grad((weights * expected).sum(), list(leaves.values()), materialize_grads=True)
+    wanted = torch.autograd.grad(
+        (weights * expected).sum(), list(leaves.values()), materialize_grads=True
+    )
 
     tape = ENGINES[engine].forward(layer, given.parameters, given.inputs, given.state)
     homes = {key: torch.full_like(p, torch.nan) for key, p in given.parameters.items()}
@@ -48,7 +64,11 @@ class Turned(cells.find("rnn-tanh")):
 
     @classmethod
     def prepared(cls, parameters):
-        return {**parameters, "R": parameters["R"].mT.contiguous().mT, "unused": parameters["R"] * 2}
+        return {
+            **parameters,
+            "R": parameters["R"].mT.contiguous().mT,
+            "unused": parameters["R"] * 2,
+        }
 
     def step(self, p, x, h):
         r = p.R(h)
@@ -90,7 +110,10 @@ def test_the_generated_code_is_the_definition_at_even_sizes(name):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("inputs", "got"),
-    [(torch.zeros(2, 1, 3, 5, dtype=torch.float64), "size=5"), (torch.zeros(2, 1, 3, dtype=torch.int64), "tokens")],
+    [
+        (torch.zeros(2, 1, 3, 5, dtype=torch.float64), "size=5"),
+        (torch.zeros(2, 1, 3, dtype=torch.int64), "tokens"),
+    ],
 )
 def test_inputs_that_a_step_cannot_read_are_refused(engine, inputs, got):
     given = case("rg-lru", hidden=4)

@@ -25,7 +25,9 @@ def arguments(cell, *, steps=T, runs=N, batch=B, hidden=H, biases=2, dtype=torch
         spec.name: random(runs, *spec.shape(hidden), seed=k, dtype=dtype)
         for k, spec in enumerate(cell.parameters(I, hidden, biases))
     }
-    state = tuple(random(runs, batch, hidden, seed=90 + k, dtype=dtype) for k in range(len(cell.state)))
+    state = tuple(
+        random(runs, batch, hidden, seed=90 + k, dtype=dtype) for k in range(len(cell.state))
+    )
     tokens = torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(99))
     return parameters, tokens, state
 
@@ -39,7 +41,9 @@ def test_two_steps_by_hand():
     """h' = tanh(w x + r h + b) with w = 0.5, r = -1, b = 0.25 on x = 1, 2 from h = 0.1."""
     one = {"W": 0.5, "R": -1.0, "b": 0.25}
     shapes = {"W": (1, 1, 1), "R": (1, 1, 1), "b": (1, 1)}
-    parameters = {name: torch.full(shapes[name], value, dtype=torch.float64) for name, value in one.items()}
+    parameters = {
+        name: torch.full(shapes[name], value, dtype=torch.float64) for name, value in one.items()
+    }
     inputs = torch.tensor([1.0, 2.0], dtype=torch.float64).view(2, 1, 1, 1)
     start = (torch.full((1, 1, 1), 0.1, dtype=torch.float64),)
     outputs, final = run("rnn-tanh", parameters, inputs, start, biases=1)
@@ -54,12 +58,19 @@ def test_two_steps_by_hand():
 def test_a_token_is_its_one_hot_row(name, biases):
     parameters, tokens, state = arguments(cells.find(name), biases=biases)
     one_hot = torch.nn.functional.one_hot(tokens, I).double()
-    by_lookup, by_product = run(name, parameters, tokens, state, biases), run(name, parameters, one_hot, state, biases)
-    for ours, theirs in zip((by_lookup[0], *by_lookup[1]), (by_product[0], *by_product[1]), strict=True):
+    by_lookup, by_product = (
+        run(name, parameters, tokens, state, biases),
+        run(name, parameters, one_hot, state, biases),
+    )
+    for ours, theirs in zip(
+        (by_lookup[0], *by_lookup[1]), (by_product[0], *by_product[1]), strict=True
+    ):
         assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize(("steps", "runs", "batch", "hidden"), [(1, 1, 1, 1), (1, 5, 1, 7), (3, 1, 4, 5)])
+@pytest.mark.parametrize(
+    ("steps", "runs", "batch", "hidden"), [(1, 1, 1, 1), (1, 5, 1, 7), (3, 1, 4, 5)]
+)
 @pytest.mark.parametrize("name", CELLS)
 def test_shapes(name, steps, runs, batch, hidden):
     cell = cells.find(name)
@@ -107,7 +118,9 @@ def test_an_unbiased_gate_gets_none():
     parameters = {"W": torch.tensor([[[2.0, 3.0]]]), "b": torch.tensor([[10.0]])}
     product = reference.input_product(layer, parameters, torch.ones(1, 1, 1, 1))
     assert product.flatten().tolist() == [2, 13]
-    assert reference.input_product(layer, parameters, torch.zeros(1, 1, 1, dtype=torch.int64)).flatten().tolist() == [
+    assert reference.input_product(
+        layer, parameters, torch.zeros(1, 1, 1, dtype=torch.int64)
+    ).flatten().tolist() == [
         2,
         13,
     ]
@@ -137,7 +150,9 @@ def test_an_engine_is_found_by_name():
     assert [engine.get(e.name) for e in engine.ENGINES] == list(engine.ENGINES)
     with pytest.raises(
         engine.EngineError,
-        match=re.escape("engine: must be one of cpu, scan, gpu, native, reference, scan-log, but got engine='cu'."),
+        match=re.escape(
+            "engine: must be one of cpu, scan, gpu, native, reference, scan-log, but got engine='cu'."
+        ),
     ):
         engine.get("cu")
 
@@ -156,10 +171,17 @@ def test_the_reference_refuses_nothing():
         ("cuda", "float32", ["lstm", "min-gru"], ("gpu", [])),
         ("mps", "float32", ["lstm", "gru"], ("native", [])),
         ("mps", "float32", ["lstm", "min-gru"], ("reference", [])),
-        ("cpu", "bf16", ["lstm"], ("reference", ["engine cpu: not used, it does not round operands to bf16"])),
+        (
+            "cpu",
+            "bf16",
+            ["lstm"],
+            ("reference", ["engine cpu: not used, it does not round operands to bf16"]),
+        ),
     ],
 )
-def test_the_fastest_engine_that_runs_all_cells_is_taken(monkeypatch, device, precision, names, expected):
+def test_the_fastest_engine_that_runs_all_cells_is_taken(
+    monkeypatch, device, precision, names, expected
+):
     """A line is said of a generated engine that was made for the device."""
     monkeypatch.setattr(engine.get("gpu"), "note", lambda: None)
     assert engine.resolve([cells.find(name) for name in names], device, precision) == expected
@@ -172,7 +194,9 @@ def test_what_makes_an_engine_slow_is_said_of_the_one_that_is_taken(monkeypatch)
 
 
 def test_each_reason_is_said_once(monkeypatch):
-    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda cell, device, precision: f"no {cell.name}")
+    monkeypatch.setattr(
+        engine.get("cpu"), "refusal", lambda cell, device, precision: f"no {cell.name}"
+    )
     found = engine.resolve([cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32")
     assert found == ("native", ["engine cpu: not used, no lstm; no gru"])
 

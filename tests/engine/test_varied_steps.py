@@ -21,7 +21,9 @@ ALL = Variation(state_dropout=True, recurrent_dropout=True, zoneout=("h", "c"), 
 def fitting(cell):
     """All of the variation that a cell has something for."""
     return Variation(
-        bool(cell.recurrent_products()), bool(cell.candidates), tuple(s for s in "hc" if s in cell.zonable)
+        bool(cell.recurrent_products()),
+        bool(cell.candidates),
+        tuple(s for s in "hc" if s in cell.zonable),
     )
 
 
@@ -42,20 +44,38 @@ def test_nothing_varied_is_the_cell_itself():
 
 
 def test_what_has_nothing_to_act_on_is_left_out():
-    asked = {"zoneout_h": 0.1, "zoneout_c": 0.2, "state_dropout": 0.1, "recurrent_dropout": 0.3, "corpus": "text"}
-    assert varied_cell(Settings(cell="gru", **asked)).noise == ("state_dropout", "recurrent_dropout_n", "zoneout_h")
-    assert varied_cell(Settings(cell="min-gru", **asked)).noise == ("recurrent_dropout_n", "zoneout_h")
+    asked = {
+        "zoneout_h": 0.1,
+        "zoneout_c": 0.2,
+        "state_dropout": 0.1,
+        "recurrent_dropout": 0.3,
+        "corpus": "text",
+    }
+    assert varied_cell(Settings(cell="gru", **asked)).noise == (
+        "state_dropout",
+        "recurrent_dropout_n",
+        "zoneout_h",
+    )
+    assert varied_cell(Settings(cell="min-gru", **asked)).noise == (
+        "recurrent_dropout_n",
+        "zoneout_h",
+    )
 
 
 @pytest.mark.parametrize("name", cells.names())
 def test_factors_that_change_nothing_change_no_bit(name):
     cell = cells.find(name)
     own = varied(cell, fitting(cell))
-    neutral = [torch.full((1, N, B, H), float(not n.startswith("zoneout")), dtype=torch.float64) for n in own.noise]
+    neutral = [
+        torch.full((1, N, B, H), float(not n.startswith("zoneout")), dtype=torch.float64)
+        for n in own.noise
+    ]
     plain = given(cell)
     before, _ = plain.run("reference")
     layer = replace(plain.layer, cell=own)
-    after, _ = get("reference").run(layer, plain.parameters, plain.inputs, plain.state, torch.cat(neutral, 3))
+    after, _ = get("reference").run(
+        layer, plain.parameters, plain.inputs, plain.state, torch.cat(neutral, 3)
+    )
     assert torch.equal(before, after)
 
 
@@ -65,14 +85,18 @@ def test_a_zoneout_of_one_holds_the_state(name):
     own = varied(cell, Variation(zoneout=tuple(s for s in "hc" if s in cell.zonable)))
     plain = given(cell)
     held = torch.ones(1, N, B, len(own.noise) * H, dtype=torch.float64)
-    _, final = get("reference").run(replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, held)
+    _, final = get("reference").run(
+        replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, held
+    )
     for state, first, last in zip(cell.state, plain.state, final, strict=True):
         if f"zoneout_{state}" in own.noise:
             assert torch.equal(first, last)
 
 
 def test_the_lstm_is_that_of_the_papers():
-    """Gal & Ghahramani 2016 on h, Semeniuta et al. 2016 on g, Krueger et al. 2017 on h and c, then a clip."""
+    """Gal & Ghahramani 2016 on h, Semeniuta et al. 2016 on g, Krueger et al. 2017 on h and c, then
+    a clip.
+    """
     lstm = cells.find("lstm")
     plain, own = given(lstm, runs=1), varied(lstm, ALL)
     noise = factors(own, runs=1)
@@ -122,7 +146,11 @@ class Noisy:
 def assert_engine_agrees(monkeypatch, ours, plain, variation, num_steps):
     """Outputs, final state and all gradients equal the definition's."""
     cell = varied(plain.layer.cell, variation)
-    noise = factors(cell, num_steps, hidden=plain.layer.hidden_size) if noise_of(plain.layer.cell, variation) else None
+    noise = (
+        factors(cell, num_steps, hidden=plain.layer.hidden_size)
+        if noise_of(plain.layer.cell, variation)
+        else None
+    )
     noisy = replace(plain, layer=replace(plain.layer, cell=cell))
     found = []
     for each in (ours, get("reference")):
@@ -142,7 +170,9 @@ def test_engine_cpu_equals_the_definition(monkeypatch, name, kind, num_steps):
     cell = cells.find(name)
     for hidden in (7, 32):
         plain = given(cell, hidden=hidden, inputs=kind)
-        assert_engine_agrees(monkeypatch, get("cpu"), plain, replace(fitting(cell), state_clip=0.6), num_steps)
+        assert_engine_agrees(
+            monkeypatch, get("cpu"), plain, replace(fitting(cell), state_clip=0.6), num_steps
+        )
 
 
 @pytest.mark.parametrize("num_steps", [1, T])
@@ -158,7 +188,9 @@ def test_engine_gpu_equals_the_definition(monkeypatch, name, num_steps):
 @pytest.mark.parametrize("name", ["min-gru", "min-lstm"])
 def test_engine_scan_equals_the_definition(monkeypatch, name, kind, num_steps):
     cell = cells.find(name)
-    assert_engine_agrees(monkeypatch, get("scan"), given(cell, inputs=kind), fitting(cell), num_steps)
+    assert_engine_agrees(
+        monkeypatch, get("scan"), given(cell, inputs=kind), fitting(cell), num_steps
+    )
 
 
 def test_without_gradients_long_texts_have_their_own_noise_in_every_part():
@@ -176,9 +208,16 @@ def test_without_gradients_long_texts_have_their_own_noise_in_every_part():
 
 def test_engines_refuse_what_a_variation_makes_impossible_for_them():
     clipped = varied(cells.find("min-gru"), Variation(state_clip=1.0))
-    assert get("scan").refusal(clipped, "cpu", "float32").startswith("min-gru is not linear in its state")
+    assert (
+        get("scan")
+        .refusal(clipped, "cpu", "float32")
+        .startswith("min-gru is not linear in its state")
+    )
     zoned = varied(cells.find("lstm"), Variation(zoneout=("h",)))
-    assert get("native").refusal(zoned, "cpu", "float32") == "torch.nn has no lstm of which a study varies the step"
+    assert (
+        get("native").refusal(zoned, "cpu", "float32")
+        == "torch.nn has no lstm of which a study varies the step"
+    )
     assert engine.resolve([zoned], "cpu", "float32") == ("cpu", [])
 
 
@@ -197,6 +236,7 @@ def test_a_step_that_miscounts_its_candidates_is_an_error(calls):
     plain = given(Miscounting)
     layer = replace(plain.layer, cell=own)
     with pytest.raises(
-        ValueError, match=r"miscounting: its step must call p.drop once for each of candidates=\('h',\)"
+        ValueError,
+        match=r"miscounting: its step must call p.drop once for each of candidates=\('h',\)",
     ):
         get("reference").run(layer, plain.parameters, plain.inputs, plain.state, factors(own))

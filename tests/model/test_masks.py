@@ -1,4 +1,6 @@
-"""Random factors are functions of (seed, site, update, index), and hit as often as the rate says."""
+"""Random factors are functions of (seed, site, update, index), and hit as often as the rate
+says.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ SHAPE = (5, 2, 3, 400)  # T N B H
 def noise_of(seeds, **rates):
     """The noise of runs that differ in their rates."""
     columns = [dict(zip(rates, row, strict=True)) for row in zip(*rates.values(), strict=True)]
-    return Noise(seeds, [Settings(cell="lstm", corpus="text", hidden_size=7, **own) for own in columns], CPU)
+    return Noise(
+        seeds, [Settings(cell="lstm", corpus="text", hidden_size=7, **own) for own in columns], CPU
+    )
 
 
 def masks(seeds, rates, layer=0, update=0, shape=SHAPE):
@@ -38,7 +42,9 @@ def test_units_are_dropped_at_the_rate_and_the_others_scaled_up():
     for n, rate in enumerate((0.5, 0.2)):
         own = found[:, n]
         kept = own != 0
-        assert kept.double().mean() == pytest.approx(1 - rate, abs=4 * math.sqrt(rate * (1 - rate) / own.numel()))
+        assert kept.double().mean() == pytest.approx(
+            1 - rate, abs=4 * math.sqrt(rate * (1 - rate) / own.numel())
+        )
         assert torch.allclose(own[kept], torch.tensor(1 / (1 - rate)))
 
 
@@ -73,13 +79,20 @@ def test_other_seeds_sites_updates_times_and_streams_are_independent():
         base.roll(1, 3),
     ]
     for other in others:
-        assert (base == other).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(base.numel()))
+        assert (base == other).double().mean() == pytest.approx(
+            0.5, abs=4 * 0.5 / math.sqrt(base.numel())
+        )
 
 
 def test_the_masks_of_one_update_are_no_shift_of_anothers():
-    """The circular correlation at every shift, a standard normal each; 5.5 deviations bound 6,000 of them."""
+    """The circular correlation at every shift, a standard normal each; 5.5 deviations bound 6,000
+    of them.
+    """
     first, second = (
-        torch.fft.rfft((masks([(1,)], [0.5], update=update, shape=(5, 1, 3, 400)) != 0).double().flatten() * 2 - 1)
+        torch.fft.rfft(
+            (masks([(1,)], [0.5], update=update, shape=(5, 1, 3, 400)) != 0).double().flatten() * 2
+            - 1
+        )
         for update in (0, 1)
     )
     correlation = torch.fft.irfft(first * second.conj()) / math.sqrt(6000)
@@ -104,7 +117,9 @@ def test_inputs_have_one_mask_for_all_time_steps():
     assert torch.equal(found, found[:1].expand_as(found))
     for n, rate in enumerate((0.5, 0.2)):
         assert set(found[0, n].unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
-        assert (found[0, n] == 0).double().mean() == pytest.approx(rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000))
+        assert (found[0, n] == 0).double().mean() == pytest.approx(
+            rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000)
+        )
     assert not torch.equal(found, noise.inputs(0, torch.ones(5, 2, 30, 100)))
 
 
@@ -117,7 +132,9 @@ def test_weights_are_dropped_entry_by_entry_and_anew_at_each_update():
     noise.update.fill_(1)
     others.append(noise.weights(0, "R", matrix))
     for other in others:
-        assert ((first[0] == 0) == (other[0] == 0)).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / 100)
+        assert ((first[0] == 0) == (other[0] == 0)).double().mean() == pytest.approx(
+            0.5, abs=4 * 0.5 / 100
+        )
 
 
 RATES = dict(zip(FIELDS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6), strict=True))
@@ -130,7 +147,9 @@ def steps(seed=(1,), update=0, rates=RATES, num_steps=4):
     noise.update.fill_(update)
     state = torch.zeros(1, 20, 50, dtype=torch.float64)
     values, means = noise.steps(0, cell, state, num_steps), noise.expected(cell, state)
-    blocks = zip(cell.noise, values.chunk(len(cell.noise), 3), means.chunk(len(cell.noise), 3), strict=True)
+    blocks = zip(
+        cell.noise, values.chunk(len(cell.noise), 3), means.chunk(len(cell.noise), 3), strict=True
+    )
     return {name: (own, mean) for name, own, mean in blocks}
 
 
@@ -148,7 +167,9 @@ def test_a_steps_factors_are_zero_or_scaled_up_and_a_zoneouts_zero_or_one():
         assert set(own.unique().tolist()) == values
         count = 1000 if name == "state_dropout" else 4000
         hit = own == (1.0 if "zoneout" in name else 0.0)
-        assert hit.double().mean() == pytest.approx(rate, abs=4 * math.sqrt(rate * (1 - rate) / count)), name
+        assert hit.double().mean() == pytest.approx(
+            rate, abs=4 * math.sqrt(rate * (1 - rate) / count)
+        ), name
         assert mean.unique().tolist() == [rate if "zoneout" in name else 1.0]
         same = torch.equal(own[0], own[1])
         assert same == (name == "state_dropout"), name
@@ -175,5 +196,7 @@ def test_compiled_factors_are_the_same_bit_for_bit(dtype, field):
         others.update.fill_(update)
         for axis in (0, 1):
             shape = (3, 11, 37) if axis == 0 else (11, 3, 37)
-            found = [each._factors(field, ("site", axis), shape, axis, dtype) for each in (own, others)]
+            found = [
+                each._factors(field, ("site", axis), shape, axis, dtype) for each in (own, others)
+            ]
             assert found[0].dtype == dtype and torch.equal(*found)

@@ -51,11 +51,15 @@ def test_the_sources_have_so_many_parameters(vocabulary, changes, expected):
 
 def test_parameters_states_and_flops_of_a_stack():
     arch = Architecture(cells.find("lstm"), 11, 13, 6, num_layers=2, embedding_size=5, biases=2)
-    module = torch.nn.ModuleList([torch.nn.Embedding(11, 5), torch.nn.LSTM(5, 6, 2), torch.nn.Linear(6, 13)])
+    module = torch.nn.ModuleList(
+        [torch.nn.Embedding(11, 5), torch.nn.LSTM(5, 6, 2), torch.nn.Linear(6, 13)]
+    )
     assert arch.num_parameters() == sum(p.numel() for p in module.parameters())
     assert arch.num_states() == 2 * 2 * 6
     assert arch.flops_per_token() == 2 * (4 * 6 * (5 + 6) + 4 * 6 * (6 + 6) + 6 * 13)
-    assert replace(arch, embedding_size=None, num_layers=1).flops_per_token() == 2 * (4 * 6 * 6 + 6 * 13)
+    assert replace(arch, embedding_size=None, num_layers=1).flops_per_token() == 2 * (
+        4 * 6 * 6 + 6 * 13
+    )
 
 
 # Initialisation.
@@ -63,19 +67,25 @@ def test_parameters_states_and_flops_of_a_stack():
 
 @pytest.mark.parametrize("scale, stddev", [(None, 0.01), (0.3, 0.3)])
 def test_normal(scale, stddev):
-    found = initial(settings(initialization="normal", initial_scale=scale, hidden_size=64, biases=2))
+    found = initial(
+        settings(initialization="normal", initial_scale=scale, hidden_size=64, biases=2)
+    )
     for name, values in found.items():
         if ".b" in name:
             assert not values.any()
         else:
             assert values.dtype == torch.float64
             assert abs(values.mean()) < 4 * stddev / math.sqrt(values.numel())
-            assert values.std().item() == pytest.approx(stddev, rel=4 / math.sqrt(2 * values.numel()))
+            assert values.std().item() == pytest.approx(
+                stddev, rel=4 / math.sqrt(2 * values.numel())
+            )
 
 
 @pytest.mark.parametrize("scale, bound", [(None, 1 / math.sqrt(64)), (0.3, 0.3)])
 def test_uniform_is_that_of_torch_nn_for_everything(scale, bound):
-    run = settings(cell="lstm-peephole", initial_scale=scale, hidden_size=64, biases=2, embedding_size=5)
+    run = settings(
+        cell="lstm-peephole", initial_scale=scale, hidden_size=64, biases=2, embedding_size=5
+    )
     for name, values in initial(run).items():
         assert 0.9 * bound < values.abs().max() <= bound, name
         assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.25), name
@@ -83,17 +93,28 @@ def test_uniform_is_that_of_torch_nn_for_everything(scale, bound):
 
 @pytest.mark.parametrize("gain", [None, 0.5])
 def test_glorot_takes_the_fans_of_each_gate(gain):
-    found = initial(settings(cell="lstm-peephole", initialization="glorot", initial_scale=gain, hidden_size=64))
-    fans = {"layer0.W": (11, 64), "layer0.R": (64, 64), "readout.W": (64, 11), "layer0.p_i": (64, 64)}
+    found = initial(
+        settings(cell="lstm-peephole", initialization="glorot", initial_scale=gain, hidden_size=64)
+    )
+    fans = {
+        "layer0.W": (11, 64),
+        "layer0.R": (64, 64),
+        "readout.W": (64, 11),
+        "layer0.p_i": (64, 64),
+    }
     for name, pair in fans.items():
         bound = (gain or 1.0) * math.sqrt(6 / sum(pair))
         assert 0.9 * bound < found[name].abs().max() <= bound, name
     assert not found["layer0.b"].any() and not found["readout.b"].any()
 
 
-@pytest.mark.parametrize("cell, names", [("lstm", ["layer0.R"]), ("gru-reset-before", ["layer0.R", "layer0.R_n"])])
+@pytest.mark.parametrize(
+    "cell, names", [("lstm", ["layer0.R"]), ("gru-reset-before", ["layer0.R", "layer0.R_n"])]
+)
 def test_orthogonal_makes_every_gates_recurrent_matrix_orthogonal(cell, names):
-    found = initial(settings(cell=cell, initialization="orthogonal", initial_scale=2.0, hidden_size=15))
+    found = initial(
+        settings(cell=cell, initialization="orthogonal", initial_scale=2.0, hidden_size=15)
+    )
     for name in names:
         blocks = found[name].split(15, dim=1)
         for block in blocks:
@@ -125,12 +146,16 @@ def test_a_forget_bias_that_is_given_wins(initialization):
     with_bias, without = initial(run), initial(replace(run, forget_bias=None))
     assert (with_bias["layer0.b"].split(24)[1] == 2.5).all()
     for index in (0, 2, 3):
-        assert torch.equal(with_bias["layer0.b"].split(24)[index], without["layer0.b"].split(24)[index])
+        assert torch.equal(
+            with_bias["layer0.b"].split(24)[index], without["layer0.b"].split(24)[index]
+        )
     assert torch.equal(with_bias["layer0.b_R"], without["layer0.b_R"])
 
 
 def test_a_cell_without_forget_gates_takes_no_forget_bias():
-    assert not initial(settings(cell="gru", initialization="keras", forget_bias=2.5))["layer0.b"].any()
+    assert not initial(settings(cell="gru", initialization="keras", forget_bias=2.5))[
+        "layer0.b"
+    ].any()
 
 
 @pytest.mark.parametrize("initialization", ["normal", "uniform", "glorot", "orthogonal"])
@@ -139,7 +164,10 @@ def test_equal_names_get_equal_numbers_in_different_arms(initialization):
     lstm, coupled = initial(run), initial(replace(run, cell="lstm-coupled", num_layers=2))
     for name in ("layer0.W", "layer0.R", "layer0.b", "layer0.b_R"):
         i, _, g, o = lstm[name].split(24, dim=-1)
-        assert all(torch.equal(a, b) for a, b in zip((i, g, o), coupled[name].split(24, dim=-1), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip((i, g, o), coupled[name].split(24, dim=-1), strict=True)
+        )
     assert torch.equal(lstm["readout.W"], coupled["readout.W"])
     peephole = initial(replace(run, cell="lstm-peephole"))
     assert all(torch.equal(peephole[name], values) for name, values in lstm.items())
@@ -148,14 +176,21 @@ def test_equal_names_get_equal_numbers_in_different_arms(initialization):
 def test_other_seeds_layers_parameters_and_gates_get_other_numbers():
     found = initial(settings(initialization="normal", num_layers=3, hidden_size=11))
     blocks = [b for name, v in found.items() if ".b" not in name for b in v.split(11, dim=-1)]
-    blocks += [b for b in initial(settings(initialization="normal", hidden_size=11), (1001,))["layer0.R"].split(11, 1)]
+    blocks += [
+        b
+        for b in initial(settings(initialization="normal", hidden_size=11), (1001,))[
+            "layer0.R"
+        ].split(11, 1)
+    ]
     assert len({block[0, 0].item() for block in blocks}) == len(blocks)
 
 
 # Sizes.
 
 
-@pytest.mark.parametrize("field, cost", [("num_parameters", "num_parameters"), ("flops_per_token", "flops_per_token")])
+@pytest.mark.parametrize(
+    "field, cost", [("num_parameters", "num_parameters"), ("flops_per_token", "flops_per_token")]
+)
 @pytest.mark.parametrize("cell", ["rnn-tanh", "lstm", "gru"])
 def test_a_budget_is_met_by_the_nearest_hidden_size(field, cost, cell):
     budget = 300_000
@@ -181,13 +216,16 @@ def test_a_budget_that_no_size_meets_names_both_neighbours():
 
 def test_a_budget_below_one_unit_names_that_unit():
     with pytest.raises(
-        SizeError, match=r"but got flops_per_token=1. Take one of the nearest: hidden_size 1 has \d+\.$"
+        SizeError,
+        match=r"but got flops_per_token=1. Take one of the nearest: hidden_size 1 has \d+\.$",
     ):
         architecture(settings(hidden_size=None, flops_per_token=1), 43, 43)
 
 
 def test_a_size_is_needed():
-    with pytest.raises(SizeError, match="one of hidden_size, num_parameters, flops_per_token must be given"):
+    with pytest.raises(
+        SizeError, match="one of hidden_size, num_parameters, flops_per_token must be given"
+    ):
         architecture(settings(hidden_size=None), 43, 43)
 
 
@@ -210,7 +248,10 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(11, (STEPS, RUNS, STREAMS), generator=generator)
     states = [
-        tuple(torch.randn(RUNS, STREAMS, 7, generator=generator, dtype=torch.float64).requires_grad_() for _ in "hc")
+        tuple(
+            torch.randn(RUNS, STREAMS, 7, generator=generator, dtype=torch.float64).requires_grad_()
+            for _ in "hc"
+        )
         for _ in range(2)
     ]
     cotangent = torch.randn(RUNS, STEPS * STREAMS, 11, generator=generator, dtype=torch.float64)
@@ -218,9 +259,13 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
     rows, finals = model(parameters, tokens, states)
     scores = model.readout(parameters).scores(rows)
     leaves = [*parameters.values(), *(s for state in states for s in state)]
-    gradients = torch.autograd.grad((scores * cotangent).sum() + sum(f.sum() for pair in finals for f in pair), leaves)
+    gradients = torch.autograd.grad(
+        (scores * cotangent).sum() + sum(f.sum() for pair in finals for f in pair), leaves
+    )
     for n in range(RUNS):
-        expected = torch_nn({name: p[n].detach() for name, p in parameters.items()}, tokens[:, n], states, n)
+        expected = torch_nn(
+            {name: p[n].detach() for name, p in parameters.items()}, tokens[:, n], states, n
+        )
         module, (expected_scores, h, c), initial_pair = expected
         assert_close(scores[n], expected_scores.flatten(0, 1))
         for layer in range(2):
@@ -228,7 +273,9 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
             assert_close(finals[layer][1][n], c[layer])
         total = (expected_scores.flatten(0, 1) * cotangent[n]).sum() + h.sum() + c.sum()
         wanted = torch.autograd.grad(total, [*module.parameters(), *initial_pair])
-        found = dict(zip([*parameters, "h0", "c0", "h1", "c1"], (g[n] for g in gradients), strict=True))
+        found = dict(
+            zip([*parameters, "h0", "c0", "h1", "c1"], (g[n] for g in gradients), strict=True)
+        )
         names = [
             "lookup.W",
             *(f"layer{k}.{p}" for k in range(2) for p in ("W", "R", "b", "b_R")),
@@ -243,8 +290,12 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
 
 
 def torch_nn(own, tokens, states, n):
-    """Returns the same model in torch.nn with copied weights, its scores and final states, and its initial states."""
-    module = torch.nn.ModuleList([torch.nn.Embedding(11, 4), torch.nn.LSTM(4, 7, 2), torch.nn.Linear(7, 11)]).double()
+    """Returns the same model in torch.nn with copied weights, its scores and final states, and its
+    initial states.
+    """
+    module = torch.nn.ModuleList(
+        [torch.nn.Embedding(11, 4), torch.nn.LSTM(4, 7, 2), torch.nn.Linear(7, 11)]
+    ).double()
     embedding, lstm, readout = module
     with torch.no_grad():
         embedding.weight.copy_(own["lookup.W"])
@@ -264,7 +315,9 @@ def torch_nn(own, tokens, states, n):
 def loss_of(tokens, targets):
     """Returns the loss of an update: the mean over all targets (T, N, B)."""
     by_run = targets.transpose(0, 1).flatten(1)
-    return lambda readout, rows: readout.losses_and_gradients(rows, by_run, scale=1 / (STEPS * STREAMS))
+    return lambda readout, rows: readout.losses_and_gradients(
+        rows, by_run, scale=1 / (STEPS * STREAMS)
+    )
 
 
 def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch):
@@ -294,22 +347,40 @@ def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch
 
 ALL_NOISE = dict(zip(FIELDS, (0.4, 0.3, 0.2, 0.3, 0.2, 0.1, 0.5), strict=True))
 LAYERS = {"embedding_size": 4, "num_layers": 2, "biases": 2}
-PROJECTED = {"cell": "lstm-projected", "projection_size": 4, "embedding_size": 4, "num_layers": 2, "tied": True}
-EVERYTHING = {"embedding_size": 7, "num_layers": 3, "residual": True, "tied": True, "learned_start": True}
+PROJECTED = {
+    "cell": "lstm-projected",
+    "projection_size": 4,
+    "embedding_size": 4,
+    "num_layers": 2,
+    "tied": True,
+}
+EVERYTHING = {
+    "embedding_size": 7,
+    "num_layers": 3,
+    "residual": True,
+    "tied": True,
+    "learned_start": True,
+}
 
 
 def by_definition(arch, run, noise, parameters, tokens, states):
-    """Returns the scores (N, T*B, V) of an update and the final states, by the reference engine, differentiable."""
+    """Returns the scores (N, T*B, V) of an update and the final states, by the reference engine,
+    differentiable.
+    """
     cell = varied(arch.cell, variation_of(arch.cell, [run]))
     values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
     finals = []
     for index, state in enumerate(states):
         prefix = f"layer{index}."
         own = {n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)}
-        own |= {name: noise.weights(index, name, own[name]) for name in arch.cell.recurrent_products()}
+        own |= {
+            name: noise.weights(index, name, own[name]) for name in arch.cell.recurrent_products()
+        }
         below = noise.inputs(index, values) if values.is_floating_point() else values
         given = noise.steps(index, cell, state[0], STEPS)
-        values, final = get("reference").run(replace(arch.layer, cell=cell), own, below, state, given)
+        values, final = get("reference").run(
+            replace(arch.layer, cell=cell), own, below, state, given
+        )
         finals.append(final)
         values = values + below if run.residual and index > 0 else values
         values = noise.outputs(index, values) if index < len(states) - 1 else values
@@ -320,10 +391,13 @@ def by_definition(arch, run, noise, parameters, tokens, states):
 
 @pytest.mark.parametrize("engine", ["reference", "cpu", "scan", "gpu"])
 @pytest.mark.parametrize(
-    "changes", [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}]
+    "changes",
+    [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}],
 )
 def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
-    """Against autograd through the definition: layers, read-out, noise, skips, tied tables and learned starts."""
+    """Against autograd through the definition: layers, read-out, noise, skips, tied tables and
+    learned starts.
+    """
     cell = "min-gru" if engine == "scan" else "lstm"
     run = settings(**{"cell": cell, "hidden_size": 7, "precision": "float64", **changes})
     if engine == "scan" and run.cell != cell:
@@ -332,14 +406,21 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
     drawn = [initial_parameters(arch, run, (seed,)) for seed in range(RUNS)]
     generator = torch.Generator().manual_seed(0)
     parameters = {name: torch.stack([d[name] for d in drawn]) for name in drawn[0]}
-    parameters = {n: (torch.randn_like(p) if "start" in n else p).requires_grad_() for n, p in parameters.items()}
+    parameters = {
+        n: (torch.randn_like(p) if "start" in n else p).requires_grad_()
+        for n, p in parameters.items()
+    }
     tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
     noise = Noise([(seed,) for seed in range(RUNS)], [run] * RUNS, CPU)
 
     model = Model(arch, get(engine)).for_runs([run])
     states = model.initial_states(parameters, RUNS, STREAMS)
     scores, finals = by_definition(arch, run, noise, parameters, tokens, states)
-    logs = torch.log_softmax(scores, 2).gather(2, targets.transpose(0, 1).flatten(1).unsqueeze(2)).squeeze(2)
+    logs = (
+        torch.log_softmax(scores, 2)
+        .gather(2, targets.transpose(0, 1).flatten(1).unsqueeze(2))
+        .squeeze(2)
+    )
     expected_losses = -logs.mean(1)
     expected = torch.autograd.grad(expected_losses.sum(), list(parameters.values()))
 
@@ -348,7 +429,9 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
     with torch.no_grad():
         first = model.initial_states(plain, RUNS, STREAMS)
         begins = torch.ones((), dtype=torch.float64)
-        losses, found = model.update(plain, gradients, tokens, first, loss_of(tokens, targets), noise, begins)
+        losses, found = model.update(
+            plain, gradients, tokens, first, loss_of(tokens, targets), noise, begins
+        )
     assert_close(losses, expected_losses)
     for wanted, got in zip(finals, found, strict=True):
         for a, b in zip(wanted, got, strict=True):
@@ -361,7 +444,10 @@ def test_a_learned_start_learns_only_where_a_stream_begins():
     run = settings(hidden_size=7, precision="float64", learned_start=True)
     arch = architecture(run, 11, 11)
     parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
-    assert arch.num_parameters() == architecture(replace(run, learned_start=False), 11, 11).num_parameters() + 2 * 7
+    assert (
+        arch.num_parameters()
+        == architecture(replace(run, learned_start=False), 11, 11).num_parameters() + 2 * 7
+    )
     model = Model(arch, get("cpu"))
     tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
     for begins in (0.0, 1.0):
@@ -402,26 +488,38 @@ def test_a_tied_read_out_has_no_table_of_its_own():
     run = settings(hidden_size=8, embedding_size=8, tied=True)
     arch = architecture(run, 11, 11)
     assert "readout.W" not in [slot.name for slot in arch.slots()]
-    assert arch.num_parameters() == architecture(replace(run, tied=False), 11, 11).num_parameters() - 8 * 11
+    assert (
+        arch.num_parameters()
+        == architecture(replace(run, tied=False), 11, 11).num_parameters() - 8 * 11
+    )
 
 
-@pytest.mark.parametrize("changes", [{"embedding_size": 4}, {"embedding_size": None}, {"num_parameters": 5000}])
+@pytest.mark.parametrize(
+    "changes", [{"embedding_size": 4}, {"embedding_size": None}, {"num_parameters": 5000}]
+)
 def test_a_tied_table_of_another_size_is_an_error(changes):
     run = settings(**{"hidden_size": 8, "embedding_size": 8, "tied": True, **changes})
     run = replace(run, hidden_size=None) if run.num_parameters else run
-    with pytest.raises(SizeError, match=r"tied: embedding_size must be hidden_size, .*, but got .*Give both one"):
+    with pytest.raises(
+        SizeError, match=r"tied: embedding_size must be hidden_size, .*, but got .*Give both one"
+    ):
         architecture(run, 11, 11)
 
 
 def test_while_evaluating_the_means_of_the_noise_stand_for_it():
-    run = settings(hidden_size=7, precision="float64", **{**ALL_NOISE, "zoneout_h": 0.3, "zoneout_c": 0.6})
+    run = settings(
+        hidden_size=7, precision="float64", **{**ALL_NOISE, "zoneout_h": 0.3, "zoneout_c": 0.6}
+    )
     arch = architecture(run, 11, 11)
     parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
     tokens = torch.randint(11, (STEPS, 1, STREAMS), generator=torch.Generator().manual_seed(1))
     model = Model(arch, get("cpu")).for_runs([run])
     states = model.initial_states(parameters, 1, STREAMS)
     rows, _ = model(parameters, tokens, states, Noise([SEED], [run], CPU))
-    step, p = arch.cell().step, bind(arch.layer, {n.removeprefix("layer0."): v for n, v in parameters.items()})
+    step, p = (
+        arch.cell().step,
+        bind(arch.layer, {n.removeprefix("layer0."): v for n, v in parameters.items()}),
+    )
     h, c = (torch.zeros(1, STREAMS, 7, dtype=torch.float64) for _ in "hc")
     for t in range(STEPS):
         x = parameters["layer0.W"][0][tokens[t]] + parameters["layer0.b"]

@@ -1,4 +1,6 @@
-"""The read-out's losses and gradients equal those of the plain product and torch's cross-entropy."""
+"""The read-out's losses and gradients equal those of the plain product and torch's
+cross-entropy.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ def drawn(num_outputs, dtype=torch.float64, num_rows=ROWS):
     """Returns rows, weight, bias, targets and weights."""
     generator = torch.Generator().manual_seed(num_outputs)
     shapes = [(RUNS, num_rows, SIZE), (RUNS, SIZE, num_outputs), (RUNS, num_outputs)]
-    floats = [2.0 * torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes]
+    floats = [
+        2.0 * torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in shapes
+    ]
     targets = torch.randint(num_outputs, (RUNS, num_rows), generator=generator)
     weights = torch.rand(RUNS, num_rows, generator=generator, dtype=torch.float64)
     return *(x.to(dtype) for x in floats), targets, weights
@@ -26,7 +30,9 @@ def drawn(num_outputs, dtype=torch.float64, num_rows=ROWS):
 def plain(rows, weight, bias, targets, weights, precision):
     """Returns every run's summed nats by autograd's means."""
     scores = product(rows, weight, precision) + bias.unsqueeze(1)
-    each = torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+    each = torch.nn.functional.cross_entropy(
+        scores.flatten(0, 1), targets.flatten(), reduction="none"
+    )
     return (each.view(targets.shape) * (1.0 if weights is None else weights)).sum(1)
 
 
@@ -37,15 +43,21 @@ def cut_after(monkeypatch, num_rows, num_outputs, itemsize=8):
 @pytest.mark.parametrize("num_outputs", [1, 28, 1027])
 @pytest.mark.parametrize("chunk", [1, 10, 23, 100])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_losses_and_all_gradients_equal_those_of_autograd(monkeypatch, num_outputs, chunk, weighted):
+def test_losses_and_all_gradients_equal_those_of_autograd(
+    monkeypatch, num_outputs, chunk, weighted
+):
     cut_after(monkeypatch, chunk, num_outputs)
     *leaves, targets, weights = drawn(num_outputs)
     weights = weights if weighted else None
-    found, gradients = Readout(*leaves[1:], "float64").losses_and_gradients(leaves[0], targets, weights, scale=0.25)
+    found, gradients = Readout(*leaves[1:], "float64").losses_and_gradients(
+        leaves[0], targets, weights, scale=0.25
+    )
     leaves = [x.requires_grad_() for x in leaves]
     expected = plain(*leaves, targets, weights, "float64")
     assert_close(found, 0.25 * expected.detach())
-    for name, wanted in zip(gradients._fields, torch.autograd.grad(0.25 * expected.sum(), leaves), strict=True):
+    for name, wanted in zip(
+        gradients._fields, torch.autograd.grad(0.25 * expected.sum(), leaves), strict=True
+    ):
         assert_close(getattr(gradients, name), wanted, name)
     with torch.no_grad():
         assert_close(Readout(*leaves[1:], "float64").losses(leaves[0], targets, weights), expected)
@@ -70,13 +82,16 @@ def test_a_mask_counts_rows_or_leaves_them_out():
 def test_operands_are_rounded_forward_and_backward(monkeypatch, precision, chunk):
     cut_after(monkeypatch, chunk, 28, itemsize=4)
     *leaves, targets, _ = drawn(28, torch.float32)
-    found, gradients = Readout(*leaves[1:], precision).losses_and_gradients(leaves[0], targets, scale=0.25)
+    found, gradients = Readout(*leaves[1:], precision).losses_and_gradients(
+        leaves[0], targets, scale=0.25
+    )
     leaves = [x.requires_grad_() for x in leaves]
     expected = plain(*leaves, targets, None, precision)
     assert_close(found, 0.25 * expected.detach())
     wanted = torch.autograd.grad(0.25 * expected.sum(), leaves)
     unrounded = torch.autograd.grad(0.25 * plain(*leaves, targets, None, "float32").sum(), leaves)
-    # Where a score differs in its last bit, its slope may be rounded the other way: by 2**-8 of it, or 2**-11.
+    # Where a score differs in its last bit, its slope may be rounded the other way: by 2**-8 of it,
+    # or 2**-11.
     bound = {"bf16": 2.0**-8, "tf32": 2.0**-11}[precision]
     for name, expected_gradient, other in zip(gradients._fields, wanted, unrounded, strict=True):
         error = (getattr(gradients, name) - expected_gradient).abs()
@@ -110,10 +125,19 @@ def test_the_chunks_of_a_run_know_nothing_of_its_neighbours(monkeypatch):
     cut_after(monkeypatch, 10, 28)
     rows, weight, bias, targets, _ = drawn(28)
     sizes, whole = [], torch.log_softmax
-    monkeypatch.setattr(torch, "log_softmax", lambda x, *a, **k: sizes.append(tuple(x.shape)) or whole(x, *a, **k))
+    monkeypatch.setattr(
+        torch, "log_softmax", lambda x, *a, **k: sizes.append(tuple(x.shape)) or whole(x, *a, **k)
+    )
     Readout(weight, bias, "float64").losses(rows, targets)
     Readout(weight[:1], bias[:1], "float64").losses(rows[:1], targets[:1])
-    assert sizes == [(RUNS, 10, 28), (RUNS, 10, 28), (RUNS, 3, 28), (1, 10, 28), (1, 10, 28), (1, 3, 28)]
+    assert sizes == [
+        (RUNS, 10, 28),
+        (RUNS, 10, 28),
+        (RUNS, 3, 28),
+        (1, 10, 28),
+        (1, 10, 28),
+        (1, 3, 28),
+    ]
 
 
 def test_scores_are_the_product_and_the_bias():

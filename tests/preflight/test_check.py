@@ -43,7 +43,9 @@ def ran(tmp_path_factory):
     """A study whose runs and timings are all in the books: its path and its folder."""
     folder = tmp_path_factory.mktemp("ran")
     path = small_study.write(folder, trials=2, updates=8, runtime="{rounds: 6, seconds: 0.001}")
-    running = Driver(study.load(path, OVERRIDES), Places(folder), Display(Console(file=io.StringIO())))
+    running = Driver(
+        study.load(path, OVERRIDES), Places(folder), Display(Console(file=io.StringIO()))
+    )
     while plans := running.next_plans():
         running.train(plans)
     running.measure()
@@ -113,7 +115,9 @@ def test_a_pace_of_earlier_runs_is_their_median(ran, book):
 
 def test_timings_tell_the_pace_of_another_budget(ran, book, tmp_path):
     path, folder = ran
-    changed = other(path, tmp_path, ("updates: 8", "updates: 100"), ("evaluations: 4", "evaluations: 10"))
+    changed = other(
+        path, tmp_path, ("updates: 8", "updates: 100"), ("evaluations: 4", "evaluations: 10")
+    )
     loaded = study.load(changed, OVERRIDES)
     settings, _ = probe.resolve(loaded)
     pace = history.pace(probe.pilot(loaded, "wide", settings["wide"]), replace(book, is_own=False))
@@ -135,7 +139,9 @@ def test_a_changed_study_of_the_name_is_another(ran, book):
 
 def test_a_spread_is_that_of_the_paired_differences(ran, book):
     loaded = study.load(ran[0], OVERRIDES)
-    runs = book.runs.query("phase == 'replicate'").pivot(index="seed", columns="arm", values="test/loss")
+    runs = book.runs.query("phase == 'replicate'").pivot(
+        index="seed", columns="arm", values="test/loss"
+    )
     found = history.spread(loaded, book)
     assert (found.study, found.num_pairs) == ("this study", 6)
     assert found.nats == {"wide": pytest.approx((runs["wide"] - runs["narrow"]).std())}
@@ -165,7 +171,9 @@ def test_updates_that_a_budget_of_seconds_bought_stay(ran):
     settings, _ = probe.resolve(loaded)
     settings = {arm: replace(own, budget=Budget(seconds=2.0)) for arm, own in settings.items()}
     found = history.settled(settings, shelf)
-    assert found["wide"].budget == Budget(updates=77) and found["narrow"].budget == Budget(seconds=2.0)
+    assert found["wide"].budget == Budget(updates=77) and found["narrow"].budget == Budget(
+        seconds=2.0
+    )
 
 
 def test_a_short_pilot_trains_and_evaluates_once(loaded, monkeypatch):
@@ -173,17 +181,27 @@ def test_a_short_pilot_trains_and_evaluates_once(loaded, monkeypatch):
     found = probe.pilot(loaded, "wide", settings["wide"])
     read, trained = [], []
     evaluate, train_updates = Shard.evaluate, Pack.train_updates
-    monkeypatch.setattr(Shard, "evaluate", lambda self, split: read.append(split) or evaluate(self, split))
-    monkeypatch.setattr(Pack, "train_updates", lambda self, n: trained.append(n) or train_updates(self, n))
+    monkeypatch.setattr(
+        Shard, "evaluate", lambda self, split: read.append(split) or evaluate(self, split)
+    )
+    monkeypatch.setattr(
+        Pack, "train_updates", lambda self, n: trained.append(n) or train_updates(self, n)
+    )
     pace = probe.short_training(loaded, found)
     assert read == ["validation"] * 4 and trained[1] == 1 and 1 <= trained[2] <= probe.PILOT_UPDATES
-    assert pace.update_seconds > 0 and pace.evaluation_seconds > 0 and pace.source.startswith("by a short pilot")
+    assert (
+        pace.update_seconds > 0
+        and pace.evaluation_seconds > 0
+        and pace.source.startswith("by a short pilot")
+    )
 
 
 def test_pilot_is_for_arms_without_earlier_runs(ran, tmp_path):
     path, folder = ran
     said = check(other(path, tmp_path, ("hidden_size: 16", "hidden_size: 12")), folder, trains=True)
-    assert "from earlier runs of small: narrow" in said and re.search("by a short pilot.*: wide", said)
+    assert "from earlier runs of small: narrow" in said and re.search(
+        "by a short pilot.*: wide", said
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +232,10 @@ def test_an_arms_seconds_are_those_of_its_packs(loaded):
     settings, _ = probe.resolve(loaded)
     found = probe.pilot(loaded, "wide", settings["wide"])
     found = replace(found, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (4, 2), (4,)))
-    trials, replicates = 40 * 0.1 + 4 * 1.0, 40 * 0.1 + 5 * 1.0  # a replicate reads the test split besides
+    trials, replicates = (
+        40 * 0.1 + 4 * 1.0,
+        40 * 0.1 + 5 * 1.0,
+    )  # a replicate reads the test split besides
     assert found.seconds == pytest.approx(0.5 * trials * 2 + replicates * 1.5)
     assert found.more_seconds == pytest.approx(replicates) and found.num_runs == 10
 
@@ -234,7 +255,10 @@ def test_disk_is_what_a_study_took(ran):
 def test_a_checkpoint_is_as_large_as_is_said(loaded, tmp_path):
     settings, _ = probe.resolve(loaded)
     found = probe.pilot(loaded, "wide", replace(settings["wide"], hidden_size=64))
-    plan = replace(probe.pack_of(loaded, "wide", found.settings, 1), checkpoint_folder=str(tmp_path / "checkpoints"))
+    plan = replace(
+        probe.pack_of(loaded, "wide", found.settings, 1),
+        checkpoint_folder=str(tmp_path / "checkpoints"),
+    )
     pack = Pack(plan)
     pack.save()
     pack.close()
@@ -263,7 +287,10 @@ def test_a_sequential_design_says_how_many_seeds_it_would_take(loaded):
     half, t = math.log1p(0.005), 2.262157  # of 9 degrees of freedom
     wanted = [max(10, math.ceil((t * math.log1p(s) / half) ** 2)) for s in power_table.SPREADS]
     assert values(rows, "seeds") == tuple(map(str, wanted)) and wanted[-1] > 40
-    widths = [t * math.log1p(s) / math.sqrt(min(n, 40)) for s, n in zip(power_table.SPREADS, wanted, strict=True)]
+    widths = [
+        t * math.log1p(s) / math.sqrt(min(n, 40))
+        for s, n in zip(power_table.SPREADS, wanted, strict=True)
+    ]
     assert values(rows, "can show") == tuple(power_table.percent(w) for w in widths)
     assert "of the first stage; 0.05 takes 6 seeds" in rows[2].text
 
@@ -275,14 +302,22 @@ def test_a_repeated_design_pairs_repeats(loaded):
     assert rows[2].text == f"{inference.smallest_p(7):.3g} by sign flips; 0.05 takes 6 repeats"
 
 
-THREE = "arms:\n    narrow: {hidden_size: 3}\n    wide: {hidden_size: 16}\n    wider: {hidden_size: 18}"
+THREE = (
+    "arms:\n    narrow: {hidden_size: 3}\n    wide: {hidden_size: 16}\n    wider: {hidden_size: 18}"
+)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([("seeds: 6", "seeds: 2")], r"replicate.seeds: the smallest sign-flip p, .* got seeds=2, .* Write seeds: 6"),
-        ([("batch: 2", "batch: 2\n  repeats: 5")], r"tune.repeats: .* but got repeats=5, .* Write repeats: 6 or more"),
+        (
+            [("seeds: 6", "seeds: 2")],
+            r"replicate.seeds: the smallest sign-flip p, .* got seeds=2, .* Write seeds: 6",
+        ),
+        (
+            [("batch: 2", "batch: 2\n  repeats: 5")],
+            r"tune.repeats: .* but got repeats=5, .* Write repeats: 6 or more",
+        ),
         (
             [("seeds: 6", "seeds: {until: 0.01, at_most: 40, first: 5}")],
             r"replicate.seeds.first: .* but got first=5, .* Write first: 6 or more",
@@ -317,7 +352,9 @@ def test_a_design_that_can_never_decide_is_refused(tmp_path, changes, message):
 def test_every_condition_is_a_family_of_its_own(tmp_path):
     path = small_study.write(tmp_path)
     across = "across:\n  short: {bptt_length: 8}\n  long: {bptt_length: 12}\n"
-    path.write_text(path.read_text().replace("tune:", across + "tune:").replace("  bptt_length: 8\n", ""))
+    path.write_text(
+        path.read_text().replace("tune:", across + "tune:").replace("  bptt_length: 8\n", "")
+    )
     loaded = study.load(path, OVERRIDES)
     assert probe.design_problem(loaded) is None  # 6 seeds suffice for one comparison, not for three
     said = check(path, tmp_path)

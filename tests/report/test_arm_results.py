@@ -1,4 +1,6 @@
-"""What pairs with what: repeats, seeds beyond those asked for, first stages with arms that never end."""
+"""What pairs with what: repeats, seeds beyond those asked for, first stages with arms that never
+end.
+"""
 
 from dataclasses import replace
 
@@ -16,7 +18,10 @@ def repeated(num_repeats=5, num_seeds=3, states=None):
     rows = []
     for repeat in range(num_repeats):
         base = BASE[:num_seeds] + 0.05 * np.sin(repeat)
-        for arm, nats in (("lstm", base), ("gru", base + 0.03 * np.cos(3 * repeat) + 0.001 * UNIT[:num_seeds])):
+        for arm, nats in (
+            ("lstm", base),
+            ("gru", base + 0.03 * np.cos(3 * repeat) + 0.001 * UNIT[:num_seeds]),
+        ):
             ends = (states or {}).get((arm, repeat))
             rows += [{**row, "repeat": repeat} for row in run_rows(arm, nats, states=ends)]
     return rows
@@ -34,11 +39,15 @@ def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():
     rows = pd.DataFrame(repeated(num_repeats=5, num_seeds=2))
     means = rows.groupby(["arm", "repeat"])["test/loss"].mean()
     assert np.allclose(result.differences, (means["gru"] - means["lstm"]).to_numpy())
-    assert any("16 runs are left out" in line for line in part.warnings)  # 2 arms: 6 of repeat 5, 10 of seed 2
+    assert any(
+        "16 runs are left out" in line for line in part.warnings
+    )  # 2 arms: 6 of repeat 5, 10 of seed 2
 
 
 def test_seeds_of_repeats_are_no_pairs_of_a_study_without():
-    part = gathered(study("lstm", "gru", replicate=replicate(3)), repeated(num_repeats=6, num_seeds=3))
+    part = gathered(
+        study("lstm", "gru", replicate=replicate(3)), repeated(num_repeats=6, num_seeds=3)
+    )
     assert part.results[1].decision.num_pairs == 3
 
 
@@ -52,7 +61,10 @@ def test_a_repeat_with_a_failure_is_left_out_and_one_with_a_divergence_is_lost()
     result = part.results[1]
     assert result.decision.num_pairs == 4 and result.num_diverged == 1
     assert np.isinf(result.differences).sum() == 1
-    assert "gru: 2 of 15 replicates failed and enter no figure with the rest of their repeats." in part.warnings
+    assert (
+        "gru: 2 of 15 replicates failed and enter no figure with the rest of their repeats."
+        in part.warnings
+    )
     assert "gru: 1 of 15 replicates diverged." in part.warnings
 
 
@@ -60,7 +72,9 @@ STAGED = replicate(10, until=0.008, at_most=60)
 
 
 def stage(planned, rows):
-    return arm_results.num_seeds(planned, arm_results.with_columns(pd.DataFrame(rows), arm_results.RUN_COLUMNS))
+    return arm_results.num_seeds(
+        planned, arm_results.with_columns(pd.DataFrame(rows), arm_results.RUN_COLUMNS)
+    )
 
 
 def test_a_first_stage_asks_for_as_many_seeds_as_its_spread_needs():
@@ -82,9 +96,15 @@ def test_a_first_stage_asks_for_as_many_seeds_as_its_spread_needs():
 def test_an_arm_that_is_given_up_holds_nobody_back(rows):
     searched = tune(trials=3)
     planned = study("lstm", "gru", "rnn-tanh", replicate=STAGED, tune=searched)
-    known = pair(0.03, 0.02) + [row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.5, 1.4, 1.6])]
+    known = pair(0.03, 0.02) + [
+        row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.5, 1.4, 1.6])
+    ]
     assert stage(planned, known) == 10
-    assert stage(planned, known + rows) == stage(study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02)) > 10
+    assert (
+        stage(planned, known + rows)
+        == stage(study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02))
+        > 10
+    )
 
 
 def test_an_arm_of_another_text_asks_for_no_seeds():
@@ -93,4 +113,6 @@ def test_an_arm_of_another_text_asks_for_no_seeds():
     other = replace(other, settings=replace(other.settings, corpus="python-docs"))
     planned = Study(arms=(*arms, other), replicate=STAGED)
     wild = run_rows("other", BASE + 1.0 + UNIT)
-    assert stage(planned, pair(0.03, 0.02) + wild) == stage(study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02))
+    assert stage(planned, pair(0.03, 0.02) + wild) == stage(
+        study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02)
+    )

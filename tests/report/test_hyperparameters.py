@@ -1,4 +1,6 @@
-"""What a report tells of the searches, on planted trials: sentences to the letter, tables cell by cell, figures."""
+"""What a report tells of the searches, on planted trials: sentences to the letter, tables cell by
+cell, figures.
+"""
 
 import math
 from types import SimpleNamespace
@@ -15,8 +17,12 @@ RATE = {"learning_rate": Range(0.001, 1.0, log=True)}
 
 
 def study(*names, space=None, sampler="tpe", baseline=0):
-    arms = tuple(SimpleNamespace(name=name, is_baseline=i == baseline) for i, name in enumerate(names))
-    tune = Tune(space=space or RATE, trials=8, batch=4, sampler=sampler, pruner="median", search_seed=0)
+    arms = tuple(
+        SimpleNamespace(name=name, is_baseline=i == baseline) for i, name in enumerate(names)
+    )
+    tune = Tune(
+        space=space or RATE, trials=8, batch=4, sampler=sampler, pruner="median", search_seed=0
+    )
     measure = SimpleNamespace(objective="validation/perplexity", margin=0.01)
     return SimpleNamespace(arms=arms, baseline=arms[baseline], tune=tune, measure=measure)
 
@@ -25,7 +31,13 @@ def trials(arm, *ends, field="learning_rate", repeat=0):
     """Rows of (value, perplexity) pairs, finished, or of (value, perplexity, state)."""
     return [
         {
-            **{"arm": arm, "phase": "trial", "repeat": repeat, "index": i, "objective": math.log(end[1])},
+            **{
+                "arm": arm,
+                "phase": "trial",
+                "repeat": repeat,
+                "index": i,
+                "objective": math.log(end[1]),
+            },
             **{"state": end[2] if len(end) > 2 else "finished", "params": {field: end[0]}},
         }
         for i, end in enumerate(ends)
@@ -36,7 +48,9 @@ def frame(*rows):
     return pd.DataFrame([row for part in rows for row in part])
 
 
-LSTM = trials("lstm", (0.002, 8.0), (0.004, 4.19), (0.006, 4.0), (0.0084, 4.199), (0.5, 30.0, "diverged"))
+LSTM = trials(
+    "lstm", (0.002, 8.0), (0.004, 4.19), (0.006, 4.0), (0.0084, 4.199), (0.5, 30.0, "diverged")
+)
 GRU = trials("gru", (0.1, 5.0), (0.01, 3.0, "pruned"), (0.9, 9.0))
 NONE = trials("rnn", (0.3, 27.0, "diverged"), (0.3, 9.0, "pruned"), (0.3, 9.0, "failed"))
 
@@ -51,7 +65,9 @@ def test_sentence_of_a_logarithmic_range():
 
 
 def test_five_percent_belong_to_what_is_near():
-    near = searches(study("lstm"), frame(trials("lstm", (0.1, 4.0), (0.2, 4.0 * 1.0499), (0.3, 4.0 * 1.0501))))[0].near
+    near = searches(
+        study("lstm"), frame(trials("lstm", (0.1, 4.0), (0.2, 4.0 * 1.0499), (0.3, 4.0 * 1.0501)))
+    )[0].near
     assert [params["learning_rate"] for params in near["params"]] == [0.1, 0.2]
 
 
@@ -59,11 +75,18 @@ def test_sentences_of_a_range_and_of_choices():
     space = {"dropout": Range(0.0, 0.5), "clip_norm": Choices((None, 0.25, 1.0))}
     rows = trials("lstm", (0.1, 4.0), (0.3, 4.1), (0.5, 9.0), field="dropout")
     for row, clip_norm in zip(rows, (0.25, None, 1.0), strict=True):
-        row["params"] |= {} if clip_norm is None else {"clip_norm": clip_norm}  # an export leaves out what is none
-    first, second = hyperparameters.sensitivity(study("lstm", space=space, sampler="random"), frame(rows))
+        row["params"] |= (
+            {} if clip_norm is None else {"clip_norm": clip_norm}
+        )  # an export leaves out what is none
+    first, second = hyperparameters.sensitivity(
+        study("lstm", space=space, sampler="random"), frame(rows)
+    )
     assert first.startswith("dropout, searched from 0 to 0.5: ")
     assert "2 of lstm's 3, from 0.1 to 0.3 (nearest worse trials: none below, 0.5 above)." in first
-    assert "clip_norm, searched among none, 0.25 and 1: " in second and "2 of lstm's 3, at none and 0.25." in second
+    assert (
+        "clip_norm, searched among none, 0.25 and 1: " in second
+        and "2 of lstm's 3, at none and 0.25." in second
+    )
     assert second.endswith(
         "This describes the trials that the sampler random chose, in which the other tuned fields vary too, and is not"
         " a test."
@@ -85,7 +108,12 @@ def test_many_arms_get_a_table_and_the_sentence_tells_the_ends():
     assert "; the widest, 2 of c's 2, within a factor of 7.9: 0.01 to 0.079 " in found
     assert "b's" not in found and "d's" not in found
     table = hyperparameters.sensitivity_section(study(*NAMES), many())
-    assert table.header == ("Arm", "Best validation perplexity", "Finished trials within 5 %", "learning_rate")
+    assert table.header == (
+        "Arm",
+        "Best validation perplexity",
+        "Finished trials within 5 %",
+        "learning_rate",
+    )
     beyond = "(nearest worse trials: none below, none above)"
     assert table.rows[1] == ("b", "4.000", "2 of 2", f"factor of 1.20: 0.01 to 0.012 {beyond}")
     assert table.rows[4] == ("e", "4.000", "2 of 2", f"0.01 {beyond}")
@@ -103,7 +131,10 @@ def test_what_tuning_bought():
 
 
 def test_what_tuning_bought_is_a_mean_over_repeats():
-    first, second = trials("lstm", (0.1, 9.0), (0.2, 4.0)), trials("lstm", (0.1, 4.0), (0.2, 1.0), repeat=1)
+    first, second = (
+        trials("lstm", (0.1, 9.0), (0.2, 4.0)),
+        trials("lstm", (0.1, 4.0), (0.2, 1.0), repeat=1),
+    )
     third = trials("lstm", (0.1, 27.0, "diverged"), (0.2, 2.0), repeat=2)
     table = hyperparameters.bought(study("lstm"), frame(first, second))
     assert table.rows[0][2:] == ("6.000", "4.000", "2.000", "0.333")
@@ -112,7 +143,9 @@ def test_what_tuning_bought_is_a_mean_over_repeats():
 
 
 def test_importances_in_percent():
-    table = hyperparameters.importance_section({"lstm": {"learning_rate": 0.873, "dropout": 0.127}, "gru": {}})
+    table = hyperparameters.importance_section(
+        {"lstm": {"learning_rate": 0.873, "dropout": 0.127}, "gru": {}}
+    )
     assert table.header == ("Arm", "learning_rate", "dropout")
     assert table.rows == [("lstm", "87 %", "13 %"), ("gru", "too few trials", "too few trials")]
     assert hyperparameters.importance_section({"lstm": {}, "gru": {}}) is None
@@ -123,7 +156,10 @@ def test_nothing_tuned_and_nothing_ended_say_nothing():
     empty = frame(LSTM).iloc[:0]
     for asked, rows in ((untuned, frame(LSTM)), (study("lstm"), empty)):
         assert hyperparameters.sensitivity(asked, rows) == []
-        assert hyperparameters.sensitivity_section(asked, rows) is None and hyperparameters.bought(asked, rows) is None
+        assert (
+            hyperparameters.sensitivity_section(asked, rows) is None
+            and hyperparameters.bought(asked, rows) is None
+        )
         assert slices.slices(asked, rows) is None and slices.expected_best(asked, rows) is None
     assert slices.slices(study("rnn"), frame(NONE)) is None
 
@@ -137,7 +173,9 @@ def marks(axes):
     found = {}
     for line in axes.get_lines():
         key = (line.get_marker(), line.get_markerfacecolor() == "none", line.get_markersize())
-        found.setdefault(key, []).extend(zip(line.get_xdata(), np.round(line.get_ydata(), 3), strict=True))
+        found.setdefault(key, []).extend(
+            zip(line.get_xdata(), np.round(line.get_ydata(), 3), strict=True)
+        )
     return found
 
 
@@ -149,7 +187,9 @@ def test_slices_of_few_arms_draw_every_trial():
     found = marks(axes)
     assert axes.get_xscale() == "log" and axes.get_xlim()[0] < 0.001 and axes.get_xlim()[1] > 1.0
     assert found["D", False, 5.0] == [(0.002, 8.0), (0.004, 4.19), (0.006, 4.0), (0.0084, 4.199)]
-    assert found["o", False, 5.0] == [(0.1, 5.0), (0.9, 9.0)] and found["o", True, 5.0] == [(0.01, 3.0)]
+    assert found["o", False, 5.0] == [(0.1, 5.0), (0.9, 9.0)] and found["o", True, 5.0] == [
+        (0.01, 3.0)
+    ]
     assert found["o", True, 11.0] == [(0.006, 4.0), (0.1, 5.0)]  # the rings of the best
     assert {x for x, _ in found["x", False, 5.0]} == {0.5, 0.3}
     assert all(y > 9.0 for _, y in found["x", False, 5.0])
@@ -166,7 +206,10 @@ def test_slices_of_many_arms_have_a_row_each():
     names = [f"cell-{i}" for i in range(20)]
     space = {**RATE, "clip_norm": Choices((0.25, 1.0))}
     rows = [
-        trials(n, (0.01, 9.0), (0.1, 4.0), (0.12, 4.1), (0.9, 9.0, "diverged"), (0.5, 9.0, "pruned")) for n in names
+        trials(
+            n, (0.01, 9.0), (0.1, 4.0), (0.12, 4.1), (0.9, 9.0, "diverged"), (0.5, 9.0, "pruned")
+        )
+        for n in names
     ]
     for row in (row for part in rows for row in part):
         row["params"]["clip_norm"] = 1.0 if row["index"] else 0.25
@@ -189,7 +232,13 @@ def test_expected_best_of_random_search(num_arms):
     rows = frame(*(trials(name, *ends) for name in names))
     drawn = slices.expected_best(study(*names, sampler="random"), rows)
     line = drawn.figure.axes[0].get_lines()[0]
-    assert list(line.get_xdata()) == [1, 2, 3]  # the failed one is no trial; the pruned one is as bad as the worst
+    assert list(line.get_xdata()) == [
+        1,
+        2,
+        3,
+    ]  # the failed one is no trial; the pruned one is as bad as the worst
     nine, four = math.log(9.0), math.log(4.0)
-    assert np.allclose(np.log(line.get_ydata()), [four + (nine - four) * (2 / 3) ** n for n in (1, 2, 3)])
+    assert np.allclose(
+        np.log(line.get_ydata()), [four + (nine - four) * (2 / 3) ** n for n in (1, 2, 3)]
+    )
     assert slices.expected_best(study(*names), rows) is None

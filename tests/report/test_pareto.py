@@ -1,4 +1,6 @@
-"""Costs beside perplexity, on planted results: who dominates whom, by which evidence, and the time to a target."""
+"""Costs beside perplexity, on planted results: who dominates whom, by which evidence, and the time
+to a target.
+"""
 
 import math
 from dataclasses import replace
@@ -19,26 +21,60 @@ SECONDS, RATE, PARAMETERS = COSTS
 HERE = "cpu on cpu, float32, threads: 2"
 
 
-def arm(name, mean, seconds=10.0, parameters=1000, *, verdict=None, speed=None, diverged=0, **changes):
+def arm(
+    name, mean, seconds=10.0, parameters=1000, *, verdict=None, speed=None, diverged=0, **changes
+):
     """A result of ten replicates at perplexity ``mean``; ``verdict`` None: the baseline."""
     is_timed = seconds is not None
-    decision = None if verdict is None else Decision(verdict, 10, 10 - diverged, 0.1, Interval(0.0, 0.2), 0.01, 0.01)
+    decision = (
+        None
+        if verdict is None
+        else Decision(verdict, 10, 10 - diverged, 0.1, Interval(0.0, 0.2), 0.01, 0.01)
+    )
     nats = math.log(mean)
     values = {
-        **{"name": name, "is_baseline": verdict is None, "token": "char", "num_failed": 0, "num_planned": 10},
-        **{"losses": {str(1000 + j): math.inf if j < diverged else nats for j in range(10)}, "mean": nats},
-        **{"interval": None if diverged else Interval(nats - 0.01, nats + 0.01), "differences": np.zeros(10)},
-        **{"decision": decision, "seeds_to_decide": None, "incomparable": "", "num_states": 2, "hidden_size": 16},
+        **{
+            "name": name,
+            "is_baseline": verdict is None,
+            "token": "char",
+            "num_failed": 0,
+            "num_planned": 10,
+        },
+        **{
+            "losses": {str(1000 + j): math.inf if j < diverged else nats for j in range(10)},
+            "mean": nats,
+        },
+        **{
+            "interval": None if diverged else Interval(nats - 0.01, nats + 0.01),
+            "differences": np.zeros(10),
+        },
+        **{
+            "decision": decision,
+            "seeds_to_decide": None,
+            "incomparable": "",
+            "num_states": 2,
+            "hidden_size": 16,
+        },
         **{"speeds": {ALONE: SpeedDecision(speed, 20, 1.25, Interval(1.0, 1.5))} if speed else {}},
-        **{"tokens_per_second": {ALONE: 1e6 / seconds} if is_timed else {}, "conditions": {ALONE: HERE}},
-        **{"num_parameters": parameters, "flops_per_token": 10, "tokens": 10_000, "training_seconds": seconds},
+        **{
+            "tokens_per_second": {ALONE: 1e6 / seconds} if is_timed else {},
+            "conditions": {ALONE: HERE},
+        },
+        **{
+            "num_parameters": parameters,
+            "flops_per_token": 10,
+            "tokens": 10_000,
+            "training_seconds": seconds,
+        },
         **{"trials": pd.DataFrame(), "params": {}, "samples": []},
     }
     return ArmResult(**{**values, **changes})
 
 
 def study(target=None, split="holdout"):
-    baseline = SimpleNamespace(name="lstm", settings=Settings(cell="lstm", corpus="time-machine", split=split))
+    baseline = SimpleNamespace(
+        name="lstm", settings=Settings(cell="lstm", corpus="time-machine", split=split)
+    )
     return SimpleNamespace(baseline=baseline, measure=SimpleNamespace(margin=0.01, target=target))
 
 
@@ -48,28 +84,43 @@ def names(results, result, cost):
 
 def test_lower_perplexity_at_no_higher_cost_dominates():
     lstm, gru = arm("lstm", 4.0, 10.0), arm("gru", 4.2, 8.0, verdict="worse")
-    slow, same = arm("slow", 4.1, 10.0, verdict="worse"), arm("same", 4.0, 10.0, verdict="identical")
+    slow, same = (
+        arm("slow", 4.1, 10.0, verdict="worse"),
+        arm("same", 4.0, 10.0, verdict="identical"),
+    )
     results = [lstm, gru, slow, same]
     assert [names(results, result, SECONDS) for result in results] == [[], [], ["lstm", "same"], []]
     assert [names(results, result, RATE) for result in results] == [[], [], ["lstm", "same"], []]
 
 
 def test_costs_within_one_percent_are_equal():
-    results = [arm("lstm", 4.0, parameters=1000), arm("gru", 4.0, parameters=991), arm("rnn", 4.0, parameters=989)]
+    results = [
+        arm("lstm", 4.0, parameters=1000),
+        arm("gru", 4.0, parameters=991),
+        arm("rnn", 4.0, parameters=989),
+    ]
     assert [names(results, result, PARAMETERS) for result in results] == [["rnn"], [], []]
-    assert names([arm("lstm", 3.9, parameters=1009), results[0]], results[0], PARAMETERS) == ["lstm"]
+    assert names([arm("lstm", 3.9, parameters=1009), results[0]], results[0], PARAMETERS) == [
+        "lstm"
+    ]
 
 
 def test_who_diverged_reads_another_text_or_ran_elsewhere_neither_dominates_nor_is_dominated():
     lstm, good = arm("lstm", 4.0), arm("gru", 3.0, 5.0, 10, verdict="better")
     for changes in ({"diverged": 1}, {"incomparable": "corpus differs"}):
         other = arm("rnn", 3.0, 5.0, verdict="undecided", **changes)
-        assert names([lstm, other], lstm, SECONDS) == [] and names([good, other], other, SECONDS) == []
+        assert (
+            names([lstm, other], lstm, SECONDS) == [] and names([good, other], other, SECONDS) == []
+        )
     failed = replace(good, mean=None, losses={})
-    assert names([lstm, failed], lstm, SECONDS) == [] and names([lstm, failed], failed, SECONDS) == []
+    assert (
+        names([lstm, failed], lstm, SECONDS) == [] and names([lstm, failed], failed, SECONDS) == []
+    )
     assert pareto.unplaced(failed) == "no replicate finished"
     elsewhere = arm("gru", 3.0, 5.0, 10, verdict="better", conditions={ALONE: "native on cpu"})
-    assert names([lstm, elsewhere], lstm, SECONDS) == [] and names([lstm, elsewhere], lstm, PARAMETERS) == ["gru"]
+    assert names([lstm, elsewhere], lstm, SECONDS) == [] and names(
+        [lstm, elsewhere], lstm, PARAMETERS
+    ) == ["gru"]
 
 
 @pytest.mark.parametrize(
@@ -84,13 +135,23 @@ def test_who_diverged_reads_another_text_or_ran_elsewhere_neither_dominates_nor_
         ("undecided", None, PARAMETERS, False),
     ],
 )
-def test_the_baseline_is_shown_to_be_dominated_by_the_paired_tests_alone(verdict, speed, cost, shown):
+def test_the_baseline_is_shown_to_be_dominated_by_the_paired_tests_alone(
+    verdict, speed, cost, shown
+):
     lstm, gru = arm("lstm", 4.0), arm("gru", 3.9, verdict=verdict, speed=speed)
     assert pareto.is_shown(gru, lstm, cost) is shown
-    opposite = {"better": "worse", "equivalent and lower": "equivalent and higher", "faster": "slower"}
-    worse = arm("gru", 4.1, verdict=opposite.get(verdict, verdict), speed=opposite.get(speed, speed))
+    opposite = {
+        "better": "worse",
+        "equivalent and lower": "equivalent and higher",
+        "faster": "slower",
+    }
+    worse = arm(
+        "gru", 4.1, verdict=opposite.get(verdict, verdict), speed=opposite.get(speed, speed)
+    )
     assert pareto.is_shown(lstm, worse, cost) is shown
-    assert not pareto.is_shown(gru, worse, cost)  # no test compares two arms that are not the baseline
+    assert not pareto.is_shown(
+        gru, worse, cost
+    )  # no test compares two arms that are not the baseline
 
 
 def test_the_table():
@@ -102,17 +163,43 @@ def test_the_table():
         arm("min-gru", 4.7, None, 500, verdict="worse"),
     ]
     table = pareto.section(study(), results)
-    assert table.title == "What the perplexity costs (costs within 1 % of each other count as equal)"
+    assert (
+        table.title == "What the perplexity costs (costs within 1 % of each other count as equal)"
+    )
     assert table.header == (
         *("Arm", "Perplexity (95 %)", "Training seconds", "Tokens/s", "Parameters"),
         *("Dominated in training seconds by", "Dominated in parameters by"),
     )
     assert table.rows == [
         ("lstm", "4.000 (3.960 to 4.040)", "10.00", "100,000", "1,000", "none", "none"),
-        ("gru", "4.500 (4.455 to 4.545)", "12.50", "80,000", "1,500", "lstm (tested)", "lstm (tested)"),
-        ("rnn", "4.600 (4.554 to 4.646)", "20.00", "50,000", "500", "lstm, gru (on the means)", "none"),
+        (
+            "gru",
+            "4.500 (4.455 to 4.545)",
+            "12.50",
+            "80,000",
+            "1,500",
+            "lstm (tested)",
+            "lstm (tested)",
+        ),
+        (
+            "rnn",
+            "4.600 (4.554 to 4.646)",
+            "20.00",
+            "50,000",
+            "500",
+            "lstm, gru (on the means)",
+            "none",
+        ),
         ("mgu", "3.000", "", "", "2,000", *["not placed: 2 of 10 diverged"] * 2),
-        ("min-gru", "4.700 (4.653 to 4.747)", "", "", "500", "not placed: not timed", "rnn (on the means)"),
+        (
+            "min-gru",
+            "4.700 (4.653 to 4.747)",
+            "",
+            "",
+            "500",
+            "not placed: not timed",
+            "rnn (on the means)",
+        ),
     ]
 
 
@@ -120,7 +207,10 @@ def test_a_long_list_is_cut_and_tokens_per_second_have_a_column_where_they_say_s
     better = [arm(f"cell-{i}", 4.0 + 0.1 * i, verdict="worse") for i in range(5)]
     last = arm("last", 9.0, 20.0, verdict="worse", tokens_per_second={ALONE: 9e5})
     table = pareto.section(study(), [arm("lstm", 3.9), *better, last])
-    assert table.header[-2:] == ("Dominated in training seconds by", "Dominated in tokens/s by")  # parameters are equal
+    assert table.header[-2:] == (
+        "Dominated in training seconds by",
+        "Dominated in tokens/s by",
+    )  # parameters are equal
     assert table.rows[-1][-2:] == ("lstm, cell-0, cell-1 and 3 more (on the means)", "none")
 
 
@@ -141,20 +231,34 @@ def test_the_figure_has_a_panel_for_each_cost_and_steps_along_the_front():
     ]
     drawn = pareto.figure(study(), results)
     seconds, rate, parameters = drawn.figure.axes
-    assert [axes.get_xlabel().split("\n")[0] for axes in drawn.figure.axes] == [cost.name for cost in COSTS]
+    assert [axes.get_xlabel().split("\n")[0] for axes in drawn.figure.axes] == [
+        cost.name for cost in COSTS
+    ]
     for axes, front in ((seconds, [5.0, 10.0]), (rate, [1e5, 2e5]), (parameters, [500, 1000])):
         steps = next(line for line in axes.get_lines() if line.get_drawstyle().startswith("steps"))
         assert list(steps.get_xdata()) == front
-    bars = [line for line in seconds.get_lines() if len(line.get_xdata()) == 2 and len(set(line.get_ydata())) == 1]
+    bars = [
+        line
+        for line in seconds.get_lines()
+        if len(line.get_xdata()) == 2 and len(set(line.get_ydata())) == 1
+    ]
     assert [list(np.round(line.get_xdata(), 3)) for line in bars] == [[6.25, 4.167], [25.0, 16.667]]
-    assert "mgu (4 of 10 diverged)" in [text.get_text() for text in drawn.figure.legends[0].get_texts()]
+    assert "mgu (4 of 10 diverged)" in [
+        text.get_text() for text in drawn.figure.legends[0].get_texts()
+    ]
     drawn.figure.draw_without_rendering()
 
 
 def curve(name, index, losses, repeat=0):
     place = {"arm": name, "phase": "replicate", "index": index, "repeat": repeat}
     return [
-        {**place, "update": 10 * (k + 1), "tokens": 1000 * (k + 1), "validation/loss": math.log(x), "train/loss": 0.0}
+        {
+            **place,
+            "update": 10 * (k + 1),
+            "tokens": 1000 * (k + 1),
+            "validation/loss": math.log(x),
+            "train/loss": 0.0,
+        }
         for k, x in enumerate(losses)
     ]
 
@@ -173,9 +277,16 @@ CURVES = pd.DataFrame(
 
 
 def test_time_to_the_baselines_perplexity():
-    results = [arm("lstm", 4.0), arm("gru", 3.0, None, verdict="better"), arm("rnn", 9.0, verdict="worse")]
+    results = [
+        arm("lstm", 4.0),
+        arm("gru", 3.0, None, verdict="better"),
+        arm("rnn", 9.0, verdict="worse"),
+    ]
     table = pareto.time_to_target(study(), results, CURVES)
-    assert table.title == "Time to validation perplexity 4.040: the median 4.000 of lstm's replicates and 1 %"
+    assert (
+        table.title
+        == "Time to validation perplexity 4.040: the median 4.000 of lstm's replicates and 1 %"
+    )
     assert table.header[-1] == "Tokens between evaluations"
     assert table.rows == [
         ("lstm", "3 of 3", "3,000", "0.030", "1,000"),
@@ -191,7 +302,9 @@ def test_time_to_the_studys_own_target():
     table = pareto.time_to_target(study(target=0.5, split="none"), [arm("lstm", 4.0)], CURVES)
     assert table.title.startswith("Time to train perplexity") and table.rows[0][1] == "0 of 3"
     assert pareto.time_to_target(study(target=4.0), [arm("lstm", 4.0)], CURVES[:0]) is None
-    assert pareto.time_to_target(study(), [arm("lstm", 4.0)], CURVES[CURVES["arm"] != "lstm"]) is None
+    assert (
+        pareto.time_to_target(study(), [arm("lstm", 4.0)], CURVES[CURVES["arm"] != "lstm"]) is None
+    )
 
 
 def test_an_evaluation_that_diverged_reaches_nothing():

@@ -1,4 +1,6 @@
-"""The report on planted frames: its sentences to the letter, and every way in which data may be short."""
+"""The report on planted frames: its sentences to the letter, and every way in which data may be
+short.
+"""
 
 import re
 from dataclasses import replace
@@ -33,12 +35,19 @@ def one_sentence(mean, spread, **fields):
 
 
 def test_sentence_worse_with_speed():
-    built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + timing_rows("gru", 0.1 / 1.08))
+    built = build(
+        study("lstm", "gru"),
+        pair(0.03, 0.02),
+        timing_rows("lstm", 0.1) + timing_rows("gru", 0.1 / 1.08),
+    )
     assert built.sentences == [
         "At the settings given, on this text, gru is worse than lstm: perplexity 1.030 times (95 % interval 1.016 to"
         " 1.045, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds. It trains 1.080 times as fast (1.078 to 1.083)."
     ]
-    assert built.answer == "Against lstm, in perplexity: gru is worse; in training speed: gru is faster."
+    assert (
+        built.answer
+        == "Against lstm, in perplexity: gru is worse; in training speed: gru is faster."
+    )
 
 
 def test_sentence_better():
@@ -61,8 +70,14 @@ def test_sentence_equivalent():
     assert one_sentence(0.0, 0.005).startswith(
         "At the settings given, on this text, gru is equivalent to lstm within 1 %: perplexity 1.000 times (95 %"
     )
-    assert "gru is equivalent to lstm within 1 %, and lower: perplexity 0.996 times" in one_sentence(-0.004, 0.003)
-    assert "gru is equivalent to lstm within 1 %, and higher: perplexity 1.004 times" in one_sentence(0.004, 0.003)
+    assert (
+        "gru is equivalent to lstm within 1 %, and lower: perplexity 0.996 times"
+        in one_sentence(-0.004, 0.003)
+    )
+    assert (
+        "gru is equivalent to lstm within 1 %, and higher: perplexity 1.004 times"
+        in one_sentence(0.004, 0.003)
+    )
 
 
 def test_sentence_identical():
@@ -88,7 +103,10 @@ def test_repeats_of_the_search_are_the_pairs():
         "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
         f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired repeats."
     ]
-    assert "| Repeats ended |" in built.markdown() and "### Tuned values of the first repeat" in built.markdown()
+    assert (
+        "| Repeats ended |" in built.markdown()
+        and "### Tuned values of the first repeat" in built.markdown()
+    )
     assert "| Repeats finished |" in built.markdown()
     assert "A pair is one repeat of the whole search" in built.markdown()
     assert "more repeats would decide" in repeated([0.02, 0.03, -0.02, 0.03, -0.01]).sentences[0]
@@ -100,12 +118,17 @@ def test_a_sequential_design_names_its_rule():
     assert built.sentences[0].endswith(
         "Holm-adjusted p = 0.001, 10 paired seeds by Stein's two-stage rule, of at most 40."
     )
-    assert "Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first 10 seeds" in built.markdown()
+    assert (
+        "Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first 10 seeds"
+        in built.markdown()
+    )
     assert "sign-flip" not in built.note()
 
 
 def test_sentence_diverged():
-    rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.03, states=["finished"] * 7 + ["diverged"] * 3)
+    rows = run_rows("lstm", BASE) + run_rows(
+        "gru", BASE + 0.03, states=["finished"] * 7 + ["diverged"] * 3
+    )
     built = build(study("lstm", "gru"), rows)
     assert built.sentences == [
         "At the settings given, on this text, gru is worse than lstm: 3 of 10 diverged; sign test with a diverged"
@@ -119,7 +142,9 @@ def test_sentence_diverged():
 
 
 def test_sentence_baseline_diverged():
-    rows = run_rows("lstm", BASE, states=["diverged"] + ["finished"] * 9) + run_rows("gru", BASE - 0.03)
+    rows = run_rows("lstm", BASE, states=["diverged"] + ["finished"] * 9) + run_rows(
+        "gru", BASE - 0.03
+    )
     text = build(study("lstm", "gru"), rows).sentences[0]
     assert "gru is better than lstm: lstm diverged at 1 of these seeds; sign test" in text
 
@@ -127,7 +152,10 @@ def test_sentence_baseline_diverged():
 def test_everything_diverged():
     rows = [row for arm in ("lstm", "gru") for row in run_rows(arm, BASE, states=["diverged"] * 10)]
     built = build(study("lstm", "gru"), rows)
-    assert "is undecided: 10 of 10 diverged; lstm diverged at 10 of these seeds; " in built.sentences[0]
+    assert (
+        "is undecided: 10 of 10 diverged; lstm diverged at 10 of these seeds; "
+        in built.sentences[0]
+    )
     assert built.sentences[0].endswith("no pair finished.")
     assert built.figures == {}
 
@@ -138,14 +166,19 @@ def test_sentence_one_pair():
         "At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1.105 times at one"
         " paired seed, which gives no interval and no test."
     ]
-    text = build(planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5], states=["diverged"])).sentences[0]
+    text = build(
+        planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5], states=["diverged"])
+    ).sentences[0]
     assert "1 of 1 diverged; no test for one pair, 1 paired seed; no pair finished" in text
 
 
 @pytest.mark.parametrize(
     "gru_timings, expected",
     [
-        (timing_rows("gru", 0.1, engine="reference"), " Its training speed does not compare: engine differs (cpu and"),
+        (
+            timing_rows("gru", 0.1, engine="reference"),
+            " Its training speed does not compare: engine differs (cpu and",
+        ),
         (timing_rows("gru", 0.2), " It trains 0.50 times as fast (0.50 to 0.50)."),
         (
             timing_rows("gru", 0.2, rounds=3),
@@ -158,7 +191,10 @@ def test_sentence_one_pair():
 def test_speed_sentences(gru_timings, expected):
     timings = timing_rows("lstm", 0.1) + timing_rows("lstm", 0.1, mode="forward") + gru_timings
     text = build(study("lstm", "gru"), pair(0.03, 0.02), timings).sentences[0]
-    assert re.sub(r"0\.\d+ to 0\.\d+\)", "0.50 to 0.50)", text.replace("0.500", "0.50")).find(expected) > 0, text
+    assert (
+        re.sub(r"0\.\d+ to 0\.\d+\)", "0.50 to 0.50)", text.replace("0.500", "0.50")).find(expected)
+        > 0
+    ), text
     assert "No difference" not in text
 
 
@@ -168,18 +204,26 @@ def test_no_difference_in_speed():
     for row in rows:
         row["tokens_per_second"] *= 1.02 if row["round"] % 2 else 0.98
     built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + rows)
-    assert "No difference in training speed is shown: 1.00 times as fast (0.98 to 1.02)." in built.sentences[0]
+    assert (
+        "No difference in training speed is shown: 1.00 times as fast (0.98 to 1.02)."
+        in built.sentences[0]
+    )
     assert built.answer.endswith("; in training speed: gru shows no difference.")
 
 
 def test_speed_in_packs_alone_says_so():
     timings = timing_rows("lstm", 0.1, pack=8) + timing_rows("gru", 0.05, pack=8)
-    assert build(study("lstm", "gru"), pair(0.03, 0.02), timings).sentences[0].endswith("), in packs of 8.")
+    assert (
+        build(study("lstm", "gru"), pair(0.03, 0.02), timings)
+        .sentences[0]
+        .endswith("), in packs of 8.")
+    )
 
 
 def test_an_arm_timed_under_two_conditions_compares_with_none():
     mixed = timing_rows("gru", 0.1, rounds=10) + [
-        {**row, "round": row["round"] + 10, "threads": 1} for row in timing_rows("gru", 0.1, rounds=10)
+        {**row, "round": row["round"] + 10, "threads": 1}
+        for row in timing_rows("gru", 0.1, rounds=10)
     ]
     built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + mixed)
     assert built.sentences[0].endswith("does not compare: threads differs (2 and 1 and 2 in gru).")
@@ -202,7 +246,9 @@ def test_arms_of_different_text_do_not_compare():
     built = build(planned, pair(0.03, 0.02) + run_rows("words", BASE + 3))
     assert "words and lstm do not compare: token differs (char and word)." in built.sentences[1]
     assert built.table["verdict"].tolist() == ["baseline", "worse", "not comparable"]
-    assert built.results[1].decision.adjusted_p == built.results[1].decision.p  # it is not one of the family
+    assert (
+        built.results[1].decision.adjusted_p == built.results[1].decision.p
+    )  # it is not one of the family
     assert built.table["bits_per_character"].notna().tolist() == [True, True, False]
     assert built.answer.endswith("gru is worse, words is not comparable.")
 
@@ -217,7 +263,9 @@ def test_pairs_are_by_seed():
 
 
 def test_failed_and_blank_replicates_enter_no_figure():
-    rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.03, states=["failed"] * 2 + ["finished"] * 8)
+    rows = run_rows("lstm", BASE) + run_rows(
+        "gru", BASE + 0.03, states=["failed"] * 2 + ["finished"] * 8
+    )
     rows[12]["test/loss"] = np.nan
     built = build(study("lstm", "gru"), rows)
     assert built.results[1].decision.num_pairs == 7
@@ -232,7 +280,12 @@ def test_warnings():
     rows = pair(0.03, 0.02)
     rows[-1]["params"] = {"learning_rate": 0.6}
     timings = timing_rows("lstm", 0.1) + timing_rows("gru", 0.1, busy=True)
-    built = build(study("lstm", "gru"), rows, timings, warnings=["gru: learning_rate at the edge of its range."])
+    built = build(
+        study("lstm", "gru"),
+        rows,
+        timings,
+        warnings=["gru: learning_rate at the edge of its range."],
+    )
     assert built.warnings == [
         "gru: learning_rate at the edge of its range.",
         "gru: its replicates were trained at different tuned values.",
@@ -254,7 +307,9 @@ def test_tests_that_disagree_are_a_warning():
 
 def test_incomplete_studies_say_what_is_missing():
     planned = study("lstm", "gru", tune=tune(3), measure=measure(runtime=object()))
-    rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.1, states=["finished"] * 8 + ["running", "pruned"])
+    rows = run_rows("lstm", BASE) + run_rows(
+        "gru", BASE + 0.1, states=["finished"] * 8 + ["running", "pruned"]
+    )
     built = build(planned, rows + trial_rows("lstm", [1.5, 1.4, 1.6]), timing_rows("lstm", 0.1))
     assert built.missing == [
         "gru: 0 of 3 trials ended.",
@@ -278,7 +333,10 @@ def test_missing_baseline():
 
 
 def test_an_arm_alone():
-    assert build(study("lstm"), run_rows("lstm", BASE)).answer == "Against lstm, in perplexity: nothing to compare."
+    assert (
+        build(study("lstm"), run_rows("lstm", BASE)).answer
+        == "Against lstm, in perplexity: nothing to compare."
+    )
 
 
 def test_each_condition_has_its_own_verdict():
@@ -287,8 +345,12 @@ def test_each_condition_has_its_own_verdict():
         "Against lstm, in perplexity. time-machine: gru is worse; in training speed: gru is faster."
         " docs: gru is better; in training speed: gru is faster."
     )
-    assert built.sentences[0].startswith("At the settings given, on time-machine, gru is worse than lstm: perplexity")
-    assert built.sentences[1].startswith("At the settings given, under docs (on python-docs), gru is better than lstm:")
+    assert built.sentences[0].startswith(
+        "At the settings given, on time-machine, gru is worse than lstm: perplexity"
+    )
+    assert built.sentences[1].startswith(
+        "At the settings given, under docs (on python-docs), gru is better than lstm:"
+    )
     assert [part.title for part in built.parts] == ["time-machine", "docs"]
     assert built.table[["condition", "arm", "verdict"]].to_numpy().tolist() == [
         ["time-machine", "lstm", "baseline"],
@@ -296,7 +358,9 @@ def test_each_condition_has_its_own_verdict():
         ["docs", "lstm", "baseline"],
         ["docs", "gru", "better"],
     ]
-    assert "| gru | worse 1.030 (1.016 to 1.045) | better 0.970 (0.957 to 0.984) |" in built.markdown()
+    assert (
+        "| gru | worse 1.030 (1.016 to 1.045) | better 0.970 (0.957 to 0.984) |" in built.markdown()
+    )
     assert "Over all" not in built.markdown()  # two are too few to speak of together
 
 
@@ -325,15 +389,22 @@ def test_a_condition_without_runs_is_missing():
 
 
 def test_five_conditions_have_a_figure_together():
-    names, texts = "abcde", ("time-machine", "time-machine-2019", "time-machine-2022", "lyrics-2019", "python-docs")
+    names, texts = (
+        "abcde",
+        ("time-machine", "time-machine-2019", "time-machine-2022", "lyrics-2019", "python-docs"),
+    )
     planned = across(study("lstm", "gru"), **dict(zip(names, texts, strict=True)))
     rows = [row for name in names for row in under(name, pair(-0.03, 0.001))]
-    (line,) = re.findall(r"### Over all 5 conditions\n\n.*\n.*\n(.*)\n", build(planned, rows).markdown())
+    (line,) = re.findall(
+        r"### Over all 5 conditions\n\n.*\n.*\n(.*)\n", build(planned, rows).markdown()
+    )
     cells = line.strip("| ").split(" | ")
     assert cells[0] == "gru" and cells[2].startswith("0.9705 (0.970")
     chance = np.mean((BASE - 0.03 + 0.001 * UNIT)[:, None] < BASE)
     assert float(cells[1].split()[0]) == pytest.approx(chance, abs=0.005)
-    recipes = across(study("lstm", "gru"), **dict.fromkeys(names, "time-machine"))  # five of them are not five texts
+    recipes = across(
+        study("lstm", "gru"), **dict.fromkeys(names, "time-machine")
+    )  # five of them are not five texts
     assert "Over all" not in build(recipes, rows).markdown()
     without = [row for row in rows if (row["condition"], row["arm"]) != ("e", "gru")]
     assert "Over all" not in build(planned, without).markdown()
@@ -341,7 +412,10 @@ def test_five_conditions_have_a_figure_together():
 
 def test_numbers_of_the_table():
     table, losses = full().table, BASE + 0.03 + 0.02 * UNIT
-    interval, paired = inference.student_interval(losses), inference.student_interval(0.03 + 0.02 * UNIT)
+    interval, paired = (
+        inference.student_interval(losses),
+        inference.student_interval(0.03 + 0.02 * UNIT),
+    )
     row = table.iloc[1]
     assert row["perplexity"] == pytest.approx(np.exp(losses.mean()))
     assert (row["perplexity_low"], row["perplexity_high"]) == pytest.approx(
@@ -355,10 +429,17 @@ def test_numbers_of_the_table():
     rate = 1120 / 0.1 * 1.1
     assert row["train_pack_1_tokens_per_second"] == pytest.approx(rate, rel=0.02)
     assert row["training_seconds"] == pytest.approx(2_000_000 / rate, rel=0.02)
-    assert row[["hidden_size", "num_parameters", "flops_per_token"]].tolist() == [256, 300_000, 600_000]
+    assert row[["hidden_size", "num_parameters", "flops_per_token"]].tolist() == [
+        256,
+        300_000,
+        600_000,
+    ]
 
 
 def test_an_older_export_has_no_conditions_and_no_repeats():
     rows = pd.DataFrame(pair(0.03, 0.02))
     assert not {"condition", "repeat", "hidden_size", "git_commit"} & set(rows)
-    assert build(study("lstm", "gru"), rows.to_dict("records")).table["verdict"].tolist() == ["baseline", "worse"]
+    assert build(study("lstm", "gru"), rows.to_dict("records")).table["verdict"].tolist() == [
+        "baseline",
+        "worse",
+    ]

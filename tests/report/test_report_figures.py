@@ -21,7 +21,11 @@ def curves_of(*names, curves, rows=None):
 def lines_of(drawn):
     """Returns the data of every labelled line of a figure."""
     axes = drawn.figure.axes[0]
-    return {line.get_label(): line.get_xydata() for line in axes.lines if not line.get_label().startswith("_")}
+    return {
+        line.get_label(): line.get_xydata()
+        for line in axes.lines
+        if not line.get_label().startswith("_")
+    }
 
 
 def test_a_curve_is_the_median_of_its_replicates():
@@ -37,7 +41,9 @@ def test_seconds_are_those_of_a_run_alone_where_it_was_timed():
     as_trained = curves_of("lstm", curves=curves)["learning-curves-seconds"]
     assert lines_of(as_trained)["lstm"][-1, 0] == 5.0
     assert "as the packs took" in as_trained.svg()
-    timed = build(study("lstm"), rows, timing_rows("lstm", 0.1), curves).figures["learning-curves-seconds"]
+    timed = build(study("lstm"), rows, timing_rows("lstm", 0.1), curves).figures[
+        "learning-curves-seconds"
+    ]
     assert lines_of(timed)["lstm"][-1, 0] == pytest.approx(5e5 / (1120 / 0.1), rel=0.01)
     assert "a run alone" in timed.svg()
 
@@ -47,7 +53,9 @@ def test_a_replicate_that_diverged_is_above_all_others():
     curves = [row for row in curve_rows("lstm", 1.4) if row["index"] < 8 or row["update"] < 3]
     curves[-1]["validation/loss"] = np.nan
     states = ["finished"] * 8 + ["diverged"] * 2
-    found = curves_of("lstm", curves=curves, rows=run_rows("lstm", BASE, states=states))["learning-curves-tokens"]
+    found = curves_of("lstm", curves=curves, rows=run_rows("lstm", BASE, states=states))[
+        "learning-curves-tokens"
+    ]
     drawn = lines_of(found)["lstm"]
     assert len(drawn) == 5
     np.testing.assert_allclose(drawn[-1, 1], np.exp(1.4 + 0.2 + 0.045), rtol=1e-3)
@@ -96,7 +104,9 @@ def test_paired_differences_are_coloured_by_verdict_and_named():
     axes = drawn.figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["worse", "better", "undecided"]
     means = [line for line in axes.lines if line.get_markersize() == 6.5]
-    assert [line.get_color() for line in means] == [drawing.VERDICTS[t.get_text()].color for t in axes.texts]
+    assert [line.get_color() for line in means] == [
+        drawing.VERDICTS[t.get_text()].color for t in axes.texts
+    ]
     assert len({line.get_marker() for line in means}) == 3
     dots = [line for line in axes.lines if line.get_markersize() == 3.5]
     np.testing.assert_allclose(dots[0].get_xdata(), np.exp(0.03 + 0.02 * UNIT))
@@ -109,7 +119,9 @@ def test_arms_are_told_apart_by_more_than_colour():
     assert len({look.color for look in first}) == len({look.marker for look in first}) == 8
     assert looks["a"] == drawing.Look("#000000", "-", "D")
     for look in first:  # each can be seen on white
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(look.color))
+        red, green, blue = (
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(look.color)
+        )
         assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) > 2.0
 
 
@@ -133,7 +145,11 @@ def test_a_label_may_hold_anything_and_ids_are_the_figures_own():
     drawn = drawing.Drawn("mine", 'a "b" & <c>', figure)
     svg = drawn.svg("docs-")
     assert 'aria-label="a &quot;b&quot; &amp; &lt;c&gt;"' in svg
-    assert set(re.findall(r' id="([^"]*)"', svg)) == {m for m in re.findall(r'id="(docs-mine-\w+)"', svg)} != set()
+    assert (
+        set(re.findall(r' id="([^"]*)"', svg))
+        == {m for m in re.findall(r'id="(docs-mine-\w+)"', svg)}
+        != set()
+    )
     assert not re.search(r"<svg[^>]* (width|height)=", svg)
     assert drawn.svg_file().startswith("<?xml") and 'width="' in drawn.svg_file()
     assert drawn.png().startswith(b"\x89PNG")
@@ -156,9 +172,17 @@ def test_twenty_arms_of_fifty_seeds_fit_into_20_megabytes():
         nats = 1.4 + 0.01 * k + shared + 0.01 * rng.normal(size=num_seeds)
         rows += run_rows(name, nats)
         loss = nats[index] + 2.0 / np.sqrt(update) + 0.02 * rng.normal(size=len(index))
-        frame = {"arm": name, "phase": "replicate", "index": index, "update": update, "tokens": update * 10_000}
+        frame = {
+            "arm": name,
+            "phase": "replicate",
+            "index": index,
+            "update": update,
+            "tokens": update * 10_000,
+        }
         frames.append(
-            pd.DataFrame({**frame, "time_seconds": 1.0 * update, "train/loss": loss, "validation/loss": loss})
+            pd.DataFrame(
+                {**frame, "time_seconds": 1.0 * update, "train/loss": loss, "validation/loss": loss}
+            )
         )
         timings += timing_rows(name, 0.1 + 0.01 * k)
     curves = pd.concat(frames)

@@ -20,7 +20,9 @@ def built():
 
 
 def printed(built, width=80):
-    console = Console(width=width, record=True, file=io.StringIO(), color_system="standard", force_terminal=True)
+    console = Console(
+        width=width, record=True, file=io.StringIO(), color_system="standard", force_terminal=True
+    )
     built.terminal(console)
     return console.export_text(styles=True)
 
@@ -35,9 +37,19 @@ def test_terminal_fits_80_columns(built):
     assert max(map(len, lines)) <= 80
     line = next(line for line in lines if line.startswith("lstm-no-output-tanh"))
     perplexity = f"{np.exp(BASE.mean() + 0.03):.3f}"
-    assert line.split() == ["lstm-no-output-tanh", perplexity, "1.030", "(1.016-1.045)", "0.003", "1.10", "worse"]
+    assert line.split() == [
+        "lstm-no-output-tanh",
+        perplexity,
+        "1.030",
+        "(1.016-1.045)",
+        "0.003",
+        "1.10",
+        "worse",
+    ]
     start = next(i for i, line in enumerate(lines) if line.startswith("Arm "))
-    table = lines[start : next(i for i, line in enumerate(lines) if line.startswith("At the settings"))]
+    table = lines[
+        start : next(i for i, line in enumerate(lines) if line.startswith("At the settings"))
+    ]
     assert len(table) == 2 + 4  # no row is wrapped
     for colour, word in ((31, "worse"), (32, "better"), (33, "undecided")):
         assert re.search(rf"\x1b\[{colour}m{word}", text)
@@ -67,8 +79,13 @@ def test_markdown_is_a_table_on_github(built):
 def test_markdown_tells_of_the_search(built):
     text = built.markdown()
     assert "| lstm | 100 % |" in text[text.index("PED-ANOVA") :]
-    assert "- learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5 %" in text
-    assert "| Arm | Trials finished | Trials diverged | Trials pruned | Replicates finished |" in text
+    assert (
+        "- learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5 %"
+        in text
+    )
+    assert (
+        "| Arm | Trials finished | Trials diverged | Trials pruned | Replicates finished |" in text
+    )
     assert "| lstm | 7 | 1 | 1 | 10 |" in text
 
 
@@ -80,7 +97,9 @@ def test_markdown_in_a_folder_shows_its_figures(built):
 
 def test_note_is_short(built):
     assert re.findall(r"(?m)^\| (\w+) .*\n\| ---", built.note()) == ["Arm"]
-    assert built.note().startswith("**Against lstm, in perplexity: lstm-no-output-tanh is worse, gru_reset is better, ")
+    assert built.note().startswith(
+        "**Against lstm, in perplexity: lstm-no-output-tanh is worse, gru_reset is better, "
+    )
     assert len(built.note()) < 4000 < len(built.markdown())
 
 
@@ -91,7 +110,9 @@ def test_note_of_several_conditions():
 
 def test_csv_reads_back(built):
     rows = list(csv.DictReader(io.StringIO(built.csv())))
-    assert [(row["condition"], row["arm"]) for row in rows] == [("", result.name) for result in built.results]
+    assert [(row["condition"], row["arm"]) for row in rows] == [
+        ("", result.name) for result in built.results
+    ]
     assert float(rows[1]["ratio"]) == pytest.approx(np.exp(0.03))
     assert rows[1]["pairs"] == "10" and rows[0]["pairs"] == ""
     assert float(rows[3]["train_pack_8_speed"]) == pytest.approx(1.3, rel=0.01)
@@ -136,13 +157,19 @@ def test_every_form_is_written(tmp_path):
     paths = built.write(tmp_path / "new" / "folder")
     names = [path.relative_to(tmp_path / "new" / "folder").as_posix() for path in paths]
     assert names[:4] == ["report.html", "report.md", "report.csv", "report.tex"]
-    assert names[4:] == [f"figures/{stem}.{kind}" for stem in built.figures for kind in ("svg", "png")]
-    assert {"time-machine-speeds", "docs-speeds", "docs-learning-curves-seconds"} <= set(built.figures)
+    assert names[4:] == [
+        f"figures/{stem}.{kind}" for stem in built.figures for kind in ("svg", "png")
+    ]
+    assert {"time-machine-speeds", "docs-speeds", "docs-learning-curves-seconds"} <= set(
+        built.figures
+    )
     for path in paths:
         content = path.read_bytes()
         assert path.suffix != ".png" or content.startswith(b"\x89PNG")
         assert path.suffix != ".svg" or content.startswith(b"<?xml")
-    for linked in re.findall(r"\]\((figures/.+?)\)", (tmp_path / "new" / "folder" / "report.md").read_text()):
+    for linked in re.findall(
+        r"\]\((figures/.+?)\)", (tmp_path / "new" / "folder" / "report.md").read_text()
+    ):
         assert linked in names
 
 
@@ -150,11 +177,21 @@ def test_nothing_has_run():
     built = build(study("lstm", "gru"))
     assert built.answer == "Incomplete: no replicate of output-tanh has ended yet."
     assert len(built.missing) == 2 and built.figures == {}
-    for text in (built.markdown(), built.html(), built.csv(), built.note(), built.latex(), printed(built)):
+    for text in (
+        built.markdown(),
+        built.html(),
+        built.csv(),
+        built.note(),
+        built.latex(),
+        printed(built),
+    ):
         assert "gru" in text
 
 
 def test_commands_name_the_commit_and_the_overrides(built):
-    assert built.commands == ["git checkout c0ffee", "harness run output-tanh.yaml --set fix.bptt_length=20"]
+    assert built.commands == [
+        "git checkout c0ffee",
+        "harness run output-tanh.yaml --set fix.bptt_length=20",
+    ]
     planned = study("lstm", path=Path("/home/x/my study.yaml"))
     assert build(planned).commands == ["harness run 'my study.yaml'"]

@@ -15,13 +15,22 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.labels, self.references, self.ids, self.tags, self.roles = [], [], [], [], [], []
+        self.open, self.labels, self.references, self.ids, self.tags, self.roles = (
+            [],
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         values = dict(attrs)
-        self.references += [v for k, v in attrs if k in ("src", "href", "xlink:href", "action", "data")]
+        self.references += [
+            v for k, v in attrs if k in ("src", "href", "xlink:href", "action", "data")
+        ]
         self.references += re.findall(r"url\(([^)]*)\)", " ".join(v or "" for v in values.values()))
         self.ids += [values["id"]] if "id" in values else []
         if tag == "svg":
@@ -54,7 +63,9 @@ def sound(text):
     page = Page(text)
     assert page.open == []
     assert set(re.findall(r"https?://[^\"' <]*", text)) <= {"http://www.w3.org/2000/svg"}
-    assert all(reference.startswith("#") and reference[1:] in page.ids for reference in page.references)
+    assert all(
+        reference.startswith("#") and reference[1:] in page.ids for reference in page.references
+    )
     assert len(set(page.ids)) == len(page.ids)
     assert not {"script", "link", "iframe", "img"} & set(page.tags) and "@import" not in text
     assert set(page.roles) <= {"img"} and all(page.labels)
@@ -107,7 +118,9 @@ def test_what_was_fixed_and_how_to_run_it_again(text):
     assert '<tr><th scope="row">learning_rate</th>' not in text  # it was tuned
     assert '<tr><th scope="row">Versions</th><td>python 3.11.7, torch 2.13.0</td></tr>' in text
     assert '<tr><th scope="row">Commit</th><td>c0ffee</td></tr>' in text
-    assert "git checkout c0ffee\nharness run output-tanh.yaml --set fix.bptt_length=20</pre>" in text
+    assert (
+        "git checkout c0ffee\nharness run output-tanh.yaml --set fix.bptt_length=20</pre>" in text
+    )
     assert "<pre>study: output-tanh\n</pre>" in text
 
 
@@ -116,10 +129,16 @@ def test_provenance_may_be_unknown():
 
 
 def test_samples_by_update():
-    samples = [{"prefix": "so", "text": f"so {word}", "update": update} for update, word in ((1, "ee"), (9, "it was"))]
+    samples = [
+        {"prefix": "so", "text": f"so {word}", "update": update}
+        for update, word in ((1, "ee"), (9, "it was"))
+    ]
     samples += [{"prefix": "so", "text": "so it is"}]
     found = build(study("lstm"), run_rows("lstm", BASE, samples=samples)).html()
-    assert '<th scope="col">Arm</th><th scope="col" class="number">Update</th><th scope="col">so</th>' in found
+    assert (
+        '<th scope="col">Arm</th><th scope="col" class="number">Update</th><th scope="col">so</th>'
+        in found
+    )
     assert '<th scope="row">lstm</th><td class="number">9</td><td>so it was</td>' in found
     assert '<th scope="row">lstm</th><td class="number">best</td><td>so it is</td>' in found
 
@@ -127,7 +146,14 @@ def test_samples_by_update():
 def test_several_conditions_have_each_their_part():
     found = two_conditions().html()
     page = sound(found)
-    for anchor in ("overview", "time-machine-part", "docs-part", "docs-costs", "docs-learning-curves-tokens", "fixed"):
+    for anchor in (
+        "overview",
+        "time-machine-part",
+        "docs-part",
+        "docs-costs",
+        "docs-learning-curves-tokens",
+        "fixed",
+    ):
         assert anchor in page.ids
     assert found.index('id="time-machine-part"') < found.index('id="docs-part"')
     # What differs between the conditions is told as such, and is not among what was fixed.
@@ -138,6 +164,8 @@ def test_several_conditions_have_each_their_part():
 def test_a_long_table_is_folded_away():
     names = [f"arm-{i}" for i in range(14)]
     timings = [row for name in names for row in timing_rows(name, 0.1)]
-    found = build(study(*names), [row for name in names for row in run_rows(name, BASE)], timings).html()
+    found = build(
+        study(*names), [row for name in names for row in run_rows(name, BASE)], timings
+    ).html()
     folded = re.findall(r"<summary>(.*?)</summary>", found)
     assert folded == ["14 rows", "All of them", "The study file"]  # the main tables never are

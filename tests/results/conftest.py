@@ -1,4 +1,6 @@
-"""A study that has ended, made once for all tests of what can be done with it: none of them may change it."""
+"""A study that has ended, made once for all tests of what can be done with it: none of them may
+change it.
+"""
 
 import io
 
@@ -22,7 +24,9 @@ def books(tmp_path_factory):
     """A folder with a study that has ended, ``small``, on the reference engine, tuned and timed."""
     folder = tmp_path_factory.mktemp("books")
     path = small_study.write(folder, trials=1, seeds=5, runtime="{rounds: 6, seconds: 0.001}")
-    path.write_text(path.read_text().replace("cell: lstm", "cell: lstm\n  engine: reference\n  pack_size: 1"))
+    path.write_text(
+        path.read_text().replace("cell: lstm", "cell: lstm\n  engine: reference\n  pack_size: 1")
+    )
     running = Driver(study.load(path), Places(folder), Display(Console(file=io.StringIO())))
     while plans := running.next_plans():
         running.train(plans)
@@ -45,7 +49,9 @@ def loaded(books):
 
 @pytest.fixture(scope="session")
 def make(books, runs):
-    """Books replicates of a study like ``small``, untuned and of more updates, without training it."""
+    """Books replicates of a study like ``small``, untuned and of more updates, without training
+    it.
+    """
     like = books_of(books, "small").identity()
     like["shared"]["tune"] = None
     for own in like["arms"].values():
@@ -67,7 +73,10 @@ def make(books, runs):
     ):
         tracker, unit = books_of(books, name), Unit.parse(arm)
         if identity is FIXED:
-            own = {str(Unit(key, unit.condition)): {**own, "split": split} for key, own in like["arms"].items()}
+            own = {
+                str(Unit(key, unit.condition)): {**own, "split": split}
+                for key, own in like["arms"].items()
+            }
             identity = {**like, "first_seed": first_seed, "stages": stages, "arms": own}
         if identity is not None:
             tracker.set_identity(identity)
@@ -76,7 +85,9 @@ def make(books, runs):
             seed = f"{first_seed + index}" + (f"/repeat/{unit.repeat}" if unit.repeat else "")
             own = {"path": "text.txt", "hidden_size": 16, "learning_rate": 0.05}
             run_id = tracker.open(arm, "replicate", index, "", own, {**tags, **own, "seed": seed})
-            metrics = {"objective": losses[index]} if state == "finished" else {}  # another reads no test split
+            metrics = (
+                {"objective": losses[index]} if state == "finished" else {}
+            )  # another reads no test split
             metrics |= {"test/loss": losses[index]} if metrics and split == "holdout" else {}
             tracker.end(run_id, state, {}, metrics, {"curve.csv": "", **(files or {})})
         return tracker

@@ -19,17 +19,24 @@ from harness.training import checkpoint, messages
 
 
 def others(folder, name, keys):
-    """Returns everything in the store that is not of that study: rows of both databases, files with their hashes."""
+    """Returns everything in the store that is not of that study: rows of both databases, files with
+    their hashes.
+    """
     rows = {}
     for database in ("mlflow.db", "optuna.db"):
         with contextlib.closing(sqlite3.connect(folder / database)) as connection:
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall():
                 found = connection.execute(f'SELECT * FROM "{table}"')
                 columns = [column[0] for column in found.description]
                 rows[database, table] = sorted(
                     repr(row)
                     for row in found
-                    if not any(value in keys.get(column, ()) for column, value in zip(columns, row, strict=True))
+                    if not any(
+                        value in keys.get(column, ())
+                        for column, value in zip(columns, row, strict=True)
+                    )
                 )
     files = {
         path: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -52,7 +59,9 @@ def keys_of(folder, name):
 
 @pytest.fixture
 def removable(books, make):
-    """A study of two arms with something of every kind, beside others whose names are like its own."""
+    """A study of two arms with something of every kind, beside others whose names are like its
+    own.
+    """
     files = {"model.npz": b"12345"}
     make("gone", states=["finished", "failed", "finished"], files=files)
     tracker = make("gone", arm="narrow", files=files)
@@ -63,7 +72,11 @@ def removable(books, make):
     for study, birth in (("gone", tracker.birth), ("gone-too", tracker.birth), ("gone", "1")):
         for arm in ("wide", "narrow"):
             optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{birth}")
-    for study, run in (("gone", "wide/replicate/1"), ("gone", "narrow/replicate/1"), ("gone-too", "wide/replicate/1")):
+    for study, run in (
+        ("gone", "wide/replicate/1"),
+        ("gone", "narrow/replicate/1"),
+        ("gone-too", "wide/replicate/1"),
+    ):
         folder = Places(books).checkpoints(study)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / checkpoint.name_of(run)).write_bytes(b"123")
@@ -72,12 +85,16 @@ def removable(books, make):
 
 def searches(folder, name):
     with contextlib.closing(sqlite3.connect(folder / "optuna.db")) as connection:
-        rows = connection.execute("SELECT study_name FROM studies WHERE study_name LIKE ?", (f"{name}/%",))
+        rows = connection.execute(
+            "SELECT study_name FROM studies WHERE study_name LIKE ?", (f"{name}/%",)
+        )
         return [row[0] for row in rows]
 
 
 def state_of(folder):
-    """Returns what there is of the study: places of runs, number of models, of checkpoints, of searches; a note."""
+    """Returns what there is of the study: places of runs, number of models, of checkpoints, of
+    searches; a note.
+    """
     tracker = books_of(folder, "gone")
     found = tracker.runs()[["arm", "phase", "index"]].itertuples(index=False)
     files = [path for each in tracker.files().values() for path in each]
@@ -110,19 +127,27 @@ def test_what_is_named_goes_and_nothing_else(books, removable, monkeypatch, caps
     keys = keys_of(books, "gone")
     before, whole = others(books, "gone", keys), others(books, "", {"run_uuid": ()})
     said = clean.clean("gone", Places(books))
-    assert said[-1] == "nothing was removed; --yes removes this" and others(books, "", {"run_uuid": ()}) == whole
+    assert (
+        said[-1] == "nothing was removed; --yes removes this"
+        and others(books, "", {"run_uuid": ()}) == whole
+    )
     assert "study gone" in said and "run wide replicate, seed 1001 (failed)" in said
     assert said[-2].startswith("7 runs, 2 files beside them, 2 searches: ")
     for arm, kinds, expected in STEPS:
         said = clean.clean("gone", Places(books), arm, kinds, yes=True)
         assert (state_of(books), said[-1]) == (expected, "removed")
         assert others(books, "gone", keys) == before
-    assert len(keys["run_uuid"] & {path.name for path in Places(books).artifacts.iterdir()}) == 2  # narrow's
+    assert (
+        len(keys["run_uuid"] & {path.name for path in Places(books).artifacts.iterdir()}) == 2
+    )  # narrow's
 
     code, out, _ = cli(monkeypatch, capsys, "clean", "gone", "--yes", "--folder", books)
     assert code == 0 and out.endswith("removed\n") and others(books, "gone", keys) == before
     assert "gone" not in tracker.experiments(Places(books).tracking_uri)
-    assert searches(books, "gone") == ["gone/wide/1", "gone/narrow/1"]  # of an earlier study of the name
+    assert searches(books, "gone") == [
+        "gone/wide/1",
+        "gone/narrow/1",
+    ]  # of an earlier study of the name
     assert not keys["run_uuid"] & {path.name for path in Places(books).artifacts.iterdir()}
     fresh = books_of(books, "gone")
     assert fresh.experiment_id != removable.experiment_id and fresh.runs().empty  # the name is free
@@ -132,13 +157,19 @@ def test_cleaning_a_study_that_runs_or_is_not_there_is_refused(books, make, monk
     make("held")
     with launch.locked("held", Places(books)):
         code, _, err = cli(monkeypatch, capsys, "clean", "held", "--yes", "--folder", books)
-    assert code == 2 and "must be run by one process at a time" in err and len(runs_of(books, "held")) == 2
+    assert (
+        code == 2
+        and "must be run by one process at a time" in err
+        and len(runs_of(books, "held")) == 2
+    )
     code, _, err = cli(monkeypatch, capsys, "clean", "held", "--arm", "wode", "--folder", books)
     assert code == 2 and "Did you mean wide?" in err
     code, _, err = cli(monkeypatch, capsys, "clean", "gone-away", "--yes", "--folder", books)
     assert code == 2 and "study: must be in" in err and not list(books.glob(".gone-away*"))
     code, out, _ = cli(monkeypatch, capsys, "clean", "held", "--failed", "--folder", books)
-    assert code == 0 and "held: there is nothing of that kind" in out and "nothing was removed" in out
+    assert (
+        code == 0 and "held: there is nothing of that kind" in out and "nothing was removed" in out
+    )
 
 
 def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeypatch):
@@ -153,7 +184,9 @@ def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeyp
 
     before = run()
     assert before[0] == "FINISHED" and before[1] and before[2]
-    assert "nothing is missing" in launch.write_plan(path, tmp_path / "plan.json", places=places, force=True)
+    assert "nothing is missing" in launch.write_plan(
+        path, tmp_path / "plan.json", places=places, force=True
+    )
     clean.clean("small", places, "narrow", yes=True)
     assert set(runs_of(tmp_path, "small")["arm"]) == {"wide"}
     launch.write_plan(path, tmp_path / "plan.json", places=places, force=True)

@@ -45,26 +45,40 @@ def test_arms_of_two_studies_compare_over_common_seeds(books, runs, make):
     assert "3 seeds that all of them have: 1000, 1001, 1002." in said
     assert "small:wide: not used, since another lacks them: seeds 1003, 1004." in said
     assert "small:wide: tuned, the others not; such a comparison is not fair." in said
-    assert "speed: not compared between studies" in said and "train_pack_1_speed" not in made.report.table
+    assert (
+        "speed: not compared between studies" in said
+        and "train_pack_1_speed" not in made.report.table
+    )
     assert "of all of them together" in said
     differing = {row[0]: row[1:] for row in made.differences.rows}
     assert differing["budget"] == ("updates: 40", "updates: 44")
-    assert differing["learning_rate"][0].endswith("(tuned)") and differing["learning_rate"][1] == "0.05"
+    assert (
+        differing["learning_rate"][0].endswith("(tuned)")
+        and differing["learning_rate"][1] == "0.05"
+    )
     assert differing["tune: trials"] == ("1", "not tuned") and "hidden_size" not in differing
 
 
 def test_arms_under_a_condition_pair_by_repeat_where_the_search_was_repeated(books, make):
-    losses = {"narrow": [[2.0, 2.2], [2.1, 2.3], [1.9, 2.2]], "wide": [[1.9, 2.0], [1.8, 2.2], [1.7, 1.9]]}
+    losses = {
+        "narrow": [[2.0, 2.2], [2.1, 2.3], [1.9, 2.2]],
+        "wide": [[1.9, 2.0], [1.8, 2.2], [1.7, 1.9]],
+    }
     for arm, repeats in losses.items():
         for repeat, own in enumerate(repeats):
             make("repeated", arm=str(Unit(arm, "docs", repeat)), losses=own)
     with pytest.raises(
-        names.ArchiveError, match="arm: must be in repeated, but got arm='wide'. Did you mean docs/wide"
+        names.ArchiveError,
+        match="arm: must be in repeated, but got arm='wide'. Did you mean docs/wide",
     ):
         compare.compare(["repeated:docs/narrow", "repeated:wide"], Places(books))
-    assert names.Archive(Places(books)).find("repeated:docs/wide@2:1001").runs["test/loss"].tolist() == [1.9]
+    assert names.Archive(Places(books)).find("repeated:docs/wide@2:1001").runs[
+        "test/loss"
+    ].tolist() == [1.9]
     made = compare.compare(["repeated:docs/narrow", "repeated:docs/wide"], Places(books))
-    (decision,) = decisions.decide([np.subtract(losses["wide"], losses["narrow"]).mean(axis=1)], margin=0.01)
+    (decision,) = decisions.decide(
+        [np.subtract(losses["wide"], losses["narrow"]).mean(axis=1)], margin=0.01
+    )
     row = made.report.table.iloc[1]
     assert row["pairs"] == 3 and row["p_holm"] == pytest.approx(decision.adjusted_p)
 
@@ -75,7 +89,9 @@ def test_sequential_studies_keep_the_test_of_their_rule(books, make):
     for arm, own in losses.items():
         make("sequential", arm=arm, losses=own, **staged)
     made = compare.compare(["sequential:narrow", "sequential:wide"], Places(books))
-    (decision,) = decisions.decide([np.subtract(losses["wide"], losses["narrow"])], margin=0.01, first=3)
+    (decision,) = decisions.decide(
+        [np.subtract(losses["wide"], losses["narrow"])], margin=0.01, first=3
+    )
     row = made.report.table.iloc[1]
     assert row["pairs"] == 4 and row["p_holm"] == pytest.approx(decision.adjusted_p)
     assert not made.report.missing and not made.report.warnings
@@ -88,7 +104,12 @@ def test_seeds_that_came_by_different_rules_get_the_plain_test_and_a_warning(boo
     losses = {"narrow": [2.0, 2.2, 2.1, 2.0], "wide": [1.9, 2.0, 2.0, 1.8]}
     number = rule["first_seed"]
     make(
-        f"ruled{number}", arm="narrow", losses=losses["narrow"], states=4 * ["finished"], first_seed=5, stages=[3, 0.5]
+        f"ruled{number}",
+        arm="narrow",
+        losses=losses["narrow"],
+        states=4 * ["finished"],
+        first_seed=5,
+        stages=[3, 0.5],
     )
     make(f"beside{number}", losses=losses["wide"], states=4 * ["finished"], **rule)
     made = compare.compare([f"ruled{number}:narrow", f"beside{number}:wide"], Places(books))
@@ -118,14 +139,31 @@ def test_a_level_is_over_what_the_study_pairs(books, make):
         make("afar", arm=str(Unit("wide", repeat=repeat)), losses=own, fingerprint="a" * 64)
     expected = interval_text(np.mean(repeats, axis=1))
     assert level_of(books, "afar:wide") == f"test perplexity {expected}, 3 repeats."
-    assert level_of(books, "afar:wide@1") == f"test perplexity {interval_text(repeats[1])}, 2 seeds."
-    staged = {"losses": [1.0, 1.1, 1.3, 1.6], "first_seed": 5, "stages": [3, 0.5], "fingerprint": "b" * 64}
+    assert (
+        level_of(books, "afar:wide@1") == f"test perplexity {interval_text(repeats[1])}, 2 seeds."
+    )
+    staged = {
+        "losses": [1.0, 1.1, 1.3, 1.6],
+        "first_seed": 5,
+        "stages": [3, 0.5],
+        "fingerprint": "b" * 64,
+    }
     make("staged", states=["finished"] * 4, **staged)
-    assert level_of(books, "staged:wide") == f"test perplexity {interval_text(staged['losses'], 3)}, 4 seeds."
+    assert (
+        level_of(books, "staged:wide")
+        == f"test perplexity {interval_text(staged['losses'], 3)}, 4 seeds."
+    )
 
 
-def test_a_level_with_a_diverged_replicate_has_no_interval_and_stays_one_of_the_test_split(books, make):
-    make("wild", states=["finished", "diverged", "finished"], losses=[1.0, None, 1.2], fingerprint="c" * 64)
+def test_a_level_with_a_diverged_replicate_has_no_interval_and_stays_one_of_the_test_split(
+    books, make
+):
+    make(
+        "wild",
+        states=["finished", "diverged", "finished"],
+        losses=[1.0, None, 1.2],
+        fingerprint="c" * 64,
+    )
     assert level_of(books, "wild:wide") == "test perplexity 3.004, 2 seeds, 1 diverged."
     assert level_of(books, "wild:wide:1000") == "test perplexity 2.718."
     assert level_of(books, "wild:wide:1001") == "diverged."
@@ -134,15 +172,24 @@ def test_a_level_with_a_diverged_replicate_has_no_interval_and_stays_one_of_the_
 def test_speeds_of_a_first_repeat_are_not_shown_for_a_later_one(books, make, loaded):
     for repeat in (0, 1):
         for arm, losses in {"narrow": [2.0, 2.2, 2.3], "wide": [1.9, 2.0, 2.2]}.items():
-            tracker = make("timed", arm=str(Unit(arm, repeat=repeat)), losses=losses, states=["finished"] * 3)
+            tracker = make(
+                "timed", arm=str(Unit(arm, repeat=repeat)), losses=losses, states=["finished"] * 3
+            )
     tracker.store_timings(loaded.timings.drop(columns="condition"))
     names = [f"timed:{arm}@1" for arm in ("narrow", "wide")]
     whole = compare.compare(["timed:narrow", "timed:wide"], Places(books))
-    assert "train_pack_1_speed" in whole.report.table and not any("speed" in line for line in whole.report.warnings)
+    assert "train_pack_1_speed" in whole.report.table and not any(
+        "speed" in line for line in whole.report.warnings
+    )
     later = compare.compare(names, Places(books))
-    assert "train_pack_1_speed" not in later.report.table and later.report.table.iloc[1]["pairs"] == 3
+    assert (
+        "train_pack_1_speed" not in later.report.table and later.report.table.iloc[1]["pairs"] == 3
+    )
     (said,) = [line for line in later.report.warnings if line.startswith("speed")]
-    assert said == "speed: not shown for timed:narrow@1, timed:wide@1: arms are timed as their first search set them."
+    assert (
+        said
+        == "speed: not shown for timed:narrow@1, timed:wide@1: arms are timed as their first search set them."
+    )
 
 
 def test_trials_are_those_of_the_repeats_that_compare(books, make):
@@ -151,10 +198,17 @@ def test_trials_are_those_of_the_repeats_that_compare(books, make):
         tracker = make("searched", arm=str(unit), identity=identity)
         for index in range(2 + unit.repeat):
             params = {"path": "text.txt", "learning_rate": 0.05}
-            tracker.end(tracker.open(str(unit), "trial", index, "", params, {}), "finished", {}, {"objective": 2.0})
+            tracker.end(
+                tracker.open(str(unit), "trial", index, "", params, {}),
+                "finished",
+                {},
+                {"objective": 2.0},
+            )
     for mark, count in (("", 5), ("@1", 3)):
         made = compare.compare([f"searched:narrow{mark}", f"searched:wide{mark}"], Places(books))
-        assert not made.report.missing and not any("left out" in line for line in made.report.warnings)
+        assert not made.report.missing and not any(
+            "left out" in line for line in made.report.warnings
+        )
         assert [len(result.trials) for result in made.report.parts[0].results] == [count, count]
 
 
@@ -170,13 +224,19 @@ def test_an_arm_that_reads_another_text_shows_its_level_alone(books, make):
 def test_another_split_does_not_compare(books, make):
     make("whole", split="none", losses=[1.0, 1.2])
     made = compare.compare(["small:wide", "whole:wide"], Places(books))
-    assert "running training perplexity" in made.lines[-1] and "split none and holdout" in made.lines[-1]
+    assert (
+        "running training perplexity" in made.lines[-1]
+        and "split none and holdout" in made.lines[-1]
+    )
 
 
 def test_arms_without_a_common_seed_are_not_paired(books, make):
     make("later", losses=[1.0, 1.2], first_seed=2000)
     made = compare.compare(["small:wide", "later:wide"], Places(books))
-    assert made.report is None and "No seed is common to them: there is nothing to pair, and no test." in made.lines
+    assert (
+        made.report is None
+        and "No seed is common to them: there is nothing to pair, and no test." in made.lines
+    )
 
 
 def test_single_runs_are_a_difference_and_no_test(books, runs):
@@ -184,11 +244,16 @@ def test_single_runs_are_a_difference_and_no_test(books, runs):
     made = compare.compare(["small:narrow:1004", own.loc["wide", "run_id"]], Places(books))
     difference = own.loc["wide", "test/loss"] - own.loc["narrow", "test/loss"]
     assert made.report is None
-    assert f"small:wide:1004 has {math.exp(difference):.3f} times the perplexity of small:narrow:1004" in made.lines[2]
+    assert (
+        f"small:wide:1004 has {math.exp(difference):.3f} times the perplexity of small:narrow:1004"
+        in made.lines[2]
+    )
     assert f"({difference:+.4f} nats)" in made.lines[2] and "no test" in made.lines[3]
     trial = runs.query("phase == 'trial'").iloc[0]["run_id"]
     beside = compare.compare(["small:narrow:1004", trial], Places(books))
-    assert any("do not compare: validation perplexity and test perplexity" in line for line in beside.lines)
+    assert any(
+        "do not compare: validation perplexity and test perplexity" in line for line in beside.lines
+    )
 
 
 def test_a_trial_that_was_judged_by_training_is_called_so(books, make):
@@ -205,10 +270,22 @@ def test_a_trial_that_was_judged_by_training_is_called_so(books, make):
     ("names", "message"),
     [
         (["small:wide"], "must be given two or more, each once, but got small:wide"),
-        (["small:wide", "small:wide"], "must be given two or more, each once, but got small:wide, small:wide"),
-        (["small:wide", "small:wide:1000"], r"arms, or single runs, but got small:wide \(an arm\), .* Give one kind"),
-        (["small:wide", "unfinished:wide"], "each must have an ended replicate, but unfinished:wide has none. Run it"),
-        (["small:wide", "strange:wide"], "strange:wide: must be of a study that `harness run` made"),
+        (
+            ["small:wide", "small:wide"],
+            "must be given two or more, each once, but got small:wide, small:wide",
+        ),
+        (
+            ["small:wide", "small:wide:1000"],
+            r"arms, or single runs, but got small:wide \(an arm\), .* Give one kind",
+        ),
+        (
+            ["small:wide", "unfinished:wide"],
+            "each must have an ended replicate, but unfinished:wide has none. Run it",
+        ),
+        (
+            ["small:wide", "strange:wide"],
+            "strange:wide: must be of a study that `harness run` made",
+        ),
     ],
 )
 def test_what_cannot_be_put_side_by_side_is_refused(books, make, names, message):
@@ -226,7 +303,12 @@ def test_compare_prints_the_verdict_the_levels_and_what_differs(books, make, mon
     code, out, _ = cli(monkeypatch, capsys, *words)
     said = " ".join(out.split())
     assert code == 0 and "Against small:narrow, in perplexity: small:wide is better" in said
-    assert "abroad:wide: test perplexity" in said and "do not compare with those of small:narrow" in said
+    assert (
+        "abroad:wide: test perplexity" in said
+        and "do not compare with those of small:narrow" in said
+    )
     assert "What differs" in said and "hidden_size" in said
-    code, _, err = cli(monkeypatch, capsys, "compare", "small:narrow", "small:wode", "--folder", books)
+    code, _, err = cli(
+        monkeypatch, capsys, "compare", "small:narrow", "small:wode", "--folder", books
+    )
     assert code == 2 and "Did you mean wide?" in err

@@ -9,21 +9,42 @@ from harness.store import frames
 
 def test_a_notebook_gets_frames(loaded):
     assert len(loaded.runs) == 12 and loaded.runs["params.learning_rate"].notna().all()
-    assert loaded.verdict.set_index("arm").loc["wide", "verdict"] == "better" and loaded.warnings is not None
-    assert len(loaded.timings) == 2 * 2 * 6 and len(loaded.curves.query("phase == 'replicate'")) == 10 * 4
+    assert (
+        loaded.verdict.set_index("arm").loc["wide", "verdict"] == "better"
+        and loaded.warnings is not None
+    )
+    assert (
+        len(loaded.timings) == 2 * 2 * 6
+        and len(loaded.curves.query("phase == 'replicate'")) == 10 * 4
+    )
 
 
-def test_both_formats_hold_the_same_whether_by_name_or_by_file(books, loaded, tmp_path, monkeypatch, capsys):
-    code, out, _ = cli(monkeypatch, capsys, "export", books / "small.yaml", tmp_path, "--folder", books)
-    assert code == 0 and {*out.replace("\n", " ").split()} == {str(path) for path in tmp_path.iterdir()}
+def test_both_formats_hold_the_same_whether_by_name_or_by_file(
+    books, loaded, tmp_path, monkeypatch, capsys
+):
+    code, out, _ = cli(
+        monkeypatch, capsys, "export", books / "small.yaml", tmp_path, "--folder", books
+    )
+    assert code == 0 and {*out.replace("\n", " ").split()} == {
+        str(path) for path in tmp_path.iterdir()
+    }
     for name in ("runs", "curves", "timings", "verdict"):
-        text, packed = pd.read_csv(tmp_path / f"{name}.csv"), pd.read_parquet(tmp_path / f"{name}.parquet")
+        text, packed = (
+            pd.read_csv(tmp_path / f"{name}.csv"),
+            pd.read_parquet(tmp_path / f"{name}.parquet"),
+        )
         assert list(text) == list(packed) and len(text) == len(packed) > 0
         numbers = [c for c in text.select_dtypes("float64") if packed[c].dtype == "float64"]
         pd.testing.assert_frame_equal(text[numbers], packed[numbers], rtol=1e-15)
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "verdict.parquet"), loaded.verdict, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "verdict.parquet"), loaded.verdict, check_dtype=False
+    )
     runs, curves, timings = frames.read_export(tmp_path)
-    assert len(runs) == 12 and len(curves) == len(loaded.curves) and len(timings) == len(loaded.timings)
+    assert (
+        len(runs) == 12
+        and len(curves) == len(loaded.curves)
+        and len(timings) == len(loaded.timings)
+    )
 
 
 def test_a_column_of_several_types_becomes_text_in_parquet(tmp_path):
@@ -37,6 +58,7 @@ def test_a_column_of_several_types_becomes_text_in_parquet(tmp_path):
 def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, books):
     make("kept-not")
     with pytest.raises(
-        names.ArchiveError, match="must be kept with its runs to be named alone, but got study='kept-not'"
+        names.ArchiveError,
+        match="must be kept with its runs to be named alone, but got study='kept-not'",
     ):
         harness.load("kept-not", books)

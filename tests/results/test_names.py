@@ -11,8 +11,14 @@ from harness.store.locations import Places
         ("small", "run: must be STUDY:ARM, .* but got run='small'"),
         ("smal:wide", r"study: must be in sqlite.* but got study='smal'. Did you mean small\?"),
         ("small:wode", r"arm: must be in small, but got arm='wode'. Did you mean wide\?"),
-        ("small:wide@1", r"but got arm='wide@1'. Did you mean wide\? @1 is an arm's second repeat, the first has no"),
-        ("small:wide:99", "seed: must be in small:wide, but got seed='99'. It holds 1000, 1001, .*1004"),
+        (
+            "small:wide@1",
+            r"but got arm='wide@1'. Did you mean wide\? @1 is an arm's second repeat, the first has no",
+        ),
+        (
+            "small:wide:99",
+            "seed: must be in small:wide, but got seed='99'. It holds 1000, 1001, .*1004",
+        ),
         ("f" * 32, "run: must be in sqlite.*, but got run='f+', which is not"),
     ],
 )
@@ -23,7 +29,10 @@ def test_a_name_that_is_not_in_the_books_is_refused(books, name, message):
 
 def test_an_arms_own_run_is_no_run_to_ask_for(books):
     parent = books_of(books, "small").parents()["wide"]
-    with pytest.raises(names.ArchiveError, match=f"must be a trial or a replicate, but got run='{parent}', an arm of"):
+    with pytest.raises(
+        names.ArchiveError,
+        match=f"must be a trial or a replicate, but got run='{parent}', an arm of",
+    ):
         names.Archive(Places(books)).find(parent)
 
 
@@ -35,6 +44,8 @@ def test_a_run_has_one_name_whether_by_id_or_by_seed(books):
 
 
 def test_nothing_is_made_where_there_is_no_store(tmp_path):
-    with pytest.raises(names.ArchiveError, match="tracking: the database must exist, but got .*mlflow.db"):
+    with pytest.raises(
+        names.ArchiveError, match="tracking: the database must exist, but got .*mlflow.db"
+    ):
         names.Archive(Places(tmp_path))
     assert not list(tmp_path.iterdir())

@@ -33,17 +33,33 @@ def test_losses_of_a_text_are_those_of_its_tokens_in_turn(books):
     losses = model.losses(text)
     assert losses.shape == (len(text) - 1,) and losses.dtype == np.float64
     np.testing.assert_allclose(losses[:40], model.losses(text[:41]), rtol=1e-5)
-    assert model.perplexity(text) == pytest.approx(math.exp(losses.mean())) and losses.mean() < math.log(18)
-    assert model.settings.hidden_size == 16 and model.parameters["readout.b"].shape == (len(model.vocabulary),)
+    assert model.perplexity(text) == pytest.approx(
+        math.exp(losses.mean())
+    ) and losses.mean() < math.log(18)
+    assert model.settings.hidden_size == 16 and model.parameters["readout.b"].shape == (
+        len(model.vocabulary),
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m: m.losses("t"), trained_models.ModelError, "text: must have two tokens at least, but got 1"),
+        (
+            lambda m: m.losses("t"),
+            trained_models.ModelError,
+            "text: must have two tokens at least, but got 1",
+        ),
         (lambda m: m.losses("the Ö"), DataError, "but got 'Ö' at position=4"),
-        (lambda m: m.samples(["", "thé"]), DataError, "(?s)a prefix must have one char at least.*'thé'.*but got 'é'"),
-        (lambda m: m.sample("the ", 0), trained_models.ModelError, "length: must be >= 1, but got length=0"),
+        (
+            lambda m: m.samples(["", "thé"]),
+            DataError,
+            "(?s)a prefix must have one char at least.*'thé'.*but got 'é'",
+        ),
+        (
+            lambda m: m.sample("the ", 0),
+            trained_models.ModelError,
+            "length: must be >= 1, but got length=0",
+        ),
         (
             lambda m: m.sample("the ", 1, 0.0),
             trained_models.ModelError,
@@ -64,16 +80,23 @@ def test_a_model_refuses_what_it_cannot_read(books, call, error, message):
 def test_a_run_without_a_model_says_why_and_what_to_do(books, runs, make):
     trial = runs.query("phase == 'trial'").iloc[0]["run_id"]
     with pytest.raises(
-        trained_models.ModelError, match=r"trial 0: must have kept .* trials keep none. Take a replicate, small:"
+        trained_models.ModelError,
+        match=r"trial 0: must have kept .* trials keep none. Take a replicate, small:",
     ):
         harness.load_model(trial, books)
-    with pytest.raises(trained_models.ModelError, match="must be a single run .* an arm. Add a seed: small:wide:1000"):
+    with pytest.raises(
+        trained_models.ModelError,
+        match="must be a single run .* an arm. Add a seed: small:wide:1000",
+    ):
         harness.load_model("small:wide", books)
     make("bare", states=["diverged", "finished"])
-    with pytest.raises(trained_models.ModelError, match="it is diverged, and only finished runs keep one"):
+    with pytest.raises(
+        trained_models.ModelError, match="it is diverged, and only finished runs keep one"
+    ):
         harness.load_model("bare:wide:1000", books)
     with pytest.raises(
-        trained_models.ModelError, match=r"(?s)bare:wide:1001: .*`measure: \{models: none\}`.*clean bare --arm wide"
+        trained_models.ModelError,
+        match=r"(?s)bare:wide:1001: .*`measure: \{models: none\}`.*clean bare --arm wide",
     ):
         harness.load_model("bare:wide:1001", books)
 
@@ -86,31 +109,43 @@ def saved(books, runs):
 
 
 def test_a_cell_that_is_gone_or_changed_is_refused(saved):
-    gone = replace(saved, settings=replace(saved.settings, cell="mine"), cell_files=("/there/mine.py",))
+    gone = replace(
+        saved, settings=replace(saved.settings, cell="mine"), cell_files=("/there/mine.py",)
+    )
     with pytest.raises(
-        trained_models.ModelError, match=r"cell='mine'. Name its file \(/there/mine.py then\) with --file"
+        trained_models.ModelError,
+        match=r"cell='mine'. Name its file \(/there/mine.py then\) with --file",
     ):
         trained_models.TrainedModel(gone)
     changed = replace(saved, cell_source="0" * 64)
     with pytest.raises(
-        trained_models.ModelError, match="the source of lstm was changed since. Go back to the run's commit"
+        trained_models.ModelError,
+        match="the source of lstm was changed since. Go back to the run's commit",
     ):
         trained_models.TrainedModel(changed)
     assert trained_models.TrainedModel(changed, changed_cell=True).settings.cell == "lstm"
-    with pytest.raises(trained_models.ModelError, match="parameters must be those of its cell 'lstm', but are others"):
+    with pytest.raises(
+        trained_models.ModelError,
+        match="parameters must be those of its cell 'lstm', but are others",
+    ):
         trained_models.TrainedModel(replace(saved, parameters={}))
 
 
 def test_another_text_is_no_test_split(saved):
     with pytest.raises(
-        trained_models.ModelError, match="its corpus must be the text that it was trained on, but got another"
+        trained_models.ModelError,
+        match="its corpus must be the text that it was trained on, but got another",
     ):
         trained_models.TrainedModel(replace(saved, corpus_fingerprint="0" * 64)).evaluate("test")
 
 
 def test_sample_prints_plain_text(books, monkeypatch, capsys):
     words = ("sample", "small:wide:1000", "--folder", books)
-    code, out, _ = cli(monkeypatch, capsys, *words, "--prefix", "the ", "--prefix", "gate", "--length", 5)
-    assert code == 0 and [len(line) for line in out.splitlines()] == [9, 9] and out.startswith("the ")
+    code, out, _ = cli(
+        monkeypatch, capsys, *words, "--prefix", "the ", "--prefix", "gate", "--length", 5
+    )
+    assert (
+        code == 0 and [len(line) for line in out.splitlines()] == [9, 9] and out.startswith("the ")
+    )
     code, _, err = cli(monkeypatch, capsys, *words, "--prefix", "The ")
     assert code == 2 and "'T' at position=0" in err and "Write 't' instead of 'T'" in err

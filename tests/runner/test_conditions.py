@@ -1,4 +1,6 @@
-"""Studies of several conditions, of repeats of the whole, and with as many seeds as a first stage asks for."""
+"""Studies of several conditions, of repeats of the whole, and with as many seeds as a first stage
+asks for.
+"""
 
 import numpy as np
 import pytest
@@ -70,7 +72,10 @@ def test_every_unit_has_its_trials_and_replicates(several):
 
 def test_conditions_train_with_what_they_change(several):
     runs = several[4]
-    for condition, optimizer, low, high in (("adam", "adam", 0.005, 0.1), ("plain", "sgd", 0.5, 2.0)):
+    for condition, optimizer, low, high in (
+        ("adam", "adam", 0.005, 0.1),
+        ("plain", "sgd", 0.5, 2.0),
+    ):
         params = list(runs.loc[runs["condition"] == condition, "params"])
         assert {p["optimizer"] for p in params} == {optimizer}
         assert all(low <= p["learning_rate"] <= high for p in params)
@@ -79,11 +84,16 @@ def test_conditions_train_with_what_they_change(several):
 def test_seeds_are_paired_within_a_repeat_and_fresh_in_each(several):
     runs = several[4]
     replicates = runs[(runs["phase"] == "replicate") & (runs["condition"] == "adam")]
-    seeds = {arm: rows.sort_values(["repeat", "index"])["seed"].tolist() for arm, rows in replicates.groupby("arm")}
+    seeds = {
+        arm: rows.sort_values(["repeat", "index"])["seed"].tolist()
+        for arm, rows in replicates.groupby("arm")
+    }
     assert seeds["narrow"] == seeds["wide"]
     assert len(set(seeds["narrow"])) == 5
     assert seeds["narrow"][:2] == ["1000", "1000/repeat/1"]
-    trials = runs[(runs["phase"] == "trial") & (runs["condition"] == "adam") & (runs["arm"] == "wide")]
+    trials = runs[
+        (runs["phase"] == "trial") & (runs["condition"] == "adam") & (runs["arm"] == "wide")
+    ]
     assert trials["seed"].nunique() == 5  # every repeat searches with a search seed of its own
     assert trials["params"].map(lambda p: p["learning_rate"]).nunique() == 5
 
@@ -116,7 +126,9 @@ def test_a_finished_study_trains_nothing(several, monkeypatch):
 
 def test_more_repeats_extend_a_study(several):
     _, _, _, loaded, *_ = several
-    more = study.load(loaded.path, ["tune.repeats=6", "tune.trials=3", "replicate.seeds=2", "measure.target=9"])
+    more = study.load(
+        loaded.path, ["tune.repeats=6", "tune.trials=3", "replicate.seeds=2", "measure.target=9"]
+    )
     assert more.changes_since(loaded.identity()) == []
     other = study.load(loaded.path, ["across.adam.tune.learning_rate.high=0.2"])
     assert other.changes_since(loaded.identity()) == ["across.adam.learning_rate.high: 0.1 -> 0.2"]
@@ -152,5 +164,11 @@ def test_seeds_added_after_a_verdict_are_told(tmp_path):
     text = STAGED.replace("{until: %s, at_most: 9, first: 3}", "2")
     path, places, first = run(tmp_path, "staged", text)
     assert not any("a verdict was seen" in line for line in first.warnings)
-    more = launch.run(path, overrides=("replicate.seeds=3",), places=places, force=True, console=Console(quiet=True))
+    more = launch.run(
+        path,
+        overrides=("replicate.seeds=3",),
+        places=places,
+        force=True,
+        console=Console(quiet=True),
+    )
     assert any("a verdict was seen at 2 of its 3 pairs" in line for line in more.warnings)

@@ -19,14 +19,20 @@ def settings(tmp_path):
 
 
 def runs_of(settings, count):
-    return [Run(f"r{i}", (i,), replace(settings, learning_rate=0.1 * (i + 1))) for i in range(count)]
+    return [
+        Run(f"r{i}", (i,), replace(settings, learning_rate=0.1 * (i + 1))) for i in range(count)
+    ]
 
 
 def test_cut_keeps_order_and_size_and_separates_shapes(settings):
     runs = runs_of(settings, 4)
     other = [Run(f"w{i}", (i,), replace(settings, hidden_size=5)) for i in range(2)]
     plans = executor.cut([runs[0], other[0], *runs[1:], other[1]], Plan((runs[0],)))
-    assert [[r.id for r in plan.runs] for plan in plans] == [["r0", "r1", "r2"], ["r3"], ["w0", "w1"]]
+    assert [[r.id for r in plan.runs] for plan in plans] == [
+        ["r0", "r1", "r2"],
+        ["r3"],
+        ["w0", "w1"],
+    ]
 
 
 def test_pruned_runs_leave_and_are_reported(settings):
@@ -48,14 +54,20 @@ def test_a_pack_that_does_not_fit_is_trained_in_smaller_ones(settings, monkeypat
         sizes.append(len(pack.plan.runs))
         if len(pack.plan.runs) > 1:
             for shard in pack.shards:
-                monkeypatch.setattr(shard, "advance", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+                monkeypatch.setattr(
+                    shard,
+                    "advance",
+                    lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("full")),
+                )
         return advance(pack)
 
     monkeypatch.setattr(pack.Pack, "advance", short_of_memory)
     ends = []
     executor.execute(
         Plan(tuple(runs_of(settings, 3))),
-        lambda records: ends.extend((r.run, r.info["state"]) for r in records if r.kind == "end") or set(),
+        lambda records: (
+            ends.extend((r.run, r.info["state"]) for r in records if r.kind == "end") or set()
+        ),
     )
     assert sorted(ends) == [("r0", "finished"), ("r1", "finished"), ("r2", "finished")]
     assert set(sizes) == {3, 2, 1}
@@ -68,6 +80,7 @@ def test_a_single_run_that_does_not_fit_fails(settings, monkeypatch):
     monkeypatch.setattr("harness.training.shard.Shard.advance", full)
     ends = []
     executor.execute(
-        Plan(tuple(runs_of(settings, 1))), lambda records: ends.extend(r for r in records if r.kind == "end") or set()
+        Plan(tuple(runs_of(settings, 1))),
+        lambda records: ends.extend(r for r in records if r.kind == "end") or set(),
     )
     assert ends[0].info["state"] == "failed" and "full" in ends[0].info["message"]

@@ -27,7 +27,9 @@ def start(path, folder):
     """Starts `harness run`; what it says on standard error goes to a file."""
     command = [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(folder)]
     with open(folder / "stderr", "w") as errors:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=listen_to_ctrl_c)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=listen_to_ctrl_c
+        )
 
 
 def listen_to_ctrl_c():
@@ -88,8 +90,13 @@ def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harn
     keys = ["arm", "phase", "index", "update"]
     pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
     for run in tracker.runs().itertuples():
-        updates = [point.step for point in tracker._client.get_metric_history(run.run_id, "tokens_per_second")]
-        assert len(updates) == len(set(updates)) > 0, f"{run.arm} {run.phase} {run.index} was booked twice"
+        updates = [
+            point.step
+            for point in tracker._client.get_metric_history(run.run_id, "tokens_per_second")
+        ]
+        assert len(updates) == len(set(updates)) > 0, (
+            f"{run.arm} {run.phase} {run.index} was booked twice"
+        )
 
 
 def models(folder):
@@ -99,12 +106,20 @@ def models(folder):
         (run.arm, run.seed): tracker.artifact(run.run_id, saved_model.FILE)
         for run in tracker.runs().query("phase == 'replicate'").itertuples()
     }
-    found = {place: saved_model.SavedModel.from_bytes(content).parameters for place, content in files.items()}
-    return {place: {name: array.tobytes() for name, array in own.items()} for place, own in found.items()}
+    found = {
+        place: saved_model.SavedModel.from_bytes(content).parameters
+        for place, content in files.items()
+    }
+    return {
+        place: {name: array.tobytes() for name, array in own.items()}
+        for place, own in found.items()
+    }
 
 
 def assert_nothing_lost(before, folder):
-    """Returns what has ended by now; all that had ended before must still be there, and be the same."""
+    """Returns what has ended by now; all that had ended before must still be there, and be the
+    same.
+    """
     runs = results(folder)
     now = {
         (r.arm, r.phase, r.index): (r.state, r.objective)
@@ -136,7 +151,9 @@ def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(tmp_path, harness):
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130, said(tmp_path)
-    assert "the same command, without --new, goes on from here" in said(tmp_path) and "Traceback" not in said(tmp_path)
+    assert "the same command, without --new, goes on from here" in said(
+        tmp_path
+    ) and "Traceback" not in said(tmp_path)
     assert not os.path.exists(tmp_path / ".small.holder.lock")
     harness.start(["run", path, "--folder", tmp_path], tmp_path / "stderr")
     assert harness.wait() == 0, said(tmp_path)

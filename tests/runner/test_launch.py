@@ -24,7 +24,18 @@ from harness.training import pack, saved_model
 from harness.training.messages import PlanError
 from harness.training.saved_model import SavedModel
 
-COLUMNS = ["arm", "verdict", "finished", "pairs", "loss", "perplexity", "ratio", "p", "p_holm", "num_parameters"]
+COLUMNS = [
+    "arm",
+    "verdict",
+    "finished",
+    "pairs",
+    "loss",
+    "perplexity",
+    "ratio",
+    "p",
+    "p_holm",
+    "num_parameters",
+]
 
 
 def run(path, folder, **options):
@@ -58,11 +69,20 @@ def test_the_books_hold_every_run_once(finished):
     tracker = books(folder)
     runs = tracker.runs()
     counts = runs.groupby(["arm", "phase"]).size()
-    assert (counts.xs("trial", level="phase") == 4).all() and (counts.xs("replicate", level="phase") == 6).all()
+    assert (counts.xs("trial", level="phase") == 4).all() and (
+        counts.xs("replicate", level="phase") == 6
+    ).all()
     assert set(runs["state"]) <= {"finished", "pruned"}
     replicates = runs[runs["phase"] == "replicate"]
-    assert replicates["test/loss"].notna().all() and runs[runs["phase"] == "trial"]["test/loss"].isna().all()
-    assert replicates["samples"].map(lambda s: s[0]["text"].startswith("the ") and len(s[0]["text"]) == 12).all()
+    assert (
+        replicates["test/loss"].notna().all()
+        and runs[runs["phase"] == "trial"]["test/loss"].isna().all()
+    )
+    assert (
+        replicates["samples"]
+        .map(lambda s: s[0]["text"].startswith("the ") and len(s[0]["text"]) == 12)
+        .all()
+    )
     curves = tracker.curves()
     assert (curves[curves["phase"] == "replicate"].groupby(["arm", "index"]).size() == 4).all()
     assert len(tracker.timings()) == 2 * 2 * 2 * 6
@@ -76,7 +96,9 @@ def test_the_books_hold_every_run_once(finished):
 def test_seeds_are_paired(finished):
     _, folder, _, _ = finished
     replicates = books(folder).runs().query("phase == 'replicate'")
-    assert set(replicates.query("arm == 'wide'")["seed"]) == set(replicates.query("arm == 'narrow'")["seed"])
+    assert set(replicates.query("arm == 'wide'")["seed"]) == set(
+        replicates.query("arm == 'narrow'")["seed"]
+    )
 
 
 def test_a_finished_study_trains_nothing_and_prints_its_report(finished, monkeypatch):
@@ -108,14 +130,18 @@ def test_more_trials_put_replicates_of_another_setting_aside(tmp_path):
     report, said = run(small_study.write(tmp_path, trials=5, seeds=6), tmp_path)
     runs = books(tmp_path).runs()
     put_aside = runs[runs["phase"] == "superseded"]
-    assert len(put_aside) >= 6 and "put aside" in said  # the first trial is not the best of five in both arms
+    assert (
+        len(put_aside) >= 6 and "put aside" in said
+    )  # the first trial is not the best of five in both arms
     assert (report.table["finished"] == 6).all() and not report.missing
 
 
 def test_another_study_of_the_same_name_is_refused_and_new_puts_it_aside(tmp_path):
     run(small_study.write(tmp_path, trials=1), tmp_path)
     changed = small_study.write(tmp_path, trials=1, updates=44)
-    with pytest.raises(IdentityError, match=r"(?s)study: 'small' .* differs:\n.*budget.*40.*44.*Rename the study"):
+    with pytest.raises(
+        IdentityError, match=r"(?s)study: 'small' .* differs:\n.*budget.*40.*44.*Rename the study"
+    ):
         run(changed, tmp_path)
     report, _ = run(changed, tmp_path, new=True)
     assert not report.missing
@@ -124,7 +150,9 @@ def test_another_study_of_the_same_name_is_refused_and_new_puts_it_aside(tmp_pat
 
 def test_a_design_that_cannot_reach_its_threshold_is_refused(tmp_path):
     path = small_study.write(tmp_path, seeds=5)
-    with pytest.raises(probe.DesignError, match=r"replicate.seeds: .* but got seeds=5.* Write seeds: 6 or more"):
+    with pytest.raises(
+        probe.DesignError, match=r"replicate.seeds: .* but got seeds=5.* Write seeds: 6 or more"
+    ):
         run(path, tmp_path)
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -146,7 +174,9 @@ def learned(folder):
     tracker = books(folder)
     found = {}
     for run in tracker.runs().query("phase == 'replicate'").itertuples():
-        parameters = SavedModel.from_bytes(tracker.artifact(run.run_id, saved_model.FILE)).parameters
+        parameters = SavedModel.from_bytes(
+            tracker.artifact(run.run_id, saved_model.FILE)
+        ).parameters
         found[run.arm, run.seed] = {name: values.tobytes() for name, values in parameters.items()}
     return found
 
@@ -161,7 +191,9 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
         if "nothing is missing" in said:
             break
         with open(records, "w") as out:
-            subprocess.run([sys.executable, "-m", "harness.train", str(plan)], stdout=out, check=True)
+            subprocess.run(
+                [sys.executable, "-m", "harness.train", str(plan)], stdout=out, check=True
+            )
         launch.book_records(path, records, places=places)
         first = first if first.exists() else shutil.copy(records, first)
     else:
@@ -169,7 +201,9 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     report, _ = run(path, there)
     pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
     assert learned(there) == learned(finished[1])
-    assert "0 runs and 0 timings booked" in launch.book_records(path, first, places=places)  # a second time
+    assert "0 runs and 0 timings booked" in launch.book_records(
+        path, first, places=places
+    )  # a second time
 
 
 @pytest.mark.parametrize(
@@ -179,17 +213,31 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
         (b"3", PlanError, "a line must be what a worker wrote"),
         (b"\xff", PlanError, "is no UTF-8"),
         (b'{"measurement": {"arm": "wide"}}', PlanError, "a line must be what a worker wrote"),
-        (b'{"run": "x", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must be ARM/PHASE/INDEX"),
+        (
+            b'{"run": "x", "kind": "end", "update": 1, "time": 0.0}',
+            RecordError,
+            "must be ARM/PHASE/INDEX",
+        ),
         (
             b'{"run": "wide/trial/99", "kind": "end", "update": 1, "time": 0.0}',
             RecordError,
             "runs that this study lacks",
         ),
-        (b'{"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}', RecordError, "must start before it ends"),
-        (b'{"run": "wide/trial/0", "kind": "start", "update": 0, "time": 0.0}', RecordError, "this study's settings"),
+        (
+            b'{"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}',
+            RecordError,
+            "must start before it ends",
+        ),
+        (
+            b'{"run": "wide/trial/0", "kind": "start", "update": 0, "time": 0.0}',
+            RecordError,
+            "this study's settings",
+        ),
     ],
 )
-def test_records_that_are_not_this_studys_are_refused(tmp_path_factory, refusing, text, error, message):
+def test_records_that_are_not_this_studys_are_refused(
+    tmp_path_factory, refusing, text, error, message
+):
     path, places = refusing
     records = tmp_path_factory.mktemp("records") / "records.jsonl"
     records.write_bytes(text)
@@ -209,7 +257,9 @@ def refusing(tmp_path_factory):
 def test_equal_arms_are_identical(tmp_path):
     text = small_study.write(tmp_path).read_text()
     tune, fix = text.index("tune:"), text.index("fix:")
-    text = text[:tune] + text[fix:].replace("fix:", "fix:\n  learning_rate: 0.02")  # a search would differ by arm
+    text = text[:tune] + text[fix:].replace(
+        "fix:", "fix:\n  learning_rate: 0.02"
+    )  # a search would differ by arm
     path = tmp_path / "small.yaml"
     path.write_text(text.replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, threads: 1}"))
     report, _ = run(path, tmp_path)
@@ -220,7 +270,9 @@ def test_equal_arms_are_identical(tmp_path):
 def test_a_diverging_arm_is_a_result(tmp_path):
     text = small_study.write(tmp_path, trials=1).read_text()
     path = tmp_path / "small.yaml"
-    text = text.replace("wide: {hidden_size: 16}", "wide: {hidden_size: 16, cell: rnn-relu, initial_scale: 1.0e+30}")
+    text = text.replace(
+        "wide: {hidden_size: 16}", "wide: {hidden_size: 16, cell: rnn-relu, initial_scale: 1.0e+30}"
+    )
     path.write_text(text)
     report, said = run(path, tmp_path)
     row = report.table.set_index("arm").loc["wide"]
@@ -233,8 +285,12 @@ def driver_of(path, folder, *overrides):
 
 def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
     path = small_study.write(tmp_path, trials=1)
-    text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {hidden_size: 3, clip_norm: none}")
-    path.write_text(text.replace("cell: lstm", "cell: rnn-relu").replace("high: 0.1", "high: 1.0e+30"))
+    text = path.read_text().replace(
+        "wide: {hidden_size: 16}", "wide: {hidden_size: 3, clip_norm: none}"
+    )
+    path.write_text(
+        text.replace("cell: lstm", "cell: rnn-relu").replace("high: 0.1", "high: 1.0e+30")
+    )
     report, _ = run(path, tmp_path)
     assert report.table["diverged"].sum() > 0
     export.export(str(path), (), Places(tmp_path), tmp_path / "out")
@@ -245,7 +301,9 @@ def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
     text = path.read_text().replace(
         "learning_rate: {low: 0.005, high: 0.1, log: true}", "bptt_length: {choices: [8, 90000]}"
     )
-    path.write_text(text.replace("  bptt_length: 8\n", "").replace("batch: 2", "batch: 2\n  sampler: random"))
+    path.write_text(
+        text.replace("  bptt_length: 8\n", "").replace("batch: 2", "batch: 2\n  sampler: random")
+    )
     report, said = run(path, tmp_path)
     states = books(tmp_path).runs().query("phase == 'trial'")["state"]
     assert set(states) == {"finished", "failed"} and "must have at least" in said
@@ -255,10 +313,14 @@ def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
 def test_budgets_in_seconds_are_converted_once(tmp_path):
     path = small_study.write(tmp_path, trials=1)
     text = path.read_text().replace("budget: {updates: 40}", "budget: {seconds: 0.05}")
-    text = text.replace("narrow: {", '"h=3,narrow": {').replace("baseline: narrow", 'baseline: "h=3,narrow"')
+    text = text.replace("narrow: {", '"h=3,narrow": {').replace(
+        "baseline: narrow", 'baseline: "h=3,narrow"'
+    )
     path.write_text(text)
     first, second = driver_of(path, tmp_path).settings, driver_of(path, tmp_path).settings
-    assert first == second and all(s.budget.updates >= 1 and s.budget.seconds is None for s in first.values())
+    assert first == second and all(
+        s.budget.updates >= 1 and s.budget.seconds is None for s in first.values()
+    )
 
 
 def test_a_text_that_changed_is_another_study(tmp_path):
@@ -296,13 +358,17 @@ def test_status_and_export_read_the_books(tmp_path, finished):
     files = export.export(str(path), (), Places(folder), tmp_path / "out", ["csv"])
     runs = pd.read_csv(files[0])
     means = runs[runs["phase"] == "replicate"].groupby("arm")["test/loss"].mean()
-    assert means.to_dict() == pytest.approx(report.table.set_index("arm")["loss"].to_dict(), abs=1e-12)
+    assert means.to_dict() == pytest.approx(
+        report.table.set_index("arm")["loss"].to_dict(), abs=1e-12
+    )
     assert "params.learning_rate" in runs and len(pd.read_csv(files[2])) == 48
 
 
 def test_a_study_that_was_never_run_has_nothing_to_list(tmp_path):
     path = small_study.write(tmp_path)
-    with pytest.raises(catalog.NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "):
+    with pytest.raises(
+        catalog.NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "
+    ):
         catalog.status_table(str(path), (), Places(tmp_path))
 
 

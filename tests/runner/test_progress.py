@@ -33,5 +33,7 @@ def test_on_a_terminal_a_bar_shows_where_the_run_stands():
 
 def test_a_line_is_printed_as_it_is():
     out = io.StringIO()
-    progress.Display(Console(file=out, width=40)).say("[lstm] a line that is longer than forty characters in all")
+    progress.Display(Console(file=out, width=40)).say(
+        "[lstm] a line that is longer than forty characters in all"
+    )
     assert out.getvalue() == "[lstm] a line that is longer than forty characters in all\n"

@@ -32,13 +32,26 @@ class Tracker:
 
 
 def records(*noted):
-    """Yields a start, an evaluation for each of the others, and an end; each but the last with its notes."""
+    """Yields a start, an evaluation for each of the others, and an end; each but the last with its
+    notes.
+    """
     numbers = ("num_parameters", "num_states", "flops_per_token", "num_updates", "hidden_size")
-    info = dict.fromkeys((*TAGS, *numbers), 1) | {"corpus_fingerprint": "f", "git_commit": "c", "notes": noted[0]}
-    metrics = {"seconds": 1.0, "tokens_per_second": 1.0, "validation/perplexity": 2.0, "validation/loss": 0.7}
+    info = dict.fromkeys((*TAGS, *numbers), 1) | {
+        "corpus_fingerprint": "f",
+        "git_commit": "c",
+        "notes": noted[0],
+    }
+    metrics = {
+        "seconds": 1.0,
+        "tokens_per_second": 1.0,
+        "validation/perplexity": 2.0,
+        "validation/loss": 0.7,
+    }
     yield Record("lstm/trial/0", "start", 0, 0.0, {}, info)
     for update, notes in enumerate(noted[1:], 1):
-        yield Record("lstm/trial/0", "evaluation", update, 0.0, metrics, {"notes": notes} if notes else {})
+        yield Record(
+            "lstm/trial/0", "evaluation", update, 0.0, metrics, {"notes": notes} if notes else {}
+        )
     yield Record("lstm/trial/0", "end", len(noted), 0.0, {"objective": 0.7}, {"state": "finished"})
 
 
@@ -48,7 +61,9 @@ def booked(*noted):
     display = SimpleNamespace(say=lambda line, style: said.append(line), advance=lambda *_: None)
     dataset = SimpleNamespace(fingerprint="f", name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
-    Books(tracker, display, "validation/perplexity", lambda _: entry, lambda *_: False).listen(list(records(*noted)))
+    Books(tracker, display, "validation/perplexity", lambda _: entry, lambda *_: False).listen(
+        list(records(*noted))
+    )
     return said, tracker.tags.get("notes")
 
 

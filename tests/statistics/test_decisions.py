@@ -83,7 +83,12 @@ def test_a_diverged_arm_is_never_equivalent():
 def test_few_pairs():
     none, single = one([]), one([0.5])
     assert (none.verdict, none.num_pairs, none.mean, none.p) == ("undecided", 0, None, None)
-    assert (single.verdict, single.mean, single.interval, single.adjusted_p) == ("undecided", 0.5, None, None)
+    assert (single.verdict, single.mean, single.interval, single.adjusted_p) == (
+        "undecided",
+        0.5,
+        None,
+        None,
+    )
     assert one([0.5, 0.6]).p == pytest.approx(stats.ttest_1samp([0.5, 0.6], 0.0).pvalue)
 
 
@@ -93,8 +98,16 @@ def test_sign_flips_stand_beside_and_decide_nothing():
     assert [d.sign_flip for d in found[2:4]] == [None, None]  # no interval, no flips
     assert [d.adjusted_sign_flip_p for d in found[2:4]] == [None, None]
     assert found[0].sign_flip == inference.sign_flip(seen) and found[4].sign_flip.p == 0.5
-    assert found[0].adjusted_sign_flip_p == pytest.approx(5 * found[0].sign_flip.p)  # Holm, over all that was planned
-    assert [d.verdict for d in found] == ["worse", "undecided", "undecided", "undecided", "undecided"]
+    assert found[0].adjusted_sign_flip_p == pytest.approx(
+        5 * found[0].sign_flip.p
+    )  # Holm, over all that was planned
+    assert [d.verdict for d in found] == [
+        "worse",
+        "undecided",
+        "undecided",
+        "undecided",
+        "undecided",
+    ]
 
 
 def test_a_sequential_design_keeps_the_spread_and_the_degrees_of_freedom_of_its_first_stage():
@@ -105,13 +118,23 @@ def test_a_sequential_design_keeps_the_spread_and_the_degrees_of_freedom_of_its_
     assert found.mean == pytest.approx(d.mean())
     assert found.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 9))
     half = stats.t.ppf(0.975, 9) * error
-    assert (found.interval.low, found.interval.high) == pytest.approx((d.mean() - half, d.mean() + half))
+    assert (found.interval.low, found.interval.high) == pytest.approx(
+        (d.mean() - half, d.mean() + half)
+    )
     assert found.verdict == "worse"
     assert one(d, 0.02, first=10).verdict == "equivalent and higher"
-    # The 90 % interval decides on equivalence with the same spread: of all pairs it is narrower, and would.
+    # The 90 % interval decides on equivalence with the same spread: of all pairs it is narrower,
+    # and would.
     margin = math.expm1(d.mean() + 1.75 * error)
-    assert stats.t.ppf(0.95, 39) * d.std(ddof=1) / math.sqrt(40) < 1.75 * error < stats.t.ppf(0.95, 9) * error
-    assert (one(d, margin, first=10).verdict, one(d, margin).verdict) == ("worse", "equivalent and higher")
+    assert (
+        stats.t.ppf(0.95, 39) * d.std(ddof=1) / math.sqrt(40)
+        < 1.75 * error
+        < stats.t.ppf(0.95, 9) * error
+    )
+    assert (one(d, margin, first=10).verdict, one(d, margin).verdict) == (
+        "worse",
+        "equivalent and higher",
+    )
 
 
 def test_refuses():
@@ -119,22 +142,32 @@ def test_refuses():
         one(UNIT, -0.1)
     with pytest.raises(ValueError, match=r"margin >= 0 must hold, but got margin=nan"):
         one(UNIT, math.nan)
-    for check in (lambda: one(UNIT, threshold=0.0), lambda: decide_speed(Timing({}, {}), [], threshold=0.0)):
-        with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.0"):
+    for check in (
+        lambda: one(UNIT, threshold=0.0),
+        lambda: decide_speed(Timing({}, {}), [], threshold=0.0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.0"
+        ):
             check()
 
 
 def timing(factor, engine="cpu", rounds=range(20)):
     drift = {r: 1.0 + 0.3 * math.sin(r) for r in rounds}
     return Timing(
-        {r: factor * drift[r] * (1 + 0.01 * math.cos(3 * r + 1e5 * factor)) for r in rounds}, {"engine": engine}
+        {r: factor * drift[r] * (1 + 0.01 * math.cos(3 * r + 1e5 * factor)) for r in rounds},
+        {"engine": engine},
     )
 
 
 def test_speed_verdicts():
     base = timing(1.0)
     faster, slower, same = decide_speed(base, [timing(0.8), timing(1.5), timing(1.0001)])
-    assert (faster.verdict, slower.verdict, same.verdict) == ("faster", "slower", "no difference shown")
+    assert (faster.verdict, slower.verdict, same.verdict) == (
+        "faster",
+        "slower",
+        "no difference shown",
+    )
     assert faster.ratio == pytest.approx(1.25, rel=0.02)
     assert faster.interval.low < faster.ratio < faster.interval.high
     assert faster.adjusted_p == pytest.approx(3 * 2 / 2**20)
@@ -153,16 +186,31 @@ def test_speed_is_holm_adjusted():
 
 def test_speed_is_undecided_only_where_the_rounds_could_not_have_shown_it():
     base, seven = timing(1.0, rounds=range(7)), timing(0.5, rounds=range(7))
-    mixed = Timing({r: s * (0.5 if r % 2 else 2.0) for r, s in base.seconds.items()}, base.conditions)
+    mixed = Timing(
+        {r: s * (0.5 if r % 2 else 2.0) for r, s in base.seconds.items()}, base.conditions
+    )
     faster, even = decide_speed(base, [seven, mixed])
-    assert (faster.verdict, even.verdict, even.reason) == ("faster", "no difference shown", "")  # 4/128 at best
+    assert (faster.verdict, even.verdict, even.reason) == (
+        "faster",
+        "no difference shown",
+        "",
+    )  # 4/128 at best
     few = Timing({r: mixed.seconds[r] for r in range(6)}, base.conditions)
-    assert [d.verdict for d in decide_speed(base, [seven, few])] == ["faster", "no difference shown"]  # Holm's 2nd step
-    assert [d.verdict for d in decide_speed(base, [mixed, few])] == ["no difference shown", "undecided"]
+    assert [d.verdict for d in decide_speed(base, [seven, few])] == [
+        "faster",
+        "no difference shown",
+    ]  # Holm's 2nd step
+    assert [d.verdict for d in decide_speed(base, [mixed, few])] == [
+        "no difference shown",
+        "undecided",
+    ]
 
 
 def test_speed_compares_like_with_like():
-    found = decide_speed(timing(1.0), [timing(0.5, engine="reference"), timing(0.5, rounds=range(30, 40)), timing(0.5)])
+    found = decide_speed(
+        timing(1.0),
+        [timing(0.5, engine="reference"), timing(0.5, rounds=range(30, 40)), timing(0.5)],
+    )
     assert [d.verdict for d in found] == ["not comparable", "not comparable", "faster"]
     assert found[0].reason == "engine differs (cpu and reference)"
     assert found[1].reason == "no round timed both"

@@ -23,14 +23,19 @@ def test_student_equals_scipy(n):
     expected = stats.ttest_rel(arm, baseline)
     interval = inference.student_interval(arm - baseline, 0.9)
     assert inference.student_p(arm - baseline) == pytest.approx(expected.pvalue, rel=1e-10)
-    assert (interval.low, interval.high) == pytest.approx(tuple(expected.confidence_interval(0.9)), rel=1e-10)
+    assert (interval.low, interval.high) == pytest.approx(
+        tuple(expected.confidence_interval(0.9)), rel=1e-10
+    )
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 10])
 def test_sign_flip_equals_scipy(n):
     d = draws(n, n)
     expected = stats.permutation_test(
-        (d, np.zeros(n)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+        (d, np.zeros(n)),
+        lambda x, y: np.mean(x - y),
+        permutation_type="samples",
+        n_resamples=np.inf,
     )
     found = inference.sign_flip(d)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-12)
@@ -38,13 +43,21 @@ def test_sign_flip_equals_scipy(n):
 
 
 def test_sign_flip_counts_ties_however_they_round():
-    assert inference.sign_flip(np.array([0.1, 0.2, 0.3])).p == 0.25  # 0.1 + 0.2 + 0.3 and its mirror
-    assert inference.sign_flip(np.array([0.1, 0.2, -0.3])).p == 1.0  # the sum seen is 0 but for rounding
+    assert (
+        inference.sign_flip(np.array([0.1, 0.2, 0.3])).p == 0.25
+    )  # 0.1 + 0.2 + 0.3 and its mirror
+    assert (
+        inference.sign_flip(np.array([0.1, 0.2, -0.3])).p == 1.0
+    )  # the sum seen is 0 but for rounding
 
 
 @pytest.mark.parametrize("n", [1, 5, 6, 10, 20])
 def test_smallest_p_is_reached_when_all_signs_agree(n):
-    assert inference.sign_flip(np.linspace(1.0, 2.0, n)).p == inference.smallest_p(n) == min(1.0, 2.0 / 2**n)
+    assert (
+        inference.sign_flip(np.linspace(1.0, 2.0, n)).p
+        == inference.smallest_p(n)
+        == min(1.0, 2.0 / 2**n)
+    )
 
 
 def test_sign_flip_of_many_pairs_is_monte_carlo_and_says_so():
@@ -53,7 +66,9 @@ def test_sign_flip_of_many_pairs_is_monte_carlo_and_says_so():
     assert (found.is_exact, found.num_flips) == (False, inference.MONTE_CARLO_FLIPS)
     assert found == inference.sign_flip(d)  # fixed draws
     assert found.p == pytest.approx(inference.student_p(d), abs=0.01)
-    assert inference.sign_flip(np.full(25, 1.0)).p == 1 / (inference.MONTE_CARLO_FLIPS + 1)  # never 0
+    assert inference.sign_flip(np.full(25, 1.0)).p == 1 / (
+        inference.MONTE_CARLO_FLIPS + 1
+    )  # never 0
 
 
 def test_monte_carlo_agrees_with_the_exact_test(monkeypatch):
@@ -78,8 +93,9 @@ def test_sign_test_of_ties_alone():
 
 
 def test_holm_on_a_published_example():
-    # The table of Wikipedia's "Holm-Bonferroni method": 0.01, 0.04, 0.03, 0.005; by hand 4 x 0.005, 3 x 0.01,
-    # 2 x 0.03, 0.04, made monotone: at 0.05 the first and the last are rejected and the others are not.
+    # The table of Wikipedia's "Holm-Bonferroni method": 0.01, 0.04, 0.03, 0.005; by hand 4 x 0.005,
+    # 3 x 0.01, 2 x 0.03, 0.04, made monotone: at 0.05 the first and the last are rejected and the
+    # others are not.
     assert inference.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
@@ -88,7 +104,9 @@ def test_holm_is_that_of_statsmodels():
     for size in range(1, 9):
         p = rng.random(size) ** 4
         p[rng.integers(size)] = p[0]  # ties
-        assert inference.holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1].tolist(), rel=1e-12)
+        assert inference.holm(p.tolist()) == pytest.approx(
+            multipletests(p, method="holm")[1].tolist(), rel=1e-12
+        )
 
 
 def test_holm_counts_missing_p_values():
@@ -99,7 +117,9 @@ def test_holm_counts_missing_p_values():
 def test_paired_differences_pair_by_seed_and_mark_divergence():
     arm = {"1": 2.0, "2": np.inf, "3": 1.0, "4": np.inf, "9": 1.0}
     baseline = {"3": np.inf, "2": 1.0, "1": 1.5, "4": np.inf, "7": 1.0}
-    np.testing.assert_array_equal(inference.paired_differences(arm, baseline), [0.5, np.inf, -np.inf, np.nan])
+    np.testing.assert_array_equal(
+        inference.paired_differences(arm, baseline), [0.5, np.inf, -np.inf, np.nan]
+    )
     assert len(inference.paired_differences(arm, {})) == 0
 
 
@@ -115,7 +135,9 @@ def test_a_first_stage_gives_the_spread_and_the_degrees_of_freedom():
     d = np.append(draws(10, 1), draws(30, 2, mean=0.0) / 3.0)
     error = d[:10].std(ddof=1) / math.sqrt(40)
     assert inference.standard_error(d, first=10) == pytest.approx(error)
-    assert inference.student_p(d, first=10) == pytest.approx(2 * stats.t.sf(abs(d.mean()) / error, 9))
+    assert inference.student_p(d, first=10) == pytest.approx(
+        2 * stats.t.sf(abs(d.mean()) / error, 9)
+    )
     interval = inference.student_interval(d, 0.9, first=10)
     half = stats.t.ppf(0.95, 9) * error
     assert (interval.low, interval.high) == pytest.approx((d.mean() - half, d.mean() + half))
@@ -135,7 +157,9 @@ def test_expected_best_by_enumeration():
     values = [3.0, 1.0, 2.0, 2.0]
     found = inference.expected_best(np.array(values))
     for n in range(1, 5):
-        assert found[n - 1] == pytest.approx(np.mean([min(draw) for draw in itertools.product(values, repeat=n)]))
+        assert found[n - 1] == pytest.approx(
+            np.mean([min(draw) for draw in itertools.product(values, repeat=n)])
+        )
 
 
 def test_expected_best_of_many_is_the_best():
@@ -156,9 +180,12 @@ def test_one_value_has_no_interval():
 
 
 def test_median_interval_by_the_table():
-    # The 95 % intervals of the median in Conover's table: n = 6 (1st, 6th), 10 (2nd, 9th), 20 (6th, 15th).
+    # The 95 % intervals of the median in Conover's table: n = 6 (1st, 6th), 10 (2nd, 9th), 20 (6th,
+    # 15th).
     for n, low, high in ((6, 1, 6), (10, 2, 9), (20, 6, 15)):
-        found = inference.median_interval(np.random.default_rng(n).permutation(np.arange(1.0, n + 1)))
+        found = inference.median_interval(
+            np.random.default_rng(n).permutation(np.arange(1.0, n + 1))
+        )
         assert (found.low, found.high) == (low, high)
         assert stats.binom.cdf(low - 1, n, 0.5) <= 0.025 < stats.binom.cdf(low, n, 0.5)
     assert inference.median_interval(np.arange(5.0)) is None
@@ -173,7 +200,9 @@ def test_seeds_needed():
 
 
 def test_seeds_needed_refuses():
-    with pytest.raises(ValueError, match=r"num_comparisons >= 1 must hold, but got num_comparisons=0"):
+    with pytest.raises(
+        ValueError, match=r"num_comparisons >= 1 must hold, but got num_comparisons=0"
+    ):
         inference.seeds_needed(0)
     with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"):
         inference.seeds_needed(1, 0.5)
@@ -182,4 +211,9 @@ def test_seeds_needed_refuses():
 def test_import_is_light():
     code = "import sys, harness.statistics.inference, harness.statistics.decisions, harness.statistics.power; print([m for m in sys.modules if m in "
     code += "('statsmodels', 'pandas', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'torch')])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

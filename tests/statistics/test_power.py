@@ -1,4 +1,6 @@
-"""Designs: power against statsmodels and simulation, the smallest difference, Stein's rule on worked examples."""
+"""Designs: power against statsmodels and simulation, the smallest difference, Stein's rule on
+worked examples.
+"""
 
 import math
 
@@ -31,7 +33,9 @@ def test_seeds_to_show_equivalence_by_simulation():
     half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
     shown = int(((x.mean(axis=1) - half > -bound) & (x.mean(axis=1) + half < bound)).sum())
     low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 4000, 0.8)
-    assert low <= shown <= high + 0.01 * 4000  # a whole number of seeds gives a little more than 80 %
+    assert (
+        low <= shown <= high + 0.01 * 4000
+    )  # a whole number of seeds gives a little more than 80 %
 
 
 def test_seeds_to_decide_knows_its_limits():
@@ -39,8 +43,12 @@ def test_seeds_to_decide_knows_its_limits():
     assert seeds_to_decide(0.001 + UNIT, **options) is None  # more than MAX_SEEDS
     assert seeds_to_decide(np.array([0.1]), **options) is None
     assert seeds_to_decide(np.array([0.1, np.inf]), **options) is None
-    assert seeds_to_decide(np.full(3, 0.1), **options) == 6  # no spread: the smallest p that six signs reach
-    assert seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1  # decided already: one more changes nothing
+    assert (
+        seeds_to_decide(np.full(3, 0.1), **options) == 6
+    )  # no spread: the smallest p that six signs reach
+    assert (
+        seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1
+    )  # decided already: one more changes nothing
     assert power.MAX_SEEDS == 1000
 
 
@@ -48,10 +56,14 @@ def test_seeds_to_decide_knows_its_limits():
 @pytest.mark.parametrize("effect", [0.0, 0.3, -1.0])
 def test_power_is_that_of_statsmodels_at_holms_worst_level(effect, num_pairs, num_comparisons):
     expected = TTestPower().power(abs(effect), num_pairs, 0.05 / num_comparisons)
-    assert power_of(effect * 0.02, 0.02, num_pairs, num_comparisons) == pytest.approx(expected, abs=1e-12)
+    assert power_of(effect * 0.02, 0.02, num_pairs, num_comparisons) == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
-@pytest.mark.parametrize("num_pairs, effect, level", [(10, 13.50993521198028, 0.05), (40, 1.0, 0.00625)])
+@pytest.mark.parametrize(
+    "num_pairs, effect, level", [(10, 13.50993521198028, 0.05), (40, 1.0, 0.00625)]
+)
 def test_power_is_a_number_where_the_library_has_none(num_pairs, effect, level):
     assert math.isnan(TTestPower().power(effect, num_pairs, level))
     found = power_of(effect, 1.0, num_pairs, threshold=level)
@@ -61,32 +73,45 @@ def test_power_is_a_number_where_the_library_has_none(num_pairs, effect, level):
 
 
 @pytest.mark.parametrize(
-    "num_pairs, num_comparisons, threshold", [(2, 19, 0.01), (3, 1, 0.05), (5, 7, 0.05), (50, 3, 0.1)]
+    "num_pairs, num_comparisons, threshold",
+    [(2, 19, 0.01), (3, 1, 0.05), (5, 7, 0.05), (50, 3, 0.1)],
 )
 def test_the_detectable_difference_has_the_power_asked_for(num_pairs, num_comparisons, threshold):
     for power in (0.5, 0.8, 0.99):
         found = detectable(0.02, num_pairs, num_comparisons, threshold=threshold, power=power)
-        assert power_of(found, 0.02, num_pairs, num_comparisons, threshold=threshold) == pytest.approx(power, abs=1e-9)
+        assert power_of(
+            found, 0.02, num_pairs, num_comparisons, threshold=threshold
+        ) == pytest.approx(power, abs=1e-9)
 
 
 def test_the_detectable_difference_by_the_tables():
-    # Cohen (1988), table 2.4.1: two-sided 0.05, power 0.8; a paired effect of 0.5 spreads takes 34 pairs.
+    # Cohen (1988), table 2.4.1: two-sided 0.05, power 0.8; a paired effect of 0.5 spreads takes 34
+    # pairs.
     assert 33 < detectable(1.0, 34) * 68 < 34
 
 
 def test_designs_that_cannot_show_anything():
     assert detectable(0.02, 1) is None and power_of(1.0, 0.02, 1) == 0.0
     assert detectable(0.0, 5) is None and power_of(1.0, 0.0, 5) == 0.0  # 2/2^5 > 0.05
-    assert detectable(0.0, 6) == 0.0 and power_of(1e-9, 0.0, 6) == 1.0 and power_of(0.0, 0.0, 6) == 0.0
+    assert (
+        detectable(0.0, 6) == 0.0 and power_of(1e-9, 0.0, 6) == 1.0 and power_of(0.0, 0.0, 6) == 0.0
+    )
     assert detectable(0.0, 6, 2) is None
 
 
 def test_designs_refuse():
-    for plan in (lambda: power_of(1.0, 1.0, 9, threshold=0.5), lambda: detectable(1.0, 9, threshold=0.5)):
-        with pytest.raises(ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"):
+    for plan in (
+        lambda: power_of(1.0, 1.0, 9, threshold=0.5),
+        lambda: detectable(1.0, 9, threshold=0.5),
+    ):
+        with pytest.raises(
+            ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"
+        ):
             plan()
     for power in (0.05, 1.0):
-        with pytest.raises(ValueError, match=rf"threshold=0.05 < power < 1 must hold, but got power={power}"):
+        with pytest.raises(
+            ValueError, match=rf"threshold=0.05 < power < 1 must hold, but got power={power}"
+        ):
             detectable(1.0, 9, power=power)
 
 
@@ -105,7 +130,9 @@ def test_steins_rule_takes_the_widest_comparison_between_its_limits():
     assert stein_seeds(family, half_width_nats=0.005, at_most=40) == 21
     assert stein_seeds(family, half_width_nats=0.005, at_most=15) == 15
     assert stein_seeds(family, half_width_nats=1e-9, at_most=40) == 40
-    assert stein_seeds(family[:1], half_width_nats=0.005, at_most=40) == 10  # never fewer than there are
+    assert (
+        stein_seeds(family[:1], half_width_nats=0.005, at_most=40) == 10
+    )  # never fewer than there are
     assert stein_seeds([UNIT[:9], np.zeros(10)], half_width_nats=100.0, at_most=40) == 10
 
 
@@ -130,4 +157,6 @@ def test_steins_interval_is_as_narrow_as_was_asked():
         n = stein_seeds([d[:10]], half_width_nats=0.005, at_most=1000)
         interval = inference.student_interval(d[:n], first=10)
         half = (interval.high - interval.low) / 2.0
-        assert half <= 0.005 and (n == 10 or half * math.sqrt(n / (n - 1)) > 0.005)  # one pair fewer is too few
+        assert half <= 0.005 and (
+            n == 10 or half * math.sqrt(n / (n - 1)) > 0.005
+        )  # one pair fewer is too few

@@ -16,12 +16,21 @@ def stored(
     is_over: bool = True,
     unit: Unit = LSTM,
 ) -> StoredRun:
-    place = {"phase": "trial", "index": "0", "state": "finished", "version_torch": "2.13.0", "version_python": "3.11"}
-    return StoredRun("id", unit, {**place, **(tags or {})}, metrics or {}, {"hidden_size": "64"}, [], is_over)
+    place = {
+        "phase": "trial",
+        "index": "0",
+        "state": "finished",
+        "version_torch": "2.13.0",
+        "version_python": "3.11",
+    }
+    return StoredRun(
+        "id", unit, {**place, **(tags or {})}, metrics or {}, {"hidden_size": "64"}, [], is_over
+    )
 
 
 @pytest.mark.parametrize(
-    "value", [0.1, 1, True, None, "sgd", "1", "null", "true", '"quoted"', "", [1, "a"], 1e-300, math.inf]
+    "value",
+    [0.1, 1, True, None, "sgd", "1", "null", "true", '"quoted"', "", [1, "a"], 1e-300, math.inf],
 )
 def test_a_parameter_comes_back_with_its_type(value):
     decoded = frames.decode(frames.encode(value))
@@ -34,8 +43,12 @@ def test_a_texts_value_is_kept_readable():
 
 def test_frames_of_nothing_have_their_columns_and_dtypes():
     assert {c: str(t) for c, t in frames.runs([]).dtypes.items()} == frames.RUN_DTYPES
-    assert {c: str(t) for c, t in frames.curves([]).dtypes.items()} == frames.PLACE_DTYPES | frames.CURVE_DTYPES
-    assert {c: str(t) for c, t in frames.timings([]).dtypes.items()} == frames.ARM_DTYPES | frames.TIMING_DTYPES
+    assert {
+        c: str(t) for c, t in frames.curves([]).dtypes.items()
+    } == frames.PLACE_DTYPES | frames.CURVE_DTYPES
+    assert {
+        c: str(t) for c, t in frames.timings([]).dtypes.items()
+    } == frames.ARM_DTYPES | frames.TIMING_DTYPES
 
 
 def test_what_is_not_known_is_missing_not_zero():
@@ -51,9 +64,9 @@ def test_counts_are_read_from_tags_or_metrics():
 
 
 def test_an_infinity_survives_the_largest_float_that_sql_keeps():
-    row = frames.runs([stored(metrics={"train/loss": frames.LARGEST_FLOAT, "objective": -frames.LARGEST_FLOAT})]).iloc[
-        0
-    ]
+    row = frames.runs(
+        [stored(metrics={"train/loss": frames.LARGEST_FLOAT, "objective": -frames.LARGEST_FLOAT})]
+    ).iloc[0]
     assert row["train/loss"] == math.inf and row["objective"] == -math.inf
 
 
@@ -62,8 +75,15 @@ def test_a_run_that_is_not_over_is_running_whatever_its_tag_says():
 
 
 def test_rows_are_ordered_by_arm_phase_and_number():
-    runs = [stored({"index": index}, unit=Unit(arm)) for arm in ("lstm", "gru") for index in ("10", "9")]
-    assert frames.runs(runs)[["arm", "index"]].values.tolist() == [["gru", 9], ["gru", 10], ["lstm", 9], ["lstm", 10]]
+    runs = [
+        stored({"index": index}, unit=Unit(arm)) for arm in ("lstm", "gru") for index in ("10", "9")
+    ]
+    assert frames.runs(runs)[["arm", "index"]].values.tolist() == [
+        ["gru", 9],
+        ["gru", 10],
+        ["lstm", 9],
+        ["lstm", 10],
+    ]
 
 
 def test_a_run_has_the_parts_of_its_unit():
@@ -72,9 +92,15 @@ def test_a_run_has_the_parts_of_its_unit():
 
 
 def test_an_export_of_before_conditions_is_of_one(tmp_path):
-    frame = frames.runs([stored()]).drop(columns=["condition", "repeat", "hidden_size", "versions", "params"])
-    frame.assign(samples="[]", **{"params.hidden_size": 64}).to_csv(tmp_path / "runs.csv", index=False)
-    frames.curves([]).drop(columns=["condition", "repeat"]).to_csv(tmp_path / "curves.csv", index=False)
+    frame = frames.runs([stored()]).drop(
+        columns=["condition", "repeat", "hidden_size", "versions", "params"]
+    )
+    frame.assign(samples="[]", **{"params.hidden_size": 64}).to_csv(
+        tmp_path / "runs.csv", index=False
+    )
+    frames.curves([]).drop(columns=["condition", "repeat"]).to_csv(
+        tmp_path / "curves.csv", index=False
+    )
     frames.timings([]).drop(columns="condition").to_csv(tmp_path / "timings.csv", index=False)
     runs, curves, timings = frames.read_export(tmp_path)
     assert runs.loc[0, ["condition", "repeat", "hidden_size"]].tolist() == ["", 0, 64]
@@ -86,20 +112,29 @@ def test_curves_keep_every_bit_and_further_columns():
     content = f"update,tokens,time_seconds,train/loss,validation/loss,train/gradient_norm\n5,60.0,0.5,{loss!r},,2.5\n"
     frame = frames.curves([(Unit("lstm"), "replicate", 1000, content.encode())])
     assert frame.loc[0, "train/loss"] == loss
-    assert math.isnan(frame.loc[0, "validation/loss"]) and frame.loc[0, "train/gradient_norm"] == 2.5
-    dtypes = {column: str(frame[column].dtype) for column in frames.PLACE_DTYPES | frames.CURVE_DTYPES}
+    assert (
+        math.isnan(frame.loc[0, "validation/loss"]) and frame.loc[0, "train/gradient_norm"] == 2.5
+    )
+    dtypes = {
+        column: str(frame[column].dtype) for column in frames.PLACE_DTYPES | frames.CURVE_DTYPES
+    }
     assert dtypes == frames.PLACE_DTYPES | frames.CURVE_DTYPES
 
 
 def test_curves_of_many_files_keep_their_places():
-    first, second = "update,tokens,time_seconds\n5,60,0.5\n9,80,1.5\n", "update,tokens,train/loss\n5,60,2.5\n"
+    first, second = (
+        "update,tokens,time_seconds\n5,60,0.5\n9,80,1.5\n",
+        "update,tokens,train/loss\n5,60,2.5\n",
+    )
     stored = [
         (Unit("gru"), "trial", 1, first),
         (Unit("lstm", "docs"), "trial", 0, second),
         (Unit("gru"), "trial", 0, ""),
     ]
     stored += [(Unit("gru"), "trial", 2, first.splitlines()[0]), (Unit("gru"), "trial", 3, first)]
-    frame = frames.curves([(unit, phase, index, text.encode()) for unit, phase, index, text in stored])
+    frame = frames.curves(
+        [(unit, phase, index, text.encode()) for unit, phase, index, text in stored]
+    )
     assert frame[["condition", "arm", "index", "update"]].values.tolist() == [
         *(["", "gru", 1, 5], ["", "gru", 1, 9], ["", "gru", 3, 5], ["", "gru", 3, 9]),
         ["docs", "lstm", 0, 5],

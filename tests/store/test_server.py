@@ -33,10 +33,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ui")
     tracker = Tracker(uri(folder), "output-tanh", folder / "artifacts")
     for index, arm in enumerate(("lstm", "lstm-no-output-tanh")):
-        run_id = tracker.open(arm, "replicate", 1000, f"{arm} replicate 1000", {"learning_rate": 0.1}, {"cell": arm})
+        run_id = tracker.open(
+            arm, "replicate", 1000, f"{arm} replicate 1000", {"learning_rate": 0.1}, {"cell": arm}
+        )
         tracker.log(run_id, 10, {"validation/loss": 2.0 + index}, time=1000.0)
         samples = [{"prefix": "traveller", "text": "traveller"}]
-        tracker.end(run_id, "finished", metrics={"validation/perplexity": 7.0 + index}, samples=samples)
+        tracker.end(
+            run_id, "finished", metrics={"validation/perplexity": 7.0 + index}, samples=samples
+        )
     return folder
 
 
@@ -56,7 +60,9 @@ def get(address: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that serves, and the address it said; killed with its children should a test have failed."""
+    """A process that serves, and the address it said; killed with its children should a test have
+    failed.
+    """
     with start(folder) as process:
         assert process.stdout is not None
         yield process, process.stdout.readline()
@@ -65,7 +71,14 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(SERVE), uri(folder), str(folder / "artifacts"), "output-tanh"]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(SERVE),
+        uri(folder),
+        str(folder / "artifacts"),
+        "output-tanh",
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
 
 
@@ -75,7 +88,10 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def test_no_database_is_an_error_with_a_remedy(tmp_path):
-    with pytest.raises(TrackError, match=r"database must exist, but got uri='sqlite:.*mlflow.db'. Run a study first"):
+    with pytest.raises(
+        TrackError,
+        match=r"database must exist, but got uri='sqlite:.*mlflow.db'. Run a study first",
+    ):
         server.serve(uri(tmp_path), tmp_path, None, None, refuse)
     assert list(tmp_path.iterdir()) == []
 
@@ -125,10 +141,15 @@ def test_the_page_and_the_runs_are_served(folder, served):
     process, line = served
     experiment = tracker.experiments(uri(folder))["output-tanh"]
     address, _, page = line.split()[1].partition("/#")
-    assert page == f"/experiments/{experiment}/runs?{server.BEST_FIRST}" and address.startswith("http://127.0.0.1:")
+    assert page == f"/experiments/{experiment}/runs?{server.BEST_FIRST}" and address.startswith(
+        "http://127.0.0.1:"
+    )
     assert b"<title>MLflow</title>" in get(address)
     api = f"{address}/api/2.0/mlflow"
-    assert json.loads(get(f"{api}/experiments/get?experiment_id={experiment}"))["experiment"]["name"] == "output-tanh"
+    assert (
+        json.loads(get(f"{api}/experiments/get?experiment_id={experiment}"))["experiment"]["name"]
+        == "output-tanh"
+    )
     best = search(api, experiment, order_by="metrics.`validation/perplexity` ASC")[0]
     assert {tag["key"]: tag["value"] for tag in best["data"]["tags"]}["arm"] == "lstm"
     artifact = f"{address}/get-artifact?run_id={best['info']['run_id']}&path=samples.txt"
@@ -137,7 +158,9 @@ def test_the_page_and_the_runs_are_served(folder, served):
 
 def search(api: str, experiment: str, order_by: str) -> list[dict[str, Any]]:
     body = json.dumps({"experiment_ids": [experiment], "order_by": [order_by]}).encode()
-    request = urllib.request.Request(f"{api}/runs/search", body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        f"{api}/runs/search", body, {"Content-Type": "application/json"}
+    )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=30) as answer:
         return json.loads(answer.read())["runs"]
@@ -147,16 +170,26 @@ def search(api: str, experiment: str, order_by: str) -> list[dict[str, Any]]:
 def test_a_study_is_tracked_over_http_as_in_a_file(served, folder):
     address = served[1].split()[1].partition("/#")[0]
     tracker = Tracker(address, "remote", folder / "unused")
-    run_id = tracker.open("lstm", "trial", 0, "lstm trial 0", {"learning_rate": 0.1}, {"cell": "lstm"})
+    run_id = tracker.open(
+        "lstm", "trial", 0, "lstm trial 0", {"learning_rate": 0.1}, {"cell": "lstm"}
+    )
     tracker.log(run_id, 10, {"validation/loss": float("nan"), "train/loss": 2.0}, time=1000.0)
     curve = "update,tokens,time_seconds,train/loss,validation/loss\n10,320,0.5,2.0,\n"
     samples = [{"prefix": "time", "text": "time – traveller"}]
-    tracker.end(run_id, "finished", metrics={"objective": 1.5}, artifacts={"curve.csv": curve}, samples=samples)
+    tracker.end(
+        run_id,
+        "finished",
+        metrics={"objective": 1.5},
+        artifacts={"curve.csv": curve},
+        samples=samples,
+    )
     tracker.set_identity({"study": "remote"})
     again = Tracker(address, "remote", folder / "unused")
     run = again.runs().loc[0]
     assert (run["state"], run["objective"], run["samples"]) == ("finished", 1.5, samples)
-    assert run["params"] == {"learning_rate": 0.1} and run["validation/loss"] != run["validation/loss"]
+    assert (
+        run["params"] == {"learning_rate": 0.1} and run["validation/loss"] != run["validation/loss"]
+    )
     assert again.curves()["train/loss"].tolist() == [2.0]
     assert again.identity() == {"study": "remote"} and again.timings().empty
     assert not (folder / "unused").exists()

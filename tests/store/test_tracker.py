@@ -45,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new(folder: Path, request: pytest.FixtureRequest) -> Open:
-    """Makes a Tracker of the test's own study, a fresh one each time: another process would see the same."""
+    """Makes a Tracker of the test's own study, a fresh one each time: another process would see the
+    same.
+    """
     return lambda: Tracker(f"sqlite:///{folder}/mlflow.db", request.node.name, folder / "artifacts")
 
 
@@ -54,9 +56,18 @@ def tracker(new: Open) -> Tracker:
     return new()
 
 
-def start(tracker: Tracker, arm: str = "lstm", phase: str = "trial", index: int = 0, **tags: Any) -> str:
+def start(
+    tracker: Tracker, arm: str = "lstm", phase: str = "trial", index: int = 0, **tags: Any
+) -> str:
     params = {"learning_rate": 0.1, "schedule": "cosine", "clip_norm": None}
-    return tracker.open(arm, phase, index, f"{arm} {phase} {index}", params, {"cell": arm, "seed": "0 trial 0", **tags})
+    return tracker.open(
+        arm,
+        phase,
+        index,
+        f"{arm} {phase} {index}",
+        params,
+        {"cell": arm, "seed": "0 trial 0", **tags},
+    )
 
 
 def record(tracker: Tracker, run_id: str, update: int, loss: float = 2.0) -> None:
@@ -90,7 +101,9 @@ def test_creating_a_store_says_nothing(tmp_path, capfd):
 
 def test_options_of_a_uri_are_no_part_of_its_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert tracker.absolute_uri("sqlite:///a.db?timeout=30") == f"sqlite:///{tmp_path}/a.db?timeout=30"
+    assert (
+        tracker.absolute_uri("sqlite:///a.db?timeout=30") == f"sqlite:///{tmp_path}/a.db?timeout=30"
+    )
     Tracker("sqlite:///a.db?timeout=30", "s", tmp_path / "artifacts")
     assert (tmp_path / "a.db").exists() and "s" in tracker.experiments("sqlite:///a.db?timeout=30")
 
@@ -121,8 +134,12 @@ Tracker(f"sqlite:///{sys.argv[1]}/mlflow.db", "s", None)
 
 @pytest.mark.parametrize("statement", [40, 300])
 def test_a_store_whose_making_was_killed_is_made_again(tmp_path, statement):
-    """MLflow's migrations are no transaction: a file of which one was cut off can never be opened again."""
-    made = subprocess.run([sys.executable, "-c", MAKING, str(tmp_path), str(statement)], capture_output=True)
+    """MLflow's migrations are no transaction: a file of which one was cut off can never be opened
+    again.
+    """
+    made = subprocess.run(
+        [sys.executable, "-c", MAKING, str(tmp_path), str(statement)], capture_output=True
+    )
     assert made.returncode == -signal.SIGKILL, made.stderr.decode()
     assert Tracker(f"sqlite:///{tmp_path}/mlflow.db", "s", tmp_path / "artifacts").runs().empty
     assert not list(tmp_path.glob(".mlflow.new"))
@@ -131,7 +148,10 @@ def test_a_store_whose_making_was_killed_is_made_again(tmp_path, statement):
 def test_two_processes_make_one_store(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     code = "import pathlib, sys; from harness.store.tracker import Tracker; Tracker(*sys.argv[1:3], pathlib.Path(sys.argv[3]))"
-    makers = [subprocess.Popen([sys.executable, "-c", code, uri, name, str(tmp_path)]) for name in ("s", "t")]
+    makers = [
+        subprocess.Popen([sys.executable, "-c", code, uri, name, str(tmp_path)])
+        for name in ("s", "t")
+    ]
     assert [maker.wait() for maker in makers] == [0, 0]
     assert {"s", "t"} < tracker.experiments(uri).keys()
 
@@ -146,25 +166,46 @@ def test_a_study_is_one_experiment_with_its_artifacts_beside_the_database(new, f
 def test_a_deleted_experiment_is_an_error_that_says_how_to_restore_it(new, tracker):
     tracker._client.delete_experiment(tracker.experiment_id)
     with pytest.raises(
-        TrackError, match=rf"must not be deleted, but got study='test_a_del.* -x {tracker.experiment_id}"
+        TrackError,
+        match=rf"must not be deleted, but got study='test_a_del.* -x {tracker.experiment_id}",
     ):
         new()
 
 
 def test_a_store_that_cannot_be_reached_is_an_error_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackError, match=r"must be reachable .* got uri='http://127.0.0.1:9'.* Start the server"):
+    with pytest.raises(
+        TrackError, match=r"must be reachable .* got uri='http://127.0.0.1:9'.* Start the server"
+    ):
         Tracker("http://127.0.0.1:9", "s", tmp_path)
 
 
 def test_a_run_is_a_child_of_its_arm_with_name_tags_and_params(tracker):
-    tags = {"engine": "cpu", "git_commit": "abc", "git_dirty": True, "pack_size": 4, "corpus_fingerprint": "f" * 64}
+    tags = {
+        "engine": "cpu",
+        "git_commit": "abc",
+        "git_dirty": True,
+        "pack_size": 4,
+        "corpus_fingerprint": "f" * 64,
+    }
     run = tracker._client.get_run(start(tracker, index=3, **tags))
     parent = tracker._client.get_run(run.data.tags["mlflow.parentRunId"])
     assert run.info.run_name == "lstm trial 3" and run.info.status == "RUNNING"
     assert run.data.params == {"learning_rate": "0.1", "schedule": "cosine", "clip_norm": "null"}
-    expected = {"arm": "lstm", "phase": "trial", "index": "3", "cell": "lstm", "seed": "0 trial 0", "state": "running"}
-    expected |= {"engine": "cpu", "git_dirty": "true", "pack_size": "4", "mlflow.source.git.commit": "abc"}
+    expected = {
+        "arm": "lstm",
+        "phase": "trial",
+        "index": "3",
+        "cell": "lstm",
+        "seed": "0 trial 0",
+        "state": "running",
+    }
+    expected |= {
+        "engine": "cpu",
+        "git_dirty": "true",
+        "pack_size": "4",
+        "mlflow.source.git.commit": "abc",
+    }
     assert expected.items() <= run.data.tags.items()
     assert run.data.tags["mlflow.user"] and run.data.tags["mlflow.source.name"] == "harness"
     assert parent.info.run_name == "lstm" and parent.data.tags["phase"] == "arm"
@@ -192,7 +233,9 @@ def test_every_page_of_the_runs_is_read(tracker, monkeypatch):
     for index in range(5):
         start(tracker, index=index)
     search = tracker._client.search_runs
-    monkeypatch.setattr(tracker._client, "search_runs", lambda *args, **kw: search(*args, max_results=2, **kw))
+    monkeypatch.setattr(
+        tracker._client, "search_runs", lambda *args, **kw: search(*args, max_results=2, **kw)
+    )
     assert tracker.runs()["index"].tolist() == [0, 1, 2, 3, 4]
 
 
@@ -209,7 +252,11 @@ def test_a_run_given_up_is_opened_again_as_running(new, tracker, state):
     assert again.runs()["state"].tolist() == [state]
     assert start(again, device="cuda") == run_id
     run = again._client.get_run(run_id)
-    assert (run.info.status, run.data.tags["state"], run.data.tags["device"]) == ("RUNNING", "running", "cuda")
+    assert (run.info.status, run.data.tags["state"], run.data.tags["device"]) == (
+        "RUNNING",
+        "running",
+        "cuda",
+    )
 
 
 def test_a_finished_run_stays_finished(new, tracker):
@@ -230,12 +277,18 @@ def test_parameters_are_written_once(new, tracker):
 def test_parameters_that_a_crash_left_out_are_written_on_reopening(new, tracker):
     run_id = tracker.open("lstm", "trial", 0, "lstm trial 0", {}, {})
     assert start(new()) == run_id
-    assert new().runs().loc[0, "params"] == {"learning_rate": 0.1, "schedule": "cosine", "clip_norm": None}
+    assert new().runs().loc[0, "params"] == {
+        "learning_rate": 0.1,
+        "schedule": "cosine",
+        "clip_norm": None,
+    }
 
 
 def test_a_parameter_that_changed_is_an_error(new, tracker):
     start(tracker)
-    with pytest.raises(TrackError, match="lstm trial 0: .* got learning_rate=0.2 where learning_rate=0.1 is stored"):
+    with pytest.raises(
+        TrackError, match="lstm trial 0: .* got learning_rate=0.2 where learning_rate=0.1 is stored"
+    ):
         new().open("lstm", "trial", 0, "", {"learning_rate": 0.2}, {})
 
 
@@ -243,12 +296,19 @@ def test_metrics_wait_in_a_buffer_and_go_in_batches_of_a_thousand(tracker):
     run_id = start(tracker)
     tracker._client = recorder = Recorder(tracker._client)
     for update in range(1, 101):
-        tracker.log(run_id, update, {f"m/{i}": float(update) for i in range(15)}, time=float(update))
+        tracker.log(
+            run_id, update, {f"m/{i}": float(update) for i in range(15)}, time=float(update)
+        )
     assert recorder.calls == []
     tracker.flush()
-    assert [len(kwargs["metrics"]) for _, kwargs in recorder.calls] == [990, 510]  # records are never cut
+    assert [len(kwargs["metrics"]) for _, kwargs in recorder.calls] == [
+        990,
+        510,
+    ]  # records are never cut
     points = tracker._client.get_metric_history(run_id, "m/14")
-    assert [(p.step, p.timestamp, p.value) for p in points] == [(u, u * 1000, float(u)) for u in range(1, 101)]
+    assert [(p.step, p.timestamp, p.value) for p in points] == [
+        (u, u * 1000, float(u)) for u in range(1, 101)
+    ]
 
 
 def test_a_buffer_is_written_once_its_oldest_entry_is_old(tracker, monkeypatch):
@@ -288,7 +348,11 @@ def test_a_kill_in_the_middle_doubles_neither_runs_nor_metrics(new, tracker):
     again = new()
     assert again.runs()["state"].tolist() == ["running"]
     assert start(again) == run_id
-    for update in (10, 20, 30):  # from a checkpoint at 0; at other times, as another process emits them
+    for update in (
+        10,
+        20,
+        30,
+    ):  # from a checkpoint at 0; at other times, as another process emits them
         again.log(run_id, update, {"train/loss": 2.0, "tokens": 32.0 * update}, time=5000.0)
     again.end(run_id, "finished", metrics={"objective": 1.5, "train/loss": 1.9})
     assert updates(again, run_id, "tokens") == [10, 20, 30]
@@ -309,7 +373,9 @@ def test_a_failed_run_that_starts_over_in_the_same_process_doubles_no_metrics(tr
 
 def test_a_tag_that_is_none_is_not_written(tracker):
     run_id = start(tracker, threads=None, git_commit=None)
-    assert not {"threads", "git_commit", "mlflow.source.git.commit"} & set(tracker._client.get_run(run_id).data.tags)
+    assert not {"threads", "git_commit", "mlflow.source.git.commit"} & set(
+        tracker._client.get_run(run_id).data.tags
+    )
     assert pd.isna(tracker.runs().loc[0, "threads"])
 
 
@@ -328,7 +394,10 @@ def test_an_end_that_was_cut_off_is_written_again_without_a_second_summary(new, 
     again.end(run_id, "finished", metrics={"objective": 1.5, "train/loss": 1.9})
     assert updates(again, run_id, "objective") == [0] and updates(again, run_id) == [10, 10]
     assert again._client.get_run(run_id).data.metrics["train/loss"] == 1.9
-    assert [point.value for point in again._client.get_metric_history(run_id, "train/loss")] == [2.0, 1.9]
+    assert [point.value for point in again._client.get_metric_history(run_id, "train/loss")] == [
+        2.0,
+        1.9,
+    ]
 
 
 def test_a_summary_without_records_can_be_written_again(new, tracker):
@@ -344,14 +413,18 @@ def test_a_run_ends_with_metrics_artifacts_tags_and_its_status_last(tracker):
     run_id = start(tracker)
     record(tracker, run_id, 10)
     tracker._client = recorder = Recorder(tracker._client)
-    tracker.end(run_id, "diverged", {"message": "nan"}, {"test/loss": 1.0}, {"curve.csv": b"update\n10\n"})
+    tracker.end(
+        run_id, "diverged", {"message": "nan"}, {"test/loss": 1.0}, {"curve.csv": b"update\n10\n"}
+    )
     assert recorder.names() == ["metrics", "metrics", "log_artifacts", "tags", "set_terminated"]
     run = tracker._client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.data.tags["state"] == "diverged"
 
 
 def test_an_unknown_end_is_refused(tracker):
-    with pytest.raises(TrackError, match="state must be one of finished, .*failed, but got state='done'"):
+    with pytest.raises(
+        TrackError, match="state must be one of finished, .*failed, but got state='done'"
+    ):
         tracker.end(start(tracker), "done")
 
 
@@ -360,25 +433,37 @@ def test_an_arms_summary_is_on_its_parent_under_arm_alone(new, tracker):
     tracker.summary("lstm", {"validation/perplexity": 7.5}, {"verdict.md": "better"})
     parent = tracker._client.get_run(tracker._parents["lstm"].run_id)
     assert parent.data.metrics == {"arm/validation/perplexity": 7.5}
-    assert tracker.artifact(parent.info.run_id, "verdict.md") == b"better" and parent.info.status == "FINISHED"
+    assert (
+        tracker.artifact(parent.info.run_id, "verdict.md") == b"better"
+        and parent.info.status == "FINISHED"
+    )
     again = new()
     start(again, phase="replicate", index=1000)  # the study was extended
     assert again._client.get_run(parent.info.run_id).info.status == "RUNNING"
     again.summary("lstm", {"validation/perplexity": 7.25})
     parent = again._client.get_run(parent.info.run_id)
-    assert parent.data.metrics == {"arm/validation/perplexity": 7.25} and parent.info.status == "FINISHED"
+    assert (
+        parent.data.metrics == {"arm/validation/perplexity": 7.25}
+        and parent.info.status == "FINISHED"
+    )
 
 
 def test_a_summary_is_short_enough_for_a_column(tracker):
     tracker.summary("lstm", {"p": 3.4964000912e-11, "ratio": 0.2870298852, "tokens": 123456789.0})
     (parent,) = [run for run in tracker._search() if run.data.tags["phase"] == "arm"]
-    assert parent.data.metrics == {"arm/p": 3.4964e-11, "arm/ratio": 0.28703, "arm/tokens": 123456789.0}
+    assert parent.data.metrics == {
+        "arm/p": 3.4964e-11,
+        "arm/ratio": 0.28703,
+        "arm/tokens": 123456789.0,
+    }
 
 
 def test_the_dataset_column_has_name_and_digest_once(new, tracker):
     run_id = start(tracker)
     for each in (tracker, new()):
-        each.dataset(run_id, "time-machine", "0123456789abcdef" * 4, "https://example.org/timemachine.txt")
+        each.dataset(
+            run_id, "time-machine", "0123456789abcdef" * 4, "https://example.org/timemachine.txt"
+        )
     (given,) = tracker._client.get_run(run_id).inputs.dataset_inputs
     assert (given.dataset.name, given.dataset.digest) == ("time-machine", "0123456789ab")
     assert given.dataset.source == "https://example.org/timemachine.txt"
@@ -388,7 +473,11 @@ def test_every_arm_keeps_the_study_file(tracker):
     start(tracker, arm="lstm")
     tracker.study_file("study: s\n", "s.yaml")
     start(tracker, arm="gru")
-    stored = [tracker._artifact(run, "s.yaml") for run in tracker._search() if run.data.tags["phase"] == "arm"]
+    stored = [
+        tracker._artifact(run, "s.yaml")
+        for run in tracker._search()
+        if run.data.tags["phase"] == "arm"
+    ]
     assert stored == [b"study: s\n"] * 2
 
 
@@ -423,7 +512,9 @@ def test_a_new_identity_replaces_the_old_one_at_once(new, tracker):
     again = new()
     again.set_identity(extended)
     assert new().identity() == extended
-    assert len([key for key in again._experiment_tags() if key.startswith("harness.identity.")]) == 3
+    assert (
+        len([key for key in again._experiment_tags() if key.startswith("harness.identity.")]) == 3
+    )
 
 
 def interrupted_after(count: int, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -441,10 +532,18 @@ def interrupted_after(count: int, function: Callable[..., Any]) -> Callable[...,
 def test_runs_come_back_as_they_were_stored(new, tracker):
     samples = [{"prefix": "traveller", "text": "traveller – held"}]
     tags = {"engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2, "pack_size": 8}
-    metrics = {"objective": 1 / 3, "validation/loss": 1 / 3, "test/loss": 0.4, "train/loss": 0.2, "num_parameters": 999}
+    metrics = {
+        "objective": 1 / 3,
+        "validation/loss": 1 / 3,
+        "test/loss": 0.4,
+        "train/loss": 0.2,
+        "num_parameters": 999,
+    }
     metrics |= {"num_states": 512, "tokens": 2_000_000, "seconds": 12.5}
     tracker.end(start(tracker), "finished", tags, metrics, samples=samples)
-    tracker.end(start(tracker, index=1), "diverged", tags, {"objective": math.nan, "train/loss": math.inf})
+    tracker.end(
+        start(tracker, index=1), "diverged", tags, {"objective": math.nan, "train/loss": math.inf}
+    )
     start(tracker, index=2)
     runs = new().runs()
     assert {column: str(dtype) for column, dtype in runs.dtypes.items()} == frames.RUN_DTYPES
@@ -457,7 +556,10 @@ def test_runs_come_back_as_they_were_stored(new, tracker):
         **tags,
         **metrics,
     }
-    expected |= {"params": {"learning_rate": 0.1, "schedule": "cosine", "clip_norm": None}, "samples": samples}
+    expected |= {
+        "params": {"learning_rate": 0.1, "schedule": "cosine", "clip_norm": None},
+        "samples": samples,
+    }
     assert {name: value for name, value in runs.loc[0].items() if name in expected} == expected
     assert runs.loc[0, ["condition", "repeat"]].tolist() == ["", 0]
     assert runs["run_id"].nunique() == 3
@@ -478,9 +580,23 @@ def test_curves_come_back_from_the_artifacts(new, tracker):
 
 
 def test_timings_come_back_from_the_arms(new, tracker):
-    place = {"mode": "train", "pack": 1, "engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2}
+    place = {
+        "mode": "train",
+        "pack": 1,
+        "engine": "cpu",
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 2,
+    }
     rows = [
-        {"arm": arm, "round": number, "seconds": 0.01 / 3, "tokens_per_second": 1e5 / 3, "busy": number == 1, **place}
+        {
+            "arm": arm,
+            "round": number,
+            "seconds": 0.01 / 3,
+            "tokens_per_second": 1e5 / 3,
+            "busy": number == 1,
+            **place,
+        }
         for arm in ("gru", "lstm")
         for number in (0, 1)
     ]
@@ -489,7 +605,9 @@ def test_timings_come_back_from_the_arms(new, tracker):
     start(tracker)
     tracker.store_timings(timings)
     tracker.store_timings(timings)
-    pd.testing.assert_frame_equal(new().timings(), timings.astype(frames.ARM_DTYPES | frames.TIMING_DTYPES))
+    pd.testing.assert_frame_equal(
+        new().timings(), timings.astype(frames.ARM_DTYPES | frames.TIMING_DTYPES)
+    )
 
 
 def test_units_of_one_arm_have_one_parent_and_places_of_their_own(new, tracker):
@@ -514,7 +632,9 @@ def test_the_seconds_spent_in_the_tracker_are_counted(tracker, monkeypatch):
     run_id, before = start(tracker), tracker.seconds
     assert before > 0
     monkeypatch.setattr(tracker, "_client", Recorder(tracker._client))
-    monkeypatch.setattr(tracker._client, "log_batch", lambda *args, **kwargs: time.sleep(0.05), raising=False)
+    monkeypatch.setattr(
+        tracker._client, "log_batch", lambda *args, **kwargs: time.sleep(0.05), raising=False
+    )
     record(tracker, run_id, 1)
     tracker.flush()
     assert 0.05 <= tracker.seconds - before < 0.5

@@ -14,7 +14,12 @@ def answer(units=UNITS, **options):
     return made(units, **options)[0].state
 
 
-def made(units=UNITS, objective="validation/perplexity", tuned=("learning_rate", "clip_norm"), is_timed=True):
+def made(
+    units=UNITS,
+    objective="validation/perplexity",
+    tuned=("learning_rate", "clip_norm"),
+    is_timed=True,
+):
     return views.of_study(units, objective, tuned, is_timed)
 
 
@@ -24,7 +29,9 @@ def test_a_value_is_what_the_page_unpacks_and_always_the_same():
     envelope = json.loads(first.value)
     mark, _, packed = envelope.pop("state").partition(";")
     assert envelope == {"name": "The answer, arm by arm", "createdAt": 0, "updatedAt": 0}
-    assert mark == "deflate" and json.loads(zlib.decompress(base64.b64decode(packed))) == first.state
+    assert (
+        mark == "deflate" and json.loads(zlib.decompress(base64.b64decode(packed))) == first.state
+    )
 
 
 def test_the_address_has_no_sort_that_would_keep_the_view_out():
@@ -48,14 +55,22 @@ def test_conditions_are_groups_too():
 def test_columns_begin_with_the_verdict_and_hold_what_was_measured():
     columns = answer()["selectedColumns"]
     assert columns[:2] == ["metrics.`arm/perplexity`", "metrics.`arm/ratio`"]
-    assert {"metrics.`test/perplexity`", "metrics.`validation/perplexity`", "tags.`seed`"} <= set(columns)
+    assert {"metrics.`test/perplexity`", "metrics.`validation/perplexity`", "tags.`seed`"} <= set(
+        columns
+    )
     assert "metrics.`train/perplexity`" in answer(objective="train/perplexity")["selectedColumns"]
 
 
 def test_charts_are_of_the_objective_and_of_speed_where_it_is_timed():
     assert answer()["compareRunCharts"][0]["metricKey"] == "validation/perplexity"
-    axes = [[chart["xaxis"]["key"] for chart in answer(is_timed=t)["compareRunCharts"][2:]] for t in (True, False)]
-    assert axes == [["arm/num_parameters", "arm/train_pack_1_tokens_per_second"], ["arm/num_parameters"]]
+    axes = [
+        [chart["xaxis"]["key"] for chart in answer(is_timed=t)["compareRunCharts"][2:]]
+        for t in (True, False)
+    ]
+    assert axes == [
+        ["arm/num_parameters", "arm/train_pack_1_tokens_per_second"],
+        ["arm/num_parameters"],
+    ]
     sections = answer()["compareRunSections"]
     assert [section["display"] for section in sections] == [True] + [False] * (len(sections) - 1)
 
@@ -63,8 +78,15 @@ def test_charts_are_of_the_objective_and_of_speed_where_it_is_timed():
 def test_trials_are_a_view_where_something_was_tuned():
     answer_alone, (_, trials), (_, one) = made(tuned=()), made(), made(tuned=["learning_rate"])
     assert [each.key for each in answer_alone] == ["answer"]
-    assert trials.state["orderByKey"] == "metrics.`validation/perplexity`" and "groupBy" not in trials.state
-    assert trials.state["selectedColumns"][:3] == ["tags.`arm`", "params.`learning_rate`", "params.`clip_norm`"]
+    assert (
+        trials.state["orderByKey"] == "metrics.`validation/perplexity`"
+        and "groupBy" not in trials.state
+    )
+    assert trials.state["selectedColumns"][:3] == [
+        "tags.`arm`",
+        "params.`learning_rate`",
+        "params.`clip_norm`",
+    ]
     kinds = [[chart["type"] for chart in each.state["compareRunCharts"]] for each in (trials, one)]
     assert kinds == [["SCATTER", "SCATTER", "PARALLEL"], ["SCATTER"]]
 
@@ -72,4 +94,7 @@ def test_trials_are_a_view_where_something_was_tuned():
 def test_a_view_of_many_arms_fits_into_a_tag():
     draw = random.Random(0)
     names = ["".join(draw.choices(string.ascii_letters, k=30)) for _ in range(400)]
-    assert len(made([Unit(name, "time-machine") for name in names])[0].value) <= tracker.EXPERIMENT_TAG_LENGTH
+    assert (
+        len(made([Unit(name, "time-machine") for name in names])[0].value)
+        <= tracker.EXPERIMENT_TAG_LENGTH
+    )

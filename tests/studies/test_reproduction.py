@@ -1,6 +1,7 @@
 """The sources' systems reproduce: the first three epochs, where seeds hardly differ, within 1.5 %.
 
-The numbers are the published ones or those of independent implementations, as recorded with the sources.
+The numbers are the published ones or those of independent implementations, as recorded with the
+sources.
 """
 
 import pytest
@@ -36,7 +37,8 @@ SYSTEMS = {
     ),
 }
 UNPUBLISHED = {
-    # Their first epochs were never published; what is, says that they learn at the pace of their neighbours above.
+    # Their first epochs were never published; what is, says that they learn at the pace of their
+    # neighbours above.
     "S4 keras": ({"cell": "lstm", **EDITION_2022, "initialization": "keras"}, 28, 19.72),
     "GRU 2019, one bias": ({"cell": "gru-reset-before", **EDITION_2019}, 43, 20.41),
     "GRU 2019, two biases": ({"cell": "gru", **EDITION_2019, **TWO_BIASES}, 43, 20.76),
@@ -51,13 +53,23 @@ def time_machine():
 
 
 def perplexities(**changes):
-    """Returns the training perplexities of the first three epochs, and how often their updates were clipped."""
-    fixed = {"split": "none", "hidden_size": 256, "budget": Budget(epochs=3), "evaluations": "epoch", "device": "cpu"}
+    """Returns the training perplexities of the first three epochs, and how often their updates were
+    clipped.
+    """
+    fixed = {
+        "split": "none",
+        "hidden_size": 256,
+        "budget": Budget(epochs=3),
+        "evaluations": "epoch",
+        "device": "cpu",
+    }
     run = Run("run", (1000,), Settings(**{**fixed, **changes}))
     records = [r for records in train(Plan((run,), objective="train/perplexity")) for r in records]
     points = [r for r in records if r.kind == "evaluation"]
     assert [r.update for r in points] == [8, 16, 24] and points[-1].metrics["tokens"] == 3 * 8960
-    return [r.metrics["train/perplexity"] for r in points], [r.metrics["train/clipped_fraction"] for r in points]
+    return [r.metrics["train/perplexity"] for r in points], [
+        r.metrics["train/clipped_fraction"] for r in points
+    ]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -73,7 +85,9 @@ def test_the_first_three_epochs_of_a_source(system):
 
 @pytest.mark.parametrize("system", UNPUBLISHED)
 def test_systems_without_published_first_epochs_are_plausible(system):
-    """Below guessing at once, falling, and by the third epoch within a fifth of their neighbour or better."""
+    """Below guessing at once, falling, and by the third epoch within a fifth of their neighbour or
+    better.
+    """
     settings, vocabulary, neighbour = UNPUBLISHED[system]
     found, _ = perplexities(**settings)
     assert vocabulary > found[0] > found[1] > found[2] > 5

@@ -15,7 +15,9 @@ MISSED = {("s5", "framework", 500)}
 def test_the_published_numbers_are_reproduced(name):
     points = result_tables.points(name)
     assert points and all(len(p.ours) == 3 for p in points)
-    assert {(name, p.arm, p.epoch) for p in points if not p.holds} == {point for point in MISSED if point[0] == name}
+    assert {(name, p.arm, p.epoch) for p in points if not p.holds} == {
+        point for point in MISSED if point[0] == name
+    }
 
 
 @pytest.mark.parametrize("name", result_tables.ASKED)

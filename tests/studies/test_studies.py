@@ -37,7 +37,9 @@ def test_a_shipped_study_is_named_after_its_file_and_can_reach_its_threshold(pat
     loaded = load(path, tmp_path)
     assert loaded.name in (path.stem, f"{path.stem}-2019")
     problem = probe.design_problem(loaded)
-    assert (problem is not None) == (loaded.name in REPRODUCTIONS)  # three seeds show numbers, not a verdict
+    assert (problem is not None) == (
+        loaded.name in REPRODUCTIONS
+    )  # three seeds show numbers, not a verdict
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
@@ -64,6 +66,8 @@ def test_the_lyrics_study_runs_from_a_zip(tmp_path):
     )
     console = Console(file=io.StringIO(), width=100)
     path = ROOT / "studies" / "sources" / "s3.yaml"
-    report = launch.run(path, overrides=overrides, places=Places(tmp_path), force=True, console=console)
+    report = launch.run(
+        path, overrides=overrides, places=Places(tmp_path), force=True, console=console
+    )
     assert (report.table["finished"] == 3).all()
     assert "分开" in report.html()

@@ -77,7 +77,9 @@ measure: {objective: train/perplexity, runtime: none}
 
 
 def without(text: str, *starts: str) -> str:
-    return "".join(line for line in text.splitlines(keepends=True) if not line.strip().startswith(starts))
+    return "".join(
+        line for line in text.splitlines(keepends=True) if not line.strip().startswith(starts)
+    )
 
 
 # What is read
@@ -85,15 +87,26 @@ def without(text: str, *starts: str) -> str:
 
 def test_a_cross_of_one_field_names_arms_by_its_values():
     s = study.loads(CROSS)
-    assert (s.name, s.version, s.source, s.path, s.text) == ("output-tanh", 1, "a reader's remark", None, CROSS)
+    assert (s.name, s.version, s.source, s.path, s.text) == (
+        "output-tanh",
+        1,
+        "a reader's remark",
+        None,
+        CROSS,
+    )
     assert [(arm.name, arm.settings.cell, arm.is_baseline) for arm in s.arms] == [
         ("lstm", "lstm", True),
         ("lstm-no-output-tanh", "lstm-no-output-tanh", False),
     ]
     assert s.baseline is s.arms[0]
-    assert s.arms[1].settings.hidden_size == 256 and s.arms[1].settings.budget == Budget(tokens=2_000_000)
+    assert s.arms[1].settings.hidden_size == 256 and s.arms[1].settings.budget == Budget(
+        tokens=2_000_000
+    )
     assert s.tune == study.Tune(
-        space={"learning_rate": study.Range(0.01, 10.0, log=True), "clip_norm": study.Choices((0.25, 1.0, 4.0))},
+        space={
+            "learning_rate": study.Range(0.01, 10.0, log=True),
+            "clip_norm": study.Choices((0.25, 1.0, 4.0)),
+        },
         trials=24,
         batch=4,
         sampler="tpe",
@@ -107,19 +120,36 @@ def test_a_cross_of_one_field_names_arms_by_its_values():
 def test_named_arms_override_fix_and_none_is_none():
     s = study.loads(ARMS)
     scratch, framework, as_fixed = (arm.settings for arm in s.arms)
-    assert [arm.name for arm in s.arms] == ["scratch", "framework", "as-fixed"] and s.baseline.name == "scratch"
+    assert [arm.name for arm in s.arms] == [
+        "scratch",
+        "framework",
+        "as-fixed",
+    ] and s.baseline.name == "scratch"
     assert (scratch.cell, framework.cell, as_fixed.cell) == ("lstm", "lstm", "gru")
     assert scratch.budget == Budget(epochs=1) and framework.budget == Budget(epochs=280)
-    assert scratch.clip_norm == 0.01 and scratch.forget_bias is None and scratch.evaluations == "epoch"
-    assert scratch.num_parameters == 300_000 and scratch.hidden_size is None and scratch.split == "none"
-    assert s.measure.runtime is None and s.tune is None and s.replicate == study.Replicate(seeds=5, first_seed=1000)
+    assert (
+        scratch.clip_norm == 0.01 and scratch.forget_bias is None and scratch.evaluations == "epoch"
+    )
+    assert (
+        scratch.num_parameters == 300_000
+        and scratch.hidden_size is None
+        and scratch.split == "none"
+    )
+    assert (
+        s.measure.runtime is None
+        and s.tune is None
+        and s.replicate == study.Replicate(seeds=5, first_seed=1000)
+    )
 
 
 def test_a_cross_of_several_fields_is_their_product_with_names_safe_for_files():
     text = CROSS.replace(
         "cross: {cell: [lstm, lstm-no-output-tanh]}",
         "cross: {cell: [lstm, gru], biases: [1, 2], max_offset: [none, 3], budget: [{tokens: 9}, {seconds: 0.5}]}",
-    ).replace("baseline: {cell: lstm}", "baseline: {biases: 1, cell: gru, max_offset: none, budget: {tokens: 9}}")
+    ).replace(
+        "baseline: {cell: lstm}",
+        "baseline: {biases: 1, cell: gru, max_offset: none, budget: {tokens: 9}}",
+    )
     s = study.loads(without(text, "budget:"))
     assert len(s.arms) == 16 and len({arm.name for arm in s.arms}) == 16
     assert s.arms[3].name == "cell=lstm,biases=1,max_offset=3,budget=0.5-seconds"
@@ -127,9 +157,14 @@ def test_a_cross_of_several_fields_is_their_product_with_names_safe_for_files():
 
 
 def test_a_cross_of_one_numeric_field_names_the_field_too():
-    text = CROSS.replace("cell: [lstm, lstm-no-output-tanh]", "biases: [1, 2]").replace("{cell: lstm}", "{biases: 2}")
+    text = CROSS.replace("cell: [lstm, lstm-no-output-tanh]", "biases: [1, 2]").replace(
+        "{cell: lstm}", "{biases: 2}"
+    )
     s = study.loads(text.replace("fix: ", "fix:\n  cell: lstm "))
-    assert [arm.name for arm in s.arms] == ["biases=1", "biases=2"] and s.baseline.name == "biases=2"
+    assert [arm.name for arm in s.arms] == [
+        "biases=1",
+        "biases=2",
+    ] and s.baseline.name == "biases=2"
 
 
 def test_the_default_batch_does_not_depend_on_the_trials():
@@ -141,17 +176,26 @@ def test_the_default_batch_does_not_depend_on_the_trials():
 def test_searched_sizes_layers_and_none_among_choices():
     space = "  hidden_size: {low: 64, high: 256, step: 64}\n  num_layers: {choices: [1, 2]}\n"
     space += "  dropout: {low: 0, high: 0.5}\n  max_offset: {choices: [0, none]}\n"
-    s = study.loads(without(CROSS, "hidden_size:").replace("  trials: 24\n", space + "  trials: 24\n"))
+    s = study.loads(
+        without(CROSS, "hidden_size:").replace("  trials: 24\n", space + "  trials: 24\n")
+    )
     assert s.tune.space["hidden_size"] == study.Range(64, 256, step=64)
-    assert s.tune.space["dropout"] == study.Range(0.0, 0.5) and isinstance(s.tune.space["dropout"].low, float)
+    assert s.tune.space["dropout"] == study.Range(0.0, 0.5) and isinstance(
+        s.tune.space["dropout"].low, float
+    )
     assert s.tune.space["max_offset"] == study.Choices((0, None))
 
 
 def test_a_fixed_field_must_act_in_one_arm_at_least():
     depth = CROSS.replace("cell: [lstm, lstm-no-output-tanh]", "num_layers: [1, 2]")
-    depth = depth.replace("{cell: lstm}", "{num_layers: 1}").replace("fix: ", "fix:\n  cell: lstm\n  dropout: 0.2 ")
+    depth = depth.replace("{cell: lstm}", "{num_layers: 1}").replace(
+        "fix: ", "fix:\n  cell: lstm\n  dropout: 0.2 "
+    )
     assert {arm.settings.dropout for arm in study.loads(depth).arms} == {0.2}
-    with pytest.raises(study.StudyError, match=r"fix.dropout: must stand with num_layers > 1 .* but got dropout=0.2"):
+    with pytest.raises(
+        study.StudyError,
+        match=r"fix.dropout: must stand with num_layers > 1 .* but got dropout=0.2",
+    ):
         study.loads(depth.replace("[1, 2]", "[1]"))
 
 
@@ -228,7 +272,9 @@ def test_scalars_follow_yaml_1_2(text, value):
         | st.sampled_from(["1e3", "no", "300_000", "08", "~", "<<", "- a", "a: b", ".inf"]),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.text("abc=<,. 1", min_size=1).filter(lambda key: key != "<<"), inner, max_size=3)
+            | st.dictionaries(
+                st.text("abc=<,. 1", min_size=1).filter(lambda key: key != "<<"), inner, max_size=3
+            )
         ),
         max_leaves=8,
     )
@@ -240,21 +286,35 @@ def test_what_is_dumped_is_read_back(value):
 
 def test_values_have_places():
     document = reader.read("a:\n  b: [1, {c: 2}]\n", "test")
-    assert document.keys[("a", "b", 1, "c")] == (2, 11) and document.values[("a", "b", 1, "c")] == (2, 14)
+    assert document.keys[("a", "b", 1, "c")] == (2, 11) and document.values[("a", "b", 1, "c")] == (
+        2,
+        14,
+    )
 
 
 def test_deep_nesting_is_refused():
-    with pytest.raises(study.StudyError, match="must be valid YAML, but it nests deeper than 20 levels"):
+    with pytest.raises(
+        study.StudyError, match="must be valid YAML, but it nests deeper than 20 levels"
+    ):
         study.loads("[" * 5000)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"study: a\nquestion: \xe9\n", r"bad.yaml:2:11: study file: must be UTF-8, but got byte=0xe9. Save it"),
-        (b"#" * 1_000_001, "bad.yaml:1:1: study file: must have at most 1000000 bytes, but has more"),
+        (
+            b"study: a\nquestion: \xe9\n",
+            r"bad.yaml:2:11: study file: must be UTF-8, but got byte=0xe9. Save it",
+        ),
+        (
+            b"#" * 1_000_001,
+            "bad.yaml:1:1: study file: must have at most 1000000 bytes, but has more",
+        ),
         (b'study: "\\U00110000"\n', "YAML: must be valid YAML, but chr"),
-        (b"study: \x00\n", r"bad.yaml:1:8: YAML: must be printable text, but got character=0x0. Remove it"),
+        (
+            b"study: \x00\n",
+            r"bad.yaml:1:8: YAML: must be printable text, but got character=0x0. Remove it",
+        ),
     ],
 )
 def test_files_that_are_no_text(tmp_path, content, message):
@@ -265,11 +325,16 @@ def test_files_that_are_no_text(tmp_path, content, message):
 
 
 def test_a_missing_file():
-    with pytest.raises(study.StudyError, match="absent.yaml:1:1: study file: must be readable, but got .*No such file"):
+    with pytest.raises(
+        study.StudyError,
+        match="absent.yaml:1:1: study file: must be readable, but got .*No such file",
+    ):
         study.load("absent.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "studies").rglob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_shipped_study_is_right_and_resolves_to_itself(path):
     s = study.load(path)
     assert study.loads(study.dump(s.resolved())).identity() == s.identity()
@@ -287,12 +352,17 @@ def test_overrides_are_applied_before_the_check_and_recorded():
     ]
     s = study.loads(CROSS, overrides=overrides)
     assert s.overrides == tuple(overrides) and s.baseline.settings.hidden_size == 128
-    assert [arm.name for arm in s.arms] == ["lstm", "gru"] and s.tune.space["clip_norm"] == study.Choices((1.0,))
+    assert [arm.name for arm in s.arms] == ["lstm", "gru"] and s.tune.space[
+        "clip_norm"
+    ] == study.Choices((1.0,))
     assert s.measure.runtime is None
 
 
 def test_an_override_makes_the_block_that_it_needs():
-    assert study.loads(without(CROSS, "replicate:"), overrides=["replicate.seeds=7"]).replicate.seeds == 7
+    assert (
+        study.loads(without(CROSS, "replicate:"), overrides=["replicate.seeds=7"]).replicate.seeds
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -302,11 +372,20 @@ def test_an_override_makes_the_block_that_it_needs():
             "fix.hiden_size=128",
             "fix.hiden_size: must be a field of fix, but got hiden_size=128. Did you mean hidden_size?",
         ),
-        ("fix.hidden_size=big", "fix.hidden_size: must be a whole number or none, but got hidden_size='big'."),
+        (
+            "fix.hidden_size=big",
+            "fix.hidden_size: must be a whole number or none, but got hidden_size='big'.",
+        ),
         ("fix.hidden_size=1_000", "fix.hidden_size: a number must be digits without `_`"),
-        ("fix.hidden_size", "override: must be PATH=VALUE, but got 'fix.hidden_size'. Write for example"),
+        (
+            "fix.hidden_size",
+            "override: must be PATH=VALUE, but got 'fix.hidden_size'. Write for example",
+        ),
         ("fix..x=1", "override: must be PATH=VALUE, but got 'fix..x=1'."),
-        ("study.name=x", "study.name: must be a mapping to hold a field, but got study='output-tanh'."),
+        (
+            "study.name=x",
+            "study.name: must be a mapping to hold a field, but got study='output-tanh'.",
+        ),
         ("fix.batch_size=[1", "fix.batch_size: must be valid YAML"),
         ("compare.cross.cell=[lstm, grv]", "compare.cross.cell[1]: must be one of"),
     ],
@@ -358,7 +437,11 @@ def test_extensions_and_other_words_are_no_change(old, new):
     [
         ("first_seed: 1000", "first_seed: 1", ["replicate.first_seed: 1000 -> 1"]),
         ("high: 10.0", "high: 5", ["tune.learning_rate.high: 10.0 -> 5.0"]),
-        ("[0.25, 1.0, 4.0]", "[1, none]", ["tune.clip_norm.choices: [0.25, 1.0, 4.0] -> [1.0, None]"]),
+        (
+            "[0.25, 1.0, 4.0]",
+            "[1, none]",
+            ["tune.clip_norm.choices: [0.25, 1.0, 4.0] -> [1.0, None]"],
+        ),
         ("margin: 0.01", "margin: 0.02", ["measure.margin: 0.01 -> 0.02"]),
         (
             "baseline: {cell: lstm}",
@@ -369,7 +452,10 @@ def test_extensions_and_other_words_are_no_change(old, new):
         (
             "hidden_size: 256",
             "hidden_size: 128",
-            ["arms.lstm.hidden_size: 256 -> 128", "arms.lstm-no-output-tanh.hidden_size: 256 -> 128"],
+            [
+                "arms.lstm.hidden_size: 256 -> 128",
+                "arms.lstm-no-output-tanh.hidden_size: 256 -> 128",
+            ],
         ),
     ],
 )
@@ -404,9 +490,13 @@ def test_a_preset_may_stand_in_fix():
     crossed = "{cross: {cell: [rnn-relu, irnn, lstm-1997]}, baseline: {cell: irnn}}"
     text = PRESET.replace(crossed, "{cross: {biases: [1, 2]}, baseline: {biases: 1}}")
     s = study.loads(text.replace("initialization: normal", "cell: irnn"))
-    assert {(arm.settings.cell, arm.settings.initialization) for arm in s.arms} == {("rnn-relu", "identity")}
+    assert {(arm.settings.cell, arm.settings.initialization) for arm in s.arms} == {
+        ("rnn-relu", "identity")
+    }
     assert study.loads(study.dump(s.resolved())).identity() == s.identity()
-    with pytest.raises(study.StudyError, match="must leave initialization out, for irnn is rnn-relu with"):
+    with pytest.raises(
+        study.StudyError, match="must leave initialization out, for irnn is rnn-relu with"
+    ):
         study.loads(text.replace("initialization: normal", "initialization: normal, cell: irnn"))
 
 
@@ -414,7 +504,10 @@ def test_a_preset_in_fix_is_not_that_of_an_arm_with_a_cell_of_its_own():
     arms = "{arms: {a: {learning_rate: 0.1}, b: {cell: lstm}}, baseline: a}"
     crossed = "{cross: {cell: [rnn-relu, irnn, lstm-1997]}, baseline: {cell: irnn}}"
     s = study.loads(PRESET.replace(crossed, arms).replace("initialization: normal", "cell: irnn"))
-    assert {arm.name: arm.settings.initialization for arm in s.arms} == {"a": "identity", "b": "uniform"}
+    assert {arm.name: arm.settings.initialization for arm in s.arms} == {
+        "a": "identity",
+        "b": "uniform",
+    }
     assert study.loads(study.dump(s.resolved())).identity() == s.identity()
 
 
@@ -436,7 +529,10 @@ def test_another_equation_is_another_study():
 
 
 def test_dropping_the_search_is_a_change():
-    names = {change.split(":")[0] for change in study.loads(CROSS).changes_since(study.loads(ARMS).identity())}
+    names = {
+        change.split(":")[0]
+        for change in study.loads(CROSS).changes_since(study.loads(ARMS).identity())
+    }
     assert {"tune.sampler", "measure.objective", "arms.scratch"} <= names
 
 
@@ -444,12 +540,16 @@ def test_dropping_the_search_is_a_change():
 
 
 def test_the_schema_is_the_committed_one():
-    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == study.json_schema(), "run make generate"
+    assert json.loads(SCHEMA.read_text(encoding="utf-8")) == study.json_schema(), (
+        "run make generate"
+    )
 
 
 def test_the_page_holds_the_table():
     start, end = "<!-- fields: generated from harness/study -->\n", "<!-- end of fields -->"
-    assert start + study.field_table() + end in PAGE.read_text(encoding="utf-8"), "run make generate"
+    assert start + study.field_table() + end in PAGE.read_text(encoding="utf-8"), (
+        "run make generate"
+    )
 
 
 def test_the_examples_of_the_page_are_studies():
@@ -466,7 +566,13 @@ def test_the_schema_accepts_good_studies_and_refuses_wrong_ones():
     good += [study.loads(text).resolved() for text in (CROSS, ARMS)]
     for data in good:
         assert not [error.message for error in validator.iter_errors(data)]
-    for change in ({"study": "A b"}, {"version": 2}, {"fix": {"hiden_size": 3}}, {"tune": {"trials": 0}}, {"zzz": 1}):
+    for change in (
+        {"study": "A b"},
+        {"version": 2},
+        {"fix": {"hiden_size": 3}},
+        {"tune": {"trials": 0}},
+        {"zzz": 1},
+    ):
         assert not validator.is_valid({**good[0], **change}), change
 
 
@@ -523,11 +629,33 @@ def mutate(node, draws: random.Random) -> None:
             case 0:
                 del node[key]
             case 1 if isinstance(node, dict):
-                node[draws.choice(["cell", "arms", "cross", "budget", "epochs", "choices", "step", "tune", "x y"])] = (
-                    node.pop(key)
-                )
+                node[
+                    draws.choice(
+                        [
+                            "cell",
+                            "arms",
+                            "cross",
+                            "budget",
+                            "epochs",
+                            "choices",
+                            "step",
+                            "tune",
+                            "x y",
+                        ]
+                    )
+                ] = node.pop(key)
             case 2 if isinstance(node, dict):
-                names = ["split", "engine", "path", "optimizer", "momentum", "num_layers", "sampler", "cells", "each"]
+                names = [
+                    "split",
+                    "engine",
+                    "path",
+                    "optimizer",
+                    "momentum",
+                    "num_layers",
+                    "sampler",
+                    "cells",
+                    "each",
+                ]
                 node[draws.choice(names)] = copy.deepcopy(draws.choice(VALUES))
             case _:
                 node[key] = copy.deepcopy(draws.choice(VALUES))
@@ -536,7 +664,9 @@ def mutate(node, draws: random.Random) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    st.integers(0, len(CROSS) - 1), st.integers(0, 9), st.text(max_size=6) | st.sampled_from("{}[]&*!|>'\"%@`-:?#,\t\n")
+    st.integers(0, len(CROSS) - 1),
+    st.integers(0, 9),
+    st.text(max_size=6) | st.sampled_from("{}[]&*!|>'\"%@`-:?#,\t\n"),
 )
 def test_mutated_text_never_raises_anything_else(start, length, inserted):
     check(CROSS[:start] + inserted + CROSS[start + length :])
@@ -553,6 +683,9 @@ def check(text: str, *overrides: str) -> None:
         s = study.loads(text, overrides=overrides)
     except study.StudyError as error:
         assert error.problems
-        assert all(p.where and p.message and (p.line >= 1 or p.source.startswith("--set")) for p in error.problems)
+        assert all(
+            p.where and p.message and (p.line >= 1 or p.source.startswith("--set"))
+            for p in error.problems
+        )
     else:
         assert study.loads(study.dump(s.resolved())).identity() == s.identity()

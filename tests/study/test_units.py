@@ -4,7 +4,8 @@ from harness.study.units import Unit
 
 
 @pytest.mark.parametrize(
-    "unit", [Unit("lstm"), Unit("a=1,b=x.y", "docs"), Unit("lstm", "book-adam", 12), Unit("g", "", 3)]
+    "unit",
+    [Unit("lstm"), Unit("a=1,b=x.y", "docs"), Unit("lstm", "book-adam", 12), Unit("g", "", 3)],
 )
 def test_a_key_names_its_unit(unit):
     assert Unit.parse(str(unit)) == unit

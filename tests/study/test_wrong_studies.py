@@ -1,7 +1,7 @@
 """Every fault of every wrong study is named: its place, the rule, the value, the remedy.
 
-A file begins with what is expected of it, one problem a line, in file order: ``# expect: LINE:COLUMN: where: message``;
-``...`` stands for any text (lists of all cells, folders).
+A file begins with what is expected of it, one problem a line, in file order: ``# expect:
+LINE:COLUMN: where: message``; ``...`` stands for any text (lists of all cells, folders).
 """
 
 import re
@@ -18,7 +18,9 @@ WRONG = sorted((Path(__file__).parent / "wrong_studies").glob("*.yaml"))
 @pytest.fixture(autouse=True)
 def built_in_cells_only(monkeypatch):
     """What other tests registered in this process would change what is near to a misspelt name."""
-    own = {name: cell for name, cell in registry._cells.items() if cell.__module__.startswith("cells.")}
+    own = {
+        name: cell for name, cell in registry._cells.items() if cell.__module__.startswith("cells.")
+    }
     monkeypatch.setattr(registry, "_cells", own)
 
 
@@ -39,4 +41,6 @@ def test_every_fault_is_named_and_nothing_else(path):
     found = [str(problem).removeprefix(f"{path}:") for problem in caught.value.problems]
     assert found and len(found) == len(expected(path)), "\n".join(found)
     for line, pattern in zip(found, expected(path), strict=True):
-        assert re.fullmatch(".*".join(map(re.escape, pattern.split("..."))), line), f"\n{line}\nis not\n{pattern}"
+        assert re.fullmatch(".*".join(map(re.escape, pattern.split("..."))), line), (
+            f"\n{line}\nis not\n{pattern}"
+        )

@@ -1,4 +1,6 @@
-"""Language modelling is scored as its formula says: every target once, and text as a plain loop writes it."""
+"""Language modelling is scored as its formula says: every target once, and text as a plain loop
+writes it.
+"""
 
 import math
 
@@ -19,14 +21,34 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    words = ["time", "traveller", "and", "the", "morlocks", "eloi", "weena", "sphinx", "of", "white"]
+    words = [
+        "time",
+        "traveller",
+        "and",
+        "the",
+        "morlocks",
+        "eloi",
+        "weena",
+        "sphinx",
+        "of",
+        "white",
+    ]
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(" ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8")
+    path.write_text(
+        " ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8"
+    )
     return str(path)
 
 
 def settings(text, **changes):
-    fixed = {"cell": "lstm", "corpus": "text", "path": text, "hidden_size": 7, "batch_size": 3, "bptt_length": 5}
+    fixed = {
+        "cell": "lstm",
+        "corpus": "text",
+        "path": text,
+        "hidden_size": 7,
+        "batch_size": 3,
+        "bptt_length": 5,
+    }
     return Settings(**{**fixed, "initial_scale": 0.7, "precision": "float64", **changes})
 
 
@@ -35,7 +57,11 @@ def made(run, num_runs=1):
     task = LanguageModelling(run, CPU)
     arch = architecture(run, task.num_inputs, task.num_outputs)
     drawn = [initial_parameters(arch, run, (seed,)) for seed in range(num_runs)]
-    return task, Model(arch, get("reference")), {n: torch.stack([d[n] for d in drawn]) for n in drawn[0]}
+    return (
+        task,
+        Model(arch, get("reference")),
+        {n: torch.stack([d[n] for d in drawn]) for n in drawn[0]},
+    )
 
 
 @torch.no_grad()
@@ -50,7 +76,9 @@ def test_the_loss_is_the_cross_entropy_of_each_run(text):
         found = task.losses(readout, rows, Batch(targets, targets, mask))
         for n in range(2):
             scores = readout.scores(rows)[n].view(5, 3, -1)
-            each = torch.nn.functional.cross_entropy(scores.permute(0, 2, 1), targets[:, n], reduction="none")
+            each = torch.nn.functional.cross_entropy(
+                scores.permute(0, 2, 1), targets[:, n], reduction="none"
+            )
             assert_close(found[n], (each if mask is None else each[mask[:, n]]).sum())
     means, _ = task.mean_losses(readout, rows, Batch(targets, targets))
     assert_close(means, task.losses(readout, rows, Batch(targets, targets)) / 15)
@@ -77,7 +105,9 @@ def test_a_minibatch_holds_its_windows_and_the_targets_one_to_the_right(text):
 @pytest.mark.parametrize("batch_size, bptt_length", [(1, 5), (3, 5), (4, 7), (200, 3), (3, 500)])
 @pytest.mark.parametrize("split", ["validation", "test"])
 @torch.no_grad()
-def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, split, batch_size, bptt_length):
+def test_an_evaluation_scores_every_target_once_with_the_state_carried(
+    text, split, batch_size, bptt_length
+):
     # The windows of training are chosen small, so that an evaluation may be of any shape.
     task, model, parameters = made(settings(text), num_runs=2)
     task._settings = settings(text, batch_size=batch_size, bptt_length=bptt_length)
@@ -94,7 +124,9 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(text, spl
     for n in range(2):
         own = {name: p[n : n + 1] for name, p in parameters.items()}
         expected = 0.0
-        for first, end in zip(ends, ends[1:], strict=False):  # each stream by itself, in one piece, as batch 1
+        for first, end in zip(
+            ends, ends[1:], strict=False
+        ):  # each stream by itself, in one piece, as batch 1
             if end > first:
                 inputs = torch.from_numpy(tokens[first:end]).view(-1, 1, 1)
                 rows, _ = model(own, inputs, model.initial_states(own, 1, 1))
@@ -147,7 +179,9 @@ def test_greedy_samples_are_those_of_a_plain_argmax_loop(text):
     found = task.samples(model, parameters, wanted, (0,))
     assert [each["prefix"] for each in found] == ["t", "time traveller"]
     for each in found:
-        assert each["text"] == by_hand(task, parameters, each["prefix"], 20, lambda s: int(s.argmax()))
+        assert each["text"] == by_hand(
+            task, parameters, each["prefix"], 20, lambda s: int(s.argmax())
+        )
         assert len(each["text"]) == len(each["prefix"]) + 20
     assert task.samples(model, parameters, wanted, (1,)) == found  # greedy text knows no seed
 

@@ -1,6 +1,8 @@
-"""Planted answers: equal arms are not told apart more often than said, unequal ones are as often as power says.
+"""Planted answers: equal arms are not told apart more often than said, unequal ones are as often as
+power says.
 
-2,000 studies of some settings here; ``make null`` runs 20,000 of all, and the CSV that it writes is checked here too.
+2,000 studies of some settings here; ``make null`` runs 20,000 of all, and the CSV that it writes is
+checked here too.
 """
 
 import csv
@@ -46,17 +48,30 @@ def test_what_make_null_wrote_keeps_what_is_claimed():
     for row, (setting, claim) in zip(found, claims, strict=True):
         planted = {name: str(value) for name, value in dataclasses.asdict(setting).items()}
         assert {name: row[name] for name in null_studies.PLANTED if row[name]} == planted
-        assert (row["study"], row["quantity"], row["relation"]) == (setting.kind, claim.quantity, claim.relation)
+        assert (row["study"], row["quantity"], row["relation"]) == (
+            setting.kind,
+            claim.quantity,
+            claim.relation,
+        )
         low, high = claim.bounds(null_studies.NUM_STUDIES)
-        assert int(row["studies"]) == null_studies.NUM_STUDIES and low <= int(row["count"]) <= high, row
+        assert (
+            int(row["studies"]) == null_studies.NUM_STUDIES and low <= int(row["count"]) <= high
+        ), row
 
 
 def test_the_inflation_without_repeats_is_what_the_protocol_says():
-    assert [round(100 * Tuned(tuning, 1).claims()[0].rate) for tuning in (0.0, 0.25, 0.5, 1.0)] == [5, 11, 26, 51]
+    assert [round(100 * Tuned(tuning, 1).claims()[0].rate) for tuning in (0.0, 0.25, 0.5, 1.0)] == [
+        5,
+        11,
+        26,
+        51,
+    ]
 
 
 def test_without_holm_these_studies_would_fail():
-    count = sum(any(inference.student_p(d) < 0.05 for d in family) for family in pairs("uncorrected", 4))
+    count = sum(
+        any(inference.student_p(d) < 0.05 for d in family) for family in pairs("uncorrected", 4)
+    )
     assert count > AT_MOST_5_PERCENT
 
 
@@ -64,7 +79,9 @@ def test_the_sign_flip_test_keeps_its_level():
     count = 0
     for d in pairs("flip")[:, 0]:
         count += with_sign_flips(decide([d], margin=0.0), [d])[0].sign_flip.p < 0.05
-    low, high = Claim("sign flip", 50 / 1024).bounds(NUM_STUDIES)  # a multiple of 2/2^10: the largest below 0.05
+    low, high = Claim("sign flip", 50 / 1024).bounds(
+        NUM_STUDIES
+    )  # a multiple of 2/2^10: the largest below 0.05
     assert low <= count <= high
 
 
@@ -80,7 +97,9 @@ def test_a_margin_changes_nothing_for_equal_arms():
 
 
 def test_arms_at_the_margin_are_rarely_called_equivalent():
-    decided = [decide([d + math.log1p(0.01)], margin=0.01)[0].verdict for d in pairs("at margin")[:, 0]]
+    decided = [
+        decide([d + math.log1p(0.01)], margin=0.01)[0].verdict for d in pairs("at margin")[:, 0]
+    ]
     assert sum(verdict.startswith("equivalent") for verdict in decided) <= AT_MOST_5_PERCENT
 
 

@@ -15,12 +15,17 @@ from harness.training import checkpoint
 from harness.training.checkpoint import Checkpoint
 from harness.training.messages import Run
 
-RUN = Run("arm/replicate/1", (1001,), Settings(cell="lstm", corpus="text", path="a.txt", hidden_size=3))
+RUN = Run(
+    "arm/replicate/1", (1001,), Settings(cell="lstm", corpus="text", path="a.txt", hidden_size=3)
+)
 TEXT = "f" * 64
 
 
 def example():
-    arrays = {"parameters/layer0.W": torch.arange(6.0).view(2, 3), "state/0/0": torch.tensor([1e-300]).double()}
+    arrays = {
+        "parameters/layer0.W": torch.arange(6.0).view(2, 3),
+        "state/0/0": torch.tensor([1e-300]).double(),
+    }
     return Checkpoint(arrays, 12, {"best_nats": math.inf, "last_loss": math.nan, "records": ["{}"]})
 
 
@@ -33,7 +38,9 @@ def test_what_is_saved_is_loaded(tmp_path):
     for name, array in example().arrays.items():
         assert found.arrays[name].dtype == array.dtype and torch.equal(found.arrays[name], array)
     assert found.values["best_nats"] == math.inf and math.isnan(found.values["last_loss"])
-    assert list(folder.iterdir()) == [checkpoint.path_of(folder, RUN)]  # nothing half-written beside it
+    assert list(folder.iterdir()) == [
+        checkpoint.path_of(folder, RUN)
+    ]  # nothing half-written beside it
 
 
 def test_a_file_holds_one_run_whatever_its_id(tmp_path):
@@ -67,7 +74,9 @@ def test_a_foreign_checkpoint_is_not_used_and_said_so(tmp_path, run, text):
 @pytest.mark.parametrize("changes", [{"threads": 7}, {"pack_size": 3}])
 def test_how_a_run_is_executed_does_not_make_its_checkpoint_foreign(tmp_path, changes):
     checkpoint.save(tmp_path, RUN, TEXT, example())
-    found, note = checkpoint.load(tmp_path, replace(RUN, settings=replace(RUN.settings, **changes)), TEXT)
+    found, note = checkpoint.load(
+        tmp_path, replace(RUN, settings=replace(RUN.settings, **changes)), TEXT
+    )
     assert found is not None and note is None
 
 
@@ -81,12 +90,25 @@ def test_no_damage_goes_unnoticed(tmp_path):
     checkpoint.save(tmp_path, RUN, TEXT, example())
     path = checkpoint.path_of(tmp_path, RUN)
     whole = path.read_bytes()
-    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), 37)]
-    for damaged in [b"", b"PK", whole[:31], whole[:-1], whole[: len(whole) // 2], whole + b"\0", *flipped]:
+    flipped = [
+        whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), 37)
+    ]
+    for damaged in [
+        b"",
+        b"PK",
+        whole[:31],
+        whole[:-1],
+        whole[: len(whole) // 2],
+        whole + b"\0",
+        *flipped,
+    ]:
         path.write_bytes(damaged)
         found, note = checkpoint.load(tmp_path, RUN, TEXT)
         assert found is None
-        assert note == f"checkpoint of arm/replicate/1: not used, {path.name} is damaged; it starts again"
+        assert (
+            note
+            == f"checkpoint of arm/replicate/1: not used, {path.name} is damaged; it starts again"
+        )
 
 
 def test_a_file_that_cannot_be_read_is_said_so(tmp_path):
@@ -106,14 +128,18 @@ def test_nothing_is_ever_unpickled(tmp_path):
     assert checkpoint.load(tmp_path, RUN, TEXT)[0] is None
     stored = io.BytesIO()
     np.savez(stored, allow_pickle=True, __header__=trap)
-    checkpoint.path_of(tmp_path, RUN).write_bytes(hashlib.sha256(stored.getvalue()).digest() + stored.getvalue())
+    checkpoint.path_of(tmp_path, RUN).write_bytes(
+        hashlib.sha256(stored.getvalue()).digest() + stored.getvalue()
+    )
     with pytest.raises(ValueError, match="allow_pickle=False"):
         checkpoint.load(tmp_path, RUN, TEXT)
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, RUN, TEXT, example())
-    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     later = example()
     later.update = 99
     with pytest.raises(OSError, match="No space left"):

@@ -1,4 +1,6 @@
-"""An update that is recorded and replayed gives the numbers of one that is made anew each time, to the last bit."""
+"""An update that is recorded and replayed gives the numbers of one that is made anew each time, to
+the last bit.
+"""
 
 import dataclasses
 import re
@@ -21,7 +23,13 @@ from harness.training.shard import Shard
 
 UPDATES = 50
 ENGINES = {"reference": Reference(), "gpu": Gpu(("cpu", "cuda"))}
-TIMES = ("seconds", "tokens_per_second", "update_seconds_p50", "update_seconds_p90", "peak_memory_bytes")
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "update_seconds_p50",
+    "update_seconds_p90",
+    "peak_memory_bytes",
+)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -56,7 +64,9 @@ def recorders(monkeypatch):
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(" ".join("sphinx of white marble".split()[(i * i + i // 7) % 4] for i in range(200)))
+    path.write_text(
+        " ".join("sphinx of white marble".split()[(i * i + i // 7) % 4] for i in range(200))
+    )
     return str(path)
 
 
@@ -104,8 +114,12 @@ def assert_same(found, expected):
         arrays, arrays_expected = (shard.snapshot(index).arrays for shard in (found, expected))
         assert arrays.keys() == arrays_expected.keys()
         for name, array in arrays.items():
-            torch.testing.assert_close(array, arrays_expected[name], rtol=0, atol=0, equal_nan=True, msg=name)
-    told, told_expected = ([repr(v) for v in vars(shard.progress()).values()][:-1] for shard in (found, expected))
+            torch.testing.assert_close(
+                array, arrays_expected[name], rtol=0, atol=0, equal_nan=True, msg=name
+            )
+    told, told_expected = (
+        [repr(v) for v in vars(shard.progress()).values()][:-1] for shard in (found, expected)
+    )
     assert told == told_expected
     assert found.optimizer.alive.tolist() == expected.optimizer.alive.tolist()
 
@@ -127,20 +141,28 @@ def test_replayed_updates_are_those_made_one_by_one(text, monkeypatch, recorders
     assert 2 < UPDATES / expected.task.updates_per_epoch
     for shard in (expected, found):
         shard.advance(20)
-        shard.keep_best(shard.evaluate("validation"))  # what lies between replays does not disturb them
+        shard.keep_best(
+            shard.evaluate("validation")
+        )  # what lies between replays does not disturb them
     assert_same(found, expected)
     for shard in (expected, found):
         shard.advance(UPDATES)
     assert_same(found, expected)
     (recorder,) = recorders
-    assert recorder.calls == ["run"] * EAGER_UPDATES + ["record"] + ["replay"] * (UPDATES - EAGER_UPDATES)
+    assert recorder.calls == ["run"] * EAGER_UPDATES + ["record"] + ["replay"] * (
+        UPDATES - EAGER_UPDATES
+    )
     assert found.notes == []
 
 
 @pytest.mark.parametrize(("optimizer", "learning_rate"), [("sgd", 50.0), ("adam", 10.0)])
-def test_a_run_that_diverges_in_a_replay_stays_where_it_was(text, monkeypatch, recorders, optimizer, learning_rate):
+def test_a_run_that_diverges_in_a_replay_stays_where_it_was(
+    text, monkeypatch, recorders, optimizer, learning_rate
+):
     calm, also_calm, wild = runs_of(text, cell="rnn-relu", learning_rate=0.003, optimizer=optimizer)
-    changed = dataclasses.replace(wild.settings, learning_rate=learning_rate, clip_norm=None, schedule="constant")
+    changed = dataclasses.replace(
+        wild.settings, learning_rate=learning_rate, clip_norm=None, schedule="constant"
+    )
     runs = [calm, dataclasses.replace(wild, settings=changed), also_calm]
     expected, found = plain(monkeypatch, runs), shard_of(runs)
     for shard in (expected, found):
@@ -163,11 +185,16 @@ def test_a_repacked_shard_is_recorded_anew(text, monkeypatch, recorders):
         shard.advance(UPDATES)
     assert_same(found, expected)
     assert [recorder.calls.count("record") for recorder in recorders] == [1, 1]
-    assert [recorder.calls.count("replay") for recorder in recorders] == [10 - EAGER_UPDATES, 40 - EAGER_UPDATES]
+    assert [recorder.calls.count("replay") for recorder in recorders] == [
+        10 - EAGER_UPDATES,
+        40 - EAGER_UPDATES,
+    ]
 
 
 @pytest.mark.parametrize("recorded_before", [0, 2, 30])
-def test_a_restored_shard_goes_on_whether_it_was_recorded_or_not(text, monkeypatch, recorders, recorded_before):
+def test_a_restored_shard_goes_on_whether_it_was_recorded_or_not(
+    text, monkeypatch, recorders, recorded_before
+):
     runs = runs_of(text, optimizer="adam", learning_rate=0.01)
     whole, first, second = plain(monkeypatch, runs), shard_of(runs), shard_of(runs)
     whole.advance(UPDATES)
@@ -183,7 +210,12 @@ def test_a_restored_shard_goes_on_whether_it_was_recorded_or_not(text, monkeypat
 
 
 def addresses(shard):
-    tensors = [shard._flat, shard._flat_gradients, shard.optimizer._alive, *shard.optimizer.state.values()]
+    tensors = [
+        shard._flat,
+        shard._flat_gradients,
+        shard.optimizer._alive,
+        *shard.optimizer.state.values(),
+    ]
     tensors += [s for state in shard.states for s in state]
     tensors += [*shard._captured._inputs, *shard._captured._outputs, shard._noise.update]
     return [tensor.data_ptr() for tensor in tensors]
@@ -201,8 +233,13 @@ def test_nothing_that_a_replay_reads_or_writes_moves(text, recorders):
 
 def test_what_a_call_returns_is_not_overwritten(recorders):
     captured = Captured(TapeRecorder(), [])
-    found = [captured(lambda x, y: (x + y, x * y), torch.tensor([float(i)]), torch.tensor([2.0])) for i in range(9)]
-    assert [[value.item() for value in each] for each in found] == [[i + 2, i * 2] for i in range(9)]
+    found = [
+        captured(lambda x, y: (x + y, x * y), torch.tensor([float(i)]), torch.tensor([2.0]))
+        for i in range(9)
+    ]
+    assert [[value.item() for value in each] for each in found] == [
+        [i + 2, i * 2] for i in range(9)
+    ]
 
 
 def waits(x):
@@ -213,7 +250,9 @@ def copies(x):
     return (x * torch.tensor([2.0]),)
 
 
-@pytest.mark.parametrize(("step", "cause"), [(waits, "Python wait for the device"), (copies, "of Python's numbers")])
+@pytest.mark.parametrize(
+    ("step", "cause"), [(waits, "Python wait for the device"), (copies, "of Python's numbers")]
+)
 def test_what_cannot_be_recorded_runs_as_before_and_is_noted(step, cause):
     recorder, notes = TapeRecorder(), []
     captured = Captured(recorder, notes)
@@ -221,7 +260,9 @@ def test_what_cannot_be_recorded_runs_as_before_and_is_noted(step, cause):
         x = torch.tensor([float(i), 1.0])
         assert torch.equal(captured(step, x)[0], step(x)[0])
     (note,) = notes
-    assert re.fullmatch(rf"capture: every update is launched operation by operation, since .*{cause}", note)
+    assert re.fullmatch(
+        rf"capture: every update is launched operation by operation, since .*{cause}", note
+    )
     assert recorder.calls == ["run"] * 3 + ["record"] + ["run"] * 3
 
 
@@ -273,10 +314,18 @@ def told(records):
 
 
 @pytest.mark.parametrize("evaluations", [5, 25])
-def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(text, monkeypatch, evaluations):
+def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(
+    text, monkeypatch, evaluations
+):
     """In the start of a run where it is not told yet, else in its next evaluation."""
-    runs = [dataclasses.replace(r, settings=dataclasses.replace(r.settings, engine="reference")) for r in runs_of(text)]
-    runs = [dataclasses.replace(r, settings=dataclasses.replace(r.settings, evaluations=evaluations)) for r in runs]
+    runs = [
+        dataclasses.replace(r, settings=dataclasses.replace(r.settings, engine="reference"))
+        for r in runs_of(text)
+    ]
+    runs = [
+        dataclasses.replace(r, settings=dataclasses.replace(r.settings, evaluations=evaluations))
+        for r in runs
+    ]
     points = {}
     for name, recorder in (("plain", None), ("refusing", Refusing)):
         with monkeypatch.context() as patch:
@@ -285,15 +334,23 @@ def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(tex
             pack = Pack(Plan(tuple(runs[:2])))
             points[name] = []
             while new := pack.advance():
-                points[name].append([(dataclasses.replace(r), [*r.info.get("notes", ())]) for r in new])
+                points[name].append(
+                    [(dataclasses.replace(r), [*r.info.get("notes", ())]) for r in new]
+                )
             assert pack.notes.count(NOTE) == (recorder is not None)
             pack.close()
-    flat = {name: [record for point in each for record, _ in point] for name, each in points.items()}
+    flat = {
+        name: [record for point in each for record, _ in point] for name, each in points.items()
+    }
     assert told(flat["refusing"]) == told(flat["plain"])
-    noted = [(r.kind, r.update) for point in points["refusing"] for r, notes in point if NOTE in notes]
+    noted = [
+        (r.kind, r.update) for point in points["refusing"] for r, notes in point if NOTE in notes
+    ]
     at = UPDATES // evaluations
     assert noted == (
-        [("start", 0)] * 2 + [("evaluation", at)] * 2 if at > EAGER_UPDATES else [("evaluation", 2 * at)] * 2
+        [("start", 0)] * 2 + [("evaluation", at)] * 2
+        if at > EAGER_UPDATES
+        else [("evaluation", 2 * at)] * 2
     )
 
 
@@ -332,7 +389,9 @@ def test_cuda_graphs_give_the_numbers_of_single_launches(text, monkeypatch, name
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
-def test_an_update_on_cuda_is_one_launch_of_a_graph_and_a_few_copies(text, precision, any_precision):
+def test_an_update_on_cuda_is_one_launch_of_a_graph_and_a_few_copies(
+    text, precision, any_precision
+):
     engine.allow_tf32(precision)
     shard = shard_of(runs_of(text, precision=precision), "gpu", "cuda")
     shard.advance(EAGER_UPDATES + 1)

@@ -21,14 +21,33 @@ SHAPES = {
     "odd": {"hidden_size": 7, "batch_size": 3, "bptt_length": 5},
     "ordinary": {"hidden_size": 32, "batch_size": 8, "bptt_length": 8},
 }
-TIMES = ("seconds", "tokens_per_second", "update_seconds_p50", "update_seconds_p90", "peak_memory_bytes")
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "update_seconds_p50",
+    "update_seconds_p90",
+    "peak_memory_bytes",
+)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    words = ["time", "traveller", "and", "the", "morlocks", "eloi", "weena", "sphinx", "of", "white"]
+    words = [
+        "time",
+        "traveller",
+        "and",
+        "the",
+        "morlocks",
+        "eloi",
+        "weena",
+        "sphinx",
+        "of",
+        "white",
+    ]
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(" ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8")
+    path.write_text(
+        " ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8"
+    )
     return str(path)
 
 
@@ -51,12 +70,39 @@ def five(base):
     """Returns five runs that differ in everything in which the runs of a pack may differ."""
     differences = [
         {},
-        {"learning_rate": 1.3, "clip_norm": 0.05, "dropout": 0.3, "momentum": 0.9, "zoneout_h": 0.2},
-        {"learning_rate": 0.2, "clip_norm": None, "schedule": "cosine", "warmup_updates": 5, "weight_decay": 1e-3},
-        {"learning_rate": 2.0, "clip_norm": 0.3, "schedule": "step", "step_updates": 7, "initial_scale": 0.3},
-        {"learning_rate": 0.7, "clip_norm": 4.0, "dropout": 0.6, "momentum": 0.5, **dict.fromkeys(FIELDS, 0.25)},
+        {
+            "learning_rate": 1.3,
+            "clip_norm": 0.05,
+            "dropout": 0.3,
+            "momentum": 0.9,
+            "zoneout_h": 0.2,
+        },
+        {
+            "learning_rate": 0.2,
+            "clip_norm": None,
+            "schedule": "cosine",
+            "warmup_updates": 5,
+            "weight_decay": 1e-3,
+        },
+        {
+            "learning_rate": 2.0,
+            "clip_norm": 0.3,
+            "schedule": "step",
+            "step_updates": 7,
+            "initial_scale": 0.3,
+        },
+        {
+            "learning_rate": 0.7,
+            "clip_norm": 4.0,
+            "dropout": 0.6,
+            "momentum": 0.5,
+            **dict.fromkeys(FIELDS, 0.25),
+        },
     ]
-    return [Run(f"r{i}", (i, "trial"), dataclasses.replace(base, **d)) for i, d in enumerate(differences)]
+    return [
+        Run(f"r{i}", (i, "trial"), dataclasses.replace(base, **d))
+        for i, d in enumerate(differences)
+    ]
 
 
 def numbers(shard, index):
@@ -65,7 +111,9 @@ def numbers(shard, index):
 
 
 def trained(runs, **plan):
-    """Trains a pack to its end and returns (run -> its arrays, run -> what was told of it but times)."""
+    """Trains a pack to its end and returns (run -> its arrays, run -> what was told of it but
+    times).
+    """
     pack = Pack(Plan(tuple(runs), **plan))
     shards = {run.id: (shard, i) for shard in pack.shards for i, run in enumerate(shard.runs)}
     records = []
@@ -83,7 +131,9 @@ def told(records):
     for record in records:
         if record.kind != "start":
             metrics = {name: value for name, value in record.metrics.items() if name not in TIMES}
-            found.setdefault(record.run, []).append((record.kind, record.update, metrics, record.info))
+            found.setdefault(record.run, []).append(
+                (record.kind, record.update, metrics, record.info)
+            )
     return found
 
 
@@ -114,11 +164,15 @@ def test_a_pack_of_five_equals_five_single_runs_bit_for_bit(text, shape, precisi
     together = trained(runs)
     for run, single in zip(runs, alone, strict=True):
         assert_same(together, single, run.id)
-    on_two_threads = [dataclasses.replace(r, settings=dataclasses.replace(r.settings, threads=2)) for r in runs]
+    on_two_threads = [
+        dataclasses.replace(r, settings=dataclasses.replace(r.settings, threads=2)) for r in runs
+    ]
     turned = trained(on_two_threads[::-1])
     for run, single in zip(runs, alone, strict=True):
         assert_same(turned, single, run.id)
-    different = [tuple(together[0][run.id]["parameters/layer0.R"].flatten()[:3].tolist()) for run in runs]
+    different = [
+        tuple(together[0][run.id]["parameters/layer0.R"].flatten()[:3].tolist()) for run in runs
+    ]
     assert len(set(different)) == len(runs)  # or equality would prove nothing
 
 
@@ -175,7 +229,10 @@ def test_the_update_and_last_loss_of_a_diverged_run_are_those_of_a_plain_loop(te
         batch = task.batch(task.epoch([run.seed], 0)[update])
         rows, states = model(parameters, batch.inputs, states)
         states = [tuple(s.detach() for s in state) for state in states]
-        scores, targets = model.readout(parameters).scores(rows), batch.targets.transpose(0, 1).flatten()
+        scores, targets = (
+            model.readout(parameters).scores(rows),
+            batch.targets.transpose(0, 1).flatten(),
+        )
         loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets)
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         norm = sum((g * g).sum() for g in gradients)
@@ -185,7 +242,9 @@ def test_the_update_and_last_loss_of_a_diverged_run_are_those_of_a_plain_loop(te
         for p, g in zip(parameters.values(), gradients, strict=True):
             p.data -= 1e30 * g
     assert end["diverged_at"] == update
-    assert end["last_loss"] == pytest.approx(loss.item() if loss.isfinite() else finite[-1], rel=1e-5)
+    assert end["last_loss"] == pytest.approx(
+        loss.item() if loss.isfinite() else finite[-1], rel=1e-5
+    )
 
 
 def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
@@ -209,8 +268,12 @@ def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
         assert_same(found, trained([run]), run.id)
 
 
-@pytest.mark.parametrize("shape, optimizer", [("odd", "sgd"), ("odd", "adamw"), ("ordinary", "sgd")])
-def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(text, tmp_path, shape, optimizer):
+@pytest.mark.parametrize(
+    "shape, optimizer", [("odd", "sgd"), ("odd", "adamw"), ("ordinary", "sgd")]
+)
+def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
+    text, tmp_path, shape, optimizer
+):
     runs = five(settings(text, shape, num_layers=2, threads=2, optimizer=optimizer))
     whole = trained(runs)
     plan = Plan(tuple(runs), checkpoint_folder=str(tmp_path))
@@ -223,7 +286,9 @@ def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(text, tmp_p
     resumed = trained(runs[::-1], checkpoint_folder=str(tmp_path))
     for run in runs:
         assert_same(resumed, whole, run.id)
-        assert resumed[1][run.id][:3] == told(first)[run.id]  # what was told before the crash is told again
+        assert (
+            resumed[1][run.id][:3] == told(first)[run.id]
+        )  # what was told before the crash is told again
 
 
 def test_runs_resumed_at_different_updates_catch_up_with_one_another(text, tmp_path):
@@ -294,7 +359,9 @@ def test_many_runs_in_one_shard_equal_single_shards(text, shape, precision):
     rtol = TOLERANCES[getattr(torch, precision)][0]
     for i, single in enumerate(singles):
         alone = single.progress()
-        assert_all_close(numbers(many, i), {k: v for k, v in numbers(single, 0).items() if "best" not in k})
+        assert_all_close(
+            numbers(many, i), {k: v for k, v in numbers(single, 0).items() if "best" not in k}
+        )
         assert progress.train_nats[i] == pytest.approx(alone.train_nats[0], rel=rtol)
         assert progress.gradient_norm[i] == pytest.approx(alone.gradient_norm[0], rel=10 * rtol)
         assert progress.clipped_fraction[i] == alone.clipped_fraction[0]
@@ -317,7 +384,9 @@ def test_a_shard_repacked_goes_on_as_if_nothing_happened(text):
     for place, i in enumerate(kept):
         single = shard_of([runs[i]])
         single.advance(20)
-        expected = {name: a for name, a in numbers(single, 0).items() if not name.startswith("best")}
+        expected = {
+            name: a for name, a in numbers(single, 0).items() if not name.startswith("best")
+        }
         assert_all_close(numbers(many, place), expected)
 
 
@@ -374,7 +443,10 @@ def test_a_snapshot_holds_named_arrays_of_one_run(text):
 def test_a_diverged_run_of_a_shard_is_frozen_and_its_neighbours_go_on(text, optimizer):
     base = settings(text, "odd", cell="rnn-relu", optimizer=optimizer, num_layers=2)
     calm = five(dataclasses.replace(base, learning_rate=0.05 if optimizer == "sgd" else 0.003))
-    calm = [dataclasses.replace(r, settings=dataclasses.replace(r.settings, clip_norm=0.5)) for r in calm]
+    calm = [
+        dataclasses.replace(r, settings=dataclasses.replace(r.settings, clip_norm=0.5))
+        for r in calm
+    ]
     wild = Run("wild", (9,), dataclasses.replace(base, learning_rate=1e30, clip_norm=None))
     same = shard_of([*calm[:2], Run("wild", (9,), calm[0].settings), *calm[2:]])
     other = shard_of([*calm[:2], wild, *calm[2:]])
@@ -395,10 +467,15 @@ def test_a_diverged_run_of_a_shard_is_frozen_and_its_neighbours_go_on(text, opti
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("at_once", [1, 3, 64])
-def test_what_was_noted_of_many_updates_adds_up_to_what_each_of_them_did(text, monkeypatch, at_once):
+def test_what_was_noted_of_many_updates_adds_up_to_what_each_of_them_did(
+    text, monkeypatch, at_once
+):
     base = settings(text, "odd", cell="rnn-relu", num_layers=2, learning_rate=0.05, clip_norm=0.5)
     wild = [dataclasses.replace(base, learning_rate=rate, clip_norm=None) for rate in (1e30, 50.0)]
-    runs = [Run("calm", (1,), base), *(Run(f"wild{i}", (9 + i,), own) for i, own in enumerate(wild))]
+    runs = [
+        Run("calm", (1,), base),
+        *(Run(f"wild{i}", (9 + i,), own) for i, own in enumerate(wild)),
+    ]
     monkeypatch.setattr("harness.training.shard.NOTED_UPDATES", at_once)
     shard, losses, norms, bad, last = shard_of(runs), [], [], [-1] * 3, [math.nan] * 3
     step = shard._step
@@ -420,28 +497,46 @@ def test_what_was_noted_of_many_updates_adds_up_to_what_each_of_them_did(text, m
         shard.advance(end)
         progress = shard.progress()
         for found, each in ((progress.train_nats, losses), (progress.gradient_norm, norms)):
-            mean = [math.fsum(values) / (end - first) for values in zip(*each[first:end], strict=True)]
+            mean = [
+                math.fsum(values) / (end - first) for values in zip(*each[first:end], strict=True)
+            ]
             assert found == pytest.approx(mean, rel=1e-12, nan_ok=True)
         clipped = sum(norm[0] > base.clip_norm for norm in norms[first:end])
         assert progress.clipped_fraction == [clipped / (end - first), 0, 0]
         assert progress.bad_update == bad and progress.last_loss == last
-    assert clipped > 0 and bad[0] == -1 and 0 < bad[1] < 20 and all(math.isfinite(each) for each in last)
+    assert (
+        clipped > 0
+        and bad[0] == -1
+        and 0 < bad[1] < 20
+        and all(math.isfinite(each) for each in last)
+    )
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 64])
 def test_where_a_run_stopped_and_its_last_loss_stay_known(text, monkeypatch, at_once):
     inf, nan = math.inf, math.nan
-    losses = [[5, 4, 3, 2, 1, 0.5], [5, 4, 3.5, 9, 9, 9], [5, 4, nan, 9, 9, 9], [inf, 9, 9, 9, 9, 9]]
+    losses = [
+        [5, 4, 3, 2, 1, 0.5],
+        [5, 4, 3.5, 9, 9, 9],
+        [5, 4, nan, 9, 9, 9],
+        [inf, 9, 9, 9, 9, 9],
+    ]
     norms = [[1] * 6, [1, 1, inf, 1, 1, 1], [1] * 6, [1] * 6]
     monkeypatch.setattr("harness.training.shard.NOTED_UPDATES", at_once)
     shard = shard_of(five(settings(text, "odd"))[:4])
     monkeypatch.setattr(
-        shard, "_step", lambda *_: tuple(torch.tensor([float(own[shard.update]) for own in x]) for x in (losses, norms))
+        shard,
+        "_step",
+        lambda *_: tuple(
+            torch.tensor([float(own[shard.update]) for own in x]) for x in (losses, norms)
+        ),
     )
     shard.advance(6)
     expected = [0.5, 3.5, 4, pytest.approx(nan, nan_ok=True)]
     assert [shard.snapshot(n).values["last_loss"] for n in range(4)] == expected
-    shard._noted.append((torch.full((4,), 7.0), torch.ones(4)))  # one more, not added up when the runs are repacked
+    shard._noted.append(
+        (torch.full((4,), 7.0), torch.ones(4))
+    )  # one more, not added up when the runs are repacked
     shard.update += 1
     shard.keep([1, 0, 3])
     assert shard.bad_update.tolist() == [2, -1, 0]
@@ -451,6 +546,8 @@ def test_where_a_run_stopped_and_its_last_loss_stay_known(text, monkeypatch, at_
 def test_train_yields_the_records_of_a_pack(text):
     runs = five(settings(text, "odd"))[:2]
     points = list(train(Plan(tuple(runs))))
-    assert [[r.kind for r in records] for records in points][0] == ["start"] * 2 + ["evaluation"] * 2
+    assert [[r.kind for r in records] for records in points][0] == ["start"] * 2 + [
+        "evaluation"
+    ] * 2
     assert [r.kind for r in points[-1]] == ["evaluation", "end"] * 2
     assert told([r for records in points for r in records]) == trained(runs)[1]

@@ -1,4 +1,6 @@
-"""Plans and records travel as JSON; what no worker could train is refused with its rule, value and remedy."""
+"""Plans and records travel as JSON; what no worker could train is refused with its rule, value and
+remedy.
+"""
 
 import json
 import math
@@ -10,7 +12,9 @@ from harness.settings import Budget, BudgetError, Settings, from_dict, problems_
 from harness.tasks.language_modelling import Samples
 from harness.training.messages import Plan, PlanError, Record, Run, plans_from_json, plans_to_json
 
-SETTINGS = Settings(cell="lstm", corpus="text", path="a.txt", hidden_size=8, budget=Budget(tokens=1000))
+SETTINGS = Settings(
+    cell="lstm", corpus="text", path="a.txt", hidden_size=8, budget=Budget(tokens=1000)
+)
 RUN = Run("a/1", (7, "trial", 3), SETTINGS)
 
 
@@ -56,7 +60,10 @@ def test_runs_of_a_pack_share_their_shapes():
         ("{}", "KeyError"),
         ('{"runs": [3], "samples": {}}', "TypeError"),
         ('{"runs": [{"id": "a", "seed": [1], "settings": 3}]}', "AttributeError"),
-        ('{"runs": [{"id": "a", "seed": [1], "settings": {"cell": "lstm", "colour": 1}}]}', "colour"),
+        (
+            '{"runs": [{"id": "a", "seed": [1], "settings": {"cell": "lstm", "colour": 1}}]}',
+            "colour",
+        ),
     ],
 )
 def test_a_text_that_is_no_plan_is_refused(text, rule):
@@ -69,9 +76,15 @@ def test_a_text_that_is_no_plan_is_refused(text, rule):
 @pytest.mark.parametrize(
     "changes, rule",
     [
-        ({"schedule": "cosin"}, r"schedule: must be Literal\['constant', 'cosine', 'step'\], but got schedule='cosin'"),
+        (
+            {"schedule": "cosin"},
+            r"schedule: must be Literal\['constant', 'cosine', 'step'\], but got schedule='cosin'",
+        ),
         ({"optimizer": "rmsprop"}, "optimizer: must be .* but got optimizer='rmsprop'"),
-        ({"initialization": "xavier"}, "initialization: must be .* but got initialization='xavier'"),
+        (
+            {"initialization": "xavier"},
+            "initialization: must be .* but got initialization='xavier'",
+        ),
         ({"precision": "fp8"}, "precision: must be .* but got precision='fp8'"),
         ({"device": "tpu"}, "device: must be .* but got device='tpu'"),
         ({"hidden_size": 8.0}, r"hidden_size: must be int \| None, but got hidden_size=8.0"),
@@ -84,7 +97,10 @@ def test_a_text_that_is_no_plan_is_refused(text, rule):
         ({"evaluations": "day"}, "evaluations: must be .* but got evaluations='day'"),
         ({"budget": Budget()}, r"budget: must be one positive number of .* but got \{\}"),
         ({"budget": Budget(updates=0)}, r"budget: .* but got \{'updates': 0\}"),
-        ({"budget": Budget(updates=1, epochs=1)}, r"budget: .* but got \{'updates': 1, 'epochs': 1\}"),
+        (
+            {"budget": Budget(updates=1, epochs=1)},
+            r"budget: .* but got \{'updates': 1, 'epochs': 1\}",
+        ),
         ({"budget": 3}, "budget: must be Budget, but got budget=3"),
     ],
 )
@@ -98,25 +114,38 @@ def test_all_problems_of_all_runs_are_told_at_once():
     with pytest.raises(PlanError) as caught:
         Plan((Run("a", (1,), wrong), Run("b", (2,), replace(SETTINGS, biases=0))))
     lines = str(caught.value).splitlines()
-    assert [line.split(":")[:2] for line in lines] == [["a", " momentum"], ["a", " schedule"], ["b", " biases"]]
+    assert [line.split(":")[:2] for line in lines] == [
+        ["a", " momentum"],
+        ["a", " schedule"],
+        ["b", " biases"],
+    ]
     assert problems_of(SETTINGS) == []
 
 
 @pytest.mark.parametrize(
     "budget, updates",
-    [(Budget(updates=9), 9), (Budget(tokens=1000), 10), (Budget(tokens=99), 1), (Budget(epochs=3), 21)],
+    [
+        (Budget(updates=9), 9),
+        (Budget(tokens=1000), 10),
+        (Budget(tokens=99), 1),
+        (Budget(epochs=3), 21),
+    ],
 )
 def test_budgets_convert_to_updates(budget, updates):
     assert budget.num_updates(updates_per_epoch=7, tokens_per_update=100) == updates
 
 
 def test_seconds_need_a_measurement():
-    with pytest.raises(BudgetError, match="must be in updates, tokens or epochs here, but got seconds=2.5. Measure"):
+    with pytest.raises(
+        BudgetError, match="must be in updates, tokens or epochs here, but got seconds=2.5. Measure"
+    ):
         Budget(seconds=2.5).num_updates(updates_per_epoch=7, tokens_per_update=100)
 
 
 def test_records_survive_json_with_numbers_that_are_none():
-    record = Record("a", "end", 3, 1.5, {"train/loss": math.inf}, {"last_loss": math.nan, "samples": []})
+    record = Record(
+        "a", "end", 3, 1.5, {"train/loss": math.inf}, {"last_loss": math.nan, "samples": []}
+    )
     found = Record.from_json(record.to_json())
     assert "\n" not in record.to_json()
     assert found.metrics == record.metrics and math.isnan(found.info["last_loss"])
@@ -132,7 +161,17 @@ END = '{"run": "a", "kind": "end", "update": 1, "time": 0.0, "model": %s}'
 
 
 @pytest.mark.parametrize(
-    "line", ["", "3", "[]", '{"run": "a"}', '{"run": "a", "strange": 1}', END % 3, END % '"a"', END % '"Zm9v!"']
+    "line",
+    [
+        "",
+        "3",
+        "[]",
+        '{"run": "a"}',
+        '{"run": "a", "strange": 1}',
+        END % 3,
+        END % '"a"',
+        END % '"Zm9v!"',
+    ],
 )
 def test_a_line_that_is_no_record_is_refused(line):
     with pytest.raises(PlanError, match="a line must be what a worker wrote, but got "):

@@ -1,4 +1,6 @@
-"""The packed optimisers equal torch.optim run by run; clipping and schedules equal their formulas."""
+"""The packed optimisers equal torch.optim run by run; clipping and schedules equal their
+formulas.
+"""
 
 import functools
 import math
@@ -16,8 +18,20 @@ SHAPES = {"layer0.W": (3, 8), "layer0.b": (8,), "readout.W": (2, 5)}
 LAYOUT = Layout(SHAPES)
 HYPERPARAMETERS = [
     {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1, "clip_norm": None},
-    {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.5, "warmup_updates": 5},
-    {"learning_rate": 1.0, "momentum": 0.5, "weight_decay": 0.01, "clip_norm": 100.0, "schedule": "cosine"},
+    {
+        "learning_rate": 0.01,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "clip_norm": 0.5,
+        "warmup_updates": 5,
+    },
+    {
+        "learning_rate": 1.0,
+        "momentum": 0.5,
+        "weight_decay": 0.01,
+        "clip_norm": 100.0,
+        "schedule": "cosine",
+    },
 ]
 
 
@@ -53,13 +67,18 @@ def torch_optimizer(run, parameters):
     common = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
     if run.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=run.momentum, **common)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer](parameters, **common)
+    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer](
+        parameters, **common
+    )
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make, name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
-    parameters, gradients = draws(0, len(runs)), [draws(1 + update, len(runs)) for update in range(STEPS)]
+    parameters, gradients = (
+        draws(0, len(runs)),
+        [draws(1 + update, len(runs)) for update in range(STEPS)],
+    )
     expected = []
     for n, run in enumerate(runs):
         own = {name: torch.nn.Parameter(p) for name, p in named(parameters, n).items()}
@@ -78,7 +97,9 @@ def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make,
     for key, found in LAYOUT.views(parameters).items():
         assert_close(found, torch.stack([own[key].detach() for own in expected]), key)
     named_elements = sum(view[0].numel() for view in LAYOUT.views(parameters).values())
-    assert (parameters != 0).sum(1).tolist() == [named_elements] * len(runs)  # what lies between stays zero
+    assert (parameters != 0).sum(1).tolist() == [named_elements] * len(
+        runs
+    )  # what lies between stays zero
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3])
@@ -96,12 +117,17 @@ def test_clipping_is_that_of_torch(make):
     norms = step(optimizer, changes, gradients)
     assert optimizer.clipped(norms).tolist() == [True, True, False, False] and optimizer.alive.all()
     for n, run in enumerate(runs):
-        own = [torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in SHAPES.values()]
+        own = [
+            torch.nn.Parameter(torch.zeros(shape, dtype=torch.float64)) for shape in SHAPES.values()
+        ]
         for p, g in zip(own, named(gradients, n).values(), strict=True):
             p.grad = g
-        norm = torch.nn.utils.clip_grad_norm_(own, math.inf if run.clip_norm is None else run.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(
+            own, math.inf if run.clip_norm is None else run.clip_norm
+        )
         assert norms[n].item() == pytest.approx(norm.item(), rel=1e-12)
-        # torch divides by the norm + 1e-6: at a norm of about 6 its step is smaller by a relative 2e-7.
+        # torch divides by the norm + 1e-6: at a norm of about 6 its step is smaller by a relative
+        # 2e-7.
         for p, change in zip(own, named(changes, n).values(), strict=True):
             torch.testing.assert_close(-change, p.grad, rtol=1e-6, atol=0)
 
@@ -162,7 +188,9 @@ def test_momentum_of_one_run_changes_no_bit_of_another(make):
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_an_optimiser_takes_over_runs_of_another_where_they_stand(make, name):
-    runs = [settings(optimizer=name, learning_rate=0.1 * (n + 1), momentum=0.3 * n) for n in range(4)]
+    runs = [
+        settings(optimizer=name, learning_rate=0.1 * (n + 1), momentum=0.3 * n) for n in range(4)
+    ]
     whole, losses = draws(0, 4), torch.ones(4, dtype=torch.float64)
     first, kept = make(runs, whole, 4), [3, 0, 2]
     losses[2] = math.nan
@@ -191,12 +219,16 @@ def test_cosine_falls_from_the_rate_towards_its_floor():
     closed = 2.0 * (0.1 + 0.9 * 0.5 * (1 + torch.cos(math.pi * k / 100)))
     torch.testing.assert_close(rates[10:], closed, rtol=1e-13, atol=0)
     assert rates[10] == 2.0 and rates[60].item() == pytest.approx(2.0 * 0.55)
-    assert 0.2 < rates[-1].item() < 0.2 * 1.005  # the floor itself would be the update after the last
+    assert (
+        0.2 < rates[-1].item() < 0.2 * 1.005
+    )  # the floor itself would be the update after the last
     assert (rates[10:].diff() < 0).all()
 
 
 def test_step_multiplies_after_every_so_many():
-    run = settings(learning_rate=8.0, schedule="step", step_updates=3, step_factor=0.5, warmup_updates=2)
+    run = settings(
+        learning_rate=8.0, schedule="step", step_updates=3, step_factor=0.5, warmup_updates=2
+    )
     assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
 
 
@@ -204,10 +236,16 @@ def test_step_multiplies_after_every_so_many():
 def test_compiled_steps_are_those_of_torchs_operations_in_float32(name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
     found = [draws(0, len(runs)).float() for _ in range(2)]
-    optimizers = [Optimizer(runs, rows, STEPS, compiled) for rows, compiled in zip(found, (False, True), strict=True)]
+    optimizers = [
+        Optimizer(runs, rows, STEPS, compiled)
+        for rows, compiled in zip(found, (False, True), strict=True)
+    ]
     for update in range(STEPS):
         gradients, losses = draws(1 + update, len(runs)).float(), torch.ones(len(runs))
-        norms = [step(o, rows, gradients, update, losses) for o, rows in zip(optimizers, found, strict=True)]
+        norms = [
+            step(o, rows, gradients, update, losses)
+            for o, rows in zip(optimizers, found, strict=True)
+        ]
         torch.testing.assert_close(*norms, rtol=1e-6, atol=0)
     torch.testing.assert_close(*found, rtol=2e-6, atol=2e-6)
     for kind, moment in optimizers[0].state.items():
@@ -216,6 +254,11 @@ def test_compiled_steps_are_those_of_torchs_operations_in_float32(name):
 
 @pytest.mark.parametrize("size", [16, 48, 4096, 4112, 3 * 4096 + 80])
 def test_the_norm_of_a_long_row_is_that_of_all_its_numbers(size):
-    gradients, parameters = torch.randn(1, size, generator=torch.Generator().manual_seed(0)), torch.zeros(1, size)
-    norms = step(Optimizer([settings(learning_rate=0.0)], parameters, 1, True), parameters, gradients)
+    gradients, parameters = (
+        torch.randn(1, size, generator=torch.Generator().manual_seed(0)),
+        torch.zeros(1, size),
+    )
+    norms = step(
+        Optimizer([settings(learning_rate=0.0)], parameters, 1, True), parameters, gradients
+    )
     assert norms.item() == pytest.approx(gradients.double().norm().item(), rel=1e-6)

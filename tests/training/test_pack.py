@@ -1,4 +1,6 @@
-"""A pack's records are what they say: points, budgets, perplexities, best parameters, and the ends of runs."""
+"""A pack's records are what they say: points, budgets, perplexities, best parameters, and the ends
+of runs.
+"""
 
 import json
 import math
@@ -21,9 +23,22 @@ from harness.training.shard import Shard
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    words = ["time", "traveller", "and", "the", "morlocks", "eloi", "weena", "sphinx", "of", "white"]
+    words = [
+        "time",
+        "traveller",
+        "and",
+        "the",
+        "morlocks",
+        "eloi",
+        "weena",
+        "sphinx",
+        "of",
+        "white",
+    ]
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(" ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8")
+    path.write_text(
+        " ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8"
+    )
     return str(path)
 
 
@@ -47,7 +62,9 @@ def settings(text):
 
 def plan_of(settings, *changes, **plan):
     changes = changes or ({},)
-    runs = tuple(Run(f"r{i}", (i,), replace(settings, **change)) for i, change in enumerate(changes))
+    runs = tuple(
+        Run(f"r{i}", (i,), replace(settings, **change)) for i, change in enumerate(changes)
+    )
     return Plan(runs, **plan)
 
 
@@ -85,7 +102,9 @@ def test_evaluation_points_are_distinct_and_end_with_the_budget(settings, num_up
     assert len(points) == min(20, num_updates)
 
 
-@pytest.mark.parametrize("budget, per_epoch", [(Budget(tokens=20 * 15 + 14), 0), (Budget(epochs=2), 2)])
+@pytest.mark.parametrize(
+    "budget, per_epoch", [(Budget(tokens=20 * 15 + 14), 0), (Budget(epochs=2), 2)]
+)
 def test_budgets_convert_exactly(settings, budget, per_epoch):
     pack = Pack(plan_of(replace(settings, budget=budget)))
     assert pack.num_updates == (per_epoch * pack.task.updates_per_epoch or 20)
@@ -104,22 +123,38 @@ def test_records_tell_starts_then_points_then_ends(settings):
         ("r1", "evaluation", 5),
     ]
     info = records[0].info
-    assert (info["engine"], info["device"], info["precision"], info["threads"]) == ("reference", "cpu", "float64", 2)
-    assert (info["pack_size"], info["num_updates"], info["hidden_size"], info["notes"]) == (2, 20, 7, [])
+    assert (info["engine"], info["device"], info["precision"], info["threads"]) == (
+        "reference",
+        "cpu",
+        "float64",
+        2,
+    )
+    assert (info["pack_size"], info["num_updates"], info["hidden_size"], info["notes"]) == (
+        2,
+        20,
+        7,
+        [],
+    )
     assert len(info["corpus_fingerprint"]) == 64
     assert [r.metrics["tokens"] for r in kept(records, "evaluation")] == [75.0, 150.0, 225.0, 300.0]
     assert [r.update for r in kept(records, "end", "r1")] == [20]
 
 
 def test_auto_says_which_engines_were_passed_over_and_why(settings):
-    records = records_of(plan_of(replace(settings, engine="auto", precision="bf16", budget=Budget(updates=1))))
+    records = records_of(
+        plan_of(replace(settings, engine="auto", precision="bf16", budget=Budget(updates=1)))
+    )
     assert records[0].info["engine"] == "reference"
     assert "engine cpu: not used, it does not round operands to bf16" in records[0].info["notes"]
 
 
 def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
-    """exp(sum of token losses / tokens), each minibatch taken before its update, through torch.nn and torch.optim."""
-    settings = replace(settings, budget=Budget(epochs=2), evaluations="epoch", clip_norm=0.5, learning_rate=2.0)
+    """exp(sum of token losses / tokens), each minibatch taken before its update, through torch.nn
+    and torch.optim.
+    """
+    settings = replace(
+        settings, budget=Budget(epochs=2), evaluations="epoch", clip_norm=0.5, learning_rate=2.0
+    )
     plan = plan_of(settings)
     pack = Pack(plan)
     start = {name: p.detach()[0].clone() for name, p in pack.shards[0].parameters.items()}
@@ -127,7 +162,10 @@ def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
     while new := pack.advance():
         records += new
     pack.close()
-    lstm, readout = torch.nn.LSTM(task.num_inputs, 7).double(), torch.nn.Linear(7, task.num_outputs).double()
+    lstm, readout = (
+        torch.nn.LSTM(task.num_inputs, 7).double(),
+        torch.nn.Linear(7, task.num_outputs).double(),
+    )
     with torch.no_grad():
         lstm.weight_ih_l0.copy_(start["layer0.W"].t())
         lstm.weight_hh_l0.copy_(start["layer0.R"].t())
@@ -146,24 +184,33 @@ def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
             one_hot = torch.nn.functional.one_hot(tokens[at], task.num_inputs).double()
             outputs, state = lstm(one_hot, state)
             state = tuple(s.detach() for s in state)
-            loss = torch.nn.functional.cross_entropy(readout(outputs).flatten(0, 1), tokens[at + 1].flatten())
+            loss = torch.nn.functional.cross_entropy(
+                readout(outputs).flatten(0, 1), tokens[at + 1].flatten()
+            )
             optimizer.zero_grad()
             loss.backward()
             norms.append(float(torch.nn.utils.clip_grad_norm_(trained, 0.5)))
             optimizer.step()
             nats, count = nats + 15 * loss.item(), count + 15
-        # clip_grad_norm_ adds 1e-6 to the norm, about 1: every step is a millionth shorter than the bench's.
+        # clip_grad_norm_ adds 1e-6 to the norm, about 1: every step is a millionth shorter than the
+        # bench's.
         assert record.metrics["train/perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-5)
         assert record.metrics["train/loss"] == pytest.approx(nats / count, rel=1e-5)
         assert record.metrics["train/gradient_norm"] == pytest.approx(np.mean(norms), rel=1e-4)
-        assert record.metrics["train/clipped_fraction"] == pytest.approx(np.mean(np.array(norms) > 0.5))
+        assert record.metrics["train/clipped_fraction"] == pytest.approx(
+            np.mean(np.array(norms) > 0.5)
+        )
 
 
 def test_twice_the_updates_give_the_same_tokens_per_second(settings):
-    """A hand division of tokens by wall time; a factor of 3 allows for a busy machine, not for a factor of N or T."""
+    """A hand division of tokens by wall time; a factor of 3 allows for a busy machine, not for a
+    factor of N or T.
+    """
 
     def measured(updates):
-        pack = Pack(plan_of(replace(settings, budget=Budget(updates=updates), evaluations=1), {}, {}))
+        pack = Pack(
+            plan_of(replace(settings, budget=Budget(updates=updates), evaluations=1), {}, {})
+        )
         begun = time.perf_counter()
         records = pack.advance()
         wall = time.perf_counter() - begun
@@ -209,11 +256,19 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
         assert end.metrics["test/loss"] == shard.evaluate("test", snapshots[best])[0]
         assert end.metrics["test/loss"] != shard.evaluate("test")[0]
         expected = pack.task.samples(pack.model, snapshots[best], plan.samples, (0,))
-        on_the_way = {u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)}
+        on_the_way = {
+            u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)
+        }
     assert end.info["samples"] == expected and len(expected[0]["text"]) == 12
-    written = {r.update: r.info["samples"] for r in kept(records, "evaluation") if "samples" in r.info}
-    assert written == {u: [{**sample, "update": u} for sample in found] for u, found in on_the_way.items()}
-    assert not any(name.startswith("test/") for r in kept(records, "evaluation") for name in r.metrics)
+    written = {
+        r.update: r.info["samples"] for r in kept(records, "evaluation") if "samples" in r.info
+    }
+    assert written == {
+        u: [{**sample, "update": u} for sample in found] for u, found in on_the_way.items()
+    }
+    assert not any(
+        name.startswith("test/") for r in kept(records, "evaluation") for name in r.metrics
+    )
 
 
 def test_the_test_split_is_read_only_where_the_plan_says_so(settings):
@@ -252,7 +307,11 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
     records = records_of(plan_of(settings, {}, {}, {}))
     (end,) = kept(records, "end", "r1")
     assert (end.update, set(end.metrics)) == (10, {"tokens", "seconds"})
-    expected = {"state": "failed", "message": "RuntimeError: the disk is on fire", "out_of_memory": False}
+    expected = {
+        "state": "failed",
+        "message": "RuntimeError: the disk is on fire",
+        "out_of_memory": False,
+    }
     assert end.info == expected
     assert len(kept(records, "evaluation", "r1")) == 1
     for run in ("r0", "r2"):
@@ -265,12 +324,17 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
     [
         (MemoryError("m"), True),
         (torch.OutOfMemoryError("m"), True),
-        (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (
+            RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
         (RuntimeError("shape"), False),
     ],
 )
 @pytest.mark.parametrize("method", ["advance", "evaluate", "samples"])
-def test_a_failure_anywhere_says_whether_memory_was_the_cause(settings, monkeypatch, method, error, memory):
+def test_a_failure_anywhere_says_whether_memory_was_the_cause(
+    settings, monkeypatch, method, error, memory
+):
     def fail(*arguments):
         raise error
 
@@ -318,8 +382,16 @@ def test_pruning_a_run_that_is_unknown_or_gone_says_nothing(settings):
 @pytest.mark.parametrize(
     "changes, objective, rule",
     [
-        ({}, "test/perplexity", "objective: must be train/perplexity, or .* but got objective='test/perplexity'"),
-        ({"split": "none"}, "validation/perplexity", "Write objective: train/perplexity where split is none"),
+        (
+            {},
+            "test/perplexity",
+            "objective: must be train/perplexity, or .* but got objective='test/perplexity'",
+        ),
+        (
+            {"split": "none"},
+            "validation/perplexity",
+            "Write objective: train/perplexity where split is none",
+        ),
     ],
 )
 def test_an_objective_needs_its_split(settings, changes, objective, rule):
@@ -330,7 +402,10 @@ def test_an_objective_needs_its_split(settings, changes, objective, rule):
 def test_a_device_that_is_not_there(settings, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(PlanError, match="device: must be on this machine, but got device='cuda' and torch sees none"):
+    with pytest.raises(
+        PlanError,
+        match="device: must be on this machine, but got device='cuda' and torch sees none",
+    ):
         Pack(plan_of(replace(settings, device="cuda")))
 
 

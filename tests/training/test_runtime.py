@@ -35,9 +35,16 @@ def test_arms_are_measured_in_turn_and_every_round_is_whole(plans):
     found = list(runtime.measure(plans, rounds=3, seconds=1e-4))
     assert len(found) == 2 * 2 * 2 * 3
     first = [(m.arm, m.pack, m.mode) for m in found if m.round == 0]
-    assert first[:4] == [("small", 1, "train"), ("small", 3, "train"), ("wide", 1, "train"), ("wide", 3, "train")]
+    assert first[:4] == [
+        ("small", 1, "train"),
+        ("small", 3, "train"),
+        ("wide", 1, "train"),
+        ("wide", 3, "train"),
+    ]
     assert all([(m.arm, m.pack, m.mode) for m in found if m.round == k] == first for k in (1, 2))
-    assert {(m.engine, m.device, m.precision, m.threads) for m in found} == {("cpu", "cpu", "float32", 2)}
+    assert {(m.engine, m.device, m.precision, m.threads) for m in found} == {
+        ("cpu", "cpu", "float32", 2)
+    }
 
 
 def test_tokens_per_second_are_one_runs_tokens_over_the_packs_seconds(plans):
@@ -59,12 +66,15 @@ def test_a_worker_measures_what_the_driver_asked(plans, tmp_path):
         text=True,
         check=True,
     )
-    found = [runtime.Measurement(**json.loads(line)["measurement"]) for line in done.stdout.splitlines()]
+    found = [
+        runtime.Measurement(**json.loads(line)["measurement"]) for line in done.stdout.splitlines()
+    ]
     assert len(found) == 16 and {m.arm for m in found} == {"small", "wide"}
 
 
 @pytest.mark.parametrize(
-    "text", ['{"runtime": {}}', '{"runtime": 3}', '{"runtime": {"rounds": 1, "seconds": 1, "arms": []}}']
+    "text",
+    ['{"runtime": {}}', '{"runtime": 3}', '{"runtime": {"rounds": 1, "seconds": 1, "arms": []}}'],
 )
 def test_a_phase_that_is_none_is_an_error(text):
     with pytest.raises(PlanError, match="a runtime phase must have rounds, seconds and arms"):

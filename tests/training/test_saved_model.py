@@ -22,13 +22,18 @@ MODEL = SavedModel(
     cell_source="f" * 64,
     cell_files=("mine.py",),
     corpus_fingerprint="e" * 64,
-    parameters={"readout.b": np.array([0.1, np.nan]), "readout.W": np.ones((2, 2), dtype=np.float32)},
+    parameters={
+        "readout.b": np.array([0.1, np.nan]),
+        "readout.W": np.ones((2, 2), dtype=np.float32),
+    },
 )
 
 
 @pytest.fixture
 def plan(tmp_path):
-    (tmp_path / "text.txt").write_text("the time traveller and the morlocks of the white sphinx " * 20)
+    (tmp_path / "text.txt").write_text(
+        "the time traveller and the morlocks of the white sphinx " * 20
+    )
     settings = Settings(
         cell="gru",
         corpus="text",
@@ -70,7 +75,10 @@ def test_numpy_alone_reads_it():
     [
         (b"", "must be a file that a run ended with, but got ArraysError"),
         (MODEL.to_bytes()[:-30], "must be a whole npz with a header, but got error="),
-        (npz.to_bytes({"format": 99}, {}), "its format must be known to this version, but got format=99. Update"),
+        (
+            npz.to_bytes({"format": 99}, {}),
+            "its format must be known to this version, but got format=99. Update",
+        ),
         (npz.to_bytes({"format": 1}, {}), "must be a file that a run ended with, but got KeyError"),
         (npz.to_bytes({}, {}), "must be a file that a run ended with, but got KeyError"),
     ],

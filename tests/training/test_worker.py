@@ -1,4 +1,6 @@
-"""The worker: a plan's path in, records out, with nothing but torch, numpy and the standard library."""
+"""The worker: a plan's path in, records out, with nothing but torch, numpy and the standard
+library.
+"""
 
 import json
 import os
@@ -17,9 +19,7 @@ from harness.training.saved_model import SavedModel
 
 pytestmark = pytest.mark.slow
 
-ABSENT = (
-    "mlflow optuna pydantic yaml pandas scipy statsmodels matplotlib rich typer platformdirs psutil filelock".split()
-)
+ABSENT = "mlflow optuna pydantic yaml pandas scipy statsmodels matplotlib rich typer platformdirs psutil filelock".split()
 HOOK = f"""
 import sys
 class Absent:
@@ -28,7 +28,13 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 """
-TIMES = ("seconds", "tokens_per_second", "update_seconds_p50", "update_seconds_p90", "peak_memory_bytes")
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "update_seconds_p50",
+    "update_seconds_p90",
+    "peak_memory_bytes",
+)
 
 
 @pytest.fixture
@@ -38,7 +44,11 @@ def run_worker(tmp_path):
     root = str(Path(__file__).resolve().parents[2])
 
     def run(*arguments, module="harness.train"):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root]), "PYTHONHASHSEED": "7"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), root]),
+            "PYTHONHASHSEED": "7",
+        }
         command = [sys.executable, "-W", "error", "-m", module, *map(str, arguments)]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
@@ -47,7 +57,9 @@ def run_worker(tmp_path):
 
 @pytest.fixture
 def plan(tmp_path):
-    (tmp_path / "text.txt").write_text("the time traveller and the morlocks of the white sphinx " * 30)
+    (tmp_path / "text.txt").write_text(
+        "the time traveller and the morlocks of the white sphinx " * 30
+    )
     settings = Settings(
         cell="lstm-peephole",
         corpus="text",
@@ -70,7 +82,14 @@ def plan(tmp_path):
 def told(records):
     """Returns what records say, times left out."""
     return [
-        (r.run, r.kind, r.update, {k: v for k, v in r.metrics.items() if k not in TIMES}, r.info, r.model)
+        (
+            r.run,
+            r.kind,
+            r.update,
+            {k: v for k, v in r.metrics.items() if k not in TIMES},
+            r.info,
+            r.model,
+        )
         for r in records
         if r.kind != "start"
     ]
@@ -83,7 +102,10 @@ def test_the_records_of_a_bare_worker_are_those_of_train(tmp_path, run_worker, p
     records = [Record.from_json(line) for line in done.stdout.splitlines()]
     here = [Record.from_json(record.to_json()) for records in train(plan) for record in records]
     assert told(records) == told(here) * 2
-    assert [SavedModel.from_bytes(r.model).run for r in records if r.kind == "end"] == ["r0", "r1"] * 2
+    assert [SavedModel.from_bytes(r.model).run for r in records if r.kind == "end"] == [
+        "r0",
+        "r1",
+    ] * 2
     starts = [r for r in records if r.kind == "start"]
     assert [r.run for r in starts] == ["r0", "r1"] * 2
     differs = {"version_optuna", "version_mlflow"}  # installed here, though no worker needs them
@@ -97,14 +119,27 @@ def test_what_is_absent_is_absent(tmp_path, run_worker, plan):
     """The hook works: a cell file that imports pandas fails, and says so without a traceback."""
     (tmp_path / "mine.py").write_text("import pandas\n")
     values = json.loads(plan.to_json())
-    (tmp_path / "plan.json").write_text(json.dumps({**values, "cell_files": [str(tmp_path / "mine.py")]}))
+    (tmp_path / "plan.json").write_text(
+        json.dumps({**values, "cell_files": [str(tmp_path / "mine.py")]})
+    )
     done = run_worker(tmp_path / "plan.json")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "No module named 'pandas'" in done.stderr
 
 
 def test_a_bare_machine_benches(tmp_path, run_worker):
-    words = ["--shape", "B2,T3,H4,V5", "--cells", "lstm", "--rounds", "1", "--seconds", "0.001", "--device", "cpu"]
+    words = [
+        "--shape",
+        "B2,T3,H4,V5",
+        "--cells",
+        "lstm",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.001",
+        "--device",
+        "cpu",
+    ]
     done = run_worker(*words, "--json", tmp_path / "bench.json", module="harness.bench")
     assert done.returncode == 0, done.stderr
     assert "One whole training update" in done.stdout
@@ -117,12 +152,30 @@ def test_a_bare_machine_benches(tmp_path, run_worker):
     [
         (lambda text: text[:-5], "plan: must be JSON, but got"),
         (lambda text: "3", "plan: must be what `harness run --plan` writes"),
-        (lambda text: text.replace('"lstm-peephole"', '"lstm-peep"'), "but got cell='lstm-peep'. Did you mean"),
-        (lambda text: text.replace('"engine": "auto"', '"engine": "native"'), "engine: must run the cell, but got"),
-        (lambda text: text.replace('"biases": 1', '"biases": 3'), "r0: biases: must be <= 2, but got biases=3"),
-        (lambda text: text.replace("text.txt", "gone.txt"), "path: must be a readable file, but got path="),
-        (lambda text: text.replace('"time"', '"TIME"'), "samples: 'TIME': text: every character must be among"),
-        (lambda text: text.replace('"hidden_size": 9', '"num_parameters": 99'), "a hidden_size must come within 1 %"),
+        (
+            lambda text: text.replace('"lstm-peephole"', '"lstm-peep"'),
+            "but got cell='lstm-peep'. Did you mean",
+        ),
+        (
+            lambda text: text.replace('"engine": "auto"', '"engine": "native"'),
+            "engine: must run the cell, but got",
+        ),
+        (
+            lambda text: text.replace('"biases": 1', '"biases": 3'),
+            "r0: biases: must be <= 2, but got biases=3",
+        ),
+        (
+            lambda text: text.replace("text.txt", "gone.txt"),
+            "path: must be a readable file, but got path=",
+        ),
+        (
+            lambda text: text.replace('"time"', '"TIME"'),
+            "samples: 'TIME': text: every character must be among",
+        ),
+        (
+            lambda text: text.replace('"hidden_size": 9', '"num_parameters": 99'),
+            "a hidden_size must come within 1 %",
+        ),
     ],
 )
 def test_a_bad_plan_exits_2_and_says_why(tmp_path, capsys, plan, change, rule):
@@ -138,10 +191,15 @@ def test_a_budget_in_seconds_is_no_workers_to_convert(tmp_path, capsys, plan):
     settings = replace(plan.settings, budget=Budget(seconds=1.0))
     (tmp_path / "plan.json").write_text(Plan((Run("r", (1,), settings),)).to_json())
     assert main([str(tmp_path / "plan.json")]) == 2
-    assert "must be in updates, tokens or epochs here, but got seconds=1.0. Measure" in capsys.readouterr().err
+    assert (
+        "must be in updates, tokens or epochs here, but got seconds=1.0. Measure"
+        in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("arguments, rule", [([], "usage: python -m harness.train"), (["none.json"], "none.json")])
+@pytest.mark.parametrize(
+    "arguments, rule", [([], "usage: python -m harness.train"), (["none.json"], "none.json")]
+)
 def test_a_plan_that_is_not_there_exits_2(capsys, arguments, rule):
     assert main(arguments) == 2
     told = capsys.readouterr()

@@ -1,1 +1,3 @@
-"""Engine `cpu`: a cell's program as C++, compiled once, with the products and kernels that it calls."""
+"""Engine `cpu`: a cell's program as C++, compiled once, with the products and kernels that it
+calls.
+"""

@@ -1,4 +1,6 @@
-"""Compiles C++ once: a cache by content, of the source, its headers, the flags, the compiler and the processor."""
+"""Compiles C++ once: a cache by content, of the source, its headers, the flags, the compiler and
+the processor.
+"""
 
 import ctypes
 import functools
@@ -14,20 +16,37 @@ from pathlib import Path
 from harness.cache import cache_folder
 
 KERNELS = Path(__file__).parent / "kernels"
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-pthread")
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+    "-pthread",
+)
 
 
 ROUND = 16
 """Rows of buffers are whole multiples of it, so that no loop has a remainder."""
 SLICE = 16
-"""Rows of a batch whose sums are taken together, by one thread: so they are the same on any number of threads."""
+"""Rows of a batch whose sums are taken together, by one thread: so they are the same on any number
+of threads.
+"""
 DEPTH = 192
-"""Rows of one pass of a product over rows. The backward pass takes as many rows of time steps before it multiplies
-their gradients: few enough to stay in a core's cache."""
+"""Rows of one pass of a product over rows. The backward pass takes as many rows of time steps
+before it multiplies their gradients: few enough to stay in a core's cache.
+"""
 OPERATIONS_PER_THREAD = 30_000_000
 """So many of a call make a second thread worth its wake-up."""
 
-SIZES = {"ROUND": ROUND, "SLICE": SLICE, "DEPTH": DEPTH, "OPERATIONS_PER_THREAD": OPERATIONS_PER_THREAD}
+SIZES = {
+    "ROUND": ROUND,
+    "SLICE": SLICE,
+    "DEPTH": DEPTH,
+    "OPERATIONS_PER_THREAD": OPERATIONS_PER_THREAD,
+}
 """What C++ and Python must agree on: macros of every source."""
 
 
@@ -36,7 +55,9 @@ class CompileError(RuntimeError):
 
 
 def find() -> list[str] | None:
-    """Returns the C++ compiler's command: what CXX says, else g++, clang++ or c++; None without one."""
+    """Returns the C++ compiler's command: what CXX says, else g++, clang++ or c++; None without
+    one.
+    """
     wanted = os.environ.get("CXX")
     for command in [shlex.split(wanted)] if wanted else [["g++"], ["clang++"], ["c++"]]:
         if command and (path := shutil.which(command[0])):
@@ -55,14 +76,17 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
         *defines: Macros beside :data:`SIZES`: ``REAL=float``.
 
     Raises:
-        CompileError: It cannot be compiled, or the cache folder cannot be written; the message says why.
+        CompileError: It cannot be compiled, or the cache folder cannot be written; the message says
+            why.
     """
     compiler = find()
     if compiler is None:
         raise CompileError("no C++ compiler was found. Install g++ or clang++, or set CXX.")
     macros = [*(f"{name}={size}L" for name, size in SIZES.items()), *defines]
     command = [*compiler, *FLAGS, *(f"-D{macro}" for macro in macros), f"-I{KERNELS}"]
-    key = hashlib.sha256("\0".join([source, _headers(), *command, _version(tuple(compiler)), _processor()]).encode())
+    key = hashlib.sha256(
+        "\0".join([source, _headers(), *command, _version(tuple(compiler)), _processor()]).encode()
+    )
     library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
     try:
         if library.exists():
@@ -73,7 +97,9 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
         _compile(command, source, library)
         return ctypes.CDLL(str(library))
     except OSError as error:
-        raise CompileError(f"{library.parent}: must hold compiled code, but got error={str(error)!r}.") from error
+        raise CompileError(
+            f"{library.parent}: must hold compiled code, but got error={str(error)!r}."
+        ) from error
 
 
 def _compile(command: list[str], source: str, library: Path) -> None:
@@ -81,10 +107,16 @@ def _compile(command: list[str], source: str, library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         written, made = Path(folder) / f"{library.stem}.cpp", Path(folder) / library.name
         written.write_text(source, encoding="utf-8")
-        done = subprocess.run([*command, str(written), "-o", str(made)], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, str(written), "-o", str(made)], capture_output=True, text=True
+        )
         if done.returncode != 0:
-            raise CompileError(f"{command[0]} must compile {library.stem}, but said: {done.stderr.strip()[-2000:]}")
-        os.replace(written, library.with_suffix(".cpp"))  # beside the library, for whoever wants to read it
+            raise CompileError(
+                f"{command[0]} must compile {library.stem}, but said: {done.stderr.strip()[-2000:]}"
+            )
+        os.replace(
+            written, library.with_suffix(".cpp")
+        )  # beside the library, for whoever wants to read it
         os.replace(made, library)
 
 
@@ -100,7 +132,9 @@ def _version(compiler: tuple[str, ...]) -> str:
 
 @functools.cache
 def _processor() -> str:
-    """Returns what ``-march=native`` depends on: home folders are shared by machines with other processors."""
+    """Returns what ``-march=native`` depends on: home folders are shared by machines with other
+    processors.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

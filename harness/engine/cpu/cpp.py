@@ -1,8 +1,9 @@
-"""From a schedule to C++: two functions, ``forward`` and ``backward``, that run all time steps of one run.
+"""From a schedule to C++: two functions, ``forward`` and ``backward``, that run all time steps of
+one run.
 
-Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole vectors, so that no
-loop has a remainder; what stands in the padding is never read into a result. Pointers come in one array, in the order
-of :func:`interface`; lengths in another.
+Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole
+vectors, so that no loop has a remainder; what stands in the padding is never read into a result.
+Pointers come in one array, in the order of :func:`interface`; lengths in another.
 """
 
 from collections.abc import Iterator
@@ -49,20 +50,36 @@ RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
 """Stands in the code that calls it: a change of the headers is one of every cell's code."""
 
 LENGTHS = ("T", "B", "H", "I", "training", "x_length", "noise_step", "chunk", "threads")
-"""The integers of a call. Not training: nothing is kept, every time step writes to the same place. From one time step
-to the next, noise goes on by ``noise_step`` rows: B, or 0 where all have the same. The backward call goes through time
-in chunks of so many steps, whose gradients are multiplied while they are in a core's cache."""
+"""The integers of a call. Not training: nothing is kept, every time step writes to the same place.
+From one time step to the next, noise goes on by ``noise_step`` rows: B, or 0 where all have the
+same. The backward call goes through time in chunks of so many steps, whose gradients are multiplied
+while they are in a core's cache.
+"""
 
-Span = Literal["state", "time", "chunk", "step", "slice", "once", "matrix", "inputs", "transposed_inputs", "input_rows"]
+Span = Literal[
+    "state",
+    "time",
+    "chunk",
+    "step",
+    "slice",
+    "once",
+    "matrix",
+    "inputs",
+    "transposed_inputs",
+    "input_rows",
+]
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a call: rows of ``blocks`` times H units, or of one vector register where ``blocks`` is 0.
+    """Memory of a call: rows of ``blocks`` times H units, or of one vector register where
+    ``blocks`` is 0.
 
-    ``span`` says how many rows: (T + 1) * B, T * B, chunk * B, B, one for every 16 of B, or 1. The others are whole
-    matrices: ``matrix`` of H rows, ``inputs`` of I, and for the gradient of float inputs their transposed and chunk * B
-    rows of I. ``tape`` says whether the backward call reads what the forward call wrote.
+    ``span`` says how many rows: (T + 1) * B, T * B, chunk * B, B, one for every 16 of B, or 1. The
+        others are whole
+    matrices: ``matrix`` of H rows, ``inputs`` of I, and for the gradient of float inputs their
+        transposed and chunk * B rows of I. ``tape`` says whether the backward call reads what the
+        forward call wrote.
     """
 
     name: str
@@ -73,7 +90,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Interface:
-    """What the generated functions take, in order: their buffers, then pointers from outside, the kernels last."""
+    """What the generated functions take, in order: their buffers, then pointers from outside, the
+    kernels last.
+    """
 
     forward: tuple[Buffer, ...]
     backward: tuple[Buffer, ...]
@@ -99,7 +118,12 @@ def interface(
         return 0 if nodes[i].kind == "row" else 1
 
     def crossing(steps: tuple) -> list[Buffer]:
-        return [Buffer(f"cross_{i}", "step", blocks(i)) for s in steps if isinstance(s, Stage) for i in s.crossing]
+        return [
+            Buffer(f"cross_{i}", "step", blocks(i))
+            for s in steps
+            if isinstance(s, Stage)
+            for i in s.crossing
+        ]
 
     tape = [Buffer(f"state_{s}", "state", 1, tape=True) for s in range(1, states)]
     tape += [Buffer(f"kept_{i}", "time", blocks(i), tape=True) for i in schedule.kept]
@@ -108,26 +132,45 @@ def interface(
     once += [Buffer(f"value_{i}", "once", 1) for i in schedule.prologue]
     once += [Buffer(f"packed_{name}", "matrix", fed) for name, fed in matrices.items()]
     forward = [*tape, *once, *crossing(schedule.forward)]
-    forward += [Buffer(f"product_{i}", "step", matrices[nodes[i].name]) for i in schedule.forward if isinstance(i, int)]
+    forward += [
+        Buffer(f"product_{i}", "step", matrices[nodes[i].name])
+        for i in schedule.forward
+        if isinstance(i, int)
+    ]
     backward = [*tape, *once, *crossing(schedule.backward)]
-    backward += [Buffer(f"stack_{k}", "chunk", len(stack)) for k, stack in enumerate(schedule.stacks)]
+    backward += [
+        Buffer(f"stack_{k}", "chunk", len(stack)) for k, stack in enumerate(schedule.stacks)
+    ]
     backward += [Buffer(f"carry_{s}_{side}", "step", 1) for s in range(states) for side in (0, 1)]
-    backward += [Buffer(f"transposed_{i}", "step", 1) for i in schedule.backward if isinstance(i, int)]
+    backward += [
+        Buffer(f"transposed_{i}", "step", 1) for i in schedule.backward if isinstance(i, int)
+    ]
     backward += [Buffer(f"sum_{i}", "slice", 1) for i, n in enumerate(nodes) if n.op == "batch_sum"]
     backward += [Buffer(f"value_{i}", "once", 1) for i in schedule.epilogue]
     backward += [Buffer("unpacked_output_gradient", "step", 1), Buffer("bias_sum", "once", gates)]
     backward += [Buffer(f"wide_gradient_{name}", "matrix", fed) for name, fed in matrices.items()]
     backward += [Buffer("wide_gradient_W", "inputs", gates)]
-    backward += [Buffer("packed_W", "transposed_inputs", gates), Buffer("wide_input_gradients", "input_rows", 1)]
+    backward += [
+        Buffer("packed_W", "transposed_inputs", gates),
+        Buffer("wide_input_gradients", "input_rows", 1),
+    ]
     common = ["tokens", "x", "W", "b", "noise"] + [f"given_vector_{v}" for v in range(len(vectors))]
     common += [f"given_{name}" for name in matrices] + ["state_0"]
-    forward_outside = [*common, *(f"{end}_state_{s}" for end in ("first", "last") for s in range(states))]
+    forward_outside = [
+        *common,
+        *(f"{end}_state_{s}" for end in ("first", "last") for s in range(states)),
+    ]
     backward_outside = [*common, "inputs", "output_gradients"]
     backward_outside += [f"{end}_gradient_{s}" for end in ("last", "first") for s in range(states)]
     backward_outside += [f"vector_gradient_{v}" for v in range(len(vectors))]
     backward_outside += [f"gradient_{name}" for name in matrices]
     backward_outside += ["gradient_W", "gradient_b", "input_gradients"]
-    return Interface(tuple(forward), tuple(backward), (*forward_outside, "kernels"), (*backward_outside, "kernels"))
+    return Interface(
+        tuple(forward),
+        tuple(backward),
+        (*forward_outside, "kernels"),
+        (*backward_outside, "kernels"),
+    )
 
 
 class Emitter:
@@ -147,18 +190,26 @@ class Emitter:
         self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
         self.biased, self.noise = biased, noise
         self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
-        self._reads_tape = False  # a product's gate is read from the product, and by the gradient from the tape
+        self._reads_tape = (
+            False  # a product's gate is read from the product, and by the gradient from the tape
+        )
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
 
     def source(self) -> str:
         """Returns the whole file."""
         own = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
-        return "\n".join(['#include "layer.h"', "", *own, *self._forward(), "", *self._backward(), ""])
+        return "\n".join(
+            ['#include "layer.h"', "", *own, *self._forward(), "", *self._backward(), ""]
+        )
 
     # One function.
 
     def _opening(self, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
-        yield "  const long " + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS)) + ";"
+        yield (
+            "  const long "
+            + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS))
+            + ";"
+        )
         yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
         yield "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; (void)state_ring; (void)ring;"
         for i, pointer in enumerate([b.name for b in own] + list(outside)):
@@ -271,12 +322,16 @@ class Emitter:
         for s, i in enumerate(self.program.state_gradients):
             if i is None:
                 yield f"    std::memset(out_{s} + {first}, 0, {size});"
-            elif self.nodes[i].op == "transposed" and self._owner[i] != s:  # one product, two states
+            elif (
+                self.nodes[i].op == "transposed" and self._owner[i] != s
+            ):  # one product, two states
                 yield f"    std::memcpy(out_{s} + {first}, out_{self._owner[i]} + {first}, {size});"
         yield "  }"
 
     def _over_time(self) -> Iterator[str]:
-        """The products over a chunk's time steps; each thread takes a part of the columns, or of the rows."""
+        """The products over a chunk's time steps; each thread takes a part of the columns, or of
+        the rows.
+        """
         gates = len(self.gates)
         for name, terms in self.program.matrix_gradients.items():
             width = f"{self.matrices[name]} * S"
@@ -312,7 +367,13 @@ class Emitter:
             yield f"  if (first_gradient_{s}) repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : carry_{s}_0, B, H);"
         for v, name in enumerate(self.vectors):
             i = self.program.vector_gradients[name]
-            value = None if i is None else f"sum_{i}" if self.nodes[i].op == "batch_sum" else f"value_{i}"
+            value = (
+                None
+                if i is None
+                else f"sum_{i}"
+                if self.nodes[i].op == "batch_sum"
+                else f"value_{i}"
+            )
             if value is None:
                 yield f"  std::memset(vector_gradient_{v}, 0, H * sizeof(real));"
             else:
@@ -360,7 +421,9 @@ class Emitter:
     def _bases(self) -> Iterator[str]:
         """Where this time step's rows begin."""
         for s in range(len(self.states)):
-            ring = "" if s == 0 else " % state_ring"  # the first state is the output, and has all its steps
+            ring = (
+                "" if s == 0 else " % state_ring"
+            )  # the first state is the output, and has all its steps
             yield f"    real* const prev_{s} = state_{s} + t{ring} * B * row_length(1, S);"
             yield f"    real* const next_{s} = state_{s} + (t + 1){ring} * B * row_length(1, S);"
             yield f"    (void)prev_{s}; (void)next_{s};"
@@ -381,7 +444,10 @@ class Emitter:
         node = self.nodes[i]
         stack, first = self.schedule.place(node.args)
         length = f"row_length({len(self.schedule.stacks[stack])}, S)"
-        operand, result = f"now_stack_{stack} + {first} * S", f"{self._rows(i)} + begin * row_length(1, S)"
+        operand, result = (
+            f"now_stack_{stack} + {first} * S",
+            f"{self._rows(i)} + begin * row_length(1, S)",
+        )
         yield f"    kernels->product(end - begin, S, H, {len(node.args)}, {operand} + begin * {length}, {length}, S,"
         yield f"      packed_{node.name}, {result}, row_length(1, S));"
 
@@ -406,7 +472,11 @@ class Emitter:
         for i in sorted(across):
             yield f"    real across_{i}[S];"
         yield "    for (long b = begin; b < end; b++) {"
-        groups = {self.nodes[i].name.partition(".")[0] for i in stage.loaded if self.nodes[i].op == "input"}
+        groups = {
+            self.nodes[i].name.partition(".")[0]
+            for i in stage.loaded
+            if self.nodes[i].op == "input"
+        }
         if "x" in groups:
             yield "      const real* const x_row = x + (tokens ? tokens[t * B + b] : t * B + b) * x_length;"
         if "noise" in groups:
@@ -426,27 +496,47 @@ class Emitter:
         yield "    }\n    }"
 
     def _passes(self, stage: Stage) -> dict[int, int]:
-        """Returns in which pass each node is ready: one more than its arguments' where it reduces them."""
+        """Returns in which pass each node is ready: one more than its arguments' where it reduces
+        them.
+        """
         found = dict.fromkeys(stage.loaded, 0)
         for i in stage.computed:
             node = self.nodes[i]
-            found[i] = max((found[a] for a in node.args), default=0) + (node.op in ("row_sum", "row_max"))
+            found[i] = max((found[a] for a in node.args), default=0) + (
+                node.op in ("row_sum", "row_max")
+            )
         return found
 
     def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
         """Returns the values of a row that a later pass reads again."""
         own = set(stage.computed)
         readers = [
-            (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max"))) for i in own for a in self.nodes[i].args
+            (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max")))
+            for i in own
+            for a in self.nodes[i].args
         ]
-        return {a for a, at in readers if a in own and self.nodes[a].kind != "row" and at > passes[a]}
+        return {
+            a for a, at in readers if a in own and self.nodes[a].kind != "row" and at > passes[a]
+        }
 
-    def _pass(self, stage: Stage, number: int, passes: dict[int, int], across: set[int]) -> Iterator[str]:
-        reduced = [i for i in stage.computed if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1]
-        computed = [i for i in stage.computed if self.nodes[i].kind != "row" and passes[i] == number]
+    def _pass(
+        self, stage: Stage, number: int, passes: dict[int, int], across: set[int]
+    ) -> Iterator[str]:
+        reduced = [
+            i
+            for i in stage.computed
+            if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1
+        ]
+        computed = [
+            i for i in stage.computed if self.nodes[i].kind != "row" and passes[i] == number
+        ]
         stores = list(self._stores(stage, number, passes))
         sources = [self.nodes[i].args[0] for i in reduced]
-        sums = [(i, self.nodes[i].args[0]) for i in stage.sums if passes.get(self.nodes[i].args[0], 0) == number]
+        sums = [
+            (i, self.nodes[i].args[0])
+            for i in stage.sums
+            if passes.get(self.nodes[i].args[0], 0) == number
+        ]
         read = [i for _, i in stores if i is not None] + sources + [source for _, source in sums]
         loads = self._loads(computed, read, across)
         if not (computed or stores or reduced or sums):
@@ -479,7 +569,9 @@ class Emitter:
             fold = "total" if self.nodes[i].op == "row_sum" else "largest"
             yield f"      const vec v{i} = splat({fold}(part_{i}));"
 
-    def _stores(self, stage: Stage, number: int, passes: dict[int, int]) -> Iterator[tuple[str, int | None]]:
+    def _stores(
+        self, stage: Stage, number: int, passes: dict[int, int]
+    ) -> Iterator[tuple[str, int | None]]:
         """Yields (address, node) of what a pass stores."""
 
         def here(i: int | None) -> bool:
@@ -508,7 +600,9 @@ class Emitter:
         for i in wanted:
             if i in own or self.nodes[i].kind == "row" or self.nodes[i].op == "constant":
                 continue
-            lines.append(self._declare(i, f"load(across_{i} + j)" if i in across else self._load(i)))
+            lines.append(
+                self._declare(i, f"load(across_{i} + j)" if i in across else self._load(i))
+            )
         return lines
 
     # Values.
@@ -533,7 +627,9 @@ class Emitter:
         if node.op == "gate" and not self._reads_tape:
             product = node.args[0]
             blocks = self.matrices[self.nodes[product].name]
-            return f"load(product_{product} + b * row_length({blocks}, S) + {int(node.value)} * S + j)"
+            return (
+                f"load(product_{product} + b * row_length({blocks}, S) + {int(node.value)} * S + j)"
+            )
         if node.op == "batch_sum":
             return f"load(sum_{i} + j)"
         if node.op == "input":
@@ -548,7 +644,9 @@ class Emitter:
                 return f"load(noise_row + {self.noise.index(name)} * S + j)"
             if group == "cotangent":
                 s = self.states.index(name)
-                return f"load(in_{s} + {one})" + (f" + load(output_gradient + {one})" if s == 0 else "")
+                return f"load(in_{s} + {one})" + (
+                    f" + load(output_gradient + {one})" if s == 0 else ""
+                )
         if node.kind == "vector":
             return f"load(value_{i} + j)"
         return f"load({self._rows(i)} + {one})"

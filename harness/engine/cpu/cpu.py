@@ -1,7 +1,8 @@
 """Generated C++ on a CPU, from the program of a cell: all time steps of a run in one call.
 
-A call takes one run after another; training spreads a pack's runs over plain threads, since a call releases the
-interpreter's lock. One run may use ``layer.threads``, each of which takes rows of the batch; no result depends on how
+A call takes one run after another; training spreads a pack's runs over plain threads, since a call
+    releases the interpreter's lock. One run may use ``layer.threads``, each of which takes rows of
+    the batch; no result depends on how
 many: see docs/decisions/engine.md.
 """
 
@@ -17,7 +18,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
-from harness.engine.base import Layer, Parameters, PreparedTape, State, Tape, dtype_of, emitted, prepared
+from harness.engine.base import (
+    Layer,
+    Parameters,
+    PreparedTape,
+    State,
+    Tape,
+    dtype_of,
+    emitted,
+    prepared,
+)
 from harness.engine.cpu import compiler, cpp
 from harness.engine.cpu.memory import Shape, layout, memory, padded, row_length
 from harness.engine.cpu.products import REAL, address, check_range, optimizer_step, products
@@ -47,7 +57,12 @@ class Cpu:
         return None
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer; see :class:`harness.engine.base.Engine`.
 
@@ -57,12 +72,19 @@ class Cpu:
         """
         made = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
         names, tensors = tuple(made), (*state, *made.values())
-        training = torch.is_grad_enabled() and (inputs.requires_grad or any(t.requires_grad for t in tensors))
+        training = torch.is_grad_enabled() and (
+            inputs.requires_grad or any(t.requires_grad for t in tensors)
+        )
         found = _Run.apply(layer, names, training, inputs, noise, *tensors)
         return emitted(layer, parameters, found[0]), tuple(found[1:])
 
     def forward(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> Tape:
         """See :class:`harness.engine.base.Engine`."""
 
@@ -104,7 +126,9 @@ _lock = threading.Lock()
 
 
 def code_for(layer: Layer, dtype: torch.dtype) -> Code:
-    """Returns the compiled functions of a layer, from memory, from the cache folder, or from the compiler."""
+    """Returns the compiled functions of a layer, from memory, from the cache folder, or from the
+    compiler.
+    """
     with _lock:  # one thread compiles, the others wait for it
         return _code(replace(layer, threads=1), dtype)
 
@@ -115,20 +139,33 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
     gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
-    with ThreadPoolExecutor(2) as others:  # the first cell of a machine would wait for one compiler after another
+    with ThreadPoolExecutor(
+        2
+    ) as others:  # the first cell of a machine would wait for one compiler after another
         kernels = others.submit(products, dtype)
         others.submit(optimizer_step, dtype)
-        emitter = cpp.Emitter(schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise)
+        emitter = cpp.Emitter(
+            schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise
+        )
         library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     places = tuple(_vector_place(layer, name) for name in vectors)
     functions = library.forward, library.backward
-    return Code(emitter.interface, matrices, places, *functions, kernels.result(), kernels.result().kernels())
+    return Code(
+        emitter.interface,
+        matrices,
+        places,
+        *functions,
+        kernels.result(),
+        kernels.result().kernels(),
+    )
 
 
 def _vector_place(layer: Layer, name: str) -> tuple[str, int]:
-    """Returns the parameter that holds a vector, or one gate of a recurrent bias, and which block of it that is."""
+    """Returns the parameter that holds a vector, or one gate of a recurrent bias, and which block
+    of it that is.
+    """
     parameter, _, gate = name.partition(".")
     specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
     gates = next(spec.gates for spec in specs if spec.name == parameter)
@@ -136,10 +173,15 @@ def _vector_place(layer: Layer, name: str) -> tuple[str, int]:
 
 
 def tape_bytes(layer: Layer, num_steps: int, batch_size: int) -> int:
-    """Returns the memory that one run of a layer keeps from its forward to its backward pass, its outputs among it."""
+    """Returns the memory that one run of a layer keeps from its forward to its backward pass, its
+    outputs among it.
+    """
     dtype = dtype_of(layer.precision)
     shape = Shape(num_steps, batch_size, layer.hidden_size, 1, True, dtype.itemsize, True)
-    return _plan(layer, shape).tape_bytes + (num_steps + 1) * batch_size * shape.rows(1) * dtype.itemsize
+    return (
+        _plan(layer, shape).tape_bytes
+        + (num_steps + 1) * batch_size * shape.rows(1) * dtype.itemsize
+    )
 
 
 class CpuTape:
@@ -182,9 +224,13 @@ class CpuTape:
         start: Sequence[Tensor] | None = None,
         last: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
-        """See :class:`harness.engine.base.Tape`; ``last`` is the gradient of the final state, (N, B, H) each."""
+        """See :class:`harness.engine.base.Tape`; ``last`` is the gradient of the final state, (N,
+        B, H) each.
+        """
         if self._calls is None:
-            raise RuntimeError("a layer's gradient can be taken once: its memory has gone to the next call")
+            raise RuntimeError(
+                "a layer's gradient can be taken once: its memory has gone to the next call"
+            )
         outputs = outputs.transpose(0, 1).contiguous()
         none = [None] * len(self.final)
         ends = none if last is None else [g.contiguous() for g in last]
@@ -203,7 +249,10 @@ class CpuTape:
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx, layer, names, training, inputs, noise, *tensors):
-        state, parameters = tensors[: -len(names)], dict(zip(names, tensors[-len(names) :], strict=True))
+        state, parameters = (
+            tensors[: -len(names)],
+            dict(zip(names, tensors[-len(names) :], strict=True)),
+        )
         tape = CpuTape(layer, parameters, inputs, state, noise, training)
         ctx.tape, ctx.parameters = tape, parameters
         return tape.outputs, *tape.final
@@ -213,12 +262,16 @@ class _Run(torch.autograd.Function):
     def backward(ctx, output_gradient, *last_gradients):
         states = [torch.empty_like(g) for g in last_gradients]
         gradients = {name: p.new_zeros(p.shape) for name, p in ctx.parameters.items()}
-        ahead = ctx.tape.backward(output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients)
+        ahead = ctx.tape.backward(
+            output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients
+        )
         return None, None, None, ahead, None, *states, *gradients.values()
 
 
 def _with_identity(layer: Layer, made: Parameters, inputs: Tensor) -> Parameters:
-    """Returns W with the identity beside it where the step reads its input: a product gives it that, exactly."""
+    """Returns W with the identity beside it where the step reads its input: a product gives it
+    that, exactly.
+    """
     if not layer.cell.reads_input:
         return made
     size = layer.hidden_size
@@ -239,7 +292,8 @@ def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:
 class _Call:
     """Run n's way through a layer: its memory, from the forward to the end of the backward pass.
 
-    What it is given is all runs', and it takes the addresses of its own part: a view each would cost more.
+    What it is given is all runs', and it takes the addresses of its own part: a view each would
+    cost more.
     """
 
     def __init__(
@@ -252,7 +306,9 @@ class _Call:
         noise: Tensor | None,
         training: bool,
     ):
-        """Takes what the runs are given, and where their first states of all steps are written: (N, T + 1, B, row)."""
+        """Takes what the runs are given, and where their first states of all steps are written: (N,
+        T + 1, B, row).
+        """
         self._n, self._inputs, self._parameters = n, inputs, parameters
         self._states, self._noise, self._layer = states, noise, layer
         weight, (num_steps, batch_size) = parameters["W"], inputs.shape[1:3]
@@ -277,8 +333,14 @@ class _Call:
         self._blocks = []
 
     def _input_rows(self) -> tuple[int, int]:
-        """Returns the address and the row length of W x: of W's rows for tokens, else of all time steps' products."""
-        shape, gates, weight = self._shape, len(self._layer.cell.input_products()), self._parameters["W"]
+        """Returns the address and the row length of W x: of W's rows for tokens, else of all time
+        steps' products.
+        """
+        shape, gates, weight = (
+            self._shape,
+            len(self._layer.cell.input_products()),
+            self._parameters["W"],
+        )
         size, whole = shape.hidden_size, padded(shape.hidden_size)
         if shape.tokens:
             if whole == size:
@@ -305,7 +367,9 @@ class _Call:
 
     def forward(self, first: Sequence[Tensor], last: Sequence[Tensor]) -> None:
         """Computes the states of all time steps, and copies the last one, in place."""
-        self._run(self._plan.forward, [*self._common(), *map(self._at, first), *map(self._at, last)])
+        self._run(
+            self._plan.forward, [*self._common(), *map(self._at, first), *map(self._at, last)]
+        )
 
     def backward(
         self,
@@ -315,7 +379,8 @@ class _Call:
         own: Parameters,
         inputs: Tensor | None,
     ) -> None:
-        """Computes, in place: the gradients of the first state, of the parameters, and of float inputs (N, T, B, I).
+        """Computes, in place: the gradients of the first state, of the parameters, and of float
+        inputs (N, T, B, I).
 
         Args:
             outputs: The gradient of the outputs, (N, T, B, H).
@@ -325,9 +390,17 @@ class _Call:
             inputs: Where to write the inputs'; None where it is not wanted.
         """
         rows = None if self._shape.tokens else self._inputs
-        ends = [*map(self._at, (rows, outputs)), *map(self._at, last), *map(self._at, first), *self._vectors(own)]
+        ends = [
+            *map(self._at, (rows, outputs)),
+            *map(self._at, last),
+            *map(self._at, first),
+            *self._vectors(own),
+        ]
         ends += [self._at(own[name]) for name in self._plan.code.matrices]
-        self._run(self._plan.backward, [*self._common(), *ends, *map(self._at, (own["W"], own.get("b"), inputs))])
+        self._run(
+            self._plan.backward,
+            [*self._common(), *ends, *map(self._at, (own["W"], own.get("b"), inputs))],
+        )
 
     def _common(self) -> list[int]:
         """Returns the addresses that both directions take, as ``cpp.interface`` orders them."""
@@ -335,12 +408,22 @@ class _Call:
         tokens = self._at(self._inputs) if self._shape.tokens else 0
         matrices = [self._at(own[name]) for name in self._plan.code.matrices]
         ends = [*self._vectors(own), *matrices, self._at(self._states)]
-        return [tokens, self._x, self._at(own["W"]), self._at(own.get("b")), self._at(self._noise), *ends]
+        return [
+            tokens,
+            self._x,
+            self._at(own["W"]),
+            self._at(own.get("b")),
+            self._at(self._noise),
+            *ends,
+        ]
 
     def _vectors(self, values: Parameters) -> list[int]:
         """Returns the addresses of the vectors among parameters, or among their gradients."""
         size = self._shape.hidden_size * self._shape.itemsize
-        return [self._at(values[parameter]) + block * size for parameter, block in self._plan.code.vectors]
+        return [
+            self._at(values[parameter]) + block * size
+            for parameter, block in self._plan.code.vectors
+        ]
 
     def _run(self, direction: "_Direction", outside: list[int]) -> None:
         shape, block = self._shape, memory.take(direction.scratch_bytes)
@@ -352,13 +435,17 @@ class _Call:
             0 if self._noise is None or self._noise.shape[1] == 1 else shape.batch_size,
             shape.chunk, self._plan.threads,
         )  # fmt: skip
-        direction.function((ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers))
+        direction.function(
+            (ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers)
+        )
         memory.give(block)
 
 
 @dataclass(frozen=True)
 class _Direction:
-    """A function and its buffers: for each whether it lies on the tape, and where in its block, in bytes."""
+    """A function and its buffers: for each whether it lies on the tape, and where in its block, in
+    bytes.
+    """
 
     function: Callable[..., None]
     places: tuple[tuple[bool, int], ...]
@@ -384,11 +471,22 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
 
     def direction(function: Callable[..., None], buffers: Sequence[cpp.Buffer]) -> _Direction:
         offsets, size = layout(tuple(b for b in buffers if not b.tape), shape)
-        places = [*((True, offset) for offset in tape_offsets), *((False, offset) for offset in offsets)]
+        places = [
+            *((True, offset) for offset in tape_offsets),
+            *((False, offset) for offset in offsets),
+        ]
         return _Direction(function, tuple(places), size)
 
-    operations = layer.cell.flops_per_token(None, layer.hidden_size) * shape.num_steps * shape.batch_size
-    threads = max(1, min(layer.threads, shape.slices, int(operations / compiler.OPERATIONS_PER_THREAD)))
+    operations = (
+        layer.cell.flops_per_token(None, layer.hidden_size) * shape.num_steps * shape.batch_size
+    )
+    threads = max(
+        1, min(layer.threads, shape.slices, int(operations / compiler.OPERATIONS_PER_THREAD))
+    )
     return _Plan(
-        code, direction(code.forward, face.forward), direction(code.backward, face.backward), tape_bytes, threads
+        code,
+        direction(code.forward, face.forward),
+        direction(code.backward, face.backward),
+        tape_bytes,
+        threads,
     )

@@ -1,4 +1,6 @@
-"""The memory of engine ``cpu``: how long a buffer's rows are, where buffers lie in a block, and blocks to borrow."""
+"""The memory of engine ``cpu``: how long a buffer's rows are, where buffers lie in a block, and
+blocks to borrow.
+"""
 
 import contextlib
 import ctypes
@@ -34,7 +36,8 @@ def row_length(blocks: int, size: int, itemsize: int) -> int:
 
 
 class Memory:
-    """Blocks of memory that calls borrow: fresh ones would cost a page fault every 4 KiB of every update.
+    """Blocks of memory that calls borrow: fresh ones would cost a page fault every 4 KiB of every
+    update.
 
     Args:
         most_bytes: So much lies idle at most; the block given back longest ago goes first.
@@ -56,16 +59,23 @@ class Memory:
         return _block(num_bytes)
 
     def give(self, block: Tensor) -> None:
-        """Takes a block back. Waits for no lock: a finalizer may come in the middle of :meth:`take`."""
+        """Takes a block back.
+
+        Waits for no lock: a finalizer may come in the middle of :meth:`take`.
+        """
         self._back.append(block)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Returns a tensor of arbitrary content, whose block is back when nothing refers to its storage any more."""
+        """Returns a tensor of arbitrary content, whose block is back when nothing refers to its
+        storage any more.
+        """
         num_bytes = math.prod(shape) * dtype.itemsize
         if num_bytes < SMALL:
             return torch.empty(shape, dtype=dtype)
         block = self.take(num_bytes)
-        lease = (ctypes.c_byte * num_bytes).from_address(block.data_ptr())  # the storage keeps it alive
+        lease = (ctypes.c_byte * num_bytes).from_address(
+            block.data_ptr()
+        )  # the storage keeps it alive
         weakref.finalize(lease, self.give, block).atexit = False
         return torch.frombuffer(lease, dtype=dtype).view(*shape)
 
@@ -81,7 +91,9 @@ def _block(num_bytes: int) -> Tensor:
     """Returns fresh memory, in large pages where the system has them: rows lie pages apart."""
     if num_bytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(num_bytes, dtype=torch.uint8)
-    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared ones are never large
+    pages = mmap.mmap(
+        -1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    )  # shared ones are never large
     with contextlib.suppress(OSError):  # a system without them
         pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.uint8)
@@ -122,7 +134,9 @@ class Shape:
         matrices = {
             "matrix": self.hidden_size * wide,
             "inputs": 0 if self.tokens else self.inputs * wide,
-            "transposed_inputs": 0 if self.tokens else padded(self.inputs) * buffer.blocks * self.hidden_size,
+            "transposed_inputs": 0
+            if self.tokens
+            else padded(self.inputs) * buffer.blocks * self.hidden_size,
             "input_rows": 0 if self.tokens else self.chunk * self.batch_size * padded(self.inputs),
         }
         if buffer.span in matrices:

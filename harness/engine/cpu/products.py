@@ -1,4 +1,6 @@
-"""What engine ``cpu`` compiles once for all cells, from ``kernels/``: products, cross-entropy, optimisers' steps."""
+"""What engine ``cpu`` compiles once for all cells, from ``kernels/``: products, cross-entropy,
+optimisers' steps.
+"""
 
 import ctypes
 import functools
@@ -27,7 +29,12 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
         "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
         "draw": [ctypes.c_int64, ctypes.c_int64, long] + [ctypes.c_double] * 3 + [pointer],
-        "cross_entropy": [long] * 3 + [pointer, long] + [pointer] * 4 + [ctypes.c_double] + [pointer] * 4 + [long],
+        "cross_entropy": [long] * 3
+        + [pointer, long]
+        + [pointer] * 4
+        + [ctypes.c_double]
+        + [pointer] * 4
+        + [long],
     }
     for name, types in signatures.items():
         function = getattr(library, name)
@@ -72,8 +79,11 @@ def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> 
         raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
 
 
-def drawn(keys: Tensor, update: int, count: int, rates: Tensor, hit: Tensor, miss: Tensor) -> Tensor:
-    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count): see :mod:`harness.model.masks`.
+def drawn(
+    keys: Tensor, update: int, count: int, rates: Tensor, hit: Tensor, miss: Tensor
+) -> Tensor:
+    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count): see
+    :mod:`harness.model.masks`.
 
     Args:
         keys: (N,), int64.
@@ -100,7 +110,8 @@ def cross_entropy(
     gradients: tuple[Tensor, Tensor, Tensor] | None,
     threads: int = 1,
 ) -> Tensor:
-    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not differentiable.
+    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not
+    differentiable.
 
     Args:
         rows: (N, M, H), the H of a row side by side.
@@ -117,7 +128,9 @@ def cross_entropy(
         IndexError: A target is none of the V outputs.
     """
     if rows.shape[2] != weight.shape[1]:
-        raise ValueError(f"read-out: rows must have weight's size={weight.shape[1]}, but got size={rows.shape[2]}.")
+        raise ValueError(
+            f"read-out: rows must have weight's size={weight.shape[1]}, but got size={rows.shape[2]}."
+        )
     kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
     targets = targets.contiguous()
     check_range(kernels, targets, weight.shape[2], "target")

@@ -1,13 +1,15 @@
-"""Batched products and one fused pointwise launch a stage, for all runs of a pack: the recurrence on a GPU.
+"""Batched products and one fused pointwise launch a stage, for all runs of a pack: the recurrence
+on a GPU.
 
-The launches are the same on every device: on CUDA a pointwise piece is a Triton kernel, elsewhere (and where Triton is
-missing) it is done by torch's operations.
+The launches are the same on every device: on CUDA a pointwise piece is a Triton kernel, elsewhere
+(and where Triton is missing) it is done by torch's operations.
 
-An update is: W x + b of all time steps, by lookup or one product; T times the launches of ``Layout.forward``; T times
-those of ``Layout.backward``, in reversed time; then one product over T and B for each term of a matrix's gradient, and
-one sum for each vector's. For capture in a CUDA graph: this sequence depends on T and on the layer alone, nothing waits
-for the device or looks at a value, buffers come from torch's allocator, and no result depends on the order in which
-threads add. The first call with a layer and a dtype compiles its kernels, so it must lie before the capture.
+An update is: W x + b of all time steps, by lookup or one product; T times the launches of
+``Layout.forward``; T times those of ``Layout.backward``, in reversed time; then one product over T
+and B for each term of a matrix's gradient, and one sum for each vector's. For capture in a CUDA
+graph: this sequence depends on T and on the layer alone, nothing waits for the device or looks at a
+value, buffers come from torch's allocator, and no result depends on the order in which threads add.
+The first call with a layer and a dtype compiles its kernels, so it must lie before the capture.
 """
 
 import functools
@@ -19,16 +21,39 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
-from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, multiplied, operand, prepared, product
+from harness.engine.base import (
+    ByAutograd,
+    Layer,
+    Parameters,
+    State,
+    emitted,
+    multiplied,
+    operand,
+    prepared,
+    product,
+)
 from harness.engine.gpu import triton_source
-from harness.engine.gpu.layout import Buffer, Buffers, Layout, Piece, Place, Product, Step, by_torch, evaluate, layout
+from harness.engine.gpu.layout import (
+    Buffer,
+    Buffers,
+    Layout,
+    Piece,
+    Place,
+    Product,
+    Step,
+    by_torch,
+    evaluate,
+    layout,
+)
 from harness.engine.reference import input_product
 from harness.engine.tracing.trace import Untraceable
 
 Call = Callable[[int], None]
 
 STEPS_AT_ONCE = 16
-"""Without gradients, so many time steps' values exist at once: what a step keeps is for the backward pass."""
+"""Without gradients, so many time steps' values exist at once: what a step keeps is for the
+backward pass.
+"""
 
 
 class Gpu(ByAutograd):
@@ -56,7 +81,12 @@ class Gpu(ByAutograd):
         return "engine gpu: pointwise pieces run as separate torch operations, since Triton is not installed"
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
@@ -65,10 +95,13 @@ class Gpu(ByAutograd):
         """
         plan, made = layout(layer), prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
-        # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is that of torch's
-        # embedding, which adds a row's gradients in a fixed order, on CUDA too, and lets itself be captured: it sorts
-        # the tokens, or lets threads that meet on one row take turns (ATen/native/cuda/Embedding.cu).
-        rows = inputs.transpose(0, 1).reshape(1, num_runs, num_steps * batch_size, *inputs.shape[3:])
+        # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is
+        # that of torch's embedding, which adds a row's gradients in a fixed order, on CUDA too, and
+        # lets itself be captured: it sorts the tokens, or lets threads that meet on one row take
+        # turns (ATen/native/cuda/Embedding.cu).
+        rows = inputs.transpose(0, 1).reshape(
+            1, num_runs, num_steps * batch_size, *inputs.shape[3:]
+        )
         x = input_product(layer, made, rows).view(num_runs, num_steps, batch_size, -1)
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
         vectors = [made[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
@@ -79,12 +112,18 @@ class Gpu(ByAutograd):
             given = noise.transpose(0, 1).expand(-1, num_steps, -1, -1)
         parts, outputs = [(x, given)], []
         if not torch.is_grad_enabled():
-            parts = list(zip(x.split(STEPS_AT_ONCE, dim=1), given.split(STEPS_AT_ONCE, dim=1), strict=True))
+            parts = list(
+                zip(x.split(STEPS_AT_ONCE, dim=1), given.split(STEPS_AT_ONCE, dim=1), strict=True)
+            )
         for part, own in parts:
-            each, *final = _Recurrence.apply(plan, layer.precision, part, joined, own, *matrices, *state)
+            each, *final = _Recurrence.apply(
+                plan, layer.precision, part, joined, own, *matrices, *state
+            )
             outputs.append(each)
             state = tuple(final)
-        return emitted(layer, parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)), state
+        return emitted(
+            layer, parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        ), state
 
 
 @dataclass(frozen=True)
@@ -106,7 +145,11 @@ class _Sweep:
                 call(t)
 
     def _product(self, step: Product) -> Call:
-        matrix = self.matrices[step.matrix].transpose(1, 2) if step.transposed else self.matrices[step.matrix]
+        matrix = (
+            self.matrices[step.matrix].transpose(1, 2)
+            if step.transposed
+            else self.matrices[step.matrix]
+        )
 
         def call(t: int) -> None:
             left = operand(step.operand.at(self.buffers, t), self.precision)
@@ -116,29 +159,51 @@ class _Sweep:
 
 
 def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece], Call]:
-    """Returns what makes a function of t of a pointwise piece: a Triton kernel on CUDA, where there is Triton."""
+    """Returns what makes a function of t of a pointwise piece: a Triton kernel on CUDA, where there
+    is Triton.
+    """
     if like.is_cuda and triton_source.is_available():
-        return functools.partial(triton_source.bind, triton_source.kernels(plan, like.dtype), buffers, like.shape)
+        return functools.partial(
+            triton_source.bind, triton_source.kernels(plan, like.dtype), buffers, like.shape
+        )
     return functools.partial(by_torch, buffers, plan.numbers(like))
 
 
 class _Recurrence(torch.autograd.Function):
-    """The time loop, of x (N, T, B, G*H), vectors (N, K*H), noise (N, T, B, M*H), the matrices and the first states."""
+    """The time loop, of x (N, T, B, G*H), vectors (N, K*H), noise (N, T, B, M*H), the matrices and
+    the first states.
+    """
 
     @staticmethod
-    def forward(ctx, plan: Layout, precision: str, x: Tensor, vectors: Tensor, noise: Tensor, *others: Tensor):
+    def forward(
+        ctx,
+        plan: Layout,
+        precision: str,
+        x: Tensor,
+        vectors: Tensor,
+        noise: Tensor,
+        *others: Tensor,
+    ):
         num_matrices, num_steps = len(plan.outers), x.shape[1]
-        matrices = {name: operand(m, precision) for name, m in zip(plan.outers, others, strict=False)}
+        matrices = {
+            name: operand(m, precision) for name, m in zip(plan.outers, others, strict=False)
+        }
         given = {"x": x.contiguous(), "noise": noise.contiguous()}  # kernels count on the layout
         buffers = _allocated(plan.buffers[0], given, x)
         _fill_vectors(plan, buffers, vectors)
         for s, start in enumerate(others[num_matrices:]):
             buffers[f"state.{s}"][:, 0].copy_(start)
         _Sweep(plan, precision, buffers, matrices, x).run(plan.forward, range(num_steps))
-        kept = {name: buffers[name] for name, b in plan.buffers[1].items() if name in buffers and b.outlives}
+        kept = {
+            name: buffers[name]
+            for name, b in plan.buffers[1].items()
+            if name in buffers and b.outlives
+        }
         ctx.plan, ctx.precision, ctx.names = plan, precision, tuple(kept)
         ctx.save_for_backward(*kept.values(), *matrices.values())
-        final = [buffers[f"state.{s}"][:, num_steps].clone() for s in range(len(others) - num_matrices)]
+        final = [
+            buffers[f"state.{s}"][:, num_steps].clone() for s in range(len(others) - num_matrices)
+        ]
         return buffers["state.0"][:, 1:].transpose(0, 1), *final
 
     @staticmethod
@@ -152,14 +217,19 @@ class _Recurrence(torch.autograd.Function):
         buffers = _allocated(plan.buffers[1], given, gradient)
         for s, final in enumerate(final_gradients):
             buffers[f"carry.{s}"][:, num_steps % 2].copy_(final)
-        _Sweep(plan, precision, buffers, matrices, gradient).run(plan.backward, reversed(range(num_steps)))
+        _Sweep(plan, precision, buffers, matrices, gradient).run(
+            plan.backward, reversed(range(num_steps))
+        )
         return (
             None,
             None,
             plan.input_gradient.over_time(buffers, num_steps),
             _vector_gradients(plan, buffers, gradient),
             None,
-            *(_matrix_gradient(plan.outers[name], buffers, precision, m) for name, m in matrices.items()),
+            *(
+                _matrix_gradient(plan.outers[name], buffers, precision, m)
+                for name, m in matrices.items()
+            ),
             *(buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))),
         )
 
@@ -167,7 +237,11 @@ class _Recurrence(torch.autograd.Function):
 def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffers:
     """Returns ``given`` and a tensor for every other buffer; ``like`` is (N, T, B, width)."""
     num_runs, num_steps, batch_size, _ = like.shape
-    missing = {name: b.shape(num_steps, num_runs, batch_size) for name, b in wanted.items() if name not in given}
+    missing = {
+        name: b.shape(num_steps, num_runs, batch_size)
+        for name, b in wanted.items()
+        if name not in given
+    }
     return given | {name: _empty(shape, like) for name, shape in missing.items()}
 
 
@@ -189,7 +263,9 @@ def _fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:
 
 
 def _vector_gradients(plan: Layout, buffers: Buffers, gradient: Tensor) -> Tensor:
-    """Returns the gradients of the vectors side by side (N, K*H): sums over T and B, and what is made of them."""
+    """Returns the gradients of the vectors side by side (N, K*H): sums over T and B, and what is
+    made of them.
+    """
     num_runs, num_steps, _, size = gradient.shape
     values = plan.vector_values(buffers, gradient)
     for i, place in plan.sums.items():
@@ -206,6 +282,12 @@ def _matrix_gradient(
 ) -> Tensor:
     """Returns the gradient of a matrix: for each of its terms one product over T and B."""
     num_steps = buffers["gradient"].shape[1]
-    pairs = [[place.over_time(buffers, num_steps).flatten(1, 2) for place in term] for term in terms]
+    pairs = [
+        [place.over_time(buffers, num_steps).flatten(1, 2) for place in term] for term in terms
+    ]
     products = [product(left.transpose(1, 2), cotangent, precision) for left, cotangent in pairs]
-    return functools.reduce(torch.add, products) if products else buffers["gradient"].new_zeros(matrix.shape)
+    return (
+        functools.reduce(torch.add, products)
+        if products
+        else buffers["gradient"].new_zeros(matrix.shape)
+    )

@@ -1,7 +1,7 @@
 """Where a schedule's values lie on a device, and what every launch of a time step reads and writes.
 
-Every buffer has the axes N, time, B and then the values of a row, in this order of memory: what a product over all
-time steps needs is a view, and so is what one time step needs.
+Every buffer has the axes N, time, B and then the values of a row, in this order of memory: what a
+product over all time steps needs is a view, and so is what one time step needs.
 """
 
 import functools
@@ -21,7 +21,9 @@ Buffers = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor (N, length, B, width), contiguous; (N, length, 1, width) where all rows of a run share it."""
+    """A tensor (N, length, B, width), contiguous; (N, length, 1, width) where all rows of a run
+    share it.
+    """
 
     name: str
     width: int
@@ -36,12 +38,19 @@ class Buffer:
 
     def shape(self, num_steps: int, num_runs: int, batch_size: int) -> tuple[int, ...]:
         """Returns the shape: the length is T if ``per_step``, and ``extra`` besides."""
-        return (num_runs, num_steps * self.per_step + self.extra, 1 if self.shared else batch_size, self.width)
+        return (
+            num_runs,
+            num_steps * self.per_step + self.extra,
+            1 if self.shared else batch_size,
+            self.width,
+        )
 
 
 @dataclass(frozen=True)
 class Place:
-    """Values ``first`` to ``first + width`` of a buffer's rows, at (t + ahead) modulo the buffer's length."""
+    """Values ``first`` to ``first + width`` of a buffer's rows, at (t + ahead) modulo the buffer's
+    length.
+    """
 
     buffer: Buffer
     first: int
@@ -56,7 +65,9 @@ class Place:
     def over_time(self, buffers: Buffers, num_steps: int) -> Tensor:
         """Returns the values of all time steps: (N, T, B, width)."""
         whole = buffers[self.buffer.name]
-        return whole[:, self.ahead : self.ahead + num_steps, :, self.first : self.first + self.width]
+        return whole[
+            :, self.ahead : self.ahead + num_steps, :, self.first : self.first + self.width
+        ]
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Piece:
-    """A pointwise piece, one launch: loads, then nodes in order, then stores; a node of None is zero."""
+    """A pointwise piece, one launch: loads, then nodes in order, then stores; a node of None is
+    zero.
+    """
 
     name: str
     hidden_size: int
@@ -80,7 +93,9 @@ class Piece:
 
     def places(self) -> list[Place]:
         """Returns every place that it reads or writes."""
-        return [place for load in self.loads for place in load.places] + [place for place, _ in self.stores]
+        return [place for load in self.loads for place in load.places] + [
+            place for place, _ in self.stores
+        ]
 
 
 @dataclass(frozen=True)
@@ -130,7 +145,9 @@ class Layout:
         vectors = list(self.vectors.values())
         forward = vectors + [place for step in self.forward for place in step.places()]
         backward = vectors + [place for step in self.backward for place in step.places()] + after
-        return {p.buffer.name: p.buffer for p in forward}, {p.buffer.name: p.buffer for p in backward}
+        return {p.buffer.name: p.buffer for p in forward}, {
+            p.buffer.name: p.buffer for p in backward
+        }
 
     def numbers(self, like: Tensor) -> dict[int, Tensor]:
         """Returns the values of the program's scalars, on ``like``'s device."""
@@ -142,7 +159,9 @@ class Layout:
     def vector_values(self, buffers: Buffers, like: Tensor) -> dict[int, Tensor]:
         """Returns the values of scalars and vectors, each vector (N, 1, H)."""
         nodes = self.schedule.program.nodes
-        return self.numbers(like) | {i: _read(nodes[i], (place,), buffers, 0) for i, place in self.vectors.items()}
+        return self.numbers(like) | {
+            i: _read(nodes[i], (place,), buffers, 0) for i, place in self.vectors.items()
+        }
 
 
 def evaluate(nodes: Iterable[tuple[int, Node]], values: dict[int, Tensor]) -> None:
@@ -157,7 +176,9 @@ def by_torch(buffers: Buffers, numbers: dict[int, Tensor], piece: Piece) -> Call
     nodes = [(i, node) for i, node in piece.nodes if i not in numbers]
 
     def call(t: int) -> None:
-        values = numbers | {load.index: _read(load.node, load.places, buffers, t) for load in piece.loads}
+        values = numbers | {
+            load.index: _read(load.node, load.places, buffers, t) for load in piece.loads
+        }
         evaluate(nodes, values)
         for place, i in piece.stores:
             target = place.at(buffers, t)
@@ -177,7 +198,9 @@ def layout(layer: Layer) -> Layout:
     Raises:
         Untraceable: The step cannot be traced.
     """
-    return _layout(replace(layer, precision="float64", threads=1))  # neither changes what is computed
+    return _layout(
+        replace(layer, precision="float64", threads=1)
+    )  # neither changes what is computed
 
 
 @functools.lru_cache(maxsize=256)
@@ -189,10 +212,17 @@ class _Builder:
     """Finds the places of one schedule."""
 
     def __init__(self, layer: Layer, plan: Schedule):
-        self.layer, self.plan, self.program, self.nodes = layer, plan, plan.program, plan.program.nodes
+        self.layer, self.plan, self.program, self.nodes = (
+            layer,
+            plan,
+            plan.program,
+            plan.program.nodes,
+        )
         self.size = layer.hidden_size
         self.given = vector_names(layer)
-        self.products = {name: len(gates) for name, gates in layer.cell.recurrent_products().items()}
+        self.products = {
+            name: len(gates) for name, gates in layer.cell.recurrent_products().items()
+        }
         kept = set(plan.kept) | set(self.program.new_state)
         self.kept_products = {self.nodes[i].args[0] for i in kept if self.nodes[i].op == "gate"}
 
@@ -204,7 +234,11 @@ class _Builder:
             for name, terms in self.program.matrix_gradients.items()
         }
         sums = {i: self.summed(i) for i, n in enumerate(self.nodes) if n.op == "batch_sum"}
-        vectors = {i: self.single(i) for i, n in enumerate(self.nodes) if n.op == "input" and n.kind == "vector"}
+        vectors = {
+            i: self.single(i)
+            for i, n in enumerate(self.nodes)
+            if n.op == "input" and n.kind == "vector"
+        }
         vectors |= {i: self.single(i) for i in self.plan.prologue}
         gradient = self.stacked(self.program.input_gradients)
         return Layout(self.plan, self.size, vectors, forward, backward, sums, outers, gradient)
@@ -223,16 +257,26 @@ class _Builder:
         return Product(self.stacked(node.args), node.name, True, self.single(step))
 
     def piece(self, name: str, stage: Stage) -> Piece:
-        stores: list[tuple[Place, int | None]] = [(self.state(s, ahead=1), i) for s, i in stage.new_states]
-        stores += [(self.single(i), i) for i in (*stage.kept, *stage.crossing) if i in stage.computed]
+        stores: list[tuple[Place, int | None]] = [
+            (self.state(s, ahead=1), i) for s, i in stage.new_states
+        ]
+        stores += [
+            (self.single(i), i) for i in (*stage.kept, *stage.crossing) if i in stage.computed
+        ]
         stores += [(self.block(s, b), i) for s, b, i in stage.blocks]
         stores += [(self.carry(s), i) for s, i in stage.carries]
         own = {i: self.summed(i) for i in stage.sums}
-        stores += [(place, self.nodes[i].args[0]) for i, place in own.items() if place.buffer.name == f"sum.{i}"]
+        stores += [
+            (place, self.nodes[i].args[0])
+            for i, place in own.items()
+            if place.buffer.name == f"sum.{i}"
+        ]
         return self.made(name, stage.loaded, stage.computed, stores)
 
     def copies(self) -> tuple[Piece, ...]:
-        """Returns a piece for states whose gradient no other step writes: zero, or a product that another has too."""
+        """Returns a piece for states whose gradient no other step writes: zero, or a product that
+        another has too.
+        """
         missing: list[tuple[Place, int | None]] = []
         for s, i in enumerate(self.program.state_gradients):
             if i is None or (self.nodes[i].op == "transposed" and self.single(i) != self.carry(s)):
@@ -240,7 +284,9 @@ class _Builder:
         loaded = {i for _, i in missing if i is not None}
         return (self.made("backward_copies", loaded, (), missing),) if missing else ()
 
-    def made(self, name: str, loaded: Iterable[int], computed: Iterable[int], stores: list) -> Piece:
+    def made(
+        self, name: str, loaded: Iterable[int], computed: Iterable[int], stores: list
+    ) -> Piece:
         scalars = {i for i in loaded if self.nodes[i].op == "constant"}
         nodes = tuple((i, self.nodes[i]) for i in sorted(scalars | set(computed)))
         loads = tuple(Load(i, self.nodes[i], self.places(i)) for i in sorted(set(loaded) - scalars))
@@ -259,11 +305,21 @@ class _Builder:
         if i in self.plan.prologue:
             return (self.vector(len(self.given) + self.plan.prologue.index(i)),)
         if node.op == "gate":
-            return (replace(self.whole(node.args[0]), first=int(node.value) * self.size, width=self.size),)
+            return (
+                replace(
+                    self.whole(node.args[0]), first=int(node.value) * self.size, width=self.size
+                ),
+            )
         if i in self.program.new_state:  # a value that is equal in all units is read from the first
-            return (replace(self.state(self.program.new_state.index(i), ahead=1), width=self.width(node)),)
+            return (
+                replace(
+                    self.state(self.program.new_state.index(i), ahead=1), width=self.width(node)
+                ),
+            )
         if i in self.plan.kept:
-            return (Place(Buffer(f"kept.{i}", self.width(node), per_step=True), 0, self.width(node)),)
+            return (
+                Place(Buffer(f"kept.{i}", self.width(node), per_step=True), 0, self.width(node)),
+            )
         if node.op == "transposed" and i in self.program.state_gradients:
             return (self.carry(self.program.state_gradients.index(i)),)
         return (Place(Buffer(f"{node.op}.{i}", self.width(node), extra=1), 0, self.width(node)),)
@@ -283,23 +339,38 @@ class _Builder:
         if group == "state":
             return (self.state(s, ahead=0),)
         later = self.carry(s, ahead=1)
-        return (later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size)) if s == 0 else (later,)
+        return (
+            (later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size))
+            if s == 0
+            else (later,)
+        )
 
     def state(self, s: int, ahead: int) -> Place:
         return Place(Buffer(f"state.{s}", self.size, per_step=True, extra=1), 0, self.size, ahead)
 
     def carry(self, s: int, ahead: int = 0) -> Place:
-        """Returns where the gradient of the state before step t lies; ``ahead`` = 1: of the state after it."""
+        """Returns where the gradient of the state before step t lies; ``ahead`` = 1: of the state
+        after it.
+        """
         return Place(Buffer(f"carry.{s}", self.size, extra=2), 0, self.size, ahead)
 
     def vector(self, k: int) -> Place:
         count = len(self.given) + len(self.plan.prologue)
-        return Place(Buffer("vectors", count * self.size, extra=1, shared=True), k * self.size, self.size)
+        return Place(
+            Buffer("vectors", count * self.size, extra=1, shared=True), k * self.size, self.size
+        )
 
     def whole(self, product: int) -> Place:
-        """Returns where all gates of a product lie; over all time steps where the gradient reads one of them."""
-        width, kept = self.products[self.nodes[product].name] * self.size, product in self.kept_products
-        return Place(Buffer(f"product.{product}", width, per_step=kept, extra=0 if kept else 1), 0, width)
+        """Returns where all gates of a product lie; over all time steps where the gradient reads
+        one of them.
+        """
+        width, kept = (
+            self.products[self.nodes[product].name] * self.size,
+            product in self.kept_products,
+        )
+        return Place(
+            Buffer(f"product.{product}", width, per_step=kept, extra=0 if kept else 1), 0, width
+        )
 
     def block(self, stack: int, block: int) -> Place:
         whole = Buffer(f"stack.{stack}", len(self.plan.stacks[stack]) * self.size, per_step=True)

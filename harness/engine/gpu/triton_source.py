@@ -1,6 +1,7 @@
 """Triton source of pointwise pieces: one kernel a piece, one program of it a row of H units.
 
-Values that vary over H are a block of the next power of two, masked; values of a row, and numbers, are scalars.
+Values that vary over H are a block of the next power of two, masked; values of a row, and numbers,
+are scalars.
 """
 
 import functools
@@ -48,8 +49,10 @@ EXPRESSIONS = {
     "row_sum": "tl.sum(tl.where(mask, {}, zero), axis=0)",
     "row_max": 'tl.reduce(tl.where(mask, {}, float("-inf")), 0, larger)',
 }
-"""As `meaning` in :data:`harness.engine.tracing.program.OPERATIONS`. Triton's own exp and sqrt are approximations; so is its
-division of float32, and it has no tanh: those of CUDA's libdevice keep to 1 or 2 units in the last place."""
+"""As `meaning` in :data:`harness.engine.tracing.program.OPERATIONS`. Triton's own exp and sqrt are
+approximations; so is its division of float32, and it has no tanh: those of CUDA's libdevice keep to
+1 or 2 units in the last place.
+"""
 
 HEADER = """import triton
 import triton.language as tl
@@ -99,14 +102,17 @@ def is_available() -> bool:
 def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
     """Returns the kernels of a layout's pieces, by their names.
 
-    Triton reads a function's text from its file, so there is one, in the cache folder, named by its content.
+    Triton reads a function's text from its file, so there is one, in the cache folder, named by its
+    content.
     """
     text = source(plan, dtype)
     name = f"pieces_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     path = cache_folder() / "engine" / f"{name}.py"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False
+        ) as file:
             file.write(text)
         os.replace(file.name, path)  # two processes may write it at once
     spec = importlib.util.spec_from_file_location(name, path)
@@ -116,7 +122,9 @@ def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
     return module
 
 
-def bind(module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece) -> Callable[[int], None]:
+def bind(
+    module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece
+) -> Callable[[int], None]:
     """Returns a function of t that launches the piece's kernel; ``sizes`` begin with N, T, B."""
     num_runs, num_steps, batch_size = sizes[:3]
     kernel = getattr(module, piece.name)[(num_runs * batch_size,)]
@@ -144,7 +152,9 @@ def _kernel(piece: Piece, dtype: str) -> str:
     lines += [_store(place, i, known) for place, i in piece.stores]
     arguments = ", ".join(_name(buffer) for buffer in _used(piece))
     size = piece.hidden_size
-    head = START.format(name=piece.name, arguments=arguments, block=_block(size), size=size, dtype=dtype)
+    head = START.format(
+        name=piece.name, arguments=arguments, block=_block(size), size=size, dtype=dtype
+    )
     return head + "".join(f"    {line}\n" for line in lines)
 
 

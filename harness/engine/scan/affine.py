@@ -1,8 +1,9 @@
-"""A step that is linear in its state, read off its program: s' = coefficient * s + offset, both free of every state.
+"""A step that is linear in its state, read off its program: s' = coefficient * s + offset, both
+free of every state.
 
-A node of the program is split into what multiplies each state and what stands alone, or refused with a reason. Where
-coefficient and offset are positive whatever the inputs are, so are their logarithms written, without a log of what
-may have underflowed.
+A node of the program is split into what multiplies each state and what stands alone, or refused
+with a reason. Where coefficient and offset are positive whatever the inputs are, so are their
+logarithms written, without a log of what may have underflowed.
 """
 
 import functools
@@ -30,14 +31,18 @@ class NotLinear(ValueError):
 
 @dataclass(frozen=True)
 class Affine:
-    """For all states at once, in the cell's order: the nodes of the coefficients and of the offsets."""
+    """For all states at once, in the cell's order: the nodes of the coefficients and of the
+    offsets.
+    """
 
     nodes: tuple[Node, ...]
     coefficients: tuple[int, ...]
     offsets: tuple[int, ...]
 
     def values(self, inputs: dict[str, Tensor], like: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns coefficients and offsets for ``inputs``, by node name, which broadcast; constants are ``like``'s."""
+        """Returns coefficients and offsets for ``inputs``, by node name, which broadcast; constants
+        are ``like``'s.
+        """
         found: dict[int, Tensor] = {}
 
         def value(index: int) -> Tensor:
@@ -143,10 +148,14 @@ class _Splitting:
                 seen = sorted({name for a in args for name in a.coefficients})
                 raise NotLinear(f"{node.op} of {', '.join(seen)}")
             return rule(*args)
-        offsets = [a.offset for a in args if a.offset is not None]  # all of them: a form of no state has an offset
+        offsets = [
+            a.offset for a in args if a.offset is not None
+        ]  # all of them: a form of no state has an offset
         if node.op in OPERATIONS:
             return _Form(self.build.apply(node.op, *offsets))
-        return _Form(self.build.node(node.op, *offsets, kind=node.kind, value=node.value, name=node.name))
+        return _Form(
+            self.build.node(node.op, *offsets, kind=node.kind, value=node.value, name=node.name)
+        )
 
     def _add(self, x: _Form, y: _Form) -> _Form:
         return self._joined(x, y, lambda a, b: self.build.apply("add", a, b) if a and b else a or b)
@@ -159,31 +168,43 @@ class _Splitting:
 
     def _mul(self, x: _Form, y: _Form) -> _Form:
         linear, factor = (x, y) if x.coefficients else (y, x)
-        return linear.mapped(lambda a: self.build.apply("mul", a, self._free(factor, "a product of states")))
+        return linear.mapped(
+            lambda a: self.build.apply("mul", a, self._free(factor, "a product of states"))
+        )
 
     def _div(self, x: _Form, y: _Form) -> _Form:
-        return x.mapped(lambda a: self.build.apply("div", a, self._free(y, "a quotient by a state")))
+        return x.mapped(
+            lambda a: self.build.apply("div", a, self._free(y, "a quotient by a state"))
+        )
 
     def _where(self, condition: _Form, x: _Form, y: _Form) -> _Form:
         chosen = self._free(condition, "a choice by a state")
-        return self._joined(x, y, lambda a, b: self.build.apply("where", chosen, a or 0.0, b or 0.0))
+        return self._joined(
+            x, y, lambda a, b: self.build.apply("where", chosen, a or 0.0, b or 0.0)
+        )
 
     def _free(self, form: _Form, otherwise: str) -> Ref:
         if form.coefficients or form.offset is None:
             raise NotLinear(otherwise)
         return form.offset
 
-    def _joined(self, x: _Form, y: _Form, function: Callable[[Ref | None, Ref | None], Ref | None]) -> _Form:
+    def _joined(
+        self, x: _Form, y: _Form, function: Callable[[Ref | None, Ref | None], Ref | None]
+    ) -> _Form:
         """Returns the form of both, the parts that neither has left out."""
         names = [*x.coefficients, *(name for name in y.coefficients if name not in x.coefficients)]
-        made = {name: function(x.coefficients.get(name), y.coefficients.get(name)) for name in names}
+        made = {
+            name: function(x.coefficients.get(name), y.coefficients.get(name)) for name in names
+        }
         offset = None if x.offset is None and y.offset is None else function(x.offset, y.offset)
         return _Form(offset, {name: c for name, c in made.items() if c is not None})
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """Where a value counts: ``condition``, None everywhere; the nodes that are not below 0 there."""
+    """Where a value counts: ``condition``, None everywhere; the nodes that are not below 0
+    there.
+    """
 
     condition: Ref | None = None
     holds: bool = True
@@ -200,7 +221,9 @@ class _Logarithms:
         self.build = build
 
     def of(self, ref: Ref, branch: _Branch = _EVERYWHERE) -> Ref | None:
-        """Returns the logarithm, finite wherever the value is of a sane size, or None: it may be 0 or below."""
+        """Returns the logarithm, finite wherever the value is of a sane size, or None: it may be 0
+        or below.
+        """
         node = self.build.get(ref)
         args = tuple(map(Ref, node.args))
         if node.op == "constant":
@@ -221,7 +244,9 @@ class _Logarithms:
 
     def _div(self, ref: Ref, branch: _Branch, x: Ref, y: Ref) -> Ref | None:
         a, below = self.of(x, branch), self.build.get(y)
-        if below.op == "add" and x.index in below.args:  # x / (x + z) = sigmoid(log x - log z), with nothing cancelled
+        if (
+            below.op == "add" and x.index in below.args
+        ):  # x / (x + z) = sigmoid(log x - log z), with nothing cancelled
             z = self.of(Ref(below.args[1 - below.args.index(x.index)]), branch)
             return self._logsigmoid(self.build.apply("sub", a, z)) if a and z else None
         b = self.of(y, branch)
@@ -231,7 +256,9 @@ class _Logarithms:
         one, other = self.build.get(x), self.build.get(y)
         if (one.op, one.value, other.op) != ("constant", 1.0, "sigmoid"):
             return None
-        return self._logsigmoid(self.build.apply("neg", Ref(other.args[0])))  # 1 - sigmoid(u) = sigmoid(-u)
+        return self._logsigmoid(
+            self.build.apply("neg", Ref(other.args[0]))
+        )  # 1 - sigmoid(u) = sigmoid(-u)
 
     def _add(self, ref: Ref, branch: _Branch, x: Ref, y: Ref) -> Ref | None:
         a, b = self.of(x, branch), self.of(y, branch)
@@ -246,18 +273,27 @@ class _Logarithms:
         return self.build.apply("where", condition, a, b) if a and b else None
 
     def _guarded(self, ref: Ref, branch: _Branch) -> Ref:
-        """Returns the value, and 1 where the branch is not taken: a log of 0 there would have a NaN gradient."""
+        """Returns the value, and 1 where the branch is not taken: a log of 0 there would have a NaN
+        gradient.
+        """
         if branch.condition is None:
             return ref
-        return self.build.apply("where", branch.condition, *((ref, 1.0) if branch.holds else (1.0, ref)))
+        return self.build.apply(
+            "where", branch.condition, *((ref, 1.0) if branch.holds else (1.0, ref))
+        )
 
     def _branch(self, condition: Ref, holds: bool) -> _Branch:
-        """Returns what is known where a condition holds or does not: of c <= u, and of u < c, with c not below 0."""
+        """Returns what is known where a condition holds or does not: of c <= u, and of u < c, with
+        c not below 0.
+        """
         node = self.build.get(condition)
         known = frozenset[int]()
         if node.op in ("lt", "le"):
             bound, value = node.args if holds else reversed(node.args)
-            if self.build.get(Ref(bound)).op == "constant" and self.build.get(Ref(bound)).value >= 0:
+            if (
+                self.build.get(Ref(bound)).op == "constant"
+                and self.build.get(Ref(bound)).value >= 0
+            ):
                 known = frozenset({value})
         return _Branch(condition, holds, known)
 
@@ -269,8 +305,8 @@ class _Logarithms:
             return node.value >= 0
         if node.op == "where":
             condition, x, y = map(Ref, node.args)
-            return self._is_not_negative(x, self._branch(condition, True)) and self._is_not_negative(
-                y, self._branch(condition, False)
-            )
+            return self._is_not_negative(
+                x, self._branch(condition, True)
+            ) and self._is_not_negative(y, self._branch(condition, False))
         parts = (self._is_not_negative(Ref(a), branch) for a in node.args)
         return any(parts) if node.op == "maximum" else node.op in ("add", "mul") and all(parts)

@@ -1,7 +1,9 @@
-"""Cells that are linear in their state, all time steps at once: s' = a * s + b is a scan, and so is its gradient.
+"""Cells that are linear in their state, all time steps at once: s' = a * s + b is a scan, and so is
+its gradient.
 
-``scan`` multiplies and adds; ``scan-log`` does the same on logarithms, as the papers of min-gru and min-lstm do, for
-cells whose a and b are positive. Neither divides by a product of many a, which underflows.
+``scan`` multiplies and adds; ``scan-log`` does the same on logarithms, as the papers of min-gru and
+min-lstm do, for cells whose a and b are positive. Neither divides by a product of many a, which
+underflows.
 """
 
 from typing import Any
@@ -16,15 +18,19 @@ from harness.engine.reference import bind, input_product, lookup
 from harness.engine.scan.affine import Affine, NotLinear, affine, logarithmic
 
 STEPS_FROM = 2048
-"""Units times rows of a run from which a CPU's time goes into arithmetic and no longer into starting operations.
+"""Units times rows of a run from which a CPU's time goes into arithmetic and no longer into
+starting operations.
 
-Measured on one AVX-512 core in float32: a step after a step took as long as the tree at 128 steps of 2048 values, half
-as long at 8192 (0.35 ms for 35 steps, 11 ms for 1024), and 15 times as long at 1024 steps of 64.
+Measured on one AVX-512 core in float32: a step after a step took as long as the tree at 128 steps
+of 2048 values, half as long at 8192 (0.35 ms for 35 steps, 11 ms for 1024), and 15 times as long at
+1024 steps of 64.
 """
 
 
 class Scan(ByAutograd):
-    """Cells whose step is s' = a * s + b, a and b free of every state; every device and precision."""
+    """Cells whose step is s' = a * s + b, a and b free of every state; every device and
+    precision.
+    """
 
     name = "scan"
 
@@ -37,7 +43,12 @@ class Scan(ByAutograd):
         return None
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
@@ -50,7 +61,8 @@ class Scan(ByAutograd):
 class ScanLog(ByAutograd):
     """The same on log a and log b, for positive a and b; a state below 0 becomes NaN.
 
-    Large cumulative sums of log a cost digits: use it to compare with what was published, not to be more exact.
+    Large cumulative sums of log a cost digits: use it to compare with what was published, not to be
+    more exact.
     """
 
     name = "scan-log"
@@ -66,7 +78,12 @@ class ScanLog(ByAutograd):
         return None
 
     def run(
-        self, layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None = None
+        self,
+        layer: Layer,
+        parameters: Parameters,
+        inputs: Tensor,
+        state: State,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`.
 
@@ -91,7 +108,9 @@ def _run(
     noise: Tensor | None,
 ) -> tuple[Tensor, State]:
     coefficients, offsets = _values(step, layer, prepared(layer, parameters, inputs), inputs, noise)
-    results = [scan.apply(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)]
+    results = [
+        scan.apply(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)
+    ]
     return emitted(layer, parameters, results[0]), tuple(result[-1] for result in results)
 
 
@@ -100,8 +119,8 @@ def _values(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Returns each state's coefficients and offsets, (T, N, B, H) each.
 
-    Where a batch has more tokens than there are rows of W, they are computed once a row and then looked up; not with
-    noise, which is another in every row of the batch.
+    Where a batch has more tokens than there are rows of W, they are computed once a row and then
+    looked up; not with noise, which is another in every row of the batch.
     """
     num_steps, num_runs, batch_size = inputs.shape[:3]
     num_rows = 0 if inputs.is_floating_point() else parameters["W"].shape[1]
@@ -110,10 +129,16 @@ def _values(
         coefficients, offsets = _values(step, layer, parameters, every, None)
         return _looked_up(coefficients, inputs), _looked_up(offsets, inputs)
     x = input_product(layer, parameters, inputs)
-    named = {f"x.{gate}": value for gate, value in vars(split_gates(x, layer.cell.input_products())).items()}
+    named = {
+        f"x.{gate}": value
+        for gate, value in vars(split_gates(x, layer.cell.input_products())).items()
+    }
     named |= {f"vector.{name}": value for name, value in vars(bind(layer, parameters)).items()}
     if noise is not None:
-        named |= {f"noise.{name}": value for name, value in vars(split_gates(noise, layer.cell.noise)).items()}
+        named |= {
+            f"noise.{name}": value
+            for name, value in vars(split_gates(noise, layer.cell.noise)).items()
+        }
     shape = (num_steps, num_runs, batch_size, layer.hidden_size)
     coefficients, offsets = step.values(named, x)
     return [a.expand(shape) for a in coefficients], [b.expand(shape) for b in offsets]
@@ -139,9 +164,11 @@ class _Scan(torch.autograd.Function):
 
 
 class _ScanLog(torch.autograd.Function):
-    """A carried state enters as its logarithm, and 0 as minus infinity, which adds nothing to the sum.
+    """A carried state enters as its logarithm, and 0 as minus infinity, which adds nothing to the
+    sum.
 
-    The gradient is that of the plain scan, so that at a state of 0 it is finite, where that of the logarithm is not.
+    The gradient is that of the plain scan, so that at a state of 0 it is finite, where that of the
+    logarithm is not.
     """
 
     @staticmethod
@@ -161,8 +188,12 @@ class _ScanLog(torch.autograd.Function):
         return of_a * a, of_b * log_b.exp(), of_start
 
 
-def _gradients(a: Tensor, result: Tensor, start: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of a, b and the start: that of b_t is g_t + a_(t+1) times that of b_(t+1)."""
+def _gradients(
+    a: Tensor, result: Tensor, start: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of a, b and the start: that of b_t is g_t + a_(t+1) times that of
+    b_(t+1).
+    """
     of_b = torch.empty_like(result)
     of_b[-1] = gradient[-1]
     of_b[:-1] = scan(a[1:], gradient[:-1], gradient[-1], reverse=True)
@@ -194,15 +225,19 @@ def scan(a: Tensor, b: Tensor, start: Tensor, *, reverse: bool = False) -> Tenso
 
 
 def _tree(a: Tensor, b: Tensor, start: Tensor, result: Tensor) -> None:
-    """Scans into ``result``: every two steps are one of (a2 a1, a2 b1 + b2), and so on, 2 log2 T rounds in all.
+    """Scans into ``result``: every two steps are one of (a2 a1, a2 b1 + b2), and so on, 2 log2 T
+    rounds in all.
 
-    After Brent and Kung: all rounds together do some 3 T multiplications, so no more than a small multiple of a loop.
+    After Brent and Kung: all rounds together do some 3 T multiplications, so no more than a small
+    multiple of a loop.
     """
     steps = len(b)
     if steps == 1:
         torch.addcmul(b, a, start, out=result)
         return
     first, second = slice(0, steps - 1, 2), slice(1, None, 2)
-    _tree(a[second] * a[first], torch.addcmul(b[second], a[second], b[first]), start, result[second])
+    _tree(
+        a[second] * a[first], torch.addcmul(b[second], a[second], b[first]), start, result[second]
+    )
     torch.addcmul(b[0], a[0], start, out=result[0])
     torch.addcmul(b[2::2], a[2::2], result[1 : steps - 1 : 2], out=result[2::2])

@@ -1,4 +1,5 @@
-"""ATen operations in the operations of :mod:`harness.engine.tracing.program`: one rule each, gradients' operations among them.
+"""ATen operations in the operations of :mod:`harness.engine.tracing.program`: one rule each,
+gradients' operations among them.
 
 An operation without a rule cannot be traced; a new one is a few lines here.
 """
@@ -75,10 +76,14 @@ class Call:
     name: str
 
     def __call__(self, op: str, *operands: Any) -> Ref:
-        """Returns an elementwise operation on references and numbers, booleans where it takes them."""
+        """Returns an elementwise operation on references and numbers, booleans where it takes
+        them.
+        """
         refs = [single(o) if isinstance(o, list) else o for o in operands]
         masks = {"where": 1, "and": 2, "or": 2, "not": 1}.get(op, 0)
-        return self.build.apply(op, *(self.mask(r) for r in refs[:masks]), *(self.number(r) for r in refs[masks:]))
+        return self.build.apply(
+            op, *(self.mask(r) for r in refs[:masks]), *(self.number(r) for r in refs[masks:])
+        )
 
     def number(self, value: Any) -> Any:
         """Returns a boolean as 0 or 1, anything else as it is."""
@@ -97,7 +102,10 @@ class Call:
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
-"""ATen operation -> how it is written; one in place, ``mul_``, as ``mul``. Arguments are references or numbers."""
+"""ATen operation -> how it is written; one in place, ``mul_``, as ``mul``.
+
+Arguments are references or numbers.
+"""
 
 
 def _rule(*names: str) -> Callable[[Rule], Rule]:
@@ -112,12 +120,33 @@ def _elementwise(op: str) -> Rule:
     return lambda call, *operands: call(op, *operands)
 
 
-for _name in ("mul", "neg", "abs", "minimum", "maximum", "where", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p"):
+for _name in (
+    "mul",
+    "neg",
+    "abs",
+    "minimum",
+    "maximum",
+    "where",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+):
     RULES[_name] = _elementwise(_name)
 RULES |= {name: _elementwise(name) for name in ("sigmoid", "tanh", "lt", "le", "eq")}
 RULES |= {"sgn": _elementwise("sign"), "sign": _elementwise("sign")}
-RULES |= {"logical_and": _elementwise("and"), "logical_or": _elementwise("or"), "logical_not": _elementwise("not")}
-RULES |= {"bitwise_and": _elementwise("and"), "bitwise_or": _elementwise("or"), "bitwise_not": _elementwise("not")}
+RULES |= {
+    "logical_and": _elementwise("and"),
+    "logical_or": _elementwise("or"),
+    "logical_not": _elementwise("not"),
+}
+RULES |= {
+    "bitwise_and": _elementwise("and"),
+    "bitwise_or": _elementwise("or"),
+    "bitwise_not": _elementwise("not"),
+}
 
 
 @_rule("add")
@@ -204,10 +233,16 @@ def _pow(call: Call, x: Any, exponent: Any) -> Any:
     if not doubled.is_integer() or abs(doubled) > 16:
         raise Untraceable(f"operation pow with {exponent=}")
     size = abs(int(doubled))
-    whole = functools.reduce(lambda a, b: call("mul", a, b), [x] * (size // 2)) if size > 1 else None
+    whole = (
+        functools.reduce(lambda a, b: call("mul", a, b), [x] * (size // 2)) if size > 1 else None
+    )
     half = call("sqrt", x) if size % 2 else None
     parts = [part for part in (whole, half) if part is not None]
-    value = functools.reduce(lambda a, b: call("mul", a, b), parts) if parts else call("add", 1.0, call("mul", x, 0.0))
+    value = (
+        functools.reduce(lambda a, b: call("mul", a, b), parts)
+        if parts
+        else call("add", 1.0, call("mul", x, 0.0))
+    )
     return call("div", 1.0, value) if doubled < 0 else value
 
 
@@ -265,14 +300,22 @@ def _leaky_relu_backward(call: Call, gradient: Any, x: Any, slope: float, is_res
 
 
 @_rule("elu")
-def _elu(call: Call, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Ref:
+def _elu(
+    call: Call, x: Any, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0
+) -> Ref:
     below = call("mul", call("expm1", call("mul", x, input_scale)), alpha * scale)
     return call("where", call("lt", 0.0, x), call("mul", x, scale), below)
 
 
 @_rule("elu_backward")
 def _elu_backward(
-    call: Call, gradient: Any, alpha: float, scale: float, input_scale: float, is_result: bool, x: Any
+    call: Call,
+    gradient: Any,
+    alpha: float,
+    scale: float,
+    input_scale: float,
+    is_result: bool,
+    x: Any,
 ) -> Ref:
     if is_result:
         below = call("mul", call("add", x, alpha * scale), input_scale)
@@ -291,12 +334,19 @@ def _softplus(call: Call, x: Any, beta: float = 1.0, threshold: float = 20.0) ->
 @_rule("softplus_backward")
 def _softplus_backward(call: Call, gradient: Any, x: Any, beta: float, threshold: float) -> Ref:
     scaled = call("mul", x, beta)
-    return call("where", call("lt", threshold, scaled), gradient, call("mul", gradient, call("sigmoid", scaled)))
+    return call(
+        "where",
+        call("lt", threshold, scaled),
+        gradient,
+        call("mul", gradient, call("sigmoid", scaled)),
+    )
 
 
 @_rule("log_sigmoid_forward")
 def _log_sigmoid_forward(call: Call, x: Any) -> list[Ref]:
-    value = call("sub", call("minimum", x, 0.0), call("log1p", call("exp", call("neg", call("abs", x)))))
+    value = call(
+        "sub", call("minimum", x, 0.0), call("log1p", call("exp", call("neg", call("abs", x))))
+    )
     return [value, value]  # torch's second result is a buffer for its own backward
 
 
@@ -313,7 +363,9 @@ def _silu(call: Call, x: Any) -> Ref:
 @_rule("silu_backward")
 def _silu_backward(call: Call, gradient: Any, x: Any) -> Ref:
     s = call("sigmoid", x)
-    return call("mul", gradient, call("mul", s, call("add", 1.0, call("mul", x, call("sub", 1.0, s)))))
+    return call(
+        "mul", gradient, call("mul", s, call("add", 1.0, call("mul", x, call("sub", 1.0, s))))
+    )
 
 
 @_rule("masked_fill")
@@ -332,7 +384,9 @@ def _softmax(call: Call, x: Any, dim: int, half_to_float: bool) -> Ref:
 def _softmax_backward(call: Call, gradient: Any, y: Any, dim: int, input_dtype: Any) -> Ref:
     _over_units(call, dim)
     weighted = call("mul", gradient, y)
-    return call("sub", weighted, call("mul", y, call.build.reduce("row_sum", _full(call, weighted))))
+    return call(
+        "sub", weighted, call("mul", y, call.build.reduce("row_sum", _full(call, weighted)))
+    )
 
 
 @_rule("flip")
@@ -379,7 +433,9 @@ def _over_units(call: Call, *dims: int) -> None:
 
 
 def _full(call: Call, x: Any) -> Ref:
-    """Returns a value to be reduced over H; it must vary there, or H copies would have to be counted."""
+    """Returns a value to be reduced over H; it must vary there, or H copies would have to be
+    counted.
+    """
     ref = call.number(single(x))
     if call.build.get(ref).kind != "full" and call.hidden_size > 1:
         raise Untraceable(f"operation {call.name} of a value that is equal in all units or rows")
@@ -393,10 +449,15 @@ def _same(call: Call, x: Any) -> Any:
 
 @_rule("expand", "view", "_unsafe_view", "reshape")
 def _shaped(call: Call, x: Any, size: Any) -> Any:
-    """A value of fewer axes stands for all its copies; anything else would move values between units or rows."""
+    """A value of fewer axes stands for all its copies; anything else would move values between
+    units or rows.
+    """
     if isinstance(x, list) and len(x) > 1:
         raise Untraceable(f"operation {call.name} of a product's gates together")
-    kept: dict[str, tuple] = {"full": ((ROWS, call.hidden_size),), "row": ((ROWS, 1), (ROWS, call.hidden_size))}
+    kept: dict[str, tuple] = {
+        "full": ((ROWS, call.hidden_size),),
+        "row": ((ROWS, 1), (ROWS, call.hidden_size)),
+    }
     kept |= {"vector": ((1, call.hidden_size), (ROWS, call.hidden_size)), "scalar": (call.shape,)}
     if call.shape not in kept[call.kind(x)]:
         raise Untraceable(f"operation {call.name} to {call.shape}")

@@ -1,7 +1,9 @@
-"""A cell's step as a small program: what one time step computes, forward and backward, on no machine in particular.
+"""A cell's step as a small program: what one time step computes, forward and backward, on no
+machine in particular.
 
-A node is an operation on earlier nodes. Its kind says along which axes it varies: ``full`` (B, H), ``row`` (B, 1),
-``vector`` (1, H), ``scalar``. Equal nodes are one node, constants are folded, and what nothing asks for is gone.
+A node is an operation on earlier nodes. Its kind says along which axes it varies: ``full`` (B, H),
+``row`` (B, 1), ``vector`` (1, H), ``scalar``. Equal nodes are one node, constants are folded, and
+what nothing asks for is gone.
 """
 
 import math
@@ -54,23 +56,28 @@ OPERATIONS: dict[str, Operation] = {
     "or": Operation(torch.logical_or, boolean=True),
     "not": Operation(torch.logical_not, boolean=True),
 }
-"""Everything that a pointwise piece is made of; ``cumsum``, over the units, of (B, H) values alone."""
+"""Everything that a pointwise piece is made of; ``cumsum``, over the units, of (B, H) values
+alone.
+"""
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "row_sum": lambda x: x.sum(-1, keepdim=True),
     "row_max": lambda x: x.amax(-1, keepdim=True),
 }
-"""Over H, within a row; ``batch_sum`` besides adds the rows of all time steps into a vector's gradient."""
+"""Over H, within a row; ``batch_sum`` besides adds the rows of all time steps into a vector's
+gradient.
+"""
 
 
 @dataclass(frozen=True)
 class Node:
     """One value of a time step.
 
-    Besides OPERATIONS and REDUCTIONS, ``op`` is one of: ``constant`` (``value``); ``input`` (``name`` says which, such
-    as x.i, state.h, vector.p, noise.m, cotangent.h); ``product`` (of a (B, H) node with the matrix ``name``, all its
-    gates side by side); ``gate`` (block ``value`` of a product); ``transposed`` (of a product's cotangent, its gates
-    the arguments, with the transposed matrix ``name``); ``batch_sum``.
+    Besides OPERATIONS and REDUCTIONS, ``op`` is one of: ``constant`` (``value``); ``input``
+    (``name`` says which, such as x.i, state.h, vector.p, noise.m, cotangent.h); ``product`` (of a
+    (B, H) node with the matrix ``name``, all its gates side by side); ``gate`` (block ``value`` of
+    a product); ``transposed`` (of a product's cotangent, its gates the arguments, with the
+    transposed matrix ``name``); ``batch_sum``.
     """
 
     op: str
@@ -87,7 +94,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Outer:
-    """One term of a matrix's gradient: over all time steps and rows, operand^T times the cotangent's gates."""
+    """One term of a matrix's gradient: over all time steps and rows, operand^T times the
+    cotangent's gates.
+    """
 
     operand: int
     cotangent: tuple[int, ...]
@@ -102,7 +111,8 @@ class Program:
         new_state: The state after the step.
         input_gradients: One a gate.
         state_gradients: One a state, of the state before the step.
-        vector_gradients: By the vector's name; each a ``batch_sum``, or pointwise of kind ``vector`` in such sums.
+        vector_gradients: By the vector's name; each a ``batch_sum``, or pointwise of kind
+            ``vector`` in such sums.
         matrix_gradients: By the matrix's name, the terms to add.
     """
 
@@ -147,7 +157,9 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     _known: dict[tuple[Node, float], int] = field(default_factory=dict)
 
-    def node(self, op: str, *args: Ref, kind: Kind = "full", value: float = 0.0, name: str = "") -> Ref:
+    def node(
+        self, op: str, *args: Ref, kind: Kind = "full", value: float = 0.0, name: str = ""
+    ) -> Ref:
         """Returns the node, the one that there is where there is one."""
         made = Node(op, tuple(a.index for a in args), kind, value, name)
         key = made, math.copysign(1, value)  # 0.0 equals -0.0
@@ -168,18 +180,28 @@ class Builder:
         """Returns an elementwise operation's node, or the simpler one that equals it."""
         args = tuple(a if isinstance(a, Ref) else self.constant(a) for a in operands)
         nodes = [self.get(a) for a in args]
-        if all(n.op == "constant" and not n.boolean for n in nodes) and not OPERATIONS[op].boolean and op != "where":
+        if (
+            all(n.op == "constant" and not n.boolean for n in nodes)
+            and not OPERATIONS[op].boolean
+            and op != "where"
+        ):
             values = [torch.tensor(n.value, dtype=torch.float64) for n in nodes]
             return self.constant(OPERATIONS[op].meaning(*values).item())
         same = self._same(op, args, nodes)
-        return same if same is not None else self.node(op, *args, kind=joined(n.kind for n in nodes))
+        return (
+            same if same is not None else self.node(op, *args, kind=joined(n.kind for n in nodes))
+        )
 
     def _same(self, op: str, args: tuple[Ref, ...], nodes: list[Node]) -> Ref | None:
-        """Returns an argument, or a simpler node, that has the same value whatever the inputs are."""
+        """Returns an argument, or a simpler node, that has the same value whatever the inputs
+        are.
+        """
 
         def constant(position: int, value: float) -> bool:
             node = nodes[position]
-            return node.op == "constant" and node.value == value and math.copysign(1, node.value) > 0
+            return (
+                node.op == "constant" and node.value == value and math.copysign(1, node.value) > 0
+            )
 
         if op in ("add", "mul"):
             neutral = 0.0 if op == "add" else 1.0

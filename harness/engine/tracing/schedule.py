@@ -1,7 +1,9 @@
-"""When a program's nodes are computed and where their values wait: stages between products, and what is kept.
+"""When a program's nodes are computed and where their values wait: stages between products, and
+what is kept.
 
-A stage is one pass over the rows of a batch, a product stands between two. Forward, a value is kept over all time
-steps if the gradient reads it and it costs more than a load; cheap ones are computed again from what is kept.
+A stage is one pass over the rows of a batch, a product stands between two. Forward, a value is kept
+over all time steps if the gradient reads it and it costs more than a load; cheap ones are computed
+again from what is kept.
 """
 
 from collections.abc import Iterable
@@ -10,7 +12,9 @@ from dataclasses import dataclass
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node, Program
 
 Stack = tuple[int | None, ...]
-"""Values side by side, one a gate, None for zero: the operand of a transposed or an outer product."""
+"""Values side by side, one a gate, None for zero: the operand of a transposed or an outer
+product.
+"""
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,11 @@ class Stage:
     Attributes:
         computed: Its nodes, in order.
         loaded: What it reads that is not computed in it.
-        crossing: Those of its nodes that a later stage of the same time step reads, and nothing keeps.
+        crossing: Those of its nodes that a later stage of the same time step reads, and nothing
+            keeps.
         new_states: (state, node) to store as the state after the step.
-        kept: Nodes to store for the backward pass, or as a product's operand; a gate among them may be one it loads.
+        kept: Nodes to store for the backward pass, or as a product's operand; a gate among them may
+            be one it loads.
         blocks: (stack, block, node) to store in a stack; no node is zero.
         carries: (state, node) to store as the gradient of the state before the step.
         sums: ``batch_sum`` nodes to add to.
@@ -69,9 +75,13 @@ def schedule(program: Program) -> Schedule:
     forward = program.forward()
     sums = {i for i, n in enumerate(program.nodes) if n.op == "batch_sum"}
     after_sums = {i for i in range(len(program.nodes)) if program.ancestors([i]) & sums}
-    prologue = {i for i, n in enumerate(program.nodes) if n.kind == "vector" and n.op != "input"} - after_sums
+    prologue = {
+        i for i, n in enumerate(program.nodes) if n.kind == "vector" and n.op != "input"
+    } - after_sums
     kept = _kept(program, forward, prologue | after_sums)
-    leaves = set(prologue) | {i for i, n in enumerate(program.nodes) if n.op in ("input", "constant")}
+    leaves = set(prologue) | {
+        i for i, n in enumerate(program.nodes) if n.op in ("input", "constant")
+    }
     steps = _Pass(program, leaves, "product", kept).forward()
     known = leaves | kept | set(program.new_state)
     stacks = _stacks(program)
@@ -96,7 +106,9 @@ def _place(stack: Stack, stacks: tuple[Stack, ...]) -> tuple[int, int]:
 
 
 def _stacks(program: Program) -> tuple[Stack, ...]:
-    """Returns the stacks that products need, longest first, without those that are a run of another."""
+    """Returns the stacks that products need, longest first, without those that are a run of
+    another.
+    """
     wanted: list[Stack] = [program.input_gradients]
     wanted += [t.cotangent for terms in program.matrix_gradients.values() for t in terms]
     wanted += [n.args for n in program.nodes if n.op == "transposed"]
@@ -121,11 +133,17 @@ def _kept(program: Program, forward: set[int], once: set[int]) -> set[int]:
     free = {i for i in forward if nodes[i].op in ("input", "constant") or i in states or i in once}
     operands = {nodes[i].args[0] for i in program.products(forward)}
     kept = (operands - free) | {i for i in operands if nodes[i].name.startswith(("x.", "noise."))}
-    needed = {a for i, n in enumerate(nodes) if i not in forward for a in n.args if a in forward} - free
+    needed = {
+        a for i, n in enumerate(nodes) if i not in forward for a in n.args if a in forward
+    } - free
     kept |= {i for i in needed if _costly(nodes[i])}
 
     def recomputable(i: int) -> bool:
-        return i in free or i in kept or (not _costly(nodes[i]) and all(recomputable(a) for a in nodes[i].args))
+        return (
+            i in free
+            or i in kept
+            or (not _costly(nodes[i]) and all(recomputable(a) for a in nodes[i].args))
+        )
 
     for i in sorted(needed):
         if not recomputable(i):
@@ -159,7 +177,11 @@ class _Pass:
             i = waiting.pop()
             if i in computed or i in loaded:
                 continue
-            if i in self.leaves or self.nodes[i].op in ("gate", "transposed") or self.home.get(i, stage) < stage:
+            if (
+                i in self.leaves
+                or self.nodes[i].op in ("gate", "transposed")
+                or self.home.get(i, stage) < stage
+            ):
                 loaded.add(i)
             else:
                 computed.add(i)
@@ -174,16 +196,31 @@ class _Pass:
         last = max((self.level(i) for i in products), default=0)
         plans = []
         for stage in range(last + 1):
-            operands = {self.nodes[i].args[0] for i in products if self.level(self.nodes[i].args[0]) == stage}
+            operands = {
+                self.nodes[i].args[0]
+                for i in products
+                if self.level(self.nodes[i].args[0]) == stage
+            }
             roots = operands | (set(program.new_state) if stage == last else set())
-            plans.append((*self.closure(stage, roots), [i for i in products if self.nodes[i].args[0] in operands]))
+            plans.append(
+                (
+                    *self.closure(stage, roots),
+                    [i for i in products if self.nodes[i].args[0] in operands],
+                )
+            )
         steps: list[Stage | int] = []
         later = self._read_later([loaded for _, loaded, _ in plans])
         waiting = set(self.kept)
         for (computed, loaded, ready), after in zip(plans, later, strict=True):
             states = [(s, i) for s, i in enumerate(program.new_state) if i in computed]
-            if computed is plans[-1][0]:  # a state that is an input, a constant or the like is written at the end
-                states += [(s, i) for s, i in enumerate(program.new_state) if i in loaded and i not in self.home]
+            if (
+                computed is plans[-1][0]
+            ):  # a state that is an input, a constant or the like is written at the end
+                states += [
+                    (s, i)
+                    for s, i in enumerate(program.new_state)
+                    if i in loaded and i not in self.home
+                ]
             crossing = (computed & after) - self.kept - set(program.new_state)
             if computed or states or waiting & loaded:
                 steps.append(
@@ -200,18 +237,26 @@ class _Pass:
         return tuple(steps)
 
     def backward(self, sums: set[int], stacks: tuple[Stack, ...]) -> tuple[Stage | int, ...]:
-        """Returns the backward stages and transposed products of a time step; everything as early as it can be."""
+        """Returns the backward stages and transposed products of a time step; everything as early
+        as it can be.
+        """
         program = self.program
         products = [i for i, n in enumerate(self.nodes) if n.op == "transposed"]
         blocks = [(s, b, i) for s, stack in enumerate(stacks) for b, i in enumerate(stack)]
         carries = [(s, i) for s, i in enumerate(program.state_gradients) if i is not None]
-        carries = [(s, i) for s, i in carries if self.nodes[i].op != "transposed"]  # those are stored by the product
+        carries = [
+            (s, i) for s, i in carries if self.nodes[i].op != "transposed"
+        ]  # those are stored by the product
         summed = {i: self.nodes[i].args[0] for i in sorted(sums)}
 
         def at(stage: int, i: int | None) -> bool:
             return (0 if i is None else self.level(i)) == stage
 
-        roots = {i for _, _, i in blocks if i is not None} | {i for _, i in carries} | set(summed.values())
+        roots = (
+            {i for _, _, i in blocks if i is not None}
+            | {i for _, i in carries}
+            | set(summed.values())
+        )
         plans = []
         for stage in range(max((self.level(i) for i in roots), default=0) + 1):
             ready = [i for i in products if max(self.level(a) for a in self.nodes[i].args) == stage]

@@ -1,7 +1,8 @@
-"""From a cell's ``step`` to a :class:`Program`: the equations and their gradient, as torch itself differentiates them.
+"""From a cell's ``step`` to a :class:`Program`: the equations and their gradient, as torch itself
+differentiates them.
 
-The step and its gradient run once, on tensors of one value, while a dispatch mode writes down every ATen operation; the
-flat list that results is written in the few operations of ``program``.
+The step and its gradient run once, on tensors of one value, while a dispatch mode writes down every
+ATen operation; the flat list that results is written in the few operations of ``program``.
 """
 
 import functools
@@ -66,19 +67,24 @@ class _Recorder(TorchDispatchMode):
         self.operations: list[_Operation] = []
 
 
-def _record(self: _Recorder, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+def _record(
+    self: _Recorder, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+) -> Any:
     result = function(*args, **(kwargs or {}))
     self.operations.append(_Operation(function, args, kwargs or {}, result))
     return result
 
 
-# Set afterwards: torch wraps a method that stands in the class body, and loads its compiler to do so, in a second.
+# Set afterwards: torch wraps a method that stands in the class body, and loads its compiler to do
+# so, in a second.
 _Recorder.__torch_dispatch__ = _record  # type: ignore[method-assign, assignment]
 
 
 @dataclass(frozen=True)
 class Leaves:
-    """What a step is a function of, by name: (B, H) gates, states and noise, (H, g*H) matrices, (1, H) vectors."""
+    """What a step is a function of, by name: (B, H) gates, states and noise, (H, g*H) matrices, (1,
+    H) vectors.
+    """
 
     x: dict[str, Tensor]
     state: dict[str, Tensor]
@@ -89,15 +95,21 @@ class Leaves:
 
     def named(self) -> list[tuple[str, Tensor]]:
         """Returns all of them, ``group.name`` -> tensor, in a fixed order."""
-        return [(f"{group}.{name}", t) for group, tensors in vars(self).items() for name, t in tensors.items()]
+        return [
+            (f"{group}.{name}", t)
+            for group, tensors in vars(self).items()
+            for name, t in tensors.items()
+        ]
 
 
 @functools.lru_cache(maxsize=256)
 def trace(layer: Layer) -> Program:
-    """Returns the program of a layer's step. Constants that depend on H, as in a mean, are those of this H.
+    """Returns the program of a layer's step. Constants that depend on H, as in a mean, are those of
+    this H.
 
     Raises:
-        Untraceable: The step uses an operation outside the table, or mixes rows or units in a way outside it.
+        Untraceable: The step uses an operation outside the table, or mixes rows or units in a way
+            outside it.
     """
     leaves, operations, results = _recorded(layer, 0.0)
     if [o.function for o in operations] != [o.function for o in _recorded(layer, 0.5)[1]]:
@@ -106,7 +118,9 @@ def trace(layer: Layer) -> Program:
 
 
 def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], list[Tensor | None]]:
-    """Returns what a step does where everything has one value: what it is given, its operations, its results."""
+    """Returns what a step does where everything has one value: what it is given, its operations,
+    its results.
+    """
     recorder = _Recorder()
     try:
         with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
@@ -116,12 +130,16 @@ def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], lis
     except Untraceable:
         raise
     except Exception as error:  # whatever a step may do that it does not do on such values
-        raise Untraceable(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+        raise Untraceable(
+            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        ) from error
     return leaves, recorder.operations, results
 
 
 def vector_names(layer: Layer) -> tuple[str, ...]:
-    """Returns the names of everything of size H that a step reads: vectors, and recurrent biases gate by gate."""
+    """Returns the names of everything of size H that a step reads: vectors, and recurrent biases
+    gate by gate.
+    """
     found = []
     for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases):
         if spec.kind == "vector":
@@ -154,7 +172,9 @@ def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
     vars(p).update(leaves.noise)
     new = layer.cell().step(p, SimpleNamespace(**leaves.x), *leaves.state.values())
     inputs = [t for _, t in leaves.named() if t.requires_grad]
-    reached = [(s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad]
+    reached = [
+        (s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad
+    ]
     if not reached:
         raise Untraceable("a new state that depends on nothing that could be learned")
     outputs, cotangents = zip(*reached, strict=True)
@@ -168,12 +188,16 @@ def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) 
         def call(h: Tensor) -> SimpleNamespace:
             gates = vars(split_gates(_Product.apply(h, matrix), specs[name].gates))
             biases = {gate: vectors.get(f"b_{name}.{gate}") for gate in gates}
-            return SimpleNamespace(**{g: v if biases[g] is None else v + biases[g] for g, v in gates.items()})
+            return SimpleNamespace(
+                **{g: v if biases[g] is None else v + biases[g] for g, v in gates.items()}
+            )
 
         return call
 
     products = {name: product(name, matrix) for name, matrix in matrices.items()}
-    return SimpleNamespace(**products, **{name: v for name, v in vectors.items() if "." not in name}, drop=unchanged)
+    return SimpleNamespace(
+        **products, **{name: v for name, v in vectors.items() if "." not in name}, drop=unchanged
+    )
 
 
 class _Lowering:
@@ -187,7 +211,11 @@ class _Lowering:
     def program(self, operations: list[_Operation], results: list[Tensor | None]) -> Program:
         for operation in operations:
             value = self._lowered(operation)
-            parts = operation.result if isinstance(operation.result, (list, tuple)) else [operation.result]
+            parts = (
+                operation.result
+                if isinstance(operation.result, (list, tuple))
+                else [operation.result]
+            )
             values = value if isinstance(operation.result, (list, tuple)) else [value]
             self.values |= {id(part): own for part, own in zip(parts, values, strict=True)}
             self.tensors += [part for part in parts if isinstance(part, Tensor)]
@@ -224,16 +252,22 @@ class _Lowering:
         shape = tuple(operation.result.shape) if isinstance(operation.result, Tensor) else ()
         call = Call(self.build, self.layer.hidden_size, shape, name)
         known = inspect.signature(rule).parameters
-        return rule(call, *args, **{k: self._value(v) for k, v in operation.kwargs.items() if k in known})
+        return rule(
+            call, *args, **{k: self._value(v) for k, v in operation.kwargs.items() if k in known}
+        )
 
     def _refuse_shared(self, name: str, target: Tensor) -> None:
-        """Refuses to change in place what another tensor shows too: that one would seem to keep its value."""
+        """Refuses to change in place what another tensor shows too: that one would seem to keep its
+        value.
+        """
         memory = target.untyped_storage().data_ptr()
         if any(t is not target and t.untyped_storage().data_ptr() == memory for t in self.tensors):
             raise Untraceable(f"operation {name} on memory that is shared")
 
     def _product(self, a: Any, b: Any) -> Any:
-        """Returns a product's gates, a transposed product, or a matrix's gradient: what :class:`_Product` does."""
+        """Returns a product's gates, a transposed product, or a matrix's gradient: what
+        :class:`_Product` does.
+        """
         if isinstance(b, Matrix):
             operand = single(a)
             if self.build.get(operand).kind != "full":
@@ -283,7 +317,8 @@ def pruned(program: Program) -> Program:
         return tuple(None if i is None else place[i] for i in ids)
 
     nodes = tuple(
-        Node(n.op, tuple(place[a] for a in n.args), n.kind, n.value, n.name) for n in (program.nodes[i] for i in kept)
+        Node(n.op, tuple(place[a] for a in n.args), n.kind, n.value, n.name)
+        for n in (program.nodes[i] for i in kept)
     )
     return Program(
         nodes,

@@ -1,4 +1,6 @@
-"""A source is compiled once and whole; whatever the code depends on is in its key; without a compiler, one line."""
+"""A source is compiled once and whole; whatever the code depends on is in its key; without a
+compiler, one line.
+"""
 
 import ctypes
 import re
@@ -63,7 +65,9 @@ def test_defines_and_headers_reach_the_source():
 
 @pytest.fixture
 def fake(monkeypatch, tmp_path):
-    """A compiler that writes an empty file, so that only the key is looked at; and a library that is not loaded."""
+    """A compiler that writes an empty file, so that only the key is looked at; and a library that
+    is not loaded.
+    """
     script = tmp_path / "fake-compiler"
 
     def write(version, place=script):
@@ -122,7 +126,13 @@ def test_two_processes_at_once_leave_one_library(cache):
         print(compiler.load("a", {FORTY_TWO!r}).answer(), flush=True)
     """)
     command = [sys.executable, "-c", ALONE + program]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": ROOT,
+    }
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]
     assert [process.stdout.readline() for process in both] == ["ready\n"] * 2
     for process in both:
@@ -134,7 +144,9 @@ def test_two_processes_at_once_leave_one_library(cache):
     assert sorted(path.suffix for path in cache.iterdir()) == [".cpp", ".so"]
 
 
-def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it_by_its_equal(cache, monkeypatch):
+def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it_by_its_equal(
+    cache, monkeypatch
+):
     """The race itself, without its luck: both look before one writes."""
     monkeypatch.setattr(Path, "exists", lambda path: False)
     assert [compiler.load("a", FORTY_TWO).answer() for _ in range(2)] == [42, 42]
@@ -160,7 +172,8 @@ def test_a_compile_that_is_interrupted_leaves_no_library(cache, monkeypatch):
 
 def test_a_source_that_is_refused_says_why_and_leaves_nothing(cache):
     with pytest.raises(
-        compiler.CompileError, match=r"(?s)must compile wrong-\w+, but said: .*error: .*undefined_name"
+        compiler.CompileError,
+        match=r"(?s)must compile wrong-\w+, but said: .*error: .*undefined_name",
     ) as raised:
         compiler.load("wrong", 'extern "C" int answer() { return undefined_name; }')
     assert str(raised.value).startswith(compiler.find()[0])
@@ -204,13 +217,17 @@ def test_without_a_compiler_the_engine_refuses_and_the_next_one_runs():
 def test_a_folder_that_cannot_be_written_is_a_refusal(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
-    with pytest.raises(compiler.CompileError, match=r"file/engine: must hold compiled code, but got error="):
+    with pytest.raises(
+        compiler.CompileError, match=r"file/engine: must hold compiled code, but got error="
+    ):
         compiler.load("a", FORTY_TWO)
 
 
 def test_a_library_that_was_cut_off_is_compiled_again(cache):
     program = f"{ALONE}; compiler.load('a', {FORTY_TWO!r})"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)  # this process must not have it open
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True
+    )  # this process must not have it open
     (library,) = cache.glob("**/*.so")
     library.write_bytes(library.read_bytes()[:100])
     assert compiler.load("a", FORTY_TWO).answer() == 42

@@ -1,4 +1,6 @@
-"""Wrong generated code is seen: one token changed at a time, and the comparison with the definition fails."""
+"""Wrong generated code is seen: one token changed at a time, and the comparison with the definition
+fails.
+"""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,9 @@ from harness.engine.cpu.products import products
 
 @dataclass(frozen=True)
 class Mutation:
-    """`pattern` becomes `instead` on the `place`-th line of a function that has both it and `within`."""
+    """`pattern` becomes `instead` on the `place`-th line of a function that has both it and
+    `within`.
+    """
 
     what: str
     cell: str
@@ -48,10 +52,20 @@ MUTATIONS = [
         ("threads leave rows out", r"thread \+ 1", "thread", "end ="),
         ("a matrix is packed of another's rows", r"kernels->pack\(H", "kernels->pack(H - 1"),
         ("the new state is where the old one is", r"t \+ 1", "t", "next_1 ="),
-        ("the last state is that before", r"T % state_ring", "(T - 1) % state_ring", "last_state_1"),
+        (
+            "the last state is that before",
+            r"T % state_ring",
+            "(T - 1) % state_ring",
+            "last_state_1",
+        ),
         ("one step's values are kept", r"t % ring", "0 % ring", "now_"),
         ("a step is left out", r"t < T;", "t < T - 1;"),
-        ("the first state's ring is the others'", r"state_0 \+ \(t \+ 1\)", "state_0 + (t + 1) % T", "next_0 ="),
+        (
+            "the first state's ring is the others'",
+            r"state_0 \+ \(t \+ 1\)",
+            "state_0 + (t + 1) % T",
+            "next_0 =",
+        ),
         ("a vector is another", "given_vector_0", "given_vector_1", "unpack"),
         ("rows read the first row's inputs", r"t \* B \+ b\)", "t * B)", "x_row = "),
         ("rows are kept as the first", r"(now_\d+) \+ b \*", r"\1 + 0 * b *", r"store\(now"),
@@ -76,14 +90,39 @@ MUTATIONS = [
         ("a sum over time does not start at 0", r"^.*$", "", r"memset\(sum_"),
         ("the sums of the second slice are left out", r"slice = 1", "slice = 2"),
         ("a slice is stored as the first", r"b / SLICE", "0 * b", r"store\(sum"),
-        ("a chunk's rows of tokens replace those before", r"add, thread", "0, thread", r"^ *add", 1),
-        ("a chunk's rows of floats replace those before", r", add, thread", ", 0, thread", "gradient_W"),
+        (
+            "a chunk's rows of tokens replace those before",
+            r"add, thread",
+            "0, thread",
+            r"^ *add",
+            1,
+        ),
+        (
+            "a chunk's rows of floats replace those before",
+            r", add, thread",
+            ", 0, thread",
+            "gradient_W",
+        ),
         ("a chunk's matrix replaces the one before", r"add, thread", "0, thread", r"^ *add"),
         ("the tokens are another chunk's", r"tokens \+ from \* B", "tokens", "scatter"),
         ("the operand is another chunk's", r"state_0 \+ from", "state_0 + 0", "outer_part"),
-        ("the stack begins elsewhere", r"\(t - from\)", "(t - from + 1) % (to - from)", "now_stack"),
-        ("a chunk ends early", r"from = to > chunk \? to - chunk : 0", "from = to > chunk ? to - chunk + 1 : 0"),
-        ("a biased gate has another's gradient", r"gradient_b \+ 1 \* H", "gradient_b + 2 * H", r"\+="),
+        (
+            "the stack begins elsewhere",
+            r"\(t - from\)",
+            "(t - from + 1) % (to - from)",
+            "now_stack",
+        ),
+        (
+            "a chunk ends early",
+            r"from = to > chunk \? to - chunk : 0",
+            "from = to > chunk ? to - chunk + 1 : 0",
+        ),
+        (
+            "a biased gate has another's gradient",
+            r"gradient_b \+ 1 \* H",
+            "gradient_b + 2 * H",
+            r"\+=",
+        ),
         ("a vector has another's gradient", r"(repack\(vector_gradient_)0", r"\g<1>1"),
     ),
     *of(
@@ -112,7 +151,9 @@ def mutated(source, mutation):
     parts = {"forward": source[:start], "backward": source[start:]}
     lines = parts[mutation.function].splitlines()
     places = [
-        k for k, line in enumerate(lines) if re.search(mutation.pattern, line) and re.search(mutation.within, line)
+        k
+        for k, line in enumerate(lines)
+        if re.search(mutation.pattern, line) and re.search(mutation.within, line)
     ]
     assert len(places) > mutation.place, f"no place for {mutation}"
     k = places[mutation.place]
@@ -121,11 +162,15 @@ def mutated(source, mutation):
 
 
 def differences_of(name):
-    """What differs for a cell that no earlier call has compiled; two slices of rows, two chunks of time."""
+    """What differs for a cell that no earlier call has compiled; two slices of rows, two chunks of
+    time.
+    """
     found = []
     fresh = type("Fresh", (cells.find(name),), {})
     for inputs in ("tokens", "rows"):
-        found += differences("cpu", case(fresh, steps=13, batch=20, hidden=7, inputs=inputs, scale=0.3))
+        found += differences(
+            "cpu", case(fresh, steps=13, batch=20, hidden=7, inputs=inputs, scale=0.3)
+        )
     return found
 
 
@@ -146,24 +191,34 @@ def together(sources):
     """Many sources as one, their functions numbered: the headers are read once."""
     numbered = ['#include "layer.h"']
     for k, source in enumerate(sources):
-        text = re.sub(r"\b(forward|backward)\(const long", rf"\1_{k}(const long", source.replace(numbered[0], ""))
+        text = re.sub(
+            r"\b(forward|backward)\(const long",
+            rf"\1_{k}(const long",
+            source.replace(numbered[0], ""),
+        )
         numbered.append(f"namespace n{k} {{\n{text}\n}}")
     return "\n".join(numbered)
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory):
-    """Mutation -> its two functions, and cell -> the right ones; compiled in two threads, not into the user's cache."""
+    """Mutation -> its two functions, and cell -> the right ones; compiled in two threads, not into
+    the user's cache.
+    """
     products(torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("mutants")))
-        patch.setattr(compiler, "FLAGS", ("-O1", *(flag for flag in compiler.FLAGS if flag != "-O3")))
+        patch.setattr(
+            compiler, "FLAGS", ("-O1", *(flag for flag in compiler.FLAGS if flag != "-O3"))
+        )
         right = {name: source_of(name, patch) for name in ("lstm-peephole", "gru")}
         sources = list({**{m: mutated(right[m.cell], m) for m in MUTATIONS}, **right}.items())
         halves = [sources[0::2], sources[1::2]]
         with ThreadPoolExecutor(2) as pool:
             texts = [together([source for _, source in half]) for half in halves]
-            found = list(pool.map(lambda text: compiler.load("mutants", text, "REAL=double"), texts))
+            found = list(
+                pool.map(lambda text: compiler.load("mutants", text, "REAL=double"), texts)
+            )
     return {
         key: SimpleNamespace(forward=library[f"forward_{k}"], backward=library[f"backward_{k}"])
         for half, library in zip(halves, found, strict=True)
@@ -172,7 +227,9 @@ def libraries(tmp_path_factory):
 
 
 def found_with(library, name, monkeypatch):
-    """What differs from the definition where the generated code is `library`'s, on memory full of NaN."""
+    """What differs from the definition where the generated code is `library`'s, on memory full of
+    NaN.
+    """
 
     def load(label, source, *defines, right=compiler.load):
         return library if "void backward" in source else right(label, source, *defines)
@@ -197,4 +254,6 @@ def test_the_right_code_agrees_by_the_same_road(libraries, monkeypatch, name):
 
 def test_there_are_mutants_enough_and_each_is_another():
     assert len(MUTATIONS) >= 25
-    assert len({(m.cell, m.function, m.pattern, m.instead, m.within, m.place) for m in MUTATIONS}) == len(MUTATIONS)
+    assert len(
+        {(m.cell, m.function, m.pattern, m.instead, m.within, m.place) for m in MUTATIONS}
+    ) == len(MUTATIONS)

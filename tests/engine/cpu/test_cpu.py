@@ -1,4 +1,6 @@
-"""The generated C++ against the definition, for every cell; and what a run's numbers must not depend on."""
+"""The generated C++ against the definition, for every cell; and what a run's numbers must not
+depend on.
+"""
 
 import platform
 import threading
@@ -15,7 +17,12 @@ from harness.engine import Layer
 from harness.engine.cpu import compiler, cpu, memory
 from harness.engine.cpu.products import cross_entropy
 
-FEW = ["lstm", "gru-reset-before", "lstm-peephole", "lstm-layer-norm"]  # what a schedule may hold, once each
+FEW = [
+    "lstm",
+    "gru-reset-before",
+    "lstm-peephole",
+    "lstm-layer-norm",
+]  # what a schedule may hold, once each
 SHAPES = [(1, 1, 1, 1), (4, 5, 3, 7), (3, 1, 33, 33)]  # T, N, B, H
 
 BOUNDS = {
@@ -25,7 +32,9 @@ BOUNDS = {
     "gradient of initial state": 3e-6,  # what is left after all steps; 6e-7
     "gradient of": 3e-6,  # a sum over all steps and rows, of both signs; 6e-7
 }
-"""float32 beside the definition in float64: quantity -> largest difference over the tensor's largest value."""
+"""float32 beside the definition in float64: quantity -> largest difference over the tensor's
+largest value.
+"""
 
 
 def bound_of(name):
@@ -33,17 +42,23 @@ def bound_of(name):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize(("biases", "kind"), [(1, "rows"), (2, "rows"), (1, "tokens"), (2, "tokens")])
+@pytest.mark.parametrize(
+    ("biases", "kind"), [(1, "rows"), (2, "rows"), (1, "tokens"), (2, "tokens")]
+)
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_float64_is_the_definition(name, biases, kind, shape):
     steps, runs, batch, hidden = shape
-    given = case(name, steps=steps, runs=runs, batch=batch, hidden=hidden, biases=biases, inputs=kind)
+    given = case(
+        name, steps=steps, runs=runs, batch=batch, hidden=hidden, biases=biases, inputs=kind
+    )
     assert_agrees("cpu", given)
 
 
 @pytest.mark.parametrize("name", FEW[:3])
 def test_float64_is_the_definition_at_an_ordinary_size(name):
-    assert_agrees("cpu", case(name, steps=3, runs=1, batch=33, hidden=256, scale=0.06, inputs="tokens"))
+    assert_agrees(
+        "cpu", case(name, steps=3, runs=1, batch=33, hidden=256, scale=0.06, inputs="tokens")
+    )
 
 
 def test_float32_follows_the_definition_in_float64():
@@ -54,7 +69,9 @@ def test_float32_follows_the_definition_in_float64():
             given = case(name, steps=20, batch=4, hidden=33, scale=0.2, inputs=kind).to("float32")
             found = errors(results("cpu", given), results("reference", given.to("float64")))
             for quantity, error in found.items():
-                assert error < bound_of(quantity), f"{name}, {kind}: {quantity} differs by {error:.1e}"
+                assert error < bound_of(quantity), (
+                    f"{name}, {kind}: {quantity} differs by {error:.1e}"
+                )
                 start = next(start for start in BOUNDS if quantity.startswith(start))
                 largest[start] = max(largest[start], error)
     assert all(largest[start] > bound / 30 for start, bound in BOUNDS.items()), largest
@@ -110,15 +127,23 @@ def test_a_run_of_a_pack_is_bit_for_bit_that_run_alone(name, kind, precision):
 @pytest.mark.parametrize("kind", ["tokens", "rows"])
 @pytest.mark.parametrize("name", FEW)
 def test_gradients_of_a_run_of_a_pack_are_bit_for_bit_those_of_that_run_alone(name, kind):
-    """By weights that are equal for all runs: one run's are then those that `results` gives it alone."""
+    """By weights that are equal for all runs: one run's are then those that `results` gives it
+    alone.
+    """
     given = case(name, runs=5, batch=3, hidden=33, inputs=kind, scale=0.3).to("float32")
     together = gradients(given)
     for n in range(5):
         alone = gradients(given.alone(n))
-        assert_same(alone, {key: v.narrow(1 if key == "input" else 0, n, 1) for key, v in together.items()})
+        assert_same(
+            alone, {key: v.narrow(1 if key == "input" else 0, n, 1) for key, v in together.items()}
+        )
 
 
-def gradients(given, engine="cpu", weigh=lambda outputs, final: outputs.sum() + sum((s * s).sum() for s in final)):
+def gradients(
+    given,
+    engine="cpu",
+    weigh=lambda outputs, final: outputs.sum() + sum((s * s).sum() for s in final),
+):
     """The gradient of everything that has one, by name."""
     leaves = {name: value.detach().requires_grad_() for name, value in given.leaves().items()}
     own = with_leaves(given, leaves)
@@ -158,7 +183,9 @@ def threads_are_always_worthwhile(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["tokens", "rows"])
 @pytest.mark.parametrize("name", ALL_CELLS)
-def test_chunks_of_time_and_slices_of_rows_agree_on_any_number_of_threads(threads_are_always_worthwhile, name, kind):
+def test_chunks_of_time_and_slices_of_rows_agree_on_any_number_of_threads(
+    threads_are_always_worthwhile, name, kind
+):
     """Three slices of up to 16 rows, and chunks of 4, 4, 4 and 1 time steps from the end."""
     given = case(name, steps=13, batch=40, hidden=7, inputs=kind, scale=0.3)
     assert_agrees("cpu", given)
@@ -168,7 +195,10 @@ def test_chunks_of_time_and_slices_of_rows_agree_on_any_number_of_threads(thread
 
 
 def test_calls_from_two_python_threads_at_once_do_not_disturb_each_other():
-    given = {seed: case("lstm", steps=9, runs=2, hidden=33, seed=seed, inputs="tokens") for seed in (0, 100)}
+    given = {
+        seed: case("lstm", steps=9, runs=2, hidden=33, seed=seed, inputs="tokens")
+        for seed in (0, 100)
+    }
     alone = {seed: results("cpu", one) for seed, one in given.items()}
     start, found = threading.Barrier(2), {0: [], 100: []}
 
@@ -204,9 +234,9 @@ def test_without_gradients_the_outputs_are_bit_for_bit_those_with_them(name):
     given = case(name, runs=2, hidden=7).to("float32")
     expected = results("cpu", given)
     with torch.no_grad():
-        outputs, final = with_leaves(given, {k: v.detach().requires_grad_() for k, v in given.leaves().items()}).run(
-            "cpu"
-        )
+        outputs, final = with_leaves(
+            given, {k: v.detach().requires_grad_() for k, v in given.leaves().items()}
+        ).run("cpu")
     assert not outputs.requires_grad
     assert torch.equal(outputs, expected["outputs"])
     assert all(torch.equal(s, expected[f"final state {k}"]) for k, s in enumerate(final))
@@ -225,7 +255,9 @@ def test_arguments_need_not_be_contiguous(kind):
         inputs=turned(given.inputs),
         state=tuple(turned(s) for s in given.state),
     )
-    assert not any(t.is_contiguous() for t in (*strange.parameters.values(), strange.inputs, *strange.state))
+    assert not any(
+        t.is_contiguous() for t in (*strange.parameters.values(), strange.inputs, *strange.state)
+    )
     assert_same(results("cpu", strange), results("cpu", given))
 
 
@@ -271,7 +303,8 @@ def test_a_gradient_may_be_taken_once():
     outputs, _ = with_leaves(given, {"R": leaf}).run("cpu")
     torch.autograd.grad(outputs.sum(), [leaf], retain_graph=True)
     with pytest.raises(
-        RuntimeError, match="a layer's gradient can be taken once: its memory has gone to the next call"
+        RuntimeError,
+        match="a layer's gradient can be taken once: its memory has gone to the next call",
     ):
         torch.autograd.grad(outputs.sum(), [leaf])
 
@@ -292,7 +325,9 @@ def test_tokens_that_come_often_add_up_in_one_order():
     assert not first[:, 2:].any() and first[:, :2].all()
 
 
-@pytest.mark.parametrize("name", ["NewStateIntoProduct", "RowAcrossProduct", "VectorThroughSigmoid", "ConstantState"])
+@pytest.mark.parametrize(
+    "name", ["NewStateIntoProduct", "RowAcrossProduct", "VectorThroughSigmoid", "ConstantState"]
+)
 def test_corners_in_a_pack_on_nan_and_on_threads(nan_everywhere, name):
     given = case(CORNERS[name], runs=2, hidden=7)
     expected = results("cpu", given)
@@ -304,12 +339,17 @@ def test_corners_in_a_pack_on_nan_and_on_threads(nan_everywhere, name):
 
 
 def test_the_tape_of_an_lstm_is_seven_values_a_unit():
-    """i, f, g, o and tanh(c') of every step for the gradient, h and c of every step and of the start."""
+    """i, f, g, o and tanh(c') of every step for the gradient, h and c of every step and of the
+    start.
+    """
     steps, batch, hidden, bytes_each = 12, 4, 32, 4
     gates_and_tanh, states = 5, 2
     expected = (gates_and_tanh * steps + states * (steps + 1)) * batch * hidden * bytes_each
     assert cpu.tape_bytes(Layer(cells.find("lstm"), hidden, 1, "float32"), steps, batch) == expected
-    assert cpu.tape_bytes(Layer(cells.find("lstm"), hidden, 1, "float64"), steps, batch) == 2 * expected
+    assert (
+        cpu.tape_bytes(Layer(cells.find("lstm"), hidden, 1, "float64"), steps, batch)
+        == 2 * expected
+    )
 
 
 def test_a_pack_of_eight_long_lstms_needs_less_than_4_gigabytes():
@@ -320,7 +360,9 @@ def test_a_pack_of_eight_long_lstms_needs_less_than_4_gigabytes():
 def test_between_the_passes_a_run_holds_its_tape_and_gives_all_back_at_the_end(monkeypatch, name):
     own = memory.Memory()
     held, take, give = {}, own.take, own.give
-    monkeypatch.setattr(own, "take", lambda size: held.setdefault((block := take(size)).data_ptr(), block))
+    monkeypatch.setattr(
+        own, "take", lambda size: held.setdefault((block := take(size)).data_ptr(), block)
+    )
     monkeypatch.setattr(own, "give", lambda block: (held.pop(block.data_ptr()), give(block))[1])
     monkeypatch.setattr(cpu, "memory", own)
     given = case(name, steps=6, runs=1, batch=3, hidden=32, inputs="tokens")
@@ -376,11 +418,21 @@ def test_what_is_refused(device, precision, refusal):
     assert engine.get("cpu").refusal(cells.find("lstm"), device, precision) == refusal
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="subnormal numbers cost nothing here")
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="subnormal numbers cost nothing here"
+)
 def test_subnormal_numbers_count_as_zero_in_compiled_code_and_nowhere_else():
     rows, weight = torch.full((1, 1, 16), 1e-30), torch.full((1, 16, 2), 1e-10)
     gradients = torch.full((1, 1, 16), 7.0), torch.empty(1, 16, 2), torch.empty(1, 2)
-    cross_entropy(rows, weight, torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.int64), None, 1e-10, gradients)
+    cross_entropy(
+        rows,
+        weight,
+        torch.zeros(1, 2),
+        torch.zeros(1, 1, dtype=torch.int64),
+        None,
+        1e-10,
+        gradients,
+    )
     assert gradients[1].abs().max() == 0  # 1e-30 * 0.5e-10
     assert (torch.full((64,), 1e-30) * 1e-10).min() > 0
 
@@ -394,7 +446,13 @@ def test_a_token_that_is_none_is_refused_before_memory_is_touched(token):
     with pytest.raises(IndexError, match=rf"^token: must lie in 0 to {I - 1}, but got {token}\.$"):
         engine.get("cpu").run(layer, parameters, tokens, state)
     with pytest.raises(IndexError, match=r"^target: must lie in 0 to 3, but got 4\.$"):
-        cross_entropy(*(random(s, 2) for s in ((1, 2, 3), (1, 3, 4), (1, 4))), torch.tensor([[0, 4]]), None, 1.0, None)
+        cross_entropy(
+            *(random(s, 2) for s in ((1, 2, 3), (1, 3, 4), (1, 4))),
+            torch.tensor([[0, 4]]),
+            None,
+            1.0,
+            None,
+        )
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
@@ -408,7 +466,10 @@ def test_code_that_does_not_compile_is_a_reason(monkeypatch):
         raise compiler.CompileError("g++ must compile products, but said: no.\nMore.")
 
     monkeypatch.setattr(cpu, "code_for", refuse)
-    assert engine.get("cpu").refusal(cells.find("lstm"), "cpu", "float32") == "g++ must compile products, but said: no."
+    assert (
+        engine.get("cpu").refusal(cells.find("lstm"), "cpu", "float32")
+        == "g++ must compile products, but said: no."
+    )
 
 
 def test_random_arguments_are_random():

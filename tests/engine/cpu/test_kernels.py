@@ -1,4 +1,6 @@
-"""The functions of vector.h in units of the last place, and the products of products.cpp beside torch's."""
+"""The functions of vector.h in units of the last place, and the products of products.cpp beside
+torch's.
+"""
 
 import ctypes
 
@@ -65,13 +67,18 @@ def exact(name, x):
 
 
 def everywhere(dtype):
-    """Numbers of every exponent and both signs, subnormal ones too, and many where the functions bend."""
+    """Numbers of every exponent and both signs, subnormal ones too, and many where the functions
+    bend.
+    """
     bits = {np.float32: np.uint32, np.float64: np.uint64}[dtype]
     step = np.iinfo(bits).max // 400_000
     spread = np.arange(400_000, dtype=bits) * bits(step) + bits(12345)
     with np.errstate(invalid="ignore"):
         spread = spread.view(dtype)
-    dense = [np.linspace(-width, width, 100_001).astype(dtype) for width in (1e-3, 0.5, 1.5, 25, 110, 760)]
+    dense = [
+        np.linspace(-width, width, 100_001).astype(dtype)
+        for width in (1e-3, 0.5, 1.5, 25, 110, 760)
+    ]
     near_one = 1 + np.linspace(-1e-4, 1e-4, 20_001).astype(dtype)
     found = np.concatenate([spread, *dense, near_one])
     return found[np.isfinite(found)]
@@ -82,9 +89,13 @@ def errors_in_ulps(got, expected):
     info = np.finfo(got.dtype)
     with np.errstate(all="ignore"):
         size = np.minimum(np.abs(expected), info.max).astype(got.dtype)
-        finite = np.where(np.isinf(got), np.copysign(info.max.astype(expected.dtype), expected), got)
+        finite = np.where(
+            np.isinf(got), np.copysign(info.max.astype(expected.dtype), expected), got
+        )
         nearest = np.clip(expected, -info.max, info.max)
-        return np.abs(finite.astype(expected.dtype) - nearest) / np.spacing(size).astype(expected.dtype)
+        return np.abs(finite.astype(expected.dtype) - nearest) / np.spacing(size).astype(
+            expected.dtype
+        )
 
 
 def domain(name, x):
@@ -97,14 +108,18 @@ def domain(name, x):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "sigmoid", "tanh", "expm1", "log", "log1p", "sqrt", "rsqrt"])
+@pytest.mark.parametrize(
+    "name", ["exp", "sigmoid", "tanh", "expm1", "log", "log1p", "sqrt", "rsqrt"]
+)
 def test_a_function_is_within_the_promised_steps_of_the_exact_value(name, dtype):
     x = domain(name, everywhere(dtype))
     assert len(x) > 300_000
     got = apply(name, x)
     found = errors_in_ulps(got, exact(name, x))
     worst = found.argmax()
-    assert found[worst] <= ULPS, f"{name}({x[worst]!r}) is {got[worst]!r}, {found[worst]:.2f} steps off"
+    assert found[worst] <= ULPS, (
+        f"{name}({x[worst]!r}) is {got[worst]!r}, {found[worst]:.2f} steps off"
+    )
 
 
 def test_the_measure_of_steps_sees_a_step():
@@ -132,18 +147,24 @@ def test_the_measure_of_steps_sees_a_step():
 )
 def test_a_function_at_its_edges(name, at_minus_infinity, at_zero, at_infinity, dtype):
     x = np.array([-np.inf, 0.0, -0.0, np.inf, np.nan], dtype)
-    np.testing.assert_array_equal(apply(name, x), [at_minus_infinity, at_zero, at_zero, at_infinity, np.nan])
+    np.testing.assert_array_equal(
+        apply(name, x), [at_minus_infinity, at_zero, at_zero, at_infinity, np.nan]
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sigmoid_stops_at_the_smallest_normal_numbers(dtype):
     info = np.finfo(dtype)
-    x = np.array([-np.inf, -info.max, 2 * np.log(info.tiny), np.inf, info.max, 0.0, -0.0, np.nan], dtype)
+    x = np.array(
+        [-np.inf, -info.max, 2 * np.log(info.tiny), np.inf, info.max, 0.0, -0.0, np.nan], dtype
+    )
     low, lower, beyond, *rest = apply("sigmoid", x)
     np.testing.assert_array_equal(rest, [1, 1, 0.5, 0.5, np.nan])
     assert low == lower == beyond
     assert info.tiny <= low <= 4 * info.tiny
-    falling = apply("sigmoid", np.linspace(np.log(info.tiny) + 3, np.log(info.tiny) - 3, 4001).astype(dtype))
+    falling = apply(
+        "sigmoid", np.linspace(np.log(info.tiny) + 3, np.log(info.tiny) - 3, 4001).astype(dtype)
+    )
     assert (np.diff(falling) <= 0).all()
 
 
@@ -177,7 +198,9 @@ ROWS = ROUND
 
 
 def random(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 def unwritten(*shape, dtype):
@@ -198,7 +221,15 @@ def with_padding(blocks, dtype):
     return found
 
 
-SHAPES = [(1, 1, 1, 1), (2, 3, 1, 7), (3, 17, 4, 16), (5, 40, 3, 33), (13, 8, 2, 48), (40, 5, 1, 19), (33, 31, 4, 5)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 3, 1, 7),
+    (3, 17, 4, 16),
+    (5, 40, 3, 33),
+    (13, 8, 2, 48),
+    (40, 5, 1, 19),
+    (33, 31, 4, 5),
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -214,7 +245,17 @@ def test_a_packed_product(M, K, blocks, H, dtype):
     for threads in (1, 2, 5):
         c = unwritten(M, blocks * S + 16, dtype=dtype)
         kernels.product_on_threads(
-            M, blocks * S, K, 1, a.data_ptr(), K + 3, 0, packed.data_ptr(), c.data_ptr(), blocks * S + 16, threads
+            M,
+            blocks * S,
+            K,
+            1,
+            a.data_ptr(),
+            K + 3,
+            0,
+            packed.data_ptr(),
+            c.data_ptr(),
+            blocks * S + 16,
+            threads,
         )
         assert c[:, blocks * S :].isnan().all()  # what lies beside is not touched
         found.append(c[:, : blocks * S].reshape(M, blocks, S)[..., :H])
@@ -232,7 +273,9 @@ def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(ro
 
     def product(first, count):
         c = unwritten(count, N, dtype=dtype)
-        kernels.product_on_threads(count, N, K, 1, a[first].data_ptr(), K, 0, packed.data_ptr(), c.data_ptr(), N, 1)
+        kernels.product_on_threads(
+            count, N, K, 1, a[first].data_ptr(), K, 0, packed.data_ptr(), c.data_ptr(), N, 1
+        )
         return c
 
     whole = product(0, 40)
@@ -243,9 +286,14 @@ def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(ro
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("M", "N", "segments", "K"), SHAPES)
 def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
-    """The gates' cotangents (M, segments * K), on rows of whole vectors, times the transposed (N, segments * K)."""
+    """The gates' cotangents (M, segments * K), on rows of whole vectors, times the transposed (N,
+    segments * K).
+    """
     kernels, S, wide = products(dtype), padded(K), padded(N)
-    cotangents, matrix = random(M, segments, K, dtype=dtype), random(N, segments * K, seed=1, dtype=dtype)
+    cotangents, matrix = (
+        random(M, segments, K, dtype=dtype),
+        random(N, segments * K, seed=1, dtype=dtype),
+    )
     a = with_padding(cotangents, dtype)
     packed = unwritten(segments * K, wide, dtype=dtype)
     kernels.pack_transposed(N, segments, K, matrix.data_ptr(), segments * K, packed.data_ptr())
@@ -254,7 +302,17 @@ def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
     for threads in (1, 3):
         c = unwritten(M, wide, dtype=dtype)
         kernels.product_on_threads(
-            M, wide, K, segments, a.data_ptr(), segments * S, S, packed.data_ptr(), c.data_ptr(), wide, threads
+            M,
+            wide,
+            K,
+            segments,
+            a.data_ptr(),
+            segments * S,
+            S,
+            packed.data_ptr(),
+            c.data_ptr(),
+            wide,
+            threads,
         )
         found.append(c[:, :N])
     assert_near(found[0], expected, segments * K)
@@ -262,9 +320,13 @@ def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("K", "M", "blocks", "H"), [*SHAPES, (300, 9, 2, 20), (257, 33, 1, 7), (1, 40, 1, 1)])
+@pytest.mark.parametrize(
+    ("K", "M", "blocks", "H"), [*SHAPES, (300, 9, 2, 20), (257, 33, 1, 7), (1, 40, 1, 1)]
+)
 def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
-    """A^T B over K rows, more than one pass holds too, B on rows of whole vectors; then the same added."""
+    """A^T B over K rows, more than one pass holds too, B on rows of whole vectors; then the same
+    added.
+    """
     kernels, width = products(dtype), blocks * padded(H)
     a, gates = random(K, M + 1, dtype=dtype), random(K, blocks, H, seed=1, dtype=dtype)
     b = with_padding(gates, dtype)
@@ -279,11 +341,15 @@ def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
         found.append((once, c.view(M, blocks, -1)[..., :H]))
     assert_near(found[0][0], expected, K)
     assert_near(found[0][1], 2 * expected, 2 * K)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("rows", "V", "blocks", "H"), [(1, 1, 1, 1), (50, 7, 3, 5), (200, 3, 4, 17), (9, 40, 2, 16)])
+@pytest.mark.parametrize(
+    ("rows", "V", "blocks", "H"), [(1, 1, 1, 1), (50, 7, 3, 5), (200, 3, 4, 17), (9, 40, 2, 16)]
+)
 def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
     kernels, S = products(dtype), padded(H)
     values, tokens = (
@@ -295,7 +361,17 @@ def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
     found = []
     for threads in (1, 2, 3):
         table = unwritten(V, blocks, H, dtype=dtype)
-        arguments = rows, V, blocks, H, S, tokens.data_ptr(), source.data_ptr(), blocks * S, table.data_ptr()
+        arguments = (
+            rows,
+            V,
+            blocks,
+            H,
+            S,
+            tokens.data_ptr(),
+            source.data_ptr(),
+            blocks * S,
+            table.data_ptr(),
+        )
         for part in range(threads):
             kernels.scatter_part(*arguments, 0, part, threads)
         once = table.clone()
@@ -304,7 +380,9 @@ def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
         found.append((once, table))
     assert_near(found[0][0], expected, rows)
     assert_near(found[0][1], 2 * expected, 2 * rows)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(other, found[0], strict=True)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -316,7 +394,9 @@ def test_columns_are_summed_and_added_to_what_was_there(rows, N, dtype):
         sums = unwritten(N, dtype=dtype)
         for add in (0, 1):
             for part in range(parts):
-                products(dtype).sum_part(rows, N, values.data_ptr(), N + 3, sums.data_ptr(), add, part, parts)
+                products(dtype).sum_part(
+                    rows, N, values.data_ptr(), N + 3, sums.data_ptr(), add, part, parts
+                )
         found.append(sums)
     assert_near(found[0], 2 * values[:, :N].double().sum(0), 2 * rows)
     assert all(torch.equal(other, found[0]) for other in found)
@@ -329,7 +409,12 @@ def test_the_first_index_that_lies_outside_is_found():
         given = torch.tensor(indices, dtype=torch.int64)
         return kernels.first_outside(len(indices), given.data_ptr(), 7)
 
-    assert [first_outside(0, 6, 3), first_outside(0, 7, 9), first_outside(6, 2, -1), first_outside()] == [-1, 1, 2, -1]
+    assert [
+        first_outside(0, 6, 3),
+        first_outside(0, 7, 9),
+        first_outside(6, 2, -1),
+        first_outside(),
+    ] == [-1, 1, 2, -1]
 
 
 def test_numbers_that_are_none_go_in_and_come_out():
@@ -339,7 +424,9 @@ def test_numbers_that_are_none_go_in_and_come_out():
     b[7, 2] = torch.nan
     packed, c = unwritten(16, 16, dtype=torch.float64), unwritten(3, 16, dtype=torch.float64)
     kernels.pack(16, 1, 16, 16, b.data_ptr(), 16, packed.data_ptr())
-    kernels.product_on_threads(3, 16, 16, 1, a.data_ptr(), 16, 0, packed.data_ptr(), c.data_ptr(), 16, 1)
+    kernels.product_on_threads(
+        3, 16, 16, 1, a.data_ptr(), 16, 0, packed.data_ptr(), c.data_ptr(), 16, 1
+    )
     torch.testing.assert_close(c, a @ b, equal_nan=True)
 
 

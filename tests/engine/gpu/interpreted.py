@@ -1,7 +1,9 @@
-"""Runs the Triton kernels of cells in Triton's interpreter, on CPU tensors, and compiles some for a GPU not there.
+"""Runs the Triton kernels of cells in Triton's interpreter, on CPU tensors, and compiles some for a
+GPU not there.
 
-A program of its own: Triton reads TRITON_INTERPRET when it is imported. It prints a line for everything that is wrong.
-The interpreter cannot call CUDA's libdevice; NumPy's functions stand in for it.
+A program of its own: Triton reads TRITON_INTERPRET when it is imported. It prints a line for
+everything that is wrong. The interpreter cannot call CUDA's libdevice; NumPy's functions stand in
+for it.
 """
 
 import functools
@@ -27,7 +29,14 @@ from harness.engine.gpu.layout import Buffer, Load, Piece, Place, by_torch, layo
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node  # noqa: E402
 
 CELLS = {name: cells.find(name) for name in ALL_CELLS} | CORNERS | ODD_CELLS
-COMPILED = ("lstm", "lstm-on", "gru-reset-before", "DependentReductions", "Compared", "MadeOfVectors")
+COMPILED = (
+    "lstm",
+    "lstm-on",
+    "gru-reset-before",
+    "DependentReductions",
+    "Compared",
+    "MadeOfVectors",
+)
 
 
 def stand_in(function):
@@ -47,9 +56,25 @@ def library():
     return type("Library", (), {name: stand_in(function) for name, function in functions.items()})
 
 
-SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.3, -2.5, 1e-30, 90.0, -90.0, 1e30, torch.inf, -torch.inf, torch.nan)
+SPECIAL = (
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.3,
+    -2.5,
+    1e-30,
+    90.0,
+    -90.0,
+    1e30,
+    torch.inf,
+    -torch.inf,
+    torch.nan,
+)
 BOTH = ("add", "sub", "mul", "div", "minimum", "maximum", "lt", "le", "eq")
-ARGUMENTS = {"where": (2, 0, 1), "and": (2, 3), "or": (2, 3), "not": (2,)} | dict.fromkeys(BOTH, (0, 1))
+ARGUMENTS = {"where": (2, 0, 1), "and": (2, 3), "or": (2, 3), "not": (2,)} | dict.fromkeys(
+    BOTH, (0, 1)
+)
 """Of nodes: 0 and 1 are numbers, 2 and 3 comparisons of them."""
 
 
@@ -62,20 +87,31 @@ def every_operation(size):
     loads = tuple(Load(i, nodes[i], (Place(given, i * size, size),)) for i in range(2))
     numbered = tuple(enumerate(nodes))[2:]
     widths = {i: 1 if node.kind == "row" else size for i, node in numbered}
-    stores = tuple((Place(Buffer(f"made.{i}", width, extra=1), 0, width), i) for i, width in widths.items())
+    stores = tuple(
+        (Place(Buffer(f"made.{i}", width, extra=1), 0, width), i) for i, width in widths.items()
+    )
     return Piece("operations", size, loads, numbered, stores)
 
 
 def interpret_operations():
-    """Compares every operation on every pair of special values: with the others in one row, finite ones in another."""
-    pairs = torch.tensor([(a, b) for a in SPECIAL for b in SPECIAL], dtype=torch.float64).t().flatten()
+    """Compares every operation on every pair of special values: with the others in one row, finite
+    ones in another.
+    """
+    pairs = (
+        torch.tensor([(a, b) for a in SPECIAL for b in SPECIAL], dtype=torch.float64).t().flatten()
+    )
     rows = torch.stack([pairs, pairs.nan_to_num(0.1, 2.0, -2.0)])[None, None]
     piece = every_operation(len(SPECIAL) ** 2)
-    module = triton_source.kernels(type("Plan", (), {"forward": (piece,), "backward": ()}), torch.float64)
+    module = triton_source.kernels(
+        type("Plan", (), {"forward": (piece,), "backward": ()}), torch.float64
+    )
     module.libdevice = library()
 
     def made(bind):
-        buffers = {p.buffer.name: torch.full((1, 1, 2, p.width), torch.nan).double() for p, _ in piece.stores}
+        buffers = {
+            p.buffer.name: torch.full((1, 1, 2, p.width), torch.nan).double()
+            for p, _ in piece.stores
+        }
         bind(buffers=buffers | {"given": rows}, piece=piece)(0)
         return buffers
 
@@ -117,9 +153,13 @@ def compile_for_a_gpu():
         for size, dtype, pointer in ((256, torch.float32, "*fp32"), (5, torch.float64, "*fp64")):
             plan = layout(case(CELLS[name], hidden=size).layer)
             module = triton_source.kernels(plan, dtype)
-            for piece in (step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)):
+            for piece in (
+                step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)
+            ):
                 kernel = getattr(module, piece.name)
-                signature = {arg: "i32" if arg in ("t", "T", "B") else pointer for arg in kernel.arg_names}
+                signature = {
+                    arg: "i32" if arg in ("t", "T", "B") else pointer for arg in kernel.arg_names
+                }
                 source = ASTSource(kernel, signature, {})
                 options = {"num_warps": 2, "enable_fp_fusion": True}
                 made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)

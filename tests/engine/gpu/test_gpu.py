@@ -1,4 +1,6 @@
-"""The batched engine against the definition: its launches on a CPU here, and the same on CUDA where there is one."""
+"""The batched engine against the definition: its launches on a CPU here, and the same on CUDA where
+there is one.
+"""
 
 import functools
 import re
@@ -37,7 +39,9 @@ class OnCuda:
     def run(self, layer, parameters, inputs, state):
         engine.allow_tf32(layer.precision)
         parameters = {name: value.cuda() for name, value in parameters.items()}
-        outputs, final = gpu.Gpu().run(layer, parameters, inputs.cuda(), tuple(s.cuda() for s in state))
+        outputs, final = gpu.Gpu().run(
+            layer, parameters, inputs.cuda(), tuple(s.cuda() for s in state)
+        )
         return outputs.cpu(), tuple(s.cpu() for s in final)
 
 
@@ -85,7 +89,11 @@ def test_what_a_loss_does_not_use_has_no_part_in_the_gradients(of):
         state = tuple(leaves[f"initial state {k}"] for k in range(len(given.state)))
         parameters = {key: leaves[key] for key in given.parameters}
         outputs, final = engine.get(name).run(given.layer, parameters, leaves["input"], state)
-        parts = {"outputs": outputs.sum(), "final state": final[1].sum(), "both": outputs[1].sum() + final[0].sum()}
+        parts = {
+            "outputs": outputs.sum(),
+            "final state": final[1].sum(),
+            "both": outputs[1].sum() + final[0].sum(),
+        }
         return dict(zip(leaves, torch.autograd.grad(parts[of], list(leaves.values())), strict=True))
 
     ours, theirs = gradients("gpu"), gradients("reference")
@@ -97,9 +105,15 @@ def test_what_a_loss_does_not_use_has_no_part_in_the_gradients(of):
 @pytest.mark.parametrize("name", ["lstm", "gru-reset-before", "my-full-gate-recurrence"])
 def test_operands_are_rounded_as_the_definition_rounds_them(name, precision, inputs):
     given = case(name, runs=2, biases=2, inputs=inputs, scale=0.3).to(precision)
-    ours, theirs, exact = results("gpu", given), results("reference", given), results("reference", given.to("float32"))
+    ours, theirs, exact = (
+        results("gpu", given),
+        results("reference", given),
+        results("reference", given.to("float32")),
+    )
     assert max(errors(ours, theirs).values()) < FLOAT32_ERROR
-    assert max(errors(exact, theirs).values()) > ROUNDING[precision] / 8  # else the bound would not see the rounding
+    assert (
+        max(errors(exact, theirs).values()) > ROUNDING[precision] / 8
+    )  # else the bound would not see the rounding
 
 
 def test_a_carried_state_carries_on_and_no_gradient_is_needed():
@@ -116,12 +130,16 @@ def test_a_carried_state_carries_on_and_no_gradient_is_needed():
 def test_without_gradients_the_results_are_the_same_and_few_time_steps_exist_at_once(monkeypatch):
     given = case("lstm", steps=2 * gpu.STEPS_AT_ONCE + 3, runs=2, inputs="tokens")
     lengths, empty = [], gpu._empty
-    monkeypatch.setattr(gpu, "_empty", lambda shape, like: lengths.append(shape[1]) or empty(shape, like))
+    monkeypatch.setattr(
+        gpu, "_empty", lambda shape, like: lengths.append(shape[1]) or empty(shape, like)
+    )
     found, longest = {}, {}
     for wanted in (True, False):
         lengths.clear()
         with torch.set_grad_enabled(wanted):
-            outputs, final = engine.get("gpu").run(given.layer, given.parameters, given.inputs, given.state)
+            outputs, final = engine.get("gpu").run(
+                given.layer, given.parameters, given.inputs, given.state
+            )
         found[wanted], longest[wanted] = (outputs, *final), max(lengths)
     assert all(torch.equal(*both) for both in zip(found[True], found[False], strict=True))
     assert longest == {True: 2 * gpu.STEPS_AT_ONCE + 4, False: gpu.STEPS_AT_ONCE + 1}
@@ -133,7 +151,11 @@ def test_a_run_that_has_become_nan_stays_alone():
     given.parameters["R"][1] = torch.nan
     after = results("gpu", given)
     for name, value in after.items():
-        runs = (value, before[name]) if value.shape[0] == 3 else (value.transpose(0, 1), before[name].transpose(0, 1))
+        runs = (
+            (value, before[name])
+            if value.shape[0] == 3
+            else (value.transpose(0, 1), before[name].transpose(0, 1))
+        )
         assert runs[0][1].isnan().any(), name
         assert torch.equal(runs[0][[0, 2]], runs[1][[0, 2]]), name
 
@@ -181,7 +203,9 @@ def test_a_missing_triton_is_worth_a_line(monkeypatch):
 
 
 def test_the_launches_of_a_time_step():
-    """By hand, for lstm: a product and a piece forward, a piece and a product backward; nothing is copied between."""
+    """By hand, for lstm: a product and a piece forward, a piece and a product backward; nothing is
+    copied between.
+    """
     plan = layout(case("lstm").layer)
     assert [type(step) for step in plan.forward] == [Product, Piece]
     assert [type(step) for step in plan.backward] == [Piece, Product]
@@ -206,7 +230,10 @@ def test_a_cell_on_cuda_is_the_definitions(name, kind, on_cuda):
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_a_cell_on_cuda_in_float32_is_the_definitions(name, on_cuda):
     given = case(name, scale=0.5, **CASES["a pack of rows"]).to("float32")
-    assert max(errors(results("gpu", given), results("reference", given)).values()) < 10 * FLOAT32_ERROR
+    assert (
+        max(errors(results("gpu", given), results("reference", given)).values())
+        < 10 * FLOAT32_ERROR
+    )
 
 
 @pytest.mark.gpu
@@ -229,7 +256,9 @@ def test_cuda_without_triton_is_right_too(on_cuda, monkeypatch):
 def test_cuda_rounds_operands_as_the_definition_on_a_cpu_does(precision, on_cuda):
     given = case("gru", runs=2, biases=2, hidden=32, batch=16, scale=0.3).to(precision)
     found = errors(results("gpu", given), results("reference", given))
-    assert max(found.values()) < 8 * ROUNDING[precision]  # CUDA's own conversion to tf32 breaks ties otherwise
+    assert (
+        max(found.values()) < 8 * ROUNDING[precision]
+    )  # CUDA's own conversion to tf32 breaks ties otherwise
 
 
 @pytest.mark.gpu
@@ -244,13 +273,17 @@ def test_cuda_gives_the_same_bits_twice(shape, on_cuda):
 @needs_cuda
 @pytest.mark.parametrize("shape", FEW_AND_MANY_TOKENS)
 def test_a_captured_update_replays_on_new_numbers(shape):
-    given = case("lstm", runs=2, hidden=64, biases=2, inputs="tokens", scale=0.2, **shape).to("float32")
+    given = case("lstm", runs=2, hidden=64, biases=2, inputs="tokens", scale=0.2, **shape).to(
+        "float32"
+    )
     leaves = {name: value.cuda().requires_grad_() for name, value in given.parameters.items()}
     tokens, state = given.inputs.cuda(), tuple(s.cuda() for s in given.state)
 
     def update():
         outputs, final = gpu.Gpu().run(given.layer, leaves, tokens, state)
-        gradients = torch.autograd.grad((outputs * outputs).sum() + final[1].sum(), list(leaves.values()))
+        gradients = torch.autograd.grad(
+            (outputs * outputs).sum() + final[1].sum(), list(leaves.values())
+        )
         return {"outputs": outputs.detach(), **dict(zip(leaves, gradients, strict=True))}
 
     side = torch.cuda.Stream()

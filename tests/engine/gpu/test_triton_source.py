@@ -1,4 +1,6 @@
-"""The text of the kernels, and, where Triton is installed, what they compute; neither needs a GPU."""
+"""The text of the kernels, and, where Triton is installed, what they compute; neither needs a
+GPU.
+"""
 
 import ast
 import importlib.util
@@ -16,7 +18,9 @@ from harness.engine.gpu import triton_source
 from harness.engine.gpu.layout import Piece, layout
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS
 
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
 
 
 def text(cell, hidden=5, dtype=torch.float64):
@@ -31,7 +35,9 @@ def test_every_operation_has_an_expression():
 @pytest.mark.parametrize("cell", ["lstm", "lstm-layer-norm", *ODD_CELLS.values()])
 def test_there_is_one_kernel_a_piece_and_the_text_is_python(cell, dtype):
     plan = layout(case(cell).layer)
-    functions = [f.name for f in ast.parse(text(cell, 4, dtype)).body if isinstance(f, ast.FunctionDef)]
+    functions = [
+        f.name for f in ast.parse(text(cell, 4, dtype)).body if isinstance(f, ast.FunctionDef)
+    ]
     pieces = [step.name for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)]
     assert functions == ["larger", "divided", "root", *pieces]
 
@@ -76,7 +82,13 @@ def test_the_kernels_compute_what_torch_does_and_compile(tmp_path, interpreter):
     """In Triton's interpreter for every cell, and, without running it, as machine code of a GPU."""
     program = pathlib.Path(__file__).with_name("interpreted.py")
     paths = os.pathsep.join(str(program.parents[k]) for k in range(3))
-    added = {"TRITON_INTERPRET": interpreter, "HARNESS_CACHE": str(tmp_path), "TRITON_CACHE_DIR": str(tmp_path / "t")}
+    added = {
+        "TRITON_INTERPRET": interpreter,
+        "HARNESS_CACHE": str(tmp_path),
+        "TRITON_CACHE_DIR": str(tmp_path / "t"),
+    }
     environment = os.environ | added | {"PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(program)], env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]

@@ -1,4 +1,6 @@
-"""Cells of many sorts that are linear in their state, and some that nearly are; for the tests alone."""
+"""Cells of many sorts that are linear in their state, and some that nearly are; for the tests
+alone.
+"""
 
 import torch
 from torch import relu, sigmoid, tanh
@@ -76,13 +78,19 @@ class Forgetful(Made):
 
 
 class Positive(Made):
-    """Positive in other ways than the min cells: a sum of two, an exponential, relu + 1, a quotient, a bound."""
+    """Positive in other ways than the min cells: a sum of two, an exponential, relu + 1, a
+    quotient, a bound.
+    """
 
     name, gates = "positive", ("f", "i", "n")
 
     def step(self, p, x, h):
         share = torch.exp(x.i) / (sigmoid(x.f) + 2 * torch.exp(x.i))
-        return (0.5 * sigmoid(x.f) * h + share * (relu(x.n) + 1) + (torch.clamp(x.n, min=0) + torch.exp(x.i)),)
+        return (
+            0.5 * sigmoid(x.f) * h
+            + share * (relu(x.n) + 1)
+            + (torch.clamp(x.n, min=0) + torch.exp(x.i)),
+        )
 
 
 class Guarded(Made):
@@ -94,11 +102,31 @@ class Guarded(Made):
         return ((1 - sigmoid(x.z)) * h + torch.where(x.n < 0, sigmoid(x.n), 0.5 + x.n),)
 
 
-LINEAR = {c.name: c for c in (TwoGates, Factored, Vector, Scalar, Row, Chosen, TwoStates, Forgetful, Positive, Guarded)}
+LINEAR = {
+    c.name: c
+    for c in (
+        TwoGates,
+        Factored,
+        Vector,
+        Scalar,
+        Row,
+        Chosen,
+        TwoStates,
+        Forgetful,
+        Positive,
+        Guarded,
+    )
+}
 POSITIVE = {c.name: c for c in (Positive, Guarded)}
 
 
 def made(step, *, gates=("a", "b"), state=("h",), **declared):
     """A cell named ``made`` with a step given as a function of (p, x, *state)."""
-    body = {"name": "made", "gates": gates, "state": state, "step": lambda self, p, x, *s: step(p, x, *s), **declared}
+    body = {
+        "name": "made",
+        "gates": gates,
+        "state": state,
+        "step": lambda self, p, x, *s: step(p, x, *s),
+        **declared,
+    }
     return type("MadeHere", (Made,), body)

@@ -1,4 +1,6 @@
-"""What multiplies a state and what stands alone, read off a step; which steps have no such form, and why."""
+"""What multiplies a state and what stands alone, read off a step; which steps have no such form,
+and why.
+"""
 
 import pytest
 import torch
@@ -23,16 +25,28 @@ def inputs(cell, seed=0, scale=3.0):
     generator = torch.Generator().manual_seed(seed)
     named = [f"x.{gate}" for gate in cell.gates] + [f"vector.{vector}" for vector in cell.vectors]
     return {
-        name: scale * torch.randn(5, 2, H, generator=generator, dtype=torch.float64).requires_grad_() for name in named
+        name: scale
+        * torch.randn(5, 2, H, generator=generator, dtype=torch.float64).requires_grad_()
+        for name in named
     }
 
 
-@pytest.mark.parametrize("cell", [*LINEAR.values(), *POSITIVE_CELLS.values()], ids=lambda cell: cell.name)
+@pytest.mark.parametrize(
+    "cell", [*LINEAR.values(), *POSITIVE_CELLS.values()], ids=lambda cell: cell.name
+)
 def test_a_step_is_its_coefficients_times_the_state_plus_its_offsets(cell):
     """Whatever the state: it is compared at two of them."""
     given = inputs(cell)
     x, p = (
-        type("Named", (), {name.partition(".")[2]: value for name, value in given.items() if name.startswith(group)})
+        type(
+            "Named",
+            (),
+            {
+                name.partition(".")[2]: value
+                for name, value in given.items()
+                if name.startswith(group)
+            },
+        )
         for group in ("x.", "vector.")
     )
     p.drop = unchanged
@@ -49,12 +63,17 @@ def test_a_step_is_its_coefficients_times_the_state_plus_its_offsets(cell):
 def test_logarithms_are_those_of_the_coefficients_and_offsets(cell, scale):
     given = inputs(cell, scale=scale)
     like = given[f"x.{cell.gates[0]}"]
-    plain, logs = affine(layer(cell)).values(given, like), logarithmic(layer(cell)).values(given, like)
+    plain, logs = (
+        affine(layer(cell)).values(given, like),
+        logarithmic(layer(cell)).values(given, like),
+    )
     for values, logarithms in zip((*plain[0], *plain[1]), (*logs[0], *logs[1]), strict=True):
         assert_close(logarithms.exp(), values)
         leaves = list(given.values())
         ours, theirs = (
-            torch.autograd.grad(v.sum(), leaves, retain_graph=True, materialize_grads=True, allow_unused=True)
+            torch.autograd.grad(
+                v.sum(), leaves, retain_graph=True, materialize_grads=True, allow_unused=True
+            )
             for v in (logarithms.exp(), values)
         )
         for one, other in zip(ours, theirs, strict=True):
@@ -64,17 +83,26 @@ def test_logarithms_are_those_of_the_coefficients_and_offsets(cell, scale):
 @pytest.mark.parametrize("cell", [*POSITIVE_CELLS.values()], ids=lambda cell: cell.name)
 def test_a_logarithm_that_is_not_chosen_leaves_no_nan(cell):
     """At u = -0.5 the branch that is not taken is log 0, whose gradient times 0 is NaN."""
-    given = {f"x.{gate}": torch.tensor([-0.5], dtype=torch.float64).requires_grad_() for gate in cell.gates}
+    given = {
+        f"x.{gate}": torch.tensor([-0.5], dtype=torch.float64).requires_grad_()
+        for gate in cell.gates
+    }
     _, (offset,) = logarithmic(layer(cell)).values(given, given["x.n"])
-    gradients = torch.autograd.grad(offset.sum(), list(given.values()), allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        offset.sum(), list(given.values()), allow_unused=True, materialize_grads=True
+    )
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("size", [1e3, 1e8])
 def test_logarithms_are_finite_where_the_values_are_0(size):
-    """sigmoid(-1e3) is 0 and its logarithm -1e3; so a coefficient of 0, and f + i of 0, are no trouble."""
+    """sigmoid(-1e3) is 0 and its logarithm -1e3; so a coefficient of 0, and f + i of 0, are no
+    trouble.
+    """
     for cell in (cells.find("min-gru"), cells.find("min-lstm")):
-        named = {f"x.{gate}": torch.tensor([-size, size], dtype=torch.float64) for gate in cell.gates}
+        named = {
+            f"x.{gate}": torch.tensor([-size, size], dtype=torch.float64) for gate in cell.gates
+        }
         for values in logarithmic(layer(cell)).values(named, named["x.n"]):
             assert all(value.isfinite().all() for value in values)
 
@@ -135,7 +163,9 @@ def may_be_negative(offset):
 )
 def test_what_may_be_0_or_below_has_no_logarithm(cell):
     affine(layer(cell))
-    with pytest.raises(NotLinear, match="^the (coefficient|offset) of h is not known to be positive"):
+    with pytest.raises(
+        NotLinear, match="^the (coefficient|offset) of h is not known to be positive"
+    ):
         logarithmic(layer(cell))
 
 
@@ -155,7 +185,12 @@ def test_what_is_positive_is_known_to_be(offset):
     cell = may_be_negative(offset)
     given = inputs(cell)
     like = given["x.a"]
-    (value,), (log,) = affine(layer(cell)).values(given, like)[1], logarithmic(layer(cell)).values(given, like)[1]
+    (value,), (log,) = (
+        affine(layer(cell)).values(given, like)[1],
+        logarithmic(layer(cell)).values(given, like)[1],
+    )
     assert_close(log.exp(), value)
-    gradients = torch.autograd.grad(log.sum(), list(given.values()), materialize_grads=True, allow_unused=True)
+    gradients = torch.autograd.grad(
+        log.sum(), list(given.values()), materialize_grads=True, allow_unused=True
+    )
     assert all(gradient.isfinite().all() for gradient in gradients)

@@ -1,4 +1,6 @@
-"""Scans against the definition: outputs, final state and all gradients, of every cell that is linear in its state."""
+"""Scans against the definition: outputs, final state and all gradients, of every cell that is
+linear in its state.
+"""
 
 import pathlib
 
@@ -27,7 +29,9 @@ of_each_positive = pytest.mark.parametrize("cell", POSITIVE_CELLS, ids=lambda ce
 @pytest.fixture(params=["steps", "tree"])
 def form(request, monkeypatch):
     """Which of the two ways through time is taken, whatever the sizes."""
-    monkeypatch.setattr("harness.engine.scan.scan.STEPS_FROM", 0 if request.param == "steps" else 10**9)
+    monkeypatch.setattr(
+        "harness.engine.scan.scan.STEPS_FROM", 0 if request.param == "steps" else 10**9
+    )
     return request.param
 
 
@@ -36,10 +40,16 @@ def random(shape, seed, dtype=torch.float64):
 
 
 def arguments(cell, steps, runs, batch, hidden, dtype=torch.float64):
-    """Parameters, inputs by kind, a state and the start. Both kinds are rows for a cell that reads its input."""
+    """Parameters, inputs by kind, a state and the start.
+
+    Both kinds are rows for a cell that reads its input.
+    """
     width = hidden if cell.reads_input else I
     specs = cell.parameters(width, hidden, 1)
-    parameters = {spec.name: 0.7 * random((runs, *spec.shape(hidden)), k, dtype) for k, spec in enumerate(specs)}
+    parameters = {
+        spec.name: 0.7 * random((runs, *spec.shape(hidden)), k, dtype)
+        for k, spec in enumerate(specs)
+    }
     rows = random((steps, runs, batch, width), 70, dtype)
     tokens = torch.randint(I, (steps, runs, batch), generator=torch.Generator().manual_seed(60))
     state = tuple(random((runs, batch, hidden), 50 + k, dtype) for k in range(len(cell.state)))
@@ -60,12 +70,18 @@ def results(engine, cell, parameters, inputs, state, precision="float64"):
     )
     found = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
     total = sum((random(v.shape, 80 + k, v.dtype) * v).sum() for k, v in enumerate(found.values()))
-    gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return found | {f"gradient of {key}": value for key, value in zip(leaves, gradients, strict=True)}
+    gradients = torch.autograd.grad(
+        total, list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return found | {
+        f"gradient of {key}": value for key, value in zip(leaves, gradients, strict=True)
+    }
 
 
 def assert_equal(engine, cell, parameters, inputs, state, precision="float64"):
-    ours, theirs = (results(e, cell, parameters, inputs, state, precision) for e in (engine, Reference()))
+    ours, theirs = (
+        results(e, cell, parameters, inputs, state, precision) for e in (engine, Reference())
+    )
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():
         assert value.isfinite().all(), key
@@ -112,10 +128,14 @@ def test_scan_is_the_step_form_in_float32(cell, form):
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @of_each
 def test_the_input_product_is_rounded_as_in_the_definition(cell, precision):
-    """Forward: the gradient is rounded too, where a difference of one bit may become one of the coarser step."""
+    """Forward: the gradient is rounded too, where a difference of one bit may become one of the
+    coarser step.
+    """
     parameters, inputs, state, _ = arguments(cell, 20, 2, 3, 7, torch.float32)
     layer = Layer(cell, 7, 1, precision)
-    ours, theirs = (engine.run(layer, parameters, inputs["rows"], state) for engine in (Scan(), Reference()))
+    ours, theirs = (
+        engine.run(layer, parameters, inputs["rows"], state) for engine in (Scan(), Reference())
+    )
     for one, other in zip((ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=True):
         assert_close(one, other)
 
@@ -133,7 +153,12 @@ def test_a_coefficient_of_any_size_and_sign(size, steps, form):
 
 
 def test_no_time_step_at_all(form):
-    assert scan(torch.ones(0, 1, 1, 2), torch.ones(0, 1, 1, 2), torch.ones(1, 1, 2)).shape == (0, 1, 1, 2)
+    assert scan(torch.ones(0, 1, 1, 2), torch.ones(0, 1, 1, 2), torch.ones(1, 1, 2)).shape == (
+        0,
+        1,
+        1,
+        2,
+    )
 
 
 def test_the_arguments_stay_as_they_were(form):
@@ -161,7 +186,9 @@ def test_a_run_of_a_pack_is_that_run_alone_and_its_neighbours_do_not_matter(form
 
 
 def saturated(name, **codes):
-    """A min cell of one unit whose gates have the given codes at all of 1000 time steps, from h = 2."""
+    """A min cell of one unit whose gates have the given codes at all of 1000 time steps, from h =
+    2.
+    """
     cell = cells.find(name)
     weight = torch.tensor([[[codes[gate] for gate in cell.gates]]], dtype=torch.float64)
     parameters = {"W": weight, "b": torch.zeros(1, len(cell.gates), dtype=torch.float64)}
@@ -172,7 +199,9 @@ def saturated(name, **codes):
 @pytest.mark.parametrize("engine", [Scan(), ScanLog()], ids=lambda engine: engine.name)
 @pytest.mark.parametrize("z", [-1000.0, -40.0, 0.0, 40.0, 1000.0])
 def test_a_product_of_many_coefficients_may_underflow(z, engine, form):
-    """1 - z is 1, nearly 1, 1/2, nearly 0 and 0; its product over 1000 steps is 1 or 0, and nothing is NaN."""
+    """1 - z is 1, nearly 1, 1/2, nearly 0 and 0; its product over 1000 steps is 1 or 0, and nothing
+    is NaN.
+    """
     assert_equal(engine, *saturated("min-gru", z=z, n=1.0))
 
 
@@ -187,13 +216,21 @@ def test_logarithms_need_no_sum_of_gates_that_underflow():
 
 def test_a_state_below_0_has_no_logarithm():
     cell, parameters, tokens, (start,) = saturated("min-gru", z=0.0, n=1.0)
-    assert ScanLog().run(Layer(cell, 1, 1, "float64"), parameters, tokens, (-start,))[0].isnan().all()
+    assert (
+        ScanLog().run(Layer(cell, 1, 1, "float64"), parameters, tokens, (-start,))[0].isnan().all()
+    )
 
 
 def test_the_cells_of_the_registry_that_scan_runs_are_those_that_are_linear():
-    runs = [name for name in cells.names() if Scan().refusal(cells.find(name), "cpu", "float32") is None]
+    runs = [
+        name for name in cells.names() if Scan().refusal(cells.find(name), "cpu", "float32") is None
+    ]
     assert set(runs) == {*REGISTERED, "my-t-rnn"}
-    positive = [name for name in cells.names() if ScanLog().refusal(cells.find(name), "cpu", "float32") is None]
+    positive = [
+        name
+        for name in cells.names()
+        if ScanLog().refusal(cells.find(name), "cpu", "float32") is None
+    ]
     assert positive == ["min-gru", "min-lstm"]
 
 
@@ -207,10 +244,22 @@ def test_every_device_and_precision_will_do(device, precision):
 @pytest.mark.parametrize(
     ("engine", "cell", "refusal"),
     [
-        (Scan(), cells.find("lstm"), "lstm is not linear in its state: it has a recurrent product, R"),
+        (
+            Scan(),
+            cells.find("lstm"),
+            "lstm is not linear in its state: it has a recurrent product, R",
+        ),
         (Scan(), cells.find("sru"), "sru is not linear in its state: sigmoid of c"),
-        (Scan(), made(lambda p, x, h: (h.tanh() * x.a,)), "made is not linear in its state: tanh of h"),
-        (ScanLog(), cells.find("lstm"), "lstm has no form in logarithms: it has a recurrent product, R"),
+        (
+            Scan(),
+            made(lambda p, x, h: (h.tanh() * x.a,)),
+            "made is not linear in its state: tanh of h",
+        ),
+        (
+            ScanLog(),
+            cells.find("lstm"),
+            "lstm has no form in logarithms: it has a recurrent product, R",
+        ),
         (
             ScanLog(),
             cells.find("t-rnn"),

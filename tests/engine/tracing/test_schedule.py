@@ -1,4 +1,6 @@
-"""When values are computed and where they wait: laws that every schedule keeps, and the stages of some."""
+"""When values are computed and where they wait: laws that every schedule keeps, and the stages of
+some.
+"""
 
 import pytest
 from agreement import ALL_CELLS
@@ -31,7 +33,9 @@ def names(plan, indices):
 
 
 def leaves(plan):
-    return {i for i, n in enumerate(plan.program.nodes) if n.op in ("input", "constant")} | set(plan.prologue)
+    return {i for i, n in enumerate(plan.program.nodes) if n.op in ("input", "constant")} | set(
+        plan.prologue
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -64,7 +68,9 @@ def assert_in_order(nodes, stage):
         assert set(nodes[i].args) <= known, (i, nodes[i])
         known.add(i)
     stored = {*stage.kept, *stage.crossing, *(i for _, i in (*stage.new_states, *stage.carries))}
-    stored |= {i for _, _, i in stage.blocks if i is not None} | {nodes[i].args[0] for i in stage.sums}
+    stored |= {i for _, _, i in stage.blocks if i is not None} | {
+        nodes[i].args[0] for i in stage.sums
+    }
     assert stored <= known
 
 
@@ -88,11 +94,15 @@ def test_a_backward_step_reads_what_is_there_and_writes_every_gradient_once(name
         blocks += step.blocks
         carries += step.carries
         sums += step.sums
-    assert sorted(b[:2] for b in blocks) == [(s, b) for s, stack in enumerate(plan.stacks) for b in range(len(stack))]
+    assert sorted(b[:2] for b in blocks) == [
+        (s, b) for s, stack in enumerate(plan.stacks) for b in range(len(stack))
+    ]
     assert all(plan.stacks[s][b] == i for s, b, i in blocks)
     by_product = [s for s, i in enumerate(program.state_gradients) if i in products]
     without = [s for s, i in enumerate(program.state_gradients) if i is None]
-    assert sorted([s for s, _ in carries] + by_product + without) == list(range(len(program.state_gradients)))
+    assert sorted([s for s, _ in carries] + by_product + without) == list(
+        range(len(program.state_gradients))
+    )
     assert sorted(sums) == [i for i, n in enumerate(nodes) if n.op == "batch_sum"]
     assert sorted(products) == program.products(range(len(nodes)), "transposed")
     vectors = {i for i in program.vector_gradients.values() if i is not None}
@@ -113,7 +123,9 @@ def test_every_stack_of_a_product_has_a_place(name):
 def test_what_costs_is_kept_and_not_computed_again(name):
     plan = plan_of(name)
     again = {i for stage in stages(plan.backward) for i in stage.computed} & plan.program.forward()
-    costly = {i for i in again if (op := plan.program.nodes[i].op) in OPERATIONS and OPERATIONS[op].costly}
+    costly = {
+        i for i in again if (op := plan.program.nodes[i].op) in OPERATIONS and OPERATIONS[op].costly
+    }
     assert not costly, names(plan, costly)
 
 

@@ -1,4 +1,6 @@
-"""Equations become programs; what cannot is refused by name; and a program means what the step means."""
+"""Equations become programs; what cannot is refused by name; and a program means what the step
+means.
+"""
 
 import re
 from collections import Counter
@@ -26,7 +28,12 @@ def traced(cell, biases=1, hidden=7):
 
 def made(step, **declared):
     """A cell of one gate whose step is a function of (p, x, *state)."""
-    body = {"name": "made", "gates": ("h",), "step": lambda self, p, x, *state: step(p, x, *state), **declared}
+    body = {
+        "name": "made",
+        "gates": ("h",),
+        "step": lambda self, p, x, *state: step(p, x, *state),
+        **declared,
+    }
     return type("Made", (Cell,), body)
 
 
@@ -52,7 +59,9 @@ def test_lstm_has_one_product_its_transpose_and_one_outer_term():
     (term,) = program.matrix_gradients["R"]
     assert nodes[nodes[product].args[0]].name == nodes[term.operand].name == "state.h"
     assert nodes[product].name == nodes[transposed].name == "R"
-    assert nodes[transposed].args == term.cotangent == program.input_gradients  # R h and W x enter as one sum
+    assert (
+        nodes[transposed].args == term.cotangent == program.input_gradients
+    )  # R h and W x enter as one sum
     assert program.state_gradients[0] == transposed
     assert program.vector_gradients == {}
 
@@ -91,7 +100,11 @@ def test_equal_nodes_are_one_and_nothing_is_left_over():
     for name in cells.names():
         program = traced(name, biases=2)
         assert len(set(program.nodes)) == len(program.nodes)
-        wanted = {i for i in (*program.new_state, *program.input_gradients, *program.state_gradients) if i is not None}
+        wanted = {
+            i
+            for i in (*program.new_state, *program.input_gradients, *program.state_gradients)
+            if i is not None
+        }
         wanted |= {i for i in program.vector_gradients.values() if i is not None}
         for terms in program.matrix_gradients.values():
             wanted |= {i for term in terms for i in (term.operand, *term.cotangent)}
@@ -108,7 +121,9 @@ def test_the_operand_of_a_product_may_be_a_new_state():
     assert second.args == (program.new_state[1],)
 
 
-@pytest.mark.parametrize(("name", "transposes"), [("SameMatrixTwice", 2), ("SameMatrixOnTwoStates", 2)])
+@pytest.mark.parametrize(
+    ("name", "transposes"), [("SameMatrixTwice", 2), ("SameMatrixOnTwoStates", 2)]
+)
 def test_a_matrix_used_twice_has_a_gradient_of_two_terms(name, transposes):
     program = traced(name)
     first, second = program.matrix_gradients["R"]
@@ -134,7 +149,10 @@ def test_what_acts_on_nothing_has_no_gradient():
     unread = traced("UnreadGate")
     assert [i is None for i in unread.input_gradients] == [False, True, False]
     (term,) = unread.matrix_gradients["R"]
-    assert unread.nodes[term.cotangent[1]].op == "constant" and unread.nodes[term.cotangent[1]].value == 0
+    assert (
+        unread.nodes[term.cotangent[1]].op == "constant"
+        and unread.nodes[term.cotangent[1]].value == 0
+    )
     program = traced("UnreadVectorAndProduct")
     assert program.vector_gradients == {"a": None}
     assert program.matrix_gradients["S"] == ()
@@ -156,7 +174,10 @@ def test_a_value_of_vectors_alone_is_a_vector_and_its_gradient_is_made_of_sums()
     assert ("sigmoid", "vector") in {(n.op, n.kind) for n in program.nodes}
     end = program.nodes[program.vector_gradients["a"]]
     assert (end.op, end.kind) == ("mul", "vector")
-    assert any(program.nodes[i].op == "batch_sum" for i in program.ancestors([program.vector_gradients["a"]]))
+    assert any(
+        program.nodes[i].op == "batch_sum"
+        for i in program.ancestors([program.vector_gradients["a"]])
+    )
 
 
 def test_reductions_are_values_of_a_row():
@@ -164,7 +185,10 @@ def test_reductions_are_values_of_a_row():
     assert {n.kind for n in softmax.nodes if n.op in ("row_sum", "row_max")} == {"row"}
     assert {"row_sum", "row_max"} <= set(ops(softmax, softmax.forward()))
     rows = traced("RowGradients")
-    assert [rows.nodes[i].kind for i in (rows.input_gradients[0], rows.state_gradients[1])] == ["row", "row"]
+    assert [rows.nodes[i].kind for i in (rows.input_gradients[0], rows.state_gradients[1])] == [
+        "row",
+        "row",
+    ]
     assert rows.nodes[rows.new_state[2]].kind == "row"
 
 
@@ -195,8 +219,12 @@ SMOOTH_AND_NOT = {
     "half power": lambda x: (1.5 + tanh(x)) ** 0.5,
     "negative power": lambda x: (1.5 + tanh(x)) ** -1.5,
     "reciprocal": lambda x: torch.reciprocal(1.5 + tanh(x)),
-    "lerp": lambda x: torch.lerp(x, x * x, tanh(x)) + torch.lerp(x, x * x, 0.3) + torch.lerp(x, x * x, 0.7),
-    "addcmul": lambda x: torch.addcmul(x, x, tanh(x), value=0.5) + torch.addcdiv(x, x, 1.5 + tanh(x), value=-0.5),
+    "lerp": lambda x: (
+        torch.lerp(x, x * x, tanh(x)) + torch.lerp(x, x * x, 0.3) + torch.lerp(x, x * x, 0.7)
+    ),
+    "addcmul": lambda x: (
+        torch.addcmul(x, x, tanh(x), value=0.5) + torch.addcdiv(x, x, 1.5 + tanh(x), value=-0.5)
+    ),
     "in place": lambda x: (x * x).mul_(0.5).add_(x).clamp_(-1.0, 1.0),
     "rsub": lambda x: torch.rsub(x, 2.0, alpha=0.5),
     "scaled": lambda x: torch.add(x, x * x, alpha=-0.3) / 4 + torch.sub(x, x, alpha=0.2) / 3,
@@ -215,7 +243,10 @@ def test_torchs_functions_of_one_value():
     gates = tuple(re.sub(r"\W", "_", name) for name in SMOOTH_AND_NOT)
 
     def step(p, x, h):
-        values = [f(getattr(x, gate) + 0.1 * h) for gate, f in zip(gates, SMOOTH_AND_NOT.values(), strict=True)]
+        values = [
+            f(getattr(x, gate) + 0.1 * h)
+            for gate, f in zip(gates, SMOOTH_AND_NOT.values(), strict=True)
+        ]
         return (tanh(0.2 * sum(values)),)
 
     assert_agrees("cpu", case(made(step, gates=gates, products={})))
@@ -242,14 +273,20 @@ def test_torchs_functions_of_one_value():
             lambda p, x, h: (h - h.mean(-2, keepdim=True) + x.h,),
             "operation mean over anything but the units, with keepdim=True",
         ),
-        (lambda p, x, h: (h - h.mean() + x.h,), "operation mean over anything but the units, with keepdim=True"),
+        (
+            lambda p, x, h: (h - h.mean() + x.h,),
+            "operation mean over anything but the units, with keepdim=True",
+        ),
         (lambda p, x, h: (h - h.sum() + x.h,), "operation sum over all, or without keepdim=True"),
         (lambda p, x, h: (torch.softmax(h, -2) + x.h,), "operation _softmax over the batch"),
         (
             lambda p, x, h: (h * p.a.sum(-1, keepdim=True) + x.h,),
             "operation sum of a value that is equal in all units or rows",
         ),
-        (lambda p, x, h: (torch.exp(h) ** x.h,), "operation pow with an exponent that is no number"),
+        (
+            lambda p, x, h: (torch.exp(h) ** x.h,),
+            "operation pow with an exponent that is no number",
+        ),
         (lambda p, x, h: (h**17 + x.h,), "operation pow with exponent=17"),
         (lambda p, x, h: ((1 + h * h) ** 1.3 + x.h,), "operation pow with exponent=1.3"),
         (
@@ -267,8 +304,14 @@ def test_torchs_functions_of_one_value():
         (lambda p, x, h: (torch.cat([h, x.h], -2)[:3],), "operation cat over the batch"),
         (lambda p, x, h: (h.half().to(x.h.dtype) + x.h,), "operation _to_copy to torch.float16"),
         (lambda p, x, h: (h * x.h.int(),), "operation _to_copy to torch.int32"),
-        (lambda p, x, h: (p.R(torch.ones_like(h)).h + x.h,), "a product of what is equal in all units or rows"),
-        (lambda p, x, h: (p.R(p.a.expand_as(h)).h + x.h,), "a product of what is equal in all units or rows"),
+        (
+            lambda p, x, h: (p.R(torch.ones_like(h)).h + x.h,),
+            "a product of what is equal in all units or rows",
+        ),
+        (
+            lambda p, x, h: (p.R(p.a.expand_as(h)).h + x.h,),
+            "a product of what is equal in all units or rows",
+        ),
         (lambda p, x, h: (h * torch.tensor(0.5) + x.h,), "a tensor that was made outside the step"),
         (lambda p, x, h: (x.h if (h > 0).all() else h,), "operation all"),
         (lambda p, x, h: (h * h.max().item() + x.h,), "operation max"),
@@ -276,9 +319,18 @@ def test_torchs_functions_of_one_value():
             lambda p, x, h: (x.h if h.detach().numpy().sum() > 0 else h * 2,),
             "operations that depend on the values",
         ),
-        (lambda p, x, h: (h * 2 + h.detach().mul_(2) + x.h,), "operation mul_ on memory that is shared"),
-        (lambda p, x, h: (h.detach(),), "a new state that depends on nothing that could be learned"),
-        (lambda p, x, h: (x.h / (1 // 0),), "ZeroDivisionError: integer division or modulo by zero"),
+        (
+            lambda p, x, h: (h * 2 + h.detach().mul_(2) + x.h,),
+            "operation mul_ on memory that is shared",
+        ),
+        (
+            lambda p, x, h: (h.detach(),),
+            "a new state that depends on nothing that could be learned",
+        ),
+        (
+            lambda p, x, h: (x.h / (1 // 0),),
+            "ZeroDivisionError: integer division or modulo by zero",
+        ),
     ],
 )
 def test_what_cannot_be_traced_is_refused_by_name_and_the_reference_runs_it(step, words):
@@ -286,13 +338,18 @@ def test_what_cannot_be_traced_is_refused_by_name_and_the_reference_runs_it(step
     with pytest.raises(Untraceable, match=f"^{re.escape(words)}$"):
         trace(Layer(cell, 16, 1, "float32"))
     assert engine.get("cpu").refusal(cell, "cpu", "float32") == f"made: {words}"
-    assert engine.resolve([cell], "cpu", "float32") == ("reference", [f"engine cpu: not used, made: {words}"])
+    assert engine.resolve([cell], "cpu", "float32") == (
+        "reference",
+        [f"engine cpu: not used, made: {words}"],
+    )
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_trace_needs_no_gradient_of_its_callers(mode):
     with mode():
-        assert trace(Layer(made(lambda p, x, h: (tanh(x.h + p.R(h).h),)), 7, 1, "float64")).state_gradients != (None,)
+        assert trace(
+            Layer(made(lambda p, x, h: (tanh(x.h + p.R(h).h),)), 7, 1, "float64")
+        ).state_gradients != (None,)
 
 
 def test_running_what_cannot_be_traced_says_so():
@@ -307,7 +364,13 @@ def test_a_builder_folds_constants_and_drops_what_changes_nothing():
     build = Builder()
     x = build.node("input", name="x.a")
     assert build.get(build.apply("mul", 3.0, build.apply("add", 1.0, 1.0))).value == 6
-    for same in (("add", x, 0.0), ("add", 0.0, x), ("mul", 1.0, x), ("sub", x, 0.0), ("div", x, 1.0)):
+    for same in (
+        ("add", x, 0.0),
+        ("add", 0.0, x),
+        ("mul", 1.0, x),
+        ("sub", x, 0.0),
+        ("div", x, 1.0),
+    ):
         assert build.apply(*same) == x
     assert build.apply("neg", build.apply("neg", x)) == x
     assert build.get(build.apply("add", x, build.apply("neg", x))).op == "sub"
@@ -351,5 +414,8 @@ def test_a_trace_is_made_once_for_a_layer():
 
 def test_a_constant_of_the_number_of_units_is_that_of_this_size():
     cell = made(lambda p, x, h: (sigmoid(x.h) - h.mean(-1, keepdim=True),), products={})
-    values = {hidden: {n.value for n in traced(cell, hidden=hidden).nodes if n.op == "constant"} for hidden in (4, 8)}
+    values = {
+        hidden: {n.value for n in traced(cell, hidden=hidden).nodes if n.op == "constant"}
+        for hidden in (4, 8)
+    }
     assert 0.25 in values[4] and 0.125 in values[8]
