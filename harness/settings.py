@@ -64,19 +64,49 @@ def _setting(
     doc: str,
     unit: str = "",
     per_run: bool = False,
+    changes_numbers: bool = True,
     **bounds: Any,
 ) -> Any:
     """A field with what the table of fields says of it.
 
-    ``bounds``: gt, ge, lt, le as pydantic names them.
+    Args:
+        default: As dataclasses take it.
+        doc: What the field is.
+        unit: Of its values.
+        per_run: Whether runs of one pack may differ in it.
+        changes_numbers: Whether results depend on it; else it only changes how fast they come.
+        bounds: gt, ge, lt, le as pydantic names them.
     """
-    metadata = {"doc": doc, "unit": unit, "per_run": per_run, "bounds": bounds}
+    metadata = {
+        "doc": doc,
+        "unit": unit,
+        "per_run": per_run,
+        "changes_numbers": changes_numbers,
+        "bounds": bounds,
+    }
     return field(default=default, metadata=metadata)
 
 
 def _fraction(doc: str) -> Any:
     """A probability that acts while training."""
     return _setting(0.0, doc=doc, unit="fraction", per_run=True, ge=0, lt=1)
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """The texts that a finished run continues, and a training one at every ``every``-th evaluation.
+
+    Attributes:
+        prefixes: What is continued.
+        length: Tokens to append.
+        temperature: Of the draws; None: the likeliest token each time.
+        every: Evaluation points between two samples on the way; None: samples at the end alone.
+    """
+
+    prefixes: tuple[str, ...] = ()
+    length: int = 50
+    temperature: float | None = None
+    every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -239,12 +269,17 @@ class Settings:
         "float32", doc="rounding of products' operands; float64 means everything"
     )
     threads: int | None = _setting(
-        None, doc="CPU threads; none: one per core", unit="threads", ge=1
+        None, doc="CPU threads; none: one per core", unit="threads", changes_numbers=False, ge=1
     )
-    pack_size: int = _setting(8, doc="most runs trained as one pack", unit="runs", ge=1)
+    pack_size: int = _setting(
+        8, doc="most runs trained as one pack", unit="runs", changes_numbers=False, ge=1
+    )
 
 
 PER_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["per_run"])
+"""The fields in which runs of one pack may differ."""
+EXECUTION = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata["changes_numbers"])
+"""The fields that change no number: they are part of no identity."""
 
 
 _BOUNDS = {

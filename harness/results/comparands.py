@@ -185,7 +185,7 @@ def differences(sides: Sequence[Side]) -> Section:
     """
     rows = []
     for name in sides[0].settings:
-        if name in ("threads", "pack_size"):  # they change no number
+        if name in EXECUTION:
             continue
         texts = [", ".join(text_of(value) for value in side.settings[name]) for side in sides]
         marks = [" (tuned)" if name in side.tuned else "" for side in sides]

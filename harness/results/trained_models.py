@@ -19,7 +19,7 @@ from harness.settings import Settings
 from harness.store.locations import Places
 from harness.tasks.language_modelling import (
     LanguageModelling,
-    Samples,
+    SampleRequest,
     check_prefixes,
     continuations,
 )
@@ -167,7 +167,7 @@ class TrainedModel:
                 f"temperature: must be > 0, but got {temperature=}. Leave it out for the likeliest token."
             )
         check_prefixes(prefixes, self.vocabulary)
-        wanted = Samples(tuple(prefixes), length, temperature)
+        wanted = SampleRequest(tuple(prefixes), length, temperature)
         found = continuations(
             self._model, self._parameters, wanted, self.vocabulary, (seed,), self._noise
         )

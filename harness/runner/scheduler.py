@@ -25,12 +25,11 @@ from harness.report import Report, arm_results, build
 from harness.runner import executor, signals
 from harness.runner.progress import Display
 from harness.runner.recorder import Books, Entry, Place, id_of, place_of
-from harness.settings import Settings, to_dict
+from harness.settings import SampleRequest, Settings, to_dict
 from harness.store import tracker, views
 from harness.store.locations import Places
 from harness.study import Study
 from harness.study.units import Unit
-from harness.tasks.language_modelling import Samples
 from harness.training import checkpoint, runtime
 from harness.training.messages import Plan, Record, Run
 
@@ -149,7 +148,7 @@ class Driver:
             objective=self.study.measure.objective,
             read_test=phase == "replicate",
             keep_models=phase == "replicate" and self.study.measure.models == "replicates",
-            samples=Samples(
+            samples=SampleRequest(
                 samples.prefixes,
                 samples.length,
                 samples.temperature,

@@ -103,9 +103,9 @@ class CrossForm(Block):
 
     model_config = required("cross", "baseline")
     cross: Cross = describe("the compared fields, each with its values: the arms are their product")  # type: ignore[valid-type]
-    baseline: Fields = describe(
+    baseline: Fields = describe(  # type: ignore[valid-type]
         "the arm that the others are compared with: one value of every crossed field"
-    )  # type: ignore[valid-type]
+    )
 
 
 class ArmsForm(Block):
@@ -257,8 +257,8 @@ class Form(Block):
         Annotated[CrossForm, Tag("CrossForm")] | Annotated[ArmsForm, Tag("ArmsForm")],
         Discriminator(_compare_tag),
     ] = describe("what is asked about: the arms")
-    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = (
-        describe(  # type: ignore[valid-type]
+    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = (  # type: ignore[valid-type]
+        describe(
             "condition -> what it changes: the arms are compared under each, with a verdict on each"
         )
     )

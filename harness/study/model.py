@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.settings import Settings
+from harness.settings import EXECUTION, SampleRequest, Settings
 from harness.study.form import Models, Objective, Pruner, Sampler
 from harness.study.reader import shown
 from harness.study.units import Unit
 
-NOT_IDENTITY = ("threads", "pack_size", "models", "target")
+NOT_IDENTITY = (*EXECUTION, "models", "target")
 """They change how fast a study runs (and on some engines the last bits), what is kept of it, or
 what is told of it.
 """
@@ -101,18 +101,6 @@ class Replicate:
     first_seed: int = 1000
     until: float | None = None
     at_most: int | None = None
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """What a run continues, at its end and every ``every`` evaluation points; ``temperature`` None:
-    greedily.
-    """
-
-    prefixes: tuple[str, ...] = ()
-    length: int = 50
-    temperature: float | None = None
-    every: int | None = None
 
 
 @dataclass(frozen=True)

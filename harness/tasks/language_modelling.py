@@ -18,7 +18,7 @@ from harness.engine.base import by_run
 from harness.model.masks import Noise
 from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
-from harness.settings import Settings
+from harness.settings import SampleRequest, Settings
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,6 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     weights: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The text that a finished run is asked for, and every ``every``-th evaluation point; None: at
-    its end alone.
-
-    ``temperature`` None: the likeliest token each time.
-    """
-
-    prefixes: tuple[str, ...] = ()
-    length: int = 50
-    temperature: float | None = None
-    every: int | None = None
 
 
 class Task(Protocol):
@@ -91,7 +77,7 @@ class Task(Protocol):
         """Returns the metrics of a mean loss, keys ``prefix/...``."""
         ...
 
-    def check(self, wanted: Samples) -> None:
+    def check(self, wanted: SampleRequest) -> None:
         """Raises an error of the data where a prefix cannot be read: before training, not at its
         end.
         """
@@ -101,7 +87,7 @@ class Task(Protocol):
         self,
         model: Model,
         parameters: Parameters,
-        wanted: Samples,
+        wanted: SampleRequest,
         seed: tuple,
         noise: Noise | None = None,
     ) -> list[dict[str, str]]:
@@ -176,7 +162,7 @@ class LanguageModelling:
             found[f"{prefix}/bits_per_character"] = metrics.bits(nats)
         return found
 
-    def check(self, wanted: Samples) -> None:
+    def check(self, wanted: SampleRequest) -> None:
         """See :class:`Task`.
 
         Raises:
@@ -188,7 +174,7 @@ class LanguageModelling:
         self,
         model: Model,
         parameters: Parameters,
-        wanted: Samples,
+        wanted: SampleRequest,
         seed: tuple,
         noise: Noise | None = None,
     ) -> list[dict[str, str]]:
@@ -216,7 +202,7 @@ def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None
 def continuations(
     model: Model,
     parameters: Parameters,
-    wanted: Samples,
+    wanted: SampleRequest,
     vocabulary: data.Vocabulary,
     seed: tuple,
     noise: Noise | None = None,

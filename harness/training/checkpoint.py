@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cells.registry import find, source_of
-from harness.settings import to_dict
+from harness.settings import EXECUTION, to_dict
 from harness.training import npz
 from harness.training.messages import Run
 
@@ -44,9 +44,8 @@ def digest(run: Run, corpus_fingerprint: str) -> str:
     """Returns what a checkpoint must agree in to be continued: settings, seed, the text, the cell's
     equations.
     """
-    execution = ("threads", "pack_size")
     settings = {
-        name: value for name, value in to_dict(run.settings).items() if name not in execution
+        name: value for name, value in to_dict(run.settings).items() if name not in EXECUTION
     }
     identity = [
         FORMAT,

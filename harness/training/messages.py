@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from harness.randomness import Name
-from harness.settings import PER_RUN, Settings, from_dict, problems_of, to_dict
-from harness.tasks.language_modelling import Samples
+from harness.settings import PER_RUN, SampleRequest, Settings, from_dict, problems_of, to_dict
 
 State = Literal["finished", "diverged", "pruned", "failed"]
 
@@ -35,7 +34,7 @@ class Plan:
     objective: str = "validation/perplexity"
     read_test: bool = True
     """Whether a run that ends reads the test split, once, at its best parameters."""
-    samples: Samples = Samples()
+    samples: SampleRequest = SampleRequest()
     cell_files: tuple[str, ...] = ()
     checkpoint_folder: str | None = None
     keep_models: bool = False
@@ -93,7 +92,7 @@ class Plan:
                 Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
             )
             wanted = values.pop("samples")
-            samples = Samples(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
+            samples = SampleRequest(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
             cell_files = tuple(values.pop("cell_files"))
             return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
         except (AttributeError, KeyError, TypeError) as error:

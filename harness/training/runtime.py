@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from harness import timing
-from harness.tasks.language_modelling import Samples
+from harness.settings import SampleRequest
 from harness.training.cuda_graph import EAGER_UPDATES
 from harness.training.messages import Plan, PlanError, plans_from_json, plans_to_json
 from harness.training.pack import Pack
@@ -61,7 +61,10 @@ class Stand:
     """One arm in one pack size, warmed up, and how many updates fill a repeat."""
 
     def __init__(self, arm: str, plan: Plan):
-        self.arm, self.pack = arm, Pack(replace(plan, samples=Samples(), checkpoint_folder=None))
+        self.arm, self.pack = (
+            arm,
+            Pack(replace(plan, samples=SampleRequest(), checkpoint_folder=None)),
+        )
         self._size = len(plan.runs)
         self._counts: dict[Mode, int] = {}
 
@@ -163,7 +166,7 @@ def answer(text: str) -> Iterator[str]:
 
 def update_seconds(plan: Plan, *, updates: int = 2) -> float:
     """Returns the seconds an update of the pack takes, after as many as a stand's warm-up makes."""
-    pack = Pack(replace(plan, samples=Samples(), checkpoint_folder=None))
+    pack = Pack(replace(plan, samples=SampleRequest(), checkpoint_folder=None))
     try:
         pack.train_updates(WARM_UP_UPDATES)
         begun = time.perf_counter()

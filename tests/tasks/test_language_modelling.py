@@ -13,8 +13,8 @@ from harness import data
 from harness.engine import get
 from harness.model.initialization import initial_parameters
 from harness.model.network import Model, architecture
-from harness.settings import Settings
-from harness.tasks.language_modelling import Batch, LanguageModelling, Samples
+from harness.settings import SampleRequest, Settings
+from harness.tasks.language_modelling import Batch, LanguageModelling
 
 CPU = torch.device("cpu")
 
@@ -153,7 +153,7 @@ def test_a_text_without_splits_has_train_alone(text):
     assert LanguageModelling(settings(text, split="none"), CPU).splits == ("train",)
 
 
-# Samples.
+# SampleRequest.
 
 
 def by_hand(task, own, prefix, length, choose):
@@ -175,7 +175,7 @@ def by_hand(task, own, prefix, length, choose):
 @torch.no_grad()
 def test_greedy_samples_are_those_of_a_plain_argmax_loop(text):
     task, model, parameters = made(settings(text))
-    wanted = Samples(("t", "time traveller"), 20)
+    wanted = SampleRequest(("t", "time traveller"), 20)
     found = task.samples(model, parameters, wanted, (0,))
     assert [each["prefix"] for each in found] == ["t", "time traveller"]
     for each in found:
@@ -196,7 +196,9 @@ def test_samples_follow_the_probabilities_of_their_temperature(text, temperature
     expected = torch.softmax(scores[0, -1] / temperature, 0)
     count, found = 400, torch.zeros(task.num_outputs)
     for seed in range(count):
-        (sample,) = task.samples(model, parameters, Samples(("time",), 1, temperature), (seed,))
+        (sample,) = task.samples(
+            model, parameters, SampleRequest(("time",), 1, temperature), (seed,)
+        )
         found[task.dataset.vocabulary.encode(sample["text"][-1])[0]] += 1
     chi_squared = float(((found - count * expected) ** 2 / (count * expected)).sum())
     freedom = task.num_outputs - 1
@@ -206,17 +208,17 @@ def test_samples_follow_the_probabilities_of_their_temperature(text, temperature
 @torch.no_grad()
 def test_sampled_text_is_a_function_of_the_seed_and_the_prefix(text):
     task, model, parameters = made(settings(text))
-    wanted = Samples(("time", "the"), 30, 1.0)
+    wanted = SampleRequest(("time", "the"), 30, 1.0)
     found = task.samples(model, parameters, wanted, (0,))
     assert task.samples(model, parameters, wanted, (0,)) == found
-    assert task.samples(model, parameters, Samples(("the",), 30, 1.0), (0,)) == found[1:]
+    assert task.samples(model, parameters, SampleRequest(("the",), 30, 1.0), (0,)) == found[1:]
     assert task.samples(model, parameters, wanted, (1,)) != found
 
 
 @torch.no_grad()
 def test_words_are_sampled_as_words(text):
     task, model, parameters = made(settings(text, token="word", batch_size=2))
-    (found,) = task.samples(model, parameters, Samples(("time unheard",), 5), (0,))
+    (found,) = task.samples(model, parameters, SampleRequest(("time unheard",), 5), (0,))
     assert found["text"].startswith("time <unk> ") and len(found["text"].split()) == 7
 
 
@@ -229,6 +231,6 @@ def test_words_are_sampled_as_words(text):
 )
 def test_a_prefix_that_cannot_be_read_is_refused_beforehand(text, prefix, rule):
     task = made(settings(text))[0]
-    task.check(Samples(("time",)))
+    task.check(SampleRequest(("time",)))
     with pytest.raises(data.DataError, match=rule):
-        task.check(Samples(("time", prefix)))
+        task.check(SampleRequest(("time", prefix)))

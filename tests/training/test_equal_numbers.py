@@ -10,8 +10,8 @@ from tolerances import TOLERANCES, assert_close
 from harness.engine import get
 from harness.model.masks import FIELDS
 from harness.model.network import Model, architecture
-from harness.settings import Budget, Settings
-from harness.tasks.language_modelling import LanguageModelling, Samples
+from harness.settings import Budget, SampleRequest, Settings
+from harness.tasks.language_modelling import LanguageModelling
 from harness.training.messages import Plan, Run
 from harness.training.pack import Pack, train
 from harness.training.shard import Shard
@@ -397,7 +397,7 @@ def test_a_shard_whose_last_noisy_run_leaves_goes_on(text):
     noisy = dataclasses.replace(base, zoneout_h=0.3, recurrent_dropout=0.2)
     many = shard_of([Run("plain", (0,), base), Run("noisy", (1,), noisy)])
     many.advance(5)
-    assert all(many.samples(index, Samples(("the",), 3), many.best) for index in (0, 1))
+    assert all(many.samples(index, SampleRequest(("the",), 3), many.best) for index in (0, 1))
     many.keep([0])
     many.advance(10)
     single = shard_of([Run("plain", (0,), base)])

@@ -8,8 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from harness.settings import Budget, BudgetError, Settings, from_dict, problems_of, to_dict
-from harness.tasks.language_modelling import Samples
+from harness.settings import (
+    Budget,
+    BudgetError,
+    SampleRequest,
+    Settings,
+    from_dict,
+    problems_of,
+    to_dict,
+)
 from harness.training.messages import Plan, PlanError, Record, Run, plans_from_json, plans_to_json
 
 SETTINGS = Settings(
@@ -20,7 +27,7 @@ RUN = Run("a/1", (7, "trial", 3), SETTINGS)
 
 def test_a_plan_survives_json():
     other = replace(RUN, id="b", settings=replace(SETTINGS, learning_rate=0.25, clip_norm=None))
-    samples = Samples(("time", "travel"), 7, 0.5)
+    samples = SampleRequest(("time", "travel"), 7, 0.5)
     plan = Plan((RUN, other), "train/perplexity", False, samples, ("mine.py",), "checkpoints")
     assert Plan.from_json(plan.to_json()) == plan
     assert plans_from_json(plans_to_json([plan, Plan((RUN,))])) == [plan, Plan((RUN,))]

@@ -13,8 +13,7 @@ import torch
 
 from harness import engine
 from harness.data import DataError
-from harness.settings import Budget, Settings
-from harness.tasks.language_modelling import Samples
+from harness.settings import Budget, SampleRequest, Settings
 from harness.training import pack
 from harness.training.messages import Plan, PlanError, Run
 from harness.training.pack import Pack, evaluation_points, resolve_device
@@ -238,7 +237,7 @@ def overfitting(settings):
 
 
 def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read_there(settings):
-    plan = plan_of(overfitting(settings), samples=Samples(("the",), 9, every=2))
+    plan = plan_of(overfitting(settings), samples=SampleRequest(("the",), 9, every=2))
     pack, snapshots, records = Pack(plan), {}, []
     shard = pack.shards[0]
     while new := pack.advance():
@@ -417,7 +416,7 @@ def test_an_engine_that_does_not_run_the_cell(settings):
 
 def test_samples_that_cannot_be_written_are_refused_before_training(settings):
     with pytest.raises(DataError, match="samples: 'The': text: every character must be among"):
-        Pack(plan_of(settings, samples=Samples(("the", "The"))))
+        Pack(plan_of(settings, samples=SampleRequest(("the", "The"))))
 
 
 # Checkpoints.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.settings import Budget, Settings
-from harness.tasks.language_modelling import Samples
+from harness.settings import Budget, SampleRequest, Settings
 from harness.training.messages import Plan, Record, Run, plans_to_json
 from harness.training.pack import main, train
 from harness.training.saved_model import SavedModel
@@ -76,7 +75,7 @@ def plan(tmp_path):
         threads=2,
     )
     runs = tuple(Run(f"r{i}", (i, "trial"), settings) for i in range(2))
-    return Plan(runs, samples=Samples(("time",), 10, 0.8), keep_models=True)
+    return Plan(runs, samples=SampleRequest(("time",), 10, 0.8), keep_models=True)
 
 
 def told(records):
