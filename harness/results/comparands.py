@@ -15,7 +15,7 @@ import pandas as pd
 from harness.report import arm_results
 from harness.report.tables import Section
 from harness.results.names import Found
-from harness.settings import Settings, from_dict
+from harness.settings import EXECUTION, Settings, from_dict
 
 ENDED = ("finished", "diverged")
 USED = ("engine", "device", "hidden_size")
