@@ -13,11 +13,11 @@ from cells.registry import PRESETS
 from harness import engine, study
 from harness.bench.classes import cell_class
 from harness.engine.cpu import compiler
-from harness.engine.gpu import gpu
+from harness.engine.tracing.trace import untraceable
 from harness.model.network import single_layer
 from harness.report import arm_results
 from harness.runner import scheduler
-from harness.store.locations import Places
+from harness.store.locations import Locations
 from harness.store.tracker import Tracker, experiments, sqlite_path
 
 
@@ -63,8 +63,7 @@ def preset_line(name: str) -> str:
 def engines_line() -> str:
     """Returns which engines run which cells on a CPU; nothing is compiled."""
     found = [cells.find(name) for name in cells.names()]
-    generated = gpu.Gpu(("cpu",))  # what one engine can trace, the other can
-    others = [c.name for c in found if generated.refusal(c, "cpu", "float32")]
+    others = [c.name for c in found if untraceable(c)]
     scanned = [c.name for c in found if engine.get("scan").refusal(c, "cpu", "float32") is None]
     cpu = (
         f"the engine cpu runs all but {', '.join(others)}"
@@ -123,7 +122,7 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
 
 
 def open_books(
-    path: str, overrides: tuple[str, ...], places: Places
+    path: str, overrides: tuple[str, ...], locations: Locations
 ) -> tuple[study.Study, Tracker]:
     """Returns a study and its books.
 
@@ -132,22 +131,22 @@ def open_books(
         IdentityError: What was run there under this name is another study.
     """
     loaded = study.load(path, overrides)
-    file = sqlite_path(places.tracking_uri)
+    file = sqlite_path(locations.tracking_uri)
     if (file is not None and not file.exists()) or loaded.name not in experiments(
-        places.tracking_uri
+        locations.tracking_uri
     ):
         raise NothingError(
-            f"study: must have been run, but {loaded.name!r} is not in {places.tracking_uri}. "
+            f"study: must have been run, but {loaded.name!r} is not in {locations.tracking_uri}. "
             f"Run it: harness run {path}"
         )
-    tracker = Tracker(places.tracking_uri, loaded.name, places.artifacts)
-    scheduler.check_identity(loaded, tracker, places)
+    tracker = Tracker(locations.tracking_uri, loaded.name, locations.artifacts)
+    scheduler.check_identity(loaded, tracker, locations)
     return loaded, tracker
 
 
-def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table:
+def status_table(path: str, overrides: tuple[str, ...], locations: Locations) -> Table:
     """Returns how many runs of each arm and phase have ended, and how."""
-    loaded, tracker = open_books(path, overrides, places)
+    loaded, tracker = open_books(path, overrides, locations)
     runs = tracker.runs()
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -189,10 +188,10 @@ def status_table(path: str, overrides: tuple[str, ...], places: Places) -> Table
 
 
 def report(
-    path: str, overrides: tuple[str, ...], places: Places, out: Path | None, console: Console
+    path: str, overrides: tuple[str, ...], locations: Locations, out: Path | None, console: Console
 ) -> None:
     """Prints the report, and writes its files where a folder is given."""
-    loaded, tracker = open_books(path, overrides, places)
+    loaded, tracker = open_books(path, overrides, locations)
     warnings = scheduler.warnings_of(loaded, tracker)
     made = scheduler.build_report(
         loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings

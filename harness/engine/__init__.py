@@ -40,10 +40,6 @@ __all__ = [
 
 ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
 """Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
-GENERATED = {"cpu": "cpu", "gpu": "cuda"}
-"""Engine -> device, of the engines that are meant for every cell there: being passed over by one is
-worth a line.
-"""
 
 
 class EngineError(ValueError):
@@ -65,8 +61,10 @@ def get(name: str) -> Engine:
 
 
 def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
-    """Returns the fastest engine that runs all ``cells``, and a line for a generated one that does
-    not.
+    """Returns the name of the fastest engine that runs all ``cells``, and notes.
+
+    A note says why an engine was passed over that is meant to run every cell on this device, or
+    what makes the chosen one slower than it could be.
     """
     passed_over: list[str] = []
     for engine in ENGINES:
@@ -75,7 +73,7 @@ def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, 
         ]
         if not refusals:
             return engine.name, [*passed_over, *notes(engine)]
-        if GENERATED.get(engine.name) == device:
+        if engine.general_device == device:
             passed_over.append(
                 f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}"
             )
@@ -83,6 +81,6 @@ def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, 
 
 
 def notes(engine: Engine) -> list[str]:
-    """Returns a line for what makes an engine slower here than it could be."""
-    found = engine.note() if isinstance(engine, Gpu) else None
-    return [] if found is None else [found]
+    """Returns the engine's note as a list: empty where it has none."""
+    note = engine.note()
+    return [] if note is None else [note]

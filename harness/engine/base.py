@@ -55,12 +55,26 @@ class Tape(Protocol):
 
 
 class Engine(Protocol):
-    """How a cell's recurrence is executed."""
+    """How a cell's recurrence is executed.
+
+    Attributes:
+        name: What a study calls the engine.
+        general_device: The type of device on which the engine is meant to run every cell, so that
+            a refusal there is worth a note; None where it is meant for some cells only.
+        has_kernels: Whether compiled kernels do what surrounds the layers too, on a CPU: the
+            read-out, the masks and the step of the optimizer.
+    """
 
     name: str
+    general_device: str | None
+    has_kernels: bool
 
     def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
         """Returns why this engine does not run the cell there, or None where it does."""
+        ...
+
+    def note(self) -> str | None:
+        """Returns what makes this engine slower here than it could be, or None."""
         ...
 
     def run(
@@ -141,7 +155,14 @@ class AutogradTape:
 
 
 class ByAutograd:
-    """The way back of engines that have none of their own."""
+    """What engines share that have no backward pass of their own, and no kernels."""
+
+    general_device: str | None = None
+    has_kernels = False
+
+    def note(self) -> str | None:
+        """See :class:`Engine`."""
+        return None
 
     def forward(
         self: Engine,

@@ -276,16 +276,11 @@ class Model:
         named = list(zip(arch.cell.state, constant, strict=True))
         return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
 
-    @property
-    def compiled(self) -> bool:
-        """Whether what stands around the layers is compiled as they are."""
-        return self.engine.name == "cpu"
-
     def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
         """Returns what makes scores of the rows that a call returns; it may write its gradients in
         ``gradients``.
         """
-        threads = self.threads if self.compiled else None
+        threads = self.threads if self.engine.has_kernels else None
         if self.arch.tied:
             table = parameters["lookup.W"].transpose(1, 2).contiguous()
             return Readout(table, parameters["readout.b"], self.arch.precision, threads)

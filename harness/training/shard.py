@@ -21,8 +21,8 @@ from harness.timing import Clock
 from harness.training.checkpoint import Checkpoint
 from harness.training.cuda_graph import RECORDERS, Captured
 from harness.training.flat_parameters import Layout
-from harness.training.messages import Run
 from harness.training.optimizer import Optimizer
+from harness.training.plan import Run
 
 NOTED_UPDATES = 1024
 """So many updates' losses and norms are kept as they came, before they are added up."""
@@ -81,8 +81,10 @@ class Shard:
         self.best = self._layout.views(self._flat_best)
         self._flat_gradients = torch.zeros_like(self._flat)
         self._gradients = self._layout.views(self._flat_gradients)
-        self.optimizer = Optimizer(settings, self._flat, self.num_updates, self.model.compiled)
-        self._noise = Noise(seeds, settings, self.device, self.model.compiled)
+        self.optimizer = Optimizer(
+            settings, self._flat, self.num_updates, self.model.engine.has_kernels
+        )
+        self._noise = Noise(seeds, settings, self.device, self.model.engine.has_kernels)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
         self._epoch, self._starts = -1, torch.empty(0)
         recorder = RECORDERS.get(self.device.type)

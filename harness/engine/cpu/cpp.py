@@ -8,7 +8,7 @@ Pointers come in one array, in the order of :func:`interface`; lengths in anothe
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from harness.engine.tracing.program import Node
 from harness.engine.tracing.schedule import Schedule, Stage
@@ -49,12 +49,38 @@ RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
 """
 """Stands in the code that calls it: a change of the headers is one of every cell's code."""
 
-LENGTHS = ("T", "B", "H", "I", "training", "x_length", "noise_step", "chunk", "threads")
-"""The integers of a call. Not training: nothing is kept, every time step writes to the same place.
-From one time step to the next, noise goes on by ``noise_step`` rows: B, or 0 where all have the
-same. The backward call goes through time in chunks of so many steps, whose gradients are multiplied
-while they are in a core's cache.
-"""
+
+class Lengths(NamedTuple):
+    """The integers of a call, in the order in which the generated functions read them.
+
+    Attributes:
+        num_steps: T.
+        batch_size: B.
+        hidden_size: H.
+        num_inputs: I, or V where the inputs are tokens.
+        training: Whether the backward call follows. Otherwise nothing is kept: every time step
+            writes to the same place.
+        x_length: The numbers from one row of W x to the next.
+        noise_step: The rows from one time step's noise to the next one's: B, or 0 where all time
+            steps have the same noise.
+        chunk: The time steps that the backward call takes at once, whose gradients are multiplied
+            while they are in a core's cache.
+        threads: How many threads share the batch.
+    """
+
+    num_steps: int
+    batch_size: int
+    hidden_size: int
+    num_inputs: int
+    training: bool
+    x_length: int
+    noise_step: int
+    chunk: int
+    threads: int
+
+
+SYMBOLS = {"num_steps": "T", "batch_size": "B", "hidden_size": "H", "num_inputs": "I"}
+"""Field of :class:`Lengths` -> its name in C++, where that is another."""
 
 Span = Literal[
     "state",
@@ -207,7 +233,10 @@ class Emitter:
     def _opening(self, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
         yield (
             "  const long "
-            + ", ".join(f"{length} = n[{i}]" for i, length in enumerate(LENGTHS))
+            + ", ".join(
+                f"{SYMBOLS.get(length, length)} = n[{i}]"
+                for i, length in enumerate(Lengths._fields)
+            )
             + ";"
         )
         yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"

@@ -39,6 +39,8 @@ class Cpu:
     """Any cell whose step can be traced, in float32 and float64."""
 
     name = "cpu"
+    general_device: str | None = "cpu"
+    has_kernels = True
 
     def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
         """Returns why the generated code does not run the cell there, or None where it does."""
@@ -54,6 +56,10 @@ class Cpu:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
             return str(error).splitlines()[0]
+        return None
+
+    def note(self) -> str | None:
+        """Returns None: where this engine runs at all, it runs as fast as it can."""
         return None
 
     def run(
@@ -430,11 +436,18 @@ class _Call:
         tape, scratch = self._tape.data_ptr(), block.data_ptr()
         own = [(tape if on_tape else scratch) + offset for on_tape, offset in direction.places]
         pointers = [*own, *outside, self._plan.code.table]
-        lengths = (
-            shape.num_steps, shape.batch_size, shape.hidden_size, shape.inputs, shape.training, self._x_length,
-            0 if self._noise is None or self._noise.shape[1] == 1 else shape.batch_size,
-            shape.chunk, self._plan.threads,
-        )  # fmt: skip
+        has_noise_per_step = self._noise is not None and self._noise.shape[1] > 1
+        lengths = cpp.Lengths(
+            num_steps=shape.num_steps,
+            batch_size=shape.batch_size,
+            hidden_size=shape.hidden_size,
+            num_inputs=shape.inputs,
+            training=shape.training,
+            x_length=self._x_length,
+            noise_step=shape.batch_size if has_noise_per_step else 0,
+            chunk=shape.chunk,
+            threads=self._plan.threads,
+        )
         direction.function(
             (ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers)
         )

@@ -46,7 +46,7 @@ from harness.engine.gpu.layout import (
     layout,
 )
 from harness.engine.reference import input_product
-from harness.engine.tracing.trace import Untraceable
+from harness.engine.tracing.trace import untraceable
 
 Call = Callable[[int], None]
 
@@ -60,6 +60,7 @@ class Gpu(ByAutograd):
     """Any cell whose step can be traced, in every precision."""
 
     name = "gpu"
+    general_device: str | None = "cuda"
 
     def __init__(self, device_types: tuple[str, ...] = ("cuda",)):
         self.device_types = device_types
@@ -68,17 +69,16 @@ class Gpu(ByAutograd):
         """Returns why this engine does not run the cell there, or None where it does."""
         if device.partition(":")[0] not in self.device_types:
             return f"it runs on {' and '.join(self.device_types)}, not on {device}"
-        try:
-            layout(Layer(cell, 2, 1, precision))
-        except Untraceable as error:
-            return f"{cell.name}: {error}"
-        return None
+        return untraceable(cell, precision)
 
     def note(self) -> str | None:
         """Returns what makes it slower here than it could be, or None."""
         if triton_source.is_available():
             return None
-        return "engine gpu: pointwise pieces run as separate torch operations, since Triton is not installed"
+        return (
+            "engine gpu: pointwise pieces run as separate torch operations, "
+            "since Triton is not installed"
+        )
 
     def run(
         self,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cells.base import split_gates, unchanged
+from cells.base import Cell, split_gates, unchanged
 from harness.engine.base import Layer
 from harness.engine.tracing.aten import (
     ROWS,
@@ -32,7 +32,7 @@ from harness.engine.tracing.aten import (
 )
 from harness.engine.tracing.program import Builder, Node, Outer, Program, Ref
 
-__all__ = ["Untraceable", "trace", "vector_names"]
+__all__ = ["Untraceable", "trace", "untraceable", "vector_names"]
 
 
 class _Product(torch.autograd.Function):
@@ -115,6 +115,15 @@ def trace(layer: Layer) -> Program:
     if [o.function for o in operations] != [o.function for o in _recorded(layer, 0.5)[1]]:
         raise Untraceable("operations that depend on the values")
     return _Lowering(layer, leaves).program(operations, results)
+
+
+def untraceable(cell: type[Cell], precision: str = "float32") -> str | None:
+    """Returns why the generated engines cannot run a cell anywhere, or None where they can."""
+    try:
+        trace(Layer(cell, 2, 1, precision))  # whether a step can be traced depends on no size
+    except Untraceable as error:
+        return f"{cell.name}: {error}"
+    return None
 
 
 def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], list[Tensor | None]]:
