@@ -2,7 +2,7 @@
 
 Nothing about a search lives in this process: a search that was killed goes on as if it had not
 been, since a trial's values are a function of (search_seed, arm, number) and of the trials before
-it. See docs/decisions/search.md.
+it. See docs/decisions/tuning.md.
 """
 
 import copy

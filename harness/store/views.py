@@ -3,7 +3,7 @@ person sees first.
 
 The page keeps such a view as a tag of the experiment, and opens it by its key. What a state may
 hold, and what the page makes of it, was read from MLflow 3.17 and tried in a browser:
-docs/decisions/view.md.
+docs/decisions/views.md.
 """
 
 import base64

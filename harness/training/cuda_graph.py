@@ -7,7 +7,7 @@ came, and a note says so.
 
 A replay does again what was done, at the same addresses and with the same numbers of Python's. So
 everything that differs between updates is copied into tensors that stay where they are, and what an
-update leaves behind it writes in place. See docs/decisions/capture.md.
+update leaves behind it writes in place. See docs/decisions/cuda_graph.md.
 """
 
 from collections.abc import Callable
