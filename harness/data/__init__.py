@@ -1,11 +1,19 @@
-"""Text as numbers: corpora, vocabularies, splits, and the windows that training and evaluation
-read.
+"""Text as numbers: corpora, vocabularies, splits, and the windows that a model reads.
+
+The names of the corpora and what they need are there at once. Whatever computes with numbers is
+imported when it is first asked for, so that a study can be read without NumPy.
 """
 
-from harness.data.dataset import CORPORA, Dataset, load
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from harness.data.corpora import CORPORA
 from harness.data.errors import DataError, UnknownCharacter
-from harness.data.tokens import Vocabulary
-from harness.data.windows import Windows, evaluation_windows, windows
+
+if TYPE_CHECKING:
+    from harness.data.dataset import Dataset, load
+    from harness.data.tokens import Vocabulary
+    from harness.data.windows import Windows, evaluation_windows, training_windows
 
 __all__ = [
     "CORPORA",
@@ -16,5 +24,21 @@ __all__ = [
     "Windows",
     "evaluation_windows",
     "load",
-    "windows",
+    "training_windows",
 ]
+
+_MODULES = {
+    "Dataset": "dataset",
+    "Vocabulary": "tokens",
+    "Windows": "windows",
+    "evaluation_windows": "windows",
+    "load": "dataset",
+    "training_windows": "windows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from its module on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

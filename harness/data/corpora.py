@@ -156,8 +156,8 @@ def _python_docs(path: str | None) -> Text:
         from pydoc_data.topics import topics  # imported late: some Pythons come without
     except ImportError as error:
         raise DataError(
-            f"python-docs: this Python must hold the text of its own help, but got error={str(error)!r}. "
-            "Use another corpus, or a Python with pydoc_data."
+            "python-docs: this Python must hold the text of its own help, "
+            f"but got error={str(error)!r}. Use another corpus, or a Python with pydoc_data."
         ) from error
     text = "".join(topics[name] for name in sorted(topics))
     return _plain(
@@ -180,7 +180,8 @@ BY_NAME = {
         num_tokens=_EDITION_LENGTH,
     ),
     "lyrics-2019": Corpus(
-        "the first 10,000 characters of your own zip of lyrics: case kept, in one line; char tokens only",
+        "the first 10,000 characters of your own zip of lyrics: "
+        "case kept, in one line; char tokens only",
         _lyrics_2019,
         takes_path=True,
         has_words=False,
@@ -195,3 +196,6 @@ BY_NAME = {
         needs_path=True,
     ),
 }
+
+CORPORA = {name: corpus.description for name, corpus in BY_NAME.items()}
+"""Corpus -> its description in one line."""

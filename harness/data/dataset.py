@@ -11,11 +11,9 @@ import numpy as np
 from harness.data import corpora
 from harness.data.errors import DataError
 from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
-from harness.data.windows import evaluation_windows, windows
+from harness.data.windows import evaluation_windows, training_windows
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
-
-CORPORA = {name: corpus.description for name, corpus in corpora.BY_NAME.items()}
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,9 @@ class Dataset:
 def load(settings: Settings) -> Dataset:
     """Returns the dataset that the settings name, each split long enough for their windows.
 
-    Characters: a vocabulary of the whole corpus. Words, which are what blanks separate: ``<unk>``
-        and the words of the training split seen ``min_count`` times. The 2022 edition has a
-        vocabulary of its own.
+    For characters the vocabulary is that of the whole corpus. For words, which blanks separate, it
+    is ``<unk>`` and the words that the training split holds ``min_count`` times. The 2022 edition
+    has a vocabulary of its own.
 
     Raises:
         DataError: The settings contradict each other, a file is missing or not what it must be, or
@@ -84,33 +82,35 @@ def _split(tokens: Sequence[str], split: Split) -> dict[str, Sequence[str]]:
 
 
 def _problems(settings: Settings) -> list[str]:
-    found = [
+    problems = [
         *_unknown_name("corpus", settings.corpus, corpora.BY_NAME),
         *_unknown_name("token", settings.token, get_args(Token)),
         *_unknown_name("split", settings.split, get_args(Split)),
         *_unknown_name("windows", settings.windows, get_args(WindowsForm)),
     ]
     if settings.token == "char" and settings.min_count != 1:
-        found.append(
+        problems.append(
             f"min_count: must be 1 for char tokens, but got min_count={settings.min_count}. "
             "Leave it out, or use token: word."
         )
     corpus = corpora.BY_NAME.get(settings.corpus)
     if corpus is None:
-        return found
+        return problems
     if settings.path is not None and not corpus.takes_path:
-        found.append(
-            f"path: {settings.corpus} takes no file, but got path={settings.path!r}. Leave it out, or use corpus: text."
+        problems.append(
+            f"path: {settings.corpus} takes no file, but got path={settings.path!r}. "
+            "Leave it out, or use corpus: text."
         )
     if settings.path is None and corpus.needs_path:
-        found.append(
-            f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE, a text in UTF-8."
+        problems.append(
+            f"path: {settings.corpus} needs a file, but got path=None. "
+            "Add path: FILE, a text in UTF-8."
         )
     if settings.token == "word" and not corpus.has_words:
-        found.append(
+        problems.append(
             f"token: {settings.corpus} has char tokens only, but got token='word'. Use token: char."
         )
-    return found
+    return problems
 
 
 def _unknown_name(where: str, name: str, allowed: Iterable[str]) -> list[str]:
@@ -127,7 +127,7 @@ def _require_windows(settings: Settings, num_tokens: dict[str, int]) -> None:
     for name, count in num_tokens.items():
         try:
             if name == "train":
-                windows(settings, count)
+                training_windows(settings, count)
             else:
                 evaluation_windows(count, settings.batch_size, settings.bptt_length)
         except DataError as error:

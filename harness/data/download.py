@@ -1,12 +1,10 @@
-"""Published files: found in the data folder or downloaded into it, and never believed without their
-checksum.
+"""Published files, each verified against its checksum.
+
+A file is read from the data folder, or else downloaded into it.
 """
 
 import hashlib
-import http.client
 import os
-import urllib.error
-import urllib.request
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +55,25 @@ def read(file: Published) -> bytes:
 
 
 def _fetch(file: Published, path: Path) -> bytes:
+    # Imported here, since few runs download anything.
+    import http.client
+    import urllib.error
+    import urllib.request
+
     remedy = (
         f"Put a file named {file.name} with {file.algorithm} {file.checksum} into {path.parent} "
         "(the environment variable HARNESS_DATA names another folder)."
     )
     if file.address is None:
         raise DataError(
-            f"{path}: must be there, but got no such file, and none may be fetched. {remedy} Or name a copy with path."
+            f"{path}: must be there, but got no such file, and none may be fetched. "
+            f"{remedy} Or name a copy with path."
         )
     try:
-        # One byte more than there should be: a page sent in its place cannot go on for ever, and is
-        # still seen.
+        # One byte more than there should be, so that a page sent in the file's place is noticed
+        # and cannot go on for ever.
         with urllib.request.urlopen(file.address, timeout=_TIMEOUT_SECONDS) as response:
-            content = response.read(file.num_bytes + 1)
+            content: bytes = response.read(file.num_bytes + 1)
     except (OSError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
@@ -93,7 +97,7 @@ def _verify(file: Published, content: bytes, *, where: Path | str, remedy: str) 
 
 
 def _store(content: bytes, path: Path) -> None:
-    """Writes under a name of its own and renames, so that no reader ever sees half a file."""
+    """Writes to a temporary file and renames it, so that no reader ever sees half a file."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +108,7 @@ def _store(content: bytes, path: Path) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"{path}: the folder must be writable to keep the download, but got error={str(error)!r}. "
+            f"{path}: the folder must be writable to keep the download, "
+            f"but got error={str(error)!r}. "
             "Let HARNESS_DATA name a folder that is, or one that holds the file."
         ) from error

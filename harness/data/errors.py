@@ -1,7 +1,7 @@
 class DataError(ValueError):
     """A corpus, its file or its length is not what a run needs.
 
-    Names every problem found, one a line.
+    The message has a line for every problem.
     """
 
     def __init__(self, *problems: str):

@@ -26,8 +26,9 @@ class Vocabulary:
         return len(self.symbols)
 
     def encode(self, text: str) -> np.ndarray:
-        """Returns the int64 numbers of the tokens of ``text``: its characters, or the words between
-        its blanks.
+        """Returns the int64 number of each token of ``text``, (number of tokens,).
+
+        A token is a character, or a word between blanks.
 
         Raises:
             UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
@@ -75,22 +76,15 @@ class Vocabulary:
         # The same letter in the other case, without its accent, or the plain form of a typographic
         # sign.
         plain = unicodedata.normalize("NFKD", character)[:1]
-        for nearest in (
-            character.lower(),
-            character.upper(),
-            plain,
-            plain.lower(),
-            " " if character.isspace() else "",
-        ):
+        blank = " " if character.isspace() else ""
+        for nearest in (character.lower(), character.upper(), plain, plain.lower(), blank):
             if nearest in self._index:
                 return f"Write {nearest!r} instead of {character!r}."
         return f"Leave {character!r} out; the vocabulary is {''.join(self.symbols)!r}."
 
 
 def tokenize(text: str, token: Token) -> Sequence[str]:
-    """Returns the tokens of ``text``: for characters the text itself, which is a sequence of
-    them.
-    """
+    """Returns the tokens of ``text``: its words, or the text itself as a sequence of characters."""
     return text if token == "char" else text.split()
 
 
@@ -113,7 +107,8 @@ def frequency_vocabulary(tokens: Sequence[str], token: Token, min_count: int = 1
     if not kept:
         most = max(counts.values(), default=0)
         raise DataError(
-            f"vocabulary: a {token} must occur at least {min_count} times to be a symbol, but got most={most}. "
+            f"vocabulary: a {token} must occur at least {min_count} times to be a symbol, "
+            f"but got {most=}. "
             "Use a longer text or a smaller min_count."
         )
     return Vocabulary((UNKNOWN, *kept), token)

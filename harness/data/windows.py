@@ -1,5 +1,4 @@
-"""Where minibatches begin: the order of training text by name of the draw, and the one pass of an
-evaluation.
+"""Where minibatches begin: the order of the training text, and the one pass of an evaluation.
 
 A window is ``bptt_length`` inputs of one stream; its targets are the same tokens one to the right.
 Windows are given by the position of their first input, as arrays of shape (U, B): U updates or
@@ -56,8 +55,9 @@ class Windows(ABC):
 
 
 class SequentialWindows(Windows):
-    """B streams side by side, each read from left to right; the last target may lie beyond the
-    streams.
+    """B streams side by side, each read from left to right.
+
+    The last target may lie beyond the streams.
 
     Source: the sequential iterator of Dive into Deep Learning, 2022.
     """
@@ -76,7 +76,9 @@ class SequentialWindows(Windows):
 
 
 class Sequential2019Windows(SequentialWindows):
-    """The same with targets inside their stream, so that the last column is never an input.
+    """B streams side by side, with every target inside its stream.
+
+    So the last column is never an input.
 
     Source: the consecutive iterator of Dive into Deep Learning, 2019.
     """
@@ -119,23 +121,24 @@ _FORMS: dict[str, type[Windows]] = {
 }
 
 
-def windows(settings: Settings, num_tokens: int) -> Windows:
+def training_windows(settings: Settings, num_tokens: int) -> Windows:
     """Returns the windows of a training text of ``num_tokens`` tokens.
 
     Raises:
         DataError: The text is too short for one update at the largest offset.
     """
     max_offset = settings.bptt_length - 1 if settings.max_offset is None else settings.max_offset
-    made = _FORMS[settings.windows](
+    windows = _FORMS[settings.windows](
         num_tokens, settings.batch_size, settings.bptt_length, max_offset
     )
-    if num_tokens < made.num_tokens_needed:
+    if num_tokens < windows.num_tokens_needed:
         raise DataError(
-            f"windows: must have at least {made.num_tokens_needed} tokens for one update (batch_size="
-            f"{settings.batch_size}, bptt_length={settings.bptt_length}, {max_offset=}), but got {num_tokens=}. "
+            f"windows: must have at least {windows.num_tokens_needed} tokens for one update "
+            f"(batch_size={settings.batch_size}, bptt_length={settings.bptt_length}, "
+            f"{max_offset=}), but got {num_tokens=}. "
             "Use a longer text, or a smaller batch_size or bptt_length."
         )
-    return made
+    return windows
 
 
 def evaluation_windows(
@@ -159,7 +162,8 @@ def evaluation_windows(
             f"windows: must have at least 2 tokens, but got {num_tokens=}. Use a longer text."
         )
     num_targets = num_tokens - 1
-    # So dealt, the last stream is a longest one: no other stream's start can pass the last target.
+    # Dealt in this way, the last stream is a longest one: no other stream's start can pass the last
+    # target.
     ends = np.arange(1, batch_size + 1) * num_targets // batch_size
     firsts = np.concatenate([[0], ends[:-1]])
     num_windows = -(-int((ends - firsts).max()) // bptt_length)

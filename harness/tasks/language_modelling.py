@@ -113,7 +113,7 @@ class LanguageModelling:
         self._tokens = {
             name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()
         }
-        self._windows = data.windows(settings, len(self.dataset.splits["train"]))
+        self._windows = data.training_windows(settings, len(self.dataset.splits["train"]))
         self._settings, self._device = settings, device
         self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
         self.updates_per_epoch = self._windows.updates_per_epoch

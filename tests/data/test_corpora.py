@@ -86,7 +86,7 @@ def test_the_edition_of_2022_in_words(time_machine):
 def test_both_editions_make_eight_updates_an_epoch(time_machine, corpus, form, max_offset):
     settings = Settings("lstm", corpus, split="none", windows=form, max_offset=max_offset)
     dataset = data.load(settings)
-    assert data.windows(settings, len(dataset.splits["train"])).updates_per_epoch == 8
+    assert data.training_windows(settings, len(dataset.splits["train"])).updates_per_epoch == 8
 
 
 def test_a_book_that_cannot_be_downloaded(data_folder, monkeypatch):

@@ -143,11 +143,33 @@ def test_every_corpus_is_described():
     assert all(data.CORPORA.values())
 
 
-def test_imports_nothing_but_numpy():
-    loaded = "import sys; from harness import data; print(*{'torch', 'platformdirs', 'pandas'} & set(sys.modules))"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
-        ).stdout
-        == "\n"
+def modules_loaded_by(code, *names):
+    """The modules among the names that a fresh interpreter holds after it has run the code."""
+    code = f"import sys; {code}; print(*set({names}) & set(sys.modules))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
+    return finished.stdout.split()
+
+
+def test_imports_nothing_but_numpy():
+    code = "from harness.data import Vocabulary, load, training_windows"
+    assert modules_loaded_by(code, "torch", "platformdirs", "pandas") == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from harness.data import corpora; corpora.BY_NAME['text'].needs_path",
+        "from harness import data; data.CORPORA, data.DataError",
+    ],
+)
+def test_the_names_of_corpora_are_known_without_numpy(code):
+    heavy = ("numpy", "torch", "urllib.request", "harness.data.dataset")
+    assert modules_loaded_by(code, *heavy) == []
+
+
+def test_every_public_name_of_the_package_is_there():
+    assert [name for name in data.__all__ if not hasattr(data, name)] == []
+    with pytest.raises(AttributeError, match="module 'harness.data' has no attribute 'nothing'"):
+        data.nothing  # noqa: B018

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data import DataError, evaluation_windows, windows
+from harness.data import DataError, evaluation_windows, training_windows
 from harness.settings import Settings
 
 FORMS = ("sequential", "sequential-2019", "random")
@@ -65,7 +65,7 @@ def made(form, shape):
     largest = bptt_length - 1 if max_offset is None else max_offset
     num_tokens = num_tokens_needed(form, batch_size, bptt_length, largest) + extra
     return (
-        windows(settings(form, batch_size, bptt_length, max_offset), num_tokens),
+        training_windows(settings(form, batch_size, bptt_length, max_offset), num_tokens),
         num_tokens,
         largest,
     )
@@ -123,7 +123,7 @@ def test_random_windows_are_the_published_ones_in_another_order(shape, seed, epo
 
 @pytest.mark.parametrize("form", FORMS)
 def test_offsets_reach_both_ends_and_differ_by_epoch_and_seed(form):
-    w = windows(settings(form, 2, 5), 200)
+    w = training_windows(settings(form, 2, 5), 200)
     offsets = {int(w.starts((1000,), epoch).min()) % 5 for epoch in range(100)}
     assert offsets == {0, 1, 2, 3, 4}
     epochs = {w.starts((1000,), epoch).tobytes() for epoch in range(100)}
@@ -137,7 +137,7 @@ def test_offsets_reach_both_ends_and_differ_by_epoch_and_seed(form):
 
 @pytest.mark.parametrize("form", sorted(PUBLISHED))
 def test_no_offset_makes_every_epoch_alike(form):
-    w = windows(settings(form, 32, 35, max_offset=0), 10_000)
+    w = training_windows(settings(form, 32, 35, max_offset=0), 10_000)
     assert len({w.starts((7,), epoch).tobytes() for epoch in range(20)}) == 1
     assert w.starts((7,), 0)[0, 0] == 0
 
@@ -146,7 +146,7 @@ def test_no_offset_makes_every_epoch_alike(form):
     ("form", "max_offset"), [("sequential-2019", 34), ("sequential-2019", 0), ("sequential", 35)]
 )
 def test_the_published_systems_make_eight_updates_an_epoch(form, max_offset):
-    w = windows(settings(form, 32, 35, max_offset), 10_000)
+    w = training_windows(settings(form, 32, 35, max_offset), 10_000)
     assert w.updates_per_epoch == 8
     assert w.starts((0,), 0).shape == (8, 32)
 
@@ -158,7 +158,7 @@ def test_too_short_by_one(form, shape):
     short = num_tokens - 1
     rule = f"windows: must have at least {num_tokens} tokens for one update .*but got num_tokens={short}"
     with pytest.raises(DataError, match=rule):
-        windows(settings(form, *shape[:3]), short)
+        training_windows(settings(form, *shape[:3]), short)
     if form in PUBLISHED:
         assert (
             list(PUBLISHED[form](np.arange(short), w.batch_size, w.bptt_length, max_offset)) == []

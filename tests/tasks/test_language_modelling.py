@@ -90,7 +90,7 @@ def test_a_minibatch_holds_its_windows_and_the_targets_one_to_the_right(text):
     tokens = task.dataset.splits["train"]
     starts = task.epoch([(0,), (1,)], 3)
     assert starts.shape == (task.updates_per_epoch, 2, 3)
-    windows = data.windows(run, len(tokens))
+    windows = data.training_windows(run, len(tokens))
     for n in range(2):
         assert np.array_equal(starts[:, n].numpy(), windows.starts((n,), 3))
     batch = task.batch(starts[4])
