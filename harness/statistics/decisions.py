@@ -1,6 +1,4 @@
-"""Pure: what decides that one arm is better, worse, equivalent, faster or slower than the
-baseline.
-"""
+"""What decides that an arm is better, worse, equivalent, faster or slower than the baseline."""
 
 import dataclasses
 import math
@@ -107,11 +105,11 @@ def decide(
 
 
 def with_sign_flips(decided: Sequence[Decision], family: Sequence[np.ndarray]) -> list[Decision]:
-    """Returns what :func:`decide` decided on ``family`` with the sign-flip test beside it, which
-    decides nothing.
+    """Returns the decisions on ``family`` with the sign-flip test beside them.
 
-    Not for a sequential design: its number of pairs depends on their sizes, and the test assumes
-    that it does not.
+    ``decided`` is what :func:`decide` returned; the sign-flip test decides nothing. It is not for a
+    sequential design: its number of pairs depends on their sizes, and the test assumes that it does
+    not.
     """
     flips = [
         None if d.interval is None else inference.sign_flip(x)
@@ -163,8 +161,11 @@ def _verdict(
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per update by round, and what must be equal for two runtimes to compare (engine,
-    device, ...).
+    """What one arm's runtime was, and under which conditions.
+
+    Attributes:
+        seconds: Seconds per token by the number of the round.
+        conditions: What must be equal for two runtimes to compare: engine, device and so on.
     """
 
     seconds: Mapping[int, float]
@@ -173,10 +174,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class SpeedDecision:
-    """How many times as fast as the baseline: a median over rounds with its order-statistic 95 %
-    interval.
+    """How many times as fast as the baseline an arm is.
 
-    ``reason`` says why the verdict is ``undecided`` or ``not comparable``, and is empty otherwise.
+    ``ratio`` is a median over rounds, ``interval`` its order-statistic 95 % interval; ``reason``
+    says why the verdict is ``undecided`` or ``not comparable``, and is empty otherwise.
     """
 
     verdict: SpeedVerdict
@@ -209,9 +210,8 @@ def decide_speed(
         if p is None:
             decided.append(SpeedDecision("not comparable", len(x), reason=why))
             continue
-        agreed = inference.holm([*p_values[:i], inference.smallest_p(len(x)), *p_values[i + 1 :]])[
-            i
-        ]
+        if_agreed = [*p_values[:i], inference.smallest_p(len(x)), *p_values[i + 1 :]]
+        agreed = inference.holm(if_agreed)[i]
         assert agreed is not None
         decided.append(_speed_decision(x, p, agreed, len(arms), threshold))
     return decided
@@ -223,7 +223,7 @@ def _incomparable(baseline: Timing, arm: Timing) -> str:
     names = sorted(set(baseline.conditions) | set(arm.conditions))
     pairs = [(name, baseline.conditions.get(name), arm.conditions.get(name)) for name in names]
     return "; ".join(
-        f"{name} differs ({there} and {here})" for name, there, here in pairs if there != here
+        f"{name} differs ({theirs} and {ours})" for name, theirs, ours in pairs if theirs != ours
     )
 
 
@@ -235,7 +235,7 @@ def _speed_ratios(baseline: Timing, arm: Timing) -> np.ndarray:
 def _speed_decision(
     logs: np.ndarray, adjusted_p: float, agreed_p: float, num_comparisons: int, threshold: float
 ) -> SpeedDecision:
-    """``agreed_p`` is what ``adjusted_p`` were if all rounds agreed."""
+    """Decides one arm; ``agreed_p`` is what ``adjusted_p`` would be if all rounds agreed."""
     interval, reason = inference.median_interval(logs), ""
     verdict: SpeedVerdict = "no difference shown"
     if adjusted_p < threshold:
@@ -243,7 +243,8 @@ def _speed_decision(
     elif agreed_p >= threshold:
         verdict, needed = "undecided", inference.seeds_needed(num_comparisons, threshold)
         reason = (
-            f"{len(logs)} round{'s' if len(logs) != 1 else ''} cannot show a difference, because even if all agreed,"
+            f"{len(logs)} round{'s' if len(logs) != 1 else ''} cannot show a difference, because"
+            " even if all agreed,"
             f" the Holm-adjusted p were {agreed_p:.2g}; {needed} could"
         )
     return SpeedDecision(

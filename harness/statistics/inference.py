@@ -1,11 +1,11 @@
-"""Pure: paired differences, intervals, tests and corrections. ``decisions`` decides by them,
-``designs`` plans.
+"""Paired differences, intervals, tests and corrections.
+
+``decisions`` decides by them, ``power`` plans with them.
 
 A difference is an arm's loss minus the baseline's, in nats, at one seed: ``exp(mean difference)``
 is a ratio of perplexities. A diverged replicate's loss is infinite, so a pair's difference is
 ``inf`` where the arm diverged, ``-inf`` where the baseline did, ``nan`` where both did. SciPy's
-special functions suffice here; statsmodels is imported where it is used, because it takes longer to
-load than ``harness --help`` may last.
+special functions suffice here; more of SciPy would take seconds to load.
 
 ``first`` is the number of pairs of a sequential design's first stage (Stein 1945): the mean is then
 over all pairs, the spread is the first stage's, with ``first`` - 1 degrees of freedom. For normal
@@ -24,16 +24,17 @@ from scipy import special
 
 from harness import randomness
 
-ROUNDING_NATS = (
-    1e-12  # differences closer than this are equal: a loss of a few nats rounds at 1e-15
-)
-MAX_EXACT_FLIPS = 20  # pairs: 2^20 sums are done in milliseconds, each further pair doubles them
+ROUNDING_NATS = 1e-12
+"""Differences closer than this are equal: a loss of a few nats rounds at 1e-15."""
+MAX_EXACT_FLIPS = 20
+"""Pairs: 2^20 sums are done in milliseconds, and each further pair doubles them."""
 MONTE_CARLO_FLIPS = 100_000
+"""Random sign vectors, where there are more pairs."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Both ends belong to it."""
+    """An interval to which both ends belong."""
 
     low: float
     high: float
@@ -41,8 +42,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class SignFlip:
-    """Two-sided p of the mean under random signs; ``num_flips`` were drawn if it ``is_exact`` not,
-    else all.
+    """The two-sided p of the mean under random signs.
+
+    ``num_flips`` counts the sign vectors: all there are where the test ``is_exact``, else those
+    that were drawn.
     """
 
     p: float
@@ -51,8 +54,9 @@ class SignFlip:
 
 
 def paired_differences(arm: Mapping[str, float], baseline: Mapping[str, float]) -> np.ndarray:
-    """Returns arm minus baseline in nats, (pairs,), over the seeds that both have, in the order of
-    the arm.
+    """Returns arm minus baseline in nats, (pairs,), over the seeds that both have.
+
+    The seeds are in the order that the arm has them in.
     """
     seeds = [seed for seed in arm if seed in baseline]
     a, b = (
@@ -65,9 +69,7 @@ def paired_differences(arm: Mapping[str, float], baseline: Mapping[str, float]) 
 def student_interval(
     values: np.ndarray, confidence: float = 0.95, *, first: int | None = None
 ) -> Interval | None:
-    """Returns the Student interval of the mean of finite ``values``, or None for fewer than two of
-    them.
-    """
+    """Returns the Student interval of the mean of finite ``values``, or None for fewer than two."""
     if len(values) < 2:
         return None
     mean, degrees = float(np.mean(values)), len(_scale(values, first)) - 1
@@ -96,22 +98,18 @@ def sign_flip(differences: np.ndarray) -> SignFlip:
     (draws + 1), which keeps the level of the test (Phipson and Smyth 2010).
     """
     n = len(differences)
-    seen = abs(float(np.sum(differences))) - 1e-12 * float(
-        np.sum(np.abs(differences))
-    )  # sums round differently
+    rounding = 1e-12 * float(np.sum(np.abs(differences)))  # sums round differently
+    seen = abs(float(np.sum(differences))) - rounding
     if n <= MAX_EXACT_FLIPS:
         sums = np.zeros(1)
-        for d in differences[
-            1:
-        ]:  # the first sign is fixed: the other half of the flips mirrors these
+        for d in differences[1:]:  # the first sign is fixed: the other half mirrors these flips
             sums = np.concatenate([sums + d, sums - d])
         sums = sums + differences[0] if n else sums
         return SignFlip(float(np.mean(np.abs(sums) >= seen)), is_exact=True, num_flips=2**n)
     sums = np.zeros(MONTE_CARLO_FLIPS)
     for j, d in enumerate(differences):
-        sums += np.where(
-            randomness.uniform("sign-flip", j, shape=(MONTE_CARLO_FLIPS,)) < 0.5, d, -d
-        )
+        draws = randomness.uniform("sign-flip", j, shape=(MONTE_CARLO_FLIPS,))
+        sums += np.where(draws < 0.5, d, -d)
     count = int(np.sum(np.abs(sums) >= seen))
     return SignFlip(
         (count + 1) / (MONTE_CARLO_FLIPS + 1), is_exact=False, num_flips=MONTE_CARLO_FLIPS
@@ -119,38 +117,35 @@ def sign_flip(differences: np.ndarray) -> SignFlip:
 
 
 def sign_test(differences: np.ndarray) -> float:
-    """Returns the exact two-sided binomial p of the signs (Dixon and Mood 1946); zeros and nan are
-    ties, left out.
+    """Returns the exact two-sided binomial p of the signs (Dixon and Mood 1946).
+
+    Zeros and nan are ties and are left out.
     """
     wins, losses = int(np.sum(differences < 0)), int(np.sum(differences > 0))
-    return (
-        min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
-        if wins + losses
-        else 1.0
-    )
+    if wins + losses == 0:
+        return 1.0
+    return min(1.0, 2.0 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Returns Holm's adjusted p-values (1979). A missing one stays missing, but counts: the family
-    was planned.
+    """Returns Holm's adjusted p-values (1979).
 
-    Not by statsmodels, which a test holds it to: its ``multipletests`` collects garbage, 50 ms, at
-    every call.
+    A missing one stays missing, but counts: the family was planned. A test holds the numbers to
+    statsmodels' ``multipletests``, which is not called here because it collects garbage at every
+    call, for 50 ms.
     """
     values = np.array([1.0 if p is None else p for p in p_values])
     order, adjusted = np.argsort(values, kind="stable"), np.empty(len(values))
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(
-        max=1.0
-    )
+    scaled = values[order] * np.arange(len(values), 0, -1)
+    adjusted[order] = np.maximum.accumulate(scaled).clip(max=1.0)
     return [None if p is None else float(a) for p, a in zip(p_values, adjusted, strict=True)]
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | None:
-    """Returns the order-statistic interval of the median, of at least ``confidence``, or None for
-    too few values.
+    """Returns the order-statistic interval of the median, or None for too few values.
 
-    The number of values below the median is binomial(n, 1/2), whatever their distribution (Thompson
-    1936); 95 % needs six of them.
+    Its confidence is at least ``confidence``: the number of values below the median is binomial(n,
+    1/2), whatever their distribution (Thompson 1936); 95 % needs six of them.
     """
     n, k = len(values), 0
     while 2.0 * float(special.bdtr(k, n, 0.5)) <= 1.0 - confidence:
@@ -162,9 +157,7 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | 
 
 
 def smallest_p(num_pairs: int) -> float:
-    """Returns the smallest two-sided sign-flip p that ``num_pairs`` can reach: 2 of the 2^n sign
-    vectors.
-    """
+    """Returns the smallest two-sided sign-flip p of ``num_pairs``: 2 of the 2^n sign vectors."""
     return min(1.0, 2.0 / 2.0**num_pairs)
 
 
@@ -179,51 +172,55 @@ def seeds_needed(num_comparisons: int, threshold: float = 0.05) -> int:
     """
     if num_comparisons < 1:
         raise ValueError(
-            f"statistics: num_comparisons >= 1 must hold, but got {num_comparisons=}. Compare two arms or more."
+            f"statistics: num_comparisons >= 1 must hold, but got {num_comparisons=}."
+            " Compare two arms or more."
         )
     check_threshold(threshold)
     return next(n for n in range(1, 1100) if smallest_p(n) <= threshold / num_comparisons)
 
 
 def spread(values: np.ndarray) -> float:
-    """Returns the standard deviation of two or more values: exactly 0 where rounding alone
-    separates them.
+    """Returns the standard deviation of two or more values.
+
+    It is exactly 0 where rounding alone separates them.
     """
     return 0.0 if float(np.ptp(values)) <= ROUNDING_NATS else float(np.std(values, ddof=1))
 
 
 def standard_error(values: np.ndarray, *, first: int | None = None) -> float:
-    """Returns the standard error of the mean of two or more values: 0 where they have no
-    :func:`spread`.
+    """Returns the standard error of the mean of two or more values.
+
+    It is exactly 0 where they have no :func:`spread`.
     """
     return spread(_scale(values, first)) / math.sqrt(len(values))
 
 
 def _scale(values: np.ndarray, first: int | None) -> np.ndarray:
-    """The values that the spread is of."""
+    """Returns the values that the spread is of."""
     return values if first is None or spread(values[:first]) == 0.0 else values[:first]
 
 
 def expected_best(values: np.ndarray) -> np.ndarray:
-    """Returns what the best of 1, 2, ..., N trials of a random search is expected to be, (N,), in
-    ``values``' unit.
+    """Returns the expected best of 1, 2, ..., N trials of a random search, (N,).
 
-    The expectation is the exact one of the minimum of n draws with replacement from the N values
-    (Dodge et al. 2019, "Show Your Work"): all n exceed the k-th smallest with probability ((N -
-    k)/N)^n. It assumes that trials are exchangeable, which those of a search that learns from its
-    trials are not.
+    It is in the unit of ``values``, (N,). The expectation is the exact one of the minimum of n
+    draws with replacement from the N values (Dodge et al. 2019, "Show Your Work"): all n exceed the
+    k-th smallest with probability ((N - k)/N)^n. It assumes that trials are exchangeable, which
+    those of a search that learns from its trials are not.
 
     Raises:
         ValueError: There is no value, or one is not finite.
     """
     if len(values) == 0 or not np.isfinite(values).all():
         raise ValueError(
-            f"statistics: one finite value or more must hold, but got values={np.asarray(values).tolist()}. Leave"
-            " failed trials out, and give a diverged one its loss of log V."
+            "statistics: one finite value or more must hold, but got"
+            f" values={np.asarray(values).tolist()}. Leave failed trials out, and give a diverged"
+            " one its loss of log V."
         )
     num_values = len(values)
     exceeds = (np.arange(num_values, -1, -1) / num_values) ** np.arange(1, num_values + 1)[:, None]
-    return -np.diff(exceeds, axis=1) @ np.sort(values)
+    best: np.ndarray = -np.diff(exceeds, axis=1) @ np.sort(values)
+    return best
 
 
 def check_threshold(threshold: float) -> None:

@@ -1,4 +1,4 @@
-"""Pure: what a design of paired seeds can show, and how many seeds it takes.
+"""What a number of paired seeds can show, and how many seeds it takes to show something.
 
 Differences are normal here, with the spread (standard deviation, nats) of an earlier study or a
 first stage, and Holm's worst level is meant: an arm whose p is the smallest of ``num_comparisons``
@@ -14,7 +14,8 @@ from scipy import special
 
 from harness.statistics import inference
 
-MAX_SEEDS = 1000  # a design that needs more is not one to plan for
+MAX_SEEDS = 1000
+"""A study that needs more seeds is not one to plan for."""
 
 
 def power_of(
@@ -25,8 +26,9 @@ def power_of(
     *,
     threshold: float = 0.05,
 ) -> float:
-    """Returns the probability that a true difference is found by the paired Student test at Holm's
-    worst level.
+    """Returns the probability that the paired Student test finds a true difference.
+
+    The level is Holm's worst one.
 
     Raises:
         ValueError: ``threshold`` is not between 0 and 0.5.
@@ -38,9 +40,8 @@ def power_of(
     if spread_nats == 0.0:  # the sign flips decide, as in statistics.student_p
         return float(difference_nats != 0.0 and inference.smallest_p(num_pairs) < level)
     effect = abs(difference_nats) / spread_nats
-    return _tail("larger", effect, num_pairs, level / 2.0) + _tail(
-        "smaller", effect, num_pairs, level / 2.0
-    )
+    right = _tail("larger", effect, num_pairs, level / 2.0)
+    return right + _tail("smaller", effect, num_pairs, level / 2.0)
 
 
 def detectable(
@@ -51,29 +52,25 @@ def detectable(
     threshold: float = 0.05,
     power: float = 0.8,
 ) -> float | None:
-    """Returns the smallest true difference, in nats, that is found with probability ``power`` at
-    Holm's worst level.
+    """Returns the smallest true difference, in nats, that is found with probability ``power``.
 
-    None: no difference is, because there are fewer than two pairs, or too few to show one that has
-        no spread.
+    The level is Holm's worst one. None: no difference is found so often, because there are fewer
+    than two pairs, or too few to show one that has no spread.
 
     Raises:
         ValueError: ``threshold`` is not between 0 and 0.5, or ``power`` not between ``threshold``
             and 1.
     """
-    from scipy import optimize
+    from scipy import optimize  # late: it takes longer to load than most commands may last
 
     inference.check_threshold(threshold)
     if not threshold < power < 1.0:
         raise ValueError(
-            f"designs: {threshold=} < power < 1 must hold, but got {power=}. Give power=0.8, say."
+            f"power: {threshold=} < power < 1 must hold, but got {power=}. Give power=0.8, say."
         )
     if spread_nats == 0.0:
-        return (
-            0.0
-            if power_of(1.0, 0.0, num_pairs, num_comparisons, threshold=threshold) == 1.0
-            else None
-        )
+        is_enough = power_of(1.0, 0.0, num_pairs, num_comparisons, threshold=threshold) == 1.0
+        return 0.0 if is_enough else None
     if num_pairs < 2:
         return None
 
@@ -93,8 +90,7 @@ def stein_seeds(
     at_most: int,
     confidence: float = 0.95,
 ) -> int:
-    """Returns how many pairs every comparison gets in all, by the two-stage rule of C. Stein
-    (1945).
+    """Returns how many pairs every comparison gets in all, by Stein's two-stage rule (1945).
 
     n = ceil(t^2 s^2 / half_width^2), with s of the first stage and t of its degrees of freedom,
     makes the interval of ``statistics.student_interval(..., first=...)`` no wider than wanted; here
@@ -116,16 +112,15 @@ def stein_seeds(
     size = max((len(differences) for differences in first_stage), default=0)
     if not half_width_nats > 0.0 or at_most < size:
         raise ValueError(
-            f"designs: half_width_nats > 0 and at_most >= {size}, the first stage's size, must hold, but got"
-            f" {half_width_nats=}, {at_most=}. Allow a wider interval, or more seeds."
+            f"power: half_width_nats > 0 and at_most >= {size}, the first stage's size, must hold,"
+            f" but got {half_width_nats=}, {at_most=}. Allow a wider interval, or more seeds."
         )
     wanted = [size]
     for differences in first_stage:
         if len(differences) >= 2 and np.isfinite(differences).all():
             quantile = float(special.stdtrit(len(differences) - 1, 0.5 + confidence / 2))
-            wanted.append(
-                math.ceil((quantile * inference.spread(differences) / half_width_nats) ** 2)
-            )
+            ratio = quantile * inference.spread(differences) / half_width_nats
+            wanted.append(math.ceil(ratio**2))
     return min(max(wanted), at_most)
 
 
@@ -137,13 +132,13 @@ def seeds_to_decide(
     threshold: float = 0.05,
     power: float = 0.8,
 ) -> int | None:
-    """Returns how many pairs would decide with probability ``power``, were effect and spread those
-    seen.
+    """Returns how many pairs would decide with probability ``power``.
 
-    The fewer of two designs: to show the difference at Holm's worst level, ``threshold /
-    num_comparisons``; to show equivalence, where the two one-sided tests fail together so rarely
-    that their failures add (Bonferroni). Equal differences have no spread: their sign-flip p
-    decides. None: more than 1000, one pair, or a diverged one.
+    Effect and spread are taken to be those seen. It is the fewer of two numbers: to show the
+    difference at Holm's worst level, ``threshold / num_comparisons``; to show equivalence, where
+    the two one-sided tests fail together so rarely that their failures add (Bonferroni). Equal
+    differences have no spread: their sign-flip p decides. None: more than 1000, one pair, or a
+    diverged one.
     """
     if len(differences) < 2 or not np.isfinite(differences).all():
         return None
@@ -160,30 +155,30 @@ def seeds_to_decide(
         sides = (_tail("larger", bound + side, n, threshold) for side in (effect, -effect))
         return sum(sides) - 1.0
 
-    found = [
-        n
-        for n in (_first(differs, power, first), _first(is_equivalent, power, first))
-        if n is not None
-    ]
-    return min(found, default=None)
+    numbers = [_first(differs, power, first), _first(is_equivalent, power, first)]
+    return min((n for n in numbers if n is not None), default=None)
 
 
 def _tail(side: Literal["larger", "smaller"], effect: float, num_pairs: int, level: float) -> float:
-    """The probability that Student's statistic passes its critical value on one side, by
-    statsmodels.
+    """Returns the probability that Student's statistic passes its critical value on one side.
 
-    SciPy's noncentral t, which it takes, is NaN where a tail underflows: the power is then one on
-    the side that ``effect`` leads to, to within 1e-200, and nothing on the other.
+    A test holds it to statsmodels' ``TTestPower``, which takes two seconds to load. SciPy's
+    noncentral t is NaN where a tail underflows: the power is then one on the side that ``effect``
+    leads to, to within 1e-200, and nothing on the other.
     """
-    from statsmodels.stats.power import TTestPower
-
-    power = float(TTestPower().power(effect, num_pairs, level, alternative=side))
+    degrees, shift = num_pairs - 1, effect * math.sqrt(num_pairs)
+    critical = float(special.stdtrit(degrees, level))
+    if side == "smaller":
+        power = float(special.nctdtr(degrees, shift, critical))
+    else:
+        power = 1.0 - float(special.nctdtr(degrees, shift, -critical))
     return power if math.isfinite(power) else float(side == "larger" and effect > 0.0)
 
 
 def _first(reached: Callable[[int], float], power: float, low: int) -> int | None:
-    """The least n from ``low`` to MAX_SEEDS whose power suffices; powers grow with n, so halving
-    finds it.
+    """Returns the least n from ``low`` to MAX_SEEDS whose power suffices, or None.
+
+    Powers grow with n, so halving finds it.
     """
     high = MAX_SEEDS
     if low > high or reached(high) < power:

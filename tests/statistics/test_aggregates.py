@@ -77,7 +77,7 @@ def test_every_corpus_has_draws_of_its_own(monkeypatch):
     interquartile_mean(strata)
     for r in range(3):
         drawn = np.sort(
-            np.concatenate([x[aggregates._drawn(i, 4)[r]] for i, x in enumerate(strata)])
+            np.concatenate([x[aggregates._resamples(i, 4)[r]] for i, x in enumerate(strata)])
         )
         assert resampled[0][r] == pytest.approx(drawn[5:-5].mean())
 
@@ -89,7 +89,7 @@ def test_a_seeds_two_replicates_are_drawn_together(monkeypatch):
     probability_of_improvement(arm, baseline)
     expected = np.zeros(3)
     for i, (a, b) in enumerate(zip(arm, baseline, strict=True)):
-        for r, drawn in enumerate(aggregates._drawn(i, 6)[:3]):
+        for r, drawn in enumerate(aggregates._resamples(i, 6)[:3]):
             expected[r] += np.mean(a[drawn][:, None] < b[drawn]) / 5
     assert resampled[0][:3] == pytest.approx(expected)
 
@@ -97,10 +97,10 @@ def test_a_seeds_two_replicates_are_drawn_together(monkeypatch):
 def test_draws_are_fixed_and_even():
     arm, baseline = corpora()
     assert probability_of_improvement(arm, baseline) == probability_of_improvement(arm, baseline)
-    drawn = aggregates._drawn(0, 6)
+    drawn = aggregates._resamples(0, 6)
     assert drawn.shape == (2000, 6)
     assert stats.chisquare(np.bincount(drawn.ravel(), minlength=6)).pvalue > 1e-4
-    assert not np.array_equal(drawn, aggregates._drawn(1, 6))
+    assert not np.array_equal(drawn, aggregates._resamples(1, 6))
 
 
 def test_intervals_cover_nearly_as_often_as_they_say():

@@ -209,11 +209,14 @@ def test_seeds_needed_refuses():
 
 
 def test_import_is_light():
-    code = "import sys, harness.statistics.inference, harness.statistics.decisions, harness.statistics.power; print([m for m in sys.modules if m in "
-    code += "('statsmodels', 'pandas', 'matplotlib', 'scipy.stats', 'scipy.optimize', 'torch')])"
-    assert (
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        == "[]\n"
+    heavy = {"statsmodels", "pandas", "matplotlib", "scipy.stats", "scipy.optimize", "torch"}
+    code = (
+        "import sys; import numpy as np\n"
+        "from harness.statistics import aggregates, decisions, inference, power\n"
+        "differences = np.array([0.01, -0.02, 0.03])\n"
+        "decisions.decide([differences], margin=0.01)\n"
+        "power.seeds_to_decide(differences, margin=0.01, num_comparisons=1)\n"
+        f"print({heavy!r} & set(sys.modules))"
     )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("set()\n", "")

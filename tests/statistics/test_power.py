@@ -1,6 +1,4 @@
-"""Designs: power against statsmodels and simulation, the smallest difference, Stein's rule on
-worked examples.
-"""
+"""Power against statsmodels and simulation, the smallest difference, Stein's rule by example."""
 
 import math
 
@@ -33,9 +31,8 @@ def test_seeds_to_show_equivalence_by_simulation():
     half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
     shown = int(((x.mean(axis=1) - half > -bound) & (x.mean(axis=1) + half < bound)).sum())
     low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 4000, 0.8)
-    assert (
-        low <= shown <= high + 0.01 * 4000
-    )  # a whole number of seeds gives a little more than 80 %
+    # A whole number of seeds gives a little more than 80 %.
+    assert low <= shown <= high + 0.01 * 4000
 
 
 def test_seeds_to_decide_knows_its_limits():
@@ -43,13 +40,21 @@ def test_seeds_to_decide_knows_its_limits():
     assert seeds_to_decide(0.001 + UNIT, **options) is None  # more than MAX_SEEDS
     assert seeds_to_decide(np.array([0.1]), **options) is None
     assert seeds_to_decide(np.array([0.1, np.inf]), **options) is None
-    assert (
-        seeds_to_decide(np.full(3, 0.1), **options) == 6
-    )  # no spread: the smallest p that six signs reach
-    assert (
-        seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1
-    )  # decided already: one more changes nothing
+    # Without spread the smallest p decides, which six signs reach.
+    assert seeds_to_decide(np.full(3, 0.1), **options) == 6
+    # What is decided already stays so with one pair more.
+    assert seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1
     assert power.MAX_SEEDS == 1000
+
+
+@pytest.mark.parametrize("side", ["larger", "smaller"])
+@pytest.mark.parametrize("effect", [-0.3, 0.0, 0.01, 0.5, 2.3])
+def test_a_tail_is_that_of_statsmodels_to_the_last_bit(side, effect):
+    for num_pairs in (2, 5, 10, 40, 1000):
+        for level in (0.05, 0.025, 0.05 / 7):
+            theirs = float(TTestPower().power(effect, num_pairs, level, alternative=side))
+            if math.isfinite(theirs):
+                assert power._tail(side, effect, num_pairs, level) == theirs
 
 
 @pytest.mark.parametrize("num_pairs, num_comparisons", [(2, 1), (5, 3), (10, 1), (40, 7)])
@@ -77,11 +82,10 @@ def test_power_is_a_number_where_the_library_has_none(num_pairs, effect, level):
     [(2, 19, 0.01), (3, 1, 0.05), (5, 7, 0.05), (50, 3, 0.1)],
 )
 def test_the_detectable_difference_has_the_power_asked_for(num_pairs, num_comparisons, threshold):
-    for power in (0.5, 0.8, 0.99):
-        found = detectable(0.02, num_pairs, num_comparisons, threshold=threshold, power=power)
-        assert power_of(
-            found, 0.02, num_pairs, num_comparisons, threshold=threshold
-        ) == pytest.approx(power, abs=1e-9)
+    for wanted in (0.5, 0.8, 0.99):
+        least = detectable(0.02, num_pairs, num_comparisons, threshold=threshold, power=wanted)
+        reached = power_of(least, 0.02, num_pairs, num_comparisons, threshold=threshold)
+        assert reached == pytest.approx(wanted, abs=1e-9)
 
 
 def test_the_detectable_difference_by_the_tables():
@@ -90,7 +94,7 @@ def test_the_detectable_difference_by_the_tables():
     assert 33 < detectable(1.0, 34) * 68 < 34
 
 
-def test_designs_that_cannot_show_anything():
+def test_numbers_of_pairs_that_cannot_show_anything():
     assert detectable(0.02, 1) is None and power_of(1.0, 0.02, 1) == 0.0
     assert detectable(0.0, 5) is None and power_of(1.0, 0.0, 5) == 0.0  # 2/2^5 > 0.05
     assert (
@@ -99,7 +103,7 @@ def test_designs_that_cannot_show_anything():
     assert detectable(0.0, 6, 2) is None
 
 
-def test_designs_refuse():
+def test_power_refuses():
     for plan in (
         lambda: power_of(1.0, 1.0, 9, threshold=0.5),
         lambda: detectable(1.0, 9, threshold=0.5),
@@ -108,11 +112,10 @@ def test_designs_refuse():
             ValueError, match=r"0 < threshold < 0.5 must hold, but got threshold=0.5"
         ):
             plan()
-    for power in (0.05, 1.0):
-        with pytest.raises(
-            ValueError, match=rf"threshold=0.05 < power < 1 must hold, but got power={power}"
-        ):
-            detectable(1.0, 9, power=power)
+    for wanted in (0.05, 1.0):
+        rule = rf"threshold=0.05 < power < 1 must hold, but got power={wanted}"
+        with pytest.raises(ValueError, match=rule):
+            detectable(1.0, 9, power=wanted)
 
 
 def test_steins_rule_by_hand():
@@ -146,7 +149,8 @@ def test_what_has_no_spread_or_no_interval_asks_for_no_more():
 
 @pytest.mark.parametrize("half_width, at_most", [(0.0, 40), (math.nan, 40), (0.005, 9)])
 def test_steins_rule_refuses(half_width, at_most):
-    rule = r"half_width_nats > 0 and at_most >= 10, the first stage's size, must hold, but got half_width_nats="
+    rule = r"half_width_nats > 0 and at_most >= 10, the first stage's size, must hold, but got "
+    rule += "half_width_nats="
     with pytest.raises(ValueError, match=rule + rf"{half_width}, at_most={at_most}"):
         stein_seeds([UNIT], half_width_nats=half_width, at_most=at_most)
 
