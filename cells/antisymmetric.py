@@ -37,7 +37,7 @@ class AntisymmetricRNN(Cell):
     name = "antisymmetric-rnn"
     gates = ("h",)
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     @classmethod
     def prepared(cls, parameters):
@@ -45,7 +45,6 @@ class AntisymmetricRNN(Cell):
         return antisymmetric(parameters)
 
     def step(self, p, x, h):
-        """One time step."""
         return (h + 0.1 * p.drop(tanh(x.h + p.R(h).h)),)
 
 
@@ -69,7 +68,7 @@ class AntisymmetricRNNGated(Cell):
     gates = ("h", "z")
     products = {"R": ("h",)}
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     @classmethod
     def prepared(cls, parameters):
@@ -77,6 +76,5 @@ class AntisymmetricRNNGated(Cell):
         return antisymmetric(parameters)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h).h
         return (h + 0.1 * sigmoid(x.z + a) * p.drop(tanh(x.h + a)),)

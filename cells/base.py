@@ -4,12 +4,15 @@ Shapes, here and everywhere: T time, N runs of a pack, B batch, H hidden, I inpu
 step runs on (B, H) and on (N, B, H) alike, so it never names a leading axis.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from torch import Tensor
+if TYPE_CHECKING:  # a study is checked without torch
+    from torch import Tensor
 
 Kind = Literal["input", "recurrent", "bias", "recurrent_bias", "vector", "projection"]
 
@@ -89,7 +92,7 @@ class Cell:
     """Gates whose value is new content: a step passes each through ``p.drop`` once, where recurrent
     dropout acts.
     """
-    zonable: ClassVar[tuple[str, ...]] = ()
+    zoneout_states: ClassVar[tuple[str, ...]] = ()
     """States that zoneout may hold."""
     noise: ClassVar[tuple[str, ...]] = ()
     """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient.
@@ -100,6 +103,11 @@ class Cell:
     """The class of torch.nn that this cell must equal, and its arguments; None where there is
     none.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "zonable" in vars(cls):  # the name that `zoneout_states` had first; users' files have it
+            cls.zoneout_states = vars(cls)["zonable"]
 
     def step(self, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
         """Returns the new state, in the order of ``state``.

@@ -28,10 +28,9 @@ class NBRC(Cell):
     products = {"R": ("a", "c")}
     unbiased = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         a = 1 + tanh(x.a + r.a)
         c = sigmoid(x.c + r.c)
@@ -61,10 +60,9 @@ class BRC(Cell):
     unbiased = ("n",)
     vectors = {"w_a": 1.0, "w_c": 1.0}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = 1 + tanh(x.a + p.w_a * h)
         c = sigmoid(x.c + p.w_c * h)
         n = p.drop(tanh(x.n + a * h))

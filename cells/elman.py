@@ -18,11 +18,10 @@ class RNNTanh(Cell):
     name = "rnn-tanh"
     gates = ("h",)
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
     reference = ("RNN", {"nonlinearity": "tanh"})
 
     def step(self, p, x, h):
-        """One time step."""
         return (p.drop(tanh(x.h + p.R(h).h)),)
 
 
@@ -40,11 +39,10 @@ class RNNReLU(Cell):
     name = "rnn-relu"
     gates = ("h",)
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
     reference = ("RNN", {"nonlinearity": "relu"})
 
     def step(self, p, x, h):
-        """One time step."""
         return (p.drop(relu(x.h + p.R(h).h)),)
 
 
@@ -63,10 +61,9 @@ class IndRNN(Cell):
     products = {}
     vectors = {"u": DRAWN}
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         return (p.drop(relu(x.h + p.u * h)),)
 
 
@@ -94,10 +91,9 @@ class RHN(Cell):
     products = {"R": ("n1", "t1"), "R_2": ("n2", "t2")}
     recurrent_biases = ("n2", "t2")
     candidates = ("n1", "n2")
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         n1 = p.drop(tanh(x.n1 + r.n1))
         t1 = sigmoid(x.t1 + r.t1)
@@ -130,10 +126,9 @@ class LEM(Cell):
     state = ("h", "z")
     products = {"R": ("d1", "d2", "z"), "R_h": ("h",)}
     candidates = ("z", "h")
-    zonable = ("h", "z")
+    zoneout_states = ("h", "z")
 
     def step(self, p, x, h, z):
-        """One time step."""
         r = p.R(h)
         d1 = sigmoid(x.d1 + r.d1)
         d2 = sigmoid(x.d2 + r.d2)
@@ -162,10 +157,9 @@ class CoRNN(Cell):
     state = ("h", "z")
     products = {"R": ("z",), "Q": ("z",)}
     candidates = ("z",)
-    zonable = ("h", "z")
+    zoneout_states = ("h", "z")
 
     def step(self, p, x, h, z):
-        """One time step."""
         dt, gamma, epsilon = 0.054, 4.9, 4.8
         z = z + dt * (p.drop(tanh(x.z + p.R(h).z + p.Q(z).z)) - gamma * h - epsilon * z)
         return h + dt * z, z
@@ -197,10 +191,9 @@ class SCRN(Cell):
     unread = ("y",)
     unbiased = ("s", "y")
     candidates = ("s", "h")
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, y, h, s):
-        """One time step."""
         s = 0.05 * p.drop(x.s) + 0.95 * s
         h = p.drop(sigmoid(x.h + p.R(h).h + p.M(s).h))
         return p.U(h).y + p.V(s).y, h, s

@@ -26,10 +26,9 @@ class FastRNN(Cell):
     gates = ("n",)
     vectors = {"alpha": -3.0, "beta": 3.0}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         n = p.drop(tanh(x.n + p.R(h).n))
         return (sigmoid(p.alpha) * n + sigmoid(p.beta) * h,)
 
@@ -56,10 +55,9 @@ class FastGRNN(Cell):
     unbiased = ("n",)
     vectors = {"zeta": 1.0, "nu": -4.0, "b_z": 0.0, "b_n": 0.0}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = x.n + p.R(h).n
         z = sigmoid(a + p.b_z)
         n = p.drop(tanh(a + p.b_n))

@@ -25,10 +25,9 @@ class UGRNN(Cell):
     gates = ("g", "n")
     forget_gates = ("g",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         g = sigmoid(x.g + r.g)
         n = p.drop(tanh(x.n + r.n))
@@ -53,10 +52,9 @@ class LiGRU(Cell):
     name = "ligru"
     gates = ("z", "n")
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         z = sigmoid(x.z + r.z)
         n = p.drop(relu(x.n + r.n))
@@ -82,10 +80,9 @@ class MinimalRNN(Cell):
     products = {"R": ("u",), "U": ("u",)}
     recurrent_biases = ("u",)
     candidates = ("z",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         z = tanh(x.z)
         u = sigmoid(p.R(h).u + p.U(z).u)
         return (u * h + (1 - u) * p.drop(z),)
@@ -107,10 +104,9 @@ class STAR(Cell):
     gates = ("k", "z")
     products = {"R": ("k",)}
     candidates = ("z",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         k = sigmoid(x.k + p.R(h).k)
         z = p.drop(tanh(x.z))
         return (tanh((1 - k) * h + k * z),)
@@ -137,10 +133,9 @@ class LightRNN(Cell):
     products = {"R": ("f",)}
     unbiased = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.f + p.R(h).f)
         n = p.drop(tanh(x.n))
         return ((1 - f) * h + f * n,)
@@ -164,10 +159,9 @@ class SGRN(Cell):
     recurrent_biases = ("f",)
     unbiased = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.n + p.R(h).f)
         return (tanh((1 - f) * p.drop(x.n) + f * h),)
 
@@ -193,10 +187,9 @@ class ATR(Cell):
     name = "atr"
     gates = ("v",)
     candidates = ("v",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         v = x.v
         q = p.R(h).v
         i = sigmoid(v + q)
@@ -223,10 +216,9 @@ class CFN(Cell):
     forget_gates = ("theta",)
     input_gates = ("eta",)
     candidates = ("g",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         theta = sigmoid(x.theta + r.theta)
         eta = sigmoid(x.eta + r.eta)

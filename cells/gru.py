@@ -23,11 +23,10 @@ class GRU(Cell):
     gates = ("r", "z", "n")
     recurrent_biases = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
     reference = ("GRU", {})
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         z = sigmoid(x.z + a.z)
@@ -54,10 +53,9 @@ class GRUResetBefore(Cell):
     gates = ("r", "z", "n")
     products = {"R": ("r", "z"), "R_n": ("n",)}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         z = sigmoid(x.z + a.z)
@@ -81,10 +79,9 @@ class GRUNoReset(Cell):
     name = "gru-no-reset"
     gates = ("z", "n")
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         z = sigmoid(x.z + a.z)
         n = p.drop(tanh(x.n + a.n))
@@ -107,10 +104,9 @@ class GRUNoUpdate(Cell):
     gates = ("r", "n")
     recurrent_biases = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         r = sigmoid(x.r + a.r)
         n = p.drop(tanh(x.n + r * a.n))
@@ -137,10 +133,9 @@ class GRU1(Cell):
     products = {"R": ("r", "z"), "R_n": ("n",)}
     recurrent_biases = ("r", "z")
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         r = sigmoid(a.r)
         z = sigmoid(a.z)
@@ -168,10 +163,9 @@ class GRU2(Cell):
     products = {"R": ("r", "z"), "R_n": ("n",)}
     unbiased = ("r", "z")
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         r = sigmoid(a.r)
         z = sigmoid(a.z)
@@ -199,10 +193,9 @@ class GRU3(Cell):
     products = {"R_n": ("n",)}
     vectors = {"b_r": 0.0, "b_z": 0.0}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = sigmoid(p.b_r)
         z = sigmoid(p.b_z)
         n = p.drop(tanh(x.n + p.R_n(r * h).n))

@@ -40,10 +40,9 @@ class IntersectionRNN(Cell):
     unread = ("y",)
     forget_gates = ("g",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, y, h):
-        """One time step."""
         r = p.R(h)
         u = sigmoid(x.u + r.u)
         g = sigmoid(x.g + r.g)
@@ -80,10 +79,9 @@ class SRU(Cell):
     vectors = {"v_f": DRAWN, "v_r": DRAWN}
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("c",)
+    zoneout_states = ("c",)
 
     def step(self, p, x, h, c):
-        """One time step."""
         f = sigmoid(x.f + p.v_f * c)
         r = sigmoid(x.r + p.v_r * c)
         c = f * c + (1 - f) * p.drop(x.z)
@@ -115,10 +113,9 @@ class RGLRU(Cell):
     reads_input = True
     vectors = {"l": -5.0}
     candidates = ("i",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = sigmoid(x.r)
         i = sigmoid(x.i)
         log_a = -8 * r * softplus(p.l)

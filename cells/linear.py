@@ -27,10 +27,9 @@ class MinGRU(Cell):
     gates = ("z", "n")
     products = {}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         z = sigmoid(x.z)
         n = p.drop(torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n)))
         return ((1 - z) * h + z * n,)
@@ -60,10 +59,9 @@ class MinLSTM(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.f)
         i = sigmoid(x.i)
         n = p.drop(torch.where(x.n >= 0, x.n + 0.5, sigmoid(x.n)))
@@ -88,10 +86,9 @@ class TRNN(Cell):
     unbiased = ("z",)
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.f)
         z = p.drop(x.z)
         return (f * h + (1 - f) * z,)
@@ -125,10 +122,9 @@ class TGRU(Cell):
     unbiased = ("vz", "vf", "vo")
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h, vz, vf, vo):
-        """One time step."""
         z = p.drop(x.z + vz)
         f = sigmoid(x.f + vf)
         o = tanh(x.o + vo)
@@ -164,10 +160,9 @@ class TLSTM(Cell):
     unbiased = ("vz", "vf", "vo")
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("c",)
+    zoneout_states = ("c",)
 
     def step(self, p, x, h, c, vz, vf, vo):
-        """One time step."""
         z = p.drop(x.z + vz)
         f = sigmoid(x.f + vf)
         o = tanh(x.o + vo)
@@ -205,10 +200,9 @@ class QRNN(Cell):
     unbiased = ("vz", "vf", "vo")
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("c",)
+    zoneout_states = ("c",)
 
     def step(self, p, x, h, c, vz, vf, vo):
-        """One time step."""
         z = p.drop(tanh(x.z + vz))
         f = sigmoid(x.f + vf)
         o = sigmoid(x.o + vo)

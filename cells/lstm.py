@@ -26,11 +26,10 @@ class LSTM(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
     reference = ("LSTM", {})
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -62,10 +61,9 @@ class LSTMNoOutputTanh(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -94,10 +92,9 @@ class LSTMCoupled(Cell):
     gates = ("i", "g", "o")
     state = ("h", "c")
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         g = p.drop(tanh(x.g + r.g))
@@ -128,10 +125,9 @@ class LSTMPeephole(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
@@ -161,10 +157,9 @@ class LSTMNoInputGate(Cell):
     state = ("h", "c")
     forget_gates = ("f",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         f = sigmoid(x.f + r.f)
         g = p.drop(tanh(x.g + r.g))
@@ -192,10 +187,9 @@ class LSTMNoForgetGate(Cell):
     gates = ("i", "g", "o")
     state = ("h", "c")
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         g = p.drop(tanh(x.g + r.g))
@@ -225,10 +219,9 @@ class LSTMNoOutputGate(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -259,10 +252,9 @@ class LSTMNoInputTanh(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -294,10 +286,9 @@ class LSTMCapped(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)

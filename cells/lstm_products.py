@@ -37,7 +37,7 @@ class LSTMBlockDiagonal(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     @classmethod
     def recurrent_rows(cls, hidden_size):
@@ -55,7 +55,6 @@ class LSTMBlockDiagonal(Cell):
         return {**parameters, "R": (repeated * (place.view(-1, 1, 1) == place)).flatten(2)}
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -94,7 +93,7 @@ class LSTMProjected(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("c",)
+    zoneout_states = ("c",)
 
     @classmethod
     def prepared(cls, parameters):
@@ -103,7 +102,6 @@ class LSTMProjected(Cell):
         return {**others, "R": parameters["P"] @ parameters["R"]}
 
     def step(self, p, x, m, c):
-        """One time step."""
         r = p.R(m)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -141,18 +139,22 @@ class LSTMMogrifier(Cell):
     state = ("h", "c")
     reads_input = True
     products = {
-        **{"Q1": ("q1",), "P1": ("p1",), "Q2": ("q2",), "P2": ("p2",), "Q3": ("q3",)},
-        **{"V": ("i", "f", "g", "o"), "R": ("i", "f", "g", "o")},
+        "Q1": ("q1",),
+        "P1": ("p1",),
+        "Q2": ("q2",),
+        "P2": ("p2",),
+        "Q3": ("q3",),
+        "V": ("i", "f", "g", "o"),
+        "R": ("i", "f", "g", "o"),
     }
     recurrent_biases = ("i", "f", "g", "o")
     unbiased = ("q1", "p1", "q2", "p2", "q3")
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         x = 2 * sigmoid(p.Q1(h).q1) * x.input
         h = 2 * sigmoid(p.P1(x).p1) * h
         x = 2 * sigmoid(p.Q2(h).q2) * x
@@ -199,10 +201,9 @@ class LSTMMultiplicativeIntegration(Cell):
         **dict.fromkeys(("b_i", "b_f", "b_g", "b_o"), 0.0),
     }
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(p.alpha_i * x.i * r.i + p.beta1_i * r.i + p.beta2_i * x.i + p.b_i)
         f = sigmoid(p.alpha_f * x.f * r.f + p.beta1_f * r.f + p.beta2_f * x.f + p.b_f)

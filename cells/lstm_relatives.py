@@ -34,10 +34,9 @@ class LSTMLayerNorm(Cell):
         **dict.fromkeys(("b_i", "b_f", "b_g", "b_o", "b_c"), 0.0),
     }
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         r_i, r_f, r_g, r_o = normalize(r.i, r.f, r.g, r.o)
         w_i, w_f, w_g, w_o = normalize(x.i, x.f, x.g, x.o)
@@ -74,10 +73,9 @@ class LSTMMultiplicative(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         m = x.m * p.R_m(h).m
         r = p.R(m)
         i = sigmoid(x.i + r.i)
@@ -110,10 +108,9 @@ class WMCLSTM(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r, m = p.R(h), p.M(c)
         i = sigmoid(x.i + r.i + tanh(m.i))
         f = sigmoid(x.f + r.f + tanh(m.f))
@@ -151,10 +148,9 @@ class NAS(Cell):
     gates = ("g1", "g2", "g3", "g4", "g5", "g6", "g7", "g8")
     state = ("h", "c")
     unbiased = ("g4",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         g1 = sigmoid(x.g1 + r.g1)
         g2 = relu(x.g2 + r.g2)
@@ -191,10 +187,9 @@ class JANET(Cell):
     gates = ("f", "g")
     forget_gates = ("f",)
     candidates = ("g",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         r = p.R(h)
         s = x.f + r.f
         g = p.drop(tanh(x.g + r.g))
@@ -234,10 +229,9 @@ class SLSTM(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h, c, n, m):
-        """One time step."""
         r = p.R(h)
         k = x.i + r.i
         l = logsigmoid(x.f + r.f) + m
@@ -273,10 +267,9 @@ class RAN(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)

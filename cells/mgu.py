@@ -26,10 +26,9 @@ class MGU(Cell):
     gates = ("f", "n")
     products = {"R": ("f",), "R_n": ("n",)}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.f + p.R(h).f)
         n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
@@ -52,10 +51,9 @@ class MGUResetAfter(Cell):
     gates = ("f", "n")
     recurrent_biases = ("n",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         a = p.R(h)
         f = sigmoid(x.f + a.f)
         n = p.drop(tanh(x.n + f * a.n))
@@ -80,10 +78,9 @@ class MGU1(Cell):
     products = {"R": ("f",), "R_n": ("n",)}
     recurrent_biases = ("f",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(p.R(h).f)
         n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
@@ -107,10 +104,9 @@ class MGU2(Cell):
     products = {"R": ("f",), "R_n": ("n",)}
     unbiased = ("f",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(p.R(h).f)
         n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
@@ -134,10 +130,9 @@ class MGU3(Cell):
     products = {"R_n": ("n",)}
     vectors = {"b_f": 0.0}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(p.b_f)
         n = p.drop(tanh(x.n + p.R_n(f * h).n))
         return ((1 - f) * h + f * n,)
@@ -169,10 +164,9 @@ class MUT1(Cell):
     recurrent_biases = ("n",)
     unbiased = ("g",)
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         z = sigmoid(x.z)
         r = sigmoid(x.r + p.R(h).r)
         g = tanh(x.g)
@@ -198,10 +192,9 @@ class MUT3(Cell):
     gates = ("z", "r", "n")
     products = {"R_z": ("z",), "R_r": ("r",), "R_n": ("n",)}
     candidates = ("n",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         z = sigmoid(x.z + p.R_z(tanh(h)).z)
         r = sigmoid(x.r + p.R_r(h).r)
         n = p.drop(tanh(x.n + p.R_n(r * h).n))

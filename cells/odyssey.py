@@ -27,10 +27,9 @@ class OdysseyNIG(Cell):
     vectors = {"p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         f = sigmoid(x.f + r.f + p.p_f * c)
         g = p.drop(tanh(x.g + r.g))
@@ -58,10 +57,9 @@ class OdysseyNFG(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_o": DRAWN}
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         g = p.drop(tanh(x.g + r.g))
@@ -91,10 +89,9 @@ class OdysseyNOG(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
@@ -125,10 +122,9 @@ class OdysseyNIAF(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
@@ -160,10 +156,9 @@ class OdysseyNOAF(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         f = sigmoid(x.f + r.f + p.p_f * c)
@@ -192,10 +187,9 @@ class OdysseyCIFG(Cell):
     state = ("h", "c")
     vectors = {"p_i": DRAWN, "p_o": DRAWN}
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i + p.p_i * c)
         g = p.drop(tanh(x.g + r.g))
@@ -225,11 +219,10 @@ class OdysseyNP(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
     reference = ("LSTM", {})
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)
@@ -267,10 +260,9 @@ class OdysseyFGR(Cell):
     forget_gates = ("f",)
     input_gates = ("i",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c, i, f, o):
-        """One time step."""
         r, from_i, from_f, from_o = p.R(h), p.F_i(i), p.F_f(f), p.F_o(o)
         i = sigmoid(x.i + r.i + from_i.i + from_f.i + from_o.i + p.p_i * c)
         f = sigmoid(x.f + r.f + from_i.f + from_f.f + from_o.f + p.p_f * c)

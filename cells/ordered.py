@@ -33,10 +33,9 @@ class LSTMOrderedNeurons(Cell):
     state = ("h", "c")
     forget_gates = ("f",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         i = sigmoid(x.i + r.i)
         f = sigmoid(x.f + r.f)

@@ -1,40 +1,90 @@
 """Name -> cell: the families of this package, a user's own file, and the entry points of installed
 packages.
+
+The names, declarations and fingerprints of this package's cells are known without torch;
+:func:`find` imports the one file that holds the cell.
 """
 
 import difflib
 import hashlib
+import importlib
 import importlib.util
 import inspect
-import re
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cells import (
-    antisymmetric,
-    bistable,
-    elman,
-    fast,
-    gated,
-    gru,
-    highway,
-    linear,
-    lstm,
-    lstm_products,
-    lstm_relatives,
-    mgu,
-    odyssey,
-    ordered,
-)
+from cells import shipped
 from cells.base import Cell
+from cells.declarations import problems_of
 
-FAMILIES = (
-    *(elman, antisymmetric, lstm, odyssey, lstm_relatives, lstm_products, ordered),
-    *(gru, mgu, gated, fast, bistable, linear, highway),
-)
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "FAMILIES",
+    "PRESETS",
+    "InvalidCell",
+    "UnknownCell",
+    "declarations",
+    "find",
+    "fingerprint",
+    "load_file",
+    "names",
+    "problems_of",
+    "register",
+    "source_of",
+]
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "elman": ("rnn-tanh", "rnn-relu", "indrnn", "rhn", "lem", "cornn", "scrn"),
+    "antisymmetric": ("antisymmetric-rnn", "antisymmetric-rnn-gated"),
+    "lstm": (
+        "lstm",
+        "lstm-no-output-tanh",
+        "lstm-coupled",
+        "lstm-peephole",
+        "lstm-no-input-gate",
+        "lstm-no-forget-gate",
+        "lstm-no-output-gate",
+        "lstm-no-input-tanh",
+        "lstm-capped",
+    ),
+    "odyssey": (
+        "odyssey-nig",
+        "odyssey-nfg",
+        "odyssey-nog",
+        "odyssey-niaf",
+        "odyssey-noaf",
+        "odyssey-cifg",
+        "odyssey-np",
+        "odyssey-fgr",
+    ),
+    "lstm_relatives": (
+        "lstm-layer-norm",
+        "lstm-multiplicative",
+        "wmclstm",
+        "nas",
+        "janet",
+        "slstm",
+        "ran",
+    ),
+    "lstm_products": (
+        "lstm-block-diagonal",
+        "lstm-projected",
+        "lstm-mogrifier",
+        "lstm-multiplicative-integration",
+    ),
+    "ordered": ("lstm-on",),
+    "gru": ("gru", "gru-reset-before", "gru-no-reset", "gru-no-update", "gru1", "gru2", "gru3"),
+    "mgu": ("mgu", "mgu-reset-after", "mgu1", "mgu2", "mgu3", "mut1", "mut3"),
+    "gated": ("ugrnn", "ligru", "minimal-rnn", "star", "light-rnn", "sgrn", "atr", "cfn"),
+    "fast": ("fastrnn", "fastgrnn"),
+    "bistable": ("nbrc", "brc"),
+    "linear": ("min-gru", "min-lstm", "t-rnn", "t-gru", "t-lstm", "qrnn"),
+    "highway": ("intersection-rnn", "sru", "rg-lru"),
+}
+"""File of this package -> the cells that it defines, in the order of the file."""
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "irnn": ("rnn-relu", {"initialization": "identity"}),
     "lstm-1997": ("lstm-no-forget-gate", {}),
@@ -45,46 +95,61 @@ A study may write them as a cell.
 """
 ENTRY_POINT_GROUP = "harness.cells"
 
-_RESERVED = re.compile(r"drop$|state_dropout|recurrent_dropout|zoneout_")
+_FAMILY_OF = {name: family for family, names_of in FAMILIES.items() for name in names_of}
 _cells: dict[str, type[Cell]] = {}
 _sources: dict[type[Cell], str] = {}
 _entry_points_loaded = False
 
 
 class UnknownCell(ValueError):
-    """No cell of that name; the message says which come near."""
+    """There is no cell of that name; the message names those that come near."""
 
 
 class InvalidCell(ValueError):
-    """A cell's declarations contradict one another, or its file cannot be used; the message says
-    all that is wrong.
+    """A cell's declarations contradict one another, or its file cannot be used.
+
+    The message tells everything that is wrong.
     """
 
 
 def find(name: str) -> type[Cell]:
-    """Returns the cell of that name.
+    """Returns the cell of that name; of this package's files it imports only the one that it needs.
 
     Raises:
         UnknownCell: There is none.
     """
-    _load_entry_points()
+    if name not in _cells and name in _FAMILY_OF:
+        _import_family(_FAMILY_OF[name])
     if name not in _cells:
-        known = sorted({*_cells, *PRESETS})
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise UnknownCell(f"cell: must be one of {', '.join(known)}, but got cell={name!r}.{hint}")
+        _load_entry_points()
+    if name not in _cells:
+        raise _unknown(name)
     return _cells[name]
+
+
+def declarations(name: str) -> type[Cell]:
+    """Returns the cell of that name for a look at its declarations; its equations may be missing.
+
+    For a cell of this package nothing is imported: see :func:`cells.shipped.declared`.
+
+    Raises:
+        UnknownCell: There is none.
+    """
+    if name not in _cells and name in _FAMILY_OF:
+        return shipped.declared(_FAMILY_OF[name], name)
+    return find(name)
 
 
 def names() -> list[str]:
     """Returns the names of all cells, sorted, so that variants stand beside their parent."""
     _load_entry_points()
-    return sorted(_cells)
+    return sorted({*_FAMILY_OF, *_cells})
 
 
 def load_file(path: str | Path) -> list[str]:
-    """Registers the cells of a user's Python file and returns their names. Loading it again does
-    nothing new.
+    """Registers the cells of a user's Python file and returns their names.
+
+    Loading the same file again does nothing new.
 
     Raises:
         InvalidCell: The file is missing, cannot be imported, holds no cell, or one that is wrong.
@@ -92,11 +157,11 @@ def load_file(path: str | Path) -> list[str]:
     path = Path(path).resolve()
     if not path.is_file():
         raise InvalidCell(
-            f"cell file: must exist, but got path={str(path)!r}. Name a Python file that defines a Cell."
+            f"cell file: must exist, but got path={str(path)!r}. "
+            "Name a Python file that defines a Cell."
         )
-    module_name = (
-        "cells_of_user_" + hashlib.sha256(path.read_bytes() + str(path).encode()).hexdigest()[:16]
-    )
+    content_and_place = path.read_bytes() + str(path).encode()
+    module_name = "cells_of_user_" + hashlib.sha256(content_and_place).hexdigest()[:16]
     if module_name in sys.modules:
         return [cell.name for cell in _cells_of(sys.modules[module_name])]
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -112,9 +177,7 @@ def load_file(path: str | Path) -> list[str]:
     except InvalidCell:
         del sys.modules[module_name]
         raise
-    except (
-        Exception
-    ) as error:  # a user's file may raise anything at all; it is reported, with its own words
+    except Exception as error:  # a user's file may raise anything at all; its own words are told
         del sys.modules[module_name]
         raise InvalidCell(
             f"cell file: must import, but {path.name} raised {type(error).__name__}: {error}."
@@ -127,129 +190,86 @@ def register(module: ModuleType) -> list[str]:
     Raises:
         InvalidCell: It holds no cell, a cell is wrong, or a name is taken by another file's cell.
     """
-    found = _cells_of(module)
-    problems = [problem for cell in found for problem in problems_of(cell)]
-    if not found:
+    defined = _cells_of(module)
+    problems = [problem for cell in defined for problem in problems_of(cell)]
+    if not defined:
         problems.append(
             f"{module.__name__}: must define a subclass of cells.Cell, but defines none."
         )
-    taken = dict(_cells)
-    for cell in found:
-        name = getattr(cell, "name", cell.__name__)
-        other = taken.get(name)
-        taken[name] = cell
-        if name in PRESETS:
-            problems.append(
-                f"{cell.__name__}: name must be unique, but name={name!r} stands for {PRESETS[name][0]}."
-            )
-        if other is not None and inspect.getsource(other) != inspect.getsource(cell):
-            problems.append(
-                f"{cell.__name__}: name must be unique, but name={cell.name!r} is {other.__module__}'s."
-            )
+    problems += _name_problems(defined)
     if problems:
         raise InvalidCell("\n".join(problems))
-    _cells.update({cell.name: cell for cell in found})
-    for cell in found:
+    _cells.update({cell.name: cell for cell in defined})
+    for cell in defined:
         source_of(cell)  # read now: the file may be edited while a study runs
-    return [cell.name for cell in found]
+    return [cell.name for cell in defined]
 
 
 def source_of(cell: type[Cell]) -> str:
-    """Returns the SHA-256 of the class's source text as it was registered: part of a study's
-    identity.
+    """Returns what identifies a cell's equations: it is part of a study's identity.
+
+    For a cell of this package that is its :func:`fingerprint`. For a user's own cell it is the
+    SHA-256 of the class's source text, as it was when the cell was registered.
     """
+    family = cell.__module__.removeprefix("cells.")
+    if cell.__module__.startswith("cells.") and cell.name in FAMILIES.get(family, ()):
+        return shipped.fingerprint(family, cell.name)
     if cell not in _sources:
         _sources[cell] = hashlib.sha256(inspect.getsource(cell).encode()).hexdigest()
     return _sources[cell]
 
 
-def problems_of(cell: type[Cell]) -> list[str]:
-    """Returns what contradicts itself in a cell's declarations, a line each; nothing where all is
-    well.
+def fingerprint(name: str) -> str:
+    """Returns the :func:`source_of` of the cell of that name; loads no torch for a shipped cell.
+
+    Raises:
+        UnknownCell: There is none.
     """
-    where = cell.__name__
-    missing = [
-        f"{where}: must declare `{a}`, but does not."
-        for a in ("name", "gates")
-        if not hasattr(cell, a)
-    ]
-    if missing:
-        return missing
+    if name not in _cells and name in _FAMILY_OF:
+        return shipped.fingerprint(_FAMILY_OF[name], name)
+    return source_of(find(name))
+
+
+def _import_family(family: str) -> None:
+    shipped.definitions(family)  # read now: the file may be edited while a study runs
+    for cell in _cells_of(importlib.import_module(f"cells.{family}")):
+        _cells.setdefault(cell.name, cell)
+
+
+def _name_problems(defined: list[type[Cell]]) -> list[str]:
+    """Returns what is wrong with the names of new cells, a line each."""
     problems = []
-    if not isinstance(cell.name, str):
-        problems.append(f"{where}: name must be a str, but got name={cell.name!r}.")
-    for field in ("gates", "state"):
-        declared = getattr(cell, field)
-        is_enough = bool(declared) or (field == "gates" and cell.reads_input)
-        if (
-            not isinstance(declared, tuple)
-            or not is_enough
-            or not _are_distinct_identifiers(declared)
-        ):
+    taken: dict[str, type[Cell]] = {}
+    for cell in defined:
+        name = getattr(cell, "name", cell.__name__)
+        other = taken.get(name) or _registered(name)
+        taken[name] = cell
+        if name in PRESETS:
             problems.append(
-                f"{where}: {field} must be a tuple of distinct identifiers, at least one, but got {field}={declared!r}."
+                f"{cell.__name__}: name must be unique, "
+                f"but name={name!r} stands for {PRESETS[name][0]}."
             )
-    if problems:
-        return problems
-    for product, gates in cell.recurrent_products().items():
-        if not gates or not product.isidentifier() or len(set(gates)) != len(gates):
+        if other is not None and not _is_same_source(other, cell):
             problems.append(
-                f"{where}: a product must feed distinct gates, but got {product}={gates}."
+                f"{cell.__name__}: name must be unique, but name={name!r} is {other.__module__}'s."
             )
-    fed = {g for gates in cell.recurrent_products().values() for g in gates}
-    biased = (set(cell.gates) | set(cell.recurrent_biases)) - set(cell.unbiased)
-    known = {
-        "recurrent_biases": fed,
-        "unbiased": set(cell.gates) | fed,
-        "forget_gates": biased,
-        "input_gates": biased - set(cell.forget_gates),
-        "candidates": set(cell.gates) | fed,
-        "unread": set(cell.state),
-        "zonable": set(cell.state) - set(cell.unread),
-        "start": set(cell.state),
-    }
-    for field, allowed in known.items():
-        strange = [v for v in getattr(cell, field) if v not in allowed]
-        if strange:
-            problems.append(f"{where}: {field} must be among {sorted(allowed)}, but got {strange}.")
-    if len(cell.input_gates) > len(cell.forget_gates):
-        problems.append(
-            f"{where}: input_gates must be no more than forget_gates={cell.forget_gates}, "
-            f"but got input_gates={cell.input_gates}."
-        )
-    taken_names = [
-        name for name in (*cell.vectors, *cell.recurrent_products()) if _RESERVED.match(name)
-    ]
-    if taken_names:
-        problems.append(
-            f"{where}: vectors and products must leave p.drop and a study's noise, but got {taken_names}."
-        )
-    if cell.noise:
-        problems.append(
-            f"{where}: noise must be left to a study's fields, but got noise={cell.noise}."
-        )
-    if "input" in cell.gates:
-        problems.append(
-            f"{where}: gates must not have the name of the input itself, but got gates={cell.gates}."
-        )
-    taken = [parameter.name for parameter in cell.parameters(1, 1, 2)]
-    doubled = sorted({name for name in taken if taken.count(name) > 1})
-    if doubled:
-        problems.append(
-            f"{where}: products and vectors must have names of their own, but got {', '.join(doubled)} twice."
-        )
-    if cell.step is Cell.step:
-        problems.append(f"{where}: must define `step`, but does not.")
-    for entry in ("Source:", "Reference:", "Differs"):
-        if entry not in (cell.__doc__ or ""):
-            problems.append(f"{where}: its docstring must have an entry `{entry}`, but has none.")
     return problems
 
 
-def _are_distinct_identifiers(names: tuple[str, ...]) -> bool:
-    return len(set(names)) == len(names) and all(
-        isinstance(name, str) and name.isidentifier() for name in names
-    )
+def _registered(name: str) -> type[Cell] | None:
+    return find(name) if name in _FAMILY_OF else _cells.get(name)
+
+
+def _is_same_source(one: type[Cell], other: type[Cell]) -> bool:
+    """Returns whether two cells have one text, be it that of an older copy of a shipped cell."""
+    return inspect.getsource(one) == inspect.getsource(other) or source_of(one) == source_of(other)
+
+
+def _unknown(name: str) -> UnknownCell:
+    known = sorted({*_FAMILY_OF, *_cells, *PRESETS})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownCell(f"cell: must be one of {', '.join(known)}, but got cell={name!r}.{hint}")
 
 
 def _cells_of(module: ModuleType) -> list[type[Cell]]:
@@ -266,9 +286,11 @@ def _load_entry_points() -> None:
     global _entry_points_loaded
     if not _entry_points_loaded:
         _entry_points_loaded = True
-        for point in entry_points(group=ENTRY_POINT_GROUP):
+        for point in _entry_points():
             register(point.load())
 
 
-for _family in FAMILIES:
-    register(_family)
+def _entry_points() -> Iterable[Any]:
+    from importlib.metadata import entry_points  # late: it takes longer than reading a study
+
+    return entry_points(group=ENTRY_POINT_GROUP)

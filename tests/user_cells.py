@@ -35,10 +35,9 @@ class LSTMLayerNorm(Cell):
         **dict.fromkeys(("b_i", "b_f", "b_g", "b_o", "b_c"), 0.0),
     }
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c):
-        """One time step."""
         r = p.R(h)
         r_i, r_f, r_g, r_o = normalize(r.i, r.f, r.g, r.o)
         w_i, w_f, w_g, w_o = normalize(x.i, x.f, x.g, x.o)
@@ -77,10 +76,9 @@ class LSTMFullGateRecurrence(Cell):
     vectors = {"p_i": DRAWN, "p_f": DRAWN, "p_o": DRAWN}
     forget_gates = ("f",)
     candidates = ("g",)
-    zonable = ("h", "c")
+    zoneout_states = ("h", "c")
 
     def step(self, p, x, h, c, i, f, o):
-        """One time step."""
         r, from_i, from_f, from_o = p.R(h), p.F_i(i), p.F_f(f), p.F_o(o)
         i = sigmoid(x.i + r.i + from_i.i + from_f.i + from_o.i + p.p_i * c)
         f = sigmoid(x.f + r.f + from_i.f + from_f.f + from_o.f + p.p_f * c)
@@ -105,10 +103,9 @@ class IndRNN(Cell):
     products = {}
     vectors = {"u": DRAWN}
     candidates = ("h",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         return (p.drop(relu(x.h + p.u * h)),)
 
 
@@ -130,9 +127,8 @@ class TRNN(Cell):
     unbiased = ("z",)
     forget_gates = ("f",)
     candidates = ("z",)
-    zonable = ("h",)
+    zoneout_states = ("h",)
 
     def step(self, p, x, h):
-        """One time step."""
         f = sigmoid(x.f)
         return (f * h + (1 - f) * p.drop(x.z),)

@@ -1,4 +1,4 @@
-"""What a study varies within a cell's step: a cell and its variation make a cell, which every
+"""What a study varies within a cell's step: a cell and its regularization make a cell, which every
 engine runs as any other.
 
 Random factors come from outside, as the cell's ``noise``: at each time step, or one for all of
@@ -19,7 +19,7 @@ from harness.settings import Settings
 
 
 @dataclass(frozen=True)
-class Variation:
+class StepRegularization:
     """What acts within the step.
 
     Attributes:
@@ -40,10 +40,10 @@ class Variation:
     state_clip: float | None = None
 
 
-NONE = Variation()
+NONE = StepRegularization()
 
 
-def variation_of(cell: type[Cell], settings: Sequence[Settings]) -> Variation:
+def regularization_of(cell: type[Cell], settings: Sequence[Settings]) -> StepRegularization:
     """Returns what the settings of runs that advance together do to a cell; what has nothing to act
     on is left out.
     """
@@ -51,73 +51,75 @@ def variation_of(cell: type[Cell], settings: Sequence[Settings]) -> Variation:
     def asked(field: str) -> bool:
         return any(getattr(s, field) for s in settings)
 
-    return Variation(
+    return StepRegularization(
         asked("state_dropout") and bool(cell.recurrent_products()),
         asked("recurrent_dropout") and bool(cell.candidates),
-        tuple(name for name in ("h", "c") if asked(f"zoneout_{name}") and name in cell.zonable),
+        tuple(
+            name for name in ("h", "c") if asked(f"zoneout_{name}") and name in cell.zoneout_states
+        ),
         settings[0].state_clip,
     )
 
 
-def varied_cell(settings: Settings) -> type[Cell]:
-    """Returns the cell of the settings with the variation that they ask for.
+def regularized_cell(settings: Settings) -> type[Cell]:
+    """Returns the cell of the settings with the regularization that they ask for.
 
     Raises:
         cells.UnknownCell: The cell is unknown.
     """
     cell = cells.find(settings.cell)
-    return varied(cell, variation_of(cell, [settings]))
+    return regularized(cell, regularization_of(cell, [settings]))
 
 
-def noise_of(cell: type[Cell], variation: Variation) -> tuple[str, ...]:
+def noise_names(cell: type[Cell], regularization: StepRegularization) -> tuple[str, ...]:
     """Returns the names of the random factors, in their order."""
-    found = ["state_dropout"] if variation.state_dropout else []
+    found = ["state_dropout"] if regularization.state_dropout else []
     found += (
         [f"recurrent_dropout_{name}" for name in cell.candidates]
-        if variation.recurrent_dropout
+        if regularization.recurrent_dropout
         else []
     )
-    return (*found, *(f"zoneout_{name}" for name in variation.zoneout))
+    return (*found, *(f"zoneout_{name}" for name in regularization.zoneout))
 
 
-def varied(cell: type[Cell], variation: Variation) -> type[Cell]:
-    """Returns the cell with a variation, the same class each time; itself where that is none."""
-    return cell if variation == NONE else _varied(cell, variation)  # type: ignore[arg-type]  # classes have a hash
+def regularized(cell: type[Cell], regularization: StepRegularization) -> type[Cell]:
+    """Returns the cell with a regularization, the same class each time; itself where that is none."""
+    return cell if regularization == NONE else _regularized(cell, regularization)  # type: ignore[arg-type]  # classes have a hash
 
 
 @functools.lru_cache(maxsize=256)
-def _varied(cell: type[Cell], variation: Variation) -> type[Cell]:
+def _regularized(cell: type[Cell], regularization: StepRegularization) -> type[Cell]:
     inner = cell()
 
     def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
-        own, factors = _regularised(cell, variation, p)
+        own, factors = _regularized_arguments(cell, regularization, p)
         new = inner.step(own, x, *state)
         if factors:
             raise ValueError(_miscounted(cell))
         return tuple(
-            _kept(variation, p, *each) for each in zip(cell.state, state, new, strict=True)
+            _kept(regularization, p, *each) for each in zip(cell.state, state, new, strict=True)
         )
 
     body = {
         "step": step,
-        "noise": noise_of(cell, variation),
+        "noise": noise_names(cell, regularization),
         "reference": None,
         "__doc__": cell.__doc__,
     }
-    return type(f"Varied{cell.__name__}", (cell,), body)
+    return type(f"Regularized{cell.__name__}", (cell,), body)
 
 
-def _regularised(
-    cell: type[Cell], variation: Variation, p: SimpleNamespace
+def _regularized_arguments(
+    cell: type[Cell], regularization: StepRegularization, p: SimpleNamespace
 ) -> tuple[SimpleNamespace, list[Tensor]]:
     """Returns the ``p`` that the cell's own step gets, and the factors that its ``p.drop`` uses
     up.
     """
     own, factors = SimpleNamespace(**vars(p)), list[Tensor]()
-    if variation.state_dropout:
+    if regularization.state_dropout:
         for name in cell.recurrent_products():
             setattr(own, name, _masked(getattr(p, name), p.state_dropout))
-    if variation.recurrent_dropout:
+    if regularization.recurrent_dropout:
         factors = [getattr(p, f"recurrent_dropout_{name}") for name in cell.candidates]
         own.drop = lambda value: value * _next(cell, factors)
     return own, factors
@@ -140,9 +142,11 @@ def _masked(product: Callable[[Tensor], Any], factor: Tensor) -> Callable[[Tenso
     return lambda operand: product(operand * factor)
 
 
-def _kept(variation: Variation, p: SimpleNamespace, name: str, old: Tensor, new: Tensor) -> Tensor:
-    if name in variation.zoneout:
+def _kept(
+    regularization: StepRegularization, p: SimpleNamespace, name: str, old: Tensor, new: Tensor
+) -> Tensor:
+    if name in regularization.zoneout:
         part = getattr(p, f"zoneout_{name}")
         new = part * old + (1 - part) * new
-    clip = variation.state_clip
+    clip = regularization.state_clip
     return new if clip is None else clamp(new, -clip, clip)

@@ -52,7 +52,7 @@ def test_an_unbiased_gate_has_no_bias_of_either_sort():
     assert "b" not in {p.name for p in cells.find("my-lstm-layer-norm").parameters(I, H, 2)}
 
 
-def test_a_gate_without_w_has_a_recurrent_bias_where_one_is_declared_and_none_where_it_is_unbiased():
+def test_a_gate_without_w_has_a_recurrent_bias_where_one_is_declared_and_none_where_unbiased():
     with_bias = {p.name: p.gates for p in cells.find("gru1").parameters(I, H, 1)}
     assert with_bias == {
         "W": ("n",),

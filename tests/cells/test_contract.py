@@ -340,6 +340,7 @@ def test_a_wrong_number_of_parameters_is_found():
 
     found = [f.message for f in contract.check(Doubled)]
     assert found == [
-        f"Doubled: must have {right} parameters for I=7, H=5, biases={biases}, but got num_parameters={2 * right}."
+        f"Doubled: must have {right} parameters for I=7, H=5, biases={biases}, "
+        f"but got num_parameters={2 * right}."
         for biases, right in ((1, 7 * 10 + 10 + 5 * 10 + 5), (2, 7 * 10 + 10 + 5 * 10 + 10 + 5))
     ]

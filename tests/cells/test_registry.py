@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 import cells
-from cells import registry
+from cells import registry, shipped
 from cells.base import Cell
 
 GOOD = '''
@@ -164,17 +164,41 @@ def test_entry_points_are_read_once(monkeypatch, write):
         monkeypatch.setattr(inspect, "getsource", lambda cell: path.read_text())
         return SimpleNamespace(**namespace)
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [SimpleNamespace(load=load)])
+    monkeypatch.setattr(registry, "_entry_points", lambda: [SimpleNamespace(load=load)])
     monkeypatch.setattr(registry, "_entry_points_loaded", False)
     assert "mine" in cells.names()
     assert cells.find("mine").name == "mine"
     assert loaded == [path]
 
 
-def test_source_of_is_that_of_the_class_text():
+def test_source_of_a_users_cell_is_that_of_the_class_text(write):
+    cells.load_file(write(GOOD))
+    mine = cells.find("mine")
+    assert registry.source_of(mine) == hashlib.sha256(inspect.getsource(mine).encode()).hexdigest()
+
+
+def test_source_of_a_shipped_cell_is_its_fingerprint():
     lstm = cells.find("lstm")
-    assert registry.source_of(lstm) == hashlib.sha256(inspect.getsource(lstm).encode()).hexdigest()
+    assert registry.source_of(lstm) == registry.fingerprint("lstm")
     assert registry.source_of(lstm) != registry.source_of(cells.find("lstm-coupled"))
+
+
+def test_an_older_copy_of_a_shipped_cell_is_no_conflict(write, monkeypatch):
+    path = write(GOOD.replace('"mine"', '"gru"'))
+    with pytest.raises(registry.InvalidCell, match=r"name='gru' is cells\.gru's"):
+        cells.load_file(path)
+    text = path.read_text()
+    digest = hashlib.sha256(text[text.index("class Mine") :].encode()).hexdigest()
+    monkeypatch.setattr(shipped, "fingerprint", lambda family, name: digest)
+    assert cells.load_file(path) == ["gru"]
+
+
+def test_a_file_with_the_old_name_of_zoneout_states_works_as_it_is(write):
+    text = GOOD.replace('gates = ("h",)', 'gates = ("h",)\n    zonable = ("h",)')
+    cells.load_file(write(text))
+    mine = cells.find("mine")
+    assert mine.zoneout_states == ("h",) and registry.problems_of(mine) == []
+    assert cells.find("lstm").zoneout_states == ("h", "c") and Cell.zoneout_states == ()
 
 
 def problems(**declared):
@@ -241,10 +265,11 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
             "input_gates must be no more than forget_gates=(), but got input_gates=('i',)",
         ),
         ({"candidates": ("z",)}, "candidates must be among ['f', 'i'], but got ['z']"),
-        ({"zonable": ("c",)}, "zonable must be among ['h'], but got ['c']"),
+        ({"zoneout_states": ("c",)}, "zoneout_states must be among ['h'], but got ['c']"),
         (
             {"vectors": {"drop": 0.0, "zoneout_h": 0.0}},
-            "vectors and products must leave p.drop and a study's noise, but got ['drop', 'zoneout_h']",
+            "vectors and products must leave p.drop and a study's noise, "
+            "but got ['drop', 'zoneout_h']",
         ),
         ({"noise": ("m",)}, "noise must be left to a study's fields, but got noise=('m',)"),
         ({"gates": (), "reads_input": True}, "a product must feed distinct gates, but got R=()"),
@@ -253,7 +278,10 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
             "gates must not have the name of the input itself, but got gates=('i', 'input')",
         ),
         ({"unread": ("c",)}, "unread must be among ['h'], but got ['c']"),
-        ({"unread": ("h",), "zonable": ("h",)}, "zonable must be among [], but got ['h']"),
+        (
+            {"unread": ("h",), "zoneout_states": ("h",)},
+            "zoneout_states must be among [], but got ['h']",
+        ),
         ({"start": {"c": 1.0}}, "start must be among ['h'], but got ['c']"),
         (
             {"vectors": {"R": 1.0}},

@@ -11,19 +11,26 @@ import cells
 from harness import engine
 from harness.engine import get
 from harness.engine.gpu.gpu import Gpu
-from harness.model.regularization import Variation, noise_of, varied, varied_cell
+from harness.model.regularization import (
+    StepRegularization,
+    noise_names,
+    regularized,
+    regularized_cell,
+)
 from harness.settings import Settings
 
 T, N, B, H = 5, 2, 3, 7
-ALL = Variation(state_dropout=True, recurrent_dropout=True, zoneout=("h", "c"), state_clip=0.6)
+ALL = StepRegularization(
+    state_dropout=True, recurrent_dropout=True, zoneout=("h", "c"), state_clip=0.6
+)
 
 
 def fitting(cell):
     """All of the variation that a cell has something for."""
-    return Variation(
+    return StepRegularization(
         bool(cell.recurrent_products()),
         bool(cell.candidates),
-        tuple(s for s in "hc" if s in cell.zonable),
+        tuple(s for s in "hc" if s in cell.zoneout_states),
     )
 
 
@@ -38,9 +45,12 @@ def given(cell, **changes):
 
 def test_nothing_varied_is_the_cell_itself():
     lstm = cells.find("lstm")
-    assert varied(lstm, Variation()) is lstm
-    assert varied_cell(Settings(cell="lstm", corpus="text", dropout=0.5)) is lstm
-    assert varied(lstm, ALL) is varied(lstm, ALL) and varied(lstm, ALL).reference is None
+    assert regularized(lstm, StepRegularization()) is lstm
+    assert regularized_cell(Settings(cell="lstm", corpus="text", dropout=0.5)) is lstm
+    assert (
+        regularized(lstm, ALL) is regularized(lstm, ALL)
+        and regularized(lstm, ALL).reference is None
+    )
 
 
 def test_what_has_nothing_to_act_on_is_left_out():
@@ -51,12 +61,12 @@ def test_what_has_nothing_to_act_on_is_left_out():
         "recurrent_dropout": 0.3,
         "corpus": "text",
     }
-    assert varied_cell(Settings(cell="gru", **asked)).noise == (
+    assert regularized_cell(Settings(cell="gru", **asked)).noise == (
         "state_dropout",
         "recurrent_dropout_n",
         "zoneout_h",
     )
-    assert varied_cell(Settings(cell="min-gru", **asked)).noise == (
+    assert regularized_cell(Settings(cell="min-gru", **asked)).noise == (
         "recurrent_dropout_n",
         "zoneout_h",
     )
@@ -65,7 +75,7 @@ def test_what_has_nothing_to_act_on_is_left_out():
 @pytest.mark.parametrize("name", cells.names())
 def test_factors_that_change_nothing_change_no_bit(name):
     cell = cells.find(name)
-    own = varied(cell, fitting(cell))
+    own = regularized(cell, fitting(cell))
     neutral = [
         torch.full((1, N, B, H), float(not n.startswith("zoneout")), dtype=torch.float64)
         for n in own.noise
@@ -79,10 +89,14 @@ def test_factors_that_change_nothing_change_no_bit(name):
     assert torch.equal(before, after)
 
 
-@pytest.mark.parametrize("name", [name for name in cells.names() if cells.find(name).zonable])
+@pytest.mark.parametrize(
+    "name", [name for name in cells.names() if cells.find(name).zoneout_states]
+)
 def test_a_zoneout_of_one_holds_the_state(name):
     cell = cells.find(name)
-    own = varied(cell, Variation(zoneout=tuple(s for s in "hc" if s in cell.zonable)))
+    own = regularized(
+        cell, StepRegularization(zoneout=tuple(s for s in "hc" if s in cell.zoneout_states))
+    )
     plain = given(cell)
     held = torch.ones(1, N, B, len(own.noise) * H, dtype=torch.float64)
     _, final = get("reference").run(
@@ -98,7 +112,7 @@ def test_the_lstm_is_that_of_the_papers():
     a clip.
     """
     lstm = cells.find("lstm")
-    plain, own = given(lstm, runs=1), varied(lstm, ALL)
+    plain, own = given(lstm, runs=1), regularized(lstm, ALL)
     noise = factors(own, runs=1)
     outputs, _ = get("reference").run(
         replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, noise
@@ -117,7 +131,7 @@ def test_the_lstm_is_that_of_the_papers():
 
 def test_the_gru_with_its_reset_before_the_product_is_that_of_the_papers():
     gru = cells.find("gru-reset-before")
-    plain, own = given(gru, runs=1), varied(gru, replace(ALL, zoneout=("h",), state_clip=None))
+    plain, own = given(gru, runs=1), regularized(gru, replace(ALL, zoneout=("h",), state_clip=None))
     noise = factors(own, runs=1, num_steps=1)
     outputs, _ = get("reference").run(
         replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, noise
@@ -143,12 +157,12 @@ class Noisy:
         return self.inner.run(*arguments, self.noise)
 
 
-def assert_engine_agrees(monkeypatch, ours, plain, variation, num_steps):
+def assert_engine_agrees(monkeypatch, ours, plain, regularization, num_steps):
     """Outputs, final state and all gradients equal the definition's."""
-    cell = varied(plain.layer.cell, variation)
+    cell = regularized(plain.layer.cell, regularization)
     noise = (
         factors(cell, num_steps, hidden=plain.layer.hidden_size)
-        if noise_of(plain.layer.cell, variation)
+        if noise_names(plain.layer.cell, regularization)
         else None
     )
     noisy = replace(plain, layer=replace(plain.layer, cell=cell))
@@ -195,7 +209,7 @@ def test_engine_scan_equals_the_definition(monkeypatch, name, kind, num_steps):
 
 def test_without_gradients_long_texts_have_their_own_noise_in_every_part():
     lstm = cells.find("lstm")
-    own, plain = varied(lstm, ALL), given(lstm, steps=40)
+    own, plain = regularized(lstm, ALL), given(lstm, steps=40)
     layer, noise = replace(plain.layer, cell=own), factors(own, 40)
     with torch.no_grad():
         calls = [
@@ -207,13 +221,13 @@ def test_without_gradients_long_texts_have_their_own_noise_in_every_part():
 
 
 def test_engines_refuse_what_a_variation_makes_impossible_for_them():
-    clipped = varied(cells.find("min-gru"), Variation(state_clip=1.0))
+    clipped = regularized(cells.find("min-gru"), StepRegularization(state_clip=1.0))
     assert (
         get("scan")
         .refusal(clipped, "cpu", "float32")
         .startswith("min-gru is not linear in its state")
     )
-    zoned = varied(cells.find("lstm"), Variation(zoneout=("h",)))
+    zoned = regularized(cells.find("lstm"), StepRegularization(zoneout=("h",)))
     assert (
         get("native").refusal(zoned, "cpu", "float32")
         == "torch.nn has no lstm of which a study varies the step"
@@ -232,7 +246,7 @@ def test_a_step_that_miscounts_its_candidates_is_an_error(calls):
                 new = p.drop(new)
             return (new,)
 
-    own = varied(Miscounting, Variation(recurrent_dropout=True))
+    own = regularized(Miscounting, StepRegularization(recurrent_dropout=True))
     plain = given(Miscounting)
     layer = replace(plain.layer, cell=own)
     with pytest.raises(
