@@ -20,6 +20,7 @@ from harness.study.model import (
     Study,
     Tune,
     is_repeated,
+    num_pairs,
 )
 from harness.study.reader import Problem, StudyError, dump
 from harness.study.table import field_table
@@ -42,4 +43,5 @@ __all__ = [
     "json_schema",
     "load",
     "loads",
+    "num_pairs",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from cells.registry import PRESETS
 from harness.settings import Budget, Settings
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsForm, CrossForm
@@ -111,23 +112,15 @@ def _draft(
     )
     places = {**{f: ("fix", f) for f in fixed}, **places}
     preset = own.get("cell", fixed.get("cell"))
-    if preset not in presets():
+    if preset not in PRESETS:
         return Draft(name, path, {**fixed, **own}, places, frozenset(own), unknown)
-    cell, implied = presets()[
-        preset
-    ]  # what it implies stands where its name does, before fix in an arm
+    # What a preset implies stands where its name does: in an arm it takes precedence over fix.
+    cell, implied = PRESETS[preset]
     values = {**implied, **fixed} if "cell" in fixed and "cell" not in own else {**fixed, **implied}
     places = {**dict.fromkeys(implied, places["cell"]), **places}
     return Draft(
         name, path, {**values, **own, "cell": cell}, places, frozenset(own), unknown, preset
     )
-
-
-def presets() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Returns the names that stand for a cell with settings."""
-    from cells import registry  # imported late: it imports torch
-
-    return registry.PRESETS
 
 
 def _cross_name(values: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.data import CORPORA
+from harness.data.corpora import CORPORA
 from harness.settings import Budget, Settings
 
 FIELDS: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Settings)}

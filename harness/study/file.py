@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cells.registry import PRESETS
 from harness.settings import Settings
 from harness.study import reader, rules
-from harness.study.arms import Draft, presets, said
+from harness.study.arms import Draft, said
 from harness.study.fields import FIELDS, default_of, written
 from harness.study.form import TUNE_NAMES, UntilForm
 from harness.study.model import (
@@ -270,7 +271,7 @@ def _resolve(parsed: Parsed, drafts: list[Draft]) -> dict[str, Any]:
     )
     fixed = said(form.fix)
     elsewhere |= (
-        presets().get(fixed.get("cell", ""), ("", {}))[1].keys() - fixed.keys()
+        PRESETS.get(fixed.get("cell", ""), ("", {}))[1].keys() - fixed.keys()
     )  # its name says them
     if tune:
         found["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cells.registry import fingerprint
 from harness.settings import EXECUTION, SampleRequest, Settings
 from harness.study.form import Models, Objective, Pruner, Sampler
 from harness.study.reader import shown
@@ -251,8 +252,6 @@ class Study:
         }
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:
-        from cells import registry  # imported late: it imports torch
-
         searched = self.tune.space if self.tune else {}
         values = {
             k: v
@@ -261,7 +260,7 @@ class Study:
         }
         if self.path and values["path"]:  # as seen from the study, so that both may move together
             values["path"] = Path(os.path.relpath(values["path"], self.path.parent)).as_posix()
-        return {**values, "cell_source": registry.source_of(registry.find(settings.cell))}
+        return {**values, "cell_source": fingerprint(settings.cell)}
 
 
 def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -277,6 +276,13 @@ def is_repeated(study: Study) -> bool:
     and not a seed.
     """
     return study.tune is not None and study.tune.repeats > 1
+
+
+def num_pairs(study: Study) -> int:
+    """Returns how many pairs the test has; of a sequential design those of its first stage."""
+    if study.tune is not None and is_repeated(study):
+        return study.tune.repeats
+    return study.replicate.seeds
 
 
 def as_json(value: Any) -> Any:

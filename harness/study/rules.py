@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
+from cells import Cell, registry
 from harness.data import corpora
 from harness.settings import PER_RUN
 from harness.study import space
-from harness.study.arms import Draft, crossed, drafts, presets, said
+from harness.study.arms import Draft, crossed, drafts, said
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsForm, UntilForm
 from harness.study.parse import Parsed
@@ -171,8 +172,6 @@ def _pairs(parsed: Parsed) -> Iterator[Problem]:
 
 
 def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
-    from cells import registry  # imported late: it imports torch
-
     for i, name in enumerate(parsed.form.cells or ()):
         try:
             registry.load_file(folder / name)
@@ -235,12 +234,10 @@ def _which(arm: Draft, arms: list[Draft], names: set[str]) -> str:
 
 
 def _cells(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
-    from cells import registry
-
     for arm in arms:
         if "cell" in arm.values and "cell" not in arm.unknown:
             try:
-                registry.find(arm.values["cell"])
+                registry.declarations(arm.values["cell"])
             except registry.UnknownCell as error:
                 message = str(error).removeprefix("cell: ")
                 if not message.endswith("?"):
@@ -300,17 +297,12 @@ def _held_out(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 
 
 def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
-    from cells import registry
-
     for arm in arms:
         name = arm.value("cell")
-        if (
-            arm.value("engine") != "native"
-            or name not in registry.names()
-            or arm.unknown & {"cell", "engine"}
-        ):
+        cell = _declared(name)
+        if arm.value("engine") != "native" or cell is None or arm.unknown & {"cell", "engine"}:
             continue
-        if registry.find(name).reference is None:
+        if cell.reference is None:
             message = f"must be a cell of torch.nn with engine: native, but got cell={name!r}. Write engine: auto."
             yield parsed.document.at_value(arm.places["cell"], message)
         for field in WITHIN_THE_STEP:
@@ -325,7 +317,7 @@ def _native(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
 def _presets(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     """The settings that a preset's name stands for are not given another value."""
     for arm in arms:
-        for field, value in presets()[arm.preset][1].items() if arm.preset else ():
+        for field, value in registry.PRESETS[arm.preset][1].items() if arm.preset else ():
             if arm.value(field) != value or field in space.domains(parsed):
                 stands = f"for {arm.preset} is {arm.value('cell')} with {field}: {value}"
                 yield parsed.document.at_value(
@@ -401,16 +393,21 @@ class Needs:
     remedy: str
 
 
-def _of_cell(name: str, has: Callable[[Any], Any], unknown: bool = True) -> bool:
-    """Returns whether a cell has something; ``unknown`` of an unknown one, which is a problem of
-    its own.
-    """
-    from cells import registry
+def _declared(name: str | None) -> type[Cell] | None:
+    """Returns a cell's declarations; None for an unknown one, which is a problem of its own."""
+    try:
+        return None if name is None else registry.declarations(name)
+    except registry.UnknownCell:
+        return None
 
-    return unknown if name not in registry.names() else bool(has(registry.find(name)))
+
+def _of_cell(name: str, has: Callable[[type[Cell]], Any], unknown: bool = True) -> bool:
+    """Returns whether a cell has something; ``unknown`` where there is no such cell."""
+    cell = _declared(name)
+    return unknown if cell is None else bool(has(cell))
 
 
-def _on_cell(field: str, has: Callable[[Any], Any], rule: str) -> Needs:
+def _on_cell(field: str, has: Callable[[type[Cell]], Any], rule: str) -> Needs:
     return Needs(
         field, ("cell",), lambda name: _of_cell(name, has), f"a cell that has {rule}", "cell: lstm"
     )
@@ -461,8 +458,12 @@ _NEEDS = (
     _on_cell("state_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
     _on_cell("weight_dropout", lambda cell: cell.recurrent_products(), "recurrent products"),
     _on_cell("recurrent_dropout", lambda cell: cell.candidates, "candidates"),
-    _on_cell("zoneout_h", lambda cell: "h" in cell.zonable, "a state h that zoneout may hold"),
-    _on_cell("zoneout_c", lambda cell: "c" in cell.zonable, "a state c that zoneout may hold"),
+    _on_cell(
+        "zoneout_h", lambda cell: "h" in cell.zoneout_states, "a state h that zoneout may hold"
+    ),
+    _on_cell(
+        "zoneout_c", lambda cell: "c" in cell.zoneout_states, "a state c that zoneout may hold"
+    ),
 )
 
 
