@@ -74,58 +74,81 @@ def parser() -> argparse.ArgumentParser:
 
     Values are text: :func:`checked` reads them, all mistakes at once.
     """
-    made = _Parser(
+    arguments = _Parser(
         prog="harness bench",
-        description="What a cell costs in training and forward: ours beside torch.nn, the published loop and the "
-        "machine's own products, in turn, with intervals and ratios.",
+        description="Measure what cells cost in training and in a forward pass, beside torch.nn, a "
+        "published training loop and the plain products of this machine. All of them are measured "
+        "in turn, and compared by ratios with intervals.",
         allow_abbrev=False,
     )
+
+    def option(name: str, metavar: str, text: str, **rest: Any) -> None:
+        arguments.add_argument(name, metavar=metavar, help=text, **rest)
+
     shapes = "; ".join(str(shape) for shape in PRESETS.values())
-    made.add_argument("--cells", metavar="NAMES", help="cells, with commas between; default: all")
-    made.add_argument(
-        "--engines", metavar="NAMES", help="engines; default: every engine that runs the cell"
+    option("--cells", "NAMES", "Names of cells, separated by commas. (default: all cells)")
+    option(
+        "--engines",
+        "NAMES",
+        "Names of engines, separated by commas. (default: every engine that runs the cell)",
     )
-    made.add_argument("--packs", metavar="SIZES", help="runs of a pack; default: 1,4")
-    made.add_argument("--shapes", metavar="NAMES", help=f"{shapes}; default: sources")
-    made.add_argument(
-        "--shape", metavar="SIZES", action="append", help="your own: B32,T35,H256,V28. Repeatable"
+    option(
+        "--packs",
+        "SIZES",
+        "Numbers of runs that are trained as one pack, separated by commas. (default: 1,4)",
     )
-    made.add_argument("--rounds", metavar="COUNT", help="repeats of everything; default: 11")
-    made.add_argument(
-        "--seconds", metavar="SECONDS", help="least length of one repeat; default: 0.2"
+    option(
+        "--shapes",
+        "NAMES",
+        f"Names of shapes, separated by commas: {shapes}. (default: sources)",
     )
-    made.add_argument("--threads", metavar="COUNT", help="CPU threads; default: one per core")
-    made.add_argument(
-        "--device", metavar="NAME", default="auto", help="auto, cpu or cuda; default: auto"
-    )
-    made.add_argument(
-        "--precision", metavar="NAME", default="float32", help=", ".join(get_args(Precision))
-    )
-    made.add_argument(
-        "--compile", action="store_true", help="torch.compile of the published loop too"
-    )
-    made.add_argument(
-        "--quick", action="store_true", help="four cells, one engine each, six short rounds"
-    )
-    made.add_argument(
-        "--file",
-        metavar="PATH",
+    option(
+        "--shape",
+        "SIZES",
+        "A shape of your own, such as B32,T35,H256,V28: streams, time steps, hidden size and "
+        "vocabulary. The option may be repeated.",
         action="append",
-        help="a Python file with your own cells. Repeatable",
     )
-    made.add_argument("--json", metavar="FILE", help="write every repeat there")
-    made.add_argument(
+    option("--rounds", "COUNT", "Number of rounds over everything measured. (default: 11)")
+    option("--seconds", "SECONDS", "Least length of one measurement. (default: 0.2)")
+    option("--threads", "COUNT", "Number of CPU threads. (default: one for each core)")
+    option("--device", "NAME", "Device: auto, cpu or cuda. (default: auto)", default="auto")
+    precisions = ", ".join(get_args(Precision))
+    option(
+        "--precision",
+        "NAME",
+        f"Precision of products: {precisions}. (default: float32)",
+        default="float32",
+    )
+    arguments.add_argument(
+        "--compile",
+        action="store_true",
+        help="Measure the published loop under torch.compile too.",
+    )
+    arguments.add_argument(
+        "--quick",
+        action="store_true",
+        help="Measure less: four cells, each on one engine, in six short rounds.",
+    )
+    option(
+        "--file",
+        "PATH",
+        "Path of a Python file with cells of your own. The option may be repeated.",
+        action="append",
+    )
+    option("--json", "FILE", "File to which every measurement is written as JSON.")
+    option(
         "--from",
-        metavar="FILE",
+        "FILE",
+        "JSON file whose tables are printed; nothing is measured.",
         dest="read",
-        help="measure nothing: print the tables of that JSON file",
     )
-    made.add_argument(
+    option(
         "--plot",
-        metavar="FILE",
-        help="measure nothing: draw that JSON file, as SVG and PNG beside it",
+        "FILE",
+        "JSON file whose figures are drawn beside it as SVG and PNG; nothing is measured.",
     )
-    return made
+    return arguments
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
