@@ -7,12 +7,11 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from harness.store.locations import Places
+from harness.store.locations import STORAGE, TRACKING, Locations
 
 app = typer.Typer(
     help="A bench for ablating recurrent cells: perplexity and runtime of every arm, with a verdict that stands up.",
@@ -36,11 +35,13 @@ Storage = Annotated[
     str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")
 ]
 
+Force = Annotated[
+    bool, typer.Option(help="Accept a design that cannot reach its own threshold.")
+]
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
 HERE = Path(".")
-TRACKING = "sqlite:///mlflow.db"
-STORAGE = "sqlite:///optuna.db"
 
 
 class Format(StrEnum):
@@ -50,12 +51,6 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-def _places(folder: Path, tracking: str, storage: str) -> "Places":
-    from harness.store.locations import Places
-
-    return Places(folder, tracking, storage)
-
-
 @app.command()
 def run(
     study: StudyFile,
@@ -63,38 +58,68 @@ def run(
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
-    force: Annotated[
-        bool, typer.Option(help="Run a design that cannot reach its own threshold.")
-    ] = False,
+    force: Force = False,
     new: Annotated[
         bool, typer.Option(help="Put an earlier study of this name aside and start afresh.")
     ] = False,
-    plan: Annotated[
-        Path | None, typer.Option(help="Write the next round's plan here instead of training it.")
-    ] = None,
-    records: Annotated[
-        Path | None, typer.Option(help="Book the records that a worker wrote for a plan.")
-    ] = None,
 ) -> None:
-    """Run what a study still lacks: tune every arm, replicate, measure runtime; print the
-    verdict.
-    """
+    """Run what a study still lacks: tune, replicate, measure runtime; print the verdict."""
     import psutil
 
     from harness.runner import launch
 
-    if sum((plan is not None, records is not None, new)) > 1:
-        raise typer.BadParameter(
-            "--plan, --records and --new must stand alone, but got several. Give one of them."
-        )
-    places, overrides = _places(folder, tracking, storage), tuple(set_ or ())
-    if plan is not None:
-        typer.echo(launch.write_plan(study, plan, overrides=overrides, places=places, force=force))
-    elif records is not None:
-        typer.echo(launch.book_records(study, records, overrides=overrides, places=places))
-    else:
-        started = psutil.Process().create_time()
-        launch.run(study, overrides=overrides, places=places, force=force, new=new, started=started)
+    launch.run(
+        study,
+        overrides=tuple(set_ or ()),
+        locations=Locations(folder, tracking, storage),
+        force=force,
+        new=new,
+        started=psutil.Process().create_time(),
+    )
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    force: Force = False,
+) -> None:
+    """Write what a study lacks next as a file for `python -m harness.train` on another machine."""
+    from harness.runner import exchange
+
+    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    typer.echo(
+        exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
+    )
+
+
+@app.command()
+def ingest(
+    study: StudyFile,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The records of a worker.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Store the records that `python -m harness.train` wrote on another machine."""
+    from harness.runner import exchange
+
+    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
+
+
+@app.command()
+def resolve(study: StudyFile, set_: Set = None) -> None:
+    """Print a study file with every default filled in."""
+    from harness import study as studies
+
+    resolved = studies.load(study, tuple(set_ or ())).resolved()
+    typer.echo(studies.dump(resolved), nl=False)
 
 
 @app.command()
@@ -103,29 +128,21 @@ def check(
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
-    resolved: Annotated[
-        bool, typer.Option(help="Print the study with every default filled in.")
-    ] = False,
     pilot: Annotated[
         bool, typer.Option(help="Time arms without earlier runs by two seconds of training.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option(help="Accept a design that cannot reach its own threshold.")
-    ] = False,
+    force: Force = False,
 ) -> None:
-    """Check a study: every problem at once, two updates of every arm, what it costs and what it can
-    show.
-    """
+    """Check a study: its problems, two updates of every arm, its costs, what it can show."""
     from rich.console import Console
 
     from harness.preflight import check
 
-    places = _places(folder, tracking, STORAGE)
+    locations = Locations(folder, tracking)
     check.check(
         study,
         tuple(set_ or ()),
-        places=places,
-        resolved=resolved,
+        locations=locations,
         trains=pilot,
         force=force,
         console=Console(),
@@ -220,7 +237,7 @@ def report(
 
     from harness import catalog
 
-    catalog.report(study, tuple(set_ or ()), _places(folder, tracking, storage), out, Console())
+    catalog.report(study, tuple(set_ or ()), Locations(folder, tracking, storage), out, Console())
 
 
 @app.command()
@@ -237,7 +254,7 @@ def status(
     from harness import catalog
 
     Console().print(
-        catalog.status_table(study, tuple(set_ or ()), _places(folder, tracking, storage))
+        catalog.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
     )
 
 
@@ -257,9 +274,9 @@ def export(
     """Write a study's runs, curves, timings and verdict, for pandas."""
     from harness.results import export
 
-    places = _places(folder, tracking, storage)
+    locations = Locations(folder, tracking, storage)
     formats = export.FORMATS if format_ is None else (format_.value,)
-    for path in export.export(study, tuple(set_ or ()), places, out, formats):
+    for path in export.export(study, tuple(set_ or ()), locations, out, formats):
         typer.echo(path)
 
 
@@ -275,8 +292,8 @@ def ui(
     """Open the MLflow UI on this machine; Ctrl-C ends it."""
     from harness.store import server as user_interface
 
-    places = _places(folder, tracking, STORAGE)
-    user_interface.serve(places.tracking_uri, places.artifacts, study, port, typer.echo)
+    locations = Locations(folder, tracking)
+    user_interface.serve(locations.tracking_uri, locations.artifacts, study, port, typer.echo)
 
 
 @app.command(
@@ -353,7 +370,7 @@ def compare(
 
     from harness.results import compare
 
-    compare.compare(names, _places(folder, tracking, STORAGE)).terminal(Console())
+    compare.compare(names, Locations(folder, tracking)).terminal(Console())
 
 
 @app.command()
@@ -382,7 +399,7 @@ def clean(
     """
     from harness.results import clean
 
-    places = _places(folder, tracking, storage)
+    locations = Locations(folder, tracking, storage)
     asked = {
         "superseded": superseded,
         "models": models,
@@ -390,7 +407,7 @@ def clean(
         "failed": failed,
     }
     kinds = [kind for kind in clean.KINDS if asked[kind]]
-    for line in clean.clean(study, places, arm, kinds, yes=yes):
+    for line in clean.clean(study, locations, arm, kinds, yes=yes):
         typer.echo(line)
 
 

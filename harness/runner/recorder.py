@@ -1,10 +1,8 @@
-"""Records into the books: MLflow runs, their curves and ends, and what Optuna's pruner says to
-them.
-"""
+"""What workers say, into the store: MLflow runs, their curves and ends, and the pruner's word."""
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,26 +10,44 @@ import pandas as pd
 
 from harness.data import Dataset
 from harness.runner.progress import Display
-from harness.settings import Settings, to_dict
-from harness.store.tracker import Tracker
-from harness.study.units import Unit
+from harness.settings import EXECUTION, Settings, to_dict
+from harness.store.writer import StudyWriter
+from harness.study.units import Phase, RunKey, Unit
 from harness.training import saved_model
-from harness.training.messages import Record
+from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState, Sample
 
-TAGS = ("cell", "engine", "device", "precision", "threads", "pack_size", "git_commit", "git_dirty")
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
-
-Place = tuple[str, str, int]
-"""The key of a unit, phase, index: where a run belongs, for ever."""
+STARTED_TAGS = (
+    "cell",
+    "engine",
+    "device",
+    "precision",
+    "threads",
+    "pack_size",
+    "num_parameters",
+    "num_states",
+    "flops_per_token",
+    "num_updates",
+    "corpus_fingerprint",
+)
+"""What of the start of a run is kept as tags; its provenance is, too."""
 
 
 class RecordError(ValueError):
-    """Records that this study did not ask for, or that contradict one another."""
+    """Messages that this study did not ask for, or that contradict one another."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the books need to know of a run before it begins."""
+    """What the store needs to know of a run before it begins.
+
+    Attributes:
+        settings: The run's.
+        seed: The names that its draws derive from, as one text.
+        label: The run's name in the UI.
+        tags: What else is kept with it.
+        dataset: The text that it must be trained on.
+    """
 
     settings: Settings
     seed: str
@@ -40,201 +56,183 @@ class Entry:
     dataset: Dataset
 
 
-@dataclass
-class _Open:
-    """A run in training: its place, its MLflow run, its curve's rows so far, what was noted of it,
-    what it wrote.
-    """
+@dataclass(frozen=True)
+class End:
+    """How a run ended: its state, and its objective in nats, NaN where it has none."""
 
-    place: Place
+    state: RunState
+    nats: float
+
+
+@dataclass
+class _OpenRun:
+    """A run in training: its key, its MLflow run, and what was said of it so far."""
+
+    key: RunKey
     run_id: str
     curve: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
 
-def place_of(run: str) -> Place:
-    """Returns where the run with that id belongs; ids are made by :func:`id_of`.
+def key_of(run_id: str) -> RunKey:
+    """Returns the key of a run's id.
 
     Raises:
         RecordError: It is no such id.
     """
     try:
-        arm, phase, index = run.rsplit("/", 2)
-        return arm, phase, int(index)
-    except (ValueError, AttributeError) as error:
+        return RunKey.parse(run_id)
+    except ValueError as error:
         raise RecordError(
-            f"records: a run must be ARM/PHASE/INDEX, but got run={run!r}."
+            f"records: a run must be ARM/PHASE/INDEX, but got run={run_id!r}."
         ) from error
 
 
-def id_of(arm: str, phase: str, index: int) -> str:
-    """Returns the id of a run."""
-    return f"{arm}/{phase}/{index}"
+class RunRecorder:
+    """Writes what runs say into a study's experiment.
 
-
-class Books:
-    """Books what runs say. ``ends`` holds the state and the nats of every run that has ended."""
+    Attributes:
+        ends: How every run ended that has.
+    """
 
     def __init__(
         self,
-        tracker: Tracker,
+        writer: StudyWriter,
         display: Display,
         objective: str,
-        entry: Callable[[Place], Entry],
-        report: Callable[[Place, int, float], bool],
+        entry_of: Callable[[RunKey], Entry],
+        should_prune: Callable[[RunKey, int, float], bool],
     ):
         """Reads what has ended.
 
         Args:
-            tracker: The study's experiment.
+            writer: The study's experiment.
             display: Told what a person should see.
             objective: ``validation/perplexity`` or ``train/perplexity``.
-            entry: What to book of a run that begins.
-            report: Told (place, evaluation point, nats), says whether the run should be pruned.
+            entry_of: What to write of a run that begins.
+            should_prune: Told (key, evaluation point, nats), says whether the run should be pruned.
         """
-        self._tracker, self._display, self._entry, self._report = tracker, display, entry, report
+        self._writer, self._display = writer, display
+        self._entry_of, self._should_prune = entry_of, should_prune
         self._split = objective.partition("/")[0]
-        self._open: dict[str, _Open] = {}
-        self.ends: dict[Place, tuple[str, float]] = {}
-        for row in tracker.runs().to_dict("records"):
-            if row["state"] not in ("running", "killed"):
-                unit = str(Unit(row["arm"], row["condition"], row["repeat"]))
-                self.ends[unit, row["phase"], row["index"]] = (row["state"], row["objective"])
+        self._open: dict[str, _OpenRun] = {}
+        self.ends: dict[RunKey, End] = {}
+        for row in writer.reader.runs().to_dict("records"):
+            state = RunState(row["state"])
+            if state.is_ended and row["phase"] in list(Phase):
+                unit = Unit(row["arm"], row["condition"], row["repeat"])
+                key = RunKey(unit, Phase(row["phase"]), row["index"])
+                self.ends[key] = End(state, row["objective"])
 
-    def listen(self, records: list[Record]) -> set[str]:
-        """Books records and returns the ids of the runs to prune.
+    def record(self, messages: Sequence[Message]) -> set[str]:
+        """Writes messages and returns the ids of the runs to prune.
 
         Raises:
-            RecordError: A run goes on that has not begun, or a record lacks what every one has.
+            RecordError: A run goes on that has not begun, or lacks what its messages must have.
         """
         pruned = set()
-        for record in records:
-            try:
-                if record.kind == "start":
-                    self._start(record)
-                elif record.kind == "evaluation":
-                    if self._evaluation(record):
-                        pruned.add(record.run)
-                else:
-                    self._end(record)
-            except KeyError as error:
-                raise RecordError(
-                    f"{record.run}: a {record.kind} must have {error}, but has not."
-                ) from error
+        for message in messages:
+            match message:
+                case RunStarted():
+                    self._start(message)
+                case Evaluation():
+                    if self._evaluation(message):
+                        pruned.add(message.run)
+                case RunEnded():
+                    self._end(message)
         return pruned
 
-    def _start(self, record: Record) -> None:
-        place = place_of(record.run)
-        entry, info = self._entry(place), record.info
-        if info["corpus_fingerprint"] != entry.dataset.fingerprint:
+    def _start(self, started: RunStarted) -> None:
+        key = key_of(started.run)
+        entry = self._entry_of(key)
+        if started.corpus_fingerprint != entry.dataset.fingerprint:
             raise RecordError(
-                f"{record.run}: its text must be this machine's {entry.dataset.name}, but got "
-                f"corpus_fingerprint={info['corpus_fingerprint'][:12]!r}, not {entry.dataset.fingerprint[:12]!r}. "
-                "Train on the same text; python-docs differs between versions of Python."
+                f"{started.run}: its text must be this machine's {entry.dataset.name}, but got "
+                f"corpus_fingerprint={started.corpus_fingerprint[:12]!r}, not "
+                f"{entry.dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
+                "between versions of Python."
             )
-        tags = {name: info[name] for name in TAGS} | entry.tags
-        tags |= {
-            key: value for key, value in info.items() if key.startswith(("version_", "device_name"))
-        }
-        tags |= {
-            key: info[key]
-            for key in ("num_parameters", "num_states", "flops_per_token", "num_updates")
-        }
-        tags |= {"seed": entry.seed, "corpus_fingerprint": info["corpus_fingerprint"]}
-        tags |= {"mlflow.source.git.commit": info["git_commit"]}
-        tags |= {"notes": "\n".join(info["notes"])} if info["notes"] else {}
-        params = {**parameters(entry.settings), "hidden_size": info["hidden_size"]}
-        run_id = self._tracker.open(*place, entry.label, params, tags)
-        self._tracker.dataset(
-            run_id, entry.dataset.name, entry.dataset.fingerprint, entry.dataset.source
-        )
-        self._open[record.run] = _Open(place, run_id)
-        self._note(self._open[record.run], record)
+        tags = {name: getattr(started, name) for name in STARTED_TAGS} | entry.tags
+        tags |= {**started.provenance, "seed": entry.seed}
+        if "git_commit" in started.provenance:
+            tags["mlflow.source.git.commit"] = started.provenance["git_commit"]
+        if started.notes:
+            tags["notes"] = "\n".join(started.notes)
+        params = {**parameters(entry.settings), "hidden_size": started.hidden_size}
+        run_id = self._writer.open_run(key, entry.label, params, tags)
+        dataset = entry.dataset
+        self._writer.log_dataset(run_id, dataset.name, dataset.fingerprint, dataset.source)
+        self._open[started.run] = _OpenRun(key, run_id)
+        self._note(self._open[started.run], started.notes)
 
-    def _evaluation(self, record: Record) -> bool:
-        """Books a point of a curve and returns whether the run should be pruned."""
-        run = self._opened(record)
-        self._note(run, record)
-        run.samples += record.info.get("samples", ())
+    def _evaluation(self, evaluation: Evaluation) -> bool:
+        """Writes a point of a curve and returns whether the run should be pruned."""
+        run, metrics = self._opened(evaluation), evaluation.metrics
+        level, nats = f"{self._split}/perplexity", f"{self._split}/loss"
+        for name in ("seconds", "tokens_per_second", level, nats):
+            if name not in metrics:
+                raise RecordError(f"{evaluation.run}: an evaluation must have {name}, but has not.")
+        self._note(run, evaluation.notes)
+        run.samples += evaluation.samples
         previous = run.curve[-1]["update"] if run.curve else 0.0
-        values = {
-            "update": float(record.update),
-            "time_seconds": record.metrics["seconds"],
-            **record.metrics,
-        }
+        update = evaluation.update
+        values = {"update": float(update), "time_seconds": metrics["seconds"], **metrics}
         run.curve.append({name: values[name] for name in CURVE if name in values})
-        self._tracker.log(run.run_id, record.update, record.metrics, record.time)
-        rate = record.metrics["tokens_per_second"]
-        level = record.metrics[f"{self._split}/perplexity"]
-        self._display.advance(
-            int(record.update - previous),
-            f"{record.run} perplexity {level:.3f}, {rate:,.0f} tokens/s a run",
-        )
-        return self._report(run.place, len(run.curve), record.metrics[f"{self._split}/loss"])
+        self._writer.log(run.run_id, update, metrics, evaluation.time)
+        rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
+        text = f"{evaluation.run} perplexity {metrics[level]:.3f}, {rate}"
+        self._display.advance(int(update - previous), text)
+        return self._should_prune(run.key, len(run.curve), metrics[nats])
 
-    def _note(self, run: _Open, record: Record) -> None:
+    def _note(self, run: _OpenRun, notes: Sequence[str]) -> None:
         """Says what was not noted of the run before."""
-        for note in record.info.get("notes", ()):
+        for note in notes:
             if note not in run.notes:
                 run.notes.append(note)
                 self._display.say(note, "yellow")
 
-    def _end(self, record: Record) -> None:
-        run = self._open.pop(record.run, None) or self._unbegun(record)
-        state = record.info["state"]
-        metrics = {name: value for name, value in record.metrics.items() if math.isfinite(value)}
-        tags = {
-            k: str(v)
-            for k, v in record.info.items()
-            if k in ("message", "diverged_at", "last_loss")
-        }
-        tags |= {"notes": "\n".join(run.notes)} if run.notes else {}
+    def _end(self, ended: RunEnded) -> None:
+        run = self._open.pop(ended.run, None) or self._open_failed(ended)
+        metrics = {name: value for name, value in ended.metrics.items() if math.isfinite(value)}
+        facts = ("message", "diverged_at", "last_loss")
+        known = {name: value for name in facts if (value := getattr(ended, name)) is not None}
+        tags = {name: str(value) for name, value in known.items()}
+        if run.notes:
+            tags["notes"] = "\n".join(run.notes)
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
-        artifacts |= {} if record.model is None else {saved_model.FILE: record.model}
-        self._tracker.end(
-            run.run_id,
-            state,
-            tags,
-            metrics,
-            artifacts,
-            [*run.samples, *record.info.get("samples", ())],
-        )
-        self.ends[run.place] = (state, record.metrics.get("objective", math.nan))
-        if state in ("diverged", "failed"):
-            self._display.say(f"{record.run}: {state}, {record.info['message']}", "yellow")
+        if ended.model is not None:
+            artifacts[saved_model.FILE] = ended.model
+        samples = [*run.samples, *ended.samples]
+        self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
+        self.ends[run.key] = End(ended.state, ended.metrics.get("objective", math.nan))
+        if ended.state in (RunState.DIVERGED, RunState.FAILED):
+            self._display.say(f"{ended.run}: {ended.state}, {ended.message}", "yellow")
 
-    def _opened(self, record: Record) -> _Open:
-        if record.run not in self._open:
+    def _opened(self, evaluation: Evaluation) -> _OpenRun:
+        if evaluation.run not in self._open:
             raise RecordError(
-                f"{record.run}: must start before it goes on, but got kind={record.kind!r} first."
+                f"{evaluation.run}: must start before it goes on, but got an evaluation first."
             )
-        return self._open[record.run]
+        return self._open[evaluation.run]
 
-    def _unbegun(self, record: Record) -> _Open:
+    def _open_failed(self, ended: RunEnded) -> _OpenRun:
         """Opens a run that failed before it could say that it starts."""
-        if record.info.get("state") != "failed":
+        if ended.state != RunState.FAILED:
             raise RecordError(
-                f"{record.run}: must start before it ends, but got state={record.info.get('state')!r}."
+                f"{ended.run}: must start before it ends, but got state={str(ended.state)!r}."
             )
-        place = place_of(record.run)
-        entry = self._entry(place)
+        key = key_of(ended.run)
+        entry = self._entry_of(key)
+        tags = {"seed": entry.seed, **entry.tags}
         params = parameters(entry.settings)
-        return _Open(
-            place,
-            self._tracker.open(*place, entry.label, params, {"seed": entry.seed, **entry.tags}),
-        )
+        return _OpenRun(key, self._writer.open_run(key, entry.label, params, tags))
 
 
-def parameters(settings: Settings) -> dict[str, Any]:
-    """Returns settings as parameters that read well in a table; what changes no number is a tag,
-    not a parameter.
-    """
-    values = {
-        k: v
-        for k, v in to_dict(settings).items()
-        if v is not None and k not in ("threads", "pack_size")
-    }
-    values["budget"] = json.dumps({k: v for k, v in values["budget"].items() if v is not None})
-    return values
+def parameters(settings: Settings) -> Mapping[str, Any]:
+    """Returns settings as parameters that read well in a table; what changes no number is a tag."""
+    values = to_dict(settings)
+    shown = {k: v for k, v in values.items() if v is not None and k not in EXECUTION}
+    shown["budget"] = json.dumps({k: v for k, v in values["budget"].items() if v is not None})
+    return shown

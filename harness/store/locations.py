@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+TRACKING = "sqlite:///mlflow.db"
+"""MLflow's store unless said otherwise: a file in the study's folder."""
+STORAGE = "sqlite:///optuna.db"
+"""Optuna's storage unless said otherwise: a file in the study's folder."""
+
 
 @dataclass(frozen=True)
-class Places:
+class Locations:
     """Where a study's results live: side by side in one folder unless said otherwise."""
 
     folder: Path
-    tracking: str = "sqlite:///mlflow.db"
-    storage: str = "sqlite:///optuna.db"
+    tracking: str = TRACKING
+    storage: str = STORAGE
 
     @property
     def tracking_uri(self) -> str:

@@ -30,6 +30,7 @@ class StudyNotes:
         timed: Digest of what the stored timings were measured at; empty once they are stale, None
             before there were any.
         reported: Digest of the report that the experiment shows.
+        complete: Digest of what the study asked for when it lacked nothing.
         warnings: What the search had to say beside the verdict.
         looks: The numbers of pairs at which a whole verdict was shown.
         origin: Where the study was read from.
@@ -38,6 +39,7 @@ class StudyNotes:
     pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     timed: str | None = None
     reported: str | None = None
+    complete: str | None = None
     warnings: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     origin: Origin | None = None
@@ -49,6 +51,7 @@ class StudyNotes:
             "fixed": json.dumps(self.pinned) if self.pinned else None,
             "timed": self.timed,
             "reported": self.reported,
+            "complete": self.complete,
             "warnings": "\n".join(self.warnings) if self.warnings else None,
             "looks": json.dumps(self.looks) if self.looks else None,
             "origin": origin,
@@ -62,6 +65,7 @@ class StudyNotes:
             pinned=json.loads(texts["fixed"] or "{}"),
             timed=texts["timed"],
             reported=texts["reported"],
+            complete=texts["complete"],
             warnings=tuple((texts["warnings"] or "").splitlines()),
             looks=tuple(json.loads(texts["looks"] or "[]")),
             origin=origin and Origin(origin["path"], tuple(origin["overrides"])),

@@ -34,8 +34,12 @@ class StudyRemover:
         self._client.delete_run(run_id)
 
     def forget_report(self, *, timings: bool) -> None:
-        """Notes that the shown report, and where ``timings`` the stored timings, no longer hold."""
-        notes = replace(load_notes(self._client, self.experiment_id), reported="")
+        """Notes that the study is no longer complete, and that the shown report does not hold.
+
+        Where ``timings``, the stored timings do not hold either.
+        """
+        notes = load_notes(self._client, self.experiment_id)
+        notes = replace(notes, reported="", complete="")
         save_notes(self._client, self.experiment_id, replace(notes, timed="") if timings else notes)
 
     def remove_experiment(self, new_name: str) -> None:

@@ -18,7 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from harness.store import tracker, views
+from harness.store import views
+from harness.store.connection import (
+    StoreError,
+    absolute_uri,
+    connect,
+    experiment_ids,
+    sqlite_path,
+)
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0
@@ -50,20 +57,20 @@ def serve(
     A tracking server (``http://...``) serves its own pages: then only the address is said.
 
     Args:
-        uri: The store, as :class:`harness.store.tracker.Tracker` takes it.
+        uri: The store, as :class:`harness.store.writer.StudyWriter` takes it.
         artifact_root: Folder of the artifacts.
         study_name: The study whose page is said; None for the list of all.
         port: None for a free one.
         say: Told the address once the page answers.
 
     Raises:
-        TrackError: There is no database, no such study, or the port is taken.
+        StoreError: There is no database, no such study, or the port is taken.
         UIError: The server did not answer within 90 s, or ended.
     """
-    uri = tracker.absolute_uri(uri)
-    path = tracker.sqlite_path(uri)
+    uri = absolute_uri(uri)
+    path = sqlite_path(uri)
     if path is not None and not path.exists():
-        raise tracker.TrackError(
+        raise StoreError(
             f"ui: the database must exist, but got uri={uri!r}. Run a study first, or name the folder of one."
         )
     page = "" if study_name is None else _page(uri, _experiment_id(uri, study_name))
@@ -87,10 +94,10 @@ def serve(
 
 
 def _experiment_id(uri: str, study_name: str) -> str:
-    known = tracker.experiments(uri)
+    known = experiment_ids(uri)
     if study_name not in known:
         close = difflib.get_close_matches(study_name, known)
-        raise tracker.TrackError(
+        raise StoreError(
             f"ui: the study must be one that has run, but got study={study_name!r}. "
             + (
                 f"Did you mean {' or '.join(close)}?"
@@ -106,7 +113,7 @@ def _page(uri: str, experiment_id: str) -> str:
     has one.
     """
     has_view = (
-        f"{views.TAG}{views.ANSWER}" in tracker.connect(uri).get_experiment(experiment_id).tags
+        f"{views.TAG}{views.ANSWER}" in connect(uri).get_experiment(experiment_id).tags
     )
     return f"/#/experiments/{experiment_id}/runs?{views.address(views.ANSWER) if has_view else BEST_FIRST}"
 
@@ -117,7 +124,7 @@ def _free_port(port: int | None) -> int:
         try:
             probe.bind((HOST, port or 0))
         except OSError as error:
-            raise tracker.TrackError(
+            raise StoreError(
                 f"ui: the port must be free, but got port={port}: {error.strerror}. Choose another, or none for any."
             ) from error
         return probe.getsockname()[1]

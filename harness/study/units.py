@@ -1,7 +1,7 @@
-"""The unit of a study's runs: an arm, under one of the study's conditions, in one repeat of tuning
-and replicating.
-"""
+"""What a study's runs are keyed by: an arm's unit, and a run's place in it."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 FAILURES_IN_A_ROW = 3
@@ -9,8 +9,9 @@ FAILURES_IN_A_ROW = 3
 
 
 class Unit(NamedTuple):
-    """Runs of one unit are one search and its replicates; its text is the key that all books know
-    it by.
+    """An arm, under one of the study's conditions, in one repeat of tuning and replicating.
+
+    Its runs are one search and its replicates; its text is the key that every store knows it by.
 
     >>> str(Unit("lstm")), str(Unit("lstm", "docs", 2)), Unit.parse("docs/lstm@2")
     ('lstm', 'docs/lstm@2', Unit(arm='lstm', condition='docs', repeat=2))
@@ -24,6 +25,11 @@ class Unit(NamedTuple):
         start = f"{self.condition}/" if self.condition else ""
         return f"{start}{self.arm}" + (f"@{self.repeat}" if self.repeat else "")
 
+    @property
+    def first_repeat(self) -> "Unit":
+        """The unit of the first repeat, whose text is the arm's own key: ``ARM`` or ``CONDITION/ARM``."""
+        return self._replace(repeat=0)
+
     @staticmethod
     def parse(key: str) -> "Unit":
         """Returns the unit of a key; names of arms and conditions hold neither ``/`` nor ``@``.
@@ -34,3 +40,38 @@ class Unit(NamedTuple):
         condition, _, rest = key.rpartition("/")
         arm, _, repeat = rest.partition("@")
         return Unit(arm, condition, int(repeat or 0))
+
+
+class Phase(StrEnum):
+    """What a run is for: it tries a setting, or it repeats the chosen one with a fresh seed."""
+
+    TRIAL = "trial"
+    REPLICATE = "replicate"
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Where a run belongs, for ever: the trial of that number, or the replicate of that index.
+
+    Its text is the run's id in plans and messages.
+
+    >>> str(RunKey(Unit("lstm"), Phase.TRIAL, 3)), RunKey.parse("docs/lstm@2/replicate/0").unit
+    ('lstm/trial/3', Unit(arm='lstm', condition='docs', repeat=2))
+    """
+
+    unit: Unit
+    phase: Phase
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.unit}/{self.phase}/{self.index}"
+
+    @staticmethod
+    def parse(run_id: str) -> "RunKey":
+        """Returns the key of a run's id.
+
+        Raises:
+            ValueError: It is no such id.
+        """
+        key, phase, index = run_id.rsplit("/", 2)
+        return RunKey(Unit.parse(key), Phase(phase), int(index))

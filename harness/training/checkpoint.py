@@ -15,7 +15,7 @@ from torch import Tensor
 from cells.registry import find, source_of
 from harness.settings import EXECUTION, to_dict
 from harness.training import npz
-from harness.training.messages import Run
+from harness.training.plan import Run
 
 FORMAT = 1
 _CHECKSUM_BYTES = 32
@@ -106,6 +106,6 @@ def load(
     return Checkpoint(tensors, header["update"], header["values"]), None
 
 
-def remove(folder: str | Path, run: Run) -> None:
-    """Removes the run's file; nothing where there is none."""
-    path_of(folder, run).unlink(missing_ok=True)
+def remove(folder: str | Path, run_id: str) -> None:
+    """Removes the file of the run with that id; does nothing where there is none."""
+    Path(folder, name_of(run_id)).unlink(missing_ok=True)

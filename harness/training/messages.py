@@ -1,176 +1,396 @@
-"""Plan in, records out: what a worker is given and what it gives back, both as plain JSON."""
+"""What a worker says of a run: that it starts, where it stands, how it ended. One line of JSON each.
+
+The lines are the same as ever: ``{"run": ..., "kind": ..., "update": ..., "time": ..., "metrics": {...},
+"info": {...}}``, so that records and checkpoints of earlier versions are read too.
+"""
 
 import base64
 import binascii
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
 
-from harness.randomness import Name
-from harness.settings import PER_RUN, SampleRequest, Settings, from_dict, problems_of, to_dict
+MAX_RUN_ID = 1_000
+MAX_TEXT = 10_000
+MAX_SAMPLE_TEXT = 1_000_000
+MAX_ITEMS = 10_000
+MAX_MODEL_BYTES = 2**31
+MAX_COUNT = 2**63 - 1
 
-State = Literal["finished", "diverged", "pruned", "failed"]
-
-
-class PlanError(ValueError):
-    """A plan that no worker could train."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: its id, the names that its random draws derive from, and its settings."""
-
-    id: str
-    seed: tuple[Name, ...]
-    settings: Settings
+Sample = dict[str, Any]
+"""``prefix`` and ``text``, and ``update`` where it was written on the way."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A pack: runs of equal shapes, trained as one computation."""
+class MessageError(ValueError):
+    """A line that no worker wrote; the message names the field and its value."""
 
-    runs: tuple[Run, ...]
-    objective: str = "validation/perplexity"
-    read_test: bool = True
-    """Whether a run that ends reads the test split, once, at its best parameters."""
-    samples: SampleRequest = SampleRequest()
-    cell_files: tuple[str, ...] = ()
-    checkpoint_folder: str | None = None
-    keep_models: bool = False
-    """Whether the end of a finished run brings its best parameters along."""
 
-    def __post_init__(self):
-        if not self.runs:
-            raise PlanError("plan: runs must hold one run at least, but got runs=().")
-        ids = [run.id for run in self.runs]
-        if len(set(ids)) != len(ids):
-            raise PlanError(f"plan: run ids must be distinct, but got ids={ids}.")
-        problems = [
-            f"{run.id}: {problem}" for run in self.runs for problem in problems_of(run.settings)
-        ]
-        if problems:
-            raise PlanError("\n".join(problems))
-        first = shared(self.runs[0].settings)
-        for run in self.runs[1:]:
-            differs = [name for name, value in shared(run.settings).items() if value != first[name]]
-            if differs:
-                raise PlanError(
-                    f"plan: runs of a pack must agree in {', '.join(differs)}, but {run.id} differs from {ids[0]}. "
-                    f"Only {', '.join(PER_RUN)} may differ."
-                )
+class RunState(StrEnum):
+    """Where a run stands; all but the first and the last are ends that a worker reports."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    DIVERGED = "diverged"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    KILLED = "killed"
 
     @property
-    def settings(self) -> Settings:
-        """The settings of the first run: what all runs share."""
-        return self.runs[0].settings
+    def is_ended(self) -> bool:
+        """Whether the run has come to an end of its own: a killed one goes on at the next launch."""
+        return self not in (RunState.RUNNING, RunState.KILLED)
 
-    def to_json(self) -> str:
-        """Returns the plan as JSON; :meth:`from_json` is its inverse."""
-        values = asdict(self)
-        values["runs"] = [
-            {"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs
-        ]
-        return json.dumps(values, indent=1)
-
-    @staticmethod
-    def from_json(text: str) -> "Plan":
-        """Returns the plan.
-
-        Raises:
-            PlanError: The text is no plan.
-        """
-        try:
-            return Plan._from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise PlanError(f"plan: must be JSON, but got {error}.") from error
-
-    @staticmethod
-    def _from_dict(values: dict[str, Any]) -> "Plan":
-        try:
-            runs = tuple(
-                Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
-            )
-            wanted = values.pop("samples")
-            samples = SampleRequest(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
-            cell_files = tuple(values.pop("cell_files"))
-            return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise PlanError(
-                f"plan: must be what `harness run --plan` writes, but got {error!r}."
-            ) from error
-
-
-def plans_to_json(plans: Sequence[Plan]) -> str:
-    """Returns a file of plans, to be trained one after the other; :func:`plans_from_json` is its
-    inverse.
-    """
-    return json.dumps([json.loads(plan.to_json()) for plan in plans], indent=1)
-
-
-def plans_from_json(text: str) -> list[Plan]:
-    """Returns the plans of a file: a list, or a single one.
-
-    Raises:
-        PlanError: The text holds no plans.
-    """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(f"plan: must be JSON, but got {error}.") from error
-    return [Plan._from_dict(value) for value in (values if isinstance(values, list) else [values])]
-
-
-def shared(settings: Settings) -> dict[str, Any]:
-    """Returns the settings in which the runs of a pack agree."""
-    return {name: value for name, value in to_dict(settings).items() if name not in PER_RUN}
+    @property
+    def has_objective(self) -> bool:
+        """Whether the end is a result: a run that diverged is worth what guessing is worth."""
+        return self in (RunState.FINISHED, RunState.DIVERGED)
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a worker says of a run: that it starts, where it stands, how it ended.
+class RunStarted:
+    """A run begins, or goes on from its checkpoint.
 
-    ``metrics`` are numbers, losses in nats; ``info`` is everything else, plain JSON values;
-    ``model`` is a finished run's :class:`harness.training.saved_model.SavedModel` as a file.
+    Attributes:
+        run: Its id in the plan.
+        time: Unix seconds.
+        num_states: Values of the state that is carried from update to update, per stream.
+        flops_per_token: Forward.
+        corpus_fingerprint: SHA-256 of the text.
+        digest: What a checkpoint of the run must agree in.
+        notes: What was passed over or chosen otherwise than asked.
+        provenance: Commit, versions and machine, as :func:`harness.provenance.describe` says them.
     """
 
     run: str
-    kind: Literal["start", "evaluation", "end"]
+    time: float
+    cell: str
+    engine: str
+    device: str
+    precision: str
+    threads: int
+    pack_size: int
+    hidden_size: int
+    num_parameters: int
+    num_states: int
+    flops_per_token: int
+    num_updates: int
+    corpus_fingerprint: str
+    digest: str
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Returns the message as one line of JSON."""
+        info = asdict(self)
+        run, time, provenance = info.pop("run"), info.pop("time"), info.pop("provenance")
+        return _line(run, "start", 0, time, {}, {**info, **provenance})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run stands at an evaluation point.
+
+    Attributes:
+        run: Its id in the plan.
+        update: Optimiser steps done.
+        time: Unix seconds.
+        metrics: Numbers by name, losses in nats.
+        notes: What is noted for the first time.
+        samples: What it wrote on the way.
+    """
+
+    run: str
     update: int
     time: float
-    metrics: dict[str, float] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = ()
+
+    def to_json(self) -> str:
+        """Returns the message as one line of JSON; a number that is not finite is NaN or Infinity."""
+        info: dict[str, Any] = {"notes": list(self.notes)} if self.notes else {}
+        info |= {"samples": list(self.samples)} if self.samples else {}
+        return _line(self.run, "evaluation", self.update, self.time, self.metrics, info)
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """A run ended.
+
+    Attributes:
+        run: Its id in the plan.
+        update: Optimiser steps done.
+        time: Unix seconds.
+        state: How.
+        metrics: Numbers by name, losses in nats; ``objective`` among them where the end is a result.
+        message: Why it diverged or failed.
+        diverged_at: The update at which it diverged.
+        last_loss: The last finite training loss of one that diverged, in nats.
+        out_of_memory: Whether memory did not suffice.
+        samples: What it wrote at its best parameters.
+        model: A finished run's :class:`harness.training.saved_model.SavedModel` as a file.
+    """
+
+    run: str
+    update: int
+    time: float
+    state: RunState
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    message: str | None = None
+    diverged_at: int | None = None
+    last_loss: float | None = None
+    out_of_memory: bool = False
+    samples: tuple[Sample, ...] = ()
     model: bytes | None = None
 
     def to_json(self) -> str:
-        """Returns the record as one line of JSON.
+        """Returns the message as one line of JSON; the model is base64."""
+        info: dict[str, Any] = {"state": str(self.state)}
+        for name in ("message", "diverged_at", "last_loss"):
+            value = getattr(self, name)
+            info |= {} if value is None else {name: value}
+        info |= {"out_of_memory": True} if self.out_of_memory else {}
+        info |= {"samples": list(self.samples)} if self.samples else {}
+        model = None if self.model is None else base64.b64encode(self.model).decode("ascii")
+        return _line(self.run, "end", self.update, self.time, self.metrics, info, model)
 
-        A number that is not finite is NaN or Infinity, a model base64.
-        """
-        values = asdict(self)
-        model = values.pop("model")
-        return json.dumps(
-            values
-            if model is None
-            else {**values, "model": base64.b64encode(model).decode("ascii")}
+
+Message = RunStarted | Evaluation | RunEnded
+
+
+def failure(run: str, error: Exception, time: float) -> RunEnded:
+    """Returns the end of a run that ``error`` kept from beginning."""
+    return RunEnded(run, 0, time, RunState.FAILED, message=error_text(error))
+
+
+def error_text(error: Exception) -> str:
+    """Returns what a message says of an exception, cut to what a message may hold."""
+    return f"{type(error).__name__}: {error}"[:MAX_TEXT]
+
+
+def message_from_json(line: str) -> Message:
+    """Returns the message of a line that ``to_json`` wrote.
+
+    Raises:
+        MessageError: The line is none; it names the field that is wrong and its value.
+    """
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise MessageError(
+            f"records: a line must be what a worker wrote, but got {line[:80]!r}."
+        ) from error
+    fields = _Fields(values, "")
+    kind = fields.text("kind", MAX_TEXT)
+    if kind not in _READERS:
+        raise fields.wrong("kind", "one of start, evaluation and end", kind)
+    message = _READERS[kind](fields, fields.inside("info"))
+    fields.check_all_read()
+    return message
+
+
+def _line(
+    run: str,
+    kind: str,
+    update: int,
+    time: float,
+    metrics: Mapping[str, float],
+    info: Mapping[str, Any],
+    model: str | None = None,
+) -> str:
+    values = {
+        "run": run,
+        "kind": kind,
+        "update": update,
+        "time": time,
+        "metrics": dict(metrics),
+        "info": dict(info),
+    }
+    return json.dumps(values if model is None else {**values, "model": model})
+
+
+def _started(fields: "_Fields", info: "_Fields") -> RunStarted:
+    fields.count("update")
+    fields.numbers("metrics")
+    return RunStarted(
+        run=fields.text("run", MAX_RUN_ID),
+        time=fields.number("time"),
+        cell=info.text("cell", MAX_TEXT),
+        engine=info.text("engine", MAX_TEXT),
+        device=info.text("device", MAX_TEXT),
+        precision=info.text("precision", MAX_TEXT),
+        threads=info.count("threads"),
+        pack_size=info.count("pack_size"),
+        hidden_size=info.count("hidden_size"),
+        num_parameters=info.count("num_parameters"),
+        num_states=info.count("num_states"),
+        flops_per_token=info.count("flops_per_token"),
+        num_updates=info.count("num_updates"),
+        corpus_fingerprint=info.text("corpus_fingerprint", MAX_TEXT),
+        digest=info.text("digest", MAX_TEXT),
+        notes=info.texts("notes"),
+        provenance=info.rest(),
+    )
+
+
+def _evaluation(fields: "_Fields", info: "_Fields") -> Evaluation:
+    message = Evaluation(
+        run=fields.text("run", MAX_RUN_ID),
+        update=fields.count("update"),
+        time=fields.number("time"),
+        metrics=fields.numbers("metrics"),
+        notes=info.texts("notes") if info.has("notes") else (),
+        samples=info.samples("samples"),
+    )
+    info.check_all_read()
+    return message
+
+
+def _ended(fields: "_Fields", info: "_Fields") -> RunEnded:
+    ends = [state for state in RunState if state.is_ended]
+    state = info.text("state", MAX_TEXT)
+    if state not in ends:
+        raise info.wrong("state", f"one of {', '.join(ends)}", state)
+    message = RunEnded(
+        run=fields.text("run", MAX_RUN_ID),
+        update=fields.count("update"),
+        time=fields.number("time"),
+        state=RunState(state),
+        metrics=fields.numbers("metrics"),
+        message=info.text("message", MAX_TEXT) if info.has("message") else None,
+        diverged_at=info.count("diverged_at") if info.has("diverged_at") else None,
+        last_loss=info.number("last_loss", finite=False) if info.has("last_loss") else None,
+        out_of_memory=info.flag("out_of_memory") if info.has("out_of_memory") else False,
+        samples=info.samples("samples"),
+        model=fields.content("model", MAX_MODEL_BYTES) if fields.has("model") else None,
+    )
+    info.check_all_read()
+    return message
+
+
+class _Fields:
+    """The fields of a JSON object, each read once, by its type and within its bounds."""
+
+    def __init__(self, values: Any, path: str):
+        self._path = path
+        if not isinstance(values, dict):
+            raise MessageError(
+                f"records: {path.rstrip('.') or 'a line'} must be a JSON object, "
+                f"but got {_shown(values)}. Give the file that a worker wrote."
+            )
+        self._values = dict(values)
+
+    def wrong(self, name: str, rule: str, value: Any) -> MessageError:
+        return MessageError(
+            f"records: {self._path}{name} must be {rule}, but got {name}={_shown(value)}. "
+            "Give the file that a worker wrote."
         )
 
-    @staticmethod
-    def from_json(line: str) -> "Record":
-        """Returns the record.
+    def has(self, name: str) -> bool:
+        return name in self._values
 
-        Raises:
-            PlanError: The line is no record.
-        """
+    def _take(self, name: str) -> Any:
+        if name not in self._values:
+            raise MessageError(
+                f"records: {self._path}{name} must be given, but is missing. "
+                "Give the file that a worker wrote."
+            )
+        return self._values.pop(name)
+
+    def inside(self, name: str) -> "_Fields":
+        return _Fields(self._take(name), f"{self._path}{name}.")
+
+    def text(self, name: str, longest: int) -> str:
+        value = self._take(name)
+        if not isinstance(value, str) or len(value) > longest:
+            raise self.wrong(name, f"a text of at most {longest:,} characters", value)
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._take(name)
+        is_list = isinstance(value, list) and len(value) <= MAX_ITEMS
+        if not is_list or not all(isinstance(v, str) and len(v) <= MAX_TEXT for v in value):
+            raise self.wrong(name, f"a list of at most {MAX_ITEMS:,} texts", value)
+        return tuple(value)
+
+    def count(self, name: str) -> int:
+        value = self._take(name)
+        if type(value) is not int or not 0 <= value <= MAX_COUNT:
+            raise self.wrong(name, "a whole number from 0", value)
+        return value
+
+    def number(self, name: str, *, finite: bool = True) -> float:
+        value = self._take(name)
+        if not _is_number(value) or (finite and not math.isfinite(value)):
+            raise self.wrong(name, "a finite number" if finite else "a number", value)
+        return float(value)
+
+    def flag(self, name: str) -> bool:
+        value = self._take(name)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false", value)
+        return value
+
+    def numbers(self, name: str) -> dict[str, float]:
+        value = self._take(name)
+        is_object = isinstance(value, dict) and len(value) <= MAX_ITEMS
+        if not is_object or not all(map(_is_number, value.values())):
+            raise self.wrong(name, f"an object of at most {MAX_ITEMS:,} numbers", value)
+        return {str(key): float(number) for key, number in value.items()}
+
+    def samples(self, name: str) -> tuple[Sample, ...]:
+        value = self._values.pop(name, [])
+        if not isinstance(value, list) or len(value) > MAX_ITEMS or not all(map(_is_sample, value)):
+            raise self.wrong(name, "a list of {prefix, text}", value)
+        return tuple(value)
+
+    def content(self, name: str, most_bytes: int) -> bytes:
+        value = self._take(name)
         try:
-            values = json.loads(line)
-            record = Record(**values)
-            if record.model is not None:
-                record = replace(record, model=base64.b64decode(values["model"], validate=True))
-            if record.kind not in ("start", "evaluation", "end"):
-                raise TypeError(record.kind)
-            return record
-        except (TypeError, json.JSONDecodeError, binascii.Error) as error:
-            raise PlanError(
-                f"records: a line must be what a worker wrote, but got {line[:80]!r}."
-            ) from error
+            if isinstance(value, str) and len(value) <= most_bytes * 4 // 3 + 4:
+                return base64.b64decode(value, validate=True)
+        except binascii.Error:
+            pass
+        raise self.wrong(name, f"base64 of at most {most_bytes:,} bytes", value)
+
+    def rest(self) -> dict[str, str]:
+        """Returns all that was not read yet: texts, since nothing else may be there."""
+        texts = {name: self.text(name, MAX_TEXT) for name in list(self._values)[: MAX_ITEMS + 1]}
+        if len(texts) > MAX_ITEMS:
+            raise self.wrong("info", f"at most {MAX_ITEMS:,} texts", len(texts))
+        return texts
+
+    def check_all_read(self) -> None:
+        for name, value in self._values.items():
+            raise self.wrong(name, "left out", value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_sample(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"prefix", "text"} <= value.keys() <= {
+        "prefix",
+        "text",
+        "update",
+    }:
+        return False
+    texts = (value["prefix"], value["text"])
+    is_text = all(isinstance(text, str) and len(text) <= MAX_SAMPLE_TEXT for text in texts)
+    return is_text and type(value.get("update", 0)) is int
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_READERS: dict[str, Callable[[_Fields, _Fields], Message]] = {
+    "start": _started,
+    "evaluation": _evaluation,
+    "end": _ended,
+}

@@ -1,22 +1,31 @@
 """A pack in, a stream of records out. Plain arguments: knows no YAML, no Optuna, no MLflow."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 import cells
 from harness import engine, provenance, timing
 from harness.model import network
-from harness.model.regularization import varied_cell
 from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling, Task
 from harness.training import checkpoint, saved_model
-from harness.training.messages import Plan, PlanError, Record, Run
+from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
+from harness.training.messages import (
+    Evaluation,
+    Message,
+    RunEnded,
+    RunStarted,
+    RunState,
+    Sample,
+    error_text,
+    message_from_json,
+)
+from harness.training.plan import Plan, PlanError, Run
 from harness.training.saved_model import SavedModel
 from harness.training.shard import Progress, Shard
 
@@ -26,6 +35,8 @@ writes none.
 """
 
 Result = TypeVar("Result")
+Member = tuple[Run, checkpoint.Checkpoint | None]
+"""A run, and where its checkpoint left it."""
 
 
 @dataclass
@@ -57,7 +68,8 @@ class Pack:
             cells.load_file(path)
         settings = plan.settings
         self.device = torch.device(resolve_device(settings.device))
-        self.engine, self.notes = resolve_engine(settings, self.device.type)
+        self.engine, notes = resolve_engine(settings, self.device.type)
+        self.notes = tuple(notes)
         engine.allow_tf32(settings.precision)
         timing.reset_peak_memory(self.device)
         self.task: Task = LanguageModelling(settings, self.device)
@@ -82,12 +94,11 @@ class Pack:
         self._pool = ThreadPoolExecutor(
             workers, "shard", initializer=torch.set_num_threads, initargs=(1,)
         )
-        self._history: dict[str, list[Record]] = {run.id: [] for run in plan.runs}
+        self._history: dict[str, list[Evaluation]] = {run.id: [] for run in plan.runs}
         self._seconds_before = {run.id: 0.0 for run in plan.runs}
         self.shards = self._make_shards(list(plan.runs))
-        self._waiting = [
-            self._start(run) for run in plan.runs
-        ]  # after the shards: it tells what they note
+        self._starting, self._start_time = list(plan.runs), time.time()
+        self._remembered = {run_id: list(told) for run_id, told in self._history.items()}
         self._begun = self._saved = time.monotonic()
 
     @property
@@ -96,30 +107,27 @@ class Pack:
         return [run.id for shard in self.shards for run in shard.runs]
 
     def _make_shards(self, runs: list[Run]) -> list[Shard]:
-        """Returns shards whose runs stand at the same update: one run each on a CPU, else as many
-        as agree.
-        """
-        groups: dict[object, list[tuple[Run, checkpoint.Checkpoint | None]]] = {}
-        for place, run in enumerate(runs):
-            found = None
+        """Returns shards whose runs stand at the same update: one a run on a CPU, else the fewest."""
+        groups: dict[object, list[Member]] = {}
+        for position, run in enumerate(runs):
+            stored = None
             if self.plan.checkpoint_folder is not None:
-                found, note = checkpoint.load(
-                    self.plan.checkpoint_folder, run, self.task.fingerprint
-                )
-                self.notes += [note] if note else []
-            at = 0 if found is None else found.update
-            groups.setdefault(place if self.device.type == "cpu" else at, []).append((run, found))
+                folder = self.plan.checkpoint_folder
+                stored, note = checkpoint.load(folder, run, self.task.fingerprint)
+                self.notes += (note,) if note else ()
+            update = 0 if stored is None else stored.update
+            group = position if self.device.type == "cpu" else update
+            groups.setdefault(group, []).append((run, stored))
         return self._each(self._make_shard, list(groups.values()))
 
-    def _make_shard(self, members: list[tuple[Run, checkpoint.Checkpoint | None]]) -> Shard:
-        shard = Shard(
-            [run for run, _ in members], self.task, self.model, self.num_updates, self.device
-        )
-        for index, (run, found) in enumerate(members):
-            if found is not None:
-                shard.restore(index, found)
-                self._history[run.id] = [Record.from_json(line) for line in found.values["records"]]
-                self._seconds_before[run.id] = found.values["seconds"]
+    def _make_shard(self, members: list[Member]) -> Shard:
+        runs = [run for run, _ in members]
+        shard = Shard(runs, self.task, self.model, self.num_updates, self.device)
+        for index, (run, stored) in enumerate(members):
+            if stored is not None:
+                shard.restore(index, stored)
+                self._history[run.id] = [_evaluation(line) for line in stored.values["records"]]
+                self._seconds_before[run.id] = stored.values["seconds"]
         return shard
 
     def _each(self, function: Callable[..., Result], *columns: list) -> list[Result]:
@@ -151,39 +159,44 @@ class Pack:
             "seconds": self._seconds(run),
         }
 
-    def _start(self, run: Run) -> Record:
+    def _start(self, run: Run) -> RunStarted:
         arch, settings = self.model.arch, run.settings
-        info = {
-            "cell": settings.cell,
-            "engine": self.engine.name,
-            "device": self.device.type,
-            "precision": settings.precision,
-            "threads": self.threads,
-            "pack_size": len(self.plan.runs),
-            "hidden_size": arch.hidden_size,
-            "num_parameters": arch.num_parameters(),
-            "num_states": arch.num_states(),
-            "flops_per_token": arch.flops_per_token(),
-            "num_updates": self.num_updates,
-            "corpus_fingerprint": self.task.fingerprint,
-            "digest": checkpoint.digest(run, self.task.fingerprint),
-            "notes": self.notes,
-            **provenance.describe(self.device.type),
-        }
-        return Record(run.id, "start", 0, time.time(), info=info)
+        return RunStarted(
+            run=run.id,
+            time=self._start_time,
+            cell=settings.cell,
+            engine=self.engine.name,
+            device=self.device.type,
+            precision=settings.precision,
+            threads=self.threads,
+            pack_size=len(self.plan.runs),
+            hidden_size=arch.hidden_size,
+            num_parameters=arch.num_parameters(),
+            num_states=arch.num_states(),
+            flops_per_token=arch.flops_per_token(),
+            num_updates=self.num_updates,
+            corpus_fingerprint=self.task.fingerprint,
+            digest=checkpoint.digest(run, self.task.fingerprint),
+            notes=tuple(self.notes),
+            provenance=provenance.describe(self.device.type),
+        )
 
-    def advance(self) -> list[Record]:
-        """Trains to the next evaluation point and returns what there is to say; nothing left to
-        train: no records.
+    def advance(self) -> list[Message]:
+        """Trains to the next evaluation point and returns what there is to say.
 
         The first call also returns the start of every run and what its checkpoint remembers. A run
-        whose training raises ends as failed; the others go on.
+        whose training raises ends as failed; the others go on. Where nothing is left to train,
+        there are no messages.
         """
-        records, self._waiting = self._waiting, []
-        for run_id in [r.run for r in records]:
-            records = records + self._history[run_id]
-        if not self.shards:
-            return records
+        starting, self._starting = self._starting, []
+        messages = self._step() if self.shards else []
+        # The starts come last to be made, and first to be told: what the first step noted is theirs.
+        starts: list[Message] = [self._start(run) for run in starting]
+        remembered = [message for run in starting for message in self._remembered.pop(run.id)]
+        return [*starts, *remembered, *messages]
+
+    def _step(self) -> list[Message]:
+        """Trains the shards that are furthest behind to their next evaluation point."""
         target = min(self._next_point(shard) for shard in self.shards)
         stepping = [shard for shard in self.shards if self._next_point(shard) == target]
         begun = time.monotonic()
@@ -193,25 +206,23 @@ class Pack:
         standings = self._attempt_each(
             self._evaluate, [shard for shard, error in trained if error is None]
         )
+        messages: list[Message] = []
         for shard, error in trained:
-            records += [] if error is None else self._fail(shard, error)
+            messages += [] if error is None else self._fail(shard, error)
         for shard, standing in standings:
             if isinstance(standing, Exception):
-                records += self._fail(shard, standing)
+                messages += self._fail(shard, standing)
             else:
-                records += self._report(shard, standing, seconds, notes) + self._finish(
-                    shard, standing
-                )
+                messages += self._report(shard, standing, seconds, notes)
+                messages += self._finish(shard, standing)
         if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
             self.save()
-        return records
+        return messages
 
-    def _gather_notes(self, shards: list[Shard]) -> list[str]:
-        """Returns what is noted for the first time; starts not yet told share ``notes``, and tell
-        it too.
-        """
-        found = dict.fromkeys(note for shard in shards for note in shard.notes)
-        fresh = [note for note in found if note not in self.notes]
+    def _gather_notes(self, shards: list[Shard]) -> tuple[str, ...]:
+        """Returns what is noted for the first time."""
+        noted = dict.fromkeys(note for shard in shards for note in shard.notes)
+        fresh = tuple(note for note in noted if note not in self.notes)
         self.notes += fresh
         return fresh
 
@@ -220,17 +231,13 @@ class Pack:
         timing.synchronize(self.device)
 
     def _next_point(self, shard: Shard) -> int:
-        """Returns the next point; the last one again for runs resumed when they had only to
-        finish.
-        """
+        """Returns the next point; the last one again for runs that had only to finish."""
         return next((point for point in self.points if point > shard.update), self.num_updates)
 
     def _evaluate(self, shard: Shard) -> Standing:
         progress = shard.progress()
         nats = shard.evaluate("validation") if "validation" in self.task.splits else None
-        if (
-            progress.update_seconds
-        ):  # a run that had only to finish did nothing since its last point
+        if progress.update_seconds:  # none where a resumed run had only to finish
             if self._objective_key == "train/loss":  # the last evaluation counts, not the lowest
                 shard.best_nats.fill_(torch.inf)
                 shard.keep_best(progress.train_nats)
@@ -240,85 +247,86 @@ class Pack:
         if shard.update == self.num_updates:
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", shard.best)
-        wanted = self.plan.samples
+        request = self.plan.samples
         if shard.update == self.num_updates:
             standing.samples = [
-                shard.samples(index, wanted, shard.best) for index in range(len(shard.runs))
+                shard.samples(index, request, shard.best) for index in range(len(shard.runs))
             ]
-        elif wanted.every and (self.points.index(shard.update) + 1) % wanted.every == 0:
+        elif request.every and (self.points.index(shard.update) + 1) % request.every == 0:
             standing.samples = [
-                shard.samples(index, wanted, shard.parameters) for index in range(len(shard.runs))
+                shard.samples(index, request, shard.parameters) for index in range(len(shard.runs))
             ]
         return standing
 
     def _report(
-        self, shard: Shard, standing: Standing, seconds: float, notes: list[str]
-    ) -> list[Record]:
-        progress, nats = standing.progress, standing.nats
+        self, shard: Shard, standing: Standing, seconds: float, notes: tuple[str, ...]
+    ) -> list[Message]:
+        """Returns where every run that has not diverged stands; ``seconds`` is its pack's training."""
+        progress = standing.progress
         if not progress.update_seconds:
             return []
-        records = []
-        done = len(progress.update_seconds)
-        tokens = self.task.tokens_per_update
+        messages: list[Message] = []
+        num_updates = len(progress.update_seconds)
         for index, run in enumerate(shard.runs):
             if progress.bad_update[index] >= 0:
                 continue
-            found = self.task.metrics("train", progress.train_nats[index])
-            if nats is not None:
-                found |= self.task.metrics("validation", nats[index])
-            found |= {
+            metrics = self.task.metrics("train", progress.train_nats[index])
+            if standing.nats is not None:
+                metrics |= self.task.metrics("validation", standing.nats[index])
+            metrics |= {
                 "train/gradient_norm": progress.gradient_norm[index],
                 "train/clipped_fraction": progress.clipped_fraction[index],
                 **self._spent(shard, run),
-                "tokens_per_second": done * tokens / seconds,
+                "tokens_per_second": num_updates * self.task.tokens_per_update / seconds,
                 "update_seconds_p50": timing.quantile(progress.update_seconds, 0.5),
                 "update_seconds_p90": timing.quantile(progress.update_seconds, 0.9),
                 "peak_memory_bytes": float(timing.peak_memory_bytes(self.device)),
             }
-            info: dict[str, Any] = {"notes": notes} if notes else {}
+            samples: tuple[Sample, ...] = ()
             if standing.samples is not None and shard.update < self.num_updates:
-                info["samples"] = [
-                    {**sample, "update": shard.update} for sample in standing.samples[index]
-                ]
-            record = Record(run.id, "evaluation", shard.update, time.time(), found, info)
-            self._history[run.id].append(record)
-            records.append(record)
-        return records
+                samples = tuple({**s, "update": shard.update} for s in standing.samples[index])
+            evaluation = Evaluation(run.id, shard.update, time.time(), metrics, notes, samples)
+            self._history[run.id].append(evaluation)
+            messages.append(evaluation)
+        return messages
 
-    def _finish(self, shard: Shard, standing: Standing) -> list[Record]:
+    def _finish(self, shard: Shard, standing: Standing) -> list[Message]:
         """Ends the runs that diverged, and all of them where the budget is spent."""
-        ended = shard.update == self.num_updates
-        records, leaving = [], set()
-        for index, run in enumerate(shard.runs):
-            if standing.progress.bad_update[index] >= 0 or (
-                ended and self._hopeless(standing, index)
-            ):
-                records.append(self._diverged(shard, index))
-                leaving.add(run.id)
-            elif ended:
-                records.append(self._finished(shard, standing, index))
-                leaving.add(run.id)
-        self._drop(shard, leaving)
-        return records
+        is_last = shard.update == self.num_updates
+        ends: list[Message] = []
+        for index in range(len(shard.runs)):
+            is_broken = standing.progress.bad_update[index] >= 0
+            if is_broken or (is_last and self._is_hopeless(standing, index)):
+                ends.append(self._diverged(shard, index))
+            elif is_last:
+                ends.append(self._finished(shard, standing, index))
+        self._drop(shard, {end.run for end in ends})
+        return ends
 
-    def _hopeless(self, standing: Standing, index: int) -> bool:
+    def _is_hopeless(self, standing: Standing, index: int) -> bool:
         return standing.nats is not None and not standing.nats[index] <= self.task.chance_nats
 
-    def _finished(self, shard: Shard, standing: Standing, index: int) -> Record:
+    def _finished(self, shard: Shard, standing: Standing, index: int) -> RunEnded:
         run, best = shard.runs[index], float(shard.best_nats[index])
-        found = {
+        metrics = {
             "objective": best,
             "best_update": float(shard.best_update[index]),
             **self._spent(shard, run),
         }
         if self._objective_key == "validation/loss":  # a table shows the value that selected
-            found |= self.task.metrics("validation", best)
+            metrics |= self.task.metrics("validation", best)
         if standing.test is not None:
-            found |= self.task.metrics("test", standing.test[index])
+            metrics |= self.task.metrics("test", standing.test[index])
         assert standing.samples is not None
-        info = {"state": "finished", "samples": standing.samples[index]}
-        kept = self._best_model(shard, index).to_bytes() if self.plan.keep_models else None
-        return Record(run.id, "end", shard.update, time.time(), found, info, kept)
+        return RunEnded(
+            run.id,
+            shard.update,
+            time.time(),
+            RunState.FINISHED,
+            metrics,
+            samples=tuple(standing.samples[index]),
+            model=self._best_model(shard, index).to_bytes() if self.plan.keep_models else None,
+        )
 
     def _best_model(self, shard: Shard, index: int) -> SavedModel:
         """Returns what one run knows at its best update."""
@@ -331,49 +339,52 @@ class Pack:
             cell_files=self.plan.cell_files,
         )
 
-    def _diverged(self, shard: Shard, index: int) -> Record:
+    def _diverged(self, shard: Shard, index: int) -> RunEnded:
         """A diverged run is worth what guessing is worth; its last finite loss is kept beside."""
-        bad = int(shard.bad_update[index])
-        reason = (
-            "loss or gradient norm not finite"
-            if bad >= 0
-            else "final validation loss above that of guessing"
+        run, bad_update = shard.runs[index], int(shard.bad_update[index])
+        if bad_update >= 0:
+            reason, diverged_at = "loss or gradient norm not finite", bad_update
+        else:
+            reason, diverged_at = "final validation loss above that of guessing", shard.update
+        return RunEnded(
+            run.id,
+            shard.update,
+            time.time(),
+            RunState.DIVERGED,
+            {"objective": self.task.chance_nats, **self._spent(shard, run)},
+            message=reason,
+            diverged_at=diverged_at,
+            last_loss=float(shard.last_loss[index]),
         )
-        info = {
-            "state": "diverged",
-            "message": reason,
-            "diverged_at": bad if bad >= 0 else shard.update,
-            "last_loss": float(shard.last_loss[index]),
-        }
-        run = shard.runs[index]
-        found = {"objective": self.task.chance_nats, **self._spent(shard, run)}
-        return Record(run.id, "end", shard.update, time.time(), found, info)
 
-    def _fail(self, shard: Shard, error: Exception) -> list[Record]:
-        message = f"{type(error).__name__}: {error}"
-        info = {"state": "failed", "message": message, "out_of_memory": out_of_memory(error)}
-        records = [
-            Record(run.id, "end", shard.update, time.time(), self._spent(shard, run), info)
+    def _fail(self, shard: Shard, error: Exception) -> list[Message]:
+        ends: list[Message] = [
+            RunEnded(
+                run.id,
+                shard.update,
+                time.time(),
+                RunState.FAILED,
+                self._spent(shard, run),
+                message=error_text(error),
+                out_of_memory=out_of_memory(error),
+            )
             for run in shard.runs
         ]
         self._drop(shard, {run.id for run in shard.runs})
-        return records
+        return ends
 
-    def drop(self, run_ids: set[str]) -> list[Record]:
+    def drop(self, run_ids: set[str]) -> list[Message]:
         """Prunes runs: they leave, the rest is repacked. Returns their ends."""
-        records = []
+        ends: list[Message] = []
         for shard in list(self.shards):
-            leaving = {run.id for run in shard.runs} & run_ids
-            for run in shard.runs:
-                if run.id in leaving:
-                    last = self._history[run.id][-1].metrics if self._history[run.id] else {}
-                    found = {"objective": last[self._objective_key]} if last else {}
-                    found |= self._spent(shard, run)
-                    records.append(
-                        Record(run.id, "end", shard.update, time.time(), found, {"state": "pruned"})
-                    )
-            self._drop(shard, leaving)
-        return records
+            leaving = [run for run in shard.runs if run.id in run_ids]
+            for run in leaving:
+                last = self._history[run.id][-1].metrics if self._history[run.id] else {}
+                metrics = {"objective": last[self._objective_key]} if last else {}
+                metrics |= self._spent(shard, run)
+                ends.append(RunEnded(run.id, shard.update, time.time(), RunState.PRUNED, metrics))
+            self._drop(shard, {run.id for run in leaving})
+        return ends
 
     def _drop(self, shard: Shard, leaving: set[str]) -> None:
         staying = [i for i, run in enumerate(shard.runs) if run.id not in leaving]
@@ -390,10 +401,10 @@ class Pack:
             return
         for shard in self.shards:
             for index, run in enumerate(shard.runs):
-                found = shard.snapshot(index)
-                found.values["seconds"] = self._seconds(run)
-                found.values["records"] = [record.to_json() for record in self._history[run.id]]
-                checkpoint.save(folder, run, self.task.fingerprint, found)
+                snapshot = shard.snapshot(index)
+                snapshot.values["seconds"] = self._seconds(run)
+                snapshot.values["records"] = [e.to_json() for e in self._history[run.id]]
+                checkpoint.save(folder, run, self.task.fingerprint, snapshot)
 
     def train_updates(self, count: int) -> None:
         """Trains every shard ``count`` updates, beginning again where a budget ends: for a clock
@@ -424,57 +435,21 @@ class Pack:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def train(plan: Plan) -> Iterator[list[Record]]:
-    """Trains a pack to its end; yields the records of one evaluation point at a time."""
+def train(plan: Plan) -> Iterator[list[Message]]:
+    """Trains a pack to its end; yields the messages of one evaluation point at a time."""
     pack = Pack(plan)
     try:
-        while records := pack.advance():
-            yield records
+        while messages := pack.advance():
+            yield messages
     finally:
         pack.close()
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Returns whether memory was the cause; torch has a class for it on a GPU, and only words on a
-    CPU.
-    """
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(
-        error
-    )
-
-
-def resolve_device(name: str) -> str:
-    """Returns cpu or cuda.
-
-    Raises:
-        PlanError: CUDA is asked for and there is none.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise PlanError(
-            "device: must be on this machine, but got device='cuda' and torch sees none. Use auto or cpu."
-        )
-    return name
-
-
-def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list[str]]:
-    """Returns the engine and the notes on faster ones that were passed over.
-
-    Raises:
-        engine.EngineError: The engine that is named does not run the cell.
-    """
-    cell = varied_cell(settings)
-    if settings.engine == "auto":
-        name, notes = engine.resolve([cell], device, settings.precision)
-        return engine.get(name), notes
-    chosen = engine.get(settings.engine)
-    refusal = chosen.refusal(cell, device, settings.precision)
-    if refusal is not None:
-        raise engine.EngineError(
-            f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
-        )
-    return chosen, engine.notes(chosen)
+def _evaluation(line: str) -> Evaluation:
+    """Returns what a checkpoint remembers of an evaluation point."""
+    message = message_from_json(line)
+    assert isinstance(message, Evaluation)
+    return message
 
 
 def objective_key(plan: Plan, task: Task) -> str:
@@ -484,13 +459,12 @@ def objective_key(plan: Plan, task: Task) -> str:
         PlanError: The objective is unknown, or needs a split that the corpus does not have.
     """
     split, _, _ = plan.objective.partition("/")
-    if (
-        plan.objective not in ("train/perplexity", "validation/perplexity")
-        or split not in task.splits
-    ):
+    is_known = plan.objective in ("train/perplexity", "validation/perplexity")
+    if not is_known or split not in task.splits:
         raise PlanError(
-            f"objective: must be train/perplexity, or validation/perplexity where there is a validation split, "
-            f"but got objective={plan.objective!r}. Write objective: train/perplexity where split is none."
+            "objective: must be train/perplexity, or validation/perplexity where there is a "
+            f"validation split, but got objective={plan.objective!r}. "
+            "Write objective: train/perplexity where split is none."
         )
     return f"{split}/loss"
 
@@ -501,8 +475,3 @@ def evaluation_points(settings: Settings, num_updates: int, updates_per_epoch: i
         return sorted({*range(updates_per_epoch, num_updates, updates_per_epoch), num_updates})
     count = min(settings.evaluations, num_updates)
     return [round((k + 1) * num_updates / count) for k in range(count)]
-
-
-def cpu_count() -> int:
-    """Returns the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

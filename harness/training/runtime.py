@@ -13,8 +13,8 @@ from typing import Literal
 from harness import timing
 from harness.settings import SampleRequest
 from harness.training.cuda_graph import EAGER_UPDATES
-from harness.training.messages import Plan, PlanError, plans_from_json, plans_to_json
 from harness.training.pack import Pack
+from harness.training.plan import Plan, PlanError, plans_from_json, plans_to_json
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")

@@ -14,7 +14,7 @@ from cells.registry import find, source_of
 from harness.data import Vocabulary
 from harness.settings import Settings, from_dict, to_dict
 from harness.training import npz
-from harness.training.messages import Run
+from harness.training.plan import Run
 
 FORMAT = 1
 FILE = "model.npz"

@@ -11,8 +11,8 @@ from harness import data, engine
 from harness.model import network
 from harness.settings import BudgetError
 from harness.training import runtime
-from harness.training.messages import PlanError, plans_from_json
 from harness.training.pack import train
+from harness.training.plan import PlanError, plans_from_json
 
 INPUT_ERRORS = (
     OSError,
@@ -37,8 +37,8 @@ def work(text: str) -> Iterator[str]:
         yield from runtime.answer(text)
         return
     for plan in plans_from_json(text):
-        for records in train(plan):
-            yield from (record.to_json() for record in records)
+        for messages in train(plan):
+            yield from (message.to_json() for message in messages)
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,91 @@
+"""What a study leaves open, resolved before anything trains: engines, sizes of packs, budgets in seconds."""
+
+from dataclasses import replace
+from typing import Any
+
+import cells
+from cells.base import Cell
+from harness import engine
+from harness.model import masks
+from harness.model.regularization import regularized_cell
+from harness.settings import Budget, Settings
+from harness.study import Choices, Study
+from harness.training import runtime
+from harness.training.execution import resolve_device
+from harness.training.plan import Plan, Run
+
+
+def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
+    """Returns every arm's settings by its key, ``engine: auto`` resolved once for all, and what was
+    passed over.
+
+    Raises:
+        ValueError: A cell, an engine or a device is not to be had.
+    """
+    for path in study.cell_files:
+        cells.load_file(path)
+    open_arms = [arm for arm in study.arms if arm.settings.engine == "auto"]
+    chosen: dict[tuple[str, str], Any] = {}
+    notes: list[str] = []
+    for device, precision in {(arm.settings.device, arm.settings.precision) for arm in open_arms}:
+        alike = [
+            a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
+        ]
+        own = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
+        chosen[device, precision], passed = engine.resolve(own, resolve_device(device), precision)
+        notes += passed
+    settings = {arm.key: arm.settings for arm in study.arms}
+    for name, own_settings in settings.items():
+        if own_settings.engine == "auto":
+            settings[name] = replace(
+                own_settings, engine=chosen[own_settings.device, own_settings.precision]
+            )
+    return settings, notes
+
+
+def _cell_of(study: Study, settings: Settings) -> type[Cell]:
+    """Returns the cell with all that its settings, or those that are searched, vary in its step."""
+    for name in study.tune.space if study.tune else ():
+        if name in (*masks.FIELDS, "state_clip"):
+            settings = replace(settings, **{name: 0.5})  # type: ignore[arg-type]
+    return regularized_cell(settings)
+
+
+def first_values(study: Study) -> dict[str, Any]:
+    """Returns the first value of every range, for what must be known before a search: shapes and
+    costs.
+    """
+    if study.tune is None:
+        return {}
+    return {
+        f: v.choices[0] if isinstance(v, Choices) else v.low for f, v in study.tune.space.items()
+    }
+
+
+def pack_of(study: Study, arm: str, settings: Settings, size: int) -> Plan:
+    """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for pilots and
+    timings.
+    """
+    runs = tuple(
+        Run(f"{arm}/pilot/{k}", (study.replicate.first_seed + k,), settings) for k in range(size)
+    )
+    return Plan(
+        runs, objective=study.measure.objective, read_test=False, cell_files=study.cell_files
+    )
+
+
+def study_pack_size(study: Study, settings: Settings) -> int:
+    """Returns how many replicates train together."""
+    return min(settings.pack_size, study.replicate.seeds)
+
+
+def seconds_to_updates(study: Study, arm: str, settings: Settings) -> Settings:
+    """Returns settings whose budget in seconds is one in updates, by the measured speed of a run
+    alone.
+    """
+    seconds = settings.budget.seconds
+    if seconds is None:
+        return settings
+    probe = replace(settings, budget=Budget(updates=100))
+    each = runtime.update_seconds(pack_of(study, arm, probe, 1), updates=10)
+    return replace(settings, budget=Budget(updates=max(1, round(seconds / each))))

@@ -1,0 +1,70 @@
+"""The report of a study from its stored frames: nothing is run for it."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from harness.report import Report, build
+from harness.store.notes import StudyNotes
+from harness.study import Study, num_pairs
+
+
+def build_report(
+    study: Study,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    timings: pd.DataFrame,
+    warnings: list[str],
+) -> Report:
+    """Returns the report from the store, or from its export.
+
+    Parameters that were not tuned are left out.
+
+    Args:
+        study: All its conditions.
+        runs: As :func:`harness.store.frames.runs` returns them.
+        curves: As :func:`harness.store.frames.curves` returns them.
+        timings: As :func:`harness.store.frames.timings` returns them.
+        warnings: What is to be said beside the verdict.
+    """
+    parts = {name: study.under(name) for name in study.conditions}
+    fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
+    tuned = [
+        {field: params[field] for field in fields.get(condition, ()) if field in params}
+        for condition, params in zip(runs["condition"], runs["params"], strict=True)
+    ]
+    runs = runs.assign(params=pd.Series(tuned, index=runs.index, dtype=object))
+    importances = {
+        name: _importances(part, runs[runs["condition"] == name]) for name, part in parts.items()
+    }
+    return build(study, runs, curves, timings, warnings, importances)
+
+
+def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
+    """Returns what tuning tells of an arm's fields; Optuna is loaded only where there are several."""
+    if part.tune is None or len(part.tune.space) < 2:
+        return {arm.name: {} for arm in part.arms}
+    from harness import tuning
+
+    return tuning.importances(part, runs)
+
+
+def warnings_of(study: Study, notes: StudyNotes) -> list[str]:
+    """Returns what the store has to say beside a verdict: the search's warnings, and growth."""
+    return [*notes.warnings, *_extensions(study, notes)]
+
+
+def _extensions(study: Study, notes: StudyNotes) -> list[str]:
+    """Returns where pairs were added after a verdict was shown.
+
+    No test of a fixed number of pairs allows for that.
+    """
+    pairs = num_pairs(study)
+    grown = [count for count in notes.looks if count < pairs]
+    if not grown or study.replicate.until is not None:
+        return []
+    seen = f"{', '.join(map(str, grown))} of its {pairs} pairs"
+    return [
+        f"a verdict was seen at {seen}; p and intervals are not adjusted for that. "
+        "Plan seeds by stages."
+    ]

@@ -1,0 +1,148 @@
+"""A study trained elsewhere: its next plans as a file, and a worker's records back into its stores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from harness import study as studies
+from harness.preflight.design import check_design
+from harness.runner import publisher, runtime_phase
+from harness.runner.launch import open_scheduler
+from harness.runner.progress import Display
+from harness.runner.recorder import RecordError, key_of
+from harness.runner.scheduler import Scheduler
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.training import checkpoint, runtime
+from harness.training.messages import (
+    Evaluation,
+    Message,
+    MessageError,
+    RunEnded,
+    RunStarted,
+    RunState,
+    message_from_json,
+)
+from harness.training.plan import Run, plans_to_json
+from harness.training.runtime import Measurement
+
+REMEDY = "Write a new plan with `harness plan` and train that."
+
+
+def write_plan(
+    path: str | Path,
+    target: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    locations: Locations | None = None,
+    force: bool = False,
+) -> str:
+    """Writes the next round's plans, to be trained elsewhere, and returns a line on what they hold.
+
+    Raises:
+        ValueError: As :func:`harness.runner.launch.run`.
+    """
+    locations = locations or Locations(Path.cwd())
+    study = studies.load(path, overrides)
+    check_design(study, force)
+    with locked(study.name, locations):
+        scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
+        # A worker has no folder of checkpoints.
+        plans = [replace(plan, checkpoint_folder=None) for plan in scheduler.next_plans()]
+        if plans:
+            target.write_text(plans_to_json(plans), encoding="utf-8")
+            num_runs = sum(len(plan.runs) for plan in plans)
+            return f"{target}: {num_runs} runs in {len(plans)} packs"
+        timing, phase = runtime_phase.timing_plans(scheduler), study.measure.runtime
+        if not timing or phase is None:
+            return f"{target}: not written, nothing is missing"
+        text = runtime.phase_to_json(timing, rounds=phase.rounds, seconds=phase.seconds)
+        target.write_text(text, encoding="utf-8")
+        return f"{target}: the runtime phase of {len(timing)} arms"
+
+
+def ingest_records(
+    path: str | Path,
+    source: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    locations: Locations | None = None,
+) -> str:
+    """Stores records that a worker wrote elsewhere, as if trained here, and returns a line on them.
+
+    Raises:
+        ValueError: As :func:`harness.runner.launch.run`; or the file holds no records of this study.
+    """
+    locations = locations or Locations(Path.cwd())
+    study = studies.load(path, overrides)
+    messages, measured = _read(source)
+    with locked(study.name, locations):
+        scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
+        wanted = {run.id: run for plan in scheduler.next_plans() for run in plan.runs}
+        ends = scheduler.recorder.ends
+        missing = [message for message in messages if key_of(message.run) not in ends]
+        for message in missing:
+            _check_wanted(message, wanted, source)
+        _record(scheduler, missing)
+        if measured:
+            strange = {row.arm for row in measured} ^ set(runtime_phase.timing_plans(scheduler))
+            if strange:
+                raise RecordError(
+                    f"{source}: timings must be of the arms that lack them, but got {strange}."
+                )
+            runtime_phase.store_timings(scheduler, measured)
+        publisher.publish(scheduler, scheduler.report())
+    num_ended = sum(isinstance(message, RunEnded) for message in missing)
+    return f"{source}: {num_ended} runs and {len(measured)} timings stored"
+
+
+def _read(source: Path) -> tuple[list[Message], list[Measurement]]:
+    """Returns the messages and the measurements of a worker's file."""
+    messages, measured = [], []
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise MessageError(
+            f"{source}: must be what a worker wrote, but is no UTF-8 ({error})."
+        ) from error
+    for line in lines:
+        if line.startswith('{"measurement"'):
+            measured.append(Measurement.from_json(line))
+        elif line.strip():
+            messages.append(message_from_json(line))
+    return messages, measured
+
+
+def _check_wanted(message: Message, wanted: dict[str, Run], source: Path) -> None:
+    """Raises RecordError for a record of a run, or of settings, that the study does not lack."""
+    if message.run not in wanted:
+        raise RecordError(
+            f"{source}: records must be of runs that this study lacks, but got "
+            f"run={message.run!r}. {REMEDY}"
+        )
+    if isinstance(message, RunStarted):
+        digest = checkpoint.digest(wanted[message.run], message.corpus_fingerprint)
+        if message.digest != digest:
+            raise RecordError(
+                f"{source}: records must be of this study's settings, but those of "
+                f"run={message.run!r} are of others. {REMEDY}"
+            )
+
+
+def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
+    """Records messages one by one, as if they came in now: a run that is pruned here ends there."""
+    split = scheduler.study.measure.objective.partition("/")[0]
+    pruned: set[str] = set()
+    for message in messages:
+        if message.run in pruned:
+            continue
+        if scheduler.record([message]) and isinstance(message, Evaluation):
+            pruned.add(message.run)
+            metrics = {name: message.metrics[name] for name in ("tokens", "seconds")}
+            metrics["objective"] = message.metrics[f"{split}/loss"]
+            end = RunEnded(message.run, message.update, message.time, RunState.PRUNED, metrics)
+            scheduler.record([end])
+    scheduler.writer.flush()
+    scheduler.tell_finished_trials()

@@ -1,0 +1,48 @@
+"""A study that has all that it asks for, told from its stores alone: nothing that trains is loaded."""
+
+import hashlib
+import json
+
+from harness import data
+from harness.report import Report
+from harness.report.assemble import build_report, warnings_of
+from harness.store.connection import holds_study
+from harness.store.identity import check_identity
+from harness.store.locations import Locations
+from harness.store.reader import StudyReader
+from harness.study import Study
+
+
+def demand(study: Study) -> str:
+    """Returns a digest of all that a study asks for, numbers of trials, repeats and seeds included."""
+    tune, replicate, phase = study.tune, study.replicate, study.measure.runtime
+    numbers = [
+        None if tune is None else [tune.trials, tune.batch, tune.repeats],
+        [replicate.seeds, replicate.until, replicate.at_most],
+        None if phase is None else [phase.rounds, phase.seconds],
+        study.measure.models,
+    ]
+    text = json.dumps([study.fingerprint, numbers], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finished_report(study: Study, locations: Locations) -> Report | None:
+    """Returns the report of a study that lacks nothing, None where there is something to do.
+
+    Raises:
+        IdentityError: The study of this name in the store is something else.
+    """
+    if not holds_study(locations.tracking_uri, study.name):
+        return None
+    reader = StudyReader(locations.tracking_uri, study.name)
+    check_identity(study, reader, locations)
+    notes = reader.notes()
+    if notes.complete != demand(study):
+        return None
+    for arm in study.arms:  # a text that has changed is told by the scheduler
+        pinned = notes.pinned.get(arm.key, {}).get("text")
+        if pinned != data.load(arm.settings).fingerprint[:12]:
+            return None
+    warnings = warnings_of(study, notes)
+    report = build_report(study, reader.runs(), reader.curves(), reader.timings(), warnings)
+    return None if report.missing else report

@@ -1,0 +1,56 @@
+"""The report of a study where MLflow's pages show it first."""
+
+import hashlib
+import math
+import shutil
+from numbers import Real
+
+from harness.report import Report
+from harness.runner import signals
+from harness.runner.finished import demand
+from harness.runner.runtime_phase import timing_plans
+from harness.runner.scheduler import Scheduler
+from harness.store import views
+from harness.study import num_pairs
+from harness.study.units import Unit
+
+
+def publish(scheduler: Scheduler, report: Report) -> None:
+    """Writes each arm's summary and the verdict, and clears what a whole study needs no more.
+
+    A report that says what the last one said is not written again.
+    """
+    study = scheduler.study
+    digest = hashlib.sha256((report.csv() + report.note()).encode()).hexdigest()
+    if scheduler.notes.reported != digest:
+        _write(scheduler, report)
+        scheduler.note(reported=digest)
+    if not report.missing:
+        looks = {*scheduler.notes.looks, num_pairs(study)}
+        is_timed = study.measure.runtime is None or not timing_plans(scheduler)
+        complete = demand(study) if is_timed else None
+        scheduler.note(looks=tuple(sorted(looks)), complete=complete)
+        shutil.rmtree(scheduler.locations.checkpoints(study.name), ignore_errors=True)
+
+
+@signals.held()
+def _write(scheduler: Scheduler, report: Report) -> None:
+    """Writes summaries, files, description and views.
+
+    The files are with the first baseline's own run: an experiment has no place for files.
+    """
+    study, writer = scheduler.study, scheduler.writer
+    for row in report.table.to_dict("records"):
+        unit = Unit(row["arm"], row["condition"])
+        metrics = {
+            str(name): float(value)
+            for name, value in row.items()
+            if isinstance(value, Real) and math.isfinite(value)
+        }
+        files = report.files(png=False) if str(unit) == study.baseline.key else {}
+        writer.summarize_arm(unit, metrics, artifacts=files)
+    writer.describe(report.note())
+    tuned = study.tune.space if study.tune else ()
+    is_timed = study.measure.runtime is not None
+    for view in views.of_study(study.units, study.measure.objective, tuned, is_timed):
+        writer.set_view(view)

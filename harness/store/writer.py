@@ -1,0 +1,439 @@
+"""A study's experiment, written by one process.
+
+A study is one experiment. An arm is a parent run; its trials and replicates are child runs, one for
+each key for ever: a run that was killed is opened again, never made twice. A run's data is written
+before its status, so that no run is FINISHED without its numbers.
+"""
+
+import getpass
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, perf_counter
+from time import time as unix_time
+from typing import Any
+
+import pandas as pd
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+
+from harness.store import frames
+from harness.store.connection import StoreError, absolute_uri, connect, timed
+from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
+from harness.store.reader import ARM_PHASE, StudyReader, phase_of, unit_of
+from harness.store.views import View
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.messages import RunState
+
+FLUSH_SECONDS = 3.0
+METRICS_PER_CALL = 1000  # MLflow's limit
+
+SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
+STATUS = {
+    RunState.FINISHED: "FINISHED",
+    RunState.DIVERGED: "FINISHED",
+    RunState.PRUNED: "FINISHED",
+    RunState.FAILED: "FAILED",
+}
+SUPERSEDED_PHASE = "superseded"
+"""The phase of a replicate of a setting that another has replaced."""
+
+
+@dataclass
+class _Entry:
+    """What this process knows of one MLflow run.
+
+    Attributes:
+        resumed_at: The last update stored when the run was opened again; records up to it are there.
+        update: Of the last record; -1 before the first.
+        time_ms: Of the last record.
+        curves: The metrics that records have.
+        buffer: Records not yet written.
+    """
+
+    run_id: str
+    status: str
+    params: dict[str, str] = field(default_factory=dict)
+    is_loaded: bool = False
+    resumed_at: int = -1
+    update: int = -1
+    time_ms: int = -1
+    curves: set[str] = field(default_factory=set)
+    buffer: list[list[Metric]] = field(default_factory=list)
+
+
+class StudyWriter:
+    """Writes what happens into a study's experiment.
+
+    Attributes:
+        reader: Of the same experiment.
+        experiment_id: MLflow's.
+        seconds: Wall seconds spent in this object so far.
+    """
+
+    def __init__(self, uri: str, study_name: str, artifact_root: Path) -> None:
+        """Opens the experiment, or makes it.
+
+        Args:
+            uri: ``sqlite:///FILE`` (created when missing) or an MLflow server's ``http://...``.
+            study_name: Name of the experiment, created when missing.
+            artifact_root: Folder of the artifacts of a store that is no server; a server has its own.
+
+        Raises:
+            StoreError: The store cannot be used, or its experiment of this name was deleted.
+        """
+        start = perf_counter()
+        self.uri = absolute_uri(uri)
+        self._client = connect(self.uri)
+        self.experiment_id = self._open_experiment(study_name, artifact_root)
+        self.reader = StudyReader(uri, study_name)
+        self._study_file: dict[str, str | bytes] = {}
+        self._buffered_since: float | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._runs: dict[RunKey, _Entry] = {}
+        self._arm_runs: dict[Unit, _Entry] = {}
+        for run in self.reader.search():
+            self._adopt(run)
+        self.seconds = perf_counter() - start
+
+    # Runs
+
+    @timed
+    def open_run(
+        self, key: RunKey, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> str:
+        """Finds or creates the run of a key and sets it RUNNING, unless it has FINISHED.
+
+        Args:
+            key: Where the run belongs; its arm's own run, of all its repeats, is made on demand.
+            name: Shown in the UI; kept from the first time.
+            params: Written the first time. They come back from the reader with their types.
+            tags: cell, seed, engine, device, precision, threads, pack_size, git_commit, git_dirty,
+                corpus_fingerprint, ... Written every time.
+
+        Returns:
+            MLflow's run id.
+
+        Raises:
+            StoreError: A parameter differs from the stored one.
+        """
+        arm_run = self._arm_run(key.unit)
+        entry = self._runs.get(key)
+        if entry is None:
+            parent = {"mlflow.parentRunId": arm_run.run_id}
+            entry = self._create(name, key.unit, key.phase, key.index, {**tags, **parent})
+            self._runs[key] = entry
+        else:
+            self._load(entry)
+            entry.resumed_at = entry.update
+            if entry.status != "FINISHED":
+                self._run_again(entry, tags)
+        if entry.status != arm_run.status == "FINISHED":
+            self._run_again(arm_run, {})
+        self._log_params(entry, params, key)
+        return entry.run_id
+
+    @timed
+    def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
+        """Takes a record; it reaches MLflow within seconds, at :meth:`flush` and at :meth:`end_run`.
+
+        A record of an update that was stored before the run was opened again is dropped: it is
+        there already.
+
+        Args:
+            run_id: From :meth:`open_run`.
+            update: MLflow's step; at least 1.
+            metrics: Values by name; a record is stored whole or not at all.
+            time: Unix seconds.
+        """
+        entry = self._entries[run_id]
+        self._load(entry)
+        if update <= entry.resumed_at:
+            return
+        entry.update, entry.time_ms = update, round(time * 1000)
+        entry.curves |= metrics.keys()
+        entry.buffer.append(_metrics(metrics, update, entry.time_ms))
+        if self._buffered_since is None:
+            self._buffered_since = monotonic()
+        if monotonic() - self._buffered_since > FLUSH_SECONDS:
+            self._flush()
+
+    @timed
+    def flush(self) -> None:
+        """Writes every buffered record."""
+        self._flush()
+
+    @timed
+    def end_run(
+        self,
+        run_id: str,
+        state: RunState,
+        tags: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        artifacts: Mapping[str, str | bytes] | None = None,
+        samples: Sequence[Mapping[str, str]] = (),
+    ) -> None:
+        """Ends a run: metrics, artifacts and tags first, the status last.
+
+        Args:
+            run_id: From :meth:`open_run`.
+            state: "finished", "diverged", "pruned" or "failed".
+            tags: Those known only now.
+            metrics: The summary that the table of runs shows and sorts by: at the last update where
+                records have the metric too, else at step 0, which MLflow draws as bars.
+            artifacts: Content by path; the reader's curves are ``curve.csv``.
+            samples: ``{"prefix": ..., "text": ...}`` each; stored as JSON, and as text to be read.
+
+        Raises:
+            StoreError: The state is none of these.
+        """
+        if state not in STATUS:
+            raise StoreError(
+                f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}."
+            )
+        entry = self._entries[run_id]
+        self._load(entry)
+        self._write(entry)
+        if metrics:
+            entry.buffer.append(_summary(entry, metrics))
+            self._write(entry)
+        self._store(run_id, {**(artifacts or {}), **frames.sample_files(samples)})
+        self._set_tags(run_id, {**(tags or {}), "state": str(state)})
+        self._terminate(entry, STATUS[state])
+
+    @timed
+    def mark_superseded(self, key: RunKey) -> None:
+        """Puts a run aside, under a phase of its own, so that :meth:`open_run` makes it anew."""
+        entry = self._runs.pop(key)
+        self._set_tags(entry.run_id, {"phase": SUPERSEDED_PHASE})
+        if entry.status == "RUNNING":
+            self._terminate(entry, "KILLED")
+
+    @timed
+    def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
+        """Fills the run's dataset column: the corpus, the start of its fingerprint, its origin."""
+        dataset = Dataset(name, fingerprint[:12], source_type="text", source=source)
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+
+    # Arms
+
+    @timed
+    def summarize_arm(
+        self,
+        unit: Unit,
+        metrics: Mapping[str, float],
+        artifacts: Mapping[str, str | bytes] | None = None,
+    ) -> None:
+        """Ends an arm: its metrics on its own run as ``arm/...``; sorting shows leaves only then.
+
+        A number that is not whole is kept to six digits; one that was known before and is no more
+        becomes NaN.
+        """
+        arm_run = self._arm_run(unit)
+        now = round(unix_time() * 1000)
+        values = dict.fromkeys(self._client.get_run(arm_run.run_id).data.metrics, math.nan)
+        values |= {f"arm/{key}": _short(value) for key, value in metrics.items()}
+        arm_run.buffer.append(_metrics(values, 0, now))
+        self._write(arm_run)
+        self._store(arm_run.run_id, artifacts or {})
+        self._set_tags(arm_run.run_id, {"state": str(RunState.FINISHED)})
+        self._terminate(arm_run, "FINISHED")
+
+    @timed
+    def store_timings(self, timings: pd.DataFrame) -> None:
+        """Keeps the raw repeats of the runtime phase, a ``timings.csv`` an arm; replaces the old."""
+        for arm, rows in timings.groupby("arm"):
+            arm_run = self._arm_run(Unit.parse(str(arm)))
+            self._store(arm_run.run_id, {"timings.csv": frames.timings_csv(rows)})
+
+    # The study
+
+    @timed
+    def store_study_file(self, text: str, name: str) -> None:
+        """Keeps the study as it was read with every arm, those to come included."""
+        self._study_file = {name: text}
+        for arm_run in self._arm_runs.values():
+            self._store(arm_run.run_id, self._study_file)
+
+    @timed
+    def describe(self, markdown: str) -> None:
+        """Shows Markdown on the experiment's page, cut at a line where MLflow refuses its length."""
+        cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
+        if len(markdown) > EXPERIMENT_TAG_LENGTH:
+            markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
+        self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown)
+
+    @timed
+    def set_view(self, view: View) -> None:
+        """Keeps a view for the experiment's page; one that is longer than MLflow takes is left out."""
+        if len(view.value) <= EXPERIMENT_TAG_LENGTH:
+            self._client.set_experiment_tag(self.experiment_id, view.tag, view.value)
+
+    @timed
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Keeps what the study is, any JSON. A crash leaves the old one or the new one."""
+        text = json.dumps(identity, sort_keys=True)
+        keep_text(self._client, self.experiment_id, "identity", text)
+
+    @timed
+    def save_notes(self, notes: StudyNotes) -> None:
+        """Keeps what the study remembers from launch to launch."""
+        save_notes(self._client, self.experiment_id, notes)
+
+    # MLflow
+
+    def _open_experiment(self, study_name: str, artifact_root: Path) -> str:
+        experiment = self._client.get_experiment_by_name(study_name)
+        if experiment is None:
+            location = None if self.uri.startswith("http") else artifact_root.resolve().as_uri()
+            return self._client.create_experiment(study_name, artifact_location=location)
+        if experiment.lifecycle_stage != "active":
+            raise StoreError(
+                "tracking: the study's experiment must not be deleted, but got "
+                f"study={study_name!r}, deleted. Restore it (`mlflow experiments restore "
+                f"-x {experiment.experiment_id}`) or rename the study."
+            )
+        return experiment.experiment_id
+
+    def _adopt(self, run: MlflowRun) -> None:
+        info, data = run.info, run.data
+        entry = _Entry(info.run_id, info.status, dict(data.params), is_loaded=not data.metrics)
+        self._entries[entry.run_id] = entry
+        phase, unit = phase_of(run), unit_of(run)
+        if phase == ARM_PHASE:
+            self._arm_runs[unit] = entry
+        elif phase != SUPERSEDED_PHASE:
+            self._runs[RunKey(unit, Phase(phase), int(data.tags["index"]))] = entry
+
+    def _create(
+        self, name: str, unit: Unit, phase: str, index: int, tags: Mapping[str, Any]
+    ) -> _Entry:
+        place = {name: value for name, value in unit._asdict().items() if value}
+        place |= {"phase": str(phase), "index": index, "state": str(RunState.RUNNING)}
+        texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **place})
+        run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
+        entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
+        self._entries[entry.run_id] = entry
+        return entry
+
+    def _arm_run(self, unit: Unit) -> _Entry:
+        arm = unit.first_repeat
+        if arm not in self._arm_runs:
+            self._arm_runs[arm] = self._create(str(arm), arm, ARM_PHASE, 0, {})
+            self._store(self._arm_runs[arm].run_id, self._study_file)
+        return self._arm_runs[arm]
+
+    def _run_again(self, entry: _Entry, tags: Mapping[str, Any]) -> None:
+        if entry.status != "RUNNING":
+            self._client.update_run(entry.run_id, status="RUNNING")
+            entry.status = "RUNNING"
+        self._set_tags(entry.run_id, {**tags, "state": str(RunState.RUNNING)})
+
+    def _load(self, entry: _Entry) -> None:
+        """Reads, once, how far a run had come that another process began."""
+        if not entry.is_loaded:
+            names = self._client.get_run(entry.run_id).data.metrics
+            history = self._client.get_metric_history
+            points = [point for name in names for point in history(entry.run_id, name)]
+            points = [point for point in points if point.step > 0]  # else of the summary
+            entry.update = max((point.step for point in points), default=-1)
+            # A summary stands a millisecond after its update's record: the first is the record's.
+            times = (point.timestamp for point in points if point.step == entry.update)
+            entry.time_ms = min(times, default=-1)
+            entry.curves |= {point.key for point in points}
+        entry.is_loaded = True
+
+    def _log_params(self, entry: _Entry, params: Mapping[str, Any], key: RunKey) -> None:
+        texts = {name: frames.encode(value) for name, value in params.items()}
+        wrong = [name for name, text in texts.items() if entry.params.get(name, text) != text]
+        if wrong:
+            got = ", ".join(
+                f"{name}={texts[name]} where {name}={entry.params[name]} is stored"
+                for name in wrong
+            )
+            raise StoreError(
+                f"{key.unit} {key.phase} {key.index}: a run's parameters must stay as first written, "
+                f"but got {got}. Give the study another name, or delete the run in MLflow."
+            )
+        missing = [Param(name, text) for name, text in texts.items() if name not in entry.params]
+        if missing:
+            self._client.log_batch(entry.run_id, params=missing)
+            entry.params |= texts
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
+        self._client.log_batch(
+            run_id, tags=[RunTag(name, text) for name, text in _texts(tags).items()]
+        )
+
+    def _flush(self) -> None:
+        for entry in self._entries.values():
+            self._write(entry)
+        self._buffered_since = None
+
+    def _write(self, entry: _Entry) -> None:
+        """Writes an entry's records, as many whole ones a call as MLflow takes."""
+        while entry.buffer:
+            batch, count = list(entry.buffer[0]), 1
+            while count < len(entry.buffer):
+                if len(batch) + len(entry.buffer[count]) > METRICS_PER_CALL:
+                    break
+                batch += entry.buffer[count]
+                count += 1
+            self._client.log_batch(entry.run_id, metrics=batch)
+            del entry.buffer[:count]
+
+    def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
+        if not artifacts:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in artifacts.items():
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            self._client.log_artifacts(run_id, folder)
+
+    def _terminate(self, entry: _Entry, status: str) -> None:
+        self._client.set_terminated(entry.run_id, status=status)
+        entry.status = status
+
+
+def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:
+    return [Metric(key, float(value), time_ms, update) for key, value in values.items()]
+
+
+def _short(value: float) -> float:
+    """Returns six significant digits, whole numbers whole: a column hides the exponent of others."""
+    return value if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
+    """Returns a run's summary at a time that is the same whenever it is written.
+
+    So a second writing adds nothing. It is a millisecond after the last record: of two values at
+    one step, MLflow shows the later one.
+    """
+    time_ms = entry.time_ms + 1 if entry.update > 0 else 0
+    steps = {key: entry.update if key in entry.curves else 0 for key in metrics}
+    return [Metric(key, float(value), time_ms, steps[key]) for key, value in metrics.items()]
+
+
+def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Returns tags as texts, without those that are None; MLflow's own column gets the commit too."""
+    known = {name: value for name, value in tags.items() if value is not None}
+    texts = {
+        n: value if isinstance(value, str) else json.dumps(value) for n, value in known.items()
+    }
+    if "git_commit" in texts:
+        texts["mlflow.source.git.commit"] = texts["git_commit"]
+    return texts
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container's user without a name
+        return "unknown"

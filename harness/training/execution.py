@@ -1,0 +1,56 @@
+"""On what a run is executed: its device, its engine, the processors it may use."""
+
+import os
+
+import torch
+
+from harness import engine
+from harness.model.regularization import regularized_cell
+from harness.settings import Settings
+from harness.training.plan import PlanError
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Returns whether memory was the cause: a GPU has a class for it, torch's CPU only words."""
+    is_of_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_of_class or "DefaultCPUAllocator" in str(error)
+
+
+def resolve_device(name: str) -> str:
+    """Returns cpu or cuda.
+
+    Raises:
+        PlanError: CUDA is asked for and there is none.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise PlanError(
+            "device: must be on this machine, but got device='cuda' and torch sees none. "
+            "Use auto or cpu."
+        )
+    return name
+
+
+def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list[str]]:
+    """Returns the engine and the notes on faster ones that were passed over.
+
+    Raises:
+        engine.EngineError: The engine that is named does not run the cell.
+    """
+    cell = regularized_cell(settings)
+    if settings.engine == "auto":
+        name, notes = engine.resolve([cell], device, settings.precision)
+        return engine.get(name), notes
+    chosen = engine.get(settings.engine)
+    refusal = chosen.refusal(cell, device, settings.precision)
+    if refusal is not None:
+        raise engine.EngineError(
+            f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
+        )
+    return chosen, engine.notes(chosen)
+
+
+def cpu_count() -> int:
+    """Returns the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,122 @@
+"""What a worker is given: a pack of runs to train, as plain JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.randomness import Name
+from harness.settings import PER_RUN, SampleRequest, Settings, from_dict, problems_of, to_dict
+
+
+class PlanError(ValueError):
+    """A plan that no worker could train."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its id, the names that its random draws derive from, and its settings."""
+
+    id: str
+    seed: tuple[Name, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pack: runs of equal shapes, trained as one computation."""
+
+    runs: tuple[Run, ...]
+    objective: str = "validation/perplexity"
+    read_test: bool = True
+    """Whether a run that ends reads the test split, once, at its best parameters."""
+    samples: SampleRequest = SampleRequest()
+    cell_files: tuple[str, ...] = ()
+    checkpoint_folder: str | None = None
+    keep_models: bool = False
+    """Whether the end of a finished run brings its best parameters along."""
+
+    def __post_init__(self):
+        if not self.runs:
+            raise PlanError("plan: runs must hold one run at least, but got runs=().")
+        ids = [run.id for run in self.runs]
+        if len(set(ids)) != len(ids):
+            raise PlanError(f"plan: run ids must be distinct, but got ids={ids}.")
+        problems = [
+            f"{run.id}: {problem}" for run in self.runs for problem in problems_of(run.settings)
+        ]
+        if problems:
+            raise PlanError("\n".join(problems))
+        first = shared(self.runs[0].settings)
+        for run in self.runs[1:]:
+            differs = [name for name, value in shared(run.settings).items() if value != first[name]]
+            if differs:
+                raise PlanError(
+                    f"plan: runs of a pack must agree in {', '.join(differs)}, but {run.id} differs from {ids[0]}. "
+                    f"Only {', '.join(PER_RUN)} may differ."
+                )
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the first run: what all runs share."""
+        return self.runs[0].settings
+
+    def to_json(self) -> str:
+        """Returns the plan as JSON; :meth:`from_json` is its inverse."""
+        values = asdict(self)
+        values["runs"] = [
+            {"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs
+        ]
+        return json.dumps(values, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        """Returns the plan.
+
+        Raises:
+            PlanError: The text is no plan.
+        """
+        try:
+            return Plan._from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise PlanError(f"plan: must be JSON, but got {error}.") from error
+
+    @staticmethod
+    def _from_dict(values: dict[str, Any]) -> "Plan":
+        try:
+            runs = tuple(
+                Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
+            )
+            wanted = values.pop("samples")
+            samples = SampleRequest(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
+            cell_files = tuple(values.pop("cell_files"))
+            return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise PlanError(
+                f"plan: must be what `harness plan` writes, but got {error!r}."
+            ) from error
+
+
+def plans_to_json(plans: Sequence[Plan]) -> str:
+    """Returns a file of plans, to be trained one after the other; :func:`plans_from_json` is its
+    inverse.
+    """
+    return json.dumps([json.loads(plan.to_json()) for plan in plans], indent=1)
+
+
+def plans_from_json(text: str) -> list[Plan]:
+    """Returns the plans of a file: a list, or a single one.
+
+    Raises:
+        PlanError: The text holds no plans.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise PlanError(f"plan: must be JSON, but got {error}.") from error
+    return [Plan._from_dict(value) for value in (values if isinstance(values, list) else [values])]
+
+
+def shared(settings: Settings) -> dict[str, Any]:
+    """Returns the settings in which the runs of a pack agree."""
+    return {name: value for name, value in to_dict(settings).items() if name not in PER_RUN}
