@@ -10,7 +10,7 @@ from typing import Any
 from cells.registry import PRESETS
 from harness.settings import Budget, Settings
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsForm, CrossForm
+from harness.study.form import ArmsBase, CrossBase
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown
 
@@ -61,7 +61,7 @@ def crossed(parsed: Parsed) -> dict[str, list[Any]]:
     named.
     """
     compare = parsed.form.compare
-    if not isinstance(compare, CrossForm):
+    if not isinstance(compare, CrossBase):
         return {}
     values = said(compare.cross)
     order = parsed.document.data["compare"]["cross"] if values else ()
@@ -71,11 +71,11 @@ def crossed(parsed: Parsed) -> dict[str, list[Any]]:
 def drafts(parsed: Parsed) -> tuple[list[Draft], list[Problem]]:
     """Returns the arms in file order, and what is wrong with their number."""
     compare = parsed.form.compare
-    if isinstance(compare, ArmsForm):
+    if isinstance(compare, ArmsBase):
         return [
             _named(parsed, name, said(fields)) for name, fields in (compare.arms or {}).items()
         ], []
-    if not isinstance(compare, CrossForm):
+    if not isinstance(compare, CrossBase):
         return [], []
     lists = crossed(parsed)
     count = math.prod(len(values) for values in lists.values())

@@ -23,13 +23,14 @@ from harness.settings import Budget, Settings
 FIELDS: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Settings)}
 COMPARABLE = ("cell", "corpus", "path", "token", "min_count", "split", "budget", "evaluations")
 """Never searched: a cell is an arm, and trials that differ in the others are not measured alike."""
+_HINTS = typing.get_type_hints(Settings)
 TUNABLE = tuple(name for name in FIELDS if name not in COMPARABLE)
 
 
 class Block(BaseModel):
     """A mapping of the file: no other names than its own, no conversions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 def required(*names: str) -> ConfigDict:
@@ -97,7 +98,7 @@ _FORMS: dict[str, Any] = {
 
 def hint_of(name: str) -> tuple[Any, bool]:
     """Returns the type of a field's values, and whether it may be none instead."""
-    hint = typing.get_type_hints(Settings)[name]
+    hint = _HINTS[name]
     if isinstance(hint, types.UnionType) and types.NoneType in typing.get_args(hint):
         return typing.get_args(hint)[0], True
     return hint, False

@@ -1,7 +1,11 @@
 """The form of a study file: pydantic models made from the table of settings, and the JSON schema
 made from them.
+
+A file names few of the settings, and pydantic takes its time over each. So the models of a file
+are built for the settings that it names (:func:`form_of`); those of the schema have all of them.
 """
 
+import functools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model
@@ -32,144 +36,10 @@ Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]
 Models = Literal["replicates", "none"]
 
-
 _Text = Annotated[str, Field(min_length=1)]
 
 
-def _range(name: str) -> Any:
-    distance = (
-        Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
-    )
-    fields: dict[str, Any] = {
-        "low": (base_type(name), Field(description="smallest value, included")),
-        "high": (base_type(name), Field(description="largest value, included")),
-        "log": (bool, describe("draw from the logarithm", default=False)),
-        "step": (distance, describe("distance of neighbouring values; not with log")),
-    }
-    return create_model(f"{name}_range", __base__=Block, **fields)
-
-
-def _list(value: Any) -> Any:
-    return Annotated[list[value], Field(min_length=1)]
-
-
-def _choices(name: str) -> Any:
-    choices: Any = (_list(value_type(name)), Field(description="the values to choose from"))
-    return create_model(f"{name}_choices", __base__=Block, choices=choices)
-
-
-def _domain_tag(value: Any) -> str | None:
-    if not isinstance(value, dict):
-        return None
-    return "Choices" if "choices" in value else "Range"
-
-
-def _only_choices(value: Any) -> Any:
-    if _domain_tag(value) == "Choices":
-        return value
-    raise PydanticCustomError("choices_only", "must be choices")
-
-
-def _domain(name: str) -> Any:
-    """The type of what a field is searched over."""
-    if not is_number(name):
-        return Annotated[_choices(name), BeforeValidator(_only_choices)]
-    a_range, choices = (
-        Annotated[_range(name), Tag("Range")],
-        Annotated[_choices(name), Tag("Choices")],
-    )
-    return Annotated[a_range | choices, Discriminator(_domain_tag)]
-
-
-def _model(name: str, doc: str, fields: dict[str, Any], base: type[BaseModel] = Block) -> Any:
-    return create_model(name, __base__=base, __doc__=doc, **fields)
-
-
-Fields = _model(
-    "Fields", "Fields of the settings.", {n: settings_field(n, value_type(n)) for n in FIELDS}
-)
-Cross = _model(
-    "Cross",
-    "The arms are the product of these lists.",
-    {
-        n: (_list(value_type(n)), describe(FIELDS[n].metadata["doc"], FIELDS[n].metadata["unit"]))
-        for n in FIELDS
-    },
-)
-
-
-class CrossForm(Block):
-    """Arms as a cross of fields."""
-
-    model_config = required("cross", "baseline")
-    cross: Cross = describe("the compared fields, each with its values: the arms are their product")  # type: ignore[valid-type]
-    baseline: Fields = describe(  # type: ignore[valid-type]
-        "the arm that the others are compared with: one value of every crossed field"
-    )
-
-
-class ArmsForm(Block):
-    """Arms by name."""
-
-    model_config = required("arms", "baseline")
-    arms: dict[Annotated[str, Field(pattern=ARM_NAME, max_length=100)], Fields] = describe(  # type: ignore[valid-type]
-        "name -> the fields in which this arm differs; they override fix"
-    )
-    baseline: str = describe("the name of the arm that the others are compared with")
-    identical_arms: bool = describe(
-        "arms may be equal: a study of the bench itself (A/A)", default=False
-    )
-
-
-def _compare_tag(value: Any) -> str:
-    if not isinstance(value, dict) or "arms" in value:
-        return "ArmsForm"
-    return (
-        "CrossForm"
-        if "cross" in value or not isinstance(value.get("baseline"), str)
-        else "ArmsForm"
-    )
-
-
-class TuneBase(Block):
-    """How every arm is searched, with one budget for all; the fields beside these are what is
-    searched.
-    """
-
-    model_config = required("trials")
-    trials: int = describe("settings tried for every arm", "trials", ge=1)
-    batch: int = describe(
-        "trials asked per round, before any of them is told", "trials", default=4, ge=1
-    )
-    sampler: Sampler = describe("who proposes trials", default="tpe")
-    pruner: Pruner = describe("who ends bad trials early", default="median")
-    search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
-    repeats: int = describe(
-        "tunes and replicates so many times, with search seeds search_seed, search_seed + 1, ...: the pairs are then "
-        "the repeats, not the seeds",
-        "repeats",
-        default=1,
-        ge=1,
-    )
-
-
-_DOMAINS: dict[str, Any] = {n: (_domain(n), describe(FIELDS[n].metadata["doc"])) for n in TUNABLE}
-Tune = _model("Tune", TuneBase.__doc__ or "", _DOMAINS, TuneBase)
-TUNE_NAMES = tuple(TuneBase.model_fields)
-
-
-ConditionTune = _model("ConditionTune", "Ranges of one condition.", _DOMAINS)
-Condition = _model(
-    "Condition",
-    "What the comparison is repeated under: fields that override fix, ranges that override those of tune.",
-    {
-        "tune": (
-            ConditionTune,
-            describe("what is searched here instead; all else of tune is common to all"),
-        )
-    },
-    Fields,
-)
+# The blocks whose fields are the same in every file.
 
 
 class UntilForm(Block):
@@ -230,7 +100,8 @@ class MeasureForm(Block):
         "largest family-wise error rate", "probability", default=0.05, gt=0, lt=0.5
     )
     target: Finite = describe(
-        "the perplexity that the time to reach is told of; left out: the baseline's, and the margin",
+        "the perplexity that the time to reach is told of; "
+        "left out: the baseline's, and the margin",
         gt=1,
     )
     samples: SamplesForm = describe("texts that every run continues")
@@ -242,7 +113,57 @@ class MeasureForm(Block):
     )
 
 
-class Form(Block):
+# The face of the blocks that hold settings: :func:`form_of` gives every `Any` here its type.
+
+
+class CrossBase(Block):
+    """Arms as a cross of fields."""
+
+    model_config = required("cross", "baseline")
+    cross: Any = describe("the compared fields, each with its values: the arms are their product")
+    baseline: Any = describe(
+        "the arm that the others are compared with: one value of every crossed field"
+    )
+
+
+class ArmsBase(Block):
+    """Arms by name."""
+
+    model_config = required("arms", "baseline")
+    arms: Any = describe("name -> the fields in which this arm differs; they override fix")
+    baseline: str = describe("the name of the arm that the others are compared with")
+    identical_arms: bool = describe(
+        "arms may be equal: a study of the bench itself (A/A)", default=False
+    )
+
+
+class TuneBase(Block):
+    """How every arm is searched; the settings beside these fields are what is searched."""
+
+    model_config = required("trials")
+    trials: int = describe("settings tried for every arm", "trials", ge=1)
+    batch: int = describe(
+        "trials asked per round, before any of them is told", "trials", default=4, ge=1
+    )
+    sampler: Sampler = describe("who proposes trials", default="tpe")
+    pruner: Pruner = describe("who ends bad trials early", default="median")
+    search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
+    repeats: int = describe(
+        "tunes and replicates so many times, with search seeds search_seed, search_seed + 1, ...: "
+        "the pairs are then the repeats, not the seeds",
+        "repeats",
+        default=1,
+        ge=1,
+    )
+
+
+class ConditionBase(Block):
+    """What one condition changes; the settings beside this field override fix."""
+
+    tune: Any = describe("what is searched here instead; all else of tune is common to all")
+
+
+class FormBase(Block):
     """One question, asked of recurrent cells: see docs/study.md."""
 
     model_config = required("study", "version", "question", "compare")
@@ -253,30 +174,154 @@ class Form(Block):
     question: _Text = describe("what the study asks")
     source: _Text = describe("where the question or the recipe comes from")
     cells: list[_Text] = describe("Python files with cells of your own, relative to this file")
-    compare: Annotated[
-        Annotated[CrossForm, Tag("CrossForm")] | Annotated[ArmsForm, Tag("ArmsForm")],
-        Discriminator(_compare_tag),
-    ] = describe("what is asked about: the arms")
-    across: dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], Condition] = (  # type: ignore[valid-type]
-        describe(
-            "condition -> what it changes: the arms are compared under each, with a verdict on each"
-        )
+    compare: Any = describe("what is asked about: the arms")
+    across: Any = describe(
+        "condition -> what it changes: the arms are compared under each, with a verdict on each"
     )
-    tune: Tune = describe("what is searched for every arm alike; left out: nothing")  # type: ignore[valid-type]
-    fix: Fields = describe("what the conclusion depends on")  # type: ignore[valid-type]
+    tune: Any = describe("what is searched for every arm alike; left out: nothing")
+    fix: Any = describe("what the conclusion depends on")
     replicate: ReplicateForm = describe("the seeds")
     measure: MeasureForm = describe("what is reported")
 
 
+TUNE_NAMES = tuple(TuneBase.model_fields)
+"""The fields of `tune` that are no settings."""
+
+
+# The blocks whose fields are settings.
+
+
+@functools.lru_cache(maxsize=64)
+def form_of(named: tuple[str, ...], searched: tuple[str, ...]) -> type[FormBase]:
+    """Returns the model of a study file.
+
+    Args:
+        named: The settings that the file may give, in the order of ``FIELDS``. Any other is refused
+            as an unknown name is.
+        searched: Those that `tune` may search, likewise.
+    """
+    fields = _model(
+        "Fields", "Fields of the settings.", {n: settings_field(n, value_type(n)) for n in named}
+    )
+    lists = {n: (_list(value_type(n)), describe(*_doc_and_unit(n))) for n in named}
+    domains = {n: (_domain(n), describe(FIELDS[n].metadata["doc"])) for n in searched}
+    tune_doc = (
+        "How every arm is searched, with one budget for all; "
+        "the fields beside these are what is searched."
+    )
+    condition_doc = (
+        "What the comparison is repeated under: "
+        "fields that override fix, ranges that override those of tune."
+    )
+    cross = _model("Cross", "The arms are the product of these lists.", lists)
+    tune = _model("Tune", tune_doc, domains, TuneBase)
+    condition_tune = _model("ConditionTune", "Ranges of one condition.", domains)
+    condition = _model(
+        "Condition", condition_doc, {"tune": _typed(ConditionBase, "tune", condition_tune)}, fields
+    )
+    arms = dict[Annotated[str, Field(pattern=ARM_NAME, max_length=100)], fields]
+    conditions = dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], condition]
+    cross_form = _typed_model("CrossForm", CrossBase, {"cross": cross, "baseline": fields})
+    arms_form = _typed_model("ArmsForm", ArmsBase, {"arms": arms})
+    compare = Annotated[
+        Annotated[cross_form, Tag("CrossForm")] | Annotated[arms_form, Tag("ArmsForm")],
+        Discriminator(_compare_tag),
+    ]
+    types = {"compare": compare, "across": conditions, "tune": tune, "fix": fields}
+    form: type[FormBase] = _typed_model("Form", FormBase, types)
+    return form
+
+
+def _model(name: str, doc: str, fields: dict[str, Any], base: type[BaseModel] = Block) -> Any:
+    return create_model(name, __base__=base, __doc__=doc, **fields)
+
+
+def _typed_model(name: str, base: type[BaseModel], types: dict[str, Any]) -> Any:
+    """The model of a base's fields, in its order, some of which have a type of their own now."""
+    fields = {field: _typed(base, field, annotation) for field, annotation in types.items()}
+    return _model(name, base.__doc__ or "", fields, base)
+
+
+def _typed(base: type[BaseModel], name: str, annotation: Any) -> tuple[Any, Any]:
+    return annotation, describe(base.model_fields[name].description or "")
+
+
+def _doc_and_unit(name: str) -> tuple[str, str]:
+    metadata = FIELDS[name].metadata
+    return metadata["doc"], metadata["unit"]
+
+
+def _list(value: Any) -> Any:
+    return Annotated[list[value], Field(min_length=1)]
+
+
+def _domain(name: str) -> Any:
+    """The type of what a field is searched over."""
+    if not is_number(name):
+        return Annotated[_choices(name), BeforeValidator(_only_choices)]
+    range_of_values = Annotated[_range(name), Tag("Range")]
+    choices = Annotated[_choices(name), Tag("Choices")]
+    return Annotated[range_of_values | choices, Discriminator(_domain_tag)]
+
+
+def _range(name: str) -> Any:
+    distance = (
+        Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
+    )
+    fields: dict[str, Any] = {
+        "low": (base_type(name), Field(description="smallest value, included")),
+        "high": (base_type(name), Field(description="largest value, included")),
+        "log": (bool, describe("draw from the logarithm", default=False)),
+        "step": (distance, describe("distance of neighbouring values; not with log")),
+    }
+    return create_model(f"{name}_range", __base__=Block, **fields)
+
+
+def _choices(name: str) -> Any:
+    choices: Any = (_list(value_type(name)), Field(description="the values to choose from"))
+    return create_model(f"{name}_choices", __base__=Block, choices=choices)
+
+
+def _domain_tag(value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return None
+    return "Choices" if "choices" in value else "Range"
+
+
+def _only_choices(value: Any) -> Any:
+    if _domain_tag(value) == "Choices":
+        return value
+    raise PydanticCustomError("choices_only", "must be choices")
+
+
+def _compare_tag(value: Any) -> str:
+    if not isinstance(value, dict) or "arms" in value:
+        return "ArmsForm"
+    return (
+        "CrossForm"
+        if "cross" in value or not isinstance(value.get("baseline"), str)
+        else "ArmsForm"
+    )
+
+
+# The schema.
+
+
+def model_schema() -> dict[str, Any]:
+    """Returns pydantic's schema of a study file with all settings."""
+    return form_of(tuple(FIELDS), TUNABLE).model_json_schema()
+
+
 def json_schema() -> dict[str, Any]:
     """Returns the JSON schema of a study file (draft 2020-12), for editors."""
-    schema = _tidy(Form.model_json_schema())
+    schema = _tidy(model_schema())
     return {"$schema": SCHEMA_DIALECT, "title": "A study of recurrent cells", **schema}
 
 
 def _tidy(node: Any) -> Any:
-    """Drops generated titles and defaults that stand for "left out"; writes none as a file does,
-    units in words.
+    """Drops generated titles and defaults that stand for "left out".
+
+    What is written none in a file is so in the schema, and units stand in words.
     """
     if isinstance(node, list):
         return [_tidy(item) for item in node]

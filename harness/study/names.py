@@ -3,24 +3,29 @@ means.
 """
 
 import difflib
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from harness.study.fields import COMPARABLE, FIELDS, TUNABLE, BudgetForm, EachForm, is_number
+from harness.study.fields import (
+    COMPARABLE,
+    FIELDS,
+    TUNABLE,
+    BudgetForm,
+    EachForm,
+    hint_of,
+    is_number,
+)
 from harness.study.form import (
     TUNE_NAMES,
-    Condition,
-    ConditionTune,
-    Cross,
-    Fields,
-    Form,
+    ConditionBase,
+    FormBase,
     MeasureForm,
     ReplicateForm,
     RuntimeForm,
     SamplesForm,
-    Tune,
+    TuneBase,
     UntilForm,
 )
 from harness.study.reader import Path, dotted, shown
@@ -98,29 +103,44 @@ def names_at(block: Path) -> list[str]:
         case ("compare",):
             return ["cross", "arms", "baseline"]
         case names:
-            model = _model_at(names)
-            return list(model.model_fields) if model else []
+            return list(_fields_at(names) or ())
 
 
-def _model_at(names: tuple[str, ...]) -> type[BaseModel] | None:
-    match names:
-        case (*_, "budget"):
-            return BudgetForm
-        case (*_, "evaluations"):
-            return EachForm
-        case ("across", _):
-            return Condition
-        case ("across", _, "tune"):
-            return ConditionTune
-        case ("fix",) | ("compare", "baseline") | ("compare", "arms", _):
-            return Fields
-    return _BLOCKS.get(names)
+def doc_at(path: Path) -> str:
+    """Returns the description of the innermost field that a path names; empty where there is
+    none.
+    """
+    field = _field_at(path)
+    return field.doc if field else ""
 
 
+def may_be_none(path: Path) -> bool:
+    """Returns whether the value at a path may be none."""
+    field = _field_at(path)
+    return field is not None and field.may_be_none
+
+
+class _Field(NamedTuple):
+    """What is known of a field of a block without a model of the block."""
+
+    doc: str
+    may_be_none: bool = False
+
+
+def _of_model(model: type[BaseModel]) -> dict[str, _Field]:
+    return {
+        name: _Field(field.description or "", type(None) in get_args(field.annotation))
+        for name, field in model.model_fields.items()
+    }
+
+
+_SETTINGS = {
+    name: _Field(field.metadata["doc"], hint_of(name)[1]) for name, field in FIELDS.items()
+}
+_CROSSED = {name: _Field(field.doc) for name, field in _SETTINGS.items()}
+_SEARCHED = {name: _CROSSED[name] for name in TUNABLE}
 _BLOCKS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Form,
-    ("compare", "cross"): Cross,
-    ("tune",): Tune,
+    (): FormBase,
     ("replicate",): ReplicateForm,
     ("replicate", "seeds"): UntilForm,
     ("measure",): MeasureForm,
@@ -129,26 +149,31 @@ _BLOCKS: dict[tuple[str, ...], type[BaseModel]] = {
 }
 
 
-def doc_at(path: Path) -> str:
-    """Returns the description of the innermost field that a path names; empty where there is
-    none.
-    """
-    field = _field_at(path)
-    return (field.description if field else None) or ""
+def _fields_at(block: tuple[str, ...]) -> Mapping[str, _Field] | None:
+    match block:
+        case (*_, "budget"):
+            return _of_model(BudgetForm)
+        case (*_, "evaluations"):
+            return _of_model(EachForm)
+        case ("across", _):
+            return _SETTINGS | _of_model(ConditionBase)
+        case ("across", _, "tune"):
+            return _SEARCHED
+        case ("fix",) | ("compare", "baseline") | ("compare", "arms", _):
+            return _SETTINGS
+        case ("compare", "cross"):
+            return _CROSSED
+        case ("tune",):
+            return _of_model(TuneBase) | _SEARCHED
+    return _of_model(_BLOCKS[block]) if block in _BLOCKS else None
 
 
-def may_be_none(path: Path) -> bool:
-    """Returns whether the value at a path may be none."""
-    field = _field_at(path)
-    return field is not None and type(None) in get_args(field.annotation)
-
-
-def _field_at(path: Path) -> FieldInfo | None:
+def _field_at(path: Path) -> _Field | None:
     names = tuple(part for part in path if isinstance(part, str))
     for length in range(len(names) - 1, -1, -1):
-        model = _model_at(names[:length])
-        if model and names[length] in model.model_fields:
-            return model.model_fields[names[length]]
+        fields = _fields_at(names[:length]) or {}
+        if names[length] in fields:
+            return fields[names[length]]
     return None
 
 
@@ -202,4 +227,4 @@ def _home(name: str) -> str | None:
     for block in ("replicate", "measure", "compare"):
         if name in names_at((block,)):
             return block
-    return "the top level" if name in Form.model_fields else None
+    return "the top level" if name in FormBase.model_fields else None

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.study.form import Form
+from harness.study.fields import FIELDS, TUNABLE
+from harness.study.form import FormBase, form_of
 from harness.study.names import doc_at, may_be_none, near, unknown_name
 from harness.study.reader import Document, Path, Problem, shown
 
@@ -34,7 +35,7 @@ class Parsed:
     """
 
     document: Document
-    form: Form
+    form: FormBase
     damaged: frozenset[Path]
 
     def is_damaged(self, path: Path) -> bool:
@@ -63,9 +64,10 @@ def parse(document: Document) -> tuple[Parsed, list[Problem]]:
     damaged = {_cut(path) for path in document.damaged}
     for path in damaged:
         _erase(data, path)
+    model = _model_for(data)
     while True:
         try:
-            return Parsed(document, Form.model_validate(data), frozenset(damaged)), problems
+            return Parsed(document, model.model_validate(data), frozenset(damaged)), problems
         except ValidationError as error:
             faults = [_Fault(e, data) for e in error.errors(include_url=False)]
         meant = {path for fault in faults for path in fault.meant()}
@@ -75,6 +77,28 @@ def parse(document: Document) -> tuple[Parsed, list[Problem]]:
         damaged |= {_cut(fault.path) for fault in faults} | meant
         for fault in faults:
             _erase(data, _cut(fault.path))
+
+
+def _model_for(data: dict[str, Any]) -> type[FormBase]:
+    """The model of a file, with the settings that its data names anywhere."""
+    across = data.get("across")
+    blocks = [data, *(across.values() if isinstance(across, dict) else ())]
+    tunes = [block.get("tune") for block in blocks if isinstance(block, dict)]
+    searched = {name for tune in tunes if isinstance(tune, dict) for name in tune}
+    named = _names_in(data)
+    return form_of(
+        tuple(name for name in FIELDS if name in named),
+        tuple(name for name in TUNABLE if name in searched),
+    )
+
+
+def _names_in(node: Any) -> set[str]:
+    """The keys of all mappings in a tree."""
+    if isinstance(node, list):
+        return set().union(*map(_names_in, node))
+    if isinstance(node, dict):
+        return set(node).union(*map(_names_in, node.values()))
+    return set()
 
 
 def _cut(path: Path) -> Path:

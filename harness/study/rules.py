@@ -14,7 +14,7 @@ from harness.settings import PER_RUN
 from harness.study import space
 from harness.study.arms import Draft, crossed, drafts, said
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsForm, UntilForm
+from harness.study.form import ArmsBase, UntilForm
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, dotted, shown
 
@@ -114,7 +114,7 @@ def _baseline(parsed: Parsed) -> Iterator[Problem]:
     path: Path = ("compare", "baseline")
     if compare is None or compare.baseline is None or parsed.is_damaged(path):
         return
-    if isinstance(compare, ArmsForm):
+    if isinstance(compare, ArmsBase):
         names = list(
             parsed.document.data["compare"].get("arms", ())
         )  # those that were refused, too
@@ -183,7 +183,7 @@ def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
 
 
 def _number_of_arms(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
-    is_named = isinstance(parsed.form.compare, ArmsForm)
+    is_named = isinstance(parsed.form.compare, ArmsBase)
     if not is_named and not arms or len(arms) >= 2 or _is_compare_damaged(parsed):
         return
     block = "arms" if is_named else "cross"
@@ -205,7 +205,7 @@ def _distinct(parsed: Parsed, arms: list[Draft]) -> Iterator[Problem]:
     seen: dict[Any, str] = {}
     names: set[str] = set()
     compare = parsed.form.compare
-    is_meant = isinstance(compare, ArmsForm) and compare.identical_arms
+    is_meant = isinstance(compare, ArmsBase) and compare.identical_arms
     for arm in arms:
         settings = tuple((name, arm.value(name)) for name in FIELDS)
         if settings in seen and not arm.unknown and not is_meant:

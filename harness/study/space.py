@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.study.arms import crossed, said
 from harness.study.fields import FIELDS
-from harness.study.form import TUNE_NAMES, ArmsForm
+from harness.study.form import TUNE_NAMES, ArmsBase
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, dotted, shown
 
@@ -18,7 +18,7 @@ def one_place(parsed: Parsed) -> Iterator[Problem]:
     for name in named:
         if name in fixed:
             yield _twice(parsed, ("fix", name), named[name])
-    if isinstance(parsed.form.compare, ArmsForm):
+    if isinstance(parsed.form.compare, ArmsBase):
         for arm, fields in (parsed.form.compare.arms or {}).items():
             named |= {name: ("compare", "arms", arm, name) for name in said(fields)}
     for name in FIELDS:

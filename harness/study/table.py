@@ -3,7 +3,7 @@
 from typing import Any
 
 from harness.study.fields import FIELDS, TUNABLE
-from harness.study.form import TUNE_NAMES, Form
+from harness.study.form import TUNE_NAMES, model_schema
 from harness.study.reader import shown
 
 _TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "null": "none"}
@@ -13,7 +13,7 @@ _TOP = ("study", "version", "question", "source", "cells", "across")
 
 def field_table() -> str:
     """Returns a Markdown table: name, blocks, allowed values, unit, default, meaning."""
-    schema = Form.model_json_schema()
+    schema = model_schema()
     models = schema["$defs"]
     lines = [
         "| field | stands in | value | unit | default | meaning |",
