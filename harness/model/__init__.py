@@ -1,3 +1,4 @@
-"""A recurrent language model: lookup, stacked cells, read-out; its first parameters and its random
-masks.
+"""A recurrent language model, its initialization and its regularization.
+
+The model is a lookup, stacked cells and a read-out.
 """

@@ -12,11 +12,12 @@ from harness.model.network import Architecture, Slot
 from harness.settings import Settings
 
 INITIAL_STDDEV = 0.01
-"""Of ``initialization: normal`` where no scale is given."""
+"""The standard deviation of ``initialization: normal`` where no scale is given."""
 IRNN_STDDEV = 0.001
-"""Of ``initialization: identity``, all weights but the recurrent ones: as Le, Jaitly & Hinton drew
-them ("A simple way to initialize recurrent networks of rectified linear units", 2015). The scale
-changes the recurrent ones alone.
+"""That of ``initialization: identity`` for all weights but the recurrent ones.
+
+So Le, Jaitly & Hinton drew them ("A simple way to initialize recurrent networks of rectified linear
+units", 2015). The scale changes the recurrent ones alone.
 """
 
 
@@ -53,7 +54,8 @@ def _initial(
         if in_blocks:  # each is drawn as the square matrix that it is
             parts = [((shape[0], shape[0]), (*names, k)) for k in range(shape[1] // shape[0])]
         drawn_parts = [
-            _draw(slot.kind, own, arch.hidden_size, settings, own_names) for own, own_names in parts
+            _draw(slot.kind, part, arch.hidden_size, settings, part_names)
+            for part, part_names in parts
         ]
         values = np.concatenate(drawn_parts, axis=-1)
         is_only = slot.kind == "recurrent_bias" and gates[0] not in arch.cell.gates
@@ -71,7 +73,11 @@ def _layer_of(slot: Slot) -> str:
 
 
 def _draw(
-    kind: str, shape: tuple[int, ...], hidden_size: int, settings: Settings, names: tuple
+    kind: str,
+    shape: tuple[int, ...],
+    hidden_size: int,
+    settings: Settings,
+    names: tuple[randomness.Name, ...],
 ) -> np.ndarray:
     scheme, scale = settings.initialization, settings.initial_scale
     if scheme == "uniform":
@@ -93,9 +99,10 @@ def _draw(
     return bound * (2.0 * randomness.uniform(*names, shape=shape) - 1.0)
 
 
-def _orthogonal(shape: tuple[int, ...], names: tuple) -> np.ndarray:
-    """Returns (rows, columns) with orthonormal rows or columns, whichever are fewer, uniform over
-    such matrices.
+def _orthogonal(shape: tuple[int, ...], names: tuple[randomness.Name, ...]) -> np.ndarray:
+    """Returns a matrix of ``shape`` whose rows or columns, whichever are fewer, are orthonormal.
+
+    It is uniform over such matrices.
     """
     rows, columns = shape
     tall = randomness.normal(*names, shape=(max(shape), min(shape)))
@@ -121,12 +128,17 @@ def _with_chrono_bias(
     settings: Settings,
     names: tuple[randomness.Name, ...],
 ) -> np.ndarray:
-    """Returns log U(1, T - 1) for a forget gate, its negative for the input gate in its place, else
-    ``values``.
+    """Returns log U(1, T - 1) for a forget gate, its negative for the input gate in its place.
 
-    Tallec & Ollivier, "Can recurrent neural networks warp time?", 2018: sigmoid(log t) = t / (t +
-    1) forgets over some t + 1 time steps. ``names`` are the layer's, for the two gates may have
-    their biases in different parameters.
+    For other gates it returns ``values``. Tallec & Ollivier, "Can recurrent neural networks warp
+    time?", 2018: sigmoid(log t) = t / (t + 1) forgets over some t + 1 time steps.
+
+    Args:
+        values: The biases as drawn.
+        gate: Whose biases they are.
+        cell: Names the gates.
+        settings: Gives T.
+        names: The layer's, for the two gates may have their biases in different parameters.
     """
     forget_gate = dict(zip(cell.input_gates, cell.forget_gates, strict=False)).get(gate, gate)
     if settings.chrono_steps is None or forget_gate not in cell.forget_gates:

@@ -1,6 +1,4 @@
-"""Random factors that have no history: pure functions of seed, site, update and index, made on the
-device.
-"""
+"""Random masks without a history: pure functions of seed, site, update and index."""
 
 import math
 from collections.abc import Sequence
@@ -21,6 +19,9 @@ def _signed(word: int) -> int:
 GOLDEN = _signed(0x9E3779B97F4A7C15)
 MIX = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
 
+Names = tuple[randomness.Name, ...]
+"""What a random stream is a function of: a run's seed, or a site in its model."""
+
 FIELDS = (
     "dropout",
     "input_dropout",
@@ -30,15 +31,18 @@ FIELDS = (
     "zoneout_h",
     "zoneout_c",
 )
-"""The settings that are probabilities of noise."""
+"""The settings that are the rate of a mask."""
 
 
 def uniform(keys: Tensor, counters: Tensor) -> Tensor:
-    """Returns float64 draws from [0, 1), one for each pair of key and counter (both int64,
-    broadcast).
+    """Returns float64 draws from [0, 1), one for each pair of key and counter.
 
     SplitMix64 (Steele, Lea & Flood 2014) of key + counter * golden ratio, in 64-bit arithmetic that
     wraps.
+
+    Args:
+        keys: Int64.
+        counters: Int64; both are broadcast.
     """
     z = keys + counters * GOLDEN
     for shift, factor in MIX:
@@ -47,31 +51,29 @@ def uniform(keys: Tensor, counters: Tensor) -> Tensor:
     return ((z >> 11) & ((1 << 53) - 1)).double() * 2.0**-53
 
 
-def field_of(name: str) -> str:
+def rate_field(name: str) -> str:
     """Returns the setting that is the rate of one of a cell's ``noise``."""
     return next(field for field in FIELDS if name.startswith(field))
 
 
-class Noise:
-    """The random factors of a pack's runs: own seed and own rates each.
+class Masks:
+    """The random masks of a pack's runs, each with its own seed and its own rates.
 
-    A dropout's factor is 0 at its rate and else 1 / (1 - rate), so that its mean is 1; a zoneout's
-    is 1 at its rate and else 0. ``update`` is the number of the present update, int64 on the
+    A dropout's factor is 0 at its rate and else 1 / (1 - rate), so that its mean is 1. A zoneout's
+    factor is 1 at its rate and else 0. ``update`` is the number of the present update, int64 on the
     device: a recorded update reads it anew each time.
     """
 
     def __init__(
         self,
-        seeds: Sequence[tuple],
+        seeds: Sequence[Names],
         settings: Sequence[Settings],
         device: torch.device,
         compiled: bool = False,
     ):
-        """Takes every run's seed and settings; ``compiled`` factors come from generated code, on a
-        CPU.
-        """
+        """Takes every run's seed and settings, and whether compiled kernels draw, on a CPU."""
         self._compiled = compiled
-        self._seeds, self._keys = list(seeds), dict[tuple, Tensor]()
+        self._seeds, self._keys = list(seeds), dict[Names, Tensor]()
         self._rates = {
             name: torch.tensor(
                 [getattr(s, name) for s in settings], dtype=torch.float64, device=device
@@ -92,9 +94,7 @@ class Noise:
         return values * self._factors("dropout", ("dropout", layer), values.shape, 1, values.dtype)
 
     def inputs(self, layer: int, values: Tensor) -> Tensor:
-        """Returns a layer's float inputs (T, N, B, I), or their gradient, with
-        ``input_dropout``.
-        """
+        """Returns a layer's inputs (T, N, B, I), or their gradient, with ``input_dropout``."""
         if "input_dropout" not in self._rates:
             return values
         shape = (1, *values.shape[1:])
@@ -110,16 +110,21 @@ class Noise:
         return matrix * self._factors("weight_dropout", site, matrix.shape, 0, matrix.dtype)
 
     def steps(self, layer: int, cell: type[Cell], state: Tensor, num_steps: int) -> Tensor | None:
-        """Returns the ``noise`` of a cell, (T, N, B, K*H), for the update in ``update``; ``state``
-        is (N, B, H).
+        """Returns the ``noise`` of a cell for the update in ``update``, (T, N, B, K*H).
 
         What has one mask for all time steps has it T times; where nothing else is, T is 1.
+
+        Args:
+            layer: The layer's index.
+            cell: Names K factors.
+            state: (N, B, H); gives the size, dtype and device.
+            num_steps: T.
         """
         if not cell.noise:
             return None
         lengths = [1 if name == "state_dropout" else num_steps for name in cell.noise]
         parts = [
-            self._factors(field_of(name), (name, layer), (length, *state.shape), 1, state.dtype)
+            self._factors(rate_field(name), (name, layer), (length, *state.shape), 1, state.dtype)
             for name, length in zip(cell.noise, lengths, strict=True)
         ]
         return torch.cat([part.expand(max(lengths), -1, -1, -1) for part in parts], dim=3)
@@ -136,12 +141,13 @@ class Noise:
         return self._rates[name].view(-1, 1, 1).to(state.dtype).expand_as(state)
 
     def _factors(
-        self, field: str, site: tuple, shape: Sequence[int], axis: int, dtype: torch.dtype
+        self, field: str, site: Names, shape: Sequence[int], axis: int, dtype: torch.dtype
     ) -> Tensor:
-        """Returns factors of a shape whose ``axis`` is that of the runs; a run's are counted
-        without it.
+        """Returns factors of a shape whose ``axis`` is that of the runs.
+
+        A run's factors are counted without that axis, so that they do not depend on the other runs.
         """
-        own = [size for i, size in enumerate(shape) if i != axis]
+        shape_of_run = [size for i, size in enumerate(shape) if i != axis]
         rates, keys = self._rates[field], self._key(site)
         dropped, kept = torch.zeros_like(rates), 1.0 / (1.0 - rates).to(dtype)
         values = (
@@ -149,14 +155,14 @@ class Noise:
         )
         hit, miss = (value.to(dtype) for value in values)
         if self._compiled:
-            found = drawn(keys, int(self.update), math.prod(own), rates, hit, miss)
+            factors = drawn(keys, int(self.update), math.prod(shape_of_run), rates, hit, miss)
         else:
-            index = torch.arange(math.prod(own), device=rates.device)
+            index = torch.arange(math.prod(shape_of_run), device=rates.device)
             is_hit = uniform(keys.unsqueeze(1), index + (self.update << 32)) < rates.unsqueeze(1)
-            found = torch.where(is_hit, hit.unsqueeze(1), miss.unsqueeze(1))
-        return found.view(len(rates), *own).movedim(0, axis)
+            factors = torch.where(is_hit, hit.unsqueeze(1), miss.unsqueeze(1))
+        return factors.view(len(rates), *shape_of_run).movedim(0, axis)
 
-    def _key(self, site: tuple) -> Tensor:
+    def _key(self, site: Names) -> Tensor:
         if site not in self._keys:
             keys = [_signed(randomness.key(*seed, *site) & ((1 << 64) - 1)) for seed in self._seeds]
             self._keys[site] = torch.tensor(keys, dtype=torch.int64, device=self.update.device)

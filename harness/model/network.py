@@ -11,9 +11,9 @@ import cells
 from cells.base import DRAWN, Cell
 from harness.engine import Engine, Layer, Parameters, State, initial_state, lookup, lookup_gradient
 from harness.engine.base import Tape, by_run, by_time
-from harness.model.masks import Noise
+from harness.model.masks import Masks
 from harness.model.readout import Gradients, Readout
-from harness.model.regularization import NONE, Variation, variation_of, varied
+from harness.model.regularization import NONE, StepRegularization, regularization_of, regularized
 from harness.settings import Settings
 
 
@@ -23,8 +23,16 @@ class SizeError(ValueError):
 
 @dataclass(frozen=True)
 class Slot:
-    """One parameter of the model: its name, what it is, and the blocks of its last axis, one a
-    gate.
+    """One parameter of the model.
+
+    Attributes:
+        name: As ``layer0.R``.
+        kind: What it is, as :class:`cells.base.Parameter` names it; or a part of the lookup or
+            read-out.
+        rows: The first axis; None for a vector.
+        width: The size of one block of the last axis.
+        gates: The blocks of the last axis, in their order.
+        start: The value of a vector at the beginning, or ``DRAWN``.
     """
 
     name: str
@@ -73,35 +81,31 @@ class Architecture:
 
     def slots(self) -> list[Slot]:
         """Returns the model's parameters in a fixed order: lookup, layers from below, read-out."""
-        found = []
+        slots = []
         if self.embedding_size is not None:
-            found.append(Slot("lookup.W", "lookup", self.num_inputs, self.embedding_size))
+            slots.append(Slot("lookup.W", "lookup", self.num_inputs, self.embedding_size))
         for index in range(self.num_layers):
-            own = self.cell.parameters(
+            for spec in self.cell.parameters(
                 self._input_size(index), self.hidden_size, self.biases, self.projection_size
-            )
-            for p in own:
-                width = self.hidden_size if p.width is None else p.width
-                found.append(
-                    Slot(f"layer{index}.{p.name}", p.kind, p.rows, width, p.gates, p.start)
-                )
+            ):
+                name = f"layer{index}.{spec.name}"
+                width = self.hidden_size if spec.width is None else spec.width
+                slots.append(Slot(name, spec.kind, spec.rows, width, spec.gates, spec.start))
             for name in self.learned_states():
                 start = self.cell.start.get(name, 0.0)
-                found.append(
+                slots.append(
                     Slot(start_name(index, name), "vector", None, self.hidden_size, start=start)
                 )
         if not self.tied:
-            found.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
-        found.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
-        return found
+            slots.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
+        slots.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
+        return slots
 
     def learned_states(self) -> tuple[str, ...]:
         """Returns the states whose start is learned: those that a step reads."""
-        return (
-            tuple(s for s in self.cell.state if s not in self.cell.unread)
-            if self.learned_start
-            else ()
-        )
+        if not self.learned_start:
+            return ()
+        return tuple(s for s in self.cell.state if s not in self.cell.unread)
 
     def num_parameters(self) -> int:
         """Returns the number of one run's parameters."""
@@ -129,16 +133,12 @@ class Architecture:
 
 
 def single_layer(cell: type[Cell], num_tokens: int, hidden_size: int) -> Architecture:
-    """Returns a language model of one layer and one bias a gate; over a table where the cell reads
-    its input.
+    """Returns a language model of one layer and one bias a gate.
+
+    It has an embedding table where the cell reads its input.
     """
-    return Architecture(
-        cell,
-        num_tokens,
-        num_tokens,
-        hidden_size,
-        embedding_size=hidden_size if cell.reads_input else None,
-    )
+    embedding_size = hidden_size if cell.reads_input else None
+    return Architecture(cell, num_tokens, num_tokens, hidden_size, embedding_size=embedding_size)
 
 
 def start_name(layer: int, state: str) -> str:
@@ -147,13 +147,14 @@ def start_name(layer: int, state: str) -> str:
 
 
 def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Architecture:
-    """Returns the architecture that ``settings`` describe, its hidden size solved where a budget is
-    given instead.
+    """Returns the architecture that ``settings`` describe.
+
+    The hidden size is solved where a budget of parameters or FLOPs is given instead.
 
     Raises:
         cells.UnknownCell: The cell is unknown.
-        SizeError: The nearest hidden size is more than 1 % off the budget, or inputs have another
-            that must have it.
+        SizeError: The nearest hidden size is more than 1 % off the budget, or the inputs have
+            another size than the one that they must have.
     """
     cell = cells.find(settings.cell)
 
@@ -181,7 +182,8 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
         if settings.embedding_size is None or settings.embedding_size != size:
             got = f"embedding_size={settings.embedding_size} and {field}={size}"
             raise SizeError(
-                f"{what}: embedding_size must be {field}, for {reason}, but got {got}. Give both one."
+                f"{what}: embedding_size must be {field}, for {reason}, but got {got}. "
+                "Give both one."
             )
     if settings.hidden_size is not None:
         return sized(settings.hidden_size)
@@ -196,7 +198,8 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
             )
         )
     raise SizeError(
-        "hidden_size: one of hidden_size, num_parameters, flops_per_token must be given, but none is."
+        "hidden_size: one of hidden_size, num_parameters, flops_per_token must be given, "
+        "but none is."
     )
 
 
@@ -240,15 +243,17 @@ class Model:
     """
 
     def __init__(
-        self, arch: Architecture, engine: Engine, threads: int = 1, variation: Variation = NONE
+        self,
+        arch: Architecture,
+        engine: Engine,
+        threads: int = 1,
+        regularization: StepRegularization = NONE,
     ):
-        """Takes what runs it, how many threads a call may use, and what is varied within the cell's
-        step.
-        """
+        """Takes the engine, how many threads a call may use, and what acts within a step."""
         self.arch = arch
         self.engine = engine
         self.threads = threads
-        self.cell = varied(arch.cell, variation)
+        self.cell = regularized(arch.cell, regularization)
         self._layer = replace(arch.layer, cell=self.cell, threads=threads)
         names = [slot.name for slot in arch.slots()]
         prefixes = [f"layer{index}." for index in range(arch.num_layers)]
@@ -258,8 +263,10 @@ class Model:
         ]
 
     def for_runs(self, settings: Sequence[Settings]) -> "Model":
-        """Returns the model with the variation that runs ask for which advance together."""
-        return Model(self.arch, self.engine, self.threads, variation_of(self.arch.cell, settings))
+        """Returns the model with the regularization of runs that advance together."""
+        return Model(
+            self.arch, self.engine, self.threads, regularization_of(self.arch.cell, settings)
+        )
 
     def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
         """Returns the state at the start of a stream, one a layer."""
@@ -267,18 +274,17 @@ class Model:
         constant = initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like)
 
         def start(index: int, name: str, value: Tensor) -> Tensor:
-            return (
-                parameters[start_name(index, name)].unsqueeze(1).expand_as(value)
-                if name in learned
-                else value
-            )
+            if name not in learned:
+                return value
+            return parameters[start_name(index, name)].unsqueeze(1).expand_as(value)
 
         named = list(zip(arch.cell.state, constant, strict=True))
         return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
 
     def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
-        """Returns what makes scores of the rows that a call returns; it may write its gradients in
-        ``gradients``.
+        """Returns the read-out of the rows that a call returns.
+
+        It may write the gradients of its parameters into ``gradients``.
         """
         threads = self.threads if self.engine.has_kernels else None
         if self.arch.tied:
@@ -294,25 +300,26 @@ class Model:
         parameters: Parameters,
         tokens: Tensor,
         states: list[State],
-        noise: Noise | None = None,
+        masks: Masks | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """Returns the last layer's outputs as rows for the read-out, (N, T*B, H), and the final
-        states.
+        """Returns the rows for the read-out, (N, T*B, H), and the final states.
+
+        The rows are the last layer's outputs.
 
         Args:
             parameters: Name -> (N, ...).
             tokens: (T, N, B), int64.
             states: One a layer.
-            noise: Its means stand for it; needed where the cell has any.
+            masks: Their means stand for them; needed where the cell has any ``noise``.
         """
         values = self._lookup(parameters, tokens)
         finals = []
         for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
-            given = None if noise is None else noise.expected(self.cell, state[0])
-            found, final = self.engine.run(
-                self._layer, _own(parameters, names), values, state, given
+            given = None if masks is None else masks.expected(self.cell, state[0])
+            outputs, final = self.engine.run(
+                self._layer, _of_layer(parameters, names), values, state, given
             )
-            values = self._with_skip(index, found, values)
+            values = self._with_skip(index, outputs, values)
             finals.append(final)
         return by_run(values), finals
 
@@ -323,42 +330,43 @@ class Model:
         tokens: Tensor,
         states: list[State],
         loss: Callable[[Readout, Tensor], tuple[Tensor, Gradients]],
-        noise: Noise | None = None,
+        masks: Masks | None = None,
         begins: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """Returns every run's loss and the final states, and writes the loss's ``gradients`` of
-        every parameter.
+        """Returns the losses (N,) and the final states, and writes all ``gradients``.
 
         Args:
             parameters: Name -> (N, ...).
             gradients: Likewise, overwritten.
             tokens: (T, N, B), int64.
             states: One a layer; no gradient flows into them but where they are a learned start.
-            loss: Of the read-out and the last layer's rows: the losses and the gradients to begin
-                with.
-            noise: Of this update; needed where the cell has any.
+            loss: Maps the read-out and the last layer's rows to the losses (N,), and to the
+                gradients to begin with.
+            masks: Those of this update; needed where the cell has any ``noise``.
             begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a
                 learned start.
         """
-        noise = Noise([], [], tokens.device) if noise is None else noise
+        masks = Masks([], [], tokens.device) if masks is None else masks
         values = self._lookup(parameters, tokens)
         tapes = []
         for index, state in enumerate(states):
-            values = values if index == 0 and values is tokens else noise.inputs(index, values)
-            given = noise.steps(index, self.cell, state[0], len(tokens))
-            own = self._dropped(index, _own(parameters, self._names[index]), noise)
-            tapes.append(self.engine.forward(self._layer, own, values, state, given))
+            values = values if index == 0 and values is tokens else masks.inputs(index, values)
+            given = masks.steps(index, self.cell, state[0], len(tokens))
+            layer_parameters = self._dropped(
+                index, _of_layer(parameters, self._names[index]), masks
+            )
+            tapes.append(self.engine.forward(self._layer, layer_parameters, values, state, given))
             values = self._with_skip(index, tapes[-1].outputs, values)
-            values = values if index == len(states) - 1 else noise.outputs(index, values)
-        losses, found = loss(self.readout(parameters, gradients), by_run(values))
-        ahead: Tensor | None = by_time(found.rows, len(values))
+            values = values if index == len(states) - 1 else masks.outputs(index, values)
+        losses, readout_gradients = loss(self.readout(parameters, gradients), by_run(values))
+        ahead: Tensor | None = by_time(readout_gradients.rows, len(values))
         for index in reversed(range(len(tapes))):
             assert ahead is not None
-            ahead = ahead if index == len(tapes) - 1 else noise.outputs(index, ahead)
-            ahead = self._back(index, tapes[index], ahead, gradients, noise, begins)
+            ahead = ahead if index == len(tapes) - 1 else masks.outputs(index, ahead)
+            ahead = self._back(index, tapes[index], ahead, gradients, masks, begins)
         if ahead is not None:
             gradients["lookup.W"].copy_(lookup_gradient(parameters["lookup.W"], tokens, ahead))
-        self._take(found, gradients)
+        self._take(readout_gradients, gradients)
         return losses, [tape.final for tape in tapes]
 
     def _back(
@@ -367,57 +375,64 @@ class Model:
         tape: Tape,
         outputs: Tensor,
         gradients: Parameters,
-        noise: Noise,
+        masks: Masks,
         begins: Tensor | None,
     ) -> Tensor | None:
-        """Writes the gradients of a layer's parameters and returns that of its float inputs, given
-        the outputs'.
+        """Writes the gradients of a layer's parameters, given that of its outputs.
+
+        Returns:
+            The gradient of the layer's inputs, None for tokens.
         """
-        own = _own(gradients, self._names[index])
-        floats = index > 0 or self.arch.embedding_size is not None
+        layer_gradients = _of_layer(gradients, self._names[index])
+        has_float_inputs = index > 0 or self.arch.embedding_size is not None
         start = [torch.empty_like(s) for s in tape.final] if self.arch.learned_start else None
-        found = tape.backward(outputs, own, floats, start)
-        for name, gradient in self._dropped(index, own, noise).items():
-            if gradient is not own[name]:
-                own[name].copy_(gradient)
+        input_gradient = tape.backward(outputs, layer_gradients, has_float_inputs, start)
+        for name, gradient in self._dropped(index, layer_gradients, masks).items():
+            if gradient is not layer_gradients[name]:
+                layer_gradients[name].copy_(gradient)
         if start is not None:
             assert begins is not None
-            found_start = dict(zip(self.arch.cell.state, start, strict=True))
+            start_gradients = dict(zip(self.arch.cell.state, start, strict=True))
             for name in self.arch.learned_states():
-                torch.mul(found_start[name].sum(1), begins, out=gradients[start_name(index, name)])
-        return (
-            None if found is None else noise.inputs(index, self._with_skip(index, found, outputs))
-        )
+                torch.mul(
+                    start_gradients[name].sum(1), begins, out=gradients[start_name(index, name)]
+                )
+        if input_gradient is None:
+            return None
+        return masks.inputs(index, self._with_skip(index, input_gradient, outputs))
 
-    def _take(self, found: Gradients, gradients: Parameters) -> None:
+    def _take(self, readout_gradients: Gradients, gradients: Parameters) -> None:
         """Puts the read-out's gradients where they belong; it may have written them there."""
         if self.arch.tied:
-            gradients["lookup.W"] += found.weight.transpose(1, 2)
-        elif found.weight.data_ptr() != gradients["readout.W"].data_ptr():
-            gradients["readout.W"].copy_(found.weight)
-        if found.bias.data_ptr() != gradients["readout.b"].data_ptr():
-            gradients["readout.b"].copy_(found.bias)
+            gradients["lookup.W"] += readout_gradients.weight.transpose(1, 2)
+        elif readout_gradients.weight.data_ptr() != gradients["readout.W"].data_ptr():
+            gradients["readout.W"].copy_(readout_gradients.weight)
+        if readout_gradients.bias.data_ptr() != gradients["readout.b"].data_ptr():
+            gradients["readout.b"].copy_(readout_gradients.bias)
 
     def _with_skip(self, index: int, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """Returns a layer's outputs, its inputs added where there is a residual connection;
-        gradients likewise.
+        """Returns a layer's outputs plus its inputs where there is a residual connection.
+
+        The gradients of both are treated alike.
         """
         return outputs + inputs if self.arch.residual and index > 0 else outputs
 
-    def _dropped(self, index: int, own: Parameters, noise: Noise) -> Parameters:
-        """Returns a layer's parameters, or their gradients, with DropConnect on the recurrent
-        matrices.
+    def _dropped(self, index: int, parameters: Parameters, masks: Masks) -> Parameters:
+        """Returns a layer's parameters with DropConnect on the recurrent matrices.
+
+        The gradients of both are treated alike.
         """
-        return own | {
-            name: noise.weights(index, name, own[name]) for name in self.cell.recurrent_products()
+        return parameters | {
+            name: masks.weights(index, name, parameters[name])
+            for name in self.cell.recurrent_products()
         }
 
     def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
-        return (
-            tokens if self.arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
-        )
+        if self.arch.embedding_size is None:
+            return tokens
+        return lookup(parameters["lookup.W"], tokens)
 
 
-def _own(values: Parameters, names: dict[str, str]) -> Parameters:
+def _of_layer(values: Parameters, names: dict[str, str]) -> Parameters:
     """Returns a layer's part of ``values``, under the names that its cell gives."""
     return {name: values[full] for name, full in names.items()}

@@ -1,5 +1,6 @@
-"""The read-out and its cross-entropy in one: scores exist for a chunk of rows at a time, never for
-all of them.
+"""The read-out and its cross-entropy in one.
+
+The scores of a chunk of rows exist at a time, never those of all rows.
 """
 
 from dataclasses import dataclass
@@ -14,14 +15,19 @@ from harness.engine.cpu.memory import memory
 from harness.engine.cpu.products import cross_entropy
 
 CHUNK_BYTES = 4 * 2**20
-"""The scores of one run that exist at once; where there are more rows, shapes alone say where they
-are cut.
+"""Bytes of one run's scores that exist at once.
+
+Where there are more rows, their shape alone decides where they are cut.
 """
 
 
 class Gradients(NamedTuple):
-    """Of a loss: in the rows (N, M, H) that the read-out was given, in its weight and in its
-    bias.
+    """The gradients of a loss.
+
+    Attributes:
+        rows: In what the read-out was given, (N, M, H).
+        weight: (N, H, V).
+        bias: (N, V).
     """
 
     rows: Tensor
@@ -31,11 +37,15 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class Readout:
-    """The last product of a model: ``weight`` (N, H, V), ``bias`` (N, V), and the precision of its
-    operands.
+    """The last product of a model.
 
-    With ``threads`` the losses come from the compiled kernels of engine ``cpu``, which write the
-    gradients of weight and bias in ``homes`` where given; else from torch's operations.
+    Attributes:
+        weight: (N, H, V).
+        bias: (N, V).
+        precision: What the operands are rounded to.
+        threads: Where given, the losses come from compiled kernels on so many threads; else from
+            torch's operations.
+        homes: Where the kernels write the gradients of weight and bias; None: into new tensors.
     """
 
     weight: Tensor
@@ -67,15 +77,15 @@ class Readout:
         or make them again.
         """
         if self.threads is None or self.homes is None:
-            own = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
+            homes = torch.zeros_like(self.weight), torch.zeros_like(self.bias)
         else:
-            own = self.homes
+            homes = self.homes
         ahead = (
             rows.new_empty(rows.shape)
             if self.threads is None
             else memory.empty(rows.shape, rows.dtype)
         )
-        gradients = Gradients(ahead, *own)
+        gradients = Gradients(ahead, *homes)
         return self._losses(rows, targets, weights, scale, gradients), gradients
 
     def _losses(
@@ -86,29 +96,27 @@ class Readout:
         scale: float,
         gradients: Gradients | None,
     ) -> Tensor:
-        """Returns the losses; writes the gradient of the rows, and adds those of the parameters,
-        where given.
+        """Returns the losses, and writes their gradients where these are given.
+
+        The gradient of the rows is overwritten; those of the parameters are added to.
         """
         if self.threads is not None:
             return cross_entropy(
                 rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads
             )
-        rows, weight, targets = (
-            self._operand(rows),
-            self._operand(self.weight),
-            targets.unsqueeze(2),
-        )
+        rows, weight = self._operand(rows), self._operand(self.weight)
+        targets = targets.unsqueeze(2)
         losses = rows.new_zeros(rows.shape[0])
         size = max(1, CHUNK_BYTES // (weight.shape[2] * weight.element_size()))
         for start in range(0, rows.shape[1], size):
             share = None if weights is None else _part(weights, start, size).unsqueeze(2)
-            own = (
+            chunk_gradients = (
                 None
                 if gradients is None
                 else gradients._replace(rows=_part(gradients.rows, start, size))
             )
             chunk = _part(rows, start, size), _part(targets, start, size), share
-            self._add_chunk(losses, own, weight, *chunk, scale)
+            self._add_chunk(losses, chunk_gradients, weight, *chunk, scale)
         return losses
 
     def _add_chunk(
@@ -127,9 +135,8 @@ class Readout:
         losses.add_((logs if share is None else logs * share).sum((1, 2)), alpha=-scale)
         if gradients is None:
             return
-        slopes = scores.exp_().scatter_(
-            2, targets, logs.expm1_()
-        )  # the softmax, less 1 at the target
+        # The softmax, less 1 at the target.
+        slopes = scores.exp_().scatter_(2, targets, logs.expm1_())
         slopes = slopes if share is None else slopes.mul_(share)
         gradients.bias.add_(slopes.sum(1), alpha=scale)
         slopes = self._operand(slopes)

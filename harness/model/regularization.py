@@ -1,8 +1,7 @@
-"""What a study varies within a cell's step: a cell and its regularization make a cell, which every
-engine runs as any other.
+"""Regularization within a cell's step.
 
-Random factors come from outside, as the cell's ``noise``: at each time step, or one for all of
-them.
+A cell and its regularization make a new cell, which every engine runs as any other. Random masks
+come from outside, as the new cell's ``noise``: at each time step, or one for all of them.
 """
 
 import functools
@@ -23,14 +22,14 @@ class StepRegularization:
     """What acts within the step.
 
     Attributes:
-        state_dropout: The operand of every recurrent product is multiplied by ``state_dropout``
-            (Gal & Ghahramani, "A theoretically grounded application of dropout in recurrent neural
-            networks", 2016).
-        recurrent_dropout: What the step passes through ``p.drop`` is multiplied by
+        state_dropout: Whether the operand of every recurrent product is multiplied by
+            ``state_dropout`` (Gal & Ghahramani, "A theoretically grounded application of dropout in
+            recurrent neural networks", 2016).
+        recurrent_dropout: Whether what the step passes through ``p.drop`` is multiplied by
             ``recurrent_dropout_CANDIDATE`` (Semeniuta, Severyn & Barth, "Recurrent dropout without
             memory loss", 2016).
-        zoneout: States of which ``zoneout_STATE`` keeps that part of the old value, s' = m * s + (1
-            - m) * step(s) (Krueger et al., "Zoneout", 2017).
+        zoneout: The states of which ``zoneout_STATE`` keeps that part of the old value, s' = m * s
+            + (1 - m) * step(s) (Krueger et al., "Zoneout", 2017).
         state_clip: After all this, every new state lies between this and its negative.
     """
 
@@ -44,8 +43,9 @@ NONE = StepRegularization()
 
 
 def regularization_of(cell: type[Cell], settings: Sequence[Settings]) -> StepRegularization:
-    """Returns what the settings of runs that advance together do to a cell; what has nothing to act
-    on is left out.
+    """Returns the regularization that runs ask for which advance together.
+
+    What has nothing to act on in the cell is left out.
     """
 
     def asked(field: str) -> bool:
@@ -62,7 +62,7 @@ def regularization_of(cell: type[Cell], settings: Sequence[Settings]) -> StepReg
 
 
 def regularized_cell(settings: Settings) -> type[Cell]:
-    """Returns the cell of the settings with the regularization that they ask for.
+    """Returns the cell that the settings name, with the regularization that they ask for.
 
     Raises:
         cells.UnknownCell: The cell is unknown.
@@ -72,19 +72,21 @@ def regularized_cell(settings: Settings) -> type[Cell]:
 
 
 def noise_names(cell: type[Cell], regularization: StepRegularization) -> tuple[str, ...]:
-    """Returns the names of the random factors, in their order."""
-    found = ["state_dropout"] if regularization.state_dropout else []
-    found += (
-        [f"recurrent_dropout_{name}" for name in cell.candidates]
-        if regularization.recurrent_dropout
-        else []
-    )
-    return (*found, *(f"zoneout_{name}" for name in regularization.zoneout))
+    """Returns the names of the random masks, in the order of the cell's ``noise``."""
+    names = ["state_dropout"] if regularization.state_dropout else []
+    if regularization.recurrent_dropout:
+        names += [f"recurrent_dropout_{name}" for name in cell.candidates]
+    return tuple(names + [f"zoneout_{name}" for name in regularization.zoneout])
 
 
 def regularized(cell: type[Cell], regularization: StepRegularization) -> type[Cell]:
-    """Returns the cell with a regularization, the same class each time; itself where that is none."""
-    return cell if regularization == NONE else _regularized(cell, regularization)  # type: ignore[arg-type]  # classes have a hash
+    """Returns the cell with the regularization: itself where there is none to apply.
+
+    Equal arguments give the same class each time.
+    """
+    if regularization == NONE:
+        return cell
+    return _regularized(cell, regularization)  # type: ignore[arg-type]  # classes have a hash
 
 
 @functools.lru_cache(maxsize=256)
@@ -92,10 +94,10 @@ def _regularized(cell: type[Cell], regularization: StepRegularization) -> type[C
     inner = cell()
 
     def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
-        own, factors = _regularized_arguments(cell, regularization, p)
-        new = inner.step(own, x, *state)
+        arguments, factors = _regularized_arguments(cell, regularization, p)
+        new = inner.step(arguments, x, *state)
         if factors:
-            raise ValueError(_miscounted(cell))
+            raise ValueError(_miscount_message(cell))
         return tuple(
             _kept(regularization, p, *each) for each in zip(cell.state, state, new, strict=True)
         )
@@ -112,29 +114,27 @@ def _regularized(cell: type[Cell], regularization: StepRegularization) -> type[C
 def _regularized_arguments(
     cell: type[Cell], regularization: StepRegularization, p: SimpleNamespace
 ) -> tuple[SimpleNamespace, list[Tensor]]:
-    """Returns the ``p`` that the cell's own step gets, and the factors that its ``p.drop`` uses
-    up.
-    """
-    own, factors = SimpleNamespace(**vars(p)), list[Tensor]()
+    """Returns the ``p`` of the cell's own step, and the factors that ``p.drop`` uses up."""
+    arguments, factors = SimpleNamespace(**vars(p)), list[Tensor]()
     if regularization.state_dropout:
         for name in cell.recurrent_products():
-            setattr(own, name, _masked(getattr(p, name), p.state_dropout))
+            setattr(arguments, name, _masked(getattr(p, name), p.state_dropout))
     if regularization.recurrent_dropout:
         factors = [getattr(p, f"recurrent_dropout_{name}") for name in cell.candidates]
-        own.drop = lambda value: value * _next(cell, factors)
-    return own, factors
+        arguments.drop = lambda value: value * _next(cell, factors)
+    return arguments, factors
 
 
 def _next(cell: type[Cell], factors: list[Tensor]) -> Tensor:
     if not factors:
-        raise ValueError(_miscounted(cell))
+        raise ValueError(_miscount_message(cell))
     return factors.pop(0)
 
 
-def _miscounted(cell: type[Cell]) -> str:
+def _miscount_message(cell: type[Cell]) -> str:
     return (
-        f"{cell.name}: its step must call p.drop once for each of candidates={cell.candidates}, but does not. "
-        "Correct the cell: `harness cells test FILE` says more."
+        f"{cell.name}: its step must call p.drop once for each of candidates={cell.candidates}, "
+        "but does not. Correct the cell: `harness cells test FILE` says more."
     )
 
 

@@ -1,6 +1,6 @@
 """What is predicted, and how it is scored.
 
-Training knows only the face of a task, :class:`Task`.
+Training knows only :class:`Task`.
 """
 
 import math
@@ -15,16 +15,22 @@ from torch import Tensor
 from harness import data, metrics, randomness
 from harness.engine import Parameters
 from harness.engine.base import by_run
-from harness.model.masks import Noise
+from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
 
+Seed = tuple[randomness.Name, ...]
+
 
 @dataclass(frozen=True)
 class Batch:
-    """One minibatch of every run: inputs and targets (T, N, B); ``weights`` (T, N, B) or None where
-    all count.
+    """One minibatch of every run.
+
+    Attributes:
+        inputs: (T, N, B), int64.
+        targets: Likewise.
+        weights: How often each target counts, (T, N, B); None where all count once.
     """
 
     inputs: Tensor
@@ -33,7 +39,19 @@ class Batch:
 
 
 class Task(Protocol):
-    """What training asks of a task."""
+    """What training asks of a task.
+
+    Attributes:
+        num_inputs: The V of the inputs.
+        num_outputs: The V of the outputs.
+        updates_per_epoch: The same in every epoch.
+        tokens_per_update: The targets of one run's minibatch, B times T.
+        carried: Whether a stream's state is carried over the minibatches of an epoch.
+        chance_nats: The mean loss of a model that gives every output the same probability.
+        splits: The names of the splits.
+        fingerprint: Of the data: equal fingerprints mean equal data.
+        vocabulary: What tokens stand for.
+    """
 
     num_inputs: int
     num_outputs: int
@@ -45,7 +63,7 @@ class Task(Protocol):
     fingerprint: str
     vocabulary: data.Vocabulary
 
-    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+    def epoch(self, seeds: list[Seed], epoch: int) -> Tensor:
         """Returns where each update's windows of that epoch start, (U, N, B), on the device."""
         ...
 
@@ -54,14 +72,16 @@ class Task(Protocol):
         ...
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
-        """Yields the minibatches of a split, in order, the state carried from zero; every target
-        has weight 1 once.
+        """Yields the minibatches of a split, in order.
+
+        The state is carried from zero; every target has weight 1 exactly once.
         """
         ...
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
-        """Returns every run's summed nats over the batch's targets, (N,), from the model's rows (N,
-        T*B, H).
+        """Returns every run's summed nats over the batch's targets, (N,).
+
+        ``rows`` are the model's, (N, T*B, H).
         """
         ...
 
@@ -78,9 +98,7 @@ class Task(Protocol):
         ...
 
     def check(self, wanted: SampleRequest) -> None:
-        """Raises an error of the data where a prefix cannot be read: before training, not at its
-        end.
-        """
+        """Raises a DataError where a prefix cannot be read: before training, not at its end."""
         ...
 
     def samples(
@@ -88,8 +106,8 @@ class Task(Protocol):
         model: Model,
         parameters: Parameters,
         wanted: SampleRequest,
-        seed: tuple,
-        noise: Noise | None = None,
+        seed: Seed,
+        masks: Masks | None = None,
     ) -> list[dict[str, str]]:
         """Returns one run's continuation of every prefix."""
         ...
@@ -120,7 +138,7 @@ class LanguageModelling:
         self.tokens_per_update = settings.batch_size * settings.bptt_length
         self.carried = self._windows.carried
 
-    def epoch(self, seeds: list[tuple], epoch: int) -> Tensor:
+    def epoch(self, seeds: list[Seed], epoch: int) -> Tensor:
         """See :class:`Task`."""
         starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
         return torch.from_numpy(starts).to(self._device)
@@ -137,8 +155,8 @@ class LanguageModelling:
         starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
         for start, length in zip(starts.unsqueeze(1), lengths.unsqueeze(1), strict=True):
             at = start.expand(num_runs, -1) + self._steps
-            found = tokens.take(at.clamp_(max=len(tokens) - 1))
-            yield Batch(found[:-1], found[1:], self._steps[:-1] < length.expand(num_runs, -1))
+            window = tokens.take(at.clamp_(max=len(tokens) - 1))
+            yield Batch(window[:-1], window[1:], self._steps[:-1] < length.expand(num_runs, -1))
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
         """See :class:`Task`."""
@@ -157,10 +175,10 @@ class LanguageModelling:
 
     def metrics(self, prefix: str, nats: float) -> dict[str, float]:
         """See :class:`Task`. Bits per character only where a token is a character."""
-        found = {f"{prefix}/loss": nats, f"{prefix}/perplexity": metrics.perplexity(nats)}
+        values = {f"{prefix}/loss": nats, f"{prefix}/perplexity": metrics.perplexity(nats)}
         if self.token == "char":
-            found[f"{prefix}/bits_per_character"] = metrics.bits(nats)
-        return found
+            values[f"{prefix}/bits_per_character"] = metrics.bits(nats)
+        return values
 
     def check(self, wanted: SampleRequest) -> None:
         """See :class:`Task`.
@@ -175,23 +193,26 @@ class LanguageModelling:
         model: Model,
         parameters: Parameters,
         wanted: SampleRequest,
-        seed: tuple,
-        noise: Noise | None = None,
+        seed: Seed,
+        masks: Masks | None = None,
     ) -> list[dict[str, str]]:
         """See :class:`Task`."""
-        return continuations(model, parameters, wanted, self.vocabulary, seed, noise)
+        return continuations(model, parameters, wanted, self.vocabulary, seed, masks)
 
 
 def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:
-    """Raises data.DataError where a prefix is empty, or holds a character that the vocabulary does
-    not.
+    """Checks that every prefix can be read.
+
+    Raises:
+        data.DataError: A prefix is empty, or holds a character that the vocabulary does not.
     """
     problems = []
     for prefix in prefixes:
         try:
             if len(vocabulary.encode(prefix)) == 0:
                 problems.append(
-                    f"samples: a prefix must have one {vocabulary.token} at least, but got {prefix=}."
+                    f"samples: a prefix must have one {vocabulary.token} at least, "
+                    f"but got {prefix=}."
                 )
         except data.UnknownCharacter as error:
             problems.append(f"samples: {prefix!r}: {error}")
@@ -204,15 +225,15 @@ def continuations(
     parameters: Parameters,
     wanted: SampleRequest,
     vocabulary: data.Vocabulary,
-    seed: tuple,
-    noise: Noise | None = None,
+    seed: Seed,
+    masks: Masks | None = None,
 ) -> list[dict[str, str]]:
-    """Returns {prefix, text} of every prefix: one stream from its start, the prefix forced, then
-    ``length`` tokens.
+    """Returns {prefix, text} of every prefix.
 
-    Draws are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
+    Each is one stream from its start: the prefix is forced, then ``length`` tokens follow. Draws
+    are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
     """
-    found = []
+    texts = []
     for prefix in wanted.prefixes:
         ids = [int(i) for i in vocabulary.encode(prefix)]
         draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
@@ -220,17 +241,18 @@ def continuations(
         fresh = ids
         for draw in draws:
             inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
-            rows, states = model(parameters, inputs, states, noise)
+            rows, states = model(parameters, inputs, states, masks)
             scores = model.readout(parameters).scores(rows[:, -1:])
             fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
             ids = ids + fresh
-        found.append({"prefix": prefix, "text": vocabulary.decode(ids)})
-    return found
+        texts.append({"prefix": prefix, "text": vocabulary.decode(ids)})
+    return texts
 
 
 def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:
-    """Returns the likeliest token, or the one that ``draw`` from [0, 1) selects at that
-    temperature.
+    """Returns the likeliest token, or at a temperature the one that ``draw`` selects.
+
+    ``draw`` lies in [0, 1).
     """
     if temperature is None:
         return int(scores.argmax())

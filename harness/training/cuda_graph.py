@@ -1,13 +1,12 @@
-"""An update recorded once and replayed: on a GPU its thousands of launches then cost what one
-costs.
+"""CUDA graphs: an update is recorded once and then replayed.
 
-On CUDA the whole update of a shard is one CUDA graph: gather, lookup, forward, loss, backward, clip
-and optimiser. Which engine computes it does not matter here: what cannot be recorded is run as it
-came, and a note says so.
+The thousands of launches of an update then cost what one costs. The whole update of a shard is one
+graph: gather, lookup, forward, loss, backward, clip and optimizer. Which engine computes it does
+not matter here: what cannot be recorded is run launch by launch, and a note says so.
 
 A replay does again what was done, at the same addresses and with the same numbers of Python's. So
 everything that differs between updates is copied into tensors that stay where they are, and what an
-update leaves behind it writes in place. See docs/decisions/cuda_graph.md.
+update leaves behind it writes in place. See docs/decisions/capture.md.
 """
 
 from collections.abc import Callable
@@ -18,23 +17,28 @@ import torch
 from torch import Tensor
 
 EAGER_UPDATES = 3
-"""So many updates are made before one is recorded, on the stream that records: what they compile,
-create and allocate for good cannot be made while recording. Torch's own examples take as many.
+"""So many updates are made before one is recorded, on the stream that records.
+
+What they compile, create and allocate for good cannot be made while recording. Torch's own examples
+take as many.
 """
 
 Step = Callable[..., tuple[Tensor, ...]]
 Work = Callable[[], None]
 
 
-class Recorder(Protocol):
-    """Does work, and records it; both on behalf of one shard, and always in the same thread."""
+class GraphRecorder(Protocol):
+    """Does work, and records it as a graph.
+
+    Both are on behalf of one shard, and always in the same thread.
+    """
 
     def run(self, work: Work) -> None:
         """Does the work once, where it will be recorded."""
         ...
 
     def record(self, work: Work) -> Work:
-        """Returns what does the work again; recording does none of it.
+        """Returns what replays the work; recording does none of it.
 
         Raises:
             RuntimeError: The work cannot be recorded.
@@ -42,7 +46,7 @@ class Recorder(Protocol):
         ...
 
 
-class CudaGraphs:
+class CudaGraphRecorder:
     """Records CUDA graphs on a stream of its own.
 
     Graphs of one stream would share cuBLAS's workspace, and the first of them to be destroyed would
@@ -53,7 +57,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream()
 
     def run(self, work: Work) -> None:
-        """See :class:`Recorder`."""
+        """See :class:`GraphRecorder`."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
@@ -61,7 +65,7 @@ class CudaGraphs:
         present.wait_stream(self._stream)
 
     def record(self, work: Work) -> Work:
-        """See :class:`Recorder`."""
+        """See :class:`GraphRecorder`."""
         graph = torch.cuda.CUDAGraph()
         # The outer context goes back to the present stream where recording fails: torch.cuda.graph
         # does not.
@@ -70,19 +74,19 @@ class CudaGraphs:
         return graph.replay
 
 
-RECORDERS: dict[str, Callable[[], Recorder]] = {"cuda": CudaGraphs}
-"""Device type -> what records there; on the others every update is run as it comes."""
+GRAPH_RECORDERS: dict[str, Callable[[], GraphRecorder]] = {"cuda": CudaGraphRecorder}
+"""Device type -> what records there; on the others every update is run launch by launch."""
 
 
-class Captured:
-    """Runs a step a few times, then records it and replays the record.
+class CapturedStep:
+    """Runs a step a few times, then records it and replays the graph.
 
     The step comes with every call and is not kept, lest it keep its shard, and the shard the memory
     of a graph.
     """
 
-    def __init__(self, recorder: Recorder, notes: list[str]):
-        """Takes what records, and where to note that it could not."""
+    def __init__(self, recorder: GraphRecorder, notes: list[str]):
+        """Takes what records, and the list of notes to which a failure is added."""
         self._recorder, self._notes = recorder, notes
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: tuple[Tensor, ...] = ()
@@ -94,12 +98,12 @@ class Captured:
 
         Args:
             step: The same each time; what it depends on besides its inputs stays where it is.
-            inputs: Of the same shapes each time.
+            *inputs: Of the same shapes each time.
         """
         if not self._inputs:
             self._inputs = tuple(torch.empty_like(value) for value in inputs)
-        for home, value in zip(self._inputs, inputs, strict=True):
-            home.copy_(value)
+        for buffer, value in zip(self._inputs, inputs, strict=True):
+            buffer.copy_(value)
         work = partial(self._work, step)
         if self._num_updates == EAGER_UPDATES:
             self._replay = self._recorded(work)
@@ -111,20 +115,19 @@ class Captured:
         return tuple(output.clone() for output in self._outputs)
 
     def _work(self, step: Step) -> None:
-        found = step(*self._inputs)
+        outputs = step(*self._inputs)
         if not self._outputs:
-            self._outputs = tuple(torch.empty_like(output) for output in found)
-        for home, output in zip(self._outputs, found, strict=True):
-            home.copy_(output)
+            self._outputs = tuple(torch.empty_like(output) for output in outputs)
+        for buffer, output in zip(self._outputs, outputs, strict=True):
+            buffer.copy_(output)
 
     def _recorded(self, work: Work) -> Work | None:
         """Returns a replay, or None where there can be none."""
         try:
             return self._recorder.record(work)
         except RuntimeError as error:
-            cause = str(error.__context__ or error).partition("\n")[
-                0
-            ]  # that recording ended badly says less
+            # The context is the cause; the error itself only says that recording ended badly.
+            cause = str(error.__context__ or error).partition("\n")[0]
             self._notes.append(
                 f"capture: every update is launched operation by operation, since {cause}"
             )

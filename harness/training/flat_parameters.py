@@ -1,6 +1,4 @@
-"""All parameters of a run in one row, so that what acts on every parameter alike is one
-operation.
-"""
+"""All parameters of a run in one row: what acts on each alike is then one operation."""
 
 import math
 
@@ -9,12 +7,13 @@ from torch import Tensor
 from harness.engine import Parameters
 
 ALIGNMENT = 16
-"""Every parameter starts at a multiple of so many elements, where vector units and matrix products
-read fastest.
+"""Every parameter starts at a multiple of so many elements.
+
+Vector units and matrix products read fastest there.
 """
 
 
-class Layout:
+class FlatLayout:
     """Where each parameter lies in a row of ``size`` elements.
 
     What is between them belongs to none, and is zero.
@@ -22,16 +21,15 @@ class Layout:
 
     def __init__(self, shapes: dict[str, tuple[int, ...]]):
         """Places the parameters one after the other; ``shapes`` are those of one run."""
-        self._places: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        self._slices: dict[str, tuple[slice, tuple[int, ...]]] = {}
         self.size = 0
         for name, shape in shapes.items():
-            self._places[name] = slice(self.size, self.size + math.prod(shape)), shape
+            self._slices[name] = slice(self.size, self.size + math.prod(shape)), shape
             self.size += -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
 
     def views(self, rows: Tensor) -> Parameters:
-        """Returns name -> (N, ...), the parts of ``rows`` (N, size), which they share memory
-        with.
-        """
+        """Returns name -> (N, ...), views of ``rows`` (N, size)."""
         return {
-            name: rows[:, place].view(-1, *shape) for name, (place, shape) in self._places.items()
+            name: rows[:, columns].view(-1, *shape)
+            for name, (columns, shape) in self._slices.items()
         }

@@ -1,5 +1,6 @@
-"""Arrays and a header of JSON values as one file: NumPy's npz, without pickle, readable with NumPy
-alone.
+"""Arrays and a header of JSON values as one file: NumPy's npz, without pickle.
+
+It can be read with NumPy alone.
 """
 
 import io
@@ -14,7 +15,7 @@ HEADER = "__header__"
 
 
 class ArraysError(ValueError):
-    """A file that :func:`to_bytes` did not write, or a damaged one."""
+    """A file is damaged, or was not written by :func:`to_bytes`."""
 
 
 def to_bytes(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -1,5 +1,6 @@
-"""SGD, Adam and AdamW over a pack: every run its own learning rate, clip norm, decay and
-schedule.
+"""SGD, Adam and AdamW over a pack of runs.
+
+Every run has its own learning rate, clip norm, decay and schedule.
 """
 
 import math
@@ -15,12 +16,14 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
 KINDS = ("sgd", "adam", "adamw")
-"""As ``kernels/optimizer.cpp`` numbers them."""
+"""The optimizers as ``kernels/optimizer.cpp`` numbers them."""
 
 
 def learning_rates(settings: Settings, num_updates: int) -> Tensor:
-    """Returns the learning rate of every update, float64 (num_updates,): linear warm-up, then the
-    schedule.
+    """Returns the learning rate of every update: a linear warm-up, then the schedule.
+
+    Returns:
+        Float64, (num_updates,).
     """
     warmup = settings.warmup_updates
     rates = []
@@ -41,11 +44,11 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
 
 
 class Optimizer:
-    """One optimiser step for all runs of a pack, whose parameters are the rows of one tensor (N,
-    P).
+    """One optimizer step for all runs of a pack.
 
-    Moments live in ``state``: kind -> (N, P). All that depends on the update is in ``schedule`` (U,
-    K, N, 1), on the device; a step is given its part of it.
+    The parameters of the runs are the rows of one tensor (N, P). Moments live in ``state``: kind ->
+    (N, P). All that depends on the update is in ``schedule`` (U, K, N, 1), on the device; a step is
+    given its part of it.
     """
 
     def __init__(
@@ -53,8 +56,8 @@ class Optimizer:
     ):
         """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates.
 
-        ``compiled`` steps are one pass of generated code over each run's row, on a CPU; else
-        torch's operations.
+        A ``compiled`` step is one pass of generated code over each run's row, on a CPU; otherwise
+        it is torch's operations.
         """
 
         def column(values: list[float]) -> Tensor:
@@ -69,13 +72,9 @@ class Optimizer:
         self._weight_decay = column([r.weight_decay for r in runs])
         largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
         self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
-        kinds = (
-            ("first", "second")
-            if self._name != "sgd"
-            else ("velocity",)
-            if self._has_momentum
-            else ()
-        )
+        kinds = ["first", "second"]
+        if self._name == "sgd":
+            kinds = ["velocity"] if self._has_momentum else []
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
         self.schedule = _schedule(runs, num_updates).to(parameters)
         self._infinity = column([math.inf] * len(runs))
@@ -92,33 +91,31 @@ class Optimizer:
         return self._alive.squeeze(1) != 0
 
     def clipped(self, norms: Tensor) -> Tensor:
-        """Returns which of the ``norms`` (..., N) are clipped; one that is not finite is none to
-        clip.
-        """
+        """Returns which of the ``norms`` (..., N) are clipped; never one that is not finite."""
         return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
 
     def step(
         self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
     ) -> Tensor:
-        """Clips, then moves ``parameters`` in place; a run whose loss or norm is not finite stays,
-        now and for ever.
+        """Clips, then moves ``parameters`` in place.
+
+        A run whose loss or norm is not finite stays where it is, now and for ever.
 
         Args:
             parameters: (N, P).
             gradients: Likewise; overwritten.
             schedule: The update's part of ``self.schedule``, (K, N, 1).
-            losses: Of which the gradients are, (N,), none below zero.
+            losses: Those that the gradients are of, (N,), none below zero.
 
         Returns:
             The norms before clipping, (N,).
         """
         if self._compiled is not None:
             return self._step_compiled(self._compiled, parameters, gradients, schedule, losses)
-        norms = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        norms: Tensor = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         finite = norms + losses.unsqueeze(1) < self._infinity
-        torch.where(
-            finite, self._alive, self._none, out=self._alive
-        )  # in place, as all that outlives an update
+        # In place, as all that outlives an update.
+        torch.where(finite, self._alive, self._none, out=self._alive)
         if self._has_clip:
             gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
         sizes, *others = schedule.unbind()
@@ -141,25 +138,24 @@ class Optimizer:
         moments = [*self.state.values(), None, None][:2]
         norms, nats = [], losses.tolist()
         for n in range(num_runs):
-            norms.append(
-                function(
-                    size, kind, address(parameters, n), address(gradients, n),
-                    *(None if m is None else address(m, n) for m in moments), address(schedule[0], n), num_runs,
-                    *self._numbers[n], nats[n], address(self._alive, n),
-                )
+            first, second = (None if m is None else address(m, n) for m in moments)
+            norm = function(
+                size, kind, address(parameters, n), address(gradients, n), first, second,
+                address(schedule[0], n), num_runs, *self._numbers[n], nats[n],
+                address(self._alive, n),
             )  # fmt: skip
+            norms.append(norm)
         return parameters.new_tensor(norms)
 
     def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
-        """Returns what an update's size multiplies."""
+        """Returns what an update's size multiplies, (N, P)."""
         if self._has_decay and self._name != "adamw":
             gradients.addcmul_(parameters, self._weight_decay)
         if self._name == "sgd":
-            return (
-                self.state["velocity"].mul_(self._momentum).add_(gradients)
-                if self._has_momentum
-                else gradients
-            )
+            if not self._has_momentum:
+                return gradients
+            velocity: Tensor = self.state["velocity"]
+            return velocity.mul_(self._momentum).add_(gradients)
         first, second = self.state["first"], self.state["second"]
         first.lerp_(gradients, 1 - BETAS[0])
         second.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
@@ -177,10 +173,10 @@ class Optimizer:
 
 
 def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
-    """Returns (U, K, N, 1), float64: the size of each update; for Adam also epsilon, and what decay
-    is multiplied by.
+    """Returns what depends on the update alone, (U, K, N, 1), float64.
 
-    The bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
+    That is the size of each update; for Adam also epsilon, and what decay is multiplied by. The
+    bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
     """
     rates = torch.stack([learning_rates(run, num_updates) for run in runs], dim=1)
     if runs[0].optimizer == "sgd":

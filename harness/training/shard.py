@@ -1,9 +1,8 @@
-"""Runs that advance together as one computation: a whole pack on an accelerator, a single run on a
-CPU.
+"""Runs that advance together as one computation.
 
-A run on a CPU is a shard of its own, on one thread from start to end, so that its numbers cannot
-depend on its pack, its place in it, or the number of threads: every operation sees the same shapes.
-See docs/decisions/shards.md.
+A shard is a whole pack on an accelerator, and a single run on a CPU: there each run has one thread
+from start to end, so that its numbers cannot depend on its pack, on its place in it, or on the
+number of threads: every operation sees the same shapes. See docs/decisions/shards.md.
 """
 
 import math
@@ -14,13 +13,14 @@ from torch import Tensor
 
 from harness.engine import Parameters, State, dtype_of
 from harness.model.initialization import initial_parameters
-from harness.model.masks import Noise
+from harness.model.masks import Masks
 from harness.model.network import Model
+from harness.settings import SampleRequest
 from harness.tasks.language_modelling import Task
 from harness.timing import Clock
 from harness.training.checkpoint import Checkpoint
-from harness.training.cuda_graph import RECORDERS, Captured
-from harness.training.flat_parameters import Layout
+from harness.training.cuda_graph import GRAPH_RECORDERS, CapturedStep
+from harness.training.flat_parameters import FlatLayout
 from harness.training.optimizer import Optimizer
 from harness.training.plan import Run
 
@@ -30,8 +30,9 @@ NOTED_UPDATES = 1024
 
 @dataclass
 class Progress:
-    """What a shard's runs did since the last evaluation point, one value a run; read from the
-    device at once.
+    """What a shard's runs did since the last evaluation point, one value a run.
+
+    All values are read from the device at once.
     """
 
     train_nats: list[float]
@@ -43,7 +44,7 @@ class Progress:
 
 
 class Shard:
-    """N runs: parameters, optimiser, carried state, sums, and the best parameters so far.
+    """N runs: parameters, optimizer, carried state, sums, and the best parameters so far.
 
     An update changes tensors in place and makes none that outlives it, so that it can be recorded
     and replayed. ``notes`` says where that failed.
@@ -58,11 +59,11 @@ class Shard:
         self.stopping = False
         self.notes: list[str] = []
         dtype = dtype_of(settings.precision)
-        self._layout = Layout({slot.name: slot.shape for slot in model.arch.slots()})
+        self._layout = FlatLayout({slot.name: slot.shape for slot in model.arch.slots()})
         self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
         drawn = [initial_parameters(model.arch, run.settings, run.seed) for run in runs]
         for name, view in self._layout.views(self._flat).items():
-            view.copy_(torch.stack([own[name] for own in drawn]))
+            view.copy_(torch.stack([parameters[name] for parameters in drawn]))
         self._flat_best = self._flat.clone()
         self.best_nats = torch.full((len(runs),), math.inf, dtype=torch.float64, device=device)
         self.best_update = torch.zeros(len(runs), dtype=torch.int64, device=device)
@@ -84,11 +85,11 @@ class Shard:
         self.optimizer = Optimizer(
             settings, self._flat, self.num_updates, self.model.engine.has_kernels
         )
-        self._noise = Noise(seeds, settings, self.device, self.model.engine.has_kernels)
+        self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
         self._epoch, self._starts = -1, torch.empty(0)
-        recorder = RECORDERS.get(self.device.type)
-        self._captured = None if recorder is None else Captured(recorder(), self.notes)
+        recorder = GRAPH_RECORDERS.get(self.device.type)
+        self._captured = None if recorder is None else CapturedStep(recorder(), self.notes)
         self._clear()
 
     def _clear(self) -> None:
@@ -109,28 +110,27 @@ class Shard:
 
     @torch.no_grad()
     def forward(self, count: int) -> None:
-        """Runs a forward pass and its loss ``count`` times, for a clock outside; nothing is
-        kept.
+        """Runs a forward pass and its loss ``count`` times, for a clock outside.
+
+        Nothing of it is kept.
         """
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
         for _ in range(count):
             rows, _ = self.model(
-                self.parameters, batch.inputs, self._first_states(self.parameters), self._noise
+                self.parameters, batch.inputs, self._first_states(self.parameters), self._masks
             )
             self.task.losses(self.model.readout(self.parameters), rows, batch)
 
     def _train_once(self) -> None:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
         if epoch != self._epoch:
-            self._starts, self._epoch = (
-                self.task.epoch([run.seed for run in self.runs], epoch),
-                epoch,
-            )
+            self._epoch = epoch
+            self._starts = self.task.epoch([run.seed for run in self.runs], epoch)
         begins = index == 0 or not self.task.carried
         if begins:
             self._leave(self._first_states(self.parameters))
-        if self._noise:
-            self._noise.update.fill_(self.update)
+        if self._masks:
+            self._masks.update.fill_(self.update)
         inputs = (
             self._starts[index],
             self.optimizer.schedule[self.update],
@@ -145,8 +145,9 @@ class Shard:
 
     @torch.no_grad()
     def _step(self, starts: Tensor, schedule: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
-        """Makes one update and returns losses and norms, (N,) each; what tells it from the last is
-        on the device.
+        """Makes one update and returns losses and norms, (N,) each.
+
+        What tells one update from the next is on the device.
         """
         batch = self.task.batch(starts)
         losses, states = self.model.update(
@@ -155,7 +156,7 @@ class Shard:
             batch.inputs,
             self.states,
             lambda readout, rows: self.task.mean_losses(readout, rows, batch),
-            self._noise,
+            self._masks,
             begins,
         )
         self._leave(states)
@@ -164,27 +165,25 @@ class Shard:
     @torch.no_grad()
     def _leave(self, states: list[State]) -> None:
         """Puts the states where the next update finds them."""
-        for own, state in zip(self.states, states, strict=True):
-            for home, value in zip(own, state, strict=True):
-                home.copy_(value)
+        for kept, state in zip(self.states, states, strict=True):
+            for buffer, value in zip(kept, state, strict=True):
+                buffer.copy_(value)
 
     def _add_up(self) -> None:
-        """Takes in what was noted of the last updates; one by one, each would cost several
-        operations.
+        """Adds what was noted of the last updates to the sums.
+
+        Done one by one, each update would cost several operations.
         """
         if not self._noted:
             return
-        losses, norms = (
-            torch.stack(column) for column in zip(*self._noted, strict=True)
-        )  # (updates, N)
-        for total, values in zip(
-            self._sums, (losses, norms, self.optimizer.clipped(norms)), strict=True
-        ):
+        # (updates, N) each.
+        losses, norms = (torch.stack(column) for column in zip(*self._noted, strict=True))
+        summands = losses, norms, self.optimizer.clipped(norms)
+        for total, values in zip(self._sums, summands, strict=True):
             total += values.sum(0, dtype=torch.float64)
         finite, alive = torch.isfinite(losses), self.bad_update < 0
-        moved = (finite & torch.isfinite(norms)).cumprod(
-            0
-        )  # 1 until the first update that was none
+        # 1 until the first update that was none.
+        moved = (finite & torch.isfinite(norms)).cumprod(0)
         sound = finite & torch.cat([torch.ones_like(moved[:1]), moved[:-1]]).bool()
         last = losses.gather(0, sound.sum(0, keepdim=True).sub_(1).clamp_(min=0)).squeeze(0)
         self.last_loss = torch.where(alive & sound[0], last, self.last_loss)
@@ -203,11 +202,11 @@ class Shard:
         durations = self.clock.durations()
         self._add_up()
         nats, norms, clipped = (self._sums / max(1, self._since)).tolist()
-        found = Progress(
+        progress = Progress(
             nats, norms, clipped, self.bad_update.tolist(), self.last_loss.tolist(), durations
         )
         self._clear()
-        return found
+        return progress
 
     @torch.no_grad()
     def evaluate(self, split: str, parameters: Parameters | None = None) -> list[float]:
@@ -216,7 +215,7 @@ class Shard:
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         states = self._first_states(parameters)
         for batch in self.task.evaluation(split, len(self.runs)):
-            rows, states = self.model(parameters, batch.inputs, states, self._noise)
+            rows, states = self.model(parameters, batch.inputs, states, self._masks)
             total += self.task.losses(self.model.readout(parameters), rows, batch)
         return (total / self.task.num_targets(split)).tolist()
 
@@ -230,12 +229,16 @@ class Shard:
         self._flat_best.copy_(torch.where(better.unsqueeze(1), self._flat, self._flat_best))
 
     @torch.no_grad()
-    def samples(self, index: int, wanted, parameters: Parameters) -> list[dict[str, str]]:
+    def samples(
+        self, index: int, wanted: SampleRequest, parameters: Parameters
+    ) -> list[dict[str, str]]:
         """Returns the text of one run, of its best parameters or of those of now."""
-        own = {name: p[index : index + 1] for name, p in parameters.items()}
+        run_parameters = {name: p[index : index + 1] for name, p in parameters.items()}
         run = self.runs[index]
-        noise = Noise([run.seed], [run.settings], self.device)
-        return self.task.samples(self.model.for_runs([run.settings]), own, wanted, run.seed, noise)
+        masks = Masks([run.seed], [run.settings], self.device)
+        return self.task.samples(
+            self.model.for_runs([run.settings]), run_parameters, wanted, run.seed, masks
+        )
 
     def keep(self, indices: list[int]) -> None:
         """Repacks: only these runs go on."""
@@ -249,8 +252,10 @@ class Shard:
         self.optimizer.take_over(before, indices)
 
     def _named(self) -> dict[str, Parameters]:
-        """Returns what there is of every parameter, as a checkpoint names it: kind -> name -> (N,
-        ...).
+        """Returns what there is of every parameter, as a checkpoint names it.
+
+        Returns:
+            Kind -> name -> (N, ...).
         """
         moments = {
             f"optimizer/{kind}": self._layout.views(moment)
@@ -273,26 +278,24 @@ class Shard:
             "best_update": self.best_update[index].item(),
             "last_loss": self.last_loss[index].item(),
         }
-        copies = {
-            name: array.detach().clone() for name, array in arrays.items()
-        }  # training goes on in place
+        # Copies, since training goes on in place.
+        copies = {name: array.detach().clone() for name, array in arrays.items()}
         return Checkpoint(copies, self.update, values)
 
     @torch.no_grad()
     def restore(self, index: int, checkpoint: Checkpoint) -> None:
-        """Puts one run where :meth:`snapshot` found it.
+        """Puts one run where :meth:`snapshot` took it.
 
         All runs of a shard must stand at the same update.
         """
         named = self._named()
         for name, array in checkpoint.arrays.items():
-            kind, _, own = name.rpartition("/")
+            kind, _, key = name.rpartition("/")
             if kind.startswith("state/"):
-                self.states[int(kind.removeprefix("state/"))][int(own)][index] = array.to(
-                    self.device
-                )
+                state = self.states[int(kind.removeprefix("state/"))]
+                state[int(key)][index] = array.to(self.device)
             elif kind in named:  # a neighbour's momentum may have gone with it
-                named[kind][own][index] = array.to(self.device)
+                named[kind][key][index] = array.to(self.device)
         self.update = checkpoint.update
         self.best_nats[index] = checkpoint.values["best_nats"]
         self.best_update[index] = checkpoint.values["best_update"]

@@ -17,7 +17,7 @@ from harness.model.initialization import initial_parameters
 from harness.model.network import Model, architecture
 from harness.settings import Settings, from_dict, problems_of, to_dict
 from harness.tasks.language_modelling import LanguageModelling
-from harness.training.messages import Plan, Run
+from harness.training.plan import Plan, Run
 from harness.training.shard import Shard
 
 SEED = (1000,)

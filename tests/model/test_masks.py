@@ -8,26 +8,26 @@ import pytest
 import torch
 
 import cells
-from harness.model.masks import FIELDS, Noise, uniform
-from harness.model.regularization import variation_of, varied
+from harness.model.masks import FIELDS, Masks, uniform
+from harness.model.regularization import regularization_of, regularized
 from harness.settings import Settings
 
 CPU = torch.device("cpu")
 SHAPE = (5, 2, 3, 400)  # T N B H
 
 
-def noise_of(seeds, **rates):
+def masks_of(seeds, **rates):
     """The noise of runs that differ in their rates."""
     columns = [dict(zip(rates, row, strict=True)) for row in zip(*rates.values(), strict=True)]
-    return Noise(
+    return Masks(
         seeds, [Settings(cell="lstm", corpus="text", hidden_size=7, **own) for own in columns], CPU
     )
 
 
-def masks(seeds, rates, layer=0, update=0, shape=SHAPE):
-    noise = noise_of(seeds, dropout=rates)
-    noise.update.fill_(update)
-    return noise.outputs(layer, torch.ones(*shape))
+def dropout_masks(seeds, rates, layer=0, update=0, shape=SHAPE):
+    masks = masks_of(seeds, dropout=rates)
+    masks.update.fill_(update)
+    return masks.outputs(layer, torch.ones(*shape))
 
 
 def test_uniform_is_splitmix64():
@@ -38,7 +38,7 @@ def test_uniform_is_splitmix64():
 
 
 def test_units_are_dropped_at_the_rate_and_the_others_scaled_up():
-    found = masks([(1,), (2,)], [0.5, 0.2], shape=(5, 2, 3, 2000))
+    found = dropout_masks([(1,), (2,)], [0.5, 0.2], shape=(5, 2, 3, 2000))
     for n, rate in enumerate((0.5, 0.2)):
         own = found[:, n]
         kept = own != 0
@@ -50,29 +50,29 @@ def test_units_are_dropped_at_the_rate_and_the_others_scaled_up():
 
 def test_a_rate_of_zero_changes_no_bit_and_gradients_pass_where_units_stay():
     values = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    dropped = noise_of([(1,), (2,)], dropout=[0.0, 0.4]).outputs(0, values)
+    dropped = masks_of([(1,), (2,)], dropout=[0.0, 0.4]).outputs(0, values)
     assert torch.equal(dropped[:, 0], values[:, 0])
     (gradient,) = torch.autograd.grad(dropped.sum(), values)
     assert torch.equal(gradient[:, 1] == 0, dropped[:, 1] == 0)
 
 
 def test_masks_have_no_history_and_no_pack():
-    alone = masks([(2, "trial", 1)], [0.4], layer=1, update=9, shape=(5, 1, 3, 400))
-    packed = masks([(1,), (2, "trial", 1)], [0.1, 0.4], layer=1, update=9)
+    alone = dropout_masks([(2, "trial", 1)], [0.4], layer=1, update=9, shape=(5, 1, 3, 400))
+    packed = dropout_masks([(1,), (2, "trial", 1)], [0.1, 0.4], layer=1, update=9)
     assert torch.equal(packed[:, 1], alone[:, 0])
-    noise = noise_of([(2, "trial", 1)], dropout=[0.4])
+    masks = masks_of([(2, "trial", 1)], dropout=[0.4])
     for update in (3, 20, 9):  # in any order
-        noise.update.fill_(update)
-        found = noise.outputs(1, torch.ones(5, 1, 3, 400))
+        masks.update.fill_(update)
+        found = masks.outputs(1, torch.ones(5, 1, 3, 400))
     assert torch.equal(found, alone)
 
 
 def test_other_seeds_sites_updates_times_and_streams_are_independent():
-    base = masks([(1,), (2,)], [0.5, 0.5]) != 0
+    base = dropout_masks([(1,), (2,)], [0.5, 0.5]) != 0
     others = [
-        (masks([(3,), (4,)], [0.5, 0.5]) != 0),
-        (masks([(1,), (2,)], [0.5, 0.5], layer=1) != 0),
-        (masks([(1,), (2,)], [0.5, 0.5], update=1) != 0),
+        (dropout_masks([(3,), (4,)], [0.5, 0.5]) != 0),
+        (dropout_masks([(1,), (2,)], [0.5, 0.5], layer=1) != 0),
+        (dropout_masks([(1,), (2,)], [0.5, 0.5], update=1) != 0),
         base.roll(1, 0),
         base.roll(1, 1),
         base.roll(1, 2),
@@ -90,7 +90,10 @@ def test_the_masks_of_one_update_are_no_shift_of_anothers():
     """
     first, second = (
         torch.fft.rfft(
-            (masks([(1,)], [0.5], update=update, shape=(5, 1, 3, 400)) != 0).double().flatten() * 2
+            (dropout_masks([(1,)], [0.5], update=update, shape=(5, 1, 3, 400)) != 0)
+            .double()
+            .flatten()
+            * 2
             - 1
         )
         for update in (0, 1)
@@ -101,36 +104,36 @@ def test_the_masks_of_one_update_are_no_shift_of_anothers():
 
 
 def test_no_rate_is_no_noise():
-    noise, values = noise_of([(1,)], dropout=[0.0]), torch.ones(SHAPE)
-    assert not noise and noise_of([(1,)], zoneout_h=[0.1])
-    assert noise.outputs(0, values) is values and noise.inputs(0, values) is values
-    assert noise.weights(0, "R", values) is values
+    masks, values = masks_of([(1,)], dropout=[0.0]), torch.ones(SHAPE)
+    assert not masks and masks_of([(1,)], zoneout_h=[0.1])
+    assert masks.outputs(0, values) is values and masks.inputs(0, values) is values
+    assert masks.weights(0, "R", values) is values
     assert (
-        noise.steps(0, cells.find("lstm"), values[0], 5) is None
-        and noise.expected(cells.find("lstm"), values[0]) is None
+        masks.steps(0, cells.find("lstm"), values[0], 5) is None
+        and masks.expected(cells.find("lstm"), values[0]) is None
     )
 
 
 def test_inputs_have_one_mask_for_all_time_steps():
-    noise = noise_of([(1,), (2,)], input_dropout=[0.5, 0.2])
-    found = noise.inputs(1, torch.ones(5, 2, 30, 100))
+    masks = masks_of([(1,), (2,)], input_dropout=[0.5, 0.2])
+    found = masks.inputs(1, torch.ones(5, 2, 30, 100))
     assert torch.equal(found, found[:1].expand_as(found))
     for n, rate in enumerate((0.5, 0.2)):
         assert set(found[0, n].unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
         assert (found[0, n] == 0).double().mean() == pytest.approx(
             rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000)
         )
-    assert not torch.equal(found, noise.inputs(0, torch.ones(5, 2, 30, 100)))
+    assert not torch.equal(found, masks.inputs(0, torch.ones(5, 2, 30, 100)))
 
 
 def test_weights_are_dropped_entry_by_entry_and_anew_at_each_update():
-    noise, matrix = noise_of([(1,), (2,)], weight_dropout=[0.5, 0.0]), torch.ones(2, 50, 200)
-    first = noise.weights(0, "R", matrix)
+    masks, matrix = masks_of([(1,), (2,)], weight_dropout=[0.5, 0.0]), torch.ones(2, 50, 200)
+    first = masks.weights(0, "R", matrix)
     assert torch.equal(first[1], matrix[1])
     assert (first[0] == 0).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / 100)
-    others = [noise.weights(0, "R_n", matrix), noise.weights(1, "R", matrix)]
-    noise.update.fill_(1)
-    others.append(noise.weights(0, "R", matrix))
+    others = [masks.weights(0, "R_n", matrix), masks.weights(1, "R", matrix)]
+    masks.update.fill_(1)
+    others.append(masks.weights(0, "R", matrix))
     for other in others:
         assert ((first[0] == 0) == (other[0] == 0)).double().mean() == pytest.approx(
             0.5, abs=4 * 0.5 / 100
@@ -142,11 +145,11 @@ RATES = dict(zip(FIELDS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6), strict=True))
 
 def steps(seed=(1,), update=0, rates=RATES, num_steps=4):
     run = Settings(cell="lstm", corpus="text", hidden_size=50, **rates)
-    cell = varied(cells.find("lstm"), variation_of(cells.find("lstm"), [run]))
-    noise = Noise([seed], [run], CPU)
-    noise.update.fill_(update)
+    cell = regularized(cells.find("lstm"), regularization_of(cells.find("lstm"), [run]))
+    masks = Masks([seed], [run], CPU)
+    masks.update.fill_(update)
     state = torch.zeros(1, 20, 50, dtype=torch.float64)
-    values, means = noise.steps(0, cell, state, num_steps), noise.expected(cell, state)
+    values, means = masks.steps(0, cell, state, num_steps), masks.expected(cell, state)
     blocks = zip(
         cell.noise, values.chunk(len(cell.noise), 3), means.chunk(len(cell.noise), 3), strict=True
     )
@@ -190,7 +193,7 @@ def test_the_same_seed_and_update_give_the_same_factors_and_no_others_do():
 @pytest.mark.parametrize("field", ["dropout", "zoneout_h"])
 def test_compiled_factors_are_the_same_bit_for_bit(dtype, field):
     run = [Settings(cell="lstm", corpus="text", **{field: rate}) for rate in (0.3, 0.0, 0.999)]
-    own, others = (Noise([(1,), (2,), (3,)], run, CPU, compiled) for compiled in (True, False))
+    own, others = (Masks([(1,), (2,), (3,)], run, CPU, compiled) for compiled in (True, False))
     for update in (0, 7, 1 << 30):
         own.update.fill_(update)
         others.update.fill_(update)

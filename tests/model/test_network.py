@@ -12,9 +12,9 @@ from cells.base import split_gates
 from harness.engine import get, lookup
 from harness.engine.reference import bind
 from harness.model.initialization import initial_parameters
-from harness.model.masks import FIELDS, Noise
+from harness.model.masks import FIELDS, Masks
 from harness.model.network import Architecture, Model, SizeError, architecture
-from harness.model.regularization import variation_of, varied
+from harness.model.regularization import regularization_of, regularized
 from harness.settings import Settings
 
 SEED = (1000,)
@@ -324,7 +324,7 @@ def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch
     run = settings(hidden_size=7, num_layers=3, precision="float64", dropout=0.5)
     arch = architecture(run, 11, 11)
     parameters = {name: p[None] for name, p in initial_parameters(arch, run, SEED).items()}
-    model, noise, seen = Model(arch, get("reference")), Noise([SEED], [run], CPU), []
+    model, masks, seen = Model(arch, get("reference")), Masks([SEED], [run], CPU), []
 
     def outputs(layer, values):
         seen.append((layer, tuple(values.shape)))
@@ -335,11 +335,11 @@ def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch
         seen.append("loss")
         return loss_of(tokens, tokens)(readout, rows)
 
-    monkeypatch.setattr(noise, "outputs", outputs)
+    monkeypatch.setattr(masks, "outputs", outputs)
     tokens = torch.zeros(STEPS, 1, STREAMS, dtype=torch.int64)
     states = model.initial_states(parameters, 1, STREAMS)
     gradients = {name: torch.full_like(p, torch.nan) for name, p in parameters.items()}
-    model.update(parameters, gradients, tokens, states, loss, noise)
+    model.update(parameters, gradients, tokens, states, loss, masks)
     shape = (STEPS, 1, STREAMS, 7)
     assert seen == [(0, shape), (1, shape), "loss", (1, shape), (0, shape)]
     assert [bool(gradients[f"layer{k}.R"].any()) for k in range(3)] == [False, False, True]
@@ -363,27 +363,27 @@ EVERYTHING = {
 }
 
 
-def by_definition(arch, run, noise, parameters, tokens, states):
+def by_definition(arch, run, masks, parameters, tokens, states):
     """Returns the scores (N, T*B, V) of an update and the final states, by the reference engine,
     differentiable.
     """
-    cell = varied(arch.cell, variation_of(arch.cell, [run]))
+    cell = regularized(arch.cell, regularization_of(arch.cell, [run]))
     values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
     finals = []
     for index, state in enumerate(states):
         prefix = f"layer{index}."
         own = {n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)}
         own |= {
-            name: noise.weights(index, name, own[name]) for name in arch.cell.recurrent_products()
+            name: masks.weights(index, name, own[name]) for name in arch.cell.recurrent_products()
         }
-        below = noise.inputs(index, values) if values.is_floating_point() else values
-        given = noise.steps(index, cell, state[0], STEPS)
+        below = masks.inputs(index, values) if values.is_floating_point() else values
+        given = masks.steps(index, cell, state[0], STEPS)
         values, final = get("reference").run(
             replace(arch.layer, cell=cell), own, below, state, given
         )
         finals.append(final)
         values = values + below if run.residual and index > 0 else values
-        values = noise.outputs(index, values) if index < len(states) - 1 else values
+        values = masks.outputs(index, values) if index < len(states) - 1 else values
     table = parameters["lookup.W"].transpose(1, 2) if run.tied else parameters["readout.W"]
     rows = values.transpose(0, 1).flatten(1, 2)
     return rows @ table + parameters["readout.b"].unsqueeze(1), finals
@@ -395,7 +395,7 @@ def by_definition(arch, run, noise, parameters, tokens, states):
     [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}],
 )
 def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
-    """Against autograd through the definition: layers, read-out, noise, skips, tied tables and
+    """Against autograd through the definition: layers, read-out, masks, skips, tied tables and
     learned starts.
     """
     cell = "min-gru" if engine == "scan" else "lstm"
@@ -411,11 +411,11 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
         for n, p in parameters.items()
     }
     tokens, targets = torch.randint(11, (2, STEPS, RUNS, STREAMS), generator=generator)
-    noise = Noise([(seed,) for seed in range(RUNS)], [run] * RUNS, CPU)
+    masks = Masks([(seed,) for seed in range(RUNS)], [run] * RUNS, CPU)
 
     model = Model(arch, get(engine)).for_runs([run])
     states = model.initial_states(parameters, RUNS, STREAMS)
-    scores, finals = by_definition(arch, run, noise, parameters, tokens, states)
+    scores, finals = by_definition(arch, run, masks, parameters, tokens, states)
     logs = (
         torch.log_softmax(scores, 2)
         .gather(2, targets.transpose(0, 1).flatten(1).unsqueeze(2))
@@ -430,7 +430,7 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
         first = model.initial_states(plain, RUNS, STREAMS)
         begins = torch.ones((), dtype=torch.float64)
         losses, found = model.update(
-            plain, gradients, tokens, first, loss_of(tokens, targets), noise, begins
+            plain, gradients, tokens, first, loss_of(tokens, targets), masks, begins
         )
     assert_close(losses, expected_losses)
     for wanted, got in zip(finals, found, strict=True):
@@ -515,7 +515,7 @@ def test_while_evaluating_the_means_of_the_noise_stand_for_it():
     tokens = torch.randint(11, (STEPS, 1, STREAMS), generator=torch.Generator().manual_seed(1))
     model = Model(arch, get("cpu")).for_runs([run])
     states = model.initial_states(parameters, 1, STREAMS)
-    rows, _ = model(parameters, tokens, states, Noise([SEED], [run], CPU))
+    rows, _ = model(parameters, tokens, states, Masks([SEED], [run], CPU))
     step, p = (
         arch.cell().step,
         bind(arch.layer, {n.removeprefix("layer0."): v for n, v in parameters.items()}),

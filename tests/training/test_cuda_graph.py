@@ -16,9 +16,9 @@ from harness.model.network import Model, architecture
 from harness.settings import Budget, Settings
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training import cuda_graph
-from harness.training.cuda_graph import EAGER_UPDATES, Captured
-from harness.training.messages import Plan, Run
+from harness.training.cuda_graph import EAGER_UPDATES, CapturedStep
 from harness.training.pack import Pack
+from harness.training.plan import Plan, Run
 from harness.training.shard import Shard
 
 UPDATES = 50
@@ -57,7 +57,7 @@ def recorders(monkeypatch):
         made.append(TapeRecorder())
         return made[-1]
 
-    monkeypatch.setitem(cuda_graph.RECORDERS, "cpu", recorder)
+    monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", recorder)
     return made
 
 
@@ -104,7 +104,7 @@ def shard_of(runs, engine_name="reference", device="cpu"):
 def plain(monkeypatch, *arguments):
     """Returns a shard whose updates are not recorded."""
     with monkeypatch.context() as patch:
-        patch.setattr("harness.training.shard.RECORDERS", {})
+        patch.setattr("harness.training.shard.GRAPH_RECORDERS", {})
         return shard_of(*arguments)
 
 
@@ -178,7 +178,7 @@ def test_a_repacked_shard_is_recorded_anew(text, monkeypatch, recorders):
     for shard in (expected, found):
         shard.advance(10)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.training.shard.RECORDERS", {})
+        patch.setattr("harness.training.shard.GRAPH_RECORDERS", {})
         expected.keep([0, 2])
     found.keep([0, 2])
     for shard in (expected, found):
@@ -217,7 +217,7 @@ def addresses(shard):
         *shard.optimizer.state.values(),
     ]
     tensors += [s for state in shard.states for s in state]
-    tensors += [*shard._captured._inputs, *shard._captured._outputs, shard._noise.update]
+    tensors += [*shard._captured._inputs, *shard._captured._outputs, shard._masks.update]
     return [tensor.data_ptr() for tensor in tensors]
 
 
@@ -232,7 +232,7 @@ def test_nothing_that_a_replay_reads_or_writes_moves(text, recorders):
 
 
 def test_what_a_call_returns_is_not_overwritten(recorders):
-    captured = Captured(TapeRecorder(), [])
+    captured = CapturedStep(TapeRecorder(), [])
     found = [
         captured(lambda x, y: (x + y, x * y), torch.tensor([float(i)]), torch.tensor([2.0]))
         for i in range(9)
@@ -255,7 +255,7 @@ def copies(x):
 )
 def test_what_cannot_be_recorded_runs_as_before_and_is_noted(step, cause):
     recorder, notes = TapeRecorder(), []
-    captured = Captured(recorder, notes)
+    captured = CapturedStep(recorder, notes)
     for i in range(6):
         x = torch.tensor([float(i), 1.0])
         assert torch.equal(captured(step, x)[0], step(x)[0])
@@ -275,7 +275,7 @@ def test_the_cause_of_a_failed_record_is_told_and_not_that_its_end_failed():
                 raise RuntimeError("previous error during capture")  # noqa: B904 (as torch.cuda.graph does)
 
     notes = []
-    captured = Captured(Ending(), notes)
+    captured = CapturedStep(Ending(), notes)
     for _ in range(4):
         captured(waits, torch.ones(1))
     assert "Python wait for the device" in notes[0] and "previous" not in notes[0]
@@ -290,7 +290,7 @@ def test_a_mistake_while_recording_is_no_fallback():
             raise ValueError("a mistake of the step's own")
         return (x,)
 
-    captured = Captured(TapeRecorder(), [])
+    captured = CapturedStep(TapeRecorder(), [])
     for _ in range(EAGER_UPDATES):
         captured(step, torch.ones(1))
     with pytest.raises(ValueError, match="a mistake"):
@@ -330,7 +330,7 @@ def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(
     for name, recorder in (("plain", None), ("refusing", Refusing)):
         with monkeypatch.context() as patch:
             if recorder is not None:
-                patch.setitem(cuda_graph.RECORDERS, "cpu", recorder)
+                patch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", recorder)
             pack = Pack(Plan(tuple(runs[:2])))
             points[name] = []
             while new := pack.advance():
@@ -370,7 +370,7 @@ def test_cuda_graphs_give_the_numbers_of_single_launches(text, monkeypatch, name
         shard.advance(30)
     assert_same(found, expected)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.training.shard.RECORDERS", {})
+        patch.setattr("harness.training.shard.GRAPH_RECORDERS", {})
         expected.keep([0, 2])
     found.keep([0, 2])
     snapshots = [found.snapshot(index) for index in range(2)]
@@ -407,8 +407,8 @@ def test_an_update_on_cuda_is_one_launch_of_a_graph_and_a_few_copies(
 @pytest.mark.gpu
 @needs_cuda
 def test_cuda_that_cannot_record_goes_on_in_the_stream_where_it_was():
-    recorder, notes = cuda_graph.CudaGraphs(), []
-    captured, stream = Captured(recorder, notes), torch.cuda.current_stream()
+    recorder, notes = cuda_graph.CudaGraphRecorder(), []
+    captured, stream = CapturedStep(recorder, notes), torch.cuda.current_stream()
     for i in range(6):
         x = torch.tensor([float(i), 1.0], device="cuda")
         assert torch.equal(captured(waits, x)[0], waits(x)[0])

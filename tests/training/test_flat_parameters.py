@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from harness.training.flat_parameters import ALIGNMENT, Layout
+from harness.training.flat_parameters import ALIGNMENT, FlatLayout
 
 SHAPES = {"layer0.W": (3, 8), "layer0.b": (7,), "readout.W": (2, 5), "readout.b": (32,)}
 
 
 @pytest.mark.parametrize("num_runs", [1, 3])
 def test_views_are_parts_of_their_rows_and_share_nothing_with_one_another(num_runs):
-    layout = Layout(SHAPES)
+    layout = FlatLayout(SHAPES)
     rows = torch.zeros(num_runs, layout.size)
     views = layout.views(rows)
     assert {name: tuple(view.shape) for name, view in views.items()} == {
@@ -26,7 +26,7 @@ def test_views_are_parts_of_their_rows_and_share_nothing_with_one_another(num_ru
 
 
 def test_every_parameter_of_every_run_is_aligned():
-    layout = Layout(SHAPES)
+    layout = FlatLayout(SHAPES)
     rows = torch.zeros(2, layout.size)
     for view in layout.views(rows).values():
         assert [own.storage_offset() % ALIGNMENT for own in view] == [0, 0]

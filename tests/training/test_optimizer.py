@@ -10,12 +10,12 @@ import torch
 from tolerances import assert_close
 
 from harness.settings import Settings
-from harness.training.flat_parameters import Layout
+from harness.training.flat_parameters import FlatLayout
 from harness.training.optimizer import Optimizer, learning_rates
 
 STEPS = 20
 SHAPES = {"layer0.W": (3, 8), "layer0.b": (8,), "readout.W": (2, 5)}
-LAYOUT = Layout(SHAPES)
+LAYOUT = FlatLayout(SHAPES)
 HYPERPARAMETERS = [
     {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.1, "clip_norm": None},
     {
