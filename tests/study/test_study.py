@@ -145,7 +145,8 @@ def test_named_arms_override_fix_and_none_is_none():
 def test_a_cross_of_several_fields_is_their_product_with_names_safe_for_files():
     text = CROSS.replace(
         "cross: {cell: [lstm, lstm-no-output-tanh]}",
-        "cross: {cell: [lstm, gru], biases: [1, 2], max_offset: [none, 3], budget: [{tokens: 9}, {seconds: 0.5}]}",
+        "cross: {cell: [lstm, gru], biases: [1, 2], max_offset: [none, 3], "
+        "budget: [{tokens: 9}, {seconds: 0.5}]}",
     ).replace(
         "baseline: {cell: lstm}",
         "baseline: {biases: 1, cell: gru, max_offset: none, budget: {tokens: 9}}",
@@ -370,7 +371,8 @@ def test_an_override_makes_the_block_that_it_needs():
     [
         (
             "fix.hiden_size=128",
-            "fix.hiden_size: must be a field of fix, but got hiden_size=128. Did you mean hidden_size?",
+            "fix.hiden_size: must be a field of fix, but got hiden_size=128. "
+            "Did you mean hidden_size?",
         ),
         (
             "fix.hidden_size=big",
