@@ -1,17 +1,18 @@
-"""From runs to answer, sentences, tables and figures; as a page, Markdown, LaTeX, CSV and on a
-terminal.
+"""From runs to an answer: sentences, tables and figures.
 
-From the bottom: results (frames to one result per arm), sentences and tables (their words), drawing
-(how a figure looks) and figures, searches, hyperparameters, slices and pareto (the tuned fields,
-the costs), parts (all of it for one condition), conditions (several of them), facts (what was
-fixed, with what it was run), forms and page (how it leaves).
+A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom:
+arm_results (frames to one result per arm), sentences and tables (the words of a result), searches,
+hyperparameters and pareto (the tuned fields, the costs), drawing and the three modules of figures
+(how a figure looks, what it shows), condition_report (all of it for one condition), conditions
+(several of them), facts (what was fixed, with what it was run), forms and page (how a report
+leaves). protocols says what all of them ask of a study.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -19,31 +20,35 @@ from rich.text import Text
 
 from harness.report import arm_results, conditions, facts, forms, page, sentences, tables
 from harness.report.arm_results import ArmResult
-from harness.report.drawing import Drawn
-from harness.report.parts import Part
+from harness.report.condition_report import ConditionReport
+from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 
-CURVE_OF = ["arm", "repeat", "phase", "index"]
-"""What tells the runs of one condition apart."""
-NAMES = {"arm": "str", "phase": "str"}
+if TYPE_CHECKING:
+    from harness.report.drawing import LabelledFigure
+
+RUN_OF_CONDITION = ["arm", "repeat", "phase", "index"]
+"""The columns that tell the runs of one condition apart."""
+NAME_TYPES = {"arm": "str", "phase": "str"}
 NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What a study shows, a part for each of its conditions.
+    """What a study shows.
 
     Attributes:
+        study: The study that is reported.
         answer: One sentence; with several conditions that disagree, a short one for each.
-        parts: One for each condition, at least one.
-        remarks: Warnings that are of no one condition.
+        conditions: A report for each condition, at least one.
+        remarks: Warnings that concern no single condition.
         provenance: What the runs were made with.
         commands: What to type to run the study again.
     """
 
-    study: Any
+    study: StudyLike
     answer: str
-    parts: list[Part]
+    conditions: list[ConditionReport]
     remarks: list[str]
     provenance: Section
     commands: list[str]
@@ -53,56 +58,50 @@ class Report:
 
     @property
     def results(self) -> list[ArmResult]:
-        """The arms of all parts, one part after another."""
-        return [result for part in self.parts for result in part.results]
+        """The arms of all conditions, one condition after another."""
+        return [result for each in self.conditions for result in each.results]
 
     @property
     def sentences(self) -> list[str]:
-        """Those of all parts; each names its condition."""
-        return [line for part in self.parts for line in part.sentences]
+        """The sentences of all conditions; each names its condition."""
+        return [line for each in self.conditions for line in each.sentences]
 
     @property
     def missing(self) -> list[str]:
         """What a complete study would have and this one has not."""
-        return [_under(part, line) for part in self.parts for line in part.missing]
+        return [each.under_title(line) for each in self.conditions for line in each.missing]
 
     @property
     def warnings(self) -> list[str]:
         """What a reader should know before believing the answer."""
-        return self.remarks + [_under(part, line) for part in self.parts for line in part.warnings]
+        warnings = [each.under_title(line) for each in self.conditions for line in each.warnings]
+        return self.remarks + warnings
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per condition and arm; losses in nats, ``ratio`` and ``speed`` to the
-        baseline.
-        """
+        """One row per condition and arm, with losses in nats, ratios and speeds to the baseline."""
         rows = [
-            {"condition": part.title, **tables.numbers(r)}
-            for part in self.parts
-            for r in part.results
+            {"condition": each.title, **tables.numbers(result)}
+            for each in self.conditions
+            for result in each.results
         ]
-        return pd.DataFrame(rows).astype(
-            dict.fromkeys(tables.COUNTS, "Int64")
-        )  # one that is not known stays a count
+        counts = dict.fromkeys(tables.COUNTS, "Int64")  # a count that is not known stays a count
+        return pd.DataFrame(rows).astype(counts)
 
     @cached_property
-    def figures(self) -> dict[str, Drawn]:
-        """Those that there is something to draw for, by the stems of their files."""
-        return {stem: drawn for part in self.parts for stem, drawn in part.figures.items()}
+    def figures(self) -> "dict[str, LabelledFigure]":
+        """The figures that there is something to draw for, by the stems of their files."""
+        return {stem: figure for each in self.conditions for stem, figure in each.figures.items()}
 
     @cached_property
     def overview(self) -> list[Section]:
-        """The verdicts under all conditions side by side, and what they come to together, where
-        there are several.
-        """
-        found = [(part.title, part.results) for part in self.parts]
-        texts = {arm_results.text_of(part.study.baseline.settings) for part in self.parts}
-        sections = (
-            [conditions.overview(found), conditions.over_all(found, len(texts))]
-            if len(found) > 1
-            else []
-        )
-        return [section for section in sections if section is not None]
+        """The verdicts of several conditions side by side, and what they come to together."""
+        if len(self.conditions) == 1:
+            return []
+        results = [(each.title, each.results) for each in self.conditions]
+        texts = {arm_results.text_of(each.study.baseline.settings) for each in self.conditions}
+        over_all = conditions.over_all(results, len(texts))
+        return [conditions.overview(results), *([] if over_all is None else [over_all])]
 
     @property
     def method(self) -> str:
@@ -120,25 +119,26 @@ class Report:
             *map(forms.markdown, self.overview),
             *self._remarks_markdown(),
         ]
-        for part in self.parts:
-            blocks += [f"**{forms.plain(part.title)}**"] if part.title else []
-            blocks += [forms.markdown(part.verdicts)]
+        for each in self.conditions:
+            blocks += [f"**{forms.plain(each.title)}**"] if each.title else []
+            blocks += [forms.markdown(each.verdicts)]
         return "\n\n".join(blocks) + "\n"
 
     def markdown(self, figures_folder: str = "") -> str:
-        """Returns the report for GitHub, without figures or with those that lie in a folder beside
-        it as SVG.
+        """Returns the report for GitHub.
+
+        It is without figures, or with those that lie beside it in ``figures_folder`` as SVG.
         """
         blocks = [f"## {self.study.name}", self.study.question, f"**{forms.plain(self.answer)}**"]
         blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
-        for part in self.parts:
-            blocks += [f"### {forms.plain(part.title)}"] if part.title else []
-            blocks += _markdown_sections(part.sections, 4 if part.title else 3)
-            blocks += [forms.bullets(part.sensitivity)] if part.sensitivity else []
+        for each in self.conditions:
+            blocks += [f"### {forms.plain(each.title)}"] if each.title else []
+            blocks += _markdown_sections(each.sections, 4 if each.title else 3)
+            blocks += [forms.bullets(each.sensitivity)] if each.sensitivity else []
             if figures_folder:
                 blocks += [
-                    f"![{each.label}]({figures_folder}/{stem}.svg)"
-                    for stem, each in part.figures.items()
+                    f"![{figure.label}]({figures_folder}/{stem}.svg)"
+                    for stem, figure in each.figures.items()
                 ]
         return "\n\n".join([*blocks, self.method]) + "\n"
 
@@ -153,11 +153,11 @@ class Report:
     def latex(self) -> str:
         """Returns the tables of verdicts and costs as floats, their captions with the answer."""
         texts = ["% \\usepackage{booktabs}\n"]
-        for part in self.parts:
-            where = f"{self.study.name}, {part.title}" if part.title else self.study.name
-            clause = sentences.finding(part.study, part.results)
-            texts += [forms.latex(part.verdicts, f"{where}: {clause}. {self.method}")]
-            texts += [forms.latex(section, f"{where}: {section.title}.") for section in part.costs]
+        for each in self.conditions:
+            where = f"{self.study.name}, {each.title}" if each.title else self.study.name
+            clause = sentences.finding(each.results)
+            texts += [forms.latex(each.verdicts, f"{where}: {clause}. {self.method}")]
+            texts += [forms.latex(section, f"{where}: {section.title}.") for section in each.costs]
         return "\n".join(texts)
 
     def html(self) -> str:
@@ -165,25 +165,24 @@ class Report:
         return page.html(self)
 
     def files(self, png: bool = True) -> dict[str, str | bytes]:
-        """Returns every form by its path in a folder: the report's, and each figure as SVG and, if
-        wanted, PNG.
+        """Returns every form of the report, and each figure, by its path in a folder.
+
+        Figures are SVG and, where ``png`` says so, PNG too.
         """
-        found: dict[str, str | bytes] = {
+        contents: dict[str, str | bytes] = {
             "report.html": self.html(),
             "report.md": self.markdown("figures"),
             "report.csv": self.csv(),
             "report.tex": self.latex(),
         }
-        for stem, drawn in self.figures.items():
-            found[f"figures/{stem}.svg"] = drawn.svg_file()
+        for stem, figure in self.figures.items():
+            contents[f"figures/{stem}.svg"] = figure.svg_file()
             if png:
-                found[f"figures/{stem}.png"] = drawn.png()
-        return found
+                contents[f"figures/{stem}.png"] = figure.png()
+        return contents
 
     def write(self, folder: Path) -> list[Path]:
-        """Writes ``files`` into ``folder``, which is made where it is not there, and returns their
-        paths.
-        """
+        """Writes ``files`` into ``folder``, which need not exist yet, and returns their paths."""
         paths = []
         for name, content in self.files().items():
             paths.append(folder / name)
@@ -196,20 +195,20 @@ class Report:
         console.print(Text(self.answer, style="bold"))
         for line in self.remarks:
             console.print(Text(f"Warning: {line}", style="yellow"))
-        for part in self.parts:
-            if part.title:
-                console.print(Text(f"\n{part.title}", style="bold"))
-            console.print(forms.terminal(part.results))
-            for line in part.sentences:
+        for each in self.conditions:
+            if each.title:
+                console.print(Text(f"\n{each.title}", style="bold"))
+            console.print(forms.terminal(each.results))
+            for line in each.sentences:
                 console.print(Text(line))
-            for line in part.missing:
+            for line in each.missing:
                 console.print(Text(f"Missing: {line}", style="yellow"))
-            for line in part.warnings:
+            for line in each.warnings:
                 console.print(Text(f"Warning: {line}", style="yellow"))
 
 
 def build(
-    study: Any,
+    study: StudyLike,
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     timings: pd.DataFrame,
@@ -219,90 +218,85 @@ def build(
     """Returns the report of a study as far as it has come.
 
     Args:
-        study: With ``name``, ``question``, ``conditions``, ``under``, ``arms``, ``baseline``,
-            ``measure``, ``tune`` and ``replicate``.
-        runs: One row per run, the columns of ``results.RUN_COLUMNS``, and those of ``facts.FACTS``
-            where they are known; an empty frame needs none.
-        curves: One row per evaluation of a run, ``results.CURVE_COLUMNS``.
-        timings: One row per arm, mode, pack and round, ``results.TIMING_COLUMNS``.
-        warnings: Of the search, printed with the report's own; ``condition/arm: ...`` beside that
-            condition.
+        study: The study that is reported.
+        runs: One row per run, the columns of ``arm_results.RUN_COLUMNS``, and those of
+            ``facts.FACTS`` where they are known; an empty frame needs none.
+        curves: One row per evaluation of a run, ``arm_results.CURVE_COLUMNS``.
+        timings: One row per arm, mode, pack and round, ``arm_results.TIMING_COLUMNS``.
+        warnings: Warnings of the search, which are printed with the report's own;
+            ``condition/arm: ...`` stands beside that condition.
         importances: Condition -> arm -> tuned field -> share.
     """
     remarks = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
-    told = {
+    by_condition = {
         name: [line for line in warnings if line.startswith(f"{name}/")]
         for name in study.conditions
         if name
     }
-    remarks += [
-        line for line in warnings if line not in {line for lines in told.values() for line in lines}
-    ]
-    parts = [
-        _part(
+    placed = {line for lines in by_condition.values() for line in lines}
+    remarks += [line for line in warnings if line not in placed]
+    reports = [
+        _condition_report(
             study.under(name),
             _of_condition(runs, name),
             _of_condition(curves, name),
             _of_condition(timings, name),
-            [line.removeprefix(f"{name}/") for line in told.get(name, [])],
+            [line.removeprefix(f"{name}/") for line in by_condition.get(name, [])],
             (importances or {}).get(name, {}),
         )
         for name in study.conditions
     ]
+    results = [(each.study, each.results, each.missing) for each in reports]
     return Report(
         study=study,
-        answer=sentences.answer(
-            study, [(part.study, part.results, part.missing) for part in parts]
-        ),
-        parts=parts,
+        answer=sentences.answer(study, results),
+        conditions=reports,
         remarks=remarks,
         provenance=facts.provenance(runs),
         commands=facts.commands(study, runs),
     )
 
 
-def _part(
-    study: Any,
+def _condition_report(
+    study: StudyLike,
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     timings: pd.DataFrame,
     warnings: Sequence[str],
     importances: Mapping[str, Mapping[str, float]],
-) -> Part:
+) -> ConditionReport:
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
     curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
     num_seeds, num_known = arm_results.num_seeds(study, runs), len(runs)
     runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
-    left_out = (
-        [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
-        if len(runs) < num_known
-        else []
+    left_out = []
+    if len(runs) < num_known:
+        left_out = [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
+    results = arm_results.gather(study, runs, timings)
+    curves = curves.astype(NAME_TYPES)
+    ends = (
+        runs.astype(NAME_TYPES)
+        .drop_duplicates(RUN_OF_CONDITION)
+        .set_index(RUN_OF_CONDITION)["state"]
     )
-    gathered = arm_results.gather(study, runs, timings)
-    curves = curves.astype(NAMES)
-    ends = runs.astype(NAMES).drop_duplicates(CURVE_OF).set_index(CURVE_OF)["state"]
-    return Part(
+    return ConditionReport(
         study=study,
-        results=gathered,
-        curves=curves.join(ends, on=CURVE_OF),
+        results=results,
+        curves=curves.join(ends, on=RUN_OF_CONDITION),
         importances=importances,
         sentences=[
-            sentences.sentence(study, result) for result in gathered if not result.is_baseline
+            sentences.sentence(study, result) for result in results if not result.is_baseline
         ],
         missing=arm_results.missing(study, runs, timings),
-        warnings=[*warnings, *left_out, *arm_results.doubts(study, runs, timings, gathered)],
+        warnings=[*warnings, *left_out, *arm_results.doubts(study, runs, timings, results)],
     )
 
 
 def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The rows of one condition; an older export has no such column and is all of one."""
+    """Returns the rows of one condition; an older export, which names none, is of one alone."""
     rows = frame[frame["condition"].fillna("") == name] if "condition" in frame else frame
     return rows.assign(condition=name)
-
-
-def _under(part: Part, line: str) -> str:
-    return f"{part.title}: {line}" if part.title else line
 
 
 def _markdown_sections(sections: Sequence[Section], level: int) -> list[str]:

@@ -1,6 +1,6 @@
 """From the frames of runs and timings to one result per arm, and what is missing or doubtful.
 
-Words are elsewhere.
+The words of a report are in ``sentences`` and ``tables``.
 """
 
 import json
@@ -12,19 +12,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.report.protocols import ArmLike, StudyLike
+from harness.settings import Settings
 from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.study.units import FAILURES_IN_A_ROW, Unit
 
-PLACE_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
+KEY_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
 RUN_COLUMNS = (
-    *(*PLACE_COLUMNS, "seed", "state", "objective", "validation/loss", "test/loss", "train/loss"),
-    *("num_parameters", "num_states", "hidden_size", "flops_per_token", "tokens", "seconds"),
-    *("engine", "device", "precision", "threads", "pack_size", "params", "samples"),
+    *KEY_COLUMNS,
+    "seed",
+    "state",
+    "objective",
+    "validation/loss",
+    "test/loss",
+    "train/loss",
+    "num_parameters",
+    "num_states",
+    "hidden_size",
+    "flops_per_token",
+    "tokens",
+    "seconds",
+    "engine",
+    "device",
+    "precision",
+    "threads",
+    "pack_size",
+    "params",
+    "samples",
 )
 CURVE_COLUMNS = (
-    *PLACE_COLUMNS,
+    *KEY_COLUMNS,
     "update",
     "tokens",
     "time_seconds",
@@ -43,19 +62,17 @@ TIMING_COLUMNS = (
     *CONDITIONS,
     "busy",
 )
-TEXT_FIELDS = (
-    "corpus",
-    "path",
-    "token",
-    "min_count",
-    "split",
-)  # losses compare only where these are equal
+TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")
+"""Losses compare only where these settings are equal."""
 TRIAL_ENDS = ("finished", "diverged", "pruned", "failed")
 REPLICATE_ENDS = ("finished", "diverged", "failed")
 
 _ALL_FAILED = ["failed"] * FAILURES_IN_A_ROW
 
-Phase = tuple[str, int]  # a runtime's mode ("train" or "forward") and pack
+Phase = tuple[str, int]
+"""What is timed: the mode, ``train`` or ``forward``, and the number of runs in a pack."""
+ALONE: Phase = ("train", 1)
+"""The timing of a run that trains alone."""
 
 
 @dataclass(frozen=True)
@@ -115,39 +132,40 @@ class ArmResult:
 
 
 def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Returns ``frame`` with all of ``columns``; an empty one may come without any, another without
-    a repeat's.
+    """Returns ``frame`` with all of ``columns``.
+
+    An empty frame may come without any of them, an older export without that of the repeat.
     """
-    completed = frame.reindex(
-        columns=[*columns, *(name for name in map(str, frame) if name not in columns)]
-    )
-    return (
-        completed.assign(repeat=completed["repeat"].fillna(0)) if "repeat" in columns else completed
-    )
+    others = [name for name in map(str, frame) if name not in columns]
+    completed = frame.reindex(columns=[*columns, *others])
+    if "repeat" not in columns:
+        return completed
+    return completed.assign(repeat=completed["repeat"].fillna(0))
 
 
-def num_seeds(study: Any, runs: pd.DataFrame) -> int:
-    """Returns how many seeds a condition takes: those the study says, or as many as its first stage
-    asks for.
+def num_seeds(study: StudyLike, runs: pd.DataFrame) -> int:
+    """Returns how many seeds a condition takes.
 
-    ``runs`` are those of the condition. Until all arms have ended the first stage, that is all; an
-    arm that failed in it asks for no more.
+    They are those that the study says, or as many as its first stage asks for: until all arms have
+    ended that stage, no more than it. An arm that failed in it asks for no more. ``runs`` are those
+    of the condition.
     """
     plan = study.replicate
-    if plan is None or plan.until is None:
-        return plan.seeds if plan else 0
+    if plan.until is None:
+        return plan.seeds
+    assert plan.at_most is not None
     if plan.until == 0.0:  # no interval is narrow enough
-        return int(plan.at_most)
+        return plan.at_most
     stage = runs[
         (runs["phase"] == "replicate")
         & (runs["index"] < plan.seeds)
         & runs["state"].isin(REPLICATE_ENDS)
     ]
     if any(
-        (stage["arm"] == a.name).sum() < plan.seeds and not _is_given_up(study, runs, a.name)
-        for a in study.arms
+        (stage["arm"] == arm.name).sum() < plan.seeds and not _is_given_up(study, runs, arm.name)
+        for arm in study.arms
     ):
-        return int(plan.seeds)
+        return plan.seeds
     nats = {arm.name: losses(study, stage, arm.name) for arm in study.arms}
     base = nats[study.baseline.name]
     others = [
@@ -156,48 +174,55 @@ def num_seeds(study: Any, runs: pd.DataFrame) -> int:
     pairs = [inference.paired_differences(nats[arm.name], base) for arm in others]
     full = [differences for differences in pairs if len(differences) == plan.seeds]
     if not full:
-        return int(plan.seeds)
+        return plan.seeds
     return power.stein_seeds(full, half_width_nats=math.log1p(plan.until), at_most=plan.at_most)
 
 
-def _is_given_up(study: Any, runs: pd.DataFrame, arm: str) -> bool:
-    """Says whether an arm will never end the replicates that it lacks: they failed, or it has no
-    setting to train.
+def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
+    """Says whether an arm will never end the replicates that it lacks.
+
+    Either they failed, or the arm has no setting to train.
     """
-    own = runs[runs["arm"] == arm].sort_values("index", kind="stable")
-    last = own.loc[(own["phase"] == "replicate") & own["state"].isin(REPLICATE_ENDS), "state"].tail(
-        FAILURES_IN_A_ROW
-    )
-    trials = own.loc[(own["phase"] == "trial") & own["state"].isin(TRIAL_ENDS), "state"]
+    rows = runs[runs["arm"] == arm].sort_values("index", kind="stable")
+    is_replicate, is_trial = rows["phase"] == "replicate", rows["phase"] == "trial"
+    replicates = rows.loc[is_replicate & rows["state"].isin(REPLICATE_ENDS), "state"]
+    trials = rows.loc[is_trial & rows["state"].isin(TRIAL_ENDS), "state"]
     is_searched = study.tune is not None and (
         len(trials) >= study.tune.num_trials
         or trials.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
     )
-    has_none = is_searched and not trials.isin(["finished", "diverged"]).any()
-    return has_none or last.tolist() == _ALL_FAILED
+    has_no_setting = is_searched and not trials.isin(["finished", "diverged"]).any()
+    return bool(has_no_setting) or replicates.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
 
 
-def planned(study: Any, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
-    """Returns the runs, or the rows of their curves, that the study as it stands asks for: the
-    books may hold more.
+def planned(study: StudyLike, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
+    """Returns the runs, or the rows of their curves, that the study as it stands asks for.
+
+    The store may hold more of them.
     """
     is_asked = (frame["phase"] != "replicate") | (frame["index"] < num_seeds)
     return frame[is_asked & (frame["repeat"] < num_repeats(study))]
 
 
-def is_held_out(study: Any) -> bool:
-    """Says whether the decision is on test loss; without a split it is on the objective, a training
-    loss.
+def is_held_out(study: StudyLike) -> bool:
+    """Says whether the decision is on test loss.
+
+    Without a split it is on the objective, a training loss.
     """
     return study.baseline.settings.split == "holdout"
 
 
-def measured(study: Any) -> str:
+def curve_metric(study: StudyLike) -> str:
+    """Returns the column of the curves that the report reads, in nats."""
+    return "validation/loss" if is_held_out(study) else "train/loss"
+
+
+def measured(study: StudyLike) -> str:
     """Returns what the report's perplexity is called."""
     return "perplexity" if is_held_out(study) else "running training perplexity"
 
 
-def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmResult]:
+def gather(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmResult]:
     """Returns one result per arm of ``study``, in its order.
 
     Frames have RUN_COLUMNS and TIMING_COLUMNS.
@@ -220,7 +245,8 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
     num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs)
     results = []
     for arm in study.arms:
-        own, timed = runs[runs["arm"] == arm.name], timings[timings["arm"] == arm.name]
+        arm_runs = runs[runs["arm"] == arm.name]
+        arm_timings = timings[timings["arm"] == arm.name]
         decision = by_arm.get(arm.name)
         seeds = None
         if decision is not None and decision.verdict == "undecided":
@@ -241,10 +267,10 @@ def gather(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmRes
                 seeds_to_decide=seeds,
                 incomparable=reasons[arm.name],
                 speeds=speeds.get(arm.name, {}),
-                **_timed(timed),
-                **_described(own),
-                training_seconds=_training_seconds(own, timed),
-                trials=own[own["phase"] == "trial"],
+                **_timed(arm_timings),
+                **_described(arm_runs),
+                training_seconds=_training_seconds(arm_runs, arm_timings),
+                trials=arm_runs[arm_runs["phase"] == "trial"],
             )
         )
     return results
@@ -256,9 +282,10 @@ def _replicates(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
     )
 
 
-def losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
-    """Returns an arm's :attr:`ArmResult.losses`; a repeat is among them once all its seeds ended,
-    or one diverged.
+def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
+    """Returns an arm's :attr:`ArmResult.losses`.
+
+    A repeat is among them once all its seeds have ended, or one of them diverged.
     """
     column = "test/loss" if is_held_out(study) else "objective"
     rows = _replicates(runs, arm)
@@ -271,13 +298,13 @@ def losses(study: Any, runs: pd.DataFrame, arm: str) -> dict[str, float]:
         return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
     means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
     # A repeat without all its seeds would not pair seed by seed; where one of them diverged, the
-    # rest is no matter.
+    # others change nothing.
     whole = means[(means["count"] == num_seeds(study, runs)) | np.isinf(means["mean"])]
     names = [f"repeat {repeat}" for repeat in whole.index.astype(int)]
     return dict(zip(names, whole["mean"].tolist(), strict=True))
 
 
-def num_repeats(study: Any) -> int:
+def num_repeats(study: StudyLike) -> int:
     """Returns how often the whole of tuning and replicating is done."""
     return study.tune.repeats if study.tune else 1
 
@@ -287,72 +314,67 @@ def _training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None
         (rows["phase"] == "replicate") & (rows["state"] == "finished"), "tokens"
     ].dropna()
     rates = timings.loc[(timings["mode"] == "train") & (timings["pack"] == 1), "tokens_per_second"]
-    return (
-        float(tokens.astype(float).median() / rates.median())
-        if len(tokens) and len(rates)
-        else None
-    )
+    if not len(tokens) or not len(rates):
+        return None
+    return float(tokens.astype(float).median() / rates.median())
 
 
-def num_first(study: Any, losses: list[dict[str, float]]) -> int | None:
-    """Returns how many first-stage seeds all of these arms have, two at least; None where there are
-    no stages.
+def num_first(study: StudyLike, losses: list[dict[str, float]]) -> int | None:
+    """Returns how many first-stage seeds all of these arms have, two at least.
+
+    None: the study has no stages.
     """
     plan = study.replicate
-    if plan is None or plan.until is None:
+    if plan.until is None:
         return None
     stage = {str(plan.first_seed + j) for j in range(plan.seeds)}
     return max(2, len(stage.intersection(*losses)))
 
 
 def level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
-    """Returns the ``mean`` and the ``interval`` of an :class:`ArmResult`; ``first`` is from
-    :func:`num_first`.
+    """Returns the ``mean`` and the ``interval`` of an :class:`ArmResult`.
+
+    ``first`` is what :func:`num_first` returns.
     """
     values = np.array(list(losses.values()), dtype=np.float64)
     finished = values[np.isfinite(values)]
-    return {
-        "mean": float(np.mean(finished)) if len(finished) else None,
-        "interval": inference.student_interval(finished, first=first)
-        if len(finished) == len(values)
-        else None,
-    }
+    interval = None
+    if len(finished) == len(values):
+        interval = inference.student_interval(finished, first=first)
+    return {"mean": float(np.mean(finished)) if len(finished) else None, "interval": interval}
 
 
-def text_of(settings: Any) -> tuple[Any, ...]:
+def text_of(settings: Settings) -> tuple[Any, ...]:
     """Returns what says which text is read, and how."""
     return tuple(getattr(settings, name) for name in TEXT_FIELDS)
 
 
-def _incomparable(arm: Any, baseline: Any) -> str:
-    pairs = [
-        (name, getattr(baseline.settings, name), getattr(arm.settings, name))
-        for name in TEXT_FIELDS
-    ]
+def _incomparable(arm: ArmLike, baseline: ArmLike) -> str:
+    """Returns why the losses of two arms do not compare, or nothing."""
+    values = zip(TEXT_FIELDS, text_of(baseline.settings), text_of(arm.settings), strict=True)
     return "; ".join(
-        f"{name} differs ({there} and {here})" for name, there, here in pairs if there != here
+        f"{name} differs ({theirs} and {ours})" for name, theirs, ours in values if theirs != ours
     )
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a frame as JSON would hold it: no NumPy scalar, None for what is missing."""
+    """Returns a cell of a frame as JSON would hold it: no NumPy scalar, None for a missing one."""
     if isinstance(value, dict | list | tuple):
         return value
     return None if pd.isna(value) else value.item() if isinstance(value, np.generic) else value
 
 
 def _described(rows: pd.DataFrame) -> dict[str, Any]:
-    last = rows[rows["phase"] == "replicate"].sort_values("index", kind="stable")
-    last = last if len(last) else rows
+    """Returns what the first replicate that knows it tells of an arm; without one, any run."""
+    replicates = rows[rows["phase"] == "replicate"].sort_values("index", kind="stable")
+    sources = replicates if len(replicates) else rows
 
     def first(column: str) -> Any:
-        present = [value for value in map(_plain, last[column]) if value not in (None, {}, [])]
+        present = [value for value in map(_plain, sources[column]) if value not in (None, {}, [])]
         return present[0] if present else None
 
-    counts = {
-        name: first(name)
-        for name in ("num_parameters", "num_states", "hidden_size", "flops_per_token")
-    }
+    names = ("num_parameters", "num_states", "hidden_size", "flops_per_token")
+    counts = {name: first(name) for name in names}
     return {
         **{name: None if count is None else int(count) for name, count in counts.items()},
         "tokens": int(rows["tokens"].fillna(0).sum()),
@@ -403,36 +425,37 @@ def _timing(rows: pd.DataFrame, arm: str) -> Timing:
     return Timing(dict(zip(rows["round"].astype(int), seconds, strict=True)), conditions)
 
 
-def _speeds(study: Any, timings: pd.DataFrame) -> dict[str, dict[Phase, SpeedDecision]]:
+def _speeds(study: StudyLike, timings: pd.DataFrame) -> dict[str, dict[Phase, SpeedDecision]]:
     base = study.baseline.name
     speeds: dict[str, dict[Phase, SpeedDecision]] = {arm.name: {} for arm in study.arms}
     for phase, group in _by_phase(timings).items():
         timed = {arm.name: _timing(group[group["arm"] == arm.name], arm.name) for arm in study.arms}
-        arms = [name for name in timed if name != base and timed[name].seconds]
+        others = [name for name in timed if name != base and timed[name].seconds]
         decided = decisions.decide_speed(
-            timed[base], [timed[a] for a in arms], threshold=study.measure.threshold
+            timed[base], [timed[name] for name in others], threshold=study.measure.threshold
         )
-        for name, decision in zip(arms, decided, strict=True):
+        for name, decision in zip(others, decided, strict=True):
             speeds[name][phase] = decision
     return speeds
 
 
-def missing(study: Any, runs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
+def missing(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     """Returns what a complete study would have and this one has not, one line each."""
     lines = []
     for arm in study.arms:
         trials = runs[
             (runs["arm"] == arm.name) & (runs["phase"] == "trial") & runs["state"].isin(TRIAL_ENDS)
         ]
-        if study.tune and len(trials) < (wanted := study.tune.num_trials * study.tune.repeats):
-            lines.append(f"{arm.name}: {len(trials)} of {wanted} trials ended.")
+        num_planned = study.tune.num_trials * study.tune.repeats if study.tune else 0
+        if len(trials) < num_planned:
+            lines.append(f"{arm.name}: {len(trials)} of {num_planned} trials ended.")
         lines += _missing_seeds(study, arm.name, runs)
         if study.measure.runtime and not (timings["arm"] == arm.name).any():
             lines.append(f"{arm.name}: its runtime has not been measured.")
     return lines
 
 
-def _missing_seeds(study: Any, arm: str, runs: pd.DataFrame) -> list[str]:
+def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame) -> list[str]:
     rows = _replicates(runs, arm)
     rows = rows[rows["state"].isin(REPLICATE_ENDS)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
@@ -448,51 +471,46 @@ def _missing_seeds(study: Any, arm: str, runs: pd.DataFrame) -> list[str]:
 
 
 def doubts(
-    study: Any, runs: pd.DataFrame, timings: pd.DataFrame, results: Sequence[ArmResult]
+    study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame, results: Sequence[ArmResult]
 ) -> list[str]:
     """Returns the warnings that the results themselves give rise to, one line each."""
-    threshold, lines = study.measure.threshold, []
-    column = "test/loss" if is_held_out(study) else "objective"
+    lines = []
     for result in results:
-        rows = _replicates(runs, result.name)
-        if result.num_diverged:
-            diverged = int((rows["state"] == "diverged").sum())
-            lines.append(f"{result.name}: {diverged} of {len(rows)} replicates diverged.")
-        if result.num_failed:
-            rest = " with the rest of their repeats" if num_repeats(study) > 1 else ""
-            failed = (
-                f"{result.num_failed} of {len(rows)} replicates failed and enter no figure{rest}"
-            )
-            lines.append(f"{result.name}: {failed}.")
-        if rows["num_parameters"].nunique() > 1:
-            lines.append(
-                f"{result.name}: its repeats chose different sizes; the costs shown are of the first."
-            )
-        num_blank = int(((rows["state"] == "finished") & rows[column].isna()).sum())
-        if num_blank:
-            lines.append(
-                f"{result.name}: {num_blank} finished replicates have no {column} and enter no figure."
-            )
-        if (
-            num_repeats(study) == 1
-            and len(
-                {
-                    json.dumps(p, sort_keys=True, default=str)
-                    for p in rows["params"]
-                    if isinstance(p, dict)
-                }
-            )
-            > 1
-        ):
-            lines.append(f"{result.name}: its replicates were trained at different tuned values.")
-        lines += _disagreement(result, threshold)
-        busy = timings[(timings["arm"] == result.name) & (timings["busy"] == True)]  # noqa: E712  (may hold NaN)
-        if len(busy):
-            num_timed = int((timings["arm"] == result.name).sum())
-            lines.append(
-                f"{result.name}: the machine was busy in {len(busy)} of {num_timed} timings."
-            )
+        lines += _doubts_of_replicates(study, result, _replicates(runs, result.name))
+        lines += _disagreement(result, study.measure.threshold)
+        is_timed = timings["arm"] == result.name
+        num_busy = int((is_timed & (timings["busy"] == True)).sum())  # noqa: E712  (may hold NaN)
+        if num_busy:
+            of_timings = f"{num_busy} of {int(is_timed.sum())} timings"
+            lines.append(f"{result.name}: the machine was busy in {of_timings}.")
     return lines
+
+
+def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFrame) -> list[str]:
+    """Returns what is doubtful about an arm's replicates, whose runs are ``rows``."""
+    lines = []
+    column = "test/loss" if is_held_out(study) else "objective"
+    if result.num_diverged:
+        num_diverged = int((rows["state"] == "diverged").sum())
+        lines.append(f"{num_diverged} of {len(rows)} replicates diverged.")
+    if result.num_failed:
+        rest = " with the rest of their repeats" if num_repeats(study) > 1 else ""
+        num_failed = f"{result.num_failed} of {len(rows)} replicates failed"
+        lines.append(f"{num_failed} and enter no figure{rest}.")
+    if rows["num_parameters"].nunique() > 1:
+        lines.append("its repeats chose different sizes; the costs shown are of the first.")
+    num_blank = int(((rows["state"] == "finished") & rows[column].isna()).sum())
+    if num_blank:
+        lines.append(f"{num_blank} finished replicates have no {column} and enter no figure.")
+    if num_repeats(study) == 1 and _num_settings(rows) > 1:
+        lines.append("its replicates were trained at different tuned values.")
+    return [f"{result.name}: {line}" for line in lines]
+
+
+def _num_settings(rows: pd.DataFrame) -> int:
+    """Returns how many different tuned settings the runs were trained at."""
+    params = [value for value in rows["params"] if isinstance(value, dict)]
+    return len({json.dumps(value, sort_keys=True, default=str) for value in params})
 
 
 def _disagreement(result: ArmResult, threshold: float) -> list[str]:
@@ -504,6 +522,7 @@ def _disagreement(result: ArmResult, threshold: float) -> list[str]:
         return []
     reach = inference.smallest_p(decision.num_pairs)
     return [
-        f"{result.name}: the tests disagree at {threshold:g}: Student's Holm-adjusted p is {student:.3g}, the sign-flip"
-        f" test's {flip:.3g} ({decision.num_pairs} pairs cannot go below {reach:.3g} before adjustment)."
+        f"{result.name}: the tests disagree at {threshold:g}: Student's Holm-adjusted p is"
+        f" {student:.3g}, the sign-flip test's {flip:.3g} ({decision.num_pairs} pairs cannot go"
+        f" below {reach:.3g} before adjustment)."
     ]

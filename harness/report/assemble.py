@@ -41,7 +41,7 @@ def build_report(
 
 
 def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
-    """Returns what tuning tells of an arm's fields; Optuna is loaded only where there are several."""
+    """Returns the share of each tuned field; Optuna is loaded only where there are several."""
     if part.tune is None or len(part.tune.space) < 2:
         return {arm.name: {} for arm in part.arms}
     from harness import tuning

@@ -11,31 +11,32 @@ from harness.report.tables import Section, ratio_text
 from harness.statistics import aggregates
 from harness.statistics.inference import Interval
 
-
-def overview(parts: Sequence[tuple[str, Sequence[ArmResult]]]) -> Section:
-    """Returns every arm's verdict and ratio under every condition, of (condition, results)."""
-    names = list(
-        dict.fromkeys(r.name for _, gathered in parts for r in gathered if not r.is_baseline)
-    )
-    found = {(title, r.name): r for title, gathered in parts for r in gathered}
-    rows = [(name, *(_in_short(found.get((title, name))) for title, _ in parts)) for name in names]
-    return Section("Under every condition", ("Arm", *(title for title, _ in parts)), rows)
+Conditions = Sequence[tuple[str, Sequence[ArmResult]]]
+"""The name of each condition with its results."""
 
 
-def over_all(parts: Sequence[tuple[str, Sequence[ArmResult]]], num_texts: int) -> Section | None:
-    """Returns one figure per arm over all conditions, of (condition, results): of few it would hide
-    more than it tells.
+def overview(conditions: Conditions) -> Section:
+    """Returns every arm's verdict and ratio under every condition."""
+    titles = [title for title, _ in conditions]
+    by_name = {(title, r.name): r for title, results in conditions for r in results}
+    rows = [
+        (name, *(_in_short(by_name.get((title, name))) for title in titles))
+        for name in _compared(conditions)
+    ]
+    return Section("Under every condition", ("Arm", *titles), rows)
 
-    None: they are not ``aggregates.MIN_STRATA`` texts or more, each under one condition, or no arm
-        has a pair under all of them.
+
+def over_all(conditions: Conditions, num_texts: int) -> Section | None:
+    """Returns one figure per arm over all conditions.
+
+    None: there are not ``aggregates.MIN_STRATA`` texts or more, each under one condition, so that
+    one figure would hide more than it tells, or no arm has a pair under all of them.
     """
-    if not len(parts) == num_texts >= aggregates.MIN_STRATA:
+    if not len(conditions) == num_texts >= aggregates.MIN_STRATA:
         return None
     rows = []
-    for name in dict.fromkeys(
-        r.name for _, gathered in parts for r in gathered if not r.is_baseline
-    ):
-        pairs = [_paired(gathered, name) for _, gathered in parts]
+    for name in _compared(conditions):
+        pairs = [_paired(results, name) for _, results in conditions]
         if all(len(arm) for arm, _ in pairs):
             improved = aggregates.probability_of_improvement(
                 [arm for arm, _ in pairs], [base for _, base in pairs]
@@ -52,23 +53,28 @@ def over_all(parts: Sequence[tuple[str, Sequence[ArmResult]]], num_texts: int) -
         "Probability of a lower loss (95 %)",
         "Interquartile mean of the ratios (95 %)",
     )
-    return Section(f"Over all {len(parts)} conditions", header, rows) if rows else None
+    return Section(f"Over all {len(conditions)} conditions", header, rows) if rows else None
 
 
-def _paired(gathered: Sequence[ArmResult], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The losses of an arm and of the baseline at the seeds or repeats that both have; none where
-    they do not compare.
+def _compared(conditions: Conditions) -> list[str]:
+    """Returns the names of the arms that are compared with a baseline, each once."""
+    results = [result for _, results in conditions for result in results]
+    return list(dict.fromkeys(result.name for result in results if not result.is_baseline))
 
-    A pair that diverged on both sides says nothing.
+
+def _paired(results: Sequence[ArmResult], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the losses of an arm and of the baseline at the seeds or repeats that both have.
+
+    There are none where the two do not compare. A pair of which both diverged says nothing and is
+    left out.
     """
-    arm = next((r for r in gathered if r.name == name and not r.incomparable), None)
-    base = next((r for r in gathered if r.is_baseline), None)
+    arm = next((r for r in results if r.name == name and not r.incomparable), None)
+    base = next((r for r in results if r.is_baseline), None)
     if arm is None or base is None:
         return np.zeros(0), np.zeros(0)
     both = [(arm.losses[key], base.losses[key]) for key in arm.losses if key in base.losses]
-    values = np.array([pair for pair in both if np.isfinite(pair).any()], dtype=np.float64).reshape(
-        -1, 2
-    )
+    kept = [pair for pair in both if np.isfinite(pair).any()]
+    values = np.array(kept, dtype=np.float64).reshape(-1, 2)
     return values[:, 0], values[:, 1]
 
 

@@ -53,7 +53,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm or a verdict is drawn: told apart by more than its colour."""
+    """How an arm or a verdict is drawn: colour is never all that tells two apart."""
 
     color: str
     line: str
@@ -67,16 +67,17 @@ VERDICTS = {
     "identical": Look(COLORS[6], "-", "s"),
     "undecided": Look(COLORS[1], "-", "o"),
 }
-"""First word of a verdict -> how it is drawn; the page's badges have the same colours."""
+"""The first word of a verdict -> how it is drawn; the page's badges have the same colours."""
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure that has been drawn.
+class LabelledFigure:
+    """A figure with its name and its label.
 
     Attributes:
-        name: Stem of its files, such as ``learning-curves-tokens``.
-        label: What it shows, for whom cannot see it.
+        name: The stem of its files, such as ``learning-curves-tokens``.
+        label: What it shows, for a reader who cannot see it.
+        figure: What was drawn.
     """
 
     name: str
@@ -84,28 +85,26 @@ class Drawn:
     figure: Figure
 
     def svg(self, prefix: str = "") -> str:
-        """Returns the element alone, for a page: scaled by it, labelled, its ids under ``prefix``
-        and its name.
+        """Returns the SVG element alone, for a page, which scales it.
+
+        The element is labelled, and its ids begin with ``prefix`` and its name.
         """
         text = self._svg
         text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
-        text = re.sub(
-            r' id="[A-Za-z0-9.]+_\d+"', "", text.replace("xlink:href", "href")
-        )  # names of groups
+        text = text.replace("xlink:href", "href")
+        text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # names of groups
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}{self.name}-", text)
         head, body = text[: text.index(">")], text[text.index(">") :]
         head = re.sub(r' (width|height)="[^"]*"', "", head)
-        return (
-            head.replace("<svg", f'<svg role="img" aria-label="{html.escape(self.label)}"', 1)
-            + body
-        )
+        label = html.escape(self.label)
+        return head.replace("<svg", f'<svg role="img" aria-label="{label}"', 1) + body
 
     def svg_file(self) -> str:
-        """Returns a file of its own."""
+        """Returns the text of an SVG file."""
         return self._svg
 
     def png(self) -> bytes:
-        """Returns an image for a slide."""
+        """Returns the bytes of a PNG file, for a slide."""
         buffer = io.BytesIO()
         with style():
             self.figure.savefig(
@@ -123,21 +122,21 @@ class Drawn:
         return buffer.getvalue()
 
 
-class Named(Protocol):
+class NamedArm(Protocol):
     """What :func:`palette` must know of an arm."""
 
     @property
     def name(self) -> str:
-        """The arm's."""
+        """The arm's name."""
         ...
 
     @property
     def is_baseline(self) -> bool:
-        """Whether it is the baseline."""
+        """Whether the arm is the baseline."""
         ...
 
 
-def palette(arms: Sequence[Named]) -> dict[str, Look]:
+def palette(arms: Sequence[NamedArm]) -> dict[str, Look]:
     """Returns each arm's look; the baseline is black and solid wherever it stands."""
     ordered = sorted(arms, key=lambda arm: not arm.is_baseline)
     looks = {}
@@ -165,11 +164,10 @@ def new_figure(height_inches: float) -> tuple[Figure, Axes]:
 def new_panels(
     num_panels: int, *, num_columns: int = 4, panel_height_inches: float = 1.5
 ) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with a panel each for many arms, their axes shared; call it under
-    :func:`style`.
+    """Returns a figure with a panel for each of many arms; call it under :func:`style`.
 
-    Its margins are fixed, with room for a line above all panels and one below and beside them: to
-    find them out would take longer than to draw the figure.
+    The panels share their axes. The margins are fixed, with room for a line above all panels and
+    one below and beside them: to compute them would take longer than to draw the figure.
     """
     num_columns = min(num_columns, num_panels)
     num_rows = math.ceil(num_panels / num_columns)
@@ -185,11 +183,14 @@ def new_panels(
     )
     for unused in grid[num_panels:]:
         unused.set_axis_off()
-    for above in grid[
-        num_panels - num_columns : num_panels
-    ]:  # the lowest of its column, also above an empty place
-        above.tick_params(labelbottom=True)
+    for lowest in grid[num_panels - num_columns : num_panels]:  # of its column
+        lowest.tick_params(labelbottom=True)
     return figure, grid[:num_panels]
+
+
+def row_inches(num_rows: int) -> float:
+    """Returns the height of an arm's row: less, where there are many."""
+    return 0.5 if num_rows <= MAX_TOGETHER else 0.36
 
 
 def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
@@ -217,8 +218,9 @@ def counts_on(axis: Axis) -> None:
 
 
 def perplexities_on(axis: Axis, max_ticks: int = 8) -> None:
-    """Makes an axis logarithmic, with plain numbers at up to ``max_ticks`` places: call it once all
-    is drawn.
+    """Makes an axis logarithmic, with up to ``max_ticks`` plain numbers.
+
+    Call it once everything is drawn.
     """
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = sorted(axis.get_view_interval())

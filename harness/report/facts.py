@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.protocols import ArmLike, StudyLike
 from harness.report.tables import Section
 
 FACTS = {
@@ -21,10 +22,10 @@ FACTS = {
     "corpus_fingerprint": "Text (SHA-256)",
     "versions": "Versions",
 }
-"""Column of the runs -> what it is called. Those that a frame lacks are left out."""
+"""Column of the runs -> what it is called. Columns that a frame lacks are left out."""
 
 
-def fixed(study: Any) -> Section:
+def fixed(study: StudyLike) -> Section:
     """Returns the settings that all arms share under all conditions, the tuned ones left out."""
     shared = [
         (name, values[0]) for name, values in _settings(study).items() if len(set(values)) == 1
@@ -32,26 +33,23 @@ def fixed(study: Any) -> Section:
     return Section("What was fixed", ("Setting", "Value"), shared)
 
 
-def varied(study: Any) -> Section:
+def varied(study: StudyLike) -> Section:
     """Returns the settings in which arms or conditions differ, a row per arm."""
     differing = {name: values for name, values in _settings(study).items() if len(set(values)) > 1}
     arms = _arms(study)
-    rows = [(f"{arm.condition}/{arm.name}" if arm.condition else arm.name,) for arm in arms]
-    cells = [tuple(values[i] for values in differing.values()) for i in range(len(arms))]
-    return Section(
-        "What differs",
-        ("Arm", *differing),
-        [name + cell for name, cell in zip(rows, cells, strict=True)],
-    )
+    names = [f"{arm.condition}/{arm.name}" if arm.condition else arm.name for arm in arms]
+    rows = [(name, *(texts[i] for texts in differing.values())) for i, name in enumerate(names)]
+    return Section("What differs", ("Arm", *differing), rows)
 
 
-def _arms(study: Any) -> list[Any]:
+def _arms(study: StudyLike) -> list[ArmLike]:
     return [arm for condition in study.conditions for arm in study.under(condition).arms]
 
 
-def _settings(study: Any) -> dict[str, list[str]]:
-    """Setting -> its text in each arm of each condition."""
-    tuned = {name for condition in study.conditions for name in _space(study.under(condition))}
+def _settings(study: StudyLike) -> dict[str, list[str]]:
+    """Returns setting -> its text in each arm of each condition."""
+    tunes = [study.under(condition).tune for condition in study.conditions]
+    tuned = {name for tune in tunes if tune is not None for name in tune.space}
     arms = _arms(study)
     names = [
         field.name for field in dataclasses.fields(arms[0].settings) if field.name not in tuned
@@ -59,14 +57,10 @@ def _settings(study: Any) -> dict[str, list[str]]:
     return {name: [_text(name, getattr(arm.settings, name)) for arm in arms] for name in names}
 
 
-def _space(study: Any) -> dict[str, Any]:
-    return dict(study.tune.space) if study.tune else {}
-
-
 def _text(name: str, value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        said = {key: item for key, item in dataclasses.asdict(value).items() if item is not None}
-        return ", ".join(f"{item:,} {key}" for key, item in said.items())
+        items = dataclasses.asdict(value).items()
+        return ", ".join(f"{item:,} {key}" for key, item in items if item is not None)
     if name == "path" and value is not None:
         return Path(value).name
     return "none" if value is None else str(value)
@@ -75,7 +69,7 @@ def _text(name: str, value: Any) -> str:
 def provenance(runs: pd.DataFrame) -> Section:
     """Returns what the runs were made with, each value once.
 
-    ``runs``: those of a store, with its tags as columns.
+    ``runs`` are the runs of a store, with its tags as columns.
     """
     rows = []
     for column, title in FACTS.items():
@@ -85,12 +79,14 @@ def provenance(runs: pd.DataFrame) -> Section:
     return Section("Provenance", ("What", "Value"), rows)
 
 
-def commands(study: Any, runs: pd.DataFrame) -> list[str]:
-    """Returns what to type to run the study again: at its commit, where that is known and was
-    one.
+def commands(study: StudyLike, runs: pd.DataFrame) -> list[str]:
+    """Returns what to type to run the study again.
+
+    It is run at its commit, where that is known and all runs have the same.
     """
-    known = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
-    lines = [f"git checkout {known[0]}"] if len(known) == 1 and known[0] != "unknown" else []
+    commits = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
+    is_known = len(commits) == 1 and commits[0] != "unknown"
+    lines = [f"git checkout {commits[0]}"] if is_known else []
     words = ["harness", "run", study.path.name if study.path else f"{study.name}.yaml"]
     for override in study.overrides:
         words += ["--set", override]

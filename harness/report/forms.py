@@ -16,13 +16,18 @@ from harness.report.tables import Section
 COLORS = {"better": "green", "worse": "red"}  # every other verdict is yellow
 LATEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
+"""Character -> what LaTeX prints it by."""
 
 
 def plain(text: str) -> str:
-    """Returns a text for Markdown: a name may hold a bar or a tag, and neither is meant as such."""
+    """Returns a text for Markdown: a bar or a tag in a name is not meant as one."""
     return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text.replace("|", "\\|"))
 
 
@@ -58,14 +63,14 @@ def escaped(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def terminal(gathered: Sequence[ArmResult]) -> Table:
+def terminal(results: Sequence[ArmResult]) -> Table:
     """Returns the verdicts as a table that fits 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("Arm", overflow="fold")
     for name in ("Perplexity", "Ratio (95 %)", "p", "Speed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
-    for result in gathered:
+    for result in results:
         word = sentences.word(result).split(" and ")[0]  # the sentences below say lower or higher
         cells = (
             number(perplexity(result.mean)) if result.mean is not None else "none",

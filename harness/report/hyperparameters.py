@@ -1,5 +1,4 @@
-"""What the searches tell of the tuned fields: which values came near an arm's best, and what tuning
-bought.
+"""What the searches tell of the tuned fields: good values, and what tuning bought.
 
 Everything here describes the trials that were made. None of it is a test: a trial has one seed, and
 an adaptive sampler chose its values by the trials before it.
@@ -13,43 +12,54 @@ import pandas as pd
 
 from harness.metrics import perplexity
 from harness.report.arm_results import TRIAL_ENDS
-from harness.report.searches import NEAR, Domain, Search, objective_name, searches, value_text
+from harness.report.protocols import StudyLike
+from harness.report.searches import (
+    NEAR,
+    Domain,
+    Search,
+    objective_name,
+    searches,
+    space_of,
+    value_text,
+)
 from harness.report.sentences import number
 from harness.report.tables import Section
 from harness.study import Choices, Range
 
 FEW_ARMS = 4
-"""So many arms fit into a sentence; more get a table."""
+"""The most arms that fit into a sentence; more get a table."""
 
 # Sensitivity
 
 
-def sensitivity(study: Any, trials: pd.DataFrame) -> list[str]:
-    """Returns a sentence per tuned field: the least range that holds all trials near their arm's
-    best.
+def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
+    """Returns a sentence per tuned field: the least range of all trials near their arm's best.
 
     With more than ``FEW_ARMS`` arms it tells the baseline's, the narrowest and the widest;
     :func:`sensitivity_section` has all.
     """
-    found = searches(study, trials)
-    if not any(len(each.finished) for each in found):
+    by_arm = searches(study, trials)
+    if study.tune is None or not any(len(search.finished) for search in by_arm):
         return []
-    space = study.tune.space
+    space, sampler = study.tune.space, study.tune.sampler
     others = ", in which the other tuned fields vary too," if len(space) > 1 else ","
-    remark = f"This describes the trials that the sampler {study.tune.sampler} chose{others} and is not a test."
-    start = f"the finished trials within {100 * NEAR:g} % of their arm's best {objective_name(study)} are"
+    near = f"the finished trials within {100 * NEAR:g} % of their arm's best"
+    remark = (
+        f"This describes the trials that the sampler {sampler} chose{others} and is not a test."
+    )
     return [
-        f"{field}, searched {_searched(domain)}: {start} {_clauses(study, found, field, domain)}. {remark}"
+        f"{field}, searched {_searched(domain)}: {near} {objective_name(study)} are"
+        f" {_clauses(study, by_arm, field, domain)}. {remark}"
         for field, domain in space.items()
     ]
 
 
-def _clauses(study: Any, found: Sequence[Search], field: str, domain: Domain) -> str:
-    if len(found) <= FEW_ARMS:
-        return "; ".join(_clause(each, field, domain) for each in found)
-    base = next(each for each in found if each.arm == study.baseline.name)
+def _clauses(study: StudyLike, by_arm: Sequence[Search], field: str, domain: Domain) -> str:
+    if len(by_arm) <= FEW_ARMS:
+        return "; ".join(_clause(search, field, domain) for search in by_arm)
+    base = next(search for search in by_arm if search.arm == study.baseline.name)
     texts = [_clause(base, field, domain)]
-    others = [each for each in found if each is not base and len(each.near) > 1]
+    others = [search for search in by_arm if search is not base and len(search.near) > 1]
     if not isinstance(domain, Choices) and others:
         widths = {each.arm: _width(domain, each.values(each.near, field)) for each in others}
         least, most = min(widths, key=widths.__getitem__), max(widths, key=widths.__getitem__)
@@ -83,8 +93,9 @@ def _searched(domain: Domain) -> str:
 
 
 def _extent(search: Search, field: str, domain: Domain) -> str:
-    """Where the near trials lie, and between which others: a range is no wider than its trials let
-    it be seen.
+    """Returns where the near trials lie, and between which others.
+
+    A range is shown no wider than its trials let it be seen.
     """
     values = search.values(search.near, field)
     if isinstance(domain, Choices):
@@ -94,8 +105,9 @@ def _extent(search: Search, field: str, domain: Domain) -> str:
     low, high = min(values), max(values)
     others = search.values(search.worse, field)
     below, above = [v for v in others if v < low], [v for v in others if v > high]
-    ends = f"{value_text(max(below)) if below else 'none'} below, {value_text(min(above)) if above else 'none'} above"
-    beyond = f"(nearest worse trials: {ends})"
+    nearest_below = value_text(max(below)) if below else "none"
+    nearest_above = value_text(min(above)) if above else "none"
+    beyond = f"(nearest worse trials: {nearest_below} below, {nearest_above} above)"
     if low == high:
         return f"at {value_text(low)} {beyond}"
     span = f"{value_text(low)} to {value_text(high)} {beyond}"
@@ -114,21 +126,23 @@ def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def sensitivity_section(study: Any, trials: pd.DataFrame) -> Section | None:
-    """Returns a row per arm with what :func:`sensitivity` tells of some, or None where its
-    sentences tell all.
+def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | None:
+    """Returns a row per arm with what :func:`sensitivity` tells of some arms.
+
+    None: its sentences tell it of all.
     """
-    found = searches(study, trials)
-    if len(found) <= FEW_ARMS or not any(len(each.finished) for each in found):
+    by_arm = searches(study, trials)
+    if len(by_arm) <= FEW_ARMS or not any(len(search.finished) for search in by_arm):
         return None
-    space = study.tune.space
+    space = space_of(study)
     rows = [
         (
-            *(each.arm, "none" if each.best is None else number(perplexity(each.best))),
-            f"{len(each.near)} of {len(each.finished)}",
-            *(_cell(each, field, domain) for field, domain in space.items()),
+            search.arm,
+            "none" if search.best is None else number(perplexity(search.best)),
+            f"{len(search.near)} of {len(search.finished)}",
+            *(_cell(search, field, domain) for field, domain in space.items()),
         )
-        for each in found
+        for search in by_arm
     ]
     header = (
         "Arm",
@@ -149,18 +163,17 @@ def _cell(search: Search, field: str, domain: Domain) -> str:
 # What tuning bought
 
 
-def bought(study: Any, trials: pd.DataFrame) -> Section | None:
-    """Returns a row per arm: its trials by their end, and the perplexity of the first, the median
-    and the best.
+def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
+    """Returns a row per arm: its trials by their end, and the perplexity that they reached.
 
-    The first trial is what no tuning would have given: a draw from the range. Over several repeats,
-    exp of the mean nats over the searches. The median is of the finished trials. None: no trial has
-    ended.
+    That is the perplexity of the first trial, the median of the finished ones, and the best. The
+    first trial is what no tuning would have given: a draw from the range. Over several repeats, the
+    perplexity is exp of the mean nats over the searches. None: no trial has ended.
     """
-    found = searches(study, trials)
-    if not found:
+    by_arm = searches(study, trials)
+    if not by_arm:
         return None
-    rows = [(each.arm, _ends(each), *_levels(each)) for each in found]
+    rows = [(search.arm, _ends(search), *_levels(search)) for search in by_arm]
     header = (
         "Arm",
         "Trials",
@@ -173,12 +186,10 @@ def bought(study: Any, trials: pd.DataFrame) -> Section | None:
 
 
 def _ends(search: Search) -> str:
+    if not len(search.rows):
+        return "0"
     counts = [(end, int((search.rows["state"] == end).sum())) for end in TRIAL_ENDS]
-    return (
-        f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}"
-        if len(search.rows)
-        else "0"
-    )
+    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}"
 
 
 def _levels(search: Search) -> tuple[str, str, str, str]:
@@ -201,8 +212,9 @@ def _levels(search: Search) -> tuple[str, str, str, str]:
 
 
 def importance_section(importances: Mapping[str, Mapping[str, float]]) -> Section | None:
-    """Returns every arm's shares as ``search.importances`` gives them, in percent; None where no
-    arm has any.
+    """Returns every arm's shares, arm -> tuned field -> share of 1, in percent.
+
+    None: no arm has any.
     """
     fields = list(dict.fromkeys(field for shares in importances.values() for field in shares))
     if not fields:
@@ -211,5 +223,8 @@ def importance_section(importances: Mapping[str, Mapping[str, float]]) -> Sectio
         (arm, *(f"{100 * shares[field]:.0f} %" if shares else "too few trials" for field in fields))
         for arm, shares in importances.items()
     ]
-    title = "Share of each tuned field in what told an arm's best trials from the rest: PED-ANOVA, not a test"
+    title = (
+        "Share of each tuned field in what told an arm's best trials from the rest: PED-ANOVA, not"
+        " a test"
+    )
     return Section(title, ("Arm", *fields), rows)

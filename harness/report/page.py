@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 
 from harness.report import facts, sentences, tables
 from harness.report.arm_results import ArmResult
-from harness.report.drawing import Drawn
-from harness.report.parts import Part
+from harness.report.condition_report import ConditionReport
 from harness.report.tables import Section
 
 if TYPE_CHECKING:
     from harness.report import Report
+    from harness.report.drawing import LabelledFigure
 
 LONG_ROWS = 12
-"""A table with more rows is folded away: what it shows in full, a figure or another table shows at
-a glance.
-"""
-
+"""A table with more rows is folded away: a figure or another table shows its gist at a glance."""
 LONG_TEXT = 40
 """A cell of more characters may be broken into lines."""
 
@@ -31,10 +28,10 @@ def html(report: "Report") -> str:
     body = [_sections(report.overview, "overview", 2)]
     if report.overview:
         remarks = report.remarks
-        body += [_part(part, part.warnings) for part in report.parts]
+        body += [_condition(condition, condition.warnings) for condition in report.conditions]
     else:
         remarks = []
-        body += [_part(part, report.warnings) for part in report.parts]
+        body += [_condition(condition, report.warnings) for condition in report.conditions]
     body += _facts(report)
     return template.substitute(
         name=_text(study.name),
@@ -42,7 +39,7 @@ def html(report: "Report") -> str:
         source=f'<p class="quiet">Source: {_text(study.source)}</p>' if study.source else "",
         kind=_kind_of_all(report.results),
         answer=_text(report.answer),
-        glance="\n".join(map(_glance, report.parts)),
+        glance="\n".join(map(_glance, report.conditions)),
         links=_anchors(_links(report)),
         remarks=_box("warnings", "Warnings", remarks),
         body="\n".join(body),
@@ -55,14 +52,15 @@ def _text(text: object) -> str:
 
 
 def _kind(verdict: str) -> str:
-    """The class of a verdict, which gives it its colour and its sign; its words are always written
-    out too.
+    """Returns the class of a verdict, which gives it its colour and its sign.
+
+    The words of the verdict are always written out too.
     """
     return verdict.split(" ")[0].rstrip(":")
 
 
-def _kind_of_all(gathered: Sequence[ArmResult]) -> str:
-    kinds = {_kind(sentences.word(result)) for result in gathered if not result.is_baseline}
+def _kind_of_all(results: Sequence[ArmResult]) -> str:
+    kinds = {_kind(sentences.word(result)) for result in results if not result.is_baseline}
     return kinds.pop() if len(kinds) == 1 else "mixed"
 
 
@@ -70,9 +68,9 @@ def _badge(verdict: str, text: str = "") -> str:
     return f'<span class="verdict {_text(_kind(verdict))}">{_text(text or verdict)}</span>'
 
 
-def _glance(part: Part) -> str:
+def _glance(condition: ConditionReport) -> str:
     items = []
-    for result in part.results:
+    for result in condition.results:
         if result.is_baseline:
             continue
         badges = [
@@ -87,19 +85,19 @@ def _glance(part: Part) -> str:
             times = f" {sentences.speed_text(speed)}" if speed.ratio is not None else ""
             badges += [_badge(speed.verdict, f"speed: {speed.verdict}{times}")]
         items.append(f"<li><b>{_text(result.name)}</b> {' '.join(badges)}</li>")
-    title = f"<h2>{_text(part.title)}</h2>" if part.title else ""
+    title = f"<h2>{_text(condition.title)}</h2>" if condition.title else ""
     return f'<div class="glance">{title}<ul>{"".join(items)}</ul></div>' if items else ""
 
 
 def _links(report: "Report") -> list[tuple[str, str]]:
-    found = [("overview", "All conditions")] if report.overview else []
-    for part in report.parts:
-        if part.title:
-            found.append((f"{part.slug}part", part.title))
+    links = [("overview", "All conditions")] if report.overview else []
+    for condition in report.conditions:
+        if condition.title:
+            links.append((f"{condition.slug}part", condition.title))
         else:
-            found += [(anchor, name) for anchor, name in _contents(part)]
+            links += _contents(condition)
     return [
-        *found,
+        *links,
         ("fixed", "What was fixed"),
         ("provenance", "Provenance"),
         ("reproduce", "Run it again"),
@@ -110,43 +108,48 @@ def _anchors(links: Sequence[tuple[str, str]]) -> str:
     return " ".join(f'<a href="#{anchor}">{_text(name)}</a>' for anchor, name in links)
 
 
-def _contents(part: Part) -> list[tuple[str, str]]:
-    found = [("perplexity", part.verdicts.title), ("costs", "Costs")]
-    found += [("tuning", "Tuned fields")] if part.tuning else []
-    found += [("samples", "Samples")] if any(result.samples for result in part.results) else []
+def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
+    links = [("perplexity", condition.verdicts.title), ("costs", "Costs")]
+    links += [("tuning", "Tuned fields")] if condition.tuning else []
+    links += [("samples", "Samples")] if any(result.samples for result in condition.results) else []
     return [
-        *((part.slug + anchor, name) for anchor, name in found),
-        (f"{part.slug}ends", "How the runs ended"),
+        *((condition.slug + anchor, name) for anchor, name in links),
+        (f"{condition.slug}ends", "How the runs ended"),
     ]
 
 
-def _part(part: Part, warnings: Sequence[str]) -> str:
-    level = 3 if part.title else 2
+def _condition(condition: ConditionReport, warnings: Sequence[str]) -> str:
+    level = 3 if condition.title else 2
     blocks = []
-    if part.title:
+    if condition.title:
         blocks = [
-            f'<h2 id="{part.slug}part">{_text(part.title)}</h2>',
-            f"<nav>{_anchors(_contents(part))}</nav>",
+            f'<h2 id="{condition.slug}part">{_text(condition.title)}</h2>',
+            f"<nav>{_anchors(_contents(condition))}</nav>",
         ]
     blocks += [
-        _list(part.sentences),
-        _box("missing", "Missing", part.missing),
+        _list(condition.sentences),
+        _box("missing", "Missing", condition.missing),
         _box("warnings", "Warnings", warnings),
     ]
-    blocks += [_sections([part.verdicts], f"{part.slug}perplexity", level)]
+    blocks += [_sections([condition.verdicts], f"{condition.slug}perplexity", level)]
     blocks += [
-        _figures(part, part.perplexity_figures[:1]),
-        _figures(part, part.perplexity_figures[1:]),
+        _figures(condition, condition.perplexity_figures[:1]),
+        _figures(condition, condition.perplexity_figures[1:]),
     ]
-    blocks += [_sections(part.costs, f"{part.slug}costs", level), _figures(part, part.cost_figures)]
-    blocks += [_sections(part.tuning, f"{part.slug}tuning", level), _list(part.sensitivity)]
-    blocks += [_figures(part, part.tuning_figures)]
-    samples = tables.samples(part.results)
+    blocks += [
+        _sections(condition.costs, f"{condition.slug}costs", level),
+        _figures(condition, condition.cost_figures),
+    ]
+    blocks += [
+        _sections(condition.tuning, f"{condition.slug}tuning", level),
+        _list(condition.sensitivity),
+    ]
+    blocks += [_figures(condition, condition.tuning_figures)]
+    samples = tables.samples(condition.results)
     if samples.rows:
-        blocks += [
-            f'<h{level} id="{part.slug}samples">{samples.title}</h{level}>{_table(samples, "samples")}'
-        ]
-    blocks += [_sections([part.ends], f"{part.slug}ends", level)]
+        heading = f'<h{level} id="{condition.slug}samples">{samples.title}</h{level}>'
+        blocks += [heading, _table(samples, "samples")]
+    blocks += [_sections([condition.ends], f"{condition.slug}ends", level)]
     return f'<article class="part">{"".join(blocks)}</article>'
 
 
@@ -159,12 +162,13 @@ def _box(kind: str, title: str, lines: Sequence[str]) -> str:
     return f'<section class="box {kind}"><h3>{title}</h3>{_list(lines)}</section>' if lines else ""
 
 
-def _sections(found: Sequence[Section], anchor: str, level: int) -> str:
-    """Tables one after another; the first one's title is the heading and the address of them
-    all.
+def _sections(sections: Sequence[Section], anchor: str, level: int) -> str:
+    """Returns tables one after another.
+
+    The first one's title is the heading of them all and has their address.
     """
     blocks = []
-    for i, section in enumerate(found):
+    for i, section in enumerate(sections):
         heading = f'h{level} id="{anchor}"' if i == 0 else f"h{level + 1}"
         table = _table(section)
         if len(section.rows) > LONG_ROWS and i > 0:
@@ -198,14 +202,13 @@ def _table(section: Section, kind: str = "") -> str:
     )
 
 
-def _figures(part: Part, found: Iterable[Drawn]) -> str:
-    figures = []
-    for each in found:
-        caption = f"<figcaption>{_text(each.label)}.</figcaption>"
-        figures.append(
-            f'<figure id="{part.slug}{each.name}">{each.svg(part.slug)}{caption}</figure>'
-        )
-    return f'<div class="figures">{"".join(figures)}</div>' if figures else ""
+def _figures(condition: ConditionReport, figures: "Iterable[LabelledFigure]") -> str:
+    blocks = []
+    for figure in figures:
+        caption = f"<figcaption>{_text(figure.label)}.</figcaption>"
+        svg = figure.svg(condition.slug)
+        blocks.append(f'<figure id="{condition.slug}{figure.name}">{svg}{caption}</figure>')
+    return f'<div class="figures">{"".join(blocks)}</div>' if blocks else ""
 
 
 def _facts(report: "Report") -> list[str]:

@@ -1,6 +1,7 @@
 """The trials of each arm's search, as the tables and figures of the tuned fields need them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,21 +9,23 @@ import numpy as np
 import pandas as pd
 
 from harness.report.arm_results import TRIAL_ENDS
+from harness.report.protocols import StudyLike
 from harness.study import Choices, Range
 
 NEAR = 0.05
 """A trial this fraction of perplexity above its arm's best is near it."""
 
 Domain = Range | Choices
+"""The values that a field is tuned over."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """The ended trials of one arm, in the order of their numbers; of all repeats where there are
-    several.
+    """The ended trials of one arm, of all its repeats, in the order of their numbers.
 
     Attributes:
-        rows: Columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and
+        arm: The arm's name.
+        rows: The columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and
             ``repeat``.
     """
 
@@ -32,7 +35,9 @@ class Search:
     @property
     def finished(self) -> pd.DataFrame:
         """The trials with a final value of their own."""
-        return self.rows[(self.rows["state"] == "finished") & np.isfinite(self.rows["nats"])]
+        is_final = (self.rows["state"] == "finished") & np.isfinite(self.rows["nats"])
+        rows: pd.DataFrame = self.rows[is_final]
+        return rows
 
     @property
     def best(self) -> float | None:
@@ -41,41 +46,48 @@ class Search:
 
     @property
     def near(self) -> pd.DataFrame:
-        """The finished trials whose perplexity is within ``NEAR`` of the best one's, which is among
-        them.
+        """The finished trials whose perplexity is within ``NEAR`` of the best one's.
+
+        The best one is among them.
         """
         return self.finished[self.finished["nats"] <= (self.best or 0.0) + math.log1p(NEAR)]
 
     @property
     def worse(self) -> pd.DataFrame:
-        """The trials that finished or diverged and did not come near; of a pruned one it is not
-        known.
+        """The trials that finished or diverged and are not near.
+
+        Of a pruned trial it is not known.
         """
         ended = self.rows[self.rows["state"].isin(["finished", "diverged"])]
         return ended.drop(index=self.near.index)
 
     def values(self, rows: pd.DataFrame, field: str) -> list[Any]:
-        """Returns a field's value at each of ``rows``; an export leaves out what is none."""
+        """Returns a field's value at each of ``rows``; None: an export leaves it out."""
         return [params.get(field) for params in rows["params"]]
 
 
-def searches(study: Any, trials: pd.DataFrame) -> list[Search]:
-    """Returns each arm's search, in the study's order; none where nothing was tuned or no trial has
-    ended.
+def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
+    """Returns each arm's search, in the study's order.
+
+    There is none where nothing was tuned or no trial has ended.
     """
     ended = trials[trials["state"].isin(TRIAL_ENDS)]
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0
-    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat).sort_values(
-        ["repeat", "index"]
-    )
+    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat)
+    ended = ended.sort_values(["repeat", "index"])
     return [Search(arm.name, ended[ended["arm"] == arm.name]) for arm in study.arms]
 
 
-def objective_name(study: Any) -> str:
+def objective_name(study: StudyLike) -> str:
     """Returns what the trials were judged by, in words: ``validation perplexity``."""
-    return str(study.measure.objective).replace("/", " ")
+    return study.measure.objective.replace("/", " ")
+
+
+def space_of(study: StudyLike) -> Mapping[str, Domain]:
+    """Returns tuned field -> the values that were tried; nothing where nothing was tuned."""
+    return study.tune.space if study.tune is not None else {}
 
 
 def value_text(value: Any) -> str:

@@ -1,23 +1,22 @@
 """Results in words: one sentence per arm, one answer, and how their numbers are written."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.metrics import perplexity
 from harness.report import arm_results
 from harness.report.arm_results import ArmResult, Phase
+from harness.report.protocols import StudyLike
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
-from harness.study import is_repeated
 
 
 def number(value: float, *, decimals: int | None = None) -> str:
-    """Returns a perplexity or a rate with about four digits that count, or with ``decimals``."""
+    """Returns a perplexity or a rate with about four significant digits, or with ``decimals``."""
     if not math.isfinite(value):
         return str(value)
     if decimals is None:
@@ -33,10 +32,10 @@ def p_text(p: float) -> str:
 def ratio_texts(
     ratio: float, interval: Interval | None, *, decimals: int = 3, sign: str = ""
 ) -> tuple[str, str, str]:
-    """Returns a ratio and its interval's ends, with ``decimals`` or as many more as show the
-    interval's width.
+    """Returns a ratio and the ends of its interval.
 
-    ``sign``: "+" writes the sign of a difference.
+    They have ``decimals``, or as many more as show the interval's width. A ``sign`` of "+" writes
+    the sign of a difference.
     """
     if interval is None:
         return f"{ratio:{sign},.{decimals}f}", "", ""
@@ -57,25 +56,25 @@ def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:
     return ratio_texts(perplexity(decision.mean), ends)
 
 
-def unit(study: Any) -> str:
+def unit(study: StudyLike) -> str:
     """Returns what one pair is: a ``seed`` or a ``repeat``."""
-    return "repeat" if is_repeated(study) else "seed"
+    return "repeat" if arm_results.num_repeats(study) > 1 else "seed"
 
 
-def method(study: Any) -> str:
-    """Returns how the numbers were come by, for whoever checks them."""
+def method(study: StudyLike) -> str:
+    """Returns how the numbers were computed, for a reader who checks them."""
     pairs = "Pairs are replicates of one seed."
-    if is_repeated(study):
+    if unit(study) == "repeat":
         pairs = (
-            "A pair is one repeat of the whole search: the mean over the arm's replicates of that repeat, minus the"
-            " baseline's."
+            "A pair is one repeat of the whole search: the mean over the arm's replicates of that"
+            " repeat, minus the baseline's."
         )
     interval = "intervals are Student's, 95 %, unadjusted"
-    if study.replicate is not None and study.replicate.until is not None:
+    if study.replicate.until is not None:
         interval = (
-            f"intervals are those of Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first"
-            f" {study.replicate.seeds} seeds says how many seeds there are, and enters interval and test with their"
-            " degrees of freedom"
+            "intervals are those of Stein's two-stage rule (1945), 95 %, unadjusted: the spread of"
+            f" the first {study.replicate.seeds} seeds says how many seeds there are, and enters"
+            " interval and test with their degrees of freedom"
         )
     family = (
         "over the arms"
@@ -83,24 +82,25 @@ def method(study: Any) -> str:
         else "over the arms of a condition, not over conditions"
     )
     return (
-        f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the paired Student test"
-        f" after Holm's correction {family} (a sign test where a replicate diverged); p (sign-flip) is exact"
-        " unless it says Monte Carlo, and unadjusted. Speeds are medians over rounds of paired ratios with"
-        " order-statistic intervals."
+        f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the"
+        f" paired Student test after Holm's correction {family} (a sign test where a replicate"
+        " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted. Speeds are"
+        " medians over rounds of paired ratios with order-statistic intervals."
     )
 
 
-def sentence(study: Any, result: ArmResult) -> str:
+def sentence(study: StudyLike, result: ArmResult) -> str:
     """Returns what the study says of an arm that is not the baseline."""
     where = "At the settings that one search found" if study.tune else "At the settings given"
-    if is_repeated(study):
-        where = f"Over {study.tune.repeats} repeats of the whole search"
+    if arm_results.num_repeats(study) > 1:
+        where = f"Over {arm_results.num_repeats(study)} repeats of the whole search"
     return f"{where}, {_scope(study)}, {_finding(study, result)}.{_speed_sentence(result)}"
 
 
-def _scope(study: Any) -> str:
-    """What the claim is confined to: ``on this text``, or the condition and its text where there
-    are several.
+def _scope(study: StudyLike) -> str:
+    """Returns what the claim is confined to.
+
+    That is ``on this text``, or the condition and its text where there are several.
     """
     if not study.condition:
         return "on this text"
@@ -108,35 +108,37 @@ def _scope(study: Any) -> str:
     return f"on {text}" if text == study.condition else f"under {study.condition} (on {text})"
 
 
-def text_name(study: Any) -> str:
+def text_name(study: StudyLike) -> str:
     """Returns the name of the text that the baseline reads."""
     settings = study.baseline.settings
     return Path(settings.path).name if settings.path else settings.corpus
 
 
-def _finding(study: Any, result: ArmResult) -> str:
+def _finding(study: StudyLike, result: ArmResult) -> str:
     arm, base, decision = result.name, study.baseline.name, result.decision
     if decision is None:
         return f"{arm} and {base} do not compare: {result.incomparable}"
     if decision.num_pairs == 0:
-        return f"nothing is known of {arm} against {base}: no {unit(study)} has an ended replicate of both"
+        pair = f"no {unit(study)} has an ended replicate of both"
+        return f"nothing is known of {arm} against {base}: {pair}"
     measured = arm_results.measured(study)
     if decision.num_finished < decision.num_pairs:
         return _conditional(study, result, measured)
     if decision.verdict == "identical":
-        return f"{arm} and {base} are identical: equal loss at each of {_pairs(study, decision.num_pairs)}"
+        pairs = _pairs(study, decision.num_pairs)
+        return f"{arm} and {base} are identical: equal loss at each of {pairs}"
     ratio, low, high = perplexity_ratio(decision)
     if decision.adjusted_p is None:
         claim = f"{_verdict(study, result)}: {measured} {ratio} times"
         return f"{claim} at one paired {unit(study)}, which gives no interval and no test"
     return (
-        f"{_verdict(study, result)}: {measured} {ratio} times (95 % interval {low} to {high}, unadjusted),"
-        f" Holm-adjusted p {p_text(decision.adjusted_p)}, {_pairs(study, decision.num_pairs)}{_stages(study)}"
-        f"{_outlook(study, result)}"
+        f"{_verdict(study, result)}: {measured} {ratio} times (95 % interval {low} to {high},"
+        f" unadjusted), Holm-adjusted p {p_text(decision.adjusted_p)},"
+        f" {_pairs(study, decision.num_pairs)}{_stages(study)}{_outlook(study, result)}"
     )
 
 
-def _verdict(study: Any, result: ArmResult) -> str:
+def _verdict(study: StudyLike, result: ArmResult) -> str:
     arm, base, margin = result.name, study.baseline.name, study.measure.margin
     verdict = result.decision.verdict if result.decision else "undecided"
     if verdict == "undecided":
@@ -147,58 +149,55 @@ def _verdict(study: Any, result: ArmResult) -> str:
     return f"{arm} is {verdict} than {base}"
 
 
-def _pairs(study: Any, num_pairs: int) -> str:
+def _pairs(study: StudyLike, num_pairs: int) -> str:
     return f"{num_pairs} paired {unit(study)}{'s' if num_pairs != 1 else ''}"
 
 
-def _stages(study: Any) -> str:
-    """What fixed the number of seeds, where the first of them did."""
-    plan = study.replicate
-    is_staged = plan is not None and plan.until is not None
-    return f" by Stein's two-stage rule, of at most {plan.at_most}" if is_staged else ""
+def _stages(study: StudyLike) -> str:
+    """Returns what fixed the number of seeds, where the first of them did."""
+    if study.replicate.until is None:
+        return ""
+    return f" by Stein's two-stage rule, of at most {study.replicate.at_most}"
 
 
-def _outlook(study: Any, result: ArmResult) -> str:
+def _outlook(study: StudyLike, result: ArmResult) -> str:
     if result.decision is None or result.decision.verdict != "undecided":
         return ""
     if result.seeds_to_decide is None:
-        return (
-            f"; not even {MAX_SEEDS} {unit(study)}s would decide, were effect and spread those seen"
-        )
-    more = result.seeds_to_decide - result.decision.num_pairs
-    return f"; about {more} more {unit(study)}{'s' if more != 1 else ''} would decide, were effect and spread those seen"
+        pairs = f"not even {MAX_SEEDS} {unit(study)}s"
+    else:
+        more = result.seeds_to_decide - result.decision.num_pairs
+        pairs = f"about {more} more {unit(study)}{'s' if more != 1 else ''}"
+    return f"; {pairs} would decide, were effect and spread those seen"
 
 
-def _conditional(study: Any, result: ArmResult, measured: str) -> str:
+def _conditional(study: StudyLike, result: ArmResult, measured: str) -> str:
     base, decision = study.baseline.name, result.decision
     assert decision is not None
     num_base_diverged = int(np.sum(np.isnan(result.differences) | (result.differences == -np.inf)))
-    ends = (
-        [f"{result.num_diverged} of {len(result.losses)} diverged"] if result.num_diverged else []
-    )
-    ends += (
-        [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"]
-        if num_base_diverged
-        else []
-    )
+    ends = []
+    if result.num_diverged:
+        ends += [f"{result.num_diverged} of {len(result.losses)} diverged"]
+    if num_base_diverged:
+        ends += [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"]
     test = "no test for one pair"
     if decision.adjusted_p is not None:
         whole = "replicate" if unit(study) == "seed" else unit(study)
-        test = f"sign test with a diverged {whole} as a loss, Holm-adjusted p {p_text(decision.adjusted_p)}"
+        p = p_text(decision.adjusted_p)
+        test = f"sign test with a diverged {whole} as a loss, Holm-adjusted p {p}"
     rest = "no pair finished"
     if decision.mean is not None:
         pairs = f"{decision.num_finished} finished pair{'s' if decision.num_finished != 1 else ''}"
-        rest = f"{measured} {perplexity_ratio(decision)[0]} times over the {pairs} alone, conditional on finishing"
-    return f"{_verdict(study, result)}: {'; '.join(ends)}; {test}, {_pairs(study, decision.num_pairs)}; {rest}"
+        ratio = perplexity_ratio(decision)[0]
+        rest = f"{measured} {ratio} times over the {pairs} alone, conditional on finishing"
+    pairs = _pairs(study, decision.num_pairs)
+    return f"{_verdict(study, result)}: {'; '.join(ends)}; {test}, {pairs}; {rest}"
 
 
-def main_phase(phases: dict[Phase, Any]) -> Phase | None:
-    """Returns the runtime that the sentence tells: of training, at the smallest pack, which is a
-    run alone.
-    """
-    return min(
-        (phase for phase in phases if phase[0] == "train"), key=lambda phase: phase[1], default=None
-    )
+def main_phase(phases: Iterable[Phase]) -> Phase | None:
+    """Returns the runtime that the sentence tells: training at the smallest pack, a run alone."""
+    training = [phase for phase in phases if phase[0] == "train"]
+    return min(training, key=lambda phase: phase[1], default=None)
 
 
 def phase_text(phase: Phase) -> str:
@@ -217,7 +216,8 @@ def _speed_sentence(result: ArmResult) -> str:
     ratio, _, interval = speed_text(speed).partition(" ")
     times = f"{ratio} times as fast {interval}".rstrip()
     if speed.verdict == "undecided":
-        return f" Whether it trains faster or slower is undecided: {speed.reason} ({times} was measured{alone})."
+        measured = f"({times} was measured{alone})"
+        return f" Whether it trains faster or slower is undecided: {speed.reason} {measured}."
     if speed.verdict == "no difference shown":
         return f" No difference in training speed is shown: {times}{alone}."
     return f" It trains {times}{alone}."
@@ -230,12 +230,13 @@ def speed_text(speed: SpeedDecision) -> str:
     return f"{ratio} ({low} to {high})" if low else ratio
 
 
-def finding(study: Any, gathered: Sequence[ArmResult]) -> str:
-    """Returns the one clause that sums a condition up, such as ``gru is worse; in training speed:
-    gru is faster``.
+def finding(results: Sequence[ArmResult]) -> str:
+    """Returns the clause that sums a condition up.
+
+    It reads such as ``gru is worse; in training speed: gru is faster``.
     """
-    others = [result for result in gathered if not result.is_baseline]
-    if not any(result.losses for result in gathered):
+    others = [result for result in results if not result.is_baseline]
+    if not any(result.losses for result in results):
         return "no replicate has ended yet"
     timed = [
         (r.name, r.speeds[phase].verdict)
@@ -246,25 +247,29 @@ def finding(study: Any, gathered: Sequence[ArmResult]) -> str:
     return f"{text}; in training speed: {_grouped(timed)}" if timed else text
 
 
-def answer(study: Any, parts: Sequence[tuple[Any, Sequence[ArmResult], Sequence[str]]]) -> str:
-    """Returns the sentence that sums the study up, of (study, results, missing) of its conditions.
+def answer(
+    study: StudyLike,
+    conditions: Sequence[tuple[StudyLike, Sequence[ArmResult], Sequence[str]]],
+) -> str:
+    """Returns the sentence that sums the study up; of several conditions one each, or one for all.
 
-    Several conditions have a sentence each, unless they agree.
+    Args:
+        study: The whole study.
+        conditions: The study, the results and what is missing, for each of its conditions.
     """
-    findings = [finding(own, gathered) for own, gathered, _ in parts]
-    if not any(result.losses for _, gathered, _ in parts for result in gathered):
+    findings = [finding(results) for _, results, _ in conditions]
+    if not any(result.losses for _, results, _ in conditions for result in results):
         return f"Incomplete: no replicate of {study.name} has ended yet."
-    is_complete = not any(missing for _, _, missing in parts)
+    is_complete = not any(missing for _, _, missing in conditions)
     start = "Against" if is_complete else "Incomplete: so far, against"
     start = f"{start} {study.baseline.name}, in {arm_results.measured(study)}"
-    if len(parts) == 1:
+    if len(conditions) == 1:
         return f"{start}: {findings[0]}."
     if len(set(findings)) == 1:
-        return f"{start}, under each of {len(parts)} conditions: {findings[0]}."
-    told = " ".join(
-        f"{own.condition}: {text}." for (own, _, _), text in zip(parts, findings, strict=True)
-    )
-    return f"{start}. {told}"
+        return f"{start}, under each of {len(conditions)} conditions: {findings[0]}."
+    names = [one.condition for one, _, _ in conditions]
+    clauses = [f"{name}: {text}." for name, text in zip(names, findings, strict=True)]
+    return f"{start}. {' '.join(clauses)}"
 
 
 def word(result: ArmResult) -> str:

@@ -13,18 +13,17 @@ from harness.report.sentences import number
 from harness.statistics.inference import Interval
 
 COUNTS = (
-    *(
-        "pairs",
-        "finished_pairs",
-        "seeds_to_decide",
-        "num_parameters",
-        "hidden_size",
-        "flops_per_token",
-        "num_states",
-    ),
+    "pairs",
+    "finished_pairs",
+    "seeds_to_decide",
+    "num_parameters",
+    "hidden_size",
+    "flops_per_token",
+    "num_states",
     "tokens",
 )
-NUMBER = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
+"""The columns of :func:`numbers` that hold whole numbers, or nothing."""
+NUMBER_TEXT = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,15 @@ class Section:
 
     @property
     def are_numbers(self) -> tuple[bool, ...]:
-        """Of each column, whether most of its cells are numbers, so that they are set to the
-        right.
-        """
+        """Whether most cells of a column are numbers, which are set to the right, by column."""
         columns = [[row[i] for row in self.rows if row[i]] for i in range(len(self.header))]
         return tuple(
-            2 * sum(bool(NUMBER.fullmatch(cell)) for cell in cells) > len(cells)
+            2 * sum(bool(NUMBER_TEXT.fullmatch(cell)) for cell in cells) > len(cells)
             for cells in columns
         )
 
     def without_empty(self, *optional: str) -> "Section":
-        """Returns the table without those of these columns that say nothing in any row."""
+        """Returns the table without those ``optional`` columns that are empty in all rows."""
         kept = [
             i
             for i, name in enumerate(self.header)
@@ -58,8 +55,9 @@ class Section:
 
 
 def numbers(result: ArmResult) -> dict[str, Any]:
-    """Returns an arm's row: losses in nats, ratios and speeds against the baseline, None for what
-    is not known.
+    """Returns an arm's row: losses in nats, ratios and speeds against the baseline.
+
+    What is not known is None.
     """
     decision, mean, interval = result.decision, result.mean, result.interval
     ratio, difference = decision.interval if decision else None, bits_difference(result)
@@ -105,8 +103,9 @@ def numbers(result: ArmResult) -> dict[str, Any]:
 
 
 def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
-    """Returns the mean paired difference in bits per character, and its interval; None where there
-    is none.
+    """Returns the mean paired difference in bits per character, and its interval.
+
+    None: there is no pair, or the tokens are no characters.
     """
     decision = result.decision
     if decision is None or decision.mean is None or result.token != "char":
@@ -115,26 +114,39 @@ def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
     return bits(decision.mean), Interval(bits(ends.low), bits(ends.high)) if ends else None
 
 
-def verdicts(gathered: Sequence[ArmResult], measured: str, unit: str) -> Section:
-    """Returns the main table. ``measured`` says what the perplexity is of, ``unit`` what a pair is:
-    a seed, a repeat.
+def verdicts(results: Sequence[ArmResult], measured: str, unit: str) -> Section:
+    """Returns the main table, without columns that say nothing, such as bits for words.
 
-    Columns that say nothing, such as bits for words, are left out.
+    ``measured`` says what the perplexity is of, ``unit`` what a pair is: a seed or a repeat.
     """
-    optional = ("Bits per character", "Difference in bits (95 %)", "p (sign-flip)")
     header = (
-        *("Arm", "Verdict", f"{measured.capitalize()} (95 %)", "Ratio (95 %)", *optional[:2]),
-        *("p (Holm)", optional[2], f"{unit.capitalize()}s ended"),
+        "Arm",
+        "Verdict",
+        f"{measured.capitalize()} (95 %)",
+        "Ratio (95 %)",
+        "Bits per character",
+        "Difference in bits (95 %)",
+        "p (Holm)",
+        "p (sign-flip)",
+        f"{unit.capitalize()}s ended",
     )
     rows = [
         (
-            *(result.name, sentences.word(result), _perplexity_text(result), ratio_text(result)),
-            *(_bits_text(result), _bits_difference_text(result)),
-            *(holm_text(result), _flip_text(result), _seeds_text(result)),
+            result.name,
+            sentences.word(result),
+            _perplexity_text(result),
+            ratio_text(result),
+            _bits_text(result),
+            _bits_difference_text(result),
+            holm_text(result),
+            _flip_text(result),
+            _seeds_text(result),
         )
-        for result in gathered
+        for result in results
     ]
-    return Section(measured.capitalize(), header, rows).without_empty(*optional)
+    return Section(measured.capitalize(), header, rows).without_empty(
+        "Bits per character", "Difference in bits (95 %)", "p (sign-flip)"
+    )
 
 
 def _perplexity_text(result: ArmResult) -> str:
@@ -194,19 +206,17 @@ def _seeds_text(result: ArmResult) -> str:
 
 
 def _bits_text(result: ArmResult) -> str:
-    return (
-        number(bits(result.mean), decimals=3)
-        if result.mean is not None and result.token == "char"
-        else ""
-    )
+    if result.mean is None or result.token != "char":
+        return ""
+    return number(bits(result.mean), decimals=3)
 
 
 def _integer(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def costs(gathered: Sequence[ArmResult]) -> Section:
-    """Returns what each arm costs, all four whatever the study holds equal."""
+def costs(results: Sequence[ArmResult]) -> Section:
+    """Returns what each arm costs, whatever the study holds equal."""
     header = (
         "Arm",
         "Hidden size",
@@ -218,11 +228,15 @@ def costs(gathered: Sequence[ArmResult]) -> Section:
     )
     rows = [
         (
-            *(result.name, _integer(result.hidden_size), _integer(result.num_parameters)),
-            *(_integer(result.flops_per_token), _seconds_text(result.training_seconds)),
-            *(_integer(result.num_states), _integer(result.tokens)),
+            result.name,
+            _integer(result.hidden_size),
+            _integer(result.num_parameters),
+            _integer(result.flops_per_token),
+            _seconds_text(result.training_seconds),
+            _integer(result.num_states),
+            _integer(result.tokens),
         )
-        for result in gathered
+        for result in results
     ]
     return Section("Costs", header, rows)
 
@@ -231,53 +245,35 @@ def _seconds_text(seconds: float | None) -> str:
     return "" if seconds is None else number(seconds)
 
 
-def ends(gathered: Sequence[ArmResult], unit: str) -> Section:
-    """Returns how the trials and the replicates of each arm ended; an end that none came to has no
-    column.
+def ends(results: Sequence[ArmResult], unit: str) -> Section:
+    """Returns how the trials and the replicates of each arm ended.
 
-    Where ``unit`` is a repeat, that diverged where one of its replicates did.
+    An end that no run came to has no column. Where ``unit`` is a repeat, it diverged where one of
+    its replicates did.
     """
     states = [("trial", state) for state in (*TRIAL_ENDS, "running")]
     whole = "replicate" if unit == "seed" else unit
     states += [(whole, "finished"), (whole, "diverged"), ("replicate", "failed")]
     header = tuple(f"{phase.capitalize()}s {state}" for phase, state in states)
     rows = []
-    for result in gathered:
+    for result in results:
         trials = result.trials["state"].value_counts()
-        found = {("trial", str(state)): int(count) for state, count in trials.items()}
-        found[whole, "finished"], found[whole, "diverged"] = (
-            result.num_finished,
-            result.num_diverged,
-        )
-        found["replicate", "failed"] = result.num_failed
-        rows.append((result.name, *(str(found.get(key) or "") for key in states)))
+        counts = {("trial", str(state)): int(count) for state, count in trials.items()}
+        counts[whole, "finished"] = result.num_finished
+        counts[whole, "diverged"] = result.num_diverged
+        counts["replicate", "failed"] = result.num_failed
+        rows.append((result.name, *(str(counts.get(key) or "") for key in states)))
     return Section("How the runs ended", ("Arm", *header), rows).without_empty(*header)
 
 
-def runtimes(gathered: Sequence[ArmResult]) -> Section:
+def runtimes(results: Sequence[ArmResult]) -> Section:
     """Returns one row per mode, pack and arm."""
-    rows = []
-    for phase in phases_of(gathered):
-        for result in gathered:
-            rate, speed = result.tokens_per_second.get(phase), result.speeds.get(phase)
-            if rate is None:
-                continue
-            verdict = "baseline" if result.is_baseline else ""
-            text = p = reason = ""
-            if speed is not None:
-                verdict, reason = speed.verdict, speed.reason
-                text = sentences.speed_text(speed) if speed.ratio is not None else ""
-                p = _p_cell(speed.adjusted_p)
-            cells = (
-                result.name,
-                verdict,
-                text,
-                p,
-                number(rate, decimals=0),
-                reason,
-                result.conditions[phase],
-            )
-            rows.append((sentences.phase_text(phase), *cells))
+    rows = [
+        _runtime_row(result, phase)
+        for phase in phases_of(results)
+        for result in results
+        if phase in result.tokens_per_second
+    ]
     header = (
         "What",
         "Arm",
@@ -287,28 +283,46 @@ def runtimes(gathered: Sequence[ArmResult]) -> Section:
         "Tokens/s of a run",
         "Because",
     )
-    places = {row[-1] for row in rows}
-    if len(places) == 1:  # one machine, as it should be: said once
-        section = Section(f"Runtime ({places.pop()})", header, [row[:-1] for row in rows])
+    machines = {row[-1] for row in rows}
+    if len(machines) == 1:  # as it should be: it is told once
+        section = Section(f"Runtime ({machines.pop()})", header, [row[:-1] for row in rows])
     else:
         section = Section("Runtime", (*header, "On"), rows)
     return section.without_empty("Because")
 
 
-def phases_of(gathered: Sequence[ArmResult]) -> list[Phase]:
-    """Returns what was timed, training first, small packs first."""
-    return sorted(
-        {p for r in gathered for p in r.tokens_per_second}, key=lambda p: (p[0] != "train", p[1])
+def _runtime_row(result: ArmResult, phase: Phase) -> tuple[str, ...]:
+    verdict, times, p, reason = "baseline" if result.is_baseline else "", "", "", ""
+    speed = result.speeds.get(phase)
+    if speed is not None:
+        verdict, reason, p = speed.verdict, speed.reason, _p_cell(speed.adjusted_p)
+        times = sentences.speed_text(speed) if speed.ratio is not None else ""
+    return (
+        sentences.phase_text(phase),
+        result.name,
+        verdict,
+        times,
+        p,
+        number(result.tokens_per_second[phase], decimals=0),
+        reason,
+        result.conditions[phase],
     )
 
 
-def tuned_values(gathered: Sequence[ArmResult], unit: str) -> Section:
-    """Returns the values that each arm's replicates were trained at; of the first where a ``unit``
-    is a repeat.
+def phases_of(results: Sequence[ArmResult]) -> list[Phase]:
+    """Returns what was timed, training first, small packs first."""
+    phases = {phase for result in results for phase in result.tokens_per_second}
+    return sorted(phases, key=lambda phase: (phase[0] != "train", phase[1]))
+
+
+def tuned_values(results: Sequence[ArmResult], unit: str) -> Section:
+    """Returns the values that each arm's replicates were trained at.
+
+    Where a ``unit`` is a repeat, they are those of the first repeat.
     """
-    names = sorted({name for result in gathered for name in result.params})
+    names = sorted({name for result in results for name in result.params})
     rows = [
-        (r.name, *(_value_text(r.params.get(name)) for name in names)) for r in gathered if r.params
+        (r.name, *(_value_text(r.params.get(name)) for name in names)) for r in results if r.params
     ]
     title = "Tuned values" if unit == "seed" else f"Tuned values of the first {unit}"
     return Section(title, ("Arm", *names), rows)
@@ -318,20 +332,21 @@ def _value_text(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def samples(gathered: Sequence[ArmResult]) -> Section:
-    """Returns what each arm's first replicate wrote: a row per arm, and per update where it wrote
-    on the way.
+def samples(results: Sequence[ArmResult]) -> Section:
+    """Returns what each arm's first replicate wrote.
+
+    There is a row per arm, and per update where it wrote during training.
     """
-    found = [
-        (r.name, str(sample.get("update", "best")), sample)
-        for r in gathered
-        for sample in r.samples
+    samples = [
+        (result.name, str(sample.get("update", "best")), sample)
+        for result in results
+        for sample in result.samples
     ]
-    prefixes = list(dict.fromkeys(sample["prefix"] for *_, sample in found))
-    texts = {(name, update, sample["prefix"]): sample["text"] for name, update, sample in found}
-    places = dict.fromkeys((name, update) for name, update, _ in found)
-    rows = [(*place, *(texts.get((*place, prefix), "") for prefix in prefixes)) for place in places]
+    prefixes = list(dict.fromkeys(sample["prefix"] for *_, sample in samples))
+    texts = {(name, update, sample["prefix"]): sample["text"] for name, update, sample in samples}
+    keys = dict.fromkeys((name, update) for name, update, _ in samples)
+    rows = [(*key, *(texts.get((*key, prefix), "") for prefix in prefixes)) for key in keys]
     title = "What the first replicate of each arm writes"
-    if all(update == "best" for _, update in places):
+    if all(update == "best" for _, update in keys):
         return Section(title, ("Arm", *prefixes), [(name, *written) for name, _, *written in rows])
     return Section(title, ("Arm", "Update", *prefixes), rows)

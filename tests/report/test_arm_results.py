@@ -28,7 +28,7 @@ def repeated(num_repeats=5, num_seeds=3, states=None):
 
 
 def gathered(planned, rows):
-    return build(planned, rows).parts[0]
+    return build(planned, rows).conditions[0]
 
 
 def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():

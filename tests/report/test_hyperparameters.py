@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report import hyperparameters, slices
+from harness.report import hyperparameters, tuning_figures
 from harness.report.searches import searches
 from harness.study import Choices, Range, Tune
 
@@ -160,8 +160,11 @@ def test_nothing_tuned_and_nothing_ended_say_nothing():
             hyperparameters.sensitivity_section(asked, rows) is None
             and hyperparameters.bought(asked, rows) is None
         )
-        assert slices.slices(asked, rows) is None and slices.expected_best(asked, rows) is None
-    assert slices.slices(study("rnn"), frame(NONE)) is None
+        assert (
+            tuning_figures.trials_by_field(asked, rows) is None
+            and tuning_figures.expected_best(asked, rows) is None
+        )
+    assert tuning_figures.trials_by_field(study("rnn"), frame(NONE)) is None
 
 
 def texts(drawn):
@@ -180,7 +183,7 @@ def marks(axes):
 
 
 def test_slices_of_few_arms_draw_every_trial():
-    drawn = slices.slices(study("lstm", "gru", "rnn"), frame(LSTM, GRU, NONE))
+    drawn = tuning_figures.trials_by_field(study("lstm", "gru", "rnn"), frame(LSTM, GRU, NONE))
     assert texts(drawn)[:3] == ["lstm", "gru", "rnn"]
     assert texts(drawn)[-1] == "diverged (2), or above (0)"
     axes = drawn.figure.axes[0]
@@ -197,7 +200,7 @@ def test_slices_of_few_arms_draw_every_trial():
 
 def test_a_trial_far_above_does_not_press_the_others_together():
     rows = trials("lstm", (0.1, 4.0), (0.2, 5.0), (0.3, 400.0), (0.4, math.exp(300.0), "pruned"))
-    drawn = slices.slices(study("lstm"), frame(rows))
+    drawn = tuning_figures.trials_by_field(study("lstm"), frame(rows))
     assert drawn.figure.axes[0].get_ylim()[1] < 20.0
     assert texts(drawn)[-1] == "diverged (0), or above (2)"
 
@@ -213,7 +216,7 @@ def test_slices_of_many_arms_have_a_row_each():
     ]
     for row in (row for part in rows for row in part):
         row["params"]["clip_norm"] = 1.0 if row["index"] else 0.25
-    drawn = slices.slices(study(*names, space=space), frame(*rows))
+    drawn = tuning_figures.trials_by_field(study(*names, space=space), frame(*rows))
     rates, clips = drawn.figure.axes
     assert [label.get_text() for label in rates.get_yticklabels()] == names
     found = marks(rates)
@@ -230,7 +233,7 @@ def test_expected_best_of_random_search(num_arms):
     names = [f"cell-{i}" for i in range(num_arms)]
     ends = [(0.1, 9.0), (0.2, 4.0), (0.3, 4.0, "failed"), (0.4, 1e6, "pruned")]
     rows = frame(*(trials(name, *ends) for name in names))
-    drawn = slices.expected_best(study(*names, sampler="random"), rows)
+    drawn = tuning_figures.expected_best(study(*names, sampler="random"), rows)
     line = drawn.figure.axes[0].get_lines()[0]
     assert list(line.get_xdata()) == [
         1,
@@ -241,4 +244,4 @@ def test_expected_best_of_random_search(num_arms):
     assert np.allclose(
         np.log(line.get_ydata()), [four + (nine - four) * (2 / 3) ** n for n in (1, 2, 3)]
     )
-    assert slices.expected_best(study(*names), rows) is None
+    assert tuning_figures.expected_best(study(*names), rows) is None

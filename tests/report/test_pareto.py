@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report import pareto
-from harness.report.arm_results import ArmResult
-from harness.report.pareto import ALONE, COSTS
+from harness.report import cost_figures, pareto
+from harness.report.arm_results import ALONE, ArmResult
+from harness.report.pareto import COSTS
 from harness.settings import Settings
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval
@@ -219,7 +219,10 @@ def test_where_no_cost_differs_there_is_nothing_to_set_against_perplexity():
         [arm("lstm", 4.0, None), arm("gru", 3.0, None, verdict="better")],
         [arm("lstm", 4.0, diverged=1), arm("gru", 3.0, 5.0, verdict="better", diverged=3)],
     ):
-        assert pareto.section(study(), results) is None and pareto.figure(study(), results) is None
+        assert (
+            pareto.section(study(), results) is None
+            and cost_figures.perplexity_against_costs(study(), results) is None
+        )
 
 
 def test_the_figure_has_a_panel_for_each_cost_and_steps_along_the_front():
@@ -229,7 +232,7 @@ def test_the_figure_has_a_panel_for_each_cost_and_steps_along_the_front():
         arm("rnn", 6.0, 20.0, 800, verdict="worse", speed="slower"),
         arm("mgu", 3.0, 10.0, 1000, verdict="undecided", diverged=4),
     ]
-    drawn = pareto.figure(study(), results)
+    drawn = cost_figures.perplexity_against_costs(study(), results)
     seconds, rate, parameters = drawn.figure.axes
     assert [axes.get_xlabel().split("\n")[0] for axes in drawn.figure.axes] == [
         cost.name for cost in COSTS

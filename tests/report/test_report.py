@@ -351,7 +351,7 @@ def test_each_condition_has_its_own_verdict():
     assert built.sentences[1].startswith(
         "At the settings given, under docs (on python-docs), gru is better than lstm:"
     )
-    assert [part.title for part in built.parts] == ["time-machine", "docs"]
+    assert [part.title for part in built.conditions] == ["time-machine", "docs"]
     assert built.table[["condition", "arm", "verdict"]].to_numpy().tolist() == [
         ["time-machine", "lstm", "baseline"],
         ["time-machine", "gru", "worse"],
@@ -367,7 +367,7 @@ def test_each_condition_has_its_own_verdict():
 def test_warnings_stand_beside_their_condition():
     built = two_conditions()
     assert built.remarks == ["the machine slept."]
-    assert [part.warnings for part in built.parts] == [[], ["gru: learning_rate at the edge."]]
+    assert [part.warnings for part in built.conditions] == [[], ["gru: learning_rate at the edge."]]
     assert built.warnings == ["the machine slept.", "docs: gru: learning_rate at the edge."]
 
 

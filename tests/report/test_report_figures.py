@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from planted import BASE, UNIT, build, curve_rows, full, run_rows, study, timing_rows, tune
 
 from harness import report
-from harness.report import drawing, figures
+from harness.report import drawing, perplexity_figures
 
 
 def curves_of(*names, curves, rows=None):
@@ -87,7 +87,7 @@ def test_many_points_are_thinned_and_the_last_one_stays():
     curves = curve_rows("lstm", 1.4, num_updates=1000, replicates=1)
     found = curves_of("lstm", curves=curves, rows=run_rows("lstm", BASE[:1]))
     drawn = lines_of(found["learning-curves-tokens"])["lstm"]
-    assert len(drawn) == figures.MAX_POINTS and drawn[-1, 0] == 1000 * 1e5
+    assert len(drawn) == perplexity_figures.MAX_POINTS and drawn[-1, 0] == 1000 * 1e5
 
 
 def test_more_than_eight_arms_get_a_panel_each():
@@ -142,7 +142,7 @@ def test_a_label_may_hold_anything_and_ids_are_the_figures_own():
     with drawing.style():
         figure, axes = drawing.new_figure(2.0)
         axes.plot([1, 2], [1, 2], "o-")
-    drawn = drawing.Drawn("mine", 'a "b" & <c>', figure)
+    drawn = drawing.LabelledFigure("mine", 'a "b" & <c>', figure)
     svg = drawn.svg("docs-")
     assert 'aria-label="a &quot;b&quot; &amp; &lt;c&gt;"' in svg
     assert (

@@ -67,7 +67,7 @@ def test_terminal_of_several_conditions():
 def test_markdown_is_a_table_on_github(built):
     text = built.markdown()
     tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
-    assert len(tables) == len([s for s in built.parts[0].sections if s.rows])
+    assert len(tables) == len([s for s in built.conditions[0].sections if s.rows])
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert "| rnn\\|&lt;b> |" in text

@@ -1,6 +1,4 @@
-"""Figures of the searches: every trial at its value of each tuned field, and the best of so many
-trials.
-"""
+"""The figures of the searches: trials over the tuned fields, and the best of so many trials."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,46 +14,58 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from harness.metrics import perplexity
 from harness.report import drawing
-from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, Drawn, Look
-from harness.report.searches import NEAR, Domain, Search, objective_name, searches, value_text
+from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, LabelledFigure, Look
+from harness.report.protocols import StudyLike
+from harness.report.searches import (
+    NEAR,
+    Domain,
+    Search,
+    objective_name,
+    searches,
+    space_of,
+    value_text,
+)
 from harness.statistics import inference
 from harness.study import Choices
 
 HIGHEST_RATIO = 3.0
-"""To the best perplexity: what is drawn above it would press the trials that matter into a line."""
+"""The highest perplexity shown, over the best: more would press the good trials into a line."""
 TRIALS = "trials of random search"
 NEAR_COLOR, OTHER_COLOR = drawing.COLORS[2], "#b8c4cc"
 
 
-def slices(study: Any, trials: pd.DataFrame) -> Drawn | None:
-    """Returns one panel per tuned field with every trial at its value of it. None: no trial
-    finished.
+def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
+    """Returns one panel per tuned field, with every trial at its value of it.
 
-    Up to ``MAX_TOGETHER`` arms: perplexity against the value. More: a row per arm, where a mark's
-    kind says how near the arm's best it came.
+    Up to ``MAX_TOGETHER`` arms are drawn as perplexity against the value; more have a row each, in
+    which a mark's kind says how near the arm's best the trial came. None: no trial finished.
     """
-    found = searches(study, trials)
-    if not any(len(each.finished) for each in found):
+    by_arm = searches(study, trials)
+    if not any(len(search.finished) for search in by_arm):
         return None
-    space: Mapping[str, Domain] = study.tune.space
-    together = len(found) <= MAX_TOGETHER
+    space = space_of(study)
     with drawing.style():
-        figure = (_by_perplexity if together else _by_arm)(study, found, space)
+        if len(by_arm) <= MAX_TOGETHER:
+            figure = _perplexities(study, by_arm, space)
+        else:
+            figure = _rows(by_arm, space)
     label = f"Trials: {objective_name(study)} against {', '.join(space)}, by arm"
-    return Drawn("hyperparameters", label, figure)
+    return LabelledFigure("hyperparameters", label, figure)
 
 
-def _by_perplexity(study: Any, found: Sequence[Search], space: Mapping[str, Domain]) -> Figure:
+def _perplexities(
+    study: StudyLike, by_arm: Sequence[Search], space: Mapping[str, Domain]
+) -> Figure:
+    """Returns perplexity against the value of each tuned field."""
     num_columns = min(2, len(space))
     num_rows = math.ceil(len(space) / num_columns)
     figure = Figure(figsize=(WIDTH_INCHES, 1.0 + 2.4 * num_rows), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel().tolist()
-    looks, top = drawing.palette(study.arms), _top(found)
+    looks, top = drawing.palette(study.arms), _top(by_arm)
     for axes, (field, domain) in zip(grid, space.items(), strict=False):
-        for k, search in enumerate(found):
-            shift = (
-                (k - (len(found) - 1) / 2) * 0.5 / len(found)
-            )  # arms side by side, where values are names
+        for k, search in enumerate(by_arm):
+            # Arms stand side by side where values are names.
+            shift = (k - (len(by_arm) - 1) / 2) * 0.5 / len(by_arm)
             _draw_search(axes, search, field, domain, looks[search.arm], top=top, shift=shift)
         _values_on(axes, field, domain)
         drawing.perplexities_on(axes.yaxis)
@@ -64,41 +74,45 @@ def _by_perplexity(study: Any, found: Sequence[Search], space: Mapping[str, Doma
         unused.set_axis_off()
     for first in grid[::num_columns]:
         first.set_ylabel(objective_name(study))
-    names = [
-        Line2D(
-            [], [], linestyle="", marker=looks[e.arm].marker, color=looks[e.arm].color, label=e.arm
-        )
-        for e in found
-    ]
-    rows = pd.concat([each.rows for each in found])
+    figure.legend(
+        handles=[*_marks_of_arms(by_arm, looks), *_marks_of_kinds(by_arm, top)],
+        loc="outside lower center",
+        ncols=3,
+    )
+    return figure
+
+
+def _marks_of_arms(by_arm: Sequence[Search], looks: Mapping[str, Look]) -> list[Line2D]:
+    names = [search.arm for search in by_arm]
+    return [_mark(looks[name].marker, name, color=looks[name].color) for name in names]
+
+
+def _marks_of_kinds(by_arm: Sequence[Search], top: float) -> list[Line2D]:
+    rows = pd.concat([search.rows for search in by_arm])
     num_above = int((rows["state"].isin(["finished", "pruned"]) & (rows["nats"] > top)).sum())
     num_diverged = int((rows["state"] == "diverged").sum())
-    kinds = [
+    return [
         _mark("o", "best of its arm", color=FAINT, markersize=11, markerfacecolor="none"),
         _mark("o", "pruned: its last value", color=FAINT, markerfacecolor="none"),
         _mark("x", f"diverged ({num_diverged}), or above ({num_above})", color=FAINT),
     ]
-    figure.legend(handles=[*names, *kinds], loc="outside lower center", ncols=3)
-    return figure
 
 
 def _mark(marker: str, label: str, **style: Any) -> Line2D:
     return Line2D([], [], linestyle="", marker=marker, label=label, **style)
 
 
-def _top(found: Sequence[Search]) -> float:
-    """The highest nats that are drawn in their place: every arm's best is."""
-    bests = [each.best for each in found if each.best is not None]
-    highest = max(float(each.finished["nats"].max()) for each in found if len(each.finished))
+def _top(by_arm: Sequence[Search]) -> float:
+    """Returns the highest nats that are drawn where they belong, as every arm's best is."""
+    bests = [search.best for search in by_arm if search.best is not None]
+    highest = max(float(s.finished["nats"].max()) for s in by_arm if len(s.finished))
     return min(highest, max(min(bests) + math.log(HIGHEST_RATIO), *bests))
 
 
 def _draw_search(
     axes: Axes, search: Search, field: str, domain: Domain, look: Look, *, top: float, shift: float
 ) -> None:
-    ceiling = (
-        perplexity(top) * 1.08
-    )  # of the row of marks above the highest perplexity that has a place
+    ceiling = perplexity(top) * 1.08  # of the row of marks above all perplexities
     inside = search.rows["nats"] <= top
     for state, face in (("finished", look.color), ("pruned", "none")):
         rows = search.rows[(search.rows["state"] == state) & inside]
@@ -132,7 +146,7 @@ def _draw_search(
 
 
 def _places(domain: Domain, values: Sequence[Any], shift: float) -> list[float]:
-    """Where values stand on their axis: choices one beside another, with room for ``shift``."""
+    """Returns where values stand on their axis: choices one beside another, moved by ``shift``."""
     if isinstance(domain, Choices):
         return [domain.choices.index(value) + shift for value in values]
     return [float(value) for value in values]
@@ -165,13 +179,14 @@ def _ticks_on(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _by_arm(study: Any, found: Sequence[Search], space: Mapping[str, Domain]) -> Figure:
-    figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.27 * len(found)), layout="constrained")
+def _rows(by_arm: Sequence[Search], space: Mapping[str, Domain]) -> Figure:
+    """Returns a row per arm for each tuned field."""
+    figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.27 * len(by_arm)), layout="constrained")
     grid = figure.subplots(1, len(space), sharey=True, squeeze=False).ravel().tolist()
     for axes, (field, domain) in zip(grid, space.items(), strict=True):
-        for y, search in enumerate(found):
+        for y, search in enumerate(by_arm):
             _draw_row(axes, search, field, domain, y)
-        drawing.name_rows(axes, [each.arm for each in found])
+        drawing.name_rows(axes, [search.arm for search in by_arm])
         _values_on(axes, field, domain)
         if isinstance(domain, Choices):
             axes.set_xlabel(f"{field} (each from best to worst)")
@@ -212,49 +227,55 @@ def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) ->
 
 
 def _spread(search: Search, field: str, domain: Domain) -> pd.Series:
-    """Where each trial stands on the axis; those of one choice side by side, from the best to the
-    worst.
+    """Returns where each trial stands on the axis.
+
+    The trials of one choice stand side by side, from the best to the worst.
     """
-    places = pd.Series(
+    positions: pd.Series = pd.Series(
         _places(domain, search.values(search.rows, field), 0.0),
         index=search.rows.index,
         dtype=float,
     )
     if not isinstance(domain, Choices):
-        return places
-    order = search.rows["nats"].groupby(places).rank(method="first", na_option="bottom")
+        return positions
+    order = search.rows["nats"].groupby(positions).rank(method="first", na_option="bottom")
     step = 0.7 / max(order.max(), 8.0)
-    return places - 0.35 + step * (order - 0.5)
+    spread: pd.Series = positions - 0.35 + step * (order - 0.5)
+    return spread
 
 
-def expected_best(study: Any, trials: pd.DataFrame) -> Drawn | None:
-    """Returns perplexity over the number of trials: exp of the expected best nats of so many trials
-    of a random search.
+def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
+    """Returns the expected best perplexity over the number of trials of a random search.
 
-    A pruned trial counts with its last value, or with the arm's worst where that is lower. None:
-    another sampler, whose trials are not exchangeable, or no trial finished.
+    It is exp of the expected best nats. A pruned trial counts with its last value, or with the
+    arm's worst where that is lower. None: there is another sampler, whose trials are not
+    exchangeable, or no trial finished.
     """
-    found = [each for each in searches(study, trials) if each.best is not None]
-    if not found or study.tune.sampler != "random":
+    by_arm = [search for search in searches(study, trials) if search.best is not None]
+    if not by_arm or study.tune is None or study.tune.sampler != "random":
         return None
     looks = drawing.palette(study.arms)
-    lines = {each.arm: np.exp(inference.expected_best(_final_nats(each))) for each in found}
+    lines = {search.arm: np.exp(inference.expected_best(_final_nats(search))) for search in by_arm}
     title = f"expected best {objective_name(study)}"
     with drawing.style():
-        if len(found) <= MAX_TOGETHER:
+        if len(by_arm) <= MAX_TOGETHER:
             figure = _together(lines, looks, title)
         else:
             figure = _apart(lines, looks, title, study.baseline.name)
-    label = f"What tuning bought: expected best {objective_name(study)} over the number of trials, by arm"
-    return Drawn("expected-best", label, figure)
+    label = (
+        f"What tuning bought: expected best {objective_name(study)} over the number of trials, by"
+        " arm"
+    )
+    return LabelledFigure("expected-best", label, figure)
 
 
 def _final_nats(search: Search) -> np.ndarray:
-    """One loss a trial; failed ones are left out."""
+    """Returns one loss per trial, (trials,); failed trials are left out."""
     pruned = search.rows["state"] == "pruned"
     ended = search.rows["state"].isin(["finished", "diverged"]) & np.isfinite(search.rows["nats"])
     worst = search.rows.loc[ended, "nats"].max()
-    return search.rows.loc[ended | pruned, "nats"].fillna(worst).clip(upper=worst).to_numpy()
+    nats = search.rows.loc[ended | pruned, "nats"].fillna(worst).clip(upper=worst)
+    return np.asarray(nats, dtype=np.float64)
 
 
 def _together(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str) -> Figure:
@@ -268,13 +289,13 @@ def _together(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title:
 def _apart(
     lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, baseline: str
 ) -> Figure:
-    """A panel per arm, the baseline's line in each."""
-    own = Look(NEAR_COLOR, "-", "o")
+    """Returns a panel per arm, with the baseline's line in each."""
+    look = Look(NEAR_COLOR, "-", "o")
     arms = [arm for arm in lines if arm != baseline]
     figure, panels = drawing.new_panels(len(arms))
     for axes, arm in zip(panels, arms, strict=True):
         together = {name: lines[name] for name in (baseline, arm) if name in lines}
-        _draw_expected(axes, together, {baseline: looks[baseline], arm: own})
+        _draw_expected(axes, together, {baseline: looks[baseline], arm: look})
         axes.set_title(arm, fontsize="small")
     figure.supxlabel(f"{TRIALS} (black: {baseline})", fontsize="medium")
     figure.supylabel(title, fontsize="medium")

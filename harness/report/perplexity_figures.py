@@ -1,4 +1,4 @@
-"""The figures of perplexity and of speed: learning curves, paired differences, times as fast."""
+"""The figures of perplexity: learning curves and paired differences."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,16 +7,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report import sentences, tables
-from harness.report.arm_results import ArmResult, Phase
+from harness.report import sentences
+from harness.report.arm_results import ALONE, ArmResult
 from harness.report.drawing import (
     COLORS,
     FAINT,
     GRID,
-    MARKERS,
     MAX_TOGETHER,
     VERDICTS,
-    Drawn,
+    LabelledFigure,
     Look,
     counts_on,
     legend_below,
@@ -25,41 +24,31 @@ from harness.report.drawing import (
     new_panels,
     palette,
     perplexities_on,
+    row_inches,
     style,
 )
-from harness.report.sentences import phase_text
 
-ALONE: Phase = ("train", 1)
-"""The timing of a run that trains alone."""
 HIGHEST_NATS = float(np.log(1e5))
-"""Of a curve that is drawn: a diverging run's perplexity may be any number, and beyond 100,000 it
-has none.
-"""
+"""The highest loss that is drawn: a diverging run's perplexity may be any number."""
 MAX_POINTS = 200
-"""Of a curve: the width of a figure shows no more."""
+"""The most points of a curve: the width of a figure shows no more."""
 FAR_ABOVE = 3.0
-"""As a multiple of what half of the arms stay below: a curve that diverges leaves the figure at its
-top.
-"""
+"""The top of a figure, as a multiple of the perplexity that half of the arms stay below."""
 
 
-def _row_inches(num_rows: int) -> float:
-    """Height of an arm's row: of many, less."""
-    return 0.5 if num_rows <= MAX_TOGETHER else 0.36
+def learning_curves(
+    results: Sequence[ArmResult], curves: pd.DataFrame, metric: str
+) -> list[LabelledFigure]:
+    """Returns perplexity over tokens and over seconds, by arm.
 
-
-def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: str) -> list[Drawn]:
-    """Returns perplexity over tokens and over seconds: the median of an arm's replicates and a band
-    over all of them.
-
-    A replicate that diverged is above every other from there on; a line is drawn as far as all
-    others have come. Seconds are those of a run alone, by the measured tokens per second; where an
-    arm was not timed, those of the training itself, which a pack of runs shares. Empty: there is
-    nothing to draw.
+    A line is the median of an arm's replicates, with a band over all of them. A replicate that
+    diverged is above every other from there on; a line is drawn as far as all others have come.
+    Seconds are those of a run alone, by the measured tokens per second; where an arm was not timed,
+    those of the training itself, which a pack of runs shares. Empty: there is nothing to draw.
 
     Args:
         results: The arms.
-        curves: ``results.CURVE_COLUMNS``, and the ``state`` of each row's run.
+        curves: ``arm_results.CURVE_COLUMNS``, and the ``state`` of each row's run.
         metric: The column that is drawn, in nats.
     """
     rows = curves[curves["phase"] == "replicate"]
@@ -68,22 +57,22 @@ def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: 
     lines = {name: line for name, line in lines.items() if len(line)}
     if not lines:
         return []
-    drawn = [result for result in results if result.name in lines]
+    shown = [result for result in results if result.name in lines]
     what = f"{metric.split('/')[0]} perplexity"
-    rates = {r.name: r.tokens_per_second[ALONE] for r in drawn if ALONE in r.tokens_per_second}
+    rates = {r.name: r.tokens_per_second[ALONE] for r in shown if ALONE in r.tokens_per_second}
     seconds = "seconds of training, as the packs took"
-    if len(rates) == len(drawn):
+    if len(rates) == len(shown):
         seconds = "seconds of training a run alone, by its measured speed"
         lines = {
             name: line.assign(seconds=line["tokens"] / rates[name]) for name, line in lines.items()
         }
     return [
-        Drawn(
+        LabelledFigure(
             f"learning-curves-{column}",
-            f"Learning curves: {what} over {column} by arm, the median of the replicates with a band from the lowest to"
-            " the highest",
+            f"Learning curves: {what} over {column} by arm, the median of the replicates with a"
+            " band from the lowest to the highest",
             _curves_figure(
-                drawn, {name: (line[column], line) for name, line in lines.items()}, label, what
+                shown, {name: (line[column], line) for name, line in lines.items()}, label, what
             ),
         )
         for column, label in (("tokens", "tokens seen"), ("seconds", seconds))
@@ -91,14 +80,14 @@ def learning_curves(results: Sequence[ArmResult], curves: pd.DataFrame, metric: 
 
 
 def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Low, median and high perplexity by update, thinned to MAX_POINTS, the last one kept."""
+    """Returns low, median and high perplexity by update, at MAX_POINTS at most, the last kept."""
     nats = rows.pivot(index="update", columns=["repeat", "index"], values=metric).astype(float)
     ends = rows.drop_duplicates(["repeat", "index"]).set_index(["repeat", "index"])["state"]
     diverged = nats.columns[(ends.reindex(nats.columns) == "diverged").to_numpy()]
     nats[diverged] = nats[diverged].fillna(np.inf)
     values = np.exp(np.minimum(nats.dropna().to_numpy(), HIGHEST_NATS))
-    places = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]
-    line = pd.DataFrame({"tokens": places["tokens"], "seconds": places["time_seconds"]}).assign(
+    means = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]
+    line = pd.DataFrame({"tokens": means["tokens"], "seconds": means["time_seconds"]}).assign(
         low=values.min(axis=1, initial=np.inf),
         middle=np.median(values, axis=1),
         high=values.max(axis=1, initial=0.0),
@@ -111,6 +100,7 @@ def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 Lines = Mapping[str, tuple[pd.Series, pd.DataFrame]]
+"""Arm -> the horizontal values of its curve, and the frame of :func:`_curve`."""
 
 
 def _curves_figure(results: Sequence[ArmResult], lines: Lines, label: str, what: str) -> Figure:
@@ -138,15 +128,16 @@ def _curves_figure(results: Sequence[ArmResult], lines: Lines, label: str, what:
 
 
 def _top(lines: Sequence[pd.DataFrame]) -> float:
-    """The highest perplexity that has a place: of all medians, unless some arms are far above the
-    others.
+    """Returns the highest perplexity that the figure shows.
+
+    It is that of all medians, unless some arms are far above the others.
     """
     tops = sorted(float(line["middle"].fillna(line["low"]).max()) for line in lines)
     return min(1.15 * tops[-1], FAR_ABOVE * tops[(len(tops) - 1) // 2])
 
 
 def _panels(results: Sequence[ArmResult], lines: Lines) -> tuple[Figure, list[Axes]]:
-    """Many arms: a panel for each, with the baseline's curve in black in every one of them."""
+    """Returns a figure with a panel for each of many arms, the baseline's curve in every panel."""
     base = next((result.name for result in results if result.is_baseline), None)
     others = [result.name for result in results if result.name != base]
     figure, panels = new_panels(len(others))
@@ -165,48 +156,51 @@ def _draw_curve(
     axes: Axes, x: pd.Series, line: pd.DataFrame, look: Look, name: str | None = None
 ) -> None:
     axes.fill_between(x, line["low"], line["high"], color=look.color, alpha=0.18, linewidth=0)
-    (drawn,) = axes.plot(x, line["middle"], look.line, color=look.color, label=name, linewidth=1.6)
-    drawn.set(marker=look.marker, markersize=4, markevery=max(1, len(line) // 8))
+    (curve,) = axes.plot(x, line["middle"], look.line, color=look.color, label=name, linewidth=1.6)
+    curve.set(marker=look.marker, markersize=4, markevery=max(1, len(line) // 8))
 
 
 def paired_differences(
     results: Sequence[ArmResult], baseline: str, margin: float, unit: str
-) -> Drawn | None:
-    """Returns one row per arm: each pair's ratio of perplexities as a dot, mean and 95 % interval,
-    the margin shaded.
+) -> LabelledFigure | None:
+    """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
 
-    ``unit``: what one pair is, a seed or a repeat. None: no arm has a finished pair.
+    The mean has its 95 % interval, and the margin is shaded. ``unit`` is what one pair is, a seed
+    or a repeat. None: no arm has a finished pair.
     """
-    drawn = [
+    compared = [
         result
         for result in results
         if result.decision is not None and result.decision.mean is not None
     ]
-    if not drawn:
+    if not compared:
         return None
     with style():
-        figure, axes = new_figure(0.9 + _row_inches(len(drawn)) * len(drawn))
+        figure, axes = new_figure(0.9 + row_inches(len(compared)) * len(compared))
         axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
         axes.axvline(1.0, color=FAINT, linewidth=0.8)
-        for y, result in enumerate(drawn):
+        for y, result in enumerate(compared):
             word = sentences.word(result).split(" ")[0]
             _draw_differences(axes, y, result, VERDICTS[word])
             axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
-        name_rows(axes, [_row_name(result) for result in drawn])
+        name_rows(axes, [_row_name(result) for result in compared])
         axes.set_xlabel(
-            f"perplexity as a multiple of {baseline}'s, same {unit}\n(left is better; shaded: {margin:.0%})"
+            f"perplexity as a multiple of {baseline}'s, same {unit}\n"
+            f"(left is better; shaded: {margin:.0%})"
         )
-        label = f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and 95 % intervals"
-        return Drawn("paired-differences", label, figure)
+        label = (
+            f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and"
+            " 95 % intervals"
+        )
+        return LabelledFigure("paired-differences", label, figure)
 
 
 def _draw_differences(axes: Axes, y: int, result: ArmResult, look: Look) -> None:
     decision = result.decision
     assert decision is not None and decision.mean is not None
     ratios = np.exp(result.differences[np.isfinite(result.differences)])
-    heights = (
-        y + 0.16 + 0.2 * (np.arange(len(ratios)) * 0.618 % 1.0)
-    )  # spread evenly, so that neighbours are seen
+    spread = np.arange(len(ratios)) * 0.618 % 1.0  # even, so that neighbours are seen
+    heights = y + 0.16 + 0.2 * spread
     axes.plot(ratios, heights, "o", color=look.color, alpha=0.5, markersize=3.5, markeredgewidth=0)
     axes.plot(np.exp(decision.mean), y, look.marker, color=look.color, markersize=6.5)
     if decision.interval is not None:
@@ -222,49 +216,3 @@ def _row_name(result: ArmResult) -> str:
     return (
         f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
     )
-
-
-def speeds(results: Sequence[ArmResult], baseline: str) -> Drawn | None:
-    """Returns how many times as fast as the baseline each arm is, one row per arm, one mark per
-    mode and pack.
-
-    None: no arm has a runtime that compares.
-    """
-    drawn = [
-        result
-        for result in results
-        if any(speed.ratio is not None for speed in result.speeds.values())
-    ]
-    if not drawn:
-        return None
-    phases = tables.phases_of(drawn)
-    with style():
-        figure, axes = new_figure(
-            1.1 + _row_inches(len(drawn)) * len(drawn) + 0.2 * ((len(phases) + 1) // 2)
-        )
-        axes.axvline(1.0, color=FAINT, linewidth=0.8)
-        for k, phase in enumerate(phases):
-            _draw_phase(axes, drawn, phase, offset=0.16 * (k - (len(phases) - 1) / 2), turn=k)
-        name_rows(axes, [result.name for result in drawn])
-        axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        label = (
-            f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
-        )
-        return Drawn("speeds", label, figure)
-
-
-def _draw_phase(
-    axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int
-) -> None:
-    color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
-    label: str | None = phase_text(phase)
-    for y, result in enumerate(results):
-        speed = result.speeds.get(phase)
-        if speed is None or speed.ratio is None:
-            continue
-        axes.plot(speed.ratio, y + offset, marker, color=color, markersize=5, label=label)
-        label = None  # one entry of the legend per phase
-        if speed.interval is not None:
-            ends = [speed.interval.low, speed.interval.high]
-            axes.plot(ends, [y + offset] * 2, color=color, linewidth=1.6)

@@ -1,0 +1,168 @@
+"""The report of one condition: its sentences, tables and figures.
+
+What draws is imported where a figure is asked for: matplotlib takes half a second to load, and a
+report on a terminal has no figures.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harness.report import arm_results, hyperparameters, pareto, sentences, tables
+from harness.report.arm_results import ArmResult
+from harness.report.protocols import StudyLike
+from harness.report.tables import Section
+
+if TYPE_CHECKING:
+    from harness.report.drawing import LabelledFigure
+
+
+@dataclass(frozen=True)
+class ConditionReport:
+    """What a study shows under one condition.
+
+    Attributes:
+        study: The study of this condition alone.
+        results: One per arm, in the study's order.
+        curves: The rows of the curves, each with the state of its run.
+        importances: Arm -> tuned field -> share; empty where they were not asked for.
+        sentences: One per arm that is not the baseline.
+        missing: What a complete study would have and this one has not.
+        warnings: What a reader should know before believing the answer.
+    """
+
+    study: StudyLike
+    results: list[ArmResult]
+    curves: pd.DataFrame
+    importances: Mapping[str, Mapping[str, float]]
+    sentences: list[str]
+    missing: list[str]
+    warnings: list[str]
+
+    @property
+    def title(self) -> str:
+        """The condition's name; empty where there is but one, without a name."""
+        return self.study.condition
+
+    @property
+    def slug(self) -> str:
+        """The title as the beginning of a file's name or of an address, with a dash at its end.
+
+        It is empty where the title is.
+        """
+        if not self.title:
+            return ""
+        text = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        if text == self.title:
+            return f"{text}-"
+        # Another name may read the same without its signs.
+        return f"{text}-{hashlib.sha256(self.title.encode()).hexdigest()[:4]}-"
+
+    def under_title(self, line: str) -> str:
+        """Returns a line with the title before it, where there is a title."""
+        return f"{self.title}: {line}" if self.title else line
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Every arm's trials."""
+        return pd.concat([result.trials for result in self.results], ignore_index=True)
+
+    @cached_property
+    def verdicts(self) -> Section:
+        """The main table."""
+        measured, unit = arm_results.measured(self.study), sentences.unit(self.study)
+        return tables.verdicts(self.results, measured, unit)
+
+    @cached_property
+    def costs(self) -> list[Section]:
+        """What every arm costs, what it reaches for that, and the runtime."""
+        return _with_rows(
+            [
+                tables.costs(self.results),
+                pareto.section(self.study, self.results),
+                pareto.time_to_target(self.study, self.results, self.curves),
+                tables.runtimes(self.results),
+            ]
+        )
+
+    @cached_property
+    def tuning(self) -> list[Section]:
+        """What the search found, and what it tells of the fields."""
+        return _with_rows(
+            [
+                tables.tuned_values(self.results, sentences.unit(self.study)),
+                hyperparameters.bought(self.study, self.trials),
+                hyperparameters.sensitivity_section(self.study, self.trials),
+                hyperparameters.importance_section(self.importances),
+            ]
+        )
+
+    @cached_property
+    def sensitivity(self) -> list[str]:
+        """How wide the range of good values is, a sentence per tuned field."""
+        return hyperparameters.sensitivity(self.study, self.trials)
+
+    @cached_property
+    def ends(self) -> Section:
+        """How the runs ended."""
+        return tables.ends(self.results, sentences.unit(self.study))
+
+    @property
+    def sections(self) -> list[Section]:
+        """All tables in their order."""
+        return [self.verdicts, *self.costs, *self.tuning, self.ends]
+
+    @cached_property
+    def perplexity_figures(self) -> "list[LabelledFigure]":
+        """Differences and curves; those that there is something to draw for."""
+        from harness.report import perplexity_figures
+
+        study, metric = self.study, arm_results.curve_metric(self.study)
+        differences = perplexity_figures.paired_differences(
+            self.results, study.baseline.name, study.measure.margin, sentences.unit(study)
+        )
+        curves = perplexity_figures.learning_curves(self.results, self.curves, metric)
+        return _drawn([differences, *curves])
+
+    @cached_property
+    def cost_figures(self) -> "list[LabelledFigure]":
+        """Perplexity against costs, and speeds."""
+        from harness.report import cost_figures
+
+        return _drawn(
+            [
+                cost_figures.perplexity_against_costs(self.study, self.results),
+                cost_figures.speeds(self.results, self.study.baseline.name),
+            ]
+        )
+
+    @cached_property
+    def tuning_figures(self) -> "list[LabelledFigure]":
+        """Trials against tuned values, and what a number of trials buys."""
+        from harness.report import tuning_figures
+
+        return _drawn(
+            [
+                tuning_figures.trials_by_field(self.study, self.trials),
+                tuning_figures.expected_best(self.study, self.trials),
+            ]
+        )
+
+    @property
+    def figures(self) -> "dict[str, LabelledFigure]":
+        """All figures by the stems of their files."""
+        figures = [*self.perplexity_figures, *self.cost_figures, *self.tuning_figures]
+        return {self.slug + figure.name: figure for figure in figures}
+
+
+def _with_rows(sections: Iterable[Section | None]) -> list[Section]:
+    return [section for section in sections if section is not None and section.rows]
+
+
+def _drawn(figures: "Iterable[LabelledFigure | None]") -> "list[LabelledFigure]":
+    return [figure for figure in figures if figure is not None]

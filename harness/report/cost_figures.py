@@ -1,0 +1,147 @@
+"""The figures of what the arms cost: perplexity against costs, and times as fast."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from harness.metrics import perplexity
+from harness.report import arm_results, drawing, tables
+from harness.report.arm_results import ALONE, ArmResult, Phase
+from harness.report.drawing import COLORS, FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
+from harness.report.pareto import Cost, differing_costs, dominators, unplaced
+from harness.report.protocols import StudyLike
+from harness.report.sentences import phase_text
+
+# Perplexity against costs
+
+
+def perplexity_against_costs(
+    study: StudyLike, results: Sequence[ArmResult]
+) -> LabelledFigure | None:
+    """Returns a panel per cost: perplexities, and a line through the undominated arms.
+
+    A perplexity is the mean with its 95 % interval. Horizontal bars are the relative 95 % interval
+    of the speed against the baseline's. A hollow mark is an arm of which replicates diverged, at
+    the mean of the finished ones. None: no cost differs.
+    """
+    shown = [result for result in results if result.mean is not None and not result.incomparable]
+    costs = differing_costs(results)
+    if not costs:
+        return None
+    looks = drawing.palette(shown)
+    with drawing.style():
+        height = 3.2 + 0.2 * math.ceil(len(shown) / 3)
+        figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+        panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+        for axes, cost in zip(panels, costs, strict=True):
+            for result in shown:
+                _draw_arm(axes, result, cost, looks[result.name])
+            front = [result for result in shown if not dominators(results, result, cost)]
+            _draw_front(axes, front, cost)
+            _cost_on(axes, cost)
+        panels[0].set_ylabel(f"{arm_results.measured(study)} (95 % interval)")
+        drawing.perplexities_on(panels[0].yaxis)
+        drawing.legend_below(figure, panels[-1], len(shown))
+    label = f"Perplexity against {', '.join(cost.name for cost in costs)}, by arm"
+    return LabelledFigure("pareto", label, figure)
+
+
+def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
+    """Draws an arm's mark; one without this cost stays in the legend."""
+    x, y = cost.of(result), perplexity(result.mean or 0.0)
+    face = "white" if result.num_diverged else look.color
+    name = f"{result.name} ({unplaced(result)})" if result.num_diverged else result.name
+    style: dict[str, Any] = {
+        "color": look.color,
+        "linestyle": "",
+        "marker": look.marker,
+        "markerfacecolor": face,
+    }
+    points = [] if x is None else [(x, y)]
+    axes.plot(
+        [x for x, _ in points],
+        [y for _, y in points],
+        label=name,
+        markersize=6,
+        zorder=3,
+        **style,
+    )
+    if x is None:
+        return
+    if result.interval is not None:
+        ends = np.exp([result.interval.low, result.interval.high])
+        axes.plot([x, x], ends, color=look.color, linewidth=1.2)
+    speed = result.speeds.get(ALONE)
+    if cost.is_timed and speed is not None and speed.ratio and speed.interval is not None:
+        ends = np.array([speed.interval.low, speed.interval.high]) / speed.ratio
+        axes.plot(x * ends**-cost.sign, [y, y], color=look.color, linewidth=1.2)
+
+
+def _draw_front(axes: Axes, front: Sequence[ArmResult], cost: Cost) -> None:
+    """Draws steps, since nothing is known between two arms."""
+    placed = [(cost.of(r), perplexity(r.mean or 0.0)) for r in front if not unplaced(r)]
+    x, y = zip(*sorted((x, y) for x, y in placed if x is not None), strict=True)
+    axes.step(x, y, where="post" if cost.sign > 0 else "pre", color=FAINT, linewidth=0.8, zorder=0)
+
+
+def _cost_on(axes: Axes, cost: Cost) -> None:
+    axes.set_xlabel(f"{cost.name}\n(a run alone)" if cost.is_timed else cost.name)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    drawing.counts_on(axes.xaxis)
+    axes.margins(x=0.12)
+    axes.grid(axis="y")
+
+
+# Times as fast
+
+
+def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None:
+    """Returns how many times as fast as the baseline each arm is.
+
+    There is a row per arm, and in it a mark per mode and pack. None: no arm has a runtime that
+    compares.
+    """
+    timed = [
+        result
+        for result in results
+        if any(speed.ratio is not None for speed in result.speeds.values())
+    ]
+    if not timed:
+        return None
+    phases = tables.phases_of(timed)
+    with drawing.style():
+        rows_of_legend = (len(phases) + 1) // 2
+        figure, axes = drawing.new_figure(
+            1.1 + drawing.row_inches(len(timed)) * len(timed) + 0.2 * rows_of_legend
+        )
+        axes.axvline(1.0, color=FAINT, linewidth=0.8)
+        for k, phase in enumerate(phases):
+            _draw_phase(axes, timed, phase, offset=0.16 * (k - (len(phases) - 1) / 2), turn=k)
+        drawing.name_rows(axes, [result.name for result in timed])
+        axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        label = (
+            f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
+        )
+        return LabelledFigure("speeds", label, figure)
+
+
+def _draw_phase(
+    axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int
+) -> None:
+    color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
+    label: str | None = phase_text(phase)
+    for y, result in enumerate(results):
+        speed = result.speeds.get(phase)
+        if speed is None or speed.ratio is None:
+            continue
+        axes.plot(speed.ratio, y + offset, marker, color=color, markersize=5, label=label)
+        label = None  # one entry of the legend per phase
+        if speed.interval is not None:
+            ends = [speed.interval.low, speed.interval.high]
+            axes.plot(ends, [y + offset] * 2, color=color, linewidth=1.6)
