@@ -29,15 +29,15 @@ def one_database_is_made(tmp_path_factory):
     """MLflow takes a second to make a database: it makes one, and where this process needs another,
     that is copied.
     """
-    if "harness.store.tracker" not in sys.modules:  # no test that was collected makes any
+    if "harness.store.connection" not in sys.modules:  # no test that was collected makes any
         yield
         return
-    from harness.store import tracker
+    from harness.store import connection
 
     template = tmp_path_factory.mktemp("template") / "mlflow.db"
 
-    def client(uri, client=tracker._client):
-        path = tracker.sqlite_path(uri)
+    def client(uri, client=connection.open_client):
+        path = connection.sqlite_path(uri)
         if path is None or path.exists():
             return client(uri)
         if template.exists():
@@ -48,7 +48,7 @@ def one_database_is_made(tmp_path_factory):
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracker, "_client", client)
+        patch.setattr(connection, "open_client", client)
         yield
 
 

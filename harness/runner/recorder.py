@@ -13,7 +13,7 @@ from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
-from harness.training import saved_model
+from harness.training.files import MODEL_FILE
 from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState, Sample
 
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
@@ -203,7 +203,7 @@ class RunRecorder:
         curve = pd.DataFrame(run.curve, columns=list(run.curve[0]) if run.curve else list(CURVE))
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
         if ended.model is not None:
-            artifacts[saved_model.FILE] = ended.model
+            artifacts[MODEL_FILE] = ended.model
         samples = [*run.samples, *ended.samples]
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
         self.ends[run.key] = End(ended.state, ended.metrics.get("objective", math.nan))

@@ -32,15 +32,15 @@ class StudyReader:
         seconds: Wall seconds spent in this object so far.
     """
 
-    def __init__(self, uri: str, study_name: str) -> None:
-        """Finds the experiment.
+    def __init__(self, uri: str, study_name: str, client: MlflowClient | None = None) -> None:
+        """Finds the experiment; ``client`` is one that is connected to the store already.
 
         Raises:
             StoreError: The store cannot be used, or there is no such experiment in it.
         """
         start = perf_counter()
         self.uri, self.study_name = absolute_uri(uri), study_name
-        self._client = connect(self.uri)
+        self._client = client or connect(self.uri)
         experiment = self._client.get_experiment_by_name(study_name)
         if experiment is None or experiment.lifecycle_stage != "active":
             raise StoreError(

@@ -89,7 +89,7 @@ class StudyWriter:
         self.uri = absolute_uri(uri)
         self._client = connect(self.uri)
         self.experiment_id = self._open_experiment(study_name, artifact_root)
-        self.reader = StudyReader(uri, study_name)
+        self.reader = StudyReader(self.uri, study_name, self._client)
         self._study_file: dict[str, str | bytes] = {}
         self._buffered_since: float | None = None
         self._entries: dict[str, _Entry] = {}

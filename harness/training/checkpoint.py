@@ -15,6 +15,7 @@ from torch import Tensor
 from cells.registry import find, source_of
 from harness.settings import EXECUTION, to_dict
 from harness.training import npz
+from harness.training.files import checkpoint_name
 from harness.training.plan import Run
 
 FORMAT = 1
@@ -32,12 +33,7 @@ class Checkpoint:
 
 def path_of(folder: str | Path, run: Run) -> Path:
     """Returns the run's file."""
-    return Path(folder) / name_of(run.id)
-
-
-def name_of(run_id: str) -> str:
-    """Returns the name of a run's file, which is safe whatever the run's id is."""
-    return f"{hashlib.sha256(run_id.encode()).hexdigest()[:24]}.checkpoint"
+    return Path(folder) / checkpoint_name(run.id)
 
 
 def digest(run: Run, corpus_fingerprint: str) -> str:
@@ -108,4 +104,4 @@ def load(
 
 def remove(folder: str | Path, run_id: str) -> None:
     """Removes the file of the run with that id; does nothing where there is none."""
-    Path(folder, name_of(run_id)).unlink(missing_ok=True)
+    Path(folder, checkpoint_name(run_id)).unlink(missing_ok=True)

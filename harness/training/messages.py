@@ -129,7 +129,7 @@ class RunEnded:
         message: Why it diverged or failed.
         diverged_at: The update at which it diverged.
         last_loss: The last finite training loss of one that diverged, in nats.
-        out_of_memory: Whether memory did not suffice.
+        out_of_memory: Whether memory did not suffice for one that failed in training.
         samples: What it wrote at its best parameters.
         model: A finished run's :class:`harness.training.saved_model.SavedModel` as a file.
     """
@@ -142,18 +142,18 @@ class RunEnded:
     message: str | None = None
     diverged_at: int | None = None
     last_loss: float | None = None
-    out_of_memory: bool = False
+    out_of_memory: bool | None = None
     samples: tuple[Sample, ...] = ()
     model: bytes | None = None
 
     def to_json(self) -> str:
         """Returns the message as one line of JSON; the model is base64."""
         info: dict[str, Any] = {"state": str(self.state)}
-        for name in ("message", "diverged_at", "last_loss"):
+        for name in ("message", "diverged_at", "last_loss", "out_of_memory"):
             value = getattr(self, name)
             info |= {} if value is None else {name: value}
-        info |= {"out_of_memory": True} if self.out_of_memory else {}
-        info |= {"samples": list(self.samples)} if self.samples else {}
+        if self.samples or self.state is RunState.FINISHED:
+            info["samples"] = list(self.samples)
         model = None if self.model is None else base64.b64encode(self.model).decode("ascii")
         return _line(self.run, "end", self.update, self.time, self.metrics, info, model)
 
@@ -263,7 +263,7 @@ def _ended(fields: "_Fields", info: "_Fields") -> RunEnded:
         message=info.text("message", MAX_TEXT) if info.has("message") else None,
         diverged_at=info.count("diverged_at") if info.has("diverged_at") else None,
         last_loss=info.number("last_loss", finite=False) if info.has("last_loss") else None,
-        out_of_memory=info.flag("out_of_memory") if info.has("out_of_memory") else False,
+        out_of_memory=info.flag("out_of_memory") if info.has("out_of_memory") else None,
         samples=info.samples("samples"),
         model=fields.content("model", MAX_MODEL_BYTES) if fields.has("model") else None,
     )

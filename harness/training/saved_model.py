@@ -17,8 +17,6 @@ from harness.training import npz
 from harness.training.plan import Run
 
 FORMAT = 1
-FILE = "model.npz"
-"""Its name among a run's artifacts."""
 
 
 class SavedModelError(ValueError):

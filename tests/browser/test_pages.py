@@ -26,8 +26,8 @@ import harness
 from harness import study
 from harness.report import Report
 from harness.store import views
-from harness.store.locations import Places
-from harness.store.tracker import Tracker
+from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -66,7 +66,7 @@ def report(folder: Path) -> Report:
     """The report of a study that has really been run."""
     runtime = "{rounds: 2, seconds: 0.01}"
     path = small_study.write(folder, trials=2, seeds=SEEDS, updates=UPDATES, runtime=runtime)
-    return harness.run(path, places=Places(folder), force=True, console=Console(file=io.StringIO()))
+    return harness.run(path, locations=Locations(folder), force=True, console=Console(file=io.StringIO()))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def plots(page: Page, count: int) -> list[list[dict[str, Any]]]:
 
 
 def test_the_comparison_of_two_runs_draws_both_curves(folder, address, page):
-    runs = Tracker(f"sqlite:///{folder}/mlflow.db", "small", folder / "artifacts").runs()
+    runs = StudyReader(f"sqlite:///{folder}/mlflow.db", "small").runs()
     pair = runs[(runs["phase"] == "replicate") & (runs["index"] == 0)]
     experiment = address.split("/experiments/")[1].split("/")[0]
     asked = {

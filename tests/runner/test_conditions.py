@@ -11,7 +11,7 @@ from harness import catalog, study
 from harness.report import arm_results
 from harness.runner import executor, launch
 from harness.statistics import inference, power
-from harness.store.locations import Places
+from harness.store.locations import Locations
 
 SEVERAL = """\
 study: several
@@ -48,15 +48,15 @@ def run(folder, name, text):
     path = folder / f"{name}.yaml"
     path.write_text(text, encoding="utf-8")
     quiet = Console(quiet=True)
-    report = launch.run(path, places=Places(folder), force=True, console=quiet)
-    return path, Places(folder), report
+    report = launch.run(path, locations=Locations(folder), force=True, console=quiet)
+    return path, Locations(folder), report
 
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
-    path, places, report = run(tmp_path_factory.mktemp("several"), "several", SEVERAL)
-    loaded, tracker = catalog.open_books(str(path), (), places)
-    return path, places, report, loaded, tracker.runs(), tracker.timings()
+    path, locations, report = run(tmp_path_factory.mktemp("several"), "several", SEVERAL)
+    loaded, tracker = catalog.open_books(str(path), (), locations)
+    return path, locations, report, loaded, tracker.runs(), tracker.timings()
 
 
 def test_every_unit_has_its_trials_and_replicates(several):
@@ -100,7 +100,7 @@ def test_seeds_are_paired_within_a_repeat_and_fresh_in_each(several):
 
 def test_the_pair_is_the_repeat(several):
     _, _, report, _, runs, _ = several
-    for part in report.parts:
+    for part in report.conditions:
         own = runs[(runs["condition"] == part.title) & (runs["phase"] == "replicate")]
         means = own.groupby(["arm", "repeat"])["test/loss"].mean()
         differences = (means["wide"] - means["narrow"]).to_numpy()
@@ -113,15 +113,15 @@ def test_the_pair_is_the_repeat(several):
 
 def test_a_verdict_on_each_condition(several):
     report = several[2]
-    assert [part.title for part in report.parts] == ["adam", "plain"]
+    assert [part.title for part in report.conditions] == ["adam", "plain"]
     page = report.html()
     assert "adam" in page and "plain" in page
 
 
 def test_a_finished_study_trains_nothing(several, monkeypatch):
-    path, places, *_ = several
+    path, locations, *_ = several
     monkeypatch.setattr(executor, "execute", None)
-    launch.run(path, places=places, force=True, console=Console(quiet=True))
+    launch.run(path, locations=locations, force=True, console=Console(quiet=True))
 
 
 def test_more_repeats_extend_a_study(several):
@@ -135,16 +135,16 @@ def test_more_repeats_extend_a_study(several):
 
 
 def test_status_counts_all_repeats(several):
-    path, places, *_ = several
-    table = catalog.status_table(str(path), (), places)
+    path, locations, *_ = several
+    table = catalog.status_table(str(path), (), locations)
     assert list(table.columns[0].cells) == ["adam"] * 4 + ["plain"] * 4
     assert list(table.columns[3].cells) == ["5", "5"] * 4
 
 
 @pytest.mark.parametrize("until", [0.9, 0.0001])
 def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
-    path, places, report = run(tmp_path, "staged", STAGED % until)
-    loaded, tracker = catalog.open_books(str(path), (), places)
+    path, locations, report = run(tmp_path, "staged", STAGED % until)
+    loaded, tracker = catalog.open_books(str(path), (), locations)
     runs = tracker.runs()
     first = runs[runs["index"] < 3].pivot(index="index", columns="arm", values="test/loss")
     wanted = power.stein_seeds(
@@ -153,7 +153,7 @@ def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
     assert wanted == (3 if until == 0.9 else 9)
     assert runs.groupby("arm").size().tolist() == [wanted, wanted]
     assert arm_results.num_seeds(loaded, runs) == wanted
-    result = report.parts[0].results[1]
+    result = report.conditions[0].results[1]
     pairs = runs.pivot(index="index", columns="arm", values="test/loss")
     differences = (pairs["wide"] - pairs["narrow"]).to_numpy()
     assert result.decision.interval == inference.student_interval(differences, first=3)
@@ -162,12 +162,12 @@ def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
 
 def test_seeds_added_after_a_verdict_are_told(tmp_path):
     text = STAGED.replace("{until: %s, at_most: 9, first: 3}", "2")
-    path, places, first = run(tmp_path, "staged", text)
+    path, locations, first = run(tmp_path, "staged", text)
     assert not any("a verdict was seen" in line for line in first.warnings)
     more = launch.run(
         path,
         overrides=("replicate.seeds=3",),
-        places=places,
+        locations=locations,
         force=True,
         console=Console(quiet=True),
     )

@@ -6,7 +6,8 @@ import torch
 from harness.runner import executor
 from harness.settings import Budget, Settings
 from harness.training import pack
-from harness.training.messages import Plan, Run
+from harness.training.messages import Evaluation, RunEnded
+from harness.training.plan import Plan, Run
 
 
 @pytest.fixture
@@ -39,8 +40,10 @@ def test_pruned_runs_leave_and_are_reported(settings):
     ends = {}
 
     def listen(records):
-        ends.update({r.run: r.info["state"] for r in records if r.kind == "end"})
-        return {"r1"} if any(r.kind == "evaluation" and r.run == "r1" for r in records) else set()
+        ends.update({r.run: r.state for r in records if isinstance(r, RunEnded)})
+        return (
+            {"r1"} if any(isinstance(r, Evaluation) and r.run == "r1" for r in records) else set()
+        )
 
     executor.execute(Plan(tuple(runs_of(settings, 3))), listen)
     assert ends == {"r0": "finished", "r1": "pruned", "r2": "finished"}
@@ -66,7 +69,7 @@ def test_a_pack_that_does_not_fit_is_trained_in_smaller_ones(settings, monkeypat
     executor.execute(
         Plan(tuple(runs_of(settings, 3))),
         lambda records: (
-            ends.extend((r.run, r.info["state"]) for r in records if r.kind == "end") or set()
+            ends.extend((r.run, r.state) for r in records if isinstance(r, RunEnded)) or set()
         ),
     )
     assert sorted(ends) == [("r0", "finished"), ("r1", "finished"), ("r2", "finished")]
@@ -81,6 +84,6 @@ def test_a_single_run_that_does_not_fit_fails(settings, monkeypatch):
     ends = []
     executor.execute(
         Plan(tuple(runs_of(settings, 1))),
-        lambda records: ends.extend(r for r in records if r.kind == "end") or set(),
+        lambda records: ends.extend(r for r in records if isinstance(r, RunEnded)) or set(),
     )
-    assert ends[0].info["state"] == "failed" and "full" in ends[0].info["message"]
+    assert ends[0].state == "failed" and "full" in ends[0].message

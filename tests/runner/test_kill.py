@@ -15,9 +15,10 @@ import small_study
 from forking import Forking
 
 from harness import tuning
-from harness.store import tracker
-from harness.store.locations import Places
+from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 from harness.training import saved_model
+from harness.training.files import MODEL_FILE
 
 KILLS = 10
 LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]
@@ -41,12 +42,12 @@ def said(folder):
     return (folder / "stderr").read_text()
 
 
-def books(folder):
-    return tracker.Tracker(Places(folder).tracking_uri, "small", Places(folder).artifacts)
+def store_of(folder):
+    return StudyReader(Locations(folder).tracking_uri, "small")
 
 
 def results(folder):
-    runs = books(folder).runs()
+    runs = store_of(folder).runs()
     runs = runs[["arm", "phase", "index", "seed", "state", *LOSSES]]
     return runs.sort_values(["arm", "phase", "index"], ignore_index=True)
 
@@ -84,15 +85,15 @@ def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harn
 
     pd.testing.assert_frame_equal(results(killed), results(whole))
     assert_nothing_lost(ended, killed)
-    tracker = books(killed)
+    reader = store_of(killed)
     assert trials(killed) == trials(whole) and models(killed) == models(whole)
-    curves = [books(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
+    curves = [store_of(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
     keys = ["arm", "phase", "index", "update"]
     pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
-    for run in tracker.runs().itertuples():
+    for run in reader.runs().itertuples():
         updates = [
             point.step
-            for point in tracker._client.get_metric_history(run.run_id, "tokens_per_second")
+            for point in reader._client.get_metric_history(run.run_id, "tokens_per_second")
         ]
         assert len(updates) == len(set(updates)) > 0, (
             f"{run.arm} {run.phase} {run.index} was booked twice"
@@ -101,10 +102,10 @@ def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harn
 
 def models(folder):
     """Returns what every replicate learned, bit by bit."""
-    tracker = books(folder)
+    reader = store_of(folder)
     files = {
-        (run.arm, run.seed): tracker.artifact(run.run_id, saved_model.FILE)
-        for run in tracker.runs().query("phase == 'replicate'").itertuples()
+        (run.arm, run.seed): reader.artifact(run.run_id, MODEL_FILE)
+        for run in reader.runs().query("phase == 'replicate'").itertuples()
     }
     found = {
         place: saved_model.SavedModel.from_bytes(content).parameters
@@ -132,7 +133,7 @@ def assert_nothing_lost(before, folder):
 
 def trials(folder: Path):
     """Returns every arm's trials as Optuna has them."""
-    storage = tuning.open_storage(Places(folder).storage_url)
+    storage = tuning.open_storage(Locations(folder).storage_url)
     found = {}
     for summary in storage.get_all_studies():
         arm = summary.study_name.split("/")[1]

@@ -12,16 +12,20 @@ import small_study
 from rich.console import Console
 
 from harness import catalog, engine, study
-from harness.preflight import probe
+from harness.preflight.design import DesignError
 from harness.results import export
-from harness.runner import launch
+from harness.runner import exchange, launch
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError
-from harness.runner.scheduler import Driver, IdentityError
-from harness.store import tracker
-from harness.store.locations import Places
-from harness.training import pack, saved_model
-from harness.training.messages import PlanError
+from harness.store.connection import experiment_ids
+from harness.store.identity import IdentityError
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.store.reader import StudyReader
+from harness.study.units import Unit
+from harness.training import pack
+from harness.training.files import MODEL_FILE
+from harness.training.messages import MessageError, RunStarted
 from harness.training.saved_model import SavedModel
 
 COLUMNS = [
@@ -40,12 +44,12 @@ COLUMNS = [
 
 def run(path, folder, **options):
     console = Console(file=io.StringIO(), width=100)
-    report = launch.run(path, places=Places(folder), console=console, **options)
+    report = launch.run(path, locations=Locations(folder), console=console, **options)
     return report, console.file.getvalue()
 
 
-def books(folder):
-    return tracker.Tracker(Places(folder).tracking_uri, "small", Places(folder).artifacts)
+def store_of(folder):
+    return StudyReader(Locations(folder).tracking_uri, "small")
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +68,10 @@ def test_a_study_ends_with_a_verdict(finished):
     assert not report.missing
 
 
-def test_the_books_hold_every_run_once(finished):
+def test_the_store_holds_every_run_once(finished):
     _, folder, _, _ = finished
-    tracker = books(folder)
-    runs = tracker.runs()
+    store = store_of(folder)
+    runs = store.runs()
     counts = runs.groupby(["arm", "phase"]).size()
     assert (counts.xs("trial", level="phase") == 4).all() and (
         counts.xs("replicate", level="phase") == 6
@@ -83,19 +87,19 @@ def test_the_books_hold_every_run_once(finished):
         .map(lambda s: s[0]["text"].startswith("the ") and len(s[0]["text"]) == 12)
         .all()
     )
-    curves = tracker.curves()
+    curves = store.curves()
     assert (curves[curves["phase"] == "replicate"].groupby(["arm", "index"]).size() == 4).all()
-    assert len(tracker.timings()) == 2 * 2 * 2 * 6
+    assert len(store.timings()) == 2 * 2 * 2 * 6
     assert (
-        not list(Places(folder).checkpoints("small").glob("*"))
-        if Places(folder).checkpoints("small").exists()
+        not list(Locations(folder).checkpoints("small").glob("*"))
+        if Locations(folder).checkpoints("small").exists()
         else True
     )
 
 
 def test_seeds_are_paired(finished):
     _, folder, _, _ = finished
-    replicates = books(folder).runs().query("phase == 'replicate'")
+    replicates = store_of(folder).runs().query("phase == 'replicate'")
     assert set(replicates.query("arm == 'wide'")["seed"]) == set(
         replicates.query("arm == 'narrow'")["seed"]
     )
@@ -103,7 +107,7 @@ def test_seeds_are_paired(finished):
 
 def test_a_finished_study_trains_nothing_and_prints_its_report(finished, monkeypatch):
     path, folder, report, _ = finished
-    before = books(folder).runs()
+    before = store_of(folder).runs()
 
     def forbidden(*_):
         raise AssertionError("a finished study must not train")
@@ -111,16 +115,16 @@ def test_a_finished_study_trains_nothing_and_prints_its_report(finished, monkeyp
     monkeypatch.setattr(pack.Pack, "__init__", forbidden)
     again, said = run(path, folder)
     pd.testing.assert_frame_equal(again.table, report.table)
-    pd.testing.assert_frame_equal(books(folder).runs(), before)
+    pd.testing.assert_frame_equal(store_of(folder).runs(), before)
     assert "wide" in said
 
 
 def test_more_seeds_extend_a_study_by_what_is_missing(tmp_path):
     path = small_study.write(tmp_path, seeds=6)
     first, _ = run(path, tmp_path)
-    before = books(tmp_path).runs()
+    before = store_of(tmp_path).runs()
     second, said = run(small_study.write(tmp_path, seeds=7), tmp_path)
-    after = books(tmp_path).runs()
+    after = store_of(tmp_path).runs()
     assert len(after) == len(before) + 2 and "2 replicates of 2 arms" in said
     assert (second.table["finished"] == 7).all() and (first.table["finished"] == 6).all()
 
@@ -128,7 +132,7 @@ def test_more_seeds_extend_a_study_by_what_is_missing(tmp_path):
 def test_more_trials_put_replicates_of_another_setting_aside(tmp_path):
     run(small_study.write(tmp_path, trials=1, seeds=6), tmp_path)
     report, said = run(small_study.write(tmp_path, trials=5, seeds=6), tmp_path)
-    runs = books(tmp_path).runs()
+    runs = store_of(tmp_path).runs()
     put_aside = runs[runs["phase"] == "superseded"]
     assert (
         len(put_aside) >= 6 and "put aside" in said
@@ -145,13 +149,13 @@ def test_another_study_of_the_same_name_is_refused_and_new_puts_it_aside(tmp_pat
         run(changed, tmp_path)
     report, _ = run(changed, tmp_path, new=True)
     assert not report.missing
-    assert sum("small" in name for name in tracker.experiments(Places(tmp_path).tracking_uri)) == 2
+    assert sum("small" in name for name in experiment_ids(Locations(tmp_path).tracking_uri)) == 2
 
 
 def test_a_design_that_cannot_reach_its_threshold_is_refused(tmp_path):
     path = small_study.write(tmp_path, seeds=5)
     with pytest.raises(
-        probe.DesignError, match=r"replicate.seeds: .* but got seeds=5.* Write seeds: 6 or more"
+        DesignError, match=r"replicate.seeds: .* but got seeds=5.* Write seeds: 6 or more"
     ):
         run(path, tmp_path)
     assert not (tmp_path / "mlflow.db").exists()
@@ -159,7 +163,7 @@ def test_a_design_that_cannot_reach_its_threshold_is_refused(tmp_path):
 
 def test_the_second_run_of_a_study_says_who_holds_it(tmp_path):
     path = small_study.write(tmp_path)
-    with launch.locked("small", Places(tmp_path)):
+    with locked("small", Locations(tmp_path)):
         done = subprocess.run(
             [sys.executable, "-m", "harness.cli", "run", str(path), "--folder", str(tmp_path)],
             capture_output=True,
@@ -171,12 +175,10 @@ def test_the_second_run_of_a_study_says_who_holds_it(tmp_path):
 
 def learned(folder):
     """Returns the parameters that every replicate kept, bit by bit."""
-    tracker = books(folder)
+    store = store_of(folder)
     found = {}
-    for run in tracker.runs().query("phase == 'replicate'").itertuples():
-        parameters = SavedModel.from_bytes(
-            tracker.artifact(run.run_id, saved_model.FILE)
-        ).parameters
+    for run in store.runs().query("phase == 'replicate'").itertuples():
+        parameters = SavedModel.from_bytes(store.artifact(run.run_id, MODEL_FILE)).parameters
         found[run.arm, run.seed] = {name: values.tobytes() for name, values in parameters.items()}
     return found
 
@@ -184,52 +186,63 @@ def learned(folder):
 def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     there = tmp_path / "there"
     path = small_study.write(there, runtime="{rounds: 6, seconds: 0.001}")
-    places, plan, records = Places(there), there / "plan.json", there / "records.jsonl"
+    locations, plan, records = Locations(there), there / "plan.json", there / "records.jsonl"
     first = there / "first.jsonl"
     for _ in range(6):
-        said = launch.write_plan(path, plan, places=places)
+        said = exchange.write_plan(path, plan, locations=locations)
         if "nothing is missing" in said:
             break
         with open(records, "w") as out:
             subprocess.run(
                 [sys.executable, "-m", "harness.train", str(plan)], stdout=out, check=True
             )
-        launch.book_records(path, records, places=places)
+        exchange.ingest_records(path, records, locations=locations)
         first = first if first.exists() else shutil.copy(records, first)
     else:
         raise AssertionError("the study did not end")
     report, _ = run(path, there)
     pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
     assert learned(there) == learned(finished[1])
-    assert "0 runs and 0 timings booked" in launch.book_records(
-        path, first, places=places
+    assert "0 runs and 0 timings stored" in exchange.ingest_records(
+        path, first, locations=locations
     )  # a second time
+
+
+END = b'{"run": "%s", "kind": "end", "update": 1, "time": 0.0, "metrics": {}, "info": {"state": "finished"}}'
+STRANGE_START = RunStarted(
+    "wide/trial/0", 0.0, "lstm", "cpu", "cpu", "float32", 1, 1, 16, 1, 1, 1, 40, "text", "digest"
+).to_json()
 
 
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        (b"no json", PlanError, "a line must be what a worker wrote, but got 'no json'"),
-        (b"3", PlanError, "a line must be what a worker wrote"),
-        (b"\xff", PlanError, "is no UTF-8"),
-        (b'{"measurement": {"arm": "wide"}}', PlanError, "a line must be what a worker wrote"),
+        (b"no json", MessageError, "a line must be what a worker wrote, but got 'no json'"),
+        (b"3", MessageError, "a line must be a JSON object, but got 3"),
         (
-            b'{"run": "x", "kind": "end", "update": 1, "time": 0.0}',
+            b'{"run": "x", "kind": "end", "update": 1, "time": 0.0, "metrics": {}}',
+            MessageError,
+            "info must be given, but is missing",
+        ),
+        (b"\xff", MessageError, "is no UTF-8"),
+        (b'{"measurement": {"arm": "wide"}}', MessageError, "a line must be what a worker wrote"),
+        (
+            END % b"x",
             RecordError,
             "must be ARM/PHASE/INDEX",
         ),
         (
-            b'{"run": "wide/trial/99", "kind": "end", "update": 1, "time": 0.0}',
+            END % b"wide/trial/99",
             RecordError,
             "runs that this study lacks",
         ),
         (
-            b'{"run": "wide/trial/0", "kind": "end", "update": 1, "time": 0.0}',
+            END % b"wide/trial/0",
             RecordError,
             "must start before it ends",
         ),
         (
-            b'{"run": "wide/trial/0", "kind": "start", "update": 0, "time": 0.0}',
+            STRANGE_START.encode(),
             RecordError,
             "this study's settings",
         ),
@@ -238,20 +251,20 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
 def test_records_that_are_not_this_studys_are_refused(
     tmp_path_factory, refusing, text, error, message
 ):
-    path, places = refusing
+    path, locations = refusing
     records = tmp_path_factory.mktemp("records") / "records.jsonl"
     records.write_bytes(text)
     with pytest.raises(error, match=message):
-        launch.book_records(path, records, places=places)
+        exchange.ingest_records(path, records, locations=locations)
 
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory):
-    """A study whose first round is planned and nothing of it booked."""
+    """A study whose first round is planned and nothing of it recorded."""
     folder = tmp_path_factory.mktemp("refusing")
     path = small_study.write(folder)
-    launch.write_plan(path, folder / "plan.json", places=Places(folder))
-    return path, Places(folder)
+    exchange.write_plan(path, folder / "plan.json", locations=Locations(folder))
+    return path, Locations(folder)
 
 
 def test_equal_arms_are_identical(tmp_path):
@@ -279,8 +292,9 @@ def test_a_diverging_arm_is_a_result(tmp_path):
     assert row["diverged"] == 6 and row["verdict"] == "worse" and "diverged" in said
 
 
-def driver_of(path, folder, *overrides):
-    return Driver(study.load(path, overrides), Places(folder), Display(Console(file=io.StringIO())))
+def scheduler_of(path, folder, *overrides):
+    display = Display(Console(file=io.StringIO()))
+    return launch.open_scheduler(study.load(path, overrides), Locations(folder), display)
 
 
 def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
@@ -293,7 +307,7 @@ def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
     )
     report, _ = run(path, tmp_path)
     assert report.table["diverged"].sum() > 0
-    export.export(str(path), (), Places(tmp_path), tmp_path / "out")
+    export.export(str(path), (), Locations(tmp_path), tmp_path / "out")
 
 
 def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
@@ -305,7 +319,7 @@ def test_a_trial_that_cannot_be_built_fails_and_the_study_goes_on(tmp_path):
         text.replace("  bptt_length: 8\n", "").replace("batch: 2", "batch: 2\n  sampler: random")
     )
     report, said = run(path, tmp_path)
-    states = books(tmp_path).runs().query("phase == 'trial'")["state"]
+    states = store_of(tmp_path).runs().query("phase == 'trial'")["state"]
     assert set(states) == {"finished", "failed"} and "must have at least" in said
     assert (report.table["finished"] == 6).all()
 
@@ -317,7 +331,7 @@ def test_budgets_in_seconds_are_converted_once(tmp_path):
         "baseline: narrow", 'baseline: "h=3,narrow"'
     )
     path.write_text(text)
-    first, second = driver_of(path, tmp_path).settings, driver_of(path, tmp_path).settings
+    first, second = scheduler_of(path, tmp_path).settings, scheduler_of(path, tmp_path).settings
     assert first == second and all(
         s.budget.updates >= 1 and s.budget.seconds is None for s in first.values()
     )
@@ -325,37 +339,37 @@ def test_budgets_in_seconds_are_converted_once(tmp_path):
 
 def test_a_text_that_changed_is_another_study(tmp_path):
     path = small_study.write(tmp_path)
-    driver_of(path, tmp_path)
+    scheduler_of(path, tmp_path)
     (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
     with pytest.raises(IdentityError, match=r"(?s)wide: text: \w+ -> \w+.*Rename the study"):
-        driver_of(path, tmp_path)
+        scheduler_of(path, tmp_path)
 
 
 def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
     """A fallback in the middle of a study would compare runs of two engines."""
     path = small_study.write(tmp_path)
-    assert driver_of(path, tmp_path).settings["wide"].engine == "cpu"
+    assert scheduler_of(path, tmp_path).settings[Unit("wide")].engine == "cpu"
     monkeypatch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
     with pytest.raises(IdentityError, match=r"wide: engine: cpu -> native"):
-        driver_of(path, tmp_path)
+        scheduler_of(path, tmp_path)
 
 
 def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
     path = small_study.write(tmp_path, trials=2, seeds=6)
-    half = driver_of(path, tmp_path)
-    pack = pack.Pack(half.next_plans()[0])
-    half.listen(pack.advance())
-    half.tracker.flush()
-    pack.close()
+    half = scheduler_of(path, tmp_path)
+    first_pack = pack.Pack(half.next_plans()[0])
+    half.record(first_pack.advance())
+    half.writer.flush()
+    first_pack.close()
     report, _ = run(path, tmp_path, overrides=("fix.pack_size=2", "fix.threads=1"))
-    assert not report.missing and "running" not in set(books(tmp_path).runs()["state"])
+    assert not report.missing and "running" not in set(store_of(tmp_path).runs()["state"])
 
 
-def test_status_and_export_read_the_books(tmp_path, finished):
+def test_status_and_export_read_the_store(tmp_path, finished):
     path, folder, report, _ = finished
-    table = catalog.status_table(str(path), (), Places(folder))
+    table = catalog.status_table(str(path), (), Locations(folder))
     assert table.row_count == 4
-    files = export.export(str(path), (), Places(folder), tmp_path / "out", ["csv"])
+    files = export.export(str(path), (), Locations(folder), tmp_path / "out", ["csv"])
     runs = pd.read_csv(files[0])
     means = runs[runs["phase"] == "replicate"].groupby("arm")["test/loss"].mean()
     assert means.to_dict() == pytest.approx(
@@ -369,12 +383,12 @@ def test_a_study_that_was_never_run_has_nothing_to_list(tmp_path):
     with pytest.raises(
         catalog.NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "
     ):
-        catalog.status_table(str(path), (), Places(tmp_path))
+        catalog.status_table(str(path), (), Locations(tmp_path))
 
 
 def test_places_lie_in_their_folder_unless_told_otherwise(tmp_path):
-    places = Places(tmp_path)
-    assert places.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert replace(places, storage="postgresql://u@h/n").storage_url == "postgresql://u@h/n"
-    assert replace(places, tracking="http://h:1").tracking_uri == "http://h:1"
-    assert Path(places.checkpoints("small")).parent.name == "checkpoints"
+    locations = Locations(tmp_path)
+    assert locations.tracking_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert replace(locations, storage="postgresql://u@h/n").storage_url == "postgresql://u@h/n"
+    assert replace(locations, tracking="http://h:1").tracking_uri == "http://h:1"
+    assert Path(locations.checkpoints("small")).parent.name == "checkpoints"

@@ -1,76 +1,96 @@
-"""What is noted of a run, at its start or later, is said once and stays in the books."""
+"""What is noted of a run, at its start or later, is said once and stays in the store."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 
-from harness.runner.recorder import TAGS, Books, Entry
+from harness.runner.recorder import Entry, RecordError, RunRecorder
 from harness.settings import Settings
-from harness.training.messages import Record
+from harness.training.messages import Evaluation, RunEnded, RunStarted, RunState
 
 
-class Tracker:
+class Writer:
     """Keeps the tags that it was given last."""
 
     def __init__(self):
         self.tags = {}
+        columns = ("arm", "condition", "repeat", "phase", "index", "state", "objective")
+        runs = pd.DataFrame({name: [] for name in columns})
+        self.reader = SimpleNamespace(runs=lambda: runs)
 
-    def runs(self):
-        return pd.DataFrame({"arm": [], "phase": [], "index": [], "state": [], "objective": []})
-
-    def open(self, arm, phase, index, name, params, tags):
+    def open_run(self, key, name, params, tags):
         self.tags |= tags
         return "id"
 
-    def end(self, run_id, state, tags, metrics, artifacts, samples):
+    def end_run(self, run_id, state, tags, metrics, artifacts, samples):
         self.tags |= tags
 
-    def dataset(self, *_):
+    def log_dataset(self, *_):
         pass
 
-    log = dataset
+    log = log_dataset
 
 
-def records(*noted):
-    """Yields a start, an evaluation for each of the others, and an end; each but the last with its
-    notes.
-    """
-    numbers = ("num_parameters", "num_states", "flops_per_token", "num_updates", "hidden_size")
-    info = dict.fromkeys((*TAGS, *numbers), 1) | {
-        "corpus_fingerprint": "f",
-        "git_commit": "c",
-        "notes": noted[0],
-    }
-    metrics = {
-        "seconds": 1.0,
-        "tokens_per_second": 1.0,
-        "validation/perplexity": 2.0,
-        "validation/loss": 0.7,
-    }
-    yield Record("lstm/trial/0", "start", 0, 0.0, {}, info)
+RUN = "lstm/trial/0"
+METRICS = {
+    "seconds": 1.0,
+    "tokens_per_second": 1.0,
+    "validation/perplexity": 2.0,
+    "validation/loss": 0.7,
+}
+
+
+def started(notes=()):
+    texts, numbers = ("lstm", "cpu", "cpu", "float32"), [1] * 7
+    return RunStarted(RUN, 0.0, *texts, *numbers, "f", "digest", notes, {"git_commit": "c"})
+
+
+def messages(*noted):
+    """Yields a start, an evaluation for each of the others, and an end; each but the last has notes."""
+    yield started(tuple(noted[0]))
     for update, notes in enumerate(noted[1:], 1):
-        yield Record(
-            "lstm/trial/0", "evaluation", update, 0.0, metrics, {"notes": notes} if notes else {}
-        )
-    yield Record("lstm/trial/0", "end", len(noted), 0.0, {"objective": 0.7}, {"state": "finished"})
+        yield Evaluation(RUN, update, 0.0, METRICS, tuple(notes))
+    yield RunEnded(RUN, len(noted), 0.0, RunState.FINISHED, {"objective": 0.7})
 
 
-def booked(*noted):
+def record(sent, fingerprint="f"):
     """Returns what was said, and the tag of the notes."""
-    said, tracker = [], Tracker()
-    display = SimpleNamespace(say=lambda line, style: said.append(line), advance=lambda *_: None)
-    dataset = SimpleNamespace(fingerprint="f", name="text", source="here")
+    lines, writer = [], Writer()
+    display = SimpleNamespace(say=lambda line, style: lines.append(line), advance=lambda *_: None)
+    dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
-    Books(tracker, display, "validation/perplexity", lambda _: entry, lambda *_: False).listen(
-        list(records(*noted))
+    recorder = RunRecorder(
+        writer, display, "validation/perplexity", lambda _: entry, lambda *_: False
     )
-    return said, tracker.tags.get("notes")
+    recorder.record(sent)
+    return lines, writer.tags.get("notes")
+
+
+def recorded(*noted):
+    return record(list(messages(*noted)))
 
 
 def test_nothing_noted_is_nothing_said():
-    assert booked([], []) == ([], None)
+    assert recorded([], []) == ([], None)
 
 
 def test_what_is_noted_late_is_said_once_and_kept():
-    assert booked(["a"], ["a", "b"], []) == (["a", "b"], "a\nb")
-    assert booked([], [], ["b"]) == (["b"], "b")
+    assert recorded(["a"], ["a", "b"], []) == (["a", "b"], "a\nb")
+    assert recorded([], [], ["b"]) == (["b"], "b")
+
+
+def test_messages_out_of_order_or_of_another_text_are_refused():
+    start, evaluation, end = messages([], [])
+    with pytest.raises(RecordError, match="must start before it goes on"):
+        record([evaluation])
+    with pytest.raises(RecordError, match="must start before it ends, but got state='finished'"):
+        record([end])
+    with pytest.raises(RecordError, match="its text must be this machine's text, but got"):
+        record([start], fingerprint="g")
+    with pytest.raises(RecordError, match="an evaluation must have validation/loss, but has not"):
+        metrics = {k: v for k, v in METRICS.items() if k != "validation/loss"}
+        record([start, replace(evaluation, metrics=metrics)])
+    with pytest.raises(RecordError, match="a run must be ARM/PHASE/INDEX, but got run='lstm'"):
+        record([replace(start, run="lstm")])

@@ -14,16 +14,20 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.store import server, tracker, views
-from harness.store.tracker import Tracker, TrackError
+from harness.store import server, views
+from harness.store.connection import StoreError, experiment_ids
+from harness.store.notes import EXPERIMENT_TAG_LENGTH
+from harness.store.reader import StudyReader
 from harness.store.views import View
+from harness.store.writer import StudyWriter
+from harness.study.units import Phase, RunKey, Unit
 
 SERVE = """
     import sys
     from pathlib import Path
-    from harness import ui
+    from harness.store import server
     uri, root, study = sys.argv[1:]
-    ui.serve(uri, Path(root), study, None, lambda line: print(line, flush=True))
+    server.serve(uri, Path(root), study, None, lambda line: print(line, flush=True))
     print("ended", flush=True)
 """
 
@@ -31,14 +35,17 @@ SERVE = """
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ui")
-    tracker = Tracker(uri(folder), "output-tanh", folder / "artifacts")
+    writer = StudyWriter(uri(folder), "output-tanh", folder / "artifacts")
     for index, arm in enumerate(("lstm", "lstm-no-output-tanh")):
-        run_id = tracker.open(
-            arm, "replicate", 1000, f"{arm} replicate 1000", {"learning_rate": 0.1}, {"cell": arm}
+        run_id = writer.open_run(
+            RunKey(Unit(arm), Phase.REPLICATE, 1000),
+            f"{arm} replicate 1000",
+            {"learning_rate": 0.1},
+            {"cell": arm},
         )
-        tracker.log(run_id, 10, {"validation/loss": 2.0 + index}, time=1000.0)
+        writer.log(run_id, 10, {"validation/loss": 2.0 + index}, time=1000.0)
         samples = [{"prefix": "traveller", "text": "traveller"}]
-        tracker.end(
+        writer.end_run(
             run_id, "finished", metrics={"validation/perplexity": 7.0 + index}, samples=samples
         )
     return folder
@@ -89,7 +96,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 def test_no_database_is_an_error_with_a_remedy(tmp_path):
     with pytest.raises(
-        TrackError,
+        StoreError,
         match=r"database must exist, but got uri='sqlite:.*mlflow.db'. Run a study first",
     ):
         server.serve(uri(tmp_path), tmp_path, None, None, refuse)
@@ -97,9 +104,9 @@ def test_no_database_is_an_error_with_a_remedy(tmp_path):
 
 
 def test_an_unknown_study_is_met_by_the_closest_ones(folder):
-    with pytest.raises(TrackError, match=r"got study='output-tan'. Did you mean output-tanh\?"):
+    with pytest.raises(StoreError, match=r"got study='output-tan'. Did you mean output-tanh\?"):
         server.serve(uri(folder), folder / "artifacts", "output-tan", None, refuse)
-    with pytest.raises(TrackError, match=r"got study='xyz'. Known: .*output-tanh"):
+    with pytest.raises(StoreError, match=r"got study='xyz'. Known: .*output-tanh"):
         server.serve(uri(folder), folder / "artifacts", "xyz", None, refuse)
 
 
@@ -108,18 +115,18 @@ def test_a_taken_port_is_an_error(folder):
         taken.bind((server.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(TrackError, match=rf"port must be free, but got port={port}: .*in use"):
+        with pytest.raises(StoreError, match=rf"port must be free, but got port={port}: .*in use"):
             server.serve(uri(folder), folder / "artifacts", None, port, refuse)
 
 
 def test_a_study_is_opened_under_its_view_where_it_has_one(folder):
-    tracker = Tracker(uri(folder), "viewed", folder / "artifacts")
-    page = f"/#/experiments/{tracker.experiment_id}/runs?"
-    too_long = View(views.ANSWER, "x" * tracker.EXPERIMENT_TAG_LENGTH, {})
-    tracker.set_view(too_long)
-    assert server._page(uri(folder), tracker.experiment_id) == page + server.BEST_FIRST
-    tracker.set_view(View(views.ANSWER, "The answer", {"orderByAsc": True}))
-    assert server._page(uri(folder), tracker.experiment_id) == page + views.address(views.ANSWER)
+    writer = StudyWriter(uri(folder), "viewed", folder / "artifacts")
+    page = f"/#/experiments/{writer.experiment_id}/runs?"
+    too_long = View(views.ANSWER, "x" * EXPERIMENT_TAG_LENGTH, {})
+    writer.set_view(too_long)
+    assert server._page(uri(folder), writer.experiment_id) == page + server.BEST_FIRST
+    writer.set_view(View(views.ANSWER, "The answer", {"orderByAsc": True}))
+    assert server._page(uri(folder), writer.experiment_id) == page + views.address(views.ANSWER)
 
 
 def test_a_tracking_server_shows_its_own_pages():
@@ -139,7 +146,7 @@ def test_a_server_that_ends_is_an_error_with_what_it_said(folder, monkeypatch):
 @pytest.mark.slow
 def test_the_page_and_the_runs_are_served(folder, served):
     process, line = served
-    experiment = tracker.experiments(uri(folder))["output-tanh"]
+    experiment = experiment_ids(uri(folder))["output-tanh"]
     address, _, page = line.split()[1].partition("/#")
     assert page == f"/experiments/{experiment}/runs?{server.BEST_FIRST}" and address.startswith(
         "http://127.0.0.1:"
@@ -169,22 +176,25 @@ def search(api: str, experiment: str, order_by: str) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_study_is_tracked_over_http_as_in_a_file(served, folder):
     address = served[1].split()[1].partition("/#")[0]
-    tracker = Tracker(address, "remote", folder / "unused")
-    run_id = tracker.open(
-        "lstm", "trial", 0, "lstm trial 0", {"learning_rate": 0.1}, {"cell": "lstm"}
+    writer = StudyWriter(address, "remote", folder / "unused")
+    run_id = writer.open_run(
+        RunKey(Unit("lstm"), Phase.TRIAL, 0),
+        "lstm trial 0",
+        {"learning_rate": 0.1},
+        {"cell": "lstm"},
     )
-    tracker.log(run_id, 10, {"validation/loss": float("nan"), "train/loss": 2.0}, time=1000.0)
+    writer.log(run_id, 10, {"validation/loss": float("nan"), "train/loss": 2.0}, time=1000.0)
     curve = "update,tokens,time_seconds,train/loss,validation/loss\n10,320,0.5,2.0,\n"
     samples = [{"prefix": "time", "text": "time – traveller"}]
-    tracker.end(
+    writer.end_run(
         run_id,
         "finished",
         metrics={"objective": 1.5},
         artifacts={"curve.csv": curve},
         samples=samples,
     )
-    tracker.set_identity({"study": "remote"})
-    again = Tracker(address, "remote", folder / "unused")
+    writer.set_identity({"study": "remote"})
+    again = StudyReader(address, "remote")
     run = again.runs().loc[0]
     assert (run["state"], run["objective"], run["samples"]) == ("finished", 1.5, samples)
     assert (

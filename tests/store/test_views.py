@@ -4,7 +4,8 @@ import random
 import string
 import zlib
 
-from harness.store import tracker, views
+from harness.store import views
+from harness.store.notes import EXPERIMENT_TAG_LENGTH
 from harness.study.units import Unit
 
 UNITS = [Unit("lstm"), Unit("gru"), Unit("lstm", repeat=1)]
@@ -95,6 +96,5 @@ def test_a_view_of_many_arms_fits_into_a_tag():
     draw = random.Random(0)
     names = ["".join(draw.choices(string.ascii_letters, k=30)) for _ in range(400)]
     assert (
-        len(made([Unit(name, "time-machine") for name in names])[0].value)
-        <= tracker.EXPERIMENT_TAG_LENGTH
+        len(made([Unit(name, "time-machine") for name in names])[0].value) <= EXPERIMENT_TAG_LENGTH
     )

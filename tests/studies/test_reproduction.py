@@ -5,11 +5,12 @@ sources.
 """
 
 import pytest
+from wire import kind_of
 
 from harness.data import corpora, download
 from harness.settings import Budget, Settings
-from harness.training.messages import Plan, Run
 from harness.training.pack import train
+from harness.training.plan import Plan, Run
 
 EDITION_2019 = {
     "corpus": "time-machine-2019",
@@ -65,7 +66,7 @@ def perplexities(**changes):
     }
     run = Run("run", (1000,), Settings(**{**fixed, **changes}))
     records = [r for records in train(Plan((run,), objective="train/perplexity")) for r in records]
-    points = [r for r in records if r.kind == "evaluation"]
+    points = [r for r in records if kind_of(r) == "evaluation"]
     assert [r.update for r in points] == [8, 16, 24] and points[-1].metrics["tokens"] == 3 * 8960
     return [r.metrics["train/perplexity"] for r in points], [
         r.metrics["train/clipped_fraction"] for r in points

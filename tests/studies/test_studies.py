@@ -12,7 +12,7 @@ from harness import data, study
 from harness.preflight import probe
 from harness.runner import launch
 from harness.settings import Budget
-from harness.store.locations import Places
+from harness.store.locations import Locations
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(ROOT.glob("studies/**/*.yaml"))
@@ -67,7 +67,7 @@ def test_the_lyrics_study_runs_from_a_zip(tmp_path):
     console = Console(file=io.StringIO(), width=100)
     path = ROOT / "studies" / "sources" / "s3.yaml"
     report = launch.run(
-        path, overrides=overrides, places=Places(tmp_path), force=True, console=console
+        path, overrides=overrides, locations=Locations(tmp_path), force=True, console=console
     )
     assert (report.table["finished"] == 3).all()
     assert "分开" in report.html()

@@ -13,7 +13,7 @@ import torch
 from harness.settings import Budget, Settings
 from harness.training import checkpoint
 from harness.training.checkpoint import Checkpoint
-from harness.training.messages import Run
+from harness.training.plan import Run
 
 RUN = Run(
     "arm/replicate/1", (1001,), Settings(cell="lstm", corpus="text", path="a.txt", hidden_size=3)
@@ -48,8 +48,8 @@ def test_a_file_holds_one_run_whatever_its_id(tmp_path):
     checkpoint.save(tmp_path, RUN, TEXT, example())
     checkpoint.save(tmp_path, other, TEXT, example())
     assert len(list(tmp_path.iterdir())) == 2
-    checkpoint.remove(tmp_path, RUN)
-    checkpoint.remove(tmp_path, RUN)
+    checkpoint.remove(tmp_path, RUN.id)
+    checkpoint.remove(tmp_path, RUN.id)
     assert list(tmp_path.iterdir()) == [checkpoint.path_of(tmp_path, other)]
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from recording import TapeRecorder
+from wire import info_of, kind_of, update_of
 
 from harness import engine
 from harness.engine.gpu.gpu import Gpu
@@ -307,9 +308,9 @@ NOTE = "capture: every update is launched operation by operation, since operatio
 
 def told(records):
     return [
-        (r.run, r.kind, r.update, {k: v for k, v in r.metrics.items() if k not in TIMES})
+        (r.run, kind_of(r), r.update, {k: v for k, v in r.metrics.items() if k not in TIMES})
         for r in records
-        if r.kind != "start"
+        if kind_of(r) != "start"
     ]
 
 
@@ -335,7 +336,7 @@ def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(
             points[name] = []
             while new := pack.advance():
                 points[name].append(
-                    [(dataclasses.replace(r), [*r.info.get("notes", ())]) for r in new]
+                    [(dataclasses.replace(r), [*info_of(r).get("notes", ())]) for r in new]
                 )
             assert pack.notes.count(NOTE) == (recorder is not None)
             pack.close()
@@ -344,7 +345,10 @@ def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(
     }
     assert told(flat["refusing"]) == told(flat["plain"])
     noted = [
-        (r.kind, r.update) for point in points["refusing"] for r, notes in point if NOTE in notes
+        (kind_of(r), update_of(r))
+        for point in points["refusing"]
+        for r, notes in point
+        if NOTE in notes
     ]
     at = UPDATES // evaluations
     assert noted == (

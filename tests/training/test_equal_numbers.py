@@ -6,14 +6,15 @@ import math
 import pytest
 import torch
 from tolerances import TOLERANCES, assert_close
+from wire import info_of, kind_of
 
 from harness.engine import get
 from harness.model.masks import FIELDS
 from harness.model.network import Model, architecture
 from harness.settings import Budget, SampleRequest, Settings
 from harness.tasks.language_modelling import LanguageModelling
-from harness.training.messages import Plan, Run
 from harness.training.pack import Pack, train
+from harness.training.plan import Plan, Run
 from harness.training.shard import Shard
 
 UPDATES = 50
@@ -129,10 +130,10 @@ def told(records):
     """Returns what the records say of each run, times left out."""
     found = {}
     for record in records:
-        if record.kind != "start":
+        if kind_of(record) != "start":
             metrics = {name: value for name, value in record.metrics.items() if name not in TIMES}
             found.setdefault(record.run, []).append(
-                (record.kind, record.update, metrics, record.info)
+                (kind_of(record), record.update, metrics, info_of(record))
             )
     return found
 
@@ -253,7 +254,7 @@ def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
     shards = {shard.runs[0].id: shard for shard in pack.shards}
     records = [*pack.advance(), *pack.advance()]
     ends = pack.drop({"r1", "r3"})
-    assert [(r.run, r.kind, r.update, r.info) for r in ends] == [
+    assert [(r.run, kind_of(r), r.update, info_of(r)) for r in ends] == [
         (run, "end", 20, {"state": "pruned"}) for run in ("r1", "r3")
     ]
     last = [r for r in records if r.run == "r1"][-1]
@@ -546,8 +547,8 @@ def test_where_a_run_stopped_and_its_last_loss_stay_known(text, monkeypatch, at_
 def test_train_yields_the_records_of_a_pack(text):
     runs = five(settings(text, "odd"))[:2]
     points = list(train(Plan(tuple(runs))))
-    assert [[r.kind for r in records] for records in points][0] == ["start"] * 2 + [
+    assert [[kind_of(r) for r in records] for records in points][0] == ["start"] * 2 + [
         "evaluation"
     ] * 2
-    assert [r.kind for r in points[-1]] == ["evaluation", "end"] * 2
+    assert [kind_of(r) for r in points[-1]] == ["evaluation", "end"] * 2
     assert told([r for records in points for r in records]) == trained(runs)[1]

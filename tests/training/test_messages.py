@@ -1,185 +1,212 @@
-"""Plans and records travel as JSON; what no worker could train is refused with its rule, value and
-remedy.
-"""
+"""Messages travel as lines of JSON, those of earlier versions too; what no worker wrote is refused."""
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from harness.settings import (
-    Budget,
-    BudgetError,
-    SampleRequest,
-    Settings,
-    from_dict,
-    problems_of,
-    to_dict,
+from harness.training import messages
+from harness.training.messages import (
+    Evaluation,
+    MessageError,
+    RunEnded,
+    RunStarted,
+    RunState,
+    message_from_json,
 )
-from harness.training.messages import Plan, PlanError, Record, Run, plans_from_json, plans_to_json
 
-SETTINGS = Settings(
-    cell="lstm", corpus="text", path="a.txt", hidden_size=8, budget=Budget(tokens=1000)
+START = RunStarted(
+    run="a",
+    time=1.5,
+    cell="lstm",
+    engine="cpu",
+    device="cpu",
+    precision="float32",
+    threads=2,
+    pack_size=8,
+    hidden_size=16,
+    num_parameters=999,
+    num_states=32,
+    flops_per_token=1000,
+    num_updates=40,
+    corpus_fingerprint="f" * 64,
+    digest="d" * 64,
+    notes=("a note",),
+    provenance={"git_commit": "c", "git_dirty": "false", "version_torch": "2.13.0"},
 )
-RUN = Run("a/1", (7, "trial", 3), SETTINGS)
+EVALUATION = Evaluation(
+    "a", 10, 2.5, {"train/loss": 2.0}, ("late",), ({"prefix": "t", "text": "u"},)
+)
+END = RunEnded(
+    "a",
+    40,
+    3.5,
+    RunState.DIVERGED,
+    {"objective": 3.3},
+    message="not finite",
+    diverged_at=39,
+    last_loss=2.5,
+)
 
-
-def test_a_plan_survives_json():
-    other = replace(RUN, id="b", settings=replace(SETTINGS, learning_rate=0.25, clip_norm=None))
-    samples = SampleRequest(("time", "travel"), 7, 0.5)
-    plan = Plan((RUN, other), "train/perplexity", False, samples, ("mine.py",), "checkpoints")
-    assert Plan.from_json(plan.to_json()) == plan
-    assert plans_from_json(plans_to_json([plan, Plan((RUN,))])) == [plan, Plan((RUN,))]
-    assert plans_from_json(plan.to_json()) == [plan]
-    assert plan.settings is SETTINGS
-
-
-@pytest.mark.parametrize("budget", [Budget(updates=3), Budget(epochs=2), Budget(seconds=1.5)])
-def test_settings_survive_plain_values(budget):
-    settings = replace(SETTINGS, budget=budget, evaluations="epoch")
-    assert from_dict(json.loads(json.dumps(to_dict(settings)))) == settings
-
-
-def test_a_plan_has_runs():
-    with pytest.raises(PlanError, match=r"runs must hold one run at least, but got runs=\(\)"):
-        Plan(())
-
-
-def test_run_ids_are_distinct():
-    with pytest.raises(PlanError, match=r"run ids must be distinct, but got ids=\['a/1', 'a/1'\]"):
-        Plan((RUN, RUN))
-
-
-def test_runs_of_a_pack_share_their_shapes():
-    other = Run("b", (1,), replace(SETTINGS, hidden_size=9, batch_size=2, learning_rate=3.0))
-    rule = "must agree in batch_size, hidden_size, but b differs from a/1. Only initial_scale, chrono_steps, dropout, "
-    with pytest.raises(PlanError, match=rule):
-        Plan((RUN, other))
+# As commit e496428 wrote them: stored checkpoints and records of that time hold such lines.
+OLD_START = (
+    '{"run": "a", "kind": "start", "update": 0, "time": 1.5, "metrics": {}, "info": {"cell": "lstm", '
+    '"engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2, "pack_size": 8, '
+    '"hidden_size": 16, "num_parameters": 999, "num_states": 32, "flops_per_token": 1000, '
+    f'"num_updates": 40, "corpus_fingerprint": "{"f" * 64}", "digest": "{"d" * 64}", '
+    '"notes": ["a note"], "git_commit": "c", "git_dirty": "false", "version_torch": "2.13.0"}}'
+)
+OLD_EVALUATION = (
+    '{"run": "a", "kind": "evaluation", "update": 10, "time": 2.5, "metrics": {"train/loss": 2.0}, '
+    '"info": {"notes": ["late"], "samples": [{"prefix": "t", "text": "u"}]}}'
+)
+OLD_END = (
+    '{"run": "a", "kind": "end", "update": 40, "time": 3.5, "metrics": {"objective": 3.3}, "info": '
+    '{"state": "diverged", "message": "not finite", "diverged_at": 39, "last_loss": 2.5}}'
+)
 
 
 @pytest.mark.parametrize(
-    "text, rule",
-    [
-        ("{", "must be JSON, but got Expecting property name"),
-        ("3", "must be what `harness run --plan` writes"),
-        ('"text"', "must be what `harness run --plan` writes"),
-        ("{}", "KeyError"),
-        ('{"runs": [3], "samples": {}}', "TypeError"),
-        ('{"runs": [{"id": "a", "seed": [1], "settings": 3}]}', "AttributeError"),
-        (
-            '{"runs": [{"id": "a", "seed": [1], "settings": {"cell": "lstm", "colour": 1}}]}',
-            "colour",
-        ),
-    ],
+    "message, old", [(START, OLD_START), (EVALUATION, OLD_EVALUATION), (END, OLD_END)]
 )
-def test_a_text_that_is_no_plan_is_refused(text, rule):
-    with pytest.raises(PlanError, match=rule):
-        plans_from_json(text)
-    with pytest.raises(PlanError, match=rule):
-        Plan.from_json(text)
+def test_a_message_is_the_line_that_it_always_was(message, old):
+    assert message_from_json(old) == message == message_from_json(message.to_json())
+    assert json.loads(message.to_json()) == json.loads(old) and "\n" not in message.to_json()
+
+
+def test_messages_survive_json_with_numbers_that_are_none():
+    end = RunEnded("a", 3, 1.5, RunState.FAILED, {"train/loss": math.inf}, last_loss=math.nan)
+    again = message_from_json(end.to_json())
+    assert again.metrics == end.metrics and math.isnan(again.last_loss)
+
+
+def test_a_model_travels_with_its_message():
+    end = RunEnded("a", 3, 1.5, RunState.FINISHED, model=bytes(range(256)))
+    assert message_from_json(end.to_json()) == end
+    assert "model" not in RunEnded("a", 3, 1.5, RunState.FINISHED).to_json()
+
+
+@pytest.mark.parametrize("line", ["", "no json", '{"run": "a"'])
+def test_a_line_that_is_no_json_is_refused(line):
+    with pytest.raises(MessageError, match="a line must be what a worker wrote, but got "):
+        message_from_json(line)
+
+
+def changed(old, path, value):
+    values = json.loads(old)
+    inner = values
+    for name in path[:-1]:
+        inner = inner[name]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return json.dumps(values)
 
 
 @pytest.mark.parametrize(
-    "changes, rule",
+    "line, rule",
     [
+        ("3", "a line must be a JSON object, but got 3"),
+        ("[]", r"a line must be a JSON object, but got \[\]"),
+        ("{}", "kind must be given, but is missing"),
         (
-            {"schedule": "cosin"},
-            r"schedule: must be Literal\['constant', 'cosine', 'step'\], but got schedule='cosin'",
+            changed(OLD_END, ["kind"], "stop"),
+            "kind must be one of start, evaluation and end, but got kind='stop'",
         ),
-        ({"optimizer": "rmsprop"}, "optimizer: must be .* but got optimizer='rmsprop'"),
         (
-            {"initialization": "xavier"},
-            "initialization: must be .* but got initialization='xavier'",
+            changed(OLD_END, ["run"], 3),
+            "run must be a text of at most 1,000 characters, but got run=3",
         ),
-        ({"precision": "fp8"}, "precision: must be .* but got precision='fp8'"),
-        ({"device": "tpu"}, "device: must be .* but got device='tpu'"),
-        ({"hidden_size": 8.0}, r"hidden_size: must be int \| None, but got hidden_size=8.0"),
-        ({"batch_size": True}, "batch_size: must be int, but got batch_size=True"),
-        ({"batch_size": 0}, "batch_size: must be >= 1, but got batch_size=0"),
-        ({"dropout": 1.0}, "dropout: must be < 1, but got dropout=1.0"),
-        ({"learning_rate": 0}, "learning_rate: must be > 0, but got learning_rate=0"),
-        ({"learning_rate": math.nan}, "learning_rate: must be float, but got learning_rate=nan"),
-        ({"biases": 3}, "biases: must be <= 2, but got biases=3"),
-        ({"evaluations": "day"}, "evaluations: must be .* but got evaluations='day'"),
-        ({"budget": Budget()}, r"budget: must be one positive number of .* but got \{\}"),
-        ({"budget": Budget(updates=0)}, r"budget: .* but got \{'updates': 0\}"),
+        (changed(OLD_END, ["run"], "a" * 1001), "run must be a text of at most 1,000 characters"),
         (
-            {"budget": Budget(updates=1, epochs=1)},
-            r"budget: .* but got \{'updates': 1, 'epochs': 1\}",
+            changed(OLD_END, ["update"], -1),
+            "update must be a whole number from 0, but got update=-1",
         ),
-        ({"budget": 3}, "budget: must be Budget, but got budget=3"),
+        (
+            changed(OLD_END, ["update"], True),
+            "update must be a whole number from 0, but got update=True",
+        ),
+        (changed(OLD_END, ["time"], "now"), "time must be a finite number, but got time='now'"),
+        (changed(OLD_END, ["metrics"], ...), "metrics must be given, but is missing"),
+        (
+            changed(OLD_END, ["metrics", "x"], "1"),
+            "metrics must be an object of at most 10,000 numbers",
+        ),
+        (
+            changed(OLD_END, ["info", "state"], "done"),
+            "info.state must be one of finished, diverged, pruned, failed, but got state='done'",
+        ),
+        (changed(OLD_END, ["info", "state"], ...), "info.state must be given, but is missing"),
+        (
+            changed(OLD_END, ["info", "diverged_at"], 1.5),
+            "info.diverged_at must be a whole number from 0, but got diverged_at=1.5",
+        ),
+        (changed(OLD_END, ["info", "colour"], 1), "info.colour must be left out, but got colour=1"),
+        (changed(OLD_END, ["colour"], 1), "colour must be left out, but got colour=1"),
+        (
+            changed(OLD_END, ["model"], 3),
+            "model must be base64 of at most .* bytes, but got model=3",
+        ),
+        (changed(OLD_END, ["model"], "a"), "model must be base64"),
+        (changed(OLD_END, ["model"], "Zm9v!"), "model must be base64"),
+        (
+            changed(OLD_START, ["info", "threads"], "2"),
+            "info.threads must be a whole number from 0, but got threads='2'",
+        ),
+        (changed(OLD_START, ["info", "digest"], ...), "info.digest must be given, but is missing"),
+        (changed(OLD_START, ["info", "git_dirty"], False), "info.git_dirty must be a text"),
+        (
+            changed(OLD_START, ["info", "notes"], "a"),
+            "info.notes must be a list of at most 10,000 texts, but got notes='a'",
+        ),
+        (
+            changed(OLD_EVALUATION, ["info", "samples"], [{"prefix": "t"}]),
+            r"info.samples must be a list of \{prefix, text\}",
+        ),
+        (changed(OLD_EVALUATION, ["info"], 3), "info must be a JSON object, but got 3"),
     ],
 )
-def test_settings_outside_their_table_are_refused(changes, rule):
-    with pytest.raises(PlanError, match=f"a/1: {rule}"):
-        Plan((replace(RUN, settings=replace(SETTINGS, **changes)),))
+def test_what_no_worker_wrote_is_refused_by_field_and_value(line, rule):
+    with pytest.raises(MessageError, match=f"records: {rule}"):
+        message_from_json(line)
 
 
-def test_all_problems_of_all_runs_are_told_at_once():
-    wrong = replace(SETTINGS, schedule="x", momentum=-1.0)
-    with pytest.raises(PlanError) as caught:
-        Plan((Run("a", (1,), wrong), Run("b", (2,), replace(SETTINGS, biases=0))))
-    lines = str(caught.value).splitlines()
-    assert [line.split(":")[:2] for line in lines] == [
-        ["a", " momentum"],
-        ["a", " schedule"],
-        ["b", " biases"],
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from([OLD_START, OLD_EVALUATION, OLD_END]), st.data())
+def test_any_other_value_is_refused_or_read_never_a_crash(old, data):
+    values = json.loads(old)
+    name = data.draw(st.sampled_from([*values, "info"]))
+    if name == "info" and data.draw(st.booleans()):
+        values["info"][data.draw(st.sampled_from([*values["info"], "new"]))] = data.draw(JSON)
+    else:
+        values[name] = data.draw(JSON)
+    try:
+        message_from_json(json.dumps(values))
+    except MessageError:
+        pass
+
+
+def test_a_long_error_is_cut_to_what_a_message_may_hold():
+    end = messages.failure("a", ValueError("x" * 100_000), 1.0)
+    assert message_from_json(end.to_json()) == end and len(end.message) == messages.MAX_TEXT
+
+
+def test_states_know_whether_they_are_ends():
+    assert [state for state in RunState if state.is_ended] == [
+        "finished",
+        "diverged",
+        "pruned",
+        "failed",
     ]
-    assert problems_of(SETTINGS) == []
-
-
-@pytest.mark.parametrize(
-    "budget, updates",
-    [
-        (Budget(updates=9), 9),
-        (Budget(tokens=1000), 10),
-        (Budget(tokens=99), 1),
-        (Budget(epochs=3), 21),
-    ],
-)
-def test_budgets_convert_to_updates(budget, updates):
-    assert budget.num_updates(updates_per_epoch=7, tokens_per_update=100) == updates
-
-
-def test_seconds_need_a_measurement():
-    with pytest.raises(
-        BudgetError, match="must be in updates, tokens or epochs here, but got seconds=2.5. Measure"
-    ):
-        Budget(seconds=2.5).num_updates(updates_per_epoch=7, tokens_per_update=100)
-
-
-def test_records_survive_json_with_numbers_that_are_none():
-    record = Record(
-        "a", "end", 3, 1.5, {"train/loss": math.inf}, {"last_loss": math.nan, "samples": []}
-    )
-    found = Record.from_json(record.to_json())
-    assert "\n" not in record.to_json()
-    assert found.metrics == record.metrics and math.isnan(found.info["last_loss"])
-
-
-def test_a_model_travels_with_its_record():
-    record = Record("a", "end", 3, 1.5, model=bytes(range(256)))
-    assert Record.from_json(record.to_json()) == record
-    assert "model" not in Record("a", "end", 3, 1.5).to_json()
-
-
-END = '{"run": "a", "kind": "end", "update": 1, "time": 0.0, "model": %s}'
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "3",
-        "[]",
-        '{"run": "a"}',
-        '{"run": "a", "strange": 1}',
-        END % 3,
-        END % '"a"',
-        END % '"Zm9v!"',
-    ],
-)
-def test_a_line_that_is_no_record_is_refused(line):
-    with pytest.raises(PlanError, match="a line must be what a worker wrote, but got "):
-        Record.from_json(line)
+    assert [state for state in RunState if state.has_objective] == ["finished", "diverged"]

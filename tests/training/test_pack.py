@@ -10,13 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from wire import info_of, kind_of, update_of
 
 from harness import engine
 from harness.data import DataError
 from harness.settings import Budget, SampleRequest, Settings
-from harness.training import pack
-from harness.training.messages import Plan, PlanError, Run
+from harness.training import checkpoint, pack
 from harness.training.pack import Pack, evaluation_points, resolve_device
+from harness.training.plan import Plan, PlanError, Run
 from harness.training.shard import Shard
 
 
@@ -72,7 +73,7 @@ def records_of(plan):
 
 
 def kept(records, kind, run="r0"):
-    return [r for r in records if r.kind == kind and r.run == run]
+    return [r for r in records if kind_of(r) == kind and r.run == run]
 
 
 # Points and budgets.
@@ -115,13 +116,13 @@ def test_budgets_convert_exactly(settings, budget, per_epoch):
 
 def test_records_tell_starts_then_points_then_ends(settings):
     records = records_of(plan_of(settings, {}, {"learning_rate": 0.3}))
-    assert [(r.run, r.kind, r.update) for r in records[:4]] == [
+    assert [(r.run, kind_of(r), update_of(r)) for r in records[:4]] == [
         ("r0", "start", 0),
         ("r1", "start", 0),
         ("r0", "evaluation", 5),
         ("r1", "evaluation", 5),
     ]
-    info = records[0].info
+    info = info_of(records[0])
     assert (info["engine"], info["device"], info["precision"], info["threads"]) == (
         "reference",
         "cpu",
@@ -143,8 +144,10 @@ def test_auto_says_which_engines_were_passed_over_and_why(settings):
     records = records_of(
         plan_of(replace(settings, engine="auto", precision="bf16", budget=Budget(updates=1)))
     )
-    assert records[0].info["engine"] == "reference"
-    assert "engine cpu: not used, it does not round operands to bf16" in records[0].info["notes"]
+    assert info_of(records[0])["engine"] == "reference"
+    assert (
+        "engine cpu: not used, it does not round operands to bf16" in info_of(records[0])["notes"]
+    )
 
 
 def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
@@ -248,7 +251,7 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
     best = min(losses, key=losses.get)
     assert best < 25  # or the test would not tell the best from the last
     (end,) = kept(records, "end")
-    assert end.info["state"] == "finished"
+    assert info_of(end)["state"] == "finished"
     assert end.metrics["objective"] == losses[best] and end.metrics["best_update"] == best
     assert all(torch.equal(shard.best[name], p) for name, p in snapshots[best].items())
     with torch.no_grad():
@@ -258,9 +261,11 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
         on_the_way = {
             u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)
         }
-    assert end.info["samples"] == expected and len(expected[0]["text"]) == 12
+    assert info_of(end)["samples"] == expected and len(expected[0]["text"]) == 12
     written = {
-        r.update: r.info["samples"] for r in kept(records, "evaluation") if "samples" in r.info
+        r.update: info_of(r)["samples"]
+        for r in kept(records, "evaluation")
+        if "samples" in info_of(r)
     }
     assert written == {
         u: [{**sample, "update": u} for sample in found] for u, found in on_the_way.items()
@@ -311,11 +316,11 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
         "message": "RuntimeError: the disk is on fire",
         "out_of_memory": False,
     }
-    assert end.info == expected
+    assert info_of(end) == expected
     assert len(kept(records, "evaluation", "r1")) == 1
     for run in ("r0", "r2"):
         assert len(kept(records, "evaluation", run)) == 4
-        assert kept(records, "end", run)[0].info["state"] == "finished"
+        assert info_of(kept(records, "end", run)[0])["state"] == "finished"
 
 
 @pytest.mark.parametrize(
@@ -339,8 +344,8 @@ def test_a_failure_anywhere_says_whether_memory_was_the_cause(
 
     monkeypatch.setattr(Shard, method, fail)
     (end,) = kept(records_of(plan_of(settings)), "end")
-    assert end.info["state"] == "failed" and end.info["out_of_memory"] is memory
-    assert end.info["message"] == f"{type(error).__name__}: {error}"
+    assert info_of(end)["state"] == "failed" and info_of(end)["out_of_memory"] is memory
+    assert info_of(end)["message"] == f"{type(error).__name__}: {error}"
 
 
 def test_memory_that_a_processor_cannot_give_is_told_as_such():
@@ -356,11 +361,11 @@ def test_a_final_validation_loss_above_that_of_guessing_is_a_divergence(settings
     last = kept(records, "evaluation", "r1")[-1].metrics["validation/loss"]
     vocabulary = Pack(plan_of(settings)).task.num_outputs
     assert last > math.log(vocabulary)
-    assert end.info["state"] == "diverged" and end.metrics["objective"] == math.log(vocabulary)
+    assert info_of(end)["state"] == "diverged" and end.metrics["objective"] == math.log(vocabulary)
     assert set(end.metrics) == {"objective", "tokens", "seconds"}
-    assert end.info["message"] == "final validation loss above that of guessing"
-    assert end.info["diverged_at"] == 20
-    assert kept(records, "end", "r0")[0].info["state"] == "finished"
+    assert info_of(end)["message"] == "final validation loss above that of guessing"
+    assert info_of(end)["diverged_at"] == 20
+    assert info_of(kept(records, "end", "r0")[0])["state"] == "finished"
 
 
 def test_pruning_a_run_that_is_unknown_or_gone_says_nothing(settings):
@@ -370,7 +375,7 @@ def test_pruning_a_run_that_is_unknown_or_gone_says_nothing(settings):
     assert pack.drop({"r1", "stranger"}) == []
     assert pack.running == ["r0"]
     pack.drop({"r0"})
-    assert [r.kind for r in pack.advance()] == ["start", "start"]
+    assert [kind_of(r) for r in pack.advance()] == ["start", "start"]
     assert pack.advance() == []
     pack.close()
 
@@ -429,15 +434,15 @@ def test_notes_say_when_a_checkpoint_is_foreign_or_damaged(settings, text, tmp_p
     pack.advance()
     pack.save()
     pack.close()
-    first, second = (pack.checkpoint.path_of(folder, run) for run in plan.runs)
+    first, second = (checkpoint.path_of(folder, run) for run in plan.runs)
     first.write_bytes(first.read_bytes()[:-3])
     foreign = replace(plan, runs=(plan.runs[0], replace(plan.runs[1], seed=(7,))))
     start = Pack(foreign).advance()[0]
-    assert start.info["notes"] == [
+    assert info_of(start)["notes"] == [
         f"checkpoint of r0: not used, {first.name} is damaged; it starts again",
         "checkpoint of r1: not used, its settings, text or equations differ; it starts again",
     ]
-    json.dumps(start.info)
+    json.dumps(info_of(start))
     copy = tmp_path / "other.txt"
     copy.write_text("another text altogether " * 60)
     second_settings = replace(settings, path=str(copy))
@@ -451,14 +456,14 @@ def test_notes_say_when_a_checkpoint_is_foreign_or_damaged(settings, text, tmp_p
 
 
 def test_long_training_writes_checkpoints_of_itself(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("harness.training.pack.CHECKPOINT_SECONDS", -1.0)
     plan = plan_of(settings, {}, {}, checkpoint_folder=str(tmp_path))
     pack = Pack(plan)
     pack.advance()
     assert len(list(tmp_path.iterdir())) == 2
     pack.close()
     resumed = Pack(plan)
-    assert [shard.update for shard in resumed.shards] == [5, 5] and resumed.notes == []
+    assert [shard.update for shard in resumed.shards] == [5, 5] and resumed.notes == ()
     resumed.close()
 
 

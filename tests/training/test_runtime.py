@@ -7,7 +7,7 @@ import pytest
 
 from harness.settings import Budget, Settings
 from harness.training import runtime
-from harness.training.messages import Plan, PlanError, Run
+from harness.training.plan import Plan, PlanError, Run
 
 
 @pytest.fixture

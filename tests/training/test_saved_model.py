@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from wire import kind_of
 
 from harness.data import Vocabulary
 from harness.settings import Budget, Settings
-from harness.training import npz, pack, saved_model
-from harness.training.messages import Plan, Run
+from harness.training import npz, pack
+from harness.training.files import MODEL_FILE
+from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel, SavedModelError
 
 MODEL = SavedModel(
@@ -52,7 +54,7 @@ def plan(tmp_path):
 
 
 def ends(plan):
-    return [r for records in pack.train(plan) for r in records if r.kind == "end"]
+    return [r for records in pack.train(plan) for r in records if kind_of(r) == "end"]
 
 
 def test_a_model_survives_its_file():
@@ -95,10 +97,10 @@ def test_nothing_is_kept_unasked(plan):
 def test_a_run_taken_up_again_ends_with_the_same_file(plan, tmp_path):
     whole = [r.model for r in ends(plan)]
     plan = replace(plan, checkpoint_folder=str(tmp_path / "checkpoints"))
-    pack = pack.Pack(plan)
-    pack.advance()
-    pack.advance()
-    pack.save()
-    pack.close()
+    interrupted = pack.Pack(plan)
+    interrupted.advance()
+    interrupted.advance()
+    interrupted.save()
+    interrupted.close()
     assert [r.model for r in ends(plan)] == whole
-    assert saved_model.FILE == "model.npz"
+    assert MODEL_FILE == "model.npz"

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness.settings import Budget, SampleRequest, Settings
-from harness.training.messages import Plan, Record, Run, plans_to_json
-from harness.training.pack import main, train
+from harness.training.messages import RunEnded, RunStarted, message_from_json
+from harness.training.pack import train
+from harness.training.plan import Plan, Run, plans_to_json
 from harness.training.saved_model import SavedModel
+from harness.training.worker import main
 
 pytestmark = pytest.mark.slow
 
@@ -78,19 +80,12 @@ def plan(tmp_path):
     return Plan(runs, samples=SampleRequest(("time",), 10, 0.8), keep_models=True)
 
 
-def told(records):
-    """Returns what records say, times left out."""
+def told(messages):
+    """Returns what messages say, starts and times left out."""
     return [
-        (
-            r.run,
-            r.kind,
-            r.update,
-            {k: v for k, v in r.metrics.items() if k not in TIMES},
-            r.info,
-            r.model,
-        )
-        for r in records
-        if r.kind != "start"
+        replace(m, time=0.0, metrics={k: v for k, v in m.metrics.items() if k not in TIMES})
+        for m in messages
+        if not isinstance(m, RunStarted)
     ]
 
 
@@ -98,20 +93,20 @@ def test_the_records_of_a_bare_worker_are_those_of_train(tmp_path, run_worker, p
     (tmp_path / "plan.json").write_text(plans_to_json([plan, plan]))
     done = run_worker(tmp_path / "plan.json")
     assert (done.returncode, done.stderr) == (0, "")
-    records = [Record.from_json(line) for line in done.stdout.splitlines()]
-    here = [Record.from_json(record.to_json()) for records in train(plan) for record in records]
+    records = [message_from_json(line) for line in done.stdout.splitlines()]
+    here = [message_from_json(record.to_json()) for records in train(plan) for record in records]
     assert told(records) == told(here) * 2
-    assert [SavedModel.from_bytes(r.model).run for r in records if r.kind == "end"] == [
+    ends = [r for r in records if isinstance(r, RunEnded)]
+    assert [SavedModel.from_bytes(end.model).run for end in ends] == [
         "r0",
         "r1",
     ] * 2
-    starts = [r for r in records if r.kind == "start"]
+    starts = [r for r in records if isinstance(r, RunStarted)]
     assert [r.run for r in starts] == ["r0", "r1"] * 2
     differs = {"version_optuna", "version_mlflow"}  # installed here, though no worker needs them
-    expected = json.loads(here[0].to_json())["info"]
-    assert {k: v for k, v in starts[0].info.items() if k not in differs} == {
-        k: v for k, v in expected.items() if k not in differs
-    }
+    expected = {k: v for k, v in here[0].provenance.items() if k not in differs}
+    assert {k: v for k, v in starts[0].provenance.items() if k not in differs} == expected
+    assert replace(starts[0], provenance={}, time=0.0) == replace(here[0], provenance={}, time=0.0)
 
 
 def test_what_is_absent_is_absent(tmp_path, run_worker, plan):
@@ -150,7 +145,7 @@ def test_a_bare_machine_benches(tmp_path, run_worker):
     "change, rule",
     [
         (lambda text: text[:-5], "plan: must be JSON, but got"),
-        (lambda text: "3", "plan: must be what `harness run --plan` writes"),
+        (lambda text: "3", "plan: must be what `harness plan` writes"),
         (
             lambda text: text.replace('"lstm-peephole"', '"lstm-peep"'),
             "but got cell='lstm-peep'. Did you mean",
