@@ -1,16 +1,21 @@
-"""Planted studies and frames for the report: what the answer must be is known beforehand."""
+"""Planted studies and frames for the report: what the answer must be is known beforehand.
+
+``make lint`` has mypy check that :class:`Study` is all that a report asks of a study.
+"""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness import report
+from harness.report.protocols import StudyLike
 from harness.settings import Settings
-from harness.study import Range
+from harness.study import Choices, Range
 
 
 @dataclass(frozen=True)
@@ -21,26 +26,33 @@ class Arm:
     condition: str = ""
 
 
-def replicate(seeds=10, until=None, at_most=None):
-    return SimpleNamespace(seeds=seeds, first_seed=1000, until=until, at_most=at_most)
+@dataclass(frozen=True)
+class Replicate:
+    seeds: int = 10
+    first_seed: int = 1000
+    until: float | None = None
+    at_most: int | None = None
 
 
-def measure(**fields):
-    known = {
-        "objective": "validation/perplexity",
-        "margin": 0.01,
-        "threshold": 0.05,
-        "target": None,
-        "runtime": None,
-    }
-    return SimpleNamespace(**{**known, **fields})
+@dataclass(frozen=True)
+class Measure:
+    objective: str = "validation/perplexity"
+    margin: float = 0.01
+    threshold: float = 0.05
+    target: float | None = None
+    runtime: object | None = None
 
 
-def tune(trials=0, repeats=1, **fields):
-    space = {"learning_rate": Range(0.001, 1.0, log=True)}
-    return SimpleNamespace(
-        num_trials=trials, repeats=repeats, space=space, sampler="random", **fields
-    )
+def learning_rates() -> Mapping[str, Range | Choices]:
+    return {"learning_rate": Range(0.001, 1.0, log=True)}
+
+
+@dataclass(frozen=True)
+class Tune:
+    num_trials: int = 0
+    repeats: int = 1
+    space: Mapping[str, Range | Choices] = field(default_factory=learning_rates)
+    sampler: str = "random"
 
 
 @dataclass(frozen=True)
@@ -52,25 +64,25 @@ class Study:
     path: Path | None = None
     overrides: tuple[str, ...] = ()
     arms: tuple[Arm, ...] = ()
-    tune: object = None
-    replicate: object = field(default_factory=replicate)
-    measure: object = field(default_factory=measure)
+    tune: Tune | None = None
+    replicate: Replicate = Replicate()
+    measure: Measure = Measure()
     condition: str = ""
     parts: tuple["Study", ...] = ()
 
     @property
-    def baseline(self):
+    def baseline(self) -> Arm:
         return next(arm for arm in self.arms if arm.is_baseline)
 
     @property
-    def conditions(self):
+    def conditions(self) -> tuple[str, ...]:
         return tuple(part.condition for part in self.parts) or (self.condition,)
 
-    def under(self, condition):
+    def under(self, condition: str) -> "Study":
         return next((part for part in self.parts if part.condition == condition), self)
 
 
-def study(*names, split="holdout", token="char", **fields):
+def study(*names: str, split: Any = "holdout", token: Any = "char", **fields: Any) -> Study:
     settings = Settings(cell="lstm", corpus="time-machine", split=split, token=token)
     return Study(
         arms=tuple(Arm(name, settings, is_baseline=i == 0) for i, name in enumerate(names)),
@@ -78,7 +90,7 @@ def study(*names, split="holdout", token="char", **fields):
     )
 
 
-def across(planned, **corpora):
+def across(planned: Study, **corpora: str) -> Study:
     """Returns a study of the same arms under several conditions, each with its corpus."""
     parts = []
     for condition, corpus in corpora.items():
@@ -128,7 +140,7 @@ def run_rows(arm, nats, *, states=None, first_seed=1000, **columns):
 
 
 def trial_rows(arm, nats, states=None):
-    """Trials with learning rates from the bottom of ``tune``'s range to its top."""
+    """Trials with learning rates from the bottom of ``Tune``'s range to its top."""
     rates = np.geomspace(0.001, 1.0, len(nats))
     states = states or ["finished"] * len(nats)
     return [
@@ -183,20 +195,20 @@ def under(condition, rows):
     return [{**row, "condition": condition} for row in rows]
 
 
-def build(planned, rows=(), timings=(), curves=(), warnings=(), importances=None):
-    frames = (pd.DataFrame(list(x)) for x in (rows, curves, timings))
-    return report.build(planned, *frames, list(warnings), importances)
+def build(
+    planned: StudyLike, rows=(), timings=(), curves=(), warnings=(), importances=None
+) -> report.Report:
+    run_frame, curve_frame, timing_frame = (pd.DataFrame(list(x)) for x in (rows, curves, timings))
+    return report.build(planned, run_frame, curve_frame, timing_frame, warnings, importances)
 
 
 def pair(mean, spread, **columns):
-    """Rows of a baseline ``lstm`` and an arm ``gru`` whose ten paired differences have this mean
-    and spread.
-    """
+    """Rows of a baseline ``lstm`` and an arm ``gru``: the mean and spread of ten differences."""
     return run_rows("lstm", BASE) + run_rows("gru", BASE + mean + spread * UNIT, **columns)
 
 
 @functools.cache
-def full():
+def full() -> report.Report:
     """A report with four arms and every kind of data, one of the names hostile to every form."""
     names = ("lstm", "lstm-no-output-tanh", "gru_reset", "rnn|<b>")
     rows, timings, curves = [], [], []
@@ -219,7 +231,7 @@ def full():
         "device": "cpu",
     }
     rows = [{**row, **known} for row in rows]
-    planned = study(*names, tune=tune(9), source="A <paper>", overrides=("fix.bptt_length=20",))
+    planned = study(*names, tune=Tune(9), source="A <paper>", overrides=("fix.bptt_length=20",))
     return build(
         planned,
         rows,
@@ -231,7 +243,7 @@ def full():
 
 
 @functools.cache
-def two_conditions():
+def two_conditions() -> report.Report:
     """``gru`` is worse on time-machine and better on python-docs, by the same 3 %."""
     planned = across(
         study("lstm", "gru"), **{"time-machine": "time-machine", "docs": "python-docs"}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted import BASE, UNIT, Study, build, pair, replicate, run_rows, study, trial_rows, tune
+from planted import BASE, UNIT, Replicate, Study, Tune, build, pair, run_rows, study, trial_rows
 
 from harness.report import arm_results
 from harness.statistics import power
@@ -32,7 +32,7 @@ def gathered(planned, rows):
 
 
 def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():
-    asked = study("lstm", "gru", tune=tune(repeats=5), replicate=replicate(2))
+    asked = study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(2))
     part = gathered(asked, repeated(num_repeats=6, num_seeds=3))
     result = part.results[1]
     assert result.decision.num_pairs == 5 and not part.missing
@@ -46,13 +46,13 @@ def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():
 
 def test_seeds_of_repeats_are_no_pairs_of_a_study_without():
     part = gathered(
-        study("lstm", "gru", replicate=replicate(3)), repeated(num_repeats=6, num_seeds=3)
+        study("lstm", "gru", replicate=Replicate(3)), repeated(num_repeats=6, num_seeds=3)
     )
     assert part.results[1].decision.num_pairs == 3
 
 
 def test_a_repeat_with_a_failure_is_left_out_and_one_with_a_divergence_is_lost():
-    planned = study("lstm", "gru", tune=tune(repeats=5), replicate=replicate(3))
+    planned = study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(3))
     states = {
         ("gru", 1): ["finished", "failed", "finished"],
         ("gru", 3): ["failed", "diverged", "finished"],
@@ -68,7 +68,7 @@ def test_a_repeat_with_a_failure_is_left_out_and_one_with_a_divergence_is_lost()
     assert "gru: 1 of 15 replicates diverged." in part.warnings
 
 
-STAGED = replicate(10, until=0.008, at_most=60)
+STAGED = Replicate(10, until=0.008, at_most=60)
 
 
 def stage(planned, rows):
@@ -94,7 +94,7 @@ def test_a_first_stage_asks_for_as_many_seeds_as_its_spread_needs():
     ids=["replicates", "trials"],
 )
 def test_an_arm_that_is_given_up_holds_nobody_back(rows):
-    searched = tune(trials=3)
+    searched = Tune(num_trials=3)
     planned = study("lstm", "gru", "rnn-tanh", replicate=STAGED, tune=searched)
     known = pair(0.03, 0.02) + [
         row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.5, 1.4, 1.6])

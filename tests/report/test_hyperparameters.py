@@ -57,10 +57,14 @@ NONE = trials("rnn", (0.3, 27.0, "diverged"), (0.3, 9.0, "pruned"), (0.3, 9.0, "
 
 def test_sentence_of_a_logarithmic_range():
     assert hyperparameters.sensitivity(study("lstm", "gru", "rnn"), frame(LSTM, GRU, NONE)) == [
-        "learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5 % of their arm's"
-        " best validation perplexity are 3 of lstm's 4, within a factor of 2.1: 0.004 to 0.0084 (nearest worse trials:"
-        " 0.002 below, 0.5 above); only one of gru's 2, at 0.1 (nearest worse trials: none below, 0.9 above); none of"
-        " rnn's, of which none finished. This describes the trials that the sampler tpe chose, and is not a test."
+        "learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5"
+        " % of their arm's"
+        " best validation perplexity are 3 of lstm's 4, within a factor of 2.1: 0.004 to 0.0084"
+        " (nearest worse trials:"
+        " 0.002 below, 0.5 above); only one of gru's 2, at 0.1 (nearest worse trials: none below,"
+        " 0.9 above); none of"
+        " rnn's, of which none finished. This describes the trials that the sampler tpe chose, and"
+        " is not a test."
     ]
 
 
@@ -88,7 +92,8 @@ def test_sentences_of_a_range_and_of_choices():
         and "2 of lstm's 3, at none and 0.25." in second
     )
     assert second.endswith(
-        "This describes the trials that the sampler random chose, in which the other tuned fields vary too, and is not"
+        "This describes the trials that the sampler random chose, in which the other tuned fields"
+        " vary too, and is not"
         " a test."
     )
 
@@ -225,7 +230,7 @@ def test_slices_of_many_arms_have_a_row_each():
     assert found["o", True, 4.0] == [(0.5, y) for y in range(20)]
     best, near = (marks(clips)[key][0][0] for key in (("D", False, 5.0), ("x", False, 5.0)))
     assert 0.5 < best < near < 1.5  # side by side, the best first
-    drawn.figure.draw_without_rendering()  # a layout that does not fit warns, which is an error here
+    drawn.figure.draw_without_rendering()  # a layout that does not fit warns: an error here
 
 
 @pytest.mark.parametrize("num_arms", [2, 9])

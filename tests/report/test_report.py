@@ -12,17 +12,17 @@ from planted import (
     BASE,
     UNIT,
     Arm,
+    Measure,
+    Replicate,
+    Tune,
     across,
     build,
     full,
-    measure,
     pair,
-    replicate,
     run_rows,
     study,
     timing_rows,
     trial_rows,
-    tune,
     two_conditions,
     under,
 )
@@ -41,8 +41,10 @@ def test_sentence_worse_with_speed():
         timing_rows("lstm", 0.1) + timing_rows("gru", 0.1 / 1.08),
     )
     assert built.sentences == [
-        "At the settings given, on this text, gru is worse than lstm: perplexity 1.030 times (95 % interval 1.016 to"
-        " 1.045, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds. It trains 1.080 times as fast (1.078 to 1.083)."
+        "At the settings given, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
+        " interval 1.016 to"
+        " 1.045, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds. It trains 1.080 times as"
+        " fast (1.078 to 1.083)."
     ]
     assert (
         built.answer
@@ -51,16 +53,19 @@ def test_sentence_worse_with_speed():
 
 
 def test_sentence_better():
-    assert one_sentence(-0.03, 0.02, tune=tune()) == (
-        "At the settings that one search found, on this text, gru is better than lstm: perplexity 0.970 times (95 %"
+    assert one_sentence(-0.03, 0.02, tune=Tune()) == (
+        "At the settings that one search found, on this text, gru is better than lstm: perplexity"
+        " 0.970 times (95 %"
         " interval 0.957 to 0.984, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds."
     )
 
 
 def test_sentence_undecided_says_how_many_more_seeds_would_decide():
     assert one_sentence(0.01, 0.03) == (
-        "At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1.010 times (95 %"
-        " interval 0.989 to 1.032, unadjusted), Holm-adjusted p = 0.32, 10 paired seeds; about 63 more seeds would"
+        "At the settings given, on this text, whether gru differs from lstm is undecided:"
+        " perplexity 1.010 times (95 %"
+        " interval 0.989 to 1.032, unadjusted), Holm-adjusted p = 0.32, 10 paired seeds; about 63"
+        " more seeds would"
         " decide, were effect and spread those seen."
     )
     assert "; not even 1000 seeds would decide, were effect" in one_sentence(0.02, 0.8)
@@ -68,7 +73,8 @@ def test_sentence_undecided_says_how_many_more_seeds_would_decide():
 
 def test_sentence_equivalent():
     assert one_sentence(0.0, 0.005).startswith(
-        "At the settings given, on this text, gru is equivalent to lstm within 1 %: perplexity 1.000 times (95 %"
+        "At the settings given, on this text, gru is equivalent to lstm within 1 %: perplexity"
+        " 1.000 times (95 %"
     )
     assert (
         "gru is equivalent to lstm within 1 %, and lower: perplexity 0.996 times"
@@ -82,7 +88,8 @@ def test_sentence_equivalent():
 
 def test_sentence_identical():
     assert one_sentence(0.0, 0.0) == (
-        "At the settings given, on this text, gru and lstm are identical: equal loss at each of 10 paired seeds."
+        "At the settings given, on this text, gru and lstm are identical: equal loss at each of 10"
+        " paired seeds."
     )
 
 
@@ -92,7 +99,7 @@ def repeated(differences, **fields):
     for repeat, difference in enumerate(differences):
         for arm, level in (("lstm", 1.4), ("gru", 1.4 + difference)):
             rows += [{**row, "repeat": repeat} for row in run_rows(arm, [level, level + 0.1])]
-    return build(study("lstm", "gru", tune=tune(repeats=5), replicate=replicate(2), **fields), rows)
+    return build(study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(2), **fields), rows)
 
 
 def test_repeats_of_the_search_are_the_pairs():
@@ -100,8 +107,10 @@ def test_repeats_of_the_search_are_the_pairs():
     interval = inference.student_interval(np.array([0.02, 0.03, 0.04, 0.03, 0.03]))
     low, high = np.exp([interval.low, interval.high])
     assert built.sentences == [
-        "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
-        f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired repeats."
+        "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030"
+        " times (95 %"
+        f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired"
+        f" repeats."
     ]
     assert (
         "| Repeats ended |" in built.markdown()
@@ -113,7 +122,7 @@ def test_repeats_of_the_search_are_the_pairs():
 
 
 def test_a_sequential_design_names_its_rule():
-    planned = study("lstm", "gru", replicate=replicate(10, until=0.05, at_most=40))
+    planned = study("lstm", "gru", replicate=Replicate(10, until=0.05, at_most=40))
     built = build(planned, pair(0.03, 0.02))
     assert built.sentences[0].endswith(
         "Holm-adjusted p = 0.001, 10 paired seeds by Stein's two-stage rule, of at most 40."
@@ -131,8 +140,10 @@ def test_sentence_diverged():
     )
     built = build(study("lstm", "gru"), rows)
     assert built.sentences == [
-        "At the settings given, on this text, gru is worse than lstm: 3 of 10 diverged; sign test with a diverged"
-        " replicate as a loss, Holm-adjusted p = 0.002, 10 paired seeds; perplexity 1.030 times over the 7 finished"
+        "At the settings given, on this text, gru is worse than lstm: 3 of 10 diverged; sign test"
+        " with a diverged"
+        " replicate as a loss, Holm-adjusted p = 0.002, 10 paired seeds; perplexity 1.030 times"
+        " over the 7 finished"
         " pairs alone, conditional on finishing."
     ]
     assert built.warnings == ["gru: 3 of 10 replicates diverged."]
@@ -161,9 +172,10 @@ def test_everything_diverged():
 
 
 def test_sentence_one_pair():
-    planned = study("lstm", "gru", replicate=replicate(1))
+    planned = study("lstm", "gru", replicate=Replicate(1))
     assert build(planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5])).sentences == [
-        "At the settings given, on this text, whether gru differs from lstm is undecided: perplexity 1.105 times at one"
+        "At the settings given, on this text, whether gru differs from lstm is undecided:"
+        " perplexity 1.105 times at one"
         " paired seed, which gives no interval and no test."
     ]
     text = build(
@@ -182,7 +194,8 @@ def test_sentence_one_pair():
         (timing_rows("gru", 0.2), " It trains 0.50 times as fast (0.50 to 0.50)."),
         (
             timing_rows("gru", 0.2, rounds=3),
-            " Whether it trains faster or slower is undecided: 3 rounds cannot show a difference, because even if all"
+            " Whether it trains faster or slower is undecided: 3 rounds cannot show a difference,"
+            " because even if all"
             " agreed, the Holm-adjusted p were 0.25; 6 could (0.50 times as fast was measured).",
         ),
         (timing_rows("gru", 0.1, mode="forward"), "paired seeds."),
@@ -294,19 +307,20 @@ def test_warnings():
 
 
 def test_tests_that_disagree_are_a_warning():
-    planned = study("lstm", "gru", replicate=replicate(4))
+    planned = study("lstm", "gru", replicate=Replicate(4))
     differences = np.array([0.030, 0.031, 0.029, 0.030])
     built = build(planned, run_rows("lstm", BASE[:4]) + run_rows("gru", BASE[:4] + differences))
     assert built.table.loc[1, "verdict"] == "worse"
     assert re.fullmatch(
-        r"gru: the tests disagree at 0\.05: Student's Holm-adjusted p is \S+, the sign-flip test's 0\.125 \(4 pairs"
+        r"gru: the tests disagree at 0\.05: Student's Holm-adjusted p is \S+, the sign-flip test's"
+        r" 0\.125 \(4 pairs"
         r" cannot go below 0\.125 before adjustment\)\.",
         built.warnings[0],
     )
 
 
 def test_incomplete_studies_say_what_is_missing():
-    planned = study("lstm", "gru", tune=tune(3), measure=measure(runtime=object()))
+    planned = study("lstm", "gru", tune=Tune(3), measure=Measure(runtime=object()))
     rows = run_rows("lstm", BASE) + run_rows(
         "gru", BASE + 0.1, states=["finished"] * 8 + ["running", "pruned"]
     )
@@ -325,7 +339,8 @@ def test_incomplete_studies_say_what_is_missing():
 def test_missing_baseline():
     built = build(study("lstm", "gru"), run_rows("gru", BASE))
     assert built.sentences == [
-        "At the settings given, on this text, nothing is known of gru against lstm: no seed has an ended replicate of"
+        "At the settings given, on this text, nothing is known of gru against lstm: no seed has an"
+        " ended replicate of"
         " both."
     ]
     assert built.answer == "Incomplete: so far, against lstm, in perplexity: gru is not known."
@@ -381,7 +396,8 @@ def test_a_condition_without_runs_is_missing():
     planned = across(study("lstm", "gru"), a="time-machine", b="python-docs")
     built = build(planned, under("a", pair(0.03, 0.02)))
     assert built.answer == (
-        "Incomplete: so far, against lstm, in perplexity. a: gru is worse. b: no replicate has ended yet."
+        "Incomplete: so far, against lstm, in perplexity. a: gru is worse. b: no replicate has"
+        " ended yet."
     )
     assert built.missing[0].startswith("b: lstm: replicates are missing for the seeds 1000, 1001")
     for text in (built.markdown(), built.html(), built.csv(), built.latex(), built.note()):

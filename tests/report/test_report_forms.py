@@ -80,8 +80,8 @@ def test_markdown_tells_of_the_search(built):
     text = built.markdown()
     assert "| lstm | 100 % |" in text[text.index("PED-ANOVA") :]
     assert (
-        "- learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within 5 %"
-        in text
+        "- learning_rate, searched from 0.001 to 1 (a factor of 1,000): the finished trials within"
+        " 5 %" in text
     )
     assert (
         "| Arm | Trials finished | Trials diverged | Trials pruned | Replicates finished |" in text
@@ -125,7 +125,8 @@ def test_latex_escapes_what_it_must():
     assert text == (
         "\\begin{table}\n\\centering\n\\caption{100 \\% of \\textless{}b\\textgreater{}}\n"
         "\\begin{tabular}{lr}\n\\toprule\nArm & Share \\\\\n\\midrule\na\\_b \\& c & 5 \\% \\\\\n"
-        "\\textbackslash{}x\\textasciicircum{}\\textasciitilde{}\\#\\$\\textbar{}\\{\\} & \\textless{} 0.001 \\\\\n"
+        "\\textbackslash{}x\\textasciicircum{}\\textasciitilde{}\\#\\$\\textbar{}\\{\\} &"
+        " \\textless{} 0.001 \\\\\n"
         "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
     )
 
