@@ -7,8 +7,10 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import catalog, study
+from harness import study
 from harness.report import arm_results
+from harness.results import status
+from harness.results.open import open_study
 from harness.runner import executor, launch
 from harness.statistics import inference, power
 from harness.store.locations import Locations
@@ -55,8 +57,8 @@ def run(folder, name, text):
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
     path, locations, report = run(tmp_path_factory.mktemp("several"), "several", SEVERAL)
-    loaded, tracker = catalog.open_books(str(path), (), locations)
-    return path, locations, report, loaded, tracker.runs(), tracker.timings()
+    loaded, reader = open_study(str(path), (), locations)
+    return path, locations, report, loaded, reader.runs(), reader.timings()
 
 
 def test_every_unit_has_its_trials_and_replicates(several):
@@ -136,7 +138,7 @@ def test_more_repeats_extend_a_study(several):
 
 def test_status_counts_all_repeats(several):
     path, locations, *_ = several
-    table = catalog.status_table(str(path), (), locations)
+    table = status.status_table(str(path), (), locations)
     assert list(table.columns[0].cells) == ["adam"] * 4 + ["plain"] * 4
     assert list(table.columns[3].cells) == ["5", "5"] * 4
 
@@ -144,8 +146,8 @@ def test_status_counts_all_repeats(several):
 @pytest.mark.parametrize("until", [0.9, 0.0001])
 def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
     path, locations, report = run(tmp_path, "staged", STAGED % until)
-    loaded, tracker = catalog.open_books(str(path), (), locations)
-    runs = tracker.runs()
+    loaded, reader = open_study(str(path), (), locations)
+    runs = reader.runs()
     first = runs[runs["index"] < 3].pivot(index="index", columns="arm", values="test/loss")
     wanted = power.stein_seeds(
         [(first["wide"] - first["narrow"]).to_numpy()], half_width_nats=np.log1p(until), at_most=9

@@ -11,9 +11,10 @@ import pytest
 import small_study
 from rich.console import Console
 
-from harness import catalog, engine, study
+from harness import engine, study
 from harness.preflight.design import DesignError
-from harness.results import export
+from harness.results import export, status
+from harness.results.open import NothingError
 from harness.runner import exchange, launch
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError
@@ -367,7 +368,7 @@ def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
 
 def test_status_and_export_read_the_store(tmp_path, finished):
     path, folder, report, _ = finished
-    table = catalog.status_table(str(path), (), Locations(folder))
+    table = status.status_table(str(path), (), Locations(folder))
     assert table.row_count == 4
     files = export.export(str(path), (), Locations(folder), tmp_path / "out", ["csv"])
     runs = pd.read_csv(files[0])
@@ -381,9 +382,9 @@ def test_status_and_export_read_the_store(tmp_path, finished):
 def test_a_study_that_was_never_run_has_nothing_to_list(tmp_path):
     path = small_study.write(tmp_path)
     with pytest.raises(
-        catalog.NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "
+        NothingError, match=r"study: must have been run, but 'small' is not in .* Run it: "
     ):
-        catalog.status_table(str(path), (), Locations(tmp_path))
+        status.status_table(str(path), (), Locations(tmp_path))
 
 
 def test_places_lie_in_their_folder_unless_told_otherwise(tmp_path):
