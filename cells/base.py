@@ -176,29 +176,26 @@ class Cell:
         """
         output_size = cls.output_size(hidden_size, projection_size)
         rows = output_size if cls.projects else cls.recurrent_rows(hidden_size)
-        found = [Parameter("W", "input", cls.gates, input_size)] if cls.gates else []
+        layer = [Parameter("W", "input", cls.gates, input_size)] if cls.gates else []
         biased = tuple(g for g in cls.gates if g not in cls.unbiased)
         if biased:
-            found.append(Parameter("b", "bias", biased, None))
+            layer.append(Parameter("b", "bias", biased, None))
         seen: set[str] = set()
         for name, gates in cls.recurrent_products().items():
-            found.append(Parameter(name, "recurrent", gates, rows))
+            layer.append(Parameter(name, "recurrent", gates, rows))
             wanted = gates if biases == 2 else cls.recurrent_biases
             extra = tuple(
                 g for g in gates if g in wanted and g not in seen and g not in cls.unbiased
             )
             seen.update(gates)
             if extra:
-                found.append(Parameter(f"b_{name}", "recurrent_bias", extra, None))
-        found += [
+                layer.append(Parameter(f"b_{name}", "recurrent_bias", extra, None))
+        layer += [
             Parameter(name, "vector", ("",), None, start) for name, start in cls.vectors.items()
         ]
-        found += (
-            [Parameter("P", "projection", ("",), hidden_size, width=output_size)]
-            if cls.projects
-            else []
-        )
-        return tuple(found)
+        if cls.projects:
+            layer.append(Parameter("P", "projection", ("",), hidden_size, width=output_size))
+        return tuple(layer)
 
     @classmethod
     def num_parameters(cls, input_size: int, hidden_size: int, biases: int) -> int:

@@ -1,12 +1,15 @@
-"""A study: one question as one YAML file. The only reader of YAML.
+"""A study: one question as one YAML file. This package is the only reader of YAML.
 
 ``load`` returns a :class:`Study` whose arms, seeds and search space can be trusted, or raises one
-:class:`StudyError` with everything that is wrong. Inside, from the bottom: reader (YAML with
-places), fields and form (what may be written), names (what an unknown name means), parse (a form
-and its problems), arms, space and rules (what must hold across fields), model (the result), file
-(load and loads), table (documentation).
+:class:`StudyError` with everything that is wrong. A study of shipped cells is read without torch.
+
+The modules from the bottom: reader (YAML with positions), fields and form (what may be written),
+names (what an unknown name means), parse (a form and its problems), arms (drafts of the arms),
+space, needs, arm_rules and rules (what must hold across fields), units and model (the result),
+build (from a form to a study), file (load and loads), table (documentation).
 """
 
+from harness.settings import SampleRequest
 from harness.study.file import load, loads
 from harness.study.form import json_schema
 from harness.study.model import (
@@ -16,7 +19,6 @@ from harness.study.model import (
     Range,
     Replicate,
     RuntimePhase,
-    SampleRequest,
     Study,
     Tune,
     is_repeated,

@@ -18,30 +18,30 @@ MAX_ARMS = 256
 
 
 @dataclass(frozen=True)
-class Draft:
+class ArmDraft:
     """An arm before it is known to be right.
 
     Attributes:
-        name: As the file or the crossed values give it.
+        name: The name that the file gives, or that the crossed values make.
         path: Where the arm stands.
-        values: What is said of its fields, in ``fix`` or by the arm itself.
-        places: Where each of ``values`` stands.
-        own: The fields that the arm itself gives.
-        unknown: Fields whose values were refused: rules that need them pass the arm over.
-        preset: The name of a preset that is written as its cell; ``values`` have what it stands
-            for.
+        values: The settings that the file gives the arm, in ``fix`` or in the arm itself.
+        paths: Where each of ``values`` stands.
+        given: The fields that the arm itself gives.
+        invalid: The fields whose values were refused. A rule that needs one skips the arm.
+        preset: The name of a preset that is written as the arm's cell, if there is one. ``values``
+            then hold what the name stands for.
     """
 
     name: str
     path: Path
     values: dict[str, Any]
-    places: dict[str, Path]
-    own: frozenset[str]
-    unknown: frozenset[str]
+    paths: dict[str, Path]
+    given: frozenset[str]
+    invalid: frozenset[str]
     preset: str | None = None
 
     def value(self, name: str) -> Any:
-        """Returns what the arm says of a field, or the default; None where there is neither."""
+        """Returns a field's value in this arm, or its default; None where there is neither."""
         default = FIELDS[name].default
         return self.values.get(name, default if name not in ("cell", "corpus") else None)
 
@@ -50,31 +50,31 @@ class Draft:
         return Settings(**self.values)
 
 
-def said(form: Any) -> dict[str, Any]:
-    """Returns what a block of the file gives, without defaults."""
-    names = () if form is None else type(form).model_fields  # an order that hashing does not change
+def explicit_fields(form: Any) -> dict[str, Any]:
+    """Returns the fields that a block of the file gives, without defaults; none of a missing block.
+
+    Their order is that of the model, which hashing does not change.
+    """
+    names = () if form is None else type(form).model_fields
     return {name: getattr(form, name) for name in names if name in form.model_fields_set}
 
 
 def crossed(parsed: Parsed) -> dict[str, list[Any]]:
-    """Returns the crossed fields with their values, in file order; empty where the arms are
-    named.
-    """
+    """Returns the crossed fields with their values, in file order; none where arms have names."""
     compare = parsed.form.compare
     if not isinstance(compare, CrossBase):
         return {}
-    values = said(compare.cross)
-    order = parsed.document.data["compare"]["cross"] if values else ()
-    return {name: values[name] for name in order if name in values}
+    values = explicit_fields(compare.cross)
+    file_order = parsed.document.data["compare"]["cross"] if values else ()
+    return {name: values[name] for name in file_order if name in values}
 
 
-def drafts(parsed: Parsed) -> tuple[list[Draft], list[Problem]]:
+def arm_drafts(parsed: Parsed) -> tuple[list[ArmDraft], list[Problem]]:
     """Returns the arms in file order, and what is wrong with their number."""
     compare = parsed.form.compare
     if isinstance(compare, ArmsBase):
-        return [
-            _named(parsed, name, said(fields)) for name, fields in (compare.arms or {}).items()
-        ], []
+        arms = (compare.arms or {}).items()
+        return [_named(parsed, name, explicit_fields(fields)) for name, fields in arms], []
     if not isinstance(compare, CrossBase):
         return [], []
     lists = crossed(parsed)
@@ -85,47 +85,56 @@ def drafts(parsed: Parsed) -> tuple[list[Draft], list[Problem]]:
     return list(_product(parsed, lists)), []
 
 
-def _named(parsed: Parsed, name: str, values: dict[str, Any]) -> Draft:
+def _named(parsed: Parsed, name: str, values: dict[str, Any]) -> ArmDraft:
     path: Path = ("compare", "arms", name)
     return _draft(parsed, name, path, values, {field: (*path, field) for field in values}, path)
 
 
-def _product(parsed: Parsed, lists: dict[str, list[Any]]) -> Iterator[Draft]:
+def _product(parsed: Parsed, lists: dict[str, list[Any]]) -> Iterator[ArmDraft]:
     cross: Path = ("compare", "cross")
     for indices in itertools.product(*(range(len(values)) for values in lists.values())):
         values = {name: lists[name][i] for name, i in zip(lists, indices, strict=True)}
-        places = {name: (*cross, name, i) for name, i in zip(lists, indices, strict=True)}
-        path = next(iter(places.values())) if len(places) == 1 else cross
-        yield _draft(parsed, _cross_name(values), path, values, places, cross)
+        paths = {name: (*cross, name, i) for name, i in zip(lists, indices, strict=True)}
+        path = next(iter(paths.values())) if len(paths) == 1 else cross
+        yield _draft(parsed, _cross_name(values), path, values, paths, cross)
 
 
 def _draft(
-    parsed: Parsed, name: str, path: Path, own: dict[str, Any], places: dict[str, Path], block: Path
-) -> Draft:
-    fixed = said(parsed.form.fix)
-    unknown = frozenset(
+    parsed: Parsed,
+    name: str,
+    path: Path,
+    arm_values: dict[str, Any],
+    arm_paths: dict[str, Path],
+    block: Path,
+) -> ArmDraft:
+    """The draft of an arm with the values of ``fix``, and with those that its preset implies."""
+    fixed = explicit_fields(parsed.form.fix)
+    given = frozenset(arm_values)
+    invalid = frozenset(
         field
         for field in FIELDS
-        if parsed.is_damaged((*block, field))
-        or parsed.is_damaged(("tune", field))
-        or (field not in own and parsed.is_damaged(("fix", field)))
+        if parsed.is_invalid((*block, field))
+        or parsed.is_invalid(("tune", field))
+        or (field not in given and parsed.is_invalid(("fix", field)))
     )
-    places = {**{f: ("fix", f) for f in fixed}, **places}
-    preset = own.get("cell", fixed.get("cell"))
+    paths = {**{field: ("fix", field) for field in fixed}, **arm_paths}
+    preset = arm_values.get("cell", fixed.get("cell"))
     if preset not in PRESETS:
-        return Draft(name, path, {**fixed, **own}, places, frozenset(own), unknown)
-    # What a preset implies stands where its name does: in an arm it takes precedence over fix.
+        return ArmDraft(name, path, {**fixed, **arm_values}, paths, given, invalid)
     cell, implied = PRESETS[preset]
-    values = {**implied, **fixed} if "cell" in fixed and "cell" not in own else {**fixed, **implied}
-    places = {**dict.fromkeys(implied, places["cell"]), **places}
-    return Draft(
-        name, path, {**values, **own, "cell": cell}, places, frozenset(own), unknown, preset
-    )
+    # What a preset implies stands where its name does: an arm's takes precedence over fix.
+    if "cell" in fixed and "cell" not in given:
+        values = {**implied, **fixed, **arm_values}
+    else:
+        values = {**fixed, **implied, **arm_values}
+    paths = {**dict.fromkeys(implied, paths["cell"]), **paths}
+    return ArmDraft(name, path, {**values, "cell": cell}, paths, given, invalid, preset)
 
 
 def _cross_name(values: dict[str, Any]) -> str:
-    """``lstm`` where one field with names is crossed, else ``cell=lstm,biases=2``; safe as a file's
-    name.
+    """``lstm`` where one field with names is crossed, else ``cell=lstm,biases=2``.
+
+    The name is safe as that of a file.
     """
     if len(values) == 1 and isinstance(next(iter(values.values())), str):
         return _slug(next(iter(values.values())))

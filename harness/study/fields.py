@@ -20,7 +20,9 @@ from pydantic_core import PydanticCustomError
 from harness.data.corpora import CORPORA
 from harness.settings import Budget, Settings
 
-FIELDS: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(Settings)}
+FIELDS: dict[str, dataclasses.Field[Any]] = {
+    field.name: field for field in dataclasses.fields(Settings)
+}
 COMPARABLE = ("cell", "corpus", "path", "token", "min_count", "split", "budget", "evaluations")
 """Never searched: a cell is an arm, and trials that differ in the others are not measured alike."""
 _HINTS = typing.get_type_hints(Settings)
@@ -68,8 +70,8 @@ class BudgetForm(Block):
     def _exactly_one(self) -> "BudgetForm":
         if len(self.model_fields_set) != 1:
             got = " and ".join(sorted(self.model_fields_set)) or "none"
-            rule = "must be exactly one of updates, tokens, epochs and seconds, but got {got}. Keep one."
-            raise PydanticCustomError("rule", rule, {"got": got})
+            rule = "must be exactly one of updates, tokens, epochs and seconds"
+            raise PydanticCustomError("rule", f"{rule}, but got {{got}}. Keep one.", {"got": got})
         return self
 
 

@@ -219,15 +219,18 @@ def form_of(named: tuple[str, ...], searched: tuple[str, ...]) -> type[FormBase]
     condition = _model(
         "Condition", condition_doc, {"tune": _typed(ConditionBase, "tune", condition_tune)}, fields
     )
-    arms = dict[Annotated[str, Field(pattern=ARM_NAME, max_length=100)], fields]
-    conditions = dict[Annotated[str, Field(pattern=CONDITION_NAME, max_length=100)], condition]
     cross_form = _typed_model("CrossForm", CrossBase, {"cross": cross, "baseline": fields})
-    arms_form = _typed_model("ArmsForm", ArmsBase, {"arms": arms})
-    compare = Annotated[
+    arms_form = _typed_model("ArmsForm", ArmsBase, {"arms": _by_name(ARM_NAME, fields)})
+    compare: Any = Annotated[
         Annotated[cross_form, Tag("CrossForm")] | Annotated[arms_form, Tag("ArmsForm")],
         Discriminator(_compare_tag),
     ]
-    types = {"compare": compare, "across": conditions, "tune": tune, "fix": fields}
+    types = {
+        "compare": compare,
+        "across": _by_name(CONDITION_NAME, condition),
+        "tune": tune,
+        "fix": fields,
+    }
     form: type[FormBase] = _typed_model("Form", FormBase, types)
     return form
 
@@ -251,6 +254,11 @@ def _doc_and_unit(name: str) -> tuple[str, str]:
     return metadata["doc"], metadata["unit"]
 
 
+def _by_name(pattern: str, value: Any) -> Any:
+    mapping: Any = dict
+    return mapping[Annotated[str, Field(pattern=pattern, max_length=100)], value]
+
+
 def _list(value: Any) -> Any:
     return Annotated[list[value], Field(min_length=1)]
 
@@ -259,8 +267,8 @@ def _domain(name: str) -> Any:
     """The type of what a field is searched over."""
     if not is_number(name):
         return Annotated[_choices(name), BeforeValidator(_only_choices)]
-    range_of_values = Annotated[_range(name), Tag("Range")]
-    choices = Annotated[_choices(name), Tag("Choices")]
+    range_of_values: Any = Annotated[_range(name), Tag("Range")]
+    choices: Any = Annotated[_choices(name), Tag("Choices")]
     return Annotated[range_of_values | choices, Discriminator(_domain_tag)]
 
 

@@ -246,9 +246,10 @@ class Study:
     def _tune_identity(self) -> dict[str, Any] | None:
         if self.tune is None:
             return None
-        values = as_json(self.tune)
-        return values.pop("space") | {
-            n: value for n, value in values.items() if n not in ("trials", "repeats")
+        values: dict[str, Any] = as_json(self.tune)
+        space: dict[str, Any] = values.pop("space")
+        return space | {
+            name: value for name, value in values.items() if name not in ("trials", "repeats")
         }
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in the project's own words: a rule, the value, a remedy."""
+"""The faults that pydantic reports, in the project's words: a rule, the value, a remedy."""
 
 import copy
 import difflib
@@ -31,16 +31,20 @@ _KINDS = {
 class Parsed:
     """A file as a form.
 
-    What is damaged has been reported and is missing in ``form``; rules pass it over.
+    Attributes:
+        document: The file's values and their positions.
+        form: What is right in it.
+        invalid_paths: The paths whose values were refused. They have been reported and are missing
+            in ``form``; rules skip them.
     """
 
     document: Document
     form: FormBase
-    damaged: frozenset[Path]
+    invalid_paths: frozenset[Path]
 
-    def is_damaged(self, path: Path) -> bool:
+    def is_invalid(self, path: Path) -> bool:
         """Returns whether the value at ``path``, or what holds it, was refused."""
-        return any(path[:length] in self.damaged for length in range(len(path) + 1))
+        return any(path[:length] in self.invalid_paths for length in range(len(path) + 1))
 
     def has(self, *path: str) -> bool:
         """Returns whether the file says anything at ``path``."""
@@ -53,28 +57,29 @@ class Parsed:
 
 
 def parse(document: Document) -> tuple[Parsed, list[Problem]]:
-    """Returns the form of what is right in a document's data, a mapping, and the problems with the
-    rest.
+    """Returns the form of what is right in a document, and the problems with the rest.
 
-    What is refused is taken out and the rest validated again, so that rules across fields see all
-    that is right.
+    The document's data must be a mapping. What is refused is taken out and the rest is validated
+    again, so that rules across fields see all that is right.
     """
     data = copy.deepcopy(document.data)
     problems: list[Problem] = []
-    damaged = {_cut(path) for path in document.damaged}
-    for path in damaged:
+    invalid_paths = {_cut(path) for path in document.invalid_paths}
+    for path in invalid_paths:
         _erase(data, path)
     model = _model_for(data)
     while True:
         try:
-            return Parsed(document, model.model_validate(data), frozenset(damaged)), problems
+            return Parsed(document, model.model_validate(data), frozenset(invalid_paths)), problems
         except ValidationError as error:
             faults = [_Fault(e, data) for e in error.errors(include_url=False)]
-        meant = {path for fault in faults for path in fault.meant()}
+        misspelt = {path for fault in faults for path in fault.meant()}
         problems += [
-            f.problem(document) for f in faults if not (f.kind == "missing" and f.path in meant)
+            fault.problem(document)
+            for fault in faults
+            if not (fault.kind == "missing" and fault.path in misspelt)
         ]
-        damaged |= {_cut(fault.path) for fault in faults} | meant
+        invalid_paths |= {_cut(fault.path) for fault in faults} | misspelt
         for fault in faults:
             _erase(data, _cut(fault.path))
 
@@ -102,8 +107,9 @@ def _names_in(node: Any) -> set[str]:
 
 
 def _cut(path: Path) -> Path:
-    """The path of what is left out when the value at ``path`` is refused: never an item, or the
-    others would move.
+    """The path of what is left out when the value at ``path`` is refused.
+
+    It is never an item of a list, since the items behind it would move.
     """
     names = tuple(part for part in path if isinstance(part, str))
     match names:
@@ -130,9 +136,9 @@ def _erase(data: Any, path: Path) -> None:
 
 
 class _Fault:
-    """One error of pydantic's, its place found again in the data."""
+    """One error of pydantic's, with its path in the data."""
 
-    def __init__(self, error: Any, data: Any):
+    def __init__(self, error: Any, data: Any) -> None:
         self.kind: str = error["type"]
         self.rules: dict[str, Any] = error.get("ctx", {})
         self.value: Any = error["input"]
@@ -152,7 +158,7 @@ class _Fault:
         return at(self.path, self._message())
 
     def meant(self) -> Iterator[Path]:
-        """The field that an unknown name stands for: it is not missing, it is misspelt."""
+        """The field that an unknown name stands for: it is misspelt, and so it is not missing."""
         if self.kind == "extra_forbidden":
             name = near(self.path[:-1], self.name)
             if name:
@@ -173,9 +179,8 @@ class _Fault:
             return _KINDS[self.kind] + (" or none" if may_be_none(self.path) else "")
         match self.kind:
             case "literal_error":
-                return ("one of " if len(self._allowed()) > 1 else "") + self.rules[
-                    "expected"
-                ].replace("'", "")
+                expected: str = self.rules["expected"].replace("'", "")
+                return f"one of {expected}" if len(self._allowed()) > 1 else expected
             case "union_tag_not_found":
                 return "{low: LOW, high: HIGH} or {choices: [...]}"
             case "choices_only":
@@ -265,5 +270,5 @@ def _mapping_remedy(path: Path, name: str, value: Any) -> str:
     if path == ("compare", "baseline"):
         return "Write baseline: {FIELD: VALUE} with a value of every crossed field."
     if path[:2] == ("compare", "arms") and len(path) == 3:
-        return f"Write {name}: {{FIELD: VALUE}}; an arm as fix has it is {name}: {{}}."
+        return f"Write {name}: {{FIELD: VALUE}}, or {name}: {{}} for an arm that changes nothing."
     return f"Write its fields below {name}, indented." if path else "Start with study: NAME."

@@ -1,4 +1,4 @@
-"""YAML in, plain values with their places out; no anchors, tags or surprises.
+"""YAML in, plain values with their positions out; no anchors, tags or surprises.
 
 Scalars follow the core schema of YAML 1.2, where PyYAML alone follows 1.1: ``1e-3`` is a number,
 ``no`` and ``on`` are text. What the two read differently (``300_000``, ``007``) is refused. Aliases
@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 Path = tuple[str | int, ...]
-Place = tuple[int, int]
+Position = tuple[int, int]
 
 MAX_BYTES: Final = 1_000_000
 MAX_DEPTH: Final = 20
@@ -26,6 +26,7 @@ _FLOAT = re.compile(
     r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
 )
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
+_DOT_OF_WORD = re.compile(r"\.(?=[iInN])")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -51,26 +52,34 @@ class Problem:
 class StudyError(ValueError):
     """A study that cannot be run; ``problems`` holds everything wrong with it, in file order."""
 
-    def __init__(self, problems: list[Problem]):
+    def __init__(self, problems: list[Problem]) -> None:
         self.problems = sorted(problems, key=lambda p: (p.line == 0, p.line, p.column))
         super().__init__("\n".join(map(str, self.problems)))
 
 
 @dataclass
 class Document:
-    """Plain values, the place of every one, and what was wrong in reading them.
+    """Plain values, the position of every one, and what was wrong in reading them.
 
-    ``damaged`` are the paths whose values stand for something else, after a problem that has been
-    reported. ``moved`` tells where a value that this document has at one path stands in the file.
+    Attributes:
+        source: The name of the file.
+        data: The values; None after bad syntax.
+        keys: Path -> the position of the name there.
+        values: Path -> the position of the value there.
+        overrides: Path -> the label of the override that gave its value.
+        problems: What was wrong.
+        invalid_paths: The paths whose values stand for something else, after a problem that has
+            been reported.
+        moved: Path in this document -> the path in the file at which the value stands.
     """
 
     source: str
     data: Any = None
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, Position] = field(default_factory=dict)
+    values: dict[Path, Position] = field(default_factory=dict)
     overrides: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    damaged: set[Path] = field(default_factory=set)
+    invalid_paths: set[Path] = field(default_factory=set)
     moved: dict[Path, Path] = field(default_factory=dict)
 
     def in_file(self, path: Path) -> Path:
@@ -88,41 +97,43 @@ class Document:
         """Returns a problem with the value at ``path``."""
         return self._problem(self.values, path, message)
 
-    def _problem(self, places: dict[Path, Place], path: Path, message: str) -> Problem:
+    def _problem(self, positions: dict[Path, Position], path: Path, message: str) -> Problem:
         path = self.in_file(path)
         for length in range(len(path), -1, -1):
             near = path[:length]
             if near in self.overrides:
                 return Problem(0, 0, dotted(path), message, self.overrides[near])
-            if near in places or near in self.values:
-                # Of an ancestor the key is shown: "fix lacks something" belongs to the word `fix`.
-                place = places.get(near) if near == path else self.keys.get(near)
-                return Problem(*(place or self.values[near]), dotted(path), message, self.source)
+            if near in positions or near in self.values:
+                # An ancestor is shown by its key: "fix lacks something" belongs to the word `fix`.
+                at = positions.get(near) if near == path else self.keys.get(near)
+                return Problem(*(at or self.values[near]), dotted(path), message, self.source)
         return Problem(1, 1, dotted(path), message, self.source)
 
     def override(self, path: tuple[str, ...], text: str, label: str) -> None:
-        """Puts the YAML value ``text`` at ``path``, making the mappings on the way; ``label`` names
-        it in problems.
+        """Puts the YAML value ``text`` at ``path`` and makes the mappings on the way.
+
+        ``label`` names the override in problems.
         """
-        read_value = read(text, label)
-        self.problems += [
-            Problem(0, 0, dotted(path), p.message, label) for p in read_value.problems
-        ]
-        if read_value.data is None and read_value.problems:
+        value = read(text, label)
+        self.problems += [Problem(0, 0, dotted(path), p.message, label) for p in value.problems]
+        if value.data is None and value.problems:
             return
-        self.damaged |= {path + damaged for damaged in read_value.damaged}
+        self.invalid_paths |= {path + below for below in value.invalid_paths}
         target = self.data
         for depth, name in enumerate(path[:-1]):
             target = target.setdefault(name, {})
             if not isinstance(target, dict):
                 here = dotted(path[: depth + 1])
-                message = f"must be a mapping to hold a field, but got {here}={shown(target)}. Override {here} itself."
+                message = (
+                    f"must be a mapping to hold a field, but got {here}={shown(target)}. "
+                    f"Override {here} itself."
+                )
                 self.problems.append(Problem(0, 0, dotted(path), message, label))
                 return
-        target[path[-1]] = read_value.data
-        for places in (self.keys, self.values):
-            for old in [p for p in places if p[: len(path)] == path]:
-                del places[old]
+        target[path[-1]] = value.data
+        for positions in (self.keys, self.values):
+            for old in [p for p in positions if p[: len(path)] == path]:
+                del positions[old]
         self.overrides = {p: v for p, v in self.overrides.items() if p[: len(path)] != path} | {
             path: label
         }
@@ -152,24 +163,22 @@ def read(text: str, source: str) -> Document:
         _Builder(document, text).build()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
-        place = (before.count("\n") + 1, error.position - before.rfind("\n"))
+        position = (before.count("\n") + 1, error.position - before.rfind("\n"))
         _refuse(
             document,
-            place,
+            position,
             f"must be printable text, but got character={error.character:#x}. Remove it.",
         )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         _refuse(
             document,
-            place,
+            position,
             f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}",
         )
-    except (
-        ValueError,
-        OverflowError,
-    ) as error:  # PyYAML converts escapes and versions without a look at their range
+    except (ValueError, OverflowError) as error:
+        # PyYAML converts escapes and versions without a look at their range.
         _refuse(
             document,
             (1, 1),
@@ -184,9 +193,9 @@ def dump(value: Any) -> str:
     return text
 
 
-def _refuse(document: Document, place: Place, message: str) -> None:
+def _refuse(document: Document, position: Position, message: str) -> None:
     document.data = None
-    document.problems.append(Problem(*place, "YAML", message, document.source))
+    document.problems.append(Problem(*position, "YAML", message, document.source))
 
 
 def _remedy(error: yaml.MarkedYAMLError) -> str:
@@ -203,7 +212,7 @@ def _remedy(error: yaml.MarkedYAMLError) -> str:
 class _Builder:
     """Walks PyYAML's events, which know of anchors and tags what its nodes have forgotten."""
 
-    def __init__(self, document: Document, text: str):
+    def __init__(self, document: Document, text: str) -> None:
         self.document = document
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
 
@@ -225,15 +234,16 @@ class _Builder:
                 pass
 
     def _report(self, event: Any, path: Path, message: str) -> None:
-        mark = event.start_mark
-        place = (mark.line + 1, mark.column + 1)
-        self.document.problems.append(Problem(*place, dotted(path), message, self.document.source))
+        line, column = _position(event)
+        self.document.problems.append(
+            Problem(line, column, dotted(path), message, self.document.source)
+        )
 
     def _node(self, event: Any, path: Path) -> Any:
-        self.document.values[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+        self.document.values[path] = _position(event)
         self._refuse_extras(event, path)
         if isinstance(event, yaml.AliasEvent):
-            self.document.damaged.add(path)
+            self.document.invalid_paths.add(path)
             return None
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event, path)
@@ -258,18 +268,18 @@ class _Builder:
             self._report(event, path, f"must have no anchor, but got &{event.anchor}. Remove it.")
         if getattr(event, "tag", None) is not None:
             self._report(event, path, f"must have no tag, but got {event.tag}. Remove it.")
-            self.document.damaged.add(path)
+            self.document.invalid_paths.add(path)
 
     def _sequence(self, path: Path) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            found.append(self._node(event, (*path, len(found))))
-        return found
+            items.append(self._node(event, (*path, len(items))))
+        return items
 
     def _mapping(self, path: Path) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            problem = self._key_problem(event, found)
+            problem = self._key_problem(event, mapping)
             if problem:
                 self._report(event, path, problem)
                 self._discard(event)
@@ -277,21 +287,24 @@ class _Builder:
                 continue
             key = event.value
             self._refuse_extras(event, path)
-            self.document.keys[(*path, key)] = (
-                event.start_mark.line + 1,
-                event.start_mark.column + 1,
-            )
-            found[key] = self._node(next(self.events), (*path, key))
-        return found
+            self.document.keys[(*path, key)] = _position(event)
+            mapping[key] = self._node(next(self.events), (*path, key))
+        return mapping
 
-    def _key_problem(self, event: Any, found: dict[str, Any]) -> str:
+    def _key_problem(self, event: Any, mapping: dict[str, Any]) -> str:
         if not isinstance(event, yaml.ScalarEvent):
-            return "a key must be a name, but got a list, a mapping or an alias. Write one word before the colon."
+            return (
+                "a key must be a name, but got a list, a mapping or an alias. "
+                "Write one word before the colon."
+            )
         if event.value == "<<" and event.implicit[0]:
             return "must have no merge key, but got key='<<'. Write the fields out."
         if not event.value or _UNPRINTABLE.search(event.value):
-            return f"a key must be printable text, but got key={event.value!r}. Write one word before the colon."
-        if event.value in found:
+            return (
+                f"a key must be printable text, but got key={event.value!r}. "
+                "Write one word before the colon."
+            )
+        if event.value in mapping:
             return (
                 f"a key must stand once, but got key={event.value!r} again. Remove one of the two."
             )
@@ -315,7 +328,7 @@ class _Builder:
                 path,
                 f"must be printable text, but got value={shown(text)}. Remove the escape.",
             )
-            self.document.damaged.add(path)
+            self.document.invalid_paths.add(path)
             return None
         if not event.implicit[0]:  # quoted, or a block
             return text
@@ -329,18 +342,16 @@ class _Builder:
     def _number(self, event: Any, path: Path) -> int | float | None:
         text = event.value
         if len(text) > MAX_DIGITS:
-            message = f"a number must have at most {MAX_DIGITS} characters, but got value={shown(text)}. Shorten it."
+            message = (
+                f"a number must have at most {MAX_DIGITS} characters, "
+                f"but got value={shown(text)}. Shorten it."
+            )
             self._report(event, path, message)
-            self.document.damaged.add(path)
+            self.document.invalid_paths.add(path)
             return None
         if not _AMBIGUOUS.fullmatch(text):
-            return (
-                int(text)
-                if _INTEGER.fullmatch(text)
-                else float(
-                    text.replace(".i", "i").replace(".I", "I").replace(".n", "n").replace(".N", "N")
-                )
-            )
+            # Python writes .inf and .nan without the dot.
+            return int(text) if _INTEGER.fullmatch(text) else float(_DOT_OF_WORD.sub("", text))
         plain = int(text.replace("_", ""))
         rule = "a number must be digits without `_` and without a leading 0"
         self._report(
@@ -349,6 +360,10 @@ class _Builder:
             f"{rule}, but got value={text}. Write {plain}, or quote it where it is text.",
         )
         return plain
+
+
+def _position(event: Any) -> Position:
+    return event.start_mark.line + 1, event.start_mark.column + 1
 
 
 class _Dumper(yaml.SafeDumper):

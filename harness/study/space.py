@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from harness.study.arms import crossed, said
+from harness.study.arms import crossed, explicit_fields
 from harness.study.fields import FIELDS
 from harness.study.form import TUNE_NAMES, ArmsBase
 from harness.study.parse import Parsed
@@ -13,14 +13,14 @@ from harness.study.reader import Path, Problem, dotted, shown
 
 def one_place(parsed: Parsed) -> Iterator[Problem]:
     """Yields every field that stands in two of fix, cross and tune, or in tune and an arm."""
-    fixed, searched = said(parsed.form.fix), set(said(parsed.form.tune)) - set(TUNE_NAMES)
+    fixed, searched = explicit_fields(parsed.form.fix), domains(parsed)
     named: dict[str, Path] = {name: ("compare", "cross", name) for name in crossed(parsed)}
     for name in named:
         if name in fixed:
             yield _twice(parsed, ("fix", name), named[name])
     if isinstance(parsed.form.compare, ArmsBase):
         for arm, fields in (parsed.form.compare.arms or {}).items():
-            named |= {name: ("compare", "arms", arm, name) for name in said(fields)}
+            named |= {name: ("compare", "arms", arm, name) for name in explicit_fields(fields)}
     for name in FIELDS:
         if name in searched and name in fixed:
             yield _twice(parsed, ("tune", name), ("fix", name))
@@ -37,19 +37,21 @@ def _twice(parsed: Parsed, path: Path, other: Path) -> Problem:
 def block(parsed: Parsed) -> Iterator[Problem]:
     """Yields what is wrong with the block as a whole."""
     tune = parsed.form.tune
-    if tune is None or parsed.is_damaged(("tune",)):
+    if tune is None or parsed.is_invalid(("tune",)):
         return
     is_empty = not set(parsed.document.data["tune"]) - set(TUNE_NAMES)
     if is_empty:
-        message = "must name a field to search, but has none. Add learning_rate: {low: 0.1, high: 10, log: true}."
+        message = (
+            "must name a field to search, but has none. "
+            "Add learning_rate: {low: 0.1, high: 10, log: true}."
+        )
         yield parsed.document.at_key(("tune",), message)
 
 
 def domains(parsed: Parsed) -> dict[str, Any]:
     """Returns the searched fields with what each is searched over, as the form has it."""
-    return {
-        name: domain for name, domain in said(parsed.form.tune).items() if name not in TUNE_NAMES
-    }
+    fields = explicit_fields(parsed.form.tune)
+    return {name: domain for name, domain in fields.items() if name not in TUNE_NAMES}
 
 
 def ranges(parsed: Parsed) -> Iterator[Problem]:
@@ -66,7 +68,10 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
             continue
         low, high, step = domain.low, domain.high, domain.step
         if not low < high:
-            message = f"must have low < high, but got low={low}, high={high}. Exchange them, or move {name} to fix."
+            message = (
+                f"must have low < high, but got low={low}, high={high}. "
+                f"Exchange them, or move {name} to fix."
+            )
             yield parsed.document.at_value((*path, "low"), message)
         if domain.log and low <= 0:
             message = f"must be > 0 with log, but got low={low}. Raise low, or remove log."
@@ -75,7 +80,10 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
             message = f"must not stand beside log, but got step={step}. Remove one of the two."
             yield parsed.document.at_value((*path, "step"), message)
         elif step is not None and low < high and not _divides(step, high - low):
-            message = f"must divide high - low = {high - low:g}, but got step={step}. Change step or high."
+            message = (
+                f"must divide high - low = {high - low:g}, but got step={step}. "
+                "Change step or high."
+            )
             yield parsed.document.at_value((*path, "step"), message)
 
 
@@ -94,3 +102,7 @@ def grid(parsed: Parsed) -> Iterator[Problem]:
             rule = "must be choices or have a step with sampler: grid"
             message = f"{rule}, but got low={domain.low}, high={domain.high}. Add step."
             yield parsed.document.at_key(("tune", name), message)
+
+
+RULES = (one_place, block, ranges, grid)
+"""All rules of this module, in the order in which they are asked."""

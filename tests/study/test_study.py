@@ -497,7 +497,7 @@ def test_a_preset_may_stand_in_fix():
     }
     assert study.loads(study.dump(s.resolved())).identity() == s.identity()
     with pytest.raises(
-        study.StudyError, match="must leave initialization out, for irnn is rnn-relu with"
+        study.StudyError, match="must leave initialization out, since irnn is rnn-relu with"
     ):
         study.loads(text.replace("initialization: normal", "initialization: normal, cell: irnn"))
 

@@ -1,0 +1,263 @@
+"""The rules of a study that concern its arms, one by one or all together."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cells import registry
+from harness.data import corpora
+from harness.settings import PER_RUN
+from harness.study import space
+from harness.study.arms import ArmDraft
+from harness.study.fields import FIELDS
+from harness.study.form import ArmsBase
+from harness.study.needs import declared, has_attribute, possible_values
+from harness.study.parse import Parsed
+from harness.study.reader import Path, Problem, shown
+
+SIZES = ("hidden_size", "num_parameters", "flops_per_token")
+WITHIN_THE_STEP = ("state_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c", "state_clip")
+"""The fields that change a cell's step, which torch.nn does not let us do."""
+
+
+def _number_of_arms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    is_named = isinstance(parsed.form.compare, ArmsBase)
+    if not is_named and not arms or len(arms) >= 2 or _has_invalid_arms(parsed):
+        return
+    block = "arms" if is_named else "cross"
+    if parsed.has("compare", block):
+        message = (
+            f"must make at least two arms, but got arms={len(arms)}. Add what to compare with."
+        )
+        yield parsed.document.at_key(("compare", block), message)
+
+
+def _has_invalid_arms(parsed: Parsed) -> bool:
+    return any(
+        path[:1] == ("compare",) and len(path) <= 3 and path[1:2] != ("baseline",)
+        for path in parsed.invalid_paths
+    )
+
+
+def _distinct(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    seen: dict[Any, str] = {}
+    names: set[str] = set()
+    compare = parsed.form.compare
+    may_be_equal = isinstance(compare, ArmsBase) and compare.identical_arms
+    for arm in arms:
+        settings = tuple((name, arm.value(name)) for name in FIELDS)
+        if settings in seen and not arm.invalid and not may_be_equal:
+            message = (
+                f"must differ from every other arm, but is the same as {seen[settings]}. "
+                "Remove one of the two, or write identical_arms: true."
+            )
+            yield parsed.document.at_key(arm.path, message)
+        elif arm.name in names:
+            message = (
+                "must have another name than every other arm, "
+                f"but got arm={arm.name!r} again. Use compare.arms."
+            )
+            yield parsed.document.at_key(arm.path, message)
+        seen.setdefault(settings, arm.name)
+        names.add(arm.name)
+
+
+def _complete(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    for arm in arms:
+        for name, example in (("cell", "cell: lstm"), ("corpus", "corpus: time-machine")):
+            if name not in arm.values and name not in arm.invalid:
+                which = _which(arm, arms, {name})
+                message = f"must be given{which}, but is missing. Add {example} here or to the arm."
+                yield parsed.document.at_key(("fix", name), message)
+
+
+def _which(arm: ArmDraft, arms: list[ArmDraft], names: set[str]) -> str:
+    """Names the arm where arms differ in ``names``; else one message does for all."""
+    return f" for arm {arm.name}" if any(other.given & names for other in arms) else ""
+
+
+def _cells(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    for arm in arms:
+        if "cell" not in arm.values or "cell" in arm.invalid:
+            continue
+        try:
+            registry.declarations(arm.values["cell"])
+        except registry.UnknownCell as error:
+            message = str(error).removeprefix("cell: ")
+            if not message.endswith("?"):
+                message += " Name one of these, or add the file of your own to cells."
+            yield parsed.document.at_value(arm.paths["cell"], message)
+
+
+def _presets(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """The settings that a preset's name stands for are not given another value."""
+    for arm in arms:
+        for field, value in registry.PRESETS[arm.preset][1].items() if arm.preset else ():
+            if arm.value(field) != value or field in space.domains(parsed):
+                message = (
+                    f"must leave {field} out, since {arm.preset} is {arm.value('cell')} "
+                    f"with {field}: {value}. Remove {field}."
+                )
+                yield parsed.document.at_value(arm.paths["cell"], message)
+
+
+def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    searched = set(space.domains(parsed))
+    for arm in arms:
+        if arm.invalid & set(SIZES):
+            continue
+        given = [name for name in SIZES if name in searched or arm.value(name) is not None]
+        among = f"{', '.join(SIZES[:-1])} and {SIZES[-1]}"
+        rule = f"must be exactly one of {among}{_which(arm, arms, set(SIZES))}"
+        if not given:
+            message = f"{rule}, but none is given. Add hidden_size: 256."
+            yield parsed.document.at_key(("fix", "hidden_size"), message)
+        elif len(given) > 1:
+            path = arm.paths.get(given[-1], ("tune", given[-1]))
+            message = f"{rule}, but got {' and '.join(given)}. Remove all but one."
+            yield parsed.document.at_key(path, message)
+
+
+def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    for arm in arms:
+        name = arm.value("corpus")
+        if name is None or arm.invalid & {"corpus", "path", "token"}:
+            continue
+        corpus, text_path = corpora.BY_NAME[name], arm.value("path")
+        if corpus.needs_path and text_path is None:
+            message = (
+                f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
+            )
+            yield parsed.document.at_value(arm.paths["corpus"], message)
+        if not corpus.takes_path and text_path is not None:
+            takers = " or ".join(n for n, c in corpora.BY_NAME.items() if c.takes_path)
+            message = (
+                f"must stand with corpus {takers}, but got path={shown(text_path)}. Remove it."
+            )
+            yield parsed.document.at_value(arm.paths["path"], message)
+        if not corpus.has_words and arm.value("token") == "word":
+            message = f"must be char with corpus {name}, but got token='word'. Write token: char."
+            yield parsed.document.at_value(arm.paths["token"], message)
+
+
+def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    measure = parsed.form.measure
+    objective = measure.objective if measure else "validation/perplexity"
+    if objective == "train/perplexity" or parsed.is_invalid(("measure", "objective")):
+        return
+    for arm in arms:
+        if "split" not in arm.invalid and arm.value("split") == "none":
+            message = (
+                f"must be holdout with objective: {objective}, since none leaves no text to "
+                "validate on, but got split='none'. "
+                "Write measure: {objective: train/perplexity}, or split: holdout."
+            )
+            yield parsed.document.at_value(arm.paths["split"], message)
+
+
+def _native(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    for arm in arms:
+        name = arm.value("cell")
+        cell = declared(name)
+        if arm.value("engine") != "native" or cell is None or arm.invalid & {"cell", "engine"}:
+            continue
+        if cell.reference is None:
+            message = (
+                "must be a cell of torch.nn with engine: native, "
+                f"but got cell={name!r}. Write engine: auto."
+            )
+            yield parsed.document.at_value(arm.paths["cell"], message)
+        yield from _steps_of_torch(parsed, arm)
+
+
+def _steps_of_torch(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
+    domains = space.domains(parsed)
+    for field in WITHIN_THE_STEP:
+        path = ("tune", field) if field in domains else arm.paths.get(field)
+        if path is not None and (path[0] == "tune" or arm.value(field)):
+            got = "a range" if path[0] == "tune" else shown(arm.value(field))
+            message = (
+                "must be left out with engine: native, whose steps are torch.nn's own, "
+                f"but got {field}={got}. Write engine: auto."
+            )
+            yield parsed.document.at_key(path, message)
+
+
+def _one_size(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
+    domains = space.domains(parsed)
+    for arm in arms:
+        name = arm.value("cell")
+        is_projected = has_attribute(name, lambda cell: cell.projects, if_unknown=False)
+        sizes = "embedding_size", "projection_size" if is_projected else "hidden_size"
+        reasons = {}
+        if True in possible_values(arm, domains, "tied"):
+            reasons["tied"] = "one table serves both"
+        if has_attribute(name, lambda cell: cell.reads_input, if_unknown=False):
+            reasons["cell"] = f"a step of {name} reads its input itself"
+        if not reasons or arm.invalid & {"tied", "cell", *sizes}:
+            continue
+        searched = [size for size in sizes if size in domains]
+        embedding, other = map(arm.value, sizes)
+        if searched:
+            got = f"but tune has {searched[0]}. Take it out of tune."
+        elif embedding is None or embedding != other:
+            got = (
+                f"but got embedding_size={shown(embedding)} and {sizes[1]}={shown(other)}. "
+                "Give both one number."
+            )
+        else:
+            continue
+        for field, reason in reasons.items():
+            rule = f"must stand with an embedding_size that is the {sizes[1]}, since {reason}"
+            path = arm.paths.get(field, ("tune", field))
+            yield parsed.document.at_key(path, f"{rule}, {got}")
+
+
+def _seconds(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """Seconds are converted once an arm, so its speed must not be searched."""
+    domains = space.domains(parsed)
+    shapes = [name for name in domains if name in FIELDS and name not in PER_RUN]
+    for arm in arms:
+        budget = arm.value("budget")
+        if not shapes or "budget" in arm.invalid or budget is None or budget.seconds is None:
+            continue
+        message = (
+            f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed. "
+            "Write updates."
+        )
+        yield parsed.document.at_key(arm.paths["budget"], message)
+
+
+def _forget_bias(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """One field sets the bias of an arm's forget gates, or none does."""
+    domains, names = space.domains(parsed), ("chrono_steps", "forget_bias")
+    for arm in arms:
+        is_unset = any(set(possible_values(arm, domains, name)) <= {None} for name in names)
+        if arm.invalid & set(names) or is_unset:
+            continue
+        got = " and ".join(
+            f"{name}={'a range' if name in domains else shown(arm.value(name))}" for name in names
+        )
+        message = (
+            f"must stand without forget_bias{_which(arm, arms, set(names))}, since both set the "
+            f"forget gates' bias, but got {got}. Remove one of the two."
+        )
+        path: Path = arm.paths.get("chrono_steps", ("tune", "chrono_steps"))
+        yield parsed.document.at_key(path, message)
+
+
+RULES = (
+    _number_of_arms,
+    _distinct,
+    _complete,
+    _cells,
+    _presets,
+    _sizes,
+    _corpora,
+    _held_out,
+    _native,
+    _one_size,
+    _seconds,
+    _forget_bias,
+)
+"""All rules of this module, in the order in which they are asked."""

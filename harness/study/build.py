@@ -1,0 +1,199 @@
+"""From a form without problems to a :class:`~harness.study.model.Study`."""
+
+import copy
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cells.registry import PRESETS
+from harness.settings import SampleRequest, Settings
+from harness.study.arms import ArmDraft, explicit_fields
+from harness.study.fields import FIELDS, default_of, written
+from harness.study.form import TUNE_NAMES, UntilForm
+from harness.study.model import (
+    Arm,
+    Choices,
+    Measure,
+    Range,
+    Replicate,
+    RuntimePhase,
+    Study,
+    Tune,
+    as_json,
+)
+from harness.study.parse import Parsed
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study was read from: the text, the file (None for a text alone) and the overrides."""
+
+    text: str
+    path: Path | None
+    overrides: tuple[str, ...]
+
+
+def study_of(parsed: Parsed, drafts: list[ArmDraft], condition: str, file: StudyFile) -> Study:
+    """Returns the study of one condition; an empty name where the file has none."""
+    form, path = parsed.form, file.path
+    folder = path.parent.absolute() if path else None
+    arms = tuple(
+        Arm(
+            draft.name,
+            _with_whole_path(draft.settings(), folder),
+            _is_baseline(draft, form.compare.baseline),
+            condition,
+        )
+        for draft in drafts
+    )
+    return Study(
+        name=form.study,
+        version=form.version,
+        question=form.question,
+        source=form.source or "",
+        path=path.absolute() if path else None,
+        text=file.text,
+        overrides=file.overrides,
+        arms=arms,
+        tune=_tune(form.tune),
+        replicate=_replicate(form.replicate),
+        measure=_measure(form.measure),
+        cell_files=tuple(str(folder / name) if folder else name for name in form.cells or ()),
+        condition=condition,
+        _resolved=_resolved(parsed, drafts),
+    )
+
+
+def joined(parsed: Parsed, parts: list[Study]) -> Study:
+    """Returns the study of several conditions."""
+    arms = tuple(arm for part in parts for arm in part.arms)
+    across, resolved = copy.deepcopy(parsed.document.data["across"]), parts[0].resolved()
+    fixed, tune = explicit_fields(parsed.form.fix), _tune(parsed.form.tune)
+    changed = {name for changes in across.values() for name in changes}
+    for name in changed & resolved["fix"].keys():
+        resolved["fix"][name] = written(fixed[name]) if name in fixed else default_of(name)
+        if all(name in changes for changes in across.values()):
+            del resolved["fix"][name]
+    if tune:
+        searched = {name: _plain_domain(domain) for name, domain in tune.space.items()}
+        resolved["tune"] = searched | {name: getattr(tune, name) for name in TUNE_NAMES}
+    head = ("study", "version", "question", "source", "cells", "compare")
+    resolved = {
+        **{name: resolved[name] for name in head if name in resolved},
+        "across": across,
+        **resolved,
+    }
+    return dataclasses.replace(
+        parts[0], arms=arms, condition="", _parts=tuple(parts), _resolved=resolved
+    )
+
+
+def _is_baseline(draft: ArmDraft, baseline: Any) -> bool:
+    if isinstance(baseline, str):
+        return draft.name == baseline
+    values = {**draft.values, **({"cell": draft.preset} if draft.preset else {})}
+    return all(values[name] == value for name, value in explicit_fields(baseline).items())
+
+
+def _with_whole_path(settings: Settings, folder: Path | None) -> Settings:
+    """The settings with the path of their text made absolute, as a worker needs it."""
+    if folder is None or settings.path is None:
+        return settings
+    return dataclasses.replace(settings, path=os.path.normpath(folder / settings.path))
+
+
+def _tune(form: Any) -> Tune | None:
+    if form is None:
+        return None
+    space = {
+        name: _domain(domain)
+        for name, domain in sorted(explicit_fields(form).items())
+        if name not in TUNE_NAMES
+    }
+    return Tune(
+        space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed, form.repeats
+    )
+
+
+def _domain(form: Any) -> Range | Choices:
+    values = explicit_fields(form)
+    return Choices(tuple(values["choices"])) if "choices" in values else Range(**values)
+
+
+def _replicate(form: Any) -> Replicate:
+    values = explicit_fields(form)
+    stages = values.get("seeds")
+    if isinstance(stages, UntilForm):
+        values |= {"seeds": stages.first, "until": stages.until, "at_most": stages.at_most}
+    return Replicate(**values)
+
+
+def _seeds(replicate: Replicate) -> Any:
+    """Returns a study's seeds as a file writes them."""
+    if replicate.until is None:
+        return replicate.seeds
+    return {"until": replicate.until, "at_most": replicate.at_most, "first": replicate.seeds}
+
+
+def _measure(form: Any) -> Measure:
+    values = explicit_fields(form)
+    if "samples" in values:
+        samples = explicit_fields(values["samples"])
+        values["samples"] = SampleRequest(**{**samples, "prefixes": tuple(samples["prefixes"])})
+    if values.get("runtime") is not None:
+        values["runtime"] = RuntimePhase(**explicit_fields(values["runtime"]))
+    return Measure(**values)
+
+
+def _resolved(parsed: Parsed, drafts: list[ArmDraft]) -> dict[str, Any]:
+    """Returns the study as a file with all defaults written out."""
+    form, tune, measure = parsed.form, _tune(parsed.form.tune), _measure(parsed.form.measure)
+    replicate = _replicate(form.replicate)
+    blocks: dict[str, Any] = {
+        "study": form.study,
+        "version": form.version,
+        "question": form.question,
+        "source": form.source,
+        "cells": form.cells,
+    }
+    blocks = {name: value for name, value in blocks.items() if value is not None}
+    blocks["compare"] = copy.deepcopy(parsed.document.data["compare"])
+    if tune:
+        blocks["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}
+        blocks["tune"] |= {name: getattr(tune, name) for name in TUNE_NAMES}
+    blocks["fix"] = _resolved_fix(explicit_fields(form.fix), tune, drafts)
+    blocks["replicate"] = {"seeds": _seeds(replicate), "first_seed": replicate.first_seed}
+    blocks["measure"] = _resolved_measure(measure)
+    return blocks
+
+
+def _resolved_fix(
+    fixed: dict[str, Any], tune: Tune | None, drafts: list[ArmDraft]
+) -> dict[str, Any]:
+    elsewhere = set(tune.space if tune else ())
+    elsewhere |= set.intersection(*(set(draft.given) for draft in drafts))
+    _, implied = PRESETS.get(fixed.get("cell", ""), ("", {}))
+    elsewhere |= implied.keys() - fixed.keys()  # the preset's name implies them
+    return {
+        name: written(fixed[name]) if name in fixed else default_of(name)
+        for name in FIELDS
+        if name not in elsewhere
+        and (name in fixed or FIELDS[name].default is not dataclasses.MISSING)
+    }
+
+
+def _resolved_measure(measure: Measure) -> dict[str, Any]:
+    values: dict[str, Any] = as_json(measure) | {"runtime": written(as_json(measure.runtime))}
+    values["samples"]["temperature"] = written(measure.samples.temperature)
+    for block, name in ((values, "target"), (values["samples"], "every")):
+        if block[name] is None:  # a field that is left out cannot be written as none
+            del block[name]
+    return values
+
+
+def _plain_domain(domain: Range | Choices) -> dict[str, Any]:
+    if isinstance(domain, Choices):
+        return {"choices": [written(choice) for choice in domain.choices]}
+    return {name: value for name, value in vars(domain).items() if value is not None}
