@@ -7,36 +7,75 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.store.locations import STORAGE, TRACKING, Locations
 
 app = typer.Typer(
-    help="A bench for ablating recurrent cells: perplexity and runtime of every arm, with a verdict that stands up.",
+    help="Compare recurrent cells in perplexity and speed. A study file asks a question; "
+    "`harness run STUDY` tunes, replicates and times its arms, and prints a verdict for each. "
+    "`harness COMMAND --help` describes a command.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # click's plain text: twice as wide at 80 columns, twice as fast
 )
 
-StudyFile = Annotated[str, typer.Argument(metavar="STUDY", help="The study's YAML file.")]
+
+def _option(*names: str, help: str, **rest: Any) -> Any:
+    """Returns an option whose help text states its default itself, in parentheses."""
+    return typer.Option(*names, help=help, show_default=False, **rest)
+
+
+def _argument(metavar: str, help: str) -> Any:
+    """Returns an argument that help and errors call ``metavar``."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False)
+
+
+REPEATED = "The option may be repeated."
+StudyFile = Annotated[str, _argument("STUDY", "Path of the study file (YAML).")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Overrides a field: fix.hidden_size=128. Repeatable."),
+    _option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Value of a field that overrides the study file, such as fix.hidden_size=128. "
+        f"{REPEATED} (default: the study as it is in the file)",
+    ),
 ]
 Folder = Annotated[
-    Path, typer.Option(help="Where mlflow.db, optuna.db, artifacts/ and checkpoints/ live.")
+    Path,
+    _option(
+        metavar="FOLDER",
+        help="Folder that holds mlflow.db, optuna.db, artifacts/ and checkpoints/. "
+        "(default: the working directory)",
+    ),
 ]
 Tracking = Annotated[
-    str, typer.Option(help="MLflow's store: a SQLite file in the folder, or a server's http://...")
+    str,
+    _option(
+        metavar="URI",
+        help="Address of the MLflow store: a SQLite file in the folder, or a server "
+        f"(http://...). (default: {TRACKING})",
+    ),
 ]
 Storage = Annotated[
-    str, typer.Option(help="Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.")
+    str,
+    _option(
+        metavar="URL",
+        help="Address of the Optuna storage: a SQLite file in the folder, or any SQLAlchemy "
+        f"URL. (default: {STORAGE})",
+    ),
 ]
-
 Force = Annotated[
-    bool, typer.Option(help="Accept a design that cannot reach its own threshold.")
+    bool,
+    _option(
+        "--force",
+        help="Accept a design that cannot reach its own significance threshold. "
+        "(default: such a design is refused)",
+    ),
 ]
 
 INTERRUPTED = 130
@@ -45,7 +84,7 @@ HERE = Path(".")
 
 
 class Format(StrEnum):
-    """Of an export."""
+    """The file format of an export."""
 
     csv = "csv"
     parquet = "parquet"
@@ -60,10 +99,19 @@ def run(
     storage: Storage = STORAGE,
     force: Force = False,
     new: Annotated[
-        bool, typer.Option(help="Put an earlier study of this name aside and start afresh.")
+        bool,
+        _option(
+            "--new",
+            help="Rename an earlier study of this name, and start afresh. "
+            "(default: continue the earlier study)",
+        ),
     ] = False,
 ) -> None:
-    """Run what a study still lacks: tune, replicate, measure runtime; print the verdict."""
+    """Tune, replicate and time the arms of a study; print a verdict.
+
+    Only what the study still lacks is trained: a study that was interrupted goes on where it
+    was, and a finished study trains nothing.
+    """
     import psutil
 
     from harness.runner import launch
@@ -79,61 +127,26 @@ def run(
 
 
 @app.command()
-def plan(
-    study: StudyFile,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
-    set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
-    force: Force = False,
-) -> None:
-    """Write what a study lacks next as a file for `python -m harness.train` on another machine."""
-    from harness.runner import exchange
-
-    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
-    typer.echo(
-        exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
-    )
-
-
-@app.command()
-def ingest(
-    study: StudyFile,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The records of a worker.")],
-    set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
-) -> None:
-    """Store the records that `python -m harness.train` wrote on another machine."""
-    from harness.runner import exchange
-
-    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
-    typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
-
-
-@app.command()
-def resolve(study: StudyFile, set_: Set = None) -> None:
-    """Print a study file with every default filled in."""
-    from harness import study as studies
-
-    resolved = studies.load(study, tuple(set_ or ())).resolved()
-    typer.echo(studies.dump(resolved), nl=False)
-
-
-@app.command()
 def check(
     study: StudyFile,
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     pilot: Annotated[
-        bool, typer.Option(help="Time arms without earlier runs by two seconds of training.")
+        bool,
+        _option(
+            "--pilot",
+            help="Train every arm that has no earlier runs for two seconds, to estimate its "
+            "time. (default: estimate from the updates of the check)",
+        ),
     ] = False,
     force: Force = False,
 ) -> None:
-    """Check a study: its problems, two updates of every arm, its costs, what it can show."""
+    """Report what is wrong with a study, what it costs and can show.
+
+    All problems are reported at once. Two updates of every arm are then run, costs in time and
+    on disk are estimated, and the smallest difference that the design can show is stated.
+    """
     from rich.console import Console
 
     from harness.preflight import check
@@ -149,73 +162,73 @@ def check(
     )
 
 
-cells_app = typer.Typer(
-    help="List the cells; show one; test your own.", invoke_without_command=True
-)
-app.add_typer(cells_app, name="cells")
-OwnCells = Annotated[
-    list[Path] | None,
-    typer.Option("--file", help="A Python file with cells of your own. Repeatable."),
-]
-HiddenSize = Annotated[int, typer.Option(min=1, help="H of the columns of parameters and FLOPs.")]
-NumTokens = Annotated[int, typer.Option(min=1, help="V of the same.")]
+@app.command()
+def resolve(study: StudyFile, set_: Set = None) -> None:
+    """Print a study file with every default filled in."""
+    from harness import study as studies
+
+    resolved = studies.load(study, tuple(set_ or ())).resolved()
+    typer.echo(studies.dump(resolved), nl=False)
 
 
-@cells_app.callback()
-def cells(
-    context: typer.Context,
-    file: OwnCells = None,
-    hidden_size: HiddenSize = 256,
-    num_tokens: NumTokens = 28,
+@app.command()
+def plan(
+    study: StudyFile,
+    file: Annotated[Path, _argument("FILE", "Path of the plan, which is written.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    force: Force = False,
 ) -> None:
-    """List the cells; show one; test your own."""
-    if context.invoked_subcommand is not None:
-        return
+    """Write the next runs of a study to a file, to train elsewhere.
+
+    The other machine needs only torch and NumPy. Run `python -m harness.train FILE > RECORDS`
+    there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing.
+    """
+    from harness.runner import exchange
+
+    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    typer.echo(
+        exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
+    )
+
+
+@app.command()
+def ingest(
+    study: StudyFile,
+    file: Annotated[Path, _argument("RECORDS", "Path of the records that a worker wrote.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Store the records of runs that were trained elsewhere.
+
+    `harness plan --help` describes how these records come about.
+    """
+    from harness.runner import exchange
+
+    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
+
+
+@app.command()
+def status(
+    study: StudyFile,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Print how many runs of each arm have ended, and how they ended."""
     from rich.console import Console
 
     from harness import catalog
 
-    Console().print(catalog.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
-
-
-@cells_app.command()
-def show(
-    name: Annotated[str, typer.Argument(metavar="CELL", help="The cell's name.")],
-    file: OwnCells = None,
-    hidden_size: HiddenSize = 256,
-    num_tokens: NumTokens = 28,
-) -> None:
-    """Show a cell's equations, its source, what sets it apart, what it costs, and the engine that
-    runs it.
-    """
-    from harness import catalog
-
-    typer.echo(catalog.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
-
-
-@cells_app.command()
-def test(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A Python file with cells of your own.")
-    ],
-) -> None:
-    """Run the contract suite on the cells of a file, the same that the registry passes; exit code 1
-    where one fails.
-    """
-    import cells as registry
-    from harness import contract
-
-    failed = False
-    for name in registry.load_file(file):
-        found = contract.check(registry.find(name))
-        failed |= bool(found)
-        typer.echo(
-            f"{name}: " + (f"fails {len(found)} of its checks" if found else "passes the contract")
-        )
-        for finding in found:
-            typer.echo(f"  {finding.check}: {finding.message}")
-    if failed:
-        raise typer.Exit(1)
+    Console().print(
+        catalog.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
+    )
 
 
 @app.command()
@@ -227,12 +240,14 @@ def report(
     storage: Storage = STORAGE,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write it as HTML, Markdown, LaTeX and CSV into this folder, with its figures."
+        _option(
+            metavar="FOLDER",
+            help="Folder for the whole report: HTML, Markdown, LaTeX, CSV and figures. "
+            "(default: the report is printed and not written)",
         ),
     ] = None,
 ) -> None:
-    """Print a study's table and verdict as far as it has come."""
+    """Print the tables and the verdict of a study, finished or not."""
     from rich.console import Console
 
     from harness import catalog
@@ -241,37 +256,45 @@ def report(
 
 
 @app.command()
-def status(
-    study: StudyFile,
-    set_: Set = None,
+def compare(
+    names: Annotated[
+        list[str],
+        _argument(
+            "NAME",
+            "Names of arms: STUDY:ARM or STUDY:CONDITION/ARM. Names of single runs: the same "
+            "with :SEED at the end, or the id of an MLflow run. ARM@1 means the second repeat "
+            "of an arm's search; the first repeat has no mark.",
+        ),
+    ],
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
 ) -> None:
-    """Say how many trials and replicates of each arm have ended, and how."""
+    """Compare arms or runs in MLflow, also of different studies.
+
+    The first name is the baseline. The tests are those of a study, and every setting in which
+    the others differ from the baseline is listed.
+    """
     from rich.console import Console
 
-    from harness import catalog
+    from harness.results import compare
 
-    Console().print(
-        catalog.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
-    )
+    compare.compare(names, Locations(folder, tracking)).terminal(Console())
 
 
 @app.command()
 def export(
     study: StudyFile,
-    out: Annotated[Path, typer.Argument(help="Folder of runs, curves, timings and verdict.")],
+    out: Annotated[Path, _argument("FOLDER", "Folder to which the tables are written.")],
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
     format_: Annotated[
         Format | None,
-        typer.Option("--format", help="One of them; both by default.", show_default=False),
+        _option("--format", help="Format of the tables. (default: both formats)"),
     ] = None,
 ) -> None:
-    """Write a study's runs, curves, timings and verdict, for pandas."""
+    """Write runs, curves, timings and verdict of a study as tables."""
     from harness.results import export
 
     locations = Locations(folder, tracking, storage)
@@ -280,61 +303,46 @@ def export(
         typer.echo(path)
 
 
-@app.command()
-def ui(
-    study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="A study's name: opens its page.")
-    ] = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    port: Annotated[int | None, typer.Option(help="A port; a free one by default.")] = None,
-) -> None:
-    """Open the MLflow UI on this machine; Ctrl-C ends it."""
-    from harness.store import server as user_interface
-
-    locations = Locations(folder, tracking)
-    user_interface.serve(locations.tracking_uri, locations.artifacts, study, port, typer.echo)
-
-
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)  # its words are read, --help too, where `python -m harness.bench` reads them
-def bench(context: typer.Context) -> None:
-    """Measure what cells cost beside torch.nn and the published loop; `harness bench --help`."""
-    from harness.bench import command
-
-    typer.echo(command.run(context.args))
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of a study file."""
-    import json
-
-    from harness import study
-
-    typer.echo(json.dumps(study.json_schema(), indent=2))
+OwnCells = Annotated[
+    list[Path] | None,
+    _option(
+        "--file",
+        metavar="FILE",
+        help=f"Path of a Python file with cells of your own. {REPEATED} (default: no file)",
+    ),
+]
 
 
 @app.command()
 def sample(
     run: Annotated[
         str,
-        typer.Argument(
-            metavar="RUN",
-            help="STUDY:ARM:SEED, or the id of an MLflow run. ARM@1 is the second repeat; the first has no mark.",
+        _argument(
+            "RUN",
+            "Name of a run: STUDY:ARM:SEED or STUDY:CONDITION/ARM:SEED, or the id of an MLflow "
+            "run. ARM@1 means the second repeat of an arm's search; the first repeat has no "
+            "mark.",
         ),
     ],
-    prefix: Annotated[list[str], typer.Option(help="A text to continue. Repeatable.")],
-    length: Annotated[int, typer.Option(help="Tokens to append.")] = 50,
+    prefix: Annotated[list[str], _option(metavar="TEXT", help=f"Text to continue. {REPEATED}")],
+    length: Annotated[
+        int, _option(metavar="N", help="Number of tokens to append. (default: 50)")
+    ] = 50,
     temperature: Annotated[
-        float | None, typer.Option(help="Of the draws; the likeliest token without.")
+        float | None,
+        _option(
+            metavar="T", help="Temperature of the draws. (default: always the likeliest token)"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, _option(metavar="N", help="Seed of the draws. (default: 0)")] = 0,
     file: OwnCells = None,
     changed_cell: Annotated[
-        bool, typer.Option(help="Take a cell whose source was changed since.")
+        bool,
+        _option(
+            "--changed-cell",
+            help="Accept a cell whose definition has changed since the run. "
+            "(default: such a cell is refused)",
+        ),
     ] = False,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
@@ -350,52 +358,47 @@ def sample(
 
 
 @app.command()
-def compare(
-    names: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="A B ...",
-            help="STUDY:ARM or STUDY:CONDITION/ARM each; with :SEED, or as an MLflow id, a single run. ARM@1 is the "
-            "second repeat of its search; the first has no mark.",
-            show_default=False,
-        ),
-    ],
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-) -> None:
-    """Compare arms or runs that are in MLflow, also of different studies; the first is the
-    baseline.
-    """
-    from rich.console import Console
-
-    from harness.results import compare
-
-    compare.compare(names, Locations(folder, tracking)).terminal(Console())
-
-
-@app.command()
 def clean(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's name in MLflow.")],
+    study: Annotated[str, _argument("STUDY", "Name of the study in MLflow.")],
     arm: Annotated[
-        str | None, typer.Option(help="Only what is of this arm: ARM or CONDITION/ARM.")
+        str | None,
+        _option(
+            metavar="ARM",
+            help="Arm to which the removal is confined: ARM or CONDITION/ARM. (default: all arms)",
+        ),
     ] = None,
     superseded: Annotated[
-        bool, typer.Option(help="Replicates of settings that were replaced.")
+        bool,
+        _option(
+            "--superseded",
+            help="Remove replicates of settings that a longer search has replaced.",
+        ),
     ] = False,
-    models: Annotated[bool, typer.Option(help="The best parameters that runs kept.")] = False,
-    checkpoints: Annotated[bool, typer.Option(help="Checkpoints of unfinished runs.")] = False,
+    models: Annotated[
+        bool, _option("--models", help="Remove the best parameters that runs have kept.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, _option("--checkpoints", help="Remove checkpoints of unfinished runs.")
+    ] = False,
     failed: Annotated[
-        bool, typer.Option(help="Replicates that failed; the next run trains them again.")
+        bool,
+        _option(
+            "--failed",
+            help="Remove replicates that failed; the next `harness run` trains them again.",
+        ),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it; without, what would go is listed.")
+        bool,
+        _option("--yes", help="Remove what is listed. (default: list it and remove nothing)"),
     ] = False,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
     storage: Storage = STORAGE,
 ) -> None:
-    """Remove a study or an arm with all that is of it, or only what the options name; lists it
-    first.
+    """Remove a study, one of its arms, or only parts of them.
+
+    What would be removed is listed, and is removed only with --yes. With --superseded, --models,
+    --checkpoints or --failed only these parts are removed, otherwise the whole study or arm.
     """
     from harness.results import clean
 
@@ -411,8 +414,126 @@ def clean(
         typer.echo(line)
 
 
+@app.command()
+def ui(
+    study: Annotated[
+        str | None,
+        _argument(
+            "STUDY", "Name of a study in MLflow, whose page is shown. (default: all studies)"
+        ),
+    ] = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    port: Annotated[
+        int | None, _option(metavar="N", help="Port of the server. (default: a free port)")
+    ] = None,
+) -> None:
+    """Serve MLflow's pages on this machine until Ctrl-C."""
+    from harness.store import server as user_interface
+
+    locations = Locations(folder, tracking)
+    user_interface.serve(locations.tracking_uri, locations.artifacts, study, port, typer.echo)
+
+
+cells_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(cells_app, name="cells")
+HiddenSize = Annotated[
+    int,
+    _option(
+        min=1,
+        metavar="H",
+        help="Hidden size for which parameters and FLOPs are counted. (default: 256)",
+    ),
+]
+NumTokens = Annotated[
+    int,
+    _option(
+        min=1,
+        metavar="V",
+        help="Vocabulary size for which parameters and FLOPs are counted. (default: 28)",
+    ),
+]
+
+
+@cells_app.callback()
+def cells(
+    context: typer.Context,
+    file: OwnCells = None,
+    hidden_size: HiddenSize = 256,
+    num_tokens: NumTokens = 28,
+) -> None:
+    """List all cells with their costs; show one cell; test your own."""
+    if context.invoked_subcommand is not None:
+        return
+    from rich.console import Console
+
+    from harness import catalog
+
+    Console().print(catalog.cells_table([str(f) for f in file or ()], hidden_size, num_tokens))
+
+
+@cells_app.command()
+def show(
+    name: Annotated[str, _argument("CELL", "Name of the cell.")],
+    file: OwnCells = None,
+    hidden_size: HiddenSize = 256,
+    num_tokens: NumTokens = 28,
+) -> None:
+    """Show the equations, the source and the costs of a cell.
+
+    The page also says in what the cell differs from its parent, and which engine runs it.
+    """
+    from harness import catalog
+
+    typer.echo(catalog.cell_page(name, [str(f) for f in file or ()], hidden_size, num_tokens))
+
+
+@cells_app.command()
+def test(
+    file: Annotated[Path, _argument("FILE", "Path of a Python file with cells of your own.")],
+) -> None:
+    """Test the cells of a file against the contract of all cells.
+
+    The exit code is 1 if a cell fails.
+    """
+    import cells as registry
+    from harness import contract
+
+    has_failed = False
+    for name in registry.load_file(file):
+        violations = contract.check(registry.find(name))
+        has_failed |= bool(violations)
+        outcome = f"fails {len(violations)} of its checks" if violations else "passes the contract"
+        typer.echo(f"{name}: {outcome}")
+        for violation in violations:
+            typer.echo(f"  {violation.check}: {violation.message}")
+    if has_failed:
+        raise typer.Exit(1)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)  # harness.bench reads the options itself, --help too
+def bench(context: typer.Context) -> None:
+    """Measure what cells cost beside torch.nn and a published loop."""
+    from harness.bench import command
+
+    typer.echo(command.run(context.args))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    import json
+
+    from harness import study
+
+    typer.echo(json.dumps(study.json_schema(), indent=2))
+
+
 def main() -> None:
-    """The program: exit code 0, 2 for what the person can mend, 130 after Ctrl-C."""
+    """Runs a command; the exit code is 2 for what a person can mend, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
@@ -428,13 +549,12 @@ def main() -> None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether an error is written for the person: one of this project's own classes, or the
-    system's on a file.
+    """Returns whether an error is written for the person.
+
+    It is where its class is one of this project's, or the system's for a file.
     """
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in (
-        "harness",
-        "cells",
-    )
+    package = type(error).__module__.split(".")[0]
+    return isinstance(error, OSError) or package in ("harness", "cells")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
+import os
 import subprocess
 import sys
 import textwrap
+from typing import get_args
 
 import pytest
 import small_study
+from typer.main import get_command
 
-from harness import study
+from harness import cli, study
+from harness.results import clean
 
 
 def harness(*words, cwd):
@@ -17,35 +21,104 @@ def harness(*words, cwd):
     )
 
 
+COMMANDS = [
+    [],
+    ["run"],
+    ["check"],
+    ["resolve"],
+    ["plan"],
+    ["ingest"],
+    ["status"],
+    ["report"],
+    ["compare"],
+    ["export"],
+    ["sample"],
+    ["clean"],
+    ["ui"],
+    ["cells"],
+    ["cells", "show"],
+    ["cells", "test"],
+    ["bench"],
+    ["schema"],
+]
+HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
+RUN = """
+import sys
+from harness import cli
+
+sys.argv = ["harness", *sys.argv[1:]]
+try:
+    cli.main()
+finally:
+    print("loaded:", *sorted(set(HEAVY) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def harness_and_what_it_loads(*words, cwd):
+    """Runs a command; the last line of its standard error names the heavy libraries it loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"HEAVY = {HEAVY!r}\n{RUN}", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+    text, _, loaded = done.stderr.rpartition("loaded:")
+    return done.returncode, done.stdout, text, loaded.split()
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words, tmp_path):
+    code, text, errors, loaded = harness_and_what_it_loads(*words, "--help", cwd=tmp_path)
+    assert (code, loaded) == (0, []), errors
+    assert "usage" in text.lower()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("Commands:")[2]  # each command's sentence fits its line
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "message"),
     [
-        [],
-        ["run"],
-        ["check"],
-        ["report"],
-        ["ui"],
-        ["cells"],
-        ["cells", "show"],
-        ["cells", "test"],
-        ["export"],
-        ["sample"],
-        ["compare"],
-        ["clean"],
-        ["status"],
-        ["bench"],
+        (["run"], "Missing argument 'STUDY'"),
+        (["run", "small.yaml", "--bogus"], "No such option: --bogus"),
+        (["export", "small.yaml", "out", "--format", "xlsx"], "'xlsx' is not one of"),
+        (["run", "absent.yaml"], "absent.yaml"),
+        (["run", "small.yaml", "--set", "fix.cell=lsmt"], "Did you mean lstm"),
+        (["check", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
+        (["resolve", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
+        (["plan", "small.yaml", "plan.json", "--set", "fix.hiden_size=3"], "hidden_size?"),
+        (["status", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
+        (["report", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
     ],
 )
-def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words):
-    heavy = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
-    code = (
-        "import sys\nfrom harness.cli import app\n"
-        f"try:\n    app({[*words, '--help']!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        f"loaded = [name for name in {heavy!r} if name in sys.modules]\nassert not loaded, loaded\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "usage" in done.stdout.lower()
+def test_a_mistake_is_reported_without_them_too(words, message, tmp_path):
+    small_study.write(tmp_path)
+    code, _, errors, loaded = harness_and_what_it_loads(*words, cwd=tmp_path)
+    assert code == 2 and message in errors and loaded == []
+
+
+def parameters():
+    """Returns every command's arguments and options, but for the options that ask for help."""
+    groups = [("harness", get_command(cli.app))]
+    for name, command in groups:
+        for child, subcommand in getattr(command, "commands", {}).items():
+            groups.append((f"{name} {child}", subcommand))
+    return [(name, each) for name, command in groups for each in command.params if each.help]
+
+
+def test_every_help_text_is_a_sentence_that_states_the_default():
+    assert len(parameters()) > 60
+    for name, each in parameters():
+        where = f"{name} {each.name}"
+        sentence, _, default = each.help.partition(" (default: ")
+        assert sentence[0].isupper() and sentence.endswith("."), where
+        is_part = name == "harness clean" and each.name in get_args(clean.Kind)  # flags in a row
+        if each.required or is_part:
+            assert not default, where
+        elif isinstance(each.default, int | str) and not isinstance(each.default, bool):
+            assert default == f"{each.default})", where
+        else:
+            assert default.endswith(")"), where
 
 
 def test_importing_harness_loads_nothing_heavy():
@@ -105,9 +178,10 @@ def test_check_says_what_a_study_costs_and_can_show(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.yaml", "text.txt"]
 
 
-def test_check_resolved_prints_a_study_that_is_the_same(tmp_path):
+def test_resolve_prints_a_study_that_is_the_same(tmp_path):
     path = small_study.write(tmp_path)
-    done = harness("check", path, "--resolved", cwd=tmp_path)
+    done = harness("resolve", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     (tmp_path / "resolved.yaml").write_text(done.stdout)
     assert study.load(tmp_path / "resolved.yaml").identity() == study.load(path).identity()
 
