@@ -1,6 +1,6 @@
 """Engines: how a cell's recurrence is executed.
 
-``train`` knows only the face in :mod:`harness.engine.base`.
+Training knows only what :mod:`harness.engine.base` says of an engine.
 """
 
 from cells.base import Cell
@@ -68,9 +68,8 @@ def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, 
     """
     passed_over: list[str] = []
     for engine in ENGINES:
-        refusals = [
-            r for cell in cells if (r := engine.refusal(cell, device, precision)) is not None
-        ]
+        reasons = [engine.refusal(cell, device, precision) for cell in cells]
+        refusals = [reason for reason in reasons if reason is not None]
         if not refusals:
             return engine.name, [*passed_over, *notes(engine)]
         if engine.general_device == device:

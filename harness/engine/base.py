@@ -1,9 +1,9 @@
-"""The face between training and an engine, and the one place where precision acts."""
+"""What training and an engine know of each other; the one place where precision acts."""
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,8 +16,16 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Layer:
-    """One recurrent layer as an engine sees it; a call's parameters follow ``cell.parameters``,
-    with a leading N.
+    """One recurrent layer as an engine sees it.
+
+    The parameters of a call follow ``cell.parameters``, with a leading N.
+
+    Attributes:
+        cell: The equations.
+        hidden_size: H.
+        biases: 1 or 2 a gate.
+        precision: What the operands of products are rounded to.
+        threads: How many threads a call may use.
     """
 
     cell: type[Cell]
@@ -28,8 +36,11 @@ class Layer:
 
 
 class Tape(Protocol):
-    """A layer's forward pass in training: the outputs (T, N, B, H or P), the final state, and the
-    way back.
+    """A layer's forward pass in training, and the way back.
+
+    Attributes:
+        outputs: (T, N, B, H), or (T, N, B, P) where the cell projects them.
+        final: The final state, (N, B, H) each.
     """
 
     outputs: Tensor
@@ -114,7 +125,7 @@ class Engine(Protocol):
 
 
 class AutogradTape:
-    """See :class:`Tape`; what an engine's ``run`` keeps for autograd."""
+    """A :class:`Tape` that lets autograd differentiate an engine's ``run``."""
 
     def __init__(
         self,
@@ -142,16 +153,16 @@ class AutogradTape:
         start: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
         """See :class:`Tape`."""
-        homes = [*(gradients[name] for name in self._parameters), *(start or ())]
+        targets = [*(gradients[name] for name in self._parameters), *(start or ())]
         wanted = [
             *self._parameters.values(),
             *(self._start if start else ()),
             *([self._inputs] if inputs else []),
         ]
-        found = torch.autograd.grad(self._outputs, wanted, outputs, materialize_grads=True)
-        for home, gradient in zip(homes, found, strict=False):
-            home.copy_(gradient)
-        return found[-1] if inputs else None
+        results = torch.autograd.grad(self._outputs, wanted, outputs, materialize_grads=True)
+        for target, gradient in zip(targets, results, strict=False):
+            target.copy_(gradient)
+        return results[-1] if inputs else None
 
 
 class ByAutograd:
@@ -177,7 +188,7 @@ class ByAutograd:
 
 
 def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters:
-    """Returns what a layer multiplies with, made of its parameters.
+    """Returns what a layer multiplies with, computed from its parameters.
 
     Raises:
         ValueError: The step reads its input, which is a token or of another size than H.
@@ -186,15 +197,14 @@ def prepared(layer: Layer, parameters: Parameters, inputs: Tensor) -> Parameters
     if layer.cell.reads_input and (not inputs.is_floating_point() or inputs.shape[3] != size):
         got = f"size={inputs.shape[3]}" if inputs.is_floating_point() else "tokens"
         raise ValueError(
-            f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, but got {got}."
+            f"{layer.cell.name}: must have inputs of hidden_size={size}, which it reads, "
+            f"but got {got}."
         )
     return layer.cell.prepared(parameters)
 
 
 def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
-    """Returns what the layer above sees of the first states (T, N, B, H): these, or their
-    projection.
-    """
+    """Returns what the layer above sees: the first states (T, N, B, H), or their projection."""
     if not layer.cell.projects:
         return outputs
     return by_time(product(by_run(outputs), parameters["P"], layer.precision), len(outputs))
@@ -207,14 +217,12 @@ def by_run(values: Tensor) -> Tensor:
 
 def by_time(rows: Tensor, num_steps: int) -> Tensor:
     """Returns (N, T*B, H) as (T, N, B, H): what :func:`by_run` was given."""
-    return rows.unflatten(1, (num_steps, -1)).transpose(0, 1)
+    by_step: Tensor = rows.unflatten(1, (num_steps, -1))
+    return by_step.transpose(0, 1)
 
 
 class PreparedTape:
-    """The tape of a layer that does not multiply with its parameters themselves.
-
-    See :class:`Tape`.
-    """
+    """A :class:`Tape` of a layer whose products take matrices computed from its parameters."""
 
     def __init__(
         self,
@@ -226,8 +234,11 @@ class PreparedTape:
         """Takes what prepares the parameters, and what makes a tape of the prepared ones."""
         self._parameters = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
-            self._made = prepare(self._parameters)
-        self._layer, self._tape = layer, make({name: p.detach() for name, p in self._made.items()})
+            self._prepared = prepare(self._parameters)
+        self._layer, self._tape = (
+            layer,
+            make({name: p.detach() for name, p in self._prepared.items()}),
+        )
         self.outputs, self.final = emitted(layer, parameters, self._tape.outputs), self._tape.final
 
     def backward(
@@ -238,33 +249,36 @@ class PreparedTape:
         start: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
         """See :class:`Tape`."""
-        own = {
-            name: p.new_zeros(p.shape) for name, p in self._made.items()
-        }  # whatever is not written has none
+        # Zeros, since the tape writes no gradient of what its layer does not use.
+        prepared_gradients = {name: p.new_zeros(p.shape) for name, p in self._prepared.items()}
         seen, given = self._tape.outputs, outputs
         if self._layer.cell.projects:
             back = product(
                 by_run(given), self._parameters["P"].detach().transpose(1, 2), self._layer.precision
             )
             outputs = by_time(back, len(seen))
-        ahead = self._tape.backward(outputs, own, inputs, start)
-        made = {name: p for name, p in self._made.items() if p.requires_grad}
-        wanted, cotangents = list(self._parameters.values()), [own[name] for name in made]
-        found = torch.autograd.grad(
-            list(made.values()), wanted, cotangents, materialize_grads=True, allow_unused=True
+        input_gradient = self._tape.backward(outputs, prepared_gradients, inputs, start)
+        computed = {name: p for name, p in self._prepared.items() if p.requires_grad}
+        parameter_gradients = torch.autograd.grad(
+            list(computed.values()),
+            list(self._parameters.values()),
+            [prepared_gradients[name] for name in computed],
+            materialize_grads=True,
+            allow_unused=True,
         )
-        for name, gradient in zip(self._parameters, found, strict=True):
+        for name, gradient in zip(self._parameters, parameter_gradients, strict=True):
             gradients[name].copy_(gradient)
         if self._layer.cell.projects:
             gradients["P"] += product(
                 by_run(seen).transpose(1, 2), by_run(given), self._layer.precision
             )
-        return ahead
+        return input_gradient
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """Returns the type of weights, state and results: only float64 changes it, the others round
-    operands.
+    """Returns the dtype of weights, state and results.
+
+    Only float64 changes it: the other precisions round the operands of products.
     """
     return torch.float64 if precision == "float64" else torch.float32
 
@@ -272,25 +286,28 @@ def dtype_of(precision: str) -> torch.dtype:
 def initial_state(
     cell: type[Cell], num_runs: int, batch_size: int, hidden_size: int, like: Tensor
 ) -> State:
-    """Returns the state at the start of a stream, one (N, B, H) a state, of ``like``'s dtype and
-    device.
+    """Returns the state at the start of a stream, (N, B, H) each.
+
+    ``like`` gives dtype and device.
     """
     shape = (num_runs, batch_size, hidden_size)
     return tuple(like.new_full(shape, cell.start.get(name, 0.0)) for name in cell.state)
 
 
 def product(a: Tensor, b: Tensor, precision: str) -> Tensor:
-    """Returns (N, M, K) times (N, K, P), operands rounded as ``precision`` says, forward and
-    backward.
+    """Returns (N, M, K) times (N, K, P), with operands rounded as ``precision`` says.
+
+    The backward pass rounds its operands too.
     """
     if precision in ("float32", "float64"):
         return torch.bmm(a, b)
-    return _RoundedProduct.apply(a, b, precision)
+    return _rounded_product(a, b, precision)
 
 
 def operand(x: Tensor, precision: str) -> Tensor:
-    """Returns ``x`` as :func:`multiplied` takes it: rounded; in bfloat16 where the hardware
-    multiplies that.
+    """Returns ``x`` rounded, as :func:`multiplied` takes it.
+
+    It comes in bfloat16 where the hardware multiplies that.
     """
     if precision in ("float32", "float64"):
         return x
@@ -300,27 +317,26 @@ def operand(x: Tensor, precision: str) -> Tensor:
 
 
 def multiplied(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """Returns (N, M, K) times (N, K, P) of operands; for those in bfloat16 too it accumulates and
-    returns float32.
+    """Returns (N, M, K) times (N, K, P) of rounded operands.
+
+    Those in bfloat16 too are accumulated and returned in float32.
     """
     if a.dtype == torch.bfloat16:
-        return torch.bmm(
-            a, b, torch.float32, out=out
-        )  # the dtype of the result: since torch 2.8, on CUDA alone
+        # The dtype of the result can be given since torch 2.8, and on CUDA alone.
+        return torch.bmm(a, b, torch.float32, out=out)
     return torch.bmm(a, b, out=out)
 
 
 @functools.cache
 def _multiplies_bf16() -> bool:
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def round_operand(x: Tensor, precision: str) -> Tensor:
-    """Returns float32 values that a float of that precision can hold; products of them accumulate
-    in float32.
+    """Returns float32 values that a float of that precision can hold.
 
-    tf32 keeps 10 bits of the mantissa, bf16 7; both round to nearest, ties to even, and keep
-    float32's exponent.
+    Products of them accumulate in float32. tf32 keeps 10 bits of the mantissa, bf16 7; both round
+    to nearest, ties to even, and keep float32's exponent.
     """
     if precision == "bf16":
         return x.to(torch.bfloat16).to(torch.float32)
@@ -332,8 +348,9 @@ def round_operand(x: Tensor, precision: str) -> Tensor:
 
 
 def allow_tf32(precision: str) -> None:
-    """Tells torch whether CUDA may round operands to tf32: for tf32, and for bf16, whose values
-    that keeps.
+    """Tells torch whether CUDA may round operands to tf32.
+
+    It may for tf32, and for bf16, whose values tf32 keeps.
     """
     allowed = precision in ("tf32", "bf16")
     torch.backends.cuda.matmul.allow_tf32 = allowed
@@ -342,14 +359,14 @@ def allow_tf32(precision: str) -> None:
 
 class _RoundedProduct(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, precision):
+    def forward(ctx: Any, a: Tensor, b: Tensor, precision: str) -> Tensor:
         a, b = operand(a, precision), operand(b, precision)
         ctx.save_for_backward(a, b)
         ctx.precision = precision
         return multiplied(a, b)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         a, b = ctx.saved_tensors
         gradient = operand(gradient, ctx.precision)
         return (
@@ -357,3 +374,6 @@ class _RoundedProduct(torch.autograd.Function):
             multiplied(a.transpose(1, 2), gradient),
             None,
         )
+
+
+_rounded_product: Callable[[Tensor, Tensor, str], Tensor] = _RoundedProduct.apply

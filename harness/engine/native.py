@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from harness.engine.reference import spread
 
 
 class Native(ByAutograd):
-    """Cells with a ``reference`` in torch.nn, at the speed that its users know; tokens enter as
-    one-hot rows.
+    """Cells with a ``reference`` in torch.nn, at the speed that its users know.
+
+    Tokens enter as one-hot rows.
     """
 
     name = "native"
@@ -46,8 +48,10 @@ class Native(ByAutograd):
             inputs = torch.nn.functional.one_hot(inputs, weight.shape[1]).to(weight.dtype)
         outputs, finals = [], []
         for n in range(inputs.shape[1]):
-            own = {name: values[n] for name, values in parameters.items()}
-            output, final = _run_one(layer, own, inputs[:, n], tuple(s[n : n + 1] for s in state))
+            of_run = {name: values[n] for name, values in parameters.items()}
+            output, final = _run_one(
+                layer, of_run, inputs[:, n], tuple(s[n : n + 1] for s in state)
+            )
             outputs.append(output)
             finals.append(final)
         return torch.stack(outputs, dim=1), tuple(
@@ -60,21 +64,26 @@ def module_for(layer: Layer, input_size: int) -> torch.nn.Module:
     assert layer.cell.reference is not None
     name, arguments = layer.cell.reference
     key = (name, tuple(sorted(arguments.items())), input_size, layer.hidden_size)
-    return _module(
-        *key, threading.get_ident()
-    )  # a functional call writes into the module: one a thread
+    # One for each thread, since a functional call writes into the module.
+    return _module(*key, threading.get_ident())
 
 
 @functools.lru_cache(maxsize=64)
 def _module(
-    name: str, arguments: tuple, input_size: int, hidden_size: int, thread: int
+    name: str,
+    arguments: tuple[tuple[str, Any], ...],
+    input_size: int,
+    hidden_size: int,
+    thread: int,
 ) -> torch.nn.Module:
-    return getattr(torch.nn, name)(input_size, hidden_size, device="meta", **dict(arguments))
+    module: type[torch.nn.Module] = getattr(torch.nn, name)
+    return module(input_size, hidden_size, device="meta", **dict(arguments))
 
 
 def to_torch(layer: Layer, parameters: Parameters) -> Parameters:
-    """Returns one run's parameters under torch.nn's names and in its layout; a bias that a cell
-    lacks is zero.
+    """Returns one run's parameters under torch.nn's names and in its layout.
+
+    A bias that the cell lacks is zero.
     """
     width = len(layer.cell.gates) * layer.hidden_size
     zero = parameters["W"].new_zeros(width)

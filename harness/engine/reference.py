@@ -1,5 +1,6 @@
 """The definition: the plain loop and autograd. Every other engine must equal it."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
@@ -30,10 +31,10 @@ class Reference(ByAutograd):
         noise: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """Runs a layer over all time steps; see :class:`harness.engine.base.Engine`."""
-        made = prepared(layer, parameters, inputs)
-        p, step, gates = bind(layer, made), layer.cell().step, layer.cell.input_products()
+        ready = prepared(layer, parameters, inputs)
+        p, step, gates = bind(layer, ready), layer.cell().step, layer.cell.input_products()
         outputs = []
-        for t, x in enumerate(input_product(layer, made, inputs).unbind(0)):
+        for t, x in enumerate(input_product(layer, ready, inputs).unbind(0)):
             if noise is not None:
                 vars(p).update(vars(split_gates(noise[t % len(noise)], layer.cell.noise)))
             state = step(p, split_gates(x, gates), *state)
@@ -42,21 +43,16 @@ class Reference(ByAutograd):
 
 
 def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:
-    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H), nothing
-    dropped.
+    """Returns the ``p`` of ``Cell.step``: products as functions, vectors as (N, 1, H).
+
+    Its ``drop`` drops nothing.
     """
     p = SimpleNamespace(drop=unchanged)
     specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
     for name, spec in specs.items():
         if spec.kind == "recurrent":
-            bias = specs.get(f"b_{name}")
-            setattr(
-                p,
-                name,
-                _recurrent_product(
-                    layer, spec, parameters[name], bias, parameters.get(f"b_{name}")
-                ),
-            )
+            bias, values = specs.get(f"b_{name}"), parameters.get(f"b_{name}")
+            setattr(p, name, _recurrent_product(layer, spec, parameters[name], bias, values))
         elif spec.kind == "vector":
             setattr(p, name, parameters[name].unsqueeze(1))
     return p
@@ -64,12 +60,10 @@ def bind(layer: Layer, parameters: Parameters) -> SimpleNamespace:
 
 def _recurrent_product(
     layer: Layer, spec: Parameter, matrix: Tensor, bias: Parameter | None, values: Tensor | None
-):
-    shift = (
-        None
-        if bias is None or values is None
-        else spread(values, bias.gates, spec.gates).unsqueeze(1)
-    )
+) -> Callable[[Tensor], SimpleNamespace]:
+    shift = None
+    if bias is not None and values is not None:
+        shift = spread(values, bias.gates, spec.gates).unsqueeze(1)
 
     def call(h: Tensor) -> SimpleNamespace:
         result = product(h, matrix, layer.precision)
@@ -79,8 +73,15 @@ def _recurrent_product(
 
 
 def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tensor:
-    """Returns ``values`` (N, len(have) * H) as (N, len(want) * H): gates without a value get
-    zeros.
+    """Returns ``values`` of the gates ``have`` as those of the gates ``want``, zero for the others.
+
+    Args:
+        values: (N, len(have) * H).
+        have: Gates.
+        want: Gates.
+
+    Returns:
+        (N, len(want) * H).
     """
     if have == want:
         return values
@@ -96,11 +97,9 @@ def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tenso
     not to T*B results.
     """
     if layer.cell.reads_input:
-        return (
-            torch.cat([_multiplied(layer, parameters, inputs), inputs], -1)
-            if layer.cell.gates
-            else inputs
-        )
+        if not layer.cell.gates:
+            return inputs
+        return torch.cat([_multiplied(layer, parameters, inputs), inputs], -1)
     return _multiplied(layer, parameters, inputs)
 
 
@@ -127,8 +126,9 @@ def lookup(table: Tensor, tokens: Tensor) -> Tensor:
 
 
 def lookup_gradient(table: Tensor, tokens: Tensor, gradient: Tensor) -> Tensor:
-    """Returns the gradient of ``table`` (N, V, E), given that of what :func:`lookup` returned for
-    it.
+    """Returns the gradient of ``table`` (N, V, E).
+
+    ``gradient`` (T, N, B, E) is that of what :func:`lookup` returned for the table and the tokens.
     """
     with torch.enable_grad():
         table = table.detach().requires_grad_()

@@ -67,7 +67,8 @@ def test_a_text_too_short_names_every_split(write):
         load(**SMALL, path=write("abcdefghij"))
     assert str(caught.value).split("\n") == [
         "train windows: must have at least 11 tokens for one update (batch_size=2, bptt_length=5, "
-        "max_offset=0), but got num_tokens=8. Use a longer text, or a smaller batch_size or bptt_length.",
+        "max_offset=0), but got num_tokens=8. "
+        "Use a longer text, or a smaller batch_size or bptt_length.",
         "validation windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
         "test windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
     ]

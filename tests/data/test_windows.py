@@ -156,7 +156,10 @@ def test_too_short_by_one(form, shape):
     w, num_tokens, max_offset = made(form, (*shape[:3], 0))
     assert w.updates_per_epoch >= 1
     short = num_tokens - 1
-    rule = f"windows: must have at least {num_tokens} tokens for one update .*but got num_tokens={short}"
+    rule = (
+        f"windows: must have at least {num_tokens} tokens for one update "
+        f".*but got num_tokens={short}"
+    )
     with pytest.raises(DataError, match=rule):
         training_windows(settings(form, *shape[:3]), short)
     if form in PUBLISHED:

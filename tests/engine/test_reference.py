@@ -151,7 +151,8 @@ def test_an_engine_is_found_by_name():
     with pytest.raises(
         engine.EngineError,
         match=re.escape(
-            "engine: must be one of cpu, scan, gpu, native, reference, scan-log, but got engine='cu'."
+            "engine: must be one of cpu, scan, gpu, native, reference, scan-log, "
+            "but got engine='cu'."
         ),
     ):
         engine.get("cu")

@@ -1,3 +1,1 @@
-"""Engine `cpu`: a cell's program as C++, compiled once, with the products and kernels that it
-calls.
-"""
+"""Engine `cpu`: a cell's program as C++, compiled once, with the kernels that it calls."""

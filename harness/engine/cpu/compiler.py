@@ -1,5 +1,6 @@
-"""Compiles C++ once: a cache by content, of the source, its headers, the flags, the compiler and
-the processor.
+"""Compiles C++ once: a cache keyed by what a library depends on.
+
+That is the source, its headers, the flags, the compiler and the processor.
 """
 
 import ctypes
@@ -31,15 +32,18 @@ FLAGS = (
 ROUND = 16
 """Rows of buffers are whole multiples of it, so that no loop has a remainder."""
 SLICE = 16
-"""Rows of a batch whose sums are taken together, by one thread: so they are the same on any number
-of threads.
+"""Rows of a batch whose sums one thread takes together.
+
+So the sums are the same on any number of threads.
 """
 DEPTH = 192
-"""Rows of one pass of a product over rows. The backward pass takes as many rows of time steps
-before it multiplies their gradients: few enough to stay in a core's cache.
+"""Rows of one pass of a product over rows.
+
+The backward pass takes as many rows of time steps before it multiplies their gradients: few enough
+to stay in a core's cache.
 """
 OPERATIONS_PER_THREAD = 30_000_000
-"""So many of a call make a second thread worth its wake-up."""
+"""The arithmetic operations of a call that make a second thread worth its wake-up."""
 
 SIZES = {
     "ROUND": ROUND,
@@ -55,8 +59,9 @@ class CompileError(RuntimeError):
 
 
 def find() -> list[str] | None:
-    """Returns the C++ compiler's command: what CXX says, else g++, clang++ or c++; None without
-    one.
+    """Returns the C++ compiler's command, None without a compiler.
+
+    It is what CXX says, else g++, clang++ or c++.
     """
     wanted = os.environ.get("CXX")
     for command in [shlex.split(wanted)] if wanted else [["g++"], ["clang++"], ["c++"]]:
@@ -105,19 +110,21 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
 def _compile(command: list[str], source: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        written, made = Path(folder) / f"{library.stem}.cpp", Path(folder) / library.name
-        written.write_text(source, encoding="utf-8")
+        source_file, library_file = (
+            Path(folder) / f"{library.stem}.cpp",
+            Path(folder) / library.name,
+        )
+        source_file.write_text(source, encoding="utf-8")
         done = subprocess.run(
-            [*command, str(written), "-o", str(made)], capture_output=True, text=True
+            [*command, str(source_file), "-o", str(library_file)], capture_output=True, text=True
         )
         if done.returncode != 0:
             raise CompileError(
                 f"{command[0]} must compile {library.stem}, but said: {done.stderr.strip()[-2000:]}"
             )
-        os.replace(
-            written, library.with_suffix(".cpp")
-        )  # beside the library, for whoever wants to read it
-        os.replace(made, library)
+        # The source lies beside the library, for whoever wants to read it.
+        os.replace(source_file, library.with_suffix(".cpp"))
+        os.replace(library_file, library)
 
 
 @functools.cache
@@ -132,8 +139,9 @@ def _version(compiler: tuple[str, ...]) -> str:
 
 @functools.cache
 def _processor() -> str:
-    """Returns what ``-march=native`` depends on: home folders are shared by machines with other
-    processors.
+    """Returns what ``-march=native`` depends on.
+
+    Home folders may be shared by machines with other processors.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

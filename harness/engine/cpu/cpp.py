@@ -1,5 +1,4 @@
-"""From a schedule to C++: two functions, ``forward`` and ``backward``, that run all time steps of
-one run.
+"""From a schedule to C++: ``forward`` and ``backward`` run all time steps of one run.
 
 Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole
 vectors, so that no loop has a remainder; what stands in the padding is never read into a result.
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from harness.engine.tracing.program import Node
-from harness.engine.tracing.schedule import Schedule, Stage
+from harness.engine.tracing.schedule import Schedule, Stack, Stage
 
 EXPRESSIONS = {
     "add": "{} + {}",
@@ -98,14 +97,17 @@ Span = Literal[
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a call: rows of ``blocks`` times H units, or of one vector register where
-    ``blocks`` is 0.
+    """Memory of a call.
 
-    ``span`` says how many rows: (T + 1) * B, T * B, chunk * B, B, one for every 16 of B, or 1. The
-        others are whole
-    matrices: ``matrix`` of H rows, ``inputs`` of I, and for the gradient of float inputs their
-        transposed and chunk * B rows of I. ``tape`` says whether the backward call reads what the
-        forward call wrote.
+    Attributes:
+        name: Its name in C++.
+        span: How many rows it has: (T + 1) * B for ``state``, T * B for ``time``, chunk * B for
+            ``chunk``, B for ``step``, one for every 16 of B for ``slice``, 1 for ``once``. The
+            others are whole matrices: ``matrix`` has H rows, ``inputs`` I, and for the gradient of
+            float inputs ``transposed_inputs`` is the transposed of that and ``input_rows`` has
+            chunk * B rows of I.
+        blocks: A row is so many times H units, or one vector register where this is 0.
+        tape: Whether the backward call reads what the forward call wrote.
     """
 
     name: str
@@ -116,8 +118,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Interface:
-    """What the generated functions take, in order: their buffers, then pointers from outside, the
-    kernels last.
+    """What the generated functions take, in order.
+
+    Each takes its buffers, then pointers from outside, of which the kernels are the last.
     """
 
     forward: tuple[Buffer, ...]
@@ -143,7 +146,7 @@ def interface(
     def blocks(i: int) -> int:
         return 0 if nodes[i].kind == "row" else 1
 
-    def crossing(steps: tuple) -> list[Buffer]:
+    def crossing(steps: tuple[Stage | int, ...]) -> list[Buffer]:
         return [
             Buffer(f"cross_{i}", "step", blocks(i))
             for s in steps
@@ -182,10 +185,8 @@ def interface(
     ]
     common = ["tokens", "x", "W", "b", "noise"] + [f"given_vector_{v}" for v in range(len(vectors))]
     common += [f"given_{name}" for name in matrices] + ["state_0"]
-    forward_outside = [
-        *common,
-        *(f"{end}_state_{s}" for end in ("first", "last") for s in range(states)),
-    ]
+    forward_outside = [*common]
+    forward_outside += [f"{end}_state_{s}" for end in ("first", "last") for s in range(states)]
     backward_outside = [*common, "inputs", "output_gradients"]
     backward_outside += [f"{end}_gradient_{s}" for end in ("last", "first") for s in range(states)]
     backward_outside += [f"vector_gradient_{v}" for v in range(len(vectors))]
@@ -216,21 +217,20 @@ class Emitter:
         self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
         self.biased, self.noise = biased, noise
         self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
-        self._reads_tape = (
-            False  # a product's gate is read from the product, and by the gradient from the tape
-        )
+        # A product's gate is read from the product, and by the gradient from the tape.
+        self._reads_tape = False
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
 
     def source(self) -> str:
         """Returns the whole file."""
-        own = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
+        helpers = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
         return "\n".join(
-            ['#include "layer.h"', "", *own, *self._forward(), "", *self._backward(), ""]
+            ['#include "layer.h"', "", *helpers, *self._forward(), "", *self._backward(), ""]
         )
 
     # One function.
 
-    def _opening(self, own: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
+    def _opening(self, buffers: tuple[Buffer, ...], outside: tuple[str, ...]) -> Iterator[str]:
         yield (
             "  const long "
             + ", ".join(
@@ -239,9 +239,14 @@ class Emitter:
             )
             + ";"
         )
-        yield "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
-        yield "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; (void)state_ring; (void)ring;"
-        for i, pointer in enumerate([b.name for b in own] + list(outside)):
+        yield (
+            "  const long S = whole(H), state_ring = training ? T + 1 : 2, ring = training ? T : 1;"
+        )
+        yield (
+            "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; "
+            "(void)state_ring; (void)ring;"
+        )
+        for i, pointer in enumerate([b.name for b in buffers] + list(outside)):
             kind = {"tokens": "const int64_t*", "kernels": "const Kernels*"}.get(pointer, "real*")
             yield f"  {kind} const {pointer} = ({kind})p[{i}]; (void){pointer};"
         for i, node in enumerate(self.nodes):
@@ -278,7 +283,10 @@ class Emitter:
         opening = list(self._opening(face.forward, face.forward_outside))
         yield "static void forward_rows(const long* n, void* const* p, long thread, Meeting&) {"
         yield from opening
-        yield "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, threads);"
+        yield (
+            "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, "
+            "threads);"
+        )
         yield "  for (long t = 0; t < T; t++) {"
         yield from self._bases()
         for step in self.schedule.forward:
@@ -301,15 +309,27 @@ class Emitter:
         self._reads_tape = True
         face = self.interface
         opening = list(self._opening(face.backward, face.backward_outside))
-        yield "static void backward_rows(const long* n, void* const* p, long from, long to, long begin, long end) {"
+        yield (
+            "static void backward_rows(const long* n, void* const* p, long from, long to, long "
+            "begin, long end) {"
+        )
         yield from opening
         yield from self._steps_back()
         yield "}"
-        yield "static void backward_part(const long* n, void* const* p, long thread, Meeting& meeting) {"
+        yield (
+            "static void backward_part(const long* n, void* const* p, long thread, Meeting& "
+            "meeting) {"
+        )
         yield from opening
-        yield "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, threads);"
+        yield (
+            "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, "
+            "threads);"
+        )
         yield "  for (long to = T; to > 0; to -= chunk) {"
-        yield "    const long from = to > chunk ? to - chunk : 0, rows = (to - from) * B, add = to < T;"
+        yield (
+            "    const long from = to > chunk ? to - chunk : 0, rows = (to - from) * B, add = "
+            "to < T;"
+        )
         yield "    backward_rows(n, p, from, to, begin, end);"
         yield "    kernels->meet(meeting);"
         yield from self._over_time()
@@ -318,15 +338,22 @@ class Emitter:
         yield 'extern "C" void backward(const long* n, void* const* p) {\n  Flush subnormal;'
         yield from opening
         for name, fed in self.matrices.items():
-            yield f"  kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, packed_{name});"
+            yield (
+                f"  kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, packed_{name});"
+            )
         yield "  if (input_gradients)"
-        yield f"    kernels->pack_transposed(I, {len(self.gates)}, H, W, {len(self.gates)} * H, packed_W);"
+        yield (
+            f"    kernels->pack_transposed(I, {len(self.gates)}, H, W, {len(self.gates)} * H, "
+            "packed_W);"
+        )
         yield from self._vectors()
         for s in range(len(self.states)):
             yield f"  unpack(carry_{s}_0, last_gradient_{s}, B, H);"
         for buffer in face.backward:
             if buffer.name.startswith("sum_"):
-                yield f"  std::memset({buffer.name}, 0, (B + SLICE - 1) / SLICE * S * sizeof(real));"
+                yield (
+                    f"  std::memset({buffer.name}, 0, (B + SLICE - 1) / SLICE * S * sizeof(real));"
+                )
         yield "  kernels->on_threads(threads, backward_part, n, p);"
         yield from self._closing()
         yield "}"
@@ -338,52 +365,82 @@ class Emitter:
         yield "    real* const given = output_gradients ? output_gradients + t * B * H : nullptr;"
         yield "    real* const output_gradient = direct ? given : unpacked_output_gradient;"
         yield "    if (!direct)"
-        yield "      unpack(output_gradient + begin * row_length(1, S), given ? given + begin * H : nullptr,"
+        yield (
+            "      unpack(output_gradient + begin * row_length(1, S), given ? given + begin * H "
+            ": nullptr,"
+        )
         yield "             end - begin, H);"
         for s in range(len(self.states)):
             yield f"    real *const in_{s} = (T - 1 - t) % 2 ? carry_{s}_1 : carry_{s}_0;"
-            yield f"    real *const out_{s} = (T - 1 - t) % 2 ? carry_{s}_0 : carry_{s}_1; (void)in_{s};"
+            yield (
+                f"    real *const out_{s} = (T - 1 - t) % 2 ? carry_{s}_0 : carry_{s}_1; "
+                f"(void)in_{s};"
+            )
         for k, stack in enumerate(self.schedule.stacks):
-            yield f"    real* const now_stack_{k} = stack_{k} + (t - from) * B * row_length({len(stack)}, S);"
+            yield (
+                f"    real* const now_stack_{k} = stack_{k} + (t - from) * B * "
+                f"row_length({len(stack)}, S);"
+            )
         for step in self.schedule.backward:
             yield from self._stage(step) if isinstance(step, Stage) else self._transposed(step)
         first, size = "begin * row_length(1, S)", "(end - begin) * row_length(1, S) * sizeof(real)"
         for s, i in enumerate(self.program.state_gradients):
             if i is None:
                 yield f"    std::memset(out_{s} + {first}, 0, {size});"
-            elif (
-                self.nodes[i].op == "transposed" and self._owner[i] != s
-            ):  # one product, two states
+            elif self.nodes[i].op == "transposed" and self._owner[i] != s:
+                # One product is the gradient of two states.
                 yield f"    std::memcpy(out_{s} + {first}, out_{self._owner[i]} + {first}, {size});"
         yield "  }"
 
     def _over_time(self) -> Iterator[str]:
-        """The products over a chunk's time steps; each thread takes a part of the columns, or of
-        the rows.
+        """The products over a chunk's time steps.
+
+        Each thread takes a part of the columns, or of the rows.
         """
         gates = len(self.gates)
         for name, terms in self.program.matrix_gradients.items():
             width = f"{self.matrices[name]} * S"
             for index, term in enumerate(terms):
                 stack, length = self._stack(term.cotangent)
-                yield f"    kernels->outer_part(H, {width}, rows, {self._operand(term.operand)}, row_length(1, S),"
-                yield f"      {stack}, {length}, S == H ? gradient_{name} : wide_gradient_{name}, {width},"
+                yield (
+                    f"    kernels->outer_part(H, {width}, rows, {self._operand(term.operand)}, "
+                    "row_length(1, S),"
+                )
+                yield (
+                    f"      {stack}, {length}, S == H ? gradient_{name} : wide_gradient_{name}, "
+                    f"{width},"
+                )
                 yield f"      {'add' if index == 0 else '1'}, thread, threads);"
         stack, length = self._stack(self.program.input_gradients)
         yield "    if (tokens) {"
-        yield f"      kernels->scatter_part(rows, I, {gates}, H, S, tokens + from * B, {stack}, {length}, gradient_W,"
+        yield (
+            f"      kernels->scatter_part(rows, I, {gates}, H, S, tokens + from * B, {stack}, "
+            f"{length}, gradient_W,"
+        )
         yield "        add, thread, threads);"
         yield "    } else {"
-        yield f"      kernels->outer_part(I, {gates} * S, rows, inputs + from * B * I, I, {stack}, {length},"
+        yield (
+            f"      kernels->outer_part(I, {gates} * S, rows, inputs + from * B * I, I, {stack}, "
+            f"{length},"
+        )
         yield f"        S == H ? gradient_W : wide_gradient_W, {gates} * S, add, thread, threads);"
-        yield f"      kernels->sum_part(rows, {gates} * S, {stack}, {length}, bias_sum, add, thread, threads);"
+        yield (
+            f"      kernels->sum_part(rows, {gates} * S, {stack}, {length}, bias_sum, add, "
+            "thread, threads);"
+        )
         yield "    }"
         yield "    if (input_gradients) {"
         yield "      const long first = part_begin(rows, thread, threads);"
         yield "      const long count = part_begin(rows, thread + 1, threads) - first;"
         yield "      real* const to_rows = input_gradients + (from * B + first) * I;"
-        yield "      real* const wide = whole(I) == I ? to_rows : wide_input_gradients + first * whole(I);"
-        yield f"      kernels->product(count, whole(I), H, {gates}, {stack} + first * {length}, {length}, S, packed_W,"
+        yield (
+            "      real* const wide = whole(I) == I ? to_rows : wide_input_gradients + first * "
+            "whole(I);"
+        )
+        yield (
+            f"      kernels->product(count, whole(I), H, {gates}, {stack} + first * {length}, "
+            f"{length}, S, packed_W,"
+        )
         yield "        wide, whole(I));"
         yield "      if (wide != to_rows) narrow(to_rows, wide, count, 1, I, whole(I));"
         yield "    }"
@@ -393,24 +450,23 @@ class Emitter:
         yield from self._folded_sums()
         yield from self._once(self.schedule.epilogue)
         for s in range(len(self.states)):
-            yield f"  if (first_gradient_{s}) repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : carry_{s}_0, B, H);"
+            yield (
+                f"  if (first_gradient_{s}) repack(first_gradient_{s}, T % 2 ? carry_{s}_1 : "
+                f"carry_{s}_0, B, H);"
+            )
         for v, name in enumerate(self.vectors):
             i = self.program.vector_gradients[name]
-            value = (
-                None
-                if i is None
-                else f"sum_{i}"
-                if self.nodes[i].op == "batch_sum"
-                else f"value_{i}"
-            )
-            if value is None:
+            if i is None:
                 yield f"  std::memset(vector_gradient_{v}, 0, H * sizeof(real));"
             else:
+                value = f"sum_{i}" if self.nodes[i].op == "batch_sum" else f"value_{i}"
                 yield f"  repack(vector_gradient_{v}, {value}, 1, H);"
         for name, terms in self.program.matrix_gradients.items():
             fed = self.matrices[name]
             if terms:
-                yield f"  if (S != H) narrow(gradient_{name}, wide_gradient_{name}, H, {fed}, H, S);"
+                yield (
+                    f"  if (S != H) narrow(gradient_{name}, wide_gradient_{name}, H, {fed}, H, S);"
+                )
             else:
                 yield f"  std::memset(gradient_{name}, 0, H * {fed} * H * sizeof(real));"
         gates = len(self.gates)
@@ -419,11 +475,17 @@ class Emitter:
             if gate not in self.biased:
                 continue
             to = f"gradient_b + {self.biased.index(gate)} * H"
-            yield f"  if (gradient_b && !tokens) std::memcpy({to}, bias_sum + {g} * S, H * sizeof(real));"
+            yield (
+                f"  if (gradient_b && !tokens) std::memcpy({to}, bias_sum + {g} * S, H * "
+                "sizeof(real));"
+            )
             yield "  if (gradient_b && tokens) {"
             yield f"    std::memset({to}, 0, H * sizeof(real));"
             yield "    for (long v = 0; v < I; v++)"
-            yield f"      for (long j = 0; j < H; j++) ({to})[j] += gradient_W[(v * {gates} + {g}) * H + j];"
+            yield (
+                f"      for (long j = 0; j < H; j++) ({to})[j] += gradient_W[(v * {gates} + {g}) "
+                "* H + j];"
+            )
             yield "  }"
 
     def _folded_sums(self) -> Iterator[str]:
@@ -431,9 +493,12 @@ class Emitter:
         for buffer in self.interface.backward:
             if buffer.name.startswith("sum_"):
                 yield "  for (long slice = 1; slice * SLICE < B; slice++)"
-                yield f"    for (long j = 0; j < S; j++) {buffer.name}[j] += {buffer.name}[slice * S + j];"
+                yield (
+                    f"    for (long j = 0; j < S; j++) {buffer.name}[j] += {buffer.name}[slice * "
+                    "S + j];"
+                )
 
-    def _stack(self, stack: tuple) -> tuple[str, str]:
+    def _stack(self, stack: Stack) -> tuple[str, str]:
         """Returns where a chunk's values side by side begin, and their row length."""
         index, first = self.schedule.place(stack)
         return f"stack_{index} + {first} * S", f"row_length({len(self.schedule.stacks[index])}, S)"
@@ -450,9 +515,8 @@ class Emitter:
     def _bases(self) -> Iterator[str]:
         """Where this time step's rows begin."""
         for s in range(len(self.states)):
-            ring = (
-                "" if s == 0 else " % state_ring"
-            )  # the first state is the output, and has all its steps
+            # The first state is the output, and has all its steps.
+            ring = "" if s == 0 else " % state_ring"
             yield f"    real* const prev_{s} = state_{s} + t{ring} * B * row_length(1, S);"
             yield f"    real* const next_{s} = state_{s} + (t + 1){ring} * B * row_length(1, S);"
             yield f"    (void)prev_{s}; (void)next_{s};"
@@ -466,18 +530,25 @@ class Emitter:
         node = self.nodes[i]
         blocks = self.matrices[node.name]
         operand, length = self._rows(node.args[0]), f"row_length({blocks}, S)"
-        yield f"    kernels->product(end - begin, {blocks} * S, H, 1, {operand} + begin * row_length(1, S),"
-        yield f"      row_length(1, S), 0, packed_{node.name}, product_{i} + begin * {length}, {length});"
+        yield (
+            f"    kernels->product(end - begin, {blocks} * S, H, 1, {operand} + begin * "
+            "row_length(1, S),"
+        )
+        yield (
+            f"      row_length(1, S), 0, packed_{node.name}, product_{i} + begin * {length}, "
+            f"{length});"
+        )
 
     def _transposed(self, i: int) -> Iterator[str]:
         node = self.nodes[i]
         stack, first = self.schedule.place(node.args)
         length = f"row_length({len(self.schedule.stacks[stack])}, S)"
-        operand, result = (
-            f"now_stack_{stack} + {first} * S",
-            f"{self._rows(i)} + begin * row_length(1, S)",
+        operand = f"now_stack_{stack} + {first} * S"
+        result = f"{self._rows(i)} + begin * row_length(1, S)"
+        yield (
+            f"    kernels->product(end - begin, S, H, {len(node.args)}, {operand} + begin * "
+            f"{length}, {length}, S,"
         )
-        yield f"    kernels->product(end - begin, S, H, {len(node.args)}, {operand} + begin * {length}, {length}, S,"
         yield f"      packed_{node.name}, {result}, row_length(1, S));"
 
     def _rows(self, i: int) -> str:
@@ -507,9 +578,15 @@ class Emitter:
             if self.nodes[i].op == "input"
         }
         if "x" in groups:
-            yield "      const real* const x_row = x + (tokens ? tokens[t * B + b] : t * B + b) * x_length;"
+            yield (
+                "      const real* const x_row = x + (tokens ? tokens[t * B + b] : t * B + b) * "
+                "x_length;"
+            )
         if "noise" in groups:
-            yield f"      const real* const noise_row = noise + (t * noise_step + b) * {len(self.noise)} * S;"
+            yield (
+                "      const real* const noise_row = noise + (t * noise_step + b) * "
+                f"{len(self.noise)} * S;"
+            )
         rows = [i for i in stage.computed if self.nodes[i].kind == "row"]
         loaded_rows = [i for i in stage.loaded if self.nodes[i].kind == "row"]
         for i in loaded_rows:
@@ -525,27 +602,29 @@ class Emitter:
         yield "    }\n    }"
 
     def _passes(self, stage: Stage) -> dict[int, int]:
-        """Returns in which pass each node is ready: one more than its arguments' where it reduces
-        them.
+        """Returns the pass in which each node is ready.
+
+        A node that reduces its arguments is ready one pass after them.
         """
-        found = dict.fromkeys(stage.loaded, 0)
+        passes = dict.fromkeys(stage.loaded, 0)
         for i in stage.computed:
             node = self.nodes[i]
-            found[i] = max((found[a] for a in node.args), default=0) + (
-                node.op in ("row_sum", "row_max")
-            )
-        return found
+            is_reduction = node.op in ("row_sum", "row_max")
+            passes[i] = max((passes[a] for a in node.args), default=0) + is_reduction
+        return passes
 
     def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
         """Returns the values of a row that a later pass reads again."""
-        own = set(stage.computed)
+        computed = set(stage.computed)
         readers = [
             (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max")))
-            for i in own
+            for i in computed
             for a in self.nodes[i].args
         ]
         return {
-            a for a, at in readers if a in own and self.nodes[a].kind != "row" and at > passes[a]
+            a
+            for a, at in readers
+            if a in computed and self.nodes[a].kind != "row" and at > passes[a]
         }
 
     def _pass(
@@ -584,10 +663,11 @@ class Emitter:
             if i in across:
                 yield f"        store(across_{i} + j, {self._value(i, stored=True)});"
         for address, stored in stores:
-            yield f"        store({address}, {'splat(0)' if stored is None else self._value(stored, stored=True)});"
+            value = "splat(0)" if stored is None else self._value(stored, stored=True)
+            yield f"        store({address}, {value});"
         for i, source in sums:
-            own = f"sum_{i} + b / SLICE * S + j"
-            yield f"        store({own}, load({own}) + v{source});"
+            target = f"sum_{i} + b / SLICE * S + j"
+            yield f"        store({target}, load({target}) + v{source});"
         for i, source in zip(reduced, sources, strict=True):
             if self.nodes[i].op == "row_sum":
                 yield f"        part_{i} = part_{i} + first(v{source}, H - j, 0);"
@@ -623,11 +703,11 @@ class Emitter:
 
     def _loads(self, computed: list[int], read: list[int], across: set[int]) -> list[str]:
         """Returns the declarations of what a pass reads and does not compute."""
-        own = set(computed)
+        here = set(computed)
         wanted = dict.fromkeys([a for i in computed for a in self.nodes[i].args] + read)
         lines = []
         for i in wanted:
-            if i in own or self.nodes[i].kind == "row" or self.nodes[i].op == "constant":
+            if i in here or self.nodes[i].kind == "row" or self.nodes[i].op == "constant":
                 continue
             lines.append(
                 self._declare(i, f"load(across_{i} + j)" if i in across else self._load(i))
@@ -639,7 +719,8 @@ class Emitter:
     def _declare(self, i: int, expression: str) -> str:
         if not self.nodes[i].boolean:
             return f"const vec v{i} = {expression};"
-        return f"const ivec v{i} = {f'is_true({expression})' if expression.startswith('load(') else expression};"
+        mask = f"is_true({expression})" if expression.startswith("load(") else expression
+        return f"const ivec v{i} = {mask};"
 
     def _value(self, i: int, stored: bool) -> str:
         return f"choose(v{i}, splat(1), splat(0))" if stored and self.nodes[i].boolean else f"v{i}"

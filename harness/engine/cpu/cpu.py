@@ -1,9 +1,8 @@
 """Generated C++ on a CPU, from the program of a cell: all time steps of a run in one call.
 
 A call takes one run after another; training spreads a pack's runs over plain threads, since a call
-    releases the interpreter's lock. One run may use ``layer.threads``, each of which takes rows of
-    the batch; no result depends on how
-many: see docs/decisions/engine.md.
+releases the interpreter's lock. One run may use ``layer.threads``, each of which takes rows of the
+batch; no result depends on how many: see docs/decisions/engine.md.
 """
 
 import ctypes
@@ -12,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,13 +76,13 @@ class Cpu:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token is none of W's rows.
         """
-        made = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
-        names, tensors = tuple(made), (*state, *made.values())
+        ready = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
+        names, tensors = tuple(ready), (*state, *ready.values())
         training = torch.is_grad_enabled() and (
             inputs.requires_grad or any(t.requires_grad for t in tensors)
         )
-        found = _Run.apply(layer, names, training, inputs, noise, *tensors)
-        return emitted(layer, parameters, found[0]), tuple(found[1:])
+        outputs, *final = _run(layer, names, training, inputs, noise, *tensors)
+        return emitted(layer, parameters, outputs), tuple(final)
 
     def forward(
         self,
@@ -94,15 +94,15 @@ class Cpu:
     ) -> Tape:
         """See :class:`harness.engine.base.Engine`."""
 
-        def taped(own: Parameters) -> CpuTape:
-            return CpuTape(layer, own, inputs, state, noise, True)
+        def tape_of(ready: Parameters) -> CpuTape:
+            return CpuTape(layer, ready, inputs, state, noise, True)
 
         def prepare(given: Parameters) -> Parameters:
             return _with_identity(layer, prepared(layer, given, inputs), inputs)
 
         if layer.cell.is_prepared() or layer.cell.reads_input or layer.cell.projects:
-            return PreparedTape(layer, parameters, prepare, taped)
-        return taped(parameters)
+            return PreparedTape(layer, parameters, prepare, tape_of)
+        return tape_of(parameters)
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,9 @@ _lock = threading.Lock()
 
 
 def code_for(layer: Layer, dtype: torch.dtype) -> Code:
-    """Returns the compiled functions of a layer, from memory, from the cache folder, or from the
-    compiler.
+    """Returns the compiled functions of a layer.
+
+    They come from memory, from the cache folder, or from the compiler.
     """
     with _lock:  # one thread compiles, the others wait for it
         return _code(replace(layer, threads=1), dtype)
@@ -145,9 +146,8 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
     gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
-    with ThreadPoolExecutor(
-        2
-    ) as others:  # the first cell of a machine would wait for one compiler after another
+    # Side by side, since the first cell of a machine would wait for one compiler after another.
+    with ThreadPoolExecutor(2) as others:
         kernels = others.submit(products, dtype)
         others.submit(optimizer_step, dtype)
         emitter = cpp.Emitter(
@@ -156,21 +156,22 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
         library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-    places = tuple(_vector_place(layer, name) for name in vectors)
-    functions = library.forward, library.backward
+    compiled = kernels.result()
     return Code(
-        emitter.interface,
-        matrices,
-        places,
-        *functions,
-        kernels.result(),
-        kernels.result().kernels(),
+        interface=emitter.interface,
+        matrices=matrices,
+        vectors=tuple(_vector_block(layer, name) for name in vectors),
+        forward=library.forward,
+        backward=library.backward,
+        kernels=compiled,
+        table=compiled.kernels(),
     )
 
 
-def _vector_place(layer: Layer, name: str) -> tuple[str, int]:
-    """Returns the parameter that holds a vector, or one gate of a recurrent bias, and which block
-    of it that is.
+def _vector_block(layer: Layer, name: str) -> tuple[str, int]:
+    """Returns the parameter that holds a vector, and which block of it that is.
+
+    A vector is a parameter, or one gate of a recurrent bias.
     """
     parameter, _, gate = name.partition(".")
     specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
@@ -179,19 +180,18 @@ def _vector_place(layer: Layer, name: str) -> tuple[str, int]:
 
 
 def tape_bytes(layer: Layer, num_steps: int, batch_size: int) -> int:
-    """Returns the memory that one run of a layer keeps from its forward to its backward pass, its
-    outputs among it.
+    """Returns the bytes that one run of a layer keeps from its forward to its backward pass.
+
+    Its outputs are among them.
     """
     dtype = dtype_of(layer.precision)
     shape = Shape(num_steps, batch_size, layer.hidden_size, 1, True, dtype.itemsize, True)
-    return (
-        _plan(layer, shape).tape_bytes
-        + (num_steps + 1) * batch_size * shape.rows(1) * dtype.itemsize
-    )
+    output_bytes = (num_steps + 1) * batch_size * shape.rows(1) * dtype.itemsize
+    return _plan(layer, shape).tape_bytes + output_bytes
 
 
 class CpuTape:
-    """A layer's forward pass: one call a run. See :class:`harness.engine.base.Tape`."""
+    """A layer's forward pass, one call a run: a :class:`harness.engine.base.Tape`."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class CpuTape:
         noise: Tensor | None,
         training: bool,
     ):
-        """Runs forward; not ``training``, nothing is kept and there is no way back."""
+        """Runs forward; where not ``training``, nothing is kept and there is no way back."""
         parameters = {name: p.contiguous() for name, p in parameters.items()}
         state = tuple(s.contiguous() for s in state)
         self._inputs = inputs.transpose(0, 1).contiguous()
@@ -230,8 +230,9 @@ class CpuTape:
         start: Sequence[Tensor] | None = None,
         last: Sequence[Tensor] | None = None,
     ) -> Tensor | None:
-        """See :class:`harness.engine.base.Tape`; ``last`` is the gradient of the final state, (N,
-        B, H) each.
+        """See :class:`harness.engine.base.Tape`.
+
+        ``last`` is the gradient of the final state, (N, B, H) each.
         """
         if self._calls is None:
             raise RuntimeError(
@@ -240,11 +241,11 @@ class CpuTape:
         outputs = outputs.transpose(0, 1).contiguous()
         none = [None] * len(self.final)
         ends = none if last is None else [g.contiguous() for g in last]
-        ahead = memory.empty(self._inputs.shape, self._inputs.dtype) if inputs else None
+        input_gradient = memory.empty(self._inputs.shape, self._inputs.dtype) if inputs else None
         for call in self._calls:
-            call.backward(outputs, ends, start or none, gradients, ahead)
+            call.backward(outputs, ends, start or none, gradients, input_gradient)
         self._end()
-        return None if ahead is None else ahead.transpose(0, 1)
+        return None if input_gradient is None else input_gradient.transpose(0, 1)
 
     def _end(self) -> None:
         for call in self._calls or ():
@@ -254,35 +255,48 @@ class CpuTape:
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, layer, names, training, inputs, noise, *tensors):
-        state, parameters = (
-            tensors[: -len(names)],
-            dict(zip(names, tensors[-len(names) :], strict=True)),
-        )
+    def forward(
+        ctx: Any,
+        layer: Layer,
+        names: tuple[str, ...],
+        training: bool,
+        inputs: Tensor,
+        noise: Tensor | None,
+        *tensors: Tensor,
+    ) -> tuple[Tensor, ...]:
+        state = tensors[: -len(names)]
+        parameters = dict(zip(names, tensors[-len(names) :], strict=True))
         tape = CpuTape(layer, parameters, inputs, state, noise, training)
         ctx.tape, ctx.parameters = tape, parameters
         return tape.outputs, *tape.final
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, output_gradient, *last_gradients):
+    def backward(
+        ctx: Any, output_gradient: Tensor, *last_gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         states = [torch.empty_like(g) for g in last_gradients]
         gradients = {name: p.new_zeros(p.shape) for name, p in ctx.parameters.items()}
-        ahead = ctx.tape.backward(
+        input_gradient = ctx.tape.backward(
             output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients
         )
-        return None, None, None, ahead, None, *states, *gradients.values()
+        return None, None, None, input_gradient, None, *states, *gradients.values()
 
 
-def _with_identity(layer: Layer, made: Parameters, inputs: Tensor) -> Parameters:
-    """Returns W with the identity beside it where the step reads its input: a product gives it
-    that, exactly.
+_run: Callable[..., tuple[Tensor, ...]] = _Run.apply
+
+
+def _with_identity(layer: Layer, ready: Parameters, inputs: Tensor) -> Parameters:
+    """Returns the parameters, with the identity beside W where the step reads its input.
+
+    A product gives the input then, exactly.
     """
     if not layer.cell.reads_input:
-        return made
+        return ready
     size = layer.hidden_size
     identity = torch.eye(size, dtype=inputs.dtype).expand(inputs.shape[1], size, size)
-    return made | {"W": torch.cat([made["W"], identity], -1) if "W" in made else identity}
+    weight = torch.cat([ready["W"], identity], -1) if "W" in ready else identity
+    return ready | {"W": weight}
 
 
 def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:
@@ -298,8 +312,8 @@ def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:
 class _Call:
     """Run n's way through a layer: its memory, from the forward to the end of the backward pass.
 
-    What it is given is all runs', and it takes the addresses of its own part: a view each would
-    cost more.
+    It is given what all runs have, and takes the addresses of its own part, since a view for each
+    would cost more.
     """
 
     def __init__(
@@ -312,8 +326,9 @@ class _Call:
         noise: Tensor | None,
         training: bool,
     ):
-        """Takes what the runs are given, and where their first states of all steps are written: (N,
-        T + 1, B, row).
+        """Takes what the runs are given, and where to write their first states.
+
+        ``states`` holds those of all time steps, (N, T + 1, B, row).
         """
         self._n, self._inputs, self._parameters = n, inputs, parameters
         self._states, self._noise, self._layer = states, noise, layer
@@ -339,14 +354,12 @@ class _Call:
         self._blocks = []
 
     def _input_rows(self) -> tuple[int, int]:
-        """Returns the address and the row length of W x: of W's rows for tokens, else of all time
-        steps' products.
+        """Returns the address and the row length of W x.
+
+        It is of W's rows for tokens, and of the products of all time steps for floats.
         """
-        shape, gates, weight = (
-            self._shape,
-            len(self._layer.cell.input_products()),
-            self._parameters["W"],
-        )
+        shape, weight = self._shape, self._parameters["W"]
+        gates = len(self._layer.cell.input_products())
         size, whole = shape.hidden_size, padded(shape.hidden_size)
         if shape.tokens:
             if whole == size:
@@ -361,8 +374,8 @@ class _Call:
         self._blocks.append(memory.take(rows * length * shape.itemsize))
         x = self._blocks[-1].data_ptr()
         kernels.product_on_threads(
-            rows, gates * whole, width, 1, self._at(self._inputs), width, 0, packed.data_ptr(), x, length,
-            self._layer.threads,
+            rows, gates * whole, width, 1, self._at(self._inputs), width, 0,
+            packed.data_ptr(), x, length, self._layer.threads,
         )  # fmt: skip
         memory.give(packed)
         return x, length
@@ -373,55 +386,43 @@ class _Call:
 
     def forward(self, first: Sequence[Tensor], last: Sequence[Tensor]) -> None:
         """Computes the states of all time steps, and copies the last one, in place."""
-        self._run(
-            self._plan.forward, [*self._common(), *map(self._at, first), *map(self._at, last)]
-        )
+        ends = [self._at(values) for values in (*first, *last)]
+        self._run(self._plan.forward, self._common() + ends)
 
     def backward(
         self,
         outputs: Tensor,
         last: Sequence[Tensor | None],
         first: Sequence[Tensor | None],
-        own: Parameters,
+        parameters: Parameters,
         inputs: Tensor | None,
     ) -> None:
-        """Computes, in place: the gradients of the first state, of the parameters, and of float
-        inputs (N, T, B, I).
+        """Computes the gradients of the first state, of the parameters and of float inputs.
 
         Args:
             outputs: The gradient of the outputs, (N, T, B, H).
             last: That of the last state; None for zero.
             first: Where to write the first state's; None where it is not wanted.
-            own: Where to write the parameters'.
-            inputs: Where to write the inputs'; None where it is not wanted.
+            parameters: Where to write the parameters'.
+            inputs: Where to write the inputs', (N, T, B, I); None where it is not wanted.
         """
         rows = None if self._shape.tokens else self._inputs
-        ends = [
-            *map(self._at, (rows, outputs)),
-            *map(self._at, last),
-            *map(self._at, first),
-            *self._vectors(own),
-        ]
-        ends += [self._at(own[name]) for name in self._plan.code.matrices]
-        self._run(
-            self._plan.backward,
-            [*self._common(), *ends, *map(self._at, (own["W"], own.get("b"), inputs))],
-        )
+        addresses = self._common()
+        addresses += [self._at(values) for values in (rows, outputs, *last, *first)]
+        addresses += self._vectors(parameters)
+        addresses += [self._at(parameters[name]) for name in self._plan.code.matrices]
+        ends = parameters["W"], parameters.get("b"), inputs
+        addresses += [self._at(values) for values in ends]
+        self._run(self._plan.backward, addresses)
 
     def _common(self) -> list[int]:
         """Returns the addresses that both directions take, as ``cpp.interface`` orders them."""
-        own = self._parameters
+        parameters = self._parameters
         tokens = self._at(self._inputs) if self._shape.tokens else 0
-        matrices = [self._at(own[name]) for name in self._plan.code.matrices]
-        ends = [*self._vectors(own), *matrices, self._at(self._states)]
-        return [
-            tokens,
-            self._x,
-            self._at(own["W"]),
-            self._at(own.get("b")),
-            self._at(self._noise),
-            *ends,
-        ]
+        ends = parameters["W"], parameters.get("b"), self._noise
+        matrices = [self._at(parameters[name]) for name in self._plan.code.matrices]
+        addresses = [tokens, self._x] + [self._at(values) for values in ends]
+        return addresses + self._vectors(parameters) + matrices + [self._at(self._states)]
 
     def _vectors(self, values: Parameters) -> list[int]:
         """Returns the addresses of the vectors among parameters, or among their gradients."""
@@ -434,8 +435,9 @@ class _Call:
     def _run(self, direction: "_Direction", outside: list[int]) -> None:
         shape, block = self._shape, memory.take(direction.scratch_bytes)
         tape, scratch = self._tape.data_ptr(), block.data_ptr()
-        own = [(tape if on_tape else scratch) + offset for on_tape, offset in direction.places]
-        pointers = [*own, *outside, self._plan.code.table]
+        places = direction.places
+        buffers = [(tape if on_tape else scratch) + offset for on_tape, offset in places]
+        pointers = [*buffers, *outside, self._plan.code.table]
         has_noise_per_step = self._noise is not None and self._noise.shape[1] > 1
         lengths = cpp.Lengths(
             num_steps=shape.num_steps,
@@ -456,8 +458,12 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Direction:
-    """A function and its buffers: for each whether it lies on the tape, and where in its block, in
-    bytes.
+    """A compiled function and its buffers.
+
+    Attributes:
+        function: Takes the lengths and the pointers.
+        places: For each buffer whether it lies on the tape, and where in its block, in bytes.
+        scratch_bytes: The size of the block that only this function uses.
     """
 
     function: Callable[..., None]
@@ -484,18 +490,14 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
 
     def direction(function: Callable[..., None], buffers: Sequence[cpp.Buffer]) -> _Direction:
         offsets, size = layout(tuple(b for b in buffers if not b.tape), shape)
-        places = [
-            *((True, offset) for offset in tape_offsets),
-            *((False, offset) for offset in offsets),
-        ]
+        places = [(True, offset) for offset in tape_offsets]
+        places += [(False, offset) for offset in offsets]
         return _Direction(function, tuple(places), size)
 
-    operations = (
-        layer.cell.flops_per_token(None, layer.hidden_size) * shape.num_steps * shape.batch_size
-    )
-    threads = max(
-        1, min(layer.threads, shape.slices, int(operations / compiler.OPERATIONS_PER_THREAD))
-    )
+    num_tokens = shape.num_steps * shape.batch_size
+    operations = layer.cell.flops_per_token(None, layer.hidden_size) * num_tokens
+    worthwhile = int(operations / compiler.OPERATIONS_PER_THREAD)
+    threads = max(1, min(layer.threads, shape.slices, worthwhile))
     return _Plan(
         code,
         direction(code.forward, face.forward),

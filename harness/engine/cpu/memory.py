@@ -1,6 +1,4 @@
-"""The memory of engine ``cpu``: how long a buffer's rows are, where buffers lie in a block, and
-blocks to borrow.
-"""
+"""The memory of engine ``cpu``: rows of buffers, buffers in a block, blocks to borrow."""
 
 import contextlib
 import ctypes
@@ -36,8 +34,9 @@ def row_length(blocks: int, size: int, itemsize: int) -> int:
 
 
 class Memory:
-    """Blocks of memory that calls borrow: fresh ones would cost a page fault every 4 KiB of every
-    update.
+    """Blocks of memory that calls borrow.
+
+    Fresh ones would cost a page fault for every 4 KiB of every update.
 
     Args:
         most_bytes: So much lies idle at most; the block given back longest ago goes first.
@@ -66,16 +65,16 @@ class Memory:
         self._back.append(block)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Returns a tensor of arbitrary content, whose block is back when nothing refers to its
-        storage any more.
+        """Returns a tensor of arbitrary content.
+
+        Its block comes back when nothing refers to its storage any more.
         """
         num_bytes = math.prod(shape) * dtype.itemsize
         if num_bytes < SMALL:
             return torch.empty(shape, dtype=dtype)
         block = self.take(num_bytes)
-        lease = (ctypes.c_byte * num_bytes).from_address(
-            block.data_ptr()
-        )  # the storage keeps it alive
+        # The tensor's storage keeps the lease alive.
+        lease = (ctypes.c_byte * num_bytes).from_address(block.data_ptr())
         weakref.finalize(lease, self.give, block).atexit = False
         return torch.frombuffer(lease, dtype=dtype).view(*shape)
 
@@ -91,9 +90,8 @@ def _block(num_bytes: int) -> Tensor:
     """Returns fresh memory, in large pages where the system has them: rows lie pages apart."""
     if num_bytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(num_bytes, dtype=torch.uint8)
-    pages = mmap.mmap(
-        -1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    )  # shared ones are never large
+    # Private pages, since shared ones are never large.
+    pages = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with contextlib.suppress(OSError):  # a system without them
         pages.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.uint8)
@@ -104,7 +102,17 @@ memory = Memory()
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a call; ``inputs`` are V for tokens and I for floats."""
+    """The sizes of a call.
+
+    Attributes:
+        num_steps: T.
+        batch_size: B.
+        hidden_size: H.
+        inputs: V for tokens, I for floats.
+        tokens: Whether the inputs are tokens.
+        itemsize: The bytes of a number.
+        training: Whether the backward call follows.
+    """
 
     num_steps: int
     batch_size: int
@@ -131,13 +139,12 @@ class Shape:
     def elements(self, buffer: cpp.Buffer) -> int:
         """Returns the numbers of a buffer."""
         wide = buffer.blocks * padded(self.hidden_size)
+        width = 0 if self.tokens else padded(self.inputs)
         matrices = {
             "matrix": self.hidden_size * wide,
             "inputs": 0 if self.tokens else self.inputs * wide,
-            "transposed_inputs": 0
-            if self.tokens
-            else padded(self.inputs) * buffer.blocks * self.hidden_size,
-            "input_rows": 0 if self.tokens else self.chunk * self.batch_size * padded(self.inputs),
+            "transposed_inputs": width * buffer.blocks * self.hidden_size,
+            "input_rows": self.chunk * self.batch_size * width,
         }
         if buffer.span in matrices:
             return matrices[buffer.span]

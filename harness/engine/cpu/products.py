@@ -1,5 +1,6 @@
-"""What engine ``cpu`` compiles once for all cells, from ``kernels/``: products, cross-entropy,
-optimisers' steps.
+"""What engine ``cpu`` compiles once for all cells, from ``kernels/``.
+
+That is products, cross-entropy, the draws of masks, and the steps of optimizers.
 """
 
 import ctypes
@@ -20,7 +21,8 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
     """Returns the compiled products of a number type."""
     source = (compiler.KERNELS / "products.cpp").read_text(encoding="utf-8")
     library = compiler.load("products", source, f"REAL={REAL[dtype]}")
-    long, pointer = ctypes.c_long, ctypes.c_void_p
+    long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
+    rows = [long, long, long, pointer, long]
     signatures = {
         "pack": [long] * 4 + [pointer, long, pointer],
         "pack_transposed": [long] * 3 + [pointer, long, pointer],
@@ -28,13 +30,8 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
         "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
         "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
-        "draw": [ctypes.c_int64, ctypes.c_int64, long] + [ctypes.c_double] * 3 + [pointer],
-        "cross_entropy": [long] * 3
-        + [pointer, long]
-        + [pointer] * 4
-        + [ctypes.c_double]
-        + [pointer] * 4
-        + [long],
+        "draw": [ctypes.c_int64, ctypes.c_int64, long] + [double] * 3 + [pointer],
+        "cross_entropy": rows + [pointer] * 4 + [double] + [pointer] * 4 + [long],
     }
     for name, types in signatures.items():
         function = getattr(library, name)
@@ -46,7 +43,7 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
 
 @functools.cache
 def optimizer_step(dtype: torch.dtype) -> Callable[..., float]:
-    """Returns the compiled step of an optimiser, which :mod:`harness.training.optimizer` calls."""
+    """Returns the compiled step of an optimizer, which :mod:`harness.training.optimizer` calls."""
     source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
     function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
     long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
@@ -62,7 +59,7 @@ def address(values: Tensor, n: int) -> int:
 
 
 def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> None:
-    """Raises an error of an index at which compiled code would read, or write, what is not its own.
+    """Checks the indices at which compiled code would read or write.
 
     Args:
         kernels: The products of any number type, one that the caller has at hand.
@@ -71,19 +68,20 @@ def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> 
         what: Their name in the error.
 
     Raises:
-        IndexError: One does not.
+        IndexError: An index lies outside.
     """
-    found = kernels.first_outside(indices.numel(), indices.data_ptr(), size)
-    if found >= 0:
-        got = indices.flatten()[found].item()
+    position = kernels.first_outside(indices.numel(), indices.data_ptr(), size)
+    if position >= 0:
+        got = indices.flatten()[position].item()
         raise IndexError(f"{what}: must lie in 0 to {size - 1}, but got {got}.")
 
 
 def drawn(
     keys: Tensor, update: int, count: int, rates: Tensor, hit: Tensor, miss: Tensor
 ) -> Tensor:
-    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count): see
-    :mod:`harness.model.masks`.
+    """Returns every run's ``hit`` at its rate, and else its ``miss``, (N, count).
+
+    The draws are those of :mod:`harness.model.masks`.
 
     Args:
         keys: (N,), int64.
@@ -93,11 +91,11 @@ def drawn(
         hit: (N,).
         miss: (N,), of the same dtype.
     """
-    found = memory.empty((len(keys), count), hit.dtype)
+    values = memory.empty((len(keys), count), hit.dtype)
     columns = (column.tolist() for column in (keys, rates, hit, miss))
     for n, (key, rate, one, other) in enumerate(zip(*columns, strict=True)):
-        products(hit.dtype).draw(key, update << 32, count, rate, one, other, address(found, n))
-    return found
+        products(hit.dtype).draw(key, update << 32, count, rate, one, other, address(values, n))
+    return values
 
 
 def cross_entropy(
@@ -110,8 +108,7 @@ def cross_entropy(
     gradients: tuple[Tensor, Tensor, Tensor] | None,
     threads: int = 1,
 ) -> Tensor:
-    """Returns ``scale`` times every run's summed cross-entropy of a read-out, (N,); not
-    differentiable.
+    """Returns ``scale`` times every run's summed cross-entropy, (N,); not differentiable.
 
     Args:
         rows: (N, M, H), the H of a row side by side.
@@ -129,7 +126,8 @@ def cross_entropy(
     """
     if rows.shape[2] != weight.shape[1]:
         raise ValueError(
-            f"read-out: rows must have weight's size={weight.shape[1]}, but got size={rows.shape[2]}."
+            f"read-out: rows must have weight's size={weight.shape[1]}, "
+            f"but got size={rows.shape[2]}."
         )
     kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
     targets = targets.contiguous()
@@ -141,8 +139,9 @@ def cross_entropy(
     for n in range(num_runs):
         ends = (None, None, None) if gradients is None else [address(g, n) for g in gradients]
         kernels.cross_entropy(
-            num_rows, size, weight.shape[2], address(rows, n), rows.stride(1), address(weight, n), address(bias, n),
-            address(targets, n), None if shares is None else address(shares, n), scale, address(losses, n), *ends,
+            num_rows, size, weight.shape[2], address(rows, n), rows.stride(1),
+            address(weight, n), address(bias, n), address(targets, n),
+            None if shares is None else address(shares, n), scale, address(losses, n), *ends,
             threads,
         )  # fmt: skip
     return losses.to(rows.dtype)

@@ -1,8 +1,8 @@
-"""Batched products and one fused pointwise launch a stage, for all runs of a pack: the recurrence
-on a GPU.
+"""The recurrence on a GPU: batched products and one fused pointwise launch a stage.
 
-The launches are the same on every device: on CUDA a pointwise piece is a Triton kernel, elsewhere
-(and where Triton is missing) it is done by torch's operations.
+One launch does its work for all runs of a pack. The launches are the same on every device: on CUDA
+a pointwise piece is a Triton kernel, elsewhere (and where Triton is missing) it is done by torch's
+operations.
 
 An update is: W x + b of all time steps, by lookup or one product; T times the launches of
 ``Layout.forward``; T times those of ``Layout.backward``, in reversed time; then one product over T
@@ -15,6 +15,7 @@ The first call with a layer and a dtype compiles its kernels, so it must lie bef
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,8 +52,9 @@ from harness.engine.tracing.trace import untraceable
 Call = Callable[[int], None]
 
 STEPS_AT_ONCE = 16
-"""Without gradients, so many time steps' values exist at once: what a step keeps is for the
-backward pass.
+"""The time steps whose values exist at once where there are no gradients.
+
+What a step keeps is for the backward pass.
 """
 
 
@@ -93,37 +95,36 @@ class Gpu(ByAutograd):
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
         """
-        plan, made = layout(layer), prepared(layer, parameters, inputs)
+        plan, ready = layout(layer), prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is
         # that of torch's embedding, which adds a row's gradients in a fixed order, on CUDA too, and
         # lets itself be captured: it sorts the tokens, or lets threads that meet on one row take
         # turns (ATen/native/cuda/Embedding.cu).
-        rows = inputs.transpose(0, 1).reshape(
-            1, num_runs, num_steps * batch_size, *inputs.shape[3:]
-        )
-        x = input_product(layer, made, rows).view(num_runs, num_steps, batch_size, -1)
+        sizes = inputs.shape[3:]
+        rows = inputs.transpose(0, 1).reshape(1, num_runs, num_steps * batch_size, *sizes)
+        x = input_product(layer, ready, rows).view(num_runs, num_steps, batch_size, -1)
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
-        vectors = [made[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
-        matrices = [made[s.name] for s in specs if s.kind == "recurrent"]
+        vectors = [ready[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
+        matrices = [ready[s.name] for s in specs if s.kind == "recurrent"]
         joined = torch.cat(vectors, dim=-1) if vectors else x.new_empty(num_runs, 0)
-        given = x.new_empty(num_runs, num_steps, batch_size, 0)
+        factors = x.new_empty(num_runs, num_steps, batch_size, 0)
         if noise is not None:
-            given = noise.transpose(0, 1).expand(-1, num_steps, -1, -1)
-        parts, outputs = [(x, given)], []
-        if not torch.is_grad_enabled():
-            parts = list(
-                zip(x.split(STEPS_AT_ONCE, dim=1), given.split(STEPS_AT_ONCE, dim=1), strict=True)
+            factors = noise.transpose(0, 1).expand(-1, num_steps, -1, -1)
+        at_once = num_steps if torch.is_grad_enabled() else STEPS_AT_ONCE
+        parts = [(x, factors)]
+        if num_steps > at_once:
+            both = x.split(at_once, dim=1), factors.split(at_once, dim=1)
+            parts = list(zip(*both, strict=True))
+        outputs = []
+        for x_part, factors_part in parts:
+            output, *final = _recurrence(
+                plan, layer.precision, x_part, joined, factors_part, *matrices, *state
             )
-        for part, own in parts:
-            each, *final = _Recurrence.apply(
-                plan, layer.precision, part, joined, own, *matrices, *state
-            )
-            outputs.append(each)
+            outputs.append(output)
             state = tuple(final)
-        return emitted(
-            layer, parameters, outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        ), state
+        whole = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        return emitted(layer, parameters, whole), state
 
 
 @dataclass(frozen=True)
@@ -145,11 +146,9 @@ class _Sweep:
                 call(t)
 
     def _product(self, step: Product) -> Call:
-        matrix = (
-            self.matrices[step.matrix].transpose(1, 2)
-            if step.transposed
-            else self.matrices[step.matrix]
-        )
+        matrix = self.matrices[step.matrix]
+        if step.transposed:
+            matrix = matrix.transpose(1, 2)
 
         def call(t: int) -> None:
             left = operand(step.operand.at(self.buffers, t), self.precision)
@@ -159,8 +158,9 @@ class _Sweep:
 
 
 def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece], Call]:
-    """Returns what makes a function of t of a pointwise piece: a Triton kernel on CUDA, where there
-    is Triton.
+    """Returns what makes a function of t of a pointwise piece.
+
+    It is a Triton kernel on CUDA, where there is Triton, and else torch's operations.
     """
     if like.is_cuda and triton_source.is_available():
         return functools.partial(
@@ -170,20 +170,22 @@ def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece]
 
 
 class _Recurrence(torch.autograd.Function):
-    """The time loop, of x (N, T, B, G*H), vectors (N, K*H), noise (N, T, B, M*H), the matrices and
+    """The time loop.
+
+    It is a function of x (N, T, B, G*H), vectors (N, K*H), noise (N, T, B, M*H), the matrices and
     the first states.
     """
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         plan: Layout,
         precision: str,
         x: Tensor,
         vectors: Tensor,
         noise: Tensor,
         *others: Tensor,
-    ):
+    ) -> tuple[Tensor, ...]:
         num_matrices, num_steps = len(plan.outers), x.shape[1]
         matrices = {
             name: operand(m, precision) for name, m in zip(plan.outers, others, strict=False)
@@ -208,7 +210,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor, *final_gradients: Tensor):
+    def backward(ctx: Any, gradient: Tensor, *final_gradients: Tensor) -> tuple[Tensor | None, ...]:
         plan, precision, saved = ctx.plan, ctx.precision, ctx.saved_tensors
         matrices = dict(zip(plan.outers, saved[len(ctx.names) :], strict=True))
         gradient = gradient.transpose(0, 1).contiguous()
@@ -220,18 +222,17 @@ class _Recurrence(torch.autograd.Function):
         _Sweep(plan, precision, buffers, matrices, gradient).run(
             plan.backward, reversed(range(num_steps))
         )
-        return (
-            None,
-            None,
-            plan.input_gradient.over_time(buffers, num_steps),
-            _vector_gradients(plan, buffers, gradient),
-            None,
-            *(
-                _matrix_gradient(plan.outers[name], buffers, precision, m)
-                for name, m in matrices.items()
-            ),
-            *(buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))),
-        )
+        of_x = plan.input_gradient.over_time(buffers, num_steps)
+        of_vectors = _vector_gradients(plan, buffers, gradient)
+        of_matrices = [
+            _matrix_gradient(plan.outers[name], buffers, precision, matrix)
+            for name, matrix in matrices.items()
+        ]
+        of_states = [buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))]
+        return None, None, of_x, of_vectors, None, *of_matrices, *of_states
+
+
+_recurrence: Callable[..., tuple[Tensor, ...]] = _Recurrence.apply
 
 
 def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffers:
@@ -251,7 +252,7 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
 
 def _fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:
-    """Writes the vectors, and what is made of them alone."""
+    """Writes the vectors, and what follows from them alone."""
     if "vectors" not in buffers:
         return
     buffers["vectors"][:, 0, :, : vectors.shape[1]].copy_(vectors[:, None])
@@ -263,8 +264,9 @@ def _fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:
 
 
 def _vector_gradients(plan: Layout, buffers: Buffers, gradient: Tensor) -> Tensor:
-    """Returns the gradients of the vectors side by side (N, K*H): sums over T and B, and what is
-    made of them.
+    """Returns the gradients of the vectors side by side, (N, K*H).
+
+    They are sums over T and B, and what follows from such sums.
     """
     num_runs, num_steps, _, size = gradient.shape
     values = plan.vector_values(buffers, gradient)
@@ -273,8 +275,8 @@ def _vector_gradients(plan: Layout, buffers: Buffers, gradient: Tensor) -> Tenso
     nodes, wanted = plan.schedule.program.nodes, plan.schedule.program.vector_gradients.values()
     evaluate(((i, nodes[i]) for i in plan.schedule.epilogue), values)
     zero = gradient.new_zeros(num_runs, 1, size)
-    found = [zero if i is None else values[i].expand_as(zero) for i in wanted]
-    return torch.cat([zero[:, :, :0], *found], dim=-1)[:, 0]
+    gradients = [zero if i is None else values[i].expand_as(zero) for i in wanted]
+    return torch.cat([zero[:, :, :0], *gradients], dim=-1)[:, 0]
 
 
 def _matrix_gradient(
@@ -285,9 +287,7 @@ def _matrix_gradient(
     pairs = [
         [place.over_time(buffers, num_steps).flatten(1, 2) for place in term] for term in terms
     ]
+    if not pairs:
+        return buffers["gradient"].new_zeros(matrix.shape)
     products = [product(left.transpose(1, 2), cotangent, precision) for left, cotangent in pairs]
-    return (
-        functools.reduce(torch.add, products)
-        if products
-        else buffers["gradient"].new_zeros(matrix.shape)
-    )
+    return functools.reduce(torch.add, products)

@@ -1,4 +1,4 @@
-"""Where a schedule's values lie on a device, and what every launch of a time step reads and writes.
+"""Where a schedule's values lie on a device, and what every launch reads and writes.
 
 Every buffer has the axes N, time, B and then the values of a row, in this order of memory: what a
 product over all time steps needs is a view, and so is what one time step needs.
@@ -21,8 +21,14 @@ Buffers = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor (N, length, B, width), contiguous; (N, length, 1, width) where all rows of a run
-    share it.
+    """A tensor (N, length, B, width), contiguous.
+
+    Attributes:
+        name: As ``state.0``.
+        width: The values of a row.
+        per_step: Whether the length is T, and else 0.
+        extra: What the length is besides.
+        shared: Whether all rows of a run share one: (N, length, 1, width).
     """
 
     name: str
@@ -48,8 +54,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Place:
-    """Values ``first`` to ``first + width`` of a buffer's rows, at (t + ahead) modulo the buffer's
-    length.
+    """Values ``first`` to ``first + width`` of a buffer's rows.
+
+    They lie at (t + ahead) modulo the buffer's length.
     """
 
     buffer: Buffer
@@ -81,8 +88,9 @@ class Load:
 
 @dataclass(frozen=True)
 class Piece:
-    """A pointwise piece, one launch: loads, then nodes in order, then stores; a node of None is
-    zero.
+    """A pointwise piece, one launch: loads, then nodes in order, then stores.
+
+    A store's node of None is zero.
     """
 
     name: str
@@ -145,16 +153,15 @@ class Layout:
         vectors = list(self.vectors.values())
         forward = vectors + [place for step in self.forward for place in step.places()]
         backward = vectors + [place for step in self.backward for place in step.places()] + after
-        return {p.buffer.name: p.buffer for p in forward}, {
-            p.buffer.name: p.buffer for p in backward
-        }
+        by_name = [{p.buffer.name: p.buffer for p in places} for places in (forward, backward)]
+        return by_name[0], by_name[1]
 
     def numbers(self, like: Tensor) -> dict[int, Tensor]:
         """Returns the values of the program's scalars, on ``like``'s device."""
         nodes = [(i, n) for i, n in enumerate(self.schedule.program.nodes) if n.kind == "scalar"]
-        found = {i: like.new_full((), n.value) for i, n in nodes if n.op == "constant"}
-        evaluate(((i, n) for i, n in nodes if n.op != "constant"), found)
-        return found
+        values = {i: like.new_full((), n.value) for i, n in nodes if n.op == "constant"}
+        evaluate(((i, n) for i, n in nodes if n.op != "constant"), values)
+        return values
 
     def vector_values(self, buffers: Buffers, like: Tensor) -> dict[int, Tensor]:
         """Returns the values of scalars and vectors, each vector (N, 1, H)."""
@@ -198,9 +205,8 @@ def layout(layer: Layer) -> Layout:
     Raises:
         Untraceable: The step cannot be traced.
     """
-    return _layout(
-        replace(layer, precision="float64", threads=1)
-    )  # neither changes what is computed
+    # Neither the precision nor the threads change what is computed.
+    return _layout(replace(layer, precision="float64", threads=1))
 
 
 @functools.lru_cache(maxsize=256)
@@ -212,12 +218,8 @@ class _Builder:
     """Finds the places of one schedule."""
 
     def __init__(self, layer: Layer, plan: Schedule):
-        self.layer, self.plan, self.program, self.nodes = (
-            layer,
-            plan,
-            plan.program,
-            plan.program.nodes,
-        )
+        self.layer, self.plan = layer, plan
+        self.program, self.nodes = plan.program, plan.program.nodes
         self.size = layer.hidden_size
         self.given = vector_names(layer)
         self.products = {
@@ -245,8 +247,8 @@ class _Builder:
 
     def steps(self, name: str, steps: tuple[Stage | int, ...]) -> tuple[Step, ...]:
         """Returns the launches; a stage that only keeps what lies in its place already is none."""
-        found = [self.step(f"{name}_{k}", step) for k, step in enumerate(steps)]
-        return tuple(step for step in found if isinstance(step, Product) or step.stores)
+        launches = [self.step(f"{name}_{k}", step) for k, step in enumerate(steps)]
+        return tuple(step for step in launches if isinstance(step, Product) or step.stores)
 
     def step(self, name: str, step: Stage | int) -> Step:
         if isinstance(step, Stage):
@@ -265,27 +267,32 @@ class _Builder:
         ]
         stores += [(self.block(s, b), i) for s, b, i in stage.blocks]
         stores += [(self.carry(s), i) for s, i in stage.carries]
-        own = {i: self.summed(i) for i in stage.sums}
+        sums = {i: self.summed(i) for i in stage.sums}
         stores += [
             (place, self.nodes[i].args[0])
-            for i, place in own.items()
+            for i, place in sums.items()
             if place.buffer.name == f"sum.{i}"
         ]
-        return self.made(name, stage.loaded, stage.computed, stores)
+        return self.piece_of(name, stage.loaded, stage.computed, stores)
 
     def copies(self) -> tuple[Piece, ...]:
-        """Returns a piece for states whose gradient no other step writes: zero, or a product that
-        another has too.
+        """Returns a piece for states whose gradient no other step writes.
+
+        Such a gradient is zero, or a product that is also another state's.
         """
         missing: list[tuple[Place, int | None]] = []
         for s, i in enumerate(self.program.state_gradients):
             if i is None or (self.nodes[i].op == "transposed" and self.single(i) != self.carry(s)):
                 missing.append((self.carry(s), i))
         loaded = {i for _, i in missing if i is not None}
-        return (self.made("backward_copies", loaded, (), missing),) if missing else ()
+        return (self.piece_of("backward_copies", loaded, (), missing),) if missing else ()
 
-    def made(
-        self, name: str, loaded: Iterable[int], computed: Iterable[int], stores: list
+    def piece_of(
+        self,
+        name: str,
+        loaded: Iterable[int],
+        computed: Iterable[int],
+        stores: list[tuple[Place, int | None]],
     ) -> Piece:
         scalars = {i for i in loaded if self.nodes[i].op == "constant"}
         nodes = tuple((i, self.nodes[i]) for i in sorted(scalars | set(computed)))
@@ -305,24 +312,17 @@ class _Builder:
         if i in self.plan.prologue:
             return (self.vector(len(self.given) + self.plan.prologue.index(i)),)
         if node.op == "gate":
-            return (
-                replace(
-                    self.whole(node.args[0]), first=int(node.value) * self.size, width=self.size
-                ),
-            )
-        if i in self.program.new_state:  # a value that is equal in all units is read from the first
-            return (
-                replace(
-                    self.state(self.program.new_state.index(i), ahead=1), width=self.width(node)
-                ),
-            )
+            whole, first = self.whole(node.args[0]), int(node.value) * self.size
+            return (replace(whole, first=first, width=self.size),)
+        width = self.width(node)
+        if i in self.program.new_state:
+            # A value that is equal in all units is read from the first one.
+            return (replace(self.state(self.program.new_state.index(i), ahead=1), width=width),)
         if i in self.plan.kept:
-            return (
-                Place(Buffer(f"kept.{i}", self.width(node), per_step=True), 0, self.width(node)),
-            )
+            return (Place(Buffer(f"kept.{i}", width, per_step=True), 0, width),)
         if node.op == "transposed" and i in self.program.state_gradients:
             return (self.carry(self.program.state_gradients.index(i)),)
-        return (Place(Buffer(f"{node.op}.{i}", self.width(node), extra=1), 0, self.width(node)),)
+        return (Place(Buffer(f"{node.op}.{i}", width, extra=1), 0, width),)
 
     def width(self, node: Node) -> int:
         return 1 if node.kind == "row" else self.size
@@ -339,38 +339,34 @@ class _Builder:
         if group == "state":
             return (self.state(s, ahead=0),)
         later = self.carry(s, ahead=1)
-        return (
-            (later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size))
-            if s == 0
-            else (later,)
-        )
+        if s > 0:
+            return (later,)
+        return later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size)
 
     def state(self, s: int, ahead: int) -> Place:
         return Place(Buffer(f"state.{s}", self.size, per_step=True, extra=1), 0, self.size, ahead)
 
     def carry(self, s: int, ahead: int = 0) -> Place:
-        """Returns where the gradient of the state before step t lies; ``ahead`` = 1: of the state
-        after it.
+        """Returns where the gradient of the state before step t lies.
+
+        With ``ahead`` = 1 it is that of the state after step t.
         """
         return Place(Buffer(f"carry.{s}", self.size, extra=2), 0, self.size, ahead)
 
     def vector(self, k: int) -> Place:
         count = len(self.given) + len(self.plan.prologue)
-        return Place(
-            Buffer("vectors", count * self.size, extra=1, shared=True), k * self.size, self.size
-        )
+        whole = Buffer("vectors", count * self.size, extra=1, shared=True)
+        return Place(whole, k * self.size, self.size)
 
     def whole(self, product: int) -> Place:
-        """Returns where all gates of a product lie; over all time steps where the gradient reads
-        one of them.
+        """Returns where all gates of a product lie.
+
+        They are there for all time steps where the gradient reads one of them.
         """
-        width, kept = (
-            self.products[self.nodes[product].name] * self.size,
-            product in self.kept_products,
-        )
-        return Place(
-            Buffer(f"product.{product}", width, per_step=kept, extra=0 if kept else 1), 0, width
-        )
+        width = self.products[self.nodes[product].name] * self.size
+        kept = product in self.kept_products
+        buffer = Buffer(f"product.{product}", width, per_step=kept, extra=0 if kept else 1)
+        return Place(buffer, 0, width)
 
     def block(self, stack: int, block: int) -> Place:
         whole = Buffer(f"stack.{stack}", len(self.plan.stacks[stack]) * self.size, per_step=True)

@@ -49,9 +49,10 @@ EXPRESSIONS = {
     "row_sum": "tl.sum(tl.where(mask, {}, zero), axis=0)",
     "row_max": 'tl.reduce(tl.where(mask, {}, float("-inf")), 0, larger)',
 }
-"""As `meaning` in :data:`harness.engine.tracing.program.OPERATIONS`. Triton's own exp and sqrt are
-approximations; so is its division of float32, and it has no tanh: those of CUDA's libdevice keep to
-1 or 2 units in the last place.
+"""OPERATIONS in Triton, as :data:`harness.engine.tracing.program.OPERATIONS` means them.
+
+Triton's own exp and sqrt are approximations; so is its division of float32, and it has no tanh:
+those of CUDA's libdevice keep to 1 or 2 units in the last place.
 """
 
 HEADER = """import triton
@@ -182,7 +183,8 @@ def _address(buffer: Buffer, ahead: int) -> str:
     if buffer.per_step:
         length = f"(T + {buffer.extra})" if buffer.extra else "T"
         return f"{_name(buffer)} + ((n * {length} + {time}) * B + b) * {buffer.width}"
-    return f"{_name(buffer)} + ((n * {buffer.extra} + {time} % {buffer.extra}) * B + b) * {buffer.width}"
+    position = f"n * {buffer.extra} + {time} % {buffer.extra}"
+    return f"{_name(buffer)} + (({position}) * B + b) * {buffer.width}"
 
 
 def _load(load: Load) -> str:

@@ -1,3 +1,1 @@
-"""Engines `scan` and `scan-log`: all time steps at once, for cells that are linear in their
-state.
-"""
+"""Engines `scan` and `scan-log`: all time steps at once, for cells linear in their state."""

@@ -1,9 +1,8 @@
-"""A step that is linear in its state, read off its program: s' = coefficient * s + offset, both
-free of every state.
+"""A step that is linear in its state, read off its program: s' = coefficient * s + offset.
 
-A node of the program is split into what multiplies each state and what stands alone, or refused
-with a reason. Where coefficient and offset are positive whatever the inputs are, so are their
-logarithms written, without a log of what may have underflowed.
+Both are free of every state. A node of the program is split into what multiplies each state and
+what stands alone, or refused with a reason. Where coefficient and offset are positive whatever the
+inputs are, their logarithms are written too, without a log of what may have underflowed.
 """
 
 import functools
@@ -31,8 +30,12 @@ class NotLinear(ValueError):
 
 @dataclass(frozen=True)
 class Affine:
-    """For all states at once, in the cell's order: the nodes of the coefficients and of the
-    offsets.
+    """The coefficients and offsets of all states, in the cell's order.
+
+    Attributes:
+        nodes: A program.
+        coefficients: One node a state.
+        offsets: Likewise.
     """
 
     nodes: tuple[Node, ...]
@@ -40,16 +43,19 @@ class Affine:
     offsets: tuple[int, ...]
 
     def values(self, inputs: dict[str, Tensor], like: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns coefficients and offsets for ``inputs``, by node name, which broadcast; constants
-        are ``like``'s.
+        """Returns coefficients and offsets, one a state.
+
+        Args:
+            inputs: By node name; they broadcast.
+            like: Gives the constants' dtype and device.
         """
-        found: dict[int, Tensor] = {}
+        results: dict[int, Tensor] = {}
 
         def value(index: int) -> Tensor:
-            if index not in found:
+            if index not in results:
                 node = self.nodes[index]
-                found[index] = _meaning(node, inputs, like)(*(value(a) for a in node.args))
-            return found[index]
+                results[index] = _meaning(node, inputs, like)(*(value(a) for a in node.args))
+            return results[index]
 
         return [value(i) for i in self.coefficients], [value(i) for i in self.offsets]
 
@@ -92,11 +98,13 @@ def logarithmic(layer: Layer) -> Affine:
     logarithms = _Logarithms(build)
 
     def logs(what: str, nodes: tuple[int, ...]) -> tuple[int, ...]:
-        found = [logarithms.of(Ref(i)) for i in nodes]
-        for name, log in zip(layer.cell.state, found, strict=True):
-            if log is None:
+        indices = []
+        for name, i in zip(layer.cell.state, nodes, strict=True):
+            logarithm = logarithms.of(Ref(i))
+            if logarithm is None:
                 raise NotLinear(f"the {what} of {name} is not known to be positive")
-        return tuple(log.index for log in found if log is not None)
+            indices.append(logarithm.index)
+        return tuple(indices)
 
     coefficients, offsets = logs("coefficient", plain.coefficients), logs("offset", plain.offsets)
     return Affine(tuple(build.nodes), coefficients, offsets)
@@ -143,14 +151,13 @@ class _Splitting:
         if node.op == "input" and node.name.startswith("state."):
             return _Form(None, {node.name.removeprefix("state."): self.build.constant(1.0)})
         if any(a.coefficients for a in args):
-            rule = getattr(self, f"_{node.op}", None)
+            rule: Callable[..., _Form] | None = getattr(self, f"_{node.op}", None)
             if rule is None:
                 seen = sorted({name for a in args for name in a.coefficients})
                 raise NotLinear(f"{node.op} of {', '.join(seen)}")
             return rule(*args)
-        offsets = [
-            a.offset for a in args if a.offset is not None
-        ]  # all of them: a form of no state has an offset
+        # These are all offsets, since a form of no state has one.
+        offsets = [a.offset for a in args if a.offset is not None]
         if node.op in OPERATIONS:
             return _Form(self.build.apply(node.op, *offsets))
         return _Form(
@@ -193,17 +200,21 @@ class _Splitting:
     ) -> _Form:
         """Returns the form of both, the parts that neither has left out."""
         names = [*x.coefficients, *(name for name in y.coefficients if name not in x.coefficients)]
-        made = {
+        joined = {
             name: function(x.coefficients.get(name), y.coefficients.get(name)) for name in names
         }
         offset = None if x.offset is None and y.offset is None else function(x.offset, y.offset)
-        return _Form(offset, {name: c for name, c in made.items() if c is not None})
+        return _Form(offset, {name: c for name, c in joined.items() if c is not None})
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """Where a value counts: ``condition``, None everywhere; the nodes that are not below 0
-    there.
+    """Where a value counts.
+
+    Attributes:
+        condition: The node that decides; None everywhere.
+        holds: Whether it must hold, or must not.
+        not_negative: The nodes that are not below 0 there.
     """
 
     condition: Ref | None = None
@@ -221,8 +232,9 @@ class _Logarithms:
         self.build = build
 
     def of(self, ref: Ref, branch: _Branch = _EVERYWHERE) -> Ref | None:
-        """Returns the logarithm, finite wherever the value is of a sane size, or None: it may be 0
-        or below.
+        """Returns the logarithm, or None where the value may be 0 or below.
+
+        It is finite wherever the value is of a sane size.
         """
         node = self.build.get(ref)
         args = tuple(map(Ref, node.args))
@@ -244,9 +256,8 @@ class _Logarithms:
 
     def _div(self, ref: Ref, branch: _Branch, x: Ref, y: Ref) -> Ref | None:
         a, below = self.of(x, branch), self.build.get(y)
-        if (
-            below.op == "add" and x.index in below.args
-        ):  # x / (x + z) = sigmoid(log x - log z), with nothing cancelled
+        if below.op == "add" and x.index in below.args:
+            # x / (x + z) = sigmoid(log x - log z), with nothing cancelled
             z = self.of(Ref(below.args[1 - below.args.index(x.index)]), branch)
             return self._logsigmoid(self.build.apply("sub", a, z)) if a and z else None
         b = self.of(y, branch)
@@ -256,9 +267,8 @@ class _Logarithms:
         one, other = self.build.get(x), self.build.get(y)
         if (one.op, one.value, other.op) != ("constant", 1.0, "sigmoid"):
             return None
-        return self._logsigmoid(
-            self.build.apply("neg", Ref(other.args[0]))
-        )  # 1 - sigmoid(u) = sigmoid(-u)
+        # 1 - sigmoid(u) = sigmoid(-u)
+        return self._logsigmoid(self.build.apply("neg", Ref(other.args[0])))
 
     def _add(self, ref: Ref, branch: _Branch, x: Ref, y: Ref) -> Ref | None:
         a, b = self.of(x, branch), self.of(y, branch)
@@ -273,27 +283,27 @@ class _Logarithms:
         return self.build.apply("where", condition, a, b) if a and b else None
 
     def _guarded(self, ref: Ref, branch: _Branch) -> Ref:
-        """Returns the value, and 1 where the branch is not taken: a log of 0 there would have a NaN
-        gradient.
+        """Returns the value, and 1 where the branch is not taken.
+
+        A log of 0 there would have a NaN gradient.
         """
         if branch.condition is None:
             return ref
-        return self.build.apply(
-            "where", branch.condition, *((ref, 1.0) if branch.holds else (1.0, ref))
-        )
+        if branch.holds:
+            return self.build.apply("where", branch.condition, ref, 1.0)
+        return self.build.apply("where", branch.condition, 1.0, ref)
 
     def _branch(self, condition: Ref, holds: bool) -> _Branch:
-        """Returns what is known where a condition holds or does not: of c <= u, and of u < c, with
-        c not below 0.
+        """Returns what is known where a condition holds or does not.
+
+        Known are c <= u, and u < c, with c not below 0.
         """
         node = self.build.get(condition)
         known = frozenset[int]()
         if node.op in ("lt", "le"):
             bound, value = node.args if holds else reversed(node.args)
-            if (
-                self.build.get(Ref(bound)).op == "constant"
-                and self.build.get(Ref(bound)).value >= 0
-            ):
+            limit = self.build.get(Ref(bound))
+            if limit.op == "constant" and limit.value >= 0:
                 known = frozenset({value})
         return _Branch(condition, holds, known)
 

@@ -1,9 +1,8 @@
-"""Cells that are linear in their state, all time steps at once: s' = a * s + b is a scan, and so is
-its gradient.
+"""Cells that are linear in their state, all time steps at once.
 
-``scan`` multiplies and adds; ``scan-log`` does the same on logarithms, as the papers of min-gru and
-min-lstm do, for cells whose a and b are positive. Neither divides by a product of many a, which
-underflows.
+The step s' = a * s + b is a scan, and so is its gradient. ``scan`` multiplies and adds;
+``scan-log`` does the same on logarithms, as the papers of min-gru and min-lstm do, for cells whose
+a and b are positive. Neither divides by a product of many a, which underflows.
 """
 
 from typing import Any
@@ -18,18 +17,19 @@ from harness.engine.reference import bind, input_product, lookup
 from harness.engine.scan.affine import Affine, NotLinear, affine, logarithmic
 
 STEPS_FROM = 2048
-"""Units times rows of a run from which a CPU's time goes into arithmetic and no longer into
-starting operations.
+"""The units times rows of a run from which a CPU scans step after step.
 
-Measured on one AVX-512 core in float32: a step after a step took as long as the tree at 128 steps
-of 2048 values, half as long at 8192 (0.35 ms for 35 steps, 11 ms for 1024), and 15 times as long at
-1024 steps of 64.
+From there on the time goes into arithmetic, and no longer into starting operations. Measured on one
+AVX-512 core in float32: a step after a step took as long as the tree at 128 steps of 2048 values,
+half as long at 8192 (0.35 ms for 35 steps, 11 ms for 1024), and 15 times as long at 1024 steps of
+64.
 """
 
 
 class Scan(ByAutograd):
-    """Cells whose step is s' = a * s + b, a and b free of every state; every device and
-    precision.
+    """Cells whose step is s' = a * s + b, with a and b free of every state.
+
+    It runs on every device and in every precision.
     """
 
     name = "scan"
@@ -59,7 +59,7 @@ class Scan(ByAutograd):
 
 
 class ScanLog(ByAutograd):
-    """The same on log a and log b, for positive a and b; a state below 0 becomes NaN.
+    """As :class:`Scan`, on log a and log b, for positive a and b; a state below 0 becomes NaN.
 
     Large cumulative sums of log a cost digits: use it to compare with what was published, not to be
     more exact.
@@ -151,28 +151,27 @@ def _looked_up(tables: list[Tensor], tokens: Tensor) -> list[Tensor]:
 
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, start):
+    def forward(ctx: Any, a: Tensor, b: Tensor, start: Tensor) -> Tensor:
         result = scan(a, b, start)
         ctx.save_for_backward(a, result, start)
         return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, result, start = ctx.saved_tensors
         return _gradients(a, result, start, gradient)
 
 
 class _ScanLog(torch.autograd.Function):
-    """A carried state enters as its logarithm, and 0 as minus infinity, which adds nothing to the
-    sum.
+    """A carried state enters as its logarithm.
 
-    The gradient is that of the plain scan, so that at a state of 0 it is finite, where that of the
-    logarithm is not.
+    The logarithm of 0 is minus infinity, which adds nothing to the sum. The gradient is that of the
+    plain scan, so that at a state of 0 it is finite, where that of the logarithm is not.
     """
 
     @staticmethod
-    def forward(ctx, log_a, log_b, start):
+    def forward(ctx: Any, log_a: Tensor, log_b: Tensor, start: Tensor) -> Tensor:
         decay = log_a.cumsum(0)
         terms = torch.cat([start.log().unsqueeze(0), log_b - decay])
         result = (decay + terms.logcumsumexp(0)[1:]).exp()
@@ -181,7 +180,7 @@ class _ScanLog(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         log_a, log_b, result, start = ctx.saved_tensors
         a = log_a.exp()
         of_a, of_b, of_start = _gradients(a, result, start, gradient)
@@ -191,8 +190,9 @@ class _ScanLog(torch.autograd.Function):
 def _gradients(
     a: Tensor, result: Tensor, start: Tensor, gradient: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the gradients of a, b and the start: that of b_t is g_t + a_(t+1) times that of
-    b_(t+1).
+    """Returns the gradients of a, b and the start.
+
+    That of b_t is g_t + a_(t+1) times that of b_(t+1).
     """
     of_b = torch.empty_like(result)
     of_b[-1] = gradient[-1]
@@ -225,11 +225,10 @@ def scan(a: Tensor, b: Tensor, start: Tensor, *, reverse: bool = False) -> Tenso
 
 
 def _tree(a: Tensor, b: Tensor, start: Tensor, result: Tensor) -> None:
-    """Scans into ``result``: every two steps are one of (a2 a1, a2 b1 + b2), and so on, 2 log2 T
-    rounds in all.
+    """Scans into ``result`` in 2 log2 T rounds.
 
-    After Brent and Kung: all rounds together do some 3 T multiplications, so no more than a small
-    multiple of a loop.
+    Every two steps are one of (a2 a1, a2 b1 + b2), and so on. After Brent and Kung: all rounds
+    together do some 3 T multiplications, so no more than a small multiple of a loop.
     """
     steps = len(b)
     if steps == 1:

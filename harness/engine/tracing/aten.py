@@ -1,14 +1,14 @@
-"""ATen operations in the operations of :mod:`harness.engine.tracing.program`: one rule each,
-gradients' operations among them.
+"""ATen operations in the operations of :mod:`harness.engine.tracing.program`: one rule each.
 
-An operation without a rule cannot be traced; a new one is a few lines here.
+Gradients' operations are among them. An operation without a rule cannot be traced; a new one is a
+few lines here.
 """
 
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -53,7 +53,8 @@ class Outers:
 def single(value: Any) -> Ref:
     """Returns the value of a result of H units; the lone gate of a product is one."""
     if isinstance(value, list) and len(value) == 1:
-        return value[0]
+        gate: Ref = value[0]
+        return gate
     if isinstance(value, Flipped):
         raise Untraceable("operation flip")
     if not isinstance(value, Ref):
@@ -76,8 +77,9 @@ class Call:
     name: str
 
     def __call__(self, op: str, *operands: Any) -> Ref:
-        """Returns an elementwise operation on references and numbers, booleans where it takes
-        them.
+        """Returns an elementwise operation on references and numbers.
+
+        It takes booleans where the operation does.
         """
         refs = [single(o) if isinstance(o, list) else o for o in operands]
         masks = {"where": 1, "and": 2, "or": 2, "not": 1}.get(op, 0)
@@ -101,6 +103,7 @@ class Call:
 
 
 Rule = Callable[..., Any]
+AnyRule = TypeVar("AnyRule", bound=Rule)
 RULES: dict[str, Rule] = {}
 """ATen operation -> how it is written; one in place, ``mul_``, as ``mul``.
 
@@ -108,8 +111,8 @@ Arguments are references or numbers.
 """
 
 
-def _rule(*names: str) -> Callable[[Rule], Rule]:
-    def enter(rule: Rule) -> Rule:
+def _rule(*names: str) -> Callable[[AnyRule], AnyRule]:
+    def enter(rule: AnyRule) -> AnyRule:
         RULES.update(dict.fromkeys(names, rule))
         return rule
 
@@ -155,7 +158,11 @@ def _add(call: Call, a: Any, b: Any, alpha: float = 1) -> Any:
         return Outers(a.terms + b.terms)
     if isinstance(a, list) and isinstance(b, list):
         return [call("add", x, y) for x, y in zip(a, b, strict=True)]
-    return call("add", a, b if alpha == 1 else call("mul", b, alpha))
+    return _scaled_sum(call, a, b, alpha)
+
+
+def _scaled_sum(call: Call, a: Any, b: Any, scale: float) -> Ref:
+    return call("add", a, b if scale == 1 else call("mul", b, scale))
 
 
 @_rule("sub")
@@ -196,10 +203,8 @@ def _ne(call: Call, a: Any, b: Any) -> Ref:
 def _lerp(call: Call, a: Any, b: Any, weight: Any) -> Ref:
     """As torch has it, exact at both ends: from the nearer one."""
     step = call("sub", b, a)
-    from_a, from_b = (
-        call("add", a, call("mul", weight, step)),
-        call("sub", b, call("mul", step, call("sub", 1.0, weight))),
-    )
+    from_a = call("add", a, call("mul", weight, step))
+    from_b = call("sub", b, call("mul", step, call("sub", 1.0, weight)))
     if isinstance(weight, (Ref, list)):
         return call("where", call("lt", call("abs", weight), 0.5), from_a, from_b)
     return from_a if abs(weight) < 0.5 else from_b
@@ -207,12 +212,12 @@ def _lerp(call: Call, a: Any, b: Any, weight: Any) -> Ref:
 
 @_rule("addcmul")
 def _addcmul(call: Call, a: Any, b: Any, c: Any, value: float = 1) -> Ref:
-    return _add(call, a, call("mul", b, c), value)
+    return _scaled_sum(call, a, call("mul", b, c), value)
 
 
 @_rule("addcdiv")
 def _addcdiv(call: Call, a: Any, b: Any, c: Any, value: float = 1) -> Ref:
-    return _add(call, a, call("div", b, c), value)
+    return _scaled_sum(call, a, call("div", b, c), value)
 
 
 @_rule("reciprocal")
@@ -233,16 +238,11 @@ def _pow(call: Call, x: Any, exponent: Any) -> Any:
     if not doubled.is_integer() or abs(doubled) > 16:
         raise Untraceable(f"operation pow with {exponent=}")
     size = abs(int(doubled))
-    whole = (
-        functools.reduce(lambda a, b: call("mul", a, b), [x] * (size // 2)) if size > 1 else None
-    )
-    half = call("sqrt", x) if size % 2 else None
-    parts = [part for part in (whole, half) if part is not None]
-    value = (
-        functools.reduce(lambda a, b: call("mul", a, b), parts)
-        if parts
-        else call("add", 1.0, call("mul", x, 0.0))
-    )
+    factors = [x] * (size // 2) + ([call("sqrt", x)] if size % 2 else [])
+    if factors:
+        value = functools.reduce(lambda a, b: call("mul", a, b), factors)
+    else:
+        value = call("add", 1.0, call("mul", x, 0.0))
     return call("div", 1.0, value) if doubled < 0 else value
 
 
@@ -433,10 +433,11 @@ def _over_units(call: Call, *dims: int) -> None:
 
 
 def _full(call: Call, x: Any) -> Ref:
-    """Returns a value to be reduced over H; it must vary there, or H copies would have to be
-    counted.
+    """Returns a value to be reduced over H.
+
+    It must vary there, or H copies would have to be counted.
     """
-    ref = call.number(single(x))
+    ref: Ref = call.number(single(x))
     if call.build.get(ref).kind != "full" and call.hidden_size > 1:
         raise Untraceable(f"operation {call.name} of a value that is equal in all units or rows")
     return ref
@@ -449,12 +450,13 @@ def _same(call: Call, x: Any) -> Any:
 
 @_rule("expand", "view", "_unsafe_view", "reshape")
 def _shaped(call: Call, x: Any, size: Any) -> Any:
-    """A value of fewer axes stands for all its copies; anything else would move values between
-    units or rows.
+    """Returns the value itself, since one of fewer axes stands for all its copies.
+
+    Any other shape would move values between units or rows.
     """
     if isinstance(x, list) and len(x) > 1:
         raise Untraceable(f"operation {call.name} of a product's gates together")
-    kept: dict[str, tuple] = {
+    kept: dict[str, tuple[tuple[int, ...], ...]] = {
         "full": ((ROWS, call.hidden_size),),
         "row": ((ROWS, 1), (ROWS, call.hidden_size)),
     }
@@ -468,11 +470,12 @@ def _shaped(call: Call, x: Any, size: Any) -> Any:
 def _to_copy(call: Call, x: Any, dtype: Any = None) -> Ref:
     if dtype not in (None, torch.float32, torch.float64):
         raise Untraceable(f"operation _to_copy to {dtype}")
-    return call.number(single(x))
+    number: Ref = call.number(single(x))
+    return number
 
 
 @_rule("split", "split_with_sizes")
-def _split(call: Call, x: Any, size: Any, dim: int = 0) -> list:
+def _split(call: Call, x: Any, size: Any, dim: int = 0) -> list[list[Ref]]:
     sizes = size if isinstance(size, (list, tuple)) else [size]
     if not isinstance(x, list) or dim not in (1, -1) or set(sizes) != {call.hidden_size}:
         raise Untraceable("operation split of anything but a product into its gates")
@@ -485,7 +488,7 @@ def _t(call: Call, x: Any) -> Transposed:
 
 
 @_rule("cat")
-def _cat(call: Call, parts: list, dim: int = 0) -> list[Ref]:
+def _cat(call: Call, parts: list[Any], dim: int = 0) -> list[Ref]:
     if dim not in (1, -1):
         raise Untraceable("operation cat over the batch")
     return [single(part) for part in parts]

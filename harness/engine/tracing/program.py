@@ -1,5 +1,4 @@
-"""A cell's step as a small program: what one time step computes, forward and backward, on no
-machine in particular.
+"""A cell's step as a small program: one time step, forward and backward, on any machine.
 
 A node is an operation on earlier nodes. Its kind says along which axes it varies: ``full`` (B, H),
 ``row`` (B, 1), ``vector`` (1, H), ``scalar``. Equal nodes are one node, constants are folded, and
@@ -56,16 +55,15 @@ OPERATIONS: dict[str, Operation] = {
     "or": Operation(torch.logical_or, boolean=True),
     "not": Operation(torch.logical_not, boolean=True),
 }
-"""Everything that a pointwise piece is made of; ``cumsum``, over the units, of (B, H) values
-alone.
-"""
+"""The operations of a pointwise piece; ``cumsum`` is over the units, of (B, H) values alone."""
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "row_sum": lambda x: x.sum(-1, keepdim=True),
     "row_max": lambda x: x.amax(-1, keepdim=True),
 }
-"""Over H, within a row; ``batch_sum`` besides adds the rows of all time steps into a vector's
-gradient.
+"""The reductions over H, within a row.
+
+``batch_sum`` besides adds the rows of all time steps into a vector's gradient.
 """
 
 
@@ -94,8 +92,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Outer:
-    """One term of a matrix's gradient: over all time steps and rows, operand^T times the
-    cotangent's gates.
+    """One term of a matrix's gradient.
+
+    That is operand^T times the cotangent's gates, summed over all time steps and rows.
     """
 
     operand: int
@@ -124,19 +123,19 @@ class Program:
     matrix_gradients: dict[str, tuple[Outer, ...]]
 
     def forward(self) -> set[int]:
-        """Returns the nodes that the new state is made of."""
+        """Returns the nodes that the new state depends on."""
         return self.ancestors(self.new_state)
 
     def ancestors(self, roots: Iterable[int]) -> set[int]:
-        """Returns ``roots`` and everything that they are made of."""
-        found: set[int] = set()
+        """Returns ``roots`` and everything that they depend on."""
+        ancestors: set[int] = set()
         waiting = list(roots)
         while waiting:
             node = waiting.pop()
-            if node not in found:
-                found.add(node)
+            if node not in ancestors:
+                ancestors.add(node)
                 waiting.extend(self.nodes[node].args)
-        return found
+        return ancestors
 
     def products(self, within: Iterable[int], op: str = "product") -> list[int]:
         """Returns the product nodes (or the ``transposed`` ones) among ``within``, in order."""
@@ -161,11 +160,11 @@ class Builder:
         self, op: str, *args: Ref, kind: Kind = "full", value: float = 0.0, name: str = ""
     ) -> Ref:
         """Returns the node, the one that there is where there is one."""
-        made = Node(op, tuple(a.index for a in args), kind, value, name)
-        key = made, math.copysign(1, value)  # 0.0 equals -0.0
+        node = Node(op, tuple(a.index for a in args), kind, value, name)
+        key = node, math.copysign(1, value)  # 0.0 equals -0.0
         if key not in self._known:
             self._known[key] = len(self.nodes)
-            self.nodes.append(made)
+            self.nodes.append(node)
         return Ref(self._known[key])
 
     def constant(self, value: float) -> Ref:
@@ -180,22 +179,17 @@ class Builder:
         """Returns an elementwise operation's node, or the simpler one that equals it."""
         args = tuple(a if isinstance(a, Ref) else self.constant(a) for a in operands)
         nodes = [self.get(a) for a in args]
-        if (
-            all(n.op == "constant" and not n.boolean for n in nodes)
-            and not OPERATIONS[op].boolean
-            and op != "where"
-        ):
+        is_foldable = not OPERATIONS[op].boolean and op != "where"
+        if is_foldable and all(n.op == "constant" and not n.boolean for n in nodes):
             values = [torch.tensor(n.value, dtype=torch.float64) for n in nodes]
             return self.constant(OPERATIONS[op].meaning(*values).item())
         same = self._same(op, args, nodes)
-        return (
-            same if same is not None else self.node(op, *args, kind=joined(n.kind for n in nodes))
-        )
+        if same is not None:
+            return same
+        return self.node(op, *args, kind=joined(n.kind for n in nodes))
 
     def _same(self, op: str, args: tuple[Ref, ...], nodes: list[Node]) -> Ref | None:
-        """Returns an argument, or a simpler node, that has the same value whatever the inputs
-        are.
-        """
+        """Returns an argument or a simpler node that has the same value for all inputs, or None."""
 
         def constant(position: int, value: float) -> bool:
             node = nodes[position]
@@ -225,7 +219,7 @@ class Builder:
 
 def joined(kinds: Iterable[Kind]) -> Kind:
     """Returns the kind of an elementwise operation on values of these kinds."""
-    found = set(kinds)
-    if "full" in found or {"row", "vector"} <= found:
+    present = set(kinds)
+    if "full" in present or {"row", "vector"} <= present:
         return "full"
-    return "row" if "row" in found else "vector" if "vector" in found else "scalar"
+    return "row" if "row" in present else "vector" if "vector" in present else "scalar"

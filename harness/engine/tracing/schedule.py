@@ -1,7 +1,6 @@
-"""When a program's nodes are computed and where their values wait: stages between products, and
-what is kept.
+"""When a program's nodes are computed and where their values wait.
 
-A stage is one pass over the rows of a batch, a product stands between two. Forward, a value is kept
+A stage is one pass over the rows of a batch; a product stands between two. Forward, a value is kept
 over all time steps if the gradient reads it and it costs more than a load; cheap ones are computed
 again from what is kept.
 """
@@ -12,8 +11,9 @@ from dataclasses import dataclass
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node, Program
 
 Stack = tuple[int | None, ...]
-"""Values side by side, one a gate, None for zero: the operand of a transposed or an outer
-product.
+"""Values side by side, one a gate, None for zero.
+
+They are the operand of a transposed or an outer product.
 """
 
 
@@ -106,17 +106,18 @@ def _place(stack: Stack, stacks: tuple[Stack, ...]) -> tuple[int, int]:
 
 
 def _stacks(program: Program) -> tuple[Stack, ...]:
-    """Returns the stacks that products need, longest first, without those that are a run of
-    another.
+    """Returns the stacks that products need, longest first.
+
+    Those that are a run of another are left out.
     """
     wanted: list[Stack] = [program.input_gradients]
     wanted += [t.cotangent for terms in program.matrix_gradients.values() for t in terms]
     wanted += [n.args for n in program.nodes if n.op == "transposed"]
-    found: tuple[Stack, ...] = ()
+    stacks: tuple[Stack, ...] = ()
     for stack in sorted(dict.fromkeys(wanted), key=len, reverse=True):
-        if not any(stack == w[i : i + len(stack)] for w in found for i in range(len(w))):
-            found += (stack,)
-    return found
+        if not any(stack == w[i : i + len(stack)] for w in stacks for i in range(len(w))):
+            stacks += (stack,)
+    return stacks
 
 
 def _costly(node: Node) -> bool:
@@ -202,20 +203,15 @@ class _Pass:
                 if self.level(self.nodes[i].args[0]) == stage
             }
             roots = operands | (set(program.new_state) if stage == last else set())
-            plans.append(
-                (
-                    *self.closure(stage, roots),
-                    [i for i in products if self.nodes[i].args[0] in operands],
-                )
-            )
+            ready = [i for i in products if self.nodes[i].args[0] in operands]
+            plans.append((*self.closure(stage, roots), ready))
         steps: list[Stage | int] = []
         later = self._read_later([loaded for _, loaded, _ in plans])
         waiting = set(self.kept)
         for (computed, loaded, ready), after in zip(plans, later, strict=True):
             states = [(s, i) for s, i in enumerate(program.new_state) if i in computed]
-            if (
-                computed is plans[-1][0]
-            ):  # a state that is an input, a constant or the like is written at the end
+            if computed is plans[-1][0]:
+                # A state that is an input, a constant or the like is written at the end.
                 states += [
                     (s, i)
                     for s, i in enumerate(program.new_state)
@@ -237,16 +233,19 @@ class _Pass:
         return tuple(steps)
 
     def backward(self, sums: set[int], stacks: tuple[Stack, ...]) -> tuple[Stage | int, ...]:
-        """Returns the backward stages and transposed products of a time step; everything as early
-        as it can be.
+        """Returns the backward stages and transposed products of a time step.
+
+        Everything is done as early as it can be.
         """
         program = self.program
         products = [i for i, n in enumerate(self.nodes) if n.op == "transposed"]
         blocks = [(s, b, i) for s, stack in enumerate(stacks) for b, i in enumerate(stack)]
-        carries = [(s, i) for s, i in enumerate(program.state_gradients) if i is not None]
+        # A transposed product stores its result itself.
         carries = [
-            (s, i) for s, i in carries if self.nodes[i].op != "transposed"
-        ]  # those are stored by the product
+            (s, i)
+            for s, i in enumerate(program.state_gradients)
+            if i is not None and self.nodes[i].op != "transposed"
+        ]
         summed = {i: self.nodes[i].args[0] for i in sorted(sums)}
 
         def at(stage: int, i: int | None) -> bool:
@@ -264,7 +263,7 @@ class _Pass:
         steps: list[Stage | int] = []
         later = self._read_later([loaded for _, loaded, _ in plans])
         for stage, ((computed, loaded, ready), after) in enumerate(zip(plans, later, strict=True)):
-            found = Stage(
+            piece = Stage(
                 tuple(sorted(computed)),
                 tuple(sorted(loaded)),
                 tuple(sorted(computed & after)),
@@ -272,8 +271,8 @@ class _Pass:
                 carries=tuple(c for c in carries if at(stage, c[1])),
                 sums=tuple(i for i, source in summed.items() if at(stage, source)),
             )
-            if computed or found.blocks or found.carries or found.sums:
-                steps.append(found)
+            if computed or piece.blocks or piece.carries or piece.sums:
+                steps.append(piece)
             steps += ready
         return tuple(steps)
 

@@ -1,8 +1,8 @@
-"""From a cell's ``step`` to a :class:`Program`: the equations and their gradient, as torch itself
-differentiates them.
+"""From a cell's ``step`` to a :class:`Program`: the equations and their gradient.
 
-The step and its gradient run once, on tensors of one value, while a dispatch mode writes down every
-ATen operation; the flat list that results is written in the few operations of ``program``.
+Both are those of torch itself: the step and its gradient run once, on tensors of one value, while a
+dispatch mode writes down every ATen operation; the flat list that results is written in the few
+operations of ``program``.
 """
 
 import functools
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cells.base import Cell, split_gates, unchanged
+from cells.base import Cell, Parameter, split_gates, unchanged
 from harness.engine.base import Layer
 from harness.engine.tracing.aten import (
     ROWS,
@@ -49,12 +49,15 @@ class _Product(torch.autograd.Function):
         return torch.mm(gradient, matrix.t()), torch.mm(h.t(), gradient)
 
 
+_product: Callable[[Tensor, Tensor], Tensor] = _Product.apply
+
+
 @dataclass(frozen=True)
 class _Operation:
     """One ATen operation as it was called; the tensors are kept, for they tell which is which."""
 
     function: Any
-    args: tuple
+    args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any
 
@@ -63,12 +66,16 @@ class _Recorder(TorchDispatchMode):
     """Writes down every operation while it is on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        TorchDispatchMode.__init__(self)
         self.operations: list[_Operation] = []
 
 
 def _record(
-    self: _Recorder, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    self: _Recorder,
+    function: Any,
+    types: Any,
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
 ) -> Any:
     result = function(*args, **(kwargs or {}))
     self.operations.append(_Operation(function, args, kwargs or {}, result))
@@ -82,8 +89,15 @@ _Recorder.__torch_dispatch__ = _record  # type: ignore[method-assign, assignment
 
 @dataclass(frozen=True)
 class Leaves:
-    """What a step is a function of, by name: (B, H) gates, states and noise, (H, g*H) matrices, (1,
-    H) vectors.
+    """What a step is a function of, by name.
+
+    Attributes:
+        x: Gates, (B, H).
+        state: (B, H).
+        matrix: (H, g*H).
+        vector: (1, H).
+        cotangent: Of the new states, (B, H).
+        noise: (B, H).
     """
 
     x: dict[str, Tensor]
@@ -104,8 +118,9 @@ class Leaves:
 
 @functools.lru_cache(maxsize=256)
 def trace(layer: Layer) -> Program:
-    """Returns the program of a layer's step. Constants that depend on H, as in a mean, are those of
-    this H.
+    """Returns the program of a layer's step.
+
+    Constants that depend on H, as in a mean, are those of this H.
 
     Raises:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way
@@ -127,8 +142,10 @@ def untraceable(cell: type[Cell], precision: str = "float32") -> str | None:
 
 
 def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], list[Tensor | None]]:
-    """Returns what a step does where everything has one value: what it is given, its operations,
-    its results.
+    """Returns what a step does where every input has one value.
+
+    Returns:
+        What it is given, its operations, its results.
     """
     recorder = _Recorder()
     try:
@@ -146,16 +163,17 @@ def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], lis
 
 
 def vector_names(layer: Layer) -> tuple[str, ...]:
-    """Returns the names of everything of size H that a step reads: vectors, and recurrent biases
-    gate by gate.
+    """Returns the names of everything of size H that a step reads.
+
+    These are vectors, and recurrent biases gate by gate.
     """
-    found = []
+    names = []
     for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases):
         if spec.kind == "vector":
-            found.append(spec.name)
+            names.append(spec.name)
         elif spec.kind == "recurrent_bias":
-            found += [f"{spec.name}.{gate}" for gate in spec.gates]
-    return tuple(found)
+            names += [f"{spec.name}.{gate}" for gate in spec.gates]
+    return tuple(names)
 
 
 def _leaves(layer: Layer, value: float) -> Leaves:
@@ -190,12 +208,14 @@ def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
     return [*new, *torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True)]
 
 
-def _bind(specs: dict, matrices: dict[str, Tensor], vectors: dict[str, Tensor]) -> SimpleNamespace:
+def _bind(
+    specs: dict[str, Parameter], matrices: dict[str, Tensor], vectors: dict[str, Tensor]
+) -> SimpleNamespace:
     """Returns the ``p`` of ``Cell.step``; a product's bias is added gate by gate."""
 
     def product(name: str, matrix: Tensor) -> Callable[[Tensor], SimpleNamespace]:
         def call(h: Tensor) -> SimpleNamespace:
-            gates = vars(split_gates(_Product.apply(h, matrix), specs[name].gates))
+            gates = vars(split_gates(_product(h, matrix), specs[name].gates))
             biases = {gate: vectors.get(f"b_{name}.{gate}") for gate in gates}
             return SimpleNamespace(
                 **{g: v if biases[g] is None else v + biases[g] for g, v in gates.items()}
@@ -220,20 +240,18 @@ class _Lowering:
     def program(self, operations: list[_Operation], results: list[Tensor | None]) -> Program:
         for operation in operations:
             value = self._lowered(operation)
-            parts = (
-                operation.result
-                if isinstance(operation.result, (list, tuple))
-                else [operation.result]
-            )
-            values = value if isinstance(operation.result, (list, tuple)) else [value]
-            self.values |= {id(part): own for part, own in zip(parts, values, strict=True)}
+            is_list = isinstance(operation.result, (list, tuple))
+            parts = operation.result if is_list else [operation.result]
+            values = value if is_list else [value]
+            for part, lowered in zip(parts, values, strict=True):
+                self.values[id(part)] = lowered
             self.tensors += [part for part in parts if isinstance(part, Tensor)]
         return self._finished([None if r is None else self._value(r) for r in results])
 
     def _leaf(self, name: str) -> Ref | Matrix:
-        group, _, own = name.partition(".")
+        group, _, short_name = name.partition(".")
         if group == "matrix":
-            return Matrix(own)
+            return Matrix(short_name)
         return self.build.node("input", kind="vector" if group == "vector" else "full", name=name)
 
     def _value(self, argument: Any) -> Any:
@@ -266,24 +284,26 @@ class _Lowering:
         )
 
     def _refuse_shared(self, name: str, target: Tensor) -> None:
-        """Refuses to change in place what another tensor shows too: that one would seem to keep its
-        value.
+        """Refuses to change in place what another tensor shows too.
+
+        That one would seem to keep its value.
         """
         memory = target.untyped_storage().data_ptr()
         if any(t is not target and t.untyped_storage().data_ptr() == memory for t in self.tensors):
             raise Untraceable(f"operation {name} on memory that is shared")
 
     def _product(self, a: Any, b: Any) -> Any:
-        """Returns a product's gates, a transposed product, or a matrix's gradient: what
-        :class:`_Product` does.
+        """Returns what a product of :class:`_Product` stands for.
+
+        That is a product's gates, a transposed product, or a matrix's gradient.
         """
         if isinstance(b, Matrix):
             operand = single(a)
             if self.build.get(operand).kind != "full":
                 raise Untraceable("a product of what is equal in all units or rows")
-            made = self.build.node("product", operand, name=b.name)
+            whole = self.build.node("product", operand, name=b.name)
             gates = self.layer.cell.recurrent_products()[b.name]
-            return [self.build.node("gate", made, value=float(i)) for i in range(len(gates))]
+            return [self.build.node("gate", whole, value=float(i)) for i in range(len(gates))]
         if isinstance(b, Transposed) and isinstance(b.value, Matrix):
             return self.build.node("transposed", *stacked(a), name=b.value.name)
         if isinstance(a, Transposed):
@@ -301,7 +321,7 @@ class _Lowering:
         new_state = take(len(cell.state))
         inputs, states = take(len(cell.input_products())), take(len(cell.state))
         terms = [next(ends) for _ in matrices]
-        found = Program(
+        program = Program(
             tuple(self.build.nodes),
             tuple(s for s in new_state if s is not None),
             tuple(inputs),
@@ -309,7 +329,7 @@ class _Lowering:
             dict(zip(vectors, take(len(vectors)), strict=True)),
             {name: () if t is None else t.terms for name, t in zip(matrices, terms, strict=True)},
         )
-        return pruned(found)
+        return pruned(program)
 
 
 def pruned(program: Program) -> Program:
@@ -322,8 +342,11 @@ def pruned(program: Program) -> Program:
     kept = sorted(program.ancestors(r for r in roots if r is not None))
     place = {old: new for new, old in enumerate(kept)}
 
-    def moved(ids: tuple[int | None, ...]) -> tuple:
-        return tuple(None if i is None else place[i] for i in ids)
+    def moved(index: int | None) -> int | None:
+        return None if index is None else place[index]
+
+    def outer(term: Outer) -> Outer:
+        return Outer(place[term.operand], tuple(place[i] for i in term.cotangent))
 
     nodes = tuple(
         Node(n.op, tuple(place[a] for a in n.args), n.kind, n.value, n.name)
@@ -331,12 +354,9 @@ def pruned(program: Program) -> Program:
     )
     return Program(
         nodes,
-        moved(program.new_state),
-        moved(program.input_gradients),
-        moved(program.state_gradients),
-        {name: None if i is None else place[i] for name, i in program.vector_gradients.items()},
-        {
-            name: tuple(Outer(place[t.operand], moved(t.cotangent)) for t in terms)
-            for name, terms in program.matrix_gradients.items()
-        },
+        tuple(place[i] for i in program.new_state),
+        tuple(moved(i) for i in program.input_gradients),
+        tuple(moved(i) for i in program.state_gradients),
+        {name: moved(i) for name, i in program.vector_gradients.items()},
+        {name: tuple(map(outer, terms)) for name, terms in program.matrix_gradients.items()},
     )

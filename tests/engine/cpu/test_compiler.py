@@ -71,8 +71,10 @@ def fake(monkeypatch, tmp_path):
     script = tmp_path / "fake-compiler"
 
     def write(version, place=script):
-        place.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {version}\nwhile [ $# -gt 0 ]; do\n'
-                         '  [ "$1" = -o ] && : > "$2"\n  shift\ndone\n')  # fmt: skip
+        place.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo {version}\n'
+            'while [ $# -gt 0 ]; do\n  [ "$1" = -o ] && : > "$2"\n  shift\ndone\n'
+        )
         place.chmod(place.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("CXX", str(place))
         compiler._version.cache_clear()

@@ -26,7 +26,8 @@ FEW = [
 SHAPES = [(1, 1, 1, 1), (4, 5, 3, 7), (3, 1, 33, 33)]  # T, N, B, H
 
 BOUNDS = {
-    "outputs": 2e-6,  # a step rounds some ten times, by 6e-8, and the state forgets: 5e-7 was the largest seen
+    # A step rounds some ten times, by 6e-8, and the state forgets: 5e-7 was the largest seen.
+    "outputs": 2e-6,
     "final state": 2e-6,  # likewise; 3e-7
     "gradient of input": 2e-6,  # one step's cotangents through one product; 4e-7
     "gradient of initial state": 3e-6,  # what is left after all steps; 6e-7

@@ -36,7 +36,8 @@ ARRAYS = """
 #define TWO(f) extern "C" void array_##f(const real* x, const real* z, real* y, long n) { \\
     for (long i = 0; i < n; i += L) store(y + i, f(load(x + i), load(z + i))); }
 ONE(exponential) ONE(sigmoid) ONE(hyperbolic_tangent) ONE(exponential_minus_1) ONE(logarithm)
-ONE(logarithm_of_1_plus) ONE(root) ONE(reciprocal_root) ONE(absolute) ONE(sign) TWO(minimum) TWO(maximum)
+ONE(logarithm_of_1_plus) ONE(root) ONE(reciprocal_root) ONE(absolute) ONE(sign)
+TWO(minimum) TWO(maximum)
 """
 REAL = {np.float32: "float", np.float64: "double"}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}

@@ -9,7 +9,7 @@ from tolerances import TOLERANCES
 import cells
 from harness.engine import Layer, get
 
-USER_CELLS = cells.load_file(pathlib.Path(__file__).parents[1] / "user_cells.py")
+USER_CELLS = cells.load_file(pathlib.Path(__file__).with_name("user_cells.py"))
 ALL_CELLS = sorted({*cells.names(), *USER_CELLS})
 
 I = 5
@@ -135,7 +135,8 @@ def differences(engine, given):
         got = ours[name]
         if got.shape != expected.shape or got.dtype != expected.dtype:
             found.append(
-                f"{name} is {got.dtype} {tuple(got.shape)}, not {expected.dtype} {tuple(expected.shape)}"
+                f"{name} is {got.dtype} {tuple(got.shape)}, "
+                f"not {expected.dtype} {tuple(expected.shape)}"
             )
         elif not torch.allclose(got, expected, rtol=rtol, atol=atol):
             found.append(f"{name} differs by {(got - expected).abs().max():.1e}")
