@@ -1,35 +1,111 @@
 """A bench for ablating recurrent cells.
 
-Start at README.md, then studies/quickstart.yaml, cells/lstm.py.
+Start at README.md, then studies/quickstart.yaml, then cells/lstm.py.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Late imports, so that `import harness` alone loads neither torch nor optuna nor mlflow.
+from harness.store.locations import STORAGE, TRACKING, Locations
+
+if TYPE_CHECKING:  # late in the functions: `import harness` loads no torch, Optuna or MLflow
+    from rich.console import Console
+
+    from harness.report import Report
+    from harness.results.export import Results
+    from harness.results.trained_models import TrainedModel
+
+__all__ = ["load", "load_model", "run"]
 
 
-def run(study: str, **options: Any) -> Any:
-    """Runs a study to its verdict and returns the report; see :func:`harness.runner.launch.run` for
-    the options.
+def run(
+    study: str | Path,
+    folder: str | Path = ".",
+    tracking: str = TRACKING,
+    storage: str = STORAGE,
+    *,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    new: bool = False,
+    console: "Console | None" = None,
+) -> "Report":
+    """Runs what a study still lacks, to its verdict, and returns the report.
+
+    A finished study trains nothing.
+
+    Args:
+        study: The study's YAML file.
+        folder: Where ``mlflow.db``, ``optuna.db``, ``artifacts/`` and ``checkpoints/`` lie.
+        tracking: MLflow's store: a SQLite file in the folder, or a server's ``http://...``.
+        storage: Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.
+        overrides: Fields that replace the file's, ``fix.hidden_size=128`` each.
+        force: Run a design that cannot reach its own threshold.
+        new: Put an earlier study of this name aside and start afresh.
+        console: Where progress and report are printed; standard output by default.
+
+    Raises:
+        ValueError: The study, its data or its stores are wrong; the message says all that is.
     """
     from harness.runner import launch
 
-    return launch.run(study, **options)
+    locations = Locations(Path(folder), tracking, storage)
+    return launch.run(
+        study,
+        overrides=tuple(overrides),
+        locations=locations,
+        force=force,
+        new=new,
+        console=console,
+    )
 
 
-def load(study: str, folder: str = ".", **options: Any) -> Any:
-    """Returns a study's runs, curves, timings and verdict as data frames; see
-    :func:`harness.exporting.load`.
+def load(
+    study: str | Path,
+    folder: str | Path = ".",
+    tracking: str = TRACKING,
+    *,
+    overrides: Sequence[str] = (),
+) -> "Results":
+    """Returns a study's runs, curves, timings and verdict as data frames.
+
+    Args:
+        study: Its name in MLflow, or its YAML file.
+        folder: Where ``mlflow.db`` lies.
+        tracking: MLflow's store, as ``harness run`` was given it.
+        overrides: As ``harness run`` was given them; a study's name needs none.
+
+    Raises:
+        ValueError: The study is not in the store, or is another there.
     """
     from harness.results import export
 
-    return export.load(study, folder, **options)
+    return export.load(study, folder, tracking, overrides=overrides)
 
 
-def load_model(run: str, folder: str = ".", **options: Any) -> Any:
-    """Returns what a finished run learned, to score texts and to sample; see
-    :func:`harness.models.load_model`.
+def load_model(
+    run: str,
+    folder: str | Path = ".",
+    tracking: str = TRACKING,
+    *,
+    cell_files: Sequence[str | Path] = (),
+    changed_cell: bool = False,
+) -> "TrainedModel":
+    """Returns what a finished run learned, to score texts and to sample.
+
+    Args:
+        run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat
+            ``STUDY:ARM@1:SEED`` (the first has no mark); or the id of an MLflow run.
+        folder: Where ``mlflow.db`` lies.
+        tracking: MLflow's store, as ``harness run`` was given it.
+        cell_files: Python files of cells of your own that the run needs.
+        changed_cell: Take the cell even where its source was changed since.
+
+    Raises:
+        ValueError: There is no such run, it has no model, or its cell is unknown or another now.
     """
     from harness.results import trained_models
 
-    return trained_models.load_model(run, folder, **options)
+    return trained_models.load_model(
+        run, folder, tracking, cell_files=cell_files, changed_cell=changed_cell
+    )
