@@ -3,7 +3,7 @@ explodes nor dies out.
 """
 
 import torch
-from torch import sigmoid, tanh
+from torch import Tensor, sigmoid, tanh
 
 from cells.base import Cell
 
@@ -11,7 +11,7 @@ DAMPING = 0.01
 """The paper's gamma, which makes the explicit scheme stable."""
 
 
-def antisymmetric(parameters):
+def antisymmetric(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
     """Returns the parameters with A = R - R^T - gamma * I in the place of R (N, H, H)."""
     matrix = parameters["R"]
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)

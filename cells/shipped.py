@@ -151,9 +151,15 @@ def _top_level(tree: ast.Module) -> dict[str, Any]:
 
 
 def _names_in(node: Any) -> set[str]:
+    """The names that a syntax tree uses, but for its annotations."""
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, list):
+        return set().union(*map(_names_in, node))
     if not isinstance(node, ast.AST):
         return set()
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    fields = (getattr(node, name, None) for name in node._fields if name not in _NOT_EQUATIONS)
+    return set().union(*map(_names_in, fields))
 
 
 def _canonical(node: Any) -> str:

@@ -168,8 +168,8 @@ class Settings:
     )
     initialization: Initialization = _setting(
         "uniform",
-        doc="normal and glorot, orthogonal, keras, identity (other weights: normal, 0.001): biases 0; "
-        "uniform: biases too, as torch.nn",
+        doc="normal and glorot, orthogonal, keras, identity (other weights: normal, 0.001): "
+        "biases 0; uniform: biases too, as torch.nn",
     )
     initial_scale: float | None = _setting(
         None,
@@ -180,7 +180,8 @@ class Settings:
     )
     forget_bias: float | None = _setting(
         None,
-        doc="initial bias of the forget gates; none: what the initialization says (keras 1, else its own)",
+        doc="initial bias of the forget gates; "
+        "none: what the initialization says (keras 1, else its own)",
     )
     chrono_steps: int | None = _setting(
         None,
@@ -317,7 +318,8 @@ def problems_of(settings: Settings) -> list[str]:
             _fits(amount, float) and amount > 0 for amount in given.values()
         ):
             problems.append(
-                f"budget: must be one positive number of updates, tokens, epochs or seconds, but got {given}."
+                "budget: must be one positive number of updates, tokens, epochs or seconds, "
+                f"but got {given}."
             )
     return problems
 

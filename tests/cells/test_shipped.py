@@ -94,7 +94,7 @@ TEXT = '''
 """A family."""
 
 import torch
-from torch import sigmoid, tanh
+from torch import Tensor, sigmoid, tanh
 
 from cells.base import DRAWN, Cell
 
@@ -146,6 +146,7 @@ def digest(text):
          '    vectors = {"u": DRAWN}\n    gates = ("f", "h")\n'),
         ('{"u": DRAWN}', '{**dict.fromkeys(["u"], DRAWN)}'),
         ("sigmoid, tanh", "tanh, sigmoid"),
+        ("def floor(value):", "def floor(value: Tensor) -> Tensor:"),
         ("def step(self, p, x, h):", "def step(self, p: Any, x: Any, h: Tensor) -> Any:"),
         ('name = "other"', 'name = "another"'),
         ("LEAST = 0.5", "LEAST = 5e-1"),
@@ -175,7 +176,7 @@ def test_words_and_layout_change_no_digest(old, new):
         ("class Mine(Cell)", "class Mine(Other)"),
         ("LEAST = 0.5", "LEAST = 0.6"),
         ("value > LEAST", "value >= LEAST"),
-        ("import sigmoid, tanh", "import hardtanh as sigmoid, tanh"),
+        ("Tensor, sigmoid", "Tensor, hardtanh as sigmoid"),
     ],
 )
 def test_an_equation_a_constant_a_gate_or_a_declaration_changes_the_digest(old, new):
