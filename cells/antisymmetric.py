@@ -1,5 +1,6 @@
-"""Networks whose recurrent matrix is antisymmetric, as a differential equation that neither
-explodes nor dies out.
+"""Networks whose recurrent matrix is antisymmetric.
+
+They follow a differential equation whose solutions neither explode nor die out.
 """
 
 import torch
@@ -19,8 +20,9 @@ def antisymmetric(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class AntisymmetricRNN(Cell):
-    r"""One explicit step of h'(t) = tanh(A h + W x + b), whose eigenvalues lie next to the
-    imaginary axis.
+    r"""One explicit step of h'(t) = tanh(A h + W x + b), whose matrix is antisymmetric.
+
+    Its eigenvalues lie next to the imaginary axis.
 
         A  = R - R^T - gamma * I
         h' = h + epsilon * tanh(W_h x + A h + b_h)

@@ -22,8 +22,15 @@ DRAWN = "drawn"
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a layer. Its last axis is ``len(gates)`` blocks of ``width``, H if None;
-    ``rows`` is the axis before it.
+    """One parameter of a layer.
+
+    Attributes:
+        name: The attribute of ``p`` that a step reads.
+        kind: What it does in the layer.
+        gates: The gates that it feeds; one without a name for a vector.
+        rows: The size of the axis before the last; None where there is none.
+        start: Its constant initial value, or ``DRAWN``.
+        width: The last axis is ``len(gates)`` blocks of this size; H if None.
     """
 
     name: str
@@ -40,8 +47,9 @@ class Parameter:
 
 
 class Cell:
-    """A recurrent cell: subclass, declare, and write ``step`` line for line as the docstring's
-    equations.
+    """A recurrent cell: a subclass declares its gates and states, and defines ``step``.
+
+    ``step`` follows the docstring's equations line for line.
 
     The docstring of a subclass holds whole equations and the three entries ``Source:``,
     ``Reference:`` (the class of torch.nn that it must equal, or none) and ``Differs from PARENT:``
@@ -53,17 +61,16 @@ class Cell:
     name: ClassVar[str]
     """The name in a study, parent first: ``lstm-no-output-tanh``."""
     gates: ClassVar[tuple[str, ...]]
-    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell; none only
-    where the step reads its input itself.
+    """The input products ``W_g x + b_g``, in the order of torch.nn where it has the cell.
+
+    There may be none only where the step reads its input itself.
     """
     reads_input: ClassVar[bool] = False
     """Whether the step reads ``x.input``, the layer's input itself: its size must then be H."""
     state: ClassVar[tuple[str, ...]] = ("h",)
     """The state, each (B, H); the first is what the layer above sees, itself or projected."""
     projects: ClassVar[bool] = False
-    """Whether the layer above sees the first state times a matrix ``P``, (H,
-    ``projection_size``).
-    """
+    """Whether the layer above sees the first state times ``P``, (H, ``projection_size``)."""
     unread: ClassVar[tuple[str, ...]] = ()
     """States that no step reads: the layer above sees them, and nothing of them is carried on."""
     products: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
@@ -72,9 +79,7 @@ class Cell:
     A gate that is fed and not among ``gates`` has no W; its bias is a recurrent one.
     """
     recurrent_biases: ClassVar[tuple[str, ...]] = ()
-    """Gates whose recurrent product keeps a bias even where a study says ``biases: 1``: the
-    equation needs it.
-    """
+    """Gates whose recurrent product keeps a bias even with ``biases: 1``: the equation needs it."""
     unbiased: ClassVar[tuple[str, ...]] = ()
     """Gates without a bias, ``b_g`` or recurrent."""
     vectors: ClassVar[Mapping[str, float | str]] = {}
@@ -84,25 +89,26 @@ class Cell:
     forget_gates: ClassVar[tuple[str, ...]] = ()
     """Gates that the forget bias and the chrono initialisation raise."""
     input_gates: ClassVar[tuple[str, ...]] = ()
-    """Gates that the chrono initialisation lowers, each as far as it raises the forget gate of the
-    same place. A forget gate beyond them is raised alone: its cell weighs what is new by 1 - f, or
-    by nothing.
+    """Gates that the chrono initialisation lowers, each paired with a forget gate by its position.
+
+    Each is lowered as far as its forget gate is raised. A forget gate beyond them is raised alone:
+    its cell weighs what is new by 1 - f, or by nothing.
     """
     candidates: ClassVar[tuple[str, ...]] = ()
-    """Gates whose value is new content: a step passes each through ``p.drop`` once, where recurrent
-    dropout acts.
+    """Gates whose value is new content, on which recurrent dropout acts.
+
+    A step passes the value of each through ``p.drop`` once.
     """
     zoneout_states: ClassVar[tuple[str, ...]] = ()
     """States that zoneout may hold."""
     noise: ClassVar[tuple[str, ...]] = ()
-    """Factors (B, H) that each time step is given from outside, ``p.NAME``; they have no gradient.
+    """Factors (B, H) that each time step is given from outside, ``p.NAME``, without a gradient.
+
     A cell's equations have none: a study's regularisers add them, see
     ``harness.model.regularization``.
     """
     reference: ClassVar[tuple[str, Mapping[str, Any]] | None] = None
-    """The class of torch.nn that this cell must equal, and its arguments; None where there is
-    none.
-    """
+    """The class of torch.nn that this cell must equal, and its arguments; None without one."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -135,16 +141,17 @@ class Cell:
 
     @classmethod
     def recurrent_rows(cls, hidden_size: int) -> int:
-        """Returns the rows of a recurrent parameter: H, unless :meth:`prepared` makes the matrices
-        of less.
+        """Returns the rows of a recurrent parameter.
+
+        They are H, unless :meth:`prepared` makes the matrices of fewer.
         """
         return hidden_size
 
     @classmethod
     def prepared(cls, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Returns what the products multiply with, made of the ``parameters`` (N, ...), once for
-        all time steps.
+        """Returns what the products multiply with, made of the ``parameters`` (N, ...).
 
+        It is made once for all time steps.
         Most cells multiply with the parameters themselves. A cell whose matrices are made of them
         overrides this, in torch's operations, and gives back matrices (N, H, g*H) under the same
         names.
@@ -158,8 +165,9 @@ class Cell:
 
     @classmethod
     def output_size(cls, hidden_size: int, projection_size: int | None = None) -> int:
-        """Returns the units that the layer above sees; ``projection_size`` None: half of H where
-        there is one.
+        """Returns the units that the layer above sees.
+
+        ``projection_size`` None stands for half of H where the cell projects.
         """
         return (projection_size or max(1, hidden_size // 2)) if cls.projects else hidden_size
 
@@ -210,9 +218,9 @@ class Cell:
     def flops_per_token(
         cls, input_size: int | None, hidden_size: int, projection_size: int | None = None
     ) -> int:
-        """Returns the forward FLOPs of a layer's products per token: 2 an entry.
+        """Returns the forward FLOPs of a layer's products per token: 2 an entry of each matrix.
 
-        ``input_size`` None: a row lookup.
+        ``input_size`` None stands for a row lookup, which is free.
         """
         specs = cls.parameters(1, hidden_size, 1, projection_size)
         matrices = [
@@ -234,8 +242,9 @@ def split_gates(stacked: Tensor, gates: tuple[str, ...]) -> SimpleNamespace:
 
 
 def normalize(*parts: Tensor, eps: float = 1e-5) -> tuple[Tensor, ...]:
-    """Returns ``parts`` (..., H) normalised together to mean 0 and variance 1 over all their units
-    (Ba 2016).
+    """Returns ``parts`` (..., H) normalised together over all their units (Ba 2016).
+
+    Their mean becomes 0 and their variance 1.
     """
     mean = _mean(parts)
     centred = [part - mean for part in parts]

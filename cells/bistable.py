@@ -1,5 +1,6 @@
-"""Bistable cells: a unit that holds either of two values without any input, by a feedback that
-exceeds 1.
+"""Bistable cells, whose units hold either of two values without any input.
+
+A feedback that exceeds 1 makes them do so.
 """
 
 from torch import sigmoid, tanh

@@ -68,8 +68,9 @@ class IndRNN(Cell):
 
 
 class RHN(Cell):
-    r"""Recurrent highway network of depth 2: two highway layers a time step, the input at the first
-    alone.
+    r"""Recurrent highway network of depth 2: two highway layers a time step.
+
+    The input enters the first layer alone.
 
         n1 = tanh   (W_n1 x + R_n1 h + b_n1)
         t1 = sigmoid(W_t1 x + R_t1 h + b_t1)
@@ -105,8 +106,9 @@ class RHN(Cell):
 
 
 class LEM(Cell):
-    r"""Long expressive memory: two states, the second of which sees the first, each with a learned
-    time step.
+    r"""Long expressive memory: two states, each with a learned time step.
+
+    The second state sees the first.
 
         d1 = sigmoid(W_d1 x + R_d1 h + b_d1)
         d2 = sigmoid(W_d2 x + R_d2 h + b_d2)
@@ -166,8 +168,9 @@ class CoRNN(Cell):
 
 
 class SCRN(Cell):
-    r"""Structurally constrained network: beside the hidden state a slow context, which is a mean of
-    past inputs.
+    r"""Structurally constrained network: a slow context stands beside the hidden state.
+
+    The context is a mean of past inputs.
 
         s' = (1 - alpha) * (W_s x) + alpha * s
         h' = sigmoid(W_h x + R h + M s' + b_h)

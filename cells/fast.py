@@ -1,5 +1,6 @@
-"""FastRNN and FastGRNN: Elman's network with a weighted residual connection, and with a gate that
-costs no matrix.
+"""FastRNN and FastGRNN: Elman's network with a weighted residual connection.
+
+FastGRNN has a gate too, which costs no matrix.
 """
 
 from torch import sigmoid, tanh

@@ -62,8 +62,9 @@ class LiGRU(Cell):
 
 
 class MinimalRNN(Cell):
-    r"""Minimal network: the state is a weighted mean of the inputs' codes z, and the gate sees the
-    code, not the input.
+    r"""Minimal network: the state is a weighted mean of the inputs' codes z.
+
+    The gate sees the code, not the input.
 
         z  = tanh   (W_z x + b_z)
         u  = sigmoid(R_u h + U_u z + b_u)
@@ -167,8 +168,9 @@ class SGRN(Cell):
 
 
 class ATR(Cell):
-    r"""Addition-subtraction twin-gated network: both gates from one product of the input and one of
-    the state.
+    r"""Addition-subtraction twin-gated network: two gates share their products.
+
+    There is one product of the input and one of the state.
 
         v  = W_v x + b_v
         q  = R_v h

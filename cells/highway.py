@@ -1,5 +1,6 @@
-"""Cells that read their input itself, and not only products with it: it must have as many units as
-the state.
+"""Cells that read their input itself, and not only products with it.
+
+The input must have as many units as the state.
 """
 
 from torch import exp, expm1, relu, sigmoid, sqrt, tanh
@@ -8,14 +9,16 @@ from torch.nn.functional import softplus
 from cells.base import DRAWN, Cell
 
 LEAST = 1e-36
-"""The smallest 1 - a^2 of rg-lru, nothing beside a state: at 0, where r underflows, its root would
-have no gradient.
+"""The smallest 1 - a^2 of rg-lru, which is nothing beside a state.
+
+At 0, where r underflows, its root would have no gradient.
 """
 
 
 class IntersectionRNN(Cell):
-    r"""Intersection network: one gate over the state as in ugrnn, a second one between input and
-    output.
+    r"""Intersection network: one gate over the state, a second one between input and output.
+
+    The gate over the state is that of ugrnn.
 
         y  = relu   (W_y x + R_y h + b_y)
         n  = tanh   (W_n x + R_n h + b_n)
@@ -51,8 +54,9 @@ class IntersectionRNN(Cell):
 
 
 class SRU(Cell):
-    r"""Simple recurrent unit: gates that see their own unit's cell state alone, and a highway past
-    the cell.
+    r"""Simple recurrent unit: its gates see their own unit's cell state alone.
+
+    A highway leads past the cell.
 
         f  = sigmoid(W_f x + v_f * c + b_f)
         c' = f * c + (1 - f) * (W_z x)
@@ -100,8 +104,7 @@ class RGLRU(Cell):
     0.999. Its gates have a matrix in blocks, here it is whole.
 
     Source: De et al., "Griffin: mixing gated linear recurrences with local attention for efficient
-    language models",
-    2024.
+    language models", 2024.
     Reference: none.
     Differs from min-gru: the decay is a power of a learned one, and what is written is the input
     itself, gated.

@@ -1,5 +1,6 @@
-"""Cells whose gates and candidate see inputs alone. Those that see no input but the last are linear
-in their state: all steps run at once.
+"""Cells whose gates and candidate see inputs alone.
+
+Those that see no input but the last are linear in their state: all steps run at once.
 """
 
 import torch
@@ -36,8 +37,9 @@ class MinGRU(Cell):
 
 
 class MinLSTM(Cell):
-    r"""Minimal LSTM: gates and candidate see the input alone, and what is kept and what is written
-    add up to 1.
+    r"""Minimal LSTM: gates and candidate see the input alone.
+
+    The weights of what is kept and of what is written add up to 1.
 
         f  = sigmoid(W_f x + b_f)
         i  = sigmoid(W_i x + b_i)
@@ -111,8 +113,8 @@ class TGRU(Cell):
 
     Source: Balduzzi & Ghifary, "Strongly-typed recurrent neural networks", 2016 (T-GRU).
     Reference: none.
-    Differs from t-rnn: the input before, the factor o, and new content that is not weighed by 1 -
-    f.
+    Differs from t-rnn: the input before, the factor o, and new content that is not weighed by
+    1 - f.
     """
 
     name = "t-gru"
@@ -171,8 +173,9 @@ class TLSTM(Cell):
 
 
 class QRNN(Cell):
-    r"""Quasi-recurrent network: gates and candidate are a convolution over the input and the one
-    before it.
+    r"""Quasi-recurrent network: gates and candidate are a convolution over two inputs.
+
+    The two are the input and the one before it.
 
         z   = tanh   (W_z x + vz + b_z)
         f   = sigmoid(W_f x + vf + b_f)

@@ -1,5 +1,6 @@
-"""LSTMs that differ in what they multiply: a recurrent matrix in blocks, a projection, or input and
-state with one another.
+"""LSTMs that differ in what they multiply.
+
+They have a recurrent matrix in blocks, a projection, or products of input and state.
 """
 
 import math
@@ -65,8 +66,9 @@ class LSTMBlockDiagonal(Cell):
 
 
 class LSTMProjected(Cell):
-    r"""LSTM whose recurrent products, and the layer above, see a projection of its output to fewer
-    units.
+    r"""LSTM whose output is projected to fewer units.
+
+    The recurrent products and the layer above see the projection.
 
         i  = sigmoid(W_i x + R_i h + b_i)
         f  = sigmoid(W_f x + R_f h + b_f)

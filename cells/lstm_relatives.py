@@ -49,8 +49,9 @@ class LSTMLayerNorm(Cell):
 
 
 class LSTMMultiplicative(Cell):
-    r"""LSTM whose gates see, in place of h, what the input makes of it: two dependent products a
-    step.
+    r"""LSTM whose gates see, in place of h, what the input makes of it.
+
+    A step has two products, one after the other.
 
         m  = (W_m x) * (R_m h)
         i  = sigmoid(W_i x + R_i m + b_i)
@@ -197,8 +198,9 @@ class JANET(Cell):
 
 
 class SLSTM(Cell):
-    r"""LSTM with an exponential input gate and a normaliser n; the factor exp(-m') keeps i and f
-    from overflowing.
+    r"""LSTM with an exponential input gate and a normaliser n.
+
+    The factor exp(-m') keeps i and f from overflowing.
 
         k  =            W_i x + R_i h + b_i
         l  = logsigmoid(W_f x + R_f h + b_f) + m

@@ -1,6 +1,4 @@
-"""The minimal gated unit and its ablations, and two of the units that a search made out of the
-GRU.
-"""
+"""The minimal gated unit and its ablations, and two units that a search made out of the GRU."""
 
 from torch import sigmoid, tanh
 
@@ -139,8 +137,9 @@ class MGU3(Cell):
 
 
 class MUT1(Cell):
-    r"""First of the three best units of a search: the update gate sees the input alone, the
-    candidate its tanh.
+    r"""First of the three best units of a search among variants of the GRU.
+
+    The update gate sees the input alone, the candidate its tanh.
 
         z  = sigmoid(W_z x + b_z)
         r  = sigmoid(W_r x + R_r h + b_r)

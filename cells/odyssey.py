@@ -1,5 +1,6 @@
-"""The eight variants of Greff et al. (2015), under the paper's names: each is ``lstm-peephole``
-with one change.
+"""The eight variants of Greff et al. (2015), under the paper's names.
+
+Each is ``lstm-peephole`` with one change.
 """
 
 from torch import sigmoid, tanh

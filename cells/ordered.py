@@ -6,8 +6,9 @@ from cells.base import Cell
 
 
 class LSTMOrderedNeurons(Cell):
-    r"""LSTM with two master gates that rise and fall over the units: what is forgotten takes the
-    units before along.
+    r"""LSTM with two master gates that rise and fall over the units.
+
+    Where a unit is forgotten, the units before it are forgotten too.
 
         i  = sigmoid(W_i x + R_i h + b_i)
         f  = sigmoid(W_f x + R_f h + b_f)

@@ -1,5 +1,4 @@
-"""Name -> cell: the families of this package, a user's own file, and the entry points of installed
-packages.
+"""Name -> cell, for shipped cells, a user's own file and the entry points of installed packages.
 
 The names, declarations and fingerprints of this package's cells are known without torch;
 :func:`find` imports the one file that holds the cell.

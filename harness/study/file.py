@@ -44,8 +44,9 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
 def loads(
     text: str, name: str = "study.yaml", overrides: Iterable[str] = (), *, path: Path | None = None
 ) -> Study:
-    """Reads a study from text; files that it names are looked for beside ``path``, or in the
-    working directory.
+    """Reads a study from text.
+
+    Files that it names are looked for beside ``path``, or in the working directory.
 
     Raises:
         StudyError: The text or an override is wrong; it holds every problem.

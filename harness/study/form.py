@@ -1,5 +1,4 @@
-"""The form of a study file: pydantic models made from the table of settings, and the JSON schema
-made from them.
+"""The form of a study file: pydantic models made from the table of settings, and their schema.
 
 A file names few of the settings, and pydantic takes its time over each. So the models of a file
 are built for the settings that it names (:func:`form_of`); those of the schema have all of them.

@@ -1,6 +1,4 @@
-"""A study that has been read and found right: its arms, its seeds, its search space and its
-identity.
-"""
+"""A study that has been read and found right: arms, seeds, search space and identity."""
 
 import copy
 import dataclasses
@@ -20,8 +18,10 @@ from harness.study.reader import shown
 from harness.study.units import Unit
 
 NOT_IDENTITY = (*EXECUTION, "models", "target")
-"""They change how fast a study runs (and on some engines the last bits), what is kept of it, or
-what is told of it.
+"""Fields that are no part of a study's identity.
+
+They change how fast a study runs (and on some engines the last bits), what is kept of it, or what
+is reported of it.
 """
 
 
@@ -36,7 +36,7 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """The arm's name in books that hold several conditions."""
+        """The arm's name in a store that holds several conditions."""
         return str(Unit(self.name, self.condition))
 
 
@@ -51,7 +51,7 @@ class Range:
 
     @property
     def num_steps(self) -> int:
-        """How many values a grid takes from it, ``step`` 1 where none is given."""
+        """How many values a grid takes from the range; ``step`` is 1 where none is given."""
         return int((self.high - self.low) / (self.step or 1) + 1e-9) + 1
 
 
@@ -63,14 +63,16 @@ class Choices:
 
     @property
     def num_steps(self) -> int:
-        """How many values a grid takes from it."""
+        """How many values a grid takes from the choices."""
         return len(self.choices)
 
 
 @dataclass(frozen=True)
 class Tune:
-    """How every arm is searched: ``repeats`` times, with the search seeds ``search_seed``,
-    ``search_seed`` + 1, ...
+    """How every arm is searched.
+
+    The search is made ``repeats`` times, with the search seeds ``search_seed``, ``search_seed`` + 1
+    and so on.
     """
 
     space: dict[str, Range | Choices]
@@ -114,8 +116,9 @@ class RuntimePhase:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is reported; ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error
-    rate.
+    """What is reported, and what counts as a difference.
+
+    ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error rate.
     """
 
     objective: Objective = "validation/perplexity"
@@ -132,10 +135,11 @@ class Study:
     """One question, its arms, and how it is answered.
 
     Attributes:
-        arms: Those of all conditions.
-        tune: Of one condition; where there are several, of the first, and only their ranges differ.
-        condition: The name of the one condition that this study is of; empty where it has several,
-            or none by name.
+        arms: The arms of all conditions.
+        tune: The search of one condition. Where there are several, that of the first: only their
+            ranges differ.
+        condition: The name of the one condition that this study is of; empty where the study has
+            several, or names none.
     """
 
     name: str
@@ -161,9 +165,7 @@ class Study:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The names of what the arms are compared under; one without a name where the study says
-        nothing of it.
-        """
+        """The names of the conditions; one empty name where the study has none."""
         return tuple(part.condition for part in self._parts) or (self.condition,)
 
     def under(self, condition: str) -> "Study":
@@ -189,8 +191,8 @@ class Study:
     def identity(self) -> dict[str, Any]:
         """Returns what makes the study this one, as JSON values.
 
-        Without the numbers of trials, repeats and seeds, which may grow, and without what changes
-        no number.
+        The numbers of trials, repeats and seeds are left out, since they may grow, and so is what
+        changes no number.
         """
         measure = {
             name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY
@@ -211,8 +213,9 @@ class Study:
         }
 
     def changes_since(self, old_identity: dict[str, Any]) -> list[str]:
-        """Returns what of an older identity this study changes, as ``path: old -> new``; more arms
-        are no change.
+        """Returns what this study changes of an older identity, as ``path: old -> new``.
+
+        More arms are no change.
         """
         new = self.identity()
         gone = [name for name in old_identity["arms"] if name not in new["arms"]]
@@ -265,16 +268,18 @@ class Study:
 
 
 def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Returns an arm of an older identity with the defaults of fields that came later: it was run
-    with those.
+    """Returns an arm of an older identity with the defaults of fields that came later.
+
+    The arm was run with these values.
     """
     defaults = as_json(Settings(cell="", corpus=""))
     return {**{name: defaults[name] for name in new if name in defaults}, **old}
 
 
 def is_repeated(study: Study) -> bool:
-    """Returns whether tuning and replicating are repeated as a whole, so that a pair is a repeat
-    and not a seed.
+    """Returns whether tuning and replicating are repeated as a whole.
+
+    A pair is then a repeat and not a seed.
     """
     return study.tune is not None and study.tune.repeats > 1
 

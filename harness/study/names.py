@@ -1,6 +1,4 @@
-"""The names that may stand in each block of a study file, and what an unknown one most likely
-means.
-"""
+"""The names that may stand in each block of a study file, and what an unknown one may mean."""
 
 import difflib
 from collections.abc import Mapping
@@ -107,9 +105,7 @@ def names_at(block: Path) -> list[str]:
 
 
 def doc_at(path: Path) -> str:
-    """Returns the description of the innermost field that a path names; empty where there is
-    none.
-    """
+    """Returns the description of the innermost field that a path names; empty without one."""
     field = _field_at(path)
     return field.doc if field else ""
 
