@@ -1,28 +1,17 @@
-"""What the registry and the books hold, listed: cells, status, report, export."""
+"""What ``harness cells`` shows: the registry with costs, and a cell's page."""
 
 import inspect
 import re
-from pathlib import Path
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 import cells
 from cells.registry import PRESETS
-from harness import engine, study
+from harness import engine
 from harness.bench.classes import cell_class
 from harness.engine.cpu import compiler
 from harness.engine.tracing.trace import untraceable
 from harness.model.network import single_layer
-from harness.report import arm_results
-from harness.runner import scheduler
-from harness.store.locations import Locations
-from harness.store.tracker import Tracker, experiments, sqlite_path
-
-
-class NothingError(ValueError):
-    """There is nothing yet to list."""
 
 
 def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
@@ -30,9 +19,10 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     for path in files:
         cells.load_file(path)
     caption = (
-        f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. Class: a pointwise "
-        "after one round of products, ar the same with a reduction over H, b products that wait for others, e no "
-        f"recurrent product, c none and linear in the state. {engines_line()} "
+        f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. "
+        "Class: a pointwise after one round of products, ar the same with a reduction over H, "
+        "b products that wait for others, e no recurrent product, c none and linear in the state. "
+        f"{engines_line()} "
         f"Also: {'; '.join(map(preset_line, PRESETS))}"
     )
     table = Table(
@@ -62,22 +52,20 @@ def preset_line(name: str) -> str:
 
 def engines_line() -> str:
     """Returns which engines run which cells on a CPU; nothing is compiled."""
-    found = [cells.find(name) for name in cells.names()]
-    others = [c.name for c in found if untraceable(c)]
-    scanned = [c.name for c in found if engine.get("scan").refusal(c, "cpu", "float32") is None]
-    cpu = (
-        f"the engine cpu runs all but {', '.join(others)}"
-        if others
-        else "the engine cpu runs all of them"
+    known = [cells.find(name) for name in cells.names()]
+    others = [cell.name for cell in known if untraceable(cell)]
+    scan = engine.get("scan")
+    scanned = [cell.name for cell in known if scan.refusal(cell, "cpu", "float32") is None]
+    compiled = f"all but {', '.join(others)}" if others else "all of them"
+    once = "" if compiler.find() else ", once there is a C++ compiler"
+    return (
+        f"On a CPU the engine cpu runs {compiled}{once}; scan runs {', '.join(scanned)}; "
+        "reference runs all."
     )
-    cpu += "" if compiler.find() else ", once there is a C++ compiler"
-    return f"On a CPU {cpu}; scan runs {', '.join(scanned)}; reference runs all."
 
 
 def citation(cell: type[cells.Cell]) -> str:
-    """Returns who published a cell and when, shortly, from the entry ``Source:`` of its
-    docstring.
-    """
+    """Returns who published a cell and when, from the entry ``Source:`` of its docstring."""
     source = " ".join(
         (cell.__doc__ or "").partition("Source:")[2].partition("Reference:")[0].split()
     )
@@ -88,8 +76,7 @@ def citation(cell: type[cells.Cell]) -> str:
 
 
 def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) -> str:
-    """Returns a cell's equations and declarations, its costs at one size, and the engine that runs
-    it on a CPU.
+    """Returns a cell's equations and declarations, its costs at one size, and its engine on a CPU.
 
     Raises:
         UnknownCell: There is none of that name.
@@ -111,7 +98,9 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
         ),
         "vectors": " ".join(cell.vectors),
         "forget gates": " ".join(cell.forget_gates),
-        "parameters": f"{arch.num_parameters():,} at H = {hidden_size}, V = {num_tokens}, one bias a gate",
+        "parameters": (
+            f"{arch.num_parameters():,} at H = {hidden_size}, V = {num_tokens}, one bias a gate"
+        ),
         "FLOPs": f"{arch.flops_per_token():,} forward, per token",
         "engine": "; ".join([f"{chosen} on a CPU in float32", *notes]),
     }
@@ -119,84 +108,3 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
     listed = [f"{key:<{width}}  {value or 'none'}" for key, value in lines.items()]
     title = preset_line(name) if name in PRESETS else name
     return "\n".join([title, "", inspect.cleandoc(cell.__doc__ or ""), "", *listed])
-
-
-def open_books(
-    path: str, overrides: tuple[str, ...], locations: Locations
-) -> tuple[study.Study, Tracker]:
-    """Returns a study and its books.
-
-    Raises:
-        NothingError: The study was never run there.
-        IdentityError: What was run there under this name is another study.
-    """
-    loaded = study.load(path, overrides)
-    file = sqlite_path(locations.tracking_uri)
-    if (file is not None and not file.exists()) or loaded.name not in experiments(
-        locations.tracking_uri
-    ):
-        raise NothingError(
-            f"study: must have been run, but {loaded.name!r} is not in {locations.tracking_uri}. "
-            f"Run it: harness run {path}"
-        )
-    tracker = Tracker(locations.tracking_uri, loaded.name, locations.artifacts)
-    scheduler.check_identity(loaded, tracker, locations)
-    return loaded, tracker
-
-
-def status_table(path: str, overrides: tuple[str, ...], locations: Locations) -> Table:
-    """Returns how many runs of each arm and phase have ended, and how."""
-    loaded, tracker = open_books(path, overrides, locations)
-    runs = tracker.runs()
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=loaded.name,
-        title_justify="left",
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    has_conditions = any(loaded.conditions)
-    if has_conditions:
-        table.add_column("condition")
-    for column in (
-        "arm",
-        "phase",
-        "wanted",
-        "finished",
-        "diverged",
-        "pruned",
-        "failed",
-        "unfinished",
-    ):
-        table.add_column(column, justify="left" if column in ("arm", "phase") else "right")
-    repeats = arm_results.num_repeats(loaded)
-    for arm in loaded.arms:
-        own = runs[(runs["arm"] == arm.name) & (runs["condition"] == arm.condition)]
-        num_seeds = arm_results.num_seeds(
-            loaded.under(arm.condition), runs[runs["condition"] == arm.condition]
-        )
-        wanted = {"trial": loaded.tune.num_trials if loaded.tune else 0, "replicate": num_seeds}
-        for phase, count in wanted.items():
-            states = own.loc[own["phase"] == phase, "state"].value_counts()
-            counts = [
-                int(states.get(state, 0))
-                for state in ("finished", "diverged", "pruned", "failed", "running")
-            ]
-            texts = (arm.name, phase, str(repeats * count), *(str(n) if n else "" for n in counts))
-            table.add_row(*([arm.condition] if has_conditions else []), *texts)
-    return table
-
-
-def report(
-    path: str, overrides: tuple[str, ...], locations: Locations, out: Path | None, console: Console
-) -> None:
-    """Prints the report, and writes its files where a folder is given."""
-    loaded, tracker = open_books(path, overrides, locations)
-    warnings = scheduler.warnings_of(loaded, tracker)
-    made = scheduler.build_report(
-        loaded, tracker.runs(), tracker.curves(), tracker.timings(), warnings
-    )
-    made.terminal(console)
-    if out is not None:
-        for written in made.write(out):
-            console.print(f"{written}", highlight=False)

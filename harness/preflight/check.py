@@ -1,10 +1,11 @@
-"""``harness check``: what a study will do, cost, and be able to show, before anything trains for
-good.
+"""What ``harness check`` prints: what a study will do, cost, and be able to show.
+
+Nothing trains for good.
 """
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -15,18 +16,21 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import study
-from harness.preflight import history, power_table, probe
+from harness.preflight import history, power_table
+from harness.preflight.cost import Pace
+from harness.preflight.design import check_design
 from harness.preflight.disk import disk
-from harness.preflight.history import Shelf
+from harness.preflight.history import History, Spread, StoredStudy
 from harness.preflight.power_table import Row
-from harness.preflight.probe import Pilot
-from harness.runner import launch
+from harness.preflight.probe import Probe, probe_arm, short_training
+from harness.preflight.resolve import resolve, study_pack_size
 from harness.settings import Settings
-from harness.store.locations import Places
+from harness.store.locations import Locations
+from harness.study import Study
 from harness.training.runtime import MODES
 
 QUIET_SECONDS = 2.0
-"""Without a terminal nothing is said of the way to an answer that comes sooner."""
+"""Without a terminal, progress is printed only where the answer takes longer than this."""
 LABEL_WIDTH = 11
 
 
@@ -34,19 +38,17 @@ def check(
     path: str,
     overrides: tuple[str, ...],
     *,
-    places: Places,
-    resolved: bool,
+    locations: Locations,
     trains: bool,
     force: bool,
     console: Console,
 ) -> None:
-    """Prints the study with its defaults, or its arms, costs and design.
+    """Prints a study's arms, costs and design.
 
     Args:
         path: The study's YAML.
         overrides: ``fix.hidden_size=128`` each.
-        places: Where earlier runs are looked for.
-        resolved: Print the study, and nothing else.
+        locations: Where earlier runs are looked for.
         trains: Time arms without earlier runs by a short training.
         force: Accept a design that cannot reach its own threshold.
         console: Where it is printed.
@@ -55,43 +57,50 @@ def check(
         ValueError: The study or its data is wrong, or its design cannot reach its own threshold.
     """
     loaded = study.load(path, overrides)
-    if resolved:
-        console.print(study.dump(loaded.resolved()), markup=False, highlight=False, soft_wrap=True)
-        return
-    shelf = Shelf(loaded, places)
-    settings, notes = probe.resolve(loaded)
-    settings = history.settled(settings, shelf)
-    pilots = [
-        _pilot(loaded, arm, settings, shelf, trains) for arm in _tried(console, list(settings))
+    stored = History(loaded, locations)
+    settings, notes = resolve(loaded)
+    settings = history.with_pinned_budgets(settings, stored)
+    probes = [
+        _probe(loaded, arm, settings, stored, trains) for arm in _shown(console, list(settings))
     ]
-    console.print(_arms_table(loaded, pilots))
-    for line in [*_legend(loaded, pilots), *notes]:
+    console.print(_arms_table(loaded, probes))
+    for line in [*_legend(loaded, probes), *notes]:
         console.print(line, markup=False, highlight=False)
-    _print(console, _costs(loaded, pilots))
-    for conditions, rows in _designs(loaded, shelf):
+    _print(console, _costs(loaded, probes))
+    for conditions, rows in _designs(loaded, stored):
         _print(console, [Row("design", ", ".join(conditions)), *rows])
-    launch.check_design(loaded, force)
+    check_design(loaded, force)
 
 
-def _designs(loaded: study.Study, shelf: Shelf) -> list[tuple[list[str], list[Row]]]:
-    """Returns what is to be said of designs, and the conditions that it holds for."""
-    said: dict[tuple[Row, ...], list[str]] = {}
+def _designs(loaded: Study, stored: History) -> list[tuple[list[str], list[Row]]]:
+    """Returns the rows on designs, and the conditions that they hold for."""
+    conditions: dict[tuple[Row, ...], list[str]] = {}
     for condition in loaded.conditions:
         part = loaded.under(condition)
-        spread = shelf.first(lambda book, part=part: history.spread(part, book))  # type: ignore[misc]
-        said.setdefault(tuple(power_table.rows(part, spread)), []).append(condition)
-    return [(conditions, list(rows)) for rows, conditions in said.items()]
+        rows = power_table.rows(part, _spread(part, stored))
+        conditions.setdefault(tuple(rows), []).append(condition)
+    return [(names, list(rows)) for rows, names in conditions.items()]
 
 
-def _tried(console: Console, arms: list[str]) -> Iterator[str]:
-    """Yields arms, and says which one is tried: by a bar that goes away, or without a terminal by
-    lines.
+def _spread(part: Study, stored: History) -> Spread | None:
+    return stored.first(lambda other: history.spread(part, other))
+
+
+def _shown(console: Console, arms: list[str]) -> Iterator[str]:
+    """Yields arms, and shows which one is tried.
+
+    On a terminal a bar shows it and goes away at the end; elsewhere lines do.
     """
     begun = time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(16), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(16),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
         task = bar.add_task("", total=len(arms))
         for index, arm in enumerate(arms):
             bar.update(task, completed=index, description=f"trying {arm}")
@@ -102,143 +111,143 @@ def _tried(console: Console, arms: list[str]) -> Iterator[str]:
             yield arm
 
 
-def _pilot(
-    loaded: study.Study, arm: str, settings: dict[str, Settings], shelf: Shelf, trains: bool
-) -> Pilot:
-    found = probe.pilot(loaded, arm, settings[arm])
-    pace = shelf.first(lambda book: history.pace(found, book))
-    if pace is None and trains:
-        pace = probe.short_training(loaded, found)
-    return found if pace is None else replace(found, pace=pace)
+def _probe(
+    loaded: Study, arm: str, settings: Mapping[str, Settings], stored: History, trains: bool
+) -> Probe:
+    """Returns an arm's probe, with the pace of earlier runs where there are any."""
+    probe = probe_arm(loaded, arm, settings[arm])
+
+    def pace(other: StoredStudy) -> Pace | None:
+        return history.pace(probe, other)
+
+    known = stored.first(pace)
+    if known is None and trains:
+        known = short_training(loaded, probe)
+    return probe if known is None else replace(probe, pace=known)
 
 
-def _arms_table(loaded: study.Study, pilots: list[Pilot]) -> Table:
+def _arms_table(loaded: Study, probes: list[Probe]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("arm", overflow="fold")
-    for column in (
-        *_engine_column(pilots),
-        "H",
-        "params",
-        "FLOPs",
-        "updates",
-        "tokens",
-        "runs",
-        "time",
-    ):
+    engine_column = ["engine"] if _engines_differ(probes) else []
+    numbers = ["H", "params", "FLOPs", "updates", "tokens", "runs", "time"]
+    for column in [*engine_column, *numbers]:
         table.add_column(column, justify="left" if column == "engine" else "right", no_wrap=True)
-    by_key = {p.arm: p for p in pilots}
+    by_arm = {probe.arm: probe for probe in probes}
     for condition in loaded.conditions:
         if condition:
             table.add_row(Text(condition, style="bold"))
         for arm in loaded.under(condition).arms:
-            p = by_key[arm.key]
-            engine = [p.settings.engine for _ in _engine_column(pilots)]
-            table.add_row(
-                Text(f"{' ' * bool(condition)}{arm.name}"), *engine, *_cells(p, arm.settings)
-            )
+            probe = by_arm[arm.key]
+            engine = [probe.settings.engine] if engine_column else []
+            name = Text(f"{' ' * bool(condition)}{arm.name}")
+            table.add_row(name, *engine, *_cells(probe, arm.settings))
     return table
 
 
-def _engine_column(pilots: list[Pilot]) -> list[str]:
-    """Returns the column of engines where arms differ in theirs; else the line below says it."""
-    return ["engine"] if len({p.settings.engine for p in pilots}) > 1 else []
+def _engines_differ(probes: list[Probe]) -> bool:
+    """Returns whether the table has a column of engines; else the line below tells the one."""
+    return len({probe.settings.engine for probe in probes}) > 1
 
 
-def _cells(p: Pilot, asked: Settings) -> list[str]:
+def _cells(probe: Probe, asked: Settings) -> list[str]:
     """Returns an arm's numbers; a star is at what was solved."""
-    size, updates = "*" * (asked.hidden_size is None), "*" * (asked.budget.seconds is not None)
-    runs = "+".join(str(sum(packs)) for packs in (p.packs.trials, p.packs.replicates) if packs)
-    more = f"-{sum(p.packs.replicates) + sum(p.packs.more)}" if p.packs.more else ""
+    size_mark = "*" if asked.hidden_size is None else ""
+    updates_mark = "" if asked.budget.seconds is None else "*"
+    packs = probe.packs
+    num_runs = "+".join(str(sum(sizes)) for sizes in (packs.trials, packs.replicates) if sizes)
+    at_most = f"-{sum(packs.replicates) + sum(packs.more)}" if packs.more else ""
     return [
-        *(f"{p.hidden_size:,}{size}", f"{p.num_parameters:,}", _short(p.flops_per_token)),
-        *(
-            f"{p.num_updates:,}{updates}",
-            _short(p.num_tokens),
-            f"{runs}{more}",
-            duration(p.seconds),
-        ),
+        f"{probe.hidden_size:,}{size_mark}",
+        f"{probe.num_parameters:,}",
+        _short(probe.flops_per_token),
+        f"{probe.num_updates:,}{updates_mark}",
+        _short(probe.num_tokens),
+        f"{num_runs}{at_most}",
+        duration(probe.seconds),
     ]
 
 
-def _legend(loaded: study.Study, pilots: list[Pilot]) -> list[str]:
+def _legend(loaded: Study, probes: list[Probe]) -> list[str]:
     """Returns what the columns hold, and what the starred numbers are solved for."""
-    wanted: dict[str, None] = {}
+    solved: dict[str, None] = {}
     for settings in (arm.settings for arm in loaded.arms):
         for name in ("num_parameters", "flops_per_token"):
-            if (number := getattr(settings, name)) is not None:
-                wanted[f"H for {name} = {number:,}"] = None
-        if (seconds := settings.budget.seconds) is not None:
-            wanted[f"updates for {seconds:g} s of a run alone"] = None
-    columns = (
-        []
-        if _engine_column(pilots)
-        else [f"engine: {pilots[0].settings.engine}, on {_machine(pilots[0])}"]
-    )
-    columns += [
-        "FLOPs: forward, per token",
-        *(["runs: trials + replicates"] if loaded.tune else []),
-    ]
-    return ["; ".join(columns), *(["* solved: " + "; ".join(wanted)] if wanted else [])]
+            number = getattr(settings, name)
+            if number is not None:
+                solved[f"H for {name} = {number:,}"] = None
+        seconds = settings.budget.seconds
+        if seconds is not None:
+            solved[f"updates for {seconds:g} s of a run alone"] = None
+    columns = []
+    if not _engines_differ(probes):
+        columns.append(f"engine: {probes[0].settings.engine}, on {_machine(probes[0])}")
+    columns.append("FLOPs: forward, per token")
+    if loaded.tune:
+        columns.append("runs: trials + replicates")
+    return ["; ".join(columns), *(["* solved: " + "; ".join(solved)] if solved else [])]
 
 
-def _machine(p: Pilot) -> str:
-    return f"{p.threads} thread{'s' * (p.threads > 1)}" if p.device == "cpu" else p.device
+def _machine(probe: Probe) -> str:
+    if probe.device != "cpu":
+        return probe.device
+    return f"{probe.threads} thread{'s' * (probe.threads > 1)}"
 
 
-def _costs(loaded: study.Study, pilots: list[Pilot]) -> list[Row]:
-    num_runs, num_more = sum(p.num_runs for p in pilots), sum(sum(p.packs.more) for p in pilots)
-    training, more = sum(p.seconds for p in pilots), sum(p.more_seconds for p in pilots)
-    timing = _timing_seconds(loaded, pilots)
-    up_to = f" to {num_runs + num_more:,}" if num_more else ""
+def _costs(loaded: Study, probes: list[Probe]) -> list[Row]:
+    num_runs = sum(probe.num_runs for probe in probes)
+    num_more = sum(sum(probe.packs.more) for probe in probes)
+    training = sum(probe.seconds for probe in probes)
+    more = sum(probe.more_seconds for probe in probes)
+    timing = _timing_seconds(loaded, probes)
+    at_most = f" to {num_runs + num_more:,}" if num_more else ""
     longest = f" to {duration(training + more + timing)}" if num_more else ""
-    found = [
-        Row("runs", f"{num_runs:,}{up_to}"),
-        Row("time", f"about {duration(training + timing)}{longest}, start-up and books on top"),
-    ]
-    found += [Row("  training", line) for line in _training(pilots)]
+    time_text = f"about {duration(training + timing)}{longest}, start-up and storing on top"
+    rows = [Row("runs", f"{num_runs:,}{at_most}"), Row("time", time_text)]
+    rows += [Row("  training", line) for line in _training(probes)]
     if loaded.tune is not None and loaded.tune.pruner != "none":
-        found.append(Row("", f"less where the {loaded.tune.pruner} pruner ends trials early"))
-    found.append(Row("  timing", f"{duration(timing)} at least" if timing else "none"))
-    return [*found, *_room(loaded, pilots)]
+        rows.append(Row("", f"less where the {loaded.tune.pruner} pruner ends trials early"))
+    rows.append(Row("  timing", f"{duration(timing)} at least" if timing else "none"))
+    return [*rows, *_disk_rows(loaded, probes)]
 
 
-def _training(pilots: list[Pilot]) -> Iterator[str]:
+def _training(probes: list[Probe]) -> Iterator[str]:
     """Yields the time of training by where its estimate is from."""
     seconds: dict[str, float] = defaultdict(float)
     arms: dict[str, list[str]] = defaultdict(list)
-    for p in pilots:
-        seconds[p.pace.source] += p.seconds
-        arms[p.pace.source].append(p.arm)
+    for probe in probes:
+        seconds[probe.pace.source] += probe.seconds
+        arms[probe.pace.source].append(probe.arm)
     for source, names in arms.items():
         whose = f": {', '.join(names)}" if len(arms) > 1 else ""
         yield f"{duration(seconds[source])} {source}{whose}"
 
 
-def _timing_seconds(loaded: study.Study, pilots: list[Pilot]) -> float:
+def _timing_seconds(loaded: Study, probes: list[Probe]) -> float:
     phase = loaded.measure.runtime
     if phase is None:
         return 0.0
-    num_stands = sum(len({1, probe.study_pack_size(loaded, p.settings)}) for p in pilots)
-    return phase.rounds * phase.seconds * len(MODES) * num_stands
+    num_sizes = sum(len({1, study_pack_size(loaded, probe.settings)}) for probe in probes)
+    return phase.rounds * phase.seconds * len(MODES) * num_sizes
 
 
-def _room(loaded: study.Study, pilots: list[Pilot]) -> list[Row]:
-    room = disk(pilots, keeps_models=loaded.measure.models == "replicates")
-    models = f", {_bytes(room.models)} models" if room.models else ""
+def _disk_rows(loaded: Study, probes: list[Probe]) -> list[Row]:
+    room = disk(probes, keeps_models=loaded.measure.models == "replicates")
     total = _bytes(room.databases + room.artifacts + room.models)
+    parts = [f"{_bytes(room.databases)} databases", f"{_bytes(room.artifacts)} curves and samples"]
+    if room.models:
+        parts.append(f"{_bytes(room.models)} models")
     return [
         Row("disk", f"about {total}, its reports on top"),
-        Row(
-            "",
-            f"{_bytes(room.databases)} databases, {_bytes(room.artifacts)} curves and samples{models}",
-        ),
+        Row("", ", ".join(parts)),
         Row("", f"checkpoints of up to {_bytes(room.checkpoints)} while it runs"),
     ]
 
 
 def _print(console: Console, rows: Sequence[Row]) -> None:
-    """Prints rows under one another, after an empty line; the values of successive rows stand in
-    columns.
+    """Prints rows under one another, after an empty line.
+
+    The values of successive rows stand in columns.
     """
     console.print()
     for _, group in groupby(rows, key=lambda row: len(row.values)):
@@ -259,11 +268,8 @@ def _short(count: int) -> str:
     """
     for size, unit in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= 0.9995 * size:
-            return (
-                f"{count / size:.4g}{unit}"
-                if count >= 999.5 * size
-                else f"{count / size:.3g}{unit}"
-            )
+            digits = 4 if count >= 999.5 * size else 3
+            return f"{count / size:.{digits}g}{unit}"
     return str(count)
 
 

@@ -1,4 +1,4 @@
-"""How long a study will take: its packs, and their seconds by a pace that was measured."""
+"""How long a study will take: its packs, and their seconds by a measured pace."""
 
 import math
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Pace:
 
     Attributes:
         pack: Its number of runs.
-        lanes: How many of them a CPU works on at a time. None: an accelerator, which takes them as
-            one.
+        concurrent_runs: How many of them a CPU works on at a time. None: an accelerator, which
+            takes them as one.
         update_seconds: Of the whole pack.
         evaluation_seconds: Of the whole pack at an evaluation point; 0 where its updates' seconds
             hold that. None: not known.
@@ -22,24 +22,25 @@ class Pace:
     """
 
     pack: int
-    lanes: int | None
+    concurrent_runs: int | None
     update_seconds: float
     evaluation_seconds: float | None
     source: str
 
     def seconds(self, pack: int, num_updates: int, num_evaluations: int) -> float:
-        """Returns the seconds of a pack of that size: at most these, since a small one wastes less
-        than is assumed.
+        """Returns the seconds of a pack of that size, at most.
 
-        On a CPU a pack takes as many turns as its runs fill lanes; on an accelerator one that is
-        smaller takes no longer, and a larger one in proportion.
+        A small pack wastes less than is assumed. On a CPU a pack takes turns, each of as many runs
+        as are worked on at a time; on an accelerator a smaller pack takes no less time, and a
+        larger one takes more in proportion.
         """
-        each = (
+        seconds = (
             self.update_seconds * num_updates + (self.evaluation_seconds or 0.0) * num_evaluations
         )
-        if self.lanes is None:
-            return each * max(1.0, pack / self.pack)
-        return each * math.ceil(pack / self.lanes) / math.ceil(self.pack / self.lanes)
+        if self.concurrent_runs is None:
+            return seconds * max(1.0, pack / self.pack)
+        num_turns = math.ceil(pack / self.concurrent_runs)
+        return seconds * num_turns / math.ceil(self.pack / self.concurrent_runs)
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,18 @@ def check_design(study: Study, force: bool) -> None:
 
 
 def num_comparisons(study: Study) -> int:
-    """Returns how many arms of a condition are tested against its baseline: those that read its
-    text.
+    """Returns how many arms of a condition are tested against its baseline.
+
+    They are those that read its text.
     """
     text = text_of(study.baseline.settings)
     return sum(text_of(arm.settings) == text for arm in study.arms if not arm.is_baseline)
 
 
 def design_problem(study: Study) -> str | None:
-    """Returns all why the study cannot reach its own threshold, and what to do; None where it can.
+    """Returns why the study cannot reach its own threshold, and what to do; None where it can.
 
-    Every condition is a family of comparisons of its own.
+    Every condition is a family of comparisons of its own. All problems are told, a line each.
     """
     parts = [study.under(condition) for condition in study.conditions]
     return "\n".join(dict.fromkeys(line for part in parts for line in _problems(part))) or None
@@ -39,38 +40,32 @@ def _problems(part: Study) -> Iterator[str]:
     comparisons, phase = num_comparisons(part), part.measure.runtime
     if comparisons == 0:
         yield (
-            f"compare: an arm must read the text of the baseline ({part.baseline.key}) to be compared with it, but "
-            "none does. Write texts under across, or give --force."
+            f"compare: an arm must read the text of the baseline ({part.baseline.key}) to be "
+            "compared with it, but none does. Write texts under across, or give --force."
         )
     else:
-        field, name = (
-            ("tune.repeats", "repeats") if is_repeated(part) else ("replicate.seeds", "seeds")
-        )
-        if part.replicate.until is not None:
-            field, name = "replicate.seeds.first", "first"
-        yield from _too_few(
-            field, name, num_pairs(part), "sign-flip", comparisons, part.measure.threshold
-        )
+        yield from _too_few(_pairs_field(part), num_pairs(part), "sign-flip", comparisons, part)
     if phase is not None:
-        speeds = len(part.arms) - 1
-        yield from _too_few(
-            "measure.runtime.rounds",
-            "rounds",
-            phase.rounds,
-            "sign-test",
-            speeds,
-            part.measure.threshold,
-        )
+        num_speeds = len(part.arms) - 1
+        yield from _too_few("measure.runtime.rounds", phase.rounds, "sign-test", num_speeds, part)
 
 
-def _too_few(
-    field: str, name: str, count: int, test: str, comparisons: int, threshold: float
-) -> Iterator[str]:
+def _pairs_field(part: Study) -> str:
+    """Returns the field of the study file that says how many pairs there are."""
+    if part.replicate.until is not None:
+        return "replicate.seeds.first"
+    return "tune.repeats" if is_repeated(part) else "replicate.seeds"
+
+
+def _too_few(field: str, count: int, test: str, comparisons: int, part: Study) -> Iterator[str]:
     """Yields a problem where all of ``count`` signs agreeing cannot pass Holm's first step."""
-    reach, needed = inference.smallest_p(count), inference.seeds_needed(comparisons, threshold)
-    if reach > threshold / comparisons:
+    threshold, name = part.measure.threshold, field.rpartition(".")[2]
+    smallest_p = inference.smallest_p(count)
+    if smallest_p > threshold / comparisons:
         yield (
             f"{field}: the smallest {test} p, 2/2^n, must not exceed {threshold:g}/{comparisons} "
-            f"({comparisons} comparison{'s' if comparisons > 1 else ''}), but got {name}={count}, whose smallest p is "
-            f"{reach:.3g}. Write {name}: {needed} or more, or give --force."
+            f"({comparisons} comparison{'s' if comparisons > 1 else ''}), but got {name}={count}, "
+            f"whose smallest p is {smallest_p:.3g}. "
+            f"Write {name}: {inference.seeds_needed(comparisons, threshold)} or more, "
+            "or give --force."
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.preflight.cost import Packs
-from harness.preflight.probe import Pilot
+from harness.preflight.probe import Probe
 
 # Bytes, fitted to finished studies of 16 to 52 runs with 4 and with 20 evaluations a run: to within
 # 3 % of all of them (MLflow 3.17 and Optuna 5.0 on SQLite; character tokens, so that a record has
@@ -23,7 +23,9 @@ RECORD = 700  # an evaluation in a checkpoint
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that a study takes when it has ended, its reports not counted, and its checkpoints
+    """Bytes that a study takes.
+
+    Databases, artifacts and models are counted when it has ended, without its reports; checkpoints
     while it runs.
     """
 
@@ -33,12 +35,13 @@ class Disk:
     checkpoints: int
 
 
-def disk(pilots: Sequence[Pilot], *, keeps_models: bool) -> Disk:
-    """Returns the room that a study's arms take, with all the seeds that a sequential design may
-    add.
+def disk(arms: Sequence[Probe], *, keeps_models: bool) -> Disk:
+    """Returns the room that a study's arms take.
+
+    All the seeds that a sequential design may add are counted.
     """
     databases, artifacts, models, checkpoints = EMPTY_DATABASES, 0, 0, 0
-    for arm in pilots:
+    for arm in arms:
         trials, replicates = sum(arm.packs.trials), sum(arm.packs.replicates) + sum(arm.packs.more)
         databases += (trials + replicates) * (
             RUN_IN_DATABASES + arm.num_evaluations * EVALUATION_IN_DATABASES
@@ -51,14 +54,15 @@ def disk(pilots: Sequence[Pilot], *, keeps_models: bool) -> Disk:
     return Disk(databases, artifacts, models, checkpoints)
 
 
-def model_bytes(arm: Pilot) -> int:
+def model_bytes(arm: Probe) -> int:
     """Returns the size of a finished run's model."""
     return HEADER + arm.num_parameters * _item_bytes(arm)
 
 
-def checkpoint_bytes(arm: Pilot) -> int:
-    """Returns the size of a run's checkpoint: parameters, the best ones, the optimiser's moments,
-    the carried state.
+def checkpoint_bytes(arm: Probe) -> int:
+    """Returns the size of a run's checkpoint.
+
+    It holds the parameters, the best ones, the optimiser's moments, and the carried state.
     """
     settings = arm.settings
     moments = int(settings.momentum > 0) if settings.optimizer == "sgd" else 2
@@ -66,7 +70,7 @@ def checkpoint_bytes(arm: Pilot) -> int:
     return HEADER + values * _item_bytes(arm) + arm.num_evaluations * RECORD
 
 
-def _item_bytes(arm: Pilot) -> int:
+def _item_bytes(arm: Probe) -> int:
     return 8 if arm.settings.precision == "float64" else 4
 
 

@@ -1,9 +1,9 @@
-"""What earlier runs in the books tell of a study before it runs: how fast its arms train, how pairs
-spread.
+"""What earlier runs in the store tell of a study before it runs.
+
+They tell how fast its arms train, and how much paired differences spread.
 """
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -13,158 +13,194 @@ import pandas as pd
 from harness import data, provenance
 from harness.model import masks
 from harness.preflight.cost import Pace
-from harness.preflight.probe import Pilot
+from harness.preflight.probe import Probe
 from harness.report import arm_results
 from harness.settings import PER_RUN, Settings
 from harness.statistics import inference
-from harness.store import tracker
-from harness.store.locations import Places
+from harness.store.connection import experiment_ids, sqlite_path
+from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 from harness.study import Study, is_repeated
+from harness.study.units import Phase
+from harness.training.messages import RunState
 
-# Settings that cost no time, or that a run's own columns tell better; of those of single runs,
-# noise alone costs any.
-_NOT_PACE = {
-    *(
-        "corpus",
-        "path",
-        "hidden_size",
-        "num_parameters",
-        "flops_per_token",
-        "initialization",
-        "forget_bias",
-    ),
-    *("budget", "evaluations", "engine", "device", "precision", "threads", "pack_size"),
-}
+# Settings that cost no time, or that a run's own columns tell better. Of the settings of single
+# runs, noise alone costs time.
+_NOT_PACE = (
+    "corpus",
+    "path",
+    "hidden_size",
+    "num_parameters",
+    "flops_per_token",
+    "initialization",
+    "forget_bias",
+    "budget",
+    "evaluations",
+    "engine",
+    "device",
+    "precision",
+    "threads",
+    "pack_size",
+)
 _PACE_FIELDS = [f for f in fields(Settings) if f.name not in (*PER_RUN, *_NOT_PACE)]
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Book:
-    """What the books hold of one study. ``is_own``: of the very study that is asked about."""
+class StoredStudy:
+    """What the store holds of one study.
+
+    Attributes:
+        name: The experiment's.
+        is_same: Whether it is the very study that is asked about.
+        baseline: The name of its baseline.
+        pinned: Arm -> what was resolved when it was first run.
+        runs: As :func:`harness.store.frames.runs` returns them.
+        timings: As :func:`harness.store.frames.timings` returns them.
+    """
 
     name: str
-    is_own: bool
+    is_same: bool
     baseline: str
-    fixed: dict[str, dict[str, Any]]
+    pinned: Mapping[str, Mapping[str, Any]]
     runs: pd.DataFrame
     timings: pd.DataFrame
 
+    @property
+    def title(self) -> str:
+        """What the study is called beside the one that is asked about."""
+        return "this study" if self.is_same else self.name
 
-class Shelf:
-    """The books of a study, where there are any, then those of every other one, the newest first;
-    read when asked.
+
+class History:
+    """The studies of a store: the one that is asked about first, then the others, newest first.
+
+    Each is read when it is asked for, once.
     """
 
-    def __init__(self, study: Study, places: Places):
-        self._read: list[Book] = []
-        self._rest = _books(study, places)
+    def __init__(self, study: Study, locations: Locations) -> None:
+        self._read: list[StoredStudy] = []
+        self._unread = _stored_studies(study, locations)
 
-    def __iter__(self) -> Iterator[Book]:
+    def __iter__(self) -> Iterator[StoredStudy]:
         yield from self._read
-        for book in self._rest:
-            self._read.append(book)
-            yield book
+        for stored in self._unread:
+            self._read.append(stored)
+            yield stored
 
-    def first(self, ask: Callable[[Book], Answer | None]) -> Answer | None:
-        """Returns the first answer that a book gives."""
-        return next((answer for book in self if (answer := ask(book)) is not None), None)
+    def first(self, ask: Callable[[StoredStudy], Answer | None]) -> Answer | None:
+        """Returns the first answer that a stored study gives."""
+        return next((answer for stored in self if (answer := ask(stored)) is not None), None)
 
 
-def _books(study: Study, places: Places) -> Iterator[Book]:
-    """Yields what is there; nothing is made or changed."""
-    file = tracker.sqlite_path(places.tracking_uri)
+def _stored_studies(study: Study, locations: Locations) -> Iterator[StoredStudy]:
+    """Yields the studies that are in the store; nothing is made or changed."""
+    file = sqlite_path(locations.tracking_uri)
     if file is not None and not file.exists():
         return
-    names = tracker.experiments(places.tracking_uri)
-    for name in sorted(names, key=lambda name: (name != study.name, -int(names[name]))):
-        tracker = tracker.Tracker(places.tracking_uri, name, places.artifacts)
-        identity = tracker.identity()
+    ids = experiment_ids(locations.tracking_uri)
+    for name in sorted(ids, key=lambda name: (name != study.name, -int(ids[name]))):
+        reader = StudyReader(locations.tracking_uri, name)
+        identity = reader.identity()
         if identity is None:  # the experiment is no study's
             continue
-        is_own = name == study.name and not study.changes_since(identity)
-        fixed = json.loads(tracker.note("fixed") or "{}")
-        yield Book(name, is_own, identity["baseline"], fixed, tracker.runs(), tracker.timings())
+        yield StoredStudy(
+            name=name,
+            is_same=name == study.name and not study.changes_since(identity),
+            baseline=identity["baseline"],
+            pinned=reader.notes().pinned,
+            runs=reader.runs(),
+            timings=reader.timings(),
+        )
 
 
-def settled(settings: dict[str, Settings], shelf: Shelf) -> dict[str, Settings]:
-    """Returns arms with the updates that their budgets of seconds bought when the study was first
-    run.
+def with_pinned_budgets(settings: Mapping[str, Settings], history: History) -> dict[str, Settings]:
+    """Returns arms' settings with the updates that their budgets of seconds bought.
+
+    They were measured when the study was first run; other budgets stay as they are.
     """
-    found, book = dict(settings), next(iter(shelf), None)
-    if book is None or not book.is_own:
-        return found
-    for arm, own in settings.items():
-        updates = book.fixed.get(arm, {}).get("updates")
-        if own.budget.seconds is not None and updates is not None:
-            found[arm] = replace(own, budget=replace(own.budget, seconds=None, updates=updates))
-    return found
+    stored = next(iter(history), None)
+    if stored is None or not stored.is_same:
+        return dict(settings)
+    pinned = dict(settings)
+    for arm, arm_settings in settings.items():
+        budget, updates = arm_settings.budget, stored.pinned.get(arm, {}).get("updates")
+        if budget.seconds is not None and updates is not None:
+            budget = replace(budget, seconds=None, updates=updates)
+            pinned[arm] = replace(arm_settings, budget=budget)
+    return pinned
 
 
-def pace(arm: Pilot, book: Book) -> Pace | None:
-    """Returns the pace of earlier runs, or timings, whose settings equal an arm's in all that costs
-    time; or None.
+def pace(arm: Probe, stored: StoredStudy) -> Pace | None:
+    """Returns the pace of earlier runs or timings of an arm, or None where there are none.
 
-    Of runs: replicates before trials, of the pack size that is nearest; their seconds hold their
-    evaluations.
+    They are those whose settings equal the arm's in all that costs time. Of runs, replicates count
+    before trials, and of them those of the nearest pack size; their seconds hold their evaluations.
     """
-    ended = book.runs[book.runs["state"] == "finished"].dropna(
+    finished = stored.runs[stored.runs["state"] == RunState.FINISHED].dropna(
         subset=["tokens", "threads", "pack_size"]
     )
-    alike = ended[[_is_alike(arm, row) for _, row in ended.iterrows()]]
+    columns = _columns_of(arm)
+    alike = finished[[_is_alike(arm, columns, row) for _, row in finished.iterrows()]]
     if alike.empty:
         return None
-    tokens_per_update = arm.settings.batch_size * arm.settings.bptt_length
-    same = [params.get("evaluations") == arm.settings.evaluations for params in alike["params"]]
-    whole = alike[(alike["tokens"] == arm.num_tokens) & np.array(same)]
-    whole = whole[whole["phase"] == "replicate"] if (whole["phase"] == "replicate").any() else whole
-    if len(whole):
-        size = _nearest(whole["pack_size"], arm.pace.pack)
-        rows = whole[whole["pack_size"] == size]
-        each = rows["seconds"].astype(float) / rows["tokens"].astype(float) * tokens_per_update
-        return replace(
-            arm.pace,
-            pack=size,
-            update_seconds=each.median(),
-            evaluation_seconds=0.0,
-            source=f"from earlier runs of {_title(book)}",
-        )
-    return _timed(arm, book, set(zip(alike["condition"], alike["arm"], strict=True)))
-
-
-def _timed(arm: Pilot, book: Book, arms: set[tuple[str, str]]) -> Pace | None:
-    """An update's seconds of the runtime phase; an evaluation is as many passes forward as it has
-    minibatches.
-    """
-    rows = book.timings
-    places = zip(rows["condition"], rows["arm"], strict=True)
-    rows = rows[
-        np.array([place in arms for place in places], dtype=bool) & (rows["threads"] == arm.threads)
+    is_evaluated_alike = [
+        params.get("evaluations") == arm.settings.evaluations for params in alike["params"]
     ]
-    if rows.empty:
-        return None
-    size = _nearest(rows["pack"], arm.pace.pack)
-    rows = rows[rows["pack"] == size]
-    seconds = {
-        mode: rows.loc[rows["mode"] == mode, "seconds"].median() for mode in ("train", "forward")
-    }
-    evaluation = _num_minibatches(arm) * seconds["forward"]
-    source = f"from timings of {_title(book)}"
+    whole = alike[(alike["tokens"] == arm.num_tokens) & np.array(is_evaluated_alike)]
+    if len(whole):
+        return _pace_of_runs(arm, stored, whole)
+    return _pace_of_timings(arm, stored, set(zip(alike["condition"], alike["arm"], strict=True)))
+
+
+def _pace_of_runs(arm: Probe, stored: StoredStudy, runs: pd.DataFrame) -> Pace:
+    """Returns the pace of runs that are like the arm's in budget and evaluations too."""
+    is_replicate = runs["phase"] == Phase.REPLICATE
+    rows = runs[is_replicate] if is_replicate.any() else runs
+    pack_size = _nearest(rows["pack_size"], arm.pace.pack)
+    rows = rows[rows["pack_size"] == pack_size]
+    tokens_per_update = arm.settings.batch_size * arm.settings.bptt_length
+    seconds_per_update = (
+        rows["seconds"].astype(float) / rows["tokens"].astype(float) * tokens_per_update
+    )
     return replace(
         arm.pace,
-        pack=size,
-        update_seconds=seconds["train"],
-        evaluation_seconds=evaluation,
-        source=source,
+        pack=pack_size,
+        update_seconds=float(seconds_per_update.median()),
+        evaluation_seconds=0.0,
+        source=f"from earlier runs of {stored.title}",
     )
 
 
-def _title(book: Book) -> str:
-    return "this study" if book.is_own else book.name
+def _pace_of_timings(arm: Probe, stored: StoredStudy, arms: set[tuple[str, str]]) -> Pace | None:
+    """Returns the pace that the runtime phase measured, or None where it did not.
+
+    An evaluation takes as many passes forward as it has minibatches. ``arms`` are pairs of
+    condition and arm.
+    """
+    timings = stored.timings
+    keys = zip(timings["condition"], timings["arm"], strict=True)
+    is_of_arms = np.array([key in arms for key in keys], dtype=bool)
+    rows = timings[is_of_arms & (timings["threads"] == arm.threads)]
+    if rows.empty:
+        return None
+    pack_size = _nearest(rows["pack"], arm.pace.pack)
+    rows = rows[rows["pack"] == pack_size]
+    seconds = {
+        mode: float(rows.loc[rows["mode"] == mode, "seconds"].median())
+        for mode in ("train", "forward")
+    }
+    return replace(
+        arm.pace,
+        pack=pack_size,
+        update_seconds=seconds["train"],
+        evaluation_seconds=_num_minibatches(arm) * seconds["forward"],
+        source=f"from timings of {stored.title}",
+    )
 
 
-def _num_minibatches(arm: Pilot) -> int:
+def _num_minibatches(arm: Probe) -> int:
     splits = data.load(arm.settings).splits
     if "validation" not in splits:
         return 0
@@ -178,28 +214,38 @@ def _nearest(sizes: pd.Series, size: int) -> int:
     return int(min(sizes.unique(), key=lambda other: abs(other - size)))
 
 
-def _is_alike(arm: Pilot, row: pd.Series) -> bool:
-    params = row["params"]
+def _columns_of(arm: Probe) -> dict[str, Any]:
+    """Returns the columns of a run's row that decide what time it costs, as the arm has them."""
+    return {
+        "hidden_size": arm.hidden_size,
+        "num_parameters": arm.num_parameters,
+        "corpus_fingerprint": arm.fingerprint,
+        "engine": arm.settings.engine,
+        "device": arm.device,
+        "precision": arm.settings.precision,
+        "threads": arm.threads,
+        "device_name": provenance.device_name(arm.device),
+    }
+
+
+def _is_alike(arm: Probe, columns: Mapping[str, Any], row: pd.Series) -> bool:
+    """Returns whether a stored run costs the time that a run of the arm does."""
+    settings, params = arm.settings, row["params"]
     return (
-        (row["hidden_size"], row["num_parameters"]) == (arm.hidden_size, arm.num_parameters)
-        and row["corpus_fingerprint"] == arm.fingerprint
-        and (row["engine"], row["device"], row["precision"])
-        == (arm.settings.engine, arm.device, arm.settings.precision)
-        and (row["threads"], row["device_name"])
-        == (arm.threads, provenance.device_name(arm.device))
-        and all(
-            params.get(f.name, f.default) == getattr(arm.settings, f.name) for f in _PACE_FIELDS
-        )
-        and all(
-            bool(params.get(name)) == bool(getattr(arm.settings, name)) for name in masks.FIELDS
-        )
+        all(row[column] == value for column, value in columns.items())
+        and all(params.get(f.name, f.default) == getattr(settings, f.name) for f in _PACE_FIELDS)
+        and all(bool(params.get(name)) == bool(getattr(settings, name)) for name in masks.FIELDS)
     )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of paired differences, in nats by arm, over ``num_pairs`` pairs each at
-    least.
+    """Standard deviations of paired differences.
+
+    Attributes:
+        study: What the study of the pairs is called.
+        nats: By arm.
+        num_pairs: How many pairs each of them is over, at least.
     """
 
     study: str
@@ -207,39 +253,42 @@ class Spread:
     num_pairs: int
 
 
-def spread(part: Study, book: Book) -> Spread | None:
-    """Returns how pairs spread in earlier runs: such pairs as the study of a condition would have,
-    or None.
+def spread(part: Study, stored: StoredStudy) -> Spread | None:
+    """Returns how pairs spread in earlier runs, or None where there are no such pairs.
 
-    Of another study: under whatever condition has the same cell as its baseline and the same text.
+    The pairs are those that the study of a condition would have. Another study's count under any
+    condition that has the same cell as its baseline and the same text.
     """
     nats: dict[str, float] = {}
     counts = []
-    for losses in _families(part, book):
-        base = losses.pop(book.baseline)
-        for arm, own in losses.items():
-            differences = inference.paired_differences(own, base)
+    for losses in _families(part, stored):
+        baseline_losses = losses.pop(stored.baseline)
+        for arm, arm_losses in losses.items():
+            differences = inference.paired_differences(arm_losses, baseline_losses)
             differences = differences[np.isfinite(differences)]
-            if len(differences) >= 2 and (found := inference.spread(differences)) > 0.0:
-                nats[arm] = found
+            deviation = inference.spread(differences) if len(differences) >= 2 else 0.0
+            if deviation > 0.0:
+                nats[arm] = deviation
                 counts.append(len(differences))
-    return Spread(_title(book), nats, min(counts)) if nats else None
+    return Spread(stored.title, nats, min(counts)) if nats else None
 
 
-def _families(part: Study, book: Book) -> Iterator[dict[str, dict[str, float]]]:
-    """Yields losses by arm and pair, the baseline's among them, of every condition that tells of
-    ``part``.
+def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, float]]]:
+    """Yields losses by arm and pair of every condition that tells of ``part``.
+
+    The baseline's are among them.
     """
     wanted = part.baseline.settings
-    for condition, rows in book.runs[book.runs["phase"] == "replicate"].groupby("condition"):
-        own = rows[rows["arm"] == book.baseline]
-        if own.empty:
+    replicates = stored.runs[stored.runs["phase"] == Phase.REPLICATE]
+    for condition, rows in replicates.groupby("condition"):
+        baseline_rows = rows[rows["arm"] == stored.baseline]
+        if baseline_rows.empty:
             continue
-        params = own["params"].iloc[0]
+        params = baseline_rows["params"].iloc[0]
         is_like = all(
             params.get(name) == getattr(wanted, name) for name in ("cell", *arm_results.TEXT_FIELDS)
         )
-        if condition == part.condition if book.is_own else is_like:
+        if condition == part.condition if stored.is_same else is_like:
             known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
             yield {
                 str(arm): arm_results.losses(part, known, str(arm)) for arm in rows["arm"].unique()

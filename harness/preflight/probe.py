@@ -21,8 +21,8 @@ class Probe:
 
     Attributes:
         arm: Its key.
-        settings: Where ranges are searched, with their first values; a budget of seconds is one of
-            updates.
+        settings: With the first values of the ranges that are searched; a budget of seconds is one
+            of updates.
         num_evaluations: Evaluation points of a run.
         packs: How its runs, of all repeats, train together.
         fingerprint: Of its text.
@@ -72,13 +72,14 @@ class Probe:
 
 
 def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
-    """Returns what two updates of an arm's pack of the study's size show; what an evaluation costs
-    they do not.
+    """Returns what two updates of an arm's pack of the study's size show.
+
+    They do not show what an evaluation costs.
 
     Args:
         study: The whole study, or that of the arm's condition.
         arm: Its key.
-        settings: As :func:`resolve` returns them.
+        settings: As :func:`harness.preflight.resolve.resolve` returns them.
 
     Raises:
         ValueError: The arm cannot be trained as it stands; its name comes first in the message.
@@ -96,7 +97,7 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
     except (ValueError, OSError) as error:
         raise type(error)(f"{arm}: {error}") from error
     arch = pack.model.arch
-    lanes = pack.threads if pack.device.type == "cpu" else None
+    concurrent_runs = pack.threads if pack.device.type == "cpu" else None
     return Probe(
         arm=arm,
         settings=plan.settings,
@@ -109,7 +110,7 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
         packs=packs_of(part, plan.settings),
         pace=Pace(
             len(plan.runs),
-            lanes,
+            concurrent_runs,
             seconds,
             None,
             f"by two updates of each pack{_busy(watch)}, evaluation on top",
@@ -121,8 +122,9 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
 
 
 def short_training(study: Study, arm: Probe) -> Pace:
-    """Returns an arm's pace by two seconds of its pack's training, 20 updates at most, and one
-    evaluation.
+    """Returns an arm's pace by two seconds of its pack's training and one evaluation.
+
+    The training is 20 updates at most.
     """
     # Where the budget is one update, each is the last, and after it `advance` has nothing left to
     # do but evaluate.
@@ -143,7 +145,7 @@ def short_training(study: Study, arm: Probe) -> Pace:
         arm.pace,
         update_seconds=training.seconds / count,
         evaluation_seconds=evaluation.seconds,
-        source=f"by a short pilot{_busy(training)}",
+        source=f"by a short training{_busy(training)}",
     )
 
 

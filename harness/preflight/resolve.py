@@ -1,4 +1,4 @@
-"""What a study leaves open, resolved before anything trains: engines, sizes of packs, budgets in seconds."""
+"""What a study leaves open, resolved before anything trains: engines, pack sizes, budgets."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,8 +16,9 @@ from harness.training.plan import Plan, Run
 
 
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
-    """Returns every arm's settings by its key, ``engine: auto`` resolved once for all, and what was
-    passed over.
+    """Returns every arm's settings by its key, and which engines were passed over.
+
+    ``engine: auto`` is resolved once for all arms of a device and a precision.
 
     Raises:
         ValueError: A cell, an engine or a device is not to be had.
@@ -31,15 +32,15 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
         alike = [
             a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
         ]
-        own = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
-        chosen[device, precision], passed = engine.resolve(own, resolve_device(device), precision)
+        variants = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
+        chosen[device, precision], passed = engine.resolve(
+            variants, resolve_device(device), precision
+        )
         notes += passed
     settings = {arm.key: arm.settings for arm in study.arms}
-    for name, own_settings in settings.items():
-        if own_settings.engine == "auto":
-            settings[name] = replace(
-                own_settings, engine=chosen[own_settings.device, own_settings.precision]
-            )
+    for arm in open_arms:
+        engine_name = chosen[arm.settings.device, arm.settings.precision]
+        settings[arm.key] = replace(arm.settings, engine=engine_name)
     return settings, notes
 
 
@@ -52,8 +53,9 @@ def _cell_of(study: Study, settings: Settings) -> type[Cell]:
 
 
 def first_values(study: Study) -> dict[str, Any]:
-    """Returns the first value of every range, for what must be known before a search: shapes and
-    costs.
+    """Returns the first value of every range, for what must be known before a search.
+
+    That is shapes and costs.
     """
     if study.tune is None:
         return {}
@@ -63,11 +65,11 @@ def first_values(study: Study) -> dict[str, Any]:
 
 
 def pack_of(study: Study, arm: str, settings: Settings, size: int) -> Plan:
-    """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for pilots and
+    """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for probes and
     timings.
     """
     runs = tuple(
-        Run(f"{arm}/pilot/{k}", (study.replicate.first_seed + k,), settings) for k in range(size)
+        Run(f"{arm}/probe/{k}", (study.replicate.first_seed + k,), settings) for k in range(size)
     )
     return Plan(
         runs, objective=study.measure.objective, read_test=False, cell_files=study.cell_files
@@ -80,8 +82,9 @@ def study_pack_size(study: Study, settings: Settings) -> int:
 
 
 def seconds_to_updates(study: Study, arm: str, settings: Settings) -> Settings:
-    """Returns settings whose budget in seconds is one in updates, by the measured speed of a run
-    alone.
+    """Returns settings whose budget in seconds is one in updates.
+
+    The speed of a run alone is measured for it.
     """
     seconds = settings.budget.seconds
     if seconds is None:

@@ -1,24 +1,40 @@
-"""What a study leaves in the books and on the disk, removed: what is named, and nothing else."""
+"""What a study leaves in the stores and on the disk, removed: what is named, and nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from harness import tuning
-from harness.results.names import Archive, check_known
-from harness.runner import launch, recorder
-from harness.store import tracker
-from harness.store.locations import Places
-from harness.study.units import Unit
-from harness.training import checkpoint, saved_model
+from harness.results.names import Archive, check_known, units_of
+from harness.store.connection import sqlite_path
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.store.reader import StudyReader
+from harness.store.remover import StudyRemover
+from harness.store.writer import SUPERSEDED_PHASE
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.files import MODEL_FILE, checkpoint_name
+from harness.training.messages import RunState
 
 Kind = Literal["superseded", "models", "checkpoints", "failed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-GIVEN_UP = ("failed", "killed")
+GIVEN_UP = (RunState.FAILED, RunState.KILLED)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model among the artifacts of a run that stays.
+
+    Attributes:
+        run_id: MLflow's.
+        run_name: What the run is called.
+    """
+
+    run_id: str
+    run_name: str
 
 
 @dataclass(frozen=True)
@@ -26,9 +42,12 @@ class Removal:
     """What goes. Nothing has been touched yet.
 
     Attributes:
+        study: Its name.
+        locations: Where it is.
+        reader: Reads it.
         runs: MLflow id -> what it is called; an arm's own runs, which hold its trials and
-            replicates, among them.
-        files: (MLflow id of a run that stays, artifact, what it is called).
+            replicates, are among them.
+        models: Of runs that stay.
         checkpoints: Files.
         searches: Names of Optuna studies.
         is_whole: Whether the study goes, and its name becomes free.
@@ -36,10 +55,10 @@ class Removal:
     """
 
     study: str
-    places: Places
-    tracker: tracker.Tracker
+    locations: Locations
+    reader: StudyReader
     runs: dict[str, str]
-    files: list[tuple[str, str, str]]
+    models: list[ModelFile]
     checkpoints: list[Path]
     searches: list[str]
     is_whole: bool
@@ -47,17 +66,16 @@ class Removal:
 
     def lines(self) -> list[str]:
         """Returns what goes, a line each, and a sum."""
-        found = [f"run {name}" for name in self.runs.values()]
-        found += [f"file {path} of {name}" for _, path, name in self.files]
-        found += [f"checkpoint {path}" for path in self.checkpoints]
-        found += [f"search {name}" for name in self.searches]
-        found += [f"study {self.study}"] if self.is_whole else []
-        if not found:
+        lines = [f"run {name}" for name in self.runs.values()]
+        lines += [f"file {MODEL_FILE} of {model.run_name}" for model in self.models]
+        lines += [f"checkpoint {path}" for path in self.checkpoints]
+        lines += [f"search {name}" for name in self.searches]
+        lines += [f"study {self.study}"] if self.is_whole else []
+        if not lines:
             return [f"{self.study}: there is nothing of that kind"]
-        counts = (
-            f"{len(self.runs)} runs, {len(self.files) + len(self.checkpoints)} files beside them"
-        )
-        return [*found, f"{counts}, {len(self.searches)} searches: {self.num_bytes:,} bytes"]
+        num_files = len(self.models) + len(self.checkpoints)
+        counts = f"{len(self.runs)} runs, {num_files} files beside them"
+        return [*lines, f"{counts}, {len(self.searches)} searches: {self.num_bytes:,} bytes"]
 
     def carry_out(self) -> None:
         """Removes all of it.
@@ -69,56 +87,57 @@ class Removal:
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
         if self.searches:
-            storage = tuning.open_storage(self.places.storage_url)
-            for name in self.searches:
-                tuning.remove(storage, name)
-        for run_id, file, _ in self.files:
-            self.tracker.remove_file(run_id, file)
-        if self.runs:  # what was reported, and where, is gone with them
-            self.tracker.set_note("reported", "")
-        if set(self.runs) & set(
-            self.tracker.parents().values()
-        ):  # an arm's timings are gone with it
-            self.tracker.set_note("timed", "")
+            self._remove_searches()
+        remover = StudyRemover(self.locations.tracking_uri, self.reader.experiment_id)
+        for model in self.models:
+            remover.remove_file(model.run_id, MODEL_FILE)
+        if self.runs:
+            arm_run_ids = set(self.reader.arm_runs().values())
+            remover.forget_report(timings=not arm_run_ids.isdisjoint(self.runs))
         for run_id in self.runs:
-            self.tracker.remove_run(run_id)
+            remover.remove_run(run_id)
         if self.is_whole:
-            self.tracker.remove_experiment(
-                f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}"
-            )
+            remover.remove_experiment(f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}")
+
+    def _remove_searches(self) -> None:
+        from harness import tuning  # loads Optuna
+
+        storage = tuning.open_storage(self.locations.storage_url)
+        for name in self.searches:
+            tuning.remove(storage, name)
 
 
 def clean(
     study: str,
-    places: Places,
+    locations: Locations,
     arm: str | None = None,
     kinds: Sequence[Kind] = (),
     *,
     yes: bool = False,
 ) -> list[str]:
-    """Removes what :func:`find` finds, or without ``yes`` nothing, and returns what is to be said
-    of it.
+    """Removes what :func:`find` finds, or nothing without ``yes``, and returns what it is.
 
     Raises:
         ValueError: As :func:`find`; or the study is being run.
     """
-    removal = find(study, places, arm, kinds)
+    removal = find(study, locations, arm, kinds)
     if not yes:
         return [*removal.lines(), "nothing was removed; --yes removes this"]
-    with launch.locked(study, places):
-        removal = find(
-            study, places, arm, kinds
-        )  # again: the study may have gone on until it was held
+    with locked(study, locations):
+        # Found again: the study may have gone on until it was held.
+        removal = find(study, locations, arm, kinds)
         removal.carry_out()
     return [*removal.lines(), "removed"]
 
 
-def find(study: str, places: Places, arm: str | None = None, kinds: Sequence[Kind] = ()) -> Removal:
+def find(
+    study: str, locations: Locations, arm: str | None = None, kinds: Sequence[Kind] = ()
+) -> Removal:
     """Returns what is to be removed of a study.
 
     Args:
         study: Its name in MLflow.
-        places: Where it is.
+        locations: Where it is.
         arm: Its key, ``ARM`` or ``CONDITION/ARM``: only what is of that arm.
         kinds: ``superseded``: replicates of a setting that another has replaced. ``failed``:
             replicates that failed or were given up, which the next run trains again; failed trials
@@ -128,85 +147,85 @@ def find(study: str, places: Places, arm: str | None = None, kinds: Sequence[Kin
     Raises:
         ArchiveError: There is no such study, or no such arm in it.
     """
-    tracker, runs = Archive(places).study(study)
-    units = [
-        Unit(*each) for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)
-    ]
-    runs = runs.assign(
-        unit=list(map(str, units)), key=[str(unit._replace(repeat=0)) for unit in units]
-    )
-    parents = tracker.parents()
+    reader, runs = Archive(locations).study(study)
+    runs = runs.assign(key=[str(unit.first_repeat) for unit in units_of(runs)])
+    arm_runs = reader.arm_runs()
     if arm is not None:
-        check_known("arm", arm, sorted({*parents, *runs["key"]}), study)
-        runs, parents = (
-            runs[runs["key"] == arm],
-            {key: run_id for key, run_id in parents.items() if key == arm},
-        )
-    going = runs if not kinds else runs[_is_of(runs, kinds)]
-    named = dict(zip(going["run_id"], map(_name, going.to_dict("records")), strict=True))
-    named |= {} if kinds else {run_id: f"{key}, the arm's own" for key, run_id in parents.items()}
-    sizes = tracker.files()
-    files = []
+        check_known("arm", arm, sorted({*arm_runs, *runs["key"]}), study)
+        runs = runs[runs["key"] == arm]
+        arm_runs = {key: run_id for key, run_id in arm_runs.items() if key == arm}
+    removed = runs[_is_of(runs, kinds)] if kinds else runs
+    names = {str(row["run_id"]): _name(row) for row in removed.to_dict("records")}
+    if not kinds:
+        names |= {run_id: f"{key}, the arm's own" for key, run_id in arm_runs.items()}
+    sizes = reader.file_sizes()
+    models = []
     if "models" in kinds:
-        staying = runs[~runs["run_id"].isin(named)]
-        holders = [
-            row for row in staying.to_dict("records") if saved_model.FILE in sizes[row["run_id"]]
+        staying = runs[~runs["run_id"].isin(list(names))]
+        models = [
+            ModelFile(str(row["run_id"]), _name(row))
+            for row in staying.to_dict("records")
+            if MODEL_FILE in sizes[row["run_id"]]
         ]
-        files = [(str(row["run_id"]), saved_model.FILE, _name(row)) for row in holders]
     checkpoints = []
     if not kinds or "checkpoints" in kinds:
-        checkpoints = _checkpoints(places.checkpoints(study), None if arm is None else runs)
-    num_bytes = sum(sum(sizes[run_id].values()) for run_id in named)
-    num_bytes += sum(sizes[run_id][path] for run_id, path, _ in files) + sum(
-        p.stat().st_size for p in checkpoints
+        checkpoints = _checkpoints(locations.checkpoints(study), None if arm is None else runs)
+    return Removal(
+        study=study,
+        locations=locations,
+        reader=reader,
+        runs=names,
+        models=models,
+        checkpoints=checkpoints,
+        searches=[] if kinds else _searches(study, reader.birth, locations, arm),
+        is_whole=not kinds and arm is None,
+        num_bytes=sum(sum(sizes[run_id].values()) for run_id in names)
+        + sum(sizes[model.run_id][MODEL_FILE] for model in models)
+        + sum(path.stat().st_size for path in checkpoints),
     )
-    searches = [] if kinds else _searches(study, tracker.birth, places, arm)
-    is_whole = not kinds and arm is None
-    return Removal(study, places, tracker, named, files, checkpoints, searches, is_whole, num_bytes)
 
 
 def _is_of(runs: pd.DataFrame, kinds: Sequence[Kind]) -> pd.Series:
-    superseded = (runs["phase"] == "superseded") & ("superseded" in kinds)
-    failed = (runs["phase"] == "replicate") & runs["state"].isin(GIVEN_UP) & ("failed" in kinds)
-    return superseded | failed
+    is_superseded = (runs["phase"] == SUPERSEDED_PHASE) & ("superseded" in kinds)
+    is_failed = (runs["phase"] == Phase.REPLICATE) & runs["state"].isin(list(map(str, GIVEN_UP)))
+    return is_superseded | (is_failed & ("failed" in kinds))
 
 
-def _name(row: dict) -> str:
-    what = (
-        f"{row['phase']} {row['index']}"
-        if row["phase"] == "trial"
-        else f"{row['phase']}, seed {row['seed']}"
-    )
-    return f"{row['unit']} {what} ({row['state']})"
+def _name(row: dict[Any, Any]) -> str:
+    """Returns what a run is called: its unit, what it is there, and how it ended."""
+    unit = Unit(row["arm"], row["condition"], row["repeat"])
+    phase = row["phase"]
+    run = f"{phase} {row['index']}" if phase == Phase.TRIAL else f"{phase}, seed {row['seed']}"
+    return f"{unit} {run} ({row['state']})"
 
 
 def _checkpoints(folder: Path, runs: pd.DataFrame | None) -> list[Path]:
     """Returns the checkpoints in a study's folder: all, or those of the given runs."""
-    found = sorted(path for path in folder.glob("*") if path.is_file())
+    paths = sorted(path for path in folder.glob("*") if path.is_file())
     if runs is None:
-        return found
-    places = zip(runs["unit"], runs["phase"], runs["index"], strict=True)
-    names = {checkpoint.name_of(recorder.id_of(*place)) for place in places}
-    return [path for path in found if path.name in names]
+        return paths
+    runs = runs[runs["phase"].isin(list(map(str, Phase)))]
+    rows = zip(units_of(runs), runs["phase"], runs["index"], strict=True)
+    keys = [RunKey(unit, Phase(phase), int(index)) for unit, phase, index in rows]
+    names = {checkpoint_name(str(key)) for key in keys}
+    return [path for path in paths if path.name in names]
 
 
-def _searches(study: str, birth: str, places: Places, arm: str | None) -> list[str]:
-    """Returns the names of the searches of a study, or of one arm; those of an earlier study of the
-    name stay.
+def _searches(study: str, birth: str, locations: Locations, arm: str | None) -> list[str]:
+    """Returns the names of the searches of a study, or of one arm.
+
+    Those of an earlier study of the name stay.
     """
-    file = tracker.sqlite_path(places.storage_url)
+    file = sqlite_path(locations.storage_url)
     if file is not None and not file.exists():
         return []
-    start, end = (
-        f"{study.partition(' until ')[0]}/",
-        f"/{birth}",
-    )  # a study put aside kept the names of its searches
-    names = [
-        n
-        for n in tuning.stored(tuning.open_storage(places.storage_url))
-        if n.startswith(start) and n.endswith(end)
-    ]
+    from harness import tuning  # loads Optuna
+
+    # A study that was put aside kept the names of its searches.
+    start, end = f"{study.partition(' until ')[0]}/", f"/{birth}"
+    stored = tuning.stored(tuning.open_storage(locations.storage_url))
+    names = [name for name in stored if name.startswith(start) and name.endswith(end)]
     if arm is None:
         return names
-    keys = {n: n.removeprefix(start).removesuffix(end) for n in names}
-    return [n for n, key in keys.items() if str(Unit.parse(key)._replace(repeat=0)) == arm]
+    keys = {name: name.removeprefix(start).removesuffix(end) for name in names}
+    return [name for name, key in keys.items() if str(Unit.parse(key).first_repeat) == arm]

@@ -1,6 +1,4 @@
-"""An arm or a run that is in the books, as one side of a comparison: what it was trained with, and
-how it was tuned.
-"""
+"""Arms and runs that are compared: what each was trained with, and how it was tuned."""
 
 import dataclasses
 import json
@@ -14,24 +12,29 @@ import pandas as pd
 
 from harness.report import arm_results
 from harness.report.tables import Section
-from harness.results.names import Found
+from harness.results.names import Selection
 from harness.settings import EXECUTION, Settings, from_dict
+from harness.study.units import Phase
+from harness.training.messages import RunState
 
-ENDED = ("finished", "diverged")
-USED = ("engine", "device", "hidden_size")
-"""Settings that a run may leave open, and that it was trained with all the same."""
+ENDED = [str(state) for state in RunState if state.has_objective]
+"""The states of the replicates that count."""
+TRAINED_WITH = ("engine", "device", "hidden_size")
+"""Settings that a study may leave open; what they were resolved to stands with the runs."""
+CELL_SOURCE = "cell source"
+"""What stands among the settings for the source of the cell: the start of its fingerprint."""
 
 
 class ComparisonError(ValueError):
-    """What was asked for cannot be put side by side."""
+    """What was asked for cannot be compared."""
 
 
 @dataclass(frozen=True)
-class Side:
+class Comparand:
     """An arm or a run, with what it was trained with.
 
     Attributes:
-        found: Where it is in the books.
+        selection: Its stored runs.
         settings: Field -> value in every replicate that differs from another's, most often one.
         search: How it was tuned; empty where it was not.
         tuned: The fields that were.
@@ -41,7 +44,7 @@ class Side:
             None without one.
     """
 
-    found: Found
+    selection: Selection
     settings: dict[str, list[Any]]
     search: dict[str, Any]
     tuned: tuple[str, ...]
@@ -52,17 +55,20 @@ class Side:
     @property
     def name(self) -> str:
         """What it is called."""
-        return self.found.name
+        return self.selection.name
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a single run."""
+        return self.selection.is_run
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """The replicates that ended, in the order of their seeds; the run alone where there is but
-        one.
-        """
-        runs = self.found.runs
-        if self.found.is_run:
+        """The replicates that ended, in the order of their seeds; of a run, that run alone."""
+        runs = self.selection.runs
+        if self.is_run:
             return runs
-        ended = runs[(runs["phase"] == "replicate") & runs["state"].isin(ENDED)]
+        ended = runs[(runs["phase"] == Phase.REPLICATE) & runs["state"].isin(ENDED)]
         return ended.sort_values(["repeat", "index"], ignore_index=True)
 
     @property
@@ -72,7 +78,7 @@ class Side:
 
     @property
     def text(self) -> tuple[Any, ...]:
-        """What two sides must have in common for their losses to compare."""
+        """What comparands must have in common for their losses to compare."""
         fields = [
             self.settings[name]
             for name in arm_results.TEXT_FIELDS
@@ -100,78 +106,88 @@ class Side:
     def nats(self) -> float:
         """The loss of a single run, of what is ``measured``; NaN where it did not finish."""
         row = self.runs.iloc[0]
-        return (
-            float(row["test/loss" if self._reads_test else "objective"])
-            if row["state"] == "finished"
-            else math.nan
-        )
+        if row["state"] != RunState.FINISHED:
+            return math.nan
+        return float(row["test/loss" if self._reads_test else "objective"])
 
     @property
     def _reads_test(self) -> bool:
-        """Whether it is measured on a test split: replicates are, where there is one, and trials
-        never.
+        """Whether it is measured on a test split.
+
+        Replicates are, where there is one; trials never.
         """
-        is_trial = self.found.is_run and self.runs["phase"].iloc[0] == "trial"
+        is_trial = self.is_run and self.runs["phase"].iloc[0] == Phase.TRIAL
         return self.settings["split"] == ["holdout"] and not is_trial
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The study and the condition: what is timed together."""
-        return self.found.study, self.found.unit.condition
+    def timing_group(self) -> tuple[str, str]:
+        """The study and the condition, whose arms are timed in the same rounds."""
+        return self.selection.study, self.selection.unit.condition
 
     @property
     def is_timed(self) -> bool:
-        """Whether what it was trained with is what is timed: the settings of a later repeat are
-        not.
+        """Whether it is timed with the settings that it was trained with.
+
+        Those of a later repeat are not timed.
         """
-        return self.found.unit.repeat == 0
+        return self.selection.unit.repeat == 0
 
 
-def side_of(found: Found) -> Side:
+def comparand_of(selection: Selection) -> Comparand:
     """Returns what is known of an arm or a run.
 
     Raises:
         ComparisonError: It is of no study that ``harness run`` made.
     """
-    identity = found.tracker.identity()
-    key = str(found.unit._replace(repeat=0))
+    identity = selection.reader.identity()
+    key = str(selection.unit.first_repeat)
     if identity is None or key not in identity["arms"]:
         raise ComparisonError(
-            f"{found.name}: must be of a study that `harness run` made, but is of none."
+            f"{selection.name}: must be of a study that `harness run` made, but is of none."
         )
-    search = identity.get("tunes", {}).get(found.unit.condition) or identity["shared"]["tune"] or {}
-    names = [field.name for field in dataclasses.fields(Settings)]
-    tuned = tuple(name for name in names if name in search)
-    fixed = {name: value for name, value in identity["arms"][key].items() if name in names}
-    runs = found.runs if found.is_run else found.runs[found.runs["phase"] == "replicate"]
-    settings = {name: [value] for name, value in dataclasses.asdict(from_dict(fixed)).items()}
-    params = list(runs["params"])
-    for name in (*tuned, "path"):
-        settings[name] = _distinct([own.get(name) for own in params])
-    for name in USED:
-        settings[name] = _distinct(list(runs[name].dropna())) or settings[name]
-    settings["cell source"] = [identity["arms"][key].get("cell_source", "")[:12]]
-    search = {**search, "trials": _num_trials(found)} if search else {}
+    shared, tunes = identity["shared"], identity.get("tunes", {})
+    search = tunes.get(selection.unit.condition) or shared["tune"] or {}
+    tuned = tuple(field.name for field in dataclasses.fields(Settings) if field.name in search)
     stages = identity.get("stages")
-    return Side(
-        found,
-        settings,
-        search,
-        tuned,
-        measure=identity["shared"]["measure"],
+    return Comparand(
+        selection=selection,
+        settings=_settings(selection, identity["arms"][key], tuned),
+        search={**search, "trials": _num_trials(selection)} if search else {},
+        tuned=tuned,
+        measure=shared["measure"],
         first_seed=identity["first_seed"],
         stages=None if stages is None else (int(stages[0]), float(stages[1])),
     )
 
 
-def _num_trials(found: Found) -> int:
-    """Returns how many trials ended of the searches that are meant: all of an arm's, or that of one
-    repeat.
+def _settings(
+    selection: Selection, arm_identity: dict[str, Any], tuned: Sequence[str]
+) -> dict[str, list[Any]]:
+    """Returns the :attr:`Comparand.settings`: the identity's, and those that the runs hold."""
+    names = {field.name for field in dataclasses.fields(Settings)}
+    fixed = {name: value for name, value in arm_identity.items() if name in names}
+    settings = {name: [value] for name, value in dataclasses.asdict(from_dict(fixed)).items()}
+    runs = selection.runs
+    if not selection.is_run:
+        runs = runs[runs["phase"] == Phase.REPLICATE]
+    for name in (*tuned, "path"):
+        settings[name] = _distinct([params.get(name) for params in runs["params"]])
+    for name in TRAINED_WITH:
+        settings[name] = _distinct(list(runs[name].dropna())) or settings[name]
+    settings[CELL_SOURCE] = [arm_identity.get("cell_source", "")[:12]]
+    return settings
+
+
+def _num_trials(selection: Selection) -> int:
+    """Returns how many trials ended of the searches that are meant.
+
+    They are all of an arm's, or that of one repeat.
     """
-    runs = found.arm_runs
-    if found.is_run or found.unit.repeat:
-        runs = runs[runs["repeat"] == found.unit.repeat]
-    return int(((runs["phase"] == "trial") & runs["state"].isin(arm_results.TRIAL_ENDS)).sum())
+    runs = selection.arm_runs
+    if selection.is_run or selection.unit.repeat:
+        runs = runs[runs["repeat"] == selection.unit.repeat]
+    is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(arm_results.TRIAL_ENDS)
+    return int(is_ended.sum())
 
 
 def _distinct(values: list[Any]) -> list[Any]:
@@ -179,23 +195,27 @@ def _distinct(values: list[Any]) -> list[Any]:
     return list({json.dumps(value, default=str): value for value in values}.values())
 
 
-def differences(sides: Sequence[Side]) -> Section:
-    """Returns every setting in which sides differ, and how each was tuned; what changes no number
-    is left out.
+def differences(comparands: Sequence[Comparand]) -> Section:
+    """Returns every setting in which comparands differ, and how each was tuned.
+
+    What changes no number is left out.
     """
     rows = []
-    for name in sides[0].settings:
+    for name in comparands[0].settings:
         if name in EXECUTION:
             continue
-        texts = [", ".join(text_of(value) for value in side.settings[name]) for side in sides]
-        marks = [" (tuned)" if name in side.tuned else "" for side in sides]
+        texts = [", ".join(map(text_of, each.settings[name])) for each in comparands]
+        marks = [" (tuned)" if name in each.tuned else "" for each in comparands]
         if len(set(texts)) > 1 or len(set(marks)) > 1:
             rows.append((name, *(text + mark for text, mark in zip(texts, marks, strict=True))))
-    for name in dict.fromkeys(name for side in sides for name in side.search):
-        texts = [text_of(side.search.get(name)) if side.search else "not tuned" for side in sides]
+    for name in dict.fromkeys(name for each in comparands for name in each.search):
+        texts = [
+            text_of(each.search.get(name)) if each.search else "not tuned" for each in comparands
+        ]
         if len(set(texts)) > 1:
             rows.append((f"tune: {name}", *texts))
-    return Section("What differs", ("Setting", *(side.name for side in sides)), rows)
+    header = ("Setting", *(each.name for each in comparands))
+    return Section("What differs", header, rows)
 
 
 def text_of(value: Any) -> str:

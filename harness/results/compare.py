@@ -1,4 +1,4 @@
-"""Runs and arms that are in the books already, beside one another: also those of different studies.
+"""Stored runs and arms beside one another, also those of different studies.
 
 Where all read the same text, split alike, they are compared as the arms of a study are, by the same
 code, over the seeds that all of them have. What else differs between them is listed: a verdict is
@@ -19,22 +19,30 @@ from harness import report
 from harness.metrics import perplexity
 from harness.report import Report, arm_results, sentences
 from harness.report.tables import Section
-from harness.results.comparands import ComparisonError, Side, differences, side_of, text_of
+from harness.results.comparands import (
+    CELL_SOURCE,
+    Comparand,
+    ComparisonError,
+    comparand_of,
+    differences,
+    text_of,
+)
 from harness.results.names import Archive
 from harness.settings import Settings, from_dict
-from harness.store.locations import Places
+from harness.store.locations import Locations
 from harness.study import Arm, Measure, Replicate, Study, Tune
+from harness.study.units import Phase
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What can be said of sides, the first of which is the baseline.
+    """What can be said of comparands, the first of which is the baseline.
 
     Attributes:
         report: Of those that compare with the baseline, as a study would report them; None where
             none does.
         lines: Everything else that there is to say.
-        differences: The settings in which the sides differ, a column each.
+        differences: The settings in which they differ, a column each.
     """
 
     report: Report | None
@@ -60,105 +68,100 @@ class Comparison:
         console.print(table)
 
 
-def compare(texts: Sequence[str], places: Places) -> Comparison:
+def compare(texts: Sequence[str], locations: Locations) -> Comparison:
     """Returns how arms, or single runs, compare with the first of them.
 
     Args:
         texts: ``STUDY:ARM``, ``STUDY:CONDITION/ARM``, either with ``:SEED`` for a single run, or
             MLflow ids of runs.
-        places: Where the books are.
+        locations: Where their studies are stored.
 
     Raises:
-        ValueError: Fewer than two, one of them twice, arms beside runs, or one that is not in the
-            books.
+        ValueError: There are fewer than two, one of them twice, arms beside runs, or one that is
+            not in the store.
     """
-    archive = Archive(places)
-    sides = [side_of(archive.find(text)) for text in texts]
-    names = [side.name for side in sides]
-    if len(sides) < 2 or len(set(names)) < len(names):
+    archive = Archive(locations)
+    comparands = [comparand_of(archive.find(text)) for text in texts]
+    _check(comparands)
+    baseline = comparands[0]
+    alike = [each for each in comparands if each.text == baseline.text]
+    apart = [_apart(each, baseline) for each in comparands if each.text != baseline.text]
+    arms_report = None
+    if baseline.is_run:
+        lines = _compare_runs(alike)
+    elif len(alike) > 1:
+        arms_report, lines = _compare_arms(alike)
+    else:
+        lines = [_level(baseline)]
+    differing = differences(comparands)
+    if len(differing.rows) > 1 and len(alike) > 1:
+        lines.append(
+            "Several settings differ, listed below: what is said is said of all of them together."
+        )
+    return Comparison(arms_report, [*lines, *apart], differing)
+
+
+def _check(comparands: Sequence[Comparand]) -> None:
+    """Raises ComparisonError where these cannot be compared."""
+    names = [each.name for each in comparands]
+    if len(comparands) < 2 or len(set(names)) < len(names):
         raise ComparisonError(
             f"compare: must be given two or more, each once, but got {', '.join(names)}."
         )
-    if len({side.found.is_run for side in sides}) > 1:
+    if len({each.is_run for each in comparands}) > 1:
         kinds = ", ".join(
-            f"{side.name} (a run)" if side.found.is_run else f"{side.name} (an arm)"
-            for side in sides
+            f"{each.name} ({'a run' if each.is_run else 'an arm'})" for each in comparands
         )
         raise ComparisonError(
             f"compare: must be given arms, or single runs, but got {kinds}. Give one kind."
         )
-    empty = [side.name for side in sides if side.runs.empty]
+    empty = [each.name for each in comparands if each.runs.empty]
     if empty:
         raise ComparisonError(
             f"compare: each must have an ended replicate, but {', '.join(empty)} has none. Run it."
         )
-    same = [side for side in sides if side.text == sides[0].text]
-    others = [_apart(side, sides[0]) for side in sides if side not in same]
-    made, lines = None, []
-    if sides[0].found.is_run:
-        lines = _runs(same)
-    elif len(same) > 1:
-        made, lines = _arms(same)
-    else:
-        lines = [_level(sides[0])]
-    differing = differences(sides)
-    if len(differing.rows) > 1 and len(same) > 1:
-        lines.append(
-            "Several settings differ, listed below: what is said is said of all of them together."
-        )
-    return Comparison(made, [*lines, *others], differing)
 
 
 # Arms
 
 
-def _arms(sides: Sequence[Side]) -> tuple[Report | None, list[str]]:
+def _compare_arms(comparands: Sequence[Comparand]) -> tuple[Report | None, list[str]]:
     """Returns the report of arms that read one text, and which seeds it is over."""
-    common = [seed for seed in sides[0].seeds if all(seed in side.seeds for side in sides)]
+    common = [
+        seed for seed in comparands[0].seeds if all(seed in each.seeds for each in comparands)
+    ]
     if not common:
-        levels = [_level(side) for side in sides]
+        levels = [_level(each) for each in comparands]
         return None, [*levels, "No seed is common to them: there is nothing to pair, and no test."]
     lines = [f"Paired over the {len(common)} seeds that all of them have: {', '.join(common)}."]
-    for side in sides:
-        unused = [seed for seed in side.seeds if seed not in common]
-        lines += (
-            [f"{side.name}: not used, since another lacks them: seeds {', '.join(unused)}."]
-            if unused
-            else []
-        )
-    rows = [_rows(side, common) for side in sides]
-    runs = pd.concat(rows, ignore_index=True)
-    return report.build(
-        _study(sides, rows), runs, pd.DataFrame(), _timings(sides), _warnings(sides)
-    ), lines
+    for each in comparands:
+        unused = [seed for seed in each.seeds if seed not in common]
+        if unused:
+            lines.append(
+                f"{each.name}: not used, since another lacks them: seeds {', '.join(unused)}."
+            )
+    rows = [_rows(each, common) for each in comparands]
+    arms_report = report.build(
+        _study(comparands, rows),
+        pd.concat(rows, ignore_index=True),
+        pd.DataFrame(),
+        _timings(comparands),
+        _warnings(comparands),
+    )
+    return arms_report, lines
 
 
-def _study(sides: Sequence[Side], rows: Sequence[pd.DataFrame]) -> Study:
-    """Returns the study whose arms the sides would be; ``rows`` are their runs, of
-    :func:`_rows`.
+def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Study:
+    """Returns the study whose arms the comparands would be.
+
+    ``rows`` are their runs, as :func:`_rows` returns them.
     """
-    replicates = rows[0][rows[0]["phase"] == "replicate"]
-    num_repeats, seeds = (
-        int(replicates["repeat"].nunique()),
-        int(replicates.groupby("repeat").size().max()),
-    )
-    num_first, until, at_most = seeds, None, None
-    if sides[0].stages is not None and not _is_mixed(sides):
-        # The rule has been followed, maybe for the sake of arms that are not here: every seed that
-        # there is counts.
-        num_first, until, at_most = sides[0].stages[0], 0.0, max(2, seeds)
-    replicate = Replicate(num_first, sides[0].first_seed, until, at_most)
-    trials = min(
-        int(((own["phase"] == "trial") & own["state"].isin(arm_results.TRIAL_ENDS)).sum())
-        for own in rows
-    )
-    tune = (
-        Tune({}, trials // num_repeats, 1, "random", "none", 0, num_repeats)
-        if trials or num_repeats > 1
-        else None
-    )
-    measure = sides[0].measure
-    names = [side.name for side in sides]
+    baseline = comparands[0]
+    arms = [
+        Arm(each.name, _representative(each, baseline), each is baseline) for each in comparands
+    ]
+    names = [each.name for each in comparands]
+    measure = baseline.measure
     return Study(
         name=" beside ".join(names),
         version=1,
@@ -167,146 +170,193 @@ def _study(sides: Sequence[Side], rows: Sequence[pd.DataFrame]) -> Study:
         path=None,
         text="",
         overrides=(),
-        arms=tuple(
-            Arm(side.name, _representative(side, sides[0]), side is sides[0]) for side in sides
-        ),
-        tune=tune,
-        replicate=replicate,
+        arms=tuple(arms),
+        tune=_tune(rows),
+        replicate=_replicate(comparands, rows[0]),
         measure=Measure(margin=measure["margin"], threshold=measure["threshold"], runtime=None),
         cell_files=(),
         _resolved={},
     )
 
 
-def _representative(side: Side, baseline: Side) -> Settings:
-    """Returns a side's settings, the text under the one name that the baseline gives it."""
-    values = {name: found[0] for name, found in side.settings.items() if name != "cell source"}
-    values |= {name: baseline.settings[name][0] for name in ("corpus", "path")}
-    return from_dict(values)
-
-
-def _is_mixed(sides: Sequence[Side]) -> bool:
-    """Returns whether the number of seeds came by different rules, so that no one rule's test
-    fits.
-    """
-    return len({side.rule for side in sides}) > 1
-
-
-def _rows(side: Side, common: list[str]) -> pd.DataFrame:
-    """Returns a side's runs as those of an arm: replicates at common seeds, trials of their
-    repeats, counted from 0.
-    """
-    kept, trials = (
-        side.runs[side.runs["seed"].isin(common)],
-        side.found.runs[side.found.runs["phase"] == "trial"],
+def _tune(rows: Sequence[pd.DataFrame]) -> Tune | None:
+    """Returns a search of as many trials as each of these arms had in each of its repeats."""
+    num_repeats = _num_repeats(rows[0])
+    num_trials = min(
+        int(
+            (
+                (arm_rows["phase"] == Phase.TRIAL) & arm_rows["state"].isin(arm_results.TRIAL_ENDS)
+            ).sum()
+        )
+        for arm_rows in rows
     )
-    kept = kept.assign(index=kept.groupby("repeat").cumcount())
-    numbers = {repeat: number for number, repeat in enumerate(sorted(kept["repeat"].unique()))}
-    rows = pd.concat([trials[trials["repeat"].isin(numbers)], kept], ignore_index=True)
-    tuned = [{name: own.get(name) for name in side.tuned} for own in rows["params"]]
-    params = pd.Series(tuned, index=rows.index, dtype=object)
+    if not num_trials and num_repeats == 1:
+        return None
+    return Tune({}, num_trials // num_repeats, 1, "random", "none", 0, num_repeats)
+
+
+def _replicate(comparands: Sequence[Comparand], baseline_rows: pd.DataFrame) -> Replicate:
+    """Returns the plan of seeds that the comparands have followed."""
+    baseline = comparands[0]
+    num_seeds = int(_replicates(baseline_rows).groupby("repeat").size().max())
+    if baseline.stages is None or _is_mixed(comparands):
+        return Replicate(num_seeds, baseline.first_seed)
+    # The rule has been followed, maybe for the sake of arms that are not here: every seed that
+    # there is counts.
+    return Replicate(baseline.stages[0], baseline.first_seed, 0.0, max(2, num_seeds))
+
+
+def _num_repeats(rows: pd.DataFrame) -> int:
+    return int(_replicates(rows)["repeat"].nunique())
+
+
+def _replicates(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["phase"] == Phase.REPLICATE]
+
+
+def _representative(comparand: Comparand, baseline: Comparand) -> Settings:
+    """Returns a comparand's settings, with the text under the baseline's name for it."""
+    settings = comparand.settings | {name: baseline.settings[name] for name in ("corpus", "path")}
+    return from_dict({name: values[0] for name, values in settings.items() if name != CELL_SOURCE})
+
+
+def _is_mixed(comparands: Sequence[Comparand]) -> bool:
+    """Returns whether the numbers of seeds came by different rules.
+
+    No one rule's test fits then.
+    """
+    return len({each.rule for each in comparands}) > 1
+
+
+def _rows(comparand: Comparand, common: list[str]) -> pd.DataFrame:
+    """Returns a comparand's runs as those of an arm.
+
+    They are the replicates at common seeds, and the trials of their repeats, which are counted
+    from 0.
+    """
+    replicates = comparand.runs[comparand.runs["seed"].isin(common)]
+    replicates = replicates.assign(index=replicates.groupby("repeat").cumcount())
+    numbers = {repeat: i for i, repeat in enumerate(sorted(replicates["repeat"].unique()))}
+    runs = comparand.selection.runs
+    trials = runs[(runs["phase"] == Phase.TRIAL) & runs["repeat"].isin(numbers)]
+    rows = pd.concat([trials, replicates], ignore_index=True)
+    tuned = [{name: params.get(name) for name in comparand.tuned} for params in rows["params"]]
     return rows.assign(
-        arm=side.name, condition="", repeat=rows["repeat"].map(numbers), params=params
+        arm=comparand.name,
+        condition="",
+        repeat=rows["repeat"].map(numbers),
+        params=pd.Series(tuned, index=rows.index, dtype=object),
     )
 
 
-def _timings(sides: Sequence[Side]) -> pd.DataFrame:
-    """Returns the timings of arms that were timed in the same rounds as the baseline; nothing where
-    none was.
+def _timings(comparands: Sequence[Comparand]) -> pd.DataFrame:
+    """Returns the timings of arms that were timed in the same rounds as the baseline.
+
+    There are none where no other arm was.
     """
-    together = [side for side in sides if side.place == sides[0].place and side.is_timed]
-    if not sides[0].is_timed or len(together) < 2:
+    baseline = comparands[0]
+    together = [
+        each for each in comparands if each.is_timed and each.timing_group == baseline.timing_group
+    ]
+    if not baseline.is_timed or len(together) < 2:
         return pd.DataFrame()
-    timings = sides[0].found.tracker.timings()
-    timings = timings[timings["condition"] == sides[0].place[1]]
-    names = {side.found.unit.arm: side.name for side in together}
-    timings = timings[timings["arm"].isin(names)]
+    timings = baseline.selection.reader.timings()
+    names = {each.selection.unit.arm: each.name for each in together}
+    is_of_them = (timings["condition"] == baseline.selection.unit.condition) & timings["arm"].isin(
+        names
+    )
+    timings = timings[is_of_them]
     return timings.assign(arm=timings["arm"].map(names), condition="")
 
 
-def _warnings(sides: Sequence[Side]) -> list[str]:
-    found = []
-    tuned = [side.name for side in sides if side.search]
-    if tuned and len(tuned) < len(sides):
-        found.append(f"{', '.join(tuned)}: tuned, the others not; such a comparison is not fair.")
-    if len({side.search["trials"] for side in sides if side.search}) > 1:
-        counts = ", ".join(f"{side.name} {side.search['trials']}" for side in sides if side.search)
-        found.append(f"trials: they differ ({counts}); more of them find better settings.")
-    if _is_mixed(sides):
-        found.append(
-            "seeds: some were added until an interval was narrow enough; the plain test of them is inexact."
+def _warnings(comparands: Sequence[Comparand]) -> list[str]:
+    warnings = []
+    tuned = [each for each in comparands if each.search]
+    if tuned and len(tuned) < len(comparands):
+        names = ", ".join(each.name for each in tuned)
+        warnings.append(f"{names}: tuned, the others not; such a comparison is not fair.")
+    if len({each.search["trials"] for each in tuned}) > 1:
+        counts = ", ".join(f"{each.name} {each.search['trials']}" for each in tuned)
+        warnings.append(f"trials: they differ ({counts}); more of them find better settings.")
+    if _is_mixed(comparands):
+        warnings.append(
+            "seeds: some were added until an interval was narrow enough; "
+            "the plain test of them is inexact."
         )
-    if len({side.place for side in sides}) > 1:
-        found.append(
+    if len({each.timing_group for each in comparands}) > 1:
+        warnings.append(
             "speed: not compared between studies, whose rounds of timing were not the same."
         )
-    untimed = [side.name for side in sides if not side.is_timed]
+    untimed = [each.name for each in comparands if not each.is_timed]
     if untimed:
-        found.append(
-            f"speed: not shown for {', '.join(untimed)}: arms are timed as their first search set them."
+        warnings.append(
+            f"speed: not shown for {', '.join(untimed)}: "
+            "arms are timed as their first search set them."
         )
-    return found
+    return warnings
 
 
 # What does not compare, or is no arm
 
 
-def _level(side: Side) -> str:
-    """Returns a side's level alone."""
-    if side.found.is_run:
-        if math.isfinite(side.nats):
-            return f"{side.name}: {side.measured} {sentences.number(perplexity(side.nats))}."
-        return f"{side.name}: {side.runs['state'].iloc[0]}."
-    rows = _rows(side, side.seeds)
-    study = _study([side], [rows])
-    losses = arm_results.losses(study, rows, side.name)
+def _level(comparand: Comparand) -> str:
+    """Returns a comparand's level alone."""
+    name, measured = comparand.name, comparand.measured
+    if comparand.is_run:
+        if math.isfinite(comparand.nats):
+            return f"{name}: {measured} {sentences.number(perplexity(comparand.nats))}."
+        return f"{name}: {comparand.runs['state'].iloc[0]}."
+    rows = _rows(comparand, comparand.seeds)
+    study = _study([comparand], [rows])
+    losses = arm_results.losses(study, rows, name)
     level = arm_results.level(losses, arm_results.num_first(study, [losses]))
     if level["mean"] is None:
-        return f"{side.name}: no replicate finished."
+        return f"{name}: no replicate finished."
     text, interval = sentences.number(perplexity(level["mean"])), level["interval"]
     if interval is not None:
         low, high = (sentences.number(perplexity(end)) for end in (interval.low, interval.high))
         text += f" (95 % interval {low} to {high})"
     num_finished = sum(map(math.isfinite, losses.values()))
     diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
+    return f"{name}: {measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
+
+
+def _apart(comparand: Comparand, baseline: Comparand) -> str:
+    """Returns the level of a comparand that reads another text than the baseline.
+
+    The line also says why it is no more than that.
+    """
+    reasons = []
+    if set(comparand.runs["corpus_fingerprint"]) != set(baseline.runs["corpus_fingerprint"]):
+        reasons.append("the texts differ")
+    for field in arm_results.TEXT_FIELDS:
+        values, baseline_values = comparand.settings[field], baseline.settings[field]
+        if field != "path" and values != baseline_values:
+            reasons.append(f"{field} {text_of(values)} and {text_of(baseline_values)}")
     return (
-        f"{side.name}: {side.measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
+        f"{_level(comparand)} Its losses do not compare with those of {baseline.name}: "
+        f"{'; '.join(reasons)}."
     )
 
 
-def _apart(side: Side, baseline: Side) -> str:
-    """Returns the level of a side that reads another text than the baseline, and why it is no more
-    than that.
-    """
-    names = [
-        name for name in arm_results.TEXT_FIELDS if side.settings[name] != baseline.settings[name]
-    ]
-    reasons = [
-        f"{n} {text_of(side.settings[n])} and {text_of(baseline.settings[n])}"
-        for n in names
-        if n != "path"
-    ]
-    if set(side.runs["corpus_fingerprint"]) != set(baseline.runs["corpus_fingerprint"]):
-        reasons.insert(0, "the texts differ")
-    return f"{_level(side)} Its losses do not compare with those of {baseline.name}: {'; '.join(reasons)}."
-
-
-def _runs(sides: Sequence[Side]) -> list[str]:
+def _compare_runs(comparands: Sequence[Comparand]) -> list[str]:
     """Returns what single runs of one text are beside the first of them."""
-    lines = [_level(side) for side in sides]
-    first = sides[0]
-    for side in sides[1:]:
-        if side.measured != first.measured:
+    lines = [_level(each) for each in comparands]
+    first = comparands[0]
+    for each in comparands[1:]:
+        if each.measured != first.measured:
             lines.append(
-                f"{side.name} and {first.name} do not compare: {side.measured} and {first.measured}."
+                f"{each.name} and {first.name} do not compare: "
+                f"{each.measured} and {first.measured}."
             )
             continue
-        difference = side.nats - first.nats
+        difference = each.nats - first.nats
         if math.isfinite(difference):
             ratio = sentences.number(perplexity(difference), decimals=3)
             lines.append(
-                f"{side.name} has {ratio} times the perplexity of {first.name} ({difference:+.4f} nats)."
+                f"{each.name} has {ratio} times the perplexity of {first.name} "
+                f"({difference:+.4f} nats)."
             )
-    if len(sides) > 1:
+    if len(comparands) > 1:
         lines.append("These are single runs: no test, and the difference may be their seeds'.")
     return lines

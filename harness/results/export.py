@@ -8,12 +8,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from harness import catalog, study
-from harness.results.names import Archive, ArchiveError
-from harness.runner import scheduler
-from harness.store import frames, tracker
-from harness.store.locations import Places
-from harness.study import Study
+from harness.report.assemble import build_report, warnings_of
+from harness.results.open import open_study
+from harness.store import frames
+from harness.store.locations import TRACKING, Locations
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -21,9 +19,10 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True)
 class Results:
-    """What a study's books hold. Losses are in nats.
+    """What the store holds of a study. Losses are in nats.
 
     Attributes:
+        name: The study's.
         runs: A row per trial and replicate; parameters are columns ``params.NAME``, samples lists
             of {prefix, text}.
         curves: A row per evaluation of a run, under its condition, arm, repeat, phase and index.
@@ -43,7 +42,7 @@ class Results:
 def load(
     study: str | Path,
     folder: str | Path = ".",
-    tracking: str = "sqlite:///mlflow.db",
+    tracking: str = TRACKING,
     *,
     overrides: Sequence[str] = (),
 ) -> Results:
@@ -56,21 +55,26 @@ def load(
         overrides: As ``harness run`` was given them; a study's name needs none.
 
     Raises:
-        ValueError: The study is not in the books, or is another there.
+        ValueError: The study is not in the store, or is another there.
     """
-    loaded, tracker = _open(str(study), tuple(overrides), Places(Path(folder), tracking))
-    warnings = scheduler.warnings_of(loaded, tracker)
-    runs, curves, timings = tracker.runs(), tracker.curves(), tracker.timings()
-    report = scheduler.build_report(loaded, runs, curves, timings, warnings)
+    loaded, reader = open_study(str(study), tuple(overrides), Locations(Path(folder), tracking))
+    warnings = warnings_of(loaded, reader.notes())
+    runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
+    report = build_report(loaded, runs, curves, timings, warnings)
     return Results(
-        tracker.study_name, _with_parameters(runs), curves, timings, report.table, warnings
+        name=reader.study_name,
+        runs=_with_parameters(runs),
+        curves=curves,
+        timings=timings,
+        verdict=report.table,
+        warnings=warnings,
     )
 
 
 def export(
     study: str,
     overrides: tuple[str, ...],
-    places: Places,
+    locations: Locations,
     out: Path,
     formats: Sequence[Format] = FORMATS,
 ) -> list[Path]:
@@ -78,16 +82,17 @@ def export(
 
     The CSV files are what :func:`harness.store.frames.read_export` reads; samples are JSON in both
     formats.
+
+    Raises:
+        ValueError: As :func:`load`.
     """
-    found = load(study, places.folder, places.tracking, overrides=overrides)
-    runs = found.runs.assign(
-        samples=[json.dumps(samples, ensure_ascii=False) for samples in found.runs["samples"]]
-    )
+    results = load(study, locations.folder, locations.tracking, overrides=overrides)
+    samples = [json.dumps(texts, ensure_ascii=False) for texts in results.runs["samples"]]
     tables = {
-        "runs": runs,
-        "curves": found.curves,
-        "timings": found.timings,
-        "verdict": found.verdict,
+        "runs": results.runs.assign(samples=samples),
+        "curves": results.curves,
+        "timings": results.timings,
+        "verdict": results.verdict,
     }
     out.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -99,29 +104,8 @@ def export(
             else:
                 _uniform(frame).to_parquet(paths[-1], engine="pyarrow", index=False)
     paths.append(out / "warnings.txt")
-    paths[-1].write_text("\n".join(found.warnings), encoding="utf-8")
+    paths[-1].write_text("\n".join(results.warnings), encoding="utf-8")
     return paths
-
-
-def _open(name: str, overrides: tuple[str, ...], places: Places) -> tuple[Study, tracker.Tracker]:
-    """Returns a study and its books, from its file or from what the books keep of it."""
-    if Path(name).suffix in (".yaml", ".yml"):
-        return catalog.open_books(name, overrides, places)
-    tracker, _ = Archive(places).study(name)
-    origin = tracker.note("origin")
-    text = next(
-        filter(None, (tracker.artifact(i, "study.yaml") for i in tracker.parents().values())), None
-    )
-    if origin is None or text is None:
-        raise ArchiveError(
-            f"study: must be kept with its runs to be named alone, but got study={name!r}, which is not. "
-            "Give its YAML file."
-        )
-    kept = json.loads(origin)
-    path = None if kept["path"] is None else Path(kept["path"])
-    loaded = study.loads(text.decode("utf-8"), name, kept["overrides"], path=path)
-    scheduler.check_identity(loaded, tracker, places)
-    return loaded, tracker
 
 
 def _with_parameters(runs: pd.DataFrame) -> pd.DataFrame:
@@ -130,8 +114,9 @@ def _with_parameters(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _uniform(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns a frame whose columns have one type each: one of several becomes text, as MLflow
-    shows it.
+    """Returns a frame whose columns have one type each.
+
+    A column of several types becomes text, as MLflow shows it.
     """
     mixed = [
         n for n in frame if frame[n].dtype == object and len(set(map(type, frame[n].dropna()))) > 1

@@ -1,9 +1,8 @@
-"""What is in the books, by the names that people give it: ``STUDY:ARM``, ``STUDY:ARM:SEED``, or an
-MLflow run's id.
+"""Stored runs by the names that people give them: an arm's, a run's, or an MLflow run's id.
 
-Where tuning and replicating were repeated, ``ARM@1`` is the second repeat and ``ARM@2`` the third;
-    the first has no
-mark: ``STUDY:ARM`` is all repeats of an arm together, ``STUDY:ARM:SEED`` a run of the first.
+An arm is ``STUDY:ARM``, a run ``STUDY:ARM:SEED``. Where tuning and replicating were repeated,
+``ARM@1`` is the second repeat and ``ARM@2`` the third; the first has no mark: ``STUDY:ARM`` is all
+repeats of an arm together, ``STUDY:ARM:SEED`` a run of the first.
 """
 
 import difflib
@@ -12,63 +11,70 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.store.locations import Places
-from harness.store.tracker import Tracker, experiments, sqlite_path, study_of
-from harness.study.units import Unit
+from harness.store.connection import experiment_ids, sqlite_path, study_of
+from harness.store.locations import Locations
+from harness.store.reader import StudyReader
+from harness.study.units import Phase, Unit
 
 MARKS = "@1 is an arm's second repeat, the first has no mark"
-FORMS = f"STUDY:ARM, STUDY:CONDITION/ARM, either with :SEED for a single run ({MARKS}), or the id of an MLflow run"
+FORMS = (
+    f"STUDY:ARM, STUDY:CONDITION/ARM, either with :SEED for a single run ({MARKS}), "
+    "or the id of an MLflow run"
+)
 _NAME = re.compile(r"(?P<study>.+?):(?P<key>[^:]+?)(?::(?P<seed>\d+))?")
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class ArchiveError(ValueError):
-    """The books do not hold what was asked for; the message says what they hold."""
+    """The store does not hold what was asked for; the message says what it holds."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """Runs in the books: all of an arm, or a single one.
+class Selection:
+    """The stored runs that a name means: all of an arm, or a single one.
 
     Attributes:
-        text: What was asked for.
+        text: The name as it was given.
+        study: The name of their study.
         unit: Its ``repeat`` is 0 where all repeats of an arm are meant.
+        reader: Reads their study.
         runs: Trials and replicates, rows of :func:`harness.store.frames.runs`; a single one where
             ``is_run``.
-        arm_runs: Those of its whole arm.
+        arm_runs: Those of the whole arm.
+        is_run: Whether the name is that of a single run.
     """
 
     text: str
     study: str
     unit: Unit
-    tracker: Tracker
+    reader: StudyReader
     runs: pd.DataFrame
     arm_runs: pd.DataFrame
     is_run: bool
 
     @property
     def name(self) -> str:
-        """What it is, shortly: the same for a run's id as for its name."""
+        """The short name: the same for a run whether it was given by its id or by its name."""
         if not self.is_run:
             return f"{self.study}:{self.unit}"
         row = self.runs.iloc[0]
-        what = (
-            _seed(row["seed"]) if row["phase"] == "replicate" else f"{row['phase']} {row['index']}"
-        )
-        return f"{self.study}:{self.unit}:{what}"
+        is_replicate = row["phase"] == Phase.REPLICATE
+        run = _seed(row["seed"]) if is_replicate else f"{row['phase']} {row['index']}"
+        return f"{self.study}:{self.unit}:{run}"
 
 
 class Archive:
-    """A store of studies, read only: nothing is made where there is none."""
+    """The studies of a store, read only: nothing is made where there is none."""
 
-    def __init__(self, places: Places):
-        """Opens it.
+    def __init__(self, locations: Locations) -> None:
+        """Opens the store.
 
         Raises:
             ArchiveError: There is no store.
         """
-        self.places, self._studies = places, dict[str, tuple[Tracker, pd.DataFrame]]()
-        file = sqlite_path(places.tracking_uri)
+        self.locations = locations
+        self._studies: dict[str, tuple[StudyReader, pd.DataFrame]] = {}
+        file = sqlite_path(locations.tracking_uri)
         if file is not None and not file.exists():
             raise ArchiveError(
                 f"tracking: the database must exist, but got {str(file)!r}. "
@@ -77,74 +83,99 @@ class Archive:
 
     def names(self) -> list[str]:
         """Returns the names of all studies."""
-        return sorted(name for name in experiments(self.places.tracking_uri) if name != "Default")
+        ids = experiment_ids(self.locations.tracking_uri)
+        return sorted(name for name in ids if name != "Default")
 
-    def study(self, name: str) -> tuple[Tracker, pd.DataFrame]:
-        """Returns a study's experiment and its runs, read once.
+    def reader(self, study: str) -> StudyReader:
+        """Returns what reads a study.
+
+        Raises:
+            ArchiveError: There is none of that name.
+        """
+        check_known("study", study, self.names(), f"{self.locations.tracking_uri}")
+        return StudyReader(self.locations.tracking_uri, study)
+
+    def study(self, name: str) -> tuple[StudyReader, pd.DataFrame]:
+        """Returns what reads a study, and its runs, which are read once.
 
         Raises:
             ArchiveError: There is none of that name.
         """
         if name not in self._studies:
-            check_known("study", name, self.names(), f"{self.places.tracking_uri}")
-            tracker = Tracker(self.places.tracking_uri, name, self.places.artifacts)
-            self._studies[name] = tracker, tracker.runs()
+            reader = self.reader(name)
+            self._studies[name] = reader, reader.runs()
         return self._studies[name]
 
-    def find(self, text: str) -> Found:
+    def find(self, text: str) -> Selection:
         """Returns the arm or the run of that name.
 
         Raises:
-            ArchiveError: There is none, or it is no name of either.
+            ArchiveError: There is none, or the text names neither.
         """
-        if _RUN_ID.fullmatch(text):
-            return self._run(text)
+        if _MLFLOW_ID.fullmatch(text):
+            return self._find_id(text)
         match = _NAME.fullmatch(text)
         if match is None:
             raise ArchiveError(f"run: must be {FORMS}, but got run={text!r}.")
-        key, seed = match["key"], match["seed"]
-        tracker, runs = self.study(match["study"])
-        known = [
-            str(Unit(*each))
-            for each in zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)
-        ]
-        arms = sorted({each.partition("@")[0] for each in known} | set(known))
-        check_known("arm", key, arms, match["study"])
+        study, key, seed = match["study"], match["key"], match["seed"]
+        reader, study_runs = self.study(study)
+        keys = {str(unit) for unit in units_of(study_runs)}
+        check_known("arm", key, sorted(keys | {key.partition("@")[0] for key in keys}), study)
         unit = Unit.parse(key)
-        own = arm_runs = runs[(runs["arm"] == unit.arm) & (runs["condition"] == unit.condition)]
+        arm_runs = _arm_runs(study_runs, unit)
+        runs = arm_runs
         if "@" in key or seed is not None:
-            own = own[own["repeat"] == unit.repeat]
+            runs = runs[runs["repeat"] == unit.repeat]
         if seed is not None:
-            replicates = own[own["phase"] == "replicate"]
-            seeds = replicates["seed"].map(_seed)
-            check_known("seed", seed, list(seeds), f"{match['study']}:{key}")
-            own = replicates[seeds == seed]
-        return Found(
-            text,
-            match["study"],
-            unit,
-            tracker,
-            own.reset_index(drop=True),
-            arm_runs,
-            seed is not None,
+            runs = runs[runs["phase"] == Phase.REPLICATE]
+            seeds = runs["seed"].map(_seed)
+            check_known("seed", seed, list(seeds), f"{study}:{key}")
+            runs = runs[seeds == seed]
+        return Selection(
+            text=text,
+            study=study,
+            unit=unit,
+            reader=reader,
+            runs=runs.reset_index(drop=True),
+            arm_runs=arm_runs,
+            is_run=seed is not None,
         )
 
-    def _run(self, run_id: str) -> Found:
-        study = study_of(self.places.tracking_uri, run_id)
+    def _find_id(self, run_id: str) -> Selection:
+        study = study_of(self.locations.tracking_uri, run_id)
         if study is None:
             raise ArchiveError(
-                f"run: must be in {self.places.tracking_uri}, but got run={run_id!r}, which is not."
+                f"run: must be in {self.locations.tracking_uri}, but got run={run_id!r}, "
+                "which is not."
             )
-        tracker, runs = self.study(study)
-        own = runs[runs["run_id"] == run_id].reset_index(drop=True)
-        if own.empty:
+        reader, study_runs = self.study(study)
+        runs = study_runs[study_runs["run_id"] == run_id].reset_index(drop=True)
+        if runs.empty:
             raise ArchiveError(
-                f"run: must be a trial or a replicate, but got run={run_id!r}, an arm of {study}. Name it STUDY:ARM."
+                f"run: must be a trial or a replicate, but got run={run_id!r}, an arm of {study}. "
+                "Name it STUDY:ARM."
             )
-        row = own.iloc[0]
-        unit = Unit(row["arm"], row["condition"], int(row["repeat"]))
-        arm_runs = runs[(runs["arm"] == unit.arm) & (runs["condition"] == unit.condition)]
-        return Found(run_id, study, unit, tracker, own, arm_runs, True)
+        (unit,) = units_of(runs)
+        return Selection(
+            text=run_id,
+            study=study,
+            unit=unit,
+            reader=reader,
+            runs=runs,
+            arm_runs=_arm_runs(study_runs, unit),
+            is_run=True,
+        )
+
+
+def units_of(runs: pd.DataFrame) -> list[Unit]:
+    """Returns the unit of every row of a frame of runs."""
+    rows = zip(runs["arm"], runs["condition"], runs["repeat"], strict=True)
+    return [Unit(arm, condition, int(repeat)) for arm, condition, repeat in rows]
+
+
+def _arm_runs(runs: pd.DataFrame, unit: Unit) -> pd.DataFrame:
+    """Returns the runs of the unit's arm, in all its repeats."""
+    return runs[(runs["arm"] == unit.arm) & (runs["condition"] == unit.condition)]
 
 
 def _seed(tag: str) -> str:

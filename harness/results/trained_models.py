@@ -1,34 +1,34 @@
-"""Finished runs' models, taken from the books: their losses on a text, their samples."""
+"""Finished runs' models, from the store: their losses on a text, their samples."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 import cells
 from cells.registry import source_of
 from harness import engine, metrics
 from harness.data import Vocabulary
-from harness.model.masks import Noise
+from harness.model.masks import Masks
 from harness.model.network import Model, architecture
-from harness.results.names import FORMS, Archive, Found
-from harness.settings import Settings
-from harness.store.locations import Places
+from harness.results.names import FORMS, Archive, Selection
+from harness.settings import SampleRequest, Settings
+from harness.store.locations import TRACKING, Locations
+from harness.study.units import Phase
 from harness.tasks.language_modelling import (
     LanguageModelling,
-    SampleRequest,
     check_prefixes,
     continuations,
 )
-from harness.training import saved_model
+from harness.training.files import MODEL_FILE
+from harness.training.messages import RunState
 from harness.training.saved_model import SavedModel
 
 CPU = torch.device("cpu")
 CHUNK_TOKENS = 256
-"""So many tokens of a text are scored at once."""
+"""How many tokens of a text are scored at once."""
 
 
 class ModelError(ValueError):
@@ -36,16 +36,17 @@ class ModelError(ValueError):
 
 
 class TrainedModel:
-    """A run's best parameters on the reference engine, on the CPU, in the precision that it was
-    trained in.
+    """A run's best parameters, on the reference engine and the CPU.
+
+    They are in the precision that the run was trained in.
     """
 
-    def __init__(self, saved: SavedModel, *, changed_cell: bool = False):
+    def __init__(self, saved: SavedModel, *, changed_cell: bool = False) -> None:
         """Builds the model.
 
         Args:
             saved: What the run ended with.
-            changed_cell: Take the cell though its source is another than when it was trained.
+            changed_cell: Take the cell even where its source is another than when it was trained.
 
         Raises:
             ModelError: The cell is unknown, or is another now.
@@ -58,12 +59,13 @@ class TrainedModel:
         shapes = {slot.name: slot.shape for slot in plain.arch.slots()}
         if shapes != {name: values.shape for name, values in saved.parameters.items()}:
             raise ModelError(
-                f"{saved.run}: parameters must be those of its cell {settings.cell!r}, but are others."
+                f"{saved.run}: parameters must be those of its cell {settings.cell!r}, "
+                "but are others."
             )
         self._parameters = {
             name: torch.from_numpy(values).unsqueeze(0) for name, values in saved.parameters.items()
         }
-        self._noise = Noise([saved.seed], [settings], CPU)
+        self._masks = Masks([saved.seed], [settings], CPU)
 
     @property
     def settings(self) -> Settings:
@@ -82,8 +84,9 @@ class TrainedModel:
 
     @torch.no_grad()
     def losses(self, text: str) -> np.ndarray:
-        """Returns the nats of every token of ``text`` but the first, given those before it, from
-        the start state.
+        """Returns the nats of every token of ``text`` but the first, given those before it.
+
+        The model begins in its start state; the result has the shape (tokens - 1,).
 
         Raises:
             ValueError: A character is not in the vocabulary, or there are fewer than two tokens.
@@ -94,18 +97,17 @@ class TrainedModel:
                 f"text: must have two tokens at least, but got {len(ids)}. Give a longer one."
             )
         states = self._model.initial_states(self._parameters, 1, 1)
-        found = []
+        chunks = []
         for start in range(0, len(ids) - 1, CHUNK_TOKENS):
-            inputs, targets = (
-                ids[start : start + CHUNK_TOKENS],
-                ids[start + 1 : start + CHUNK_TOKENS + 1],
-            )
+            inputs = ids[start : start + CHUNK_TOKENS]
+            targets = ids[start + 1 : start + CHUNK_TOKENS + 1]
             rows, states = self._model(
-                self._parameters, inputs[: len(targets)].view(-1, 1, 1), states, self._noise
+                self._parameters, inputs[: len(targets)].view(-1, 1, 1), states, self._masks
             )
             scores = self._model.readout(self._parameters).scores(rows)[0].double()
-            found.append(torch.nn.functional.cross_entropy(scores, targets, reduction="none"))
-        return torch.cat(found).numpy()
+            chunks.append(torch.nn.functional.cross_entropy(scores, targets, reduction="none"))
+        losses: np.ndarray = torch.cat(chunks).numpy()
+        return losses
 
     def perplexity(self, text: str) -> float:
         """Returns exp of the mean of :meth:`losses`."""
@@ -113,8 +115,9 @@ class TrainedModel:
 
     @torch.no_grad()
     def evaluate(self, split: str = "test") -> float:
-        """Returns the mean nats over a split of the run's own corpus, in streams as the run was
-        evaluated.
+        """Returns the mean nats over a split of the run's own corpus.
+
+        It is read in streams, as the run was evaluated.
 
         Raises:
             ValueError: The corpus cannot be had, is another now, or has no such split.
@@ -122,17 +125,17 @@ class TrainedModel:
         task = LanguageModelling(self.settings, CPU)
         if task.fingerprint != self._saved.corpus_fingerprint:
             raise ModelError(
-                f"{self._saved.run}: its corpus must be the text that it was trained on, but got another. "
-                "Bring the text back, or give the new one to losses()."
+                f"{self._saved.run}: its corpus must be the text that it was trained on, "
+                "but got another. Bring the text back, or give the new one to losses()."
             )
         if split not in task.splits:
             raise ModelError(f"split: must be one of {', '.join(task.splits)}, but got {split=}.")
         states = self._model.initial_states(self._parameters, 1, self.settings.batch_size)
         total = torch.zeros(1, dtype=torch.float64)
         for batch in task.evaluation(split, 1):
-            rows, states = self._model(self._parameters, batch.inputs, states, self._noise)
+            rows, states = self._model(self._parameters, batch.inputs, states, self._masks)
             total += task.losses(self._model.readout(self._parameters), rows, batch)
-        return (total / task.num_targets(split)).item()
+        return float(total / task.num_targets(split))
 
     def sample(
         self, prefix: str, length: int = 50, temperature: float | None = None, seed: int = 0
@@ -164,20 +167,21 @@ class TrainedModel:
             raise ModelError(f"length: must be >= 1, but got {length=}.")
         if temperature is not None and not 0.0 < temperature < math.inf:
             raise ModelError(
-                f"temperature: must be > 0, but got {temperature=}. Leave it out for the likeliest token."
+                f"temperature: must be > 0, but got {temperature=}. "
+                "Leave it out for the likeliest token."
             )
         check_prefixes(prefixes, self.vocabulary)
-        wanted = SampleRequest(tuple(prefixes), length, temperature)
-        found = continuations(
-            self._model, self._parameters, wanted, self.vocabulary, (seed,), self._noise
+        request = SampleRequest(tuple(prefixes), length, temperature)
+        samples = continuations(
+            self._model, self._parameters, request, self.vocabulary, (seed,), self._masks
         )
-        return [each["text"] for each in found]
+        return [sample["text"] for sample in samples]
 
 
 def load_model(
     run: str,
     folder: str | Path = ".",
-    tracking: str = "sqlite:///mlflow.db",
+    tracking: str = TRACKING,
     *,
     cell_files: Sequence[str | Path] = (),
     changed_cell: bool = False,
@@ -190,37 +194,40 @@ def load_model(
         folder: Where ``mlflow.db`` lies.
         tracking: MLflow's store, as ``harness run`` was given it.
         cell_files: Python files of cells of your own that the run needs.
-        changed_cell: Take the cell though its source was changed since, in words alone, say.
+        changed_cell: Take the cell even where its source was changed since.
 
     Raises:
         ValueError: There is no such run, it has no model, or its cell is unknown or another now.
     """
     for path in cell_files:
         cells.load_file(path)
-    found = Archive(Places(Path(folder), tracking)).find(run)
-    if not found.is_run:
-        seeds = found.runs.loc[found.runs["phase"] == "replicate", "seed"]
-        example = f" Add a seed: {found.text}:{seeds.iloc[0]}." if len(seeds) else ""
+    selection = Archive(Locations(Path(folder), tracking)).find(run)
+    if not selection.is_run:
+        seeds = selection.runs.loc[selection.runs["phase"] == Phase.REPLICATE, "seed"]
+        example = f" Add a seed: {selection.text}:{seeds.iloc[0]}." if len(seeds) else ""
         raise ModelError(
             f"run: must be a single run ({FORMS}), but got run={run!r}, an arm.{example}"
         )
-    row = found.runs.iloc[0]
-    content = found.tracker.artifact(str(row["run_id"]), saved_model.FILE)
+    run_id = str(selection.runs["run_id"].iloc[0])
+    content = selection.reader.artifact(run_id, MODEL_FILE)
     if content is None:
-        raise ModelError(f"{found.name}: must have kept its model, but has not: {_why(found, row)}")
+        raise ModelError(
+            f"{selection.name}: must have kept its model, but has not: {_why_none(selection)}"
+        )
     return TrainedModel(SavedModel.from_bytes(content), changed_cell=changed_cell)
 
 
-def _why(found: Found, row: pd.Series) -> str:
+def _why_none(selection: Selection) -> str:
     """Returns why a run has no model, and what to do."""
-    phase, state = row["phase"], row["state"]
-    if phase == "trial":
-        return f"trials keep none. Take a replicate, {found.study}:{found.unit}:SEED."
-    if state != "finished":
-        return f"it is {state}, and only finished runs keep one. Take another seed."
+    study, unit, row = selection.study, selection.unit, selection.runs.iloc[0]
+    if row["phase"] == Phase.TRIAL:
+        return f"trials keep none. Take a replicate, {study}:{unit}:SEED."
+    if row["state"] != RunState.FINISHED:
+        return f"it is {row['state']}, and only finished runs keep one. Take another seed."
     return (
-        "its study says `measure: {models: none}`, or ran before models were kept, or they were cleaned. "
-        f"To train them again, `harness clean {found.study} --arm {found.unit._replace(repeat=0)} --yes`, then run it."
+        "its study says `measure: {models: none}`, or ran before models were kept, or they were "
+        f"cleaned. To train them again, `harness clean {study} --arm {unit.first_repeat} --yes`, "
+        "then run it."
     )
 
 
@@ -231,10 +238,12 @@ def _check_cell(saved: SavedModel, changed_cell: bool) -> None:
     except cells.UnknownCell as error:
         files = f" ({', '.join(saved.cell_files)} then)" if saved.cell_files else ""
         raise ModelError(
-            f"{saved.run}: its cell must be known, but got cell={name!r}. Name its file{files} with --file."
+            f"{saved.run}: its cell must be known, but got cell={name!r}. "
+            f"Name its file{files} with --file."
         ) from error
     if source_of(cell) != saved.cell_source and not changed_cell:
         raise ModelError(
-            f"{saved.run}: its cell must be the one that was trained, but the source of {name} was changed since. "
-            "Go back to the run's commit, or say --changed-cell where words alone have changed."
+            f"{saved.run}: its cell must be the one that was trained, but the source of {name} was "
+            "changed since. Go back to the run's commit, or say --changed-cell where words alone "
+            "have changed."
         )

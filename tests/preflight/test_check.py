@@ -10,27 +10,31 @@ import small_study
 from rich.console import Console
 
 from harness import study
-from harness.preflight import check, cost, history, power_table, probe
+from harness.preflight import check, cost, history, power_table
 from harness.preflight.cost import Pace
+from harness.preflight.design import DesignError, check_design, design_problem
 from harness.preflight.disk import checkpoint_bytes, disk
-from harness.preflight.probe import DesignError
-from harness.runner import launch
+from harness.preflight.probe import PROBE_UPDATES, probe_arm, short_training
+from harness.preflight.resolve import pack_of, resolve
+from harness.runner import runtime_phase
 from harness.runner.progress import Display
-from harness.runner.scheduler import Driver
+from harness.runner.scheduler import Scheduler
 from harness.settings import Budget
 from harness.statistics import inference, power
-from harness.store.locations import Places
+from harness.store.locations import Locations
 from harness.training.pack import Pack
 from harness.training.shard import Shard
 
 OVERRIDES = ("fix.threads=2", "fix.pack_size=4")
 
 
-def check(path, folder, *, terminal=False, **options):
+def output_of(path, folder, *, terminal=False, **options):
     """Returns what `harness check` prints."""
     console = Console(file=io.StringIO(), width=80, force_terminal=terminal)
-    defaults = {"resolved": False, "trains": False, "force": False}
-    check.check(str(path), OVERRIDES, places=Places(folder), console=console, **defaults | options)
+    defaults = {"trains": False, "force": False}
+    check.check(
+        str(path), OVERRIDES, locations=Locations(folder), console=console, **defaults | options
+    )
     return console.file.getvalue()
 
 
@@ -40,23 +44,23 @@ def words(text):
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """A study whose runs and timings are all in the books: its path and its folder."""
+    """A study whose runs and timings are all stored: its path and its folder."""
     folder = tmp_path_factory.mktemp("ran")
     path = small_study.write(folder, trials=2, updates=8, runtime="{rounds: 6, seconds: 0.001}")
-    running = Driver(
-        study.load(path, OVERRIDES), Places(folder), Display(Console(file=io.StringIO()))
+    scheduler = Scheduler(
+        study.load(path, OVERRIDES), Locations(folder), Display(Console(file=io.StringIO()))
     )
-    while plans := running.next_plans():
-        running.train(plans)
-    running.measure()
+    while plans := scheduler.next_plans():
+        scheduler.train(plans)
+    runtime_phase.measure(scheduler)
     return path, folder
 
 
 @pytest.fixture(scope="module")
-def book(ran):
-    """What is told of that study."""
+def stored(ran):
+    """What is stored of that study."""
     path, folder = ran
-    return next(iter(history.Shelf(study.load(path, OVERRIDES), Places(folder))))
+    return next(iter(history.History(study.load(path, OVERRIDES), Locations(folder))))
 
 
 @pytest.fixture
@@ -79,106 +83,109 @@ def other(path, folder, *changes):
     return folder / "another.yaml"
 
 
-def test_without_books_two_updates_are_timed_and_nothing_is_written(tmp_path):
-    said = check(small_study.write(tmp_path), tmp_path)
-    assert "by two updates of each pack" in said and "no earlier ones; were it" in said
-    assert "0.0312 by sign flips; 0.05 takes 6 seeds" in words(said) and "runs 20" in words(said)
+def test_without_a_store_two_updates_are_timed_and_nothing_is_written(tmp_path):
+    text = output_of(small_study.write(tmp_path), tmp_path)
+    assert "by two updates of each pack" in text and "of pairs is not known; if it is" in text
+    assert "0.0312 by sign flips; 0.05 takes 6 seeds" in words(text) and "runs 20" in words(text)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.yaml", "text.txt"]
-    assert max(map(len, said.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= 80
 
 
-def test_the_books_tell_pace_and_spread_and_stay_as_they_are(ran):
+def test_the_store_tells_pace_and_spread_and_stays_as_it_is(ran):
     path, folder = ran
     before = (folder / "mlflow.db").read_bytes()
-    said = check(path, folder)
-    assert "from earlier runs of this study" in said and "of 6 pairs of this study" in said
+    text = output_of(path, folder)
+    assert "from earlier runs of this study" in text and "of 6 pairs of this study" in text
     assert (folder / "mlflow.db").read_bytes() == before
 
 
-def test_a_pace_of_earlier_runs_is_their_median(ran, book):
+def test_a_pace_of_earlier_runs_is_their_median(ran, stored):
     loaded = study.load(ran[0], OVERRIDES)
-    settings, _ = probe.resolve(loaded)
-    found = probe.pilot(loaded, "wide", settings["wide"])
-    runs = book.runs.query("arm == 'wide' and phase == 'replicate' and pack_size == 4")
-    pace = history.pace(found, book)
-    assert len(runs) == 4 and (pace.pack, pace.lanes, pace.evaluation_seconds) == (4, 2, 0.0)
+    settings, _ = resolve(loaded)
+    probe = probe_arm(loaded, "wide", settings["wide"])
+    runs = stored.runs.query("arm == 'wide' and phase == 'replicate' and pack_size == 4")
+    pace = history.pace(probe, stored)
+    assert len(runs) == 4 and (pace.pack, pace.concurrent_runs, pace.evaluation_seconds) == (
+        4,
+        2,
+        0.0,
+    )
     assert pace.update_seconds == pytest.approx(runs["seconds"].median() / 8)
     for changed in (
         {"fingerprint": "another text"},
         {"threads": 1},
         {"hidden_size": 17},
-        {"settings": replace(found.settings, optimizer="sgd")},
-        {"settings": replace(found.settings, zoneout_h=0.1)},
+        {"settings": replace(probe.settings, optimizer="sgd")},
+        {"settings": replace(probe.settings, zoneout_h=0.1)},
     ):
-        assert history.pace(replace(found, **changed), book) is None
+        assert history.pace(replace(probe, **changed), stored) is None
 
 
-def test_timings_tell_the_pace_of_another_budget(ran, book, tmp_path):
+def test_timings_tell_the_pace_of_another_budget(ran, stored, tmp_path):
     path, folder = ran
     changed = other(
         path, tmp_path, ("updates: 8", "updates: 100"), ("evaluations: 4", "evaluations: 10")
     )
     loaded = study.load(changed, OVERRIDES)
-    settings, _ = probe.resolve(loaded)
-    pace = history.pace(probe.pilot(loaded, "wide", settings["wide"]), replace(book, is_own=False))
-    rows = book.timings.query("arm == 'wide' and pack == 4").groupby("mode")["seconds"].median()
+    settings, _ = resolve(loaded)
+    pace = history.pace(probe_arm(loaded, "wide", settings["wide"]), replace(stored, is_same=False))
+    rows = stored.timings.query("arm == 'wide' and pack == 4").groupby("mode")["seconds"].median()
     tokens = len((path.parent / "text.txt").read_text()) // 10
     minibatches = math.ceil(math.ceil((tokens - 1) / 4) / 8)  # 4 streams, windows of 8
     assert pace.source == "from timings of small" and pace.update_seconds == rows["train"]
     assert pace.evaluation_seconds == pytest.approx(minibatches * rows["forward"])
-    said = check(changed, folder)
-    assert "from timings of small" in said and "of 6 pairs of small" in said
+    text = output_of(changed, folder)
+    assert "from timings of small" in text and "of 6 pairs of small" in text
 
 
-def test_a_changed_study_of_the_name_is_another(ran, book):
+def test_a_changed_study_of_the_name_is_another(ran, stored):
     path, folder = ran
     loaded = study.load(path, (*OVERRIDES, "measure.margin=0.05"))
-    assert [each.is_own for each in history.Shelf(loaded, Places(folder))] == [False]
-    assert book.is_own
+    assert [each.is_same for each in history.History(loaded, Locations(folder))] == [False]
+    assert stored.is_same
 
 
-def test_a_spread_is_that_of_the_paired_differences(ran, book):
+def test_a_spread_is_that_of_the_paired_differences(ran, stored):
     loaded = study.load(ran[0], OVERRIDES)
-    runs = book.runs.query("phase == 'replicate'").pivot(
+    runs = stored.runs.query("phase == 'replicate'").pivot(
         index="seed", columns="arm", values="test/loss"
     )
-    found = history.spread(loaded, book)
-    assert (found.study, found.num_pairs) == ("this study", 6)
-    assert found.nats == {"wide": pytest.approx((runs["wide"] - runs["narrow"]).std())}
+    spread = history.spread(loaded, stored)
+    assert (spread.study, spread.num_pairs) == ("this study", 6)
+    assert spread.nats == {"wide": pytest.approx((runs["wide"] - runs["narrow"]).std())}
     repeated = replace(loaded, tune=replace(loaded.tune, repeats=5))
-    assert history.spread(repeated, book) is None  # of seeds, not of repeats
-    half = book.runs.assign(repeat=1, **{"test/loss": book.runs["test/loss"] / 2})
-    twice = replace(book, runs=pd.concat([book.runs, half], ignore_index=True))
+    assert history.spread(repeated, stored) is None  # of seeds, not of repeats
+    half = stored.runs.assign(repeat=1, **{"test/loss": stored.runs["test/loss"] / 2})
+    twice = replace(stored, runs=pd.concat([stored.runs, half], ignore_index=True))
     means = (runs["wide"] - runs["narrow"]).mean() * np.array([1.0, 0.5])
     assert history.spread(repeated, twice).nats == {"wide": pytest.approx(means.std(ddof=1))}
 
 
-def test_another_study_tells_the_spread_where_baseline_and_text_are_its(ran, book, tmp_path):
+def test_another_study_tells_the_spread_where_baseline_and_text_are_its(ran, stored, tmp_path):
     for change, is_told in (
         (("hidden_size: 16", "hidden_size: 12"), True),
         (("cell: lstm", "cell: gru"), False),
         (("bptt_length: 8", "bptt_length: 8\n  token: word"), False),
     ):
         loaded = study.load(other(ran[0], tmp_path, change), OVERRIDES)
-        assert (history.spread(loaded, replace(book, is_own=False)) is not None) == is_told
+        assert (history.spread(loaded, replace(stored, is_same=False)) is not None) == is_told
 
 
 def test_updates_that_a_budget_of_seconds_bought_stay(ran):
     path, folder = ran
     loaded = study.load(path, OVERRIDES)
-    shelf = history.Shelf(loaded, Places(folder))
-    next(iter(shelf)).fixed["wide"]["updates"] = 77
-    settings, _ = probe.resolve(loaded)
-    settings = {arm: replace(own, budget=Budget(seconds=2.0)) for arm, own in settings.items()}
-    found = history.settled(settings, shelf)
-    assert found["wide"].budget == Budget(updates=77) and found["narrow"].budget == Budget(
-        seconds=2.0
-    )
+    stored = history.History(loaded, Locations(folder))
+    next(iter(stored)).pinned["wide"]["updates"] = 77
+    settings, _ = resolve(loaded)
+    settings = {arm: replace(each, budget=Budget(seconds=2.0)) for arm, each in settings.items()}
+    pinned = history.with_pinned_budgets(settings, stored)
+    assert pinned["wide"].budget == Budget(updates=77)
+    assert pinned["narrow"].budget == Budget(seconds=2.0)
 
 
-def test_a_short_pilot_trains_and_evaluates_once(loaded, monkeypatch):
-    settings, _ = probe.resolve(loaded)
-    found = probe.pilot(loaded, "wide", settings["wide"])
+def test_a_short_training_trains_and_evaluates_once(loaded, monkeypatch):
+    settings, _ = resolve(loaded)
+    probe = probe_arm(loaded, "wide", settings["wide"])
     read, trained = [], []
     evaluate, train_updates = Shard.evaluate, Pack.train_updates
     monkeypatch.setattr(
@@ -187,20 +194,22 @@ def test_a_short_pilot_trains_and_evaluates_once(loaded, monkeypatch):
     monkeypatch.setattr(
         Pack, "train_updates", lambda self, n: trained.append(n) or train_updates(self, n)
     )
-    pace = probe.short_training(loaded, found)
-    assert read == ["validation"] * 4 and trained[1] == 1 and 1 <= trained[2] <= probe.PILOT_UPDATES
+    pace = short_training(loaded, probe)
+    assert read == ["validation"] * 4 and trained[1] == 1 and 1 <= trained[2] <= PROBE_UPDATES
     assert (
         pace.update_seconds > 0
         and pace.evaluation_seconds > 0
-        and pace.source.startswith("by a short pilot")
+        and pace.source.startswith("by a short training")
     )
 
 
-def test_pilot_is_for_arms_without_earlier_runs(ran, tmp_path):
+def test_a_short_training_is_for_arms_without_earlier_runs(ran, tmp_path):
     path, folder = ran
-    said = check(other(path, tmp_path, ("hidden_size: 16", "hidden_size: 12")), folder, trains=True)
-    assert "from earlier runs of small: narrow" in said and re.search(
-        "by a short pilot.*: wide", said
+    text = output_of(
+        other(path, tmp_path, ("hidden_size: 16", "hidden_size: 12")), folder, trains=True
+    )
+    assert "from earlier runs of small: narrow" in text and re.search(
+        "by a short training.*: wide", text
     )
 
 
@@ -229,48 +238,48 @@ def test_runs_are_cut_into_packs_as_they_train(loaded):
 
 
 def test_an_arms_seconds_are_those_of_its_packs(loaded):
-    settings, _ = probe.resolve(loaded)
-    found = probe.pilot(loaded, "wide", settings["wide"])
-    found = replace(found, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (4, 2), (4,)))
+    settings, _ = resolve(loaded)
+    probe = probe_arm(loaded, "wide", settings["wide"])
+    probe = replace(probe, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (4, 2), (4,)))
     trials, replicates = (
         40 * 0.1 + 4 * 1.0,
         40 * 0.1 + 5 * 1.0,
     )  # a replicate reads the test split besides
-    assert found.seconds == pytest.approx(0.5 * trials * 2 + replicates * 1.5)
-    assert found.more_seconds == pytest.approx(replicates) and found.num_runs == 10
+    assert probe.seconds == pytest.approx(0.5 * trials * 2 + replicates * 1.5)
+    assert probe.more_seconds == pytest.approx(replicates) and probe.num_runs == 10
 
 
 def test_disk_is_what_a_study_took(ran):
     path, folder = ran
     loaded = study.load(path, OVERRIDES)
-    settings, _ = probe.resolve(loaded)
-    pilots = [probe.pilot(loaded, arm, own) for arm, own in settings.items()]
-    found = disk(pilots, keeps_models=True)
+    settings, _ = resolve(loaded)
+    probes = [probe_arm(loaded, arm, each) for arm, each in settings.items()]
+    room = disk(probes, keeps_models=True)
     databases = sum((folder / name).stat().st_size for name in ("mlflow.db", "optuna.db"))
-    assert found.databases == pytest.approx(databases, rel=0.25)
+    assert room.databases == pytest.approx(databases, rel=0.25)
     models = [p.stat().st_size for p in folder.rglob("model.npz")]
-    assert len(models) == 12 and found.models == pytest.approx(sum(models), rel=0.25)
+    assert len(models) == 12 and room.models == pytest.approx(sum(models), rel=0.25)
 
 
 def test_a_checkpoint_is_as_large_as_is_said(loaded, tmp_path):
-    settings, _ = probe.resolve(loaded)
-    found = probe.pilot(loaded, "wide", replace(settings["wide"], hidden_size=64))
+    settings, _ = resolve(loaded)
+    probe = probe_arm(loaded, "wide", replace(settings["wide"], hidden_size=64))
     plan = replace(
-        probe.pack_of(loaded, "wide", found.settings, 1),
+        pack_of(loaded, "wide", probe.settings, 1),
         checkpoint_folder=str(tmp_path / "checkpoints"),
     )
     pack = Pack(plan)
     pack.save()
     pack.close()
     (file,) = (tmp_path / "checkpoints").iterdir()
-    assert checkpoint_bytes(found) == pytest.approx(file.stat().st_size, rel=0.1)
+    assert checkpoint_bytes(probe) == pytest.approx(file.stat().st_size, rel=0.1)
 
 
 def values(rows, label):
     return next(row.values for row in rows if row.label == label)
 
 
-def test_prospects_are_those_of_the_design(loaded):
+def test_the_power_table_is_that_of_the_design(loaded):
     spread = history.Spread("this study", {"a": 0.004, "b": 0.008, "c": 0.006}, 9)
     rows = power_table.rows(loaded, spread)
     shown = [power.detectable(s, 6, 1, threshold=0.05, power=0.8) for s in (0.004, 0.008)]
@@ -328,11 +337,13 @@ THREE = (
         ),
         (
             [("runtime: none", "runtime: {rounds: 5, seconds: 0.1}")],
-            r"measure.runtime.rounds: the smallest sign-test p, .* but got rounds=5, .* Write rounds: 6 or more",
+            r"measure.runtime.rounds: the smallest sign-test p, .* but got rounds=5, .* "
+            "Write rounds: 6 or more",
         ),
         (
             [("hidden_size: 16}", "hidden_size: 16, token: word}")],
-            r"compare: an arm must read the text of the baseline \(narrow\) .* Write texts under across",
+            r"compare: an arm must read the text of the baseline \(narrow\) .* "
+            "Write texts under across",
         ),
     ],
 )
@@ -343,10 +354,10 @@ def test_a_design_that_can_never_decide_is_refused(tmp_path, changes, message):
         assert before in text
         text = text.replace(before, after)
     path.write_text(text)
-    assert probe.design_problem(study.load(path)) is not None
+    assert design_problem(study.load(path)) is not None
     with pytest.raises(DesignError, match=message):
-        launch.check_design(study.load(path), force=False)
-    launch.check_design(study.load(path), force=True)
+        check_design(study.load(path), force=False)
+    check_design(study.load(path), force=True)
 
 
 def test_every_condition_is_a_family_of_its_own(tmp_path):
@@ -356,24 +367,24 @@ def test_every_condition_is_a_family_of_its_own(tmp_path):
         path.read_text().replace("tune:", across + "tune:").replace("  bptt_length: 8\n", "")
     )
     loaded = study.load(path, OVERRIDES)
-    assert probe.design_problem(loaded) is None  # 6 seeds suffice for one comparison, not for three
-    said = check(path, tmp_path)
-    assert "design short, long compares 1 arm with narrow" in words(said)
-    assert "runs 40" in words(said)
+    assert design_problem(loaded) is None  # 6 seeds suffice for one comparison, not for three
+    text = output_of(path, tmp_path)
+    assert "design short, long compares 1 arm with narrow" in words(text)
+    assert "runs 40" in words(text)
 
 
 def test_solved_sizes_are_starred(tmp_path):
     path = small_study.write(tmp_path)
     text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {num_parameters: 2870}")
     path.write_text(text.replace("budget: {updates: 40}", "budget: {seconds: 0.1}"))
-    said = words(check(path, tmp_path))
-    assert "* solved: updates for 0.1 s of a run alone; H for num_parameters = 2,870" in said
-    assert "narrow 3 400" in said and "wide 16* 2,870" in said
+    text = words(output_of(path, tmp_path))
+    assert "* solved: updates for 0.1 s of a run alone; H for num_parameters = 2,870" in text
+    assert "narrow 3 400" in text and "wide 16* 2,870" in text
 
 
 def test_the_way_is_shown_where_it_is_long(tmp_path, monkeypatch):
     path = small_study.write(tmp_path)
     for seconds, is_shown in ((math.inf, False), (-1.0, True)):
         monkeypatch.setattr(check, "QUIET_SECONDS", seconds)
-        assert ("trying wide, 2 of 2" in check(path, tmp_path)) == is_shown
-    assert "trying wide" in check(path, tmp_path, terminal=True)
+        assert ("trying wide, 2 of 2" in output_of(path, tmp_path)) == is_shown
+    assert "trying wide" in output_of(path, tmp_path, terminal=True)

@@ -6,59 +6,62 @@ import io
 
 import pytest
 import small_study
-from books import books_of, runs_of
 from rich.console import Console
+from stored import reader_of, runs_of, writer_of
 
 import harness
 from harness import study
+from harness.runner import runtime_phase
 from harness.runner.progress import Display
-from harness.runner.scheduler import Driver
-from harness.store.locations import Places
-from harness.study.units import Unit
+from harness.runner.scheduler import Scheduler
+from harness.store.locations import Locations
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.messages import RunState
 
 FIXED = object()
 
 
 @pytest.fixture(scope="session")
-def books(tmp_path_factory):
+def store(tmp_path_factory):
     """A folder with a study that has ended, ``small``, on the reference engine, tuned and timed."""
-    folder = tmp_path_factory.mktemp("books")
+    folder = tmp_path_factory.mktemp("store")
     path = small_study.write(folder, trials=1, seeds=5, runtime="{rounds: 6, seconds: 0.001}")
     path.write_text(
         path.read_text().replace("cell: lstm", "cell: lstm\n  engine: reference\n  pack_size: 1")
     )
-    running = Driver(study.load(path), Places(folder), Display(Console(file=io.StringIO())))
-    while plans := running.next_plans():
-        running.train(plans)
-    running.measure()
-    running.report()  # it keeps the search's warnings; its files, which take seconds, nobody asks for here
+    scheduler = Scheduler(study.load(path), Locations(folder), Display(Console(file=io.StringIO())))
+    while plans := scheduler.next_plans():
+        scheduler.train(plans)
+    runtime_phase.measure(scheduler)
+    # It keeps the search's warnings; its files, which take seconds, nobody asks for here.
+    scheduler.report()
     return folder
 
 
 @pytest.fixture(scope="session")
-def runs(books):
+def runs(store):
     """Those of ``small``."""
-    return runs_of(books, "small")
+    return runs_of(store, "small")
 
 
 @pytest.fixture(scope="session")
-def loaded(books):
+def loaded(store):
     """The frames of ``small``."""
-    return harness.load("small", books)
+    return harness.load("small", store)
 
 
 @pytest.fixture(scope="session")
-def make(books, runs):
-    """Books replicates of a study like ``small``, untuned and of more updates, without training
+def make(store, runs):
+    """Stores replicates of a study like ``small``, untuned and of more updates, without training
     it.
     """
-    like = books_of(books, "small").identity()
+    like = reader_of(store, "small").identity()
     like["shared"]["tune"] = None
-    for own in like["arms"].values():
-        own |= {"learning_rate": 0.05, "budget": {**own["budget"], "updates": 44}}
+    for values in like["arms"].values():
+        values |= {"learning_rate": 0.05, "budget": {**values["budget"], "updates": 44}}
     text = runs["corpus_fingerprint"].iloc[0]
 
-    def made(
+    def stored(
         name,
         *,
         arm="wide",
@@ -71,25 +74,25 @@ def make(books, runs):
         identity=FIXED,
         files=None,
     ):
-        tracker, unit = books_of(books, name), Unit.parse(arm)
+        writer, unit = writer_of(store, name), Unit.parse(arm)
         if identity is FIXED:
-            own = {
-                str(Unit(key, unit.condition)): {**own, "split": split}
-                for key, own in like["arms"].items()
+            arms = {
+                str(Unit(key, unit.condition)): {**values, "split": split}
+                for key, values in like["arms"].items()
             }
-            identity = {**like, "first_seed": first_seed, "stages": stages, "arms": own}
+            identity = {**like, "first_seed": first_seed, "stages": stages, "arms": arms}
         if identity is not None:
-            tracker.set_identity(identity)
+            writer.set_identity(identity)
         tags = {"corpus_fingerprint": fingerprint, "engine": "reference", "device": "cpu"}
         for index, state in enumerate(states):
             seed = f"{first_seed + index}" + (f"/repeat/{unit.repeat}" if unit.repeat else "")
-            own = {"path": "text.txt", "hidden_size": 16, "learning_rate": 0.05}
-            run_id = tracker.open(arm, "replicate", index, "", own, {**tags, **own, "seed": seed})
-            metrics = (
-                {"objective": losses[index]} if state == "finished" else {}
-            )  # another reads no test split
+            params = {"path": "text.txt", "hidden_size": 16, "learning_rate": 0.05}
+            key = RunKey(unit, Phase.REPLICATE, index)
+            run_id = writer.open_run(key, "", params, {**tags, **params, "seed": seed})
+            # Another state has no objective, and another split is not tested.
+            metrics = {"objective": losses[index]} if state == "finished" else {}
             metrics |= {"test/loss": losses[index]} if metrics and split == "holdout" else {}
-            tracker.end(run_id, state, {}, metrics, {"curve.csv": "", **(files or {})})
-        return tracker
+            writer.end_run(run_id, RunState(state), {}, metrics, {"curve.csv": "", **(files or {})})
+        return writer
 
-    return made
+    return stored

@@ -6,16 +6,20 @@ import sqlite3
 import optuna
 import pytest
 import small_study
-from books import books_of, cli, runs_of
 from rich.console import Console
+from stored import cli, reader_of, runs_of, writer_of
 
 from harness import tuning
 from harness.report import Report
 from harness.results import clean
-from harness.runner import launch
-from harness.store import tracker
-from harness.store.locations import Places
-from harness.training import checkpoint, messages
+from harness.runner import exchange, launch
+from harness.store.connection import experiment_ids
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.store.notes import StudyNotes
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.files import checkpoint_name
+from harness.training.plan import plans_from_json
 
 
 def others(folder, name, keys):
@@ -28,11 +32,11 @@ def others(folder, name, keys):
             for (table,) in connection.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table'"
             ).fetchall():
-                found = connection.execute(f'SELECT * FROM "{table}"')
-                columns = [column[0] for column in found.description]
+                cursor = connection.execute(f'SELECT * FROM "{table}"')
+                columns = [column[0] for column in cursor.description]
                 rows[database, table] = sorted(
                     repr(row)
-                    for row in found
+                    for row in cursor
                     if not any(
                         value in keys.get(column, ())
                         for column, value in zip(columns, row, strict=True)
@@ -49,8 +53,8 @@ def others(folder, name, keys):
 
 def keys_of(folder, name):
     """Returns what a row of the study holds, by the columns of both databases."""
-    tracker = books_of(folder, name)
-    keys = {"experiment_id": {int(tracker.experiment_id)}, "run_uuid": set(tracker.files())}
+    reader = reader_of(folder, name)
+    keys = {"experiment_id": {int(reader.experiment_id)}, "run_uuid": set(reader.file_sizes())}
     with contextlib.closing(sqlite3.connect(folder / "optuna.db")) as connection:
         query = "SELECT study_id FROM studies WHERE study_name LIKE ?"
         keys["study_id"] = {row[0] for row in connection.execute(query, (f"{name}/%",))}
@@ -58,29 +62,30 @@ def keys_of(folder, name):
 
 
 @pytest.fixture
-def removable(books, make):
+def removable(store, make):
     """A study of two arms with something of every kind, beside others whose names are like its
     own.
     """
     files = {"model.npz": b"12345"}
     make("gone", states=["finished", "failed", "finished"], files=files)
-    tracker = make("gone", arm="narrow", files=files)
-    tracker.supersede("wide", "replicate", 2)
-    tracker.set_note("timed", "then")
+    writer = make("gone", arm="narrow", files=files)
+    writer.mark_superseded(RunKey(Unit("wide"), Phase.REPLICATE, 2))
+    writer.save_notes(StudyNotes(timed="then"))
+    birth = writer.reader.birth
     make("gone-too", files=files)
-    storage = tuning.open_storage(Places(books).storage_url)
-    for study, birth in (("gone", tracker.birth), ("gone-too", tracker.birth), ("gone", "1")):
+    storage = tuning.open_storage(Locations(store).storage_url)
+    for study, time in (("gone", birth), ("gone-too", birth), ("gone", "1")):
         for arm in ("wide", "narrow"):
-            optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{birth}")
+            optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{time}")
     for study, run in (
         ("gone", "wide/replicate/1"),
         ("gone", "narrow/replicate/1"),
         ("gone-too", "wide/replicate/1"),
     ):
-        folder = Places(books).checkpoints(study)
+        folder = Locations(store).checkpoints(study)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / checkpoint.name_of(run)).write_bytes(b"123")
-    return tracker
+        (folder / checkpoint_name(run)).write_bytes(b"123")
+    return writer
 
 
 def searches(folder, name):
@@ -95,18 +100,18 @@ def state_of(folder):
     """Returns what there is of the study: places of runs, number of models, of checkpoints, of
     searches; a note.
     """
-    tracker = books_of(folder, "gone")
-    found = tracker.runs()[["arm", "phase", "index"]].itertuples(index=False)
-    files = [path for each in tracker.files().values() for path in each]
-    checkpoints = Places(folder).checkpoints("gone")
+    reader = reader_of(folder, "gone")
+    rows = reader.runs()[["arm", "phase", "index"]].itertuples(index=False)
+    files = [path for sizes in reader.file_sizes().values() for path in sizes]
+    checkpoints = Locations(folder).checkpoints("gone")
     num_checkpoints = len(list(checkpoints.iterdir())) if checkpoints.exists() else 0
     num_searches = len(searches(folder, "gone"))
     return (
-        {"/".join(map(str, row)) for row in found},
+        {"/".join(map(str, row)) for row in rows},
         files.count("model.npz"),
         num_checkpoints,
         num_searches,
-        tracker.note("timed"),
+        reader.notes().timed,
     )
 
 
@@ -123,50 +128,50 @@ STEPS = (
 )
 
 
-def test_what_is_named_goes_and_nothing_else(books, removable, monkeypatch, capsys):
-    keys = keys_of(books, "gone")
-    before, whole = others(books, "gone", keys), others(books, "", {"run_uuid": ()})
-    said = clean.clean("gone", Places(books))
+def test_what_is_named_goes_and_nothing_else(store, removable, monkeypatch, capsys):
+    keys = keys_of(store, "gone")
+    before, whole = others(store, "gone", keys), others(store, "", {"run_uuid": ()})
+    lines = clean.clean("gone", Locations(store))
     assert (
-        said[-1] == "nothing was removed; --yes removes this"
-        and others(books, "", {"run_uuid": ()}) == whole
+        lines[-1] == "nothing was removed; --yes removes this"
+        and others(store, "", {"run_uuid": ()}) == whole
     )
-    assert "study gone" in said and "run wide replicate, seed 1001 (failed)" in said
-    assert said[-2].startswith("7 runs, 2 files beside them, 2 searches: ")
+    assert "study gone" in lines and "run wide replicate, seed 1001 (failed)" in lines
+    assert lines[-2].startswith("7 runs, 2 files beside them, 2 searches: ")
     for arm, kinds, expected in STEPS:
-        said = clean.clean("gone", Places(books), arm, kinds, yes=True)
-        assert (state_of(books), said[-1]) == (expected, "removed")
-        assert others(books, "gone", keys) == before
+        lines = clean.clean("gone", Locations(store), arm, kinds, yes=True)
+        assert (state_of(store), lines[-1]) == (expected, "removed")
+        assert others(store, "gone", keys) == before
     assert (
-        len(keys["run_uuid"] & {path.name for path in Places(books).artifacts.iterdir()}) == 2
+        len(keys["run_uuid"] & {path.name for path in Locations(store).artifacts.iterdir()}) == 2
     )  # narrow's
 
-    code, out, _ = cli(monkeypatch, capsys, "clean", "gone", "--yes", "--folder", books)
-    assert code == 0 and out.endswith("removed\n") and others(books, "gone", keys) == before
-    assert "gone" not in tracker.experiments(Places(books).tracking_uri)
-    assert searches(books, "gone") == [
+    code, out, _ = cli(monkeypatch, capsys, "clean", "gone", "--yes", "--folder", store)
+    assert code == 0 and out.endswith("removed\n") and others(store, "gone", keys) == before
+    assert "gone" not in experiment_ids(Locations(store).tracking_uri)
+    assert searches(store, "gone") == [
         "gone/wide/1",
         "gone/narrow/1",
     ]  # of an earlier study of the name
-    assert not keys["run_uuid"] & {path.name for path in Places(books).artifacts.iterdir()}
-    fresh = books_of(books, "gone")
-    assert fresh.experiment_id != removable.experiment_id and fresh.runs().empty  # the name is free
+    assert not keys["run_uuid"] & {path.name for path in Locations(store).artifacts.iterdir()}
+    fresh = writer_of(store, "gone")  # the name is free
+    assert fresh.experiment_id != removable.experiment_id and fresh.reader.runs().empty
 
 
-def test_cleaning_a_study_that_runs_or_is_not_there_is_refused(books, make, monkeypatch, capsys):
+def test_cleaning_a_study_that_runs_or_is_not_there_is_refused(store, make, monkeypatch, capsys):
     make("held")
-    with launch.locked("held", Places(books)):
-        code, _, err = cli(monkeypatch, capsys, "clean", "held", "--yes", "--folder", books)
+    with locked("held", Locations(store)):
+        code, _, err = cli(monkeypatch, capsys, "clean", "held", "--yes", "--folder", store)
     assert (
         code == 2
         and "must be run by one process at a time" in err
-        and len(runs_of(books, "held")) == 2
+        and len(runs_of(store, "held")) == 2
     )
-    code, _, err = cli(monkeypatch, capsys, "clean", "held", "--arm", "wode", "--folder", books)
+    code, _, err = cli(monkeypatch, capsys, "clean", "held", "--arm", "wode", "--folder", store)
     assert code == 2 and "Did you mean wide?" in err
-    code, _, err = cli(monkeypatch, capsys, "clean", "gone-away", "--yes", "--folder", books)
-    assert code == 2 and "study: must be in" in err and not list(books.glob(".gone-away*"))
-    code, out, _ = cli(monkeypatch, capsys, "clean", "held", "--failed", "--folder", books)
+    code, _, err = cli(monkeypatch, capsys, "clean", "gone-away", "--yes", "--folder", store)
+    assert code == 2 and "study: must be in" in err and not list(store.glob(".gone-away*"))
+    code, out, _ = cli(monkeypatch, capsys, "clean", "held", "--failed", "--folder", store)
     assert (
         code == 0 and "held: there is nothing of that kind" in out and "nothing was removed" in out
     )
@@ -174,22 +179,23 @@ def test_cleaning_a_study_that_runs_or_is_not_there_is_refused(books, make, monk
 
 def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeypatch):
     monkeypatch.setattr(Report, "files", lambda self, png: {"report.md": self.note()})
-    path, places = small_study.write(tmp_path, trials=1, seeds=1, updates=4), Places(tmp_path)
+    path, locations = small_study.write(tmp_path, trials=1, seeds=1, updates=4), Locations(tmp_path)
 
     def run():
-        launch.run(path, places=places, console=Console(file=io.StringIO()), force=True)
-        tracker = books_of(tmp_path, "small")
-        own = tracker._client.get_run(tracker.parents()["narrow"])
-        return own.info.status, own.data.metrics, tracker.artifact(own.info.run_id, "report.md")
+        launch.run(path, locations=locations, console=Console(file=io.StringIO()), force=True)
+        reader = reader_of(tmp_path, "small")
+        arm_run = reader._client.get_run(reader.arm_runs()["narrow"])
+        info = arm_run.info
+        return info.status, arm_run.data.metrics, reader.artifact(info.run_id, "report.md")
 
     before = run()
     assert before[0] == "FINISHED" and before[1] and before[2]
-    assert "nothing is missing" in launch.write_plan(
-        path, tmp_path / "plan.json", places=places, force=True
+    assert "nothing is missing" in exchange.write_plan(
+        path, tmp_path / "plan.json", locations=locations, force=True
     )
-    clean.clean("small", places, "narrow", yes=True)
+    clean.clean("small", locations, "narrow", yes=True)
     assert set(runs_of(tmp_path, "small")["arm"]) == {"wide"}
-    launch.write_plan(path, tmp_path / "plan.json", places=places, force=True)
-    (planned,) = messages.plans_from_json((tmp_path / "plan.json").read_text())
+    exchange.write_plan(path, tmp_path / "plan.json", locations=locations, force=True)
+    (planned,) = plans_from_json((tmp_path / "plan.json").read_text())
     assert [run.id for run in planned.runs] == ["narrow/trial/0"] and not planned.keep_models
     assert run() == before

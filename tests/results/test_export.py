@@ -1,6 +1,6 @@
 import pandas as pd
 import pytest
-from books import cli
+from stored import cli
 
 import harness
 from harness.results import export, names
@@ -20,10 +20,10 @@ def test_a_notebook_gets_frames(loaded):
 
 
 def test_both_formats_hold_the_same_whether_by_name_or_by_file(
-    books, loaded, tmp_path, monkeypatch, capsys
+    store, loaded, tmp_path, monkeypatch, capsys
 ):
     code, out, _ = cli(
-        monkeypatch, capsys, "export", books / "small.yaml", tmp_path, "--folder", books
+        monkeypatch, capsys, "export", store / "small.yaml", tmp_path, "--folder", store
     )
     assert code == 0 and {*out.replace("\n", " ").split()} == {
         str(path) for path in tmp_path.iterdir()
@@ -50,15 +50,15 @@ def test_both_formats_hold_the_same_whether_by_name_or_by_file(
 def test_a_column_of_several_types_becomes_text_in_parquet(tmp_path):
     frame = export._uniform(pd.DataFrame({"evaluations": [20, "epoch", None], "size": [1, 2, 3]}))
     frame.to_parquet(tmp_path / "mixed.parquet")
-    found = pd.read_parquet(tmp_path / "mixed.parquet")
-    assert found["evaluations"].tolist()[:2] == ["20", "epoch"] and found["evaluations"].isna()[2]
-    assert found["size"].tolist() == [1, 2, 3]
+    stored = pd.read_parquet(tmp_path / "mixed.parquet")
+    assert stored["evaluations"].tolist()[:2] == ["20", "epoch"] and stored["evaluations"].isna()[2]
+    assert stored["size"].tolist() == [1, 2, 3]
 
 
-def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, books):
+def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, store):
     make("kept-not")
     with pytest.raises(
         names.ArchiveError,
         match="must be kept with its runs to be named alone, but got study='kept-not'",
     ):
-        harness.load("kept-not", books)
+        harness.load("kept-not", store)

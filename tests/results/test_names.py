@@ -1,8 +1,8 @@
 import pytest
-from books import books_of
+from stored import reader_of
 
 from harness.results import names
-from harness.store.locations import Places
+from harness.store.locations import Locations
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,8 @@ from harness.store.locations import Places
         ("small:wode", r"arm: must be in small, but got arm='wode'. Did you mean wide\?"),
         (
             "small:wide@1",
-            r"but got arm='wide@1'. Did you mean wide\? @1 is an arm's second repeat, the first has no",
+            r"but got arm='wide@1'. Did you mean wide\? @1 is an arm's second repeat, "
+            "the first has no",
         ),
         (
             "small:wide:99",
@@ -22,30 +23,30 @@ from harness.store.locations import Places
         ("f" * 32, "run: must be in sqlite.*, but got run='f+', which is not"),
     ],
 )
-def test_a_name_that_is_not_in_the_books_is_refused(books, name, message):
+def test_a_name_that_is_not_in_the_store_is_refused(store, name, message):
     with pytest.raises(names.ArchiveError, match=message):
-        names.Archive(Places(books)).find(name)
+        names.Archive(Locations(store)).find(name)
 
 
-def test_an_arms_own_run_is_no_run_to_ask_for(books):
-    parent = books_of(books, "small").parents()["wide"]
+def test_an_arms_own_run_is_no_run_to_ask_for(store):
+    parent = reader_of(store, "small").arm_runs()["wide"]
     with pytest.raises(
         names.ArchiveError,
         match=f"must be a trial or a replicate, but got run='{parent}', an arm of",
     ):
-        names.Archive(Places(books)).find(parent)
+        names.Archive(Locations(store)).find(parent)
 
 
-def test_a_run_has_one_name_whether_by_id_or_by_seed(books):
-    found = names.Archive(Places(books)).find("small:wide:1003")
-    by_id = names.Archive(Places(books)).find(found.runs.iloc[0]["run_id"])
-    assert found.is_run and by_id.name == found.name == "small:wide:1003"
-    assert names.Archive(Places(books)).find("small:wide").name == "small:wide"
+def test_a_run_has_one_name_whether_by_id_or_by_seed(store):
+    by_name = names.Archive(Locations(store)).find("small:wide:1003")
+    by_id = names.Archive(Locations(store)).find(by_name.runs.iloc[0]["run_id"])
+    assert by_name.is_run and by_id.name == by_name.name == "small:wide:1003"
+    assert names.Archive(Locations(store)).find("small:wide").name == "small:wide"
 
 
 def test_nothing_is_made_where_there_is_no_store(tmp_path):
     with pytest.raises(
         names.ArchiveError, match="tracking: the database must exist, but got .*mlflow.db"
     ):
-        names.Archive(Places(tmp_path))
+        names.Archive(Locations(tmp_path))
     assert not list(tmp_path.iterdir())

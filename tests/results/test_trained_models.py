@@ -3,32 +3,32 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from books import books_of, cli
+from stored import cli, reader_of
 
 import harness
 from harness.data import DataError
 from harness.results import trained_models
-from harness.training import saved_model
+from harness.training.files import MODEL_FILE
 from harness.training.saved_model import SavedModel
 
 
-def test_a_model_scores_the_test_split_as_it_was_booked(books, runs):
+def test_a_model_scores_the_test_split_as_it_was_stored(store, runs):
     rows = runs.query("phase == 'replicate'").groupby("arm").head(1)
     assert set(rows["arm"]) == {"narrow", "wide"}
     for row in rows.to_dict("records"):
-        assert harness.load_model(row["run_id"], books).evaluate("test") == row["test/loss"]
+        assert harness.load_model(row["run_id"], store).evaluate("test") == row["test/loss"]
 
 
-def test_a_model_samples_as_it_did_at_its_end(books, runs):
+def test_a_model_samples_as_it_did_at_its_end(store, runs):
     row = runs.query("arm == 'wide' and seed == '1002' and phase == 'replicate'").iloc[0]
-    model = harness.load_model("small:wide:1002", books)
+    model = harness.load_model("small:wide:1002", store)
     assert model.samples(["the "], 8, seed=1002) == [row["samples"][0]["text"]]
     warm = [model.sample("the ", 20, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert warm[0] == warm[1] != warm[2] and len(warm[0]) == 24
 
 
-def test_losses_of_a_text_are_those_of_its_tokens_in_turn(books):
-    model = harness.load_model("small:wide:1000", books)
+def test_losses_of_a_text_are_those_of_its_tokens_in_turn(store):
+    model = harness.load_model("small:wide:1000", store)
     text = "the cell state gate opens " * 30  # longer than what is scored at once
     losses = model.losses(text)
     assert losses.shape == (len(text) - 1,) and losses.dtype == np.float64
@@ -72,40 +72,40 @@ def test_losses_of_a_text_are_those_of_its_tokens_in_turn(books):
         ),
     ],
 )
-def test_a_model_refuses_what_it_cannot_read(books, call, error, message):
+def test_a_model_refuses_what_it_cannot_read(store, call, error, message):
     with pytest.raises(error, match=message):
-        call(harness.load_model("small:wide:1000", books))
+        call(harness.load_model("small:wide:1000", store))
 
 
-def test_a_run_without_a_model_says_why_and_what_to_do(books, runs, make):
+def test_a_run_without_a_model_says_why_and_what_to_do(store, runs, make):
     trial = runs.query("phase == 'trial'").iloc[0]["run_id"]
     with pytest.raises(
         trained_models.ModelError,
         match=r"trial 0: must have kept .* trials keep none. Take a replicate, small:",
     ):
-        harness.load_model(trial, books)
+        harness.load_model(trial, store)
     with pytest.raises(
         trained_models.ModelError,
         match="must be a single run .* an arm. Add a seed: small:wide:1000",
     ):
-        harness.load_model("small:wide", books)
+        harness.load_model("small:wide", store)
     make("bare", states=["diverged", "finished"])
     with pytest.raises(
         trained_models.ModelError, match="it is diverged, and only finished runs keep one"
     ):
-        harness.load_model("bare:wide:1000", books)
+        harness.load_model("bare:wide:1000", store)
     with pytest.raises(
         trained_models.ModelError,
         match=r"(?s)bare:wide:1001: .*`measure: \{models: none\}`.*clean bare --arm wide",
     ):
-        harness.load_model("bare:wide:1001", books)
+        harness.load_model("bare:wide:1001", store)
 
 
 @pytest.fixture(scope="module")
-def saved(books, runs):
+def saved(store, runs):
     """What a replicate of ``small`` ended with."""
     run_id = runs.query("phase == 'replicate'").iloc[0]["run_id"]
-    return SavedModel.from_bytes(books_of(books, "small").artifact(run_id, saved_model.FILE))
+    return SavedModel.from_bytes(reader_of(store, "small").artifact(run_id, MODEL_FILE))
 
 
 def test_a_cell_that_is_gone_or_changed_is_refused(saved):
@@ -139,8 +139,8 @@ def test_another_text_is_no_test_split(saved):
         trained_models.TrainedModel(replace(saved, corpus_fingerprint="0" * 64)).evaluate("test")
 
 
-def test_sample_prints_plain_text(books, monkeypatch, capsys):
-    words = ("sample", "small:wide:1000", "--folder", books)
+def test_sample_prints_plain_text(store, monkeypatch, capsys):
+    words = ("sample", "small:wide:1000", "--folder", store)
     code, out, _ = cli(
         monkeypatch, capsys, *words, "--prefix", "the ", "--prefix", "gate", "--length", 5
     )

@@ -1,0 +1,37 @@
+"""The report of a study as far as it has come, from the store alone."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.report.assemble import build_report, warnings_of
+from harness.results.open import open_study
+from harness.store.locations import Locations
+
+
+def print_report(
+    study: str,
+    overrides: tuple[str, ...],
+    locations: Locations,
+    out: Path | None,
+    console: Console,
+) -> None:
+    """Prints a study's report, and writes its files where a folder is given.
+
+    Args:
+        study: Its YAML file, or its name in the store.
+        overrides: As ``harness run`` was given them.
+        locations: Where it is stored.
+        out: The folder of the files, made where it is not there; None: nothing is written.
+        console: Where the report and the paths of its files are printed.
+
+    Raises:
+        ValueError: As :func:`harness.results.open.open_study`.
+    """
+    loaded, reader = open_study(study, overrides, locations)
+    warnings = warnings_of(loaded, reader.notes())
+    report = build_report(loaded, reader.runs(), reader.curves(), reader.timings(), warnings)
+    report.terminal(console)
+    if out is not None:
+        for path in report.write(out):
+            console.print(f"{path}", highlight=False)
