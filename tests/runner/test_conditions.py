@@ -9,7 +9,6 @@ from rich.console import Console
 
 from harness import study
 from harness.report import arm_results
-from harness.results.open import open_study
 from harness.results import status
 from harness.results.open import open_study
 from harness.runner import executor, launch
