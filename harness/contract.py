@@ -1,8 +1,7 @@
-"""What every cell must satisfy, built-in or a user's own: plain functions over one class, in
-float64 on the CPU.
+"""What every cell must satisfy, built-in or a user's own.
 
-The contract cannot know what a cell's paper says; a cell with a ``reference`` is compared with
-torch.nn too.
+The checks are plain functions over one class, in float64 on the CPU. The contract cannot know what
+a cell's paper says; a cell with a ``reference`` is compared with torch.nn too.
 """
 
 import re
@@ -40,35 +39,39 @@ def check(cell: type[Cell]) -> list[Finding]:
 
 
 def findings(cell: type[Cell]) -> Iterator[Finding]:
-    """Yields the violations one by one; none after those of the declarations or of what a step
-    returns.
+    """Yields the violations one by one.
+
+    There are no more after those of the declarations or of what a step returns.
     """
-    wrong = [Finding("declarations", message) for message in problems_of(cell)]
-    wrong += [] if wrong else _findings_of(returned_states, cell)
-    yield from wrong
-    for function in () if wrong else CHECKS:
+    first = [Finding("declarations", message) for message in problems_of(cell)]
+    first = first or _findings_of(returned_states, cell)
+    yield from first
+    for function in () if first else CHECKS:
         yield from _findings_of(function, cell)
 
 
 def _findings_of(
     function: Callable[[type[Cell]], Iterator[str]], cell: type[Cell]
 ) -> list[Finding]:
-    found = []
+    violations = []
     try:
         for message in function(cell):
-            found.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
-    except (
-        Exception
-    ) as error:  # a user's step may raise anything at all; it is reported, with its own words
+            violations.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
+    except Exception as error:  # a user's step may raise anything at all; its words are reported
         words = f"{cell.__name__}: step must run, but raised {type(error).__name__}: {error}"
-        found.append(Finding(function.__name__, words))
-    return found
+        violations.append(Finding(function.__name__, words))
+    return violations
 
 
 @dataclass(frozen=True)
 class _Case:
-    """A layer with random arguments: parameters (N, ...), inputs (T, N, B, I), a state (N, B, H)
-    each.
+    """A layer with random arguments.
+
+    Attributes:
+        layer: What is run.
+        parameters: Tensors (N, ...) by their names.
+        inputs: A tensor (T, N, B, I).
+        state: A tensor (N, B, H) for each declared state.
     """
 
     layer: Layer
@@ -81,11 +84,11 @@ class _Case:
 
     def part(self, axis: int, index: int) -> "_Case":
         """Returns one run (axis 0 of a state) or one row (axis 1) alone."""
-        own = self.parameters
+        parameters = self.parameters
         if axis == 0:
-            own = {name: value.narrow(0, index, 1) for name, value in own.items()}
+            parameters = {name: value.narrow(0, index, 1) for name, value in parameters.items()}
         state = tuple(s.narrow(axis, index, 1) for s in self.state)
-        return _Case(self.layer, own, self.inputs.narrow(axis + 1, index, 1), state)
+        return _Case(self.layer, parameters, self.inputs.narrow(axis + 1, index, 1), state)
 
     def arguments(self) -> dict[str, Tensor]:
         """Returns everything that a gradient may be asked of, by name."""
@@ -131,8 +134,9 @@ def _differentiable(case: _Case) -> _Case:
 
 
 def _gap(a: Iterable[Tensor], b: Iterable[Tensor]) -> float:
-    """Returns the largest difference of two sequences of tensors, relative to 1 + the value; NaN
-    counts as infinite.
+    """Returns the largest difference of two sequences of tensors, relative to 1 + the value.
+
+    NaN counts as infinite.
     """
     gaps = [
         ((x - y).abs() / (1 + y.abs())).nan_to_num(torch.inf).max().item()
@@ -154,7 +158,10 @@ def parameter_count(cell: type[Cell]) -> Iterator[str]:
         expected += sum(len(gates) for gates in cell.recurrent_products().values()) * rows * hidden
         expected += (len(second - set(cell.unbiased)) + len(cell.vectors)) * hidden
         if (counted := cell.num_parameters(inputs, hidden, biases)) != expected:
-            yield f"must have {expected} parameters for I=7, H=5, biases={biases}, but got num_parameters={counted}."
+            yield (
+                f"must have {expected} parameters for I=7, H=5, biases={biases}, but got"
+                f" num_parameters={counted}."
+            )
 
 
 def docstring(cell: type[Cell]) -> Iterator[str]:
@@ -166,13 +173,14 @@ def docstring(cell: type[Cell]) -> Iterator[str]:
     wanted |= {f"new state {s}'": rf"\b{s}'.*=" for s in cell.state}
     for what, pattern in wanted.items():
         if not re.search(pattern, text, re.MULTILINE):
-            yield f"the docstring's equations must name every gate, vector, product and new state, but not {what}."
+            yield (
+                "the docstring's equations must name every gate, vector, product and new state,"
+                f" but not {what}."
+            )
 
 
 def returned_states(cell: type[Cell]) -> Iterator[str]:
-    """A step returns a tuple, one finite state of the given shape and dtype for each declared
-    one.
-    """
+    """A step returns a tuple of finite states: shape and dtype are those of the declared ones."""
     for dtype in (torch.float64, torch.float32):
         case = _case(cell, runs=2)
         parameters = {name: value.to(dtype) for name, value in case.parameters.items()}
@@ -186,13 +194,16 @@ def returned_states(cell: type[Cell]) -> Iterator[str]:
                 if isinstance(returned, tuple)
                 else type(returned).__name__
             )
-            yield f"step must return a tuple of {len(cell.state)} states ({', '.join(cell.state)}), but got {got}."
+            yield (
+                f"step must return a tuple of {len(cell.state)} states ({', '.join(cell.state)}),"
+                f" but got {got}."
+            )
             return
         for name, old, new in zip(cell.state, state, returned, strict=True):
             if new.shape != old.shape or new.dtype != dtype:
                 yield (
-                    f"the new state {name} must have shape (N, B, H)={tuple(old.shape)} and be {dtype}, "
-                    f"but got shape={tuple(new.shape)} dtype={new.dtype}."
+                    f"the new state {name} must have shape (N, B, H)={tuple(old.shape)} and be"
+                    f" {dtype}, but got shape={tuple(new.shape)} dtype={new.dtype}."
                 )
             elif not new.isfinite().all():
                 yield f"the new state {name} must be finite for moderate arguments, but is not."
@@ -204,13 +215,19 @@ def leading_axes(cell: type[Cell]) -> Iterator[str]:
     x = _gates(cell, case, torch.float64)
     together = cell().step(bind(case.layer, cell.prepared(case.parameters)), x, *case.state)
     for n in range(2):
-        own = SimpleNamespace(**{gate: getattr(x, gate)[n] for gate in cell.input_products()})
+        x_n = SimpleNamespace(**{gate: getattr(x, gate)[n] for gate in cell.input_products()})
         p = _without_runs(bind(case.layer, cell.prepared(case.part(0, n).parameters)))
-        alone = cell().step(p, own, *(s[n] for s in case.state))
+        alone = cell().step(p, x_n, *(s[n] for s in case.state))
         if any(a.shape != t[n].shape for a, t in zip(alone, together, strict=True)):
-            yield "step must return (B, H) for (B, H), but got another shape. Name the last axis only."
+            yield (
+                "step must return (B, H) for (B, H), but got another shape. Name the last axis"
+                " only."
+            )
         elif (gap := _gap(alone, (t[n] for t in together))) > ROUNDING:
-            yield f"step must do alike to (N, B, H) and to (B, H), but differs by {gap:.1e}. Name the last axis only."
+            yield (
+                f"step must do alike to (N, B, H) and to (B, H), but differs by {gap:.1e}. Name the"
+                " last axis only."
+            )
 
 
 def carried_state(cell: type[Cell]) -> Iterator[str]:
@@ -221,8 +238,8 @@ def carried_state(cell: type[Cell]) -> Iterator[str]:
     second, end = replace(case, inputs=case.inputs[2:], state=carried).run()
     if (gap := _gap((outputs, *final), (torch.cat([first, second]), *end))) > ROUNDING:
         yield (
-            f"5 steps must equal 2 steps and then 3 from the carried state, but differ by {gap:.1e}. "
-            "Whatever a step carries on must be a declared state."
+            "5 steps must equal 2 steps and then 3 from the carried state, but differ by"
+            f" {gap:.1e}. Whatever a step carries on must be a declared state."
         )
 
 
@@ -238,7 +255,10 @@ def parts_alone(cell: type[Cell]) -> Iterator[str]:
                 *(s.narrow(axis, index, 1) for s in final),
             )
             if (gap := _gap((output, *end), together)) > ROUNDING:
-                yield f"{what.format(index)} must equal that alone, but differs by {gap:.1e}. Reduce over H only."
+                yield (
+                    f"{what.format(index)} must equal that alone, but differs by {gap:.1e}. Reduce"
+                    " over H only."
+                )
 
 
 def purity(cell: type[Cell]) -> Iterator[str]:
@@ -254,11 +274,17 @@ def purity(cell: type[Cell]) -> Iterator[str]:
     first = [s.clone() for s in instance.step(p, x, *case.state)]
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     if changed:
-        yield f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do nothing in place."
+        yield (
+            f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do"
+            " nothing in place."
+        )
     elif not all(
         torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)
     ):
-        yield "step must be a pure function, but gave two results for the same arguments. Keep nothing on self."
+        yield (
+            "step must be a pure function, but gave two results for the same arguments. Keep"
+            " nothing on self."
+        )
 
 
 def marked_content(cell: type[Cell]) -> Iterator[str]:
@@ -276,33 +302,42 @@ def marked_content(cell: type[Cell]) -> Iterator[str]:
     without = cell().step(p, x, *case.state)
     if len(marked) != len(cell.candidates):
         yield (
-            f"step must call p.drop once for each of candidates={cell.candidates}, but got calls={len(marked)}. "
-            "Wrap the value of each as it is written, as in g = p.drop(tanh(...))."
+            f"step must call p.drop once for each of candidates={cell.candidates}, but got"
+            f" calls={len(marked)}. Wrap the value of each as it is written, as in g ="
+            " p.drop(tanh(...))."
         )
     elif marked and all(torch.equal(a, b) for a, b in zip(whole, without, strict=True)):
-        yield "the new state must depend on what p.drop returns, but does not. Use its result, not its argument."
+        yield (
+            "the new state must depend on what p.drop returns, but does not. Use its result, not"
+            " its argument."
+        )
 
 
 def small_sizes(cell: type[Cell]) -> Iterator[str]:
-    """One time step, one row and one or an odd number of units run from the cell's own start, alike
-    each time.
+    """One time step of one row, with one or an odd number of units, runs and is repeatable.
+
+    The state is the cell's own start.
     """
     for hidden in (1, 7):
         case = _case(cell, steps=1, batch=1, hidden=hidden)
         case = replace(case, state=initial_state(cell, 1, 1, hidden, case.inputs))
         (outputs, final), (again, _) = case.run(), case.run()
         if not all(value.isfinite().all() for value in (outputs, *final)):
-            yield f"T=1, B=1, H={hidden} from the initial state must give finite states, but does not."
+            yield (
+                f"T=1, B=1, H={hidden} from the initial state must give finite states, but does"
+                " not."
+            )
         elif outputs.shape != (1, 1, 1, cell.output_size(hidden)) or not torch.equal(
             outputs, again
         ):
-            yield f"T=1, B=1, H={hidden} must give one output, the same each time, but got {outputs} and {again}."
+            yield (
+                f"T=1, B=1, H={hidden} must give one output, the same each time, but got {outputs}"
+                f" and {again}."
+            )
 
 
 def everything_acts(cell: type[Cell]) -> Iterator[str]:
-    """Each gate's part of each parameter, and each initial state but the unread, has a gradient
-    somewhere.
-    """
+    """Each gate's part of each parameter, and each initial state that is read, has a gradient."""
     for biases in (1, 2):
         case = _differentiable(_case(cell, steps=4, batch=4, hidden=5, biases=biases))
         results = _results(case)
@@ -310,8 +345,8 @@ def everything_acts(cell: type[Cell]) -> Iterator[str]:
         unread = [f"the initial state {name}" for name in cell.unread]
         for name in (name for name in unread if results[f"the gradient of {name}"].any()):
             yield (
-                f"{name} must act on nothing, since it is unread, but its gradient is not 0 (biases={biases}). "
-                "Take it out of `unread`."
+                f"{name} must act on nothing, since it is unread, but its gradient is not 0"
+                f" (biases={biases}). Take it out of `unread`."
             )
         for name in (name for name in case.arguments() if name not in unread):
             gates = blocks.get(name, ("",))
@@ -321,8 +356,9 @@ def everything_acts(cell: type[Cell]) -> Iterator[str]:
                 if not part.any():
                     where = f"{name}, gate {gate}," if gate else name
                     yield (
-                        f"{where} must act on the outputs or the final state, but its gradient is 0 (biases={biases}). "
-                        "Use it in step, drop its declaration, or drop a detach."
+                        f"{where} must act on the outputs or the final state, but its gradient is 0"
+                        f" (biases={biases}). Use it in step, drop its declaration, or drop a"
+                        " detach."
                     )
 
 
@@ -347,12 +383,16 @@ def gradients(cell: type[Cell]) -> Iterator[str]:
             if pair
             else f"gradcheck says: {error}"
         )
-        yield f"gradients must equal finite differences, but {which}. Detach nothing and write no backward."
+        yield (
+            f"gradients must equal finite differences, but {which}. Detach nothing and write no"
+            " backward."
+        )
 
 
 def torch_parity(cell: type[Cell]) -> Iterator[str]:
-    """A cell with a ``reference`` equals that class of torch.nn: numbers of parameters, results and
-    all gradients.
+    """A cell with a ``reference`` equals that class of torch.nn.
+
+    The numbers of parameters, the results and all gradients are compared.
     """
     if cell.reference is None:
         return
@@ -361,11 +401,17 @@ def torch_parity(cell: type[Cell]) -> Iterator[str]:
         ours, theirs = _results(case), _results(case, Native())
         for name, value in ours.items():
             if (gap := _gap((value,), (theirs[name],))) > PARITY:
-                yield f"biases={biases}: {name} must equal torch.nn.{cell.reference[0]}'s, but differs by {gap:.1e}."
-    own = {name: value[0] for name, value in case.parameters.items()}
-    theirs_count = sum(value.numel() for value in to_torch(case.layer, own).values())
-    if (ours_count := sum(value.numel() for value in own.values())) != theirs_count:
-        yield f"must have torch.nn's {theirs_count} parameters with two biases, but got {ours_count}. See `unbiased`."
+                yield (
+                    f"biases={biases}: {name} must equal torch.nn.{cell.reference[0]}'s, but"
+                    f" differs by {gap:.1e}."
+                )
+    parameters = {name: value[0] for name, value in case.parameters.items()}
+    theirs_count = sum(value.numel() for value in to_torch(case.layer, parameters).values())
+    if (ours_count := sum(value.numel() for value in parameters.values())) != theirs_count:
+        yield (
+            f"must have torch.nn's {theirs_count} parameters with two biases, but got {ours_count}."
+            " See `unbiased`."
+        )
 
 
 CHECKS: tuple[Callable[[type[Cell]], Iterator[str]], ...] = (
@@ -403,19 +449,18 @@ def _without_runs(p: SimpleNamespace) -> SimpleNamespace:
             **{gate: value[0] for gate, value in vars(product(h[None])).items()}
         )
 
-    own = {name: value for name, value in vars(p).items() if name != "drop"}
-    return SimpleNamespace(
-        **{
-            name: value[0] if isinstance(value, Tensor) else unwrapped(value)
-            for name, value in own.items()
-        },
-        drop=unchanged,
-    )
+    values = {
+        name: value[0] if isinstance(value, Tensor) else unwrapped(value)
+        for name, value in vars(p).items()
+        if name != "drop"
+    }
+    return SimpleNamespace(**values, drop=unchanged)
 
 
 def _results(case: _Case, engine: Engine | None = None) -> dict[str, Tensor]:
-    """Returns the outputs, the final state and all gradients of a random weighting of them, by
-    name.
+    """Returns the outputs, the final state and the gradients of a random weighting of them.
+
+    They are named by what they are.
     """
     outputs, final = case.run(engine)
     states = {f"the final state {s}": v for s, v in zip(case.layer.cell.state, final, strict=True)}
@@ -429,7 +474,7 @@ def _results(case: _Case, engine: Engine | None = None) -> dict[str, Tensor]:
         [(w * v).sum() for w, v in zip(weights, results.values(), strict=True)]
     ).sum()
     names, values = zip(*case.arguments().items(), strict=True)
-    found = torch.autograd.grad(total, values, allow_unused=True, materialize_grads=True)
+    grads = torch.autograd.grad(total, values, allow_unused=True, materialize_grads=True)
     return results | {
-        f"the gradient of {name}": value for name, value in zip(names, found, strict=True)
+        f"the gradient of {name}": value for name, value in zip(names, grads, strict=True)
     }

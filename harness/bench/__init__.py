@@ -1,6 +1,5 @@
-"""What a cell costs in training and forward, beside torch.nn, the published loop and the machine's
-products.
+"""What a cell costs in training and forward, beside torch.nn and the machine's products.
 
-Measuring needs torch and numpy alone (``python -m harness.bench``); only
-:mod:`harness.bench.figure` needs more.
+The published loop is measured too. Measuring needs torch and numpy alone (``python -m
+harness.bench``); only :mod:`harness.bench.figure` needs more.
 """

@@ -34,8 +34,9 @@ def cell_class(cell: type[Cell]) -> str:
 
 
 class _Probe:
-    """Steps of a cell on random numbers, the results of its products independent of what they are
-    given.
+    """Steps of a cell on random numbers.
+
+    The results of its products do not depend on what the products are given.
     """
 
     def __init__(self, cell: type[Cell]):
@@ -59,9 +60,8 @@ class _Probe:
     def _step(self, inputs: Values, states: Values, results: dict[str, Values]) -> list[Tensor]:
         def product(values: Values) -> Callable[[Tensor], SimpleNamespace]:
             def call(h: Tensor) -> SimpleNamespace:
-                self.waits |= (
-                    h.requires_grad
-                )  # of all that enters a step, only the products' results ask for it
+                # Of all that enters a step, only the products' results require a gradient.
+                self.waits |= h.requires_grad
                 return SimpleNamespace(
                     **{gate: value.requires_grad_() for gate, value in values.items()}
                 )
@@ -76,9 +76,7 @@ class _Probe:
         ]
 
     def reduces(self) -> bool:
-        """Whether a change of the first unit of all that enters changes another unit of what
-        leaves.
-        """
+        """Whether a change of the first unit of all inputs changes another unit of an output."""
 
         def bumped(values: Values) -> Values:
             bump = torch.eye(UNITS, dtype=torch.float64)[0]
@@ -92,11 +90,12 @@ class _Probe:
         )
 
     def is_linear(self) -> bool:
-        """Whether the step at the mean of two states is the mean of the two steps, as of an affine
-        function.
+        """Whether the step at the mean of two states is the mean of the two steps.
+
+        That holds for an affine function.
         """
         others = self._draw_each(self._states)
         middle = {name: (state + others[name]) / 2 for name, state in self._states.items()}
         ends = zip(self._outputs, self._step(self._inputs, others, self._results), strict=True)
-        found = self._step(self._inputs, middle, self._results)
-        return all(torch.allclose(m, (a + b) / 2) for m, (a, b) in zip(found, ends, strict=True))
+        means = self._step(self._inputs, middle, self._results)
+        return all(torch.allclose(m, (a + b) / 2) for m, (a, b) in zip(means, ends, strict=True))

@@ -17,14 +17,17 @@ def run(words: Sequence[str]) -> str:
         BenchError: Words or a file are wrong; a line for every problem.
         OSError: A file cannot be read or written.
     """
-    found = parse(words)
-    if found.plot:
+    arguments = parse(words)
+    if arguments.plot:
         from harness.bench import figure  # late: a machine that measures may lack what draws
 
-        return "\n".join(map(str, figure.draw(read(Path(found.plot)), Path(found.plot))))
+        path = Path(arguments.plot)
+        return "\n".join(map(str, figure.draw(read(path), path)))
     from harness.bench import tables
 
-    return tables.text(read(Path(found.read)) if found.read else measured(checked(found), words))
+    if arguments.read:
+        return tables.text(read(Path(arguments.read)))
+    return tables.text(measured(checked(arguments), words))
 
 
 def read(path: Path) -> Bench:
@@ -55,8 +58,9 @@ def measured(options: Options, words: Sequence[str]) -> Bench:
 
 
 def main(words: Sequence[str]) -> int:
-    """The program without the rest of ``harness``: exit code 0, 2 for what the person can mend, 130
-    after Ctrl-C.
+    """Runs the program without the rest of ``harness`` and returns its exit code.
+
+    It is 0, 2 for what the person can mend, or 130 after Ctrl-C.
     """
     try:
         sys.stdout.write(run(words).rstrip() + "\n")

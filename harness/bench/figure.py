@@ -34,9 +34,8 @@ def draw(bench: Bench, path: Path) -> list[Path]:
         with mpl.rc_context(STYLE):
             figure = _figure(results, rows)
             for ending in (".svg", ".png"):
-                file = path.with_name(
-                    f"{path.stem}-{re.sub('[^A-Za-z0-9]+', '-', shape.name)}{ending}"
-                )
+                name = re.sub("[^A-Za-z0-9]+", "-", shape.name)
+                file = path.with_name(f"{path.stem}-{name}{ending}")
                 figure.savefig(file, dpi=150, metadata={"Date": None} if ending == ".svg" else None)
                 written.append(file)
     if not written:
@@ -71,7 +70,7 @@ def _figure(results: Results, rows: list[Row]) -> Figure:
 
 
 def _speeds(row: Row) -> tuple[float | None, float | None]:
-    """Returns the ends of the interval of GFLOP/s: those of the seconds, turned round."""
+    """Returns the ends of the interval of GFLOP/s, from those of the seconds."""
     work, seconds = row.gflops * row.seconds.median, row.seconds
     return (
         None if seconds.high is None else work / seconds.high,
@@ -95,9 +94,7 @@ def _dot(axes: Axes, value: Estimate, y: float, index: int, label: str) -> None:
 
 
 def _lines(results: Results, left: Axes, right: Axes) -> None:
-    """Draws what each torch.nn reaches at the largest pack, and the peak of the machine's
-    products.
-    """
+    """Draws what each torch.nn reaches at the largest pack, and the machine's peak."""
     largest = max(series.pack for series in results.series)
     for name, style in PEER_LINES.items():
         peer = results.peer(name, largest)
@@ -127,10 +124,11 @@ def _rows(left: Axes, right: Axes, cells: list[str]) -> None:
 
 
 def _title(results: Results) -> str:
-    made = results.bench.made
-    where = (
-        made["device_name"]
-        if made["device"] != "cpu"
-        else f"{made['threads']} threads of {made['processor']}"
+    facts = results.bench.made
+    where = f"{facts['threads']} threads of {facts['processor']}"
+    if facts["device"] != "cpu":
+        where = facts["device_name"]
+    return (
+        f"Training updates, {results.shape}, {facts['precision']}, {where},"
+        f" commit {facts['git_commit'][:12]}"
     )
-    return f"Training updates, {results.shape}, {made['precision']}, {where}, commit {made['git_commit'][:12]}"

@@ -1,4 +1,4 @@
-"""From repeats to figures, ratios and targets. Arithmetic alone: no torch, no cells, no clock."""
+"""From repeats to figures, ratios and targets, by arithmetic: no torch, no cells, no clock."""
 
 import math
 import statistics
@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from harness.bench.record import LOOP, ONE_HOT, PREBUILT, Bench, Mode, Peak, Series, Shape
 
 PASSES = {"train": 3, "forward": 1}
-"""Products of an update, in forward passes: backward has two for each."""
+"""The products of an update, in forward passes: backward has two for each."""
 YARDSTICKS = ("native", "reference")
 """Engines that no target is set for: torch.nn itself, and the definition."""
 CONFIDENCE = 0.95
 MOST_DISTURBED = 0.25
-"""Part of the repeats; beyond it nothing is judged: work of others slows threads that wait for one
-another most.
+"""The part of the repeats that may be disturbed.
+
+Beyond it nothing is judged: threads that wait for one another suffer most from other work.
 """
 LEAST_TOKENS_OF_WORDS = 1000
 """From so large a vocabulary on, a row lookup must pay against one-hot rows."""
@@ -30,10 +31,8 @@ class Estimate:
 
     def times(self, factor: float) -> "Estimate":
         """Returns the estimate in another unit."""
-        return Estimate(
-            self.median * factor,
-            *(None if x is None else x * factor for x in (self.low, self.high)),
-        )
+        low, high = (None if end is None else end * factor for end in (self.low, self.high))
+        return Estimate(self.median * factor, low, high)
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -52,9 +51,9 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 @dataclass(frozen=True)
 class Row:
-    """What one series comes to. A run-update is one update of one run: the pack's wall time over
-    its runs.
+    """What one series comes to.
 
+    A run-update is one update of one run: it takes the pack's wall time divided by its runs.
     ``peer`` is the ratio of throughputs to torch.nn's LSTM with one-hot rows, ``scaled`` the same
     by the operations of the cells' products, to nn.GRU for class b; ``loop`` the ratio to the
     cell's own published loop.
@@ -73,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Target:
-    """One thing asked of one row: ``attained`` must not be below ``needed``."""
+    """One thing that is asked of one row: ``attained`` must not be below ``needed``."""
 
     text: str
     attained: float
@@ -81,7 +80,7 @@ class Target:
 
     @property
     def is_met(self) -> bool:
-        """Whether it is."""
+        """Whether the target is met."""
         return self.attained >= self.needed
 
 
@@ -111,7 +110,7 @@ class Results:
             self.share(series),
             self.ratio(series, self.peer("LSTM", series.pack)),
             self.scaled(series),
-            self.ratio(series, self._find("loop", LOOP, series.cell, 1)),
+            self.ratio(series, self._loop(series.cell)),
         )
 
     def _operations(self, series: Series) -> float:
@@ -120,43 +119,40 @@ class Results:
 
     def peer(self, name: str, pack: int, form: str = ONE_HOT) -> Series | None:
         """Returns torch.nn's series at the same pack."""
-        return next(
-            (
-                s
-                for s in self.series
-                if s.name == f"nn.{name} {form}" and s.pack == pack and s.seconds
-            ),
-            None,
-        )
+        wanted = (f"nn.{name} {form}", pack)
+        measured = [s for s in self.series if (s.name, s.pack) == wanted and s.seconds]
+        return measured[0] if measured else None
 
-    def _find(self, kind: str, name: str, cell: str, pack: int) -> Series | None:
-        wanted = (kind, name, cell, pack)
-        return next(
-            (s for s in self.series if (s.kind, s.name, s.cell, s.pack) == wanted and s.seconds),
-            None,
-        )
+    def _loop(self, cell: str) -> Series | None:
+        """Returns the series of the cell's published loop."""
+        wanted = ("loop", LOOP, cell, 1)
+        measured = [
+            s for s in self.series if (s.kind, s.name, s.cell, s.pack) == wanted and s.seconds
+        ]
+        return measured[0] if measured else None
 
     def ratio(self, ours: Series, other: Series | None) -> Estimate | None:
-        """Returns ours over the other's run-updates per second, paired by round; None where there
-        is no other.
+        """Returns our run-updates per second over the other's, paired by round.
+
+        None: there is no other.
         """
         if other is None or other is ours:
             return None
         pairs = zip(ours.seconds, other.seconds, strict=True)
-        return estimate([(theirs / other.pack) / (own / ours.pack) for own, theirs in pairs])
+        return estimate([(theirs / other.pack) / (mine / ours.pack) for mine, theirs in pairs])
 
     def share(self, series: Series) -> Estimate | None:
         """Returns the FLOP/s over those of the machine's best product, paired by round."""
         if self.peak is None:
             return None
         work = self._operations(series) * series.pack / 1e9
-        return estimate(
-            [work / own / peak for own, peak in zip(series.seconds, self.peak.gflops, strict=True)]
-        )
+        pairs = zip(series.seconds, self.peak.gflops, strict=True)
+        return estimate([work / seconds / peak for seconds, peak in pairs])
 
     def scaled(self, series: Series) -> Estimate | None:
-        """Returns the ratio times the cell's operations over the peer's; None for a cell without
-        products.
+        """Returns the ratio times the cell's operations over the peer's.
+
+        None: the cell has no products, or there is no peer.
         """
         peer = self.peer("GRU" if series.cell_class == "b" else "LSTM", series.pack)
         ratio = self.ratio(series, peer)
@@ -165,20 +161,17 @@ class Results:
         return ratio.times(series.cell_flops / peer.cell_flops)
 
     def targets(self, row: Row) -> list[Target]:
-        """Returns what is asked of a row and can be judged: of training on a CPU by the cell's own
-        generated engine.
+        """Returns what is asked of a row and can be judged.
+
+        That is training on a CPU by the engine that was generated for the cell.
         """
-        series = row.series
+        series, device = row.series, self.bench.made["device"]
         if not series.is_default or series.name in YARDSTICKS:
             return []
-        if (
-            self.mode != "train"
-            or self.bench.made["device"] != "cpu"
-            or self.disturbed() > MOST_DISTURBED
-        ):
+        if self.mode != "train" or device != "cpu" or self.disturbed() > MOST_DISTURBED:
             return []
-        found = list(self._of_a_single_run(row)) if series.pack == 1 else []
-        return found + (list(self._of_a_full_pack(row)) if self.is_full(series) else [])
+        targets = list(self._of_a_single_run(row)) if series.pack == 1 else []
+        return targets + (list(self._of_a_full_pack(row)) if self.is_full(series) else [])
 
     def disturbed(self) -> float:
         """Returns the part of the repeats during which other processes kept the processor busy."""
@@ -213,16 +206,18 @@ class Results:
                     yield Target(f"2 x nn.LSTM {form}", ratio.median, 2.0)
 
     def share_of_target(self, row: Row) -> float | None:
-        """Returns a class-a row's throughput over its target: 1.3 x scaled nn.LSTM, or 70 % of peak
-        where lower.
+        """Returns a class-a row's throughput over its target, or None for another class.
+
+        The target is 1.3 x scaled nn.LSTM, or 70 % of peak where that is lower.
         """
         if row.series.cell_class != "a" or row.scaled is None or row.share is None:
             return None
         return max(row.scaled.median / 1.3, row.share.median / 0.7)
 
     def overall(self, engine: str) -> str | None:
-        """Returns the sentence on an engine's class-a cells at the full pack; None where none was
-        judged.
+        """Returns the sentence on an engine's class-a cells at the full pack.
+
+        None: none was judged.
         """
         shares = {
             row.series.cell: share
@@ -232,14 +227,12 @@ class Results:
         }
         if not shares:
             return None
-        median, lowest = (
-            statistics.median(shares.values()),
-            min(shares, key=lambda cell: shares[cell]),
-        )
+        median = statistics.median(shares.values())
+        lowest = min(shares, key=lambda cell: shares[cell])
         word = "met" if median >= 1.0 and shares[lowest] >= 0.8 else "missed"
         return (
-            f"{engine}, class a: the median of {len(shares)} cells has {median:.2f} of its target (1 is asked), "
-            f"the lowest, {lowest}, {shares[lowest]:.2f} (0.8 is asked): {word}"
+            f"{engine}, class a: the median of {len(shares)} cells has {median:.2f} of its target"
+            f" (1 is asked), the lowest, {lowest}, {shares[lowest]:.2f} (0.8 is asked): {word}"
         )
 
 

@@ -1,6 +1,4 @@
-"""The rounds: all subjects of a shape in turn, A B C A B C, so that what drifts meets them all
-alike.
-"""
+"""The rounds: all subjects of a shape in turn, A B C A B C, so that drift meets them all alike."""
 
 import os
 import platform
@@ -19,21 +17,21 @@ from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
 from harness.bench.ticker import Ticker
 from harness.training.cuda_graph import EAGER_UPDATES
-from harness.training.pack import cpu_count
+from harness.training.execution import cpu_count
 
 WARM_UP_UPDATES = EAGER_UPDATES + 1
-"""So many updates are not counted: where updates are recorded, the last of these is the first
-replayed.
+"""Updates at the start that are not counted.
+
+Where updates are recorded, the last of these is the first that is replayed.
 """
 UPDATES_BETWEEN = 1
-"""Updates before each repeat that are not counted: they fetch back what the subjects before have
-displaced.
-"""
+"""Updates before each repeat that are not counted: they refill the caches."""
 
 
 class Stand:
-    """A candidate at its place in the rounds: made, warmed up and measured, or out of it with the
-    reason why.
+    """A candidate in the rounds.
+
+    It is created, warmed up and measured, or it is left out with the reason why.
     """
 
     def __init__(self, candidate: Candidate, shape: Shape):
@@ -43,7 +41,7 @@ class Stand:
         self._subject: Subject | None = None
 
     def warm_up(self, seconds: float) -> None:
-        """Makes the subject, runs each mode and settles how many updates take ``seconds``."""
+        """Creates the subject, runs each mode and settles how many updates take ``seconds``."""
         try:
             self._subject = self.candidate.make()
             for mode in MODES:
@@ -53,7 +51,7 @@ class Stand:
                 each = watch.seconds / WARM_UP_UPDATES
                 self.series[mode].updates = max(1, int(seconds / each) + 1)
                 self.seconds_a_round += each * (self.series[mode].updates + UPDATES_BETWEEN)
-        except Exception as error:  # of whatever kind: it costs the subject its row, and no other
+        except Exception as error:  # of any kind: it costs this subject its row, and no other
             self._drop(error)
 
     def measure(self, mode: Mode) -> None:
@@ -83,12 +81,12 @@ class Stand:
             series.seconds, series.busy = [], []
 
     def notes(self) -> list[str]:
-        """Returns what made it slower than it could be."""
-        found = [] if self._subject is None else self._subject.notes
-        return [f"{self.candidate.cell.name}, {self.candidate.name}: {note}" for note in found]
+        """Returns what makes the subject slower than it could be."""
+        notes = () if self._subject is None else self._subject.notes
+        return [f"{self.candidate.cell.name}, {self.candidate.name}: {note}" for note in notes]
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Ends the subject's threads."""
         if self._subject is not None:
             self._subject.close()
             self._subject = None
@@ -97,10 +95,10 @@ class Stand:
 def begin(options: Options, words: Sequence[str]) -> Bench:
     """Returns a bench without a measurement: the machine, the moment, the words of the command."""
     engine.allow_tf32(options.precision)
-    load = (
-        ", ".join(f"{x:.2f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
-    )
-    made = {
+    load = "unknown"
+    if hasattr(os, "getloadavg"):
+        load = ", ".join(f"{x:.2f}" for x in os.getloadavg())
+    facts = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["harness", "bench", *words]),
         **provenance.describe(options.device),
@@ -114,15 +112,15 @@ def begin(options: Options, words: Sequence[str]) -> Bench:
         "rounds": str(options.rounds),
         "seconds": str(options.seconds),
     }
-    return Bench(made)
+    return Bench(facts)
 
 
 def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> None:
     """Adds all that is measured at one shape to ``bench``."""
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
         settings = settings_of(shape, options, write_text(shape, Path(folder)))
-        found, notes = candidates(settings, options)
-        stands = [Stand(candidate, shape) for candidate in found]
+        timed, notes = candidates(settings, options)
+        stands = [Stand(candidate, shape) for candidate in timed]
         products = Products(
             shape.name, options.threads, torch.device(options.device), options.precision
         )
@@ -145,18 +143,19 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
 def _rounds(
     stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str
 ) -> None:
-    """Measures everything in rounds, the machine's products too: a machine that others use has no
-    one speed.
+    """Measures everything in rounds.
+
+    The machine's products are among it: a machine that others use has not one speed.
     """
-    rounds, own = options.rounds, options.seconds / 2
-    own_a_round = 2 * own * len(products.peaks)
-    ticker.begin(rounds * (own_a_round + sum(stand.seconds_a_round for stand in stands)))
-    for index in range(rounds):
-        products.measure(own)
-        ticker.advance(own_a_round, f"{name}: round {index + 1} of {rounds}")
+    seconds_a_product = options.seconds / 2
+    products_a_round = 2 * seconds_a_product * len(products.peaks)
+    a_round = products_a_round + sum(stand.seconds_a_round for stand in stands)
+    ticker.begin(options.rounds * a_round)
+    for index in range(options.rounds):
+        text = f"{name}: round {index + 1} of {options.rounds}"
+        products.measure(seconds_a_product)
+        ticker.advance(products_a_round, text)
         for mode in MODES:
             for stand in stands:
                 stand.measure(mode)
-                ticker.advance(
-                    stand.seconds_a_round / len(MODES), f"{name}: round {index + 1} of {rounds}"
-                )
+                ticker.advance(stand.seconds_a_round / len(MODES), text)

@@ -1,6 +1,4 @@
-"""What a person may ask of the bench: the words, their defaults, and every mistake in them at
-once.
-"""
+"""The options of the bench: the words, their defaults, and every mistake in them at once."""
 
 import argparse
 import difflib
@@ -35,7 +33,7 @@ QUICK = {
 DEVICES = ("auto", "cpu", "cuda")
 LISTS = ("cells", "packs", "shapes")
 MOST_TOKENS = 0x100000
-"""Of a vocabulary: there are no more characters."""
+"""The largest vocabulary: there are no more characters."""
 
 Value = TypeVar("Value")
 
@@ -157,18 +155,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     Raises:
         BenchError: A word is unknown, or one stands together with --from or --plot.
     """
-    found, strange = parser().parse_known_args(words)
-    if strange:
+    arguments, unknown = parser().parse_known_args(words)
+    if unknown:
         known = re.findall("--[a-z]+", parser().format_usage())
-        hints = "".join(_near(word.partition("=")[0], known) for word in strange)
+        hints = "".join(_near(word.partition("=")[0], known) for word in unknown)
         raise BenchError(
-            f"bench: every word must be known, but got {' '.join(strange)!r}.{hints} See --help."
+            f"bench: every word must be known, but got {' '.join(unknown)!r}.{hints} See --help."
         )
-    if (found.read or found.plot) and len([word for word in words if word.startswith("--")]) > 1:
+    num_options = sum(word.startswith("--") for word in words)
+    if (arguments.read or arguments.plot) and num_options > 1:
         raise BenchError(
-            f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the rest out."
+            f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the"
+            " rest out."
         )
-    return found
+    return arguments
 
 
 class _Mistakes:
@@ -179,20 +179,20 @@ class _Mistakes:
 
     def each(self, read: Callable[[str], Value], texts: Iterable[str]) -> list[Value]:
         """Returns those of the values that can be read."""
-        found = []
+        values = []
         for text in texts:
             try:
-                found.append(read(text))
+                values.append(read(text))
             except ValueError as error:
                 self.lines.append(str(error))
-        return found
+        return values
 
     def one(self, read: Callable[[str], Value], text: str) -> Value | None:
         """Returns the value, or None where it cannot be read."""
         return next(iter(self.each(read, [text])), None)
 
 
-def checked(found: argparse.Namespace) -> Options:
+def checked(arguments: argparse.Namespace) -> Options:
     """Returns the options that the words ask for, the defaults filled in.
 
     Raises:
@@ -200,16 +200,17 @@ def checked(found: argparse.Namespace) -> Options:
     """
     import cells  # late, as all that follows: --help loads no torch
     from harness import engine
-    from harness.training.pack import cpu_count, resolve_device
+    from harness.training.execution import cpu_count, resolve_device
 
     def text(name: str) -> str:
-        given = getattr(found, name)
-        return given if given is not None else (QUICK if found.quick else DEFAULTS).get(name, "")
+        given: str | None = getattr(arguments, name)
+        defaults = QUICK if arguments.quick else DEFAULTS
+        return given if given is not None else defaults.get(name, "")
 
     mistakes = _Mistakes()
-    mistakes.each(cells.load_file, found.file or ())
+    mistakes.each(cells.load_file, arguments.file or ())
     shapes = mistakes.each(
-        _preset, [] if found.shape and found.shapes is None else _names(text("shapes"))
+        _preset, [] if arguments.shape and arguments.shapes is None else _names(text("shapes"))
     )
     values: dict[str, Any] = {
         "cells": tuple(
@@ -217,15 +218,15 @@ def checked(found: argparse.Namespace) -> Options:
         ),
         "engines": tuple(e.name for e in mistakes.each(engine.get, _names(text("engines")))),
         "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
-        "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, found.shape or ()))),
+        "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, arguments.shape or ()))),
         "rounds": mistakes.one(_count("rounds"), text("rounds")),
         "seconds": mistakes.one(_seconds, text("seconds")),
         "threads": mistakes.one(_count("threads"), text("threads") or str(cpu_count())),
         "device": mistakes.one(
-            lambda name: resolve_device(_one_of("device", DEVICES)(name)), found.device
+            lambda name: resolve_device(_one_of("device", DEVICES)(name)), arguments.device
         ),
-        "json": mistakes.one(_writable, found.json) if found.json else None,
-        "precision": mistakes.one(_one_of("precision", get_args(Precision)), found.precision),
+        "json": mistakes.one(_writable, arguments.json) if arguments.json else None,
+        "precision": mistakes.one(_one_of("precision", get_args(Precision)), arguments.precision),
     }
     if not mistakes.lines:
         mistakes.lines += [
@@ -233,8 +234,8 @@ def checked(found: argparse.Namespace) -> Options:
         ]
     if mistakes.lines:
         raise BenchError("\n".join(mistakes.lines))
-    files = tuple(found.file or ())
-    return Options(**values, compile=found.compile, quick=found.quick, cell_files=files)
+    files = tuple(arguments.file or ())
+    return Options(**values, compile=arguments.compile, quick=arguments.quick, cell_files=files)
 
 
 def own_shape(text: str) -> Shape:
@@ -263,8 +264,8 @@ def _names(text: str) -> list[str]:
 def _preset(name: str) -> Shape:
     if name not in PRESETS:
         raise BenchError(
-            f"shapes: must be among {', '.join(PRESETS)}, but got shapes={name!r}.{_near(name, PRESETS)} "
-            "Your own: --shape B32,T35,H256,V28."
+            f"shapes: must be among {', '.join(PRESETS)}, but got"
+            f" shapes={name!r}.{_near(name, PRESETS)} Your own: --shape B32,T35,H256,V28."
         )
     return PRESETS[name]
 
@@ -288,7 +289,8 @@ def _count(where: str) -> Callable[[str], int]:
 def _seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
         raise BenchError(
-            f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2, say."
+            f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2,"
+            " say."
         )
     return float(text)
 
@@ -311,7 +313,8 @@ def _one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:
     def read(name: str) -> str:
         if name not in names:
             raise BenchError(
-                f"{where}: must be one of {', '.join(names)}, but got {where}={name!r}.{_near(name, names)}"
+                f"{where}: must be one of {', '.join(names)}, but got"
+                f" {where}={name!r}.{_near(name, names)}"
             )
         return name
 

@@ -14,8 +14,9 @@ CUDA_SIZES = (2048, 4096, 8192)
 
 
 class Products:
-    """Products of square matrices into memory that is there already: one on all threads, and one on
-    each.
+    """Products of square matrices into memory that is allocated already.
+
+    One product is computed on all threads, and then one on each thread.
     """
 
     def __init__(self, shape: str, threads: int, device: torch.device, precision: str):
@@ -26,9 +27,8 @@ class Products:
         cuda = device.type == "cuda"
         dtype = {"float64": torch.float64, "bf16": torch.bfloat16}.get(precision, torch.float32)
         if not cuda and dtype is torch.bfloat16:
-            dtype = (
-                torch.float32
-            )  # the engines round operands to bf16 there, and multiply in float32
+            # The engines round operands to bf16 on a CPU, and multiply in float32.
+            dtype = torch.float32
         self._together = f"one product on {device.type if cuda else f'{threads} threads'}"
         apart = [] if cuda or threads == 1 else [f"{threads} products on a thread each"]
         sizes = CUDA_SIZES if cuda else CPU_SIZES

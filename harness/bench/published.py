@@ -1,11 +1,10 @@
-"""The yardsticks: torch.nn as its users write it, and the loop over time as the source notebooks
-publish it.
+"""The yardsticks: torch.nn as its users write it, and the loop over time as it is published.
 
-Both train one run at a time on all threads, with torch's own loss, clipping and SGD, from the
-weights and on the minibatches that the engines have.
+The loop is that of the source notebooks. Both train one run at a time on all threads, with torch's
+own loss, clipping and SGD, from the weights and on the minibatches that the engines have.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,39 +22,36 @@ from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling
 
 Batches = list[tuple[Tensor, Tensor]]
-
-
+"""The inputs (T, B), or one-hot rows (T, B, V), and the targets (T*B,) of each minibatch."""
 Network = Callable[[Tensor, State | None], tuple[Tensor, State]]
-"""Tokens (T, B) or one-hot rows (T, B, V), and the state, None at the start -> scores (T*B, V) and
-the final state.
-"""
+"""Inputs and the state, None at the start -> scores (T*B, V) and the final state."""
 
 
 class TorchNN:
-    """A class of torch.nn under a linear read-out, of the cell that must equal it.
+    """The class of torch.nn that a cell must equal, under a linear read-out.
 
     Tokens become one-hot rows here.
     """
 
-    def __init__(self, arch: Architecture, drawn: Parameters):
+    def __init__(self, arch: Architecture, initial: Parameters):
         """Takes over one run's initial parameters, without the run axis."""
         assert arch.cell.reference is not None
         name, arguments = arch.cell.reference
-        like = drawn["readout.W"]
+        like = initial["readout.W"]
         self._num_tokens, self._dtype = arch.num_inputs, like.dtype
         layer = getattr(torch.nn, name)(arch.num_inputs, arch.hidden_size, **dict(arguments))
         self._layer = layer.to(like.device, like.dtype)
-        own = {
+        parameters = {
             key.removeprefix("layer0."): value
-            for key, value in drawn.items()
+            for key, value in initial.items()
             if key.startswith("layer0.")
         }
-        self._layer.load_state_dict(to_torch(arch.layer, own))
+        self._layer.load_state_dict(to_torch(arch.layer, parameters))
         self._readout = torch.nn.Linear(arch.hidden_size, arch.num_outputs).to(
             like.device, like.dtype
         )
         self._readout.load_state_dict(
-            {"weight": drawn["readout.W"].t(), "bias": drawn["readout.b"]}
+            {"weight": initial["readout.W"].t(), "bias": initial["readout.b"]}
         )
 
     def parameters(self) -> list[Tensor]:
@@ -83,17 +79,18 @@ class _Parts:
 
 
 class Loop:
-    """A cell's loop as the sources write it: in each time step a product of the one-hot rows and
-    one of the state for every gate, and the read-out; the outputs concatenated at the end. Any
-    cell; no axis of runs.
+    """A cell's loop as the sources write it, for any cell; there is no axis of runs.
+
+    In each time step it computes a product of the one-hot rows and one of the state for every gate,
+    and the read-out; the outputs are concatenated at the end.
     """
 
-    def __init__(self, arch: Architecture, drawn: Parameters):
+    def __init__(self, arch: Architecture, initial: Parameters):
         """Takes over one run's initial parameters: a tensor of its own for every gate."""
         self._cell, self._size = arch.cell, arch.hidden_size
-        self._num_tokens, self._dtype = arch.num_inputs, drawn["readout.W"].dtype
+        self._num_tokens, self._dtype = arch.num_inputs, initial["readout.W"].dtype
         blocks = {
-            slot.name: (slot.gates, drawn[slot.name].chunk(len(slot.gates), dim=-1))
+            slot.name: (slot.gates, initial[slot.name].chunk(len(slot.gates), dim=-1))
             for slot in arch.slots()
         }
         self._named = {
@@ -109,18 +106,21 @@ class Loop:
         return torch.matmul(h, self._named["readout.W"][""]) + self._named["readout.b"][""]
 
     def _matrices(self) -> dict[str, dict[str, Tensor]]:
-        """Returns what the step multiplies with, gate by gate, made of the parameters where the
-        cell says so.
+        """Returns what the step multiplies with, gate by gate.
+
+        The cell may compute it from the parameters.
         """
         products = self._cell.recurrent_products()
-        own = {name: self._named[f"layer0.{name}"] for name in products}
-        given = {**own, **({"P": self._named["layer0.P"]} if self._cell.projects else {})}
+        matrices = {name: self._named[f"layer0.{name}"] for name in products}
         if not self._cell.is_prepared():
-            return own
-        made = self._cell.prepared(
-            {name: torch.cat(list(parts.values()), -1)[None] for name, parts in given.items()}
+            return matrices
+        blocks = matrices | ({"P": self._named["layer0.P"]} if self._cell.projects else {})
+        prepared = self._cell.prepared(
+            {name: torch.cat(list(parts.values()), -1)[None] for name, parts in blocks.items()}
         )
-        return {name: vars(split_gates(made[name][0], gates)) for name, gates in products.items()}
+        return {
+            name: vars(split_gates(prepared[name][0], gates)) for name, gates in products.items()
+        }
 
     def _product(self, matrices: dict[str, Tensor], bias: str) -> Callable[[Tensor], _Parts]:
         biases = self._named.get(f"layer0.{bias}", {})
@@ -136,9 +136,8 @@ class Loop:
     def compile(self) -> None:
         """Puts torch's compiler before the loop; it works when the loop is first called."""
         config = torch._dynamo.config
-        config.recompile_limit = config.accumulated_recompile_limit = (
-            10_000  # one function, a variant a cell
-        )
+        many = 10_000  # one function has a variant for every cell
+        config.recompile_limit = config.accumulated_recompile_limit = many
         config.fail_on_recompile_limit_hit = True
         self._unrolled = torch.compile(self._loop, fullgraph=True, dynamic=False)
 
@@ -166,12 +165,10 @@ class Loop:
             if self._cell.reads_input:
                 rows = torch.matmul(rows, self._named["lookup.W"][""])
             state = step(p, _Parts({**vars(multiplied(rows)), "input": rows}), *state)
-            seen = (
-                torch.matmul(state[0], self._named["layer0.P"][""])
-                if self._cell.projects
-                else state[0]
-            )
-            scores.append(self._readout(seen))
+            outputs = state[0]
+            if self._cell.projects:
+                outputs = torch.matmul(outputs, self._named["layer0.P"][""])
+            scores.append(self._readout(outputs))
         return torch.cat(scores, dim=0), state
 
 
@@ -189,10 +186,10 @@ class Script:
         self._update = 0
         self._state: State | None = None
         self.loss = torch.tensor(float("nan"))
-        """Of the latest update, before it."""
+        """The loss of the latest minibatch, before its update."""
 
     def train_once(self) -> None:
-        """One update; the state is carried over the epoch's minibatches."""
+        """Trains one update; the state is carried over the epoch's minibatches."""
         index = self._update % len(self._batches)
         inputs, targets = self._batches[index]
         scores, state = self._network(inputs, None if index == 0 else self._state)
@@ -206,7 +203,7 @@ class Script:
 
     @torch.no_grad()
     def forward_once(self) -> None:
-        """The first minibatch forward from the start, and its loss."""
+        """Runs the first minibatch forward from the start, its loss included."""
         inputs, targets = self._batches[0]
         scores, _ = self._network(inputs, None)
         functional.cross_entropy(scores, targets)
@@ -217,7 +214,7 @@ class InSequence:
 
     def __init__(self, scripts: list[Script], threads: int, device: torch.device):
         self.scripts, self._threads, self._device = scripts, threads, device
-        self.notes: list[str] = []
+        self.notes: Sequence[str] = ()
 
     def train(self, count: int) -> None:
         """See :class:`harness.bench.subjects.Subject`."""
@@ -235,53 +232,52 @@ class InSequence:
         timing.synchronize(self._device)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing: there is nothing to end."""
 
 
 def torch_nn(settings: Settings, pack: int, form: str) -> InSequence:
-    """Returns a pack of the cell's class in torch.nn; ``form`` says when its one-hot rows are
-    made.
+    """Returns a pack of the cell's class in torch.nn.
+
+    ``form`` says when its one-hot rows are computed.
     """
-    made = []
+    scripts = []
     for index in range(pack):
-        arch, drawn, batches = _given(settings, index)
-        network = TorchNN(arch, drawn)
+        arch, initial, batches = _given(settings, index)
+        network = TorchNN(arch, initial)
         if form == PREBUILT:
             batches = [(network.encode(inputs), targets) for inputs, targets in batches]
-        made.append(Script(network, network.parameters(), batches, settings))
-    return _in_sequence(made, settings)
+        scripts.append(Script(network, network.parameters(), batches, settings))
+    return _in_sequence(scripts, settings)
 
 
 def loop(settings: Settings, form: str) -> InSequence:
     """Returns one run of the cell's loop, as published or compiled."""
-    arch, drawn, batches = _given(settings, 0)
-    network = Loop(arch, drawn)
+    arch, initial, batches = _given(settings, 0)
+    network = Loop(arch, initial)
     if form == COMPILED:
         network.compile()
     return _in_sequence([Script(network, network.parameters(), batches, settings)], settings)
 
 
-def _in_sequence(made: list[Script], settings: Settings) -> InSequence:
+def _in_sequence(scripts: list[Script], settings: Settings) -> InSequence:
     assert settings.threads is not None
-    return InSequence(made, settings.threads, torch.device(settings.device))
+    return InSequence(scripts, settings.threads, torch.device(settings.device))
 
 
 def _given(settings: Settings, index: int) -> tuple[Architecture, Parameters, Batches]:
-    """Returns what run ``index`` of a pack is given: shape, weights without the run axis, its first
-    epoch.
+    """Returns what run ``index`` of a pack is given.
+
+    That is its architecture, its initial parameters without the run axis, and its first epoch.
     """
     task = LanguageModelling(settings, torch.device(settings.device))
     arch = architecture(settings, task.num_inputs, task.num_outputs)
-    drawn = initial_parameters(arch, settings, (index,))
+    initial = initial_parameters(arch, settings, (index,))
     dtype = {"float64": torch.float64, "bf16": torch.bfloat16}.get(
         settings.precision, torch.float32
     )
     if settings.device == "cpu" and dtype is torch.bfloat16:
         dtype = torch.float32  # the engines' products round their operands there; torch's do not
-    weights = {name: value.to(settings.device, dtype) for name, value in drawn.items()}
+    parameters = {name: value.to(settings.device, dtype) for name, value in initial.items()}
     epoch = [task.batch(starts) for starts in task.epoch([(index,)], 0)]
-    return (
-        arch,
-        weights,
-        [(batch.inputs[:, 0].contiguous(), batch.targets[:, 0].flatten()) for batch in epoch],
-    )
+    batches = [(batch.inputs[:, 0].contiguous(), batch.targets[:, 0].flatten()) for batch in epoch]
+    return arch, parameters, batches

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 VERSION = 2
-"""Of the JSON: a reader refuses another."""
+"""The version of the JSON: a reader refuses another."""
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
@@ -44,13 +44,13 @@ class Shape:
 
 @dataclass
 class Series:
-    """One subject in one mode. ``seconds`` are wall seconds per update of the whole pack, one a
-    round.
+    """One subject in one mode.
 
-    ``flops`` are the forward FLOPs of a token's products, read-out included; ``cell_flops`` the
-    cell's own; ``is_default`` says that training takes this engine for the cell where none is
-    named. What a reader needs of the cell stands here too, since the file may outlive the cell.
-    ``problem`` says why nothing was measured.
+    ``seconds`` are wall seconds per update of the whole pack, one for each round; ``flops`` are the
+    forward FLOPs of a token's products, read-out included; ``cell_flops`` the cell's own;
+    ``is_default`` says that training takes this engine for the cell where none is named. What a
+    reader needs of the cell stands here too, since the file may outlive the cell. ``problem`` says
+    why nothing was measured.
     """
 
     shape: str
@@ -82,7 +82,10 @@ class Peak:
 
 @dataclass
 class Bench:
-    """All of it. ``made`` says where, when and of what; ``notes`` what was left out and why."""
+    """Everything that one bench measured.
+
+    ``made`` says where, when and of what it was made; ``notes`` what was left out and why.
+    """
 
     made: dict[str, str]
     shapes: list[Shape] = field(default_factory=list)
@@ -111,13 +114,14 @@ class Bench:
             shapes = [Shape(**each) for each in values.pop("shapes")]
             series = [Series(**each) for each in values.pop("series")]
             peaks = [Peak(**each) for each in values.pop("peaks")]
-            found = Bench(shapes=shapes, series=series, peaks=peaks, **values)
+            bench = Bench(shapes=shapes, series=series, peaks=peaks, **values)
             repeats = [len(s.seconds) for s in series] + [len(p.gflops) for p in peaks]
-            if any(count not in (0, int(found.made["rounds"])) for count in repeats):
+            if any(count not in (0, int(bench.made["rounds"])) for count in repeats):
                 raise BenchError(
-                    "bench: every series must have a repeat a round, but some have not. Measure again."
+                    "bench: every series must have a repeat a round, but some have not. Measure"
+                    " again."
                 )
-            return found
+            return bench
         except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise BenchError(
                 f"bench: must be what `harness bench --json` wrote, but got {error!r}."

@@ -1,7 +1,7 @@
 """What is timed: every engine on every cell in every pack, torch.nn, and the published loop."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,25 +15,25 @@ from harness.bench.options import Options
 from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
 from harness.model.network import single_layer
 from harness.settings import Budget, Settings
-from harness.training.messages import Plan, Run
 from harness.training.pack import Pack
+from harness.training.plan import Plan, Run
 
 UPDATES_PER_EPOCH = 8
-"""As of the sources: after so many minibatches the state begins at its start again."""
+"""As in the sources: after so many minibatches the state begins at its start again."""
 LEARNING_RATE, CLIP_NORM = 0.1, 1.0
 FIRST_CHARACTER = 0x10000
-"""Of the random text: a plane without line ends or surrogates."""
+"""The first character of the random text: its plane has no line ends and no surrogates."""
 PEERS = ("lstm", "gru", "rnn-tanh")
 """The cells whose classes of torch.nn are the yardsticks."""
 
 
 class Subject(Protocol):
-    """Something that can be timed: when a call returns, the device has done the work.
+    """Something that can be timed: when a call returns, the device has done the work."""
 
-    ``notes`` says what makes it slower than it could be.
-    """
-
-    notes: list[str]
+    @property
+    def notes(self) -> Sequence[str]:
+        """What makes it slower than it could be."""
+        ...
 
     def train(self, count: int) -> None:
         """Trains every run of the pack ``count`` updates."""
@@ -50,7 +50,7 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subject before it is made."""
+    """A subject before it is created."""
 
     kind: Kind
     name: str
@@ -62,7 +62,7 @@ class Candidate:
     """Whether training takes this engine for the cell where none is named."""
 
     def series(self, shape: Shape, mode: Mode) -> Series:
-        """Returns an empty series of it."""
+        """Returns the candidate's series, without a measurement."""
         arch = single_layer(self.cell, shape.num_tokens, shape.hidden_size)
         return Series(
             shape=shape.name,
@@ -100,8 +100,9 @@ class Trained:
 
 
 def write_text(shape: Shape, folder: Path) -> Path:
-    """Writes V different characters in random order, each about as often, enough for an epoch at
-    every offset.
+    """Writes V different characters in random order, each about as often, and returns the path.
+
+    They are enough for an epoch at every offset.
     """
     length = max(shape.tokens_per_update * UPDATES_PER_EPOCH + shape.bptt_length, shape.num_tokens)
     numbers = randomness.permutation("bench", "text", count=length) % shape.num_tokens
@@ -111,8 +112,9 @@ def write_text(shape: Shape, folder: Path) -> Path:
 
 
 def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
-    """Returns the settings of every run of a shape; the cell and the engine are each candidate's
-    own.
+    """Returns the settings of every run of a shape.
+
+    The cell and the engine are replaced by those of each candidate.
     """
     return Settings(
         cell=PEERS[0],
@@ -132,10 +134,11 @@ def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
 
 
 def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
-    """Returns all that is to be timed at one shape, in the order of a round, and a line for what is
-    left out.
+    """Returns all that is timed at one shape, and a line for each thing that is left out.
+
+    The candidates are in the order of a round.
     """
-    found = [
+    timed = [
         _peer(settings, name, form, pack)
         for pack in options.packs
         for name in PEERS
@@ -143,24 +146,22 @@ def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], l
     ]
     notes = []
     for cell in map(cells.find, options.cells):
-        own = replace(
-            settings,
-            cell=cell.name,
-            embedding_size=settings.hidden_size if cell.reads_input else None,
-        )
+        embedding_size = settings.hidden_size if cell.reads_input else None
+        of_cell = replace(settings, cell=cell.name, embedding_size=embedding_size)
         engines, refusals = _engines(cell, options)
         notes += refusals
-        found += [
-            _trained(own, cell, name, pack, options) for name in engines for pack in options.packs
+        timed += [
+            _trained(of_cell, cell, name, pack, options)
+            for name in engines
+            for pack in options.packs
         ]
-        found += [
-            _loop(own, cell, name) for name in ([LOOP, COMPILED] if options.compile else [LOOP])
-        ]
-    return found, notes
+        loops = [LOOP, COMPILED] if options.compile else [LOOP]
+        timed += [_loop(of_cell, cell, name) for name in loops]
+    return timed, notes
 
 
 def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
-    """Returns the engines that run the cell; and why not, of those that were named."""
+    """Returns the engines that run the cell, and why named ones do not."""
     refusals = {e.name: e.refusal(cell, options.device, options.precision) for e in engine.ENGINES}
     willing = [name for name, refusal in refusals.items() if refusal is None]
     if options.engines:
@@ -169,17 +170,16 @@ def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
         ]
         return [name for name in options.engines if name in willing], notes
     if options.quick:
-        willing = [
-            next(name for name in willing if name != "native")
-        ]  # torch.nn stands beside it anyway
+        # torch.nn is measured beside it anyway.
+        willing = [next(name for name in willing if name != "native")]
     return willing, []
 
 
 def _trained(
     settings: Settings, cell: type[Cell], name: str, pack: int, options: Options
 ) -> Candidate:
-    own = replace(settings, engine=name)  # type: ignore[arg-type]
-    runs = tuple(Run(f"run{index}", (index,), own) for index in range(pack))
+    by_engine = replace(settings, engine=name)  # type: ignore[arg-type]
+    runs = tuple(Run(f"run{index}", (index,), by_engine) for index in range(pack))
     plan = Plan(runs, objective="train/perplexity", cell_files=options.cell_files)
     default, _ = engine.resolve([cell], options.device, options.precision)
     return Candidate("engine", name, cell, pack, lambda: Trained(plan), is_default=name == default)

@@ -6,15 +6,27 @@ from harness.bench.judge import MOST_DISTURBED, Estimate, Results, Row, estimate
 from harness.bench.record import MODES, Bench
 
 HEADER = (
-    "cell", "class", "run by", "pack", "ms", "95 %", "updates/s", "tokens/s", "GFLOP/s", "peak", "x LSTM", "scaled",
-    "x loop", "targets",
-)  # fmt: skip
+    "cell",
+    "class",
+    "run by",
+    "pack",
+    "ms",
+    "95 %",
+    "updates/s",
+    "tokens/s",
+    "GFLOP/s",
+    "peak",
+    "x LSTM",
+    "scaled",
+    "x loop",
+    "targets",
+)
 LEFT = {"cell", "class", "run by", "targets"}
 TITLES = {"train": "One whole training update", "forward": "Forward only"}
 
 
 def text(bench: Bench) -> str:
-    """Returns all of it, as wide as it needs."""
+    """Returns the whole bench as text, as wide as it needs."""
     parts = [machine(bench), disturbance(bench)]
     for shape in bench.shapes:
         for mode in MODES:
@@ -27,28 +39,29 @@ def text(bench: Bench) -> str:
 
 
 def machine(bench: Bench) -> str:
-    """Returns where, when and of what."""
-    made = bench.made
-    changed = " with changes" if made["git_dirty"] == "true" else ""
-    device = (
-        made["device_name"]
-        if made["device"] != "cpu"
-        else f"{made['cores']} cores of {made['processor']}"
-    )
+    """Returns where, when and of what the bench was made."""
+    facts = bench.made
+    changed = " with changes" if facts["git_dirty"] == "true" else ""
+    device = f"{facts['cores']} cores of {facts['processor']}"
+    if facts["device"] != "cpu":
+        device = facts["device_name"]
     versions = ", ".join(
-        f"{k.removeprefix('version_')} {v}" for k, v in made.items() if k.startswith("version_")
+        f"{name.removeprefix('version_')} {version}"
+        for name, version in facts.items()
+        if name.startswith("version_")
     )
+    when = f"{facts['date']}, commit {facts['git_commit'][:12]}{changed}"
+    rounds = f"rounds {facts['rounds']}, repeats of {facts['seconds']} s or more"
     return (
-        f"{made['command']}\n{made['date']}, commit {made['git_commit'][:12]}{changed}, {device}, {made['precision']}, "
-        f"threads {made['threads']}, rounds {made['rounds']}, repeats of {made['seconds']} s or more, "
-        f"load average {made['load_average']}\n{versions}, {made['system']}"
+        f"{facts['command']}\n"
+        f"{when}, {device}, {facts['precision']}, threads {facts['threads']}, {rounds},"
+        f" load average {facts['load_average']}\n"
+        f"{versions}, {facts['system']}"
     )
 
 
 def table(results: Results) -> str:
-    """Returns the rows of a shape and mode, and a line for every subject that could not be
-    measured.
-    """
+    """Returns the rows of a shape and mode, and a line for every subject that failed."""
     header = HEADER if results.mode == "train" else HEADER[:-1]
     lines = [_cells(results, row)[: len(header)] for row in results.rows()]
     failed = [
@@ -60,14 +73,14 @@ def table(results: Results) -> str:
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     left = [name in LEFT for name in lines[0]]
-    made = [
+    texts = [
         "  ".join(
             c.ljust(w) if is_left else c.rjust(w)
             for c, w, is_left in zip(line, widths, left, strict=True)
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([made[0], "-" * max(map(len, made)), *made[1:]])
+    return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
 
 
 def _cells(results: Results, row: Row) -> tuple[str, ...]:
@@ -117,7 +130,10 @@ def _targets(results: Results, row: Row) -> str:
 def verdicts(results: Results) -> str:
     """Returns a line for each engine that a target is set for; nothing where none can be judged."""
     if results.disturbed() > MOST_DISTURBED:
-        return f"No target is judged: other processes disturbed {100 * results.disturbed():.0f} % of these repeats."
+        return (
+            f"No target is judged: other processes disturbed {100 * results.disturbed():.0f} % of"
+            " these repeats."
+        )
     engines = dict.fromkeys(s.name for s in results.series if s.kind == "engine")
     return "\n".join(filter(None, map(results.overall, engines)))
 
@@ -135,49 +151,57 @@ def peaks(results: Results) -> str:
     ]
     less = "; ".join(f"{p.form} of {p.size}: {estimate(p.gflops).median:.4g}" for p in others)
     return (
-        f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form} of "
-        f"{best.size} x {best.size} (by round: {each}). Others: {less}."
+        f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form}"
+        f" of {best.size} x {best.size} (by round: {each}). Others: {less}."
     )
 
 
 def legend(bench: Bench) -> str:
     """Returns what is inside the clock, what is not, and what the columns say."""
-    made = bench.made
-    on_cpu, threads = made["device"] == "cpu", made["threads"]
-    spread = (
-        f"a run is on one thread, the pack on {threads}"
-        if on_cpu
-        else "the pack is one computation"
-    )
-    where = f"one run at a time on {threads} threads" if on_cpu else "one run at a time"
-    dtype = _dtype(made["precision"], on_cpu)
+    on_cpu, threads = bench.made["device"] == "cpu", bench.made["threads"]
+    spread, where = "the pack is one computation", "one run at a time"
+    if on_cpu:
+        spread = f"a run is on one thread, the pack on {threads}"
+        where = f"one run at a time on {threads} threads"
+    dtype = _dtype(bench.made["precision"], on_cpu)
     return f"""\
 Inside the clock (wall time, the device synchronised at both ends):
-  engines   whole updates as `harness run` trains them: the minibatch's gather, row lookup, all time steps, read-out,
-            cross-entropy, gradients, clip of the global norm, SGD, the sums of loss and norm;
+  engines   whole updates as `harness run` trains them: the minibatch's gather, row lookup, all time
+            steps, read-out, cross-entropy, gradients, clip of the global norm, SGD, the sums of
+            loss and norm;
             {spread}
-  nn.*      torch.nn in {dtype}, two biases, nn.Linear on all T*B rows, cross_entropy, backward, clip_grad_norm_, SGD;
+  nn.*      torch.nn in {dtype}, two biases, nn.Linear on all T*B rows, cross_entropy, backward,
+            clip_grad_norm_, SGD;
             one-hot: the rows are made inside, prebuilt: before;
             {where}, a pack of N is N of them in sequence
-  loop      as the sources publish it: one-hot rows inside; each time step multiplies rows and state for every gate, and
-            the read-out; loss, backward, clip and SGD as nn.*; one run on all threads, whatever the pack beside it
-  forward   the same without gradient, clip and SGD, with the loss; always the first minibatch from the start
-Outside: text, weights, compiling, warm-up, one update before each repeat; of nn.* and loop the gather of minibatches.
-Tokens are random; the state is carried, detached, over the 8 minibatches of an epoch, and starts again with the next.
+  loop      as the sources publish it: one-hot rows inside; each time step multiplies rows and state
+            for every gate, and the read-out; loss, backward, clip and SGD as nn.*; one run on all
+            threads, whatever the pack beside it
+  forward   the same without gradient, clip and SGD, with the loss; always the first minibatch from
+            the start
+Outside: text, weights, compiling, warm-up, one update before each repeat; of nn.* and loop the
+gather of minibatches.
+Tokens are random; the state is carried, detached, over the 8 minibatches of an epoch, and starts
+again with the next.
 
-ms         of a run-update: the pack's wall time over its runs; median, and its 95 % order-statistic interval
+ms         of a run-update: the pack's wall time over its runs; median, and its 95 % order-statistic
+           interval
 tokens/s   of all runs of the pack together
-GFLOP/s    of products alone, an update as 3 forward passes; a lookup counts none, for nn.* and loop neither
+GFLOP/s    of products alone, an update as 3 forward passes; a lookup counts none, for nn.* and loop
+           neither
 peak       GFLOP/s over those of the machine's best product; median of ratios paired by round
-x LSTM     run-updates/s over those of nn.LSTM one-hot at the same pack; median of ratios paired by round
-scaled     x LSTM (class b: x GRU) times the operations of the cell's own products per token over the peer's
+x LSTM     run-updates/s over those of nn.LSTM one-hot at the same pack; median of ratios paired by
+           round
+scaled     x LSTM (class b: x GRU) times the operations of the cell's own products per token over
+           the peer's
 x loop     run-updates/s over those of the cell's published loop
-class      a: pointwise after one round of products; ar: with a reduction over H; b: products that wait for others;
-           e: no products; c: none, and linear in the state
-targets    for training on a CPU by the engine that `auto` takes, if it is a generated one. At the largest pack, class
-           a: the smaller of 1.3 x nn.LSTM scaled and 70 % of peak, in the median over cells, and 0.8 of that for each;
-           class a of one or two gates: 2 x nn.RNN; class b: 1 x nn.GRU scaled; all: 4 x their loop; lstm from V = 1000
-           on: 2 x nn.LSTM in both forms. At a pack of 1, class a: 0.8 x nn.LSTM scaled"""
+class      a: pointwise after one round of products; ar: with a reduction over H; b: products that
+           wait for others; e: no products; c: none, and linear in the state
+targets    for training on a CPU by the engine that `auto` takes, if it is a generated one. At the
+           largest pack, class a: the smaller of 1.3 x nn.LSTM scaled and 70 % of peak, in the
+           median over cells, and 0.8 of that for each; class a of one or two gates: 2 x nn.RNN;
+           class b: 1 x nn.GRU scaled; all: 4 x their loop; lstm from V = 1000 on: 2 x nn.LSTM in
+           both forms. At a pack of 1, class a: 0.8 x nn.LSTM scaled"""
 
 
 def _dtype(precision: str, on_cpu: bool) -> str:
@@ -195,6 +219,6 @@ def disturbance(bench: Bench) -> str:
     if not any(flags):
         return ""
     return (
-        f"Warning: other processes kept the processor busy in {sum(flags)} of {len(flags)} repeats. "
-        "Where they are many, measure again on a quiet machine."
+        f"Warning: other processes kept the processor busy in {sum(flags)} of {len(flags)} repeats."
+        " Where they are many, measure again on a quiet machine."
     )

@@ -1,5 +1,6 @@
-"""How far a bench has come, on standard error: in place on a terminal, a line now and then without
-one.
+"""How far a bench has come, on standard error.
+
+On a terminal one line is rewritten in place; elsewhere there is a line now and then.
 """
 
 import time
@@ -16,7 +17,7 @@ class Ticker:
 
     def __init__(self, stream: TextIO):
         self._stream, self._terminal = stream, stream.isatty()
-        self._said = time.monotonic() + QUIET_SECONDS - LINE_SECONDS[self._terminal]
+        self._last_shown = time.monotonic() + QUIET_SECONDS - LINE_SECONDS[self._terminal]
         self._width = 0
         self._begun, self._total, self._done = 0.0, 0.0, 0.0
 
@@ -32,10 +33,10 @@ class Ticker:
         self.say(f"{text}, {max(0.0, left):.0f} s left")
 
     def say(self, text: str) -> None:
-        """Shows a line, unless another was shown a moment ago."""
-        if time.monotonic() - self._said < LINE_SECONDS[self._terminal]:
+        """Shows a line, unless another one was shown a moment ago."""
+        if time.monotonic() - self._last_shown < LINE_SECONDS[self._terminal]:
             return
-        self._said = time.monotonic()
+        self._last_shown = time.monotonic()
         if self._terminal:
             self._stream.write(f"\r{text:<{self._width}}")
             self._width = len(text)

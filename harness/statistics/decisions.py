@@ -244,8 +244,7 @@ def _speed_decision(
         verdict, needed = "undecided", inference.seeds_needed(num_comparisons, threshold)
         reason = (
             f"{len(logs)} round{'s' if len(logs) != 1 else ''} cannot show a difference, because"
-            " even if all agreed,"
-            f" the Holm-adjusted p were {agreed_p:.2g}; {needed} could"
+            f" even if all agreed, the Holm-adjusted p were {agreed_p:.2g}; {needed} could"
         )
     return SpeedDecision(
         verdict=verdict,

@@ -226,17 +226,20 @@ def test_all_wrong_words_are_said_at_once(tmp_path):
     lines = done.stderr.splitlines()
     expected = (
         "cell file: must exist, but got path=",
-        "shapes: must be among sources, small, wide, words, but got shapes='sorces'. Did you mean sources?",
+        "shapes: must be among sources, small, wide, words, but got shapes='sorces'. Did you mean"
+        " sources?",
         "but got cell='lsmt'. Did you mean lstm",
         "engine: must be one of",
         "packs: must be a whole number from 1 on, but got packs='x'.",
-        "shape: must be B streams, T time steps, H units and V tokens (2 to 1048576), but got shape='B3,T2'.",
+        "shape: must be B streams, T time steps, H units and V tokens (2 to 1048576), but got"
+        " shape='B3,T2'.",
         "rounds: must be a whole number from 1 on, but got rounds='0'.",
         "seconds: must be a number over 0, up to 3600, but got seconds='nan'.",
         "threads: must be a whole number from 1 on, but got threads='-1'.",
         "device: must be one of auto, cpu, cuda, but got device='gpu'.",
         "json: must be a file that can be written, but got json=",
-        "precision: must be one of float32, float64, tf32, bf16, but got precision='float23'. Did you mean float32?",
+        "precision: must be one of float32, float64, tf32, bf16, but got precision='float23'. Did"
+        " you mean float32?",
     )
     assert len(lines) == len(expected)
     for line, rule in zip(lines, expected, strict=True):

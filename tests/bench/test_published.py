@@ -14,7 +14,7 @@ from harness.bench.options import Options, checked, own_shape, parse
 from harness.bench.published import loop, torch_nn
 from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT
 from harness.bench.subjects import UPDATES_PER_EPOCH, Trained, settings_of, write_text
-from harness.training.messages import Plan, Run
+from harness.training.plan import Plan, Run
 
 SHAPE = own_shape("B3,T4,H8,V11")
 """H is even: a matrix in blocks has more than one."""
