@@ -224,10 +224,10 @@ def status(
     """Print how many runs of each arm have ended, and how they ended."""
     from rich.console import Console
 
-    from harness import catalog
+    from harness.results import status
 
     Console().print(
-        catalog.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
+        status.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
     )
 
 
@@ -250,9 +250,10 @@ def report(
     """Print the tables and the verdict of a study, finished or not."""
     from rich.console import Console
 
-    from harness import catalog
+    from harness.results import reports
 
-    catalog.report(study, tuple(set_ or ()), Locations(folder, tracking, storage), out, Console())
+    locations = Locations(folder, tracking, storage)
+    reports.print_report(study, tuple(set_ or ()), locations, out, Console())
 
 
 @app.command()
