@@ -241,8 +241,10 @@ def test_the_right_cell_of_these_tests_is_right():
 
 
 class Highway(Cell):
-    """n = tanh(W_n x + R_n h + b_n); u = sigmoid(W_u x + R_u h + b_u); y' = u * x + (1 - u) * n; h'
-    = n.
+    """A highway of its input.
+
+    n = tanh(W_n x + R_n h + b_n); u = sigmoid(W_u x + R_u h + b_u)
+    y' = u * x + (1 - u) * n; h' = n
 
     Source: none. Reference: none. Differs: no parent.
     """
