@@ -2,13 +2,12 @@
 
 Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole
 vectors, so that no loop has a remainder; what stands in the padding is never read into a result.
-Pointers come in one array, in the order of :func:`interface`; lengths in another.
+Pointers come in one array and lengths in another; see :mod:`harness.engine.cpu.interface`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
+from harness.engine.cpu.interface import SYMBOLS, Buffer, Lengths, interface
 from harness.engine.tracing.program import Node
 from harness.engine.tracing.schedule import Schedule, Stack, Stage
 
@@ -47,157 +46,6 @@ RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
 }
 """
 """Stands in the code that calls it: a change of the headers is one of every cell's code."""
-
-
-class Lengths(NamedTuple):
-    """The integers of a call, in the order in which the generated functions read them.
-
-    Attributes:
-        num_steps: T.
-        batch_size: B.
-        hidden_size: H.
-        num_inputs: I, or V where the inputs are tokens.
-        training: Whether the backward call follows. Otherwise nothing is kept: every time step
-            writes to the same place.
-        x_length: The numbers from one row of W x to the next.
-        noise_step: The rows from one time step's noise to the next one's: B, or 0 where all time
-            steps have the same noise.
-        chunk: The time steps that the backward call takes at once, whose gradients are multiplied
-            while they are in a core's cache.
-        threads: How many threads share the batch.
-    """
-
-    num_steps: int
-    batch_size: int
-    hidden_size: int
-    num_inputs: int
-    training: bool
-    x_length: int
-    noise_step: int
-    chunk: int
-    threads: int
-
-
-SYMBOLS = {"num_steps": "T", "batch_size": "B", "hidden_size": "H", "num_inputs": "I"}
-"""Field of :class:`Lengths` -> its name in C++, where that is another."""
-
-Span = Literal[
-    "state",
-    "time",
-    "chunk",
-    "step",
-    "slice",
-    "once",
-    "matrix",
-    "inputs",
-    "transposed_inputs",
-    "input_rows",
-]
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory of a call.
-
-    Attributes:
-        name: Its name in C++.
-        span: How many rows it has: (T + 1) * B for ``state``, T * B for ``time``, chunk * B for
-            ``chunk``, B for ``step``, one for every 16 of B for ``slice``, 1 for ``once``. The
-            others are whole matrices: ``matrix`` has H rows, ``inputs`` I, and for the gradient of
-            float inputs ``transposed_inputs`` is the transposed of that and ``input_rows`` has
-            chunk * B rows of I.
-        blocks: A row is so many times H units, or one vector register where this is 0.
-        tape: Whether the backward call reads what the forward call wrote.
-    """
-
-    name: str
-    span: Span
-    blocks: int
-    tape: bool = False
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What the generated functions take, in order.
-
-    Each takes its buffers, then pointers from outside, of which the kernels are the last.
-    """
-
-    forward: tuple[Buffer, ...]
-    backward: tuple[Buffer, ...]
-    forward_outside: tuple[str, ...]
-    backward_outside: tuple[str, ...]
-
-
-def interface(
-    schedule: Schedule, states: int, gates: int, matrices: dict[str, int], vectors: tuple[str, ...]
-) -> Interface:
-    """Returns the buffers of a schedule's code.
-
-    Args:
-        schedule: What runs.
-        states: The number of the cell's states.
-        gates: The number of its gates.
-        matrices: Name -> gates that it feeds.
-        vectors: The names of what has size H.
-    """
-    nodes = schedule.program.nodes
-
-    def blocks(i: int) -> int:
-        return 0 if nodes[i].kind == "row" else 1
-
-    def crossing(steps: tuple[Stage | int, ...]) -> list[Buffer]:
-        return [
-            Buffer(f"cross_{i}", "step", blocks(i))
-            for s in steps
-            if isinstance(s, Stage)
-            for i in s.crossing
-        ]
-
-    tape = [Buffer(f"state_{s}", "state", 1, tape=True) for s in range(1, states)]
-    tape += [Buffer(f"kept_{i}", "time", blocks(i), tape=True) for i in schedule.kept]
-    once = [Buffer(f"vector_{v}", "once", 1) for v in range(len(vectors))]
-    once += [Buffer("bias", "once", gates)]
-    once += [Buffer(f"value_{i}", "once", 1) for i in schedule.prologue]
-    once += [Buffer(f"packed_{name}", "matrix", fed) for name, fed in matrices.items()]
-    forward = [*tape, *once, *crossing(schedule.forward)]
-    forward += [
-        Buffer(f"product_{i}", "step", matrices[nodes[i].name])
-        for i in schedule.forward
-        if isinstance(i, int)
-    ]
-    backward = [*tape, *once, *crossing(schedule.backward)]
-    backward += [
-        Buffer(f"stack_{k}", "chunk", len(stack)) for k, stack in enumerate(schedule.stacks)
-    ]
-    backward += [Buffer(f"carry_{s}_{side}", "step", 1) for s in range(states) for side in (0, 1)]
-    backward += [
-        Buffer(f"transposed_{i}", "step", 1) for i in schedule.backward if isinstance(i, int)
-    ]
-    backward += [Buffer(f"sum_{i}", "slice", 1) for i, n in enumerate(nodes) if n.op == "batch_sum"]
-    backward += [Buffer(f"value_{i}", "once", 1) for i in schedule.epilogue]
-    backward += [Buffer("unpacked_output_gradient", "step", 1), Buffer("bias_sum", "once", gates)]
-    backward += [Buffer(f"wide_gradient_{name}", "matrix", fed) for name, fed in matrices.items()]
-    backward += [Buffer("wide_gradient_W", "inputs", gates)]
-    backward += [
-        Buffer("packed_W", "transposed_inputs", gates),
-        Buffer("wide_input_gradients", "input_rows", 1),
-    ]
-    common = ["tokens", "x", "W", "b", "noise"] + [f"given_vector_{v}" for v in range(len(vectors))]
-    common += [f"given_{name}" for name in matrices] + ["state_0"]
-    forward_outside = [*common]
-    forward_outside += [f"{end}_state_{s}" for end in ("first", "last") for s in range(states)]
-    backward_outside = [*common, "inputs", "output_gradients"]
-    backward_outside += [f"{end}_gradient_{s}" for end in ("last", "first") for s in range(states)]
-    backward_outside += [f"vector_gradient_{v}" for v in range(len(vectors))]
-    backward_outside += [f"gradient_{name}" for name in matrices]
-    backward_outside += ["gradient_W", "gradient_b", "input_gradients"]
-    return Interface(
-        tuple(forward),
-        tuple(backward),
-        (*forward_outside, "kernels"),
-        (*backward_outside, "kernels"),
-    )
 
 
 class Emitter:

@@ -29,6 +29,7 @@ from harness.engine.base import (
     prepared,
 )
 from harness.engine.cpu import compiler, cpp
+from harness.engine.cpu.interface import Buffer, Interface, Lengths
 from harness.engine.cpu.memory import Shape, layout, memory, padded, row_length
 from harness.engine.cpu.products import REAL, address, check_range, optimizer_step, products
 from harness.engine.tracing.schedule import schedule
@@ -119,7 +120,7 @@ class Code:
         table: The address of those that the functions call.
     """
 
-    interface: cpp.Interface
+    interface: Interface
     matrices: dict[str, int]
     vectors: tuple[tuple[str, int], ...]
     forward: Callable[..., None]
@@ -416,7 +417,7 @@ class _Call:
         self._run(self._plan.backward, addresses)
 
     def _common(self) -> list[int]:
-        """Returns the addresses that both directions take, as ``cpp.interface`` orders them."""
+        """Returns the addresses that both directions take, as ``interface`` orders them."""
         parameters = self._parameters
         tokens = self._at(self._inputs) if self._shape.tokens else 0
         ends = parameters["W"], parameters.get("b"), self._noise
@@ -439,7 +440,7 @@ class _Call:
         buffers = [(tape if on_tape else scratch) + offset for on_tape, offset in places]
         pointers = [*buffers, *outside, self._plan.code.table]
         has_noise_per_step = self._noise is not None and self._noise.shape[1] > 1
-        lengths = cpp.Lengths(
+        lengths = Lengths(
             num_steps=shape.num_steps,
             batch_size=shape.batch_size,
             hidden_size=shape.hidden_size,
@@ -488,7 +489,7 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
     face = code.interface
     tape_offsets, tape_bytes = layout(tuple(b for b in face.forward if b.tape), shape)
 
-    def direction(function: Callable[..., None], buffers: Sequence[cpp.Buffer]) -> _Direction:
+    def direction(function: Callable[..., None], buffers: Sequence[Buffer]) -> _Direction:
         offsets, size = layout(tuple(b for b in buffers if not b.tape), shape)
         places = [(True, offset) for offset in tape_offsets]
         places += [(False, offset) for offset in offsets]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.engine.cpu import cpp
 from harness.engine.cpu.compiler import DEPTH, ROUND, SLICE
+from harness.engine.cpu.interface import Buffer
 
 SMALL = 1 << 16
 """Bytes below which a tensor is torch's own: a lease costs some 6 microseconds."""
@@ -136,7 +136,7 @@ class Shape:
         """Returns the numbers in a buffer's row."""
         return row_length(blocks, self.hidden_size, self.itemsize)
 
-    def elements(self, buffer: cpp.Buffer) -> int:
+    def elements(self, buffer: Buffer) -> int:
         """Returns the numbers of a buffer."""
         wide = buffer.blocks * padded(self.hidden_size)
         width = 0 if self.tokens else padded(self.inputs)
@@ -160,7 +160,7 @@ class Shape:
         return count * (self.rows(buffer.blocks) if buffer.blocks else 64 // self.itemsize)
 
 
-def layout(buffers: tuple[cpp.Buffer, ...], shape: Shape) -> tuple[tuple[int, ...], int]:
+def layout(buffers: tuple[Buffer, ...], shape: Shape) -> tuple[tuple[int, ...], int]:
     """Returns where each buffer begins in a block, in bytes, and the block's size."""
     offsets, end = [], 0
     for buffer in buffers:
