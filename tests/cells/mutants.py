@@ -78,7 +78,7 @@ class Detach(ast.NodeTransformer):
     state: str
 
     def visit_FunctionDef(self, node):
-        node.body.insert(1, ast.parse(f"{self.state} = {self.state}.detach()").body[0])
+        node.body.insert(0, ast.parse(f"{self.state} = {self.state}.detach()").body[0])
         return node
 
 
