@@ -18,7 +18,8 @@ import matplotlib.backends.backend_svg
 import mlflow.store.tracking.sqlalchemy_store
 import optuna.storages
 
-from harness import cli, launch
+from harness import cli
+from harness.runner import exchange, launch, publisher, runtime_phase, scheduler
 
 while line := sys.stdin.readline():
     words, errors = json.loads(line)

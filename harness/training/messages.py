@@ -5,27 +5,20 @@ The lines are the same as ever: ``{"run": ..., "kind": ..., "update": ..., "time
 """
 
 import base64
-import binascii
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-MAX_RUN_ID = 1_000
-MAX_TEXT = 10_000
-MAX_SAMPLE_TEXT = 1_000_000
-MAX_ITEMS = 10_000
-MAX_MODEL_BYTES = 2**31
-MAX_COUNT = 2**63 - 1
-
-Sample = dict[str, Any]
-"""``prefix`` and ``text``, and ``update`` where it was written on the way."""
-
-
-class MessageError(ValueError):
-    """A line that no worker wrote; the message names the field and its value."""
+from harness.training.fields import (
+    MAX_MODEL_BYTES,
+    MAX_RUN_ID,
+    MAX_TEXT,
+    FieldReader,
+    MessageError,
+    Sample,
+)
 
 
 class RunState(StrEnum):
@@ -183,7 +176,7 @@ def message_from_json(line: str) -> Message:
         raise MessageError(
             f"records: a line must be what a worker wrote, but got {line[:80]!r}."
         ) from error
-    fields = _Fields(values, "")
+    fields = FieldReader(values, "")
     kind = fields.text("kind", MAX_TEXT)
     if kind not in _READERS:
         raise fields.wrong("kind", "one of start, evaluation and end", kind)
@@ -212,7 +205,7 @@ def _line(
     return json.dumps(values if model is None else {**values, "model": model})
 
 
-def _started(fields: "_Fields", info: "_Fields") -> RunStarted:
+def _started(fields: FieldReader, info: FieldReader) -> RunStarted:
     fields.count("update")
     fields.numbers("metrics")
     return RunStarted(
@@ -236,7 +229,7 @@ def _started(fields: "_Fields", info: "_Fields") -> RunStarted:
     )
 
 
-def _evaluation(fields: "_Fields", info: "_Fields") -> Evaluation:
+def _evaluation(fields: FieldReader, info: FieldReader) -> Evaluation:
     message = Evaluation(
         run=fields.text("run", MAX_RUN_ID),
         update=fields.count("update"),
@@ -249,7 +242,7 @@ def _evaluation(fields: "_Fields", info: "_Fields") -> Evaluation:
     return message
 
 
-def _ended(fields: "_Fields", info: "_Fields") -> RunEnded:
+def _ended(fields: FieldReader, info: FieldReader) -> RunEnded:
     ends = [state for state in RunState if state.is_ended]
     state = info.text("state", MAX_TEXT)
     if state not in ends:
@@ -271,125 +264,7 @@ def _ended(fields: "_Fields", info: "_Fields") -> RunEnded:
     return message
 
 
-class _Fields:
-    """The fields of a JSON object, each read once, by its type and within its bounds."""
-
-    def __init__(self, values: Any, path: str):
-        self._path = path
-        if not isinstance(values, dict):
-            raise MessageError(
-                f"records: {path.rstrip('.') or 'a line'} must be a JSON object, "
-                f"but got {_shown(values)}. Give the file that a worker wrote."
-            )
-        self._values = dict(values)
-
-    def wrong(self, name: str, rule: str, value: Any) -> MessageError:
-        return MessageError(
-            f"records: {self._path}{name} must be {rule}, but got {name}={_shown(value)}. "
-            "Give the file that a worker wrote."
-        )
-
-    def has(self, name: str) -> bool:
-        return name in self._values
-
-    def _take(self, name: str) -> Any:
-        if name not in self._values:
-            raise MessageError(
-                f"records: {self._path}{name} must be given, but is missing. "
-                "Give the file that a worker wrote."
-            )
-        return self._values.pop(name)
-
-    def inside(self, name: str) -> "_Fields":
-        return _Fields(self._take(name), f"{self._path}{name}.")
-
-    def text(self, name: str, longest: int) -> str:
-        value = self._take(name)
-        if not isinstance(value, str) or len(value) > longest:
-            raise self.wrong(name, f"a text of at most {longest:,} characters", value)
-        return value
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self._take(name)
-        is_list = isinstance(value, list) and len(value) <= MAX_ITEMS
-        if not is_list or not all(isinstance(v, str) and len(v) <= MAX_TEXT for v in value):
-            raise self.wrong(name, f"a list of at most {MAX_ITEMS:,} texts", value)
-        return tuple(value)
-
-    def count(self, name: str) -> int:
-        value = self._take(name)
-        if type(value) is not int or not 0 <= value <= MAX_COUNT:
-            raise self.wrong(name, "a whole number from 0", value)
-        return value
-
-    def number(self, name: str, *, finite: bool = True) -> float:
-        value = self._take(name)
-        if not _is_number(value) or (finite and not math.isfinite(value)):
-            raise self.wrong(name, "a finite number" if finite else "a number", value)
-        return float(value)
-
-    def flag(self, name: str) -> bool:
-        value = self._take(name)
-        if not isinstance(value, bool):
-            raise self.wrong(name, "true or false", value)
-        return value
-
-    def numbers(self, name: str) -> dict[str, float]:
-        value = self._take(name)
-        is_object = isinstance(value, dict) and len(value) <= MAX_ITEMS
-        if not is_object or not all(map(_is_number, value.values())):
-            raise self.wrong(name, f"an object of at most {MAX_ITEMS:,} numbers", value)
-        return {str(key): float(number) for key, number in value.items()}
-
-    def samples(self, name: str) -> tuple[Sample, ...]:
-        value = self._values.pop(name, [])
-        if not isinstance(value, list) or len(value) > MAX_ITEMS or not all(map(_is_sample, value)):
-            raise self.wrong(name, "a list of {prefix, text}", value)
-        return tuple(value)
-
-    def content(self, name: str, most_bytes: int) -> bytes:
-        value = self._take(name)
-        try:
-            if isinstance(value, str) and len(value) <= most_bytes * 4 // 3 + 4:
-                return base64.b64decode(value, validate=True)
-        except binascii.Error:
-            pass
-        raise self.wrong(name, f"base64 of at most {most_bytes:,} bytes", value)
-
-    def rest(self) -> dict[str, str]:
-        """Returns all that was not read yet: texts, since nothing else may be there."""
-        texts = {name: self.text(name, MAX_TEXT) for name in list(self._values)[: MAX_ITEMS + 1]}
-        if len(texts) > MAX_ITEMS:
-            raise self.wrong("info", f"at most {MAX_ITEMS:,} texts", len(texts))
-        return texts
-
-    def check_all_read(self) -> None:
-        for name, value in self._values.items():
-            raise self.wrong(name, "left out", value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_sample(value: Any) -> bool:
-    if not isinstance(value, dict) or not {"prefix", "text"} <= value.keys() <= {
-        "prefix",
-        "text",
-        "update",
-    }:
-        return False
-    texts = (value["prefix"], value["text"])
-    is_text = all(isinstance(text, str) and len(text) <= MAX_SAMPLE_TEXT for text in texts)
-    return is_text and type(value.get("update", 0)) is int
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-_READERS: dict[str, Callable[[_Fields, _Fields], Message]] = {
+_READERS: dict[str, Callable[[FieldReader, FieldReader], Message]] = {
     "start": _started,
     "evaluation": _evaluation,
     "end": _ended,

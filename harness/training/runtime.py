@@ -8,11 +8,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from harness import timing
 from harness.settings import SampleRequest
 from harness.training.cuda_graph import EAGER_UPDATES
+from harness.training.fields import MAX_RUN_ID, MAX_TEXT, FieldReader, MessageError
 from harness.training.pack import Pack
 from harness.training.plan import Plan, PlanError, plans_from_json, plans_to_json
 
@@ -47,14 +48,34 @@ class Measurement:
         """Returns the measurement of a line that :func:`answer` wrote.
 
         Raises:
-            PlanError: The line is none.
+            MessageError: The line is none; it names the field that is wrong and its value.
         """
         try:
-            return Measurement(**json.loads(line)["measurement"])
-        except (TypeError, KeyError, json.JSONDecodeError) as error:
-            raise PlanError(
+            whole = FieldReader(json.loads(line), "")
+        except json.JSONDecodeError as error:
+            raise MessageError(
                 f"records: a line must be what a worker wrote, but got {line[:80]!r}."
             ) from error
+        fields = whole.inside("measurement")
+        mode = fields.text("mode", MAX_TEXT)
+        if mode not in MODES:
+            raise fields.wrong("mode", f"one of {', '.join(MODES)}", mode)
+        measurement = Measurement(
+            arm=fields.text("arm", MAX_RUN_ID),
+            mode=cast(Mode, mode),
+            pack=fields.count("pack"),
+            round=fields.count("round"),
+            seconds=fields.number("seconds"),
+            tokens_per_second=fields.number("tokens_per_second"),
+            engine=fields.text("engine", MAX_TEXT),
+            device=fields.text("device", MAX_TEXT),
+            precision=fields.text("precision", MAX_TEXT),
+            threads=fields.count("threads"),
+            busy=fields.flag("busy"),
+        )
+        fields.check_all_read()
+        whole.check_all_read()
+        return measurement
 
 
 class Stand:

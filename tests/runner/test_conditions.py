@@ -26,8 +26,8 @@ across:
   adam: {optimizer: adam, tune: {learning_rate: {low: 0.005, high: 0.1, log: true}}}
   plain: {tune: {learning_rate: {low: 0.5, high: 2.0}}}
 tune: {trials: 1, repeats: 5, pruner: none}
-fix: {cell: lstm, corpus: text, path: text.txt, batch_size: 4, bptt_length: 8, budget: {updates: 20}, evaluations: 1,
-      engine: reference}
+fix: {cell: lstm, corpus: text, path: text.txt, batch_size: 4, bptt_length: 8,
+      budget: {updates: 20}, evaluations: 1, engine: reference}
 replicate: {seeds: 1}
 measure: {runtime: {rounds: 2, seconds: 0.001}, models: none}
 """
@@ -38,8 +38,8 @@ question: How many seeds does it take?
 compare:
   arms: {narrow: {hidden_size: 3}, wide: {hidden_size: 12}}
   baseline: narrow
-fix: {cell: rnn-tanh, corpus: text, path: text.txt, batch_size: 4, bptt_length: 8, budget: {updates: 20},
-      evaluations: 1, engine: reference}
+fix: {cell: rnn-tanh, corpus: text, path: text.txt, batch_size: 4, bptt_length: 8,
+      budget: {updates: 20}, evaluations: 1, engine: reference}
 replicate: {seeds: {until: %s, at_most: 9, first: 3}}
 measure: {runtime: none, models: none}
 """

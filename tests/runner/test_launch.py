@@ -209,7 +209,10 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     )  # a second time
 
 
-END = b'{"run": "%s", "kind": "end", "update": 1, "time": 0.0, "metrics": {}, "info": {"state": "finished"}}'
+END = (
+    b'{"run": "%s", "kind": "end", "update": 1, "time": 0.0, "metrics": {}, '
+    b'"info": {"state": "finished"}}'
+)
 STRANGE_START = RunStarted(
     "wide/trial/0", 0.0, "lstm", "cpu", "cpu", "float32", 1, 1, 16, 1, 1, 1, 40, "text", "digest"
 ).to_json()
@@ -226,7 +229,11 @@ STRANGE_START = RunStarted(
             "info must be given, but is missing",
         ),
         (b"\xff", MessageError, "is no UTF-8"),
-        (b'{"measurement": {"arm": "wide"}}', MessageError, "a line must be what a worker wrote"),
+        (
+            b'{"measurement": {"arm": "wide"}}',
+            MessageError,
+            "measurement.mode must be given, but is missing",
+        ),
         (
             END % b"x",
             RecordError,

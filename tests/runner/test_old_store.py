@@ -1,7 +1,7 @@
 """A store that commit e496428 wrote opens, continues and reports with the numbers of that commit.
 
-old_store/make.py made it. It stands where it stood then, since runs and checkpoints know the path of
-their text.
+old_store/make.py made it. It stands where it stood then, since runs and checkpoints know the path
+of their text.
 """
 
 import io

@@ -48,7 +48,7 @@ def started(notes=()):
 
 
 def messages(*noted):
-    """Yields a start, an evaluation for each of the others, and an end; each but the last has notes."""
+    """Yields a start, an evaluation for each of the others, and an end; all but that have notes."""
     yield started(tuple(noted[0]))
     for update, notes in enumerate(noted[1:], 1):
         yield Evaluation(RUN, update, 0.0, METRICS, tuple(notes))

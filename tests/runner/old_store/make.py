@@ -1,4 +1,4 @@
-"""Makes the store that tests/store/test_old_store.py opens: run from a checkout of the commit that it is to be of.
+"""Makes the store that tests/runner/test_old_store.py opens: run from a checkout of the commit that it is to be of.
 
     python make.py FOLDER      # FOLDER must not exist
 
@@ -7,7 +7,6 @@ checkpoints. expected/ holds what the same commit exports of them after it has c
 of the machine lies below FOLDER, which the test replaces with its own.
 """
 
-import os
 import random
 import shutil
 import signal
@@ -122,7 +121,9 @@ def main(root):
     store, expected = root / "store", root / "expected"
     store.mkdir()
     draw = random.Random(7)
-    (store / "text.txt").write_text(" ".join(draw.choice(WORDS) for _ in range(1500)), encoding="utf-8")
+    (store / "text.txt").write_text(
+        " ".join(draw.choice(WORDS) for _ in range(1500)), encoding="utf-8"
+    )
     (store / "mine.py").write_text(CELLS)
     for name, text in (("finished", FINISHED), ("trials", TRIALS), ("replicates", REPLICATES)):
         (store / f"{name}.yaml").write_text(text)
@@ -135,10 +136,23 @@ def main(root):
     shutil.copytree(aside, store)
     for name in ("finished", "trials", "replicates"):
         harness("run", store / f"{name}.yaml", "--folder", store)
-        harness("export", store / f"{name}.yaml", expected / name, "--folder", store, "--format", "csv")
+        harness(
+            "export", store / f"{name}.yaml", expected / name, "--folder", store, "--format", "csv"
+        )
         with open(expected / name / "report.txt", "w") as file:
-            subprocess.run([sys.executable, "-m", "harness.cli", "report", str(store / f"{name}.yaml"), "--folder", str(store)],
-                           stdout=file, check=True)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "harness.cli",
+                    "report",
+                    str(store / f"{name}.yaml"),
+                    "--folder",
+                    str(store),
+                ],
+                stdout=file,
+                check=True,
+            )
     shutil.rmtree(store)
     shutil.move(aside, store)
 
