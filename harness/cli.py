@@ -90,6 +90,22 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+def _read(study: str, set_: list[str] | None) -> tuple[str, ...]:
+    """Returns the overrides of a study that is right.
+
+    The study is read before a command imports what it works with, which takes seconds, so that
+    whatever is wrong with the file is said at once.
+
+    Raises:
+        StudyError: The file or an override is wrong.
+    """
+    from harness import study as studies
+
+    overrides = tuple(set_ or ())
+    studies.load(study, overrides)
+    return overrides
+
+
 @app.command()
 def run(
     study: StudyFile,
@@ -147,6 +163,7 @@ def check(
     All problems are reported at once. Two updates of every arm are then run, costs in time and
     on disk are estimated, and the smallest difference that the design can show is stated.
     """
+    overrides = _read(study, set_)
     from rich.console import Console
 
     from harness.preflight import check
@@ -154,7 +171,7 @@ def check(
     locations = Locations(folder, tracking)
     check.check(
         study,
-        tuple(set_ or ()),
+        overrides,
         locations=locations,
         trains=pilot,
         force=force,
@@ -186,9 +203,10 @@ def plan(
     The other machine needs only torch and NumPy. Run `python -m harness.train FILE > RECORDS`
     there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing.
     """
+    overrides = _read(study, set_)
     from harness.runner import exchange
 
-    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    locations = Locations(folder, tracking, storage)
     typer.echo(
         exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
     )
@@ -207,9 +225,10 @@ def ingest(
 
     `harness plan --help` describes how these records come about.
     """
+    overrides = _read(study, set_)
     from harness.runner import exchange
 
-    locations, overrides = Locations(folder, tracking, storage), tuple(set_ or ())
+    locations = Locations(folder, tracking, storage)
     typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
 
 
@@ -222,13 +241,13 @@ def status(
     storage: Storage = STORAGE,
 ) -> None:
     """Print how many runs of each arm have ended, and how they ended."""
+    overrides = _read(study, set_)
     from rich.console import Console
 
     from harness.results import status
 
-    Console().print(
-        status.status_table(study, tuple(set_ or ()), Locations(folder, tracking, storage))
-    )
+    locations = Locations(folder, tracking, storage)
+    Console().print(status.status_table(study, overrides, locations))
 
 
 @app.command()
@@ -248,12 +267,13 @@ def report(
     ] = None,
 ) -> None:
     """Print the tables and the verdict of a study, finished or not."""
+    overrides = _read(study, set_)
     from rich.console import Console
 
     from harness.results import reports
 
     locations = Locations(folder, tracking, storage)
-    reports.print_report(study, tuple(set_ or ()), locations, out, Console())
+    reports.print_report(study, overrides, locations, out, Console())
 
 
 @app.command()
@@ -296,11 +316,12 @@ def export(
     ] = None,
 ) -> None:
     """Write runs, curves, timings and verdict of a study as tables."""
+    overrides = _read(study, set_)
     from harness.results import export
 
     locations = Locations(folder, tracking, storage)
     formats = export.FORMATS if format_ is None else (format_.value,)
-    for path in export.export(study, tuple(set_ or ()), locations, out, formats):
+    for path in export.export(study, overrides, locations, out, formats):
         typer.echo(path)
 
 

@@ -87,6 +87,8 @@ def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words, tmp_path):
         (["check", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
         (["resolve", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
         (["plan", "small.yaml", "plan.json", "--set", "fix.hiden_size=3"], "hidden_size?"),
+        (["ingest", "small.yaml", "records", "--set", "fix.hiden_size=3"], "hidden_size?"),
+        (["export", "small.yaml", "out", "--set", "fix.hiden_size=3"], "hidden_size?"),
         (["status", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
         (["report", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
     ],
