@@ -235,8 +235,8 @@ def warnings(searches: Sequence[ArmSearch]) -> list[str]:
             if (edge := edge_of(values, trial.values[field])) is not None:
                 at_edge.setdefault((field, edge), []).append(trial.values[field])
     return found + [
-        f"{best[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; a wider range might favour this arm, "
-        "so the comparison may not be fair."
+        f"{best[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; "
+        "a wider range might favour this arm, so the comparison may not be fair."
         for (field, edge), values in at_edge.items()
     ]
 

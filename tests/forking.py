@@ -30,7 +30,8 @@ while line := sys.stdin.readline():
         sys.argv[1:] = words
         sys.exit(cli.main())
     print(child, flush=True)
-    sys.stdin.readline()  # until then an ended child keeps its number, which a late kill could else find given anew
+    # Until then an ended child keeps its number, which a late kill could else find given anew.
+    sys.stdin.readline()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 

@@ -3,7 +3,9 @@
 import random
 from pathlib import Path
 
-WORDS = "the cell state gate opens and closes while time flows over hidden units in a long quiet text".split()
+WORDS = (
+    "the cell state gate opens and closes while time flows over hidden units in a long quiet text"
+).split()
 
 YAML = """\
 study: small

@@ -1,7 +1,7 @@
 """Imports run downward only, and a library is imported in one place.
 
-The tables here are the single statement of it. A floor holds rooms: the packages and modules that lie
-in harness/ itself, and `cells`. Whether modules go in circles is asked of every file.
+The tables here are the single statement of it. A floor holds rooms: the packages and modules that
+lie in harness/ itself, and `cells`. Whether modules go in circles is asked of every file.
 """
 
 import ast
@@ -164,7 +164,7 @@ def library_problems(each, worker):
 
 
 def circles(imports):
-    """Returns the circles among modules; an import in a function closes a circle as any other does."""
+    """Returns the circles among modules; an import in a function closes one as any other does."""
     graph = {}
     for each in imports:
         if not each.typing and each.by != each.of and each.of.split(".")[0] in ("harness", "cells"):

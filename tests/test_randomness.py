@@ -36,7 +36,8 @@ def test_other_names_give_another_key(one, other):
 
 
 def test_draws_are_equal_in_another_process():
-    code = "from harness import randomness as r; print(r.uniform(1, 'a', shape=(3,)).tolist(), r.key('b'))"
+    code = "from harness import randomness as r; "
+    code += "print(r.uniform(1, 'a', shape=(3,)).tolist(), r.key('b'))"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

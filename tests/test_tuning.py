@@ -236,7 +236,7 @@ def test_importances_are_of_ended_trials_and_of_two_fields_or_more():
     assert found == importances(diverged)
 
 
-def test_importances_take_a_choice_that_is_none_and_a_whole_number_that_an_export_wrote_as_a_float():
+def test_importances_take_a_choice_of_none_and_a_whole_number_that_an_export_wrote_as_a_float():
     space = {"clip_norm": Choices((None, 1.0)), "hidden_size": Range(8, 64)}
     runs = importance_runs(10, lambda rate, clip_norm: rate)
     runs["params"] = [

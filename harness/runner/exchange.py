@@ -1,4 +1,4 @@
-"""A study trained elsewhere: its next plans as a file, and a worker's records back into its stores."""
+"""A study trained elsewhere: its plans as a file, and a worker's records into its stores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,7 +73,7 @@ def ingest_records(
     """Stores records that a worker wrote elsewhere, as if trained here, and returns a line on them.
 
     Raises:
-        ValueError: As :func:`harness.runner.launch.run`; or the file holds no records of this study.
+        ValueError: As :func:`harness.runner.launch.run`; or the records are not this study's.
     """
     locations = locations or Locations(Path.cwd())
     study = studies.load(path, overrides)

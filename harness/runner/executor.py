@@ -14,7 +14,7 @@ Listener = Callable[[Sequence[Message]], set[str]]
 
 
 def cut(runs: list[Run], template: Plan) -> list[Plan]:
-    """Returns packs of the runs: those that agree in shapes, in their order, ``pack_size`` at most."""
+    """Returns packs of runs that agree in shapes, in their order, ``pack_size`` at most."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr(shared(run.settings)), []).append(run)

@@ -1,4 +1,4 @@
-"""A study that has all that it asks for, told from its stores alone: nothing that trains is loaded."""
+"""A study that has all it asks for, told from its stores: nothing that trains is loaded."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from harness.study import Study
 
 
 def demand(study: Study) -> str:
-    """Returns a digest of all that a study asks for, numbers of trials, repeats and seeds included."""
+    """Returns a digest of all that a study asks for, with its numbers of trials and seeds."""
     tune, replicate, phase = study.tune, study.replicate, study.measure.runtime
     numbers = [
         None if tune is None else [tune.trials, tune.batch, tune.repeats],

@@ -1,4 +1,4 @@
-"""From a study file to its verdict: what ``harness run`` does, for the command line and for Python."""
+"""From a study file to its verdict: what ``harness run`` does."""
 
 import time
 from collections.abc import Iterator

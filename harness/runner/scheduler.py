@@ -49,8 +49,8 @@ class Scheduler:
         """Opens the stores.
 
         Raises:
-            ValueError: A store cannot be used, or an arm's cell, engine, text or device is not to be
-                had.
+            ValueError: A store cannot be used, or an arm's cell, engine, text or device is
+                missing.
             IdentityError: The study of this name in the store is something else.
         """
         self.study, self.locations, self.display = study, locations, display

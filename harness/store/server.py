@@ -71,7 +71,8 @@ def serve(
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         raise StoreError(
-            f"ui: the database must exist, but got uri={uri!r}. Run a study first, or name the folder of one."
+            f"ui: the database must exist, but got uri={uri!r}. "
+            "Run a study first, or name the folder of one."
         )
     page = "" if study_name is None else _page(uri, _experiment_id(uri, study_name))
     if uri.startswith("http"):
@@ -112,10 +113,9 @@ def _page(uri: str, experiment_id: str) -> str:
     """Returns the page of an experiment's runs, under the view that answers its question where it
     has one.
     """
-    has_view = (
-        f"{views.TAG}{views.ANSWER}" in connect(uri).get_experiment(experiment_id).tags
-    )
-    return f"/#/experiments/{experiment_id}/runs?{views.address(views.ANSWER) if has_view else BEST_FIRST}"
+    has_view = f"{views.TAG}{views.ANSWER}" in connect(uri).get_experiment(experiment_id).tags
+    query = views.address(views.ANSWER) if has_view else BEST_FIRST
+    return f"/#/experiments/{experiment_id}/runs?{query}"
 
 
 def _free_port(port: int | None) -> int:
@@ -125,7 +125,8 @@ def _free_port(port: int | None) -> int:
             probe.bind((HOST, port or 0))
         except OSError as error:
             raise StoreError(
-                f"ui: the port must be free, but got port={port}: {error.strerror}. Choose another, or none for any."
+                f"ui: the port must be free, but got port={port}: {error.strerror}. "
+                "Choose another, or none for any."
             ) from error
         return probe.getsockname()[1]
 

@@ -47,7 +47,7 @@ class _Entry:
     """What this process knows of one MLflow run.
 
     Attributes:
-        resumed_at: The last update stored when the run was opened again; records up to it are there.
+        resumed_at: The last update stored when the run was opened again; no record up to it is new.
         update: Of the last record; -1 before the first.
         time_ms: Of the last record.
         curves: The metrics that records have.
@@ -80,7 +80,7 @@ class StudyWriter:
         Args:
             uri: ``sqlite:///FILE`` (created when missing) or an MLflow server's ``http://...``.
             study_name: Name of the experiment, created when missing.
-            artifact_root: Folder of the artifacts of a store that is no server; a server has its own.
+            artifact_root: Folder of the artifacts where the store is no server.
 
         Raises:
             StoreError: The store cannot be used, or its experiment of this name was deleted.
@@ -138,7 +138,7 @@ class StudyWriter:
 
     @timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        """Takes a record; it reaches MLflow within seconds, at :meth:`flush` and at :meth:`end_run`.
+        """Takes a record; it is written within seconds, at :meth:`flush` and at the run's end.
 
         A record of an update that was stored before the run was opened again is dropped: it is
         there already.
@@ -245,7 +245,7 @@ class StudyWriter:
 
     @timed
     def store_timings(self, timings: pd.DataFrame) -> None:
-        """Keeps the raw repeats of the runtime phase, a ``timings.csv`` an arm; replaces the old."""
+        """Keeps the raw repeats of the runtime phase, one ``timings.csv`` an arm."""
         for arm, rows in timings.groupby("arm"):
             arm_run = self._arm_run(Unit.parse(str(arm)))
             self._store(arm_run.run_id, {"timings.csv": frames.timings_csv(rows)})
@@ -261,7 +261,7 @@ class StudyWriter:
 
     @timed
     def describe(self, markdown: str) -> None:
-        """Shows Markdown on the experiment's page, cut at a line where MLflow refuses its length."""
+        """Shows Markdown on the experiment's page, cut at a line where it is too long."""
         cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
         if len(markdown) > EXPERIMENT_TAG_LENGTH:
             markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
@@ -269,7 +269,7 @@ class StudyWriter:
 
     @timed
     def set_view(self, view: View) -> None:
-        """Keeps a view for the experiment's page; one that is longer than MLflow takes is left out."""
+        """Keeps a view for the experiment's page, unless it is longer than MLflow takes."""
         if len(view.value) <= EXPERIMENT_TAG_LENGTH:
             self._client.set_experiment_tag(self.experiment_id, view.tag, view.value)
 
@@ -356,8 +356,8 @@ class StudyWriter:
                 for name in wrong
             )
             raise StoreError(
-                f"{key.unit} {key.phase} {key.index}: a run's parameters must stay as first written, "
-                f"but got {got}. Give the study another name, or delete the run in MLflow."
+                f"{key.unit} {key.phase} {key.index}: a run's parameters must stay as first "
+                f"written, but got {got}. Give the study another name, or delete the run in MLflow."
             )
         missing = [Param(name, text) for name, text in texts.items() if name not in entry.params]
         if missing:
@@ -406,7 +406,7 @@ def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Met
 
 
 def _short(value: float) -> float:
-    """Returns six significant digits, whole numbers whole: a column hides the exponent of others."""
+    """Returns six significant digits, whole numbers whole: a column hides exponents."""
     return value if float(value).is_integer() else float(f"{value:.6g}")
 
 
@@ -422,7 +422,7 @@ def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
 
 
 def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Returns tags as texts, without those that are None; MLflow's own column gets the commit too."""
+    """Returns tags as texts, without those that are None; the commit is MLflow's own too."""
     known = {name: value for name, value in tags.items() if value is not None}
     texts = {
         n: value if isinstance(value, str) else json.dumps(value) for n, value in known.items()

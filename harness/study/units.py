@@ -27,7 +27,7 @@ class Unit(NamedTuple):
 
     @property
     def first_repeat(self) -> "Unit":
-        """The unit of the first repeat, whose text is the arm's own key: ``ARM`` or ``CONDITION/ARM``."""
+        """The unit of the first repeat; its text is the arm's key, ``ARM`` or ``CONDITION/ARM``."""
         return self._replace(repeat=0)
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""What a worker says of a run: that it starts, where it stands, how it ended. One line of JSON each.
+"""What a worker says of a run: that it starts, where it stands, how it ended.
 
-The lines are the same as ever: ``{"run": ..., "kind": ..., "update": ..., "time": ..., "metrics": {...},
-"info": {...}}``, so that records and checkpoints of earlier versions are read too.
+Each message is a line of JSON, ``{"run": ..., "kind": ..., "update": ..., "time": ..., "metrics":
+{...}, "info": {...}}``, as it was in earlier versions: their records and checkpoints are read too.
 """
 
 import base64
@@ -33,7 +33,7 @@ class RunState(StrEnum):
 
     @property
     def is_ended(self) -> bool:
-        """Whether the run has come to an end of its own: a killed one goes on at the next launch."""
+        """Whether the run has come to an end of its own; a killed one goes on another time."""
         return self not in (RunState.RUNNING, RunState.KILLED)
 
     @property
@@ -103,7 +103,7 @@ class Evaluation:
     samples: tuple[Sample, ...] = ()
 
     def to_json(self) -> str:
-        """Returns the message as one line of JSON; a number that is not finite is NaN or Infinity."""
+        """Returns the message as one line of JSON; numbers may be NaN and Infinity."""
         info: dict[str, Any] = {"notes": list(self.notes)} if self.notes else {}
         info |= {"samples": list(self.samples)} if self.samples else {}
         return _line(self.run, "evaluation", self.update, self.time, self.metrics, info)
@@ -118,7 +118,7 @@ class RunEnded:
         update: Optimiser steps done.
         time: Unix seconds.
         state: How.
-        metrics: Numbers by name, losses in nats; ``objective`` among them where the end is a result.
+        metrics: Numbers by name, losses in nats; a result has an ``objective``.
         message: Why it diverged or failed.
         diverged_at: The update at which it diverged.
         last_loss: The last finite training loss of one that diverged, in nats.

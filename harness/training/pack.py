@@ -11,6 +11,7 @@ import torch
 import cells
 from harness import engine, provenance, timing
 from harness.model import network
+from harness.model.architecture import architecture
 from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling, Task
 from harness.training import checkpoint, saved_model
@@ -75,7 +76,7 @@ class Pack:
         self.task: Task = LanguageModelling(settings, self.device)
         self._objective_key = objective_key(plan, self.task)
         self.task.check(plan.samples)
-        arch = network.architecture(settings, self.task.num_inputs, self.task.num_outputs)
+        arch = architecture(settings, self.task.num_inputs, self.task.num_outputs)
         self.num_updates = settings.budget.num_updates(
             updates_per_epoch=self.task.updates_per_epoch,
             tokens_per_update=self.task.tokens_per_update,
@@ -107,7 +108,7 @@ class Pack:
         return [run.id for shard in self.shards for run in shard.runs]
 
     def _make_shards(self, runs: list[Run]) -> list[Shard]:
-        """Returns shards whose runs stand at the same update: one a run on a CPU, else the fewest."""
+        """Returns shards whose runs stand at the same update; on a CPU each run has its own."""
         groups: dict[object, list[Member]] = {}
         for position, run in enumerate(runs):
             stored = None
@@ -190,7 +191,7 @@ class Pack:
         """
         starting, self._starting = self._starting, []
         messages = self._step() if self.shards else []
-        # The starts come last to be made, and first to be told: what the first step noted is theirs.
+        # Starts are made last and told first: they tell what the first step noted.
         starts: list[Message] = [self._start(run) for run in starting]
         remembered = [message for run in starting for message in self._remembered.pop(run.id)]
         return [*starts, *remembered, *messages]
@@ -261,7 +262,7 @@ class Pack:
     def _report(
         self, shard: Shard, standing: Standing, seconds: float, notes: tuple[str, ...]
     ) -> list[Message]:
-        """Returns where every run that has not diverged stands; ``seconds`` is its pack's training."""
+        """Returns where every run that has not diverged stands after ``seconds`` of training."""
         progress = standing.progress
         if not progress.update_seconds:
             return []

@@ -52,7 +52,8 @@ class Plan:
             differs = [name for name, value in shared(run.settings).items() if value != first[name]]
             if differs:
                 raise PlanError(
-                    f"plan: runs of a pack must agree in {', '.join(differs)}, but {run.id} differs from {ids[0]}. "
+                    f"plan: runs of a pack must agree in {', '.join(differs)}, "
+                    f"but {run.id} differs from {ids[0]}. "
                     f"Only {', '.join(PER_RUN)} may differ."
                 )
 

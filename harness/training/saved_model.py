@@ -68,7 +68,8 @@ class SavedModel:
             header, parameters = npz.from_bytes(content)
             if (found := header.pop("format")) != FORMAT:
                 raise SavedModelError(
-                    f"model: its format must be known to this version, but got format={found}. Update the bench."
+                    f"model: its format must be known to this version, but got format={found}. "
+                    "Update the bench."
                 )
             symbols, token = tuple(header["vocabulary"]["symbols"]), header["vocabulary"]["token"]
             return SavedModel(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cells.registry import InvalidCell, UnknownCell
 from harness import data, engine
-from harness.model import network
+from harness.model.architecture import SizeError
 from harness.settings import BudgetError
 from harness.training import runtime
 from harness.training.pack import train
@@ -22,7 +22,7 @@ INPUT_ERRORS = (
     UnknownCell,
     InvalidCell,
     engine.EngineError,
-    network.SizeError,
+    SizeError,
 )
 """What a plan or the machine can be wrong about; each message is written for the person who
 asked.

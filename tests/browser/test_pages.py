@@ -26,7 +26,6 @@ import harness
 from harness import study
 from harness.report import Report
 from harness.store import views
-from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 
 CHROMIUM = next(
@@ -66,7 +65,7 @@ def report(folder: Path) -> Report:
     """The report of a study that has really been run."""
     runtime = "{rounds: 2, seconds: 0.01}"
     path = small_study.write(folder, trials=2, seeds=SEEDS, updates=UPDATES, runtime=runtime)
-    return harness.run(path, locations=Locations(folder), force=True, console=Console(file=io.StringIO()))
+    return harness.run(path, folder, force=True, console=Console(file=io.StringIO()))
 
 
 @pytest.fixture(scope="module")
@@ -138,11 +137,17 @@ def test_the_address_that_is_said_shows_verdict_arms_and_columns(folder, report,
     wide = page.locator(".ag-row[row-id='tag.arm.wide']")
     wide.first.wait_for()
     assert page.get_by_text(report.note().splitlines()[0].strip("*"), exact=True).is_visible()
-    rows = "rows => rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex).map(row => row.getAttribute('row-id'))"
+    rows = (
+        "rows => rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)"
+        ".map(row => row.getAttribute('row-id'))"
+    )
     by_perplexity = report.table.sort_values("perplexity")
     shown = page.locator(".ag-pinned-left-cols-container .ag-row").evaluate_all(rows)
     assert shown == [f"tag.arm.{arm}" for arm in by_perplexity["arm"]]
-    cells = "cells => cells.sort((a, b) => a.ariaColIndex - b.ariaColIndex).map(cell => cell.getAttribute('col-id'))"
+    cells = (
+        "cells => cells.sort((a, b) => a.ariaColIndex - b.ariaColIndex)"
+        ".map(cell => cell.getAttribute('col-id'))"
+    )
     chosen = answer(folder).state["selectedColumns"]
     of_groups = [name for name in chosen if name.startswith("metrics.")]
     assert [
@@ -184,10 +189,16 @@ def test_the_charts_draw_the_mean_of_every_arm(address, page):
 
 def plots(page: Page, count: int) -> list[list[dict[str, Any]]]:
     """Returns the traces of the first plots, once all of them are drawn."""
-    drawn = "count => [...document.querySelectorAll('.js-plotly-plot')].filter(plot => plot.data).length >= count"
+    drawn = (
+        "count => [...document.querySelectorAll('.js-plotly-plot')]"
+        ".filter(plot => plot.data).length >= count"
+    )
     page.wait_for_function(drawn, arg=count)
     names = ("name", "mode", "fill", "x", "y")
-    data = "(plots, names) => plots.map(p => p.data.map(t => Object.fromEntries(names.map(n => [n, t[n] ?? null]))))"
+    data = (
+        "(plots, names) => plots.map(p => p.data.map("
+        "t => Object.fromEntries(names.map(n => [n, t[n] ?? null]))))"
+    )
     return page.locator(".js-plotly-plot").evaluate_all(data, names)[:count]
 
 

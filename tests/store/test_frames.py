@@ -109,7 +109,8 @@ def test_an_export_of_before_conditions_is_of_one(tmp_path):
 
 def test_curves_keep_every_bit_and_further_columns():
     loss = 1.0 / 3.0
-    content = f"update,tokens,time_seconds,train/loss,validation/loss,train/gradient_norm\n5,60.0,0.5,{loss!r},,2.5\n"
+    header = "update,tokens,time_seconds,train/loss,validation/loss,train/gradient_norm"
+    content = f"{header}\n5,60.0,0.5,{loss!r},,2.5\n"
     frame = frames.curves([(Unit("lstm"), "replicate", 1000, content.encode())])
     assert frame.loc[0, "train/loss"] == loss
     assert (

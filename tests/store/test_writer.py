@@ -48,9 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def new(folder: Path, request: pytest.FixtureRequest) -> Open:
-    """Makes a StudyWriter of the test's own study, a fresh one each time: another process would see the
-    same.
-    """
+    """Makes a fresh StudyWriter of the test's own study: another process would see the same."""
     return lambda: StudyWriter(
         f"sqlite:///{folder}/mlflow.db", request.node.name, folder / "artifacts"
     )
@@ -156,7 +154,8 @@ def test_a_store_whose_making_was_killed_is_made_again(tmp_path, statement):
 
 def test_two_processes_make_one_store(tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    code = "import pathlib, sys; from harness.store.writer import StudyWriter; StudyWriter(*sys.argv[1:3], pathlib.Path(sys.argv[3]))"
+    code = "import pathlib, sys; from harness.store.writer import StudyWriter; "
+    code += "StudyWriter(*sys.argv[1:3], pathlib.Path(sys.argv[3]))"
     makers = [
         subprocess.Popen([sys.executable, "-c", code, uri, name, str(tmp_path)])
         for name in ("s", "t")
@@ -575,7 +574,8 @@ def test_runs_come_back_as_they_were_stored(new, writer):
 
 
 def test_curves_come_back_from_the_artifacts(new, writer):
-    content = f"update,tokens,time_seconds,train/loss,validation/loss\n10,320,0.5,{2 / 3!r},2.5\n20,640,1.0,2.0,2.25\n"
+    header = "update,tokens,time_seconds,train/loss,validation/loss"
+    content = f"{header}\n10,320,0.5,{2 / 3!r},2.5\n20,640,1.0,2.0,2.25\n"
     for index in (0, 1):
         writer.end_run(start(writer, index=index), "finished", artifacts={"curve.csv": content})
     writer.end_run(start(writer, index=2), "failed")

@@ -67,7 +67,8 @@ def test_a_foreign_checkpoint_is_not_used_and_said_so(tmp_path, run, text):
     checkpoint.save(tmp_path, RUN, TEXT, example())
     found, note = checkpoint.load(tmp_path, run, text)
     assert found is None
-    expected = "checkpoint of arm/replicate/1: not used, its settings, text or equations differ; it starts again"
+    expected = "checkpoint of arm/replicate/1: not used, its settings, text or equations differ; "
+    expected += "it starts again"
     assert note == expected
 
 

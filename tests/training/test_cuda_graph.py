@@ -13,7 +13,8 @@ from wire import info_of, kind_of, update_of
 from harness import engine
 from harness.engine.gpu.gpu import Gpu
 from harness.engine.reference import Reference
-from harness.model.network import Model, architecture
+from harness.model.architecture import architecture
+from harness.model.network import Model
 from harness.settings import Budget, Settings
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training import cuda_graph

@@ -9,8 +9,9 @@ from tolerances import TOLERANCES, assert_close
 from wire import info_of, kind_of
 
 from harness.engine import get
+from harness.model.architecture import architecture
 from harness.model.masks import FIELDS
-from harness.model.network import Model, architecture
+from harness.model.network import Model
 from harness.settings import Budget, SampleRequest, Settings
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training.pack import Pack, train

@@ -1,4 +1,4 @@
-"""Messages travel as lines of JSON, those of earlier versions too; what no worker wrote is refused."""
+"""Messages travel as lines of JSON, old ones too; what no worker wrote is refused."""
 
 import json
 import math
@@ -52,10 +52,11 @@ END = RunEnded(
 
 # As commit e496428 wrote them: stored checkpoints and records of that time hold such lines.
 OLD_START = (
-    '{"run": "a", "kind": "start", "update": 0, "time": 1.5, "metrics": {}, "info": {"cell": "lstm", '
-    '"engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2, "pack_size": 8, '
-    '"hidden_size": 16, "num_parameters": 999, "num_states": 32, "flops_per_token": 1000, '
-    f'"num_updates": 40, "corpus_fingerprint": "{"f" * 64}", "digest": "{"d" * 64}", '
+    '{"run": "a", "kind": "start", "update": 0, "time": 1.5, "metrics": {}, "info": {'
+    '"cell": "lstm", "engine": "cpu", "device": "cpu", "precision": "float32", "threads": 2, '
+    '"pack_size": 8, "hidden_size": 16, "num_parameters": 999, "num_states": 32, '
+    '"flops_per_token": 1000, "num_updates": 40, '
+    f'"corpus_fingerprint": "{"f" * 64}", "digest": "{"d" * 64}", '
     '"notes": ["a note"], "git_commit": "c", "git_dirty": "false", "version_torch": "2.13.0"}}'
 )
 OLD_EVALUATION = (

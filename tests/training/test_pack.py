@@ -414,7 +414,8 @@ def test_a_device_that_is_not_there(settings, monkeypatch):
 
 
 def test_an_engine_that_does_not_run_the_cell(settings):
-    rule = "engine: must run the cell, but got engine='native': torch.nn has no lstm-peephole. Use auto."
+    rule = "engine: must run the cell, but got engine='native': torch.nn has no lstm-peephole. "
+    rule += "Use auto."
     with pytest.raises(engine.EngineError, match=rule):
         Pack(plan_of(replace(settings, engine="native", cell="lstm-peephole")))
 

@@ -51,7 +51,8 @@ def test_run_ids_are_distinct():
 
 def test_runs_of_a_pack_share_their_shapes():
     other = Run("b", (1,), replace(SETTINGS, hidden_size=9, batch_size=2, learning_rate=3.0))
-    rule = "must agree in batch_size, hidden_size, but b differs from a/1. Only initial_scale, chrono_steps, dropout, "
+    rule = "must agree in batch_size, hidden_size, but b differs from a/1. "
+    rule += "Only initial_scale, chrono_steps, dropout, "
     with pytest.raises(PlanError, match=rule):
         Plan((RUN, other))
 

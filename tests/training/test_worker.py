@@ -20,7 +20,10 @@ from harness.training.worker import main
 
 pytestmark = pytest.mark.slow
 
-ABSENT = "mlflow optuna pydantic yaml pandas scipy statsmodels matplotlib rich typer platformdirs psutil filelock".split()
+ABSENT = (
+    "mlflow optuna pydantic yaml pandas scipy statsmodels matplotlib "
+    "rich typer platformdirs psutil filelock"
+).split()
 HOOK = f"""
 import sys
 class Absent:
