@@ -57,8 +57,8 @@ class Case:
 
     def leaves(self):
         """Everything that has a gradient, by name."""
-        found = {**self.parameters, **{f"initial state {k}": s for k, s in enumerate(self.state)}}
-        return found | ({"input": self.inputs} if self.inputs.is_floating_point() else {})
+        leaves = {**self.parameters, **{f"initial state {k}": s for k, s in enumerate(self.state)}}
+        return leaves | ({"input": self.inputs} if self.inputs.is_floating_point() else {})
 
 
 def case(cell, *, steps=4, runs=1, batch=3, hidden=7, biases=1, inputs="rows", scale=0.7, seed=0):
@@ -86,22 +86,22 @@ def case(cell, *, steps=4, runs=1, batch=3, hidden=7, biases=1, inputs="rows", s
 def results(engine, given):
     """Outputs, final state and all gradients of a fixed weighting of them, by name."""
     leaves = {name: value.detach().requires_grad_() for name, value in given.leaves().items()}
-    own = replace(
+    differentiable = replace(
         given,
         parameters={name: leaves[name] for name in given.parameters},
         inputs=leaves.get("input", given.inputs),
         state=tuple(leaves[f"initial state {k}"] for k in range(len(given.state))),
     )
-    outputs, final = own.run(engine)
-    found = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
+    outputs, final = differentiable.run(engine)
+    values = {"outputs": outputs, **{f"final state {k}": s for k, s in enumerate(final)}}
     total = sum(
-        (random(v.shape, 80 + k).to(v.dtype) * v).sum() for k, v in enumerate(found.values())
+        (random(v.shape, 80 + k).to(v.dtype) * v).sum() for k, v in enumerate(values.values())
     )
     gradients = torch.autograd.grad(
         total, list(leaves.values()), allow_unused=True, materialize_grads=True
     )
-    found = {name: value.detach() for name, value in found.items()}
-    return found | {
+    values = {name: value.detach() for name, value in values.items()}
+    return values | {
         f"gradient of {name}": value for name, value in zip(leaves, gradients, strict=True)
     }
 
@@ -111,16 +111,16 @@ def errors(ours, theirs):
     another shape.
     """
     assert ours.keys() == theirs.keys()
-    found = {}
+    largest = {}
     for name, expected in theirs.items():
         got = ours[name]
         if got.shape != expected.shape or not got.isfinite().all():
-            found[name] = torch.inf
+            largest[name] = torch.inf
         else:
-            found[name] = (
+            largest[name] = (
                 (got - expected).abs().max() / expected.abs().max().clamp(min=1e-300)
             ).item()
-    return found
+    return largest
 
 
 def differences(engine, given):
@@ -130,25 +130,27 @@ def differences(engine, given):
     ours, theirs = results(engine, given), results("reference", given)
     assert ours.keys() == theirs.keys()
     rtol, atol = TOLERANCES[torch.float64]
-    found = []
+    problems = []
     for name, expected in theirs.items():
         got = ours[name]
         if got.shape != expected.shape or got.dtype != expected.dtype:
-            found.append(
+            problems.append(
                 f"{name} is {got.dtype} {tuple(got.shape)}, "
                 f"not {expected.dtype} {tuple(expected.shape)}"
             )
         elif not torch.allclose(got, expected, rtol=rtol, atol=atol):
-            found.append(f"{name} differs by {(got - expected).abs().max():.1e}")
-    return found
+            problems.append(f"{name} differs by {(got - expected).abs().max():.1e}")
+    return problems
 
 
 def assert_agrees(engine, given):
     """Fails where `engine` does not give the definition's outputs, final state and gradients,
     naming which.
     """
-    found = differences(engine, given)
-    assert not found, f"{given.layer.cell.name}, biases={given.layer.biases}: {'; '.join(found)}"
+    problems = differences(engine, given)
+    assert not problems, (
+        f"{given.layer.cell.name}, biases={given.layer.biases}: {'; '.join(problems)}"
+    )
 
 
 def assert_same(ours, theirs):

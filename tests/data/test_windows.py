@@ -60,7 +60,7 @@ def num_tokens_needed(form, batch_size, bptt_length, max_offset):
     return max_offset + batch_size * bptt_length + 1
 
 
-def made(form, shape):
+def windows_of(form, shape):
     batch_size, bptt_length, max_offset, extra = shape
     largest = bptt_length - 1 if max_offset is None else max_offset
     num_tokens = num_tokens_needed(form, batch_size, bptt_length, largest) + extra
@@ -73,7 +73,7 @@ def made(form, shape):
 
 @given(st.sampled_from(sorted(PUBLISHED)), shapes, seeds, st.integers(0, 50))
 def test_equals_the_published_iterators(form, shape, seed, epoch):
-    w, num_tokens, max_offset = made(form, shape)
+    w, num_tokens, max_offset = windows_of(form, shape)
     starts = w.starts(seed, epoch)
     offset = int(starts[0, 0])
     assert 0 <= offset <= max_offset
@@ -92,7 +92,7 @@ def test_equals_the_published_iterators(form, shape, seed, epoch):
 
 @given(st.sampled_from(FORMS), shapes, seeds, st.integers(0, 50))
 def test_what_every_form_promises(form, shape, seed, epoch):
-    w, num_tokens, max_offset = made(form, shape)
+    w, num_tokens, max_offset = windows_of(form, shape)
     starts = w.starts(seed, epoch)
     assert starts.dtype == np.int64 and starts.shape == (w.updates_per_epoch, w.batch_size)
     assert (
@@ -109,7 +109,7 @@ def test_what_every_form_promises(form, shape, seed, epoch):
 
 @given(shapes, seeds, st.integers(0, 50))
 def test_random_windows_are_the_published_ones_in_another_order(shape, seed, epoch):
-    w, num_tokens, _ = made("random", (shape[0], shape[1], None, shape[3]))
+    w, num_tokens, _ = windows_of("random", (shape[0], shape[1], None, shape[3]))
     starts = w.starts(seed, epoch).ravel()
     offset = int(starts[0]) % w.bptt_length  # max_offset is below bptt_length here
     cut = range(
@@ -153,7 +153,7 @@ def test_the_published_systems_make_eight_updates_an_epoch(form, max_offset):
 
 @given(st.sampled_from(FORMS), shapes)
 def test_too_short_by_one(form, shape):
-    w, num_tokens, max_offset = made(form, (*shape[:3], 0))
+    w, num_tokens, max_offset = windows_of(form, (*shape[:3], 0))
     assert w.updates_per_epoch >= 1
     short = num_tokens - 1
     rule = (

@@ -86,8 +86,8 @@ def test_a_run_of_a_pack_is_that_run_alone_and_its_neighbours_do_not_matter(name
     parameters, tokens, state = arguments(cells.find(name))
     outputs, _ = run(name, parameters, tokens, state)
     for n in range(N):
-        own = {key: value[n : n + 1] for key, value in parameters.items()}
-        alone, _ = run(name, own, tokens[:, n : n + 1], tuple(s[n : n + 1] for s in state))
+        of_run = {key: value[n : n + 1] for key, value in parameters.items()}
+        alone, _ = run(name, of_run, tokens[:, n : n + 1], tuple(s[n : n + 1] for s in state))
         assert_close(alone, outputs[:, n : n + 1])
     spoilt = {key: value.clone() for key, value in parameters.items()}
     for value in spoilt.values():
@@ -198,8 +198,10 @@ def test_each_reason_is_said_once(monkeypatch):
     monkeypatch.setattr(
         engine.get("cpu"), "refusal", lambda cell, device, precision: f"no {cell.name}"
     )
-    found = engine.resolve([cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32")
-    assert found == ("native", ["engine cpu: not used, no lstm; no gru"])
+    resolved = engine.resolve(
+        [cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32"
+    )
+    assert resolved == ("native", ["engine cpu: not used, no lstm; no gru"])
 
 
 def test_that_no_engine_runs_a_cell_is_a_mistake_of_ours(monkeypatch):

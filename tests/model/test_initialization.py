@@ -13,8 +13,9 @@ from tolerances import assert_close
 import cells
 from harness import study
 from harness.engine import Layer, get
+from harness.model.architecture import architecture
 from harness.model.initialization import initial_parameters
-from harness.model.network import Model, architecture
+from harness.model.network import Model
 from harness.settings import Settings, from_dict, problems_of, to_dict
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training.plan import Plan, Run

@@ -20,7 +20,12 @@ def masks_of(seeds, **rates):
     """The noise of runs that differ in their rates."""
     columns = [dict(zip(rates, row, strict=True)) for row in zip(*rates.values(), strict=True)]
     return Masks(
-        seeds, [Settings(cell="lstm", corpus="text", hidden_size=7, **own) for own in columns], CPU
+        seeds,
+        [
+            Settings(cell="lstm", corpus="text", hidden_size=7, **rates_of_run)
+            for rates_of_run in columns
+        ],
+        CPU,
     )
 
 
@@ -38,14 +43,14 @@ def test_uniform_is_splitmix64():
 
 
 def test_units_are_dropped_at_the_rate_and_the_others_scaled_up():
-    found = dropout_masks([(1,), (2,)], [0.5, 0.2], shape=(5, 2, 3, 2000))
+    factors = dropout_masks([(1,), (2,)], [0.5, 0.2], shape=(5, 2, 3, 2000))
     for n, rate in enumerate((0.5, 0.2)):
-        own = found[:, n]
-        kept = own != 0
+        factors_of_run = factors[:, n]
+        kept = factors_of_run != 0
         assert kept.double().mean() == pytest.approx(
-            1 - rate, abs=4 * math.sqrt(rate * (1 - rate) / own.numel())
+            1 - rate, abs=4 * math.sqrt(rate * (1 - rate) / factors_of_run.numel())
         )
-        assert torch.allclose(own[kept], torch.tensor(1 / (1 - rate)))
+        assert torch.allclose(factors_of_run[kept], torch.tensor(1 / (1 - rate)))
 
 
 def test_a_rate_of_zero_changes_no_bit_and_gradients_pass_where_units_stay():
@@ -63,8 +68,8 @@ def test_masks_have_no_history_and_no_pack():
     masks = masks_of([(2, "trial", 1)], dropout=[0.4])
     for update in (3, 20, 9):  # in any order
         masks.update.fill_(update)
-        found = masks.outputs(1, torch.ones(5, 1, 3, 400))
-    assert torch.equal(found, alone)
+        again = masks.outputs(1, torch.ones(5, 1, 3, 400))
+    assert torch.equal(again, alone)
 
 
 def test_other_seeds_sites_updates_times_and_streams_are_independent():
@@ -116,14 +121,14 @@ def test_no_rate_is_no_noise():
 
 def test_inputs_have_one_mask_for_all_time_steps():
     masks = masks_of([(1,), (2,)], input_dropout=[0.5, 0.2])
-    found = masks.inputs(1, torch.ones(5, 2, 30, 100))
-    assert torch.equal(found, found[:1].expand_as(found))
+    factors = masks.inputs(1, torch.ones(5, 2, 30, 100))
+    assert torch.equal(factors, factors[:1].expand_as(factors))
     for n, rate in enumerate((0.5, 0.2)):
-        assert set(found[0, n].unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
-        assert (found[0, n] == 0).double().mean() == pytest.approx(
+        assert set(factors[0, n].unique().tolist()) == {0.0, torch.tensor(1 / (1 - rate)).item()}
+        assert (factors[0, n] == 0).double().mean() == pytest.approx(
             rate, abs=4 * math.sqrt(rate * (1 - rate) / 3000)
         )
-    assert not torch.equal(found, masks.inputs(0, torch.ones(5, 2, 30, 100)))
+    assert not torch.equal(factors, masks.inputs(0, torch.ones(5, 2, 30, 100)))
 
 
 def test_weights_are_dropped_entry_by_entry_and_anew_at_each_update():
@@ -153,34 +158,34 @@ def steps(seed=(1,), update=0, rates=RATES, num_steps=4):
     blocks = zip(
         cell.noise, values.chunk(len(cell.noise), 3), means.chunk(len(cell.noise), 3), strict=True
     )
-    return {name: (own, mean) for name, own, mean in blocks}
+    return {name: (factors, mean) for name, factors, mean in blocks}
 
 
 def test_a_steps_factors_are_zero_or_scaled_up_and_a_zoneouts_zero_or_one():
-    found = steps()
-    assert list(found) == ["state_dropout", "recurrent_dropout_g", "zoneout_h", "zoneout_c"]
+    by_name = steps()
+    assert list(by_name) == ["state_dropout", "recurrent_dropout_g", "zoneout_h", "zoneout_c"]
     for name, rate, values in (
         ("state_dropout", 0.3, {0.0, 1 / 0.7}),
         ("recurrent_dropout_g", 0.4, {0.0, 1 / 0.6}),
         ("zoneout_h", 0.25, {0.0, 1.0}),
         ("zoneout_c", 0.6, {0.0, 1.0}),
     ):
-        own, mean = found[name]
-        assert own.shape == (4, 1, 20, 50) and mean.shape == (1, 1, 20, 50)
-        assert set(own.unique().tolist()) == values
+        factors, mean = by_name[name]
+        assert factors.shape == (4, 1, 20, 50) and mean.shape == (1, 1, 20, 50)
+        assert set(factors.unique().tolist()) == values
         count = 1000 if name == "state_dropout" else 4000
-        hit = own == (1.0 if "zoneout" in name else 0.0)
+        hit = factors == (1.0 if "zoneout" in name else 0.0)
         assert hit.double().mean() == pytest.approx(
             rate, abs=4 * math.sqrt(rate * (1 - rate) / count)
         ), name
         assert mean.unique().tolist() == [rate if "zoneout" in name else 1.0]
-        same = torch.equal(own[0], own[1])
+        same = torch.equal(factors[0], factors[1])
         assert same == (name == "state_dropout"), name
 
 
 def test_a_state_mask_alone_is_made_for_one_time_step():
-    ((own, _),) = steps(rates={"state_dropout": 0.5}).values()
-    assert own.shape[0] == 1
+    ((factors, _),) = steps(rates={"state_dropout": 0.5}).values()
+    assert factors.shape[0] == 1
 
 
 def test_the_same_seed_and_update_give_the_same_factors_and_no_others_do():
@@ -193,13 +198,16 @@ def test_the_same_seed_and_update_give_the_same_factors_and_no_others_do():
 @pytest.mark.parametrize("field", ["dropout", "zoneout_h"])
 def test_compiled_factors_are_the_same_bit_for_bit(dtype, field):
     run = [Settings(cell="lstm", corpus="text", **{field: rate}) for rate in (0.3, 0.0, 0.999)]
-    own, others = (Masks([(1,), (2,), (3,)], run, CPU, compiled) for compiled in (True, False))
+    compiled_masks, plain_masks = (
+        Masks([(1,), (2,), (3,)], run, CPU, compiled) for compiled in (True, False)
+    )
     for update in (0, 7, 1 << 30):
-        own.update.fill_(update)
-        others.update.fill_(update)
+        compiled_masks.update.fill_(update)
+        plain_masks.update.fill_(update)
         for axis in (0, 1):
             shape = (3, 11, 37) if axis == 0 else (11, 3, 37)
-            found = [
-                each._factors(field, ("site", axis), shape, axis, dtype) for each in (own, others)
+            factors = [
+                each._factors(field, ("site", axis), shape, axis, dtype)
+                for each in (compiled_masks, plain_masks)
             ]
-            assert found[0].dtype == dtype and torch.equal(*found)
+            assert factors[0].dtype == dtype and torch.equal(*factors)

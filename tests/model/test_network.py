@@ -11,9 +11,10 @@ import cells
 from cells.base import split_gates
 from harness.engine import get, lookup
 from harness.engine.reference import bind
+from harness.model.architecture import Architecture, SizeError, architecture
 from harness.model.initialization import initial_parameters
 from harness.model.masks import FIELDS, Masks
-from harness.model.network import Architecture, Model, SizeError, architecture
+from harness.model.network import Model
 from harness.model.regularization import regularization_of, regularized
 from harness.settings import Settings
 
@@ -67,10 +68,10 @@ def test_parameters_states_and_flops_of_a_stack():
 
 @pytest.mark.parametrize("scale, stddev", [(None, 0.01), (0.3, 0.3)])
 def test_normal(scale, stddev):
-    found = initial(
+    parameters = initial(
         settings(initialization="normal", initial_scale=scale, hidden_size=64, biases=2)
     )
-    for name, values in found.items():
+    for name, values in parameters.items():
         if ".b" in name:
             assert not values.any()
         else:
@@ -93,7 +94,7 @@ def test_uniform_is_that_of_torch_nn_for_everything(scale, bound):
 
 @pytest.mark.parametrize("gain", [None, 0.5])
 def test_glorot_takes_the_fans_of_each_gate(gain):
-    found = initial(
+    parameters = initial(
         settings(cell="lstm-peephole", initialization="glorot", initial_scale=gain, hidden_size=64)
     )
     fans = {
@@ -104,19 +105,19 @@ def test_glorot_takes_the_fans_of_each_gate(gain):
     }
     for name, pair in fans.items():
         bound = (gain or 1.0) * math.sqrt(6 / sum(pair))
-        assert 0.9 * bound < found[name].abs().max() <= bound, name
-    assert not found["layer0.b"].any() and not found["readout.b"].any()
+        assert 0.9 * bound < parameters[name].abs().max() <= bound, name
+    assert not parameters["layer0.b"].any() and not parameters["readout.b"].any()
 
 
 @pytest.mark.parametrize(
     "cell, names", [("lstm", ["layer0.R"]), ("gru-reset-before", ["layer0.R", "layer0.R_n"])]
 )
 def test_orthogonal_makes_every_gates_recurrent_matrix_orthogonal(cell, names):
-    found = initial(
+    parameters = initial(
         settings(cell=cell, initialization="orthogonal", initial_scale=2.0, hidden_size=15)
     )
     for name in names:
-        blocks = found[name].split(15, dim=1)
+        blocks = parameters[name].split(15, dim=1)
         for block in blocks:
             assert_close(block @ block.T, 4.0 * torch.eye(15, dtype=torch.float64))
         assert len({block[0, 0].item() for block in blocks}) == len(blocks)
@@ -124,20 +125,20 @@ def test_orthogonal_makes_every_gates_recurrent_matrix_orthogonal(cell, names):
 
 def test_orthogonal_matrices_are_uniform_over_the_group():
     runs = settings(cell="rnn-tanh", initialization="orthogonal", hidden_size=2)
-    found = torch.stack([initial(runs, (k,))["layer0.R"] for k in range(1000)])
-    assert torch.linalg.det(found).mean().abs() < 4 / math.sqrt(1000)  # half of them mirror
-    assert (found.mean(0).abs() < 4 * math.sqrt(0.5 / 1000)).all()
+    matrices = torch.stack([initial(runs, (k,))["layer0.R"] for k in range(1000)])
+    assert torch.linalg.det(matrices).mean().abs() < 4 / math.sqrt(1000)  # half of them mirror
+    assert (matrices.mean(0).abs() < 4 * math.sqrt(0.5 / 1000)).all()
 
 
 def test_keras_initialises_the_stacked_matrices():
-    found = initial(settings(initialization="keras", hidden_size=64, num_layers=2))
+    parameters = initial(settings(initialization="keras", hidden_size=64, num_layers=2))
     for name, fans in {"layer0.W": (11, 256), "layer1.W": (64, 256), "readout.W": (64, 11)}.items():
         bound = math.sqrt(6 / sum(fans))
-        assert 0.9 * bound < found[name].abs().max() <= bound, name
-    recurrent = found["layer0.R"]
+        assert 0.9 * bound < parameters[name].abs().max() <= bound, name
+    recurrent = parameters["layer0.R"]
     assert_close(recurrent @ recurrent.T, torch.eye(64, dtype=torch.float64))
-    i, f, g, o = found["layer0.b"].split(64)
-    assert (f == 1).all() and not torch.cat([i, g, o, found["readout.b"]]).any()
+    i, f, g, o = parameters["layer0.b"].split(64)
+    assert (f == 1).all() and not torch.cat([i, g, o, parameters["readout.b"]]).any()
 
 
 @pytest.mark.parametrize("initialization", ["normal", "uniform", "keras"])
@@ -174,8 +175,8 @@ def test_equal_names_get_equal_numbers_in_different_arms(initialization):
 
 
 def test_other_seeds_layers_parameters_and_gates_get_other_numbers():
-    found = initial(settings(initialization="normal", num_layers=3, hidden_size=11))
-    blocks = [b for name, v in found.items() if ".b" not in name for b in v.split(11, dim=-1)]
+    parameters = initial(settings(initialization="normal", num_layers=3, hidden_size=11))
+    blocks = [b for name, v in parameters.items() if ".b" not in name for b in v.split(11, dim=-1)]
     blocks += [
         b
         for b in initial(settings(initialization="normal", hidden_size=11), (1001,))[
@@ -273,7 +274,7 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
             assert_close(finals[layer][1][n], c[layer])
         total = (expected_scores.flatten(0, 1) * cotangent[n]).sum() + h.sum() + c.sum()
         wanted = torch.autograd.grad(total, [*module.parameters(), *initial_pair])
-        found = dict(
+        by_name = dict(
             zip([*parameters, "h0", "c0", "h1", "c1"], (g[n] for g in gradients), strict=True)
         )
         names = [
@@ -284,12 +285,12 @@ def test_two_layers_over_an_embedding_equal_torch_nn_with_all_gradients(engine):
         ]
         for name, gradient in zip(names, wanted, strict=False):
             transposed = name.endswith((".W", ".R")) and name != "lookup.W"
-            assert_close(found[name], gradient.t() if transposed else gradient, name)
+            assert_close(by_name[name], gradient.t() if transposed else gradient, name)
         for name, gradient in zip("hc", wanted[-2:], strict=True):
-            assert_close(torch.stack([found[f"{name}0"], found[f"{name}1"]]), gradient, name)
+            assert_close(torch.stack([by_name[f"{name}0"], by_name[f"{name}1"]]), gradient, name)
 
 
-def torch_nn(own, tokens, states, n):
+def torch_nn(parameters, tokens, states, n):
     """Returns the same model in torch.nn with copied weights, its scores and final states, and its
     initial states.
     """
@@ -298,14 +299,14 @@ def torch_nn(own, tokens, states, n):
     ).double()
     embedding, lstm, readout = module
     with torch.no_grad():
-        embedding.weight.copy_(own["lookup.W"])
-        readout.weight.copy_(own["readout.W"].t())
-        readout.bias.copy_(own["readout.b"])
+        embedding.weight.copy_(parameters["lookup.W"])
+        readout.weight.copy_(parameters["readout.W"].t())
+        readout.bias.copy_(parameters["readout.b"])
         for layer in range(2):
-            getattr(lstm, f"weight_ih_l{layer}").copy_(own[f"layer{layer}.W"].t())
-            getattr(lstm, f"weight_hh_l{layer}").copy_(own[f"layer{layer}.R"].t())
-            getattr(lstm, f"bias_ih_l{layer}").copy_(own[f"layer{layer}.b"])
-            getattr(lstm, f"bias_hh_l{layer}").copy_(own[f"layer{layer}.b_R"])
+            getattr(lstm, f"weight_ih_l{layer}").copy_(parameters[f"layer{layer}.W"].t())
+            getattr(lstm, f"weight_hh_l{layer}").copy_(parameters[f"layer{layer}.R"].t())
+            getattr(lstm, f"bias_ih_l{layer}").copy_(parameters[f"layer{layer}.b"])
+            getattr(lstm, f"bias_hh_l{layer}").copy_(parameters[f"layer{layer}.b_R"])
     h = torch.stack([state[0][n].detach() for state in states]).requires_grad_()
     c = torch.stack([state[1][n].detach() for state in states]).requires_grad_()
     outputs, (h_final, c_final) = lstm(embedding(tokens), (h, c))
@@ -372,14 +373,17 @@ def by_definition(arch, run, masks, parameters, tokens, states):
     finals = []
     for index, state in enumerate(states):
         prefix = f"layer{index}."
-        own = {n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)}
-        own |= {
-            name: masks.weights(index, name, own[name]) for name in arch.cell.recurrent_products()
+        of_layer = {
+            n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)
+        }
+        of_layer |= {
+            name: masks.weights(index, name, of_layer[name])
+            for name in arch.cell.recurrent_products()
         }
         below = masks.inputs(index, values) if values.is_floating_point() else values
         given = masks.steps(index, cell, state[0], STEPS)
         values, final = get("reference").run(
-            replace(arch.layer, cell=cell), own, below, state, given
+            replace(arch.layer, cell=cell), of_layer, below, state, given
         )
         finals.append(final)
         values = values + below if run.residual and index > 0 else values
@@ -429,11 +433,11 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
     with torch.no_grad():
         first = model.initial_states(plain, RUNS, STREAMS)
         begins = torch.ones((), dtype=torch.float64)
-        losses, found = model.update(
+        losses, last = model.update(
             plain, gradients, tokens, first, loss_of(tokens, targets), masks, begins
         )
     assert_close(losses, expected_losses)
-    for wanted, got in zip(finals, found, strict=True):
+    for wanted, got in zip(finals, last, strict=True):
         for a, b in zip(wanted, got, strict=True):
             assert_close(b, a)
     for name, wanted in zip(parameters, expected, strict=True):
@@ -461,9 +465,9 @@ def test_a_learned_start_learns_only_where_a_stream_begins():
 def test_a_learned_start_begins_at_the_constant_of_the_cell():
     run = settings(cell="slstm", hidden_size=3, learned_start=True)
     arch = architecture(run, 11, 11)
-    own = initial_parameters(arch, run, SEED)
+    parameters = initial_parameters(arch, run, SEED)
     for name in arch.cell.state:
-        assert own[f"start0.{name}"].tolist() == [arch.cell.start.get(name, 0.0)] * 3
+        assert parameters[f"start0.{name}"].tolist() == [arch.cell.start.get(name, 0.0)] * 3
 
 
 def test_a_state_that_no_step_reads_has_no_learned_start():
@@ -480,8 +484,8 @@ def test_a_state_that_no_step_reads_has_no_learned_start():
 def test_a_cell_in_blocks_is_sized_although_its_cost_does_not_grow_from_size_to_size(field, hidden):
     exact = architecture(settings(cell="lstm-block-diagonal", hidden_size=hidden), 28, 28)
     budget = {field: getattr(exact, field)()}
-    found = architecture(settings(cell="lstm-block-diagonal", hidden_size=None, **budget), 28, 28)
-    assert getattr(found, field)() == budget[field]
+    arch = architecture(settings(cell="lstm-block-diagonal", hidden_size=None, **budget), 28, 28)
+    assert getattr(arch, field)() == budget[field]
 
 
 def test_a_tied_read_out_has_no_table_of_its_own():

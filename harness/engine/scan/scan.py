@@ -5,6 +5,7 @@ The step s' = a * s + b is a scan, and so is its gradient. ``scan`` multiplies a
 a and b are positive. Neither divides by a product of many a, which underflows.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ class Scan(ByAutograd):
         Raises:
             NotLinear: The cell is not linear in its state.
         """
-        return _run(affine(layer), _Scan, layer, parameters, inputs, state, noise)
+        return _run(affine(layer), _Scan.apply, layer, parameters, inputs, state, noise)
 
 
 class ScanLog(ByAutograd):
@@ -90,7 +91,7 @@ class ScanLog(ByAutograd):
         Raises:
             NotLinear: The cell is not linear in its state, or something of it may be 0 or below.
         """
-        return _run(logarithmic(layer), _ScanLog, layer, parameters, inputs, state, noise)
+        return _run(logarithmic(layer), _ScanLog.apply, layer, parameters, inputs, state, noise)
 
 
 def _any_size(cell: type[Cell], precision: str) -> Layer:
@@ -100,7 +101,7 @@ def _any_size(cell: type[Cell], precision: str) -> Layer:
 
 def _run(
     step: Affine,
-    scan: Any,
+    scan_of: Callable[[Tensor, Tensor, Tensor], Tensor],
     layer: Layer,
     parameters: Parameters,
     inputs: Tensor,
@@ -109,7 +110,7 @@ def _run(
 ) -> tuple[Tensor, State]:
     coefficients, offsets = _values(step, layer, prepared(layer, parameters, inputs), inputs, noise)
     results = [
-        scan.apply(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)
+        scan_of(a, b, start) for a, b, start in zip(coefficients, offsets, state, strict=True)
     ]
     return emitted(layer, parameters, results[0]), tuple(result[-1] for result in results)
 

@@ -75,14 +75,14 @@ def test_what_has_nothing_to_act_on_is_left_out():
 @pytest.mark.parametrize("name", cells.names())
 def test_factors_that_change_nothing_change_no_bit(name):
     cell = cells.find(name)
-    own = regularized(cell, fitting(cell))
+    with_factors = regularized(cell, fitting(cell))
     neutral = [
         torch.full((1, N, B, H), float(not n.startswith("zoneout")), dtype=torch.float64)
-        for n in own.noise
+        for n in with_factors.noise
     ]
     plain = given(cell)
     before, _ = plain.run("reference")
-    layer = replace(plain.layer, cell=own)
+    layer = replace(plain.layer, cell=with_factors)
     after, _ = get("reference").run(
         layer, plain.parameters, plain.inputs, plain.state, torch.cat(neutral, 3)
     )
@@ -94,16 +94,16 @@ def test_factors_that_change_nothing_change_no_bit(name):
 )
 def test_a_zoneout_of_one_holds_the_state(name):
     cell = cells.find(name)
-    own = regularized(
+    with_factors = regularized(
         cell, StepRegularization(zoneout=tuple(s for s in "hc" if s in cell.zoneout_states))
     )
     plain = given(cell)
-    held = torch.ones(1, N, B, len(own.noise) * H, dtype=torch.float64)
+    held = torch.ones(1, N, B, len(with_factors.noise) * H, dtype=torch.float64)
     _, final = get("reference").run(
-        replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, held
+        replace(plain.layer, cell=with_factors), plain.parameters, plain.inputs, plain.state, held
     )
     for state, first, last in zip(cell.state, plain.state, final, strict=True):
-        if f"zoneout_{state}" in own.noise:
+        if f"zoneout_{state}" in with_factors.noise:
             assert torch.equal(first, last)
 
 
@@ -112,10 +112,10 @@ def test_the_lstm_is_that_of_the_papers():
     a clip.
     """
     lstm = cells.find("lstm")
-    plain, own = given(lstm, runs=1), regularized(lstm, ALL)
-    noise = factors(own, runs=1)
+    plain, cell = given(lstm, runs=1), regularized(lstm, ALL)
+    noise = factors(cell, runs=1)
     outputs, _ = get("reference").run(
-        replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, noise
+        replace(plain.layer, cell=cell), plain.parameters, plain.inputs, plain.state, noise
     )
     W, R, b = (plain.parameters[name][0] for name in ("W", "R", "b"))
     h, c = (s[0] for s in plain.state)
@@ -131,10 +131,13 @@ def test_the_lstm_is_that_of_the_papers():
 
 def test_the_gru_with_its_reset_before_the_product_is_that_of_the_papers():
     gru = cells.find("gru-reset-before")
-    plain, own = given(gru, runs=1), regularized(gru, replace(ALL, zoneout=("h",), state_clip=None))
-    noise = factors(own, runs=1, num_steps=1)
+    plain, cell = (
+        given(gru, runs=1),
+        regularized(gru, replace(ALL, zoneout=("h",), state_clip=None)),
+    )
+    noise = factors(cell, runs=1, num_steps=1)
     outputs, _ = get("reference").run(
-        replace(plain.layer, cell=own), plain.parameters, plain.inputs, plain.state, noise
+        replace(plain.layer, cell=cell), plain.parameters, plain.inputs, plain.state, noise
     )
     W, R, R_n, b = (plain.parameters[name][0] for name in ("W", "R", "R_n", "b"))
     m, d, z_h = noise[0, 0].chunk(3, 1)
@@ -166,11 +169,11 @@ def assert_engine_agrees(monkeypatch, ours, plain, regularization, num_steps):
         else None
     )
     noisy = replace(plain, layer=replace(plain.layer, cell=cell))
-    found = []
+    outcomes = []
     for each in (ours, get("reference")):
         monkeypatch.setattr("agreement.get", lambda _, each=each: Noisy(each, noise))
-        found.append(results("made", noisy))
-    worst = {name: error for name, error in errors(*found).items() if error > 1e-10}
+        outcomes.append(results("made", noisy))
+    worst = {name: error for name, error in errors(*outcomes).items() if error > 1e-10}
     assert not worst, worst
 
 
@@ -209,8 +212,8 @@ def test_engine_scan_equals_the_definition(monkeypatch, name, kind, num_steps):
 
 def test_without_gradients_long_texts_have_their_own_noise_in_every_part():
     lstm = cells.find("lstm")
-    own, plain = regularized(lstm, ALL), given(lstm, steps=40)
-    layer, noise = replace(plain.layer, cell=own), factors(own, 40)
+    cell, plain = regularized(lstm, ALL), given(lstm, steps=40)
+    layer, noise = replace(plain.layer, cell=cell), factors(cell, 40)
     with torch.no_grad():
         calls = [
             each.run(layer, plain.parameters, plain.inputs, plain.state, noise)[0]
@@ -246,11 +249,11 @@ def test_a_step_that_miscounts_its_candidates_is_an_error(calls):
                 new = p.drop(new)
             return (new,)
 
-    own = regularized(Miscounting, StepRegularization(recurrent_dropout=True))
+    cell = regularized(Miscounting, StepRegularization(recurrent_dropout=True))
     plain = given(Miscounting)
-    layer = replace(plain.layer, cell=own)
+    layer = replace(plain.layer, cell=cell)
     with pytest.raises(
         ValueError,
         match=r"miscounting: its step must call p.drop once for each of candidates=\('h',\)",
     ):
-        get("reference").run(layer, plain.parameters, plain.inputs, plain.state, factors(own))
+        get("reference").run(layer, plain.parameters, plain.inputs, plain.state, factors(cell))
