@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate null large bench gpu
+.PHONY: install study test lint sources generate results null large bench gpu
 
 install: $(VENV)/.installed
 
@@ -25,14 +25,19 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/planted.py
 
 # The published systems; three seeds are for comparing numbers, not for a verdict, hence --force.
 sources: install
 	for study in s1 s2 s4 s5 gru; do $(BIN)/harness run studies/sources/$$study.yaml --force || exit 1; done
 
-# The committed schema and the table of fields, from harness/settings.py; tests hold them equal.
+# The committed schema, the table of fields and the tables of studies/RESULTS.md; tests hold them equal.
 generate: install
 	$(BIN)/python tools/generate.py
+
+# The whole report of each study whose records are kept: build/results/STUDY/report.html.
+results: install
+	$(BIN)/python tools/result_pages.py
 
 # Simulated studies whose truth is known, through the code that the report uses; minutes on one core.
 null: install

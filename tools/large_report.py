@@ -1,9 +1,8 @@
-"""How long the report of a large study takes, from its store on disk: 20 arms, 50 seeds, 200 points
-a curve.
+"""How long the report of a large study takes, from its store on disk.
 
-``make large`` plants the study's records in a real store (minutes), reads them back and makes the
-page, in a process of its own, and writes studies/bench/report.json: seconds by step, bytes, machine
-and versions.
+The study has 20 arms, 50 seeds and 200 points a curve. ``make large`` plants the study's records in
+a real store (minutes), reads them back and makes the page, in a process of its own, and writes
+studies/bench/report.json: seconds by step, bytes, machine and versions.
 """
 
 import json
@@ -17,10 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness import catalog, provenance, study
-from harness.runner import scheduler
-from harness.store import tracker
-from harness.store.locations import Places
+from harness import provenance, study
+from harness.report.assemble import build_report
+from harness.results.open import open_study
+from harness.store.locations import Locations
+from harness.store.writer import StudyWriter
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.messages import RunState
 
 OUT = Path(__file__).resolve().parent.parent / "studies" / "bench" / "report.json"
 NUM_ARMS, NUM_SEEDS, NUM_POINTS = 20, 50, 200
@@ -42,19 +44,19 @@ def plant(folder: Path) -> Path:
     path = folder / "large.yaml"
     arms = ", ".join(f"arm-{i:02}: {{hidden_size: {8 + i}}}" for i in range(1, NUM_ARMS + 1))
     path.write_text(YAML % arms, encoding="utf-8")
-    loaded, places = study.load(path), Places(folder)
-    tracker = tracker.Tracker(places.tracking_uri, loaded.name, places.artifacts)
-    tracker.set_identity(loaded.identity())
+    loaded, locations = study.load(path), Locations(folder)
+    writer = StudyWriter(locations.tracking_uri, loaded.name, locations.artifacts)
+    writer.set_identity(loaded.identity())
     rng = np.random.default_rng(0)
     for arm in loaded.arms:
         for index in range(NUM_SEEDS):
-            plant_run(tracker, arm, index, rng)
-        tracker.store_timings(timings(arm.name, rng))
+            plant_run(writer, arm, index, rng)
+        writer.store_timings(timings(arm.name, rng))
     return path
 
 
-def plant_run(tracker, arm, index, rng):
-    """One replicate: a curve that falls to a loss of its arm's and its seed's own."""
+def plant_run(writer: StudyWriter, arm: study.Arm, index: int, rng: np.random.Generator) -> None:
+    """Plants one replicate: a curve that falls to a loss that depends on its arm and its seed."""
     updates = np.arange(1, NUM_POINTS + 1) * 20
     loss = 1.6 + arm.settings.hidden_size / 500 + rng.normal(0, 0.02) + 2.0 * np.exp(-updates / 500)
     curve = pd.DataFrame(
@@ -70,12 +72,11 @@ def plant_run(tracker, arm, index, rng):
         "precision": "float32",
         "threads": 2,
     }
-    run_id = tracker.open(
-        arm.name, "replicate", index, f"{arm.name} {index}", {"hidden_size": 64}, tags
-    )
+    key = RunKey(Unit(arm.name), Phase.REPLICATE, index)
+    run_id = writer.open_run(key, f"{arm.name} {index}", {"hidden_size": 64}, tags)
     for row in curve.to_dict("records"):
         values = {name: row[name] for name in ("train/loss", "validation/loss")}
-        tracker.log(run_id, int(row["update"]), values, 1.7e9 + row["time_seconds"])
+        writer.log(run_id, int(row["update"]), values, 1.7e9 + row["time_seconds"])
     final = {
         "test/loss": float(loss[-1]),
         "validation/loss": float(loss[-1]),
@@ -84,11 +85,12 @@ def plant_run(tracker, arm, index, rng):
     }
     final |= {"objective": float(loss[-1]), "num_parameters": 20_000, "num_states": 128}
     samples = [{"prefix": "The ", "text": "The cell is written " * 3}]
-    tracker.end(run_id, "finished", {}, final, {"curve.csv": curve.to_csv(index=False)}, samples)
+    files = {"curve.csv": curve.to_csv(index=False)}
+    writer.end_run(run_id, RunState.FINISHED, {}, final, files, samples)
 
 
 def timings(arm: str, rng: np.random.Generator) -> pd.DataFrame:
-    """The runtime phase of one arm."""
+    """Returns the runtime phase of one arm."""
     rows = [
         {"arm": arm, "mode": mode, "pack": pack, "round": number, "seconds": 0.01, "busy": False}
         | {"tokens_per_second": 1e5 * rng.gamma(200.0, 1 / 200.0)}
@@ -101,24 +103,23 @@ def timings(arm: str, rng: np.random.Generator) -> pd.DataFrame:
 
 def measure(path: Path) -> dict[str, float]:
     """Returns the seconds of each step from the store to the page, and the page's bytes."""
-    seconds, begun = {}, time.perf_counter()
+    seconds: dict[str, float] = {}
+    begun = time.perf_counter()
 
-    def lap(step):
+    def lap(step: str) -> None:
         nonlocal begun
         seconds[step], begun = time.perf_counter() - begun, time.perf_counter()
 
-    loaded, tracker = catalog.open_books(str(path), (), Places(path.parent))
+    loaded, reader = open_study(str(path), (), Locations(path.parent))
     lap("open_seconds")
-    frames = tracker.runs(), tracker.curves(), tracker.timings()
+    frames = reader.runs(), reader.curves(), reader.timings()
     lap("read_seconds")
-    made = scheduler.build_report(loaded, *frames, [])
+    report = build_report(loaded, *frames, [])
     lap("build_seconds")
-    page = made.html()
+    page = report.html()
     lap("page_seconds")
-    assert (
-        len(frames[0]) == NUM_ARMS * NUM_SEEDS
-        and len(frames[1]) == NUM_ARMS * NUM_SEEDS * NUM_POINTS
-    )
+    num_runs = NUM_ARMS * NUM_SEEDS
+    assert (len(frames[0]), len(frames[1])) == (num_runs, num_runs * NUM_POINTS)
     return {**seconds, "total_seconds": sum(seconds.values()), "page_bytes": len(page.encode())}
 
 
@@ -127,9 +128,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = plant(Path(folder))
         command = [sys.executable, __file__, str(path)]
-        found = json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        )
+        process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        measured = json.loads(process.stdout)
     shape = {
         "arms": NUM_ARMS,
         "seeds": NUM_SEEDS,
@@ -137,7 +137,7 @@ def main() -> None:
         "date": date.today().isoformat(),
     }
     OUT.write_text(
-        json.dumps({**shape, **found, **provenance.describe("cpu")}, indent=1) + "\n",
+        json.dumps({**shape, **measured, **provenance.describe("cpu")}, indent=1) + "\n",
         encoding="utf-8",
     )
 

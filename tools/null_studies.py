@@ -1,7 +1,6 @@
-"""Planted answers: simulated studies whose truth is known, decided by the code that the report
-uses.
+"""Planted answers: simulated studies of known truth, decided by the code that the report uses.
 
-Run as ``python tests/null_studies.py``, it simulates 20,000 studies of every kind and setting
+Run as ``python tools/null_studies.py``, it simulates 20,000 studies of every kind and setting
 (minutes on one core) and writes studies/results/null-studies.csv; the draws are pure functions of
 the setting, so it writes the same file again. Bounds are those that a binomial of the rate expected
 leaves with a probability of 1e-4.
@@ -26,14 +25,12 @@ CSV = Path(__file__).resolve().parent.parent / "studies" / "results" / "null-stu
 NUM_STUDIES = 20_000
 LEVEL = 1e-4
 SPREAD_NATS = 0.02  # of paired differences: what small language models show from seed to seed
-FALSE = ("better", "worse", "equivalent and lower", "equivalent and higher")
+TOLD_APART = ("better", "worse", "equivalent and lower", "equivalent and higher")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """How often ``quantity`` comes up: a rate of studies that is met, or one that is not
-    exceeded.
-    """
+    """How often ``quantity`` comes up: a rate of studies that is met, or is not exceeded."""
 
     quantity: str
     rate: float
@@ -48,23 +45,19 @@ class Claim:
 def differences(
     name: str, shape: tuple[int, int, int], spread_nats: float = SPREAD_NATS
 ) -> np.ndarray:
-    """Returns paired differences of equal arms, (studies, arms - 1, seeds), which share their
-    baseline's noise.
+    """Returns paired differences of equal arms, (studies, arms - 1, seeds).
 
-    Every loss also has its seed's part, which pairing takes out.
+    They share their baseline's noise. Every loss also has its seed's part, which pairing takes out.
     """
-    own = randomness.normal("null-study", name, "own", shape=shape) * spread_nats / math.sqrt(2.0)
-    losses = (
-        1.4
-        + 0.05 * randomness.normal("null-study", name, "seed", shape=(shape[0], 1, shape[2]))
-        + own
-    )
+    noise = randomness.normal("null-study", name, "own", shape=shape) * spread_nats / math.sqrt(2.0)
+    of_seed = randomness.normal("null-study", name, "seed", shape=(shape[0], 1, shape[2]))
+    losses = 1.4 + 0.05 * of_seed + noise
     return losses[:, 1:] - losses[:, :1]
 
 
 def errs(decided: Sequence[Decision]) -> bool:
     """Says whether any arm is told apart from the baseline."""
-    return any(decision.verdict in FALSE for decision in decided)
+    return any(decision.verdict in TOLD_APART for decision in decided)
 
 
 def covers(decision: Decision, truth: float = 0.0) -> bool:
@@ -111,8 +104,8 @@ class Planted:
 
     def claims(self) -> list[Claim]:
         """A wrong sign is as rare as the power's other tail."""
-        power = power.power_of(self.effect, 1.0, self.num_seeds)
-        return [Claim("told apart", power), Claim("95 % interval covers", 0.95)]
+        chance = power.power_of(self.effect, 1.0, self.num_seeds)
+        return [Claim("told apart", chance), Claim("95 % interval covers", 0.95)]
 
     def counts(self, num_studies: int) -> list[int]:
         """Returns how often each claim's quantity came up."""
@@ -123,8 +116,9 @@ class Planted:
 
 @dataclass(frozen=True)
 class Tuned:
-    """Two equal cells, each tuned ``repeats`` times; what a search misses varies by ``tuning``
-    spreads of a seed.
+    """Two equal cells, each tuned ``repeats`` times.
+
+    What a search misses varies by ``tuning`` spreads of a seed.
     """
 
     kind: ClassVar[str] = "planted tuning variance"
@@ -133,18 +127,15 @@ class Tuned:
     repeats: int
 
     def claims(self) -> list[Claim]:
-        """Seeds of one search say nothing of another: the statistic is Student's, stretched by
-        sqrt(1 + n tuning^2).
+        """Seeds of one search say nothing of another.
+
+        The statistic is Student's, stretched by sqrt(1 + n tuning^2).
         """
         if self.repeats > 1:
             return [Claim("told apart", 0.05)]
         degrees, stretch = self.num_seeds - 1, math.sqrt(1.0 + self.num_seeds * self.tuning**2)
-        return [
-            Claim(
-                "told apart",
-                float(2.0 * stats.t.sf(stats.t.ppf(0.975, degrees) / stretch, degrees)),
-            )
-        ]
+        critical = stats.t.ppf(0.975, degrees) / stretch
+        return [Claim("told apart", float(2.0 * stats.t.sf(critical, degrees)))]
 
     def counts(self, num_studies: int) -> list[int]:
         """Returns how often each claim's quantity came up.
@@ -161,8 +152,9 @@ class Tuned:
 
 @dataclass(frozen=True)
 class Sequential:
-    """Equal arms under Stein's rule: 10 seeds, then as many as +-0.5 % of perplexity takes, but 40
-    at most.
+    """Equal arms under Stein's rule.
+
+    There are 10 seeds, then as many as +-0.5 % of perplexity takes, but 40 at most.
     """
 
     kind: ClassVar[str] = "sequential seeds"
@@ -173,11 +165,12 @@ class Sequential:
     spread_nats: float
 
     def claims(self) -> list[Claim]:
-        """The first stage's variance is chi-squared, so how often one comparison reaches the limit
-        is known.
+        """How often one comparison reaches the limit is known.
+
+        The first stage's variance is chi-squared.
         """
         family = Claim("told apart", 0.05, "equals" if self.num_arms == 2 else "at most")
-        found = [
+        claims = [
             family,
             Claim("95 % interval covers", 0.95),
             Claim("wider than asked below the limit", 0.0),
@@ -189,8 +182,8 @@ class Sequential:
                 / self.half_width_nats
             )
             reached = stats.chi2.sf((self.first - 1) * (self.at_most - 1) / one**2, self.first - 1)
-            found.append(Claim("reaches the limit", float(reached)))
-        return found
+            claims.append(Claim("reaches the limit", float(reached)))
+        return claims
 
     def counts(self, num_studies: int) -> list[int]:
         """Returns how often each claim's quantity came up."""
@@ -238,13 +231,11 @@ COLUMNS = (
 
 
 def rows(setting: Setting, num_studies: int = NUM_STUDIES) -> Iterator[dict[str, object]]:
-    """Yields the rows of the CSV: a setting's claims, what was counted, and what the claims leave
-    room for.
-    """
+    """Yields the rows of the CSV: a setting's claims, the counts, and the claims' bounds."""
     planted = {"study": setting.kind, **dataclasses.asdict(setting)}
     for claim, count in zip(setting.claims(), setting.counts(num_studies), strict=True):
         low, high = claim.bounds(num_studies)
-        said = {
+        claimed = {
             "quantity": claim.quantity,
             "relation": claim.relation,
             "expected": f"{claim.rate:.6f}",
@@ -256,7 +247,7 @@ def rows(setting: Setting, num_studies: int = NUM_STUDIES) -> Iterator[dict[str,
             "low": low,
             "high": high,
         }
-        yield planted | said | seen | {"holds": low <= count <= high}
+        yield planted | claimed | seen | {"holds": low <= count <= high}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from harness import report, study
 from harness.bench.judge import Estimate, Results
 from harness.bench.record import Bench
 from harness.bench.tables import peaks, verdicts
-from harness.runner import scheduler
+from harness.report.assemble import build_report
 from harness.store import frames
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,28 +18,24 @@ STUDIES = ROOT / "studies"
 RESULTS = STUDIES / "RESULTS.md"
 UPDATES_PER_EPOCH = 8
 REPRODUCED = {"s1": "s1", "s2": "s2", "s4": "s4", "s5": "s5", "gru-2019": "gru"}
-"""Study -> file of the published systems that were run."""
+"""Published system that was run -> the name of its study file."""
 ASKED = ("output-tanh", "a-a", "quickstart", "odyssey", "lstm-ablations", "gates")
-"""Studies of one's own whose report is shown."""
-SHOWN = "output-tanh"
-"""The one whose whole page is kept beside its records."""
+"""The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
-"""Shape of the bench -> file of its repeats."""
+"""Shape of the bench -> the name of the file that holds its repeats."""
 WELL_KNOWN = (
-    *(
-        "rnn-tanh",
-        "rnn-relu",
-        "gru",
-        "gru-reset-before",
-        "lstm",
-        "lstm-no-output-tanh",
-        "lstm-coupled",
-    ),
-    *("lstm-peephole", "min-gru", "min-lstm"),
+    "rnn-tanh",
+    "rnn-relu",
+    "gru",
+    "gru-reset-before",
+    "lstm",
+    "lstm-no-output-tanh",
+    "lstm-coupled",
+    "lstm-peephole",
+    "min-gru",
+    "min-lstm",
 )
-"""Cells whose costs the tables give whatever they are; the rest of the registry is in
-``studies/bench/*.txt``.
-"""
+"""The cells whose costs the tables always give; all others are in ``studies/bench/*.txt``."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def points(name: str) -> list[Point]:
     """Returns every published epoch of a study with ours beside it."""
     published = pd.read_csv(STUDIES / "sources" / "published.csv")
     curves = pd.read_csv(STUDIES / "results" / name / "curves.csv")
-    found = []
+    epochs = []
     for arm, rows in published[published["study"] == name].groupby("arm", sort=False):
         is_first_printed = True
         for row in rows.itertuples():
@@ -82,11 +78,10 @@ def points(name: str) -> list[Point]:
             if printed and row.printed_high != row.printed_low:
                 printed += f" to {row.printed_high:g}"
             independent = "" if math.isnan(row.independent) else f"{row.independent:g}"
-            found.append(
-                Point(name, arm, row.epoch, ours, printed, independent, band(row, is_first_printed))
-            )
+            limits = band(row, is_first_printed)
+            epochs.append(Point(name, arm, row.epoch, ours, printed, independent, limits))
             is_first_printed &= row.epoch <= 3
-    return found
+    return epochs
 
 
 def band(row, is_first_printed: bool) -> tuple[float, float] | None:
@@ -144,12 +139,10 @@ def reproduction_table(name: str) -> str:
 
 
 def asked_report(name: str) -> report.Report:
-    """Returns the report of a study of one's own, from its raw records."""
+    """Returns the report of one of the ``ASKED`` studies, from its raw records."""
     folder = STUDIES / "results" / name
     warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
-    return scheduler.build_report(
-        study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings
-    )
+    return build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
 
 
 SETTINGS = {
@@ -164,9 +157,7 @@ SETTINGS = {
 
 
 def null_table() -> str:
-    """Returns a row per planted setting of the simulated studies: what was seen, and what was
-    expected of it.
-    """
+    """Returns a row per planted setting of the simulated studies: what was seen and expected."""
     frame = pd.read_csv(STUDIES / "results" / "null-studies.csv")
     quantities = list(dict.fromkeys(frame["quantity"]))
     header = ("studies", "planted", *quantities)
@@ -190,8 +181,7 @@ def _rate(row) -> str:
 
 
 def bench_table(shape_name: str) -> str:
-    """Returns what the engines that `auto` takes reach in training, beside torch.nn, and the
-    targets.
+    """Returns what the engines that `auto` takes reach in training, beside torch.nn.
 
     The cells are WELL_KNOWN ones; of the others, every row that misses a target.
     """
@@ -236,25 +226,24 @@ def bench_table(shape_name: str) -> str:
 def _ranged(value: Estimate | None) -> str:
     if value is None:
         return ""
-    return f"{value.median:.3g}" + (
-        "" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})"
-    )
+    ends = "" if value.low is None else f" ({value.low:.3g} to {value.high:.3g})"
+    return f"{value.median:.3g}{ends}"
 
 
 def tables() -> dict[str, str]:
     """Returns every generated block of RESULTS.md by its name."""
-    found = {name: reproduction_table(name) for name in REPRODUCED}
+    blocks = {name: reproduction_table(name) for name in REPRODUCED}
     for name in ASKED:
-        found[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its own heading
-    found["null"] = null_table()
-    return found | {f"bench {name}": bench_table(name) for name in BENCHES}
+        blocks[name] = asked_report(name).markdown().partition("\n\n")[2]  # without its heading
+    blocks["null"] = null_table()
+    return blocks | {f"bench {name}": bench_table(name) for name in BENCHES}
 
 
 def page(text: str) -> str:
-    """Returns RESULTS.md with the tables of now between their markers."""
+    """Returns RESULTS.md with the current tables between their markers."""
     for name, table in tables().items():
         start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(start)
-        assert found, f"RESULTS.md has no marker {start!r}"
+        before, marker, rest = text.partition(start)
+        assert marker, f"RESULTS.md has no marker {start!r}"
         text = before + start + table + end + rest.partition(end)[2]
     return text

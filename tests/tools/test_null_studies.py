@@ -1,5 +1,4 @@
-"""Planted answers: equal arms are not told apart more often than said, unequal ones are as often as
-power says.
+"""Planted answers: equal arms are rarely told apart, unequal ones as often as power says.
 
 2,000 studies of some settings here; ``make null`` runs 20,000 of all, and the CSV that it writes is
 checked here too.
@@ -12,7 +11,7 @@ import math
 import null_studies
 import numpy as np
 import pytest
-from null_studies import FALSE, SETTINGS, SPREAD_NATS, Claim, Equal, Planted, Sequential, Tuned
+from null_studies import SETTINGS, SPREAD_NATS, TOLD_APART, Claim, Equal, Planted, Sequential, Tuned
 
 from harness.statistics import inference
 from harness.statistics.decisions import Timing, decide, decide_speed, with_sign_flips
@@ -91,7 +90,7 @@ def test_effects_are_found_with_their_own_sign():
 
 
 def test_a_margin_changes_nothing_for_equal_arms():
-    count = sum(decide([d], margin=0.01)[0].verdict in FALSE for d in pairs("margin")[:, 0])
+    count = sum(decide([d], margin=0.01)[0].verdict in TOLD_APART for d in pairs("margin")[:, 0])
     low, high = Claim("told apart", 0.05).bounds(NUM_STUDIES)
     assert low <= count <= high
 
@@ -109,7 +108,7 @@ def test_divergence_that_strikes_both_arms_alike_decides_nothing():
     arm, baseline = (np.where(rng.random(seen.shape) < 0.1, np.inf, 0.0) for _ in range(2))
     with np.errstate(invalid="ignore"):
         seen = seen + arm - baseline
-    assert sum(decide([d], margin=0.0)[0].verdict in FALSE for d in seen) <= AT_MOST_5_PERCENT
+    assert sum(decide([d], margin=0.0)[0].verdict in TOLD_APART for d in seen) <= AT_MOST_5_PERCENT
 
 
 def test_equal_runtimes():
