@@ -1,13 +1,15 @@
 """The cells of this package as their files state them, read without importing torch.
 
-A family's file is parsed, never run: a study is checked by a cell's declarations alone, and a cell
-is known by a fingerprint of its equations that outlives a rewording of its docstring.
+A family's file is parsed, and nothing of it is run but methods that count: a study is checked by a
+cell's declarations alone, and a cell is known by a fingerprint of its equations that outlives a
+rewording of its docstring.
 """
 
 import ast
 import functools
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,15 +35,16 @@ def declared(family: str, name: str) -> type[Cell]:
     """Returns a cell with its declarations and docstring, but without its equations.
 
     The result is a subclass of :class:`~cells.base.Cell` with the attributes of the true class.
-    What needs more (a step, a preparation of the parameters) fails an assertion.
+    What needs more (a step, a preparation of the parameters) fails an assertion. What counts sizes
+    with nothing but ``math`` and the file's numbers is there.
     """
     node = definitions(family)[name]
-    methods = [part.name for part in node.body if isinstance(part, ast.FunctionDef)]
+    methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
     namespace = {
         "__doc__": ast.get_docstring(node, clean=False),
         "__module__": f"cells.{family}",
         **_declared_values(node),
-        **{method: _without_equations(name, method) for method in methods},
+        **{method.name: _method(family, name, method) for method in methods},
     }
     return type(node.name, (Cell,), namespace)
 
@@ -122,6 +125,21 @@ def _value(node: ast.expr) -> Any:
                 union |= _value(value) if key is None else {_value(key): _value(value)}
             return union
     return ast.literal_eval(node)
+
+
+def _method(family: str, cell: str, node: ast.FunctionDef) -> Any:
+    """A method that counts, or in place of any other one that refuses to be called."""
+    numbers = {
+        name: value.value
+        for name, value in _top_level(_tree(family)).items()
+        if isinstance(value, ast.Constant)
+    }
+    known = {"classmethod": classmethod, "math": math, **numbers}
+    if not _names_in(node) <= {*known, *(argument.arg for argument in node.args.args)}:
+        return _without_equations(cell, node.name)
+    plain = ast.Module([node], type_ignores=[])
+    exec(compile(plain, f"{family}.py", "exec"), known)
+    return known[node.name]
 
 
 def _without_equations(cell: str, method: str) -> Any:

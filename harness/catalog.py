@@ -1,29 +1,94 @@
-"""What ``harness cells`` shows: the registry with costs, and a cell's page."""
+"""What ``harness cells`` shows: the registry with costs, and a cell's page.
 
+The table is made without torch: what only running a cell's step tells stands in ``catalog.json``,
+which holds as long as the cell's equations are those of the table. tools/generate.py writes it.
+"""
+
+import functools
 import inspect
+import json
 import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 import cells
-from cells.registry import PRESETS
-from harness import engine
-from harness.bench.classes import cell_class
-from harness.engine.cpu import compiler
-from harness.engine.tracing.trace import untraceable
-from harness.model.network import single_layer
+from cells.registry import PRESETS, declarations, fingerprint
+from harness.model.architecture import single_layer
+
+FACTS = Path(__file__).with_suffix(".json")
+"""Cell -> its fingerprint and its :class:`Facts`."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What only running a cell's step tells.
+
+    Attributes:
+        cell_class: As :func:`harness.bench.classes.cell_class` returns it.
+        is_compiled: Whether the engine cpu runs it.
+        is_scanned: Whether the engine scan does, on a CPU.
+    """
+
+    cell_class: str
+    is_compiled: bool
+    is_scanned: bool
+
+
+def facts_of(name: str) -> Facts:
+    """Returns the facts of a cell: those of the table, or measured ones where it has none.
+
+    Raises:
+        UnknownCell: There is none of that name.
+    """
+    row = dict(_facts_table().get(name, {}))
+    if row and row.pop("fingerprint") == fingerprint(name):
+        return Facts(**row)
+    return measured_facts(cells.find(name))
+
+
+@functools.cache
+def _facts_table() -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = json.loads(FACTS.read_text(encoding="utf-8"))
+    return table
+
+
+def measured_facts(cell: type[cells.Cell]) -> Facts:
+    """Returns the facts of a cell by running its step; nothing is compiled."""
+    from harness import engine
+    from harness.bench.classes import cell_class
+    from harness.engine.tracing.trace import untraceable
+
+    refusal = engine.get("scan").refusal(cell, "cpu", "float32")
+    return Facts(
+        cell_class=cell_class(cell),
+        is_compiled=not untraceable(cell),
+        is_scanned=refusal is None,
+    )
+
+
+def facts_json(names: list[str]) -> str:
+    """Returns the content of :data:`FACTS` for these cells, a line each."""
+    lines = [
+        f"  {json.dumps(name)}: "
+        + json.dumps({"fingerprint": fingerprint(name), **asdict(measured_facts(cells.find(name)))})
+        for name in names
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     """Returns the registry with costs at one size, of a language model with one bias a gate."""
     for path in files:
         cells.load_file(path)
+    facts = {name: facts_of(name) for name in cells.names()}
     caption = (
         f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. "
         "Class: a pointwise after one round of products, ar the same with a reduction over H, "
         "b products that wait for others, e no recurrent product, c none and linear in the state. "
-        f"{engines_line()} "
-        f"Also: {'; '.join(map(preset_line, PRESETS))}"
+        f"{engines_line(facts)} Also: {'; '.join(map(preset_line, PRESETS))}"
     )
     table = Table(
         box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), header_style="bold"
@@ -33,12 +98,12 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
         table.add_column(
             column, justify="right" if is_number else "left", no_wrap=column != "source"
         )
-    for name in cells.names():
-        cell = cells.find(name)
+    for name in facts:
+        cell = declarations(name)
         arch = single_layer(cell, num_tokens, hidden_size)
         counts = (len(cell.gates), arch.num_parameters(), round(arch.flops_per_token() / 1000))
         source = citation(cell) + (f" = nn.{cell.reference[0]}" if cell.reference else "")
-        table.add_row(name, cell_class(cell), *(f"{count:,}" for count in counts), source)
+        table.add_row(name, facts[name].cell_class, *(f"{count:,}" for count in counts), source)
     return table
 
 
@@ -50,17 +115,14 @@ def preset_line(name: str) -> str:
     )
 
 
-def engines_line() -> str:
-    """Returns which engines run which cells on a CPU; nothing is compiled."""
-    known = [cells.find(name) for name in cells.names()]
-    others = [cell.name for cell in known if untraceable(cell)]
-    scan = engine.get("scan")
-    scanned = [cell.name for cell in known if scan.refusal(cell, "cpu", "float32") is None]
+def engines_line(facts: dict[str, Facts]) -> str:
+    """Returns which engines run which of these cells on a CPU."""
+    others = [name for name, known in facts.items() if not known.is_compiled]
+    scanned = [name for name, known in facts.items() if known.is_scanned]
     compiled = f"all but {', '.join(others)}" if others else "all of them"
-    once = "" if compiler.find() else ", once there is a C++ compiler"
     return (
-        f"On a CPU the engine cpu runs {compiled}{once}; scan runs {', '.join(scanned)}; "
-        "reference runs all."
+        f"On a CPU with a C++ compiler the engine cpu runs {compiled}; "
+        f"scan runs {', '.join(scanned)}; reference runs all."
     )
 
 
@@ -83,11 +145,13 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
     """
     for path in files:
         cells.load_file(path)
+    from harness import engine
+
     cell = cells.find(PRESETS[name][0] if name in PRESETS else name)
     arch = single_layer(cell, num_tokens, hidden_size)
     chosen, notes = engine.resolve([cell], "cpu", "float32")
     lines = {
-        "class": cell_class(cell),
+        "class": facts_of(cell.name).cell_class,
         "gates": " ".join(cell.gates),
         "state": " ".join(cell.state),
         "input": "read by the step itself: embedding_size must be hidden_size"

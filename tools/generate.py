@@ -1,11 +1,15 @@
-"""Writes what is generated and committed: the schema, the table of fields, RESULTS.md's tables."""
+"""Writes what is generated and committed.
+
+That is the schema, the table of fields, RESULTS.md's tables, and what is known of cells.
+"""
 
 import json
 from pathlib import Path
 
 import result_tables
 
-from harness import study
+import cells
+from harness import catalog, study
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKERS = ("<!-- fields: generated from harness/study -->\n", "<!-- end of fields -->")
@@ -19,9 +23,10 @@ def with_field_table(text: str) -> str:
 
 
 def main() -> None:
-    """Writes the three files."""
+    """Writes the files."""
     schema = json.dumps(study.json_schema(), indent=1) + "\n"
     (ROOT / "studies" / "study.schema.json").write_text(schema, encoding="utf-8")
+    catalog.FACTS.write_text(catalog.facts_json(cells.names()), encoding="utf-8")
     for path, generated in (
         (ROOT / "docs" / "study.md", with_field_table),
         (result_tables.RESULTS, result_tables.page),

@@ -16,8 +16,8 @@ from harness import timing
 from harness.bench.record import COMPILED, PREBUILT
 from harness.engine import Parameters, State
 from harness.engine.native import to_torch
+from harness.model.architecture import Architecture, architecture
 from harness.model.initialization import initial_parameters
-from harness.model.network import Architecture, architecture
 from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling
 

@@ -13,7 +13,7 @@ from harness.bench import published
 from harness.bench.classes import cell_class
 from harness.bench.options import Options
 from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
-from harness.model.network import single_layer
+from harness.model.architecture import single_layer
 from harness.settings import Budget, Settings
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run

@@ -8,7 +8,7 @@ import torch
 from cells.base import DRAWN, Cell
 from harness import randomness
 from harness.engine import Parameters
-from harness.model.network import Architecture, Slot
+from harness.model.architecture import Architecture, Slot
 from harness.settings import Settings
 
 INITIAL_STDDEV = 0.01

@@ -32,7 +32,7 @@ def open_study(
         IdentityError: What was run there under its name is another study.
         ValueError: The file is wrong.
     """
-    if Path(study).suffix in (".yaml", ".yml") or Path(study).is_file():
+    if studies.is_file(study):
         loaded, reader = _from_file(study, overrides, locations)
     else:
         loaded, reader = _from_store(study, locations)

@@ -11,8 +11,9 @@ import cells
 from cells.registry import source_of
 from harness import engine, metrics
 from harness.data import Vocabulary
+from harness.model.architecture import architecture
 from harness.model.masks import Masks
-from harness.model.network import Model, architecture
+from harness.model.network import Model
 from harness.results.names import FORMS, Archive, Selection
 from harness.settings import SampleRequest, Settings
 from harness.store.locations import TRACKING, Locations
