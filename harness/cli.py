@@ -36,6 +36,9 @@ def _argument(metavar: str, help: str) -> Any:
 
 REPEATED = "The option may be repeated."
 StudyFile = Annotated[str, _argument("STUDY", "Path of the study file (YAML).")]
+StoredStudy = Annotated[
+    str, _argument("STUDY", "Path of the study file (YAML), or name of the study in MLflow.")
+]
 Set = Annotated[
     list[str] | None,
     _option(
@@ -91,10 +94,10 @@ class Format(StrEnum):
 
 
 def _read(study: str, set_: list[str] | None) -> tuple[str, ...]:
-    """Returns the overrides of a study that is right.
+    """Returns the overrides of a study, whose file is right if there is one.
 
-    The study is read before a command imports what it works with, which takes seconds, so that
-    whatever is wrong with the file is said at once.
+    The file is read before a command imports what it works with, which takes seconds, so that
+    whatever is wrong with it is said at once.
 
     Raises:
         StudyError: The file or an override is wrong.
@@ -102,7 +105,8 @@ def _read(study: str, set_: list[str] | None) -> tuple[str, ...]:
     from harness import study as studies
 
     overrides = tuple(set_ or ())
-    studies.load(study, overrides)
+    if studies.is_file(study):
+        studies.load(study, overrides)
     return overrides
 
 
@@ -234,7 +238,7 @@ def ingest(
 
 @app.command()
 def status(
-    study: StudyFile,
+    study: StoredStudy,
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
@@ -252,7 +256,7 @@ def status(
 
 @app.command()
 def report(
-    study: StudyFile,
+    study: StoredStudy,
     set_: Set = None,
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
@@ -304,7 +308,7 @@ def compare(
 
 @app.command()
 def export(
-    study: StudyFile,
+    study: StoredStudy,
     out: Annotated[Path, _argument("FOLDER", "Folder to which the tables are written.")],
     set_: Set = None,
     folder: Folder = HERE,

@@ -149,6 +149,9 @@ def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_pat
     [
         (["run", "absent.yaml"], "absent.yaml"),
         (["report", "small.yaml"], "must have been run, but 'small' is not in"),
+        (["report", "small"], "the database must exist"),
+        (["status", "small"], "the database must exist"),
+        (["export", "small", "out"], "the database must exist"),
         (["ui"], "the database must exist"),
         (["cells", "--file", "absent.py"], "cell file: must exist, but got path="),
         (["run", "small.yaml", "--set", "fix.hiden_size=3"], "hidden_size"),

@@ -10,7 +10,7 @@ build (from a form to a study), file (load and loads), table (documentation).
 """
 
 from harness.settings import SampleRequest
-from harness.study.file import load, loads
+from harness.study.file import is_file, load, loads
 from harness.study.form import json_schema
 from harness.study.model import (
     Arm,
@@ -41,6 +41,7 @@ __all__ = [
     "Tune",
     "dump",
     "field_table",
+    "is_file",
     "is_repeated",
     "json_schema",
     "load",

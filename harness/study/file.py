@@ -11,6 +11,11 @@ from harness.study.parse import parse
 from harness.study.reader import MAX_BYTES, Document, Problem, StudyError, shown
 
 
+def is_file(study: str) -> bool:
+    """Returns whether ``study`` is a study's file, and not its name in a store."""
+    return Path(study).suffix in (".yaml", ".yml") or Path(study).is_file()
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
     """Reads a study file; each override is ``PATH=VALUE``, such as ``fix.hidden_size=128``.
 
