@@ -30,7 +30,7 @@ asked.
 
 
 def work(text: str) -> Iterator[str]:
-    """Yields the lines that answer a file of ``harness run --plan``: packs' records, or a runtime
+    """Yields the lines that answer a file of ``harness plan``: packs' records, or a runtime
     phase's.
     """
     if runtime.is_phase(text):
