@@ -47,13 +47,13 @@ def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that a result depends on; absent ones are
     left out.
     """
-    found = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,7 +25,7 @@ class Clock:
 
     def __init__(self, device: torch.device):
         self._cuda = device.type == "cuda"
-        self._marks: list = []
+        self._marks: list[Any] = []
         self.mark()
 
     def mark(self) -> None:
@@ -118,8 +119,8 @@ def _other_seconds() -> float | None:
         return None
     ticks = os.sysconf("SC_CLK_TCK")
     used = sum(int(fields[i]) for i in (0, 1, 2, 5, 6)) / ticks  # user, nice, system, irq, softirq
-    own = os.times()
-    return used - own.user - own.system
+    process = os.times()
+    return used - process.user - process.system
 
 
 @functools.cache

@@ -99,13 +99,14 @@ class ArmSearch:
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials so far, in number order."""
         begun = time.perf_counter()
-        found = self._study.get_trials(deepcopy=False)
+        trials = self._study.get_trials(deepcopy=False)
         self.seconds += time.perf_counter() - begun
-        return found
+        return trials
 
     def running(self) -> list[Trial]:
-        """Returns the trials that were asked and not told, in number order; after a crash, those to
-        adopt.
+        """Returns the trials that were asked and not told, in number order.
+
+        After a crash these are to be adopted.
         """
         return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
 
@@ -124,8 +125,9 @@ class ArmSearch:
         return told >= self.tune.num_trials or (self.stopped and not self.running())
 
     def ask(self) -> list[Trial]:
-        """Asks until the present round is full and returns its running trials; none where the
-        search is over.
+        """Asks until the present round is full and returns its running trials.
+
+        There are none where the search is over.
         """
         begun = time.perf_counter()
         known = self.trials()
@@ -138,8 +140,9 @@ class ArmSearch:
         return self.running()
 
     def _sample(self, number: int) -> FrozenTrial:
-        """Returns a running trial with values, sampled on a copy: the storage gets it whole, or not
-        at all.
+        """Returns a running trial with values, sampled on a copy.
+
+        So the storage gets it whole, or not at all.
         """
         aside = optuna.create_study(sampler=self._sampler(number))
         aside.add_trials(self._study.get_trials(deepcopy=False))
@@ -154,9 +157,8 @@ class ArmSearch:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         names = (self.tune.search_seed, "sampler", self.arm)
-        if (
-            self.tune.sampler == "grid"
-        ):  # its seed shuffles the grid, through which the trials' numbers walk
+        if self.tune.sampler == "grid":
+            # Its seed shuffles the grid, through which the trials' numbers walk.
             return optuna.samplers.GridSampler(
                 _grid(self.tune), seed=randomness.key(*names) % 2**32
             )
@@ -166,13 +168,14 @@ class ArmSearch:
             "random": optuna.samplers.RandomSampler,
             "gp": optuna.samplers.GPSampler,
         }
-        return makers[self.tune.sampler](seed=seed)
+        sampler: optuna.samplers.BaseSampler = makers[self.tune.sampler](seed=seed)
+        return sampler
 
     def report(self, number: int, step: int, nats: float) -> bool:
-        """Books an intermediate value and returns whether the trial should be pruned there.
+        """Stores an intermediate value and returns whether the trial should be pruned there.
 
-        What an earlier process booked of later steps does not count: a resumed trial is judged as
-        it was.
+        Values of later steps that an earlier process stored do not count: a resumed trial is judged
+        as it was.
         """
         if self.tune.pruner == "none":
             return False
@@ -221,24 +224,25 @@ def warnings(searches: Sequence[ArmSearch]) -> list[str]:
     A line for an arm without a setting, for one that was stopped, and for every tuned field whose
     best value lies at the edge of its range.
     """
-    found = []
-    for repeat, own in enumerate(searches):
-        key = f"{own.arm}@{repeat}" if repeat else own.arm
-        if own.best() is None:
-            found.append(f"{key}: no trial finished; the arm has no setting to replicate.")
-        elif own.stopped:
-            found.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
-    best = [(own, trial) for own in searches if (trial := own.best()) is not None]
+    lines = []
+    for repeat, search in enumerate(searches):
+        key = f"{search.arm}@{repeat}" if repeat else search.arm
+        if search.best() is None:
+            lines.append(f"{key}: no trial finished; the arm has no setting to replicate.")
+        elif search.stopped:
+            lines.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
+    bests = [(search, trial) for search in searches if (trial := search.best()) is not None]
     at_edge: dict[tuple[str, str], list[float]] = {}
-    for own, trial in best:
-        for field, values in own.tune.space.items():
+    for search, trial in bests:
+        for field, values in search.tune.space.items():
             if (edge := edge_of(values, trial.values[field])) is not None:
                 at_edge.setdefault((field, edge), []).append(trial.values[field])
-    return found + [
-        f"{best[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; "
+    lines += [
+        f"{bests[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; "
         "a wider range might favour this arm, so the comparison may not be fair."
         for (field, edge), values in at_edge.items()
     ]
+    return lines
 
 
 def _edge_text(field: str, edge: str, values: list[float], num_searches: int) -> str:
@@ -288,7 +292,7 @@ def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]
         & runs["state"].isin(["finished", "diverged"])
         & runs["objective"].notna()
     ]
-    found = {}
+    shares = {}
     for arm in study.arms:
         rows = ended[ended["arm"] == arm.name]
         known = [
@@ -300,8 +304,8 @@ def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]
             for params, nats in zip(rows["params"], rows["objective"], strict=True)
         ]
         enough = len(space) > 1 and len(known) >= FEWEST_FOR_IMPORTANCES
-        found[arm.name] = _importances(known, list(space)) if enough else {}
-    return found
+        shares[arm.name] = _importances(known, list(space)) if enough else {}
+    return shares
 
 
 def _importances(trials: list[FrozenTrial], fields: list[str]) -> dict[str, float]:
@@ -323,16 +327,14 @@ def _distribution(field: str, values: Range | Choices) -> BaseDistribution:
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
 
 
-def _types(field: str) -> tuple:
+def _types(field: str) -> tuple[Any, ...]:
     hint = typing.get_type_hints(Settings)[field]
     return typing.get_args(hint) or (hint,)
 
 
-def _grid(tune: Tune) -> dict[str, list]:
-    """Returns every value of every field: choices as they stand, ranges from low to high by their
-    step.
-    """
-    grid = {}
+def _grid(tune: Tune) -> dict[str, list[Any]]:
+    """Returns every value of every field: choices as they stand, ranges from low by their step."""
+    grid: dict[str, list[Any]] = {}
     for field, values in tune.space.items():
         if isinstance(values, Choices):
             grid[field] = list(values.choices)

@@ -16,10 +16,10 @@ from harness.runner.scheduler import Scheduler
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.training import checkpoint, runtime
+from harness.training.fields import MessageError
 from harness.training.messages import (
     Evaluation,
     Message,
-    MessageError,
     RunEnded,
     RunStarted,
     RunState,

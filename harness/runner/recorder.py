@@ -13,8 +13,9 @@ from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
+from harness.training.fields import Sample
 from harness.training.files import MODEL_FILE
-from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState, Sample
+from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState
 
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
 STARTED_TAGS = (

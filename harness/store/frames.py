@@ -156,7 +156,7 @@ def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
     """
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
-    places: dict[bytes, list[tuple]] = {}
+    places: dict[bytes, list[tuple[Any, ...]]] = {}
     for unit, phase, index, content in stored:
         header, _, rows = content.strip().partition(b"\n")
         if not header:  # a run that ended before its first evaluation point

@@ -128,7 +128,7 @@ def _free_port(port: int | None) -> int:
                 f"ui: the port must be free, but got port={port}: {error.strerror}. "
                 "Choose another, or none for any."
             ) from error
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

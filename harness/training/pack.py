@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,13 +16,13 @@ from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling, Task
 from harness.training import checkpoint, saved_model
 from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
+from harness.training.fields import Sample
 from harness.training.messages import (
     Evaluation,
     Message,
     RunEnded,
     RunStarted,
     RunState,
-    Sample,
     error_text,
     message_from_json,
 )
@@ -42,14 +42,15 @@ Member = tuple[Run, checkpoint.Checkpoint | None]
 
 @dataclass
 class Standing:
-    """A shard at an evaluation point; ``test`` only where its budget is spent, ``samples`` there
-    and on demand.
+    """A shard at an evaluation point.
+
+    ``test`` is there only where its budget is spent, ``samples`` there and on demand.
     """
 
     progress: Progress
     nats: list[float] | None
     test: list[float] | None = None
-    samples: list | None = None
+    samples: list[list[Sample]] | None = None
 
 
 class Pack:
@@ -131,14 +132,15 @@ class Pack:
                 self._seconds_before[run.id] = stored.values["seconds"]
         return shard
 
-    def _each(self, function: Callable[..., Result], *columns: list) -> list[Result]:
+    def _each(self, function: Callable[..., Result], *columns: list[Any]) -> list[Result]:
         return list(self._pool.map(function, *columns))
 
     def _attempt_each(
         self, function: Callable[[Shard], Result], shards: list[Shard]
-    ) -> list[tuple]:
-        """Returns every shard with what ``function`` returned or raised: an exception ends its runs
-        alone.
+    ) -> list[tuple[Shard, Any]]:
+        """Returns every shard with what ``function`` returned or raised.
+
+        So an exception ends the runs of its own shard alone.
         """
 
         def attempt(shard: Shard) -> Result | Exception:

@@ -36,7 +36,7 @@ class Plan:
     keep_models: bool = False
     """Whether the end of a finished run brings its best parameters along."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.runs:
             raise PlanError("plan: runs must hold one run at least, but got runs=().")
         ids = [run.id for run in self.runs]

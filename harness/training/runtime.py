@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, cast
+from typing import Literal
 
 from harness import timing
 from harness.settings import SampleRequest
@@ -62,7 +62,7 @@ class Measurement:
             raise fields.wrong("mode", f"one of {', '.join(MODES)}", mode)
         measurement = Measurement(
             arm=fields.text("arm", MAX_RUN_ID),
-            mode=cast(Mode, mode),
+            mode=mode,
             pack=fields.count("pack"),
             round=fields.count("round"),
             seconds=fields.number("seconds"),

@@ -66,9 +66,9 @@ class SavedModel:
         """
         try:
             header, parameters = npz.from_bytes(content)
-            if (found := header.pop("format")) != FORMAT:
+            if (version := header.pop("format")) != FORMAT:
                 raise SavedModelError(
-                    f"model: its format must be known to this version, but got format={found}. "
+                    f"model: its format must be known to this version, but got format={version}. "
                     "Update the bench."
                 )
             symbols, token = tuple(header["vocabulary"]["symbols"]), header["vocabulary"]["token"]
