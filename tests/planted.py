@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from harness import report
 from harness.report.protocols import StudyLike
 from harness.settings import Settings
 from harness.study import Choices, Range
+
+Row = dict[str, Any]
+Losses = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,14 @@ UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
 BASE = 1.4 + 0.02 * np.cos(np.arange(10))
 
 
-def run_rows(arm, nats, *, states=None, first_seed=1000, **columns):
+def run_rows(
+    arm: str,
+    nats: Losses,
+    *,
+    states: list[str] | None = None,
+    first_seed: int = 1000,
+    **columns: Any,
+) -> list[Row]:
     states = states or ["finished"] * len(nats)
     row = {
         "objective": np.nan,
@@ -139,7 +149,7 @@ def run_rows(arm, nats, *, states=None, first_seed=1000, **columns):
     ]
 
 
-def trial_rows(arm, nats, states=None):
+def trial_rows(arm: str, nats: Losses, states: list[str] | None = None) -> list[Row]:
     """Trials with learning rates from the bottom of ``Tune``'s range to its top."""
     rates = np.geomspace(0.001, 1.0, len(nats))
     states = states or ["finished"] * len(nats)
@@ -157,7 +167,16 @@ def trial_rows(arm, nats, states=None):
     ]
 
 
-def timing_rows(arm, seconds, *, mode="train", pack=1, engine="cpu", busy=False, rounds=20):
+def timing_rows(
+    arm: str,
+    seconds: float,
+    *,
+    mode: str = "train",
+    pack: int = 1,
+    engine: str = "cpu",
+    busy: bool = False,
+    rounds: int = 20,
+) -> list[Row]:
     drift = 1.0 + 0.1 * np.sin(np.arange(rounds))  # the machine's, common to the arms of a round
     jitter = 1.0 + 0.004 * np.cos(len(arm) + 2.0 * np.arange(rounds))
     same = {
@@ -175,7 +194,7 @@ def timing_rows(arm, seconds, *, mode="train", pack=1, engine="cpu", busy=False,
     ]
 
 
-def curve_rows(arm, level, num_updates=5, replicates=10):
+def curve_rows(arm: str, level: float, num_updates: int = 5, replicates: int = 10) -> list[Row]:
     return [
         {
             "arm": arm,
@@ -191,18 +210,23 @@ def curve_rows(arm, level, num_updates=5, replicates=10):
     ]
 
 
-def under(condition, rows):
+def under(condition: str, rows: Iterable[Row]) -> list[Row]:
     return [{**row, "condition": condition} for row in rows]
 
 
 def build(
-    planned: StudyLike, rows=(), timings=(), curves=(), warnings=(), importances=None
+    planned: StudyLike,
+    rows: Iterable[Row] = (),
+    timings: Iterable[Row] = (),
+    curves: Iterable[Row] = (),
+    warnings: Sequence[str] = (),
+    importances: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
 ) -> report.Report:
     run_frame, curve_frame, timing_frame = (pd.DataFrame(list(x)) for x in (rows, curves, timings))
     return report.build(planned, run_frame, curve_frame, timing_frame, warnings, importances)
 
 
-def pair(mean, spread, **columns):
+def pair(mean: float, spread: float, **columns: Any) -> list[Row]:
     """Rows of a baseline ``lstm`` and an arm ``gru``: the mean and spread of ten differences."""
     return run_rows("lstm", BASE) + run_rows("gru", BASE + mean + spread * UNIT, **columns)
 
