@@ -16,8 +16,9 @@ PACKAGES = ("torch", "numpy", "optuna", "mlflow")
 
 @functools.cache
 def commit() -> tuple[str, bool]:
-    """Returns the commit of the code that runs and whether it was changed since; ("unknown", False)
-    without git.
+    """Returns the commit of the code that runs, and whether it was changed since.
+
+    Without git that is ("unknown", False).
 
     A new file among the code is a change; one beside it, such as a study, is none.
     """
@@ -44,8 +45,9 @@ def commit() -> tuple[str, bool]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that a result depends on; absent ones are
-    left out.
+    """Returns the versions of Python and of the packages that a result depends on.
+
+    Packages that are absent are left out.
     """
     numbers = {"python": platform.python_version()}
     for package in PACKAGES:

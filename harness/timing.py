@@ -38,8 +38,9 @@ class Clock:
             self._marks.append(time.perf_counter())
 
     def durations(self) -> list[float]:
-        """Returns the seconds between successive marks, waiting for the device, and begins again at
-        the last mark.
+        """Returns the seconds between successive marks, and begins again at the last mark.
+
+        It waits for the device.
         """
         marks, self._marks = self._marks, self._marks[-1:]
         if self._cuda:
@@ -62,16 +63,19 @@ def quantile(values: list[float], fraction: float) -> float:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begins :func:`peak_memory_bytes` again, where the device can: a process's own peak cannot be
-    taken back.
+    """Begins :func:`peak_memory_bytes` again, where the device can.
+
+    A process's own peak cannot be taken back.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Returns the most memory in use: allocated on the GPU since the reset, or ever resident in
-    this process.
+    """Returns the most memory in use, in bytes.
+
+    On a GPU that is what was allocated since the reset; else what was ever resident in this
+    process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -101,8 +105,7 @@ class Watch:
 
 
 def busy_seconds(seconds: float) -> float:
-    """Returns the processor seconds of others from which a measurement of ``seconds`` counts as
-    disturbed.
+    """Returns the processor seconds of others that disturb a measurement of ``seconds``.
 
     Two ticks are free: both the machine's time and the process's own are counted in them.
     """
@@ -110,8 +113,9 @@ def busy_seconds(seconds: float) -> float:
 
 
 def _other_seconds() -> float | None:
-    """Returns the processor seconds that other processes have used since start-up, or None where
-    /proc does not say.
+    """Returns the processor seconds of other processes since start-up, or None.
+
+    It is None where /proc does not say.
     """
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
@@ -125,8 +129,9 @@ def _other_seconds() -> float | None:
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Tells glibc to keep what is freed, up to 32 MB a block: an update's tensors would be new
-    pages each time.
+    """Tells glibc to keep what is freed, up to 32 MB a block.
+
+    Else an update's tensors would be new pages each time.
 
     A page costs its first touch; at 256 units that was a twentieth of an update. Threads share one
     arena, since glibc gives back what is free at the end of any other. Elsewhere nothing happens.

@@ -193,7 +193,9 @@ class ArmSearch:
         return prune
 
     def tell(self, number: int, state: str, nats: float | None) -> None:
-        """Ends a trial: finished and diverged are COMPLETE with their nats, pruned PRUNED, failed
+        """Ends a trial.
+
+        Finished and diverged ones are COMPLETE with their nats, pruned ones PRUNED, failed ones
         FAIL.
         """
         begun = time.perf_counter()
@@ -206,9 +208,7 @@ class ArmSearch:
         self.seconds += time.perf_counter() - begun
 
     def best(self) -> Trial | None:
-        """Returns the trial with the lowest nats, the earliest of equals; None where none is
-        complete.
-        """
+        """Returns the complete trial with the lowest nats, the earliest of equals, or None."""
         complete = [
             t for t in self.trials() if t.state == TrialState.COMPLETE and t.value is not None
         ]
@@ -272,8 +272,9 @@ def edge_of(values: Range | Choices, best: Any) -> str | None:
 
 
 def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Returns for every arm its tuned fields' PED-ANOVA importances, which sum to 1 (Watanabe et
-    al., IJCAI 2023).
+    """Returns the PED-ANOVA importances of every arm's tuned fields, which sum to 1.
+
+    Source: Watanabe et al., IJCAI 2023.
 
     What told the best quarter of an arm's finished and diverged trials (at least five, at most half
     of them) from the rest. The shares describe these trials and are no test: fields without any

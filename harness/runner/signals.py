@@ -1,5 +1,6 @@
-"""Ctrl-C that waits: an interruption inside a database call leaves neither the database nor the
-program as it should.
+"""Ctrl-C that waits until a database call is over.
+
+An interruption inside one leaves neither the database nor the program as it should.
 
 Everywhere else Ctrl-C comes at once, as KeyboardInterrupt.
 """
@@ -14,8 +15,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back; one that came meanwhile acts when the block is left, whatever
-    ended it.
+    """Holds SIGINT and SIGTERM back until the block is left.
+
+    One that came meanwhile acts then, whatever ended the block.
 
     Only the main thread is ever interrupted, so elsewhere, and within another such block, this does
     nothing.

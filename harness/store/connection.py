@@ -87,17 +87,13 @@ def experiment_ids(uri: str) -> dict[str, str]:
 
 
 def holds_study(uri: str, study_name: str) -> bool:
-    """Returns whether the store has an experiment of that name; a missing SQLite file is not
-    made.
-    """
+    """Returns whether the store has a study of that name; no missing SQLite file is made."""
     path = sqlite_path(uri)
     return (path is None or path.exists()) and study_name in experiment_ids(uri)
 
 
 def study_of(uri: str, run_id: str) -> str | None:
-    """Returns the name of the study that an MLflow run belongs to, None where there is no such
-    run.
-    """
+    """Returns the study that an MLflow run belongs to, None where there is no such run."""
     client = connect(uri)
     try:
         run = client.get_run(run_id)

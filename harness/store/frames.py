@@ -1,5 +1,6 @@
-"""The frames that a report is made from, out of what a store keeps: tags, metrics, parameters and
-CSV files.
+"""The frames that a report is made from.
+
+They come from the tags, metrics, parameters and CSV files that a store keeps.
 """
 
 import io
@@ -85,8 +86,7 @@ class StoredRun:
 
 
 def encode(value: Any) -> str:
-    """Returns a text that reads well and that :func:`decode` turns back into the value, its type
-    included.
+    """Returns a text that reads well and that :func:`decode` turns back into the value.
 
     >>> encode(0.1), encode("sgd"), encode(None), encode("1")
     ('0.1', 'sgd', 'null', '"1"')
@@ -109,8 +109,9 @@ def decode(text: str) -> Any:
 
 
 def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
-    """Returns one row per run, with the columns of :data:`RUN_DTYPES`, ordered by arm, phase and
-    index.
+    """Returns one row per run, ordered by arm, phase and index.
+
+    Its columns are those of :data:`RUN_DTYPES`.
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
@@ -151,9 +152,7 @@ def _infinite(value: float) -> float:
 
 
 def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
-    """Returns the rows of (unit, phase, index, CSV) under their place, all metric columns of all of
-    them.
-    """
+    """Returns the rows of (unit, phase, index, CSV) under their keys, with all metric columns."""
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
     places: dict[bytes, list[tuple[Any, ...]]] = {}
@@ -174,8 +173,9 @@ def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
 
 
 def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
-    """Returns the rows of (unit, CSV) under their condition and arm, with the columns of
-    :data:`TIMING_DTYPES`.
+    """Returns the rows of (unit, CSV) under their condition and arm.
+
+    Their columns are those of :data:`TIMING_DTYPES`.
     """
     frames = [_empty(ARM_DTYPES | TIMING_DTYPES)]
     for unit, content in stored:
@@ -218,8 +218,9 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 
 
 def _completed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Returns an export with the columns that came after it; before them there was one condition
-    and one repeat.
+    """Returns an export with the columns that later versions added.
+
+    Before them there was one condition and one repeat.
     """
     absent = [name for name in dtypes if name not in frame and name != "condition"]
     empty = {name: 0 if name == "repeat" else None for name in absent}
@@ -248,8 +249,9 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _read_csv(content: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Reads columns of these dtypes, any other as float64; numbers through texts, exact to the last
-    bit.
+    """Reads columns of these dtypes, and any other as float64.
+
+    Numbers are read as texts first, so that they are exact to the last bit.
     """
     frame = pd.read_csv(io.BytesIO(content), dtype="str")
     for name in map(str, frame.columns):
@@ -266,8 +268,6 @@ def _empty(dtypes: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _stack(frames: Sequence[pd.DataFrame], by: Sequence[str]) -> pd.DataFrame:
-    """Stacks frames, whatever their order, sorted; the first is empty and counts only where it is
-    alone.
-    """
+    """Stacks frames and sorts them; the first is empty and counts only where it is alone."""
     stacked = pd.concat(frames[1:] or frames, ignore_index=True)
     return stacked.sort_values(list(by), kind="stable", ignore_index=True)

@@ -1,6 +1,4 @@
-"""What a study's experiment keeps beside its runs: texts of any length, and the study's own
-notes.
-"""
+"""What a study's experiment keeps beside its runs: texts of any length, and notes."""
 
 import hashlib
 import json

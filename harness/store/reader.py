@@ -62,8 +62,9 @@ class StudyReader:
 
     @property
     def birth(self) -> str:
-        """When the experiment was made, in milliseconds: tells it from an earlier one of its
-        name.
+        """When the experiment was made, in milliseconds.
+
+        It tells the experiment from an earlier one of its name.
         """
         return str(self._client.get_experiment(self.experiment_id).creation_time)
 
@@ -99,9 +100,7 @@ class StudyReader:
 
     @timed
     def file_sizes(self) -> dict[str, dict[str, int]]:
-        """Returns the bytes of all artifacts, run id -> path -> size; arms' own runs are
-        included.
-        """
+        """Returns the sizes of all artifacts in bytes: run id -> path -> size."""
         return {
             run.info.run_id: dict(_file_sizes(self._client, run.info.run_id, None))
             for run in self.search()
@@ -144,9 +143,7 @@ class StudyReader:
 
 
 def phase_of(run: MlflowRun) -> str:
-    """Returns the phase of a stored run: trial, replicate, superseded, or that of an arm's own
-    run.
-    """
+    """Returns the phase of a stored run: trial, replicate, superseded or arm."""
     return str(run.data.tags["phase"])
 
 

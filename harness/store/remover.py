@@ -43,9 +43,7 @@ class StudyRemover:
         save_notes(self._client, self.experiment_id, replace(notes, timed="") if timings else notes)
 
     def remove_experiment(self, new_name: str) -> None:
-        """Deletes the experiment under a new name, so that its own is free; MLflow keeps its
-        row.
-        """
+        """Deletes the experiment under a new name, so that its own is free."""
         self._client.rename_experiment(self.experiment_id, new_name)
         self._client.delete_experiment(self.experiment_id)
 

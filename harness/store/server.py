@@ -1,5 +1,6 @@
-"""MLflow's user interface as a child process, which ends when the person ends it and leaves nothing
-behind.
+"""MLflow's user interface as a child process.
+
+It ends when the person ends it, and leaves nothing behind.
 """
 
 import difflib
@@ -51,8 +52,9 @@ def serve(
     port: int | None,
     say: Callable[[str], None],
 ) -> None:
-    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP; to be called in
-    the main thread.
+    """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP.
+
+    It must be called in the main thread.
 
     A tracking server (``http://...``) serves its own pages: then only the address is said.
 
@@ -110,9 +112,7 @@ def _experiment_id(uri: str, study_name: str) -> str:
 
 
 def _page(uri: str, experiment_id: str) -> str:
-    """Returns the page of an experiment's runs, under the view that answers its question where it
-    has one.
-    """
+    """Returns the page of an experiment's runs, under its answering view where it has one."""
     has_view = f"{views.TAG}{views.ANSWER}" in connect(uri).get_experiment(experiment_id).tags
     query = views.address(views.ANSWER) if has_view else BEST_FIRST
     return f"/#/experiments/{experiment_id}/runs?{query}"

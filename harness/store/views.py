@@ -1,5 +1,6 @@
-"""Views of a study for MLflow's page of runs: which runs, columns, order, groups and charts a
-person sees first.
+"""Views of a study for MLflow's page of runs.
+
+A view says which runs, columns, order, groups and charts a person sees first.
 
 The page keeps such a view as a tag of the experiment, and opens it by its key. What a state may
 hold, and what the page makes of it, was read from MLflow 3.17 and tried in a browser:
@@ -66,9 +67,7 @@ class View:
 
 
 def address(key: str) -> str:
-    """Returns the query of the page that opens a view; a sort or a filter beside it would keep the
-    view out.
-    """
+    """Returns the query that opens a view; a sort or a filter beside it would keep it out."""
     return f"workflowType=machine_learning&viewStateShareKey={key}"
 
 
@@ -93,8 +92,9 @@ def of_study(
 
 
 def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: bool) -> View:
-    """One row an arm, its seeds folded: the summary of the arm's own run, then the means of its
-    replicates.
+    """Returns the view of one row an arm, with its seeds folded.
+
+    The row shows the summary of the arm's own run, then the means of its replicates.
 
     The page loads a hundred runs at a time. Sorted by a summary, the arms' own runs are among the
     first.
@@ -155,8 +155,9 @@ def _metric(name: str) -> str:
 def _state(
     columns: list[str], charts: list[dict[str, Any]], order: str, runs: str
 ) -> dict[str, Any]:
-    """A state that shows all runs of a filter, sorted upwards, and of the sections of charts opens
-    its own alone.
+    """Returns a state that shows all runs of a filter, sorted upwards.
+
+    Of the sections of charts it opens its own alone.
     """
     sections: list[dict[str, Any]] = [
         {"uuid": OWN_SECTION, "name": "What the study asks", "display": True}

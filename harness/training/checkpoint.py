@@ -1,5 +1,6 @@
-"""A run's checkpoint: one file, a checksum before arrays and JSON in NumPy's npz; no pickle,
-replaced atomically.
+"""A run's checkpoint: one file, which is replaced atomically.
+
+It holds a checksum, then arrays and JSON in NumPy's npz, without pickle.
 """
 
 import hashlib
@@ -37,8 +38,9 @@ def path_of(folder: str | Path, run: Run) -> Path:
 
 
 def digest(run: Run, corpus_fingerprint: str) -> str:
-    """Returns what a checkpoint must agree in to be continued: settings, seed, the text, the cell's
-    equations.
+    """Returns a digest of what a checkpoint must agree in to be continued.
+
+    That is the settings, the seed, the text and the cell's equations.
     """
     settings = {
         name: value for name, value in to_dict(run.settings).items() if name not in EXECUTION
@@ -82,8 +84,9 @@ def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Chec
 def load(
     folder: str | Path, run: Run, corpus_fingerprint: str
 ) -> tuple[Checkpoint | None, str | None]:
-    """Returns the run's checkpoint and why one that exists is not used, each None where there is
-    nothing to say.
+    """Returns the run's checkpoint, and why one that exists is not used.
+
+    Each is None where there is nothing to say.
     """
     path, not_used = path_of(folder, run), f"checkpoint of {run.id}: not used"
     try:

@@ -410,8 +410,9 @@ class Pack:
                 checkpoint.save(folder, run, self.task.fingerprint, snapshot)
 
     def train_updates(self, count: int) -> None:
-        """Trains every shard ``count`` updates, beginning again where a budget ends: for a clock
-        outside.
+        """Trains every shard ``count`` updates, for a clock outside.
+
+        Where a budget ends, it begins again.
         """
 
         def turn(shard: Shard) -> None:

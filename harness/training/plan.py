@@ -99,8 +99,9 @@ class Plan:
 
 
 def plans_to_json(plans: Sequence[Plan]) -> str:
-    """Returns a file of plans, to be trained one after the other; :func:`plans_from_json` is its
-    inverse.
+    """Returns a file of plans, to be trained one after the other.
+
+    :func:`plans_from_json` is its inverse.
     """
     return json.dumps([json.loads(plan.to_json()) for plan in plans], indent=1)
 

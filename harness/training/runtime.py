@@ -27,8 +27,9 @@ replayed.
 
 @dataclass(frozen=True)
 class Measurement:
-    """One repeat: ``seconds`` per update of the whole pack, ``tokens_per_second`` of one of its
-    runs.
+    """One repeat of a timing.
+
+    ``seconds`` are per update of the whole pack, ``tokens_per_second`` of one of its runs.
     """
 
     arm: str
@@ -130,8 +131,7 @@ class Stand:
 def measure(
     plans: Mapping[str, list[Plan]], *, rounds: int, seconds: float
 ) -> Iterator[Measurement]:
-    """Yields every repeat: ``rounds`` rounds over all arms, pack sizes and modes, each at least
-    ``seconds`` long.
+    """Yields every repeat, in rounds over all arms, pack sizes and modes.
 
     Args:
         plans: Arm -> one plan a pack size.

@@ -1,5 +1,6 @@
-"""The worker: a file of plans in, records out, with nothing but torch and NumPy: ``python -m
-harness.train PLAN.json``.
+"""The worker: a file of plans in, records out, with nothing but torch and NumPy.
+
+``python -m harness.train PLAN.json`` is its public name.
 """
 
 import sys
@@ -30,8 +31,9 @@ asked.
 
 
 def work(text: str) -> Iterator[str]:
-    """Yields the lines that answer a file of ``harness plan``: packs' records, or a runtime
-    phase's.
+    """Yields the lines that answer a file of ``harness plan``.
+
+    They are the records of packs, or the measurements of a runtime phase.
     """
     if runtime.is_phase(text):
         yield from runtime.answer(text)
@@ -51,8 +53,9 @@ def _read(path: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Answers the file of plans at the path that ``arguments`` hold, as lines of JSON, and returns
-    the exit code.
+    """Answers the file of plans that ``arguments`` name and returns the exit code.
+
+    The answer is printed as lines of JSON.
     """
     if len(arguments) != 1:
         print("usage: python -m harness.train PLAN.json", file=sys.stderr)
