@@ -110,7 +110,7 @@ def test_repeats_of_the_search_are_the_pairs():
         "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030"
         " times (95 %"
         f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired"
-        f" repeats."
+        " repeats."
     ]
     assert (
         "| Repeats ended |" in built.markdown()
