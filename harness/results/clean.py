@@ -1,6 +1,6 @@
 """What a study leaves in the stores and on the disk, removed: what is named, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -159,17 +159,13 @@ def find(
     if not kinds:
         names |= {run_id: f"{key}, the arm's own" for key, run_id in arm_runs.items()}
     sizes = reader.file_sizes()
-    models = []
-    if "models" in kinds:
-        staying = runs[~runs["run_id"].isin(list(names))]
-        models = [
-            ModelFile(str(row["run_id"]), _name(row))
-            for row in staying.to_dict("records")
-            if MODEL_FILE in sizes[row["run_id"]]
-        ]
+    models = _models(runs[~runs["run_id"].isin(list(names))], sizes) if "models" in kinds else []
     checkpoints = []
     if not kinds or "checkpoints" in kinds:
         checkpoints = _checkpoints(locations.checkpoints(study), None if arm is None else runs)
+    num_bytes = sum(sum(sizes[run_id].values()) for run_id in names)
+    num_bytes += sum(sizes[model.run_id][MODEL_FILE] for model in models)
+    num_bytes += sum(path.stat().st_size for path in checkpoints)
     return Removal(
         study=study,
         locations=locations,
@@ -179,10 +175,14 @@ def find(
         checkpoints=checkpoints,
         searches=[] if kinds else _searches(study, reader.birth, locations, arm),
         is_whole=not kinds and arm is None,
-        num_bytes=sum(sum(sizes[run_id].values()) for run_id in names)
-        + sum(sizes[model.run_id][MODEL_FILE] for model in models)
-        + sum(path.stat().st_size for path in checkpoints),
+        num_bytes=num_bytes,
     )
+
+
+def _models(runs: pd.DataFrame, sizes: Mapping[str, Mapping[str, int]]) -> list[ModelFile]:
+    """Returns the models that runs kept; ``sizes`` is run id -> path -> bytes."""
+    rows = [row for row in runs.to_dict("records") if MODEL_FILE in sizes[row["run_id"]]]
+    return [ModelFile(str(row["run_id"]), _name(row)) for row in rows]
 
 
 def _is_of(runs: pd.DataFrame, kinds: Sequence[Kind]) -> pd.Series:

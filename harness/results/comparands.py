@@ -88,7 +88,7 @@ class Comparand:
 
     @property
     def rule(self) -> tuple[int, tuple[int, float]] | None:
-        """What said how many seeds there are, and which; None where their number was given."""
+        """The first seed and the stages that set the seeds; None where their number was given."""
         return None if self.stages is None else (self.first_seed, self.stages)
 
     @property

@@ -96,7 +96,7 @@ def compare(texts: Sequence[str], locations: Locations) -> Comparison:
     differing = differences(comparands)
     if len(differing.rows) > 1 and len(alike) > 1:
         lines.append(
-            "Several settings differ, listed below: what is said is said of all of them together."
+            "Several settings differ, as listed below: the comparison is of all of them together."
         )
     return Comparison(arms_report, [*lines, *apart], differing)
 

@@ -28,7 +28,7 @@ class Results:
         curves: A row per evaluation of a run, under its condition, arm, repeat, phase and index.
         timings: A row per condition, arm, mode, pack and round.
         verdict: The report's table: a row per condition and arm.
-        warnings: What the search said.
+        warnings: What there is to say beside the verdict.
     """
 
     name: str

@@ -1,6 +1,4 @@
-"""A study that has ended, made once for all tests of what can be done with it: none of them may
-change it.
-"""
+"""A study that has ended, made once for all tests of results, none of which may change it."""
 
 import io
 
