@@ -33,11 +33,12 @@ def one_database_is_made(tmp_path_factory):
         yield
         return
     from harness.store import connection
+    from harness.store.address import sqlite_path
 
     template = tmp_path_factory.mktemp("template") / "mlflow.db"
 
     def client(uri, client=connection.open_client):
-        path = connection.sqlite_path(uri)
+        path = sqlite_path(uri)
         if path is None or path.exists():
             return client(uri)
         if template.exists():

@@ -17,9 +17,10 @@ from harness.preflight.probe import Probe
 from harness.report import arm_results
 from harness.settings import PER_RUN, Settings
 from harness.statistics import inference
-from harness.store.connection import experiment_ids, sqlite_path
+from harness.store.address import sqlite_path
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.source import experiment_ids
 from harness.study import Study, is_repeated
 from harness.study.units import Phase
 from harness.training.messages import RunState

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.store.connection import experiment_ids, sqlite_path, study_of
+from harness.store.address import sqlite_path
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.source import experiment_ids, study_of
 from harness.study.units import Phase, Unit
 
 MARKS = "@1 is an arm's second repeat, the first has no mark"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from harness import study as studies
 from harness.results.names import Archive, ArchiveError
-from harness.store.connection import holds_study
 from harness.store.identity import check_identity
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.source import holds_study
 from harness.study import Study
 
 

@@ -6,10 +6,10 @@ import json
 from harness import data
 from harness.report import Report
 from harness.report.assemble import build_report, warnings_of
-from harness.store.connection import holds_study
 from harness.store.identity import check_identity
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.source import holds_study
 from harness.study import Study
 
 

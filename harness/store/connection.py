@@ -1,13 +1,11 @@
-"""A connection to MLflow's store: its address, its client, the experiments in it."""
+"""A connection to MLflow's store through MLflow's own client."""
 
-import functools
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any
 
 # MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links
 # out of stdout.
@@ -18,25 +16,10 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from harness.store.address import StoreError, sqlite_path
+
 # Else it says "Creating initial MLflow database tables..."
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-
-
-class StoreError(ValueError):
-    """The store cannot be used as asked; the message says what to do."""
-
-
-def absolute_uri(uri: str) -> str:
-    """Returns a SQLite URI with its path made absolute, any other URI as it is."""
-    path, (_, mark, options) = sqlite_path(uri), uri.partition("?")
-    return uri if path is None else f"sqlite:///{path.resolve()}{mark}{options}"
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """Returns the file of a SQLite URI, None for any other."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
 
 
 def connect(uri: str) -> MlflowClient:
@@ -80,38 +63,12 @@ def _make(path: Path) -> None:
         making.rmdir()
 
 
-def experiment_ids(uri: str) -> dict[str, str]:
-    """Returns the ids of all experiments by study name."""
-    search = functools.partial(connect(uri).search_experiments, max_results=1000)
-    return {experiment.name: experiment.experiment_id for experiment in all_pages(search)}
-
-
-def holds_study(uri: str, study_name: str) -> bool:
-    """Returns whether the store has a study of that name; no missing SQLite file is made."""
-    path = sqlite_path(uri)
-    return (path is None or path.exists()) and study_name in experiment_ids(uri)
-
-
-def study_of(uri: str, run_id: str) -> str | None:
-    """Returns the study that an MLflow run belongs to, None where there is no such run."""
-    client = connect(uri)
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        # The second code is MLflow's for a text that cannot be an id.
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-    if run.info.lifecycle_stage != "active":
-        return None
-    return client.get_experiment(run.info.experiment_id).name
-
-
 def rename_study(uri: str, study_name: str, new_name: str) -> None:
     """Gives a study's experiment another name; does nothing where there is none."""
-    ids = experiment_ids(uri)
-    if study_name in ids:
-        connect(uri).rename_experiment(ids[study_name], new_name)
+    client = connect(uri)
+    experiment = client.get_experiment_by_name(study_name)
+    if experiment is not None and experiment.lifecycle_stage == "active":
+        client.rename_experiment(experiment.experiment_id, new_name)
 
 
 def all_pages(query: Callable[..., Any]) -> list[Any]:
@@ -124,26 +81,14 @@ def all_pages(query: Callable[..., Any]) -> list[Any]:
     return items
 
 
-class Timed(Protocol):
-    """An object that counts the wall seconds spent in it."""
-
-    seconds: float
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T", bound=Timed)
+def file_sizes(uri: str, run_id: str) -> dict[str, int]:
+    """Returns the sizes in bytes of a run's artifacts by their paths, wherever they lie."""
+    return dict(_file_sizes(connect(uri), run_id, None))
 
 
-def timed(method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
-    """Adds a public method's seconds to its object's; public methods do not call one another."""
-
-    @functools.wraps(method)
-    def counted(self: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        start = perf_counter()
-        try:
-            return method(self, *args, **kwargs)
-        finally:
-            self.seconds += perf_counter() - start
-
-    return counted
+def _file_sizes(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
+    for file in client.list_artifacts(run_id, folder):
+        if file.is_dir:
+            yield from _file_sizes(client, run_id, file.path)
+        else:
+            yield file.path, file.file_size or 0

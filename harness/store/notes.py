@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlflow import MlflowClient
+if TYPE_CHECKING:  # it takes seconds, and reading needs none
+    from mlflow import MlflowClient
 
 EXPERIMENT_TAG_LENGTH = 5000  # taken by every MLflow 3; 3.17 allows 20000
 
@@ -74,21 +75,20 @@ NOTE_KEYS = tuple(StudyNotes().to_texts())
 assert len(NOTE_KEYS) == len(fields(StudyNotes))
 
 
-def load_notes(client: MlflowClient, experiment_id: str) -> StudyNotes:
-    """Returns the notes of an experiment."""
-    tags = client.get_experiment(experiment_id).tags
+def load_notes(tags: Mapping[str, str]) -> StudyNotes:
+    """Returns the notes of an experiment from its tags."""
     return StudyNotes.from_texts({key: kept_text(tags, f"note.{key}") for key in NOTE_KEYS})
 
 
-def save_notes(client: MlflowClient, experiment_id: str, notes: StudyNotes) -> None:
+def save_notes(client: "MlflowClient", experiment_id: str, notes: StudyNotes) -> None:
     """Writes the notes that differ from the stored ones. A crash leaves each the old or the new."""
-    stored = load_notes(client, experiment_id).to_texts()
+    stored = load_notes(client.get_experiment(experiment_id).tags).to_texts()
     for key, text in notes.to_texts().items():
         if text != stored[key]:
             keep_text(client, experiment_id, f"note.{key}", text or "")
 
 
-def keep_text(client: MlflowClient, experiment_id: str, key: str, text: str) -> None:
+def keep_text(client: "MlflowClient", experiment_id: str, key: str, text: str) -> None:
     """Writes a text of any length as tags: its parts first, then the one tag that names them."""
     prefix = f"harness.{key}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]

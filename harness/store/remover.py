@@ -8,7 +8,8 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from harness.store.connection import absolute_uri, connect
+from harness.store.address import absolute_uri
+from harness.store.connection import connect
 from harness.store.notes import load_notes, save_notes
 
 
@@ -38,7 +39,7 @@ class StudyRemover:
 
         Where ``timings``, the stored timings do not hold either.
         """
-        notes = load_notes(self._client, self.experiment_id)
+        notes = load_notes(self._client.get_experiment(self.experiment_id).tags)
         notes = replace(notes, reported="", complete="")
         save_notes(self._client, self.experiment_id, replace(notes, timed="") if timings else notes)
 

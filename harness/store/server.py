@@ -20,13 +20,9 @@ from types import FrameType
 from typing import IO
 
 from harness.store import views
-from harness.store.connection import (
-    StoreError,
-    absolute_uri,
-    connect,
-    experiment_ids,
-    sqlite_path,
-)
+from harness.store.address import StoreError, absolute_uri, sqlite_path
+from harness.store.connection import connect
+from harness.store.source import experiment_ids
 
 HOST = "127.0.0.1"
 START_SECONDS = 90.0

@@ -18,12 +18,14 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.entities import Run as MlflowRun
 
 from harness.store import frames
-from harness.store.connection import StoreError, absolute_uri, connect, timed
+from harness.store.address import StoreError, absolute_uri
+from harness.store.connection import connect
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
-from harness.store.reader import ARM_PHASE, StudyReader, phase_of, unit_of
+from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, phase_of, unit_of
+from harness.store.source import RunRow
+from harness.store.stopwatch import timed
 from harness.store.views import View
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
@@ -38,8 +40,6 @@ STATUS = {
     RunState.PRUNED: "FINISHED",
     RunState.FAILED: "FAILED",
 }
-SUPERSEDED_PHASE = "superseded"
-"""The phase of a replicate of a setting that another has replaced."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ class StudyWriter:
         self.uri = absolute_uri(uri)
         self._client = connect(self.uri)
         self.experiment_id = self._open_experiment(study_name, artifact_root)
-        self.reader = StudyReader(self.uri, study_name, self._client)
+        self.reader = StudyReader(self.uri, study_name)
         self._study_file: dict[str, str | bytes] = {}
         self._buffered_since: float | None = None
         self._entries: dict[str, _Entry] = {}
@@ -299,15 +299,15 @@ class StudyWriter:
             )
         return experiment.experiment_id
 
-    def _adopt(self, run: MlflowRun) -> None:
-        info, data = run.info, run.data
-        entry = _Entry(info.run_id, info.status, dict(data.params), is_loaded=not data.metrics)
+    def _adopt(self, run: RunRow) -> None:
+        params = dict(run.params)
+        entry = _Entry(run.run_id, run.status, params, is_loaded=not run.metrics)
         self._entries[entry.run_id] = entry
         phase, unit = phase_of(run), unit_of(run)
         if phase == ARM_PHASE:
             self._arm_runs[unit] = entry
         elif phase != SUPERSEDED_PHASE:
-            self._runs[RunKey(unit, Phase(phase), int(data.tags["index"]))] = entry
+            self._runs[RunKey(unit, Phase(phase), int(run.tags["index"]))] = entry
 
     def _create(
         self, name: str, unit: Unit, phase: str, index: int, tags: Mapping[str, Any]

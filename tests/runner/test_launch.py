@@ -18,11 +18,11 @@ from harness.results.open import NothingError
 from harness.runner import exchange, launch
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError
-from harness.store.connection import experiment_ids
 from harness.store.identity import IdentityError
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.reader import StudyReader
+from harness.store.source import experiment_ids
 from harness.study.units import Unit
 from harness.training import pack
 from harness.training.files import MODEL_FILE

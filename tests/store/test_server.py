@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from harness.store import server, views
-from harness.store.connection import StoreError, experiment_ids
+from harness.store.address import StoreError
 from harness.store.notes import EXPERIMENT_TAG_LENGTH
 from harness.store.reader import StudyReader
+from harness.store.source import experiment_ids
 from harness.store.views import View
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit

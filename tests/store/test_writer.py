@@ -13,7 +13,8 @@ import pytest
 
 from harness.store import frames, notes
 from harness.store import writer as writing
-from harness.store.connection import StoreError, absolute_uri, experiment_ids
+from harness.store.address import StoreError, absolute_uri
+from harness.store.source import experiment_ids
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
 
@@ -458,8 +459,8 @@ def test_a_summary_is_short_enough_for_a_column(writer):
     writer.summarize_arm(
         Unit("lstm"), {"p": 3.4964000912e-11, "ratio": 0.2870298852, "tokens": 123456789.0}
     )
-    (parent,) = [run for run in writer.reader.search() if run.data.tags["phase"] == "arm"]
-    assert parent.data.metrics == {
+    (parent,) = [run for run in writer.reader.search() if run.tags["phase"] == "arm"]
+    assert parent.metrics == {
         "arm/p": 3.4964e-11,
         "arm/ratio": 0.28703,
         "arm/tokens": 123456789.0,
@@ -482,9 +483,9 @@ def test_every_arm_keeps_the_study_file(writer):
     writer.store_study_file("study: s\n", "s.yaml")
     start(writer, arm="gru")
     stored = [
-        writer.reader._artifact(run, "s.yaml")
+        writer.reader.artifact(run.run_id, "s.yaml")
         for run in writer.reader.search()
-        if run.data.tags["phase"] == "arm"
+        if run.tags["phase"] == "arm"
     ]
     assert stored == [b"study: s\n"] * 2
 
@@ -632,8 +633,8 @@ def test_units_of_one_arm_have_one_parent_and_places_of_their_own(new, writer):
         new().open_run(RunKey(Unit("lstm", "docs", 2), Phase.REPLICATE, 0), "again", {}, {})
         == runs.loc[2, "run_id"]
     )
-    parents = [run for run in writer.reader.search() if run.data.tags["phase"] == "arm"]
-    assert sorted(run.info.run_name for run in parents) == ["book/lstm", "docs/lstm"]
+    parents = [run for run in writer.reader.search() if run.tags["phase"] == "arm"]
+    assert sorted(run.tags["mlflow.runName"] for run in parents) == ["book/lstm", "docs/lstm"]
 
 
 def test_a_new_study_has_empty_frames(writer):

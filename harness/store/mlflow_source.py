@@ -1,0 +1,74 @@
+"""What a store holds, through MLflow's client: every kind of store."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+
+from harness.store.connection import all_pages, connect
+from harness.store.source import RunRow, StoredExperiment, artifact_path
+
+
+class MlflowSource:
+    """Reads a store as :class:`harness.store.source.Source` says."""
+
+    def __init__(self, uri: str):
+        """Connects to the store.
+
+        Raises:
+            StoreError: It cannot be reached or is of another MLflow version.
+        """
+        self._client = connect(uri)
+
+    def experiments(self) -> list[StoredExperiment]:
+        """Returns all experiments, the oldest first."""
+        search = functools.partial(self._client.search_experiments, max_results=1000)
+        experiments = sorted(all_pages(search), key=lambda each: int(each.experiment_id))
+        return [
+            StoredExperiment(e.experiment_id, e.name, str(e.creation_time), dict(e.tags))
+            for e in experiments
+        ]
+
+    def runs(self, experiment_id: str) -> list[RunRow]:
+        """Returns an experiment's runs, first made first."""
+        search = functools.partial(
+            self._client.search_runs, [experiment_id], order_by=["attribute.start_time ASC"]
+        )
+        return [_row(run) for run in all_pages(search)]
+
+    def run(self, run_id: str) -> tuple[str, RunRow] | None:
+        """Returns a run and the name of its experiment, None where there is no such run."""
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as error:
+            # The second code is MLflow's for a text that cannot be an id.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        if run.info.lifecycle_stage != "active":
+            return None
+        return self._client.get_experiment(run.info.experiment_id).name, _row(run)
+
+    def artifact(self, run: RunRow, name: str) -> bytes | None:
+        """Returns a file of a run, None where it has none of that name."""
+        path = artifact_path(run.artifact_uri, name)
+        if path is not None:
+            return path.read_bytes() if path.exists() else None
+        if name not in {file.path for file in self._client.list_artifacts(run.run_id)}:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(self._client.download_artifacts(run.run_id, name, folder)).read_bytes()
+
+
+def _row(run: MlflowRun) -> RunRow:
+    info, data = run.info, run.data
+    return RunRow(
+        info.run_id,
+        info.status,
+        info.artifact_uri,
+        dict(data.tags),
+        dict(data.params),
+        dict(data.metrics),
+    )
