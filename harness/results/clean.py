@@ -9,12 +9,10 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from harness.results.names import Archive, check_known, units_of
-from harness.store.connection import sqlite_path
+from harness.store.address import sqlite_path
 from harness.store.locations import Locations
 from harness.store.lock import locked
-from harness.store.reader import StudyReader
-from harness.store.remover import StudyRemover
-from harness.store.writer import SUPERSEDED_PHASE
+from harness.store.reader import SUPERSEDED_PHASE, StudyReader
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import MODEL_FILE, checkpoint_name
 from harness.training.messages import RunState
@@ -88,6 +86,8 @@ class Removal:
                 path.parent.rmdir()
         if self.searches:
             self._remove_searches()
+        from harness.store.remover import StudyRemover  # loads MLflow
+
         remover = StudyRemover(self.locations.tracking_uri, self.reader.experiment_id)
         for model in self.models:
             remover.remove_file(model.run_id, MODEL_FILE)

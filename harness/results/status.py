@@ -1,11 +1,12 @@
 """How far a study has come: how many runs of each arm have ended, and how."""
 
+import pandas as pd
 from rich import box
 from rich.table import Table
 
-from harness.report import arm_results
 from harness.results.open import open_study
 from harness.store.locations import Locations
+from harness.study import Study
 from harness.study.units import Phase
 from harness.training.messages import RunState
 
@@ -34,13 +35,13 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     runs = reader.runs()
     has_conditions = any(loaded.conditions)
     table = _table(loaded.name, has_conditions)
-    num_repeats = arm_results.num_repeats(loaded)
+    num_repeats = loaded.tune.repeats if loaded.tune else 1
     for arm in loaded.arms:
         condition_runs = runs[runs["condition"] == arm.condition]
         arm_runs = condition_runs[condition_runs["arm"] == arm.name]
         wanted = {
             Phase.TRIAL: loaded.tune.num_trials if loaded.tune else 0,
-            Phase.REPLICATE: arm_results.num_seeds(loaded.under(arm.condition), condition_runs),
+            Phase.REPLICATE: _num_seeds(loaded.under(arm.condition), condition_runs),
         }
         for phase, count in wanted.items():
             counts = arm_runs.loc[arm_runs["phase"] == phase, "state"].value_counts()
@@ -49,6 +50,15 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
             condition = [arm.condition] if has_conditions else []
             table.add_row(*condition, arm.name, phase, str(num_repeats * count), *texts)
     return table
+
+
+def _num_seeds(part: Study, runs: pd.DataFrame) -> int:
+    """Returns how many seeds a condition takes; ``runs`` are those of the condition."""
+    if part.replicate.until is None:
+        return part.replicate.seeds
+    from harness.report import arm_results  # loads SciPy, for what a first stage asks for
+
+    return arm_results.num_seeds(part, runs)
 
 
 def _table(title: str, has_conditions: bool) -> Table:

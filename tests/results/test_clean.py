@@ -13,10 +13,11 @@ from harness import tuning
 from harness.report import Report
 from harness.results import clean
 from harness.runner import exchange, launch
-from harness.store.connection import experiment_ids
+from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.notes import StudyNotes
+from harness.store.source import experiment_ids
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import checkpoint_name
 from harness.training.plan import plans_from_json
@@ -184,7 +185,7 @@ def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeyp
     def run():
         launch.run(path, locations=locations, console=Console(file=io.StringIO()), force=True)
         reader = reader_of(tmp_path, "small")
-        arm_run = reader._client.get_run(reader.arm_runs()["narrow"])
+        arm_run = connect(locations.tracking_uri).get_run(reader.arm_runs()["narrow"])
         info = arm_run.info
         return info.status, arm_run.data.metrics, reader.artifact(info.run_id, "report.md")
 
