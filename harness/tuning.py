@@ -27,6 +27,7 @@ from harness import randomness
 from harness.settings import Settings
 from harness.study import Choices, Range, Study, Tune
 from harness.study.units import FAILURES_IN_A_ROW
+from harness.training.messages import RunState
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -192,18 +193,18 @@ class ArmSearch:
         self.seconds += time.perf_counter() - begun
         return prune
 
-    def tell(self, number: int, state: str, nats: float | None) -> None:
+    def tell(self, number: int, state: RunState, nats: float | None) -> None:
         """Ends a trial.
 
         Finished and diverged ones are COMPLETE with their nats, pruned ones PRUNED, failed ones
         FAIL.
         """
         begun = time.perf_counter()
-        if state in ("finished", "diverged"):
+        if state.has_objective:
             self._study.tell(number, nats)
         else:
             self._study.tell(
-                number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL
+                number, state=TrialState.PRUNED if state is RunState.PRUNED else TrialState.FAIL
             )
         self.seconds += time.perf_counter() - begun
 
@@ -290,7 +291,7 @@ def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]
     distributions = {field: _distribution(field, values) for field, values in space.items()}
     ended = runs[
         (runs["phase"] == "trial")
-        & runs["state"].isin(["finished", "diverged"])
+        & runs["state"].isin([state for state in RunState if state.has_objective])
         & runs["objective"].notna()
     ]
     shares = {}

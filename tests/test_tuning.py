@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from harness import tuning
 from harness.study import Choices, Range, Tune
+from harness.training.messages import RunState
 
 SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25, 1.0, 4.0))}
 
@@ -39,7 +40,7 @@ def run_to_end(own):
     while trials := own.ask():
         asked += trials
         for trial in trials:
-            own.tell(trial.number, "finished", loss(trial.values))
+            own.tell(trial.number, RunState("finished"), loss(trial.values))
     return asked
 
 
@@ -49,11 +50,11 @@ def test_rounds_fill_up_to_the_budget_and_no_further(storage):
     assert [t.number for t in first] == [0, 1, 2, 3]
     assert own.ask() == first  # asked again before it is told: the same round
     for trial in first:
-        own.tell(trial.number, "finished", loss(trial.values))
+        own.tell(trial.number, RunState("finished"), loss(trial.values))
     assert [t.number for t in own.ask()] == [4, 5]
     assert not own.done
     for trial in own.running():
-        own.tell(trial.number, "finished", loss(trial.values))
+        own.tell(trial.number, RunState("finished"), loss(trial.values))
     assert own.done and own.ask() == []
 
 
@@ -78,7 +79,7 @@ def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
             break
         if kill_at % 2:  # half of them die before anything is told
             for trial in trials:
-                own.tell(trial.number, "finished", loss(trial.values))
+                own.tell(trial.number, RunState("finished"), loss(trial.values))
     assert [seen[number] for number in sorted(seen)] == expected
 
 
@@ -108,7 +109,7 @@ def test_ends_are_booked_as_what_they_are(storage):
     for number, (state, nats) in enumerate(
         [("finished", 2.0), ("diverged", 3.3), ("pruned", 2.5), ("failed", None)]
     ):
-        own.tell(number, state, nats)
+        own.tell(number, RunState(state), nats)
     states = [t.state for t in own.trials()]
     assert states == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
     assert own.best().number == 0
@@ -117,7 +118,7 @@ def test_ends_are_booked_as_what_they_are(storage):
 def test_three_failures_in_a_row_stop_the_arm(storage):
     own = tuning.ArmSearch(storage, "s", "lstm", make_tune(trials=20), 20)
     for trial in own.ask():
-        own.tell(trial.number, "failed", None)
+        own.tell(trial.number, RunState("failed"), None)
     assert own.stopped and own.done and own.ask() == [] and own.best() is None
     assert tuning.warnings([own]) == [
         "lstm: no trial finished; the arm has no setting to replicate."
@@ -129,7 +130,7 @@ def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
     for trial in own.ask():
         for step in range(1, 5):
             assert not own.report(trial.number, step, 1.0 + 0.1 * trial.number)
-        own.tell(trial.number, "finished", 1.0)
+        own.tell(trial.number, RunState("finished"), 1.0)
     poor, good = own.ask()[:2]
     assert [own.report(poor.number, step, 5.0) for step in (1, 1, 2, 3)][-1]
     assert not any(own.report(good.number, step, 0.5) for step in range(1, 5))
@@ -165,7 +166,7 @@ def test_a_best_value_at_an_edge_is_a_warning(storage):
     own = tuning.ArmSearch(storage, "s", "lstm", tune, 20)
     assert tune.num_trials == 3  # the whole grid
     for trial in own.ask():
-        own.tell(trial.number, "finished", trial.values["learning_rate"])
+        own.tell(trial.number, RunState("finished"), trial.values["learning_rate"])
     assert own.done
     assert "best learning_rate = 0.1 lies at the lower edge" in tuning.warnings([own])[0]
 

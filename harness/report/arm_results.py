@@ -18,6 +18,7 @@ from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.study.units import FAILURES_IN_A_ROW, Unit
+from harness.training.messages import RunState
 
 KEY_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
 RUN_COLUMNS = (
@@ -64,10 +65,10 @@ TIMING_COLUMNS = (
 )
 TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")
 """Losses compare only where these settings are equal."""
-TRIAL_ENDS = ("finished", "diverged", "pruned", "failed")
-REPLICATE_ENDS = ("finished", "diverged", "failed")
+TRIAL_ENDS = tuple(state for state in RunState if state.is_ended)
+REPLICATE_ENDS = tuple(state for state in TRIAL_ENDS if state is not RunState.PRUNED)
 
-_ALL_FAILED = ["failed"] * FAILURES_IN_A_ROW
+_ALL_FAILED = [RunState.FAILED] * FAILURES_IN_A_ROW
 
 Phase = tuple[str, int]
 """What is timed: the mode, ``train`` or ``forward``, and the number of runs in a pack."""
@@ -191,7 +192,7 @@ def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
         len(trials) >= study.tune.num_trials
         or trials.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
     )
-    has_no_setting = is_searched and not trials.isin(["finished", "diverged"]).any()
+    has_no_setting = is_searched and not trials.isin([RunState.FINISHED, RunState.DIVERGED]).any()
     return bool(has_no_setting) or replicates.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
 
 
@@ -259,7 +260,7 @@ def gather(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[
                 is_baseline=arm.name == base,
                 token=arm.settings.token,
                 losses=nats[arm.name],
-                num_failed=int((_replicates(runs, arm.name)["state"] == "failed").sum()),
+                num_failed=int((_replicates(runs, arm.name)["state"] == RunState.FAILED).sum()),
                 num_planned=num_planned,
                 **level(nats[arm.name], first),
                 differences=pairs.get(arm.name, np.zeros(0)),
@@ -289,10 +290,10 @@ def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     """
     column = "test/loss" if is_held_out(study) else "objective"
     rows = _replicates(runs, arm)
-    finished, diverged = rows["state"] == "finished", rows["state"] == "diverged"
+    finished, diverged = rows["state"] == RunState.FINISHED, rows["state"] == RunState.DIVERGED
     rows = rows[diverged | (finished & rows[column].notna())]
     rows = rows.assign(
-        nats=np.where(rows["state"] == "diverged", np.inf, rows[column].astype(float))
+        nats=np.where(rows["state"] == RunState.DIVERGED, np.inf, rows[column].astype(float))
     )
     if num_repeats(study) == 1:
         return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
@@ -311,7 +312,7 @@ def num_repeats(study: StudyLike) -> int:
 
 def _training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None:
     tokens = rows.loc[
-        (rows["phase"] == "replicate") & (rows["state"] == "finished"), "tokens"
+        (rows["phase"] == "replicate") & (rows["state"] == RunState.FINISHED), "tokens"
     ].dropna()
     rates = timings.loc[(timings["mode"] == "train") & (timings["pack"] == 1), "tokens_per_second"]
     if not len(tokens) or not len(rates):
@@ -491,7 +492,7 @@ def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFram
     lines = []
     column = "test/loss" if is_held_out(study) else "objective"
     if result.num_diverged:
-        num_diverged = int((rows["state"] == "diverged").sum())
+        num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
         lines.append(f"{num_diverged} of {len(rows)} replicates diverged.")
     if result.num_failed:
         rest = " with the rest of their repeats" if num_repeats(study) > 1 else ""
@@ -499,7 +500,7 @@ def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFram
         lines.append(f"{num_failed} and enter no figure{rest}.")
     if rows["num_parameters"].nunique() > 1:
         lines.append("its repeats chose different sizes; the costs shown are of the first.")
-    num_blank = int(((rows["state"] == "finished") & rows[column].isna()).sum())
+    num_blank = int(((rows["state"] == RunState.FINISHED) & rows[column].isna()).sum())
     if num_blank:
         lines.append(f"{num_blank} finished replicates have no {column} and enter no figure.")
     if num_repeats(study) == 1 and _num_settings(rows) > 1:

@@ -25,6 +25,7 @@ from harness.report.searches import (
 from harness.report.sentences import number
 from harness.report.tables import Section
 from harness.study import Choices, Range
+from harness.training.messages import RunState
 
 FEW_ARMS = 4
 """The most arms that fit into a sentence; more get a table."""
@@ -194,7 +195,7 @@ def _ends(search: Search) -> str:
 
 def _levels(search: Search) -> tuple[str, str, str, str]:
     firsts = search.rows.groupby("repeat").head(1)
-    started = firsts[firsts["state"] == "finished"]
+    started = firsts[firsts["state"] == RunState.FINISHED]
     best = search.finished.groupby("repeat")["nats"].min()
     first_text = _listed(list(dict.fromkeys(firsts["state"]))) if len(firsts) else ""
     gain = ""

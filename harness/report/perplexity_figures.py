@@ -27,6 +27,7 @@ from harness.report.drawing import (
     row_inches,
     style,
 )
+from harness.training.messages import RunState
 
 HIGHEST_NATS = float(np.log(1e5))
 """The highest loss that is drawn: a diverging run's perplexity may be any number."""
@@ -83,7 +84,7 @@ def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Returns low, median and high perplexity by update, at MAX_POINTS at most, the last kept."""
     nats = rows.pivot(index="update", columns=["repeat", "index"], values=metric).astype(float)
     ends = rows.drop_duplicates(["repeat", "index"]).set_index(["repeat", "index"])["state"]
-    diverged = nats.columns[(ends.reindex(nats.columns) == "diverged").to_numpy()]
+    diverged = nats.columns[(ends.reindex(nats.columns) == RunState.DIVERGED).to_numpy()]
     nats[diverged] = nats[diverged].fillna(np.inf)
     values = np.exp(np.minimum(nats.dropna().to_numpy(), HIGHEST_NATS))
     means = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]

@@ -11,6 +11,7 @@ import pandas as pd
 from harness.report.arm_results import TRIAL_ENDS
 from harness.report.protocols import StudyLike
 from harness.study import Choices, Range
+from harness.training.messages import RunState
 
 NEAR = 0.05
 """A trial this fraction of perplexity above its arm's best is near it."""
@@ -35,7 +36,7 @@ class Search:
     @property
     def finished(self) -> pd.DataFrame:
         """The trials with a final value of their own."""
-        is_final = (self.rows["state"] == "finished") & np.isfinite(self.rows["nats"])
+        is_final = (self.rows["state"] == RunState.FINISHED) & np.isfinite(self.rows["nats"])
         rows: pd.DataFrame = self.rows[is_final]
         return rows
 
@@ -58,7 +59,7 @@ class Search:
 
         Of a pruned trial it is not known.
         """
-        ended = self.rows[self.rows["state"].isin(["finished", "diverged"])]
+        ended = self.rows[self.rows["state"].isin([RunState.FINISHED, RunState.DIVERGED])]
         return ended.drop(index=self.near.index)
 
     def values(self, rows: pd.DataFrame, field: str) -> list[Any]:

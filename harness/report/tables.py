@@ -11,6 +11,7 @@ from harness.report import sentences
 from harness.report.arm_results import TRIAL_ENDS, ArmResult, Phase
 from harness.report.sentences import number
 from harness.statistics.inference import Interval
+from harness.training.messages import RunState
 
 COUNTS = (
     "pairs",
@@ -251,17 +252,21 @@ def ends(results: Sequence[ArmResult], unit: str) -> Section:
     An end that no run came to has no column. Where ``unit`` is a repeat, it diverged where one of
     its replicates did.
     """
-    states = [("trial", state) for state in (*TRIAL_ENDS, "running")]
+    states = [("trial", state) for state in (*TRIAL_ENDS, RunState.RUNNING)]
     whole = "replicate" if unit == "seed" else unit
-    states += [(whole, "finished"), (whole, "diverged"), ("replicate", "failed")]
+    states += [
+        (whole, RunState.FINISHED),
+        (whole, RunState.DIVERGED),
+        ("replicate", RunState.FAILED),
+    ]
     header = tuple(f"{phase.capitalize()}s {state}" for phase, state in states)
     rows = []
     for result in results:
         trials = result.trials["state"].value_counts()
         counts = {("trial", str(state)): int(count) for state, count in trials.items()}
-        counts[whole, "finished"] = result.num_finished
-        counts[whole, "diverged"] = result.num_diverged
-        counts["replicate", "failed"] = result.num_failed
+        counts[whole, RunState.FINISHED] = result.num_finished
+        counts[whole, RunState.DIVERGED] = result.num_diverged
+        counts["replicate", RunState.FAILED] = result.num_failed
         rows.append((result.name, *(str(counts.get(key) or "") for key in states)))
     return Section("How the runs ended", ("Arm", *header), rows).without_empty(*header)
 

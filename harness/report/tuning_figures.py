@@ -27,6 +27,7 @@ from harness.report.searches import (
 )
 from harness.statistics import inference
 from harness.study import Choices
+from harness.training.messages import RunState
 
 HIGHEST_RATIO = 3.0
 """The highest perplexity shown, over the best: more would press the good trials into a line."""
@@ -89,8 +90,10 @@ def _marks_of_arms(by_arm: Sequence[Search], looks: Mapping[str, Look]) -> list[
 
 def _marks_of_kinds(by_arm: Sequence[Search], top: float) -> list[Line2D]:
     rows = pd.concat([search.rows for search in by_arm])
-    num_above = int((rows["state"].isin(["finished", "pruned"]) & (rows["nats"] > top)).sum())
-    num_diverged = int((rows["state"] == "diverged").sum())
+    num_above = int(
+        (rows["state"].isin([RunState.FINISHED, RunState.PRUNED]) & (rows["nats"] > top)).sum()
+    )
+    num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
     return [
         _mark("o", "best of its arm", color=FAINT, markersize=11, markerfacecolor="none"),
         _mark("o", "pruned: its last value", color=FAINT, markerfacecolor="none"),
@@ -114,7 +117,7 @@ def _draw_search(
 ) -> None:
     ceiling = perplexity(top) * 1.08  # of the row of marks above all perplexities
     inside = search.rows["nats"] <= top
-    for state, face in (("finished", look.color), ("pruned", "none")):
+    for state, face in ((RunState.FINISHED, look.color), (RunState.PRUNED, "none")):
         rows = search.rows[(search.rows["state"] == state) & inside]
         x, y = _places(domain, search.values(rows, field), shift), np.exp(rows["nats"])
         axes.plot(
@@ -128,7 +131,8 @@ def _draw_search(
             linestyle="",
         )
     lost = search.rows[
-        (search.rows["state"] == "diverged") | (search.rows["state"].ne("failed") & ~inside)
+        (search.rows["state"] == RunState.DIVERGED)
+        | (search.rows["state"].ne(RunState.FAILED) & ~inside)
     ]
     x = _places(domain, search.values(lost, field), shift)
     axes.plot(x, np.full(len(x), ceiling), "x", color=look.color, markersize=5, linestyle="")
@@ -208,14 +212,17 @@ def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) ->
     x = _spread(search, field, domain)
     kinds: list[tuple[pd.DataFrame, dict[str, Any]]] = [
         (
-            rows[state == "pruned"],
+            rows[state == RunState.PRUNED],
             {"marker": "o", "color": FAINT, "markerfacecolor": "none", "markersize": 4},
         ),
         (
-            search.worse[search.worse["state"] == "finished"],
+            search.worse[search.worse["state"] == RunState.FINISHED],
             {"marker": "o", "color": OTHER_COLOR, "markersize": 5},
         ),
-        (rows[state == "diverged"], {"marker": "x", "color": drawing.COLORS[4], "markersize": 5}),
+        (
+            rows[state == RunState.DIVERGED],
+            {"marker": "x", "color": drawing.COLORS[4], "markersize": 5},
+        ),
         (search.near, {"marker": "o", "color": NEAR_COLOR, "markersize": 5}),
         (search.near.nsmallest(1, "nats"), {"marker": "D", "color": "#000000", "markersize": 5}),
     ]
@@ -271,8 +278,10 @@ def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | No
 
 def _final_nats(search: Search) -> np.ndarray:
     """Returns one loss per trial, (trials,); failed trials are left out."""
-    pruned = search.rows["state"] == "pruned"
-    ended = search.rows["state"].isin(["finished", "diverged"]) & np.isfinite(search.rows["nats"])
+    pruned = search.rows["state"] == RunState.PRUNED
+    ended = search.rows["state"].isin([RunState.FINISHED, RunState.DIVERGED]) & np.isfinite(
+        search.rows["nats"]
+    )
     worst = search.rows.loc[ended, "nats"].max()
     nats = search.rows.loc[ended | pruned, "nats"].fillna(worst).clip(upper=worst)
     return np.asarray(nats, dtype=np.float64)

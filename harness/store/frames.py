@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from harness.study.units import Unit
+from harness.training.messages import RunState
 
-PLACE_DTYPES = {
+KEY_DTYPES = {
     "condition": "str",
     "arm": "str",
     "repeat": "int64",
@@ -23,7 +24,7 @@ PLACE_DTYPES = {
     "index": "int64",
 }
 ARM_DTYPES = {"condition": "str", "arm": "str"}
-RUN_DTYPES = PLACE_DTYPES | {
+RUN_DTYPES = KEY_DTYPES | {
     "run_id": "str",
     "seed": "str",
     "state": "str",
@@ -116,7 +117,7 @@ def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
     frame = pd.DataFrame([_row(run) for run in stored], columns=list(RUN_DTYPES))
-    return frame.astype(RUN_DTYPES).sort_values(list(PLACE_DTYPES), ignore_index=True)
+    return frame.astype(RUN_DTYPES).sort_values(list(KEY_DTYPES), ignore_index=True)
 
 
 def _row(run: StoredRun) -> dict[str, Any]:
@@ -144,7 +145,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
             row[column] = pd.NA if count is None else int(count)
         elif dtype == "str":
             row[column] = given.get(column)
-    return row if run.is_over else {**row, "state": "running"}
+    return row if run.is_over else {**row, "state": str(RunState.RUNNING)}
 
 
 def _infinite(value: float) -> float:
@@ -155,21 +156,21 @@ def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
     """Returns the rows of (unit, phase, index, CSV) under their keys, with all metric columns."""
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
-    places: dict[bytes, list[tuple[Any, ...]]] = {}
+    keys: dict[bytes, list[tuple[Any, ...]]] = {}
     for unit, phase, index, content in stored:
         header, _, rows = content.strip().partition(b"\n")
         if not header:  # a run that ended before its first evaluation point
             continue
         texts.setdefault(header, []).extend([rows] if rows else [])
-        places.setdefault(header, []).extend(
+        keys.setdefault(header, []).extend(
             [(unit.condition, unit.arm, unit.repeat, phase, index)] * len(rows.splitlines())
         )
-    frames = [_empty(PLACE_DTYPES | CURVE_DTYPES)]
+    frames = [_empty(KEY_DTYPES | CURVE_DTYPES)]
     for header, parts in texts.items():
         curve = _read_csv(b"\n".join([header, *parts]), CURVE_DTYPES)
-        place = pd.DataFrame(places[header], columns=list(PLACE_DTYPES), index=curve.index)
-        frames.append(pd.concat([place, curve], axis=1))
-    return _stack(frames, by=list(PLACE_DTYPES))
+        key = pd.DataFrame(keys[header], columns=list(KEY_DTYPES), index=curve.index)
+        frames.append(pd.concat([key, curve], axis=1))
+    return _stack(frames, by=list(KEY_DTYPES))
 
 
 def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
@@ -203,7 +204,7 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     runs["samples"] = pd.Series(
         [json.loads(text) for text in runs["samples"]], index=runs.index, dtype=object
     )
-    curves = pd.read_csv(folder / "curves.csv", dtype={**PLACE_DTYPES, **CURVE_DTYPES})
+    curves = pd.read_csv(folder / "curves.csv", dtype={**KEY_DTYPES, **CURVE_DTYPES})
     timings = pd.read_csv(folder / "timings.csv", dtype={**ARM_DTYPES, **TIMING_DTYPES})
     runs = _completed(runs.drop(columns=columns), RUN_DTYPES)
     sizes = pd.Series(
@@ -211,7 +212,7 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     )
     runs["hidden_size"] = runs["hidden_size"].fillna(sizes)
     curves, timings = (
-        _completed(curves, PLACE_DTYPES | CURVE_DTYPES),
+        _completed(curves, KEY_DTYPES | CURVE_DTYPES),
         _completed(timings, ARM_DTYPES | TIMING_DTYPES),
     )
     return runs, curves, timings

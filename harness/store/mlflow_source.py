@@ -8,11 +8,11 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from harness.store.connection import all_pages, connect
-from harness.store.source import RunRow, StoredExperiment, artifact_path
+from harness.store.rows import RunRow, StoredExperiment, artifact_path
 
 
 class MlflowSource:
-    """Reads a store as :class:`harness.store.source.Source` says."""
+    """Reads a store as :class:`harness.store.rows.Source` says."""
 
     def __init__(self, uri: str):
         """Connects to the store.

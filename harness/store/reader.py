@@ -11,7 +11,8 @@ import pandas as pd
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.notes import StudyNotes, kept_text, load_notes
-from harness.store.source import RunRow, StoredExperiment, artifact_path, open_source
+from harness.store.rows import RunRow, StoredExperiment, artifact_path
+from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Unit
 

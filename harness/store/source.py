@@ -1,4 +1,4 @@
-"""What a store holds, as plain values: read from SQLite's file at once, or through MLflow's client.
+"""A store's rows, read from SQLite's file at once or through MLflow's client.
 
 MLflow takes seconds to be imported, most of a `harness status`. A SQLite file whose schema is known
 is therefore read without it; every other store, and one that cannot be read so, through MLflow.
@@ -6,62 +6,17 @@ tests/store/test_source.py holds the two ways equal, and notices a schema that i
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from harness.store.address import absolute_uri, sqlite_path
+from harness.store.rows import RunRow, Source, StoredExperiment, artifact_path
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
 """Alembic's names of the schemas of MLflow that are read without it: 3.17's."""
 SECONDS_TO_WAIT = 60.0
 """How long another process may hold the file."""
-
-
-@dataclass(frozen=True)
-class StoredExperiment:
-    """An experiment: a study's, or anybody's. ``birth`` is when it was made, in milliseconds."""
-
-    id: str
-    name: str
-    birth: str
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A run as the store keeps it. ``metrics`` are the last values; infinities are the largest floats."""
-
-    run_id: str
-    status: str
-    artifact_uri: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-class Source(Protocol):
-    """Reads a store; whatever was deleted is not there."""
-
-    def experiments(self) -> list[StoredExperiment]:
-        """Returns all experiments, the oldest first."""
-        ...
-
-    def runs(self, experiment_id: str) -> list[RunRow]:
-        """Returns an experiment's runs, first made first."""
-        ...
-
-    def run(self, run_id: str) -> tuple[str, RunRow] | None:
-        """Returns a run and the name of its experiment, None where there is no such run."""
-        ...
-
-    def artifact(self, run: RunRow, name: str) -> bytes | None:
-        """Returns a file of a run, None where it has none of that name."""
-        ...
 
 
 def open_source(uri: str) -> Source:
@@ -159,12 +114,6 @@ class SqliteSource:
             RunRow(i, status, uri, tags.get(i, {}), params.get(i, {}), metrics.get(i, {}))
             for i, status, uri in rows
         ]
-
-
-def artifact_path(artifact_uri: str, name: str) -> Path | None:
-    """Returns the file of an artifact on this machine, None where artifacts lie elsewhere."""
-    parts = urlsplit(artifact_uri)
-    return Path(url2pathname(parts.path), name) if parts.scheme == "file" else None
 
 
 def _by_owner(rows: Iterator[tuple[str, ...]] | sqlite3.Cursor) -> dict[str, dict[str, str]]:

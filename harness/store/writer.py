@@ -24,7 +24,7 @@ from harness.store.address import StoreError, absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, phase_of, unit_of
-from harness.store.source import RunRow
+from harness.store.rows import RunRow
 from harness.store.stopwatch import timed
 from harness.store.views import View
 from harness.study.units import Phase, RunKey, Unit

@@ -45,7 +45,7 @@ def test_frames_of_nothing_have_their_columns_and_dtypes():
     assert {c: str(t) for c, t in frames.runs([]).dtypes.items()} == frames.RUN_DTYPES
     assert {
         c: str(t) for c, t in frames.curves([]).dtypes.items()
-    } == frames.PLACE_DTYPES | frames.CURVE_DTYPES
+    } == frames.KEY_DTYPES | frames.CURVE_DTYPES
     assert {
         c: str(t) for c, t in frames.timings([]).dtypes.items()
     } == frames.ARM_DTYPES | frames.TIMING_DTYPES
@@ -117,9 +117,9 @@ def test_curves_keep_every_bit_and_further_columns():
         math.isnan(frame.loc[0, "validation/loss"]) and frame.loc[0, "train/gradient_norm"] == 2.5
     )
     dtypes = {
-        column: str(frame[column].dtype) for column in frames.PLACE_DTYPES | frames.CURVE_DTYPES
+        column: str(frame[column].dtype) for column in frames.KEY_DTYPES | frames.CURVE_DTYPES
     }
-    assert dtypes == frames.PLACE_DTYPES | frames.CURVE_DTYPES
+    assert dtypes == frames.KEY_DTYPES | frames.CURVE_DTYPES
 
 
 def test_curves_of_many_files_keep_their_places():

@@ -584,7 +584,7 @@ def test_curves_come_back_from_the_artifacts(new, writer):
     assert curves["index"].tolist() == [0, 0, 1, 1] and set(curves["arm"]) == {"lstm"}
     assert curves["train/loss"].tolist() == [2 / 3, 2.0] * 2
     dtypes = {column: str(dtype) for column, dtype in curves.dtypes.items()}
-    assert dtypes == frames.PLACE_DTYPES | frames.CURVE_DTYPES
+    assert dtypes == frames.KEY_DTYPES | frames.CURVE_DTYPES
 
 
 def test_timings_come_back_from_the_arms(new, writer):

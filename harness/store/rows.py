@@ -1,0 +1,59 @@
+"""What a store holds, as plain values, and what a reader of a store must do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+
+@dataclass(frozen=True)
+class StoredExperiment:
+    """An experiment: a study's, or anybody's. ``birth`` is when it was made, in milliseconds."""
+
+    id: str
+    name: str
+    birth: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the store keeps it.
+
+    ``metrics`` are the last values; an infinity is kept as the largest float.
+    """
+
+    run_id: str
+    status: str
+    artifact_uri: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class Source(Protocol):
+    """Reads a store; whatever was deleted is not there."""
+
+    def experiments(self) -> list[StoredExperiment]:
+        """Returns all experiments, the oldest first."""
+        ...
+
+    def runs(self, experiment_id: str) -> list[RunRow]:
+        """Returns an experiment's runs, first made first."""
+        ...
+
+    def run(self, run_id: str) -> tuple[str, RunRow] | None:
+        """Returns a run and the name of its experiment, None where there is no such run."""
+        ...
+
+    def artifact(self, run: RunRow, name: str) -> bytes | None:
+        """Returns a file of a run, None where it has none of that name."""
+        ...
+
+
+def artifact_path(artifact_uri: str, name: str) -> Path | None:
+    """Returns the file of an artifact on this machine, None where artifacts lie elsewhere."""
+    parts = urlsplit(artifact_uri)
+    return Path(url2pathname(parts.path), name) if parts.scheme == "file" else None
