@@ -53,6 +53,16 @@ def one_database_is_made(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """The path of a text of 240 words, ten different ones."""
+    words = "time traveller and the morlocks eloi weena sphinx of white".split()
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    chosen = (words[(i * i + i // 7) % len(words)] for i in range(240))
+    path.write_text(" ".join(chosen), encoding="utf-8")
+    return str(path)
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Notes skips whose reason is not listed."""
     if report.skipped and isinstance(report.longrepr, tuple):

@@ -17,52 +17,13 @@ from harness.settings import Settings
 from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
+from harness.store import columns
 from harness.study.units import FAILURES_IN_A_ROW, Unit
 from harness.training.messages import RunState
 
-KEY_COLUMNS = ("condition", "arm", "repeat", "phase", "index")
-RUN_COLUMNS = (
-    *KEY_COLUMNS,
-    "seed",
-    "state",
-    "objective",
-    "validation/loss",
-    "test/loss",
-    "train/loss",
-    "num_parameters",
-    "num_states",
-    "hidden_size",
-    "flops_per_token",
-    "tokens",
-    "seconds",
-    "engine",
-    "device",
-    "precision",
-    "threads",
-    "pack_size",
-    "params",
-    "samples",
-)
-CURVE_COLUMNS = (
-    *KEY_COLUMNS,
-    "update",
-    "tokens",
-    "time_seconds",
-    "train/loss",
-    "validation/loss",
-)
-CONDITIONS = ("engine", "device", "precision", "threads")
-TIMING_COLUMNS = (
-    "condition",
-    "arm",
-    "mode",
-    "pack",
-    "round",
-    "seconds",
-    "tokens_per_second",
-    *CONDITIONS,
-    "busy",
-)
+RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
+CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
+TIMING_COLUMNS = (*columns.ARM_DTYPES, *columns.TIMING_DTYPES)
 TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")
 """Losses compare only where these settings are equal."""
 TRIAL_ENDS = tuple(state for state in RunState if state.is_ended)
@@ -403,7 +364,9 @@ def _timed(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _conditions(rows: pd.DataFrame) -> dict[str, list[Any]]:
-    return {name: sorted({_plain(value) for value in rows[name]}, key=str) for name in CONDITIONS}
+    return {
+        name: sorted({_plain(value) for value in rows[name]}, key=str) for name in columns.EXECUTION
+    }
 
 
 def _condition_text(rows: pd.DataFrame) -> str:

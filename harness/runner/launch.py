@@ -136,12 +136,14 @@ def _run(scheduler: "Scheduler", started: float) -> "Report":
         display.say(f"runtime: not measured, {type(error).__name__}: {error}", "yellow")
     report = scheduler.report()
     publisher.publish(scheduler, report)
+    first_update = scheduler.first_update_time
     overhead = Overhead(
         total=time.time() - started,
         train=scheduler.train_seconds,
         timing=timing_seconds,
         start_up=start_up,
         stores=scheduler.store_seconds,
+        first_update=None if first_update is None else first_update - started,
     )
     _show(report, overhead, study, display)
     return report

@@ -27,7 +27,13 @@ from harness.store.writer import StudyWriter
 from harness.study import Study
 from harness.study.units import FAILURES_IN_A_ROW, Phase, RunKey, Unit
 from harness.training import checkpoint
-from harness.training.messages import Message, RunEnded, RunState
+from harness.training.messages import (
+    Evaluation,
+    Message,
+    RunEnded,
+    RunStarted,
+    RunState,
+)
 from harness.training.plan import Plan, Run
 
 
@@ -43,6 +49,8 @@ class Scheduler:
         notes: What the study remembers from launch to launch, as stored.
         resolve_notes: What was passed over when engines were resolved.
         train_seconds: Wall seconds of training so far, without what the stores took.
+        first_update_time: When the first update of this process had ended, in Unix seconds; None
+            before any has.
     """
 
     def __init__(self, study: Study, locations: Locations, display: Display):
@@ -55,6 +63,8 @@ class Scheduler:
         """
         self.study, self.locations, self.display = study, locations, display
         self.train_seconds = 0.0
+        self.first_update_time: float | None = None
+        self._begun: dict[str, float] = {}
         resolved, self.resolve_notes = resolve(study)
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
         self.datasets = {unit: data.load(settings) for unit, settings in arms.items()}
@@ -276,11 +286,22 @@ class Scheduler:
     def record(self, messages: Sequence[Message]) -> set[str]:
         """Records messages and returns the runs to prune; an ended run's checkpoint is removed."""
         pruned = self.recorder.record(messages)
+        self._note_first_update(messages)
         folder = self.locations.checkpoints(self.study.name)
         for message in messages:
             if isinstance(message, RunEnded):
                 checkpoint.remove(folder, message.run)
         return pruned
+
+    def _note_first_update(self, messages: Sequence[Message]) -> None:
+        """Notes when the first update ended: a median update after its run began."""
+        for message in messages if self.first_update_time is None else ():
+            if isinstance(message, RunStarted):
+                self._begun[message.run] = message.time
+            elif isinstance(message, Evaluation):
+                update_seconds = message.metrics.get("update_seconds_p50", 0.0)
+                self.first_update_time = self._begun[message.run] + update_seconds
+                return
 
     def _num_updates(self, plan: Plan) -> int:
         """Returns the updates of all runs of a plan, for the bar; none where they cannot begin."""

@@ -13,63 +13,16 @@ from typing import Any
 
 import pandas as pd
 
+from harness.store.columns import (
+    ARM_DTYPES,
+    CURVE_DTYPES,
+    KEY_DTYPES,
+    RUN_DTYPES,
+    TIMING_DTYPES,
+)
 from harness.study.units import Unit
 from harness.training.messages import RunState
 
-KEY_DTYPES = {
-    "condition": "str",
-    "arm": "str",
-    "repeat": "int64",
-    "phase": "str",
-    "index": "int64",
-}
-ARM_DTYPES = {"condition": "str", "arm": "str"}
-RUN_DTYPES = KEY_DTYPES | {
-    "run_id": "str",
-    "seed": "str",
-    "state": "str",
-    "objective": "float64",
-    "validation/loss": "float64",
-    "test/loss": "float64",
-    "train/loss": "float64",
-    "num_parameters": "Int64",
-    "num_states": "Int64",
-    "hidden_size": "Int64",
-    "flops_per_token": "Int64",
-    "tokens": "Int64",
-    "seconds": "float64",
-    "engine": "str",
-    "device": "str",
-    "precision": "str",
-    "threads": "Int64",
-    "pack_size": "Int64",
-    "git_commit": "str",
-    "git_dirty": "str",
-    "corpus_fingerprint": "str",
-    "device_name": "str",
-    "versions": "str",
-    "params": "object",
-    "samples": "object",
-}
-CURVE_DTYPES = {
-    "update": "int64",
-    "tokens": "int64",
-    "time_seconds": "float64",
-    "train/loss": "float64",
-    "validation/loss": "float64",
-}
-TIMING_DTYPES = {
-    "mode": "str",
-    "pack": "int64",
-    "round": "int64",
-    "seconds": "float64",
-    "tokens_per_second": "float64",
-    "engine": "str",
-    "device": "str",
-    "precision": "str",
-    "threads": "int64",
-    "busy": "bool",
-}
 LARGEST_FLOAT = 1.7976931348623157e308  # what MLflow's SQL stores keep in place of an infinity
 
 

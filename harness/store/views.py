@@ -82,7 +82,7 @@ def of_study(
         tuned: The parameters that were searched.
         is_timed: Whether it measures runtime.
     """
-    arms = list(dict.fromkeys(unit._replace(repeat=0) for unit in units))
+    arms = list(dict.fromkeys(unit.first_repeat for unit in units))
     tags = ["condition", "arm"] if any(arm.condition for arm in arms) else ["arm"]
     tuned = list(tuned)
     return [

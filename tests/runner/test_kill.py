@@ -15,6 +15,7 @@ import small_study
 from forking import Forking
 
 from harness import tuning
+from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.training import saved_model
@@ -90,10 +91,10 @@ def test_killed_at_ten_moments_a_study_ends_as_an_undisturbed_one(tmp_path, harn
     curves = [store_of(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
     keys = ["arm", "phase", "index", "update"]
     pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
+    client = connect(Locations(killed).tracking_uri)
     for run in reader.runs().itertuples():
         updates = [
-            point.step
-            for point in reader._client.get_metric_history(run.run_id, "tokens_per_second")
+            point.step for point in client.get_metric_history(run.run_id, "tokens_per_second")
         ]
         assert len(updates) == len(set(updates)) > 0, (
             f"{run.arm} {run.phase} {run.index} was booked twice"

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from harness.store import frames
+from harness.store import columns, frames
 from harness.store.frames import StoredRun
 from harness.study.units import Unit
 
@@ -42,13 +42,13 @@ def test_a_texts_value_is_kept_readable():
 
 
 def test_frames_of_nothing_have_their_columns_and_dtypes():
-    assert {c: str(t) for c, t in frames.runs([]).dtypes.items()} == frames.RUN_DTYPES
+    assert {c: str(t) for c, t in frames.runs([]).dtypes.items()} == columns.RUN_DTYPES
     assert {
         c: str(t) for c, t in frames.curves([]).dtypes.items()
-    } == frames.KEY_DTYPES | frames.CURVE_DTYPES
+    } == columns.KEY_DTYPES | columns.CURVE_DTYPES
     assert {
         c: str(t) for c, t in frames.timings([]).dtypes.items()
-    } == frames.ARM_DTYPES | frames.TIMING_DTYPES
+    } == columns.ARM_DTYPES | columns.TIMING_DTYPES
 
 
 def test_what_is_not_known_is_missing_not_zero():
@@ -117,9 +117,9 @@ def test_curves_keep_every_bit_and_further_columns():
         math.isnan(frame.loc[0, "validation/loss"]) and frame.loc[0, "train/gradient_norm"] == 2.5
     )
     dtypes = {
-        column: str(frame[column].dtype) for column in frames.KEY_DTYPES | frames.CURVE_DTYPES
+        column: str(frame[column].dtype) for column in columns.KEY_DTYPES | columns.CURVE_DTYPES
     }
-    assert dtypes == frames.KEY_DTYPES | frames.CURVE_DTYPES
+    assert dtypes == columns.KEY_DTYPES | columns.CURVE_DTYPES
 
 
 def test_curves_of_many_files_keep_their_places():

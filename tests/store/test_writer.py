@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.store import frames, notes
+from harness.store import columns, notes
 from harness.store import writer as writing
 from harness.store.address import StoreError, absolute_uri
 from harness.store.source import experiment_ids
@@ -553,7 +553,7 @@ def test_runs_come_back_as_they_were_stored(new, writer):
     )
     start(writer, index=2)
     runs = new().reader.runs()
-    assert {column: str(dtype) for column, dtype in runs.dtypes.items()} == frames.RUN_DTYPES
+    assert {column: str(dtype) for column, dtype in runs.dtypes.items()} == columns.RUN_DTYPES
     expected = {
         "arm": "lstm",
         "phase": "trial",
@@ -584,7 +584,7 @@ def test_curves_come_back_from_the_artifacts(new, writer):
     assert curves["index"].tolist() == [0, 0, 1, 1] and set(curves["arm"]) == {"lstm"}
     assert curves["train/loss"].tolist() == [2 / 3, 2.0] * 2
     dtypes = {column: str(dtype) for column, dtype in curves.dtypes.items()}
-    assert dtypes == frames.KEY_DTYPES | frames.CURVE_DTYPES
+    assert dtypes == columns.KEY_DTYPES | columns.CURVE_DTYPES
 
 
 def test_timings_come_back_from_the_arms(new, writer):
@@ -608,13 +608,13 @@ def test_timings_come_back_from_the_arms(new, writer):
         for arm in ("gru", "lstm")
         for number in (0, 1)
     ]
-    columns = [*frames.ARM_DTYPES, *frames.TIMING_DTYPES]
-    timings = pd.DataFrame(rows).assign(condition="")[columns]
+    names = [*columns.ARM_DTYPES, *columns.TIMING_DTYPES]
+    timings = pd.DataFrame(rows).assign(condition="")[names]
     start(writer)
     writer.store_timings(timings)
     writer.store_timings(timings)
     pd.testing.assert_frame_equal(
-        new().reader.timings(), timings.astype(frames.ARM_DTYPES | frames.TIMING_DTYPES)
+        new().reader.timings(), timings.astype(columns.ARM_DTYPES | columns.TIMING_DTYPES)
     )
 
 

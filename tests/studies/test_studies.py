@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from harness import data, study
-from harness.preflight import probe
+from harness.preflight.design import design_problem
+from harness.preflight.probe import probe_arm
+from harness.preflight.resolve import resolve
 from harness.runner import launch
 from harness.settings import Budget
 from harness.store.locations import Locations
@@ -36,7 +38,7 @@ def load(path: Path, folder: Path) -> study.Study:
 def test_a_shipped_study_is_named_after_its_file_and_can_reach_its_threshold(path, tmp_path):
     loaded = load(path, tmp_path)
     assert loaded.name in (path.stem, f"{path.stem}-2019")
-    problem = probe.design_problem(loaded)
+    problem = design_problem(loaded)
     assert (problem is not None) == (
         loaded.name in REPRODUCTIONS
     )  # three seeds show numbers, not a verdict
@@ -46,15 +48,15 @@ def test_a_shipped_study_is_named_after_its_file_and_can_reach_its_threshold(pat
 def test_every_arm_of_a_shipped_study_trains(path, tmp_path):
     loaded = load(path, tmp_path)
     loaded = replace(loaded, replicate=replace(loaded.replicate, seeds=1))
-    settings, _ = probe.resolve(loaded)
+    settings, _ = resolve(loaded)
     for arm, own in settings.items():
         try:
-            found = probe.pilot(loaded, arm, replace(own, budget=Budget(updates=2)))
+            probe = probe_arm(loaded, arm, replace(own, budget=Budget(updates=2)))
         except data.DataError as error:
             if "timemachine.txt" in str(error):
                 pytest.skip("the Time Machine is not on this machine (HARNESS_DATA)")
             raise
-        assert found.pace.update_seconds > 0
+        assert probe.pace.update_seconds > 0
 
 
 def test_the_lyrics_study_runs_from_a_zip(tmp_path):

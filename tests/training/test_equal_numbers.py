@@ -32,27 +32,6 @@ TIMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    words = [
-        "time",
-        "traveller",
-        "and",
-        "the",
-        "morlocks",
-        "eloi",
-        "weena",
-        "sphinx",
-        "of",
-        "white",
-    ]
-    path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(
-        " ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8"
-    )
-    return str(path)
-
-
 def settings(text, shape, **changes):
     fixed = {
         "cell": "lstm",

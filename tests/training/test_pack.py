@@ -21,27 +21,6 @@ from harness.training.plan import Plan, PlanError, Run
 from harness.training.shard import Shard
 
 
-@pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    words = [
-        "time",
-        "traveller",
-        "and",
-        "the",
-        "morlocks",
-        "eloi",
-        "weena",
-        "sphinx",
-        "of",
-        "white",
-    ]
-    path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text(
-        " ".join(words[(i * i + i // 7) % len(words)] for i in range(240)), encoding="utf-8"
-    )
-    return str(path)
-
-
 @pytest.fixture
 def settings(text):
     return Settings(

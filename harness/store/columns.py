@@ -1,0 +1,67 @@
+"""The columns of the frames of runs, curves and timings, with their types in pandas."""
+
+KEY_DTYPES = {
+    "condition": "str",
+    "arm": "str",
+    "repeat": "int64",
+    "phase": "str",
+    "index": "int64",
+}
+ARM_DTYPES = {"condition": "str", "arm": "str"}
+RUN_DTYPES = KEY_DTYPES | {
+    "run_id": "str",
+    "seed": "str",
+    "state": "str",
+    "objective": "float64",
+    "validation/loss": "float64",
+    "test/loss": "float64",
+    "train/loss": "float64",
+    "num_parameters": "Int64",
+    "num_states": "Int64",
+    "hidden_size": "Int64",
+    "flops_per_token": "Int64",
+    "tokens": "Int64",
+    "seconds": "float64",
+    "engine": "str",
+    "device": "str",
+    "precision": "str",
+    "threads": "Int64",
+    "pack_size": "Int64",
+    "git_commit": "str",
+    "git_dirty": "str",
+    "corpus_fingerprint": "str",
+    "device_name": "str",
+    "versions": "str",
+    "params": "object",
+    "samples": "object",
+}
+CURVE_DTYPES = {
+    "update": "int64",
+    "tokens": "int64",
+    "time_seconds": "float64",
+    "train/loss": "float64",
+    "validation/loss": "float64",
+}
+TIMING_DTYPES = {
+    "mode": "str",
+    "pack": "int64",
+    "round": "int64",
+    "seconds": "float64",
+    "tokens_per_second": "float64",
+    "engine": "str",
+    "device": "str",
+    "precision": "str",
+    "threads": "int64",
+    "busy": "bool",
+}
+PROVENANCE = (
+    "run_id",
+    "git_commit",
+    "git_dirty",
+    "corpus_fingerprint",
+    "device_name",
+    "versions",
+)
+"""Columns of runs that tell where a run comes from: no result depends on them."""
+EXECUTION = ("engine", "device", "precision", "threads")
+"""Columns that must agree where runtimes are compared."""
