@@ -15,11 +15,10 @@ from harness.study import Study
 
 def demand(study: Study) -> str:
     """Returns a digest of all that a study asks for, with its numbers of trials and seeds."""
-    tune, replicate, phase = study.tune, study.replicate, study.measure.runtime
+    tune, replicate = study.tune, study.replicate
     numbers = [
         None if tune is None else [tune.trials, tune.batch, tune.repeats],
         [replicate.seeds, replicate.until, replicate.at_most],
-        None if phase is None else [phase.rounds, phase.seconds],
         study.measure.models,
     ]
     text = json.dumps([study.fingerprint, numbers], sort_keys=True)
@@ -45,4 +44,10 @@ def finished_report(study: Study, locations: Locations) -> Report | None:
             return None
     warnings = warnings_of(study, notes)
     report = build_report(study, reader.runs(), reader.curves(), reader.timings(), warnings)
-    return None if report.missing else report
+    is_shown = notes.reported == report_digest(report)  # else another version wrote the pages
+    return report if is_shown and not report.missing else None
+
+
+def report_digest(report: Report) -> str:
+    """Returns a digest of what a report says."""
+    return hashlib.sha256((report.csv() + report.note()).encode()).hexdigest()

@@ -1,13 +1,12 @@
 """The report of a study where MLflow's pages show it first."""
 
-import hashlib
 import math
 import shutil
 from numbers import Real
 
 from harness.report import Report
 from harness.runner import signals
-from harness.runner.finished import demand
+from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
 from harness.store import views
@@ -21,7 +20,7 @@ def publish(scheduler: Scheduler, report: Report) -> None:
     A report that says what the last one said is not written again.
     """
     study = scheduler.study
-    digest = hashlib.sha256((report.csv() + report.note()).encode()).hexdigest()
+    digest = report_digest(report)
     if scheduler.notes.reported != digest:
         _write(scheduler, report)
         scheduler.note(reported=digest)

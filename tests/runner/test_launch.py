@@ -16,6 +16,7 @@ from harness.preflight.design import DesignError
 from harness.results import export, status
 from harness.results.open import NothingError
 from harness.runner import exchange, launch
+from harness.runner.finished import finished_report
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError
 from harness.store.identity import IdentityError
@@ -23,6 +24,7 @@ from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.reader import StudyReader
 from harness.store.source import experiment_ids
+from harness.store.writer import StudyWriter
 from harness.study.units import Unit
 from harness.training import pack
 from harness.training.files import MODEL_FILE
@@ -118,6 +120,46 @@ def test_a_finished_study_trains_nothing_and_prints_its_report(finished, monkeyp
     pd.testing.assert_frame_equal(again.table, report.table)
     pd.testing.assert_frame_equal(store_of(folder).runs(), before)
     assert "wide" in said
+
+
+def test_a_finished_study_is_told_from_its_stores_alone(finished):
+    path, folder, report, _ = finished
+    pd.testing.assert_frame_equal(report_in_store(path, folder).table, report.table)
+    assert report_in_store(path, folder, "replicate.seeds=7") is None
+    assert report_in_store(path, folder, "tune.trials=5") is None
+    assert report_in_store(path, folder, "measure.models=none") is None
+    with pytest.raises(IdentityError):
+        report_in_store(path, folder, "fix.batch_size=5")
+    code = "import sys; from harness.cli import main; sys.argv[1:] = sys.argv[2:]\ntry: main()\n"
+    code += "except SystemExit: pass\nheavy = {'torch', 'optuna', 'mlflow', 'matplotlib'}\n"
+    code += "print('loaded', sorted(heavy & set(sys.modules)))"
+    command = [sys.executable, "-c", code, "-", "run", str(path), "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "loaded []", done.stderr
+    assert "wide is better than narrow" in done.stdout.replace("\n", " ")
+
+
+def report_in_store(path, folder, *overrides):
+    return finished_report(study.load(path, overrides), Locations(folder))
+
+
+def test_what_no_longer_holds_is_no_finished_study(finished, tmp_path):
+    folder = shutil.copytree(finished[1], tmp_path / "copy")
+    path = folder / finished[0].name
+    writer = StudyWriter(Locations(folder).tracking_uri, "small", Locations(folder).artifacts)
+    notes = writer.reader.notes()
+    assert report_in_store(path, folder) is not None
+    for change in ({"complete": None}, {"reported": "of another version"}, {"timed": ""}):
+        writer.save_notes(replace(notes, **change))
+        assert report_in_store(path, folder) is None, change
+    writer.save_notes(notes)
+    text = (folder / "text.txt").read_text()
+    (folder / "text.txt").write_text(text + " and more")
+    assert report_in_store(path, folder) is None
+    (folder / "text.txt").write_text(text)
+    row = writer.reader.runs().query("phase == 'replicate'").iloc[0]
+    writer._client.delete_run(row["run_id"])  # as in MLflow's pages; the files are the original's
+    assert report_in_store(path, folder) is None
 
 
 def test_more_seeds_extend_a_study_by_what_is_missing(tmp_path):
