@@ -3,6 +3,7 @@
 What a command needs is imported when it runs: ``--help`` loads no torch.
 """
 
+import gc
 import signal
 import sys
 from enum import StrEnum
@@ -83,6 +84,8 @@ Force = Annotated[
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""Imports make hundreds of thousands of objects that stay; to search them slows every start."""
 HERE = Path(".")
 
 
@@ -561,6 +564,7 @@ def schema() -> None:
 def main() -> None:
     """Runs a command; the exit code is 2 for what a person can mend, 130 after Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         app()
     except SystemExit as end:
