@@ -7,9 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from harness import study as studies
-from harness.preflight.design import check_design
 from harness.runner import publisher, runtime_phase
-from harness.runner.launch import open_scheduler
+from harness.runner.launch import held_study, open_scheduler
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError, key_of
 from harness.runner.scheduler import Scheduler
@@ -45,9 +44,7 @@ def write_plan(
         ValueError: As :func:`harness.runner.launch.run`.
     """
     locations = locations or Locations(Path.cwd())
-    study = studies.load(path, overrides)
-    check_design(study, force)
-    with locked(study.name, locations):
+    with held_study(path, overrides, locations, force) as study:
         scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
         # A worker has no folder of checkpoints.
         plans = [replace(plan, checkpoint_folder=None) for plan in scheduler.next_plans()]

@@ -83,7 +83,7 @@ def run(
     started = time.time() if started is None else started
     locations = locations or Locations(Path.cwd())
     display = Display(console or Console())
-    with _opened(path, overrides, locations, force) as study:
+    with held_study(path, overrides, locations, force) as study:
         from harness.runner.finished import finished_report
 
         if new:
@@ -96,10 +96,14 @@ def run(
 
 
 @contextmanager
-def _opened(
+def held_study(
     path: str | Path, overrides: tuple[str, ...], locations: Locations, force: bool
 ) -> Iterator[Study]:
-    """Holds the lock of a study that was found right."""
+    """Holds the lock of a study that was found right.
+
+    Raises:
+        ValueError: As :func:`run`.
+    """
     study = studies.load(path, overrides)
     from harness.preflight.design import check_design
     from harness.store.lock import locked

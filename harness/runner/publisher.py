@@ -26,8 +26,7 @@ def publish(scheduler: Scheduler, report: Report) -> None:
         scheduler.note(reported=digest)
     if not report.missing:
         looks = {*scheduler.notes.looks, num_pairs(study)}
-        is_timed = study.measure.runtime is None or not timing_plans(scheduler)
-        complete = demand(study) if is_timed else None
+        complete = None if timing_plans(scheduler) else demand(study)
         scheduler.note(looks=tuple(sorted(looks)), complete=complete)
         shutil.rmtree(scheduler.locations.checkpoints(study.name), ignore_errors=True)
 

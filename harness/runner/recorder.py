@@ -156,8 +156,6 @@ class RunRecorder:
             )
         tags = {name: getattr(started, name) for name in STARTED_TAGS} | entry.tags
         tags |= {**started.provenance, "seed": entry.seed}
-        if "git_commit" in started.provenance:
-            tags["mlflow.source.git.commit"] = started.provenance["git_commit"]
         if started.notes:
             tags["notes"] = "\n".join(started.notes)
         params = {**parameters(entry.settings), "hidden_size": started.hidden_size}

@@ -2,6 +2,7 @@
 
 import functools
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow.entities import Run as MlflowRun
@@ -27,9 +28,12 @@ class MlflowSource:
         search = functools.partial(self._client.search_experiments, max_results=1000)
         experiments = sorted(all_pages(search), key=lambda each: int(each.experiment_id))
         return [
-            StoredExperiment(e.experiment_id, e.name, str(e.creation_time), dict(e.tags))
-            for e in experiments
+            StoredExperiment(e.experiment_id, e.name, str(e.creation_time)) for e in experiments
         ]
+
+    def tags(self, experiment_id: str) -> Mapping[str, str]:
+        """Returns what an experiment keeps beside its runs."""
+        return dict(self._client.get_experiment(experiment_id).tags)
 
     def runs(self, experiment_id: str) -> list[RunRow]:
         """Returns an experiment's runs, first made first."""

@@ -11,7 +11,7 @@ import pandas as pd
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.notes import StudyNotes, kept_text, load_notes
-from harness.store.rows import RunRow, StoredExperiment, artifact_path
+from harness.store.rows import RunRow, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Unit
@@ -56,13 +56,13 @@ class StudyReader:
     @timed
     def identity(self) -> dict[str, Any] | None:
         """Returns what the study is, None where the experiment is no study's."""
-        text = kept_text(self._experiment().tags, "identity")
+        text = kept_text(self._source.tags(self.experiment_id), "identity")
         return None if text is None else json.loads(text)
 
     @timed
     def notes(self) -> StudyNotes:
         """Returns what the study remembers from launch to launch."""
-        return load_notes(self._experiment().tags)
+        return load_notes(self._source.tags(self.experiment_id))
 
     @timed
     def runs(self) -> pd.DataFrame:
@@ -82,7 +82,7 @@ class StudyReader:
     @timed
     def timings(self) -> pd.DataFrame:
         """Returns the raw repeats of the runtime phase, arm by arm; none where they are stale."""
-        is_stale = load_notes(self._experiment().tags).timed == ""
+        is_stale = load_notes(self._source.tags(self.experiment_id)).timed == ""
         arm_runs = [] if is_stale else [r for r in self.search() if phase_of(r) == ARM_PHASE]
         return frames.timings(
             (unit_of(run), content)
@@ -110,10 +110,6 @@ class StudyReader:
     def search(self) -> list[RunRow]:
         """Returns all of the study's runs, arms' own runs included, first made first."""
         return [run for run in self._source.runs(self.experiment_id) if "phase" in run.tags]
-
-    def _experiment(self) -> StoredExperiment:
-        experiments = self._source.experiments()
-        return next(each for each in experiments if each.id == self.experiment_id)
 
     def _file_sizes(self, run: RunRow) -> dict[str, int]:
         root = artifact_path(run.artifact_uri, "")

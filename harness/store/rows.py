@@ -15,7 +15,6 @@ class StoredExperiment:
     id: str
     name: str
     birth: str
-    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,10 @@ class Source(Protocol):
 
     def experiments(self) -> list[StoredExperiment]:
         """Returns all experiments, the oldest first."""
+        ...
+
+    def tags(self, experiment_id: str) -> Mapping[str, str]:
+        """Returns what an experiment keeps beside its runs."""
         ...
 
     def runs(self, experiment_id: str) -> list[RunRow]:

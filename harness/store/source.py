@@ -6,7 +6,7 @@ tests/store/test_source.py holds the two ways equal, and notices a schema that i
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -57,14 +57,17 @@ class SqliteSource:
     def experiments(self) -> list[StoredExperiment]:
         """Returns all experiments, the oldest first."""
         with closing(_connect(self._path)) as connection:
-            tags = _by_owner(
-                connection.execute("SELECT experiment_id, key, value FROM experiment_tags")
-            )
             rows = connection.execute(
                 "SELECT experiment_id, name, creation_time FROM experiments "
                 "WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
             ).fetchall()
-        return [StoredExperiment(str(i), name, str(at), tags.get(i, {})) for i, name, at in rows]
+        return [StoredExperiment(str(i), name, str(birth)) for i, name, birth in rows]
+
+    def tags(self, experiment_id: str) -> Mapping[str, str]:
+        """Returns what an experiment keeps beside its runs."""
+        query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
+        with closing(_connect(self._path)) as connection:
+            return dict(connection.execute(query, (int(experiment_id),)).fetchall())
 
     def runs(self, experiment_id: str) -> list[RunRow]:
         """Returns an experiment's runs, first made first."""
@@ -116,7 +119,7 @@ class SqliteSource:
         ]
 
 
-def _by_owner(rows: Iterator[tuple[str, ...]] | sqlite3.Cursor) -> dict[str, dict[str, str]]:
+def _by_owner(rows: Iterator[tuple[str, ...]]) -> dict[str, dict[str, str]]:
     values: dict[str, dict[str, str]] = {}
     for owner, key, value in rows:
         values.setdefault(owner, {})[key] = value

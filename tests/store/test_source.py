@@ -67,6 +67,7 @@ def test_both_ways_tell_the_same(uri):
     assert experiments == client.experiments()
     assert {each.name for each in experiments} == {"Default", "first", "second"}
     for experiment in experiments:
+        assert direct.tags(experiment.id) == client.tags(experiment.id)
         rows, same = direct.runs(experiment.id), client.runs(experiment.id)
         assert plain(by_id(rows)) == plain(by_id(same))
         for row in rows:
@@ -74,6 +75,7 @@ def test_both_ways_tell_the_same(uri):
             for name in ("curve.csv", "none.csv"):
                 assert direct.artifact(row, name) == client.artifact(row, name)
     rows = direct.runs(next(each.id for each in experiments if each.name == "first"))
+    assert any(direct.tags(each.id) for each in experiments)
     assert len(rows) == 4 + 1 + 2  # the deleted run is not there; two arms have runs of their own
     assert {row.status for row in rows} == {"FINISHED", "FAILED", "RUNNING"}
 
