@@ -101,7 +101,7 @@ def test_a_book_that_cannot_be_downloaded(data_folder, monkeypatch):
             load("time-machine")
 
 
-LYRICS = "想要有直升机\r\n想要和你飞到宇宙去\nLove " * 500
+LYRICS = "一只猫坐在窗前\r\n一只狗睡在门后\nLate " * 500
 LYRICS_KEPT = LYRICS.replace("\n", " ").replace("\r", " ")[:10_000]
 
 

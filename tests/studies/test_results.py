@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import result_tables
 
@@ -7,8 +8,8 @@ def test_every_table_of_the_results_follows_from_the_raw_records():
     assert result_tables.page(text) == text, "run make generate"
 
 
-MISSED = {("s5", "framework", 500)}
-"""What RESULTS.md reports as missed, with the cause."""
+MISSED = {("s3", "scratch", 120), ("s5", "framework", 500)}
+"""What RESULTS.md reports as missed, with what is known of the cause."""
 
 
 @pytest.mark.parametrize("name", result_tables.REPRODUCED)
@@ -18,6 +19,14 @@ def test_the_published_numbers_are_reproduced(name):
     assert {(name, p.arm, p.epoch) for p in points if not p.holds} == {
         point for point in MISSED if point[0] == name
     }
+
+
+def test_the_records_of_the_lyrics_hold_no_text():
+    """The lyrics are copyrighted, and a model that has learnt them writes them down."""
+    folder = result_tables.STUDIES / "results" / "s3"
+    assert set(pd.read_csv(folder / "runs.csv")["samples"]) == {"[]"}
+    for path in folder.iterdir():
+        assert path.read_bytes().isascii(), path.name
 
 
 @pytest.mark.parametrize("name", result_tables.ASKED)

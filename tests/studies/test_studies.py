@@ -25,7 +25,7 @@ def lyrics_zip(folder: Path) -> Path:
     """Returns a zip of one's own with a text that has the prefixes of the published samples."""
     path = folder / "lyrics.zip"
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("lyrics.txt", "想要有直升机\n想要和你飞到宇宙去\n分开不分开 " * 400)
+        file.writestr("lyrics.txt", "一只猫坐在窗前\n一只狗睡在门后\n分开不分开 " * 400)
     return path
 
 
