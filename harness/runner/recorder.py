@@ -194,7 +194,7 @@ class RunRecorder:
     def _end(self, ended: RunEnded) -> None:
         run = self._open.pop(ended.run, None) or self._open_failed(ended)
         metrics = {name: value for name, value in ended.metrics.items() if math.isfinite(value)}
-        facts = ("message", "diverged_at", "last_loss")
+        facts = ("message", "diverged_at", "last_loss", "not_learned")
         known = {name: value for name in facts if (value := getattr(ended, name)) is not None}
         tags = {name: str(value) for name, value in known.items()}
         if run.notes:

@@ -16,6 +16,8 @@ RUN_DTYPES = KEY_DTYPES | {
     "validation/loss": "float64",
     "test/loss": "float64",
     "train/loss": "float64",
+    "final/loss": "float64",
+    "not_learned": "boolean",
     "num_parameters": "Int64",
     "num_states": "Int64",
     "hidden_size": "Int64",

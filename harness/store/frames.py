@@ -96,6 +96,8 @@ def _row(run: StoredRun) -> dict[str, Any]:
         elif dtype in ("Int64", "int64"):
             count = run.metrics.get(column, given.get(column))
             row[column] = pd.NA if count is None else int(count)
+        elif dtype == "boolean":
+            row[column] = given[column] == "True" if column in given else None
         elif dtype == "str":
             row[column] = given.get(column)
     return row if run.is_over else {**row, "state": str(RunState.RUNNING)}

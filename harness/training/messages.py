@@ -119,10 +119,12 @@ class RunEnded:
         time: Unix seconds.
         state: How.
         metrics: Numbers by name, losses in nats; a result has an ``objective``.
-        message: Why it diverged or failed.
+        message: Why it diverged, failed or is not learned.
         diverged_at: The update at which it diverged.
         last_loss: The last finite training loss of one that diverged, in nats.
         out_of_memory: Whether memory did not suffice for one that failed in training.
+        not_learned: Whether a finished run never did better than guessing, so that it is worth a
+            guess; None where nobody asks, as before version 2 of the study format.
         samples: What it wrote at its best parameters.
         model: A finished run's :class:`harness.training.saved_model.SavedModel` as a file.
     """
@@ -136,13 +138,14 @@ class RunEnded:
     diverged_at: int | None = None
     last_loss: float | None = None
     out_of_memory: bool | None = None
+    not_learned: bool | None = None
     samples: tuple[Sample, ...] = ()
     model: bytes | None = None
 
     def to_json(self) -> str:
         """Returns the message as one line of JSON; the model is base64."""
         info: dict[str, Any] = {"state": str(self.state)}
-        for name in ("message", "diverged_at", "last_loss", "out_of_memory"):
+        for name in ("message", "diverged_at", "last_loss", "out_of_memory", "not_learned"):
             value = getattr(self, name)
             info |= {} if value is None else {name: value}
         if self.samples or self.state is RunState.FINISHED:
@@ -257,6 +260,7 @@ def _ended(fields: FieldReader, info: FieldReader) -> RunEnded:
         diverged_at=info.count("diverged_at") if info.has("diverged_at") else None,
         last_loss=info.number("last_loss", finite=False) if info.has("last_loss") else None,
         out_of_memory=info.flag("out_of_memory") if info.has("out_of_memory") else None,
+        not_learned=info.flag("not_learned") if info.has("not_learned") else None,
         samples=info.samples("samples"),
         model=fields.content("model", MAX_MODEL_BYTES) if fields.has("model") else None,
     )

@@ -299,27 +299,38 @@ class Pack:
         ends: list[Message] = []
         for index in range(len(shard.runs)):
             is_broken = standing.progress.bad_update[index] >= 0
-            if is_broken or (is_last and self._is_hopeless(standing, index)):
+            if is_broken or (is_last and self._is_given_up(standing, index)):
                 ends.append(self._diverged(shard, index))
             elif is_last:
                 ends.append(self._finished(shard, standing, index))
         self._drop(shard, {end.run for end in ends})
         return ends
 
-    def _is_hopeless(self, standing: Standing, index: int) -> bool:
-        return standing.nats is not None and not standing.nats[index] <= self.task.chance_nats
+    def _is_given_up(self, standing: Standing, index: int) -> bool:
+        """Returns whether version 1 calls a run diverged that ends worse than guessing.
+
+        It keeps doing so, since a study under way must not mix two rules.
+        """
+        is_worse = standing.nats is not None and not standing.nats[index] <= self.task.chance_nats
+        return self.plan.version == 1 and is_worse
 
     def _finished(self, shard: Shard, standing: Standing, index: int) -> RunEnded:
-        run, best = shard.runs[index], float(shard.best_nats[index])
+        """A run is worth its best evaluation; from version 2 on no less than a guess."""
+        run, worth, chance = shard.runs[index], float(shard.best_nats[index]), self.task.chance_nats
+        # Also where no evaluation was a number: training stayed finite, so nothing diverged.
+        not_learned = None if self.plan.version == 1 else not worth < chance
+        worth = chance if not_learned else worth
         metrics = {
-            "objective": best,
+            "objective": worth,
+            "final/loss": self._history[run.id][-1].metrics[self._objective_key],
             "best_update": float(shard.best_update[index]),
             **self._spent(shard, run),
         }
         if self._objective_key == "validation/loss":  # a table shows the value that selected
-            metrics |= self.task.metrics("validation", best)
-        if standing.test is not None:
-            metrics |= self.task.metrics("test", standing.test[index])
+            metrics |= self.task.metrics("validation", worth)
+        if standing.test is not None:  # anybody can guess, on a text that nobody has seen too
+            nats = chance if not_learned else standing.test[index]
+            metrics |= self.task.metrics("test", nats)
         assert standing.samples is not None
         return RunEnded(
             run.id,
@@ -327,9 +338,17 @@ class Pack:
             time.time(),
             RunState.FINISHED,
             metrics,
+            message=self._not_learned_message() if not_learned else None,
+            not_learned=not_learned,
             samples=tuple(standing.samples[index]),
             model=self._best_model(shard, index).to_bytes() if self.plan.keep_models else None,
         )
+
+    def _not_learned_message(self) -> str:
+        guess = f"below that of guessing, {self.task.chance_nats:.3f} nats"
+        if self._objective_key == "train/loss":  # of which the last counts, not the lowest
+            return f"not learned: the last training loss was not {guess}"
+        return f"not learned: no evaluation had a validation loss {guess}"
 
     def _best_model(self, shard: Shard, index: int) -> SavedModel:
         """Returns what one run knows at its best update."""

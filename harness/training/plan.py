@@ -22,6 +22,10 @@ class Run:
     settings: Settings
 
 
+VERSIONS = (1, 2)
+"""The versions of the study format whose plans this worker knows."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A pack: runs of equal shapes, trained as one computation."""
@@ -35,10 +39,18 @@ class Plan:
     checkpoint_folder: str | None = None
     keep_models: bool = False
     """Whether the end of a finished run brings its best parameters along."""
+    version: int = 1
+    """That of the study format, which says what a run is worth; plans before version 2 name none.
+    """
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise PlanError("plan: runs must hold one run at least, but got runs=().")
+        if self.version not in VERSIONS:
+            raise PlanError(
+                f"plan: version must be one of {', '.join(map(str, VERSIONS))}, "
+                f"but got version={self.version!r}. Update the bench that trains it."
+            )
         ids = [run.id for run in self.runs]
         if len(set(ids)) != len(ids):
             raise PlanError(f"plan: run ids must be distinct, but got ids={ids}.")

@@ -63,6 +63,22 @@ def test_counts_are_read_from_tags_or_metrics():
     assert row["versions"] == "python 3.11, torch 2.13.0" and row["run_id"] == "id"
 
 
+@pytest.mark.parametrize(
+    "tags, expected",
+    [({"not_learned": "True"}, True), ({"not_learned": "False"}, False), ({}, pd.NA)],
+)
+def test_whether_anything_was_learned_is_missing_where_nobody_asked(tags, expected, tmp_path):
+    runs = frames.runs([stored(tags, {"final/loss": 2.5})])
+    assert runs["not_learned"][0] is expected or runs["not_learned"][0] == expected
+    assert runs["final/loss"][0] == 2.5
+    runs.drop(columns="params").assign(samples="[]").to_csv(tmp_path / "runs.csv", index=False)
+    frames.curves([]).to_csv(tmp_path / "curves.csv", index=False)
+    frames.timings([]).to_csv(tmp_path / "timings.csv", index=False)
+    again = frames.read_export(tmp_path)[0]
+    pd.testing.assert_series_equal(again["not_learned"], runs["not_learned"])
+    assert again["final/loss"][0] == 2.5
+
+
 def test_an_infinity_survives_the_largest_float_that_sql_keeps():
     row = frames.runs(
         [stored(metrics={"train/loss": frames.LARGEST_FLOAT, "objective": -frames.LARGEST_FLOAT})]
@@ -92,9 +108,8 @@ def test_a_run_has_the_parts_of_its_unit():
 
 
 def test_an_export_of_before_conditions_is_of_one(tmp_path):
-    frame = frames.runs([stored()]).drop(
-        columns=["condition", "repeat", "hidden_size", "versions", "params"]
-    )
+    later = ["condition", "repeat", "hidden_size", "versions", "final/loss", "not_learned"]
+    frame = frames.runs([stored()]).drop(columns=[*later, "params"])
     frame.assign(samples="[]", **{"params.hidden_size": 64}).to_csv(
         tmp_path / "runs.csv", index=False
     )
@@ -104,6 +119,8 @@ def test_an_export_of_before_conditions_is_of_one(tmp_path):
     frames.timings([]).drop(columns="condition").to_csv(tmp_path / "timings.csv", index=False)
     runs, curves, timings = frames.read_export(tmp_path)
     assert runs.loc[0, ["condition", "repeat", "hidden_size"]].tolist() == ["", 0, 64]
+    assert runs["not_learned"].isna().all() and runs["final/loss"].isna().all()
+    assert str(runs["not_learned"].dtype) == "boolean"
     assert {"condition", "repeat"} <= set(curves) and "condition" in timings
 
 

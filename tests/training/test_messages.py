@@ -83,6 +83,13 @@ def test_messages_survive_json_with_numbers_that_are_none():
     assert again.metrics == end.metrics and math.isnan(again.last_loss)
 
 
+@pytest.mark.parametrize("not_learned", [True, False, None])
+def test_an_end_says_whether_anything_was_learned_where_anybody_asked(not_learned):
+    end = RunEnded("a", 3, 1.5, RunState.FINISHED, message="why", not_learned=not_learned)
+    assert message_from_json(end.to_json()) == end
+    assert ("not_learned" in json.loads(end.to_json())["info"]) == (not_learned is not None)
+
+
 def test_a_model_travels_with_its_message():
     end = RunEnded("a", 3, 1.5, RunState.FINISHED, model=bytes(range(256)))
     assert message_from_json(end.to_json()) == end
@@ -144,6 +151,10 @@ def changed(old, path, value):
         (
             changed(OLD_END, ["info", "diverged_at"], 1.5),
             "info.diverged_at must be a whole number from 0, but got diverged_at=1.5",
+        ),
+        (
+            changed(OLD_END, ["info", "not_learned"], 1),
+            "info.not_learned must be true or false, but got not_learned=1",
         ),
         (changed(OLD_END, ["info", "colour"], 1), "info.colour must be left out, but got colour=1"),
         (changed(OLD_END, ["colour"], 1), "colour must be left out, but got colour=1"),

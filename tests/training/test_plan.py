@@ -33,6 +33,19 @@ def test_a_plan_survives_json():
     assert plan.settings is SETTINGS
 
 
+def test_a_plan_that_names_no_version_is_of_version_1():
+    values = json.loads(Plan((RUN,), version=2).to_json())
+    assert Plan.from_json(json.dumps(values)).version == values.pop("version") == 2
+    assert Plan.from_json(json.dumps(values)) == Plan((RUN,)) == Plan((RUN,), version=1)
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None])
+def test_a_plan_of_an_unknown_version_is_refused(version):
+    rule = f"plan: version must be one of 1, 2, but got version={version!r}. Update the bench"
+    with pytest.raises(PlanError, match=rule):
+        Plan((RUN,), version=version)
+
+
 @pytest.mark.parametrize("budget", [Budget(updates=3), Budget(epochs=2), Budget(seconds=1.5)])
 def test_settings_survive_plain_values(budget):
     settings = replace(SETTINGS, budget=budget, evaluations="epoch")
