@@ -1,4 +1,4 @@
-"""The folder of what can be made or downloaded again: compiled cells, corpora."""
+"""The folder of what can be made again, such as compiled cells."""
 
 import os
 from pathlib import Path

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 LISTED_REASONS = (
-    "the Time Machine is not on this machine (HARNESS_DATA)",
     "the lyrics are not on this machine (HARNESS_DATA)",
     "no CUDA device",
     "Triton is not installed",

@@ -200,7 +200,7 @@ def test_a_dozen_modules_lie_flat_at_most():
         ("cells/mine.py", "from harness import metrics", "cells imports metrics, which stands above it"),
         ("cells/mine.py", "import numpy as np", "cells imports numpy, but cells have torch"),
         ("harness/training/shard.py", "import pandas", "training imports pandas, but a worker has numpy and torch"),
-        ("harness/data/download.py", "import platformdirs", "data imports platformdirs, but a worker has"),
+        ("harness/data/published.py", "import platformdirs", "data imports platformdirs, but a worker has"),
         ("harness/cache.py", "import platformdirs", "cache imports platformdirs, but a worker has"),
         ("harness/report/page.py", "import mlflow.entities", "report imports mlflow, which only store may"),
         ("harness/runner/scheduler.py", "def f():\n    from optuna import trial", "runner imports optuna, which only tuning may"),

@@ -13,23 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data import download
-from harness.data.download import Published
+from harness.data import published
 from harness.data.errors import DataError
+from harness.data.published import Published
 
 TIME_MACHINE = Published(
     name="timemachine.txt",
-    num_bytes=178_979,
     algorithm="SHA-256",
     checksum="8424dbd9532ac81f7e5f0b6add90e6952baea29158309d7d1bf3884f4e12c516",
-    address="http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt",
 )
-LYRICS = Published(
+TIME_MACHINE_ADDRESS = "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt"
+"""Where the shipped copy was published."""
+LYRICS = Published(  # copyrighted: the user brings it
     name="jaychou_lyrics.txt.zip",
-    num_bytes=52_607,
     algorithm="SHA-1",
     checksum="9529987e701a4f37048ab778270a5dde9a762a0b",
-    address=None,  # copyrighted
 )
 _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions keep
 
@@ -91,19 +89,19 @@ def _in_one_line(text: str) -> str:
 
 
 def _time_machine() -> str:
-    return _decode(download.read(TIME_MACHINE), TIME_MACHINE.name)
+    return _decode(published.read_shipped(TIME_MACHINE), TIME_MACHINE.name)
 
 
 def _whole_book(path: str | None) -> Text:
     return _plain(
-        _in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE.address}"
+        _in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE_ADDRESS}"
     )
 
 
 def _book_2019(path: str | None) -> Text:
     text = _in_one_line(_time_machine()).lower()[:_EDITION_LENGTH]
     return _plain(
-        text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE.address}"
+        text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE_ADDRESS}"
     )
 
 
@@ -112,7 +110,7 @@ def _book_2022(path: str | None) -> Text:
         re.sub("[^A-Za-z]+", " ", line).strip().lower() for line in _time_machine().split("\n")
     ]
     source = (
-        f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE.address}"
+        f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE_ADDRESS}"
     )
     return Text(
         characters="".join(lines), words="\n".join(lines), source=source
@@ -120,7 +118,7 @@ def _book_2022(path: str | None) -> Text:
 
 
 def _lyrics_2019(path: str | None) -> Text:
-    content = download.read(LYRICS) if path is None else _read_path(path)
+    content = published.read_own(LYRICS) if path is None else _read_path(path)
     where = path or LYRICS.name
     member, content = _only_member(content, where)
     text = _in_one_line(_decode(content, f"{where}/{member}"))[:_EDITION_LENGTH]
@@ -187,7 +185,8 @@ BY_NAME = {
         has_words=False,
     ),
     "python-docs": Corpus(
-        "the English help texts of the Python that runs, as they are", _python_docs
+        "the English help texts of the Python that runs: another text with each version",
+        _python_docs,
     ),
     "text": Corpus(
         "a file of your own in UTF-8, as it is (line ends become \\n)",
