@@ -6,6 +6,7 @@ Each message is a line of JSON, ``{"run": ..., "kind": ..., "update": ..., "time
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -165,6 +166,35 @@ def failure(run: str, error: Exception, time: float) -> RunEnded:
 def error_text(error: Exception) -> str:
     """Returns what a message says of an exception, cut to what a message may hold."""
     return f"{type(error).__name__}: {error}"[:MAX_TEXT]
+
+
+_INCIDENTAL = re.compile(
+    r"""
+    (['"])[^'"/\\]*[/\\][^'"]*\1  # a path in quotation marks, which may have spaces
+    # A path, or the id of a run.
+    | (?<![\w.~+-])(?:[A-Za-z]:)?(?:[\w.~+-]*[/\\])+[\w.~+-]*
+    | \b0x[0-9a-fA-F]+  # an address or a byte
+    # A number, a shape or an amount of memory, but not what belongs to a word: UTF-8, mat1.
+    | (?<!\w)(?<!\w[-.])[-+]?\d+(?:[.,x]\d+)*(?:e[-+]?\d+)?(?:\s?(?:[KMGT]i?B|bytes)\b)?
+    """,
+    re.VERBOSE,
+)
+"""What differs between two failures of one cause."""
+
+
+def cause_of(message: str) -> str:
+    """Returns what a failed run's message has in common with others of the same cause.
+
+    That is the exception's class and its first line, where ``...`` stands for numbers, paths and
+    addresses. An exception without a text has its class alone.
+    """
+    name, _, text = message.partition(": ")
+    first = _first_line(text)
+    return _INCIDENTAL.sub("...", _first_line(f"{name}: {first}" if first else name))
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def message_from_json(line: str) -> Message:

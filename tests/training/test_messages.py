@@ -214,6 +214,84 @@ def test_a_long_error_is_cut_to_what_a_message_may_hold():
     assert message_from_json(end.to_json()) == end and len(end.message) == messages.MAX_TEXT
 
 
+CUDA = (
+    "OutOfMemoryError: CUDA out of memory. Tried to allocate {} MiB. GPU 0 has a total capacity of "
+    "79.11 GiB of which {} is free. Process {} has 1.5 GiB memory in use."
+)
+
+
+@pytest.mark.parametrize(
+    "one, other, cause",
+    [
+        (
+            CUDA.format(20.0, "3.2 GiB", 17),
+            CUDA.format(512, "640.00 KiB", 1812),
+            "OutOfMemoryError: CUDA out of memory. Tried to allocate .... GPU ... has a total "
+            "capacity of ... of which ... is free. Process ... has ... memory in use.",
+        ),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: '/home/a b/text.txt'",
+            "FileNotFoundError: [Errno 2] No such file or directory: '../b/other.txt'",
+            "FileNotFoundError: [Errno ...] No such file or directory: ...",
+        ),
+        (
+            "DataError: corpus: /data/a.txt must be UTF-8, but got byte=0xff.\nA second line.",
+            "DataError: corpus: C:\\data\\b.txt must be UTF-8, but got byte=0xc3.\nAnother.",
+            "DataError: corpus: ... must be UTF-8, but got byte=....",
+        ),
+        (
+            "RuntimeError: <Cell object at 0x7f3c1a2b3c4d> gave (3, 4, 5)",
+            "RuntimeError: <Cell object at 0x55d0c0ffee00> gave (12, -4, 1.5e-07)",
+            "RuntimeError: <Cell object at ...> gave (..., ..., ...)",
+        ),
+        (
+            "PlanError: a/trial/3: momentum: must be < 1, but got momentum=1.5",
+            "PlanError: a/trial/17: momentum: must be < 1, but got momentum=2.0",
+            "PlanError: ...: momentum: must be < ..., but got momentum=...",
+        ),
+        ("MemoryError: ", "MemoryError: ", "MemoryError"),
+        ("ValueError: \n\n  late\nmore", "ValueError: late", "ValueError: late"),
+        ("no words of an exception", "no words of an exception", "no words of an exception"),
+        ("", "  ", ""),
+    ],
+)
+def test_failures_of_one_cause_are_told_as_one(one, other, cause):
+    assert messages.cause_of(one) == messages.cause_of(other) == cause
+
+
+def test_failures_of_different_causes_are_told_apart():
+    failures = [
+        "RuntimeError: shape '[3, 4]' is invalid for input of size 13",
+        "ValueError: shape '[3, 4]' is invalid for input of size 13",
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/a.txt'",
+        "PermissionError: [Errno 13] Permission denied: '/a.txt'",
+        "KeyError: 'hidden'",
+        "KeyError: 'cell'",
+        "AttributeError: module 'torch' has no attribute 'tanh2'",
+        "MemoryError: ",
+    ]
+    assert len(set(map(messages.cause_of, failures))) == len(failures)
+
+
+@given(st.text(max_size=80))
+def test_a_cause_of_any_text_is_one_line(text):
+    assert len(messages.cause_of(text).splitlines()) <= 1
+    assert len(messages.cause_of(f"ValueError: {text}").splitlines()) == 1
+
+
+def test_the_cause_of_an_exception_names_its_class():
+    def read(path):
+        open(path)  # noqa: SIM115  # it is not there
+
+    causes = set()
+    for path in ("/nowhere/3.txt", "/nowhere at all/4.txt"):
+        with pytest.raises(OSError) as caught:
+            read(path)
+        causes.add(messages.cause_of(messages.failure("a", caught.value, 1.0).message))
+    assert causes == {"FileNotFoundError: [Errno ...] No such file or directory: ..."}
+
+
 def test_states_know_whether_they_are_ends():
     assert [state for state in RunState if state.is_ended] == [
         "finished",
