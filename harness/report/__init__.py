@@ -27,7 +27,7 @@ from harness.report.tables import Section
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
 
-RUN_OF_CONDITION = ["arm", "repeat", "phase", "index"]
+RUN_OF_CONDITION = ["arm", "repeat", "phase", "index", "draw"]
 """The columns that tell the runs of one condition apart."""
 NAME_TYPES = {"arm": "str", "phase": "str"}
 NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."

@@ -96,13 +96,14 @@ class ArmResult:
 def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Returns ``frame`` with all of ``columns``.
 
-    An empty frame may come without any of them, an older export without that of the repeat.
+    An empty frame may come without any of them, an older export without those of repeat and draw.
     """
     others = [name for name in map(str, frame) if name not in columns]
     completed = frame.reindex(columns=[*columns, *others])
-    if "repeat" not in columns:
-        return completed
-    return completed.assign(repeat=completed["repeat"].fillna(0))
+    counted = {
+        name: completed[name].fillna(0) for name in ("repeat", "draw") if name in columns
+    }
+    return completed.assign(**counted)
 
 
 def num_seeds(study: StudyLike, runs: pd.DataFrame) -> int:

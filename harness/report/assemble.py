@@ -44,9 +44,9 @@ def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, f
     """Returns the share of each tuned field; Optuna is loaded only where there are several."""
     if part.tune is None or len(part.tune.space) < 2:
         return {arm.name: {} for arm in part.arms}
-    from harness import tuning
+    from harness.tuning.importances import importances
 
-    return tuning.importances(part, runs)
+    return importances(part, runs)
 
 
 def warnings_of(study: Study, notes: StudyNotes) -> list[str]:

@@ -100,7 +100,7 @@ class Removal:
             remover.remove_experiment(f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}")
 
     def _remove_searches(self) -> None:
-        from harness import tuning  # loads Optuna
+        from harness.tuning import search as tuning  # loads Optuna
 
         storage = tuning.open_storage(self.locations.storage_url)
         for name in self.searches:
@@ -219,7 +219,7 @@ def _searches(study: str, birth: str, locations: Locations, arm: str | None) -> 
     file = sqlite_path(locations.storage_url)
     if file is not None and not file.exists():
         return []
-    from harness import tuning  # loads Optuna
+    from harness.tuning import search as tuning  # loads Optuna
 
     # A study that was put aside kept the names of its searches.
     start, end = f"{study.partition(' until ')[0]}/", f"/{birth}"

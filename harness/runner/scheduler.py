@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness import data, tuning
+from harness import data
 from harness.preflight.resolve import resolve
 from harness.randomness import Name
 from harness.report import Report, arm_results
@@ -35,6 +35,7 @@ from harness.training.messages import (
     RunState,
 )
 from harness.training.plan import Plan, Run
+from harness.tuning import search as tuning
 
 
 class Scheduler:

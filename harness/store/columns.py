@@ -6,6 +6,7 @@ KEY_DTYPES = {
     "repeat": "int64",
     "phase": "str",
     "index": "int64",
+    "draw": "int64",
 }
 ARM_DTYPES = {"condition": "str", "arm": "str"}
 RUN_DTYPES = KEY_DTYPES | {

@@ -82,6 +82,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
         if tag.startswith("version_")
     }
     given = {
+        "draw": 0,
         **run.tags,
         **run.unit._asdict(),
         "hidden_size": run.params.get("hidden_size"),
@@ -107,18 +108,18 @@ def _infinite(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) >= LARGEST_FLOAT else value
 
 
-def curves(stored: Iterable[tuple[Unit, str, int, bytes]]) -> pd.DataFrame:
-    """Returns the rows of (unit, phase, index, CSV) under their keys, with all metric columns."""
+def curves(stored: Iterable[tuple[Unit, str, int, int, bytes]]) -> pd.DataFrame:
+    """Returns the rows of (unit, phase, index, draw, CSV) under these, with all metric columns."""
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
     keys: dict[bytes, list[tuple[Any, ...]]] = {}
-    for unit, phase, index, content in stored:
+    for unit, phase, index, draw, content in stored:
         header, _, rows = content.strip().partition(b"\n")
         if not header:  # a run that ended before its first evaluation point
             continue
         texts.setdefault(header, []).extend([rows] if rows else [])
         keys.setdefault(header, []).extend(
-            [(unit.condition, unit.arm, unit.repeat, phase, index)] * len(rows.splitlines())
+            [(unit.condition, unit.arm, unit.repeat, phase, index, draw)] * len(rows.splitlines())
         )
     frames = [_empty(KEY_DTYPES | CURVE_DTYPES)]
     for header, parts in texts.items():
@@ -176,10 +177,10 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 def _completed(frame: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
     """Returns an export with the columns that later versions added.
 
-    Before them there was one condition and one repeat.
+    Before them there was one condition, one repeat, and one seed a trial.
     """
     absent = [name for name in dtypes if name not in frame and name != "condition"]
-    empty = {name: 0 if name == "repeat" else None for name in absent}
+    empty = {name: 0 if name in ("repeat", "draw") else None for name in absent}
     filled = frame.assign(
         condition=frame["condition"].fillna("") if "condition" in frame else "", **empty
     )

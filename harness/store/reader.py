@@ -66,14 +66,14 @@ class StudyReader:
 
     @timed
     def runs(self) -> pd.DataFrame:
-        """Returns one row per trial and replicate (:func:`harness.store.frames.runs`)."""
+        """Returns one row per trial, finalist and replicate (:func:`harness.store.frames.runs`)."""
         return frames.runs(self._stored(run) for run in self.search() if phase_of(run) != ARM_PHASE)
 
     @timed
     def curves(self) -> pd.DataFrame:
         """Returns the rows of every run's ``curve.csv`` under its arm, phase and index."""
         return frames.curves(
-            (unit_of(run), phase_of(run), int(run.tags["index"]), content)
+            (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
             for run in self.search()
             if phase_of(run) != ARM_PHASE
             and (content := self._source.artifact(run, "curve.csv")) is not None
@@ -131,8 +131,13 @@ class StudyReader:
 
 
 def phase_of(run: RunRow) -> str:
-    """Returns the phase of a stored run: trial, replicate, superseded or arm."""
+    """Returns the phase of a stored run: trial, finalist, replicate, superseded or arm."""
     return run.tags["phase"]
+
+
+def draw_of(run: RunRow) -> int:
+    """Returns which of its setting's seeds a stored run has."""
+    return int(run.tags.get("draw", 0))
 
 
 def unit_of(run: RunRow) -> Unit:

@@ -23,7 +23,7 @@ from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
-from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, phase_of, unit_of
+from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of, unit_of
 from harness.store.rows import RunRow
 from harness.store.stopwatch import timed
 from harness.store.views import View
@@ -124,7 +124,9 @@ class StudyWriter:
         entry = self._runs.get(key)
         if entry is None:
             parent = {"mlflow.parentRunId": arm_run.run_id}
-            entry = self._create(name, key.unit, key.phase, key.index, {**tags, **parent})
+            draw = {"draw": key.draw} if key.draw else {}
+            place = {"phase": str(key.phase), "index": key.index, **draw}
+            entry = self._create(name, key.unit, place, {**tags, **parent})
             self._runs[key] = entry
         else:
             self._load(entry)
@@ -307,14 +309,17 @@ class StudyWriter:
         if phase == ARM_PHASE:
             self._arm_runs[unit] = entry
         elif phase != SUPERSEDED_PHASE:
-            self._runs[RunKey(unit, Phase(phase), int(run.tags["index"]))] = entry
+            key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
+            self._runs[key] = entry
 
     def _create(
-        self, name: str, unit: Unit, phase: str, index: int, tags: Mapping[str, Any]
+        self, name: str, unit: Unit, place: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> _Entry:
-        place = {name: value for name, value in unit._asdict().items() if value}
-        place |= {"phase": str(phase), "index": index, "state": str(RunState.RUNNING)}
-        texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **place})
+        of_unit = {name: value for name, value in unit._asdict().items() if value}
+        state = {"state": str(RunState.RUNNING)}
+        texts = _texts(
+            {**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state}
+        )
         run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
         entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
         self._entries[entry.run_id] = entry
@@ -323,7 +328,7 @@ class StudyWriter:
     def _arm_run(self, unit: Unit) -> _Entry:
         arm = unit.first_repeat
         if arm not in self._arm_runs:
-            self._arm_runs[arm] = self._create(str(arm), arm, ARM_PHASE, 0, {})
+            self._arm_runs[arm] = self._create(str(arm), arm, {"phase": ARM_PHASE, "index": 0}, {})
             self._store(self._arm_runs[arm].run_id, self._study_file)
         return self._arm_runs[arm]
 
@@ -356,7 +361,7 @@ class StudyWriter:
                 for name in wrong
             )
             raise StoreError(
-                f"{key.unit} {key.phase} {key.index}: a run's parameters must stay as first "
+                f"{key}: a run's parameters must stay as first "
                 f"written, but got {got}. Give the study another name, or delete the run in MLflow."
             )
         missing = [Param(name, text) for name, text in texts.items() if name not in entry.params]

@@ -66,7 +66,21 @@ def crossed(parsed: Parsed) -> dict[str, list[Any]]:
         return {}
     values = explicit_fields(compare.cross)
     file_order = parsed.document.data["compare"]["cross"] if values else ()
-    return {name: values[name] for name in file_order if name in values}
+    return {name: values[name] for name in file_order if name in values and name in FIELDS}
+
+
+def excluded(parsed: Parsed) -> list[dict[str, Any]]:
+    """Returns the combinations of crossed values that are no arms, in file order."""
+    compare = parsed.form.compare
+    cross = compare.cross if isinstance(compare, CrossBase) else None
+    return [explicit_fields(fields) for fields in explicit_fields(cross).get("exclude", ())]
+
+
+def _is_excluded(values: dict[str, Any], combinations: list[dict[str, Any]]) -> bool:
+    return any(
+        all(name in values and values[name] == value for name, value in combination.items())
+        for combination in combinations
+    )
 
 
 def arm_drafts(parsed: Parsed) -> tuple[list[ArmDraft], list[Problem]]:
@@ -92,8 +106,11 @@ def _named(parsed: Parsed, name: str, values: dict[str, Any]) -> ArmDraft:
 
 def _product(parsed: Parsed, lists: dict[str, list[Any]]) -> Iterator[ArmDraft]:
     cross: Path = ("compare", "cross")
+    combinations = excluded(parsed)
     for indices in itertools.product(*(range(len(values)) for values in lists.values())):
         values = {name: lists[name][i] for name, i in zip(lists, indices, strict=True)}
+        if _is_excluded(values, combinations):
+            continue
         paths = {name: (*cross, name, i) for name, i in zip(lists, indices, strict=True)}
         path = next(iter(paths.values())) if len(paths) == 1 else cross
         yield _draft(parsed, _cross_name(values), path, values, paths, cross)

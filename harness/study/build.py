@@ -9,9 +9,9 @@ from typing import Any
 
 from cells.registry import PRESETS
 from harness.settings import SampleRequest, Settings
-from harness.study.arms import ArmDraft, explicit_fields
+from harness.study.arms import ArmDraft, crossed, explicit_fields
 from harness.study.fields import FIELDS, default_of, written
-from harness.study.form import TUNE_NAMES, UntilForm
+from harness.study.form import TUNE_NAMES, UntilForm, tune_names
 from harness.study.model import (
     Arm,
     Choices,
@@ -23,6 +23,7 @@ from harness.study.model import (
     Tune,
     as_json,
 )
+from harness.study.needs import acts
 from harness.study.parse import Parsed
 
 
@@ -39,12 +40,15 @@ def study_of(parsed: Parsed, drafts: list[ArmDraft], condition: str, file: Study
     """Returns the study of one condition; an empty name where the file has none."""
     form, path = parsed.form, file.path
     folder = path.parent.absolute() if path else None
+    tune = _tune(form.tune)
+    space = tune.space if tune else {}
     arms = tuple(
         Arm(
             draft.name,
             _with_whole_path(draft.settings(), folder),
             _is_baseline(draft, form.compare.baseline),
             condition,
+            tuple(name for name in space if acts(name, draft.settings(), space)),
         )
         for draft in drafts
     )
@@ -57,11 +61,13 @@ def study_of(parsed: Parsed, drafts: list[ArmDraft], condition: str, file: Study
         text=file.text,
         overrides=file.overrides,
         arms=arms,
-        tune=_tune(form.tune),
+        tune=tune,
         replicate=_replicate(form.replicate),
         measure=_measure(form.measure),
         cell_files=tuple(str(folder / name) if folder else name for name in form.cells or ()),
         condition=condition,
+        crossed=tuple(crossed(parsed)),
+        is_salted=getattr(form.compare, "identical_arms", False) == "salted",
         _resolved=_resolved(parsed, drafts),
     )
 
@@ -78,7 +84,7 @@ def joined(parsed: Parsed, parts: list[Study]) -> Study:
             del resolved["fix"][name]
     if tune:
         searched = {name: _plain_domain(domain) for name, domain in tune.space.items()}
-        resolved["tune"] = searched | {name: getattr(tune, name) for name in TUNE_NAMES}
+        resolved["tune"] = searched | _tune_fields(tune, parts[0].version)
     head = ("study", "version", "question", "source", "cells", "compare")
     resolved = {
         **{name: resolved[name] for name in head if name in resolved},
@@ -112,14 +118,24 @@ def _tune(form: Any) -> Tune | None:
         for name, domain in sorted(explicit_fields(form).items())
         if name not in TUNE_NAMES
     }
-    return Tune(
-        space, form.trials, form.batch, form.sampler, form.pruner, form.search_seed, form.repeats
-    )
+    return Tune(space, **{name: getattr(form, name) for name in TUNE_NAMES})
+
+
+def _tune_fields(tune: Tune, version: int) -> dict[str, Any]:
+    """Returns the fields of a search that are no settings, as a file of a version writes them."""
+    values = {name: getattr(tune, name) for name in tune_names(version)}
+    if values.get("finalists") == 1:
+        del values["finalist_seeds"]  # it stands with finalists alone
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _domain(form: Any) -> Range | Choices:
     values = explicit_fields(form)
-    return Choices(tuple(values["choices"])) if "choices" in values else Range(**values)
+    if "choices" in values:
+        return Choices(**{**values, "choices": tuple(values["choices"])})
+    if "widen" in values:
+        values["widen"] = tuple(values["widen"])
+    return Range(**values)
 
 
 def _replicate(form: Any) -> Replicate:
@@ -162,7 +178,7 @@ def _resolved(parsed: Parsed, drafts: list[ArmDraft]) -> dict[str, Any]:
     blocks["compare"] = copy.deepcopy(parsed.document.data["compare"])
     if tune:
         blocks["tune"] = {name: _plain_domain(domain) for name, domain in tune.space.items()}
-        blocks["tune"] |= {name: getattr(tune, name) for name in TUNE_NAMES}
+        blocks["tune"] |= _tune_fields(tune, form.version)
     blocks["fix"] = _resolved_fix(explicit_fields(form.fix), tune, drafts)
     blocks["replicate"] = {"seeds": _seeds(replicate), "first_seed": replicate.first_seed}
     blocks["measure"] = _resolved_measure(measure)
@@ -194,6 +210,7 @@ def _resolved_measure(measure: Measure) -> dict[str, Any]:
 
 
 def _plain_domain(domain: Range | Choices) -> dict[str, Any]:
+    values = {name: value for name, value in vars(domain).items() if value is not None}
     if isinstance(domain, Choices):
-        return {"choices": [written(choice) for choice in domain.choices]}
-    return {name: value for name, value in vars(domain).items() if value is not None}
+        return values | {"choices": [written(choice) for choice in domain.choices]}
+    return values | ({"widen": list(domain.widen)} if domain.widen else {})

@@ -104,6 +104,10 @@ class MeasureForm(Block):
         gt=1,
     )
     samples: SamplesForm = describe("texts that every run continues")
+    states: bool = describe(
+        "the size and saturation of every state, and the gradient by time step, of each replicate",
+        default=False,
+    )
     models: Models = describe(
         "whose best parameters are kept, for `harness sample`", default="replicates"
     )
@@ -131,8 +135,10 @@ class ArmsBase(Block):
     model_config = required("arms", "baseline")
     arms: Any = describe("name -> the fields in which this arm differs; they override fix")
     baseline: str = describe("the name of the arm that the others are compared with")
-    identical_arms: bool = describe(
-        "arms may be equal: a study of the bench itself (A/A)", default=False
+    identical_arms: bool | Literal["salted"] = describe(
+        "arms may be equal: a study of the bench itself (A/A); "
+        "salted: every arm then draws weights, order and masks of its own",
+        default=False,
     )
 
 
@@ -147,6 +153,22 @@ class TuneBase(Block):
     sampler: Sampler = describe("who proposes trials", default="tpe")
     pruner: Pruner = describe("who ends bad trials early", default="median")
     search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
+    seeds: int = describe(
+        "seeds of every trial: its objective is their mean", "seeds", default=1, ge=1
+    )
+    finalists: int = describe(
+        "the best settings that run again, with fresh seeds, before one is chosen; 1: none",
+        "settings",
+        default=1,
+        ge=1,
+    )
+    finalist_seeds: int = describe("fresh seeds of every finalist", "seeds", default=5, ge=2)
+    at_most: int = describe(
+        "most trials of an arm: all arms go on searching, a batch at a time, while the best value of"
+        " one lies at the end of what it tried; left out: trials",
+        "trials",
+        ge=1,
+    )
     repeats: int = describe(
         "tunes and replicates so many times, with search seeds search_seed, search_seed + 1, ...: "
         "the pairs are then the repeats, not the seeds",
@@ -169,7 +191,9 @@ class FormBase(Block):
     study: Annotated[str, Field(pattern=STUDY_NAME, max_length=100)] = describe(
         "the name: a-z, 0-9 and -"
     )
-    version: Literal[1] = describe("of this format; defaults belong to it")
+    version: Literal[1, 2] = describe(
+        "of this format; under 2 all arms share the points of their searches"
+    )
     question: _Text = describe("what the study asks")
     source: _Text = describe("where the question or the recipe comes from")
     cells: list[_Text] = describe("Python files with cells of your own, relative to this file")
@@ -185,6 +209,13 @@ class FormBase(Block):
 
 TUNE_NAMES = tuple(TuneBase.model_fields)
 """The fields of `tune` that are no settings."""
+SINCE_2 = ("seeds", "finalists", "finalist_seeds", "at_most")
+"""The fields of `tune` that version 1 of the format does not have."""
+
+
+def tune_names(version: int) -> tuple[str, ...]:
+    """Returns the fields of `tune` that are no settings, in a version of the format."""
+    return tuple(name for name in TUNE_NAMES if version >= 2 or name not in SINCE_2)
 
 
 # The blocks whose fields are settings.
@@ -212,6 +243,7 @@ def form_of(named: tuple[str, ...], searched: tuple[str, ...]) -> type[FormBase]
         "What the comparison is repeated under: "
         "fields that override fix, ranges that override those of tune."
     )
+    lists["exclude"] = (_list(fields), describe("combinations that are no arms"))
     cross = _model("Cross", "The arms are the product of these lists.", lists)
     tune = _model("Tune", tune_doc, domains, TuneBase)
     condition_tune = _model("ConditionTune", "Ranges of one condition.", domains)
@@ -271,6 +303,9 @@ def _domain(name: str) -> Any:
     return Annotated[range_of_values | choices, Discriminator(_domain_tag)]
 
 
+_EDGE_DOC = "accept: a best value at the end of what was tried does not spoil the comparison"
+
+
 def _range(name: str) -> Any:
     distance = (
         Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
@@ -280,13 +315,21 @@ def _range(name: str) -> Any:
         "high": (base_type(name), Field(description="largest value, included")),
         "log": (bool, describe("draw from the logarithm", default=False)),
         "step": (distance, describe("distance of neighbouring values; not with log")),
+        "widen": (
+            Annotated[list[base_type(name)], Field(min_length=2, max_length=2)],
+            describe("how far the range may grow where the best value lies at its end: [LOW, HIGH]"),
+        ),
+        "edge": (Literal["accept"], describe(_EDGE_DOC)),
     }
     return create_model(f"{name}_range", __base__=Block, **fields)
 
 
 def _choices(name: str) -> Any:
-    choices: Any = (_list(value_type(name)), Field(description="the values to choose from"))
-    return create_model(f"{name}_choices", __base__=Block, choices=choices)
+    fields: dict[str, Any] = {
+        "choices": (_list(value_type(name)), Field(description="the values to choose from")),
+        "edge": (Literal["accept"], describe(_EDGE_DOC)),
+    }
+    return create_model(f"{name}_choices", __base__=Block, **fields)
 
 
 def _domain_tag(value: Any) -> str | None:

@@ -9,20 +9,24 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cells.registry import fingerprint
 from harness.settings import EXECUTION, SampleRequest, Settings
-from harness.study.form import Models, Objective, Pruner, Sampler
+from harness.study.form import Models, Objective, Pruner, Sampler, tune_names
 from harness.study.reader import shown
 from harness.study.units import Unit
 
-NOT_IDENTITY = (*EXECUTION, "models", "target")
+NOT_IDENTITY = (*EXECUTION, "models", "states", "target")
 """Fields that are no part of a study's identity.
 
 They change how fast a study runs (and on some engines the last bits), what is kept of it, or what
 is reported of it.
 """
+
+
+MAY_GROW = ("trials", "repeats", "finalists", "finalist_seeds", "at_most")
+"""Fields of the search that may change in a study under way: they add runs to it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Arm:
     settings: Settings
     is_baseline: bool
     condition: str = ""
+    searched: tuple[str, ...] = ()
+    """The tuned fields that act in this arm."""
 
     @property
     def key(self) -> str:
@@ -48,6 +54,10 @@ class Range:
     high: int | float
     log: bool = False
     step: int | float | None = None
+    widen: tuple[int | float, int | float] | None = None
+    """How far the range may grow where the best value lies at its end."""
+    edge: Literal["accept"] | None = None
+    """Whether a best value at the end of what was tried does not spoil a comparison."""
 
     @property
     def num_steps(self) -> int:
@@ -60,6 +70,8 @@ class Choices:
     """One of these values; None among them means none."""
 
     choices: tuple[Any, ...]
+    edge: Literal["accept"] | None = None
+    """Whether a best value at the end of what was tried does not spoil a comparison."""
 
     @property
     def num_steps(self) -> int:
@@ -73,6 +85,13 @@ class Tune:
 
     The search is made ``repeats`` times, with the search seeds ``search_seed``, ``search_seed`` + 1
     and so on.
+
+    Attributes:
+        seeds: Of every trial, whose objective is their mean.
+        finalists: How many of the best settings run again, with ``finalist_seeds`` fresh seeds
+            each, before one is chosen; 1: none.
+        at_most: The most trials of an arm, where searches go on while one is open; None:
+            ``trials``.
     """
 
     space: dict[str, Range | Choices]
@@ -82,6 +101,10 @@ class Tune:
     pruner: Pruner
     search_seed: int
     repeats: int = 1
+    seeds: int = 1
+    finalists: int = 1
+    finalist_seeds: int = 5
+    at_most: int | None = None
 
     @property
     def num_trials(self) -> int:
@@ -126,6 +149,7 @@ class Measure:
     threshold: float = 0.05
     target: float | None = None
     samples: SampleRequest = SampleRequest()
+    states: bool = False
     models: Models = "replicates"
     runtime: RuntimePhase | None = RuntimePhase()
 
@@ -140,6 +164,8 @@ class Study:
             ranges differ.
         condition: The name of the one condition that this study is of; empty where the study has
             several, or names none.
+        crossed: The fields whose product the arms are; none where arms have names.
+        is_salted: Whether every arm draws weights, order and masks of its own.
     """
 
     name: str
@@ -156,6 +182,8 @@ class Study:
     cell_files: tuple[str, ...]
     _resolved: dict[str, Any] = dataclasses.field(repr=False, compare=False)
     condition: str = ""
+    crossed: tuple[str, ...] = ()
+    is_salted: bool = False
     _parts: tuple["Study", ...] = dataclasses.field(default=(), repr=False)
 
     @property
@@ -198,7 +226,8 @@ class Study:
             name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY
         }
         parts = [self.under(condition) for condition in self.conditions]
-        return {
+        salted = {"salted": True} if self.is_salted else {}
+        return salted | {
             "version": self.version,
             "first_seed": self.replicate.first_seed,
             "stages": None
@@ -251,9 +280,12 @@ class Study:
             return None
         values: dict[str, Any] = as_json(self.tune)
         space: dict[str, Any] = values.pop("space")
-        return space | {
-            name: value for name, value in values.items() if name not in ("trials", "repeats")
-        }
+        for domain in space.values():  # what is absent is not hashed
+            for name in ("widen", "edge"):
+                if domain.get(name) is None:
+                    domain.pop(name, None)
+        own = [name for name in tune_names(self.version) if name not in MAY_GROW]
+        return space | {name: values[name] for name in own}
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:
         searched = self.tune.space if self.tune else {}
@@ -300,6 +332,7 @@ def _flat(identity: dict[str, Any]) -> dict[str, Any]:
     """An identity's leaves under the paths that a study file gives them."""
     top = {"version": identity["version"], "replicate.first_seed": identity["first_seed"]}
     top["replicate.seeds (first, until)"] = identity.get("stages")
+    top["compare.identical_arms"] = "salted" if identity.get("salted") else "not salted"
     top["compare.baseline"] = identity["baseline"]
     shared = {
         name: value

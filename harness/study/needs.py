@@ -1,14 +1,16 @@
 """Fields that mean nothing unless others have certain values."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cells import Cell, registry
+from harness.settings import Settings
 from harness.study import space
 from harness.study.arms import ArmDraft
 from harness.study.fields import FIELDS
+from harness.study.model import Choices, Range
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown
 
@@ -78,6 +80,22 @@ def needs_of_fields(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 def _may_act(needs: Needs, arm: ArmDraft, domains: dict[str, Any]) -> bool:
     values = (possible_values(arm, domains, other) for other in needs.others)
     return any(itertools.starmap(needs.allowed, itertools.product(*values)))
+
+
+def acts(field: str, settings: Settings, space_of: Mapping[str, Range | Choices]) -> bool:
+    """Returns whether a searched field acts in an arm, at one of the values searched at least."""
+
+    def values(name: str) -> list[Any]:
+        domain = space_of.get(name)
+        if domain is None:
+            return [getattr(settings, name)]
+        return list(domain.choices) if isinstance(domain, Choices) else [domain.low, domain.high]
+
+    return all(
+        any(itertools.starmap(needs.allowed, itertools.product(*map(values, needs.others))))
+        for needs in _NEEDS
+        if needs.field == field
+    )
 
 
 def _idle(parsed: Parsed, needs: Needs, path: Path, got: str) -> Problem:

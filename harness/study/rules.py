@@ -23,7 +23,7 @@ MIN_REPEATS = 5
 _REQUIRED: dict[Path, dict[str, str]] = {
     (): {
         "study": "study: NAME",
-        "version": "version: 1",
+        "version": "version: 2",
         "question": "question: what the study asks",
         "compare": "compare: {cross: {cell: [lstm, gru]}, baseline: {cell: lstm}}",
     },

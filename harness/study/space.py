@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from harness.study.arms import crossed, explicit_fields
+from harness.study.arms import crossed, excluded, explicit_fields
 from harness.study.fields import FIELDS
-from harness.study.form import TUNE_NAMES, ArmsBase
+from harness.study.form import SINCE_2, TUNE_NAMES, ArmsBase
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, dotted, shown
 
@@ -67,6 +67,7 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
                 seen.append(value)
             continue
         low, high, step = domain.low, domain.high, domain.step
+        yield from _widening(parsed, name, domain)
         if not low < high:
             message = (
                 f"must have low < high, but got low={low}, high={high}. "
@@ -87,6 +88,74 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
             yield parsed.document.at_value((*path, "step"), message)
 
 
+def _widening(parsed: Parsed, name: str, domain: Any) -> Iterator[Problem]:
+    if domain.widen is None:
+        return
+    path: Path = ("tune", name, "widen")
+    low, high = domain.widen
+    if not (low <= domain.low and domain.high <= high):
+        message = (
+            f"must hold the range, but got widen={[low, high]} of low={domain.low}, "
+            f"high={domain.high}. Write [LOW, HIGH] with LOW <= low and high <= HIGH."
+        )
+        yield parsed.document.at_value(path, message)
+    elif domain.log and low <= 0:
+        message = f"must be > 0 with log, but got widen={[low, high]}. Raise its first number."
+        yield parsed.document.at_value(path, message)
+
+
+def budget(parsed: Parsed) -> Iterator[Problem]:
+    """Yields what is wrong between the numbers of trials, seeds and finalists."""
+    tune = parsed.form.tune
+    if tune is None or parsed.is_invalid(("tune",)):
+        return
+    document, given = parsed.document, tune.model_fields_set
+    if "at_most" in given and tune.trials is not None and tune.at_most < tune.trials:
+        message = (
+            f"must be >= trials, but got at_most={tune.at_most}, trials={tune.trials}. "
+            "Raise at_most, or remove it."
+        )
+        yield document.at_value(("tune", "at_most"), message)
+    if "at_most" in given and tune.sampler == "grid":
+        message = (
+            f"must not stand with sampler: grid, but got at_most={tune.at_most}: a grid is not "
+            "extended. Add values to it, or remove at_most."
+        )
+        yield document.at_key(("tune", "at_most"), message)
+    if tune.trials is not None and tune.finalists > tune.trials:
+        message = (
+            f"must be <= trials, but got finalists={tune.finalists}, trials={tune.trials}. "
+            "Lower finalists."
+        )
+        yield document.at_value(("tune", "finalists"), message)
+    if "finalist_seeds" in given and tune.finalists == 1:
+        message = (
+            f"must stand with finalists > 1, but got finalist_seeds={tune.finalist_seeds} without. "
+            "Add finalists: 3, or remove it."
+        )
+        yield document.at_key(("tune", "finalist_seeds"), message)
+
+
+def version(parsed: Parsed) -> Iterator[Problem]:
+    """Yields what version 1 of the format does not have."""
+    if parsed.form.version != 1:
+        return
+    paths: list[Path] = [("tune", name) for name in SINCE_2 if parsed.has("tune", name)]
+    for name, domain in domains(parsed).items():
+        given = [field for field in ("widen", "edge") if field in domain.model_fields_set]
+        paths += [("tune", name, field) for field in given]
+    paths += [("compare", "cross", "exclude")] if excluded(parsed) else []
+    compare = parsed.form.compare
+    if isinstance(compare, ArmsBase) and compare.identical_arms == "salted":
+        paths.append(("compare", "identical_arms"))
+    for path in paths:
+        message = (
+            "must stand with version: 2, but got version: 1. Write version: 2 and give the study "
+            "another name, or remove it."
+        )
+        yield parsed.document.at_key(path, message)
+
+
 def _divides(step: float, width: float) -> bool:
     count = width / step
     return count >= 0.5 and math.isclose(count, round(count), rel_tol=1e-9)
@@ -104,5 +173,5 @@ def grid(parsed: Parsed) -> Iterator[Problem]:
             yield parsed.document.at_key(("tune", name), message)
 
 
-RULES = (one_place, block, ranges, grid)
+RULES = (one_place, block, ranges, grid, budget, version)
 """All rules of this module, in the order in which they are asked."""

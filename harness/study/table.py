@@ -24,7 +24,8 @@ def field_table() -> str:
         blocks = "fix, cross, arms, across, tune" if name in TUNABLE else "fix, cross, arms, across"
         lines.append(_row(name, blocks, models["Fields"], name in ("cell", "corpus")))
     for block, model in _BLOCKS:
-        names = {"Tune": TUNE_NAMES, "Condition": ("tune",)}.get(model, models[model]["properties"])
+        own = {"Tune": TUNE_NAMES, "Condition": ("tune",), "Cross": ("exclude",)}
+        names = own.get(model, models[model]["properties"])
         lines += [
             _row(name, block, models[model], name in models[model].get("required", ()))
             for name in names
@@ -36,6 +37,7 @@ def field_table() -> str:
 _BLOCKS = (
     ("budget", "BudgetForm"),
     ("compare", "CrossForm"),
+    ("compare.cross", "Cross"),
     ("compare", "ArmsForm"),
     ("tune", "Tune"),
     ("tune.FIELD", "forget_bias_range"),

@@ -43,28 +43,43 @@ class Unit(NamedTuple):
 
 
 class Phase(StrEnum):
-    """What a run is for: it tries a setting, or it repeats the chosen one with a fresh seed."""
+    """What a run is for.
+
+    It tries a setting, it tries one of the best settings again, or it repeats the chosen one with a
+    fresh seed.
+    """
 
     TRIAL = "trial"
+    FINALIST = "finalist"
     REPLICATE = "replicate"
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """Where a run belongs, for ever: the trial of that number, or the replicate of that index.
+    """Where a run belongs, for ever.
 
     Its text is the run's id in plans and messages.
 
+    Attributes:
+        unit: Whose run it is.
+        phase: What it is for.
+        index: The number of the trial, also of a finalist's; of a replicate, its place among the
+            seeds.
+        draw: Which of the setting's seeds, in a trial or a finalist that has several.
+
     >>> str(RunKey(Unit("lstm"), Phase.TRIAL, 3)), RunKey.parse("docs/lstm@2/replicate/0").unit
     ('lstm/trial/3', Unit(arm='lstm', condition='docs', repeat=2))
+    >>> str(RunKey(Unit("lstm"), Phase.FINALIST, 3, 1)), RunKey.parse("lstm/trial/3.1").draw
+    ('lstm/finalist/3.1', 1)
     """
 
     unit: Unit
     phase: Phase
     index: int
+    draw: int = 0
 
     def __str__(self) -> str:
-        return f"{self.unit}/{self.phase}/{self.index}"
+        return f"{self.unit}/{self.phase}/{self.index}" + (f".{self.draw}" if self.draw else "")
 
     @staticmethod
     def parse(run_id: str) -> "RunKey":
@@ -73,5 +88,6 @@ class RunKey:
         Raises:
             ValueError: It is no such id.
         """
-        key, phase, index = run_id.rsplit("/", 2)
-        return RunKey(Unit.parse(key), Phase(phase), int(index))
+        key, phase, place = run_id.rsplit("/", 2)
+        index, _, draw = place.partition(".")
+        return RunKey(Unit.parse(key), Phase(phase), int(index), int(draw or 0))

@@ -20,7 +20,7 @@ print("\\n" + json.dumps(sorted(sys.modules)))
 NOT_FOR_READING = {
     "harness.preflight",
     "harness.runner",
-    "harness.tuning",
+    "harness.tuning.search",
     "matplotlib",
     "mlflow",
     "optuna",

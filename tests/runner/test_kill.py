@@ -14,7 +14,7 @@ import pytest
 import small_study
 from forking import Forking
 
-from harness import tuning
+from harness.tuning import search as tuning
 from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader

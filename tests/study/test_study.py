@@ -570,7 +570,7 @@ def test_the_schema_accepts_good_studies_and_refuses_wrong_ones():
         assert not [error.message for error in validator.iter_errors(data)]
     for change in (
         {"study": "A b"},
-        {"version": 2},
+        {"version": 3},
         {"fix": {"hiden_size": 3}},
         {"tune": {"trials": 0}},
         {"zzz": 1},

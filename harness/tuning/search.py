@@ -1,4 +1,4 @@
-"""The only importer of Optuna: one Optuna study an arm, asked in rounds, told in number order.
+"""One Optuna study an arm, asked in rounds, told in number order.
 
 Nothing about a search lives in this process: a search that was killed goes on as if it had not
 been, since a trial's values are a function of (search_seed, arm, number) and of the trials before
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-import pandas as pd
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -25,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.settings import Settings
-from harness.study import Choices, Range, Study, Tune
+from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
 
@@ -33,10 +32,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 EDGE = 0.05
 """Share of a range's width, in the scale that it is searched in, that counts as its edge."""
-FEWEST_FOR_IMPORTANCES = 8
-"""Trials with a final value: the better half of fewer is three or less, too few to tell fields
-apart.
-"""
 
 
 class SearchError(ValueError):
@@ -85,7 +80,7 @@ class ArmSearch:
         begun = time.perf_counter()
         self.arm, self.tune, self._storage, self._name = arm, tune, storage, name
         self._distributions = {
-            field: _distribution(field, values) for field, values in tune.space.items()
+            field: distribution(field, values) for field, values in tune.space.items()
         }
         # The pruner looks at trials of earlier rounds only: those of this round are all still
         # running.
@@ -272,54 +267,8 @@ def edge_of(values: Range | Choices, best: Any) -> str | None:
     return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else None
 
 
-def importances(study: Study, runs: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Returns the PED-ANOVA importances of every arm's tuned fields, which sum to 1.
-
-    Source: Watanabe et al., IJCAI 2023.
-
-    What told the best quarter of an arm's finished and diverged trials (at least five, at most half
-    of them) from the rest. The shares describe these trials and are no test: fields without any
-    effect share the 1 by chance. Empty for an arm with fewer than eight such trials, and where
-    fewer than two fields are tuned.
-
-    Args:
-        study: Of one condition.
-        runs: Those of that condition, columns ``arm``, ``phase``, ``state``, ``objective`` (nats)
-            and ``params``; all repeats' trials count together.
-    """
-    space = study.tune.space if study.tune else {}
-    distributions = {field: _distribution(field, values) for field, values in space.items()}
-    ended = runs[
-        (runs["phase"] == "trial")
-        & runs["state"].isin([state for state in RunState if state.has_objective])
-        & runs["objective"].notna()
-    ]
-    shares = {}
-    for arm in study.arms:
-        rows = ended[ended["arm"] == arm.name]
-        known = [
-            optuna.trial.create_trial(  # an export leaves out a value that is none
-                params={field: params.get(field) for field in space},
-                distributions=distributions,
-                value=float(nats),
-            )
-            for params, nats in zip(rows["params"], rows["objective"], strict=True)
-        ]
-        enough = len(space) > 1 and len(known) >= FEWEST_FOR_IMPORTANCES
-        shares[arm.name] = _importances(known, list(space)) if enough else {}
-    return shares
-
-
-def _importances(trials: list[FrozenTrial], fields: list[str]) -> dict[str, float]:
-    study = optuna.create_study()
-    study.add_trials(trials)
-    quantile = min(0.5, max(0.25, 5 / len(trials)))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
-    shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=fields)
-    return {field: shares[field] for field in fields}
-
-
-def _distribution(field: str, values: Range | Choices) -> BaseDistribution:
+def distribution(field: str, values: Range | Choices) -> BaseDistribution:
+    """Returns what Optuna draws a field's values from."""
     if isinstance(values, Choices):
         return CategoricalDistribution(values.choices)
     if int in _types(field):

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from harness import tuning
 from harness.study import Choices, Range, Tune
 from harness.training.messages import RunState
+from harness.tuning import search as tuning
+from harness.tuning.importances import importances as importances_of
 
 SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25, 1.0, 4.0))}
 
@@ -207,7 +208,7 @@ def importance_runs(num_trials, loss, **changes):
 
 def importances(runs, **changes):
     arms = [SimpleNamespace(name="lstm"), SimpleNamespace(name="gru")]
-    return tuning.importances(SimpleNamespace(arms=arms, tune=make_tune(**changes)), runs)
+    return importances_of(SimpleNamespace(arms=arms, tune=make_tune(**changes)), runs)
 
 
 def test_the_field_that_decides_is_the_important_one():
@@ -250,9 +251,7 @@ def test_importances_take_a_choice_of_none_and_a_whole_number_that_an_export_wro
 
 def test_nothing_tuned_has_no_importances():
     study = SimpleNamespace(arms=[SimpleNamespace(name="lstm")], tune=None)
-    assert tuning.importances(study, importance_runs(12, lambda rate, clip_norm: rate)) == {
-        "lstm": {}
-    }
+    assert importances_of(study, importance_runs(12, lambda rate, clip_norm: rate)) == {"lstm": {}}
 
 
 def test_edges_of_repeats_are_counted(storage):
