@@ -100,9 +100,7 @@ def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """
     others = [name for name in map(str, frame) if name not in columns]
     completed = frame.reindex(columns=[*columns, *others])
-    counted = {
-        name: completed[name].fillna(0) for name in ("repeat", "draw") if name in columns
-    }
+    counted = {name: completed[name].fillna(0) for name in ("repeat", "draw") if name in columns}
     return completed.assign(**counted)
 
 

@@ -23,7 +23,14 @@ from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
-from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of, unit_of
+from harness.store.reader import (
+    ARM_PHASE,
+    SUPERSEDED_PHASE,
+    StudyReader,
+    draw_of,
+    phase_of,
+    unit_of,
+)
 from harness.store.rows import RunRow
 from harness.store.stopwatch import timed
 from harness.store.views import View
@@ -317,9 +324,7 @@ class StudyWriter:
     ) -> _Entry:
         of_unit = {name: value for name, value in unit._asdict().items() if value}
         state = {"state": str(RunState.RUNNING)}
-        texts = _texts(
-            {**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state}
-        )
+        texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state})
         run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
         entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
         self._entries[entry.run_id] = entry

@@ -164,8 +164,8 @@ class TuneBase(Block):
     )
     finalist_seeds: int = describe("fresh seeds of every finalist", "seeds", default=5, ge=2)
     at_most: int = describe(
-        "most trials of an arm: all arms go on searching, a batch at a time, while the best value of"
-        " one lies at the end of what it tried; left out: trials",
+        "most trials of an arm: all arms go on searching, a batch at a time, while the best value "
+        "of one lies at the end of what it tried; left out: trials",
         "trials",
         ge=1,
     )
@@ -191,7 +191,7 @@ class FormBase(Block):
     study: Annotated[str, Field(pattern=STUDY_NAME, max_length=100)] = describe(
         "the name: a-z, 0-9 and -"
     )
-    version: Literal[1, 2] = describe(
+    version: Literal[2, 1] = describe(
         "of this format; under 2 all arms share the points of their searches"
     )
     question: _Text = describe("what the study asks")
@@ -307,17 +307,20 @@ _EDGE_DOC = "accept: a best value at the end of what was tried does not spoil th
 
 
 def _range(name: str) -> Any:
+    bound: Any = base_type(name)
     distance = (
         Annotated[int, Field(ge=1)] if hint_of(name)[0] is int else Annotated[Finite, Field(gt=0)]
     )
     fields: dict[str, Any] = {
-        "low": (base_type(name), Field(description="smallest value, included")),
-        "high": (base_type(name), Field(description="largest value, included")),
+        "low": (bound, Field(description="smallest value, included")),
+        "high": (bound, Field(description="largest value, included")),
         "log": (bool, describe("draw from the logarithm", default=False)),
         "step": (distance, describe("distance of neighbouring values; not with log")),
         "widen": (
-            Annotated[list[base_type(name)], Field(min_length=2, max_length=2)],
-            describe("how far the range may grow where the best value lies at its end: [LOW, HIGH]"),
+            Annotated[list[bound], Field(min_length=2, max_length=2)],
+            describe(
+                "how far the range may grow where the best value lies at its end: [LOW, HIGH]"
+            ),
         ),
         "edge": (Literal["accept"], describe(_EDGE_DOC)),
     }

@@ -71,7 +71,7 @@ def _default(value: Any) -> str:
 def _kind(field: dict[str, Any]) -> str:
     """The allowed values of a property in words."""
     if "enum" in field:
-        return ", ".join(field["enum"])
+        return ", ".join(map(str, field["enum"]))
     if "const" in field:
         return str(field["const"])
     branches = field.get("anyOf") or field.get("oneOf")

@@ -14,12 +14,12 @@ import pytest
 import small_study
 from forking import Forking
 
-from harness.tuning import search as tuning
 from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.training import saved_model
 from harness.training.files import MODEL_FILE
+from harness.tuning import search as tuning
 
 KILLS = 10
 LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]

@@ -108,12 +108,12 @@ def test_a_run_has_the_parts_of_its_unit():
 
 
 def test_an_export_of_before_conditions_is_of_one(tmp_path):
-    later = ["condition", "repeat", "hidden_size", "versions", "final/loss", "not_learned"]
+    later = ["condition", "repeat", "draw", "hidden_size", "versions", "final/loss", "not_learned"]
     frame = frames.runs([stored()]).drop(columns=[*later, "params"])
     frame.assign(samples="[]", **{"params.hidden_size": 64}).to_csv(
         tmp_path / "runs.csv", index=False
     )
-    frames.curves([]).drop(columns=["condition", "repeat"]).to_csv(
+    frames.curves([]).drop(columns=["condition", "repeat", "draw"]).to_csv(
         tmp_path / "curves.csv", index=False
     )
     frames.timings([]).drop(columns="condition").to_csv(tmp_path / "timings.csv", index=False)
@@ -128,7 +128,7 @@ def test_curves_keep_every_bit_and_further_columns():
     loss = 1.0 / 3.0
     header = "update,tokens,time_seconds,train/loss,validation/loss,train/gradient_norm"
     content = f"{header}\n5,60.0,0.5,{loss!r},,2.5\n"
-    frame = frames.curves([(Unit("lstm"), "replicate", 1000, content.encode())])
+    frame = frames.curves([(Unit("lstm"), "replicate", 1000, 0, content.encode())])
     assert frame.loc[0, "train/loss"] == loss
     assert (
         math.isnan(frame.loc[0, "validation/loss"]) and frame.loc[0, "train/gradient_norm"] == 2.5
@@ -145,13 +145,16 @@ def test_curves_of_many_files_keep_their_places():
         "update,tokens,train/loss\n5,60,2.5\n",
     )
     stored = [
-        (Unit("gru"), "trial", 1, first),
-        (Unit("lstm", "docs"), "trial", 0, second),
-        (Unit("gru"), "trial", 0, ""),
+        (Unit("gru"), "trial", 1, 0, first),
+        (Unit("lstm", "docs"), "trial", 0, 0, second),
+        (Unit("gru"), "trial", 0, 0, ""),
     ]
-    stored += [(Unit("gru"), "trial", 2, first.splitlines()[0]), (Unit("gru"), "trial", 3, first)]
+    stored += [
+        (Unit("gru"), "trial", 2, 0, first.splitlines()[0]),
+        (Unit("gru"), "trial", 3, 0, first),
+    ]
     frame = frames.curves(
-        [(unit, phase, index, text.encode()) for unit, phase, index, text in stored]
+        [(*key, text.encode()) for *key, text in stored]
     )
     assert frame[["condition", "arm", "index", "update"]].values.tolist() == [
         *(["", "gru", 1, 5], ["", "gru", 1, 9], ["", "gru", 3, 5], ["", "gru", 3, 9]),

@@ -296,7 +296,7 @@ def test_parameters_that_a_crash_left_out_are_written_on_reopening(new, writer):
 def test_a_parameter_that_changed_is_an_error(new, writer):
     start(writer)
     with pytest.raises(
-        StoreError, match="lstm trial 0: .* got learning_rate=0.2 where learning_rate=0.1 is stored"
+        StoreError, match="lstm/trial/0: .* got learning_rate=0.2 where learning_rate=0.1 is stored"
     ):
         new().open_run(RunKey(Unit("lstm"), Phase.TRIAL, 0), "", {"learning_rate": 0.2}, {})
 
