@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data import published
+from harness.data.encodings import decode
 from harness.data.errors import DataError
 from harness.data.published import Published
 
@@ -64,17 +65,6 @@ def _plain(text: str, source: str) -> Text:
     return Text(text, text, source)
 
 
-def _decode(content: bytes, where: Path | str) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        byte, offset = f"{content[error.start]:#04x}", error.start
-        raise DataError(
-            f"{where}: must be UTF-8, but got {byte=!s} at {offset=}. "
-            "Convert it, for instance with iconv -f LATIN1 -t UTF-8."
-        ) from error
-
-
 def _read_path(path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
@@ -89,7 +79,7 @@ def _in_one_line(text: str) -> str:
 
 
 def _time_machine() -> str:
-    return _decode(published.read_shipped(TIME_MACHINE), TIME_MACHINE.name)
+    return published.read_shipped(TIME_MACHINE).decode("ascii")
 
 
 def _whole_book(path: str | None) -> Text:
@@ -121,7 +111,9 @@ def _lyrics_2019(path: str | None) -> Text:
     content = published.read_own(LYRICS) if path is None else _read_path(path)
     where = path or LYRICS.name
     member, content = _only_member(content, where)
-    text = _in_one_line(_decode(content, f"{where}/{member}"))[:_EDITION_LENGTH]
+    text = _in_one_line(decode(content, f"{where}/{member}", file=Path(member).name))[
+        :_EDITION_LENGTH
+    ]
     return _plain(text, f"lyrics, first {_EDITION_LENGTH} characters of {where}/{member}")
 
 
@@ -145,7 +137,7 @@ def _only_member(content: bytes, where: str) -> tuple[str, bytes]:
 
 def _text(path: str | None) -> Text:
     assert path is not None  # needs_path
-    text = _decode(_read_path(path), path).removeprefix("\ufeff")
+    text = decode(_read_path(path), path, file=path).removeprefix("\ufeff")
     return _plain(text.replace("\r\n", "\n").replace("\r", "\n"), f"the file {path}")
 
 
