@@ -193,7 +193,8 @@ def test_bytes_that_are_not_utf8(tmp_path):
     with pytest.raises(
         DataError,
         match=r"latin.txt: must be UTF-8, but got byte=0xef at offset=2 and looks like "
-        r"Windows-1252 \(Western European\)\. .*: iconv -f CP1252 -t UTF-8 .*latin.txt > .*latin.utf8.txt$",
+        r"Windows-1252 \(Western European\)\. .*: "
+        r"iconv -f CP1252 -t UTF-8 .*latin.txt > .*latin.utf8.txt$",
     ):
         load("text", path)
 
