@@ -27,6 +27,7 @@ class Arm:
     settings: Settings
     is_baseline: bool = False
     condition: str = ""
+    searched: tuple[str, ...] = ("learning_rate",)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Tune:
     repeats: int = 1
     space: Mapping[str, Range | Choices] = field(default_factory=learning_rates)
     sampler: str = "random"
+    search_seed: int = 0
+    seeds: int = 1
+    finalists: int = 1
+    finalist_seeds: int = 5
+    at_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class Study:
     measure: Measure = Measure()
     condition: str = ""
     parts: tuple["Study", ...] = ()
+    version: int = 1
+    crossed: tuple[str, ...] = ()
 
     @property
     def baseline(self) -> Arm:

@@ -37,6 +37,11 @@ class ArmLike(Protocol):
         """Whether the other arms are compared with this one."""
         ...
 
+    @property
+    def searched(self) -> Sequence[str]:
+        """The tuned fields that act in the arm."""
+        ...
+
 
 class TuneLike(Protocol):
     """How every arm is searched."""
@@ -59,6 +64,31 @@ class TuneLike(Protocol):
     @property
     def repeats(self) -> int:
         """How often the whole of tuning and replicating is done."""
+        ...
+
+    @property
+    def search_seed(self) -> int:
+        """What the points of the first repeat's search derive from."""
+        ...
+
+    @property
+    def seeds(self) -> int:
+        """Seeds of every trial, whose objective is their mean."""
+        ...
+
+    @property
+    def finalists(self) -> int:
+        """How many of the best settings run again before one is chosen; 1: none."""
+        ...
+
+    @property
+    def finalist_seeds(self) -> int:
+        """Fresh seeds of every finalist."""
+        ...
+
+    @property
+    def at_most(self) -> int | None:
+        """The most trials of an arm, where an open search goes on; None: ``num_trials``."""
         ...
 
 
@@ -117,6 +147,11 @@ class MeasureLike(Protocol):
 
 class StudyLike(Protocol):
     """One question, its arms, and how it is answered."""
+
+    @property
+    def version(self) -> int:
+        """That of the study format."""
+        ...
 
     @property
     def name(self) -> str:
@@ -181,6 +216,11 @@ class StudyLike(Protocol):
     @property
     def conditions(self) -> Sequence[str]:
         """The names of all conditions, at least one; the only one's may be empty."""
+        ...
+
+    @property
+    def crossed(self) -> Sequence[str]:
+        """The fields whose product the arms are; none where arms have names of their own."""
         ...
 
     def under(self, condition: str) -> Self:
