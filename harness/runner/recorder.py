@@ -14,7 +14,7 @@ from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.fields import Sample
-from harness.training.files import MODEL_FILE
+from harness.training.files import MODEL_FILE, STATES_FILE
 from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState
 
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
@@ -203,6 +203,8 @@ class RunRecorder:
         artifacts: dict[str, str | bytes] = {"curve.csv": curve.to_csv(index=False)}
         if ended.model is not None:
             artifacts[MODEL_FILE] = ended.model
+        if ended.states is not None:
+            artifacts[STATES_FILE] = ended.states.to_json()
         samples = [*run.samples, *ended.samples]
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
         self.ends[run.key] = End(ended.state, ended.metrics.get("objective", math.nan))

@@ -102,6 +102,20 @@ class FieldReader:
             raise self.wrong(name, f"an object of at most {MAX_ITEMS:,} numbers", value)
         return {str(key): float(number) for key, number in value.items()}
 
+    def series(self, name: str, length: int) -> tuple[float, ...]:
+        """Returns a list of exactly ``length`` numbers, which need not be finite."""
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) != length or not all(map(_is_number, value)):
+            raise self.wrong(name, f"a list of {length:,} numbers", value)
+        return tuple(map(float, value))
+
+    def objects(self, name: str) -> list["FieldReader"]:
+        """Returns the fields of every object of a list."""
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            raise self.wrong(name, f"a list of at most {MAX_ITEMS:,} objects", value)
+        return [FieldReader(each, f"{self._path}{name}[{i}].") for i, each in enumerate(value)]
+
     def samples(self, name: str) -> tuple[Sample, ...]:
         """Returns a list of samples, empty where the field is missing."""
         value = self._values.pop(name, [])

@@ -4,6 +4,8 @@ import hashlib
 
 MODEL_FILE = "model.npz"
 """The name of a run's model among its artifacts."""
+STATES_FILE = "states.json"
+"""The name of a run's :class:`harness.training.state_statistics.StateStatistics` there."""
 
 
 def checkpoint_name(run_id: str) -> str:

@@ -20,6 +20,7 @@ from harness.training.fields import (
     MessageError,
     Sample,
 )
+from harness.training.state_statistics import StateStatistics, read_statistics
 
 
 class RunState(StrEnum):
@@ -124,10 +125,13 @@ class RunEnded:
         diverged_at: The update at which it diverged.
         last_loss: The last finite training loss of one that diverged, in nats.
         out_of_memory: Whether memory did not suffice for one that failed in training.
+        refused: Whether the settings of one that failed cannot be trained at all, so that to try
+            again is no use; what fails otherwise is trained again.
         not_learned: Whether a finished run never did better than guessing, so that it is worth a
             guess; None where nobody asks, as before version 2 of the study format.
         samples: What it wrote at its best parameters.
         model: A finished run's :class:`harness.training.saved_model.SavedModel` as a file.
+        states: What a finished run's states are like, where the plan asks for it.
     """
 
     run: str
@@ -139,18 +143,29 @@ class RunEnded:
     diverged_at: int | None = None
     last_loss: float | None = None
     out_of_memory: bool | None = None
+    refused: bool | None = None
     not_learned: bool | None = None
     samples: tuple[Sample, ...] = ()
     model: bytes | None = None
+    states: StateStatistics | None = None
 
     def to_json(self) -> str:
         """Returns the message as one line of JSON; the model is base64."""
         info: dict[str, Any] = {"state": str(self.state)}
-        for name in ("message", "diverged_at", "last_loss", "out_of_memory", "not_learned"):
+        for name in (
+            "message",
+            "diverged_at",
+            "last_loss",
+            "out_of_memory",
+            "refused",
+            "not_learned",
+        ):
             value = getattr(self, name)
             info |= {} if value is None else {name: value}
         if self.samples or self.state is RunState.FINISHED:
             info["samples"] = list(self.samples)
+        if self.states is not None:
+            info["states"] = asdict(self.states)
         model = None if self.model is None else base64.b64encode(self.model).decode("ascii")
         return _line(self.run, "end", self.update, self.time, self.metrics, info, model)
 
@@ -160,7 +175,13 @@ Message = RunStarted | Evaluation | RunEnded
 
 def failure(run: str, error: Exception, time: float) -> RunEnded:
     """Returns the end of a run that ``error`` kept from beginning."""
-    return RunEnded(run, 0, time, RunState.FAILED, message=error_text(error))
+    # A file that is not to be read now is an OSError, or was the cause of ours.
+    is_wrong = isinstance(error, ValueError) and not isinstance(error.__cause__, OSError)
+    refused = is_wrong and type(error).__module__.split(".")[0] in ("harness", "cells")
+    message = error_text(error)
+    return RunEnded(
+        run, 0, time, RunState.FAILED, message=message, refused=refused if refused else None
+    )
 
 
 def error_text(error: Exception) -> str:
@@ -290,9 +311,11 @@ def _ended(fields: FieldReader, info: FieldReader) -> RunEnded:
         diverged_at=info.count("diverged_at") if info.has("diverged_at") else None,
         last_loss=info.number("last_loss", finite=False) if info.has("last_loss") else None,
         out_of_memory=info.flag("out_of_memory") if info.has("out_of_memory") else None,
+        refused=info.flag("refused") if info.has("refused") else None,
         not_learned=info.flag("not_learned") if info.has("not_learned") else None,
         samples=info.samples("samples"),
         model=fields.content("model", MAX_MODEL_BYTES) if fields.has("model") else None,
+        states=read_statistics(info.inside("states")) if info.has("states") else None,
     )
     info.check_all_read()
     return message

@@ -14,7 +14,7 @@ from harness.model import network
 from harness.model.architecture import architecture
 from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling, Task
-from harness.training import checkpoint, saved_model
+from harness.training import checkpoint, saved_model, state_measurement
 from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
 from harness.training.fields import Sample
 from harness.training.messages import (
@@ -29,6 +29,7 @@ from harness.training.messages import (
 from harness.training.plan import Plan, PlanError, Run
 from harness.training.saved_model import SavedModel
 from harness.training.shard import Progress, Shard
+from harness.training.state_statistics import StateStatistics
 
 CHECKPOINT_SECONDS = 5.0
 """Least time between two checkpoints of a pack, which are written at evaluation points; a short run
@@ -44,13 +45,15 @@ Member = tuple[Run, checkpoint.Checkpoint | None]
 class Standing:
     """A shard at an evaluation point.
 
-    ``test`` is there only where its budget is spent, ``samples`` there and on demand.
+    ``test`` and ``states`` are there only where its budget is spent, and ``samples`` there and on
+    demand.
     """
 
     progress: Progress
     nats: list[float] | None
     test: list[float] | None = None
     samples: list[list[Sample]] | None = None
+    states: list[StateStatistics | None] | None = None
 
 
 class Pack:
@@ -250,6 +253,8 @@ class Pack:
         if shard.update == self.num_updates:
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", shard.best)
+            if self.plan.states:
+                standing.states = self._measure_states(shard, progress)
         request = self.plan.samples
         if shard.update == self.num_updates:
             standing.samples = [
@@ -260,6 +265,17 @@ class Pack:
                 shard.samples(index, request, shard.parameters) for index in range(len(shard.runs))
             ]
         return standing
+
+    def _measure_states(self, shard: Shard, progress: Progress) -> list[StateStatistics | None]:
+        """Returns what the states of every run are like that has not diverged."""
+        best = [
+            {name: values[index : index + 1] for name, values in shard.best.items()}
+            for index in range(len(shard.runs))
+        ]
+        return [
+            state_measurement.measure(self.task, self.model, run, parameters) if bad < 0 else None
+            for run, parameters, bad in zip(shard.runs, best, progress.bad_update, strict=True)
+        ]
 
     def _report(
         self, shard: Shard, standing: Standing, seconds: float, notes: tuple[str, ...]
@@ -322,10 +338,11 @@ class Pack:
         worth = chance if not_learned else worth
         metrics = {
             "objective": worth,
-            "final/loss": self._history[run.id][-1].metrics[self._objective_key],
             "best_update": float(shard.best_update[index]),
             **self._spent(shard, run),
         }
+        for last in self._history[run.id][-1:]:
+            metrics["final/loss"] = last.metrics[self._objective_key]
         if self._objective_key == "validation/loss":  # a table shows the value that selected
             metrics |= self.task.metrics("validation", worth)
         if standing.test is not None:  # anybody can guess, on a text that nobody has seen too
@@ -342,6 +359,7 @@ class Pack:
             not_learned=not_learned,
             samples=tuple(standing.samples[index]),
             model=self._best_model(shard, index).to_bytes() if self.plan.keep_models else None,
+            states=None if standing.states is None else standing.states[index],
         )
 
     def _not_learned_message(self) -> str:

@@ -39,6 +39,8 @@ class Plan:
     checkpoint_folder: str | None = None
     keep_models: bool = False
     """Whether the end of a finished run brings its best parameters along."""
+    states: bool = False
+    """Whether the end of a finished run tells what its states are like at its best parameters."""
     version: int = 1
     """That of the study format, which says what a run is worth; plans before version 2 name none.
     """
