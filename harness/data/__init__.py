@@ -12,26 +12,33 @@ from harness.data.errors import DataError, UnknownCharacter
 
 if TYPE_CHECKING:
     from harness.data.dataset import Dataset, load
+    from harness.data.facts import CorpusFacts, corpus_facts, facts_of
     from harness.data.tokens import Vocabulary
     from harness.data.windows import Windows, evaluation_windows, training_windows
 
 __all__ = [
     "CORPORA",
+    "CorpusFacts",
     "DataError",
     "Dataset",
     "UnknownCharacter",
     "Vocabulary",
     "Windows",
+    "corpus_facts",
     "evaluation_windows",
+    "facts_of",
     "load",
     "training_windows",
 ]
 
 _MODULES = {
+    "CorpusFacts": "facts",
     "Dataset": "dataset",
     "Vocabulary": "tokens",
     "Windows": "windows",
+    "corpus_facts": "facts",
     "evaluation_windows": "windows",
+    "facts_of": "facts",
     "load": "dataset",
     "training_windows": "windows",
 }

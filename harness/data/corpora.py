@@ -37,12 +37,18 @@ _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions
 class Text:
     """A normalised text.
 
-    ``characters`` are its char tokens, ``words`` holds its word tokens between blanks.
+    Attributes:
+        characters: Its char tokens.
+        words: Its word tokens between blanks.
+        source: Where it comes from, in one line.
+        lined: The text in the lines of its source. ``characters`` are these with line end
+            replaced, by one character or by none.
     """
 
     characters: str
     words: str
     source: str
+    lined: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Corpus:
 
 
 def _plain(text: str, source: str) -> Text:
-    return Text(text, text, source)
+    return Text(text, text, source, lined=text)
 
 
 def _read_path(path: str) -> bytes:
@@ -74,8 +80,10 @@ def _read_path(path: str) -> bytes:
         ) from error
 
 
-def _in_one_line(text: str) -> str:
-    return text.replace("\n", " ").replace("\r", " ")
+def _in_one_line(lined: str, source: str) -> Text:
+    lined = lined.replace("\r", " ")
+    text = lined.replace("\n", " ")
+    return Text(text, text, source, lined)
 
 
 def _time_machine() -> str:
@@ -83,15 +91,13 @@ def _time_machine() -> str:
 
 
 def _whole_book(path: str | None) -> Text:
-    return _plain(
-        _in_one_line(_time_machine()).lower(), f"The Time Machine, whole, {TIME_MACHINE_ADDRESS}"
-    )
+    return _in_one_line(_time_machine().lower(), f"The Time Machine, whole, {TIME_MACHINE_ADDRESS}")
 
 
 def _book_2019(path: str | None) -> Text:
-    text = _in_one_line(_time_machine()).lower()[:_EDITION_LENGTH]
-    return _plain(
-        text, f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE_ADDRESS}"
+    return _in_one_line(
+        _time_machine().lower()[:_EDITION_LENGTH],
+        f"The Time Machine, first {_EDITION_LENGTH} characters, {TIME_MACHINE_ADDRESS}",
     )
 
 
@@ -102,19 +108,19 @@ def _book_2022(path: str | None) -> Text:
     source = (
         f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE_ADDRESS}"
     )
-    return Text(
-        characters="".join(lines), words="\n".join(lines), source=source
-    )  # glued, as published
+    lined = "\n".join(lines)
+    return Text("".join(lines), lined, source, lined)  # glued, as published
 
 
 def _lyrics_2019(path: str | None) -> Text:
     content = published.read_own(LYRICS) if path is None else _read_path(path)
     where = path or LYRICS.name
     member, content = _only_member(content, where)
-    text = _in_one_line(decode(content, f"{where}/{member}", file=Path(member).name))[
-        :_EDITION_LENGTH
-    ]
-    return _plain(text, f"lyrics, first {_EDITION_LENGTH} characters of {where}/{member}")
+    text = decode(content, f"{where}/{member}", file=Path(member).name)
+    return _in_one_line(
+        text[:_EDITION_LENGTH],
+        f"lyrics, first {_EDITION_LENGTH} characters of {where}/{member}",
+    )
 
 
 def _only_member(content: bytes, where: str) -> tuple[str, bytes]:

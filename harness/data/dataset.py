@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -20,17 +21,27 @@ from harness.settings import Windows as WindowsForm
 class Dataset:
     """A corpus as numbers.
 
-    ``splits`` holds int64 tokens by name: train, validation and test, or train alone.
-    ``fingerprint`` is the SHA-256 of the normalised text in UTF-8; ``source`` says in one line
-    where the text comes from.
+    Attributes:
+        name: The corpus.
+        title: What the text is called: the corpus, or the file's name.
+        token: What a token is.
+        vocabulary: What tokens stand for.
+        splits: The int64 tokens by name: train, validation and test, or train alone.
+        fingerprint: The SHA-256 of the normalised text in UTF-8.
+        source: Where the text comes from, in one line.
+        lined: The text in the lines of its source, some of which a corpus puts in one.
+        line_end: How many tokens stand for a line's end.
     """
 
     name: str
+    title: str
     token: Token
     vocabulary: Vocabulary
     splits: dict[str, np.ndarray]
     fingerprint: str
     source: str
+    lined: str
+    line_end: int
 
 
 def load(settings: Settings) -> Dataset:
@@ -60,13 +71,17 @@ def load(settings: Settings) -> Dataset:
         vocabulary = frequency_vocabulary(parts["train"], "word", settings.min_count)
     else:
         vocabulary = sorted_vocabulary(tokens, "char")
+    is_glued = len(text.characters) < len(text.lined)
     return Dataset(
         name=settings.corpus,
+        title=settings.corpus if settings.path is None else Path(settings.path).name,
         token=settings.token,
         vocabulary=vocabulary,
         splits={name: vocabulary.numbers(part) for name, part in parts.items()},
         fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
         source=text.source,
+        lined=text.lined,
+        line_end=int(settings.token == "char" and not is_glued),
     )
 
 

@@ -1,8 +1,9 @@
 """Vocabularies: from text to numbers and back."""
 
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from harness.data.errors import DataError, UnknownCharacter
 from harness.settings import Token
 
 UNKNOWN = "<unk>"
+_PIECE = 2**18  # characters; their numbers fit a processor's cache
 _NUM_NAMED = 5  # unknown characters that a message names; a text in another script has thousands
 
 
@@ -37,8 +39,9 @@ class Vocabulary:
 
     def numbers(self, tokens: Sequence[str]) -> np.ndarray:
         """Returns the int64 number of each of ``tokens``; raises as :meth:`encode` does."""
-        index = self._index
-        unknown = index.get(UNKNOWN)
+        if isinstance(tokens, str):
+            return self._numbers_of_characters(tokens)
+        index, unknown = self._index, self.unknown
         try:
             numbers = (
                 (index[t] for t in tokens)
@@ -49,9 +52,34 @@ class Vocabulary:
         except KeyError:
             raise UnknownCharacter(self._complaint(tokens)) from None
 
+    def _numbers_of_characters(self, text: str) -> np.ndarray:
+        numbers = np.empty(len(text), np.int64)
+        for start, codes in _code_points(text):
+            # A code point beyond the table is clipped to its end.
+            target = numbers[start : start + len(codes)]
+            np.take(self._number_of_code_point, codes, out=target, mode="clip")
+        if numbers.min(initial=0) < 0:
+            if self.unknown is None:
+                raise UnknownCharacter(self._complaint(text))
+            numbers[numbers < 0] = self.unknown
+        return numbers
+
     def decode(self, numbers: Iterable[int]) -> str:
         """Returns the text: characters joined, words with a blank between them."""
         return ("" if self.token == "char" else " ").join(self.symbols[n] for n in numbers)
+
+    @property
+    def unknown(self) -> int | None:
+        """The number of ``<unk>``; None in a vocabulary that has none."""
+        return self._index.get(UNKNOWN)
+
+    @cached_property
+    def _number_of_code_point(self) -> np.ndarray:
+        """The number of each character by its code point; -1, and at the end, where it has none."""
+        known = {ord(symbol): n for symbol, n in self._index.items() if len(symbol) == 1}
+        table = np.full(max(known, default=0) + 2, -1, np.int64)
+        table[list(known)] = list(known.values())
+        return table
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -88,8 +116,23 @@ def tokenize(text: str, token: Token) -> Sequence[str]:
     return text if token == "char" else text.split()
 
 
+def _code_points(text: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields the uint32 code points of a text piece by piece, each with its first position.
+
+    A text of 50 million characters is loaded in half the time of a loop over its characters.
+    """
+    for start in range(0, len(text), _PIECE):
+        piece = text[start : start + _PIECE].encode("utf-32-le", "surrogatepass")
+        yield start, np.frombuffer(piece, "<u4")
+
+
 def sorted_vocabulary(tokens: Sequence[str], token: Token) -> Vocabulary:
     """Returns the distinct ``tokens``, sorted, without ``<unk>``."""
+    if isinstance(tokens, str):
+        is_seen = np.zeros(sys.maxunicode + 1, np.bool_)
+        for _, codes in _code_points(tokens):
+            is_seen[codes] = True
+        return Vocabulary(tuple(map(chr, np.flatnonzero(is_seen))), token)
     return Vocabulary(tuple(sorted(set(tokens))), token)
 
 

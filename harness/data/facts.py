@@ -1,0 +1,159 @@
+"""What is to be known of a text beside a result: its size, and what of it is easier than it looks.
+
+A share of lines that stand in the training text too says how much of a score is recitation.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.data.dataset import Dataset
+from harness.settings import Token
+
+LINE_LENGTH = 30
+"""A line counts from so many characters on, without the blanks around it.
+
+Shorter ones repeat by themselves: of the lines of Python's standard library, a fifth of all stand
+twice, and of those of 30 characters one in a hundred to one in twenty-five.
+"""
+LEAK_SHARE = 0.10
+"""Above this share of held-out lines that stand in the training text there is a warning.
+
+Of a book it is 0, of program texts 0.004 to 0.08, of handbooks and generated programs, which repeat
+whole paragraphs, up to 0.18 (python-docs 0.08 to 0.12), of a text that holds its test lines in its
+training text nearly 1. Lines that are recited cost nothing: a tenth of them lowers a perplexity of
+5 by 15 %, many times the margin by which arms are judged.
+"""
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What is to be known of a split.
+
+    Attributes:
+        num_tokens: Its tokens.
+        unknown_share: The share of them that are ``<unk>``.
+        num_lines: Its lines of ``LINE_LENGTH`` characters or more; a line is of the split in which
+            it begins.
+        num_seen: How many of these stand verbatim in the training text; None of the training text.
+    """
+
+    num_tokens: int
+    unknown_share: float
+    num_lines: int
+    num_seen: int | None
+
+    @property
+    def seen_share(self) -> float | None:
+        """The share of lines that stand in the training text; None where there is no line."""
+        if self.num_seen is None or self.num_lines == 0:
+            return None
+        return self.num_seen / self.num_lines
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What is to be known of a text, as one study reads it.
+
+    Attributes:
+        title: What it is called.
+        source: Where it comes from.
+        fingerprint: The SHA-256 of the text.
+        token: What a token is.
+        vocabulary_size: The number of different tokens, ``<unk>`` among them.
+        splits: By name.
+    """
+
+    title: str
+    source: str
+    fingerprint: str
+    token: Token
+    vocabulary_size: int
+    splits: Mapping[str, SplitFacts]
+
+    def warnings(self) -> list[str]:
+        """Returns what is to be said beside a verdict; nothing where all is well."""
+        leaks = {
+            name: split
+            for name, split in self.splits.items()
+            if (split.seen_share or 0.0) > LEAK_SHARE
+        }
+        if not leaks:
+            return []
+        shares = " and ".join(
+            f"{100 * (split.seen_share or 0.0):.0f} % of the {name} lines ({split.num_seen:,} of "
+            f"{split.num_lines:,})"
+            for name, split in leaks.items()
+        )
+        return [
+            f"{self.title}: {shares} of {LINE_LENGTH} characters or more stand word for word in "
+            "the training text, so that perplexity is in part that of a text learnt by heart. "
+            "Remove what occurs twice from the text, or split it by document."
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain JSON values; :meth:`from_json` is its inverse."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "CorpusFacts":
+        """Returns the facts that :meth:`to_json` wrote."""
+        splits = {name: SplitFacts(**split) for name, split in values["splits"].items()}
+        return CorpusFacts(**{**values, "splits": splits})
+
+
+def corpus_facts(dataset: Dataset) -> CorpusFacts:
+    """Returns what is to be known of a text; one of 50 MB takes a second or two."""
+    lines = _long_lines(dataset)
+    known = set(lines["train"])
+    return CorpusFacts(
+        title=dataset.title,
+        source=dataset.source,
+        fingerprint=dataset.fingerprint,
+        token=dataset.token,
+        vocabulary_size=len(dataset.vocabulary),
+        splits={
+            name: SplitFacts(
+                num_tokens=len(tokens),
+                unknown_share=_share(tokens, dataset.vocabulary.unknown),
+                num_lines=len(lines[name]),
+                num_seen=None if name == "train" else sum(line in known for line in lines[name]),
+            )
+            for name, tokens in dataset.splits.items()
+        },
+    )
+
+
+def facts_of(datasets: Iterable[Dataset]) -> list[CorpusFacts]:
+    """Returns the facts of each text that is read in its own way, once."""
+    distinct: dict[object, Dataset] = {}
+    for dataset in datasets:
+        sizes = tuple(map(len, dataset.splits.values()))
+        key = (dataset.fingerprint, dataset.token, len(dataset.vocabulary), sizes)
+        distinct.setdefault(key, dataset)
+    return [corpus_facts(dataset) for dataset in distinct.values()]
+
+
+def _share(tokens: np.ndarray, number: int | None) -> float:
+    return 0.0 if number is None else float(np.mean(tokens == number))
+
+
+def _long_lines(dataset: Dataset) -> dict[str, Sequence[str]]:
+    """Returns the lines that count by the split in which each begins."""
+    lines = dataset.lined.split("\n")
+    if dataset.token == "char":
+        sizes = np.fromiter(map(len, lines), np.int64, len(lines)) + dataset.line_end
+    else:
+        sizes = np.fromiter((len(line.split()) for line in lines), np.int64, len(lines))
+    first_tokens = np.cumsum(sizes) - sizes
+    ends = np.cumsum([len(tokens) for tokens in dataset.splits.values()])
+    bounds = [0, *np.searchsorted(first_tokens, ends).tolist()]
+    stripped = {
+        name: map(str.strip, lines[begin:end])
+        for name, begin, end in zip(dataset.splits, bounds[:-1], bounds[1:], strict=True)
+    }
+    return {
+        name: [line for line in part if len(line) >= LINE_LENGTH] for name, part in stripped.items()
+    }
