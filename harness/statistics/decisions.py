@@ -19,8 +19,15 @@ Verdict = Literal[
     "equivalent and higher",
     "identical",
     "undecided",
+    "not comparable",
 ]
 SpeedVerdict = Literal["faster", "slower", "no difference shown", "undecided", "not comparable"]
+
+SEARCH_FACTOR = 1.0
+"""Spreads of the search by which a difference must exceed 0, as k in docs/decisions/search.md.
+
+The least one of those simulated that holds its bounds (studies/results/search-simulation.csv).
+"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,9 @@ class Decision:
         adjusted_p: ``p`` after Holm over the family.
         sign_flip: None where ``interval`` is, and before :func:`with_sign_flips`.
         adjusted_sign_flip_p: The sign-flip p after Holm over the family.
+        spread: S, the search's own spread in nats; None: not known, or nothing was searched.
+        wide: ``interval`` after :func:`widened` by ``spread``, which a verdict rests on where S is
+            given. None where ``interval`` or ``spread`` is.
     """
 
     verdict: Verdict
@@ -50,6 +60,8 @@ class Decision:
     adjusted_p: float | None
     sign_flip: SignFlip | None = None
     adjusted_sign_flip_p: float | None = None
+    spread: float | None = None
+    wide: Interval | None = None
 
 
 def decide(
@@ -58,14 +70,22 @@ def decide(
     margin: float,
     threshold: float = 0.05,
     first: int | None = None,
+    spreads: Sequence[float | None] = (),
+    incomparable: Sequence[bool] = (),
 ) -> list[Decision]:
     """Decides every arm of a study against its baseline.
 
-    In this order: ``identical`` (no pair differs); ``equivalent`` (the interval of confidence 1 - 2
-    ``threshold``, 90 % by default, lies within the margin: two one-sided tests), "and lower" or
-    "and higher" where the adjusted p is below ``threshold`` too; ``better`` or ``worse`` (adjusted
-    p below ``threshold``); ``undecided``. Where a pair diverged there is no mean to be equivalent,
-    and the sign test decides with those pairs as losses of whoever diverged.
+    In this order: ``not comparable`` (the arm's search or the baseline's is open); ``identical``
+    (no pair differs); ``equivalent`` (the interval of confidence 1 - 2 ``threshold``, 90 % by
+    default, lies within the margin: two one-sided tests), "and lower" or "and higher" where the
+    adjusted p is below ``threshold`` too; ``better`` or ``worse`` (adjusted p below ``threshold``);
+    ``undecided``. Where a pair diverged there is no mean to be equivalent, and the sign test
+    decides with those pairs as losses of whoever diverged.
+
+    Where settings were searched, ``equivalent`` and ``better`` or ``worse`` need intervals widened
+    by the search's spread too: the one within the margin, the other (of confidence 1 -
+    ``threshold``) without 0. An unknown spread allows none of them. It plays no part where a pair
+    diverged, or where no pair differs.
 
     Args:
         family: One array of paired differences (nats) per arm that is not the baseline.
@@ -74,34 +94,70 @@ def decide(
         threshold: Largest family-wise error rate.
         first: Pairs of a sequential design's first stage, see ``statistics``; None: the number of
             pairs was fixed.
+        spreads: The search's spread in nats, one per arm; None: it cannot be known. Empty: nothing
+            was searched, or the pairs are repeats, which hold it already.
+        incomparable: Whether an arm cannot be compared, one per arm; empty: all can. Such an arm
+            has no p; Holm counts it as p = 1.
 
     Raises:
-        ValueError: ``margin`` is negative, or ``threshold`` is not between 0 and 0.5.
+        ValueError: ``margin`` or a spread is negative, ``threshold`` is not between 0 and 0.5, or
+            ``spreads`` or ``incomparable`` is neither empty nor one per arm.
     """
     if not margin >= 0.0:
         raise ValueError(
             f"statistics: margin >= 0 must hold, but got {margin=}. Give a fraction such as 0.01."
         )
     inference.check_threshold(threshold)
-    p_values = [_p(d, first) for d in family]
+    _check_search(len(family), spreads, incomparable)
+    is_out = list(incomparable) or [False] * len(family)
+    known = list(spreads) or [None] * len(family)
+    added = [math.inf if s is None else s for s in spreads] or [0.0] * len(family)
+    p_values = [None if out else _p(d, first) for d, out in zip(family, is_out, strict=True)]
     adjusted = inference.holm(p_values)
     decisions = []
     for i, d in enumerate(family):
-        finished = d[np.isfinite(d)]
+        finished, spread = d[np.isfinite(d)], known[i]
+        interval = inference.student_interval(d, first=first) if len(finished) == len(d) else None
+        verdict: Verdict = "not comparable"
+        if not is_out[i]:
+            verdict = _verdict(d, adjusted[i], math.log1p(margin), threshold, first, added[i])
         decisions.append(
             Decision(
-                verdict=_verdict(d, adjusted[i], math.log1p(margin), threshold, first),
+                verdict=verdict,
                 num_pairs=len(d),
                 num_finished=len(finished),
                 mean=float(np.mean(finished)) if len(finished) else None,
-                interval=inference.student_interval(d, first=first)
-                if len(finished) == len(d)
-                else None,
+                interval=interval,
                 p=p_values[i],
                 adjusted_p=adjusted[i],
+                spread=spread,
+                wide=None if interval is None or spread is None else widened(interval, spread),
             )
         )
     return decisions
+
+
+def widened(interval: Interval, spread: float) -> Interval:
+    """Returns an interval about its middle whose half width is sqrt(half^2 + (k S)^2).
+
+    k is SEARCH_FACTOR, S the search's ``spread`` in nats. Without S it is the same interval.
+    """
+    if spread == 0.0:
+        return interval
+    middle, half = (interval.high + interval.low) / 2.0, (interval.high - interval.low) / 2.0
+    wide = math.hypot(half, SEARCH_FACTOR * spread)
+    return Interval(middle - wide, middle + wide)
+
+
+def _check_search(
+    num_arms: int, spreads: Sequence[float | None], incomparable: Sequence[bool]
+) -> None:
+    lengths = {len(spreads), len(incomparable)} - {0, num_arms}
+    if lengths or any(spread is not None and not spread >= 0.0 for spread in spreads):
+        raise ValueError(
+            "statistics: spreads >= 0 and incomparable, one of each per arm or none, must hold, but"
+            f" got {num_arms=}, {spreads=}, {incomparable=}. Give one per arm of the family."
+        )
 
 
 def with_sign_flips(decided: Sequence[Decision], family: Sequence[np.ndarray]) -> list[Decision]:
@@ -112,7 +168,7 @@ def with_sign_flips(decided: Sequence[Decision], family: Sequence[np.ndarray]) -
     not.
     """
     flips = [
-        None if d.interval is None else inference.sign_flip(x)
+        None if d.interval is None or d.p is None else inference.sign_flip(x)
         for d, x in zip(decided, family, strict=True)
     ]
     adjusted = inference.holm([None if flip is None else flip.p for flip in flips])
@@ -136,6 +192,7 @@ def _verdict(
     margin_nats: float,
     threshold: float,
     first: int | None,
+    spread: float,
 ) -> Verdict:
     if adjusted_p is None:
         return "undecided"
@@ -147,8 +204,17 @@ def _verdict(
     if np.all(np.abs(differences) <= ROUNDING_NATS):
         return "identical"
     is_lower = float(np.mean(differences)) < 0.0
-    interval = inference.student_interval(differences, 1.0 - 2.0 * threshold, first=first)
-    if interval is not None and -margin_nats < interval.low and interval.high < margin_nats:
+
+    def interval(confidence: float) -> Interval:
+        seen = inference.student_interval(differences, confidence, first=first)
+        assert seen is not None  # what has a p has two pairs
+        return widened(seen, spread)
+
+    if spread > 0.0:
+        wide = interval(1.0 - threshold)
+        is_significant = is_significant and not wide.low <= 0.0 <= wide.high
+    both_sides = interval(1.0 - 2.0 * threshold)
+    if -margin_nats < both_sides.low and both_sides.high < margin_nats:
         return (
             "equivalent"
             if not is_significant
