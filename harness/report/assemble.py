@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from harness.data import CorpusFacts
 from harness.report import Report, build
 from harness.store.notes import StudyNotes
 from harness.study import Study, num_pairs
@@ -50,8 +51,10 @@ def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, f
 
 
 def warnings_of(study: Study, notes: StudyNotes) -> list[str]:
-    """Returns what the store has to say beside a verdict: the search's warnings, and growth."""
-    return [*notes.warnings, *_extensions(study, notes)]
+    """Returns what the store has to say beside a verdict: of the texts, the search, and growth."""
+    texts = [CorpusFacts.from_json(facts) for facts in notes.texts]
+    leaks = [line for text in texts for line in text.warnings()]
+    return [*leaks, *notes.warnings, *_extensions(study, notes)]
 
 
 def _extensions(study: Study, notes: StudyNotes) -> list[str]:

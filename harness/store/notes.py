@@ -33,6 +33,7 @@ class StudyNotes:
         warnings: What the search had to say beside the verdict.
         looks: The numbers of pairs at which a whole verdict was shown.
         origin: Where the study was read from.
+        texts: The facts of each text, as :meth:`harness.data.CorpusFacts.to_json` writes them.
     """
 
     pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class StudyNotes:
     warnings: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     origin: Origin | None = None
+    texts: tuple[Mapping[str, Any], ...] = ()
 
     def to_texts(self) -> dict[str, str | None]:
         """Returns the stored texts by their keys; None for what was never noted."""
@@ -54,6 +56,7 @@ class StudyNotes:
             "warnings": "\n".join(self.warnings) if self.warnings else None,
             "looks": json.dumps(self.looks) if self.looks else None,
             "origin": origin,
+            "texts": json.dumps(self.texts) if self.texts else None,
         }
 
     @staticmethod
@@ -68,6 +71,7 @@ class StudyNotes:
             warnings=tuple((texts["warnings"] or "").splitlines()),
             looks=tuple(json.loads(texts["looks"] or "[]")),
             origin=origin and Origin(origin["path"], tuple(origin["overrides"])),
+            texts=tuple(json.loads(texts["texts"] or "[]")),
         )
 
 
