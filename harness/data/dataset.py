@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ def load(settings: Settings) -> Dataset:
 
     For characters the vocabulary is that of the whole corpus. For words, which blanks separate, it
     is ``<unk>`` and the words that the training split holds ``min_count`` times. The 2022 edition
-    has a vocabulary of its own.
+    has a vocabulary of its own. A dataset that is held anywhere is returned again where the text
+    is the same, so nobody may write to it.
 
     Raises:
         DataError: The settings contradict each other, a file is missing or not what it must be, or
@@ -58,6 +60,38 @@ def load(settings: Settings) -> Dataset:
     problems = _problems(settings)
     if problems:
         raise DataError(*problems)
+    key = _key(settings)
+    dataset = None if key is None else _loaded.get(key)
+    if dataset is not None:
+        _require_windows(settings, {name: len(part) for name, part in dataset.splits.items()})
+        return dataset
+    dataset = _read(settings)
+    if key is not None:
+        _loaded[key] = dataset
+    return dataset
+
+
+_loaded: weakref.WeakValueDictionary[tuple[object, ...], Dataset] = weakref.WeakValueDictionary()
+"""The datasets that somebody holds: arms and packs that read one text in one way share it."""
+
+
+def _key(settings: Settings) -> tuple[object, ...] | None:
+    """Returns what datasets agree in that are equal; None where a file cannot be told from others.
+
+    A file counts as unchanged while its size and the time of its last change are the same.
+    """
+    reading = (settings.corpus, settings.token, settings.min_count, settings.split)
+    if settings.path is None:
+        return None if corpora.BY_NAME[settings.corpus].takes_path else reading
+    path = Path(settings.path).expanduser().absolute()
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (*reading, path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _read(settings: Settings) -> Dataset:
     corpus = corpora.BY_NAME[settings.corpus]
     text = corpus.read(settings.path)
     tokens = text.characters if settings.token == "char" else text.words.split()

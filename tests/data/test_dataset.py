@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -60,6 +61,22 @@ def test_rare_words(write):
         DataError, match="a word must occur at least 99 times to be a symbol, but got most=40"
     ):
         load(**SMALL, path=path, token="word", split="none", min_count=99)
+
+
+def test_one_reading_of_a_text_is_shared_while_somebody_holds_it(write):
+    path = write("one two three " * 40)
+    first = load(**SMALL, path=path)
+    assert load(**{**SMALL, "bptt_length": 3}, path=path) is first
+    assert load(**SMALL, path=path, token="word") is not first
+    assert load(**SMALL, path=path, split="none") is not first
+    with pytest.raises(DataError, match="train windows: must have at least"):
+        load(**{**SMALL, "bptt_length": 3000}, path=path)
+    write("four five six seven " * 40)
+    changed = load(**SMALL, path=path)
+    assert changed.fingerprint != first.fingerprint
+    gone = weakref.ref(changed)
+    del changed
+    assert gone() is None
 
 
 def test_a_text_too_short_names_every_split(write):
