@@ -133,13 +133,14 @@ def run(
     """Tune, replicate and time the arms of a study; print a verdict.
 
     Only what the study still lacks is trained: a study that was interrupted goes on where it
-    was, and a finished study trains nothing.
+    was, and a finished study trains nothing. The exit code is 1 if something is still missing
+    at the end, because runs failed.
     """
     import psutil
 
     from harness.runner import launch
 
-    launch.run(
+    report = launch.run(
         study,
         overrides=tuple(set_ or ()),
         locations=Locations(folder, tracking, storage),
@@ -147,6 +148,8 @@ def run(
         new=new,
         started=psutil.Process().create_time(),
     )
+    if report.missing:
+        raise typer.Exit(1)
 
 
 @app.command()

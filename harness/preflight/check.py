@@ -155,15 +155,23 @@ def _cells(probe: Probe, asked: Settings) -> list[str]:
     size_mark = "*" if asked.hidden_size is None else ""
     updates_mark = "" if asked.budget.seconds is None else "*"
     packs = probe.packs
-    num_runs = "+".join(str(sum(sizes)) for sizes in (packs.trials, packs.replicates) if sizes)
-    at_most = f"-{sum(packs.replicates) + sum(packs.more)}" if packs.more else ""
+    kinds = (
+        (packs.trials, packs.more_trials),
+        (packs.finalists, ()),
+        (packs.replicates, packs.more),
+    )
+    num_runs = "+".join(
+        str(sum(sizes)) + (f"-{sum(sizes) + sum(more)}" if more else "")
+        for sizes, more in kinds
+        if sizes
+    )
     return [
         f"{probe.hidden_size:,}{size_mark}",
         f"{probe.num_parameters:,}",
         _short(probe.flops_per_token),
         f"{probe.num_updates:,}{updates_mark}",
         _short(probe.num_tokens),
-        f"{num_runs}{at_most}",
+        num_runs,
         duration(probe.seconds),
     ]
 
@@ -184,7 +192,10 @@ def _legend(loaded: Study, probes: list[Probe]) -> list[str]:
         columns.append(f"engine: {probes[0].settings.engine}, on {_machine(probes[0])}")
     columns.append("FLOPs: forward, per token")
     if loaded.tune:
-        columns.append("runs: trials + replicates")
+        kinds = ["trials", "replicates"]
+        if loaded.tune.finalists > 1:
+            kinds.insert(1, "finalists")
+        columns.append(f"runs: {' + '.join(kinds)}")
     return ["; ".join(columns), *(["* solved: " + "; ".join(solved)] if solved else [])]
 
 
@@ -196,7 +207,7 @@ def _machine(probe: Probe) -> str:
 
 def _costs(loaded: Study, probes: list[Probe]) -> list[Row]:
     num_runs = sum(probe.num_runs for probe in probes)
-    num_more = sum(sum(probe.packs.more) for probe in probes)
+    num_more = sum(probe.num_more_runs for probe in probes)
     training = sum(probe.seconds for probe in probes)
     more = sum(probe.more_seconds for probe in probes)
     timing = _timing_seconds(loaded, probes)

@@ -48,14 +48,18 @@ class Packs:
     """The sizes of an arm's packs, of all repeats, in the order in which they train.
 
     Attributes:
-        trials: Round by round.
+        trials: Round by round, all seeds of each.
+        finalists: The best settings with fresh seeds.
         replicates: Where the design is sequential, those of its first stage.
         more: Replicates that a sequential design may add.
+        more_trials: Those that a search may add which is still open.
     """
 
     trials: tuple[int, ...]
+    finalists: tuple[int, ...]
     replicates: tuple[int, ...]
     more: tuple[int, ...]
+    more_trials: tuple[int, ...]
 
 
 def packs_of(study: Study, settings: Settings) -> Packs:
@@ -65,11 +69,16 @@ def packs_of(study: Study, settings: Settings) -> Packs:
     """
     tune, plan, size = study.tune, study.replicate, settings.pack_size
     repeats = tune.repeats if tune else 1
+    searching = tune.seeds * repeats if tune else 0
     rounds = _cut(tune.num_trials, tune.batch) if tune else ()
+    more = _cut(tune.at_most - tune.num_trials, tune.batch) if tune and tune.at_most else ()
+    num_finalists = tune.finalists * tune.finalist_seeds if tune and tune.finalists > 1 else 0
     return Packs(
-        trials=tuple(pack for asked in rounds for pack in _cut(asked * repeats, size)),
+        trials=tuple(pack for asked in rounds for pack in _cut(asked * searching, size)),
+        finalists=_cut(num_finalists * repeats, size),
         replicates=_cut(plan.seeds * repeats, size),
         more=_cut(plan.at_most - plan.seeds, size) if plan.at_most is not None else (),
+        more_trials=tuple(pack for asked in more for pack in _cut(asked * searching, size)),
     )
 
 

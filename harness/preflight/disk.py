@@ -42,7 +42,9 @@ def disk(arms: Sequence[Probe], *, keeps_models: bool) -> Disk:
     """
     databases, artifacts, models, checkpoints = EMPTY_DATABASES, 0, 0, 0
     for arm in arms:
-        trials, replicates = sum(arm.packs.trials), sum(arm.packs.replicates) + sum(arm.packs.more)
+        packs = arm.packs
+        trials = sum((*packs.trials, *packs.finalists, *packs.more_trials))
+        replicates = sum((*packs.replicates, *packs.more))
         databases += (trials + replicates) * (
             RUN_IN_DATABASES + arm.num_evaluations * EVALUATION_IN_DATABASES
         )
@@ -75,4 +77,4 @@ def _item_bytes(arm: Probe) -> int:
 
 
 def _largest(packs: Packs) -> int:
-    return max(packs.trials + packs.replicates + packs.more)
+    return max(packs.trials + packs.finalists + packs.replicates + packs.more + packs.more_trials)

@@ -46,8 +46,13 @@ class Probe:
 
     @property
     def num_runs(self) -> int:
-        """All trials and replicates; of a sequential design those that it has in any case."""
-        return sum(self.packs.trials) + sum(self.packs.replicates)
+        """All trials, finalists and replicates; those that there are in any case."""
+        return sum(self.packs.trials) + sum(self.packs.finalists) + sum(self.packs.replicates)
+
+    @property
+    def num_more_runs(self) -> int:
+        """Trials and replicates that may be added to these."""
+        return sum(self.packs.more) + sum(self.packs.more_trials)
 
     @property
     def num_tokens(self) -> int:
@@ -57,12 +62,13 @@ class Probe:
     @property
     def seconds(self) -> float:
         """Estimated seconds of all these runs; a replicate reads the test split once besides."""
-        return self._seconds(self.packs.trials, 0) + self._seconds(self.packs.replicates, 1)
+        searching = self._seconds((*self.packs.trials, *self.packs.finalists), 0)
+        return searching + self._seconds(self.packs.replicates, 1)
 
     @property
     def more_seconds(self) -> float:
-        """Estimated seconds of all that a sequential design may add."""
-        return self._seconds(self.packs.more, 1)
+        """Estimated seconds of all that may be added."""
+        return self._seconds(self.packs.more_trials, 0) + self._seconds(self.packs.more, 1)
 
     def _seconds(self, packs: tuple[int, ...], tests: int) -> float:
         return sum(

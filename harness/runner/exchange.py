@@ -132,14 +132,17 @@ def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
     """Records messages one by one, as if they came in now: a run that is pruned here ends there."""
     split = scheduler.study.measure.objective.partition("/")[0]
     pruned: set[str] = set()
+    last: dict[str, Evaluation] = {}
     for message in messages:
         if message.run in pruned:
             continue
-        if scheduler.record([message]) and isinstance(message, Evaluation):
-            pruned.add(message.run)
-            metrics = {name: message.metrics[name] for name in ("tokens", "seconds")}
-            metrics["objective"] = message.metrics[f"{split}/loss"]
-            end = RunEnded(message.run, message.update, message.time, RunState.PRUNED, metrics)
-            scheduler.record([end])
+        if isinstance(message, Evaluation):
+            last[message.run] = message
+        for run in sorted(scheduler.record([message])):  # all seeds of a trial go together
+            pruned.add(run)
+            at = last[run]
+            metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
+            metrics["objective"] = at.metrics[f"{split}/loss"]
+            scheduler.record([RunEnded(run, at.update, at.time, RunState.PRUNED, metrics)])
     scheduler.writer.flush()
-    scheduler.tell_finished_trials()
+    scheduler.searches.tell_finished()

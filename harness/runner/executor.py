@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import groupby
 
+from harness.study.units import RunKey
 from harness.training.execution import out_of_memory
 from harness.training.messages import Message, RunEnded, failure
 from harness.training.pack import Pack
@@ -14,15 +16,24 @@ Listener = Callable[[Sequence[Message]], set[str]]
 
 
 def cut(runs: list[Run], template: Plan) -> list[Plan]:
-    """Returns packs of runs that agree in shapes, in their order, ``pack_size`` at most."""
+    """Returns packs of runs that agree in shapes, in their order, ``pack_size`` at most.
+
+    The seeds of one setting stay together, since they are judged together; where there are more of
+    them than ``pack_size``, they are a pack of their own.
+    """
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(repr(shared(run.settings)), []).append(run)
     plans = []
     for group in groups.values():
-        size = group[0].settings.pack_size
-        starts = range(0, len(group), size)
-        plans += [replace(template, runs=tuple(group[i : i + size])) for i in starts]
+        size, pack = group[0].settings.pack_size, list[Run]()
+        for _, seeds in groupby(group, lambda run: replace(RunKey.parse(run.id), draw=0)):
+            together = list(seeds)
+            if pack and len(pack) + len(together) > size:
+                plans.append(replace(template, runs=tuple(pack)))
+                pack = []
+            pack += together
+        plans.append(replace(template, runs=tuple(pack)))
     return plans
 
 

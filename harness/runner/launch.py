@@ -88,6 +88,8 @@ def run(
 
         if new:
             put_aside(study.name, locations)
+        else:
+            _put_aside_what_never_ran(study, locations, display)
         report = finished_report(study, locations)
         if report is not None:
             _show(report, Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0), study, display)
@@ -171,6 +173,25 @@ def _show(report: "Report", overhead: Overhead, study: Study, display: Display) 
     report.terminal(display.console)
     display.say(str(overhead))
     display.say(f"harness ui {study.name}  opens the runs in MLflow", "bold")
+
+
+def _put_aside_what_never_ran(study: Study, locations: Locations, display: Display) -> None:
+    """Puts a study of this name aside that is something else, where no run of it has a result.
+
+    So a mistake in a study file is mended without --new: there is nothing to lose.
+    """
+    from harness.store.reader import StudyReader
+    from harness.store.source import holds_study
+
+    if not holds_study(locations.tracking_uri, study.name):
+        return
+    reader = StudyReader(locations.tracking_uri, study.name)
+    stored = reader.identity()
+    changes = [] if stored is None else study.changes_since(stored)
+    if changes and not reader.has_result():
+        lines = "\n".join(f"  {change}" for change in changes)
+        display.say(f"the earlier {study.name} is put aside, no run of it has a result:\n{lines}")
+        put_aside(study.name, locations)
 
 
 def put_aside(study_name: str, locations: Locations) -> None:

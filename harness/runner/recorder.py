@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.data import Dataset
+from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.writer import StudyWriter
@@ -59,9 +60,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended: its state, and its objective in nats, NaN where it has none."""
+    """How a run ended that is not trained again.
+
+    Attributes:
+        state: Finished, diverged or pruned; failed where its settings cannot be trained at all.
+        nats: Its objective, NaN where it has none.
+        is_lost: Whether it is worth a guess: it diverged, or did not learn.
+    """
 
     state: RunState
+    nats: float
+    is_lost: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """An evaluation point that a run has come to: its number, from 1, and the objective there."""
+
+    key: RunKey
+    number: int
     nats: float
 
 
@@ -94,7 +111,8 @@ class RunRecorder:
     """Writes what runs say into a study's experiment.
 
     Attributes:
-        ends: How every run ended that has.
+        ends: How every run ended that is not trained again.
+        failures: What failed in this launch.
     """
 
     def __init__(
@@ -103,7 +121,6 @@ class RunRecorder:
         display: Display,
         objective: str,
         entry_of: Callable[[RunKey], Entry],
-        should_prune: Callable[[RunKey, int, float], bool],
     ):
         """Reads what has ended.
 
@@ -112,37 +129,38 @@ class RunRecorder:
             display: Told what a person should see.
             objective: ``validation/perplexity`` or ``train/perplexity``.
             entry_of: What to write of a run that begins.
-            should_prune: Told (key, evaluation point, nats), says whether the run should be pruned.
         """
         self._writer, self._display = writer, display
-        self._entry_of, self._should_prune = entry_of, should_prune
+        self._entry_of = entry_of
         self._split = objective.partition("/")[0]
         self._open: dict[str, _OpenRun] = {}
         self.ends: dict[RunKey, End] = {}
+        self.failures = Failures()
         for row in writer.reader.runs().to_dict("records"):
             state = RunState(row["state"])
-            if state.is_ended and row["phase"] in list(Phase):
+            is_done = state.is_ended and (state is not RunState.FAILED or row["refused"] is True)
+            if is_done and row["phase"] in list(Phase):
                 unit = Unit(row["arm"], row["condition"], row["repeat"])
-                key = RunKey(unit, Phase(row["phase"]), row["index"])
-                self.ends[key] = End(state, row["objective"])
+                key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
+                is_lost = state is RunState.DIVERGED or row["not_learned"] is True
+                self.ends[key] = End(state, row["objective"], is_lost)
 
-    def record(self, messages: Sequence[Message]) -> set[str]:
-        """Writes messages and returns the ids of the runs to prune.
+    def record(self, messages: Sequence[Message]) -> list[Point]:
+        """Writes messages and returns the points that runs have come to.
 
         Raises:
             RecordError: A run goes on that has not begun, or lacks what its messages must have.
         """
-        pruned = set()
+        points = []
         for message in messages:
             match message:
                 case RunStarted():
                     self._start(message)
                 case Evaluation():
-                    if self._evaluation(message):
-                        pruned.add(message.run)
+                    points.append(self._evaluation(message))
                 case RunEnded():
                     self._end(message)
-        return pruned
+        return points
 
     def _start(self, started: RunStarted) -> None:
         key = key_of(started.run)
@@ -165,8 +183,8 @@ class RunRecorder:
         self._open[started.run] = _OpenRun(key, run_id)
         self._note(self._open[started.run], started.notes)
 
-    def _evaluation(self, evaluation: Evaluation) -> bool:
-        """Writes a point of a curve and returns whether the run should be pruned."""
+    def _evaluation(self, evaluation: Evaluation) -> Point:
+        """Writes a point of a curve."""
         run, metrics = self._opened(evaluation), evaluation.metrics
         level, nats = f"{self._split}/perplexity", f"{self._split}/loss"
         for name in ("seconds", "tokens_per_second", level, nats):
@@ -182,7 +200,7 @@ class RunRecorder:
         rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
         text = f"{evaluation.run} perplexity {metrics[level]:.3f}, {rate}"
         self._display.advance(int(update - previous), text)
-        return self._should_prune(run.key, len(run.curve), metrics[nats])
+        return Point(run.key, len(run.curve), metrics[nats])
 
     def _note(self, run: _OpenRun, notes: Sequence[str]) -> None:
         """Says what was not noted of the run before."""
@@ -194,7 +212,7 @@ class RunRecorder:
     def _end(self, ended: RunEnded) -> None:
         run = self._open.pop(ended.run, None) or self._open_failed(ended)
         metrics = {name: value for name, value in ended.metrics.items() if math.isfinite(value)}
-        facts = ("message", "diverged_at", "last_loss", "not_learned")
+        facts = ("message", "diverged_at", "last_loss", "refused", "not_learned")
         known = {name: value for name in facts if (value := getattr(ended, name)) is not None}
         tags = {name: str(value) for name, value in known.items()}
         if run.notes:
@@ -207,9 +225,18 @@ class RunRecorder:
             artifacts[STATES_FILE] = ended.states.to_json()
         samples = [*run.samples, *ended.samples]
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
-        self.ends[run.key] = End(ended.state, ended.metrics.get("objective", math.nan))
+        message = f"{ended.run}: {ended.state}, {ended.message}"
+        if ended.state is RunState.FAILED and not ended.refused:
+            if self.failures.add(run.key, ended.message or ""):
+                self._display.say(message, "yellow")
+            return
+        if ended.state is not RunState.FAILED:
+            self.failures.clear(run.key.unit)
+        is_lost = ended.state is RunState.DIVERGED or bool(ended.not_learned)
+        nats = ended.metrics.get("objective", math.nan)
+        self.ends[run.key] = End(ended.state, nats, is_lost)
         if ended.state in (RunState.DIVERGED, RunState.FAILED):
-            self._display.say(f"{ended.run}: {ended.state}, {ended.message}", "yellow")
+            self._display.say(message, "yellow")
 
     def _opened(self, evaluation: Evaluation) -> _OpenRun:
         if evaluation.run not in self._open:

@@ -19,13 +19,14 @@ from harness.runner import executor, signals
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
 from harness.runner.recorder import Entry, RunRecorder, key_of
+from harness.runner.searches import Searches
 from harness.settings import Settings
 from harness.store.identity import IdentityError, check_identity, difference
 from harness.store.locations import Locations
 from harness.store.notes import Origin
 from harness.store.writer import StudyWriter
 from harness.study import Study
-from harness.study.units import FAILURES_IN_A_ROW, Phase, RunKey, Unit
+from harness.study.units import Phase, RunKey, Unit
 from harness.training import checkpoint
 from harness.training.messages import (
     Evaluation,
@@ -35,7 +36,8 @@ from harness.training.messages import (
     RunState,
 )
 from harness.training.plan import Plan, Run
-from harness.tuning import search as tuning
+from harness.tuning.search import ArmSearch
+from harness.tuning.search import warnings as search_warnings
 
 
 class Scheduler:
@@ -45,7 +47,7 @@ class Scheduler:
         units: Every arm under every condition in every repeat.
         settings: Every unit's settings before its search, with what is pinned.
         datasets: Every arm's text, by its unit of the first repeat.
-        searches: Every unit's search; empty where nothing is tuned.
+        searches: Every unit's search.
         recorder: Knows how runs ended.
         notes: What the study remembers from launch to launch, as stored.
         resolve_notes: What was passed over when engines were resolved.
@@ -75,20 +77,23 @@ class Scheduler:
         arms, pins, changes = pin_resolved(
             study, arms, self.datasets, self.notes.pinned, display.say
         )
-        if changes:
+        if changes and self.writer.reader.has_result():
             raise IdentityError(difference(study, locations, changes))
+        if changes:  # what was pinned has shown nothing yet
+            arms, pins, _ = pin_resolved(study, arms, self.datasets, {}, display.say)
         self.units = study.units
         self.settings = {unit: arms[unit.first_repeat] for unit in self.units}
         self.writer.set_identity(study.identity())
         self.writer.store_study_file(study.text, "study.yaml")
         origin = Origin(None if study.path is None else str(study.path), study.overrides)
         self.note(pinned=pins, origin=origin)
-        self.searches: dict[Unit, tuning.ArmSearch] = {}
-        if study.tune:
-            storage = tuning.open_storage(locations.storage_url)
-            self.searches = {unit: self._search(unit, storage) for unit in self.units}
-        self.recorder = RunRecorder(
-            self.writer, display, study.measure.objective, self._entry, self._should_prune
+        self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
+        self.searches = Searches(
+            study,
+            self.settings,
+            locations.storage_url,
+            self.writer.reader.birth,
+            self.recorder.ends,
         )
 
     def note(self, **changes: Any) -> None:
@@ -96,35 +101,28 @@ class Scheduler:
         self.notes = replace(self.notes, **changes)
         self.writer.save_notes(self.notes)
 
-    def _search(self, unit: Unit, storage: Any) -> tuning.ArmSearch:
-        """Opens the unit's search.
-
-        Its name holds the experiment's birth, so that a new experiment searches anew.
-        """
-        name = f"{self.study.name}/{unit}/{self.writer.reader.birth}"
-        tune = self.study.under(unit.condition).tune
-        assert tune is not None
-        tune = replace(tune, search_seed=tune.search_seed + unit.repeat)
-        evaluations = self.settings[unit].evaluations
-        num_points = evaluations if isinstance(evaluations, int) else 20
-        return tuning.ArmSearch(storage, name, str(unit.first_repeat), tune, num_points)
-
     # What is missing
 
     @signals.held()
     def next_plans(self) -> list[Plan]:
         """Returns the next packs: a round of trials of every arm that still searches.
 
-        Once no arm does, the packs are of the missing replicates.
+        Once no arm does, the packs are of the best settings with fresh seeds, and then of the
+        missing replicates. A run that failed is among them again, unless its unit's failures are no
+        accident.
         """
-        self.tell_finished_trials()
-        trials = [run for unit in self.searches for run in self._trials(unit)]
-        if trials:
+        self.searches.tell_finished()
+        self.searches.ask()
+        units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
+        searching = [unit for unit in units if unit in self.searches.by_unit]
+        if trials := [run for unit in searching for run in self._trials(unit)]:
             return executor.cut(trials, self._template(trials[0], Phase.TRIAL))
+        if finalists := [run for unit in searching for run in self._finalists(unit)]:
+            return executor.cut(finalists, self._template(finalists[0], Phase.FINALIST))
         self.mark_superseded()
         num_seeds = self._num_seeds()
         replicates = [
-            run for unit in self.units for run in self._replicates(unit, num_seeds[unit.condition])
+            run for unit in units for run in self._replicates(unit, num_seeds[unit.condition])
         ]
         if not replicates:
             return []
@@ -142,35 +140,39 @@ class Scheduler:
             samples=request,
             cell_files=self.study.cell_files,
             checkpoint_folder=str(self.locations.checkpoints(self.study.name)),
+            version=self.study.version,
+            states=is_replicate and measure.states,
         )
 
-    def tell_finished_trials(self) -> None:
-        """Tells Optuna of a round's trials, in number order, once all of them have ended.
-
-        Trials that ended before a crash are told too.
-        """
-        for unit, search in self.searches.items():
-            keys = {t.number: RunKey(unit, Phase.TRIAL, t.number) for t in search.running()}
-            if all(key in self.recorder.ends for key in keys.values()):
-                for number, key in keys.items():
-                    end = self.recorder.ends[key]
-                    search.tell(number, end.state, end.nats)
-
     def _trials(self, unit: Unit) -> list[Run]:
-        search = self.searches[unit]
-        runs = []
-        for trial in search.ask():
-            key = RunKey(unit, Phase.TRIAL, trial.number)
-            if key not in self.recorder.ends:
-                seed = (search.tune.search_seed, "trial", trial.number)
-                runs.append(Run(str(key), seed, replace(self.settings[unit], **trial.values)))
-        return runs
+        return [
+            Run(str(key), self._salted(unit, seed), replace(self.settings[unit], **trial.values))
+            for key, seed, trial in self.searches.trials(unit)
+        ]
+
+    def _finalists(self, unit: Unit) -> list[Run]:
+        return [
+            Run(
+                str(key),
+                self._salted(unit, self.searches.seed(key)),
+                replace(self.settings[unit], **self.searches.values(key)),
+            )
+            for key in self.searches.finalists(unit)
+            if key not in self.recorder.ends
+        ]
+
+    def _salted(self, unit: Unit, seed: tuple[Name, ...]) -> tuple[Name, ...]:
+        """Returns the names that a run draws from.
+
+        They are the same for all arms, unless the study asks for draws of every arm's own.
+        """
+        return (*seed, "arm", unit.arm) if self.study.is_salted else seed
 
     def chosen(self, unit: Unit) -> Settings | None:
         """Returns the settings of the unit's replicates, None while there are none to be had."""
-        if unit not in self.searches:
+        if unit not in self.searches.by_unit:
             return self.settings[unit]
-        best = self.searches[unit].best()
+        best = self.searches.chosen(unit)
         return None if best is None else replace(self.settings[unit], **best.values)
 
     def _seed(self, unit: Unit, index: int) -> tuple[Name, ...]:
@@ -183,21 +185,14 @@ class Scheduler:
 
     def _replicates(self, unit: Unit, num_seeds: int) -> list[Run]:
         settings = self.chosen(unit)
-        if settings is None or self.is_given_up(unit):
+        if settings is None:
             return []
         keys = [RunKey(unit, Phase.REPLICATE, index) for index in range(num_seeds)]
         missing = [key for key in keys if key not in self.recorder.ends]
-        return [Run(str(key), self._seed(unit, key.index), settings) for key in missing]
-
-    def is_given_up(self, unit: Unit) -> bool:
-        """Returns whether so many of the unit's last replicates failed that it is no accident."""
-        ends = {
-            key.index: end.state
-            for key, end in self.recorder.ends.items()
-            if (key.unit, key.phase) == (unit, Phase.REPLICATE)
-        }
-        last = [ends[index] for index in sorted(ends)[-FAILURES_IN_A_ROW:]]
-        return last == [RunState.FAILED] * FAILURES_IN_A_ROW
+        return [
+            Run(str(key), self._salted(unit, self._seed(unit, key.index)), settings)
+            for key in missing
+        ]
 
     def _num_seeds(self) -> dict[str, int]:
         """Returns how many seeds every condition takes.
@@ -215,7 +210,7 @@ class Scheduler:
 
     def mark_superseded(self) -> None:
         """Puts replicates of another setting aside: more trials may have found a better one."""
-        if not self.searches:
+        if not self.searches.by_unit:
             return
         chosen = {unit: self.chosen(unit) for unit in self.units}
         num_superseded = 0
@@ -224,7 +219,7 @@ class Scheduler:
             settings = chosen.get(unit)
             if row["phase"] != Phase.REPLICATE or settings is None:
                 continue
-            space = self.searches[unit].tune.space
+            space = self.searches.by_unit[unit].tune.space
             if any(row["params"].get(name) != getattr(settings, name) for name in space):
                 key = RunKey(unit, Phase.REPLICATE, row["index"])
                 self.writer.mark_superseded(key)
@@ -243,24 +238,20 @@ class Scheduler:
         tags = {"mlflow.source.name": f"harness {self.study.name}"}
         if self.study.overrides:
             tags["overrides"] = " ".join(self.study.overrides)
-        if key.phase is Phase.TRIAL:
-            search = self.searches[unit]
-            trial = next(t for t in search.trials() if t.number == key.index)
-            settings = replace(self.settings[unit], **trial.params)
-            seed = f"{search.tune.search_seed}/trial/{key.index}"
-            label = f"{unit} trial {key.index}"
-        else:
+        if key.phase is Phase.REPLICATE:
             chosen = self.chosen(unit)
             assert chosen is not None
             settings, seed = chosen, "/".join(map(str, self._seed(unit, key.index)))
             label = f"{unit} seed {seed}"
-            best = self.searches[unit].best() if unit in self.searches else None
+            best = self.searches.chosen(unit) if unit in self.searches.by_unit else None
             if best is not None:
                 tags["chosen_trial"] = str(best.number)
+        else:
+            settings = replace(self.settings[unit], **self.searches.values(key))
+            seed = "/".join(map(str, self.searches.seed(key)))
+            draw = f" seed {key.draw}" if key.draw or key.phase is Phase.FINALIST else ""
+            label = f"{unit} {key.phase} {key.index}{draw}"
         return Entry(settings, seed, label, tags, self.datasets[unit.first_repeat])
-
-    def _should_prune(self, key: RunKey, point: int, nats: float) -> bool:
-        return key.phase is Phase.TRIAL and self.searches[key.unit].report(key.index, point, nats)
 
     # Training
 
@@ -286,13 +277,14 @@ class Scheduler:
     @signals.held()
     def record(self, messages: Sequence[Message]) -> set[str]:
         """Records messages and returns the runs to prune; an ended run's checkpoint is removed."""
-        pruned = self.recorder.record(messages)
+        points = self.recorder.record(messages)
         self._note_first_update(messages)
         folder = self.locations.checkpoints(self.study.name)
-        for message in messages:
-            if isinstance(message, RunEnded):
-                checkpoint.remove(folder, message.run)
-        return pruned
+        ends = [message for message in messages if isinstance(message, RunEnded)]
+        for end in ends:
+            if end.state is not RunState.FAILED:  # a failed run goes on from its checkpoint
+                checkpoint.remove(folder, end.run)
+        return self.searches.to_prune(points, [key_of(end.run) for end in ends])
 
     def _note_first_update(self, messages: Sequence[Message]) -> None:
         """Notes when the first update ended: a median update after its run began."""
@@ -322,7 +314,7 @@ class Scheduler:
     def store_seconds(self) -> float:
         """Seconds spent on MLflow and Optuna so far."""
         stores = self.writer.seconds + self.writer.reader.seconds
-        return stores + sum(search.seconds for search in self.searches.values())
+        return stores + self.searches.seconds
 
     # The end
 
@@ -335,22 +327,17 @@ class Scheduler:
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""
-        done: dict[Unit, list[tuning.ArmSearch]] = {}
-        for unit, search in self.searches.items():
+        done: dict[Unit, list[ArmSearch]] = {}
+        for unit, search in self.searches.by_unit.items():
             done.setdefault(unit.first_repeat, []).extend([search] if search.done else [])
-        lines = [line for searches in done.values() for line in tuning.warnings(searches)]
-        for unit, search in self.searches.items():
-            best = search.best() if search.done else None
-            key = None if best is None else RunKey(unit, Phase.TRIAL, best.number)
-            end = self.recorder.ends.get(key) if key else None
-            if end is not None and end.state is RunState.DIVERGED:
+        lines = [line for searches in done.values() for line in search_warnings(searches)]
+        for unit, search in self.searches.by_unit.items():
+            best = self.searches.chosen(unit) if search.done else None
+            keys = [] if best is None else self.searches.keys(unit, best.number)
+            ends = [self.recorder.ends[key].state for key in keys if key in self.recorder.ends]
+            if ends and set(ends) == {RunState.DIVERGED}:
                 lines.append(
                     f"{unit}: all of its trials diverged; its replicates train as the first of "
                     "them did."
                 )
-        lines += [
-            f"{unit}: stopped after {FAILURES_IN_A_ROW} failed replicates in a row."
-            for unit in self.units
-            if self.is_given_up(unit)
-        ]
-        return [*self.resolve_notes, *lines]
+        return [*self.resolve_notes, *lines, *self.recorder.failures.lines()]

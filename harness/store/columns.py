@@ -19,6 +19,7 @@ RUN_DTYPES = KEY_DTYPES | {
     "train/loss": "float64",
     "final/loss": "float64",
     "not_learned": "boolean",
+    "refused": "boolean",
     "num_parameters": "Int64",
     "num_states": "Int64",
     "hidden_size": "Int64",

@@ -15,6 +15,7 @@ from harness.store.rows import RunRow, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Unit
+from harness.training.messages import RunState
 
 ARM_PHASE = "arm"
 """The phase of an arm's own run, which is the parent of its trials and replicates."""
@@ -68,6 +69,11 @@ class StudyReader:
     def runs(self) -> pd.DataFrame:
         """Returns one row per trial, finalist and replicate (:func:`harness.store.frames.runs`)."""
         return frames.runs(self._stored(run) for run in self.search() if phase_of(run) != ARM_PHASE)
+
+    def has_result(self) -> bool:
+        """Returns whether any run ended otherwise than by failing."""
+        results = [state for state in RunState if state.is_ended and state is not RunState.FAILED]
+        return bool(self.runs()["state"].isin(results).any())
 
     @timed
     def curves(self) -> pd.DataFrame:

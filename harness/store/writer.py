@@ -338,10 +338,12 @@ class StudyWriter:
         return self._arm_runs[arm]
 
     def _run_again(self, entry: _Entry, tags: Mapping[str, Any]) -> None:
+        # Why the run failed before is no more true of it.
+        stale = {"message": ""} if entry.status == "FAILED" else {}
         if entry.status != "RUNNING":
             self._client.update_run(entry.run_id, status="RUNNING")
             entry.status = "RUNNING"
-        self._set_tags(entry.run_id, {**tags, "state": str(RunState.RUNNING)})
+        self._set_tags(entry.run_id, {**stale, **tags, "state": str(RunState.RUNNING)})
 
     def _load(self, entry: _Entry) -> None:
         """Reads, once, how far a run had come that another process began."""

@@ -9,7 +9,7 @@ import copy
 import math
 import time
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,13 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
+from harness.randomness import Name
 from harness.settings import Settings
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
+from harness.tuning.extension import searched_space
+from harness.tuning.tried import TrialEnd, TriedSetting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -44,6 +47,19 @@ class Trial:
 
     number: int
     values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SharedDesign:
+    """What the searches of all arms have in common.
+
+    Attributes:
+        points: The values of the first trials, in the order of their numbers.
+        names: What the draws of the later ones derive from.
+    """
+
+    points: Sequence[Mapping[str, Any]]
+    names: tuple[Name, ...]
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -72,16 +88,27 @@ def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
 
 
 class ArmSearch:
-    """The search of one arm. ``seconds`` counts what Optuna took."""
+    """The search of one arm. ``seconds`` counts what Optuna took.
+
+    Attributes:
+        arm: The arm's key.
+        tune: How it is searched, with the search seed of its repeat.
+        design: The first points and their names where all arms share them (version 2 of the
+            format); None where every arm draws its own.
+    """
 
     def __init__(
-        self, storage: optuna.storages.BaseStorage, name: str, arm: str, tune: Tune, num_points: int
+        self,
+        storage: optuna.storages.BaseStorage,
+        name: str,
+        arm: str,
+        tune: Tune,
+        num_points: int,
+        design: "SharedDesign | None" = None,
     ):
         begun = time.perf_counter()
-        self.arm, self.tune, self._storage, self._name = arm, tune, storage, name
-        self._distributions = {
-            field: distribution(field, values) for field, values in tune.space.items()
-        }
+        self.arm, self.tune, self.design = arm, tune, design
+        self._storage, self._name = storage, name
         # The pruner looks at trials of earlier rounds only: those of this round are all still
         # running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
@@ -108,7 +135,7 @@ class ArmSearch:
 
     @property
     def stopped(self) -> bool:
-        """Whether the last trials failed, so many in a row that the arm is given up."""
+        """Whether the last trials were told as failed, so many that the arm is given up."""
         told = [t.state for t in self.trials() if t.state.is_finished()]
         return len(told) >= FAILURES_IN_A_ROW and set(told[-FAILURES_IN_A_ROW:]) == {
             TrialState.FAIL
@@ -116,9 +143,12 @@ class ArmSearch:
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to ask or to tell."""
-        told = sum(t.state.is_finished() for t in self.trials())
-        return told >= self.tune.num_trials or (self.stopped and not self.running())
+        """Whether there is nothing left to ask or to tell of the budget that every arm has."""
+        trials = self.trials()
+        told = sum(t.state.is_finished() for t in trials)
+        if self.stopped:
+            return told == len(trials)
+        return told >= self.tune.num_trials and told == len(trials)
 
     def ask(self) -> list[Trial]:
         """Asks until the present round is full and returns its running trials.
@@ -135,14 +165,36 @@ class ArmSearch:
         self.seconds += time.perf_counter() - begun
         return self.running()
 
+    def extend(self, first: int, points: Sequence[Mapping[str, Any]]) -> None:
+        """Adds the trials ``first``, ``first`` + 1 and so on, unless they are there already."""
+        begun = time.perf_counter()
+        for number in range(len(self.trials()), first + len(points)):
+            self._study.add_trial(self._running(points[number - first]))
+        self.seconds += time.perf_counter() - begun
+
+    def _running(self, values: Mapping[str, Any]) -> FrozenTrial:
+        """Returns a running trial of given values; a range holds them even where it is narrower."""
+        space = searched_space(self.tune.space, [values])
+        distributions = {field: distribution(field, domain) for field, domain in space.items()}
+        return optuna.trial.create_trial(
+            state=TrialState.RUNNING, params=dict(values), distributions=distributions
+        )
+
     def _sample(self, number: int) -> FrozenTrial:
         """Returns a running trial with values, sampled on a copy.
 
         So the storage gets it whole, or not at all.
         """
+        if self.design is not None and number < len(self.design.points):
+            return self._running(self.design.points[number])
+        known = self._study.get_trials(deepcopy=False)
+        space = searched_space(self.tune.space, [trial.params for trial in known])
+        distributions = {field: distribution(field, domain) for field, domain in space.items()}
         aside = optuna.create_study(sampler=self._sampler(number))
-        aside.add_trials(self._study.get_trials(deepcopy=False))
-        aside.ask(self._distributions)
+        # A multivariate sampler drops a field whose trials have different ranges, so that all of
+        # them are registered with the widest.
+        aside.add_trials([_registered(trial, distributions) for trial in known])
+        aside.ask(distributions)
         asked = aside.get_trials(deepcopy=False)[-1]
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
@@ -152,29 +204,66 @@ class ArmSearch:
         )
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        names = (self.tune.search_seed, "sampler", self.arm)
+        names: tuple[Name, ...] = (self.tune.search_seed, "sampler", self.arm)
+        if self.design is not None:
+            names = (*self.design.names, "sampler")
         if self.tune.sampler == "grid":
             # Its seed shuffles the grid, through which the trials' numbers walk.
             return optuna.samplers.GridSampler(
                 _grid(self.tune), seed=randomness.key(*names) % 2**32
             )
         seed = randomness.key(*names, number) % 2**32
-        makers = {
-            "tpe": optuna.samplers.TPESampler,
-            "random": optuna.samplers.RandomSampler,
-            "gp": optuna.samplers.GPSampler,
-        }
-        sampler: optuna.samplers.BaseSampler = makers[self.tune.sampler](seed=seed)
-        return sampler
+        if self.tune.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        # The points that all arms share are what these samplers start from.
+        count = 10 if self.design is None else len(self.design.points)  # 10: Optuna's own
+        if self.tune.sampler == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=count)
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=count)
+
+    def tried(
+        self, seed_nats: Callable[[int], tuple[float, ...]], num_lost: Callable[[int], int]
+    ) -> list[TriedSetting]:
+        """Returns what is known of the trials that were told, in number order.
+
+        Args:
+            seed_nats: The objectives of a trial's seeds, by its number.
+            num_lost: How many of them diverged or did not learn.
+        """
+        told = [t for t in self.trials() if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        complete = [t for t in told if t.state == TrialState.COMPLETE and t.value is not None]
+        best = min(complete, key=lambda t: (t.value, t.number), default=None)
+        settings = []
+        for trial in told:
+            lost = num_lost(trial.number)
+            if trial.state == TrialState.COMPLETE:
+                assert trial.value is not None
+                end: TrialEnd = "diverged" if lost == self.tune.seeds else "finished"
+                nats, seeds = trial.value, seed_nats(trial.number)
+                settings.append(
+                    TriedSetting(trial.number, trial.params, nats, seeds, end, None, lost)
+                )
+                continue
+            step = max(trial.intermediate_values, default=None)
+            nats = math.nan if step is None else trial.intermediate_values[step]
+            there = None if best is None or step is None else best.intermediate_values.get(step)
+            lead = None if there is None else nats - there
+            settings.append(
+                TriedSetting(trial.number, trial.params, nats, (), "pruned", lead, lost)
+            )
+        return settings
 
     def report(self, number: int, step: int, nats: float) -> bool:
         """Stores an intermediate value and returns whether the trial should be pruned there.
+
+        A point that all arms share is never pruned.
 
         Values of later steps that an earlier process stored do not count: a resumed trial is judged
         as it was.
         """
         if self.tune.pruner == "none":
             return False
+        is_shared = self.design is not None and number < len(self.design.points)
         begun = time.perf_counter()
         study_id = self._storage.get_study_id_from_name(self._name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
@@ -186,13 +275,19 @@ class ArmSearch:
         }
         prune = self._study.pruner.prune(self._study, trial)
         self.seconds += time.perf_counter() - begun
-        return prune
+        return prune and not is_shared
+
+    def means(self, number: int) -> dict[int, float]:
+        """Returns what was reported of a trial, by step; nothing where nothing is pruned."""
+        if self.tune.pruner == "none":
+            return {}
+        return dict(self.trials()[number].intermediate_values)
 
     def tell(self, number: int, state: RunState, nats: float | None) -> None:
         """Ends a trial.
 
-        Finished and diverged ones are COMPLETE with their nats, pruned ones PRUNED, failed ones
-        FAIL.
+        Finished and diverged ones are COMPLETE with their nats, pruned ones PRUNED; one whose
+        settings cannot be trained is FAIL. What failed otherwise is not told, but trained again.
         """
         begun = time.perf_counter()
         if state.has_objective:
@@ -217,8 +312,9 @@ class ArmSearch:
 def warnings(searches: Sequence[ArmSearch]) -> list[str]:
     """Returns what the searches of one arm, one a repeat, have to say beside a verdict.
 
-    A line for an arm without a setting, for one that was stopped, and for every tuned field whose
-    best value lies at the edge of its range.
+    A line for an arm without a setting, for one that was stopped, and, in version 1 of the format,
+    for every tuned field whose best value lies at the edge of its range: later versions do not
+    compare such an arm.
     """
     lines = []
     for repeat, search in enumerate(searches):
@@ -227,7 +323,8 @@ def warnings(searches: Sequence[ArmSearch]) -> list[str]:
             lines.append(f"{key}: no trial finished; the arm has no setting to replicate.")
         elif search.stopped:
             lines.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
-    bests = [(search, trial) for search in searches if (trial := search.best()) is not None]
+    own = [search for search in searches if search.design is None]
+    bests = [(search, trial) for search in own if (trial := search.best()) is not None]
     at_edge: dict[tuple[str, str], list[float]] = {}
     for search, trial in bests:
         for field, values in search.tune.space.items():
@@ -281,6 +378,13 @@ def distribution(field: str, values: Range | Choices) -> BaseDistribution:
 def _types(field: str) -> tuple[Any, ...]:
     hint = typing.get_type_hints(Settings)[field]
     return typing.get_args(hint) or (hint,)
+
+
+def _registered(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """Returns the trial as if its values had been drawn from these distributions."""
+    trial = copy.copy(trial)
+    trial.distributions = dict(distributions)
+    return trial
 
 
 def _grid(tune: Tune) -> dict[str, list[Any]]:

@@ -230,17 +230,19 @@ def test_a_packs_seconds(pace, pack, seconds):
 
 def test_runs_are_cut_into_packs_as_they_train(loaded):
     settings = loaded.arms[0].settings
-    assert cost.packs_of(loaded, settings) == cost.Packs((2, 2), (4, 2), ())
+    assert cost.packs_of(loaded, settings) == cost.Packs((2, 2), (), (4, 2), (), ())
     repeated = replace(loaded, tune=replace(loaded.tune, repeats=5, trials=3))
-    assert cost.packs_of(repeated, settings) == cost.Packs((4, 4, 2, 4, 1), (4,) * 7 + (2,), ())
+    assert cost.packs_of(repeated, settings) == cost.Packs(
+        (4, 4, 2, 4, 1), (), (4,) * 7 + (2,), (), ()
+    )
     sequential = replace(loaded, tune=None, replicate=study.Replicate(6, until=0.01, at_most=15))
-    assert cost.packs_of(sequential, settings) == cost.Packs((), (4, 2), (4, 4, 1))
+    assert cost.packs_of(sequential, settings) == cost.Packs((), (), (4, 2), (4, 4, 1), ())
 
 
 def test_an_arms_seconds_are_those_of_its_packs(loaded):
     settings, _ = resolve(loaded)
     probe = probe_arm(loaded, "wide", settings["wide"])
-    probe = replace(probe, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (4, 2), (4,)))
+    probe = replace(probe, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (), (4, 2), (4,), ()))
     trials, replicates = (
         40 * 0.1 + 4 * 1.0,
         40 * 0.1 + 5 * 1.0,

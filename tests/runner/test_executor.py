@@ -28,12 +28,25 @@ def runs_of(settings, count):
 def test_cut_keeps_order_and_size_and_separates_shapes(settings):
     runs = runs_of(settings, 4)
     other = [Run(f"w{i}", (i,), replace(settings, hidden_size=5)) for i in range(2)]
+    runs, other = (
+        [replace(run, id=f"a/trial/{run.id[1:]}") for run in some] for some in (runs, other)
+    )
     plans = executor.cut([runs[0], other[0], *runs[1:], other[1]], Plan((runs[0],)))
-    assert [[r.id for r in plan.runs] for plan in plans] == [
-        ["r0", "r1", "r2"],
-        ["r3"],
-        ["w0", "w1"],
+    assert [[r.settings.hidden_size for r in plan.runs] for plan in plans] == [
+        [4, 4, 4],
+        [4],
+        [5, 5],
     ]
+    assert [run.id for plan in plans[:2] for run in plan.runs] == [run.id for run in runs]
+
+
+def test_the_seeds_of_a_setting_share_a_pack(settings):
+    ids = ["a/trial/0", "a/trial/0.1", "a/trial/1", "a/trial/1.1", "a/trial/2", "a/replicate/0"]
+    runs = [replace(run, id=id) for run, id in zip(runs_of(settings, 6), ids, strict=True)]
+    plans = executor.cut(runs, Plan((runs[0],)))
+    assert [[run.id for run in plan.runs] for plan in plans] == [ids[:2], ids[2:5], ids[5:]]
+    four = [replace(run, id=f"a/finalist/1.{j}") for j, run in enumerate(runs[:4])]
+    assert [len(plan.runs) for plan in executor.cut(four, Plan((runs[0],)))] == [4]
 
 
 def test_pruned_runs_leave_and_are_reported(settings):

@@ -387,9 +387,28 @@ def test_budgets_in_seconds_are_converted_once(tmp_path):
     )
 
 
-def test_a_text_that_changed_is_another_study(tmp_path):
+def begin(path, folder):
+    """Trains the first pack of a study."""
+    begun = scheduler_of(path, folder)
+    begun.train(begun.next_plans()[:1])
+
+
+def test_what_has_shown_nothing_may_change(tmp_path):
     path = small_study.write(tmp_path)
     scheduler_of(path, tmp_path)
+    (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
+    path.write_text(path.read_text().replace("wide: {hidden_size: 16}", "wide: {hidden_size: 8}"))
+    report, said = run(path, tmp_path)
+    assert "the earlier small is put aside" in said and "16 -> 8" in said
+    assert not report.missing
+    path.write_text(path.read_text().replace("wide: {hidden_size: 8}", "wide: {hidden_size: 9}"))
+    with pytest.raises(IdentityError, match=r"(?s)hidden_size: 8 -> 9.*--new"):
+        run(path, tmp_path)
+
+
+def test_a_text_that_changed_is_another_study(tmp_path):
+    path = small_study.write(tmp_path)
+    begin(path, tmp_path)
     (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
     with pytest.raises(IdentityError, match=r"(?s)wide: text: \w+ -> \w+.*Rename the study"):
         scheduler_of(path, tmp_path)
@@ -399,6 +418,7 @@ def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
     """A fallback in the middle of a study would compare runs of two engines."""
     path = small_study.write(tmp_path)
     assert scheduler_of(path, tmp_path).settings[Unit("wide")].engine == "cpu"
+    begin(path, tmp_path)
     monkeypatch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
     with pytest.raises(IdentityError, match=r"wide: engine: cpu -> native"):
         scheduler_of(path, tmp_path)

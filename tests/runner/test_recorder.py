@@ -16,7 +16,7 @@ class Writer:
 
     def __init__(self):
         self.tags = {}
-        columns = ("arm", "condition", "repeat", "phase", "index", "state", "objective")
+        columns = ("arm", "condition", "repeat", "phase", "index", "draw", "state", "objective")
         runs = pd.DataFrame({name: [] for name in columns})
         self.reader = SimpleNamespace(runs=lambda: runs)
 
@@ -61,9 +61,7 @@ def record(sent, fingerprint="f"):
     display = SimpleNamespace(say=lambda line, style: lines.append(line), advance=lambda *_: None)
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
-    recorder = RunRecorder(
-        writer, display, "validation/perplexity", lambda _: entry, lambda *_: False
-    )
+    recorder = RunRecorder(writer, display, "validation/perplexity", lambda _: entry)
     recorder.record(sent)
     return lines, writer.tags.get("notes")
 

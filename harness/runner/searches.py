@@ -1,0 +1,263 @@
+"""The searches of all units: what they try next, when a trial has ended, what they choose."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from harness.randomness import Name
+from harness.runner.recorder import End, Point
+from harness.settings import Settings
+from harness.study import Study, Tune
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.messages import RunState
+from harness.tuning import design, extension, finalists
+from harness.tuning.search import ArmSearch, SharedDesign, Trial, open_storage
+from harness.tuning.tried import TriedSetting
+
+
+class Searches:
+    """The search of every unit; there is none where nothing is tuned.
+
+    Attributes:
+        by_unit: Every unit's search.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        settings: Mapping[Unit, Settings],
+        storage_url: str,
+        birth: str,
+        ends: Mapping[RunKey, End],
+    ):
+        """Opens the searches.
+
+        Args:
+            study: All its conditions.
+            settings: Every unit's settings before its search.
+            storage_url: Optuna's.
+            birth: The experiment's: it is in the searches' names, so that a new experiment
+                searches anew.
+            ends: How every run ended that is not trained again; kept up to date by the recorder.
+
+        Raises:
+            SearchError: The storage cannot be used.
+        """
+        self._study, self._ends = study, ends
+        self._nats: dict[RunKey, dict[int, float]] = {}
+        self._judged: dict[tuple[Unit, int], int] = {}
+        self.by_unit: dict[Unit, ArmSearch] = {}
+        if study.tune is None:
+            return
+        storage = open_storage(storage_url)
+        for unit, own_settings in settings.items():
+            tune = self._tune_of(unit)
+            evaluations = own_settings.evaluations
+            self.by_unit[unit] = ArmSearch(
+                storage,
+                f"{study.name}/{unit}/{birth}",
+                str(unit.first_repeat),
+                tune,
+                evaluations if isinstance(evaluations, int) else 20,
+                self._design(unit.condition, tune) if study.version > 1 else None,
+            )
+
+    def _tune_of(self, unit: Unit) -> Tune:
+        tune = self._study.under(unit.condition).tune
+        assert tune is not None
+        return replace(tune, search_seed=tune.search_seed + unit.repeat)
+
+    @staticmethod
+    def _design(condition: str, tune: Tune) -> SharedDesign:
+        names: tuple[Name, ...] = (tune.search_seed, "design", condition)
+        if tune.sampler == "grid":
+            points = design.grid(tune.space, names)[: tune.num_trials]
+        else:
+            count = design.num_start_up(tune)
+            points = design.points(tune.space, names, count)
+        return SharedDesign(points, (tune.search_seed, condition))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that Optuna took so far."""
+        return sum(search.seconds for search in self.by_unit.values())
+
+    # Trials
+
+    def keys(self, unit: Unit, number: int) -> list[RunKey]:
+        """Returns the keys of a trial's runs, one a seed."""
+        num_seeds = self.by_unit[unit].tune.seeds
+        return [RunKey(unit, Phase.TRIAL, number, draw) for draw in range(num_seeds)]
+
+    def tell_finished(self) -> None:
+        """Tells Optuna of a round's trials, in number order, once all of them have ended.
+
+        Trials that ended before a crash are told too.
+        """
+        for unit, search in self.by_unit.items():
+            numbers = [trial.number for trial in search.running()]
+            runs = [self.keys(unit, number) for number in numbers]
+            if all(key in self._ends for keys in runs for key in keys):
+                for number, keys in zip(numbers, runs, strict=True):
+                    search.tell(number, *_end_of_trial([self._ends[key] for key in keys]))
+
+    def ask(self) -> None:
+        """Asks for the next round of every search, or for more where an arm is still open."""
+        for search in self.by_unit.values():
+            search.ask()
+        groups: dict[tuple[str, int], list[Unit]] = {}
+        for unit in self.by_unit:
+            groups.setdefault((unit.condition, unit.repeat), []).append(unit)
+        for units in groups.values():
+            self._extend(units)
+
+    def _extend(self, units: list[Unit]) -> None:
+        """Gives all arms of a condition and repeat one more batch while one of them is open.
+
+        What is decided depends on whole rounds alone, which all arms have ended: so an arm that got
+        its batch before a crash, and one that did not, come out alike.
+        """
+        tune = self.by_unit[units[0]].tune
+        if self._study.version == 1 or tune.at_most is None:
+            return
+        tried = {unit: self.tried(unit) for unit in units}
+        num_told = min(len(settings) for settings in tried.values())
+        if num_told < tune.num_trials:
+            return
+        num_told -= (num_told - tune.num_trials) % tune.batch
+        arms = {arm.key: arm.searched for arm in self._study.arms}
+        points = extension.next_points(
+            {str(unit): settings for unit, settings in tried.items()},
+            tune.space,
+            {str(unit): arms[str(unit.first_repeat)] for unit in units},
+            trials=tune.num_trials,
+            batch=tune.batch,
+            at_most=tune.at_most,
+            margin=self._study.measure.margin,
+            names=(tune.search_seed, units[0].condition),
+            num_ended=num_told,
+        )
+        for unit in units if points else []:
+            self.by_unit[unit].extend(num_told, points)
+
+    def trials(self, unit: Unit) -> list[tuple[RunKey, tuple[Name, ...], Trial]]:
+        """Returns the runs of a unit's present round that have no result yet, with their seeds."""
+        search = self.by_unit[unit]
+        return [
+            (key, self.seed(key), trial)
+            for trial in search.running()
+            for key in self.keys(unit, trial.number)
+            if key not in self._ends
+        ]
+
+    def seed(self, key: RunKey) -> tuple[Name, ...]:
+        """Returns the names that a trial's or a finalist's run draws from, equal for all arms."""
+        search_seed = self.by_unit[key.unit].tune.search_seed
+        if key.phase is Phase.FINALIST:
+            return (search_seed, "finalist", key.draw)
+        draw = (key.draw,) if key.draw else ()
+        return (search_seed, "trial", key.index, *draw)
+
+    def values(self, key: RunKey) -> dict[str, Any]:
+        """Returns the tuned values of a trial's or a finalist's run."""
+        trials = self.by_unit[key.unit].trials()
+        return next(trial.params for trial in trials if trial.number == key.index)
+
+    def to_prune(self, points: Iterable[Point], ended: Iterable[RunKey]) -> set[str]:
+        """Returns the ids of the runs to prune.
+
+        A trial of several seeds is judged by their mean, once all of them have come to a point; a
+        seed that was lost before counts as it ended.
+
+        Args:
+            points: What runs have just come to.
+            ended: The runs that have just ended.
+        """
+        keys = list(ended)
+        for point in points:
+            self._nats.setdefault(point.key, {})[point.number] = point.nats
+            keys.append(point.key)
+        trials = [(key.unit, key.index) for key in keys if key.phase is Phase.TRIAL]
+        return {run for trial in dict.fromkeys(trials) for run in self._judge(*trial)}
+
+    def _judge(self, unit: Unit, number: int) -> set[str]:
+        """Returns the runs of a trial to prune: all that have not ended, or none."""
+        search, keys = self.by_unit[unit], self.keys(unit, number)
+        stored = search.means(number)
+        step = self._judged.get((unit, number), 0) + 1
+        while (mean := stored.get(step, self._mean(keys, step))) is not None:
+            if all(step not in self._nats.get(key, {}) for key in keys):
+                break  # judged in an earlier process; no run has come there again
+            self._judged[unit, number] = step
+            # A run whose neighbours were pruned before a crash is pruned where they were.
+            was_pruned = step == max(stored, default=0) and any(
+                key in self._ends and self._ends[key].state is RunState.PRUNED for key in keys
+            )
+            if search.report(number, step, mean) or was_pruned:
+                return {str(key) for key in keys if key not in self._ends}
+            step += 1
+        return set()
+
+    def _mean(self, keys: list[RunKey], step: int) -> float | None:
+        """Returns a trial's mean at a point; None until all of its runs are there."""
+        nats = []
+        for key in keys:
+            own_nats, end = self._nats.get(key, {}).get(step), self._ends.get(key)
+            if own_nats is None and end is not None and end.is_lost:
+                own_nats = end.nats
+            if own_nats is None:
+                return None
+            nats.append(own_nats)
+        return sum(nats) / len(nats)
+
+    def tried(self, unit: Unit) -> list[TriedSetting]:
+        """Returns what is known of a unit's trials that have been told, in number order."""
+        return self.by_unit[unit].tried(
+            lambda number: tuple(self._ends[key].nats for key in self.keys(unit, number)),
+            lambda number: sum(
+                key in self._ends and self._ends[key].is_lost for key in self.keys(unit, number)
+            ),
+        )
+
+    # What is chosen
+
+    def finalists(self, unit: Unit) -> list[RunKey]:
+        """Returns the runs of a unit's best settings with fresh seeds; none before its search ends.
+
+        A search without finalists has none.
+        """
+        search = self.by_unit[unit]
+        if search.tune.finalists == 1 or not search.done:
+            return []
+        return [
+            RunKey(unit, Phase.FINALIST, number, draw)
+            for number in finalists.leaders(self.tried(unit), search.tune.finalists)
+            for draw in range(search.tune.finalist_seeds)
+        ]
+
+    def chosen(self, unit: Unit) -> Trial | None:
+        """Returns the setting of a unit's replicates; None while there is none to be had."""
+        search, runs = self.by_unit[unit], self.finalists(unit)
+        if search.tune.finalists > 1 and search.best() is not None and not search.done:
+            return None
+        if not runs:
+            return search.best()
+        if any(key not in self._ends for key in runs):
+            return None
+        nats = {key.index: [self._ends[k].nats for k in self.keys(unit, key.index)] for key in runs}
+        for key in runs:
+            nats[key.index].append(self._ends[key].nats)
+        number = finalists.choose(nats)
+        return Trial(number, self.values(RunKey(unit, Phase.FINALIST, number)))
+
+
+def _end_of_trial(ends: list[End]) -> tuple[RunState, float]:
+    """Returns how a trial ended, by the ends of its seeds, and its mean objective in nats."""
+    states = {end.state for end in ends}
+    if RunState.FAILED in states:
+        return RunState.FAILED, math.nan
+    if RunState.PRUNED in states:
+        return RunState.PRUNED, math.nan
+    mean = sum(end.nats for end in ends) / len(ends)
+    return (RunState.DIVERGED if states == {RunState.DIVERGED} else RunState.FINISHED), mean
