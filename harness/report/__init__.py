@@ -1,7 +1,8 @@
 """From runs to an answer: sentences, tables and figures.
 
-A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom:
-arm_results (frames to one result per arm), sentences and tables (the words of a result), searches,
+A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried
+(frames to what a search has tried), arm_results (frames to one result per arm), remarks (what is
+missing or doubtful), sentences and tables (the words of a result), searches,
 hyperparameters and pareto (the tuned fields, the costs), drawing and the three modules of figures
 (how a figure looks, what it shows), condition_report (all of it for one condition), conditions
 (several of them), facts (what was fixed, with what it was run), forms and page (how a report
@@ -18,9 +19,19 @@ import pandas as pd
 from rich.console import Console
 from rich.text import Text
 
-from harness.report import arm_results, conditions, facts, forms, page, sentences, tables
+from harness.report import (
+    arm_results,
+    conditions,
+    facts,
+    forms,
+    page,
+    remarks,
+    sentences,
+    tables,
+)
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport
+from harness.report.evidence import evidence
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 
@@ -76,6 +87,17 @@ class Report:
         """What a reader should know before believing the answer."""
         warnings = [each.under_title(line) for each in self.conditions for line in each.warnings]
         return self.remarks + warnings
+
+    @property
+    def not_comparable(self) -> list[str]:
+        """Why arms were not tried at their best, each reason once."""
+        lines = [
+            each.under_title(f"{clause}.")
+            for each in self.conditions
+            for result in each.results
+            for clause in result.open
+        ]
+        return list(dict.fromkeys(lines))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -190,21 +212,33 @@ class Report:
             paths[-1].write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         return paths
 
-    def terminal(self, console: Console) -> None:
-        """Prints the answer, tables that fit 80 columns, the sentences and the warnings."""
-        console.print(Text(self.answer, style="bold"))
-        for line in self.remarks:
-            console.print(Text(f"Warning: {line}", style="yellow"))
+    def terminal(self, console: Console, verbose: bool = False) -> None:
+        """Prints tables that fit 80 columns, what is missing or doubtful, and the answer.
+
+        Warnings are a line each, and whole where ``verbose`` says so; then the sentences, the costs
+        and how the runs ended are printed too.
+        """
         for each in self.conditions:
             if each.title:
-                console.print(Text(f"\n{each.title}", style="bold"))
-            console.print(forms.terminal(each.results))
-            for line in each.sentences:
-                console.print(Text(line))
-            for line in each.missing:
-                console.print(Text(f"Missing: {line}", style="yellow"))
-            for line in each.warnings:
-                console.print(Text(f"Warning: {line}", style="yellow"))
+                console.print(Text(f"{each.title}", style="bold"))
+            console.print(forms.terminal(each.results, arm_results.titled(each.study)))
+            if verbose:
+                console.print()
+                for line in each.sentences:
+                    console.print(Text(line))
+                for section in [*each.costs, *each.tuning, each.ends]:
+                    console.print(Text(f"\n{section.title}", style="bold"))
+                    console.print(forms.terminal_section(section))
+            console.print()
+        notes = [f"Missing: {line}" for line in self.missing]
+        notes += [f"Not comparable: {line}" for line in self.not_comparable]
+        notes += [f"Warning: {line}" for line in self.warnings]
+        for note in notes:
+            text = Text(note, style="yellow")
+            console.print(text, no_wrap=not verbose, overflow="fold" if verbose else "ellipsis")
+        if not verbose:
+            console.print(Text("--verbose tells more: sentences, costs, tuning.", style="dim"))
+        console.print(Text(self.answer, style="bold"))
 
 
 def build(
@@ -227,14 +261,14 @@ def build(
             ``condition/arm: ...`` stands beside that condition.
         importances: Condition -> arm -> tuned field -> share.
     """
-    remarks = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
+    general = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
     by_condition = {
         name: [line for line in warnings if line.startswith(f"{name}/")]
         for name in study.conditions
         if name
     }
     placed = {line for lines in by_condition.values() for line in lines}
-    remarks += [line for line in warnings if line not in placed]
+    general += [line for line in warnings if line not in placed]
     reports = [
         _condition_report(
             study.under(name),
@@ -251,7 +285,7 @@ def build(
         study=study,
         answer=sentences.answer(study, results),
         conditions=reports,
-        remarks=remarks,
+        remarks=general,
         provenance=facts.provenance(runs),
         commands=facts.commands(study, runs),
     )
@@ -268,12 +302,14 @@ def _condition_report(
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
     curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
-    num_seeds, num_known = arm_results.num_seeds(study, runs), len(runs)
+    searches = evidence(study, runs, curves)
+    open_arms = [name for name, each in searches.items() if each.is_open]
+    num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
     runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
     left_out = []
     if len(runs) < num_known:
         left_out = [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
-    results = arm_results.gather(study, runs, timings)
+    results = arm_results.gather(study, runs, timings, num_seeds, searches)
     curves = curves.astype(NAME_TYPES)
     ends = (
         runs.astype(NAME_TYPES)
@@ -288,8 +324,8 @@ def _condition_report(
         sentences=[
             sentences.sentence(study, result) for result in results if not result.is_baseline
         ],
-        missing=arm_results.missing(study, runs, timings),
-        warnings=[*warnings, *left_out, *arm_results.doubts(study, runs, timings, results)],
+        missing=remarks.missing(study, runs, timings, results, num_seeds),
+        warnings=[*warnings, *left_out, *remarks.doubts(study, runs, timings, results)],
     )
 
 

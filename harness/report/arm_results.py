@@ -3,22 +3,23 @@
 The words of a report are in ``sentences`` and ``tables``.
 """
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harness.report import tried
+from harness.report.evidence import Evidence
 from harness.report.protocols import ArmLike, StudyLike
 from harness.settings import Settings
 from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.store import columns
-from harness.study.units import FAILURES_IN_A_ROW, Unit
+from harness.study.units import FAILURES_IN_A_ROW, Phase
 from harness.training.messages import RunState
 
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
@@ -26,14 +27,13 @@ CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
 TIMING_COLUMNS = (*columns.ARM_DTYPES, *columns.TIMING_DTYPES)
 TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")
 """Losses compare only where these settings are equal."""
-TRIAL_ENDS = tuple(state for state in RunState if state.is_ended)
-REPLICATE_ENDS = tuple(state for state in TRIAL_ENDS if state is not RunState.PRUNED)
+REPLICATE_ENDS = tuple(state for state in tried.ENDS if state is not RunState.PRUNED)
 
 _ALL_FAILED = [RunState.FAILED] * FAILURES_IN_A_ROW
 
-Phase = tuple[str, int]
+Timed = tuple[str, int]
 """What is timed: the mode, ``train`` or ``forward``, and the number of runs in a pack."""
-ALONE: Phase = ("train", 1)
+ALONE: Timed = ("train", 1)
 """The timing of a run that trains alone."""
 
 
@@ -50,11 +50,21 @@ class ArmResult:
         differences: Paired with the baseline, in nats; empty for the baseline itself.
         decision: None for the baseline and for an arm that reads another text.
         incomparable: Why the losses do not compare with the baseline's, or nothing.
+        is_open: Whether it was not tried at its best.
+        open: Why the arm or the baseline was not tried at its best, a clause each.
+        excuses: Where the best value of the arm or of the baseline lies at an end for which no
+            search is to blame, a clause each.
+        search_spread: How far the difference from the baseline hangs on the settings that were
+            tried, in nats; over repeats the root mean square. None: not known, or not asked.
         speeds: Against the baseline.
         num_states: Floats of state per stream.
-        tokens: Spent on all trials and replicates.
+        tokens: Spent on all trials, finalists and replicates.
+        searched_updates: Updates spent on trials and finalists.
         training_seconds: Of a replicate that trains alone, by the runtime phase. None: not timed.
-        trials: Its rows of the runs' frame.
+        fall: How many nats above its best value a finished replicate ended, the median. None: not
+            known.
+        trials: Its trials, a row each, as :func:`harness.report.tried.whole` returns them.
+        finalists: The runs in which its best settings were tried again.
     """
 
     name: str
@@ -62,6 +72,7 @@ class ArmResult:
     token: str
     losses: dict[str, float]
     num_failed: int
+    num_not_learned: int
     num_planned: int
     mean: float | None
     interval: Interval | None
@@ -69,16 +80,23 @@ class ArmResult:
     decision: Decision | None
     seeds_to_decide: int | None
     incomparable: str
-    speeds: dict[Phase, SpeedDecision]
-    tokens_per_second: dict[Phase, float]
-    conditions: dict[Phase, str]
+    is_open: bool
+    open: list[str]
+    excuses: list[str]
+    search_spread: float | None
+    speeds: dict[Timed, SpeedDecision]
+    tokens_per_second: dict[Timed, float]
+    conditions: dict[Timed, str]
     num_parameters: int | None
     num_states: int | None
     hidden_size: int | None
     flops_per_token: int | None
     tokens: int
+    searched_updates: int
     training_seconds: float | None
+    fall: float | None
     trials: pd.DataFrame
+    finalists: pd.DataFrame
     params: dict[str, Any]
     samples: list[dict[str, str]]
 
@@ -104,12 +122,17 @@ def with_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return completed.assign(**counted)
 
 
-def num_seeds(study: StudyLike, runs: pd.DataFrame) -> int:
+def num_seeds(study: StudyLike, runs: pd.DataFrame, open_arms: Collection[str] = ()) -> int:
     """Returns how many seeds a condition takes.
 
     They are those that the study says, or as many as its first stage asks for: until all arms have
-    ended that stage, no more than it. An arm that failed in it asks for no more. ``runs`` are those
-    of the condition.
+    ended that stage, no more than it. An arm that failed in it asks for no more, nor does one that
+    does not compare.
+
+    Args:
+        study: Of one condition.
+        runs: Those of that condition.
+        open_arms: Those that were not tried at their best.
     """
     plan = study.replicate
     if plan.until is None:
@@ -130,7 +153,11 @@ def num_seeds(study: StudyLike, runs: pd.DataFrame) -> int:
     nats = {arm.name: losses(study, stage, arm.name) for arm in study.arms}
     base = nats[study.baseline.name]
     others = [
-        arm for arm in study.arms if not arm.is_baseline and not _incomparable(arm, study.baseline)
+        arm
+        for arm in study.arms
+        if not arm.is_baseline
+        and not _incomparable(arm, study.baseline)
+        and not {arm.name, study.baseline.name}.intersection(open_arms)
     ]
     pairs = [inference.paired_differences(nats[arm.name], base) for arm in others]
     full = [differences for differences in pairs if len(differences) == plan.seeds]
@@ -145,9 +172,11 @@ def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
     Either they failed, or the arm has no setting to train.
     """
     rows = runs[runs["arm"] == arm].sort_values("index", kind="stable")
-    is_replicate, is_trial = rows["phase"] == "replicate", rows["phase"] == "trial"
-    replicates = rows.loc[is_replicate & rows["state"].isin(REPLICATE_ENDS), "state"]
-    trials = rows.loc[is_trial & rows["state"].isin(TRIAL_ENDS), "state"]
+    replicates = rows.loc[
+        (rows["phase"] == Phase.REPLICATE) & rows["state"].isin(REPLICATE_ENDS), "state"
+    ]
+    trials = tried.whole(study, rows[rows["phase"] == Phase.TRIAL])["state"]
+    trials = trials[trials.isin(tried.ENDS)]
     is_searched = study.tune is not None and (
         len(trials) >= study.tune.num_trials
         or trials.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
@@ -179,14 +208,26 @@ def curve_metric(study: StudyLike) -> str:
 
 
 def measured(study: StudyLike) -> str:
-    """Returns what the report's perplexity is called."""
-    return "perplexity" if is_held_out(study) else "running training perplexity"
+    """Returns what the report's perplexity is called in a sentence."""
+    return "test perplexity" if is_held_out(study) else "running training perplexity"
 
 
-def gather(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[ArmResult]:
+def titled(study: StudyLike) -> str:
+    """Returns what the report's perplexity is called over a column."""
+    return "Perplexity (test)" if is_held_out(study) else "Perplexity (training, running)"
+
+
+def gather(
+    study: StudyLike,
+    runs: pd.DataFrame,
+    timings: pd.DataFrame,
+    num_seeds: int,
+    searches: Mapping[str, Evidence],
+) -> list[ArmResult]:
     """Returns one result per arm of ``study``, in its order.
 
-    Frames have RUN_COLUMNS and TIMING_COLUMNS.
+    Frames have RUN_COLUMNS and TIMING_COLUMNS; ``num_seeds`` is what :func:`num_seeds` returns, and
+    ``searches`` what :func:`harness.report.evidence.evidence` does.
     """
     nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}
     base = study.baseline.name
@@ -198,21 +239,42 @@ def gather(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[
     margin, threshold = study.measure.margin, study.measure.threshold
     first = num_first(study, [nats[name] for name in (base, *family)])
     differences = [pairs[name] for name in family]
-    decided = decisions.decide(differences, margin=margin, threshold=threshold, first=first)
+
+    def of_pair(name: str) -> list[Evidence]:
+        return [searches[each] for each in (name, base) if name != base and each in searches]
+
+    is_repeated = num_repeats(study) > 1  # the repeats of a search hold its spread already
+    decided = decisions.decide(
+        differences,
+        margin=margin,
+        threshold=threshold,
+        first=first,
+        spreads=[searches[name].spread for name in family] if searches and not is_repeated else (),
+        incomparable=[any(each.is_open for each in of_pair(name)) for name in family],
+    )
     if first is None:  # a number of seeds that depends on the data is not invariant under flips
         decided = decisions.with_sign_flips(decided, differences)
     by_arm = dict(zip(family, decided, strict=True))
     speeds = _speeds(study, timings)
-    num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds(study, runs)
+
+    def is_known(decision: Decision) -> bool:
+        return decision.spread is not None or not searches or is_repeated
+
+    num_planned = num_repeats(study) if is_repeated else num_seeds
     results = []
     for arm in study.arms:
         arm_runs = runs[runs["arm"] == arm.name]
         arm_timings = timings[timings["arm"] == arm.name]
+        replicates = replicates_of(runs, arm.name)
         decision = by_arm.get(arm.name)
         seeds = None
-        if decision is not None and decision.verdict == "undecided":
+        if decision is not None and decision.verdict == "undecided" and is_known(decision):
             seeds = power.seeds_to_decide(
-                pairs[arm.name], margin=margin, num_comparisons=len(family), threshold=threshold
+                pairs[arm.name],
+                margin=margin,
+                num_comparisons=len(family),
+                threshold=threshold,
+                added=decisions.SEARCH_FACTOR * (decision.spread or 0.0),
             )
         results.append(
             ArmResult(
@@ -220,27 +282,57 @@ def gather(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[
                 is_baseline=arm.name == base,
                 token=arm.settings.token,
                 losses=nats[arm.name],
-                num_failed=int((_replicates(runs, arm.name)["state"] == RunState.FAILED).sum()),
+                num_failed=int((replicates["state"] == RunState.FAILED).sum()),
+                num_not_learned=int(tried.is_not_learned(replicates).sum()),
                 num_planned=num_planned,
                 **level(nats[arm.name], first),
                 differences=pairs.get(arm.name, np.zeros(0)),
                 decision=decision,
                 seeds_to_decide=seeds,
                 incomparable=reasons[arm.name],
+                is_open=arm.name in searches and searches[arm.name].is_open,
+                open=[clause for each in of_pair(arm.name) for clause in each.why_open],
+                excuses=[clause for each in of_pair(arm.name) for clause in each.excuses],
+                search_spread=searches[arm.name].spread if arm.name in searches else None,
                 speeds=speeds.get(arm.name, {}),
                 **_timed(arm_timings),
                 **_described(arm_runs),
+                searched_updates=_searched_updates(arm, arm_runs),
                 training_seconds=_training_seconds(arm_runs, arm_timings),
-                trials=arm_runs[arm_runs["phase"] == "trial"],
+                fall=_fall(replicates),
+                trials=tried.whole(study, arm_runs[arm_runs["phase"] == Phase.TRIAL]),
+                finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],
             )
         )
     return results
 
 
-def _replicates(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+def replicates_of(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Returns an arm's replicates in the order of their seeds."""
     return runs[(runs["arm"] == arm) & (runs["phase"] == "replicate")].sort_values(
         "index", kind="stable"
     )
+
+
+def _searched_updates(arm: ArmLike, rows: pd.DataFrame) -> int:
+    """Returns the updates of an arm's trials and finalists: their tokens, by those of an update."""
+    searched = rows[rows["phase"].isin([Phase.TRIAL, Phase.FINALIST]) & rows["tokens"].notna()]
+    updates = 0
+    for tokens, params in zip(searched["tokens"], searched["params"], strict=True):
+        batch_size = params.get("batch_size", arm.settings.batch_size)
+        updates += round(
+            tokens / (batch_size * params.get("bptt_length", arm.settings.bptt_length))
+        )
+    return updates
+
+
+def _fall(replicates: pd.DataFrame) -> float | None:
+    """Returns by how many nats finished replicates ended above their best, the median."""
+    rows = replicates[
+        (replicates["state"] == RunState.FINISHED) & ~tried.is_not_learned(replicates)
+    ]
+    falls = (rows["final/loss"].astype(float) - rows["objective"].astype(float)).dropna()
+    return float(falls.median()) if len(falls) else None
 
 
 def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
@@ -249,7 +341,7 @@ def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     A repeat is among them once all its seeds have ended, or one of them diverged.
     """
     column = "test/loss" if is_held_out(study) else "objective"
-    rows = _replicates(runs, arm)
+    rows = replicates_of(runs, arm)
     finished, diverged = rows["state"] == RunState.FINISHED, rows["state"] == RunState.DIVERGED
     rows = rows[diverged | (finished & rows[column].notna())]
     rows = rows.assign(
@@ -260,7 +352,7 @@ def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
     # A repeat without all its seeds would not pair seed by seed; where one of them diverged, the
     # others change nothing.
-    whole = means[(means["count"] == num_seeds(study, runs)) | np.isinf(means["mean"])]
+    whole = means[(means["count"] == study.replicate.seeds) | np.isinf(means["mean"])]
     names = [f"repeat {repeat}" for repeat in whole.index.astype(int)]
     return dict(zip(names, whole["mean"].tolist(), strict=True))
 
@@ -344,7 +436,7 @@ def _described(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _by_phase(rows: pd.DataFrame) -> dict[Phase, pd.DataFrame]:
+def _by_phase(rows: pd.DataFrame) -> dict[Timed, pd.DataFrame]:
     phases = sorted(set(zip(rows["mode"], rows["pack"], strict=True)))
     return {
         (str(mode), int(pack)): rows[(rows["mode"] == mode) & (rows["pack"] == pack)]
@@ -388,9 +480,9 @@ def _timing(rows: pd.DataFrame, arm: str) -> Timing:
     return Timing(dict(zip(rows["round"].astype(int), seconds, strict=True)), conditions)
 
 
-def _speeds(study: StudyLike, timings: pd.DataFrame) -> dict[str, dict[Phase, SpeedDecision]]:
+def _speeds(study: StudyLike, timings: pd.DataFrame) -> dict[str, dict[Timed, SpeedDecision]]:
     base = study.baseline.name
-    speeds: dict[str, dict[Phase, SpeedDecision]] = {arm.name: {} for arm in study.arms}
+    speeds: dict[str, dict[Timed, SpeedDecision]] = {arm.name: {} for arm in study.arms}
     for phase, group in _by_phase(timings).items():
         timed = {arm.name: _timing(group[group["arm"] == arm.name], arm.name) for arm in study.arms}
         others = [name for name in timed if name != base and timed[name].seconds]
@@ -400,92 +492,3 @@ def _speeds(study: StudyLike, timings: pd.DataFrame) -> dict[str, dict[Phase, Sp
         for name, decision in zip(others, decided, strict=True):
             speeds[name][phase] = decision
     return speeds
-
-
-def missing(study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
-    """Returns what a complete study would have and this one has not, one line each."""
-    lines = []
-    for arm in study.arms:
-        trials = runs[
-            (runs["arm"] == arm.name) & (runs["phase"] == "trial") & runs["state"].isin(TRIAL_ENDS)
-        ]
-        num_planned = study.tune.num_trials * study.tune.repeats if study.tune else 0
-        if len(trials) < num_planned:
-            lines.append(f"{arm.name}: {len(trials)} of {num_planned} trials ended.")
-        lines += _missing_seeds(study, arm.name, runs)
-        if study.measure.runtime and not (timings["arm"] == arm.name).any():
-            lines.append(f"{arm.name}: its runtime has not been measured.")
-    return lines
-
-
-def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame) -> list[str]:
-    rows = _replicates(runs, arm)
-    rows = rows[rows["state"].isin(REPLICATE_ENDS)]
-    ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
-    lines, wanted = [], range(num_seeds(study, runs))
-    for repeat in range(num_repeats(study)):
-        absent = [j for j in wanted if (repeat, j) not in ended]
-        if absent:
-            seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
-            lines.append(
-                f"{Unit(arm, repeat=repeat)}: replicates are missing for the seeds {seeds}."
-            )
-    return lines
-
-
-def doubts(
-    study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame, results: Sequence[ArmResult]
-) -> list[str]:
-    """Returns the warnings that the results themselves give rise to, one line each."""
-    lines = []
-    for result in results:
-        lines += _doubts_of_replicates(study, result, _replicates(runs, result.name))
-        lines += _disagreement(result, study.measure.threshold)
-        is_timed = timings["arm"] == result.name
-        num_busy = int((is_timed & (timings["busy"] == True)).sum())  # noqa: E712  (may hold NaN)
-        if num_busy:
-            of_timings = f"{num_busy} of {int(is_timed.sum())} timings"
-            lines.append(f"{result.name}: the machine was busy in {of_timings}.")
-    return lines
-
-
-def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFrame) -> list[str]:
-    """Returns what is doubtful about an arm's replicates, whose runs are ``rows``."""
-    lines = []
-    column = "test/loss" if is_held_out(study) else "objective"
-    if result.num_diverged:
-        num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
-        lines.append(f"{num_diverged} of {len(rows)} replicates diverged.")
-    if result.num_failed:
-        rest = " with the rest of their repeats" if num_repeats(study) > 1 else ""
-        num_failed = f"{result.num_failed} of {len(rows)} replicates failed"
-        lines.append(f"{num_failed} and enter no figure{rest}.")
-    if rows["num_parameters"].nunique() > 1:
-        lines.append("its repeats chose different sizes; the costs shown are of the first.")
-    num_blank = int(((rows["state"] == RunState.FINISHED) & rows[column].isna()).sum())
-    if num_blank:
-        lines.append(f"{num_blank} finished replicates have no {column} and enter no figure.")
-    if num_repeats(study) == 1 and _num_settings(rows) > 1:
-        lines.append("its replicates were trained at different tuned values.")
-    return [f"{result.name}: {line}" for line in lines]
-
-
-def _num_settings(rows: pd.DataFrame) -> int:
-    """Returns how many different tuned settings the runs were trained at."""
-    params = [value for value in rows["params"] if isinstance(value, dict)]
-    return len({json.dumps(value, sort_keys=True, default=str) for value in params})
-
-
-def _disagreement(result: ArmResult, threshold: float) -> list[str]:
-    decision = result.decision
-    if decision is None or decision.adjusted_p is None or decision.adjusted_sign_flip_p is None:
-        return []
-    student, flip = decision.adjusted_p, decision.adjusted_sign_flip_p
-    if (student < threshold) == (flip < threshold):
-        return []
-    reach = inference.smallest_p(decision.num_pairs)
-    return [
-        f"{result.name}: the tests disagree at {threshold:g}: Student's Holm-adjusted p is"
-        f" {student:.3g}, the sign-flip test's {flip:.3g} ({decision.num_pairs} pairs cannot go"
-        f" below {reach:.3g} before adjustment)."
-    ]

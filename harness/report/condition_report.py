@@ -75,8 +75,8 @@ class ConditionReport:
     @cached_property
     def verdicts(self) -> Section:
         """The main table."""
-        measured, unit = arm_results.measured(self.study), sentences.unit(self.study)
-        return tables.verdicts(self.results, measured, unit)
+        title, unit = arm_results.titled(self.study), sentences.unit(self.study)
+        return tables.verdicts(self.results, title, unit)
 
     @cached_property
     def costs(self) -> list[Section]:
@@ -124,7 +124,11 @@ class ConditionReport:
 
         study, metric = self.study, arm_results.curve_metric(self.study)
         differences = perplexity_figures.paired_differences(
-            self.results, study.baseline.name, study.measure.margin, sentences.unit(study)
+            self.results,
+            study.baseline.name,
+            study.measure.margin,
+            sentences.unit(study),
+            arm_results.measured(study),
         )
         curves = perplexity_figures.learning_curves(self.results, self.curves, metric)
         return _drawn([differences, *curves])

@@ -29,7 +29,8 @@ def overview(conditions: Conditions) -> Section:
 def over_all(conditions: Conditions, num_texts: int) -> Section | None:
     """Returns one figure per arm over all conditions.
 
-    None: there are not ``aggregates.MIN_STRATA`` texts or more, each under one condition, so that
+    An arm that is not comparable under one of them is not comparable over all. None: there are not
+    ``aggregates.MIN_STRATA`` texts or more, each under one condition, so that
     one figure would hide more than it tells, or no arm has a pair under all of them.
     """
     if not len(conditions) == num_texts >= aggregates.MIN_STRATA:
@@ -37,7 +38,9 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
     rows = []
     for name in _compared(conditions):
         pairs = [_paired(results, name) for _, results in conditions]
-        if all(len(arm) for arm, _ in pairs):
+        if any(r.open for _, results in conditions for r in results if r.name == name):
+            rows.append((name, "not comparable", "not comparable"))
+        elif all(len(arm) for arm, _ in pairs):
             improved = aggregates.probability_of_improvement(
                 [arm for arm, _ in pairs], [base for _, base in pairs]
             )

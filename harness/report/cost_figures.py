@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.metrics import perplexity
 from harness.report import arm_results, drawing, tables
-from harness.report.arm_results import ALONE, ArmResult, Phase
+from harness.report.arm_results import ALONE, ArmResult, Timed
 from harness.report.drawing import COLORS, FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
 from harness.report.protocols import StudyLike
@@ -132,7 +132,7 @@ def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None
 
 
 def _draw_phase(
-    axes: Axes, results: Sequence[ArmResult], phase: Phase, *, offset: float, turn: int
+    axes: Axes, results: Sequence[ArmResult], phase: Timed, *, offset: float, turn: int
 ) -> None:
     color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
     label: str | None = phase_text(phase)

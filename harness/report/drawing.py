@@ -66,6 +66,7 @@ VERDICTS = {
     "equivalent": Look(COLORS[6], "-", "s"),
     "identical": Look(COLORS[6], "-", "s"),
     "undecided": Look(COLORS[1], "-", "o"),
+    "not": Look(COLORS[1], "-", "D"),
 }
 """The first word of a verdict -> how it is drawn; the page's badges have the same colours."""
 

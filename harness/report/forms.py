@@ -24,6 +24,8 @@ LATEX = {
     "|": r"\textbar{}",
 }
 """Character -> what LaTeX prints it by."""
+LONG_NAME = 24
+"""An arm's name of more characters may be broken on a terminal."""
 
 
 def plain(text: str) -> str:
@@ -63,24 +65,50 @@ def escaped(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def terminal(results: Sequence[ArmResult]) -> Table:
-    """Returns the verdicts as a table that fits 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+def terminal(results: Sequence[ArmResult], title: str) -> Table:
+    """Returns the verdicts as a table that fits 80 columns.
+
+    The interval is the one that the verdict rests on, with the search's own spread where it is
+    known. ``title`` says what the perplexity is of.
+    """
+    table = _terminal_table()
+    is_wide = any(tables.wide_text(result) for result in results)
+    ratio = "Ratio (95 %,\nwith the search)" if is_wide else "Ratio (95 %)"
     table.add_column("Arm", overflow="fold")
-    for name in ("Perplexity", "Ratio (95 %)", "p", "Speed"):
+    for name in (title.replace(" (", "\n("), ratio, "p", "Speed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     for result in results:
-        word = sentences.word(result).split(" and ")[0]  # the sentences below say lower or higher
+        word = sentences.word(result).split(" and ")[0]  # the sentences say lower or higher
         cells = (
             number(perplexity(result.mean)) if result.mean is not None else "none",
-            tables.ratio_text(result).replace(" to ", "-"),
+            (tables.wide_text(result) or tables.ratio_text(result)).replace(" to ", "-"),
             tables.holm_text(result),
             _speed_text(result),
         )
         style = "" if result.is_baseline else COLORS.get(word, "yellow")
         table.add_row(Text(result.name), *cells, Text(word, style=style))
     return table
+
+
+def terminal_section(section: Section) -> Table:
+    """Returns any table for a terminal, whose width folds its cells, but names last of all."""
+    table = _terminal_table()
+    for i, (name, is_number) in enumerate(zip(section.header, section.are_numbers, strict=True)):
+        longest = max((len(row[i]) for row in section.rows), default=0)
+        table.add_column(
+            Text(name),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            min_width=min(longest, LONG_NAME) if i == 0 else None,
+        )
+    for row in section.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _terminal_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
 def _speed_text(result: ArmResult) -> str:

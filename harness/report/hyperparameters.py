@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from harness.metrics import perplexity
-from harness.report.arm_results import TRIAL_ENDS
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
     NEAR,
@@ -24,6 +23,7 @@ from harness.report.searches import (
 )
 from harness.report.sentences import number
 from harness.report.tables import Section
+from harness.report.tried import ENDS
 from harness.study import Choices, Range
 from harness.training.messages import RunState
 
@@ -189,7 +189,7 @@ def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
 def _ends(search: Search) -> str:
     if not len(search.rows):
         return "0"
-    counts = [(end, int((search.rows["state"] == end).sum())) for end in TRIAL_ENDS]
+    counts = [(end, int((search.rows["state"] == end).sum())) for end in ENDS]
     return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}"
 
 

@@ -51,6 +51,8 @@ def unplaced(result: ArmResult) -> str:
     """Returns why an arm's mean perplexity stands beside no other's, or nothing."""
     if result.incomparable:
         return "reads another text"
+    if result.is_open:
+        return "its search is open"
     if result.num_diverged:
         return f"{result.num_diverged} of {len(result.losses)} diverged"
     return "" if result.mean is not None else "no replicate finished"
@@ -130,7 +132,7 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
         for i, result in enumerate(results)
     ]
     names = [cost.name[0].upper() + cost.name[1:] for cost in costs]
-    header = ("Arm", f"{arm_results.measured(study).capitalize()} (95 %)", *names)
+    header = ("Arm", f"{arm_results.titled(study)}, 95 %", *names)
     title = (
         f"What the perplexity costs (costs within {100 * EQUAL:g} % of each other count as equal)"
     )

@@ -162,12 +162,13 @@ def _draw_curve(
 
 
 def paired_differences(
-    results: Sequence[ArmResult], baseline: str, margin: float, unit: str
+    results: Sequence[ArmResult], baseline: str, margin: float, unit: str, measured: str
 ) -> LabelledFigure | None:
     """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
 
     The mean has its 95 % interval, and the margin is shaded. ``unit`` is what one pair is, a seed
-    or a repeat. None: no arm has a finished pair.
+    or a repeat, and ``measured`` what the perplexities are called. None: no arm has a finished
+    pair.
     """
     compared = [
         result
@@ -181,12 +182,14 @@ def paired_differences(
         axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
         axes.axvline(1.0, color=FAINT, linewidth=0.8)
         for y, result in enumerate(compared):
-            word = sentences.word(result).split(" ")[0]
+            verdict = sentences.word(result)
+            word = verdict.split(" ")[0]
             _draw_differences(axes, y, result, VERDICTS[word])
+            word = verdict if word == "not" else word
             axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
         name_rows(axes, [_row_name(result) for result in compared])
         axes.set_xlabel(
-            f"perplexity as a multiple of {baseline}'s, same {unit}\n"
+            f"{measured} as a multiple of {baseline}'s, same {unit}\n"
             f"(left is better; shaded: {margin:.0%})"
         )
         label = (

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.arm_results import TRIAL_ENDS
 from harness.report.protocols import StudyLike
+from harness.report.tried import ENDS
 from harness.study import Choices, Range
 from harness.training.messages import RunState
 
@@ -72,7 +72,7 @@ def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
 
     There is none where nothing was tuned or no trial has ended.
     """
-    ended = trials[trials["state"].isin(TRIAL_ENDS)]
+    ended = trials[trials["state"].isin(ENDS)]
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0

@@ -8,9 +8,9 @@ import numpy as np
 
 from harness.metrics import perplexity
 from harness.report import arm_results
-from harness.report.arm_results import ArmResult, Phase
+from harness.report.arm_results import ArmResult, Timed
 from harness.report.protocols import StudyLike
-from harness.statistics.decisions import Decision, SpeedDecision
+from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
 from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
 
@@ -84,17 +84,62 @@ def method(study: StudyLike) -> str:
     return (
         f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the"
         f" paired Student test after Holm's correction {family} (a sign test where a replicate"
-        " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted. Speeds are"
-        " medians over rounds of paired ratios with order-statistic intervals."
+        " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted."
+        f"{_method_of_search(study)} Speeds are medians over rounds of paired ratios with"
+        " order-statistic intervals."
+    )
+
+
+def _method_of_search(study: StudyLike) -> str:
+    if study.version == 1 or study.tune is None:
+        return ""
+    spread = (
+        " The spread of the search is the standard deviation of an arm's difference from the"
+        " baseline over searches of the same size that try other points"
+    )
+    if unit(study) == "repeat":
+        return f"{spread}; the repeats hold it already."
+    return (
+        f"{spread}; the interval that holds it too is sqrt(half^2 + (k S)^2) to each side, with"
+        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave 1 out, or to lie within the"
+        " margin."
     )
 
 
 def sentence(study: StudyLike, result: ArmResult) -> str:
-    """Returns what the study says of an arm that is not the baseline."""
-    where = "At the settings that one search found" if study.tune else "At the settings given"
+    """Returns what the study says of an arm that is not the baseline, in a few sentences."""
+    parts = [_claim(study, result), *_grounds(study, result), *_speed_sentences(result)]
+    return " ".join(f"{part}." for part in parts)
+
+
+def _claim(study: StudyLike, result: ArmResult) -> str:
+    """Returns the verdict, what it is confined to, and the reason where it is one in words."""
+    arm, base, decision = result.name, study.baseline.name, result.decision
+    if decision is None:
+        return f"{arm} and {base} do not compare: {result.incomparable}"
+    if decision.num_pairs == 0:
+        return f"{arm} has no result beside {base} yet: no {unit(study)} has ended in both"
+    verdict = decision.verdict
+    if verdict == "not comparable":
+        claim = f"{arm} is not comparable with {base}"
+    elif verdict == "undecided":
+        claim = f"Whether {arm} differs from {base} is undecided"
+    elif verdict == "identical":
+        claim = f"{arm} and {base} are identical"
+    elif verdict.startswith("equivalent"):
+        side = verdict.removeprefix("equivalent and ")
+        rest = "" if side == verdict else f", and its perplexity is {side}"
+        claim = f"{arm} is equivalent to {base} within {100 * study.measure.margin:g} %{rest}"
+    else:
+        claim = f"{arm} is {verdict} than {base}"
+    reason = f": {'; '.join(result.open)}" if verdict == "not comparable" else ""
+    return f"{claim} {_scope(study)}, {_settings(study)}{reason}"
+
+
+def _settings(study: StudyLike) -> str:
     if arm_results.num_repeats(study) > 1:
-        where = f"Over {arm_results.num_repeats(study)} repeats of the whole search"
-    return f"{where}, {_scope(study)}, {_finding(study, result)}.{_speed_sentence(result)}"
+        return f"over {arm_results.num_repeats(study)} repeats of the whole search"
+    return "at the settings that one search found" if study.tune else "at the settings given"
 
 
 def _scope(study: StudyLike) -> str:
@@ -114,39 +159,59 @@ def text_name(study: StudyLike) -> str:
     return Path(settings.path).name if settings.path else settings.corpus
 
 
-def _finding(study: StudyLike, result: ArmResult) -> str:
-    arm, base, decision = result.name, study.baseline.name, result.decision
-    if decision is None:
-        return f"{arm} and {base} do not compare: {result.incomparable}"
-    if decision.num_pairs == 0:
-        pair = f"no {unit(study)} has an ended replicate of both"
-        return f"nothing is known of {arm} against {base}: {pair}"
-    measured = arm_results.measured(study)
+def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns the numbers that a verdict rests on, and what would change it, a sentence each."""
+    decision = result.decision
+    if decision is None or decision.num_pairs == 0:
+        return []
     if decision.num_finished < decision.num_pairs:
-        return _conditional(study, result, measured)
-    if decision.verdict == "identical":
-        pairs = _pairs(study, decision.num_pairs)
-        return f"{arm} and {base} are identical: equal loss at each of {pairs}"
+        grounds = _conditional(study, result)
+    elif decision.verdict == "identical":
+        grounds = [f"Their losses are equal at each of {_pairs(study, decision.num_pairs)}"]
+    elif decision.interval is None:
+        times = _times(study, result, perplexity_ratio(decision)[0])
+        grounds = [f"{times} at one paired {unit(study)}, which gives no interval and no test"]
+    else:
+        grounds = [_measured_ratio(study, result), *_with_search(study, result)]
+    excuses = [f"At an end of what was tried: {'; '.join(result.excuses)}"]
+    return grounds + (excuses if result.excuses else []) + _outlook(study, result)
+
+
+def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
+    measured = arm_results.measured(study)
+    return f"Its {measured} is {ratio} times that of {study.baseline.name}"
+
+
+def _measured_ratio(study: StudyLike, result: ArmResult) -> str:
+    decision = result.decision
+    assert decision is not None
     ratio, low, high = perplexity_ratio(decision)
-    if decision.adjusted_p is None:
-        claim = f"{_verdict(study, result)}: {measured} {ratio} times"
-        return f"{claim} at one paired {unit(study)}, which gives no interval and no test"
-    return (
-        f"{_verdict(study, result)}: {measured} {ratio} times (95 % interval {low} to {high},"
-        f" unadjusted), Holm-adjusted p {p_text(decision.adjusted_p)},"
-        f" {_pairs(study, decision.num_pairs)}{_stages(study)}{_outlook(study, result)}"
-    )
+    details = [f"95 % interval {low} to {high}, unadjusted"]
+    if decision.adjusted_p is not None:
+        details.append(f"Holm-adjusted p {p_text(decision.adjusted_p)}")
+    details.append(f"{_pairs(study, decision.num_pairs)}{_stages(study)}")
+    return f"{_times(study, result, ratio)} ({'; '.join(details)})"
 
 
-def _verdict(study: StudyLike, result: ArmResult) -> str:
-    arm, base, margin = result.name, study.baseline.name, study.measure.margin
-    verdict = result.decision.verdict if result.decision else "undecided"
-    if verdict == "undecided":
-        return f"whether {arm} differs from {base} is undecided"
-    if verdict.startswith("equivalent"):
-        rest = verdict.removeprefix("equivalent").replace(" and", ", and")
-        return f"{arm} is equivalent to {base} within {100 * margin:g} %{rest}"
-    return f"{arm} is {verdict} than {base}"
+def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns what the search's own spread does to the interval, where it is asked for."""
+    decision, spread = result.decision, result.search_spread
+    assert decision is not None
+    if study.version == 1 or study.tune is None:
+        return []
+    if spread is None:
+        return ["How far this hangs on the settings that were tried is not known: too few finished"]
+    share = f"The search's own spread is {percent(spread)}"
+    if decision.wide is None:
+        return [f"{share}, which the {unit(study)}s hold already"]
+    ends = Interval(perplexity(decision.wide.low), perplexity(decision.wide.high))
+    _, low, high = ratio_texts(perplexity(_mean(decision)), ends)
+    return [f"{share}; with it the interval is {low} to {high}"]
+
+
+def percent(nats: float) -> str:
+    """Returns a difference in nats as percent of perplexity, with two digits."""
+    return f"{100 * math.expm1(nats):.2g} %"
 
 
 def _pairs(study: StudyLike, num_pairs: int) -> str:
@@ -160,67 +225,86 @@ def _stages(study: StudyLike) -> str:
     return f" by Stein's two-stage rule, of at most {study.replicate.at_most}"
 
 
-def _outlook(study: StudyLike, result: ArmResult) -> str:
-    if result.decision is None or result.decision.verdict != "undecided":
-        return ""
-    if result.seeds_to_decide is None:
-        pairs = f"not even {MAX_SEEDS} {unit(study)}s"
+def _outlook(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns what would decide an arm that is undecided or not comparable."""
+    decision, pairs = result.decision, f"{unit(study)}s"
+    assert decision is not None
+    if decision.verdict == "not comparable":
+        return ["A wider range, or more trials (at_most), would tell"]
+    if decision.verdict != "undecided" or decision.interval is None:
+        return []
+    if result.seeds_to_decide is not None:
+        more = result.seeds_to_decide - decision.num_pairs
+        text = f"About {more} more {unit(study)}{'s' if more != 1 else ''} should decide it"
+    elif decision.spread is not None and SEARCH_FACTOR * decision.spread >= abs(_mean(decision)):
+        return [
+            "More seeds should not decide it: the search's own spread is as large. More trials may"
+        ]
+    elif study.version > 1 and study.tune is not None and result.search_spread is None:
+        return ["More trials may decide it"]
     else:
-        more = result.seeds_to_decide - result.decision.num_pairs
-        pairs = f"about {more} more {unit(study)}{'s' if more != 1 else ''}"
-    return f"; {pairs} would decide, were effect and spread those seen"
+        text = f"Not even {MAX_SEEDS} {pairs} should decide it"
+    return [f"{text}, if effect and spread stay as observed"]
 
 
-def _conditional(study: StudyLike, result: ArmResult, measured: str) -> str:
+def _mean(decision: Decision) -> float:
+    assert decision.mean is not None
+    return decision.mean
+
+
+def _conditional(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns the grounds where a pair diverged."""
     base, decision = study.baseline.name, result.decision
     assert decision is not None
+    whole = "replicate" if unit(study) == "seed" else unit(study)
     num_base_diverged = int(np.sum(np.isnan(result.differences) | (result.differences == -np.inf)))
     ends = []
     if result.num_diverged:
-        ends += [f"{result.num_diverged} of {len(result.losses)} diverged"]
+        ends += [f"{result.num_diverged} of its {len(result.losses)} {whole}s diverged"]
     if num_base_diverged:
         ends += [f"{base} diverged at {num_base_diverged} of these {unit(study)}s"]
-    test = "no test for one pair"
-    if decision.adjusted_p is not None:
-        whole = "replicate" if unit(study) == "seed" else unit(study)
-        p = p_text(decision.adjusted_p)
-        test = f"sign test with a diverged {whole} as a loss, Holm-adjusted p {p}"
-    rest = "no pair finished"
-    if decision.mean is not None:
-        pairs = f"{decision.num_finished} finished pair{'s' if decision.num_finished != 1 else ''}"
-        ratio = perplexity_ratio(decision)[0]
-        rest = f"{measured} {ratio} times over the {pairs} alone, conditional on finishing"
     pairs = _pairs(study, decision.num_pairs)
-    return f"{_verdict(study, result)}: {'; '.join(ends)}; {test}, {pairs}; {rest}"
+    test = f"One pair allows no test ({pairs})"
+    if decision.adjusted_p is not None:
+        p = p_text(decision.adjusted_p)
+        test = f"A sign test counts a diverged {whole} as a loss (Holm-adjusted p {p}; {pairs})"
+    elif decision.verdict == "not comparable":
+        test = f"There are {pairs}"
+    rest = "No pair finished"
+    if decision.mean is not None:
+        pairs = f"{decision.num_finished} pair{'s' if decision.num_finished != 1 else ''}"
+        times = _times(study, result, perplexity_ratio(decision)[0]).replace("Its", "its", 1)
+        rest = f"Over the {pairs} in which both finished, {times}"
+    return [", and ".join(ends), test, rest]
 
 
-def main_phase(phases: Iterable[Phase]) -> Phase | None:
+def main_phase(phases: Iterable[Timed]) -> Timed | None:
     """Returns the runtime that the sentence tells: training at the smallest pack, a run alone."""
     training = [phase for phase in phases if phase[0] == "train"]
     return min(training, key=lambda phase: phase[1], default=None)
 
 
-def phase_text(phase: Phase) -> str:
+def phase_text(phase: Timed) -> str:
     """Returns ``training, pack of 1``."""
     return f"{'training' if phase[0] == 'train' else phase[0]}, pack of {phase[1]}"
 
 
-def _speed_sentence(result: ArmResult) -> str:
+def _speed_sentences(result: ArmResult) -> list[str]:
     phase = main_phase(result.speeds)
     if phase is None:
-        return ""
+        return []
     speed = result.speeds[phase]
     alone = "" if phase[1] == 1 else f", in packs of {phase[1]}"
     if speed.verdict == "not comparable" or speed.ratio is None:
-        return f" Its training speed does not compare: {speed.reason}."
+        return [f"Its training speed does not compare: {speed.reason}"]
     ratio, _, interval = speed_text(speed).partition(" ")
     times = f"{ratio} times as fast {interval}".rstrip()
     if speed.verdict == "undecided":
         measured = f"({times} was measured{alone})"
-        return f" Whether it trains faster or slower is undecided: {speed.reason} {measured}."
+        return [f"Whether it trains faster or slower is undecided: {speed.reason} {measured}"]
     if speed.verdict == "no difference shown":
-        return f" No difference in training speed is shown: {times}{alone}."
-    return f" It trains {times}{alone}."
+        return [f"No difference in training speed is shown: {times}{alone}"]
+    return [f"It trains {times}{alone}"]
 
 
 def speed_text(speed: SpeedDecision) -> str:
@@ -233,7 +317,7 @@ def speed_text(speed: SpeedDecision) -> str:
 def finding(results: Sequence[ArmResult]) -> str:
     """Returns the clause that sums a condition up.
 
-    It reads such as ``gru is worse; in training speed: gru is faster``.
+    It reads such as ``gru is worse; in training speed, gru is faster``.
     """
     others = [result for result in results if not result.is_baseline]
     if not any(result.losses for result in results):
@@ -244,7 +328,7 @@ def finding(results: Sequence[ArmResult]) -> str:
         if (phase := main_phase(r.speeds)) is not None
     ]
     text = _grouped([(r.name, word(r)) for r in others])
-    return f"{text}; in training speed: {_grouped(timed)}" if timed else text
+    return f"{text}; in training speed, {_grouped(timed)}" if timed else text
 
 
 def answer(
@@ -257,19 +341,22 @@ def answer(
         study: The whole study.
         conditions: The study, the results and what is missing, for each of its conditions.
     """
+    if all(result.is_baseline for _, results, _ in conditions for result in results):
+        return f"There is nothing to compare with {study.baseline.name}."
     findings = [finding(results) for _, results, _ in conditions]
     if not any(result.losses for _, results, _ in conditions for result in results):
-        return f"Incomplete: no replicate of {study.name} has ended yet."
+        return f"No replicate of {study.name} has ended yet."
     is_complete = not any(missing for _, _, missing in conditions)
-    start = "Against" if is_complete else "Incomplete: so far, against"
-    start = f"{start} {study.baseline.name}, in {arm_results.measured(study)}"
+    start = f"{study.baseline.name} in {arm_results.measured(study)}"
+    start = f"Compared with {start}" if is_complete else f"So far, compared with {start}"
+    start = start if is_complete else f"The study is incomplete. {start}"
     if len(conditions) == 1:
-        return f"{start}: {findings[0]}."
+        return f"{start}, {findings[0]}."
     if len(set(findings)) == 1:
-        return f"{start}, under each of {len(conditions)} conditions: {findings[0]}."
+        return f"{start}, under each of {len(conditions)} conditions, {findings[0]}."
     names = [one.condition for one, _, _ in conditions]
-    clauses = [f"{name}: {text}." for name, text in zip(names, findings, strict=True)]
-    return f"{start}. {' '.join(clauses)}"
+    first, *rest = (f"nder {name}, {text}." for name, text in zip(names, findings, strict=True))
+    return " ".join([f"{start}: u{first}", *(f"U{clause}" for clause in rest)])
 
 
 def word(result: ArmResult) -> str:
@@ -283,17 +370,20 @@ def word(result: ArmResult) -> str:
 
 
 def _grouped(pairs: Sequence[tuple[str, str]]) -> str:
-    """``a and b are worse, c is undecided``, in the order in which the words come up."""
+    """``a and b are worse, and c is undecided``, in the order in which the words come up."""
     groups: dict[str, list[str]] = {}
     for name, verdict in pairs:
         groups.setdefault(verdict, []).append(name)
     texts = []
     for verdict, names in groups.items():
-        verb = "shows no difference" if len(names) == 1 else "show no difference"
-        is_are = "is" if len(names) == 1 else "are"
-        rest = verb if verdict == "no difference shown" else f"{is_are} {verdict}"
+        is_one = len(names) == 1
+        rest = f"{'is' if is_one else 'are'} {verdict}"
+        if verdict in ("no difference shown", "not known"):
+            what = "difference" if verdict == "no difference shown" else "result yet"
+            verb = ("shows" if is_one else "show") if what == "difference" else "has"
+            rest = f"{verb if is_one or verb == 'show' else 'have'} no {what}"
         texts.append(f"{listed(names)} {rest}")
-    return ", ".join(texts) if texts else "nothing to compare"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, and {texts[-1]}"
 
 
 def listed(names: Sequence[str]) -> str:

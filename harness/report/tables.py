@@ -1,15 +1,19 @@
 """Tables of a report: one of numbers, for machines, and those of texts, for readers."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from harness.metrics import bits, perplexity
 from harness.report import sentences
-from harness.report.arm_results import TRIAL_ENDS, ArmResult, Phase
+from harness.report.arm_results import ArmResult, Timed
 from harness.report.sentences import number
+from harness.report.tried import ENDS, is_not_learned
 from harness.statistics.inference import Interval
 from harness.training.messages import RunState
 
@@ -24,6 +28,8 @@ COUNTS = (
     "tokens",
 )
 """The columns of :func:`numbers` that hold whole numbers, or nothing."""
+FALL = math.log1p(0.05)
+"""A run whose loss ended so many nats above its best one got worse while it trained."""
 NUMBER_TEXT = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
 
 
@@ -61,12 +67,14 @@ def numbers(result: ArmResult) -> dict[str, Any]:
     What is not known is None.
     """
     decision, mean, interval = result.decision, result.mean, result.interval
-    ratio, difference = decision.interval if decision else None, bits_difference(result)
+    ratio, wide = (decision.interval, decision.wide) if decision else (None, None)
+    difference = bits_difference(result)
     row: dict[str, Any] = {
         "arm": result.name,
         "verdict": sentences.word(result),
         "finished": result.num_finished,
         "diverged": result.num_diverged,
+        "not_learned": result.num_not_learned,
         "failed": result.num_failed,
         "pairs": decision.num_pairs if decision else None,
         "finished_pairs": decision.num_finished if decision else None,
@@ -83,6 +91,9 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "bits_difference_high": difference[1].high if difference and difference[1] else None,
         "p": decision.p if decision else None,
         "p_holm": decision.adjusted_p if decision else None,
+        "search_spread": result.search_spread,
+        "ratio_low_with_search": perplexity(wide.low) if wide else None,
+        "ratio_high_with_search": perplexity(wide.high) if wide else None,
         "p_sign_flip": decision.sign_flip.p if decision and decision.sign_flip else None,
         "seeds_to_decide": result.seeds_to_decide,
         "hidden_size": result.hidden_size,
@@ -91,6 +102,8 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "training_seconds": result.training_seconds,
         "num_states": result.num_states,
         "tokens": result.tokens,
+        "searched_updates": result.searched_updates,
+        "nats_above_best": result.fall,
         "params": json.dumps(result.params, sort_keys=True, default=str),
     }
     for (mode, pack), rate in result.tokens_per_second.items():
@@ -115,21 +128,24 @@ def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
     return bits(decision.mean), Interval(bits(ends.low), bits(ends.high)) if ends else None
 
 
-def verdicts(results: Sequence[ArmResult], measured: str, unit: str) -> Section:
+def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
     """Returns the main table, without columns that say nothing, such as bits for words.
 
-    ``measured`` says what the perplexity is of, ``unit`` what a pair is: a seed or a repeat.
+    ``title`` says what the perplexity is of, ``unit`` what a pair is: a seed or a repeat.
     """
     header = (
         "Arm",
         "Verdict",
-        f"{measured.capitalize()} (95 %)",
+        f"{title}, 95 %",
         "Ratio (95 %)",
+        "Spread of the search",
+        "Ratio with that spread (95 %)",
         "Bits per character",
         "Difference in bits (95 %)",
         "p (Holm)",
         "p (sign-flip)",
         f"{unit.capitalize()}s ended",
+        "Note",
     )
     rows = [
         (
@@ -137,16 +153,24 @@ def verdicts(results: Sequence[ArmResult], measured: str, unit: str) -> Section:
             sentences.word(result),
             _perplexity_text(result),
             ratio_text(result),
+            _spread_text(result),
+            wide_text(result).partition(" ")[2].strip("()"),
             _bits_text(result),
             _bits_difference_text(result),
             holm_text(result),
             _flip_text(result),
             _seeds_text(result),
+            _note_text(result),
         )
         for result in results
     ]
-    return Section(measured.capitalize(), header, rows).without_empty(
-        "Bits per character", "Difference in bits (95 %)", "p (sign-flip)"
+    return Section(title, header, rows).without_empty(
+        "Spread of the search",
+        "Ratio with that spread (95 %)",
+        "Bits per character",
+        "Difference in bits (95 %)",
+        "p (sign-flip)",
+        "Note",
     )
 
 
@@ -166,6 +190,26 @@ def ratio_text(result: ArmResult) -> str:
         return ""
     ratio, low, high = sentences.perplexity_ratio(result.decision)
     return _ranged(ratio, low, high, result)
+
+
+def _spread_text(result: ArmResult) -> str:
+    return "" if result.search_spread is None else sentences.percent(result.search_spread)
+
+
+def wide_text(result: ArmResult) -> str:
+    """Returns the ratio with the interval that holds the search's own spread too, or nothing."""
+    wide = result.decision.wide if result.decision else None
+    if result.decision is None or result.decision.mean is None or wide is None:
+        return ""
+    ends = Interval(perplexity(wide.low), perplexity(wide.high))
+    return _ranged(*sentences.ratio_texts(perplexity(result.decision.mean), ends), result)
+
+
+def _note_text(result: ArmResult) -> str:
+    """Returns what the perplexity does not show: it is that of a run's best evaluation."""
+    if result.fall is None or result.fall <= FALL:
+        return ""
+    return f"ended {result.fall:.2g} nats above its best"
 
 
 def _bits_difference_text(result: ArmResult) -> str:
@@ -202,6 +246,7 @@ def _flip_text(result: ArmResult) -> str:
 def _seeds_text(result: ArmResult) -> str:
     ends = [f"{result.num_finished} of {result.num_planned}"]
     ends += [f"{result.num_diverged} diverged"] if result.num_diverged else []
+    ends += [f"{result.num_not_learned} not learned"] if result.num_not_learned else []
     ends += [f"{result.num_failed} failed"] if result.num_failed else []
     return ", ".join(ends)
 
@@ -226,6 +271,7 @@ def costs(results: Sequence[ArmResult]) -> Section:
         "Training seconds (alone)",
         "States",
         "Tokens spent",
+        "Updates of the search",
     )
     rows = [
         (
@@ -236,10 +282,11 @@ def costs(results: Sequence[ArmResult]) -> Section:
             _seconds_text(result.training_seconds),
             _integer(result.num_states),
             _integer(result.tokens),
+            _integer(result.searched_updates or None),
         )
         for result in results
     ]
-    return Section("Costs", header, rows)
+    return Section("Costs", header, rows).without_empty("Updates of the search")
 
 
 def _seconds_text(seconds: float | None) -> str:
@@ -247,28 +294,33 @@ def _seconds_text(seconds: float | None) -> str:
 
 
 def ends(results: Sequence[ArmResult], unit: str) -> Section:
-    """Returns how the trials and the replicates of each arm ended.
+    """Returns how the trials, the finalists and the replicates of each arm ended.
 
     An end that no run came to has no column. Where ``unit`` is a repeat, it diverged where one of
     its replicates did.
     """
-    states = [("trial", state) for state in (*TRIAL_ENDS, RunState.RUNNING)]
-    whole = "replicate" if unit == "seed" else unit
-    states += [
-        (whole, RunState.FINISHED),
-        (whole, RunState.DIVERGED),
-        ("replicate", RunState.FAILED),
-    ]
-    header = tuple(f"{phase.capitalize()}s {state}" for phase, state in states)
+    whole = "Replicates" if unit == "seed" else f"{unit.capitalize()}s"
     rows = []
     for result in results:
-        trials = result.trials["state"].value_counts()
-        counts = {("trial", str(state)): int(count) for state, count in trials.items()}
-        counts[whole, RunState.FINISHED] = result.num_finished
-        counts[whole, RunState.DIVERGED] = result.num_diverged
-        counts["replicate", RunState.FAILED] = result.num_failed
-        rows.append((result.name, *(str(counts.get(key) or "") for key in states)))
-    return Section("How the runs ended", ("Arm", *header), rows).without_empty(*header)
+        counts = _ends_of(result.trials, "Trials") | _ends_of(result.finalists, "Finalist runs")
+        learned = result.num_finished - (result.num_not_learned if unit == "seed" else 0)
+        counts |= {
+            f"{whole} finished": learned,
+            "Replicates not learned": result.num_not_learned,
+            f"{whole} diverged": result.num_diverged,
+            "Replicates failed": result.num_failed,
+        }
+        rows.append((result.name, counts))
+    header = tuple(rows[0][1])
+    texts = [(name, *(str(count or "") for count in counts.values())) for name, counts in rows]
+    return Section("How the runs ended", ("Arm", *header), texts).without_empty(*header)
+
+
+def _ends_of(runs: pd.DataFrame, what: str) -> dict[str, int]:
+    """Returns how many of these runs ended how; one that did not learn did not just finish."""
+    states = runs["state"].where(~is_not_learned(runs), "not learned")
+    ends = (RunState.FINISHED, "not learned", *ENDS[1:], RunState.RUNNING)
+    return {f"{what} {end}": int((states == end).sum()) for end in ends}
 
 
 def runtimes(results: Sequence[ArmResult]) -> Section:
@@ -296,7 +348,7 @@ def runtimes(results: Sequence[ArmResult]) -> Section:
     return section.without_empty("Because")
 
 
-def _runtime_row(result: ArmResult, phase: Phase) -> tuple[str, ...]:
+def _runtime_row(result: ArmResult, phase: Timed) -> tuple[str, ...]:
     verdict, times, p, reason = "baseline" if result.is_baseline else "", "", "", ""
     speed = result.speeds.get(phase)
     if speed is not None:
@@ -314,7 +366,7 @@ def _runtime_row(result: ArmResult, phase: Phase) -> tuple[str, ...]:
     )
 
 
-def phases_of(results: Sequence[ArmResult]) -> list[Phase]:
+def phases_of(results: Sequence[ArmResult]) -> list[Timed]:
     """Returns what was timed, training first, small packs first."""
     phases = {phase for result in results for phase in result.tokens_per_second}
     return sorted(phases, key=lambda phase: (phase[0] != "train", phase[1]))

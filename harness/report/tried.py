@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,9 @@ import pandas as pd
 from harness.report.protocols import StudyLike
 from harness.training.messages import RunState
 from harness.tuning.tried import TrialEnd, TriedSetting
+
+ENDS = tuple(state for state in RunState if state.is_ended)
+RESULTS = tuple(state for state in ENDS if state is not RunState.FAILED)
 
 
 def tried(
@@ -38,6 +41,55 @@ def tried(
     return [dataclasses.replace(each, lead=leads.get(each.number)) for each in settings]
 
 
+def is_done(runs: pd.DataFrame) -> pd.Series:
+    """Says of every run whether it will not be trained again.
+
+    One that failed will be, unless its settings cannot be trained at all.
+    """
+    is_refused = runs["refused"].astype("boolean").fillna(False).astype(bool)
+    return runs["state"].isin(RESULTS) | ((runs["state"] == RunState.FAILED) & is_refused)
+
+
+def is_not_learned(runs: pd.DataFrame) -> pd.Series:
+    """Says of every run whether it finished and never did better than guessing."""
+    not_learned = runs["not_learned"].astype("boolean").fillna(False).astype(bool)
+    return not_learned & (runs["state"] == RunState.FINISHED)
+
+
+def whole(study: StudyLike, trials: pd.DataFrame) -> pd.DataFrame:
+    """Returns the runs of trials as one row a trial, in the order of arm, repeat and number.
+
+    A trial of several seeds has their mean objective, the sum of their costs, and the samples of
+    the first; it is running until all of them have ended.
+    """
+    num_seeds = study.tune.seeds if study.tune is not None else 1
+    if num_seeds == 1:
+        return trials
+    rows = []
+    for _, seeds in trials.groupby(["arm", "repeat", "index"], sort=True):
+        first = seeds.sort_values("draw").iloc[0].to_dict()
+        sums = seeds[["tokens", "seconds"]].astype(float).sum()
+        nats = seeds["objective"].astype(float).fillna(math.inf)
+        ends = {"state": _end_of(seeds["state"].tolist(), num_seeds), "objective": nats.mean()}
+        flags = {
+            name: seeds[name].astype("boolean").fillna(False).all()
+            for name in ("not_learned", "refused")
+        }
+        rows.append({**first, **ends, **flags, **sums})
+    return pd.DataFrame(rows, columns=list(trials))
+
+
+def _end_of(states: Sequence[str], num_seeds: int) -> str:
+    """Returns how a trial ended of whose seeds these have begun."""
+    if len(states) < num_seeds or any(not RunState(state).is_ended for state in states):
+        return str(RunState.RUNNING)
+    for end in (RunState.FAILED, RunState.PRUNED):
+        if end in states:
+            return str(end)
+    is_lost = all(state == RunState.DIVERGED for state in states)
+    return str(RunState.DIVERGED if is_lost else RunState.FINISHED)
+
+
 def _of_search(frame: pd.DataFrame, arm: str, repeat: int) -> pd.DataFrame:
     is_trial = (frame["arm"] == arm) & (frame["phase"] == "trial")
     return frame[is_trial & (frame["repeat"] == repeat)].sort_values(["index", "draw"])
@@ -53,20 +105,16 @@ def _ended(num_seeds: int, trials: pd.DataFrame) -> list[tuple[int, Rows]]:
     groups: dict[int, Rows] = {}
     for row in known.to_dict("records"):
         groups.setdefault(int(row["index"]), []).append({str(k): v for k, v in row.items()})
-    has_result = {RunState.FINISHED, RunState.DIVERGED, RunState.PRUNED}
     return [
         (number, rows)
         for number, rows in groups.items()
-        if len(rows) >= num_seeds and all(row["state"] in has_result for row in rows)
+        if len(rows) >= num_seeds and all(row["state"] in RESULTS for row in rows)
     ]
 
 
 def _setting(number: int, rows: Rows, fields: Sequence[str]) -> TriedSetting:
     nats = tuple(_nats(row) for row in rows)
-    states = {row["state"] for row in rows}
-    end: TrialEnd = "diverged" if states == {RunState.DIVERGED} else "finished"
-    if RunState.PRUNED in states:
-        end = "pruned"
+    end = cast(TrialEnd, _end_of([row["state"] for row in rows], len(rows)))
     return TriedSetting(
         number=number,
         values={field: rows[0]["params"].get(field) for field in fields},

@@ -12,12 +12,13 @@ import pandas as pd
 
 from harness.report import arm_results
 from harness.report.tables import Section
+from harness.report.tried import ENDS
 from harness.results.names import Selection
 from harness.settings import EXECUTION, Settings, from_dict
 from harness.study.units import Phase
 from harness.training.messages import RunState
 
-ENDED = [str(state) for state in RunState if state.has_objective]
+WITH_RESULT = [str(state) for state in RunState if state.has_objective]
 """The states of the replicates that count."""
 TRAINED_WITH = ("engine", "device", "hidden_size")
 """Settings that a study may leave open; what they were resolved to stands with the runs."""
@@ -68,7 +69,7 @@ class Comparand:
         runs = self.selection.runs
         if self.is_run:
             return runs
-        ended = runs[(runs["phase"] == Phase.REPLICATE) & runs["state"].isin(ENDED)]
+        ended = runs[(runs["phase"] == Phase.REPLICATE) & runs["state"].isin(WITH_RESULT)]
         return ended.sort_values(["repeat", "index"], ignore_index=True)
 
     @property
@@ -186,7 +187,7 @@ def _num_trials(selection: Selection) -> int:
     runs = selection.arm_runs
     if selection.is_run or selection.unit.repeat:
         runs = runs[runs["repeat"] == selection.unit.repeat]
-    is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(arm_results.TRIAL_ENDS)
+    is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(ENDS)
     return int(is_ended.sum())
 
 

@@ -19,6 +19,7 @@ from harness import report
 from harness.metrics import perplexity
 from harness.report import Report, arm_results, sentences
 from harness.report.tables import Section
+from harness.report.tried import ENDS
 from harness.results.comparands import (
     CELL_SOURCE,
     Comparand,
@@ -183,11 +184,7 @@ def _tune(rows: Sequence[pd.DataFrame]) -> Tune | None:
     """Returns a search of as many trials as each of these arms had in each of its repeats."""
     num_repeats = _num_repeats(rows[0])
     num_trials = min(
-        int(
-            (
-                (arm_rows["phase"] == Phase.TRIAL) & arm_rows["state"].isin(arm_results.TRIAL_ENDS)
-            ).sum()
-        )
+        int(((arm_rows["phase"] == Phase.TRIAL) & arm_rows["state"].isin(ENDS)).sum())
         for arm_rows in rows
     )
     if not num_trials and num_repeats == 1:

@@ -23,7 +23,7 @@ Verdict = Literal[
 ]
 SpeedVerdict = Literal["faster", "slower", "no difference shown", "undecided", "not comparable"]
 
-SEARCH_FACTOR = 1.0
+SEARCH_FACTOR = 2.0
 """Spreads of the search by which a difference must exceed 0, as k in docs/decisions/search.md.
 
 The least one of those simulated that holds its bounds (studies/results/search-simulation.csv).
@@ -84,8 +84,9 @@ def decide(
 
     Where settings were searched, ``equivalent`` and ``better`` or ``worse`` need intervals widened
     by the search's spread too: the one within the margin, the other (of confidence 1 -
-    ``threshold``) without 0. An unknown spread allows none of them. It plays no part where a pair
-    diverged, or where no pair differs.
+    ``threshold``) without 0. Where a pair diverged, the sign test must also pass with all pairs
+    that differ by no more than k S counted for the other side. An unknown spread is an infinite
+    one. It plays no part where no pair differs.
 
     Args:
         family: One array of paired differences (nats) per arm that is not the baseline.
@@ -198,7 +199,7 @@ def _verdict(
         return "undecided"
     is_significant = adjusted_p < threshold
     if not np.isfinite(differences).all():
-        if not is_significant:
+        if not is_significant or _sign_test(differences, spread) >= threshold:
             return "undecided"
         return "better" if np.sum(differences < 0) > np.sum(differences > 0) else "worse"
     if np.all(np.abs(differences) <= ROUNDING_NATS):
@@ -223,6 +224,19 @@ def _verdict(
             else "equivalent and higher"
         )
     return "undecided" if not is_significant else "better" if is_lower else "worse"
+
+
+def _sign_test(differences: np.ndarray, spread: float) -> float:
+    """Returns the p of the sign test, the pairs that the search may have made counted against it.
+
+    Those are the pairs that differ by k S or less.
+    """
+    if spread == 0.0:
+        return inference.sign_test(differences)
+    known = differences[~np.isnan(differences)]
+    side = 1.0 if np.sum(known > 0) >= np.sum(known < 0) else -1.0
+    within = side * known <= SEARCH_FACTOR * spread
+    return inference.sign_test(np.where(within & np.isfinite(known), -side, known))
 
 
 @dataclass(frozen=True)
@@ -310,7 +324,7 @@ def _speed_decision(
         verdict, needed = "undecided", inference.seeds_needed(num_comparisons, threshold)
         reason = (
             f"{len(logs)} round{'s' if len(logs) != 1 else ''} cannot show a difference, because"
-            f" even if all agreed, the Holm-adjusted p were {agreed_p:.2g}; {needed} could"
+            f" even if all agreed, the Holm-adjusted p would be {agreed_p:.2g}; {needed} could"
         )
     return SpeedDecision(
         verdict=verdict,

@@ -131,29 +131,46 @@ def seeds_to_decide(
     num_comparisons: int,
     threshold: float = 0.05,
     power: float = 0.8,
+    added: float = 0.0,
 ) -> int | None:
     """Returns how many pairs would decide with probability ``power``.
 
     Effect and spread are taken to be those seen. It is the fewer of two numbers: to show the
     difference at Holm's worst level, ``threshold / num_comparisons``; to show equivalence, where
     the two one-sided tests fail together so rarely that their failures add (Bonferroni). Equal
-    differences have no spread: their sign-flip p decides. None: more than 1000, one pair, or a
-    diverged one.
+    differences have no spread: their sign-flip p decides. None: more than 1000, one pair, a
+    diverged one, or no number of pairs would.
+
+    Args:
+        differences: Of the pairs so far, in nats.
+        margin: Of equivalence, as a fraction of perplexity.
+        num_comparisons: Of the family.
+        threshold: Largest family-wise error rate.
+        power: The probability.
+        added: k S in nats, by which ``decisions.widened`` widens an interval: no number of pairs
+            makes it less. The mean is then taken to be normal with the spread seen.
     """
     if len(differences) < 2 or not np.isfinite(differences).all():
         return None
     spread = inference.spread(differences)
     first = len(differences) + 1
+    if spread == 0.0 and abs(float(np.mean(differences))) <= added:
+        return None
     if spread == 0.0:
         return max(first, inference.seeds_needed(num_comparisons, threshold))
     effect, bound = abs(float(np.mean(differences))) / spread, math.log1p(margin) / spread
 
     def differs(n: int) -> float:
-        return power_of(effect, 1.0, n, num_comparisons, threshold=threshold)
+        by_seeds = power_of(effect, 1.0, n, num_comparisons, threshold=threshold)
+        return min(by_seeds, clears(effect, n, threshold / 2.0)) if added else by_seeds
 
     def is_equivalent(n: int) -> float:
-        sides = (_tail("larger", bound + side, n, threshold) for side in (effect, -effect))
-        return sum(sides) - 1.0
+        reach = clears if added else lambda gap, n, level: _tail("larger", gap, n, level)
+        return sum(reach(bound + side, n, threshold) for side in (effect, -effect)) - 1.0
+
+    def clears(gap: float, n: int, level: float) -> float:
+        half = math.hypot(float(special.stdtrit(n - 1, 1.0 - level)) / math.sqrt(n), added / spread)
+        return float(special.ndtr((gap - half) * math.sqrt(n)))
 
     numbers = [_first(differs, power, first), _first(is_equivalent, power, first)]
     return min((n for n in numbers if n is not None), default=None)

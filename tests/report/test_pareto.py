@@ -66,7 +66,9 @@ def arm(
             "tokens": 10_000,
             "training_seconds": seconds,
         },
-        **{"trials": pd.DataFrame(), "params": {}, "samples": []},
+        **{"trials": pd.DataFrame(), "finalists": pd.DataFrame(), "params": {}, "samples": []},
+        **{"is_open": False, "open": [], "excuses": [], "search_spread": None, "fall": None},
+        **{"num_not_learned": 0, "searched_updates": 0},
     }
     return ArmResult(**{**values, **changes})
 
@@ -167,7 +169,7 @@ def test_the_table():
         table.title == "What the perplexity costs (costs within 1 % of each other count as equal)"
     )
     assert table.header == (
-        *("Arm", "Perplexity (95 %)", "Training seconds", "Tokens/s", "Parameters"),
+        *("Arm", "Perplexity (test), 95 %", "Training seconds", "Tokens/s", "Parameters"),
         *("Dominated in training seconds by", "Dominated in parameters by"),
     )
     assert table.rows == [

@@ -41,55 +41,50 @@ def test_sentence_worse_with_speed():
         timing_rows("lstm", 0.1) + timing_rows("gru", 0.1 / 1.08),
     )
     assert built.sentences == [
-        "At the settings given, on this text, gru is worse than lstm: perplexity 1.030 times (95 %"
-        " interval 1.016 to"
-        " 1.045, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds. It trains 1.080 times as"
-        " fast (1.078 to 1.083)."
+        "gru is worse than lstm on this text, at the settings given. Its test perplexity is 1.030"
+        " times that of lstm (95 % interval 1.016 to 1.045, unadjusted; Holm-adjusted p = 0.001; 10"
+        " paired seeds). It trains 1.080 times as fast (1.078 to 1.083)."
     ]
-    assert (
-        built.answer
-        == "Against lstm, in perplexity: gru is worse; in training speed: gru is faster."
+    assert built.answer == (
+        "Compared with lstm in test perplexity, gru is worse; in training speed, gru is faster."
     )
 
 
 def test_sentence_better():
     assert one_sentence(-0.03, 0.02, tune=Tune()) == (
-        "At the settings that one search found, on this text, gru is better than lstm: perplexity"
-        " 0.970 times (95 %"
-        " interval 0.957 to 0.984, unadjusted), Holm-adjusted p = 0.001, 10 paired seeds."
+        "gru is better than lstm on this text, at the settings that one search found. Its test"
+        " perplexity is 0.970 times that of lstm (95 % interval 0.957 to 0.984, unadjusted;"
+        " Holm-adjusted p = 0.001; 10 paired seeds)."
     )
 
 
 def test_sentence_undecided_says_how_many_more_seeds_would_decide():
     assert one_sentence(0.01, 0.03) == (
-        "At the settings given, on this text, whether gru differs from lstm is undecided:"
-        " perplexity 1.010 times (95 %"
-        " interval 0.989 to 1.032, unadjusted), Holm-adjusted p = 0.32, 10 paired seeds; about 63"
-        " more seeds would"
-        " decide, were effect and spread those seen."
+        "Whether gru differs from lstm is undecided on this text, at the settings given. Its test"
+        " perplexity is 1.010 times that of lstm (95 % interval 0.989 to 1.032, unadjusted;"
+        " Holm-adjusted p = 0.32; 10 paired seeds). About 63 more seeds should decide it, if effect"
+        " and spread stay as observed."
     )
-    assert "; not even 1000 seeds would decide, were effect" in one_sentence(0.02, 0.8)
+    assert ". Not even 1000 seeds should decide it, if effect" in one_sentence(0.02, 0.8)
 
 
 def test_sentence_equivalent():
     assert one_sentence(0.0, 0.005).startswith(
-        "At the settings given, on this text, gru is equivalent to lstm within 1 %: perplexity"
-        " 1.000 times (95 %"
+        "gru is equivalent to lstm within 1 % on this text, at the settings given. Its test"
+        " perplexity is 1.000 times that of lstm (95 %"
     )
-    assert (
-        "gru is equivalent to lstm within 1 %, and lower: perplexity 0.996 times"
-        in one_sentence(-0.004, 0.003)
+    lower, higher = one_sentence(-0.004, 0.003), one_sentence(0.004, 0.003)
+    assert lower.startswith("gru is equivalent to lstm within 1 %, and its perplexity is lower on")
+    assert higher.startswith(
+        "gru is equivalent to lstm within 1 %, and its perplexity is higher on"
     )
-    assert (
-        "gru is equivalent to lstm within 1 %, and higher: perplexity 1.004 times"
-        in one_sentence(0.004, 0.003)
-    )
+    assert "is 0.996 times" in lower and "is 1.004 times" in higher
 
 
 def test_sentence_identical():
     assert one_sentence(0.0, 0.0) == (
-        "At the settings given, on this text, gru and lstm are identical: equal loss at each of 10"
-        " paired seeds."
+        "gru and lstm are identical on this text, at the settings given. Their losses are equal at"
+        " each of 10 paired seeds."
     )
 
 
@@ -107,10 +102,9 @@ def test_repeats_of_the_search_are_the_pairs():
     interval = inference.student_interval(np.array([0.02, 0.03, 0.04, 0.03, 0.03]))
     low, high = np.exp([interval.low, interval.high])
     assert built.sentences == [
-        "Over 5 repeats of the whole search, on this text, gru is worse than lstm: perplexity 1.030"
-        " times (95 %"
-        f" interval {low:.3f} to {high:.3f}, unadjusted), Holm-adjusted p < 0.001, 5 paired"
-        " repeats."
+        "gru is worse than lstm on this text, over 5 repeats of the whole search. Its test"
+        f" perplexity is 1.030 times that of lstm (95 % interval {low:.3f} to {high:.3f},"
+        " unadjusted; Holm-adjusted p < 0.001; 5 paired repeats)."
     ]
     assert (
         "| Repeats ended |" in built.markdown()
@@ -118,14 +112,16 @@ def test_repeats_of_the_search_are_the_pairs():
     )
     assert "| Repeats finished |" in built.markdown()
     assert "A pair is one repeat of the whole search" in built.markdown()
-    assert "more repeats would decide" in repeated([0.02, 0.03, -0.02, 0.03, -0.01]).sentences[0]
+    assert (
+        "more repeats should decide it" in repeated([0.02, 0.03, -0.02, 0.03, -0.01]).sentences[0]
+    )
 
 
 def test_a_sequential_design_names_its_rule():
     planned = study("lstm", "gru", replicate=Replicate(10, until=0.05, at_most=40))
     built = build(planned, pair(0.03, 0.02))
     assert built.sentences[0].endswith(
-        "Holm-adjusted p = 0.001, 10 paired seeds by Stein's two-stage rule, of at most 40."
+        "Holm-adjusted p = 0.001; 10 paired seeds by Stein's two-stage rule, of at most 40)."
     )
     assert (
         "Stein's two-stage rule (1945), 95 %, unadjusted: the spread of the first 10 seeds"
@@ -140,11 +136,10 @@ def test_sentence_diverged():
     )
     built = build(study("lstm", "gru"), rows)
     assert built.sentences == [
-        "At the settings given, on this text, gru is worse than lstm: 3 of 10 diverged; sign test"
-        " with a diverged"
-        " replicate as a loss, Holm-adjusted p = 0.002, 10 paired seeds; perplexity 1.030 times"
-        " over the 7 finished"
-        " pairs alone, conditional on finishing."
+        "gru is worse than lstm on this text, at the settings given. 3 of its 10 replicates"
+        " diverged. A sign test counts a diverged replicate as a loss (Holm-adjusted p = 0.002; 10"
+        " paired seeds). Over the 7 pairs in which both finished, its test perplexity is 1.030"
+        " times that of lstm."
     ]
     assert built.warnings == ["gru: 3 of 10 replicates diverged."]
     assert built.table.loc[1, ["finished", "diverged"]].tolist() == [7, 3]
@@ -157,31 +152,35 @@ def test_sentence_baseline_diverged():
         "gru", BASE - 0.03
     )
     text = build(study("lstm", "gru"), rows).sentences[0]
-    assert "gru is better than lstm: lstm diverged at 1 of these seeds; sign test" in text
+    assert text.startswith("gru is better than lstm on this text")
+    assert ". lstm diverged at 1 of these seeds. A sign test counts" in text
 
 
 def test_everything_diverged():
     rows = [row for arm in ("lstm", "gru") for row in run_rows(arm, BASE, states=["diverged"] * 10)]
     built = build(study("lstm", "gru"), rows)
     assert (
-        "is undecided: 10 of 10 diverged; lstm diverged at 10 of these seeds; "
+        ". 10 of its 10 replicates diverged, and lstm diverged at 10 of these seeds. "
         in built.sentences[0]
     )
-    assert built.sentences[0].endswith("no pair finished.")
+    assert built.sentences[0].endswith("No pair finished.")
     assert built.figures == {}
 
 
 def test_sentence_one_pair():
     planned = study("lstm", "gru", replicate=Replicate(1))
     assert build(planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5])).sentences == [
-        "At the settings given, on this text, whether gru differs from lstm is undecided:"
-        " perplexity 1.105 times at one"
-        " paired seed, which gives no interval and no test."
+        "Whether gru differs from lstm is undecided on this text, at the settings given. Its test"
+        " perplexity is 1.105 times that of lstm at one paired seed, which gives no interval and no"
+        " test."
     ]
     text = build(
         planned, run_rows("lstm", [1.4]) + run_rows("gru", [1.5], states=["diverged"])
     ).sentences[0]
-    assert "1 of 1 diverged; no test for one pair, 1 paired seed; no pair finished" in text
+    assert (
+        "1 of its 1 replicates diverged. One pair allows no test (1 paired seed). No pair finished."
+        in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,10 +194,10 @@ def test_sentence_one_pair():
         (
             timing_rows("gru", 0.2, rounds=3),
             " Whether it trains faster or slower is undecided: 3 rounds cannot show a difference,"
-            " because even if all"
-            " agreed, the Holm-adjusted p were 0.25; 6 could (0.50 times as fast was measured).",
+            " because even if all agreed, the Holm-adjusted p would be 0.25; 6 could (0.50 times as"
+            " fast was measured).",
         ),
-        (timing_rows("gru", 0.1, mode="forward"), "paired seeds."),
+        (timing_rows("gru", 0.1, mode="forward"), "paired seeds)."),
     ],
 )
 def test_speed_sentences(gru_timings, expected):
@@ -221,7 +220,7 @@ def test_no_difference_in_speed():
         "No difference in training speed is shown: 1.00 times as fast (0.98 to 1.02)."
         in built.sentences[0]
     )
-    assert built.answer.endswith("; in training speed: gru shows no difference.")
+    assert built.answer.endswith("; in training speed, gru shows no difference.")
 
 
 def test_speed_in_packs_alone_says_so():
@@ -247,9 +246,9 @@ def test_training_perplexity_is_named_as_such():
     rows = [{**row, "objective": row["test/loss"], "test/loss": np.nan} for row in pair(0.03, 0.02)]
     built = build(study("lstm", "gru", split="none"), rows)
     assert built.warnings[0] == "train/perplexity: running training perplexity, no held-out number."
-    assert "gru is worse than lstm: running training perplexity 1.030 times" in built.sentences[0]
-    assert built.answer == "Against lstm, in running training perplexity: gru is worse."
-    assert "| Running training perplexity (95 %) |" in built.markdown()
+    assert ". Its running training perplexity is 1.030 times that of lstm" in built.sentences[0]
+    assert built.answer == "Compared with lstm in running training perplexity, gru is worse."
+    assert "| Perplexity (training, running), 95 % |" in built.markdown()
 
 
 def test_arms_of_different_text_do_not_compare():
@@ -263,7 +262,7 @@ def test_arms_of_different_text_do_not_compare():
         built.results[1].decision.adjusted_p == built.results[1].decision.p
     )  # it is not one of the family
     assert built.table["bits_per_character"].notna().tolist() == [True, True, False]
-    assert built.answer.endswith("gru is worse, words is not comparable.")
+    assert built.answer.endswith("gru is worse, and words is not comparable.")
 
 
 def test_pairs_are_by_seed():
@@ -330,7 +329,9 @@ def test_incomplete_studies_say_what_is_missing():
         "gru: replicates are missing for the seeds 1008, 1009.",
         "gru: its runtime has not been measured.",
     ]
-    assert built.answer == "Incomplete: so far, against lstm, in perplexity: gru is worse."
+    assert built.answer == (
+        "The study is incomplete. So far, compared with lstm in test perplexity, gru is worse."
+    )
     assert built.table["tokens"].tolist() == [20_000_015, 20_000_000]
     for text in (built.markdown(), built.note(), built.html()):
         assert "replicates are missing for the seeds 1008, 1009." in text
@@ -338,33 +339,29 @@ def test_incomplete_studies_say_what_is_missing():
 
 def test_missing_baseline():
     built = build(study("lstm", "gru"), run_rows("gru", BASE))
-    assert built.sentences == [
-        "At the settings given, on this text, nothing is known of gru against lstm: no seed has an"
-        " ended replicate of"
-        " both."
-    ]
-    assert built.answer == "Incomplete: so far, against lstm, in perplexity: gru is not known."
+    assert built.sentences == ["gru has no result beside lstm yet: no seed has ended in both."]
+    assert built.answer.endswith(" compared with lstm in test perplexity, gru has no result yet.")
     assert "| lstm | baseline | none |" in built.markdown()
 
 
 def test_an_arm_alone():
     assert (
         build(study("lstm"), run_rows("lstm", BASE)).answer
-        == "Against lstm, in perplexity: nothing to compare."
+        == "There is nothing to compare with lstm."
     )
 
 
 def test_each_condition_has_its_own_verdict():
     built = two_conditions()
     assert built.answer == (
-        "Against lstm, in perplexity. time-machine: gru is worse; in training speed: gru is faster."
-        " docs: gru is better; in training speed: gru is faster."
+        "Compared with lstm in test perplexity: under time-machine, gru is worse; in training"
+        " speed, gru is faster. Under docs, gru is better; in training speed, gru is faster."
     )
     assert built.sentences[0].startswith(
-        "At the settings given, on time-machine, gru is worse than lstm: perplexity"
+        "gru is worse than lstm on time-machine, at the settings given. "
     )
     assert built.sentences[1].startswith(
-        "At the settings given, under docs (on python-docs), gru is better than lstm:"
+        "gru is better than lstm under docs (on python-docs), at the settings given. "
     )
     assert [part.title for part in built.conditions] == ["time-machine", "docs"]
     assert built.table[["condition", "arm", "verdict"]].to_numpy().tolist() == [
@@ -389,15 +386,17 @@ def test_warnings_stand_beside_their_condition():
 def test_conditions_that_agree_are_one_sentence():
     planned = across(study("lstm", "gru"), a="time-machine", b="python-docs")
     built = build(planned, under("a", pair(0.03, 0.02)) + under("b", pair(0.04, 0.02)))
-    assert built.answer == "Against lstm, in perplexity, under each of 2 conditions: gru is worse."
+    assert built.answer == (
+        "Compared with lstm in test perplexity, under each of 2 conditions, gru is worse."
+    )
 
 
 def test_a_condition_without_runs_is_missing():
     planned = across(study("lstm", "gru"), a="time-machine", b="python-docs")
     built = build(planned, under("a", pair(0.03, 0.02)))
     assert built.answer == (
-        "Incomplete: so far, against lstm, in perplexity. a: gru is worse. b: no replicate has"
-        " ended yet."
+        "The study is incomplete. So far, compared with lstm in test perplexity: under a, gru is"
+        " worse. Under b, no replicate has ended yet."
     )
     assert built.missing[0].startswith("b: lstm: replicates are missing for the seeds 1000, 1001")
     for text in (built.markdown(), built.html(), built.csv(), built.latex(), built.note()):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import BASE, build, full, study, two_conditions
+from planted import BASE, build, full, run_rows, study, two_conditions
 from rich.console import Console
 
 from harness.report import forms
@@ -19,11 +19,11 @@ def built():
     return full()
 
 
-def printed(built, width=80):
+def printed(built, width=80, verbose=False):
     console = Console(
         width=width, record=True, file=io.StringIO(), color_system="standard", force_terminal=True
     )
-    built.terminal(console)
+    built.terminal(console, verbose)
     return console.export_text(styles=True)
 
 
@@ -46,22 +46,47 @@ def test_terminal_fits_80_columns(built):
         "1.10",
         "worse",
     ]
-    start = next(i for i, line in enumerate(lines) if line.startswith("Arm "))
-    table = lines[
-        start : next(i for i, line in enumerate(lines) if line.startswith("At the settings"))
-    ]
-    assert len(table) == 2 + 4  # no row is wrapped
+    assert lines[1].split()[:2] == ["Arm", "(test)"]
+    table = lines[: lines.index("")]
+    assert len(table) == 3 + 4  # no row is wrapped
     for colour, word in ((31, "worse"), (32, "better"), (33, "undecided")):
         assert re.search(rf"\x1b\[{colour}m{word}", text)
     assert "a <script> in a warning" in plain(text)
+
+
+def test_the_terminal_ends_with_the_answer_below_a_table(built):
+    lines = plain(printed(built)).splitlines()
+    assert " ".join(" ".join(lines[lines.index("") + 3 :]).split()) == built.answer
+    assert len(lines) < 16 and not any("paired seeds" in line for line in lines)
+
+
+def test_the_verbose_terminal_tells_everything(built):
+    lines = plain(printed(built, verbose=True)).splitlines()
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    assert text.endswith(built.answer)
+    for sentence in built.sentences:
+        assert sentence in text
+    for title in ("Costs", "Tuned values", "How the runs ended"):
+        assert title in lines
+
+
+def test_a_long_warning_is_a_line_and_whole_where_all_is_told():
+    warning = "gru: " + "a long story " * 12
+    rows = [row for name in ("lstm", "gru") for row in run_rows(name, BASE)]
+    long = build(study("lstm", "gru"), rows, warnings=[warning.strip()])
+    (line,) = [x for x in plain(printed(long)).splitlines() if x.startswith("Warning")]
+    assert len(line) == 80 and line.endswith("…")
+    assert warning.strip() in " ".join(plain(printed(long, verbose=True)).split())
 
 
 def test_terminal_of_several_conditions():
     lines = plain(printed(two_conditions())).splitlines()
     assert max(map(len, lines)) <= 80
     titles = [i for i, line in enumerate(lines) if line.strip() in ("time-machine", "docs")]
-    assert [lines[i + 1].split()[0] for i in titles] == ["Arm", "Arm"]
-    assert [line.split()[-1] for line in lines if line.startswith("gru ")] == ["worse", "better"]
+    assert [lines[i + 2].split()[0] for i in titles] == ["Arm", "Arm"]
+    rows = [line.split() for line in lines if line.startswith("gru  ")]
+    assert [row[-1] for row in rows] == ["worse", "better"]
 
 
 def test_markdown_is_a_table_on_github(built):
@@ -98,7 +123,7 @@ def test_markdown_in_a_folder_shows_its_figures(built):
 def test_note_is_short(built):
     assert re.findall(r"(?m)^\| (\w+) .*\n\| ---", built.note()) == ["Arm"]
     assert built.note().startswith(
-        "**Against lstm, in perplexity: lstm-no-output-tanh is worse, gru_reset is better, "
+        "**Compared with lstm in test perplexity, lstm-no-output-tanh is worse, gru_reset is better"
     )
     assert len(built.note()) < 4000 < len(built.markdown())
 
@@ -176,7 +201,7 @@ def test_every_form_is_written(tmp_path):
 
 def test_nothing_has_run():
     built = build(study("lstm", "gru"))
-    assert built.answer == "Incomplete: no replicate of output-tanh has ended yet."
+    assert built.answer == "No replicate of output-tanh has ended yet."
     assert len(built.missing) == 2 and built.figures == {}
     for text in (
         built.markdown(),

@@ -321,7 +321,9 @@ def test_compare_prints_the_verdict_the_levels_and_what_differs(store, make, mon
     words = ("compare", "small:narrow", "small:wide", "abroad:wide", "--folder", store)
     code, out, _ = cli(monkeypatch, capsys, *words)
     text = " ".join(out.split())
-    assert code == 0 and "Against small:narrow, in perplexity: small:wide is better" in text
+    assert (
+        code == 0 and "Compared with small:narrow in test perplexity, small:wide is better" in text
+    )
     assert (
         "abroad:wide: test perplexity" in text
         and "do not compare with those of small:narrow" in text

@@ -180,8 +180,8 @@ def test_speed_is_holm_adjusted():
     both = decide_speed(base, [six, six])
     assert [d.verdict for d in both] == ["undecided"] * 2  # 4/64 at best
     assert both[0].reason == (
-        "6 rounds cannot show a difference, because even if all agreed, the Holm-adjusted p were"
-        " 0.062; 7 could"
+        "6 rounds cannot show a difference, because even if all agreed, the Holm-adjusted p would"
+        " be 0.062; 7 could"
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from harness.statistics import inference, power
+from harness.statistics import decisions, inference, power
 from harness.statistics.power import detectable, power_of, seeds_to_decide, stein_seeds
 
 UNIT = np.array([-1.5, -1.2, -0.6, -0.3, -0.1, 0.2, 0.3, 0.7, 1.0, 1.5])
@@ -45,6 +45,33 @@ def test_seeds_to_decide_knows_its_limits():
     # What is decided already stays so with one pair more.
     assert seeds_to_decide(100 + UNIT, **options) == len(UNIT) + 1
     assert power.MAX_SEEDS == 1000
+
+
+@pytest.mark.parametrize(
+    "mean, margin, added, verdict",
+    [(0.02, 0.0, 0.012, "worse"), (0.001, 0.02, 0.012, "equivalent")],
+)
+def test_seeds_that_decide_beside_a_spread_of_the_search_by_simulation(
+    mean, margin, added, verdict
+):
+    """Through ``decide``: about four of five studies of so many seeds have this verdict."""
+    seen = mean + 0.02 * UNIT
+    n = seeds_to_decide(seen, margin=margin, num_comparisons=1, added=added)
+    assert n > seeds_to_decide(seen, margin=margin, num_comparisons=1)
+    draws = np.random.default_rng(0).normal(mean, 0.02, size=(1500, n))
+    spread = added / decisions.SEARCH_FACTOR
+    decided = [decisions.decide([x], margin=margin, spreads=[spread])[0].verdict for x in draws]
+    shown = sum(found.startswith(verdict) for found in decided)
+    low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 1500, 0.8)
+    # A whole number of seeds gives a little more than 80 %, and means are not quite normal.
+    assert low - 0.02 * 1500 <= shown <= high + 0.03 * 1500
+
+
+def test_no_number_of_seeds_decides_what_the_search_leaves_open():
+    options = {"margin": 0.0, "num_comparisons": 1}
+    assert seeds_to_decide(0.02 + 0.01 * UNIT, added=0.0201, **options) is None
+    assert seeds_to_decide(np.full(3, 0.02), added=0.0201, **options) is None
+    assert seeds_to_decide(np.full(3, 0.02), added=0.01, **options) == 6
 
 
 @pytest.mark.parametrize("side", ["larger", "smaller"])
