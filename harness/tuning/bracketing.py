@@ -84,28 +84,24 @@ def tolerance(tried: Sequence[TriedSetting], margin: float) -> float:
 
     It is the margin, or two standard errors of a setting's mean where those are more.
     """
-    noise = seed_spread(tried)
-    if noise is None:
+    squares, degrees = seed_squares(tried)
+    if not degrees:
         return math.log1p(margin)
     num_seeds = max(len(each.seed_nats) for each in tried)
-    return max(math.log1p(margin), NUM_ERRORS * noise / math.sqrt(num_seeds))
+    return max(math.log1p(margin), NUM_ERRORS * math.sqrt(squares / degrees / num_seeds))
 
 
-def seed_spread(tried: Sequence[TriedSetting]) -> float | None:
-    """Returns the standard deviation from seed to seed, in nats, pooled over settings.
+def seed_squares(tried: Sequence[TriedSetting]) -> tuple[float, int]:
+    """Returns the sum of squares from seed to seed within settings, and its degrees of freedom.
 
-    Over the better half of those that finished with all their seeds: seeds of bad settings lie
-    further apart, and the question is whether good ones can be told apart. None: no such setting
-    has two seeds.
+    Over the better half of the settings that finished with all their seeds: seeds of bad settings
+    lie further apart, and the question is whether good ones can be told apart.
     """
     whole = [each for each in tried if each.end == "finished" and not each.num_lost]
-    whole = sorted((e for e in whole if len(e.seed_nats) > 1), key=lambda e: (e.nats, e.number))
+    whole.sort(key=lambda each: (each.nats, each.number))
     half = whole[: (len(whole) + 1) // 2]
-    degrees = sum(len(each.seed_nats) - 1 for each in half)
-    if not degrees:
-        return None
     squares = sum(float(np.var(each.seed_nats)) * len(each.seed_nats) for each in half)
-    return math.sqrt(squares / degrees)
+    return squares, sum(len(each.seed_nats) - 1 for each in half)
 
 
 def _bracket(
