@@ -1,0 +1,104 @@
+"""How two arms compare on the way: the ratio of their perplexities at points of training."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from harness.metrics import perplexity
+from harness.report import arm_results
+from harness.report.arm_results import ArmResult
+from harness.report.protocols import StudyLike
+from harness.report.sentences import p_text, ratio_texts
+from harness.report.tables import Section
+from harness.statistics import inference
+from harness.statistics.inference import Interval
+from harness.training.messages import RunState
+
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+"""The points of training that are looked at, as shares of the updates that all arms have."""
+
+
+def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame) -> Section | None:
+    """Returns a row per arm and a column per point, None where there are fewer than two points.
+
+    A cell has the ratio of perplexities to the baseline's, over the pairs whose two replicates
+    finished, and its p: Student's, after Holm over all cells, since every point is another look.
+
+    Args:
+        study: Of one condition.
+        results: Its arms.
+        curves: Their rows, with the column ``state`` of their runs.
+    """
+    metric = arm_results.curve_metric(study)
+    nats = {result.name: _nats(curves, result.name, metric) for result in results}
+    base = nats[study.baseline.name]
+    arms = [r.name for r in results if not r.is_baseline and not r.incomparable]
+    updates = _looks([base, *(nats[arm] for arm in arms)])
+    if len(updates) < 2:
+        return None
+    differences = {
+        (arm, update): (nats[arm][update] - base[update]).dropna().groupby("repeat")
+        for arm in arms
+        for update in updates
+    }
+    is_repeated = arm_results.num_repeats(study) > 1
+    pairs = {
+        place: (rows.mean() if is_repeated else rows.obj).to_numpy(dtype=np.float64)
+        for place, rows in differences.items()
+    }
+    p_values = [inference.student_p(x) if len(x) > 1 else None for x in pairs.values()]
+    adjusted = dict(zip(pairs, inference.holm(p_values), strict=True))
+    split = metric.partition("/")[0]
+    return Section(
+        f"{split.capitalize()} perplexity along training, as a ratio (95 %; p after Holm over all "
+        f"{len(pairs)} cells)",
+        ("Arm", *_titles(study, curves, updates)),
+        [
+            (arm, *(_cell(pairs[arm, u], adjusted[arm, u]) for u in updates))
+            for arm in arms
+            if any(len(pairs[arm, u]) for u in updates)
+        ],
+    )
+
+
+def _nats(curves: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
+    """Returns an arm's finished replicates in nats: a row a replicate, a column an update."""
+    rows = curves[
+        (curves["arm"] == arm)
+        & (curves["phase"] == "replicate")
+        & (curves["state"] == RunState.FINISHED)
+    ]
+    table = rows.pivot(index=["repeat", "index"], columns="update", values=metric)
+    return table.astype(float)
+
+
+def _looks(nats: Sequence[pd.DataFrame]) -> list[int]:
+    """Returns the updates to look at: those that all arms have, nearest to the shares."""
+    common = sorted(set.intersection(*(set(map(int, table.columns)) for table in nats)))
+    if not common:
+        return []
+    return sorted({min(common, key=lambda u: abs(u - share * common[-1])) for share in SHARES})
+
+
+def _titles(study: StudyLike, curves: pd.DataFrame, updates: Sequence[int]) -> list[str]:
+    """Returns what the columns are called: an epoch where every epoch is evaluated."""
+    if study.baseline.settings.evaluations != "epoch":
+        return [f"{update:,} updates" for update in updates]
+    known: Mapping[int, int] = {
+        update: epoch for epoch, update in enumerate(sorted(curves["update"].unique()), 1)
+    }
+    return [f"epoch {known[update]:,}" for update in updates]
+
+
+def _cell(differences: np.ndarray, adjusted_p: float | None) -> str:
+    if not len(differences):
+        return ""
+    interval = inference.student_interval(differences)
+    ends = None
+    if interval is not None:
+        ends = Interval(math.exp(interval.low), math.exp(interval.high))
+    ratio, low, high = ratio_texts(perplexity(float(np.mean(differences))), ends)
+    text = f"{ratio} ({low}-{high})" if low else ratio
+    return text if adjusted_p is None else f"{text}, p {p_text(adjusted_p)}"
