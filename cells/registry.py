@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +29,7 @@ __all__ = [
     "declarations",
     "find",
     "fingerprint",
+    "line_in",
     "load_file",
     "names",
     "problems_of",
@@ -178,9 +180,27 @@ def load_file(path: str | Path) -> list[str]:
         raise
     except Exception as error:  # a user's file may raise anything at all; its own words are told
         del sys.modules[module_name]
+        line = line_in([path], error)
+        place = path.name if line is None else f"{path.name}:{line[1]}"
         raise InvalidCell(
-            f"cell file: must import, but {path.name} raised {type(error).__name__}: {error}."
+            f"cell file: must import, but {place} raised {type(error).__name__}: {error}."
         ) from error
+
+
+def line_in(files: Iterable[str | Path], error: BaseException) -> tuple[Path, int] | None:
+    """Returns the file and the line at which an exception last passed through one of ``files``.
+
+    Of an exception that was raised because of another, the other counts too; None where none of
+    them did.
+    """
+    own = {str(Path(file).resolve()) for file in files}
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame in reversed(traceback.extract_tb(cause.__traceback__)):
+            if str(Path(frame.filename).resolve()) in own and frame.lineno is not None:
+                return Path(frame.filename), frame.lineno
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def register(module: ModuleType) -> list[str]:

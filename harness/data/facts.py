@@ -126,13 +126,15 @@ def corpus_facts(dataset: Dataset) -> CorpusFacts:
     )
 
 
+def reading(dataset: Dataset) -> tuple[object, ...]:
+    """Returns what datasets agree in that are one text, read in one way."""
+    sizes = tuple(map(len, dataset.splits.values()))
+    return (dataset.fingerprint, dataset.token, len(dataset.vocabulary), *sizes)
+
+
 def facts_of(datasets: Iterable[Dataset]) -> list[CorpusFacts]:
     """Returns the facts of each text that is read in its own way, once."""
-    distinct: dict[object, Dataset] = {}
-    for dataset in datasets:
-        sizes = tuple(map(len, dataset.splits.values()))
-        key = (dataset.fingerprint, dataset.token, len(dataset.vocabulary), sizes)
-        distinct.setdefault(key, dataset)
+    distinct = {reading(dataset): dataset for dataset in datasets}
     return [corpus_facts(dataset) for dataset in distinct.values()]
 
 

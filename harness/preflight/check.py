@@ -16,10 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import study
-from harness.preflight import history, power_table
+from harness.data import CorpusFacts, Dataset
+from harness.preflight import history, power_table, texts
 from harness.preflight.cost import Pace
-from harness.preflight.design import check_design
+from harness.preflight.design import check_design, design_problem
 from harness.preflight.disk import disk
+from harness.preflight.faults import RunFault, check_runs
 from harness.preflight.history import History, Spread, StoredStudy
 from harness.preflight.power_table import Row
 from harness.preflight.probe import Probe, probe_arm, short_training
@@ -54,15 +56,18 @@ def check(
         console: Where it is printed.
 
     Raises:
-        ValueError: The study or its data is wrong, or its design cannot reach its own threshold.
+        ValueError: The study or its data is wrong, a run of an arm would fail, or the design cannot
+            reach its own threshold.
     """
     loaded = study.load(path, overrides)
     stored = History(loaded, locations)
     settings, notes = resolve(loaded)
+    facts = texts.facts_by_readers(loaded, _checked_texts(loaded, settings, force))
     settings = history.with_pinned_budgets(settings, stored)
     probes = [
         _probe(loaded, arm, settings, stored, trains) for arm in _shown(console, list(settings))
     ]
+    _print_texts(console, facts)
     console.print(_arms_table(loaded, probes))
     for line in [*_legend(loaded, probes), *notes]:
         console.print(line, markup=False, highlight=False)
@@ -70,6 +75,26 @@ def check(
     for conditions, rows in _designs(loaded, stored):
         _print(console, [Row("design", ", ".join(conditions)), *rows])
     check_design(loaded, force)
+
+
+def _checked_texts(
+    loaded: Study, settings: Mapping[str, Settings], force: bool
+) -> dict[str, Dataset]:
+    """Returns every arm's text; what is wrong with runs and design is told together."""
+    try:
+        return check_runs(loaded, settings)
+    except RunFault as fault:
+        design = None if force else design_problem(loaded)
+        raise RunFault("\n".join(filter(None, (str(fault), design)))) from fault
+
+
+def _print_texts(console: Console, facts: Mapping[str, CorpusFacts]) -> None:
+    console.print(texts.table(facts))
+    console.print(texts.LEGEND, markup=False, highlight=False)
+    for text in facts.values():
+        for line in text.warnings():
+            console.print(line, style="yellow", markup=False, highlight=False)
+    console.print()
 
 
 def _designs(loaded: Study, stored: History) -> list[tuple[list[str], list[Row]]]:

@@ -17,6 +17,7 @@ from harness.store.locations import Locations
 from harness.study import Study
 
 if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study is told before that
+    from harness.data import Dataset
     from harness.report import Report
     from harness.runner.scheduler import Scheduler
 
@@ -86,15 +87,31 @@ def run(
     with held_study(path, overrides, locations, force) as study:
         from harness.runner.finished import finished_report
 
+        if not new:
+            _put_aside_what_never_ran(study, locations, display)
+            report = finished_report(study, locations)
+            if report is not None:
+                _show(report, Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0), study, display)
+                return report
+        texts = _texts_of_runs_that_train(study)
         if new:
             put_aside(study.name, locations)
-        else:
-            _put_aside_what_never_ran(study, locations, display)
-        report = finished_report(study, locations)
-        if report is not None:
-            _show(report, Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0), study, display)
-            return report
-        return _run(open_scheduler(study, locations, display), started)
+        scheduler = open_scheduler(study, locations, display)
+        del texts  # they are the scheduler's now, which read none of them again
+        return _run(scheduler, started)
+
+
+def _texts_of_runs_that_train(study: Study) -> "dict[str, Dataset]":
+    """Returns every arm's text.
+
+    Raises:
+        RunFault: Every run of an arm would fail; no store has been opened or changed.
+    """
+    from harness.preflight.faults import check_runs
+    from harness.preflight.resolve import resolve
+
+    settings, _ = resolve(study)
+    return check_runs(study, settings)
 
 
 @contextmanager

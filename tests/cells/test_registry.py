@@ -129,9 +129,18 @@ def test_a_file_that_raises_is_reported_in_its_own_words_each_time(write):
     path = write("1 / 0\n")
     for _ in range(2):
         with pytest.raises(
-            registry.InvalidCell, match=r"mine\.py raised ZeroDivisionError: division by zero"
+            registry.InvalidCell, match=r"mine\.py:1 raised ZeroDivisionError: division by zero"
         ):
             cells.load_file(path)
+
+
+def test_the_last_line_of_a_file_is_told_also_where_something_else_raised(write):
+    path = write("import json\n\n\ndef read():\n    json.loads('{')\n\n\nread()\n")
+    with pytest.raises(registry.InvalidCell, match=r"mine\.py:5 raised JSONDecodeError") as caught:
+        cells.load_file(path)
+    # The refusal did not pass through the file, but its cause did.
+    assert registry.line_in([path], caught.value) == (path, 5)
+    assert registry.line_in([path.with_name("other.py")], caught.value) is None
 
 
 def test_a_file_without_a_cell_is_refused_each_time(write):

@@ -242,7 +242,9 @@ def test_runs_are_cut_into_packs_as_they_train(loaded):
 def test_an_arms_seconds_are_those_of_its_packs(loaded):
     settings, _ = resolve(loaded)
     probe = probe_arm(loaded, "wide", settings["wide"])
-    probe = replace(probe, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (), (4, 2), (4,), ()))
+    probe = replace(
+        probe, pace=Pace(4, 2, 0.1, 1.0, ""), packs=cost.Packs((2, 2), (), (4, 2), (4,), ())
+    )
     trials, replicates = (
         40 * 0.1 + 4 * 1.0,
         40 * 0.1 + 5 * 1.0,

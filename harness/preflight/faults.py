@@ -1,0 +1,145 @@
+"""What would fail every run of an arm, found before anything trains and told all at once."""
+
+import inspect
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cells import registry
+from harness import data
+from harness.data import Dataset
+from harness.preflight.resolve import first_values, pack_of
+from harness.settings import Budget, SampleRequest, Settings
+from harness.study import Study
+from harness.study.units import Unit
+from harness.tasks.language_modelling import check_prefixes
+from harness.training.execution import out_of_memory
+from harness.training.pack import Pack
+
+
+class RunFault(ValueError):
+    """Every run of an arm would fail; the message has a line for every fault."""
+
+
+def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Dataset]:
+    """Returns every arm's text, by its key, where runs of all arms can train.
+
+    Of every arm one run makes one update, and continues a prefix by one token.
+
+    Args:
+        study: All its conditions.
+        settings: Of every arm by its key, as :func:`harness.preflight.resolve.resolve` returns
+            them.
+
+    Raises:
+        RunFault: A text cannot be had or is too short, a prefix has a character that its text
+            lacks, a plan cannot be built, or a cell raises.
+    """
+    faults: dict[str, list[str]] = {}  # each with its arms
+    texts: dict[str, Dataset] = {}
+    for arm, own in settings.items():
+        try:
+            part = study.under(Unit.parse(arm).condition)
+            texts[arm] = data.load(replace(own, **first_values(part)))
+        except data.DataError as error:
+            _note(faults, arm, error)
+    readable = _readable_prefixes(study, texts, faults)
+    for arm, text in texts.items():
+        for line in _trial_faults(study, arm, settings[arm], readable[id(text)]):
+            faults.setdefault(line, []).append(arm)
+    if faults:
+        raise RunFault("\n".join(_told(line, arms, len(settings)) for line, arms in faults.items()))
+    return texts
+
+
+def _note(faults: dict[str, list[str]], arm: str, error: Exception) -> None:
+    for line in str(error).splitlines():
+        faults.setdefault(line, []).append(arm)
+
+
+def _told(line: str, arms: list[str], num_arms: int) -> str:
+    """Returns a fault with the arms that it concerns, where these are not all."""
+    return line if len(arms) == num_arms else f"{', '.join(arms)}: {line}"
+
+
+def _readable_prefixes(
+    study: Study, texts: Mapping[str, Dataset], faults: dict[str, list[str]]
+) -> dict[int, tuple[str, ...]]:
+    """Returns the prefixes that each text can read, and notes what the others hold."""
+    readable: dict[int, tuple[str, ...]] = {}
+    for arm, text in texts.items():
+        kept = []
+        for prefix in study.measure.samples.prefixes:
+            try:
+                check_prefixes([prefix], text.vocabulary)
+                kept.append(prefix)
+            except data.DataError as error:
+                faults.setdefault(f"{text.title}: {error}", []).append(arm)
+        readable[id(text)] = tuple(kept)
+    return readable
+
+
+def _trial_faults(
+    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...]
+) -> list[str]:
+    """Returns what a run of one update raises, a line each; nothing where all is well."""
+    part = study.under(Unit.parse(arm).condition)
+    one_update = replace(settings, **first_values(part), budget=Budget(updates=1), evaluations=1)
+    try:
+        _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
+    except Exception as error:  # a user's step may raise anything at all
+        if type(error).__module__.split(".")[0] in ("harness", "cells"):
+            return str(error).splitlines()
+        line = _memory_fault(error) or _cell_fault(study, settings, error)
+        if line is None:  # a fault of the bench itself
+            raise
+        return [line]
+    return []
+
+
+def _train_once(study: Study, arm: str, settings: Settings, wanted: SampleRequest) -> None:
+    """Does each thing once that a run does with its cell."""
+    pack = Pack(pack_of(study, arm, settings, 1))
+    try:
+        pack.train_updates(1)
+        pack.forward_updates(1)
+        for shard in pack.shards:
+            shard.samples(0, replace(wanted, length=1), shard.parameters)
+    finally:
+        pack.close()
+
+
+def _memory_fault(error: Exception) -> str | None:
+    if not out_of_memory(error):
+        return None
+    return (
+        f"memory must suffice for one run, but got {_words(error)}. "
+        "Use a smaller hidden_size, batch_size or bptt_length."
+    )
+
+
+def _cell_fault(study: Study, settings: Settings, error: Exception) -> str | None:
+    """Returns what a user's cell raised, and where; None where the cell comes with the bench."""
+    cell = registry.find(settings.cell)
+    if cell.__module__.startswith("cells."):
+        return None
+    file = inspect.getfile(cell)
+    place = registry.line_in([*study.cell_files, file], error)
+    where = _shown(file) if place is None else f"{_shown(place[0])}:{place[1]}"
+    what = "training" if place is None else "a step"
+    return (
+        f"{where}: {what} of {cell.name} must run, but raised {_words(error)}. "
+        f"Correct the cell: `harness cells test {_shown(file)}` says more."
+    )
+
+
+def _words(error: Exception) -> str:
+    first_line = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first_line.strip().rstrip('.')}".rstrip(": ")
+
+
+def _shown(file: str | Path) -> str:
+    """Returns the path of a file as a person in the working directory would write it."""
+    path = Path(file).resolve()
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

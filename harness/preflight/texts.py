@@ -1,0 +1,74 @@
+"""What a study's texts are like, as ``harness check`` shows it."""
+
+from collections.abc import Mapping
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from harness.data import CorpusFacts, Dataset, corpus_facts
+from harness.data.facts import LINE_LENGTH, reading
+from harness.study import Study
+from harness.study.units import Unit
+
+LEGEND = (
+    f"lines: of {LINE_LENGTH} characters or more; seen: those that stand in train word for word"
+)
+
+
+def facts_by_readers(study: Study, texts: Mapping[str, Dataset]) -> dict[str, CorpusFacts]:
+    """Returns the facts of each text by who reads it.
+
+    These are its conditions, or its arms where not all arms of a condition read it; nobody is named
+    where all read one text.
+
+    Args:
+        study: All its conditions.
+        texts: Of every arm by its key.
+    """
+    readers: dict[tuple[object, ...], list[str]] = {}
+    for arm, text in texts.items():
+        readers.setdefault(reading(text), []).append(arm)
+    names = [_named(study, arms) for arms in readers.values()] if len(readers) > 1 else [""]
+    firsts = (texts[arms[0]] for arms in readers.values())
+    return dict(zip(names, map(corpus_facts, firsts), strict=True))
+
+
+def _named(study: Study, arms: list[str]) -> str:
+    names: list[str] = []
+    for condition in study.conditions:
+        own = [arm for arm in arms if Unit.parse(arm).condition == condition]
+        is_whole = condition and len(own) == len(study.under(condition).arms)
+        names += [condition] if is_whole else own
+    return ", ".join(names)
+
+
+def table(facts: Mapping[str, CorpusFacts]) -> Table:
+    """Returns the table of all texts, which :func:`facts_by_readers` gave."""
+    made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    made.add_column("text", overflow="fold")
+    for column in ("tokens", "<unk>", "lines", "seen"):
+        made.add_column(column, justify="right", no_wrap=True)
+    for readers, text in facts.items():
+        kind = "characters" if text.token == "char" else "words"
+        title = f"{text.title}, {text.vocabulary_size:,} different {kind}"
+        made.add_row(Text(f"{title} ({readers})" if readers else title, style="bold"))
+        for name, split in text.splits.items():
+            seen = "" if split.seen_share is None else _percent(split.seen_share)
+            numbers = (f"{split.num_tokens:,}", _percent(split.unknown_share))
+            made.add_row(Text(f" {name}"), *numbers, f"{split.num_lines:,}", seen)
+    return made
+
+
+def _percent(share: float) -> str:
+    """Returns a share in percent.
+
+    >>> [_percent(share) for share in (0.0, 0.0001, 0.043, 0.0995, 0.4567, 0.9996, 1.0)]
+    ['0 %', '<0.1 %', '4.3 %', '10 %', '46 %', '>99 %', '100 %']
+    """
+    if 0.0 < share < 0.0005:
+        return "<0.1 %"
+    if 0.995 <= share < 1.0:
+        return ">99 %"
+    digits = 1 if 0.0 < share < 0.0995 else 0
+    return f"{100 * share:.{digits}f} %"

@@ -1,0 +1,219 @@
+"""What would fail every run is told before anything trains, all at once, without a traceback."""
+
+import io
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import study
+from harness.preflight import check, faults
+from harness.preflight.faults import RunFault, check_runs
+from harness.preflight.resolve import resolve
+from harness.runner import launch
+from harness.store.locations import Locations
+
+CELLS = Path(__file__).with_name("faulty_cells.py")
+STUDY = """\
+study: faulty
+version: 1
+question: Does it train?
+cells: [mine.py]
+compare:
+  cross: {{cell: [lstm, {cells}]}}
+  baseline: {{cell: lstm}}
+fix:
+  corpus: time-machine
+  hidden_size: 8
+  batch_size: 4
+  bptt_length: 8
+  budget: {{updates: 4}}
+  evaluations: 2
+replicate: {{seeds: 6}}
+measure: {{runtime: none, samples: {{prefixes: {prefixes}, length: 3}}}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes a study of cells of one's own, in the working directory, and returns its path."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*cells, prefixes='["the "]', changes=()):
+        shutil.copy(CELLS, tmp_path / "mine.py")
+        text = STUDY.format(cells=", ".join(cells), prefixes=prefixes)
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        (tmp_path / "faulty.yaml").write_text(text, encoding="utf-8")
+        return tmp_path / "faulty.yaml"
+
+    return write
+
+
+def said_of(path):
+    """Returns what is told of a study, a line each."""
+    loaded = study.load(path)
+    with pytest.raises(RunFault) as caught:
+        check_runs(loaded, resolve(loaded)[0])
+    return str(caught.value).split("\n")
+
+
+def line_of(words):
+    """Returns the number of the line of the cells' file that holds the words."""
+    lines = CELLS.read_text(encoding="utf-8").split("\n")
+    return next(number for number, line in enumerate(lines, 1) if words in line)
+
+
+def test_sound_runs_have_texts_and_nothing_is_said(write):
+    loaded = study.load(write("sound"))
+    texts = check_runs(loaded, resolve(loaded)[0])
+    assert list(texts) == ["lstm", "sound"] and texts["lstm"] is texts["sound"]
+
+
+REMEDY = r" Correct the cell: `harness cells test mine\.py` says more\."
+
+
+@pytest.mark.parametrize(
+    ("cell", "words", "said"),
+    [
+        (
+            "misspelt",
+            "p.R(h).gate",
+            r"a step of misspelt must run, but raised AttributeError: .* has no attribute 'gate'\.",
+        ),
+        # A batch of four trains; a text is continued in a batch of one.
+        (
+            "of-one-batch-size",
+            "a batch must have",
+            r"a step of of-one-batch-size must run, but raised "
+            r"ValueError: a batch must have 4 rows,\.",
+        ),
+        (
+            "without-gradient",
+            '"its gradient"',
+            r"a step of without-gradient must run, but raised NotImplementedError: its gradient\.",
+        ),
+    ],
+)
+def test_a_cell_that_raises_is_told_with_its_file_and_line(write, cell, words, said):
+    (line,) = said_of(write(cell))
+    assert re.fullmatch(rf"{cell}: mine\.py:{line_of(words)}: {said}{REMEDY}", line)
+
+
+def test_a_cell_whose_states_are_no_states_is_told_with_its_file(write):
+    (line,) = said_of(write("of-twice-the-width"))
+    assert re.fullmatch(
+        r"of-twice-the-width: mine\.py: training of of-twice-the-width must run, but raised "
+        rf"RuntimeError: .*{REMEDY}",
+        line,
+    )
+
+
+def test_all_faults_of_all_arms_are_told_at_once(write):
+    lines = said_of(write("misspelt", "sound", "of-one-batch-size", prefixes='["The Time", "ß"]'))
+    assert [line.split(": ")[0] for line in lines] == ["time-machine", "time-machine", "misspelt"]
+    assert "'The Time'" in lines[0] and "'T' at position=0" in lines[0]
+    assert "'ß': text: every character must be among the 44" in lines[1]
+    # Neither prefix can be continued, so nothing is said of a cell that can do no batch of one.
+
+
+def test_a_prefix_is_told_once_a_text_that_cannot_read_it(write, tmp_path):
+    (tmp_path / "own.txt").write_text("The Time Traveller\n" * 200)
+    across = "across:\n  book: {corpus: time-machine}\n  own: {corpus: text, path: own.txt}\nfix:"
+    path = write(
+        "sound", prefixes='["The", "x"]', changes=[("fix:\n  corpus: time-machine", across)]
+    )
+    lines = said_of(path)
+    assert [line.split(": text:")[0] for line in lines] == [
+        "book/lstm, book/sound: time-machine: samples: 'The'",
+        "own/lstm, own/sound: own.txt: samples: 'x'",
+    ]
+
+
+OWN_TEXT = ("corpus: time-machine", "corpus: text\n  path: own.txt")
+
+
+def test_a_text_that_is_too_short_is_told_once(write, tmp_path):
+    (tmp_path / "own.txt").write_text("the time traveller\n" * 20)
+    changes = [OWN_TEXT, ("bptt_length: 8", "bptt_length: 300")]
+    (line,) = said_of(write("sound", changes=changes))
+    assert line.startswith("train windows: must have at least")
+
+
+def test_the_arms_are_told_that_a_fault_concerns(write, tmp_path):
+    (tmp_path / "own.txt").write_text("the time traveller\n" * 20)
+    changes = [
+        OWN_TEXT,
+        ("[lstm, sound]", "[lstm, sound], bptt_length: [8, 300]"),
+        ("baseline: {cell: lstm}", "baseline: {cell: lstm, bptt_length: 8}"),
+        ("  bptt_length: 8\n", ""),
+    ]
+    (line,) = said_of(write("sound", changes=changes))
+    assert line.startswith(
+        "cell=lstm,bptt_length=300, cell=sound,bptt_length=300: train windows: must have at least"
+    )
+
+
+def test_memory_that_does_not_suffice_for_one_run(write, monkeypatch):
+    def train_once(*arguments):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(faults, "_train_once", train_once)
+    (line,) = said_of(write("sound"))
+    assert line.startswith("memory must suffice for one run, but got RuntimeError: [enforce fail]")
+
+
+def test_a_fault_of_the_bench_itself_is_no_fault_of_the_study(write, monkeypatch):
+    def train_once(*arguments):
+        raise KeyError("of the bench")
+
+    monkeypatch.setattr(faults, "_train_once", train_once)
+    loaded = study.load(write("gru"))
+    with pytest.raises(KeyError, match="of the bench"):
+        check_runs(loaded, resolve(loaded)[0])
+
+
+def test_run_says_the_same_and_leaves_no_store(write, tmp_path):
+    path = write("misspelt", prefixes='["The"]')
+    said = said_of(path)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    for new in (False, True):
+        with pytest.raises(RunFault) as caught:
+            launch.run(
+                path, locations=Locations(tmp_path), new=new, console=Console(file=io.StringIO())
+            )
+        assert str(caught.value).split("\n") == said
+        stores = [p.name for p in tmp_path.iterdir() if p.name.endswith((".db", "artifacts"))]
+        assert stores == [] and set(before) <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_check_tells_faults_and_design_together(write, tmp_path):
+    path = write("misspelt", changes=[("seeds: 6", "seeds: 3")])
+    for force, count in ((False, 2), (True, 1)):
+        with pytest.raises(RunFault) as caught:
+            check.check(
+                str(path),
+                (),
+                locations=Locations(tmp_path),
+                trains=False,
+                force=force,
+                console=Console(file=io.StringIO()),
+            )
+        lines = str(caught.value).split("\n")
+        assert len(lines) == count and lines[0].startswith("misspelt: mine.py:")
+        assert [line for line in lines[1:] if not line.startswith("replicate.seeds: ")] == []
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_person_sees_no_traceback(write, command):
+    path = write("misspelt")
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", command, str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.split("\n")[:-1] == said_of(path)
