@@ -57,6 +57,7 @@ class Tune:
     repeats: int = 1
     space: Mapping[str, Range | Choices] = field(default_factory=learning_rates)
     sampler: str = "random"
+    batch: int = 4
     search_seed: int = 0
     seeds: int = 1
     finalists: int = 1

@@ -324,7 +324,7 @@ def _condition_report(
         sentences=[
             sentences.sentence(study, result) for result in results if not result.is_baseline
         ],
-        missing=remarks.missing(study, runs, timings, results, num_seeds),
+        missing=remarks.missing(study, runs, timings, results, num_seeds, searches),
         warnings=[*warnings, *left_out, *remarks.doubts(study, runs, timings, results)],
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report import tried
+from harness.report import evidence, tried
 from harness.report.evidence import Evidence
 from harness.report.protocols import ArmLike, StudyLike
 from harness.settings import Settings
@@ -229,6 +229,7 @@ def gather(
     Frames have RUN_COLUMNS and TIMING_COLUMNS; ``num_seeds`` is what :func:`num_seeds` returns, and
     ``searches`` what :func:`harness.report.evidence.evidence` does.
     """
+    spreads = evidence.spreads(study, searches, runs)
     nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}
     base = study.baseline.name
     reasons = {arm.name: _incomparable(arm, study.baseline) for arm in study.arms}
@@ -249,7 +250,7 @@ def gather(
         margin=margin,
         threshold=threshold,
         first=first,
-        spreads=[searches[name].spread for name in family] if searches and not is_repeated else (),
+        spreads=[spreads.get(name) for name in family] if searches and not is_repeated else (),
         incomparable=[any(each.is_open for each in of_pair(name)) for name in family],
     )
     if first is None:  # a number of seeds that depends on the data is not invariant under flips
@@ -293,7 +294,7 @@ def gather(
                 is_open=arm.name in searches and searches[arm.name].is_open,
                 open=[clause for each in of_pair(arm.name) for clause in each.why_open],
                 excuses=[clause for each in of_pair(arm.name) for clause in each.excuses],
-                search_spread=searches[arm.name].spread if arm.name in searches else None,
+                search_spread=spreads.get(arm.name),
                 speeds=speeds.get(arm.name, {}),
                 **_timed(arm_timings),
                 **_described(arm_runs),

@@ -14,7 +14,8 @@ import pandas as pd
 
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.searches import value_text
-from harness.report.tried import tried
+from harness.report.tried import is_not_learned, tried
+from harness.training.messages import RunState
 from harness.tuning import bracketing, extension
 from harness.tuning.bracketing import Bracket
 from harness.tuning.design import Space
@@ -28,11 +29,13 @@ class Search:
 
     Attributes:
         tried: Its ended trials.
+        space: What was searched, as wide as it became.
         brackets: Ordered field that acts in the arm -> what the search shows of it.
         is_lost: Whether trials ended and none of them could be trained.
     """
 
     tried: list[TriedSetting]
+    space: Space
     brackets: dict[str, Bracket]
     is_lost: bool
 
@@ -44,16 +47,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The searches of one arm, one a repeat.
-
-    Attributes:
-        spread: How far its difference from the baseline hangs on the settings that were tried, in
-            nats: over repeats the root mean square. None: not known, and for the baseline.
-    """
+    """The searches of one arm, one a repeat."""
 
     arm: str
     searches: list[Search]
-    spread: float | None
 
     @property
     def is_open(self) -> bool:
@@ -114,7 +111,6 @@ def evidence(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict
     if study.version == 1 or study.tune is None:
         return {}
     searches: dict[str, list[Search]] = {arm.name: [] for arm in study.arms}
-    squares: dict[str, list[float]] = {arm.name: [] for arm in study.arms}
     for repeat in range(study.tune.repeats):
         known = {arm.name: tried(study, runs, curves, arm.name, repeat) for arm in study.arms}
         space = extension.searched_space(
@@ -122,27 +118,92 @@ def evidence(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict
         )
         for arm in study.arms:
             searches[arm.name].append(_search(study, arm, known[arm.name], space))
-            spread = _spread(study.baseline, arm, known, space)
-            squares[arm.name] += [] if spread is None else [spread**2]
-    return {
-        name: Evidence(name, of_arm, math.sqrt(mean(squares[name])) if squares[name] else None)
-        for name, of_arm in searches.items()
-    }
+    return {name: Evidence(name, of_arm) for name, of_arm in searches.items()}
 
 
 def _search(study: StudyLike, arm: ArmLike, known: list[TriedSetting], space: Space) -> Search:
     brackets = bracketing.brackets(known, space, arm.searched, study.measure.margin)
     is_lost = bool(known) and all(each.end == "diverged" for each in known)
-    return Search(known, brackets, is_lost)
+    return Search(known, space, brackets, is_lost)
+
+
+def spreads(
+    study: StudyLike, searches: Mapping[str, Evidence], runs: pd.DataFrame
+) -> dict[str, float]:
+    """Returns how far an arm's difference from the baseline hangs on the settings that were tried.
+
+    It is in nats, over repeats the root mean square; an arm of which it is not known is absent.
+
+    Args:
+        study: Of one condition.
+        searches: What :func:`evidence` returns.
+        runs: Those of that condition that the study asks for.
+    """
+    found = {}
+    for arm in study.arms if searches else ():
+        if not arm.is_baseline:
+            repeats = range(len(searches[arm.name].searches))
+            known = [_spread(study, arm, searches, runs, repeat) for repeat in repeats]
+            squares = [spread**2 for spread in known if spread is not None]
+            if squares:
+                found[arm.name] = math.sqrt(mean(squares))
+    return found
 
 
 def _spread(
-    baseline: ArmLike, arm: ArmLike, known: Mapping[str, Sequence[TriedSetting]], space: Space
+    study: StudyLike,
+    arm: ArmLike,
+    searches: Mapping[str, Evidence],
+    runs: pd.DataFrame,
+    repeat: int,
 ) -> float | None:
-    if arm.is_baseline:
-        return None
-    ours, theirs = known[arm.name], known[baseline.name]
-    return search_spread(ours, theirs, space, arm.searched, baseline.searched)
+    tune, base = study.tune, study.baseline
+    assert tune is not None
+    ours, theirs = (searches[each.name].searches[repeat] for each in (arm, base))
+    return search_spread(
+        ours.tried,
+        theirs.tried,
+        ours.space,
+        arm.searched,
+        base.searched,
+        replicates=(_replicates(runs, arm, repeat), _replicates(runs, base, repeat)),
+        finalists=tune.finalists,
+        finalist_seeds=tune.finalist_seeds,
+    )
+
+
+def _replicates(runs: pd.DataFrame, arm: ArmLike, repeat: int) -> list[float]:
+    """Returns the objectives of the replicates that trained well: trials have no other loss."""
+    rows = runs[(runs["arm"] == arm.name) & (runs["phase"] == "replicate")]
+    rows = rows[(rows["repeat"] == repeat) & (rows["state"] == RunState.FINISHED)]
+    return rows.loc[~is_not_learned(rows), "objective"].dropna().astype(float).tolist()
+
+
+def num_due(study: StudyLike, searches: Mapping[str, Evidence], repeat: int) -> int:
+    """Returns how many trials every arm needs for now that a search may have to go on.
+
+    It is 0 where none has to, or before all arms have ended their budget.
+    """
+    tune = study.tune
+    if not searches or tune is None or tune.at_most is None or tune.sampler == "grid":
+        return 0
+    known = {name: each.searches[repeat].tried for name, each in searches.items()}
+    num_ended = min(len(trials) for trials in known.values())
+    if num_ended < tune.num_trials:
+        return 0
+    num_ended -= (num_ended - tune.num_trials) % tune.batch
+    points = extension.next_points(
+        known,
+        tune.space,
+        {arm.name: arm.searched for arm in study.arms},
+        trials=tune.num_trials,
+        batch=tune.batch,
+        at_most=tune.at_most,
+        margin=study.measure.margin,
+        names=(),  # that there are points does not depend on where they lie
+        num_ended=num_ended,
+    )
+    return num_ended + len(points)
 
 
 def _end_clause(arm: str, field: str, bracket: Bracket, known: Sequence[TriedSetting]) -> str:

@@ -67,6 +67,11 @@ class TuneLike(Protocol):
         ...
 
     @property
+    def batch(self) -> int:
+        """Trials of a round."""
+        ...
+
+    @property
     def search_seed(self) -> int:
         """What the points of the first repeat's search derive from."""
         ...

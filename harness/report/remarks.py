@@ -1,16 +1,18 @@
 """What a complete study would have and this one lacks, and what is doubtful about its results."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from harness.report import arm_results, tried
 from harness.report.arm_results import ArmResult
+from harness.report.evidence import Evidence, num_due
 from harness.report.protocols import StudyLike
 from harness.statistics import inference
 from harness.study.units import Unit
 from harness.training.messages import RunState
+from harness.tuning.finalists import leaders
 
 
 def missing(
@@ -19,6 +21,7 @@ def missing(
     timings: pd.DataFrame,
     results: Sequence[ArmResult],
     num_seeds: int,
+    searches: Mapping[str, Evidence],
 ) -> list[str]:
     """Returns what a complete study would have and this one has not, one line each.
 
@@ -28,31 +31,37 @@ def missing(
         timings: Those of that condition.
         results: Of all arms.
         num_seeds: What :func:`harness.report.arm_results.num_seeds` returns.
+        searches: What :func:`harness.report.evidence.evidence` returns.
     """
     lines = []
-    num_trials = _num_trials(study, results)
+    num_trials = _num_trials(study, results, searches)
     for result in results:
         lines += _missing_trials(result, num_trials)
+        lines += _missing_finalists(study, result, num_trials, searches)
         lines += _missing_seeds(study, result.name, runs, num_seeds)
         if study.measure.runtime and not (timings["arm"] == result.name).any():
             lines.append(f"{result.name}: its runtime has not been measured.")
     return lines
 
 
-def _num_trials(study: StudyLike, results: Sequence[ArmResult]) -> int:
+def _num_trials(
+    study: StudyLike, results: Sequence[ArmResult], searches: Mapping[str, Evidence]
+) -> int:
     """Returns how many trials every arm gets in all its repeats, as far as is known.
 
-    They are those of the budget and, where the searches of a repeat went on, as many as an arm has
-    begun: the others get as many.
+    They are those of the budget. Where the searches of a repeat went on, or have to, they are as
+    many as an arm has begun, or the round that is due: all arms get as many.
     """
     tune = study.tune
     if tune is None:
         return 0
-    begun = pd.concat([result.trials for result in results]).groupby("repeat")["index"].max() + 1
     most = max(tune.num_trials, tune.at_most or 0)
-    return sum(
-        min(max(tune.num_trials, int(begun.get(repeat, 0))), most) for repeat in range(tune.repeats)
+    begun = pd.concat([result.trials for result in results]).groupby("repeat")["index"].max() + 1
+    wanted = (
+        max(int(begun.get(repeat, 0)), num_due(study, searches, repeat))
+        for repeat in range(tune.repeats)
     )
+    return sum(min(max(tune.num_trials, number), most) for number in wanted)
 
 
 def _missing_trials(result: ArmResult, num_trials: int) -> list[str]:
@@ -62,6 +71,26 @@ def _missing_trials(result: ArmResult, num_trials: int) -> list[str]:
     num_failed = int((result.trials["state"] == RunState.FAILED).sum())
     failed = f", {num_failed} failed" if num_failed else ""
     return [f"{result.name}: {num_ended} of {num_trials} trials ended{failed}."]
+
+
+def _missing_finalists(
+    study: StudyLike, result: ArmResult, num_trials: int, searches: Mapping[str, Evidence]
+) -> list[str]:
+    """Returns how many runs of the best settings an arm lacks, once its searches have ended."""
+    tune = study.tune
+    if tune is None or tune.finalists == 1 or _missing_trials(result, num_trials):
+        return []
+    rows = result.finalists[tried.is_done(result.finalists)]
+    ended = set(zip(rows["repeat"], rows["index"], rows["draw"], strict=True))
+    wanted = {
+        (repeat, number, draw)
+        for repeat, search in enumerate(searches[result.name].searches)
+        for number in leaders(search.tried, tune.finalists)
+        for draw in range(tune.finalist_seeds)
+    }
+    if wanted <= ended:
+        return []
+    return [f"{result.name}: {len(wanted & ended)} of {len(wanted)} runs of finalists ended."]
 
 
 def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame, num_seeds: int) -> list[str]:

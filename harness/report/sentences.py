@@ -200,7 +200,7 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     if study.version == 1 or study.tune is None:
         return []
     if spread is None:
-        return ["How far this hangs on the settings that were tried is not known: too few finished"]
+        return ["How far this hangs on the settings that were tried is not known"]
     share = f"The search's own spread is {percent(spread)}"
     if decision.wide is None:
         return [f"{share}, which the {unit(study)}s hold already"]
