@@ -28,8 +28,9 @@ from harness.preflight.probe import Probe, probe_arm, short_training
 from harness.preflight.resolve import resolve, study_pack_size
 from harness.settings import Settings
 from harness.store.locations import Locations
-from harness.study import Study
+from harness.study import Study, Tune
 from harness.training.runtime import MODES
+from harness.tuning.design import num_start_up
 
 QUIET_SECONDS = 2.0
 """Without a terminal, progress is printed only where the answer takes longer than this."""
@@ -241,10 +242,18 @@ def _costs(loaded: Study, probes: list[Probe]) -> list[Row]:
     time_text = f"about {duration(training + timing)}{longest}, start-up and storing on top"
     rows = [Row("runs", f"{num_runs:,}{at_most}"), Row("time", time_text)]
     rows += [Row("  training", line) for line in _training(probes)]
-    if loaded.tune is not None and loaded.tune.pruner != "none":
+    if loaded.tune is not None and _may_prune(loaded.version, loaded.tune):
         rows.append(Row("", f"less where the {loaded.tune.pruner} pruner ends trials early"))
     rows.append(Row("  timing", f"{duration(timing)} at least" if timing else "none"))
     return [*rows, *_disk_rows(loaded, probes)]
+
+
+def _may_prune(version: int, tune: Tune) -> bool:
+    """Returns whether a trial may end early; the points that all arms share never do."""
+    if tune.pruner == "none":
+        return False
+    num_trials = tune.at_most or tune.num_trials
+    return version == 1 or (tune.sampler != "grid" and num_start_up(tune) < num_trials)
 
 
 def _training(probes: list[Probe]) -> Iterator[str]:
