@@ -75,22 +75,16 @@ class CorpusFacts:
 
     def warnings(self) -> list[str]:
         """Returns what is to be said beside a verdict; nothing where all is well."""
-        leaks = {
-            name: split
-            for name, split in self.splits.items()
-            if (split.seen_share or 0.0) > LEAK_SHARE
-        }
+        shares = {name: split.seen_share or 0.0 for name, split in self.splits.items()}
+        leaks = [name for name in ("test", "validation") if shares.get(name, 0.0) > LEAK_SHARE]
         if not leaks:
             return []
-        shares = " and ".join(
-            f"{100 * (split.seen_share or 0.0):.0f} % of the {name} lines ({split.num_seen:,} of "
-            f"{split.num_lines:,})"
-            for name, split in leaks.items()
-        )
+        first, *others = (f"of the {name} lines {100 * shares[name]:.0f} %" for name in leaks)
+        also = "".join(f", {other}" for other in others)
         return [
-            f"{self.title}: {shares} of {LINE_LENGTH} characters or more stand word for word in "
-            "the training text, so that perplexity is in part that of a text learnt by heart. "
-            "Remove what occurs twice from the text, or split it by document."
+            f"{self.title}: {first} stand in the training text too{also} (word for word, of those "
+            f"of {LINE_LENGTH} characters or more). Perplexity is in part that of a text learnt by "
+            "heart. Remove from the text what occurs twice, or split it by document."
         ]
 
     def to_json(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from harness.preflight.faults import RunFault, check_runs
 from harness.preflight.resolve import resolve
 from harness.runner import launch
 from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 
 CELLS = Path(__file__).with_name("faulty_cells.py")
 STUDY = """\
@@ -190,6 +191,25 @@ def test_run_says_the_same_and_leaves_no_store(write, tmp_path):
         assert str(caught.value).split("\n") == said
         stores = [p.name for p in tmp_path.iterdir() if p.name.endswith((".db", "artifacts"))]
         assert stores == [] and set(before) <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_run_says_the_same_of_a_study_that_goes_on(write, tmp_path, monkeypatch):
+    def launched(path):
+        console = Console(file=io.StringIO())
+        return launch.run(path, locations=Locations(tmp_path), console=console)
+
+    assert not launched(write("sound")).missing
+
+    def train_once(*arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(faults, "_train_once", train_once)
+    assert not launched(tmp_path / "faulty.yaml").missing  # nothing is to be trained
+    path = write("sound", changes=[("seeds: 6", "seeds: 7")])
+    with pytest.raises(RunFault, match="memory must suffice for one run"):
+        launched(path)
+    runs = StudyReader(Locations(tmp_path).tracking_uri, "faulty").runs()
+    assert len(runs) == 12 and set(runs["state"]) == {"finished"}
 
 
 def test_check_tells_faults_and_design_together(write, tmp_path):

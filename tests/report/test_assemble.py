@@ -29,7 +29,9 @@ def test_a_texts_leak_is_said_beside_the_verdict_before_all_else(loaded, tmp_pat
         "narrow: a warning of its search"
     ]
     leak, search = warnings_of(loaded, notes_of(tmp_path / "own.txt", lines * 2))
-    assert leak.startswith("own.txt: 100 % of the validation lines (20 of 20) and 100 % of the")
+    assert leak.startswith(
+        "own.txt: of the test lines 100 % stand in the training text too, of the"
+    )
     assert search == "narrow: a warning of its search"
 
 
