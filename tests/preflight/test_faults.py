@@ -160,6 +160,12 @@ def test_the_arms_are_told_that_a_fault_concerns(write, tmp_path):
     )
 
 
+def test_plans_that_cannot_be_built_are_told_for_every_arm(write):
+    lines = said_of(write("sound", changes=[("hidden_size: 8", "num_parameters: 40")]))
+    assert [line.split(":")[0] for line in lines] == ["lstm", "sound"]
+    assert all("num_parameters=40" in line for line in lines)
+
+
 def test_memory_that_does_not_suffice_for_one_run(write, monkeypatch):
     def train_once(*arguments):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
