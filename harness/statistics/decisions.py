@@ -23,7 +23,7 @@ Verdict = Literal[
 ]
 SpeedVerdict = Literal["faster", "slower", "no difference shown", "undecided", "not comparable"]
 
-SEARCH_FACTOR = 2.0
+SEARCH_FACTOR = 2.5
 """Spreads of the search by which a difference must exceed 0, as k in docs/decisions/search.md.
 
 The least one of those simulated that holds its bounds (studies/results/search-simulation.csv).
@@ -85,8 +85,8 @@ def decide(
     Where settings were searched, ``equivalent`` and ``better`` or ``worse`` need intervals widened
     by the search's spread too: the one within the margin, the other (of confidence 1 -
     ``threshold``) without 0. Where a pair diverged, the sign test must also pass with all pairs
-    that differ by no more than k S counted for the other side. An unknown spread is an infinite
-    one. It plays no part where no pair differs.
+    that differ by no more than k S counted for the other side. An unknown spread allows none of
+    these verdicts. It plays no part where no pair differs.
 
     Args:
         family: One array of paired differences (nats) per arm that is not the baseline.
@@ -197,7 +197,7 @@ def _verdict(
 ) -> Verdict:
     if adjusted_p is None:
         return "undecided"
-    is_significant = adjusted_p < threshold
+    is_significant = adjusted_p < threshold and math.isfinite(spread)
     if not np.isfinite(differences).all():
         if not is_significant or _sign_test(differences, spread) >= threshold:
             return "undecided"

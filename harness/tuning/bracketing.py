@@ -100,8 +100,9 @@ def seed_squares(tried: Sequence[TriedSetting]) -> tuple[float, int]:
     whole = [each for each in tried if each.end == "finished" and not each.num_lost]
     whole.sort(key=lambda each: (each.nats, each.number))
     half = whole[: (len(whole) + 1) // 2]
-    squares = sum(float(np.var(each.seed_nats)) * len(each.seed_nats) for each in half)
-    return squares, sum(len(each.seed_nats) - 1 for each in half)
+    several = [each.seed_nats for each in half if len(each.seed_nats) > 1]
+    squares = sum(float(np.var(seeds)) * len(seeds) for seeds in several)
+    return squares, sum(len(seeds) - 1 for seeds in several)
 
 
 def _bracket(

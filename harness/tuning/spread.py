@@ -3,13 +3,15 @@
 See docs/decisions/search.md for what else was tried, and for what the simulation says.
 """
 
+import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness import randomness
-from harness.study import Choices
+from harness.study import Choices, Range
 from harness.tuning import design
 from harness.tuning.bracketing import seed_squares
 from harness.tuning.design import Space
@@ -19,8 +21,6 @@ NUM_SHIFTS = 256
 """Designs that are drawn: the standard deviation of so many is known to 4 %."""
 FEWEST = 3
 """Finished settings that a surface is fitted to, and one more for every further column."""
-CLIFF = (0.2, 0.8)
-"""Where between a finished setting and a lost one the first lost one may lie."""
 
 
 def search_spread(
@@ -36,13 +36,13 @@ def search_spread(
 ) -> float | None:
     """Returns S, the spread of the difference between the two arms' best means, in nats.
 
-    It is over designs of the same size that both arms share, each with a random shift and with seed
-    noise of its own. A smooth surface through each arm's finished settings says what a setting
-    would have come to, and one that lies beyond a cliff, between a finished and a lost setting,
-    would have been lost. S is the root of the variance of the difference of the best means and of
-    the square of what the one arm's best lies further above its surface's lowest point than the
-    other's. None: an arm has too few finished settings for a surface, or nothing says how noisy a
-    mean is.
+    It is over designs of the same size that both arms share, each with a random shift, and with
+    seeds of its own. A smooth surface through each arm's settings says what a setting would have
+    come to, and a second one with which probability a seed would have been lost: between a setting
+    that was lost and one that was not, both may be. S is the root of the variance of the difference
+    of the best means and of the square of what the one arm's best lies further above its surface's
+    lowest point than the other's. None: an arm has too few settings that finished for a surface, or
+    nothing says how noisy a mean is.
 
     Args:
         arm: Its ended trials.
@@ -57,20 +57,19 @@ def search_spread(
     """
     designs = _designs(len(space), max(len(arm), len(baseline)))
     sides = ((arm, fields_arm, replicates[0]), (baseline, fields_baseline, replicates[1]))
-    second = finalist_seeds if finalists > 1 else 0
-    searches = []
+    rounds = (finalists, finalist_seeds if finalists > 1 else 0)
+    ends = []
     for side, (tried, fields, again) in enumerate(sides):
-        noise, surface = _seed_noise(tried, again), _surface(tried, space, fields, designs, side)
+        noise, surface = _seed_noise(tried, again), _surface(tried, space, sorted(fields), designs)
         if noise is None or surface is None:
             return None
-        num_seeds = max(len(each.seed_nats) for each in tried)
-        draws = randomness.normal("search-spread", "noise", side, shape=(2, *surface.shape))
-        searches.append(_search(surface, noise * draws, num_seeds, finalists, second))
-    (seen, missed), (seen_baseline, missed_baseline) = searches
+        ends.append(_search(surface, noise, max(len(e.seed_nats) for e in tried), *rounds, side))
+    (seen, missed), (seen_baseline, missed_baseline) = ends
     bias = float(np.mean(missed) - np.mean(missed_baseline))
     return math.hypot(float(np.std(seen - seen_baseline)), bias)
 
 
+@functools.lru_cache(maxsize=8)
 def _designs(num_fields: int, count: int) -> np.ndarray:
     """Returns designs, (shifts, count, fields), each with a shift of its own."""
     sequence = design.sobol(num_fields, count)
@@ -87,93 +86,141 @@ def _seed_noise(tried: Sequence[TriedSetting], replicates: Sequence[float]) -> f
     return math.sqrt(squares / degrees) if degrees else None
 
 
+@functools.lru_cache(maxsize=16)
+def _noise(shape: tuple[int, ...], *names: randomness.Name) -> np.ndarray:
+    return randomness.normal("search-spread", *names, "noise", shape=shape)
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """What the settings of all designs come to, (shifts, count) each.
+
+    Attributes:
+        nats: Of a seed that is not lost, without noise.
+        lost: The probability that a seed is lost.
+        worth: What a lost seed counts as, in nats.
+    """
+
+    nats: np.ndarray
+    lost: np.ndarray
+    worth: float
+
+    def mean(self, noise: float, num_seeds: int, *names: randomness.Name) -> np.ndarray:
+        """Returns a mean of seeds for each setting; it is infinite where all of them are lost."""
+        shape = self.nats.shape
+        num_lost = np.zeros(shape)
+        if self.lost.any():
+            draws = randomness.uniform("search-spread", *names, "lost", shape=(num_seeds, *shape))
+            num_lost = np.sum(draws < self.lost, axis=0)
+        num_kept = num_seeds - num_lost
+        z = _noise(shape, *names)
+        kept = num_kept * self.nats + noise * np.sqrt(num_kept) * z
+        mean: np.ndarray = np.where(
+            num_kept == 0, np.inf, (kept + num_lost * self.worth) / num_seeds
+        )
+        return mean
+
+
 def _search(
-    surface: np.ndarray, noise: np.ndarray, num_seeds: int, finalists: int, finalist_seeds: int
+    surface: _Surface, noise: float, num_seeds: int, finalists: int, finalist_seeds: int, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns how every design's search ends, (shifts,) each, in nats.
 
     The first is the mean of the setting chosen, as the search sees it; the second how far it truly
-    lies above the lowest point of the surface.
+    lies above the lowest point of the surface. Where all seeds of all settings are lost, the
+    setting is the one that is lost least likely.
 
     Args:
-        surface: What each setting comes to, (shifts, count); infinite where it is lost.
-        noise: Of one seed, in the trials and in the finals, (2, shifts, count).
+        surface: Of all designs.
+        noise: Of one seed.
         num_seeds: Of a trial.
         finalists: How many of the best run again.
-        finalist_seeds: Seeds that they run again with.
+        finalist_seeds: Seeds that they run again with; 0: none.
+        side: Whose draws they are.
     """
-    seen = surface + noise[0] / math.sqrt(num_seeds)
+    seen = surface.mean(noise, num_seeds, side)
+    is_gone = np.isinf(seen).all(axis=1)
+    seen[is_gone] = (surface.nats + surface.lost)[is_gone]
     if finalist_seeds:
-        total = num_seeds + finalist_seeds
-        again = surface + noise[1] / math.sqrt(finalist_seeds)
+        again = surface.mean(noise, finalist_seeds, side, "finals")
+        again = np.where(np.isinf(again), surface.worth, again)
         is_out = np.argsort(np.argsort(seen, axis=1), axis=1) >= finalists
-        seen = (num_seeds * seen + finalist_seeds * again) / total
+        seen = (num_seeds * seen + finalist_seeds * again) / (num_seeds + finalist_seeds)
         seen[is_out] = np.inf
     chosen = np.argmin(seen, axis=1)[:, None]
-    missed = np.take_along_axis(surface, chosen, axis=1)[:, 0] - surface.min()
+    lowest = surface.nats[surface.lost < 1.0].min()
+    missed = np.take_along_axis(surface.nats, chosen, axis=1)[:, 0] - lowest
     return np.take_along_axis(seen, chosen, axis=1)[:, 0], missed
 
 
 def _surface(
-    tried: Sequence[TriedSetting],
-    space: Space,
-    fields: Sequence[str],
-    designs: np.ndarray,
-    side: int,
-) -> np.ndarray | None:
-    """Returns what every setting of every design would have come to, (shifts, count), in nats.
+    tried: Sequence[TriedSetting], space: Space, fields: Sequence[str], designs: np.ndarray
+) -> _Surface | None:
+    """Returns the surface through an arm's settings, read at all designs; None: they are too few.
 
-    It is infinite where the setting would have been lost.
+    Pruned settings are left out.
     """
-    fields = sorted(fields)
-    finished = [each for each in tried if each.end == "finished"]
-    lost = [each for each in tried if each.end == "diverged"]
+    ended = [each for each in tried if each.end != "pruned"]
+    kept = [each for each in ended if each.num_lost < len(each.seed_nats)]
     new = _new_places(space, fields, designs)
-    if len(finished) < FEWEST - 1 + new.shape[-1]:
+    if len(kept) < FEWEST - 1 + new.shape[-1]:
         return None
-    at = _places(space, fields, finished)
-    nats = _fitted(at, np.array([each.nats for each in finished]), new)
-    if lost:
-        draws = randomness.uniform("search-spread", "cliff", side, shape=(len(new), 1))
-        share = CLIFF[0] + (CLIFF[1] - CLIFF[0]) * draws
-        far, near = _distance(new, _places(space, fields, lost)), _distance(new, at)
-        is_lost = far * share < near * (1.0 - share)
-        is_lost[is_lost.all(axis=1)] = False  # an arm that lost all of them is not compared
-        nats = np.where(is_lost, np.inf, nats)
-    return nats
+    means = [np.mean(sorted(e.seed_nats)[: len(e.seed_nats) - e.num_lost]) for e in kept]
+    nats = _read(_places(space, fields, kept), np.array(means), new, is_smooth=True)
+    shares = np.array([each.num_lost / len(each.seed_nats) for each in ended])
+    lost = np.zeros_like(nats)
+    if shares.any():
+        read = _read(_places(space, fields, ended), shares, new, is_smooth=False)
+        lost = np.clip(read, 0.0, 1.0)
+    seeds = [seed for each in ended for seed in each.seed_nats if math.isfinite(seed)]
+    return _Surface(nats, lost, max(seeds))
 
 
-def _fitted(at: np.ndarray, nats: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Returns the thin-plate spline through ``nats`` at ``at``, read at ``new``.
+def _read(at: np.ndarray, values: np.ndarray, new: np.ndarray, *, is_smooth: bool) -> np.ndarray:
+    """Returns the surface through ``values`` at ``at``, read at ``new``.
 
-    In one dimension that is the natural cubic spline. Where settings lie in a plane, so that it is
-    not determined, the surface is the linear one.
+    A smooth one is the thin-plate spline, in one dimension the natural cubic one; the other, also
+    where settings in a plane do not determine that, is the linear radial one, in one dimension
+    the straight lines from point to point.
     """
     from scipy.interpolate import RBFInterpolator  # late: it takes long to load
 
-    places, which = np.unique(at, axis=0, return_inverse=True)
-    means = np.bincount(which.reshape(-1), nats) / np.bincount(which.reshape(-1))
-    rows = new.reshape(-1, new.shape[-1])
-    is_plane = np.linalg.matrix_rank(places - places[0]) < places.shape[1]
-    if is_plane or len(places) <= places.shape[1] + 1:
-        surface = RBFInterpolator(places, means, kernel="linear", degree=0)
-    else:
-        kernel = "cubic" if places.shape[1] == 1 else "thin_plate_spline"
-        surface = RBFInterpolator(places, means, kernel=kernel, degree=1)
-    read: np.ndarray = surface(rows).reshape(new.shape[:-1])
+    num_columns = at.shape[1]
+    if not num_columns:  # no field acts, so that all settings are one
+        return np.full(new.shape[:-1], float(np.mean(values)))
+    places, means = _merged(at, values)
+    is_full = np.linalg.matrix_rank(places - places[0]) == num_columns
+    kernel, degree = "linear", 0
+    if is_smooth and is_full and len(places) > num_columns + 1:
+        kernel, degree = ("cubic" if num_columns == 1 else "thin_plate_spline"), 1
+    surface = RBFInterpolator(places, means, kernel=kernel, degree=degree)
+    read: np.ndarray = surface(new.reshape(-1, num_columns)).reshape(new.shape[:-1])
     return read
 
 
-def _distance(new: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Returns how far from the nearest of ``at`` every new point lies, (shifts, count)."""
-    squares = np.sum((new[:, :, None, :] - at) ** 2, axis=-1)
-    distance: np.ndarray = np.sqrt(squares.min(axis=-1))
-    return distance
+def _merged(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns places and values after the close ones have become one, the mean of them.
+
+    Close is within half of what so many points lie apart on a lattice. A surface through two noisy
+    means at almost one place would be as steep as a wall.
+    """
+    close = 0.5 * len(at) ** (-1.0 / at.shape[1])
+    groups: list[list[int]] = []
+    for i in np.argsort(values, kind="stable").tolist():
+        near = (g for g in groups if np.abs(at[g[0]] - at[i]).max() < close)
+        group = next(near, None)
+        if group is None:
+            groups.append([i])
+        else:
+            group.append(i)
+    return np.array([at[g].mean(axis=0) for g in groups]), np.array(
+        [values[g].mean() for g in groups]
+    )
 
 
 def _places(space: Space, fields: Sequence[str], tried: Sequence[TriedSetting]) -> np.ndarray:
     """Returns where settings lie in the scale searched, (settings, columns)."""
-    columns = []
+    columns = [np.zeros((len(tried), 0))]
     for field in fields:
         domain, values = space[field], [each.values[field] for each in tried]
         if isinstance(domain, Choices):
@@ -184,17 +231,21 @@ def _places(space: Space, fields: Sequence[str], tried: Sequence[TriedSetting]) 
 
 
 def _new_places(space: Space, fields: Sequence[str], designs: np.ndarray) -> np.ndarray:
-    """Returns the same of designs, (shifts, count, columns), of coordinates from 0 to 1."""
-    columns, names = [], sorted(space)
+    """Returns the same of designs, (shifts, count, columns), of coordinates from 0 to 1.
+
+    A list of numbers, or a step, is one choice of values among many, whose neighbours another one
+    would have tried; between two whole numbers there is nothing.
+    """
+    columns, names = [np.zeros((*designs.shape[:-1], 0))], sorted(space)
     for field in fields:
         domain, u = space[field], designs[..., names.index(field)]
-        if isinstance(domain, Choices):
+        if isinstance(domain, Choices) and not design.is_ordered(field, domain):
             columns.append(_columns(field, domain)[(u * len(domain.choices)).astype(np.intp)])
-        elif design.is_listed(field, domain) and not domain.log:
+            continue
+        if design.is_whole(field) and not (isinstance(domain, Range) and domain.log):
             steps = domain.num_steps
-            columns.append(((np.floor(u * steps) + 0.5) / steps)[..., None])
-        else:
-            columns.append(u[..., None])
+            u = (np.floor(u * steps) + 0.5) / steps
+        columns.append(u[..., None])
     return np.concatenate(columns, axis=-1)
 
 
