@@ -84,7 +84,7 @@ class CorpusFacts:
         return [
             f"{self.title}: {first} stand in the training text too{also} (word for word, of those "
             f"of {LINE_LENGTH} characters or more). Perplexity is in part that of a text learnt by "
-            "heart. Remove from the text what occurs twice, or split it by document."
+            "heart. Remove from the text what occurs twice."
         ]
 
     def to_json(self) -> dict[str, Any]:
