@@ -86,6 +86,7 @@ def run(
     display = Display(console or Console())
     with held_study(path, overrides, locations, force) as study:
         from harness.runner.finished import finished_report
+        from harness.store.source import holds_study
 
         if not new:
             _put_aside_what_never_ran(study, locations, display)
@@ -93,19 +94,20 @@ def run(
             if report is not None:
                 _show(report, Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0), study, display)
                 return report
-        texts = _texts_of_runs_that_train(study)
+        is_first = new or not holds_study(locations.tracking_uri, study.name)
+        texts = _texts_of_sound_runs(study) if is_first else {}
         if new:
             put_aside(study.name, locations)
         scheduler = open_scheduler(study, locations, display)
-        del texts  # they are the scheduler's now, which read none of them again
-        return _run(scheduler, started)
+        texts.clear()  # the scheduler holds them, and needed to read none of them again
+        return _run(scheduler, started, is_checked=is_first)
 
 
-def _texts_of_runs_that_train(study: Study) -> "dict[str, Dataset]":
+def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
     """Returns every arm's text.
 
     Raises:
-        RunFault: Every run of an arm would fail; no store has been opened or changed.
+        RunFault: Every run of an arm would fail; no store has been made or changed.
     """
     from harness.preflight.faults import check_runs
     from harness.preflight.resolve import resolve
@@ -140,13 +142,18 @@ def open_scheduler(study: Study, locations: Locations, display: Display) -> "Sch
         return Scheduler(study, locations, display)
 
 
-def _run(scheduler: "Scheduler", started: float) -> "Report":
+def _run(scheduler: "Scheduler", started: float, is_checked: bool) -> "Report":
+    """Runs what is missing, after a look at whether it can train where none was taken before."""
+    from harness.preflight.faults import check_runs
     from harness.runner import publisher, runtime_phase
 
     study, display = scheduler.study, scheduler.display
     start_up = time.time() - started - scheduler.store_seconds
     plans = scheduler.next_plans()
     if plans or runtime_phase.timing_plans(scheduler):
+        if not is_checked:
+            units = runtime_phase.first_repeats(scheduler)
+            check_runs(study, {str(unit): scheduler.settings[unit] for unit in units})
         _say_what_will_run(scheduler)
     while plans:
         scheduler.train(plans)
