@@ -82,6 +82,15 @@ Force = Annotated[
     ),
 ]
 
+Verbose = Annotated[
+    bool,
+    _option(
+        "--verbose",
+        help="Print everything that the report tells: sentences, costs, tuning, whole warnings. "
+        "(default: the verdicts, a line for each warning, and the answer)",
+    ),
+]
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -129,6 +138,7 @@ def run(
             "(default: continue the earlier study)",
         ),
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Tune, replicate and time the arms of a study; print a verdict.
 
@@ -147,6 +157,7 @@ def run(
         force=force,
         new=new,
         started=psutil.Process().create_time(),
+        verbose=verbose,
     )
     if report.missing:
         raise typer.Exit(1)
@@ -275,6 +286,7 @@ def report(
             "(default: the report is printed and not written)",
         ),
     ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Print the tables and the verdict of a study, finished or not."""
     overrides = _read(study, set_)
@@ -283,7 +295,7 @@ def report(
     from harness.results import reports
 
     locations = Locations(folder, tracking, storage)
-    reports.print_report(study, overrides, locations, out, Console())
+    reports.print_report(study, overrides, locations, out, Console(), verbose)
 
 
 @app.command()
@@ -299,6 +311,7 @@ def compare(
     ],
     folder: Folder = HERE,
     tracking: Tracking = TRACKING,
+    verbose: Verbose = False,
 ) -> None:
     """Compare arms or runs in MLflow, also of different studies.
 
@@ -309,7 +322,7 @@ def compare(
 
     from harness.results import compare
 
-    compare.compare(names, Locations(folder, tracking)).terminal(Console())
+    compare.compare(names, Locations(folder, tracking)).terminal(Console(), verbose)
 
 
 @app.command()

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness import report
 from harness.metrics import perplexity
-from harness.report import Report, arm_results, sentences
+from harness.report import Report, arm_results, forms, sentences
 from harness.report.tables import Section
 from harness.report.tried import ENDS
 from harness.results.comparands import (
@@ -50,23 +48,18 @@ class Comparison:
     lines: list[str]
     differences: Section
 
-    def terminal(self, console: Console) -> None:
-        """Prints the report, the remarks, and what differs."""
-        if self.report is not None:
-            self.report.terminal(console)
+    def terminal(self, console: Console, verbose: bool = False) -> None:
+        """Prints what differs, the remarks and the report, whole where ``verbose`` says so."""
+        if self.differences.rows:
+            console.print(Text(self.differences.title, style="bold"))
+            console.print(forms.terminal_section(self.differences))
+        else:
+            console.print("No setting differs.")
         for line in self.lines:
             console.print(Text(line))
-        if not self.differences.rows:
-            console.print("No setting differs.")
-            return
-        table = Table(
-            box=box.SIMPLE_HEAD, title=self.differences.title, title_justify="left", pad_edge=False
-        )
-        for column in self.differences.header:
-            table.add_column(column, overflow="fold")
-        for row in self.differences.rows:
-            table.add_row(*map(Text, row))
-        console.print(table)
+        if self.report is not None:
+            console.print()
+            self.report.terminal(console, verbose)
 
 
 def compare(texts: Sequence[str], locations: Locations) -> Comparison:
@@ -97,7 +90,7 @@ def compare(texts: Sequence[str], locations: Locations) -> Comparison:
     differing = differences(comparands)
     if len(differing.rows) > 1 and len(alike) > 1:
         lines.append(
-            "Several settings differ, as listed below: the comparison is of all of them together."
+            "Several settings differ, as listed above: the comparison is of all of them together."
         )
     return Comparison(arms_report, [*lines, *apart], differing)
 

@@ -15,6 +15,7 @@ def print_report(
     locations: Locations,
     out: Path | None,
     console: Console,
+    verbose: bool = False,
 ) -> None:
     """Prints a study's report, and writes its files where a folder is given.
 
@@ -24,6 +25,7 @@ def print_report(
         locations: Where it is stored.
         out: The folder of the files, made where it is not there; None: nothing is written.
         console: Where the report and the paths of its files are printed.
+        verbose: Print the whole report, and not the verdicts alone.
 
     Raises:
         ValueError: As :func:`harness.results.open.open_study`.
@@ -31,7 +33,7 @@ def print_report(
     loaded, reader = open_study(study, overrides, locations)
     warnings = warnings_of(loaded, reader.notes())
     report = build_report(loaded, reader.runs(), reader.curves(), reader.timings(), warnings)
-    report.terminal(console)
     if out is not None:
         for path in report.write(out):
             console.print(f"{path}", highlight=False)
+    report.terminal(console, verbose)

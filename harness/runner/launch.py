@@ -64,6 +64,7 @@ def run(
     new: bool = False,
     console: Console | None = None,
     started: float | None = None,
+    verbose: bool = False,
 ) -> "Report":
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
@@ -75,6 +76,7 @@ def run(
         new: Put an earlier study of this name aside.
         console: Where progress and report are printed; standard output by default.
         started: When the person began to wait, in Unix seconds; now by default.
+        verbose: Print the whole report, and not the verdicts alone.
 
     Raises:
         ValueError: The study, its data or its stores are wrong; the message says all that is.
@@ -92,7 +94,8 @@ def run(
             _put_aside_what_never_ran(study, locations, display)
             report = finished_report(study, locations)
             if report is not None:
-                _show(report, Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0), study, display)
+                overhead = Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0)
+                _show(report, overhead, study, display, verbose)
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
         texts = _texts_of_sound_runs(study) if is_first else {}
@@ -100,7 +103,7 @@ def run(
             put_aside(study.name, locations)
         scheduler = open_scheduler(study, locations, display)
         texts.clear()  # the scheduler holds them, and needed to read none of them again
-        return _run(scheduler, started, is_checked=is_first)
+        return _run(scheduler, started, verbose, is_checked=is_first)
 
 
 def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
@@ -142,7 +145,7 @@ def open_scheduler(study: Study, locations: Locations, display: Display) -> "Sch
         return Scheduler(study, locations, display)
 
 
-def _run(scheduler: "Scheduler", started: float, is_checked: bool) -> "Report":
+def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool) -> "Report":
     """Runs what is missing, after a look at whether it can train where none was taken before."""
     from harness.preflight.faults import check_runs
     from harness.runner import publisher, runtime_phase
@@ -175,7 +178,7 @@ def _run(scheduler: "Scheduler", started: float, is_checked: bool) -> "Report":
         stores=scheduler.store_seconds,
         first_update=None if first_update is None else first_update - started,
     )
-    _show(report, overhead, study, display)
+    _show(report, overhead, study, display, verbose)
     return report
 
 
@@ -193,10 +196,13 @@ def _say_what_will_run(scheduler: "Scheduler") -> None:
         )
 
 
-def _show(report: "Report", overhead: Overhead, study: Study, display: Display) -> None:
-    report.terminal(display.console)
+def _show(
+    report: "Report", overhead: Overhead, study: Study, display: Display, verbose: bool
+) -> None:
+    """Prints the report below what the launch has to say: the answer is read last."""
     display.say(str(overhead))
-    display.say(f"harness ui {study.name}  opens the runs in MLflow", "bold")
+    display.say(f"harness ui {study.name}  opens the runs in MLflow\n", "bold")
+    report.terminal(display.console, verbose)
 
 
 def _put_aside_what_never_ran(study: Study, locations: Locations, display: Display) -> None:
