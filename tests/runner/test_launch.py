@@ -136,7 +136,9 @@ def test_a_finished_study_is_told_from_its_stores_alone(finished):
     command = [sys.executable, "-c", code, "-", "run", str(path), "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "loaded []", done.stderr
-    assert "Compared with narrow in test perplexity, wide is better" in done.stdout.replace("\n", " ")
+    assert "Compared with narrow in test perplexity, wide is better" in " ".join(
+        done.stdout.split()
+    )
 
 
 def report_in_store(path, folder, *overrides):
