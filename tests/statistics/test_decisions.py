@@ -1,5 +1,6 @@
 """What decides: each verdict, its precedence, divergence, few pairs, sequential designs, speed."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from harness.statistics import inference
+from harness.statistics import decisions, inference
 from harness.statistics.decisions import Timing, decide, decide_speed, with_sign_flips
 
 UNIT = np.array([-1.5, -1.2, -0.6, -0.3, -0.1, 0.2, 0.3, 0.7, 1.0, 1.5])
@@ -223,3 +224,127 @@ def test_speed_of_few_rounds_has_no_interval():
     assert (found.verdict, found.interval, found.num_rounds) == ("undecided", None, 3)
     one = decide_speed(timing(1.0, rounds=range(1)), [timing(0.5, rounds=range(1))])[0]
     assert one.reason.startswith("1 round cannot show a difference")
+
+
+# What a search adds
+
+
+@pytest.mark.parametrize("mean, spread", [(0.03, 0.02), (-0.004, 0.003), (0.0, 0.01), (0.03, 0.0)])
+def test_a_search_without_spread_changes_no_bit(mean, spread):
+    family = [mean + spread * UNIT, 0.01 * UNIT, np.append(UNIT, np.inf), np.zeros(10)]
+    plain = decide(family, margin=0.01)
+    still = decide(family, margin=0.01, spreads=[0.0] * 4, incomparable=[False] * 4)
+    assert [d.verdict for d in still] == [d.verdict for d in plain]
+    for one_, other in zip(plain, still, strict=True):
+        assert dataclasses.replace(other, spread=None, wide=None) == one_
+        assert other.wide == other.interval and other.spread == 0.0
+
+
+def test_a_difference_must_exceed_the_seeds_and_the_search_together():
+    half = stats.t.ppf(0.975, 9) * 0.01 / math.sqrt(10)
+    search = 0.02
+    needed = math.hypot(half, decisions.SEARCH_FACTOR * search)
+    for mean, verdict in ((1.001 * needed, "worse"), (0.999 * needed, "undecided")):
+        found = one(mean + 0.01 * UNIT, 0.0, spreads=[search])
+        assert found.verdict == verdict
+        assert one(-mean - 0.01 * UNIT, 0.0, spreads=[search]).verdict == verdict.replace(
+            "worse", "better"
+        )
+        assert (found.wide.low, found.wide.high) == pytest.approx((mean - needed, mean + needed))
+        assert found.interval == one(mean + 0.01 * UNIT, 0.0).interval
+        assert found.spread == search
+    assert one(0.999 * needed + 0.01 * UNIT, 0.0).verdict == "worse"  # by the seeds alone
+
+
+def test_holm_still_decides_where_the_search_has_a_spread():
+    weak = 0.02 * (0.8 * UNIT / UNIT.std(ddof=1) + 1 / math.sqrt(10) * 2.0)
+    found = decide([weak, 0.1 * UNIT, 0.1 * UNIT], margin=0.0, spreads=[1e-9] * 3)
+    assert found[0].wide.low > 0.0 and found[0].verdict == "undecided"
+
+
+def test_equivalence_must_bear_the_search_too():
+    half = stats.t.ppf(0.95, 9) * 0.005 / math.sqrt(10)
+    room = math.log1p(0.01)
+    search = math.sqrt(room**2 - half**2) / decisions.SEARCH_FACTOR
+    assert one(0.005 * UNIT, spreads=[0.999 * search]).verdict == "equivalent"
+    assert one(0.005 * UNIT, spreads=[1.001 * search]).verdict == "undecided"
+    lower = one(-0.004 + 0.001 * UNIT, spreads=[0.0001])
+    assert lower.verdict == "equivalent and lower"
+
+
+def test_an_unknown_spread_allows_no_verdict_but_identical():
+    for differences in (0.3 + 0.01 * UNIT, 0.001 * UNIT, [np.inf] * 10):
+        found = one(differences, spreads=[None])
+        assert (found.verdict, found.spread, found.wide) == ("undecided", None, None)
+    assert one([0.0] * 10, spreads=[None]).verdict == "identical"
+    assert one([0.0] * 10, spreads=[0.3]).verdict == "identical"
+
+
+@pytest.mark.parametrize(
+    "finite, num_lost, verdict",
+    [
+        (
+            0.2,
+            3,
+            "worse",
+        ),  # all pairs point one way, and further than the search may have sent them
+        (0.01, 3, "undecided"),  # seven may be the search's
+        (0.01, 9, "worse"),  # one of ten
+        (-0.2, 9, "worse"),
+        (-0.2, 3, "undecided"),
+    ],
+)
+def test_divergence_must_bear_the_search_too(finite, num_lost, verdict):
+    differences = np.full(10, finite)
+    differences[:num_lost] = np.inf
+    assert one(differences, spreads=[0.02]).verdict == verdict
+    assert one(-differences, spreads=[0.02]).verdict == verdict.replace("worse", "better")
+
+
+def test_two_lost_runs_say_nothing_beside_a_spread():
+    assert one([np.nan] * 4 + [np.inf] * 6, spreads=[0.02]).verdict == "worse"
+    assert one([np.nan] * 5 + [np.inf] * 5, spreads=[0.02]).verdict == "undecided"
+
+
+def test_not_comparable_precedes_every_verdict():
+    family = [
+        *(0.3 + 0.01 * UNIT, -0.3 + 0.01 * UNIT, 0.001 * UNIT, np.zeros(10)),
+        *(np.full(10, np.inf), np.array([0.1]), np.zeros(0)),
+    ]
+    found = decide(family, margin=0.01, spreads=[0.0] * 7, incomparable=[True] * 7)
+    assert {d.verdict for d in found} == {"not comparable"}
+    assert {(d.p, d.adjusted_p) for d in found} == {(None, None)}
+    assert found[0].mean == pytest.approx(0.3) and found[0].interval is not None
+    flipped = with_sign_flips(found, family)
+    assert {(d.sign_flip, d.adjusted_sign_flip_p) for d in flipped} == {(None, None)}
+
+
+def test_what_is_not_comparable_counts_as_p_1_among_as_many_comparisons():
+    family = [0.02 + 0.02 * UNIT, 0.3 + 0.01 * UNIT, 0.025 + 0.02 * UNIT]
+    found = decide(family, margin=0.0, incomparable=[False, True, False])
+    p = [inference.student_p(family[0]), 1.0, inference.student_p(family[2])]
+    assert [found[0].adjusted_p, found[2].adjusted_p] == pytest.approx(
+        [inference.holm(p)[0], inference.holm(p)[2]]
+    )
+    assert found[2].adjusted_p == pytest.approx(3 * p[2])
+
+
+def test_a_sequential_design_widens_its_own_interval():
+    d = np.append(0.02 * UNIT, 0.015 + np.array([0.0, 1e-4, -1e-4] * 10))
+    plain, found = one(d, 0.0, first=10), one(d, 0.0, first=10, spreads=[0.001])
+    assert found.interval == plain.interval
+    assert found.wide == decisions.widened(plain.interval, 0.001)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"spreads": [0.1, 0.1]},
+        {"spreads": [-0.1]},
+        {"spreads": [math.nan]},
+        {"incomparable": [True, False]},
+    ],
+)
+def test_refuses_what_is_not_one_per_arm(options):
+    with pytest.raises(ValueError, match="spreads >= 0 and incomparable, one of each per arm"):
+        one(UNIT, **options)
