@@ -24,7 +24,7 @@ from harness.training.messages import (
     RunState,
     message_from_json,
 )
-from harness.training.plan import Run, plans_to_json
+from harness.training.plan import Plan, Run, plans_to_json
 from harness.training.runtime import Measurement
 
 REMEDY = "Write a new plan with `harness plan` and train that."
@@ -46,8 +46,7 @@ def write_plan(
     locations = locations or Locations(Path.cwd())
     with held_study(path, overrides, locations, force) as study:
         scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
-        # A worker has no folder of checkpoints.
-        plans = [replace(plan, checkpoint_folder=None) for plan in scheduler.next_plans()]
+        plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
         if plans:
             target.write_text(plans_to_json(plans), encoding="utf-8")
             num_runs = sum(len(plan.runs) for plan in plans)
@@ -58,6 +57,16 @@ def write_plan(
         text = runtime.phase_to_json(timing, rounds=phase.rounds, seconds=phase.seconds)
         target.write_text(text, encoding="utf-8")
         return f"{target}: the runtime phase of {len(timing)} arms"
+
+
+def _to_travel(plan: Plan, scheduler: Scheduler) -> Plan:
+    """Returns a plan for another machine: it has no folder of checkpoints, and must have the text.
+
+    Runs of one pack read one text.
+    """
+    unit = key_of(plan.runs[0].id).unit.first_repeat
+    text = scheduler.datasets[unit].fingerprint
+    return replace(plan, checkpoint_folder=None, corpus_fingerprint=text)
 
 
 def ingest_records(

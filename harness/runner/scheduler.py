@@ -86,7 +86,8 @@ class Scheduler:
         self.writer.set_identity(study.identity())
         self.writer.store_study_file(study.text, "study.yaml")
         origin = Origin(None if study.path is None else str(study.path), study.overrides)
-        self.note(pinned=pins, origin=origin)
+        texts = tuple(facts.to_json() for facts in data.facts_of(self.datasets.values()))
+        self.note(pinned=pins, origin=origin, texts=texts)
         self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
         self.searches = Searches(
             study,

@@ -78,6 +78,7 @@ class Pack:
         engine.allow_tf32(settings.precision)
         timing.reset_peak_memory(self.device)
         self.task: Task = LanguageModelling(settings, self.device)
+        _check_text(plan, self.task)
         self._objective_key = objective_key(plan, self.task)
         self.task.check(plan.samples)
         arch = architecture(settings, self.task.num_inputs, self.task.num_outputs)
@@ -491,6 +492,18 @@ def _evaluation(line: str) -> Evaluation:
     message = message_from_json(line)
     assert isinstance(message, Evaluation)
     return message
+
+
+def _check_text(plan: Plan, task: Task) -> None:
+    """Raises PlanError where this machine's text is not the one that the plan was made for."""
+    asked = plan.corpus_fingerprint
+    if asked is not None and asked != task.fingerprint:
+        raise PlanError(
+            f"plan: corpus must be the text that the plan was made for, "
+            f"corpus_fingerprint={asked[:12]!r}, but this machine's {plan.settings.corpus} is "
+            f"{task.fingerprint[:12]!r}. Copy the text, or use the same version of Python: "
+            "python-docs differs between versions."
+        )
 
 
 def objective_key(plan: Plan, task: Task) -> str:

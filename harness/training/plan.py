@@ -41,6 +41,9 @@ class Plan:
     """Whether the end of a finished run brings its best parameters along."""
     states: bool = False
     """Whether the end of a finished run tells what its states are like at its best parameters."""
+    corpus_fingerprint: str | None = None
+    """That of the text to train on, where a worker might read another one; None: it is not asked.
+    """
     version: int = 1
     """That of the study format, which says what a run is worth; plans before version 2 name none.
     """

@@ -13,7 +13,7 @@ import pytest
 
 from harness.settings import Budget, SampleRequest, Settings
 from harness.training.messages import RunEnded, RunStarted, message_from_json
-from harness.training.pack import train
+from harness.training.pack import Pack, train
 from harness.training.plan import Plan, Run, plans_to_json
 from harness.training.saved_model import SavedModel
 from harness.training.worker import main
@@ -207,3 +207,15 @@ def test_a_plan_that_is_no_text_exits_2(tmp_path, capsys):
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe\x00")
     assert main([str(tmp_path / "plan.json")]) == 2
     assert "plan.json must be UTF-8, but got byte=0xff." in capsys.readouterr().err
+
+
+def test_a_worker_refuses_another_text_before_it_trains(plan, tmp_path, capsys):
+    right = Pack(plan)
+    right.close()
+    path = tmp_path / "plan.json"
+    plan = replace(plan, corpus_fingerprint=right.task.fingerprint)
+    (tmp_path / "text.txt").write_text("another text of other words, long enough to train on " * 30)
+    path.write_text(plan.to_json())
+    assert main([str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert not out and "must be the text that the plan was made for" in err
