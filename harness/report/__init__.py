@@ -226,7 +226,7 @@ class Report:
                 console.print()
                 for line in each.sentences:
                     console.print(Text(line))
-                for section in [*each.costs, *each.tuning, each.ends]:
+                for section in [*each.beside, *each.costs, *each.tuning, each.ends]:
                     console.print(Text(f"\n{section.title}", style="bold"))
                     console.print(forms.terminal_section(section))
             console.print()

@@ -34,7 +34,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
     metric = arm_results.curve_metric(study)
     nats = {result.name: _nats(curves, result.name, metric) for result in results}
     base = nats[study.baseline.name]
-    arms = [r.name for r in results if not r.is_baseline and not r.incomparable]
+    arms = [r.name for r in results if not (r.is_baseline or r.incomparable or r.open)]
     updates = _looks([base, *(nats[arm] for arm in arms)])
     if len(updates) < 2:
         return None

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report import evidence, tried
+from harness.report.divergence import Divergence, divergences
 from harness.report.evidence import Evidence
 from harness.report.protocols import ArmLike, StudyLike
 from harness.settings import Settings
@@ -61,6 +62,8 @@ class ArmResult:
         tokens: Spent on all trials, finalists and replicates.
         searched_updates: Updates spent on trials and finalists.
         training_seconds: Of a replicate that trains alone, by the runtime phase. None: not timed.
+        divergence: How often it diverged beside the baseline; None for the baseline, and where no
+            run of the condition diverged.
         fall: How many nats above its best value a finished replicate ended, the median. None: not
             known.
         trials: Its trials, a row each, as :func:`harness.report.tried.whole` returns them.
@@ -94,6 +97,7 @@ class ArmResult:
     tokens: int
     searched_updates: int
     training_seconds: float | None
+    divergence: Divergence | None
     fall: float | None
     trials: pd.DataFrame
     finalists: pd.DataFrame
@@ -261,6 +265,8 @@ def gather(
     def is_known(decision: Decision) -> bool:
         return decision.spread is not None or not searches or is_repeated
 
+    apart = [name for name in pairs if reasons[name] or any(e.is_open for e in of_pair(name))]
+    diverged = divergences(nats, base, apart)
     num_planned = num_repeats(study) if is_repeated else num_seeds
     results = []
     for arm in study.arms:
@@ -300,6 +306,7 @@ def gather(
                 **_described(arm_runs),
                 searched_updates=_searched_updates(arm, arm_runs),
                 training_seconds=_training_seconds(arm_runs, arm_timings),
+                divergence=diverged.get(arm.name),
                 fall=_fall(replicates),
                 trials=tried.whole(study, arm_runs[arm_runs["phase"] == Phase.TRIAL]),
                 finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.report import arm_results, hyperparameters, pareto, sentences, tables
+from harness.report import (
+    along_training,
+    arm_results,
+    factors,
+    hyperparameters,
+    pareto,
+    sentences,
+    tables,
+)
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
-from harness.report.tables import Section
+from harness.report.tables import LONG_ROWS, Section
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
@@ -79,6 +87,17 @@ class ConditionReport:
         return tables.verdicts(self.results, title, unit)
 
     @cached_property
+    def beside(self) -> list[Section]:
+        """What stands beside the verdicts: the effects of a cross, divergence, the way there."""
+        return _with_rows(
+            [
+                factors.section(self.study, self.results),
+                tables.divergence(self.results, sentences.unit(self.study)),
+                along_training.section(self.study, self.results, self.curves),
+            ]
+        )
+
+    @cached_property
     def costs(self) -> list[Section]:
         """What every arm costs, what it reaches for that, and the runtime."""
         return _with_rows(
@@ -103,6 +122,11 @@ class ConditionReport:
         )
 
     @cached_property
+    def values_tried(self) -> list[Section]:
+        """What every value that was tried came to, a table per tuned field."""
+        return _with_rows(hyperparameters.values_tried(self.study, self.trials))
+
+    @cached_property
     def sensitivity(self) -> list[str]:
         """How wide the range of good values is, a sentence per tuned field."""
         return hyperparameters.sensitivity(self.study, self.trials)
@@ -114,8 +138,9 @@ class ConditionReport:
 
     @property
     def sections(self) -> list[Section]:
-        """All tables in their order."""
-        return [self.verdicts, *self.costs, *self.tuning, self.ends]
+        """All tables in their order, but those of values tried that are long."""
+        values = [section for section in self.values_tried if len(section.rows) <= LONG_ROWS]
+        return [self.verdicts, *self.beside, *self.costs, *self.tuning, *values, self.ends]
 
     @cached_property
     def perplexity_figures(self) -> "list[LabelledFigure]":

@@ -27,6 +27,8 @@ from harness.report.tried import ENDS
 from harness.study import Choices, Range
 from harness.training.messages import RunState
 
+SAMPLE_LENGTH = 60
+"""The most characters of a sample in a table."""
 FEW_ARMS = 4
 """The most arms that fit into a sentence; more get a table."""
 
@@ -159,6 +161,72 @@ def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | Non
 def _cell(search: Search, field: str, domain: Domain) -> str:
     text = _extent(search, field, domain) if len(search.near) else ""
     return text.removeprefix("at ").removeprefix("from ").removeprefix("within a ")
+
+
+# What every value came to
+
+
+def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
+    """Returns a table per tuned field: perplexity, running time and a sample at every value.
+
+    There is a row per arm and value that was tried. Of several trials at one value it shows the
+    best one; the other tuned fields vary from row to row.
+    """
+    by_arm = searches(study, trials)
+    if study.tune is None or not by_arm:
+        return []
+    objective, seeds = study.measure.objective.partition("/")[0], study.tune.seeds
+    header = ("Trials", f"Perplexity ({objective})", "Seconds of a run", "Tokens/s", "Sample")
+    sections = []
+    for field, domain in space_of(study).items():
+        rows = [row for search in by_arm for row in _rows_of(search, field, domain, seeds)]
+        title = f"What every value of {field} came to: of the trials made, not a test"
+        section = Section(title, ("Arm", field, *header), rows)
+        sections.append(section.without_empty("Seconds of a run", "Tokens/s", "Sample"))
+    return sections
+
+
+def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tuple[str, ...]]:
+    values = search.values(search.rows, field)
+    if isinstance(domain, Choices):
+        places = [domain.choices.index(value) for value in values]
+    else:
+        places = values
+    rows: list[tuple[str, ...]] = []
+    is_unfinished = search.rows["state"] != RunState.FINISHED
+    texts = [value_text(value) for value in values]
+    tried = search.rows.assign(place=places, value=texts, is_unfinished=is_unfinished)
+    for _, group in tried.groupby("place", sort=True):
+        best = group.sort_values(["is_unfinished", "nats", "index"], kind="stable").iloc[0]
+        seconds, tokens = float(best.get("seconds", math.nan)) / seeds, best.get("tokens")
+        rate = math.nan if pd.isna(tokens) else float(tokens) / seeds / seconds
+        cells = (
+            str(len(group)),
+            _level_text(best),
+            "" if math.isnan(seconds) else number(seconds),
+            "" if math.isnan(rate) else number(rate, decimals=0),
+            _sample_text(best.get("samples")),
+        )
+        rows.append((search.arm, group["value"].iloc[0], *cells))
+    return rows
+
+
+def _level_text(trial: Any) -> str:
+    """Returns a trial's perplexity, or how it ended without one of its own."""
+    if trial["state"] == RunState.FINISHED:
+        return number(perplexity(float(trial["nats"])))
+    if trial["state"] == RunState.PRUNED:
+        return f"pruned at {number(perplexity(float(trial['nats'])))}"
+    return str(trial["state"])
+
+
+def _sample_text(samples: Any) -> str:
+    """Returns the beginning of what a trial wrote last after its first prefix."""
+    if not isinstance(samples, list) or not samples:
+        return ""
+    prefix = samples[0]["prefix"]
+    text = prefix + [sample for sample in samples if sample["prefix"] == prefix][-1]["text"]
+    return text if len(text) <= SAMPLE_LENGTH else f"{text[: SAMPLE_LENGTH - 1]}…"
 
 
 # What tuning bought

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 from harness.report import facts, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport
-from harness.report.tables import Section
+from harness.report.tables import LONG_ROWS, Section
 
 if TYPE_CHECKING:
     from harness.report import Report
     from harness.report.drawing import LabelledFigure
 
-LONG_ROWS = 12
-"""A table with more rows is folded away: a figure or another table shows its gist at a glance."""
 LONG_TEXT = 40
 """A cell of more characters may be broken into lines."""
 
@@ -131,7 +129,8 @@ def _condition(condition: ConditionReport, warnings: Sequence[str]) -> str:
         _box("missing", "Missing", condition.missing),
         _box("warnings", "Warnings", warnings),
     ]
-    blocks += [_sections([condition.verdicts], f"{condition.slug}perplexity", level)]
+    tested = [condition.verdicts, *condition.beside]
+    blocks += [_sections(tested, f"{condition.slug}perplexity", level)]
     blocks += [
         _figures(condition, condition.perplexity_figures[:1]),
         _figures(condition, condition.perplexity_figures[1:]),
@@ -141,7 +140,7 @@ def _condition(condition: ConditionReport, warnings: Sequence[str]) -> str:
         _figures(condition, condition.cost_figures),
     ]
     blocks += [
-        _sections(condition.tuning, f"{condition.slug}tuning", level),
+        _sections([*condition.tuning, *condition.values_tried], f"{condition.slug}tuning", level),
         _list(condition.sensitivity),
     ]
     blocks += [_figures(condition, condition.tuning_figures)]

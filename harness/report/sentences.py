@@ -197,7 +197,7 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to the interval, where it is asked for."""
     decision, spread = result.decision, result.search_spread
     assert decision is not None
-    if study.version == 1 or study.tune is None:
+    if not _asks_search(study, result):
         return []
     if spread is None:
         return ["How far this hangs on the settings that were tried is not known"]
@@ -207,6 +207,12 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     ends = Interval(perplexity(decision.wide.low), perplexity(decision.wide.high))
     _, low, high = ratio_texts(perplexity(_mean(decision)), ends)
     return [f"{share}; with it the interval is {low} to {high}"]
+
+
+def _asks_search(study: StudyLike, result: ArmResult) -> bool:
+    """Says whether a verdict rests on the search's own spread too."""
+    is_open = result.decision is not None and result.decision.verdict == "not comparable"
+    return study.version > 1 and study.tune is not None and not is_open
 
 
 def percent(nats: float) -> str:
@@ -275,7 +281,18 @@ def _conditional(study: StudyLike, result: ArmResult) -> list[str]:
         pairs = f"{decision.num_finished} pair{'s' if decision.num_finished != 1 else ''}"
         times = _times(study, result, perplexity_ratio(decision)[0]).replace("Its", "its", 1)
         rest = f"Over the {pairs} in which both finished, {times}"
-    return [", and ".join(ends), test, rest]
+    return [", and ".join(ends), test, *_sign_test_with_search(study, result), rest]
+
+
+def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns what the search's own spread does to a sign test, where it is asked for."""
+    spread = result.search_spread
+    if not _asks_search(study, result) or unit(study) == "repeat":
+        return []
+    if spread is None:
+        return ["How far this hangs on the settings that were tried is not known"]
+    near = percent(SEARCH_FACTOR * spread)
+    return [f"Pairs that differ by less than {near} count against it, as another search may differ"]
 
 
 def main_phase(phases: Iterable[Timed]) -> Timed | None:

@@ -28,6 +28,10 @@ COUNTS = (
     "tokens",
 )
 """The columns of :func:`numbers` that hold whole numbers, or nothing."""
+LONG_ROWS = 12
+"""A table with more rows is folded away, or left out where nothing folds: a figure or another table
+shows its gist at a glance.
+"""
 FALL = math.log1p(0.05)
 """A run whose loss ended so many nats above its best one got worse while it trained."""
 NUMBER_TEXT = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
@@ -94,6 +98,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "search_spread": result.search_spread,
         "ratio_low_with_search": perplexity(wide.low) if wide else None,
         "ratio_high_with_search": perplexity(wide.high) if wide else None,
+        "p_holm_divergence": result.divergence.adjusted_p if result.divergence else None,
         "p_sign_flip": decision.sign_flip.p if decision and decision.sign_flip else None,
         "seeds_to_decide": result.seeds_to_decide,
         "hidden_size": result.hidden_size,
@@ -314,6 +319,31 @@ def ends(results: Sequence[ArmResult], unit: str) -> Section:
     header = tuple(rows[0][1])
     texts = [(name, *(str(count or "") for count in counts.values())) for name, counts in rows]
     return Section("How the runs ended", ("Arm", *header), texts).without_empty(*header)
+
+
+def divergence(results: Sequence[ArmResult], unit: str) -> Section | None:
+    """Returns how often every arm diverged beside the baseline, by ``unit``; None: none did."""
+    rows = [
+        (
+            result.name,
+            f"{each.num_arm} of {each.num_pairs}",
+            f"{each.num_baseline} of {each.num_pairs}",
+            str(each.num_only_arm),
+            str(each.num_only_baseline),
+            _p_cell(each.adjusted_p) or "not comparable",
+        )
+        for result in results
+        if (each := result.divergence) is not None
+    ]
+    header = (
+        "Arm",
+        f"{unit.capitalize()}s at which it diverged",
+        "At which the baseline did",
+        "It alone",
+        "The baseline alone",
+        "p (McNemar, exact, Holm)",
+    )
+    return Section("Divergence", header, rows) if rows else None
 
 
 def _ends_of(runs: pd.DataFrame, what: str) -> dict[str, int]:

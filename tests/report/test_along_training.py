@@ -21,7 +21,7 @@ def study(repeats=1, **settings):
 
 
 def results(*names):
-    return [SimpleNamespace(name=n, is_baseline=n == "a", incomparable="") for n in names]
+    return [SimpleNamespace(name=n, is_baseline=n == "a", incomparable="", open=[]) for n in names]
 
 
 def curves(arms, seeds=5, repeats=1, updates=UPDATES):

@@ -250,3 +250,58 @@ def test_expected_best_of_random_search(num_arms):
         np.log(line.get_ydata()), [four + (nine - four) * (2 / 3) ** n for n in (1, 2, 3)]
     )
     assert tuning_figures.expected_best(study(*names), rows) is None
+
+
+# What every value came to
+
+
+def tried(arm, *ends):
+    """Rows of (value, perplexity, seconds, text)."""
+    return [
+        {
+            **row,
+            "seconds": end[2],
+            "tokens": 1000.0,
+            "samples": [{"prefix": "the ", "text": end[3]}],
+        }
+        for row, end in zip(trials(arm, *(end[:2] for end in ends)), ends, strict=True)
+    ]
+
+
+def test_a_row_per_value_tried_with_running_time_and_a_sample():
+    rows = frame(
+        tried("lstm", (0.3, 4.0, 2.0, "cat"), (0.1, 5.0, 4.0, "x" * 90)),
+        tried("gru", (0.2, 6.0, 0.5, "")),
+    )
+    (table,) = hyperparameters.values_tried(study("lstm", "gru"), rows)
+    assert table.header == (
+        *("Arm", "learning_rate", "Trials", "Perplexity (validation)"),
+        *("Seconds of a run", "Tokens/s", "Sample"),
+    )
+    assert table.rows == [
+        ("lstm", "0.1", "1", "5.000", "4.000", "250", "the " + "x" * 55 + "…"),
+        ("lstm", "0.3", "1", "4.000", "2.000", "500", "the cat"),
+        ("gru", "0.2", "1", "6.000", "0.500", "2,000", "the "),
+    ]
+
+
+def test_values_that_were_tried_more_than_once_show_their_best_and_how_others_ended():
+    space = {"clip_norm": Choices((None, 1.0, 0.25))}
+    ends = [(1.0, 6.0), (1.0, 5.0), (None, 4.5, "pruned"), (0.25, 9.0, "diverged")]
+    rows = frame(trials("lstm", *ends, field="clip_norm"))
+    (table,) = hyperparameters.values_tried(study("lstm", space=space), rows)
+    assert table.header == ("Arm", "clip_norm", "Trials", "Perplexity (validation)")
+    assert table.rows == [
+        ("lstm", "none", "1", "pruned at 4.500"),
+        ("lstm", "1", "2", "5.000"),
+        ("lstm", "0.25", "1", "diverged"),
+    ]
+
+
+def test_every_tuned_field_has_a_table_of_its_own():
+    space = {"dropout": Range(0.0, 0.5), "clip_norm": Choices((0.25, 1.0))}
+    rows = trials("lstm", (0.3, 4.0), (0.1, 5.0), field="dropout")
+    for row, clip_norm in zip(rows, (1.0, 0.25), strict=True):
+        row["params"]["clip_norm"] = clip_norm
+    tables = hyperparameters.values_tried(study("lstm", space=space), frame(rows))
+    assert [[row[1] for row in table.rows] for table in tables] == [["0.1", "0.3"], ["0.25", "1"]]

@@ -67,7 +67,14 @@ def arm(
             "training_seconds": seconds,
         },
         **{"trials": pd.DataFrame(), "finalists": pd.DataFrame(), "params": {}, "samples": []},
-        **{"is_open": False, "open": [], "excuses": [], "search_spread": None, "fall": None},
+        **{
+            "is_open": False,
+            "open": [],
+            "excuses": [],
+            "search_spread": None,
+            "fall": None,
+            "divergence": None,
+        },
         **{"num_not_learned": 0, "searched_updates": 0},
     }
     return ArmResult(**{**values, **changes})
