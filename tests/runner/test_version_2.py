@@ -71,7 +71,9 @@ def test_an_open_search_goes_on_beyond_its_range(finished):
     _, folder, _, _ = finished
     rates = numbers(folder).query("phase == 'trial' and arm == 'wide'").groupby("index")["rate"]
     assert len(rates) == 8 and rates.first()[:4].between(0.0005, 0.001).all()
-    assert rates.first()[4:].gt(0.001).all() and rates.first().max() <= 0.3
+    more = rates.first()[4:]
+    assert not more.between(0.0005, 0.001).any() and more.between(0.0001, 0.3).all()
+    assert more.gt(0.001).any()
 
 
 def test_the_best_by_all_seeds_is_replicated(finished):
@@ -111,7 +113,7 @@ def test_interrupted_between_any_two_messages_it_ends_the_same(finished, tmp_pat
         return record(self, messages)
 
     monkeypatch.setattr(Scheduler, "record", interrupted)
-    for moment in (2, 7, 18, 33, 60):
+    for moment in (2, 5, 9, 14, 20):
         countdown = moment
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path)
@@ -133,6 +135,7 @@ def test_plans_and_records_end_the_same(finished, tmp_path):
 def test_salted_arms_share_points_and_nothing_else(tmp_path):
     path = write(tmp_path)
     text = path.read_text().replace("wide: {hidden_size: 16}", "again: {hidden_size: 3}")
+    text = text.replace("low: 0.0005, high: 0.001", "low: 0.01, high: 0.1")
     path.write_text(text.replace("baseline: narrow", "baseline: narrow\n  identical_arms: salted"))
     run(path, tmp_path)
     trials = numbers(tmp_path).query("phase == 'trial' and index < 4").set_index(["index", "draw"])
@@ -144,7 +147,7 @@ def test_salted_arms_share_points_and_nothing_else(tmp_path):
 def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
     path = write(tmp_path, trials=8, updates=80)
     text = path.read_text().replace("at_most: 8", "sampler: random")
-    path.write_text(text.replace("{low: 0.0005, high: 0.001", "{low: 0.00001, high: 0.05"))
+    path.write_text(text.replace("{low: 0.0005, high: 0.001", "{low: 0.0001, high: 0.05"))
     loaded = study.load(path)
     scheduler = Scheduler(loaded, Locations(tmp_path), launch.Display(Console(quiet=True)))
     search = scheduler.searches.by_unit[Unit("wide")]
