@@ -103,7 +103,11 @@ class Report:
     def table(self) -> pd.DataFrame:
         """One row per condition and arm, with losses in nats, ratios and speeds to the baseline."""
         rows = [
-            {"condition": each.title, **tables.numbers(result)}
+            {
+                "condition": each.title,
+                "split": arm_results.split_of(each.study),
+                **tables.numbers(result),
+            }
             for each in self.conditions
             for result in each.results
         ]

@@ -211,6 +211,11 @@ def curve_metric(study: StudyLike) -> str:
     return "validation/loss" if is_held_out(study) else "train/loss"
 
 
+def split_of(study: StudyLike) -> str:
+    """Returns which split the report's perplexity is of: ``test`` or ``training``."""
+    return "test" if is_held_out(study) else "training"
+
+
 def measured(study: StudyLike) -> str:
     """Returns what the report's perplexity is called in a sentence."""
     return "test perplexity" if is_held_out(study) else "running training perplexity"

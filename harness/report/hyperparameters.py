@@ -24,11 +24,10 @@ from harness.report.searches import (
 from harness.report.sentences import number
 from harness.report.tables import Section
 from harness.report.tried import ENDS
+from harness.store.frames import excerpt
 from harness.study import Choices, Range
 from harness.training.messages import RunState
 
-SAMPLE_LENGTH = 60
-"""The most characters of a sample in a table."""
 FEW_ARMS = 4
 """The most arms that fit into a sentence; more get a table."""
 
@@ -205,7 +204,7 @@ def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tup
             _level_text(best),
             "" if math.isnan(seconds) else number(seconds),
             "" if math.isnan(rate) else number(rate, decimals=0),
-            _sample_text(best.get("samples")),
+            excerpt(best["samples"]) if isinstance(best.get("samples"), list) else "",
         )
         rows.append((search.arm, group["value"].iloc[0], *cells))
     return rows
@@ -218,15 +217,6 @@ def _level_text(trial: Any) -> str:
     if trial["state"] == RunState.PRUNED:
         return f"pruned at {number(perplexity(float(trial['nats'])))}"
     return str(trial["state"])
-
-
-def _sample_text(samples: Any) -> str:
-    """Returns the beginning of what a trial wrote last after its first prefix."""
-    if not isinstance(samples, list) or not samples:
-        return ""
-    prefix = samples[0]["prefix"]
-    text = prefix + [sample for sample in samples if sample["prefix"] == prefix][-1]["text"]
-    return text if len(text) <= SAMPLE_LENGTH else f"{text[: SAMPLE_LENGTH - 1]}…"
 
 
 # What tuning bought

@@ -5,6 +5,7 @@ import shutil
 from numbers import Real
 
 from harness.report import Report
+from harness.report.arm_results import split_of
 from harness.runner import signals
 from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
@@ -41,14 +42,25 @@ def _write(scheduler: Scheduler, report: Report) -> None:
     for row in report.table.to_dict("records"):
         unit = Unit(row["arm"], row["condition"])
         metrics = {
-            str(name): float(value)
+            _named(str(name), row["split"]): float(value)
             for name, value in row.items()
             if isinstance(value, Real) and math.isfinite(value)
         }
         files = report.files(png=False) if str(unit) == study.baseline.key else {}
         writer.summarize_arm(unit, metrics, artifacts=files)
     writer.describe(report.note())
-    tuned = study.tune.space if study.tune else ()
-    is_timed = study.measure.runtime is not None
-    for view in views.of_study(study.units, study.measure.objective, tuned, is_timed):
+    for view in views.of_study(
+        study.units,
+        study.measure.objective,
+        tuned=study.tune.space if study.tune else (),
+        num_seeds=study.tune.seeds if study.tune else 1,
+        is_timed=study.measure.runtime is not None,
+        split=split_of(study),
+        known=report.table.columns[report.table.notna().any()],
+    ):
         writer.set_view(view)
+
+
+def _named(column: str, split: str) -> str:
+    """Returns the name of a number of the report's table, a perplexity with its split."""
+    return f"{split}_{column}" if column.startswith("perplexity") else column

@@ -12,6 +12,7 @@ from harness.data import Dataset
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
+from harness.store.frames import excerpt
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.fields import Sample
@@ -224,6 +225,8 @@ class RunRecorder:
         if ended.states is not None:
             artifacts[STATES_FILE] = ended.states.to_json()
         samples = [*run.samples, *ended.samples]
+        if samples:  # a page of runs shows tags beside the numbers, and no files
+            tags["sample"] = excerpt(samples)
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
         message = f"{ended.run}: {ended.state}, {ended.message}"
         if ended.state is RunState.FAILED and not ended.refused:

@@ -23,6 +23,8 @@ from harness.store.columns import (
 from harness.study.units import Unit
 from harness.training.messages import RunState
 
+EXCERPT_LENGTH = 60
+"""The most characters of a sample where a row has place for one line."""
 LARGEST_FLOAT = 1.7976931348623157e308  # what MLflow's SQL stores keep in place of an infinity
 
 
@@ -203,6 +205,19 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
         "samples.json": json.dumps(list(samples), ensure_ascii=False, indent=1),
         "samples.txt": readable,
     }
+
+
+def excerpt(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the beginning of what a run wrote last after its first prefix, or nothing.
+
+    >>> excerpt([{"prefix": "the ", "text": "c", "update": 5}, {"prefix": "the ", "text": "cat"}])
+    'the cat'
+    """
+    if not samples:
+        return ""
+    prefix = samples[0]["prefix"]
+    text: str = prefix + [sample["text"] for sample in samples if sample["prefix"] == prefix][-1]
+    return text if len(text) <= EXCERPT_LENGTH else f"{text[: EXCERPT_LENGTH - 1]}…"
 
 
 def _read_csv(content: bytes, dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ docs/decisions/views.md.
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,18 +20,25 @@ TAG = "mlflow.sharedViewState."
 ANSWER = "answer"
 """The key of the view that answers the study's question."""
 
-VERDICT = ("perplexity", "ratio", "ratio_low", "ratio_high", "p_holm", "train_pack_1_speed")
+VERDICT = (
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "search_spread",
+    "ratio_low_with_search",
+    "ratio_high_with_search",
+    "p_holm",
+    "train_pack_1_speed",
+)
 COSTS = (
     "num_parameters",
     "training_seconds",
     "train_pack_1_tokens_per_second",
     "flops_per_token",
     "hidden_size",
+    "searched_updates",
 )
-"""Of an arm's summary, in the order of columns.
-
-What a study has not measured becomes no column and no chart.
-"""
+"""Of an arm's summary, in the order of columns; what is not known of any arm has none."""
 
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 225, 75, 105, 360  # pixels
@@ -72,7 +79,14 @@ def address(key: str) -> str:
 
 
 def of_study(
-    units: Iterable[Unit], objective: str, tuned: Iterable[str], is_timed: bool
+    units: Iterable[Unit],
+    objective: str,
+    *,
+    tuned: Iterable[str],
+    num_seeds: int,
+    is_timed: bool,
+    split: str,
+    known: Collection[str],
 ) -> list[View]:
     """Returns a study's views: its answer and, where something was tuned, its trials.
 
@@ -80,18 +94,28 @@ def of_study(
         units: Of the study.
         objective: The metric that trials are judged by.
         tuned: The parameters that were searched.
+        num_seeds: Of a trial.
         is_timed: Whether it measures runtime.
+        split: Which split the perplexity of an arm's summary is of: ``test`` or ``training``.
+        known: The numbers that an arm's summary has.
     """
     arms = list(dict.fromkeys(unit.first_repeat for unit in units))
     tags = ["condition", "arm"] if any(arm.condition for arm in arms) else ["arm"]
     tuned = list(tuned)
     return [
-        _answer(arms, tags, objective, is_timed),
-        *([_trials(tags, objective, tuned)] if tuned else []),
+        _answer(arms, tags, objective, is_timed, f"arm/{split}_perplexity", known),
+        *([_trials(tags, objective, tuned, num_seeds)] if tuned else []),
     ]
 
 
-def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: bool) -> View:
+def _answer(
+    arms: Sequence[Unit],
+    tags: list[str],
+    objective: str,
+    is_timed: bool,
+    level: str,
+    known: Collection[str],
+) -> View:
     """Returns the view of one row an arm, with its seeds folded.
 
     The row shows the summary of the arm's own run, then the means of its replicates.
@@ -99,7 +123,8 @@ def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: boo
     The page loads a hundred runs at a time. Sorted by a summary, the arms' own runs are among the
     first.
     """
-    columns = [_metric(f"arm/{name}") for name in (*VERDICT, *COSTS)]
+    summary = [f"arm/{name}" for name in (*VERDICT, *COSTS) if name in known]
+    columns = [_metric(name) for name in (level, *summary)]
     columns += [_metric("test/perplexity"), _metric(objective), "tags.`seed`", "tags.`state`"]
     charts = [
         # Unless told otherwise, the page smooths: a falling curve then stands above its own band.
@@ -112,21 +137,21 @@ def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: boo
             scaleType="log",
         ),
         _chart("BAR", "test", metricKey="test/perplexity"),
-        _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", "arm/perplexity")),
+        _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", level)),
     ]
     if is_timed:
         charts.append(
             _scatter(
                 "speed",
                 ("METRIC", "arm/train_pack_1_tokens_per_second"),
-                ("METRIC", "arm/perplexity"),
+                ("METRIC", level),
             )
         )
     state = _state(
         columns,
         charts,
-        _metric("arm/perplexity"),
-        "tags.phase != 'trial' AND tags.phase != 'superseded'",
+        _metric(level),
+        "tags.phase != 'trial' AND tags.phase != 'finalist' AND tags.phase != 'superseded'",
     )
     keys = [{"mode": "tag", "groupByData": tag} for tag in tags]
     state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
@@ -135,10 +160,15 @@ def _answer(arms: Sequence[Unit], tags: list[str], objective: str, is_timed: boo
     return View(ANSWER, "The answer, arm by arm", state)
 
 
-def _trials(tags: list[str], objective: str, tuned: list[str]) -> View:
-    """One row a trial, the best first."""
-    columns = [f"tags.`{tag}`" for tag in tags] + [f"params.`{name}`" for name in tuned]
-    columns += [_metric(objective), "tags.`state`"]
+def _trials(tags: list[str], objective: str, tuned: list[str], num_seeds: int) -> View:
+    """Returns the view of one row a trial, or a seed of one, the best first.
+
+    Beside the values that were tried stand perplexity, running time and what was written.
+    """
+    shown = [*tags, "index", "draw"] if num_seeds > 1 else tags
+    columns = [f"tags.`{tag}`" for tag in shown] + [f"params.`{name}`" for name in tuned]
+    columns += [_metric(name) for name in (objective, "seconds", "tokens_per_second")]
+    columns += ["tags.`state`", "tags.`sample`"]
     loss = objective.replace("perplexity", "loss")  # a scatter has no logarithmic axis
     charts = [_scatter(name, ("PARAM", name), ("METRIC", loss)) for name in tuned]
     if len(tuned) > 1:

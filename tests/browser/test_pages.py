@@ -148,7 +148,7 @@ def test_the_address_that_is_said_shows_verdict_arms_and_columns(folder, report,
         "cells => cells.sort((a, b) => a.ariaColIndex - b.ariaColIndex)"
         ".map(cell => cell.getAttribute('col-id'))"
     )
-    chosen = answer(folder).state["selectedColumns"]
+    chosen = answer(folder, report).state["selectedColumns"]
     of_groups = [name for name in chosen if name.startswith("metrics.")]
     assert [
         name for name in page.locator(".ag-header-cell").evaluate_all(cells) if name in chosen
@@ -166,9 +166,17 @@ def cell(row: Any, name: str) -> str:
     return row.locator(f'[col-id="{name}"]').inner_text()
 
 
-def answer(folder: Path) -> views.View:
+def answer(folder: Path, report: Report) -> views.View:
     small = study.load(folder / "small.yaml")
-    return views.of_study(small.units, small.measure.objective, small.tune.space, True)[0]
+    return views.of_study(
+        small.units,
+        small.measure.objective,
+        tuned=small.tune.space,
+        num_seeds=1,
+        is_timed=True,
+        split="test",
+        known=report.table.columns[report.table.notna().any()],
+    )[0]
 
 
 def test_the_charts_draw_the_mean_of_every_arm(address, page):

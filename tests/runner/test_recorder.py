@@ -56,18 +56,19 @@ def messages(*noted):
 
 
 def record(sent, fingerprint="f"):
-    """Returns what was said, and the tag of the notes."""
+    """Returns what was said, and the tags."""
     lines, writer = [], Writer()
     display = SimpleNamespace(say=lambda line, style: lines.append(line), advance=lambda *_: None)
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
     recorder = RunRecorder(writer, display, "validation/perplexity", lambda _: entry)
     recorder.record(sent)
-    return lines, writer.tags.get("notes")
+    return lines, writer.tags
 
 
 def recorded(*noted):
-    return record(list(messages(*noted)))
+    lines, tags = record(list(messages(*noted)))
+    return lines, tags.get("notes")
 
 
 def test_nothing_noted_is_nothing_said():
@@ -77,6 +78,16 @@ def test_nothing_noted_is_nothing_said():
 def test_what_is_noted_late_is_said_once_and_kept():
     assert recorded(["a"], ["a", "b"], []) == (["a", "b"], "a\nb")
     assert recorded([], [], ["b"]) == (["b"], "b")
+
+
+def test_what_a_run_wrote_last_stands_beside_its_numbers_in_a_tag():
+    *sent, end = messages([], [])
+    samples = ({"prefix": "the ", "text": "cat"}, {"prefix": "a ", "text": "dog"})
+    assert record([*sent, replace(end, samples=samples)])[1]["sample"] == "the cat"
+    long = ({"prefix": "the ", "text": "x" * 90},)
+    tag = record([*sent, replace(end, samples=long)])[1]["sample"]
+    assert len(tag) == 60 and tag.endswith("x…")
+    assert "sample" not in record([*sent, end])[1]
 
 
 def test_messages_out_of_order_or_of_another_text_are_refused():

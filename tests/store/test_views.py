@@ -20,8 +20,19 @@ def made(
     objective="validation/perplexity",
     tuned=("learning_rate", "clip_norm"),
     is_timed=True,
+    num_seeds=1,
+    split="test",
+    known=(*views.VERDICT, *views.COSTS),
 ):
-    return views.of_study(units, objective, tuned, is_timed)
+    return views.of_study(
+        units,
+        objective,
+        tuned=tuned,
+        num_seeds=num_seeds,
+        is_timed=is_timed,
+        split=split,
+        known=known,
+    )
 
 
 def test_a_value_is_what_the_page_unpacks_and_always_the_same():
@@ -43,7 +54,8 @@ def test_arms_are_groups_and_folded_whatever_their_repeats():
     state = answer()
     assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
     assert state["groupsExpanded"] == {"tag.arm.lstm": False, "tag.arm.gru": False}
-    assert state["runsHiddenMode"] == "SHOW_ALL" and "trial" in state["searchFilter"]
+    assert state["runsHiddenMode"] == "SHOW_ALL"
+    assert "!= 'trial'" in state["searchFilter"] and "!= 'finalist'" in state["searchFilter"]
 
 
 def test_conditions_are_groups_too():
@@ -55,7 +67,10 @@ def test_conditions_are_groups_too():
 
 def test_columns_begin_with_the_verdict_and_hold_what_was_measured():
     columns = answer()["selectedColumns"]
-    assert columns[:2] == ["metrics.`arm/perplexity`", "metrics.`arm/ratio`"]
+    assert columns[:2] == ["metrics.`arm/test_perplexity`", "metrics.`arm/ratio`"]
+    assert "search_spread" in " ".join(columns)
+    assert "search_spread" not in " ".join(answer(known=["ratio"])["selectedColumns"])
+    assert answer(split="training")["orderByKey"] == "metrics.`arm/training_perplexity`"
     assert {"metrics.`test/perplexity`", "metrics.`validation/perplexity`", "tags.`seed`"} <= set(
         columns
     )
@@ -88,6 +103,14 @@ def test_trials_are_a_view_where_something_was_tuned():
         "params.`learning_rate`",
         "params.`clip_norm`",
     ]
+    assert trials.state["selectedColumns"][-4:] == [
+        "metrics.`seconds`",
+        "metrics.`tokens_per_second`",
+        "tags.`state`",
+        "tags.`sample`",
+    ]
+    seeds = made(num_seeds=3)[1].state["selectedColumns"]
+    assert seeds[:3] == ["tags.`arm`", "tags.`index`", "tags.`draw`"]
     kinds = [[chart["type"] for chart in each.state["compareRunCharts"]] for each in (trials, one)]
     assert kinds == [["SCATTER", "SCATTER", "PARALLEL"], ["SCATTER"]]
 
