@@ -31,7 +31,7 @@ from harness.report import (
 )
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport
-from harness.report.evidence import evidence
+from harness.report.evidence import Evidence, evidence
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 
@@ -252,6 +252,7 @@ def build(
     timings: pd.DataFrame,
     warnings: Sequence[str] = (),
     importances: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    searches: Mapping[str, Mapping[str, Evidence]] | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
@@ -264,6 +265,8 @@ def build(
         warnings: Warnings of the search, which are printed with the report's own;
             ``condition/arm: ...`` stands beside that condition.
         importances: Condition -> arm -> tuned field -> share.
+        searches: Condition -> arm -> what its searches show; None: what ``runs`` and ``curves``
+            say.
     """
     general = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
     by_condition = {
@@ -281,6 +284,7 @@ def build(
             _of_condition(timings, name),
             [line.removeprefix(f"{name}/") for line in by_condition.get(name, [])],
             (importances or {}).get(name, {}),
+            None if searches is None else searches[name],
         )
         for name in study.conditions
     ]
@@ -302,11 +306,12 @@ def _condition_report(
     timings: pd.DataFrame,
     warnings: Sequence[str],
     importances: Mapping[str, Mapping[str, float]],
+    searches: Mapping[str, Evidence] | None,
 ) -> ConditionReport:
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
     curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
-    searches = evidence(study, runs, curves)
+    searches = evidence(study, runs, curves) if searches is None else searches
     open_arms = [name for name, each in searches.items() if each.is_open]
     num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
     runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))

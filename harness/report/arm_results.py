@@ -179,7 +179,7 @@ def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
     replicates = rows.loc[
         (rows["phase"] == Phase.REPLICATE) & rows["state"].isin(REPLICATE_ENDS), "state"
     ]
-    trials = tried.whole(study, rows[rows["phase"] == Phase.TRIAL])["state"]
+    trials = tried.whole(_trial_seeds(study), rows[rows["phase"] == Phase.TRIAL])["state"]
     trials = trials[trials.isin(tried.ENDS)]
     is_searched = study.tune is not None and (
         len(trials) >= study.tune.num_trials
@@ -313,7 +313,7 @@ def gather(
                 training_seconds=_training_seconds(arm_runs, arm_timings),
                 divergence=diverged.get(arm.name),
                 fall=_fall(replicates),
-                trials=tried.whole(study, arm_runs[arm_runs["phase"] == Phase.TRIAL]),
+                trials=tried.whole(_trial_seeds(study), arm_runs[arm_runs["phase"] == Phase.TRIAL]),
                 finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],
             )
         )
@@ -373,6 +373,10 @@ def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
 def num_repeats(study: StudyLike) -> int:
     """Returns how often the whole of tuning and replicating is done."""
     return study.tune.repeats if study.tune else 1
+
+
+def _trial_seeds(study: StudyLike) -> int:
+    return study.tune.seeds if study.tune else 1
 
 
 def _training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None:

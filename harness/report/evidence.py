@@ -12,6 +12,7 @@ from statistics import mean
 
 import pandas as pd
 
+from harness.randomness import Name
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.searches import value_text
 from harness.report.tried import is_not_learned, tried
@@ -24,18 +25,35 @@ from harness.tuning.tried import TriedSetting
 
 
 @dataclass(frozen=True)
+class Design:
+    """What arms that are searched alike have in common.
+
+    Attributes:
+        space: What was searched, as wide as it became.
+        origin: What the points tried derive from.
+        finalists: How many of the best settings ran again; 1: none.
+        finalist_seeds: With how many fresh seeds each.
+    """
+
+    space: Space
+    origin: tuple[Name, ...]
+    finalists: int
+    finalist_seeds: int
+
+
+@dataclass(frozen=True)
 class Search:
     """One search of one arm.
 
     Attributes:
         tried: Its ended trials.
-        space: What was searched, as wide as it became.
+        design: What arms that are searched alike have in common.
         brackets: Ordered field that acts in the arm -> what the search shows of it.
         is_lost: Whether trials ended and none of them could be trained.
     """
 
     tried: list[TriedSetting]
-    space: Space
+    design: Design
     brackets: dict[str, Bracket]
     is_lost: bool
 
@@ -116,15 +134,23 @@ def evidence(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict
         space = extension.searched_space(
             study.tune.space, (each.values for trials in known.values() for each in trials)
         )
+        tune = study.tune
+        design = Design(
+            space,
+            (tune.search_seed + repeat, study.condition, tune.sampler),
+            tune.finalists,
+            tune.finalist_seeds if tune.finalists > 1 else 0,
+        )
         for arm in study.arms:
-            searches[arm.name].append(_search(study, arm, known[arm.name], space))
+            found = _search(study, arm, known[arm.name], design)
+            searches[arm.name].append(found)
     return {name: Evidence(name, of_arm) for name, of_arm in searches.items()}
 
 
-def _search(study: StudyLike, arm: ArmLike, known: list[TriedSetting], space: Space) -> Search:
-    brackets = bracketing.brackets(known, space, arm.searched, study.measure.margin)
+def _search(study: StudyLike, arm: ArmLike, known: list[TriedSetting], design: Design) -> Search:
+    brackets = bracketing.brackets(known, design.space, arm.searched, study.measure.margin)
     is_lost = bool(known) and all(each.end == "diverged" for each in known)
-    return Search(known, space, brackets, is_lost)
+    return Search(known, design, brackets, is_lost)
 
 
 def spreads(
@@ -132,7 +158,8 @@ def spreads(
 ) -> dict[str, float]:
     """Returns how far an arm's difference from the baseline hangs on the settings that were tried.
 
-    It is in nats, over repeats the root mean square; an arm of which it is not known is absent.
+    It is in nats, over repeats the root mean square. An arm of which it is not known is absent: so
+    is one whose search and the baseline's had no points in common.
 
     Args:
         study: Of one condition.
@@ -141,12 +168,13 @@ def spreads(
     """
     found = {}
     for arm in study.arms if searches else ():
-        if not arm.is_baseline:
-            repeats = range(len(searches[arm.name].searches))
-            known = [_spread(study, arm, searches, runs, repeat) for repeat in repeats]
-            squares = [spread**2 for spread in known if spread is not None]
-            if squares:
-                found[arm.name] = math.sqrt(mean(squares))
+        if arm.is_baseline or not {arm.name, study.baseline.name} <= searches.keys():
+            continue
+        repeats = range(len(searches[arm.name].searches))
+        known = [_spread(study, arm, searches, runs, repeat) for repeat in repeats]
+        squares = [spread**2 for spread in known if spread is not None]
+        if squares:
+            found[arm.name] = math.sqrt(mean(squares))
     return found
 
 
@@ -157,18 +185,19 @@ def _spread(
     runs: pd.DataFrame,
     repeat: int,
 ) -> float | None:
-    tune, base = study.tune, study.baseline
-    assert tune is not None
+    base = study.baseline
     ours, theirs = (searches[each.name].searches[repeat] for each in (arm, base))
+    if ours.design != theirs.design:
+        return None
     return search_spread(
         ours.tried,
         theirs.tried,
-        ours.space,
+        ours.design.space,
         arm.searched,
         base.searched,
         replicates=(_replicates(runs, arm, repeat), _replicates(runs, base, repeat)),
-        finalists=tune.finalists,
-        finalist_seeds=tune.finalist_seeds,
+        finalists=ours.design.finalists,
+        finalist_seeds=ours.design.finalist_seeds,
     )
 
 

@@ -56,13 +56,12 @@ def is_not_learned(runs: pd.DataFrame) -> pd.Series:
     return not_learned & (runs["state"] == RunState.FINISHED)
 
 
-def whole(study: StudyLike, trials: pd.DataFrame) -> pd.DataFrame:
+def whole(num_seeds: int, trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs of trials as one row a trial, in the order of arm, repeat and number.
 
-    A trial of several seeds has their mean objective, the sum of their costs, and the samples of
-    the first; it is running until all of them have ended.
+    A trial of ``num_seeds`` seeds has their mean objective, the sum of their costs, and the samples
+    of the first; it is running until all of them have ended.
     """
-    num_seeds = study.tune.seeds if study.tune is not None else 1
     if num_seeds == 1:
         return trials
     rows = []

@@ -41,6 +41,7 @@ class Comparand:
         tuned: The fields that were.
         measure: Its study's objective, margin and threshold.
         first_seed: Of its study.
+        version: That of its study's format.
         stages: Of its study's sequential rule: the first stage's seeds and the half-width wanted;
             None without one.
     """
@@ -51,6 +52,7 @@ class Comparand:
     tuned: tuple[str, ...]
     measure: dict[str, Any]
     first_seed: int
+    version: int
     stages: tuple[int, float] | None
 
     @property
@@ -115,10 +117,10 @@ class Comparand:
     def _reads_test(self) -> bool:
         """Whether it is measured on a test split.
 
-        Replicates are, where there is one; trials never.
+        Replicates are, where there is one; trials and finalists never.
         """
-        is_trial = self.is_run and self.runs["phase"].iloc[0] == Phase.TRIAL
-        return self.settings["split"] == ["holdout"] and not is_trial
+        is_searched = self.is_run and self.runs["phase"].iloc[0] != Phase.REPLICATE
+        return self.settings["split"] == ["holdout"] and not is_searched
 
     @property
     def timing_group(self) -> tuple[str, str]:
@@ -157,6 +159,7 @@ def comparand_of(selection: Selection) -> Comparand:
         tuned=tuned,
         measure=shared["measure"],
         first_seed=identity["first_seed"],
+        version=identity["version"],
         stages=None if stages is None else (int(stages[0]), float(stages[1])),
     )
 
@@ -188,7 +191,7 @@ def _num_trials(selection: Selection) -> int:
     if selection.is_run or selection.unit.repeat:
         runs = runs[runs["repeat"] == selection.unit.repeat]
     is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(ENDS)
-    return int(is_ended.sum())
+    return len(runs[is_ended].drop_duplicates(["repeat", "index"]))
 
 
 def _distinct(values: list[Any]) -> list[Any]:

@@ -17,7 +17,7 @@ from harness import report
 from harness.metrics import perplexity
 from harness.report import Report, arm_results, forms, sentences
 from harness.report.tables import Section
-from harness.report.tried import ENDS
+from harness.report.tried import ENDS, whole
 from harness.results.comparands import (
     CELL_SOURCE,
     Comparand,
@@ -27,6 +27,7 @@ from harness.results.comparands import (
     text_of,
 )
 from harness.results.names import Archive
+from harness.results.searched import searches_of
 from harness.settings import Settings, from_dict
 from harness.store.locations import Locations
 from harness.study import Arm, Measure, Replicate, Study, Tune
@@ -135,14 +136,28 @@ def _compare_arms(comparands: Sequence[Comparand]) -> tuple[Report | None, list[
                 f"{each.name}: not used, since another lacks them: seeds {', '.join(unused)}."
             )
     rows = [_rows(each, common) for each in comparands]
+    study = _study(comparands, rows)
+    searches = searches_of(
+        comparands,
+        {arm.name: arm.settings for arm in study.arms},
+        {each.name: own for each, own in zip(comparands, rows, strict=True)},
+    )
     arms_report = report.build(
-        _study(comparands, rows),
-        pd.concat(rows, ignore_index=True),
+        study,
+        pd.concat(map(_by_trial, comparands, rows), ignore_index=True),
         pd.DataFrame(),
         _timings(comparands),
         _warnings(comparands),
+        searches={"": searches},
     )
     return arms_report, lines
+
+
+def _by_trial(comparand: Comparand, rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns an arm's runs with one row a trial, however many seeds its study gave to each."""
+    is_trial = rows["phase"] == Phase.TRIAL
+    trials = whole(comparand.search.get("seeds", 1), rows[is_trial])
+    return pd.concat([trials, rows[~is_trial]], ignore_index=True)
 
 
 def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Study:
@@ -158,7 +173,7 @@ def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Stu
     measure = baseline.measure
     return Study(
         name=" beside ".join(names),
-        version=1,
+        version=max(each.version for each in comparands),
         question=f"How do {', '.join(names)} compare?",
         source="",
         path=None,
@@ -176,13 +191,15 @@ def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Stu
 def _tune(rows: Sequence[pd.DataFrame]) -> Tune | None:
     """Returns a search of as many trials as each of these arms had in each of its repeats."""
     num_repeats = _num_repeats(rows[0])
-    num_trials = min(
-        int(((arm_rows["phase"] == Phase.TRIAL) & arm_rows["state"].isin(ENDS)).sum())
-        for arm_rows in rows
-    )
+    num_trials = min(map(_num_trials, rows))
     if not num_trials and num_repeats == 1:
         return None
     return Tune({}, num_trials // num_repeats, 1, "random", "none", 0, num_repeats)
+
+
+def _num_trials(rows: pd.DataFrame) -> int:
+    trials = rows[(rows["phase"] == Phase.TRIAL) & rows["state"].isin(ENDS)]
+    return len(trials.drop_duplicates(["repeat", "index"]))
 
 
 def _replicate(comparands: Sequence[Comparand], baseline_rows: pd.DataFrame) -> Replicate:
@@ -228,13 +245,14 @@ def _rows(comparand: Comparand, common: list[str]) -> pd.DataFrame:
     replicates = replicates.assign(index=replicates.groupby("repeat").cumcount())
     numbers = {repeat: i for i, repeat in enumerate(sorted(replicates["repeat"].unique()))}
     runs = comparand.selection.runs
-    trials = runs[(runs["phase"] == Phase.TRIAL) & runs["repeat"].isin(numbers)]
-    rows = pd.concat([trials, replicates], ignore_index=True)
+    searched = runs["phase"].isin([Phase.TRIAL, Phase.FINALIST]) & runs["repeat"].isin(numbers)
+    rows = pd.concat([runs[searched], replicates], ignore_index=True)
     tuned = [{name: params.get(name) for name in comparand.tuned} for params in rows["params"]]
     return rows.assign(
         arm=comparand.name,
         condition="",
         repeat=rows["repeat"].map(numbers),
+        repeat_stored=rows["repeat"],
         params=pd.Series(tuned, index=rows.index, dtype=object),
     )
 

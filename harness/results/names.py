@@ -60,7 +60,8 @@ class Selection:
             return f"{self.study}:{self.unit}"
         row = self.runs.iloc[0]
         is_replicate = row["phase"] == Phase.REPLICATE
-        run = _seed(row["seed"]) if is_replicate else f"{row['phase']} {row['index']}"
+        draw = f" seed {row['draw']}" if row["draw"] else ""
+        run = _seed(row["seed"]) if is_replicate else f"{row['phase']} {row['index']}{draw}"
         return f"{self.study}:{self.unit}:{run}"
 
 

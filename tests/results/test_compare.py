@@ -333,3 +333,69 @@ def test_compare_prints_the_verdict_the_levels_and_what_differs(store, make, mon
         monkeypatch, capsys, "compare", "small:narrow", "small:wode", "--folder", store
     )
     assert code == 2 and "Did you mean wide?" in err
+
+
+# Searches of version 2
+
+RATES = (0.001, 0.01, 0.1, 1.0, 10.0)
+BRACKETED, FALLING = (1.9, 1.5, 1.4, 1.5, 1.9), (1.9, 1.8, 1.7, 1.6, 1.4)
+TUNE = {
+    "learning_rate": {"low": 0.001, "high": 10.0, "log": True, "step": None},
+    "batch": 4,
+    "sampler": "tpe",
+    "pruner": "none",
+    "search_seed": 0,
+    "seeds": 2,
+}
+
+
+@pytest.fixture
+def searched(store, make):
+    """Stores an arm's search of version 2, two seeds a trial, and its replicates."""
+    like = reader_of(store, "small").identity()
+
+    def stored(name, nats=BRACKETED, level=1.4, tune=TUNE, version=2):
+        shared = {**like["shared"], "tune": tune}
+        losses = [level * (1.0 + 0.01 * j) for j in range(5)]
+        identity = {**like, "version": version, "shared": shared}
+        writer = make(name, states=["finished"] * 5, losses=losses, identity=identity)
+        for number, (rate, mean) in enumerate(zip(RATES, nats, strict=True)):
+            for draw in range(tune["seeds"]):
+                key = RunKey(Unit("wide"), Phase.TRIAL, number, draw)
+                params = {"path": "text.txt", "hidden_size": 16, "learning_rate": rate}
+                run_id = writer.open_run(key, "", params, {"seed": f"0/trial/{number}/{draw}"})
+                metrics = {"objective": mean + 0.01 * draw, "tokens": 1120.0}
+                writer.end_run(run_id, RunState.FINISHED, {}, metrics, {"curve.csv": ""})
+        return f"{name}:wide"
+
+    return stored
+
+
+def test_an_open_search_is_not_comparable_with_another_study_either(store, searched):
+    names = [searched("first"), searched("second", FALLING, level=1.9)]
+    comparison = compare.compare(names, Locations(store))
+    assert comparison.report.table["verdict"].tolist() == ["baseline", "not comparable"]
+    assert comparison.report.not_comparable == [
+        "second:wide's best learning rate, 10, is the largest that it tried."
+    ]
+    assert comparison.report.conditions[0].ends.rows[0][1] == "5"  # of two seeds each
+
+
+def test_bracketed_searches_of_the_same_points_compare_beside_their_spread(store, searched):
+    names = [searched("one"), searched("two", level=3.4)]
+    (result,) = compare.compare(names, Locations(store)).report.results[1:]
+    assert result.decision.verdict == "worse" and result.decision.wide is not None
+    assert result.search_spread == pytest.approx(result.decision.spread)
+
+
+def test_the_spread_of_searches_without_common_points_is_not_known(store, searched):
+    names = [searched("here"), searched("there", level=3.4, tune={**TUNE, "search_seed": 1})]
+    (result,) = compare.compare(names, Locations(store)).report.results[1:]
+    assert result.search_spread is None and result.decision.verdict == "undecided"
+
+
+def test_searches_of_version_1_are_asked_for_no_brackets(store, searched):
+    old = {**TUNE, "seeds": 1}
+    names = [searched("a1", tune=old, version=1), searched("b1", FALLING, 3.4, old, version=1)]
+    (result,) = compare.compare(names, Locations(store)).report.results[1:]
+    assert result.decision.verdict == "worse" and result.decision.wide is None
