@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null large bench gpu
+.PHONY: install study test lint sources generate results null search-simulation large bench gpu
 
 install: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ results: install
 # Simulated studies whose truth is known, through the code that the report uses; minutes on one core.
 null: install
 	OMP_NUM_THREADS=1 $(BIN)/python tools/null_studies.py
+
+# Searches whose landscape is known, through the code that searches and decides; some twenty minutes on one core.
+search-simulation: install
+	OMP_NUM_THREADS=1 $(BIN)/python tools/search_simulation.py
 
 # How long the report of 20 arms, 50 seeds and 200 points takes; the root goes first, or tests/cells would be `cells`.
 large: install

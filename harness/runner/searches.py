@@ -122,7 +122,7 @@ class Searches:
         if self._study.version == 1 or tune.at_most is None:
             return
         tried = {unit: self.tried(unit) for unit in units}
-        num_told = min(len(settings) for settings in tried.values())
+        num_told = min(self.by_unit[unit].num_told for unit in units)
         if num_told < tune.num_trials:
             return
         num_told -= (num_told - tune.num_trials) % tune.batch

@@ -134,6 +134,11 @@ class ArmSearch:
         return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
 
     @property
+    def num_told(self) -> int:
+        """Number of trials that were told, also of those whose settings cannot be trained."""
+        return sum(trial.state.is_finished() for trial in self.trials())
+
+    @property
     def stopped(self) -> bool:
         """Whether the last trials were told as failed, so many that the arm is given up."""
         told = [t.state for t in self.trials() if t.state.is_finished()]
@@ -144,11 +149,8 @@ class ArmSearch:
     @property
     def done(self) -> bool:
         """Whether there is nothing left to ask or to tell of the budget that every arm has."""
-        trials = self.trials()
-        told = sum(t.state.is_finished() for t in trials)
-        if self.stopped:
-            return told == len(trials)
-        return told >= self.tune.num_trials and told == len(trials)
+        told, asked = self.num_told, len(self.trials())
+        return told == asked and (self.stopped or told >= self.tune.num_trials)
 
     def ask(self) -> list[Trial]:
         """Asks until the present round is full and returns its running trials.
