@@ -31,7 +31,7 @@ from harness.report import (
 )
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport
-from harness.report.evidence import Evidence, evidence
+from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 
@@ -311,7 +311,7 @@ def _condition_report(
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
     curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
-    searches = evidence(study, runs, curves) if searches is None else searches
+    searches = evidence_of(study, runs, curves) if searches is None else searches
     open_arms = [name for name, each in searches.items() if each.is_open]
     num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
     runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))

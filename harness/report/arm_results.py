@@ -236,7 +236,7 @@ def gather(
     """Returns one result per arm of ``study``, in its order.
 
     Frames have RUN_COLUMNS and TIMING_COLUMNS; ``num_seeds`` is what :func:`num_seeds` returns, and
-    ``searches`` what :func:`harness.report.evidence.evidence` does.
+    ``searches`` what :func:`harness.report.evidence.evidence_of` does.
     """
     spreads = evidence.spreads(study, searches, runs)
     nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}

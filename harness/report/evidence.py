@@ -118,7 +118,7 @@ _EXCUSES = {
 }
 
 
-def evidence(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Evidence]:
+def evidence_of(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Evidence]:
     """Returns what the searches of every arm show; nothing without a search, or in version 1.
 
     Args:
@@ -163,7 +163,7 @@ def spreads(
 
     Args:
         study: Of one condition.
-        searches: What :func:`evidence` returns.
+        searches: What :func:`evidence_of` returns.
         runs: Those of that condition that the study asks for.
     """
     found = {}
@@ -206,6 +206,11 @@ def _replicates(runs: pd.DataFrame, arm: ArmLike, repeat: int) -> list[float]:
     rows = runs[(runs["arm"] == arm.name) & (runs["phase"] == "replicate")]
     rows = rows[(rows["repeat"] == repeat) & (rows["state"] == RunState.FINISHED)]
     return rows.loc[~is_not_learned(rows), "objective"].dropna().astype(float).tolist()
+
+
+def open_arms(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> set[str]:
+    """Returns the arms that were not tried at their best; arguments as of :func:`evidence_of`."""
+    return {name for name, each in evidence_of(study, runs, curves).items() if each.is_open}
 
 
 def num_due(study: StudyLike, searches: Mapping[str, Evidence], repeat: int) -> int:

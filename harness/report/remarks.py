@@ -31,7 +31,7 @@ def missing(
         timings: Those of that condition.
         results: Of all arms.
         num_seeds: What :func:`harness.report.arm_results.num_seeds` returns.
-        searches: What :func:`harness.report.evidence.evidence` returns.
+        searches: What :func:`harness.report.evidence.evidence_of` returns.
     """
     lines = []
     num_trials = _num_trials(study, results, searches)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.evidence import Evidence, evidence
+from harness.report.evidence import Evidence, evidence_of
 from harness.results.comparands import Comparand
 from harness.settings import Settings
 from harness.study import Arm, Choices, Measure, Range, Replicate, Study, Tune
@@ -42,7 +42,7 @@ def _evidence(comparand: Comparand, settings: Settings, runs: pd.DataFrame) -> E
     # Of pruned trials alone does the way matter, and curves take long to read.
     has_pruned = (runs["state"] == "pruned").any()
     curves = _curves(comparand, runs) if has_pruned else pd.DataFrame()
-    return evidence(study, runs, curves)[comparand.name]
+    return evidence_of(study, runs, curves)[comparand.name]
 
 
 def _searched_study(comparand: Comparand, settings: Settings, runs: pd.DataFrame) -> Study:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from harness.results.open import open_study
 from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 from harness.study import Study
 from harness.study.units import Phase
 from harness.training.messages import RunState
@@ -40,8 +41,9 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
         condition_runs = runs[runs["condition"] == arm.condition]
         arm_runs = condition_runs[condition_runs["arm"] == arm.name]
         wanted = {
-            Phase.TRIAL: loaded.tune.num_trials if loaded.tune else 0,
-            Phase.REPLICATE: _num_seeds(loaded.under(arm.condition), condition_runs),
+            Phase.TRIAL: loaded.tune.num_trials * loaded.tune.seeds if loaded.tune else 0,
+            **_num_finalists(loaded),
+            Phase.REPLICATE: _num_seeds(loaded.under(arm.condition), condition_runs, reader),
         }
         for phase, count in wanted.items():
             counts = arm_runs.loc[arm_runs["phase"] == phase, "state"].value_counts()
@@ -52,13 +54,24 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     return table
 
 
-def _num_seeds(part: Study, runs: pd.DataFrame) -> int:
+def _num_finalists(study: Study) -> dict[Phase, int]:
+    """Returns how many runs the best settings of a search get, where any run again."""
+    tune = study.tune
+    if tune is None or tune.finalists == 1:
+        return {}
+    return {Phase.FINALIST: tune.finalists * tune.finalist_seeds}
+
+
+def _num_seeds(part: Study, runs: pd.DataFrame, reader: StudyReader) -> int:
     """Returns how many seeds a condition takes; ``runs`` are those of the condition."""
     if part.replicate.until is None:
         return part.replicate.seeds
-    from harness.report import arm_results  # loads SciPy, for what a first stage asks for
+    # They load SciPy, for what a first stage asks for.
+    from harness.report import arm_results, evidence
 
-    return arm_results.num_seeds(part, runs)
+    curves = reader.curves()
+    curves = curves[curves["condition"] == part.condition]
+    return arm_results.num_seeds(part, runs, evidence.open_arms(part, runs, curves))
 
 
 def _table(title: str, has_conditions: bool) -> Table:

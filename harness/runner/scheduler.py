@@ -15,6 +15,7 @@ from harness.preflight.resolve import resolve
 from harness.randomness import Name
 from harness.report import Report, arm_results
 from harness.report.assemble import build_report, warnings_of
+from harness.report.evidence import open_arms
 from harness.runner import executor, signals
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
@@ -203,11 +204,13 @@ class Scheduler:
         study = self.study
         if study.replicate.until is None:
             return dict.fromkeys(study.conditions, study.replicate.seeds)
-        runs = self.writer.reader.runs()
-        return {
-            name: arm_results.num_seeds(study.under(name), runs[runs["condition"] == name])
-            for name in study.conditions
-        }
+        runs, curves = self.writer.reader.runs(), self.writer.reader.curves()
+        num_seeds = {}
+        for name in study.conditions:
+            part, rows = study.under(name), runs[runs["condition"] == name]
+            left_out = open_arms(part, rows, curves[curves["condition"] == name])
+            num_seeds[name] = arm_results.num_seeds(part, rows, left_out)
+        return num_seeds
 
     def mark_superseded(self) -> None:
         """Puts replicates of another setting aside: more trials may have found a better one."""
