@@ -44,6 +44,7 @@ class Measure:
     margin: float = 0.01
     threshold: float = 0.05
     target: float | None = None
+    states: bool = False
     runtime: object | None = None
 
 

@@ -34,6 +34,7 @@ from harness.report.condition_report import ConditionReport
 from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
+from harness.store.columns import KEY_DTYPES, STATE_DTYPES
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
@@ -253,6 +254,7 @@ def build(
     warnings: Sequence[str] = (),
     importances: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
     searches: Mapping[str, Mapping[str, Evidence]] | None = None,
+    states: pd.DataFrame | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
@@ -267,6 +269,8 @@ def build(
         importances: Condition -> arm -> tuned field -> share.
         searches: Condition -> arm -> what its searches show; None: what ``runs`` and ``curves``
             say.
+        states: One row per number of a replicate's states, ``columns.STATE_DTYPES``; None: they
+            were not measured.
     """
     general = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
     by_condition = {
@@ -276,6 +280,7 @@ def build(
     }
     placed = {line for lines in by_condition.values() for line in lines}
     general += [line for line in warnings if line not in placed]
+    empty = pd.DataFrame(columns=[*KEY_DTYPES, *STATE_DTYPES])
     reports = [
         _condition_report(
             study.under(name),
@@ -285,6 +290,7 @@ def build(
             [line.removeprefix(f"{name}/") for line in by_condition.get(name, [])],
             (importances or {}).get(name, {}),
             None if searches is None else searches[name],
+            _of_condition(empty if states is None else states, name),
         )
         for name in study.conditions
     ]
@@ -307,6 +313,7 @@ def _condition_report(
     warnings: Sequence[str],
     importances: Mapping[str, Mapping[str, float]],
     searches: Mapping[str, Evidence] | None,
+    states: pd.DataFrame,
 ) -> ConditionReport:
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
@@ -329,6 +336,7 @@ def _condition_report(
         study=study,
         results=results,
         curves=curves.join(ends, on=RUN_OF_CONDITION),
+        states=arm_results.planned(study, states, num_seeds),
         importances=importances,
         sentences=[
             sentences.sentence(study, result) for result in results if not result.is_baseline

@@ -1,13 +1,29 @@
 """The report of a study from its stored frames: nothing is run for it."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import pandas as pd
 
 from harness.data import CorpusFacts
-from harness.report import Report, build
+from harness.report import Report, build, tried
 from harness.store.notes import StudyNotes
+from harness.store.reader import StudyReader
 from harness.study import Study, num_pairs
+from harness.study.units import Phase
+from harness.tuning import extension
+
+
+def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Report:
+    """Returns the report of a study as far as its store has come."""
+    return build_report(
+        study,
+        reader.runs(),
+        reader.curves(),
+        reader.timings(),
+        warnings,
+        reader.states() if study.measure.states else None,
+    )
 
 
 def build_report(
@@ -16,6 +32,7 @@ def build_report(
     curves: pd.DataFrame,
     timings: pd.DataFrame,
     warnings: list[str],
+    states: pd.DataFrame | None = None,
 ) -> Report:
     """Returns the report from the store, or from its export.
 
@@ -27,6 +44,7 @@ def build_report(
         curves: As :func:`harness.store.frames.curves` returns them.
         timings: As :func:`harness.store.frames.timings` returns them.
         warnings: What is to be said beside the verdict.
+        states: As :func:`harness.store.frames.states` returns them; None: nobody asks.
     """
     parts = {name: study.under(name) for name in study.conditions}
     fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
@@ -38,7 +56,7 @@ def build_report(
     importances = {
         name: _importances(part, runs[runs["condition"] == name]) for name, part in parts.items()
     }
-    return build(study, runs, curves, timings, warnings, importances)
+    return build(study, runs, curves, timings, warnings, importances, states=states)
 
 
 def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
@@ -47,7 +65,11 @@ def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, f
         return {arm.name: {} for arm in part.arms}
     from harness.tuning.importances import importances
 
-    return importances(part, runs)
+    trials = tried.whole(part.tune.seeds, runs[runs["phase"] == Phase.TRIAL])
+    values = [params for params in trials["params"] if params]
+    space = extension.searched_space(part.tune.space, values)
+    wide = dataclasses.replace(part, tune=dataclasses.replace(part.tune, space=space))
+    return importances(wide, trials)
 
 
 def warnings_of(study: Study, notes: StudyNotes) -> list[str]:

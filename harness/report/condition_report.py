@@ -20,6 +20,7 @@ from harness.report import (
     hyperparameters,
     pareto,
     sentences,
+    states,
     tables,
 )
 from harness.report.arm_results import ArmResult
@@ -38,6 +39,7 @@ class ConditionReport:
         study: The study of this condition alone.
         results: One per arm, in the study's order.
         curves: The rows of the curves, each with the state of its run.
+        states: What the states of the replicates are like; empty where nobody asks.
         importances: Arm -> tuned field -> share; empty where they were not asked for.
         sentences: One per arm that is not the baseline.
         missing: What a complete study would have and this one has not.
@@ -47,6 +49,7 @@ class ConditionReport:
     study: StudyLike
     results: list[ArmResult]
     curves: pd.DataFrame
+    states: pd.DataFrame
     importances: Mapping[str, Mapping[str, float]]
     sentences: list[str]
     missing: list[str]
@@ -88,12 +91,13 @@ class ConditionReport:
 
     @cached_property
     def beside(self) -> list[Section]:
-        """What stands beside the verdicts: the effects of a cross, divergence, the way there."""
+        """What stands beside the verdicts: a cross's effects, divergence, the way there, states."""
         return _with_rows(
             [
                 factors.section(self.study, self.results),
                 tables.divergence(self.results, sentences.unit(self.study)),
                 along_training.section(self.study, self.results, self.curves),
+                states.section(self.results, self.states),
             ]
         )
 
@@ -144,8 +148,8 @@ class ConditionReport:
 
     @cached_property
     def perplexity_figures(self) -> "list[LabelledFigure]":
-        """Differences and curves; those that there is something to draw for."""
-        from harness.report import perplexity_figures
+        """Differences, curves and states; those that there is something to draw for."""
+        from harness.report import perplexity_figures, state_figures
 
         study, metric = self.study, arm_results.curve_metric(self.study)
         differences = perplexity_figures.paired_differences(
@@ -156,7 +160,7 @@ class ConditionReport:
             arm_results.measured(study),
         )
         curves = perplexity_figures.learning_curves(self.results, self.curves, metric)
-        return _drawn([differences, *curves])
+        return _drawn([differences, *curves, state_figures.of_arms(self.results, self.states)])
 
     @cached_property
     def cost_figures(self) -> "list[LabelledFigure]":

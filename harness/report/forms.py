@@ -24,8 +24,8 @@ LATEX = {
     "|": r"\textbar{}",
 }
 """Character -> what LaTeX prints it by."""
-LONG_NAME = 24
-"""An arm's name of more characters may be broken on a terminal."""
+LONG_NAME, LONG_NUMBER = 24, 10
+"""A name, or a number, of more characters may be broken on a terminal."""
 
 
 def plain(text: str) -> str:
@@ -92,7 +92,7 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
 
 
 def terminal_section(section: Section) -> Table:
-    """Returns any table for a terminal, whose width folds its cells, but names last of all."""
+    """Returns any table for a terminal, whose width folds its cells, names and numbers last."""
     table = _terminal_table()
     for i, (name, is_number) in enumerate(zip(section.header, section.are_numbers, strict=True)):
         longest = max((len(row[i]) for row in section.rows), default=0)
@@ -100,7 +100,7 @@ def terminal_section(section: Section) -> Table:
             Text(name),
             justify="right" if is_number else "left",
             overflow="fold",
-            min_width=min(longest, LONG_NAME) if i == 0 else None,
+            min_width=min(longest, LONG_NAME if i == 0 else LONG_NUMBER if is_number else 0),
         )
     for row in section.rows:
         table.add_row(*map(Text, row))

@@ -145,6 +145,11 @@ class MeasureLike(Protocol):
         ...
 
     @property
+    def states(self) -> bool:
+        """Whether the states of replicates are measured."""
+        ...
+
+    @property
     def runtime(self) -> object | None:
         """How runtime is measured; None: it is not."""
         ...

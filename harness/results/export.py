@@ -27,6 +27,7 @@ class Results:
             of {prefix, text}.
         curves: A row per evaluation of a run, under its condition, arm, repeat, phase and index.
         timings: A row per condition, arm, mode, pack and round.
+        states: A row per number of a replicate's states; None where the study asks for none.
         verdict: The report's table: a row per condition and arm.
         warnings: What there is to say beside the verdict.
     """
@@ -35,6 +36,7 @@ class Results:
     runs: pd.DataFrame
     curves: pd.DataFrame
     timings: pd.DataFrame
+    states: pd.DataFrame | None
     verdict: pd.DataFrame
     warnings: list[str]
 
@@ -60,12 +62,14 @@ def load(
     loaded, reader = open_study(str(study), tuple(overrides), Locations(Path(folder), tracking))
     warnings = warnings_of(loaded, reader.notes())
     runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
-    report = build_report(loaded, runs, curves, timings, warnings)
+    states = reader.states() if loaded.measure.states else None
+    report = build_report(loaded, runs, curves, timings, warnings, states)
     return Results(
         name=reader.study_name,
         runs=_with_parameters(runs),
         curves=curves,
         timings=timings,
+        states=states,
         verdict=report.table,
         warnings=warnings,
     )
@@ -93,7 +97,7 @@ def export(
         "curves": results.curves,
         "timings": results.timings,
         "verdict": results.verdict,
-    }
+    } | ({} if results.states is None else {"states": results.states})
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, frame in tables.items():

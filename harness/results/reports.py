@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.report.assemble import build_report, warnings_of
+from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
 from harness.store.locations import Locations
 
@@ -32,7 +32,7 @@ def print_report(
     """
     loaded, reader = open_study(study, overrides, locations)
     warnings = warnings_of(loaded, reader.notes())
-    report = build_report(loaded, reader.runs(), reader.curves(), reader.timings(), warnings)
+    report = stored_report(loaded, reader, warnings)
     if out is not None:
         for path in report.write(out):
             console.print(f"{path}", highlight=False)

@@ -5,7 +5,7 @@ import json
 
 from harness import data
 from harness.report import Report
-from harness.report.assemble import build_report, warnings_of
+from harness.report.assemble import stored_report, warnings_of
 from harness.store.identity import check_identity
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
@@ -49,7 +49,7 @@ def finished_report(study: Study, locations: Locations) -> Report | None:
         if pinned != data.load(arm.settings).fingerprint[:12]:
             return None
     warnings = warnings_of(study, notes)
-    report = build_report(study, reader.runs(), reader.curves(), reader.timings(), warnings)
+    report = stored_report(study, reader, warnings)
     is_shown = notes.reported == report_digest(report)  # else another version wrote the pages
     return report if is_shown and not report.missing else None
 

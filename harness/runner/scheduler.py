@@ -14,7 +14,7 @@ from harness import data
 from harness.preflight.resolve import resolve
 from harness.randomness import Name
 from harness.report import Report, arm_results
-from harness.report.assemble import build_report, warnings_of
+from harness.report.assemble import stored_report, warnings_of
 from harness.report.evidence import open_arms
 from harness.runner import executor, signals
 from harness.runner.pinned import pin_resolved
@@ -325,9 +325,8 @@ class Scheduler:
     def report(self) -> Report:
         """Returns the report of what there is so far."""
         self.note(warnings=tuple(self.warnings()))
-        reader = self.writer.reader
-        runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
-        return build_report(self.study, runs, curves, timings, warnings_of(self.study, self.notes))
+        warnings = warnings_of(self.study, self.notes)
+        return stored_report(self.study, self.writer.reader, warnings)
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""

@@ -58,6 +58,16 @@ TIMING_DTYPES = {
     "threads": "int64",
     "busy": "bool",
 }
+STATE_DTYPES = {
+    "layer": "int64",
+    "state": "str",
+    "quantity": "str",
+    "step": "int64",
+    "value": "float64",
+}
+"""A row per number: those of a state at ``step`` 0, and its gradient norms by time steps back."""
+ALL_STATES = "all states"
+"""The state of the gradient norms that are of all states of all layers; its layer is -1."""
 PROVENANCE = (
     "run_id",
     "git_commit",

@@ -6,7 +6,7 @@ They come from the tags, metrics, parameters and CSV files that a store keeps.
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,27 @@ from typing import Any
 import pandas as pd
 
 from harness.store.columns import (
+    ALL_STATES,
     ARM_DTYPES,
     CURVE_DTYPES,
     KEY_DTYPES,
     RUN_DTYPES,
+    STATE_DTYPES,
     TIMING_DTYPES,
 )
 from harness.study.units import Unit
 from harness.training.messages import RunState
+from harness.training.state_statistics import StateStatistics
 
+STATE_NUMBERS = (
+    "rms",
+    "median",
+    "percentile_90",
+    "percentile_99",
+    "largest",
+    "saturated",
+)
+"""The numbers that a state has one of."""
 EXCERPT_LENGTH = 60
 """The most characters of a sample where a row has place for one line."""
 LARGEST_FLOAT = 1.7976931348623157e308  # what MLflow's SQL stores keep in place of an infinity
@@ -129,6 +141,31 @@ def curves(stored: Iterable[tuple[Unit, str, int, int, bytes]]) -> pd.DataFrame:
         key = pd.DataFrame(keys[header], columns=list(KEY_DTYPES), index=curve.index)
         frames.append(pd.concat([key, curve], axis=1))
     return _stack(frames, by=list(KEY_DTYPES))
+
+
+def states(stored: Iterable[tuple[Unit, str, int, int, bytes]]) -> pd.DataFrame:
+    """Returns the numbers of (unit, phase, index, draw, ``states.json``), a row each.
+
+    Their columns are the key's and those of :data:`STATE_DTYPES`.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for unit, phase, index, draw, content in stored:
+        statistics = StateStatistics.from_json(content.decode())
+        key = (unit.condition, unit.arm, unit.repeat, phase, index, draw)
+        rows += [(*key, *row) for row in _state_rows(statistics)]
+    dtypes = KEY_DTYPES | STATE_DTYPES
+    frame = pd.DataFrame(rows, columns=list(dtypes)).astype(dtypes)
+    return frame.sort_values(list(KEY_DTYPES), kind="stable", ignore_index=True)
+
+
+def _state_rows(statistics: StateStatistics) -> Iterator[tuple[int, str, str, int, float]]:
+    for each in statistics.states:
+        for name in STATE_NUMBERS:
+            yield each.layer, each.state, name, 0, getattr(each, name)
+        for step, norm in enumerate(each.gradient_norms, 1):
+            yield each.layer, each.state, "gradient_norm", step, norm
+    for step, norm in enumerate(statistics.gradient_norms, 1):
+        yield -1, ALL_STATES, "gradient_norm", step, norm
 
 
 def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:

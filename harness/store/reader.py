@@ -14,7 +14,8 @@ from harness.store.notes import StudyNotes, kept_text, load_notes
 from harness.store.rows import RunRow, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
-from harness.study.units import Unit
+from harness.study.units import Phase, Unit
+from harness.training.files import STATES_FILE
 from harness.training.messages import RunState
 
 ARM_PHASE = "arm"
@@ -83,6 +84,16 @@ class StudyReader:
             for run in self.search()
             if phase_of(run) != ARM_PHASE
             and (content := self._source.artifact(run, "curve.csv")) is not None
+        )
+
+    @timed
+    def states(self) -> pd.DataFrame:
+        """Returns what the states of replicates are like (:func:`harness.store.frames.states`)."""
+        return frames.states(
+            (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
+            for run in self.search()
+            if phase_of(run) == Phase.REPLICATE
+            and (content := self._source.artifact(run, STATES_FILE)) is not None
         )
 
     @timed

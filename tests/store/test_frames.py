@@ -6,6 +6,7 @@ import pytest
 from harness.store import columns, frames
 from harness.store.frames import StoredRun
 from harness.study.units import Unit
+from harness.training.state_statistics import StateStatistics, StateSummary
 
 LSTM = Unit("lstm")
 
@@ -153,9 +154,7 @@ def test_curves_of_many_files_keep_their_places():
         (Unit("gru"), "trial", 2, 0, first.splitlines()[0]),
         (Unit("gru"), "trial", 3, 0, first),
     ]
-    frame = frames.curves(
-        [(*key, text.encode()) for *key, text in stored]
-    )
+    frame = frames.curves([(*key, text.encode()) for *key, text in stored])
     assert frame[["condition", "arm", "index", "update"]].values.tolist() == [
         *(["", "gru", 1, 5], ["", "gru", 1, 9], ["", "gru", 3, 5], ["", "gru", 3, 9]),
         ["docs", "lstm", 0, 5],
@@ -169,3 +168,30 @@ def test_samples_are_stored_for_programs_and_for_people():
     assert frames.sample_files([]) == {}
     early = frames.sample_files([{"prefix": "so", "text": "so ee", "update": 9}])
     assert early["samples.txt"] == "after update 9: [so] so ee\n"
+
+
+def test_states_are_a_row_per_number_under_their_replicate():
+    summary = StateSummary(0, "c", 1.0, 0.5, 1.5, 2.0, 3.0, 0.25, (0.2, 0.1))
+    statistics = StateStatistics("validation", 4, 3, 2, (summary,), (0.4, 0.3))
+    content = statistics.to_json().encode()
+    frame = frames.states([(Unit("lstm", "docs", 1), "replicate", 3, 0, content)])
+    assert {**frame.dtypes.astype(str)} == {
+        name: str(pd.Series(dtype=dtype).dtype)
+        for name, dtype in (columns.KEY_DTYPES | columns.STATE_DTYPES).items()
+    }
+    key = ["docs", "lstm", 1, "replicate", 3, 0]
+    assert (frame[list(columns.KEY_DTYPES)] == key).all(axis=None)
+    of_c = frame[frame["state"] == "c"]
+    assert dict(zip(of_c["quantity"], of_c["value"], strict=True)) == {
+        "rms": 1.0,
+        "median": 0.5,
+        "percentile_90": 1.5,
+        "percentile_99": 2.0,
+        "largest": 3.0,
+        "saturated": 0.25,
+        "gradient_norm": 0.1,
+    }
+    whole = frame[frame["state"] == columns.ALL_STATES]
+    assert whole[["layer", "step", "value"]].to_numpy().tolist() == [[-1, 1, 0.4], [-1, 2, 0.3]]
+    empty = frames.states([])
+    assert empty.empty and list(empty) == list(frame)
