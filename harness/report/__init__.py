@@ -233,7 +233,7 @@ class Report:
                     console.print(Text(line))
                 for section in [*each.beside, *each.costs, *each.tuning, each.ends]:
                     console.print(Text(f"\n{section.title}", style="bold"))
-                    console.print(forms.terminal_section(section))
+                    console.print(forms.terminal_section(section, console.width))
             console.print()
         notes = [f"Missing: {line}" for line in self.missing]
         notes += [f"Not comparable: {line}" for line in self.not_comparable]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from rich import box
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -24,8 +25,8 @@ LATEX = {
     "|": r"\textbar{}",
 }
 """Character -> what LaTeX prints it by."""
-LONG_NAME, LONG_NUMBER = 24, 10
-"""A name, or a number, of more characters may be broken on a terminal."""
+GAP = 2
+"""Characters between two columns on a terminal."""
 
 
 def plain(text: str) -> str:
@@ -91,20 +92,35 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
     return table
 
 
-def terminal_section(section: Section) -> Table:
-    """Returns any table for a terminal, whose width folds its cells, names and numbers last."""
+def terminal_section(section: Section, width: int) -> Table:
+    """Returns any table for a terminal of ``width`` characters, which folds its cells."""
+    columns = list(zip(section.header, *section.rows, strict=True))
     table = _terminal_table()
-    for i, (name, is_number) in enumerate(zip(section.header, section.are_numbers, strict=True)):
-        longest = max((len(row[i]) for row in section.rows), default=0)
-        table.add_column(
-            Text(name),
-            justify="right" if is_number else "left",
-            overflow="fold",
-            min_width=min(longest, LONG_NAME if i == 0 else LONG_NUMBER if is_number else 0),
-        )
+    for name, is_number, own in zip(
+        section.header, section.are_numbers, _widths(columns, width), strict=True
+    ):
+        justify: JustifyMethod = "right" if is_number else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold", width=own)
     for row in section.rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Returns the columns' widths: no word is broken where that fits into ``width``.
+
+    What is left goes to the columns that are folded most; what is too much is taken from the
+    widest.
+    """
+    whole = [max(map(len, column)) for column in columns]
+    own = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+    room = width - GAP * len(columns)
+    while sum(own) > room and max(own) > 1:
+        own[own.index(max(own))] -= 1
+    while sum(own) < min(room, sum(whole)):
+        folds = [have / want for have, want in zip(own, whole, strict=True)]
+        own[folds.index(min(folds))] += 1
+    return own
 
 
 def _terminal_table() -> Table:

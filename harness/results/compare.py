@@ -53,7 +53,7 @@ class Comparison:
         """Prints what differs, the remarks and the report, whole where ``verbose`` says so."""
         if self.differences.rows:
             console.print(Text(self.differences.title, style="bold"))
-            console.print(forms.terminal_section(self.differences))
+            console.print(forms.terminal_section(self.differences, console.width))
         else:
             console.print("No setting differs.")
         for line in self.lines:

@@ -221,3 +221,17 @@ def test_commands_name_the_commit_and_the_overrides(built):
     ]
     planned = study("lstm", path=Path("/home/x/my study.yaml"))
     assert build(planned).commands == ["harness run 'my study.yaml'"]
+
+
+def test_a_wide_table_breaks_words_last_of_all():
+    header = ("Arm", "Hidden size", "FLOPs per token", "Training seconds (alone)", "Tokens spent")
+    rows = [("lstm-no-output-tanh", "256", "600,000", "179.3", "20,000,045")] * 2
+    console = Console(width=60, file=io.StringIO())
+    console.print(forms.terminal_section(Section("Costs", header, rows), console.width))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "lstm-no-output-tanh     256  600,000     179.3  20,000,045" in lines
+    narrow = Console(width=30, file=io.StringIO())
+    narrow.print(forms.terminal_section(Section("Costs", header, rows), narrow.width))
+    lines = narrow.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 30 and not any("…" in line for line in lines)
