@@ -7,7 +7,7 @@ import numpy as np
 from harness.metrics import perplexity
 from harness.report import sentences
 from harness.report.arm_results import ArmResult
-from harness.report.tables import Section, ratio_text
+from harness.report.tables import Section, decided_text
 from harness.statistics import aggregates
 from harness.statistics.inference import Interval
 
@@ -82,4 +82,4 @@ def _paired(results: Sequence[ArmResult], name: str) -> tuple[np.ndarray, np.nda
 
 
 def _in_short(result: ArmResult | None) -> str:
-    return "" if result is None else f"{sentences.word(result)} {ratio_text(result)}".strip()
+    return "" if result is None else f"{sentences.word(result)} {decided_text(result)}".strip()

@@ -83,7 +83,7 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
         word = sentences.word(result).split(" and ")[0]  # the sentences say lower or higher
         cells = (
             number(perplexity(result.mean)) if result.mean is not None else "none",
-            (tables.wide_text(result) or tables.ratio_text(result)).replace(" to ", "-"),
+            tables.decided_text(result).replace(" to ", "-"),
             tables.holm_text(result),
             _speed_text(result),
         )

@@ -74,7 +74,7 @@ def _glance(condition: ConditionReport) -> str:
         badges = [
             _badge(
                 sentences.word(result),
-                f"{sentences.word(result)} {tables.ratio_text(result)}".strip(),
+                f"{sentences.word(result)} {tables.decided_text(result)}".strip(),
             )
         ]
         phase = sentences.main_phase(result.speeds)

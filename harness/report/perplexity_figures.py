@@ -166,7 +166,8 @@ def paired_differences(
 ) -> LabelledFigure | None:
     """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
 
-    The mean has its 95 % interval, and the margin is shaded. ``unit`` is what one pair is, a seed
+    The mean has its 95 % interval, with a thin line where the spread of the search makes it wider,
+    and the margin is shaded. ``unit`` is what one pair is, a seed
     or a repeat, and ``measured`` what the perplexities are called. None: no arm has a finished
     pair.
     """
@@ -192,9 +193,10 @@ def paired_differences(
             f"{measured} as a multiple of {baseline}'s, same {unit}\n"
             f"(left is better; shaded: {margin:.0%})"
         )
+        is_wide = any(r.decision is not None and r.decision.wide is not None for r in compared)
         label = (
             f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and"
-            " 95 % intervals"
+            f" 95 % intervals{', thin with the spread of the search too' if is_wide else ''}"
         )
         return LabelledFigure("paired-differences", label, figure)
 
@@ -207,13 +209,10 @@ def _draw_differences(axes: Axes, y: int, result: ArmResult, look: Look) -> None
     heights = y + 0.16 + 0.2 * spread
     axes.plot(ratios, heights, "o", color=look.color, alpha=0.5, markersize=3.5, markeredgewidth=0)
     axes.plot(np.exp(decision.mean), y, look.marker, color=look.color, markersize=6.5)
-    if decision.interval is not None:
-        axes.plot(
-            np.exp([decision.interval.low, decision.interval.high]),
-            [y, y],
-            color=look.color,
-            linewidth=2,
-        )
+    for interval, width in ((decision.wide, 0.8), (decision.interval, 2.0)):
+        if interval is not None:
+            ends = np.exp([interval.low, interval.high])
+            axes.plot(ends, [y, y], color=look.color, linewidth=width)
 
 
 def _row_name(result: ArmResult) -> str:

@@ -210,6 +210,11 @@ def wide_text(result: ArmResult) -> str:
     return _ranged(*sentences.ratio_texts(perplexity(result.decision.mean), ends), result)
 
 
+def decided_text(result: ArmResult) -> str:
+    """Returns the ratio with the interval that the verdict rests on, or nothing."""
+    return wide_text(result) or ratio_text(result)
+
+
 def _note_text(result: ArmResult) -> str:
     """Returns what the perplexity does not show: it is that of a run's best evaluation."""
     if result.fall is None or result.fall <= FALL:

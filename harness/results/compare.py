@@ -27,7 +27,7 @@ from harness.results.comparands import (
     text_of,
 )
 from harness.results.names import Archive
-from harness.results.searched import searches_of
+from harness.results.searched import acting, searches_of
 from harness.settings import Settings, from_dict
 from harness.store.locations import Locations
 from harness.study import Arm, Measure, Replicate, Study, Tune
@@ -166,9 +166,11 @@ def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Stu
     ``rows`` are their runs, as :func:`_rows` returns them.
     """
     baseline = comparands[0]
-    arms = [
-        Arm(each.name, _representative(each, baseline), each is baseline) for each in comparands
-    ]
+    arms = []
+    for each in comparands:
+        settings = _representative(each, baseline)
+        searched = acting(each, settings)
+        arms.append(Arm(each.name, settings, each is baseline, searched=searched))
     names = [each.name for each in comparands]
     measure = baseline.measure
     return Study(

@@ -48,8 +48,7 @@ def _evidence(comparand: Comparand, settings: Settings, runs: pd.DataFrame) -> E
 def _searched_study(comparand: Comparand, settings: Settings, runs: pd.DataFrame) -> Study:
     """Returns a study of one arm, with the search that its own study made of it."""
     finalists = runs[runs["phase"] == Phase.FINALIST]
-    space = {field: _domain(comparand.search[field]) for field in comparand.tuned}
-    searched = tuple(field for field in space if acts(field, settings, space))
+    space = _space(comparand)
     unit, search = comparand.selection.unit, comparand.search
     tune = Tune(
         space=space,
@@ -72,7 +71,7 @@ def _searched_study(comparand: Comparand, settings: Settings, runs: pd.DataFrame
         path=None,
         text="",
         overrides=(),
-        arms=(Arm(comparand.name, settings, True, searched=searched),),
+        arms=(Arm(comparand.name, settings, True, searched=acting(comparand, settings)),),
         tune=tune,
         replicate=Replicate(),
         measure=Measure(objective=measure["objective"], margin=measure["margin"]),
@@ -80,6 +79,16 @@ def _searched_study(comparand: Comparand, settings: Settings, runs: pd.DataFrame
         _resolved={},
         condition=unit.condition,
     )
+
+
+def acting(comparand: Comparand, settings: Settings) -> tuple[str, ...]:
+    """Returns the tuned fields that act in an arm."""
+    space = _space(comparand)
+    return tuple(field for field in space if acts(field, settings, space))
+
+
+def _space(comparand: Comparand) -> dict[str, Range | Choices]:
+    return {field: _domain(comparand.search[field]) for field in comparand.tuned}
 
 
 def _domain(values: Mapping[str, Any]) -> Range | Choices:

@@ -383,9 +383,11 @@ def test_an_open_search_is_not_comparable_with_another_study_either(store, searc
 
 def test_bracketed_searches_of_the_same_points_compare_beside_their_spread(store, searched):
     names = [searched("one"), searched("two", level=3.4)]
-    (result,) = compare.compare(names, Locations(store)).report.results[1:]
+    comparison = compare.compare(names, Locations(store))
+    (result,) = comparison.report.results[1:]
     assert result.decision.verdict == "worse" and result.decision.wide is not None
-    assert result.search_spread == pytest.approx(result.decision.spread)
+    assert 0.0 < result.search_spread == pytest.approx(result.decision.spread)
+    assert comparison.report.study.baseline.searched == ("learning_rate",)
 
 
 def test_the_spread_of_searches_without_common_points_is_not_known(store, searched):
