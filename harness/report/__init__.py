@@ -178,13 +178,14 @@ class Report:
         return [forms.bullets(lines) for lines in kinds if lines]
 
     def latex(self) -> str:
-        """Returns the tables of verdicts and costs as floats, their captions with the answer."""
+        """Returns verdicts, what stands beside them and costs as floats, captioned."""
         texts = ["% \\usepackage{booktabs}\n"]
         for each in self.conditions:
             where = f"{self.study.name}, {each.title}" if each.title else self.study.name
             clause = sentences.finding(each.results)
             texts += [forms.latex(each.verdicts, f"{where}: {clause}. {self.method}")]
-            texts += [forms.latex(section, f"{where}: {section.title}.") for section in each.costs]
+            for section in [*each.beside, *each.costs]:
+                texts.append(forms.latex(section, f"{where}: {section.title}."))
         return "\n".join(texts)
 
     def html(self) -> str:

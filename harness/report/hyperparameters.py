@@ -43,7 +43,7 @@ def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
     by_arm = searches(study, trials)
     if study.tune is None or not any(len(search.finished) for search in by_arm):
         return []
-    space, sampler = study.tune.space, study.tune.sampler
+    space, sampler = space_of(study, by_arm), study.tune.sampler
     others = ", in which the other tuned fields vary too," if len(space) > 1 else ","
     near = f"the finished trials within {100 * NEAR:g} % of their arm's best"
     remark = (
@@ -136,7 +136,7 @@ def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | Non
     by_arm = searches(study, trials)
     if len(by_arm) <= FEW_ARMS or not any(len(search.finished) for search in by_arm):
         return None
-    space = space_of(study)
+    space = space_of(study, by_arm)
     rows = [
         (
             search.arm,
@@ -177,7 +177,7 @@ def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
     objective, seeds = study.measure.objective.partition("/")[0], study.tune.seeds
     header = ("Trials", f"Perplexity ({objective})", "Seconds of a run", "Tokens/s", "Sample")
     sections = []
-    for field, domain in space_of(study).items():
+    for field, domain in space_of(study, by_arm).items():
         rows = [row for search in by_arm for row in _rows_of(search, field, domain, seeds)]
         title = f"What every value of {field} came to: of the trials made, not a test"
         section = Section(title, ("Arm", field, *header), rows)

@@ -1,7 +1,7 @@
 """The trials of each arm's search, as the tables and figures of the tuned fields need them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from harness.report.protocols import StudyLike
 from harness.report.tried import ENDS
 from harness.study import Choices, Range
 from harness.training.messages import RunState
+from harness.tuning import extension
 
 NEAR = 0.05
 """A trial this fraction of perplexity above its arm's best is near it."""
@@ -86,9 +87,12 @@ def objective_name(study: StudyLike) -> str:
     return study.measure.objective.replace("/", " ")
 
 
-def space_of(study: StudyLike) -> Mapping[str, Domain]:
-    """Returns tuned field -> the values that were tried; nothing where nothing was tuned."""
-    return study.tune.space if study.tune is not None else {}
+def space_of(study: StudyLike, by_arm: Sequence[Search]) -> Mapping[str, Domain]:
+    """Returns tuned field -> what was searched, as wide as it became; nothing without a search."""
+    if study.tune is None:
+        return {}
+    tried = [params for search in by_arm for params in search.rows["params"] if params]
+    return extension.searched_space(study.tune.space, tried)
 
 
 def value_text(value: Any) -> str:

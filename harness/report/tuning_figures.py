@@ -44,7 +44,7 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
     by_arm = searches(study, trials)
     if not any(len(search.finished) for search in by_arm):
         return None
-    space = space_of(study)
+    space = space_of(study, by_arm)
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
             figure = _perplexities(study, by_arm, space)

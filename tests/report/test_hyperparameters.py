@@ -305,3 +305,15 @@ def test_every_tuned_field_has_a_table_of_its_own():
         row["params"]["clip_norm"] = clip_norm
     tables = hyperparameters.values_tried(study("lstm", space=space), frame(rows))
     assert [[row[1] for row in table.rows] for table in tables] == [["0.1", "0.3"], ["0.25", "1"]]
+
+
+def test_a_range_that_grew_is_told_and_drawn_as_wide_as_it_became():
+    space = {"learning_rate": Range(0.01, 0.1, log=True, widen=(0.001, 1.0))}
+    rows = frame(trials("lstm", (0.02, 5.0), (0.1, 4.0), (0.5, 3.0)))
+    planned = study("lstm", space=space)
+    assert hyperparameters.sensitivity(planned, rows)[0].startswith(
+        "learning_rate, searched from 0.01 to 1 (a factor of 100): "
+    )
+    figure = tuning_figures.trials_by_field(planned, rows).figure
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0.02 and high > 0.5
