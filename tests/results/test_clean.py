@@ -9,7 +9,6 @@ import small_study
 from rich.console import Console
 from stored import cli, reader_of, runs_of, writer_of
 
-from harness import tuning
 from harness.report import Report
 from harness.results import clean
 from harness.runner import exchange, launch
@@ -21,6 +20,7 @@ from harness.store.source import experiment_ids
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import checkpoint_name
 from harness.training.plan import plans_from_json
+from harness.tuning import search as tuning
 
 
 def others(folder, name, keys):
