@@ -47,6 +47,7 @@ class Searches:
         self._study, self._ends = study, ends
         self._nats: dict[RunKey, dict[int, float]] = {}
         self._judged: dict[tuple[Unit, int], int] = {}
+        self._means: dict[tuple[Unit, int], dict[int, float]] = {}
         self.by_unit: dict[Unit, ArmSearch] = {}
         if study.tune is None:
             return
@@ -184,7 +185,12 @@ class Searches:
     def _judge(self, unit: Unit, number: int) -> set[str]:
         """Returns the runs of a trial to prune: all that have not ended, or none."""
         search, keys = self.by_unit[unit], self.keys(unit, number)
-        stored = search.means(number)
+        if not search.prunes:
+            return set()
+        # What an earlier process had judged; it is read once, since reading takes long.
+        stored = self._means.setdefault((unit, number), {})
+        if not stored and (unit, number) not in self._judged and len(keys) > 1:
+            stored.update(search.means(number))
         step = self._judged.get((unit, number), 0) + 1
         while (mean := stored.get(step, self._mean(keys, step))) is not None:
             if all(step not in self._nats.get(key, {}) for key in keys):

@@ -112,7 +112,7 @@ class ArmSearch:
         # The pruner looks at trials of earlier rounds only: those of this round are all still
         # running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if tune.pruner == "median":
+        if self.prunes:
             pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
         self._study = optuna.create_study(
             storage=storage, study_name=name, load_if_exists=True, pruner=pruner
@@ -132,6 +132,13 @@ class ArmSearch:
         After a crash these are to be adopted.
         """
         return [Trial(t.number, t.params) for t in self.trials() if t.state == TrialState.RUNNING]
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a trial may end early: never one of the points that all arms share."""
+        num_trials = self.tune.at_most or self.tune.num_trials
+        shares_all = self.design is not None and len(self.design.points) >= num_trials
+        return self.tune.pruner != "none" and not shares_all
 
     @property
     def num_told(self) -> int:
@@ -263,7 +270,7 @@ class ArmSearch:
         Values of later steps that an earlier process stored do not count: a resumed trial is judged
         as it was.
         """
-        if self.tune.pruner == "none":
+        if not self.prunes:
             return False
         is_shared = self.design is not None and number < len(self.design.points)
         begun = time.perf_counter()
@@ -280,9 +287,7 @@ class ArmSearch:
         return prune and not is_shared
 
     def means(self, number: int) -> dict[int, float]:
-        """Returns what was reported of a trial, by step; nothing where nothing is pruned."""
-        if self.tune.pruner == "none":
-            return {}
+        """Returns what was reported of a trial, by step."""
         return dict(self.trials()[number].intermediate_values)
 
     def tell(self, number: int, state: RunState, nats: float | None) -> None:
