@@ -1,12 +1,13 @@
 """From runs to an answer: sentences, tables and figures.
 
-A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried
-(frames to what a search has tried), arm_results (frames to one result per arm), remarks (what is
-missing or doubtful), sentences and tables (the words of a result), searches,
-hyperparameters and pareto (the tuned fields, the costs), drawing and the three modules of figures
-(how a figure looks, what it shows), condition_report (all of it for one condition), conditions
-(several of them), facts (what was fixed, with what it was run), forms and page (how a report
-leaves). protocols says what all of them ask of a study.
+A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried and
+evidence (frames to what the searches tried, and what that shows), arm_results (frames to one result
+per arm), remarks (what is missing or doubtful), sentences and tables (the words of a result),
+divergence, factors, along_training and states (what stands beside the verdicts), searches,
+hyperparameters and pareto (the tuned fields, the costs), drawing and the modules of figures (how a
+figure looks, what it shows), condition_report (all of it for one condition), conditions (several of
+them), facts (what was fixed, with what it was run), forms and page (how a report leaves). protocols
+says what all of them ask of a study.
 """
 
 from collections.abc import Mapping, Sequence

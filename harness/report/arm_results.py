@@ -238,6 +238,88 @@ def gather(
     Frames have RUN_COLUMNS and TIMING_COLUMNS; ``num_seeds`` is what :func:`num_seeds` returns, and
     ``searches`` what :func:`harness.report.evidence.evidence_of` does.
     """
+    comparison = _compare(study, runs, searches)
+    speeds = _speeds(study, timings)
+    num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds
+    results = []
+    for arm in study.arms:
+        arm_runs = runs[runs["arm"] == arm.name]
+        arm_timings = timings[timings["arm"] == arm.name]
+        replicates = replicates_of(runs, arm.name)
+        results.append(
+            ArmResult(
+                name=arm.name,
+                is_baseline=arm.name == study.baseline.name,
+                token=arm.settings.token,
+                num_failed=int((replicates["state"] == RunState.FAILED).sum()),
+                num_not_learned=int(tried.is_not_learned(replicates).sum()),
+                num_planned=num_planned,
+                **comparison.of(arm.name),
+                speeds=speeds.get(arm.name, {}),
+                **_timed(arm_timings),
+                **_described(arm_runs),
+                searched_updates=_searched_updates(arm, arm_runs),
+                training_seconds=_training_seconds(arm_runs, arm_timings),
+                fall=_fall(replicates),
+                trials=tried.whole(_trial_seeds(study), arm_runs[arm_runs["phase"] == Phase.TRIAL]),
+                finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],
+            )
+        )
+    return results
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """How the arms of a condition compare with its baseline, by their names.
+
+    Attributes:
+        base: The baseline.
+        losses: As of an :class:`ArmResult`.
+        first: What :func:`num_first` returns.
+        pairs: The differences of every arm but the baseline.
+        incomparable: As of an :class:`ArmResult`.
+        searches: What the searches show, of arms that were searched.
+        spreads: The search's own spreads that are known.
+        decided: Every arm that reads the baseline's text.
+        seeds_to_decide: Of arms that are undecided, where it is known.
+        diverged: How often, where any run did.
+    """
+
+    base: str
+    losses: Mapping[str, dict[str, float]]
+    first: int | None
+    pairs: Mapping[str, np.ndarray]
+    incomparable: Mapping[str, str]
+    searches: Mapping[str, Evidence]
+    spreads: Mapping[str, float]
+    decided: Mapping[str, Decision]
+    seeds_to_decide: Mapping[str, int | None]
+    diverged: Mapping[str, Divergence]
+
+    def of(self, arm: str) -> dict[str, Any]:
+        """Returns what an arm's :class:`ArmResult` holds of this."""
+        pair = _of_pair(self.searches, arm, self.base)
+        return {
+            "losses": self.losses[arm],
+            **level(self.losses[arm], self.first),
+            "differences": self.pairs.get(arm, np.zeros(0)),
+            "decision": self.decided.get(arm),
+            "seeds_to_decide": self.seeds_to_decide.get(arm),
+            "incomparable": self.incomparable[arm],
+            "is_open": arm in self.searches and self.searches[arm].is_open,
+            "open": [clause for each in pair for clause in each.why_open],
+            "excuses": [clause for each in pair for clause in each.excuses],
+            "search_spread": self.spreads.get(arm),
+            "divergence": self.diverged.get(arm),
+        }
+
+
+def _of_pair(searches: Mapping[str, Evidence], arm: str, base: str) -> list[Evidence]:
+    """Returns what the searches show of an arm and of the baseline; nothing for the latter."""
+    return [searches[name] for name in (arm, base) if arm != base and name in searches]
+
+
+def _compare(study: StudyLike, runs: pd.DataFrame, searches: Mapping[str, Evidence]) -> _Comparison:
     spreads = evidence.spreads(study, searches, runs)
     nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}
     base = study.baseline.name
@@ -245,79 +327,66 @@ def gather(
     pairs = {
         name: inference.paired_differences(nats[name], nats[base]) for name in nats if name != base
     }
-    family = [name for name in pairs if not reasons[name]]
-    margin, threshold = study.measure.margin, study.measure.threshold
+    family = {name: pairs[name] for name in pairs if not reasons[name]}
     first = num_first(study, [nats[name] for name in (base, *family)])
-    differences = [pairs[name] for name in family]
-
-    def of_pair(name: str) -> list[Evidence]:
-        return [searches[each] for each in (name, base) if name != base and each in searches]
-
-    is_repeated = num_repeats(study) > 1  # the repeats of a search hold its spread already
-    decided = decisions.decide(
-        differences,
-        margin=margin,
-        threshold=threshold,
+    open_arms = [
+        name for name in pairs if any(each.is_open for each in _of_pair(searches, name, base))
+    ]
+    # The repeats of a search hold its spread already.
+    known = spreads if searches and num_repeats(study) == 1 else None
+    decided = _decide(study, family, first, known, open_arms)
+    return _Comparison(
+        base=base,
+        losses=nats,
         first=first,
-        spreads=[spreads.get(name) for name in family] if searches and not is_repeated else (),
-        incomparable=[any(each.is_open for each in of_pair(name)) for name in family],
+        pairs=pairs,
+        incomparable=reasons,
+        searches=searches,
+        spreads=spreads,
+        decided=decided,
+        seeds_to_decide=_seeds_to_decide(study, family, decided, known),
+        diverged=divergences(nats, base, [*open_arms, *(n for n in pairs if reasons[n])]),
+    )
+
+
+def _decide(
+    study: StudyLike,
+    family: Mapping[str, np.ndarray],
+    first: int | None,
+    spreads: Mapping[str, float] | None,
+    open_arms: Sequence[str],
+) -> dict[str, Decision]:
+    """Decides the arms of a family; ``spreads`` are None where no search adds any."""
+    decided = decisions.decide(
+        list(family.values()),
+        margin=study.measure.margin,
+        threshold=study.measure.threshold,
+        first=first,
+        spreads=() if spreads is None else [spreads.get(name) for name in family],
+        incomparable=[name in open_arms for name in family],
     )
     if first is None:  # a number of seeds that depends on the data is not invariant under flips
-        decided = decisions.with_sign_flips(decided, differences)
-    by_arm = dict(zip(family, decided, strict=True))
-    speeds = _speeds(study, timings)
+        decided = decisions.with_sign_flips(decided, list(family.values()))
+    return dict(zip(family, decided, strict=True))
 
-    def is_known(decision: Decision) -> bool:
-        return decision.spread is not None or not searches or is_repeated
 
-    apart = [name for name in pairs if reasons[name] or any(e.is_open for e in of_pair(name))]
-    diverged = divergences(nats, base, apart)
-    num_planned = num_repeats(study) if is_repeated else num_seeds
-    results = []
-    for arm in study.arms:
-        arm_runs = runs[runs["arm"] == arm.name]
-        arm_timings = timings[timings["arm"] == arm.name]
-        replicates = replicates_of(runs, arm.name)
-        decision = by_arm.get(arm.name)
-        seeds = None
-        if decision is not None and decision.verdict == "undecided" and is_known(decision):
-            seeds = power.seeds_to_decide(
-                pairs[arm.name],
-                margin=margin,
-                num_comparisons=len(family),
-                threshold=threshold,
-                added=decisions.SEARCH_FACTOR * (decision.spread or 0.0),
-            )
-        results.append(
-            ArmResult(
-                name=arm.name,
-                is_baseline=arm.name == base,
-                token=arm.settings.token,
-                losses=nats[arm.name],
-                num_failed=int((replicates["state"] == RunState.FAILED).sum()),
-                num_not_learned=int(tried.is_not_learned(replicates).sum()),
-                num_planned=num_planned,
-                **level(nats[arm.name], first),
-                differences=pairs.get(arm.name, np.zeros(0)),
-                decision=decision,
-                seeds_to_decide=seeds,
-                incomparable=reasons[arm.name],
-                is_open=arm.name in searches and searches[arm.name].is_open,
-                open=[clause for each in of_pair(arm.name) for clause in each.why_open],
-                excuses=[clause for each in of_pair(arm.name) for clause in each.excuses],
-                search_spread=spreads.get(arm.name),
-                speeds=speeds.get(arm.name, {}),
-                **_timed(arm_timings),
-                **_described(arm_runs),
-                searched_updates=_searched_updates(arm, arm_runs),
-                training_seconds=_training_seconds(arm_runs, arm_timings),
-                divergence=diverged.get(arm.name),
-                fall=_fall(replicates),
-                trials=tried.whole(_trial_seeds(study), arm_runs[arm_runs["phase"] == Phase.TRIAL]),
-                finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],
-            )
+def _seeds_to_decide(
+    study: StudyLike,
+    family: Mapping[str, np.ndarray],
+    decided: Mapping[str, Decision],
+    spreads: Mapping[str, float] | None,
+) -> dict[str, int | None]:
+    return {
+        name: power.seeds_to_decide(
+            family[name],
+            margin=study.measure.margin,
+            num_comparisons=len(family),
+            threshold=study.measure.threshold,
+            added=decisions.SEARCH_FACTOR * (spreads[name] if spreads else 0.0),
         )
-    return results
+        for name, decision in decided.items()
+        if decision.verdict == "undecided" and (spreads is None or name in spreads)
+    }
 
 
 def replicates_of(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
