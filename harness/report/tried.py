@@ -44,9 +44,10 @@ def tried(
 def is_done(runs: pd.DataFrame) -> pd.Series:
     """Says of every run whether it will not be trained again.
 
-    One that failed will be, unless its settings cannot be trained at all.
+    One that failed will be, unless its settings cannot be trained at all. Earlier versions did not
+    tell the two apart, and trained neither again.
     """
-    is_refused = runs["refused"].astype("boolean").fillna(False).astype(bool)
+    is_refused = runs["refused"].astype("boolean").fillna(True).astype(bool)
     return runs["state"].isin(RESULTS) | ((runs["state"] == RunState.FAILED) & is_refused)
 
 
@@ -71,8 +72,8 @@ def whole(num_seeds: int, trials: pd.DataFrame) -> pd.DataFrame:
         nats = seeds["objective"].astype(float).fillna(math.inf)
         ends = {"state": _end_of(seeds["state"].tolist(), num_seeds), "objective": nats.mean()}
         flags = {
-            name: seeds[name].astype("boolean").fillna(False).all()
-            for name in ("not_learned", "refused")
+            "not_learned": seeds["not_learned"].astype("boolean").fillna(False).all(),
+            "refused": seeds["refused"].astype("boolean").fillna(True).all(),
         }
         rows.append({**first, **ends, **flags, **sums})
     return pd.DataFrame(rows, columns=list(trials))

@@ -139,7 +139,7 @@ class RunRecorder:
         self.failures = Failures()
         for row in writer.reader.runs().to_dict("records"):
             state = RunState(row["state"])
-            is_done = state.is_ended and (state is not RunState.FAILED or row["refused"] is True)
+            is_done = state.is_ended and (state is not RunState.FAILED or row["refused"] is not False)
             if is_done and row["phase"] in list(Phase):
                 unit = Unit(row["arm"], row["condition"], row["repeat"])
                 key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
@@ -229,7 +229,7 @@ class RunRecorder:
             tags["sample"] = excerpt(samples)
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
         message = f"{ended.run}: {ended.state}, {ended.message}"
-        if ended.state is RunState.FAILED and not ended.refused:
+        if ended.state is RunState.FAILED and ended.refused is False:
             if self.failures.add(run.key, ended.message or ""):
                 self._display.say(message, "yellow")
             return

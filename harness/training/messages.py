@@ -126,7 +126,8 @@ class RunEnded:
         last_loss: The last finite training loss of one that diverged, in nats.
         out_of_memory: Whether memory did not suffice for one that failed in training.
         refused: Whether the settings of one that failed cannot be trained at all, so that to try
-            again is no use; what fails otherwise is trained again.
+            again is no use; what fails otherwise is trained again. None: a version wrote it that
+            did not tell the two apart, and trained neither again.
         not_learned: Whether a finished run never did better than guessing, so that it is worth a
             guess; None where nobody asks, as before version 2 of the study format.
         samples: What it wrote at its best parameters.
@@ -179,9 +180,7 @@ def failure(run: str, error: Exception, time: float) -> RunEnded:
     is_wrong = isinstance(error, ValueError) and not isinstance(error.__cause__, OSError)
     refused = is_wrong and type(error).__module__.split(".")[0] in ("harness", "cells")
     message = error_text(error)
-    return RunEnded(
-        run, 0, time, RunState.FAILED, message=message, refused=refused if refused else None
-    )
+    return RunEnded(run, 0, time, RunState.FAILED, message=message, refused=refused)
 
 
 def error_text(error: Exception) -> str:

@@ -408,6 +408,7 @@ class Pack:
                 self._spent(shard, run),
                 message=error_text(error),
                 out_of_memory=out_of_memory(error),
+                refused=False,
             )
             for run in shard.runs
         ]
