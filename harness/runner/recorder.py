@@ -139,7 +139,9 @@ class RunRecorder:
         self.failures = Failures()
         for row in writer.reader.runs().to_dict("records"):
             state = RunState(row["state"])
-            is_done = state.is_ended and (state is not RunState.FAILED or row["refused"] is not False)
+            is_done = state.is_ended and (
+                state is not RunState.FAILED or row["refused"] is not False
+            )
             if is_done and row["phase"] in list(Phase):
                 unit = Unit(row["arm"], row["condition"], row["repeat"])
                 key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
