@@ -11,14 +11,25 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-import harness
 from harness import study
+from harness.runner import launch
 from harness.store.locations import Locations
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "studies" / "results" / "stability"
 SEEDS = range(10)
-COLUMNS = ["arm", "verdict", "ratio", "low", "high", "wide_low", "wide_high", "p_holm"]
+COLUMNS = [
+    "arm",
+    "params",
+    "verdict",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "p_holm",
+    "search_spread",
+    "ratio_low_with_search",
+    "ratio_high_with_search",
+]
 OPPOSITES = ({"better", "worse"},)
 """Verdicts that contradict one another."""
 
@@ -30,13 +41,13 @@ def verdicts(path: Path, folder: Path) -> pd.DataFrame:
         overrides = (f"tune.search_seed={seed}", "measure.runtime=none")
         locations = Locations(folder / str(seed))
         (folder / str(seed)).mkdir(parents=True, exist_ok=True)
-        report = harness.run(
+        report = launch.run(
             path, overrides=overrides, locations=locations, console=Console(stderr=True)
         )
         table = report.table[report.table["verdict"] != "baseline"]
-        frames.append(table[[c for c in COLUMNS if c in table]].assign(search_seed=seed))
+        frames.append(table[COLUMNS].assign(search_seed=seed))
     rows = pd.concat(frames, ignore_index=True)
-    return rows[["search_seed", *(name for name in rows if name != "search_seed")]]
+    return rows[["search_seed", *COLUMNS]]
 
 
 def contradictions(rows: pd.DataFrame) -> list[str]:
