@@ -13,9 +13,9 @@ from statistics import mean
 import pandas as pd
 
 from harness.randomness import Name
-from harness.report.protocols import ArmLike, StudyLike
+from harness.report.protocols import ArmLike, StudyLike, TuneLike
 from harness.report.searches import value_text
-from harness.report.tried import is_not_learned, tried
+from harness.report.tried import is_done, is_not_learned, tried, whole
 from harness.training.messages import RunState
 from harness.tuning import bracketing, extension
 from harness.tuning.bracketing import Bracket
@@ -50,12 +50,14 @@ class Search:
         design: What arms that are searched alike have in common.
         brackets: Ordered field that acts in the arm -> what the search shows of it.
         is_lost: Whether trials ended and none of them could be trained.
+        num_ended: Trials that are done, also those whose settings cannot be trained.
     """
 
     tried: list[TriedSetting]
     design: Design
     brackets: dict[str, Bracket]
     is_lost: bool
+    num_ended: int
 
     @property
     def is_open(self) -> bool:
@@ -142,15 +144,24 @@ def evidence_of(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> d
             tune.finalist_seeds if tune.finalists > 1 else 0,
         )
         for arm in study.arms:
-            found = _search(study, arm, known[arm.name], design)
+            found = _search(
+                study, arm, known[arm.name], design, _num_ended(runs, arm, repeat, tune)
+            )
             searches[arm.name].append(found)
     return {name: Evidence(name, of_arm) for name, of_arm in searches.items()}
 
 
-def _search(study: StudyLike, arm: ArmLike, known: list[TriedSetting], design: Design) -> Search:
+def _num_ended(runs: pd.DataFrame, arm: ArmLike, repeat: int, tune: TuneLike) -> int:
+    is_own = (runs["arm"] == arm.name) & (runs["phase"] == "trial") & (runs["repeat"] == repeat)
+    return int(is_done(whole(tune.seeds, runs[is_own])).sum())
+
+
+def _search(
+    study: StudyLike, arm: ArmLike, known: list[TriedSetting], design: Design, num_ended: int
+) -> Search:
     brackets = bracketing.brackets(known, design.space, arm.searched, study.measure.margin)
     is_lost = bool(known) and all(each.end == "diverged" for each in known)
-    return Search(known, design, brackets, is_lost)
+    return Search(known, design, brackets, is_lost, num_ended)
 
 
 def spreads(
@@ -222,7 +233,7 @@ def num_due(study: StudyLike, searches: Mapping[str, Evidence], repeat: int) -> 
     if not searches or tune is None or tune.at_most is None or tune.sampler == "grid":
         return 0
     known = {name: each.searches[repeat].tried for name, each in searches.items()}
-    num_ended = min(len(trials) for trials in known.values())
+    num_ended = min(each.searches[repeat].num_ended for each in searches.values())
     if num_ended < tune.num_trials:
         return 0
     num_ended -= (num_ended - tune.num_trials) % tune.batch

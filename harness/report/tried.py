@@ -115,6 +115,8 @@ def _ended(num_seeds: int, trials: pd.DataFrame) -> list[tuple[int, Rows]]:
 def _setting(number: int, rows: Rows, fields: Sequence[str]) -> TriedSetting:
     nats = tuple(_nats(row) for row in rows)
     end = cast(TrialEnd, _end_of([row["state"] for row in rows], len(rows)))
+    if end == "finished" and all(is_lost(row) for row in rows):
+        end = "diverged"
     return TriedSetting(
         number=number,
         values={field: rows[0]["params"].get(field) for field in fields},
@@ -183,7 +185,7 @@ def _mean_at(update: int, rows: Rows, curve: Curve) -> float | None:
         losses = curve.get(int(row["draw"]), {})
         if update in losses:
             values.append(losses[update])
-        elif row["state"] == RunState.DIVERGED:
+        elif is_lost(row):
             values.append(_nats(row))
         else:
             return None

@@ -205,8 +205,8 @@ def _checkpoints(folder: Path, runs: pd.DataFrame | None) -> list[Path]:
     if runs is None:
         return paths
     runs = runs[runs["phase"].isin(list(map(str, Phase)))]
-    rows = zip(units_of(runs), runs["phase"], runs["index"], strict=True)
-    keys = [RunKey(unit, Phase(phase), int(index)) for unit, phase, index in rows]
+    rows = zip(units_of(runs), runs["phase"], runs["index"], runs["draw"], strict=True)
+    keys = [RunKey(unit, Phase(phase), int(index), int(draw)) for unit, phase, index, draw in rows]
     names = {checkpoint_name(str(key)) for key in keys}
     return [path for path in paths if path.name in names]
 

@@ -1,6 +1,6 @@
 """A study trained elsewhere: its plans as a file, and a worker's records into its stores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,12 +142,12 @@ def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
     split = scheduler.study.measure.objective.partition("/")[0]
     pruned: set[str] = set()
     last: dict[str, Evaluation] = {}
-    for message in messages:
-        if message.run in pruned:
+    for batch in _with_ends(messages):
+        if batch[0].run in pruned:
             continue
-        if isinstance(message, Evaluation):
-            last[message.run] = message
-        for run in sorted(scheduler.record([message])):  # all seeds of a trial go together
+        if isinstance(batch[0], Evaluation):
+            last[batch[0].run] = batch[0]
+        for run in sorted(scheduler.record(batch)):  # all seeds of a trial go together
             pruned.add(run)
             at = last[run]
             metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
@@ -155,3 +155,18 @@ def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
             scheduler.record([RunEnded(run, at.update, at.time, RunState.PRUNED, metrics)])
     scheduler.writer.flush()
     scheduler.searches.tell_finished()
+
+
+def _with_ends(messages: Sequence[Message]) -> Iterator[list[Message]]:
+    """Yields messages one by one, but the last evaluation of a run together with its end.
+
+    There a run has finished, and is pruned no more.
+    """
+    waiting = list(reversed(messages))
+    while waiting:
+        batch = [waiting.pop()]
+        if isinstance(batch[0], Evaluation) and waiting:
+            following = waiting[-1]
+            if isinstance(following, RunEnded) and following.run == batch[0].run:
+                batch.append(waiting.pop())
+        yield batch

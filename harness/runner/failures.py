@@ -21,10 +21,19 @@ class Failures:
         self._in_a_row: dict[Unit, list[str]] = {}
         self.num_by_cause: Counter[tuple[Unit, str]] = Counter()
 
-    def add(self, key: RunKey, message: str) -> bool:
-        """Counts a failure and returns whether it is the first of its unit with that cause."""
+    def add(self, key: RunKey, message: str, told: set[tuple[Unit, str]]) -> bool:
+        """Counts a failure and returns whether it is the first of its unit with that cause.
+
+        Args:
+            key: Of the run.
+            message: Why it failed.
+            told: The units and causes of what failed at the same time, which is one failure in a
+                row: a pack falls as a whole. It is added to.
+        """
         cause = cause_of(message)
-        self._in_a_row.setdefault(key.unit, []).append(cause)
+        if (key.unit, cause) not in told:
+            self._in_a_row.setdefault(key.unit, []).append(cause)
+            told.add((key.unit, cause))
         self.num_by_cause[key.unit, cause] += 1
         return self.num_by_cause[key.unit, cause] == 1
 

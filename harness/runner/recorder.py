@@ -155,6 +155,7 @@ class RunRecorder:
             RecordError: A run goes on that has not begun, or lacks what its messages must have.
         """
         points = []
+        told: set[tuple[Unit, str]] = set()
         for message in messages:
             match message:
                 case RunStarted():
@@ -162,7 +163,7 @@ class RunRecorder:
                 case Evaluation():
                     points.append(self._evaluation(message))
                 case RunEnded():
-                    self._end(message)
+                    self._end(message, told)
         return points
 
     def _start(self, started: RunStarted) -> None:
@@ -212,7 +213,7 @@ class RunRecorder:
                 run.notes.append(note)
                 self._display.say(note, "yellow")
 
-    def _end(self, ended: RunEnded) -> None:
+    def _end(self, ended: RunEnded, told: set[tuple[Unit, str]]) -> None:
         run = self._open.pop(ended.run, None) or self._open_failed(ended)
         metrics = {name: value for name, value in ended.metrics.items() if math.isfinite(value)}
         facts = ("message", "diverged_at", "last_loss", "refused", "not_learned")
@@ -232,7 +233,7 @@ class RunRecorder:
         self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
         message = f"{ended.run}: {ended.state}, {ended.message}"
         if ended.state is RunState.FAILED and ended.refused is False:
-            if self.failures.add(run.key, ended.message or ""):
+            if self.failures.add(run.key, ended.message or "", told):
                 self._display.say(message, "yellow")
             return
         if ended.state is not RunState.FAILED:

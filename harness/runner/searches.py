@@ -105,12 +105,17 @@ class Searches:
 
     def ask(self) -> None:
         """Asks for the next round of every search, or for more where an arm is still open."""
-        for search in self.by_unit.values():
-            search.ask()
         groups: dict[tuple[str, int], list[Unit]] = {}
         for unit in self.by_unit:
             groups.setdefault((unit.condition, unit.repeat), []).append(unit)
         for units in groups.values():
+            known: dict[int, dict[str, Any]] = {}
+            for unit in units:
+                for trial in self.by_unit[unit].trials():
+                    known.setdefault(trial.number, trial.params)
+            for unit in units:
+                self.by_unit[unit].share(known)
+                self.by_unit[unit].ask()
             self._extend(units)
 
     def _extend(self, units: list[Unit]) -> None:
@@ -254,6 +259,10 @@ class Searches:
         nats = {key.index: [self._ends[k].nats for k in self.keys(unit, key.index)] for key in runs}
         for key in runs:
             nats[key.index].append(self._ends[key].nats)
+        refused = {key.index for key in runs if self._ends[key].state is RunState.FAILED}
+        nats = {number: values for number, values in nats.items() if number not in refused}
+        if not nats:
+            return None
         number = finalists.choose(nats)
         return Trial(number, self.values(RunKey(unit, Phase.FINALIST, number)))
 

@@ -8,6 +8,7 @@ that out, as paired seeds take out what a seed adds to both. See docs/decisions/
 import itertools
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def value_at(field: str, domain: Range | Choices, u: float) -> Any:
         return domain.choices[min(int(u * len(domain.choices)), len(domain.choices) - 1)]
     if is_listed(field, domain) and not domain.log:
         steps = min(int(u * domain.num_steps), domain.num_steps - 1)
-        return typed(field, domain.low + steps * (domain.step or 1))
+        return _step(field, domain, steps)
     low, high = _ends(field, domain)
     if not domain.log:
         return typed(field, min(max(low + u * (high - low), low), high))
@@ -126,8 +127,16 @@ def listed(field: str, domain: Range | Choices) -> list[Any]:
     """Returns the values that a grid takes: choices as they stand, ranges by their step."""
     if isinstance(domain, Choices):
         return list(domain.choices)
-    step = domain.step or 1
-    return [typed(field, domain.low + k * step) for k in range(domain.num_steps)]
+    return [_step(field, domain, k) for k in range(domain.num_steps)]
+
+
+def _step(field: str, domain: Range, count: int) -> Any:
+    """Returns ``low + count * step`` as a person writes it: 0.7, and not 0.7000000000000001.
+
+    A value beyond ``high`` by a rounding error would be another one to Optuna and to an extension.
+    """
+    low, step = (Decimal(repr(number)) for number in (domain.low, domain.step or 1))
+    return typed(field, min(float(low + count * step), domain.high))
 
 
 def is_listed(field: str, domain: Range | Choices) -> bool:

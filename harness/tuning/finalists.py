@@ -9,6 +9,7 @@ of several and so too low: replicates judge it, with seeds of their own.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,14 @@ from harness.tuning.tried import TriedSetting
 def leaders(tried: Sequence[TriedSetting], count: int) -> list[int]:
     """Returns the numbers of the ``count`` best finished settings, the best one first.
 
-    Of equal ones the earlier leads; there are fewer where fewer finished.
+    Of equal ones the earlier leads; there are fewer where fewer finished, or where fewer values
+    were tried: the same ones twice would be compared with themselves.
     """
     finished = [each for each in tried if each.end == "finished"]
-    ranked = sorted(finished, key=lambda each: (each.nats, each.number))
-    return [each.number for each in ranked[:count]]
+    best: dict[tuple[tuple[str, Any], ...], int] = {}
+    for each in sorted(finished, key=lambda each: (each.nats, each.number)):
+        best.setdefault(tuple(sorted(each.values.items())), each.number)
+    return list(best.values())[:count]
 
 
 def choose(seed_nats: Mapping[int, Sequence[float]]) -> int:

@@ -135,10 +135,12 @@ class ArmSearch:
 
     @property
     def prunes(self) -> bool:
-        """Whether a trial may end early: never one of the points that all arms share."""
-        num_trials = self.tune.at_most or self.tune.num_trials
-        shares_all = self.design is not None and len(self.design.points) >= num_trials
-        return self.tune.pruner != "none" and not shares_all
+        """Whether trials are reported to the pruner: a grid's points, which are shared, never are.
+
+        Other shared points are not pruned either, but later trials are measured against them.
+        """
+        is_shared_grid = self.design is not None and self.tune.sampler == "grid"
+        return self.tune.pruner != "none" and not is_shared_grid
 
     @property
     def num_told(self) -> int:
@@ -173,6 +175,15 @@ class ArmSearch:
                 self._study.add_trial(self._sample(number))
         self.seconds += time.perf_counter() - begun
         return self.running()
+
+    def share(self, known: Mapping[int, Mapping[str, Any]]) -> None:
+        """Takes the points that other arms have tried, by number, for those that it shares.
+
+        They differ from the design where a search went on before its budget was raised.
+        """
+        if self.design is not None:
+            points = [known.get(k, point) for k, point in enumerate(self.design.points)]
+            self.design = SharedDesign(points, self.design.names)
 
     def extend(self, first: int, points: Sequence[Mapping[str, Any]]) -> None:
         """Adds the trials ``first``, ``first`` + 1 and so on, unless they are there already."""
@@ -402,5 +413,6 @@ def _grid(tune: Tune) -> dict[str, list[Any]]:
             grid[field] = list(values.choices)
         else:
             kind, step = int if int in _types(field) else float, values.step or 1
-            grid[field] = [kind(values.low + k * step) for k in range(values.num_steps)]
+            points = (values.low + k * step for k in range(values.num_steps))
+            grid[field] = [kind(min(point, values.high)) for point in points]
     return grid

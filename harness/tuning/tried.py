@@ -17,7 +17,7 @@ class TriedSetting:
         nats: The mean over its seeds, a seed that diverged or did not learn at what guessing is
             worth. Of a pruned trial it is the mean at its last evaluation.
         seed_nats: One value a seed, in the order of the seeds; empty for a pruned trial.
-        end: ``diverged`` where every seed did.
+        end: ``diverged`` where every seed was lost: it diverged, or did not learn.
         lead: Of a pruned trial: how far its mean lay above that of the best trial at the same
             evaluation, in nats; None where that is not known.
         num_lost: Seeds that diverged or did not learn.

@@ -71,7 +71,7 @@ def test_an_arm_that_keeps_failing_is_left_alone_and_goes_on_another_time(
         path = small_study.write(tmp_path)
         report, said = run(path, tmp_path)
         assert said.count("failed, OSError") - said.count("runs failed, OSError") == 1
-        assert "wide: 4 runs failed, OSError: [Errno ...] No space left" in said.replace("\n", " ")
+        assert "wide: 6 runs failed, OSError: [Errno ...] No space left" in said.replace("\n", " ")
         assert any(line.startswith("wide: 0 of 4 trials ended") for line in report.missing)
         assert not any(line.startswith("narrow") for line in report.missing)
         tried = disk.evaluations
@@ -99,16 +99,20 @@ def test_three_in_a_row_of_one_cause_stop_a_unit_and_a_success_between_does_not(
     unit, other = Unit("lstm"), Unit("gru")
     keys = [RunKey(unit, Phase.TRIAL, number) for number in range(9)]
     failures = Failures()
-    assert failures.add(keys[0], "OSError: [Errno 28] no space")
-    assert not failures.add(keys[1], "OSError: [Errno 28] no space")
+    assert failures.add(keys[0], "OSError: [Errno 28] no space", set())
+    assert not failures.add(keys[1], "OSError: [Errno 28] no space", set())
     failures.clear(unit)
-    failures.add(keys[2], "OSError: [Errno 28] no space")
-    failures.add(keys[3], "OSError: [Errno 28] no space")
+    failures.add(keys[2], "OSError: [Errno 28] no space", set())
+    failures.add(keys[3], "OSError: [Errno 28] no space", set())
     assert not failures.stops(unit)
-    failures.add(keys[4], "OSError: [Errno 28] no space")
+    failures.add(keys[4], "OSError: [Errno 28] no space", set())
     assert failures.stops(unit) and not failures.stops(other)
     for number in range(MAX_IN_A_ROW):
         assert not failures.stops(other)
-        failures.add(RunKey(other, Phase.TRIAL, number), f"{'Value' * (number % 2)}Error: x")
+        failures.add(RunKey(other, Phase.TRIAL, number), f"{'Value' * (number % 2)}Error: x", set())
     assert failures.stops(other)
+    pack, told = Unit("rnn-tanh"), set()
+    for number in range(8):  # all runs of a pack fall together, once
+        failures.add(RunKey(pack, Phase.REPLICATE, number), "OSError: gone", told)
+    assert not failures.stops(pack)
     assert next(iter(failures.lines())).startswith("lstm: 5 runs failed, OSError: [Errno ...] no")

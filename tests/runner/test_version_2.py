@@ -8,6 +8,7 @@ import small_study
 from rich.console import Console
 
 from harness import study
+from harness.report.tried import tried
 from harness.runner import exchange, launch
 from harness.runner.scheduler import Scheduler
 from harness.store.locations import Locations
@@ -22,6 +23,9 @@ SEARCH = """
   finalist_seeds: 3
   at_most: 8
 """
+
+
+RATES = "{low: 0.001, high: 1000.0, log: true}"
 
 
 def write(folder, **options):
@@ -166,3 +170,50 @@ def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
     assert len(seen) == len(means) > 8 * 4  # every point of every trial, once
     for number, step, nats in seen:
         assert nats == pytest.approx(means[number, step], rel=1e-12)
+
+
+def test_scheduler_and_report_know_the_same_of_every_trial(tmp_path):
+    """Some rates diverge, some learn nothing, some trials are pruned: one rule for all of them."""
+    path = write(tmp_path, trials=14, updates=120)
+    text = path.read_text().replace("at_most: 8", "at_most: 16\n  sampler: random")
+    text = text.replace("{low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}", RATES)
+    path.write_text(text.replace("cell: lstm", "cell: rnn-relu\n  clip_norm: none"))
+    report, _ = run(path, tmp_path)
+    assert not [line for line in report.missing if "trials" in line or "finalists" in line]
+    loaded = study.load(path)
+    scheduler = Scheduler(loaded, Locations(tmp_path), launch.Display(Console(quiet=True)))
+    reader = StudyReader(Locations(tmp_path).tracking_uri, "small")
+    ends = set()
+    for arm in loaded.arms:
+        ours = scheduler.searches.tried(Unit(arm.name))
+        theirs = tried(loaded, reader.runs(), reader.curves(), arm.name)
+        assert [(t.number, t.values, t.end, t.num_lost) for t in ours] == [
+            (t.number, t.values, t.end, t.num_lost) for t in theirs
+        ]
+        assert [t.nats for t in ours] == pytest.approx([t.nats for t in theirs])
+        assert [t.lead for t in ours] == pytest.approx([t.lead for t in theirs])
+        ends |= {t.end for t in ours}
+    assert {"finished", "diverged"} <= ends
+
+
+def test_a_range_in_steps_is_searched_to_its_end(tmp_path):
+    path = write(tmp_path)
+    text = path.read_text().replace("at_most: 8", "sampler: grid").replace("trials: 4", "trials: 7")
+    rate = "learning_rate: {low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}"
+    text = text.replace(rate, "dropout: {low: 0.1, high: 0.7, step: 0.1}")
+    path.write_text(text.replace("cell: lstm", "cell: lstm\n  num_layers: 2"))
+    run(path, tmp_path)
+    trials = runs_of(tmp_path).query("phase == 'trial' and arm == 'wide' and draw == 0")
+    values = sorted(params["dropout"] for params in trials["params"])
+    assert values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
+def test_an_arm_that_comes_later_goes_the_way_of_the_others(tmp_path):
+    path = write(tmp_path, seeds=7)
+    run(path, tmp_path)
+    text = path.read_text().replace("trials: 4", "trials: 8")
+    path.write_text(text.replace("wide: {", "middle: {hidden_size: 8}\n    wide: {"))
+    run(path, tmp_path)
+    trials = numbers(tmp_path).query("phase == 'trial' and index < 8").set_index(["index", "draw"])
+    middle, wide = (trials.loc[trials["arm"] == arm, "rate"] for arm in ("middle", "wide"))
+    pd.testing.assert_series_equal(middle, wide)

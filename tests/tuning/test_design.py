@@ -131,3 +131,13 @@ def test_how_many_points_begin_a_search(fields, trials, sampler, number):
 )
 def test_which_fields_have_an_order(field, domain, is_ordered):
     assert design.is_ordered(field, domain) == is_ordered
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.1, 0.7, 0.1), (0.1, 0.3, 0.1), (0.2, 1.1, 0.3)]
+)
+def test_steps_are_written_as_a_person_writes_them(low, high, step):
+    domain = Range(low, high, step=step)
+    values = design.listed("dropout", domain)
+    assert values == [round(low + k * step, 6) for k in range(domain.num_steps)]
+    assert values[-1] == high == design.value_at("dropout", domain, 0.999999)

@@ -7,7 +7,7 @@ from harness.tuning.tried import TriedSetting
 
 
 def setting(number, nats, end="finished"):
-    return TriedSetting(number, {}, nats, (nats,), end)
+    return TriedSetting(number, {"rate": number}, nats, (nats,), end)
 
 
 def test_the_best_finished_settings_lead():
@@ -16,6 +16,11 @@ def test_the_best_finished_settings_lead():
     assert leaders(tried, 2) == [2, 3]
     assert leaders(tried, 9) == [2, 3, 0]
     assert leaders([], 3) == []
+
+
+def test_one_setting_is_one_finalist():
+    tried = [TriedSetting(k, {"depth": k % 2}, 1.0 + k, (1.0 + k,)) for k in range(6)]
+    assert leaders(tried, 3) == [0, 1]
 
 
 def test_the_mean_over_both_rounds_chooses():
