@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness import study
 from harness.data import CorpusFacts, Dataset
-from harness.preflight import history, power_table, texts
+from harness.preflight import history, power_table, search_power, texts
 from harness.preflight.cost import Pace
 from harness.preflight.design import check_design, design_problem
 from harness.preflight.disk import disk
@@ -103,7 +103,7 @@ def _designs(loaded: Study, stored: History) -> list[tuple[list[str], list[Row]]
     conditions: dict[tuple[Row, ...], list[str]] = {}
     for condition in loaded.conditions:
         part = loaded.under(condition)
-        rows = power_table.rows(part, _spread(part, stored))
+        rows = [*power_table.rows(part, _spread(part, stored)), *search_power.rows(part)]
         conditions.setdefault(tuple(rows), []).append(condition)
     return [(names, list(rows)) for rows, names in conditions.items()]
 

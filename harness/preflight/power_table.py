@@ -105,7 +105,7 @@ def _detectable(count: int, comparisons: int, threshold: float, nats: Sequence[f
     ]
     return Row(
         "can show",
-        f"a difference, with {100 * POWER:.0f} % power, of",
+        f"a difference at given settings, with {100 * POWER:.0f} % power, of",
         tuple("none" if value is None else percent(value) for value in differences),
     )
 

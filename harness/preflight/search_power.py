@@ -1,0 +1,91 @@
+"""How often a search of some size finds a difference, by simulation; docs/decisions/search.md.
+
+The counts are those of studies/results/search-simulation.csv; a test holds them equal.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.preflight.power_table import Row
+from harness.study import Study, Tune, is_repeated
+
+NOISES = (0.005, 0.02, 0.05)
+"""Standard deviations from seed to seed, in nats, that were simulated."""
+NUM_STUDIES = 400
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a search, in one tuned field."""
+
+    trials: int
+    seeds: int = 1
+    finalists: int = 1
+    finalist_seeds: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Runs of an arm."""
+        return (
+            self.trials * self.seeds + (self.finalists > 1) * self.finalists * self.finalist_seeds
+        )
+
+    def __str__(self) -> str:
+        seeds = f" with {self.seeds} seeds each" if self.seeds > 1 else ""
+        finals = f", {self.finalists} finalists with {self.finalist_seeds} seeds"
+        return f"{self.trials} trials{seeds}" + (finals if self.finalists > 1 else "")
+
+
+FOUND: dict[Size, dict[int, tuple[int, int, int]]] = {
+    Size(8): {5: (400, 78, 5), 10: (400, 371, 49)},
+    Size(4, 6): {5: (249, 185, 32), 10: (373, 365, 181)},
+    Size(8, 3): {5: (400, 262, 23), 10: (400, 400, 139)},
+    Size(8, 1, 3, 5): {5: (400, 303, 40), 10: (400, 400, 211)},
+}
+"""Size -> by how many per cent an arm is worse -> in how many studies that was found, by noise."""
+BEST = Size(8, 1, 3, 5)
+
+
+def rows(part: Study) -> Iterator[Row]:
+    """Yields what is known of a study's search; nothing where its repeats hold the search already.
+
+    Nothing is said of version 1 of the study format, whose verdicts owe nothing to the search.
+    """
+    tune = part.tune
+    if tune is None or part.version == 1 or is_repeated(part):
+        return
+    own, size = _size(tune), nearest(tune)
+    if size is None:
+        yield Row("search", f"{own}: a difference of 28 % shows; less was not simulated")
+    noises = tuple(f"{100 * noise:g} %" for noise in NOISES)
+    label, searched = ("", "") if size is None else ("search", f"{size}; ")
+    yield Row(label, f"{searched}simulated, with noise of seeds of", noises)
+    if size is not None:
+        yield Row("", "  an arm that is 5 % worse is found in", _shares(FOUND[size][5]))
+        yield Row("", "  an arm that is 10 % worse is found in", _shares(FOUND[size][10]))
+    if size != BEST:
+        yield Row("", f"  5 %, by {BEST}", _shares(FOUND[BEST][5]))
+
+
+def _shares(counts: tuple[int, int, int]) -> tuple[str, ...]:
+    return tuple(f"{100 * count / NUM_STUDIES:.0f} %" for count in counts)
+
+
+def _size(tune: Tune) -> Size:
+    seeds = tune.finalist_seeds if tune.finalists > 1 else 0
+    return Size(tune.num_trials, tune.seeds, tune.finalists, seeds)
+
+
+def nearest(tune: Tune) -> Size | None:
+    """Returns the largest simulated search that a study's holds; None: it is smaller than all."""
+    own = _size(tune)
+    per_field = own.trials // max(1, len(tune.space))
+    held = [
+        size
+        for size in FOUND
+        if size.trials <= per_field
+        and size.seeds <= own.seeds
+        and size.finalists <= own.finalists
+        and size.finalist_seeds <= own.finalist_seeds
+    ]
+    return max(held, key=lambda size: size.cost, default=None)
