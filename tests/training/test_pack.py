@@ -294,6 +294,7 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
         "state": "failed",
         "message": "RuntimeError: the disk is on fire",
         "out_of_memory": False,
+        "refused": False,
     }
     assert info_of(end) == expected
     assert len(kept(records, "evaluation", "r1")) == 1
