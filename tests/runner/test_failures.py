@@ -19,7 +19,7 @@ from harness.training.shard import Shard
 
 def run(path, folder):
     console = Console(file=io.StringIO(), width=100)
-    report = launch.run(path, locations=Locations(folder), console=console)
+    report = launch.run(path, locations=Locations(folder), console=console, force=True)
     return report, console.file.getvalue()
 
 
@@ -32,7 +32,7 @@ def results(folder):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(small_study.write(folder), folder)
+    run(small_study.write(folder, seeds=3), folder)
     return results(folder)
 
 
@@ -58,7 +58,7 @@ def is_wide(shard):
 
 def test_a_failure_now_and_then_changes_no_number(tmp_path, monkeypatch, undisturbed):
     Disk(monkeypatch, lambda disk, shard: disk.evaluations % 11 == 0)
-    report, said = run(small_study.write(tmp_path), tmp_path)
+    report, said = run(small_study.write(tmp_path, seeds=3), tmp_path)
     assert not report.missing and "OSError: [Errno 28] No space left on device" in said
     pd.testing.assert_frame_equal(results(tmp_path), undisturbed)
 
@@ -68,14 +68,14 @@ def test_an_arm_that_keeps_failing_is_left_alone_and_goes_on_another_time(
 ):
     with monkeypatch.context() as patch:
         disk = Disk(patch, lambda disk, shard: is_wide(shard))
-        path = small_study.write(tmp_path)
+        path = small_study.write(tmp_path, seeds=3)
         report, said = run(path, tmp_path)
         assert said.count("failed, OSError") - said.count("runs failed, OSError") == 1
         assert "wide: 6 runs failed, OSError: [Errno ...] No space left" in said.replace("\n", " ")
         assert any(line.startswith("wide: 0 of 4 trials ended") for line in report.missing)
         assert not any(line.startswith("narrow") for line in report.missing)
         tried = disk.evaluations
-        done = CliRunner().invoke(app, ["run", str(path), "--folder", str(tmp_path)])
+        done = CliRunner().invoke(app, ["run", str(path), "--folder", str(tmp_path), "--force"])
         assert done.exit_code == 1 and disk.evaluations > tried
     report, _ = run(path, tmp_path)
     assert not report.missing
@@ -85,7 +85,7 @@ def test_an_arm_that_keeps_failing_is_left_alone_and_goes_on_another_time(
 
 
 def test_replicates_that_failed_are_missing_and_come_back(tmp_path, monkeypatch, undisturbed):
-    path = small_study.write(tmp_path)
+    path = small_study.write(tmp_path, seeds=3)
     with monkeypatch.context() as patch:
         Disk(patch, lambda disk, shard: is_wide(shard) and "replicate" in shard.runs[0].id)
         report, _ = run(path, tmp_path)

@@ -30,7 +30,7 @@ RATES = "{low: 0.001, high: 1000.0, log: true}"
 
 def write(folder, **options):
     """Writes a study whose range ends far below the best rate, so that its search stays open."""
-    path = small_study.write(folder, **options)
+    path = small_study.write(folder, **{"seeds": 2, **options})
     text = path.read_text().replace("version: 1", "version: 2").replace("\n  batch: 2\n", SEARCH)
     rate = "{low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}"
     path.write_text(text.replace("{low: 0.005, high: 0.1, log: true}", rate))
@@ -39,8 +39,23 @@ def write(folder, **options):
 
 def run(path, folder):
     console = Console(file=io.StringIO(), width=100)
-    report = launch.run(path, locations=Locations(folder), console=console)
+    report = launch.run(path, locations=Locations(folder), console=console, force=True)
     return report, console.file.getvalue()
+
+
+def scheduler_of(path, folder):
+    display = launch.Display(Console(quiet=True))
+    return Scheduler(study.load(path), Locations(folder), display)
+
+
+def search(path, folder, scheduler=None):
+    """Runs the trials of a study and nothing else, and returns its scheduler."""
+    scheduler = scheduler or scheduler_of(path, folder)
+    while plans := scheduler.next_plans():
+        if RunKey.parse(plans[0].runs[0].id).phase is not Phase.TRIAL:
+            break
+        scheduler.train(plans)
+    return scheduler
 
 
 def runs_of(folder):
@@ -130,7 +145,9 @@ def test_plans_and_records_end_the_same(finished, tmp_path):
     _, folder, _, _ = finished
     path = write(tmp_path)
     locations, plan, records = Locations(tmp_path), tmp_path / "plan", tmp_path / "records"
-    while "nothing is missing" not in exchange.write_plan(path, plan, locations=locations):
+    while "nothing is missing" not in exchange.write_plan(
+        path, plan, locations=locations, force=True
+    ):
         records.write_text("\n".join(worker.work(plan.read_text())))
         exchange.ingest_records(path, records, locations=locations)
     pd.testing.assert_frame_equal(numbers(tmp_path), numbers(folder))
@@ -141,7 +158,7 @@ def test_salted_arms_share_points_and_nothing_else(tmp_path):
     text = path.read_text().replace("wide: {hidden_size: 16}", "again: {hidden_size: 3}")
     text = text.replace("low: 0.0005, high: 0.001", "low: 0.01, high: 0.1")
     path.write_text(text.replace("baseline: narrow", "baseline: narrow\n  identical_arms: salted"))
-    run(path, tmp_path)
+    search(path, tmp_path)
     trials = numbers(tmp_path).query("phase == 'trial' and index < 4").set_index(["index", "draw"])
     one, other = (trials[trials["arm"] == arm] for arm in ("narrow", "again"))
     assert (one["rate"] == other["rate"]).all() and (one["seed"] == other["seed"]).all()
@@ -152,18 +169,13 @@ def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
     path = write(tmp_path, trials=12, updates=80)
     text = path.read_text().replace("at_most: 8", "sampler: random")
     path.write_text(text.replace("{low: 0.0005, high: 0.001", "{low: 0.0001, high: 0.05"))
-    loaded = study.load(path)
-    scheduler = Scheduler(loaded, Locations(tmp_path), launch.Display(Console(quiet=True)))
-    search = scheduler.searches.by_unit[Unit("wide")]
-    seen = []
-    monkey = search.report
-    search.report = lambda number, step, nats: (
-        seen.append((number, step, nats)) or monkey(number, step, nats)
+    scheduler = scheduler_of(path, tmp_path)
+    wide = scheduler.searches.by_unit[Unit("wide")]
+    seen, report = [], wide.report
+    wide.report = lambda number, step, nats: (
+        seen.append((number, step, nats)) or report(number, step, nats)
     )
-    while plans := scheduler.next_plans():
-        if RunKey.parse(plans[0].runs[0].id).phase is not Phase.TRIAL:
-            break
-        scheduler.train(plans)
+    search(path, tmp_path, scheduler)
     curves = StudyReader(Locations(tmp_path).tracking_uri, "small").curves()
     curves = curves[curves["arm"] == "wide"].assign(step=lambda rows: rows["update"] // 20)
     means = curves.groupby(["index", "step"])["validation/loss"].mean()
@@ -174,14 +186,13 @@ def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
 
 def test_scheduler_and_report_know_the_same_of_every_trial(tmp_path):
     """Some rates diverge, some learn nothing, some trials are pruned: one rule for all of them."""
-    path = write(tmp_path, trials=14, updates=120)
-    text = path.read_text().replace("at_most: 8", "at_most: 16\n  sampler: random")
+    path = write(tmp_path, trials=10, updates=120)
+    text = path.read_text().replace("at_most: 8", "at_most: 12\n  sampler: random")
     text = text.replace("{low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}", RATES)
     path.write_text(text.replace("cell: lstm", "cell: rnn-relu\n  clip_norm: none"))
     report, _ = run(path, tmp_path)
     assert not [line for line in report.missing if "trials" in line or "finalists" in line]
-    loaded = study.load(path)
-    scheduler = Scheduler(loaded, Locations(tmp_path), launch.Display(Console(quiet=True)))
+    loaded, scheduler = study.load(path), scheduler_of(path, tmp_path)
     reader = StudyReader(Locations(tmp_path).tracking_uri, "small")
     ends = set()
     for arm in loaded.arms:
@@ -202,18 +213,18 @@ def test_a_range_in_steps_is_searched_to_its_end(tmp_path):
     rate = "learning_rate: {low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}"
     text = text.replace(rate, "dropout: {low: 0.1, high: 0.7, step: 0.1}")
     path.write_text(text.replace("cell: lstm", "cell: lstm\n  num_layers: 2"))
-    run(path, tmp_path)
+    search(path, tmp_path)
     trials = runs_of(tmp_path).query("phase == 'trial' and arm == 'wide' and draw == 0")
     values = sorted(params["dropout"] for params in trials["params"])
     assert values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
 
 
 def test_an_arm_that_comes_later_goes_the_way_of_the_others(tmp_path):
-    path = write(tmp_path, seeds=7)
-    run(path, tmp_path)
+    path = write(tmp_path)
+    search(path, tmp_path)
     text = path.read_text().replace("trials: 4", "trials: 8")
     path.write_text(text.replace("wide: {", "middle: {hidden_size: 8}\n    wide: {"))
-    run(path, tmp_path)
+    search(path, tmp_path)
     trials = numbers(tmp_path).query("phase == 'trial' and index < 8").set_index(["index", "draw"])
     middle, wide = (trials.loc[trials["arm"] == arm, "rate"] for arm in ("middle", "wide"))
     pd.testing.assert_series_equal(middle, wide)
