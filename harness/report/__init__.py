@@ -223,7 +223,7 @@ class Report:
         """Prints tables that fit 80 columns, what is missing or doubtful, and the answer.
 
         Warnings are a line each, and whole where ``verbose`` says so; then the sentences, the costs
-        and how the runs ended are printed too.
+        and how the runs ended are printed too. What is missing or not comparable is always whole.
         """
         for each in self.conditions:
             if each.title:
@@ -237,11 +237,12 @@ class Report:
                     console.print(Text(f"\n{section.title}", style="bold"))
                     console.print(forms.terminal_section(section, console.width))
             console.print()
-        notes = [f"Missing: {line}" for line in self.missing]
-        notes += [f"Not comparable: {line}" for line in self.not_comparable]
-        notes += [f"Warning: {line}" for line in self.warnings]
-        for note in notes:
-            text = Text(note, style="yellow")
+        whole = [f"Missing: {line}" for line in self.missing]
+        whole += [f"Not comparable: {line}" for line in self.not_comparable]
+        for note in whole:  # without them the verdict cannot be understood
+            console.print(Text(note, style="yellow"))
+        for line in self.warnings:
+            text = Text(f"Warning: {line}", style="yellow")
             console.print(text, no_wrap=not verbose, overflow="fold" if verbose else "ellipsis")
         if not verbose:
             console.print(Text("--verbose tells more: sentences, costs, tuning.", style="dim"))
