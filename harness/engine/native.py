@@ -106,6 +106,11 @@ def _run_one(
 ) -> tuple[Tensor, State]:
     module = module_for(layer, inputs.shape[-1])
     carried = state[0] if len(state) == 1 else state
-    weights = {name: value.contiguous() for name, value in to_torch(layer, parameters).items()}
+    # Copies, and no views of the parameters: on CUDA torch.nn moves them into one buffer by `set_`,
+    # after which the gradient of a view goes astray.
+    weights = {
+        name: value.clone(memory_format=torch.contiguous_format)
+        for name, value in to_torch(layer, parameters).items()
+    }
     output, final = torch.func.functional_call(module, weights, (inputs, carried))
     return output, final if isinstance(final, tuple) else (final,)

@@ -195,3 +195,24 @@ def in_threads(function, keys):
         thread.join()
     if raised:
         raise raised[0]
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn-tanh"])
+def test_gradients_survive_weights_that_cudnn_puts_side_by_side(name, monkeypatch):
+    """On CUDA torch.nn moves its weights into one buffer by ``set_``, which no view survives."""
+    call = torch.func.functional_call
+
+    def flattened(module, weights, arguments):
+        with torch.no_grad():
+            buffer = torch.cat([weight.reshape(-1) for weight in weights.values()])
+            parts = buffer.split([weight.numel() for weight in weights.values()])
+            for weight, part in zip(weights.values(), parts, strict=True):
+                weight.set_(part.view_as(weight))
+        return call(module, weights, arguments)
+
+    given = case(name, steps=4, runs=2, batch=3, hidden=4, biases=2, inputs="tokens", scale=1)
+    expected = results("native", given)
+    monkeypatch.setattr(torch.func, "functional_call", flattened)
+    ours = results("native", given)
+    for key, value in expected.items():
+        torch.testing.assert_close(ours[key], value, rtol=0.0, atol=0.0, msg=key)
