@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 import cells
-from harness import engine, provenance, timing
+from harness import provenance, timing
 from harness.model import network
 from harness.model.architecture import architecture
 from harness.settings import Settings
@@ -75,7 +75,6 @@ class Pack:
         self.device = torch.device(resolve_device(settings.device))
         self.engine, notes = resolve_engine(settings, self.device.type)
         self.notes = tuple(notes)
-        engine.allow_tf32(settings.precision)
         timing.reset_peak_memory(self.device)
         self.task: Task = LanguageModelling(settings, self.device)
         _check_text(plan, self.task)

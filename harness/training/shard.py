@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.engine import Parameters, State, dtype_of
+from harness.engine import Parameters, State, allow_tf32, dtype_of
 from harness.model.initialization import initial_parameters
 from harness.model.masks import Masks
 from harness.model.network import Model
@@ -103,6 +103,7 @@ class Shard:
 
         Nothing here waits for the device.
         """
+        self._allow_tf32()
         self.clock = Clock(self.device)
         while self.update < to_update and not self.stopping:
             self._train_once()
@@ -114,12 +115,20 @@ class Shard:
 
         Nothing of it is kept.
         """
+        self._allow_tf32()
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
         for _ in range(count):
             rows, _ = self.model(
                 self.parameters, batch.inputs, self._first_states(self.parameters), self._masks
             )
             self.task.losses(self.model.readout(self.parameters), rows, batch)
+
+    def _allow_tf32(self) -> None:
+        """Lets products round their operands to TF32, or not, as the runs ask for.
+
+        The flag is one of the process, and packs of other precisions may be alive beside this one.
+        """
+        allow_tf32(self.runs[0].settings.precision)
 
     def _train_once(self) -> None:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
@@ -211,6 +220,7 @@ class Shard:
     @torch.no_grad()
     def evaluate(self, split: str, parameters: Parameters | None = None) -> list[float]:
         """Returns every run's mean nats over a split, each target scored once."""
+        self._allow_tf32()
         parameters = self.parameters if parameters is None else parameters
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         states = self._first_states(parameters)
@@ -233,6 +243,7 @@ class Shard:
         self, index: int, wanted: SampleRequest, parameters: Parameters
     ) -> list[dict[str, str]]:
         """Returns the text of one run, of its best parameters or of those of now."""
+        self._allow_tf32()
         run_parameters = {name: p[index : index + 1] for name, p in parameters.items()}
         run = self.runs[index]
         masks = Masks([run.seed], [run.settings], self.device)

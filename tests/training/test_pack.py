@@ -14,6 +14,7 @@ from wire import info_of, kind_of, update_of
 
 from harness import engine
 from harness.data import DataError
+from harness.model.network import Model
 from harness.settings import Budget, SampleRequest, Settings
 from harness.training import checkpoint, pack
 from harness.training.pack import Pack, evaluation_points, resolve_device
@@ -613,3 +614,31 @@ def test_a_clock_outside_may_turn_a_pack_as_often_as_it_likes(settings):
     pack.forward_updates(3)
     assert [shard.update for shard in pack.shards] == [10, 10]
     pack.close()
+
+
+def test_packs_of_two_precisions_live_side_by_side(settings, monkeypatch):
+    """TF32 is a flag of the process: whoever computes must have set it, not who was built last."""
+    seen = {"float32": set(), "tf32": set()}
+    update, forward = Model.update, Model.__call__
+
+    def noted(method):
+        def call(model, *arguments):
+            flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+            seen[model.arch.precision].add((method.__name__, *flags))
+            return method(model, *arguments)
+
+        return call
+
+    monkeypatch.setattr(Model, "update", noted(update))
+    monkeypatch.setattr(Model, "__call__", noted(forward))
+    packs = [pack.Pack(plan_of(replace(settings, precision=name))) for name in seen]
+    for _ in range(2):  # each after the other has been built, and after it has computed
+        for each in packs:
+            each.advance()
+            each.train_updates(1)
+            each.forward_updates(1)
+    for each in packs:
+        each.close()
+    names = update.__name__, forward.__name__
+    for precision, allowed in (("float32", False), ("tf32", True)):
+        assert seen[precision] == {(name, allowed, allowed) for name in names}
