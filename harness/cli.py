@@ -599,8 +599,9 @@ def _is_ours(error: Exception) -> bool:
 
     It is where its class is one of this project's, or the system's for a file.
     """
-    package = type(error).__module__.split(".")[0]
-    return isinstance(error, OSError) or package in ("harness", "cells")
+    from harness.training.messages import is_ours
+
+    return isinstance(error, OSError) or is_ours(error)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from harness.study import Study
 from harness.study.units import Unit
 from harness.tasks.language_modelling import check_prefixes
 from harness.training.execution import out_of_memory
+from harness.training.messages import is_ours
 from harness.training.pack import Pack
 
 
@@ -89,7 +90,7 @@ def _trial_faults(
     try:
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
     except Exception as error:  # a user's step may raise anything at all
-        if type(error).__module__.split(".")[0] in ("harness", "cells"):
+        if is_ours(error):
             return str(error).splitlines()
         line = _memory_fault(error) or _cell_fault(study, settings, error)
         if line is None:  # a fault of the bench itself

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from harness.report.protocols import StudyLike
-from harness.training.messages import RunState
+from harness.training.messages import RESULTS, RunState
 from harness.tuning.tried import TrialEnd, TriedSetting
 
 ENDS = tuple(state for state in RunState if state.is_ended)
-RESULTS = tuple(state for state in ENDS if state is not RunState.FAILED)
 
 
 def tried(
@@ -132,7 +131,7 @@ def _nats(row: Mapping[str, Any]) -> float:
     return math.inf if pd.isna(row["objective"]) else float(row["objective"])
 
 
-def is_lost(row: Mapping[str, Any]) -> bool:
+def is_lost(row: Mapping[Any, Any]) -> bool:
     """Says whether a run diverged or never did better than guessing."""
     not_learned = row["not_learned"]
     return row["state"] == RunState.DIVERGED or (not pd.isna(not_learned) and bool(not_learned))

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.data import Dataset
+from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
@@ -137,16 +138,11 @@ class RunRecorder:
         self._open: dict[str, _OpenRun] = {}
         self.ends: dict[RunKey, End] = {}
         self.failures = Failures()
-        for row in writer.reader.runs().to_dict("records"):
-            state = RunState(row["state"])
-            is_done = state.is_ended and (
-                state is not RunState.FAILED or row["refused"] is not False
-            )
-            if is_done and row["phase"] in list(Phase):
-                unit = Unit(row["arm"], row["condition"], row["repeat"])
-                key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
-                is_lost = state is RunState.DIVERGED or row["not_learned"] is True
-                self.ends[key] = End(state, row["objective"], is_lost)
+        runs = writer.reader.runs()
+        for row in runs[is_done(runs) & runs["phase"].isin(list(Phase))].to_dict("records"):
+            unit = Unit(row["arm"], row["condition"], row["repeat"])
+            key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
+            self.ends[key] = End(RunState(row["state"]), row["objective"], is_lost(row))
 
     def record(self, messages: Sequence[Message]) -> list[Point]:
         """Writes messages and returns the points that runs have come to.

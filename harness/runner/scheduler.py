@@ -243,12 +243,12 @@ class Scheduler:
         if self.study.overrides:
             tags["overrides"] = " ".join(self.study.overrides)
         if key.phase is Phase.REPLICATE:
-            chosen = self.chosen(unit)
-            assert chosen is not None
-            settings, seed = chosen, "/".join(map(str, self._seed(unit, key.index)))
+            settings, seed = self.settings[unit], "/".join(map(str, self._seed(unit, key.index)))
             label = f"{unit} seed {seed}"
-            best = self.searches.chosen(unit) if unit in self.searches.by_unit else None
-            if best is not None:
+            if unit in self.searches.by_unit:
+                best = self.searches.chosen(unit)
+                assert best is not None
+                settings = replace(settings, **best.values)
                 tags["chosen_trial"] = str(best.number)
         else:
             settings = replace(self.settings[unit], **self.searches.values(key))

@@ -16,7 +16,7 @@ from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Phase, Unit
 from harness.training.files import STATES_FILE
-from harness.training.messages import RunState
+from harness.training.messages import RESULTS
 
 ARM_PHASE = "arm"
 """The phase of an arm's own run, which is the parent of its trials and replicates."""
@@ -73,8 +73,7 @@ class StudyReader:
 
     def has_result(self) -> bool:
         """Returns whether any run ended otherwise than by failing."""
-        results = [state for state in RunState if state.is_ended and state is not RunState.FAILED]
-        return bool(self.runs()["state"].isin(results).any())
+        return bool(self.runs()["state"].isin(RESULTS).any())
 
     @timed
     def curves(self) -> pd.DataFrame:

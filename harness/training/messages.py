@@ -44,6 +44,10 @@ class RunState(StrEnum):
         return self in (RunState.FINISHED, RunState.DIVERGED)
 
 
+RESULTS = tuple(s for s in RunState if s.is_ended and s is not RunState.FAILED)
+"""The ends that are results; a run that failed has none."""
+
+
 @dataclass(frozen=True)
 class RunStarted:
     """A run begins, or goes on from its checkpoint.
@@ -178,9 +182,14 @@ def failure(run: str, error: Exception, time: float) -> RunEnded:
     """Returns the end of a run that ``error`` kept from beginning."""
     # A file that is not to be read now is an OSError, or was the cause of ours.
     is_wrong = isinstance(error, ValueError) and not isinstance(error.__cause__, OSError)
-    refused = is_wrong and type(error).__module__.split(".")[0] in ("harness", "cells")
+    refused = is_wrong and is_ours(error)
     message = error_text(error)
     return RunEnded(run, 0, time, RunState.FAILED, message=message, refused=refused)
+
+
+def is_ours(error: Exception) -> bool:
+    """Returns whether an error is one of this project's, whose message is written for a person."""
+    return type(error).__module__.split(".")[0] in ("harness", "cells")
 
 
 def error_text(error: Exception) -> str:

@@ -8,7 +8,6 @@ it. See docs/decisions/tuning.md.
 import copy
 import math
 import time
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.randomness import Name
-from harness.settings import Settings
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
+from harness.tuning.design import is_whole
 from harness.tuning.extension import searched_space
 from harness.tuning.tried import TrialEnd, TriedSetting
 
@@ -386,16 +385,11 @@ def distribution(field: str, values: Range | Choices) -> BaseDistribution:
     """Returns what Optuna draws a field's values from."""
     if isinstance(values, Choices):
         return CategoricalDistribution(values.choices)
-    if int in _types(field):
+    if is_whole(field):
         return IntDistribution(
             int(values.low), int(values.high), log=values.log, step=int(values.step or 1)
         )
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
-
-
-def _types(field: str) -> tuple[Any, ...]:
-    hint = typing.get_type_hints(Settings)[field]
-    return typing.get_args(hint) or (hint,)
 
 
 def _registered(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
@@ -412,7 +406,7 @@ def _grid(tune: Tune) -> dict[str, list[Any]]:
         if isinstance(values, Choices):
             grid[field] = list(values.choices)
         else:
-            kind, step = int if int in _types(field) else float, values.step or 1
+            kind, step = int if is_whole(field) else float, values.step or 1
             points = (values.low + k * step for k in range(values.num_steps))
             grid[field] = [kind(min(point, values.high)) for point in points]
     return grid

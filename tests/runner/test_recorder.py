@@ -3,11 +3,11 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from harness.runner.recorder import Entry, RecordError, RunRecorder
 from harness.settings import Settings
+from harness.store import frames
 from harness.training.messages import Evaluation, RunEnded, RunStarted, RunState
 
 
@@ -16,8 +16,7 @@ class Writer:
 
     def __init__(self):
         self.tags = {}
-        columns = ("arm", "condition", "repeat", "phase", "index", "draw", "state", "objective")
-        runs = pd.DataFrame({name: [] for name in columns})
+        runs = frames.runs([])
         self.reader = SimpleNamespace(runs=lambda: runs)
 
     def open_run(self, key, name, params, tags):
