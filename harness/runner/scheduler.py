@@ -223,8 +223,9 @@ class Scheduler:
             settings = chosen.get(unit)
             if row["phase"] != Phase.REPLICATE or settings is None:
                 continue
-            space = self.searches.by_unit[unit].tune.space
-            if any(row["params"].get(name) != getattr(settings, name) for name in space):
+            space, params = self.searches.by_unit[unit].tune.space, row["params"]
+            # A run that was killed before it had parameters is begun again as it is.
+            if params and any(params.get(name) != getattr(settings, name) for name in space):
                 key = RunKey(unit, Phase.REPLICATE, row["index"])
                 self.writer.mark_superseded(key)
                 self.recorder.ends.pop(key, None)
