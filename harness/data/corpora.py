@@ -25,6 +25,11 @@ TIME_MACHINE = Published(
 )
 TIME_MACHINE_ADDRESS = "http://d2l-data.s3-accelerate.amazonaws.com/timemachine.txt"
 """Where the shipped copy was published."""
+GENESIS = Published(
+    name="genesis.txt",
+    algorithm="SHA-256",
+    checksum="8f2e007ff6ef0dbbdb367d7221e6a5f1498f4b268e33c9ee9b362a83636fcd05",
+)
 LYRICS = Published(  # copyrighted: the user brings it
     name="jaychou_lyrics.txt.zip",
     algorithm="SHA-1",
@@ -88,6 +93,11 @@ def _in_one_line(lined: str, source: str) -> Text:
 
 def _time_machine() -> str:
     return published.read_shipped(TIME_MACHINE).decode("ascii")
+
+
+def _genesis(path: str | None) -> Text:
+    text = published.read_shipped(GENESIS).decode("ascii").lower()
+    return _in_one_line(text, "Genesis, King James Version, of Debian's bible-kjv-text 4.38")
 
 
 def _whole_book(path: str | None) -> Text:
@@ -174,6 +184,9 @@ BY_NAME = {
         "its first 10,000 tokens: lower-case letters and blanks, nothing between lines, with <unk>",
         _book_2022,
         num_tokens=_EDITION_LENGTH,
+    ),
+    "genesis": Corpus(
+        "the book of Genesis (King James Version), whole: lower case, in one line", _genesis
     ),
     "lyrics-2019": Corpus(
         "the first 10,000 characters of your own zip of lyrics: "

@@ -88,11 +88,20 @@ def test_both_editions_make_eight_updates_an_epoch(time_machine, corpus, form, m
     assert data.training_windows(settings, len(dataset.splits["train"])).updates_per_epoch == 8
 
 
+def test_the_second_text_that_is_shipped():
+    dataset = load("genesis")
+    text = decoded(dataset)
+    assert len(text) == 196_818 and not any(letter.isdigit() for letter in text)
+    assert text.startswith("in the beginning god created the heaven and the earth. and the earth")
+    assert text.endswith("and he was put in a coffin in egypt. ")
+
+
 @pytest.mark.parametrize(
     ("corpus", "fingerprint"),
     [
         ("time-machine", "fe90ead62e784fe763d0a529c25503751932c530071ccbf2744cdd779b3e07c3"),
         ("time-machine-2019", "a825e700ad7753c931b4766105c6a33c472a81f78de7f6bc73dfe2cebf4821dc"),
+        ("genesis", "93222bb6ae8eb225a22a7a6c7e0bd96a26f5734c0de58927f487ff42efc39d39"),
         ("time-machine-2022", "0b8b181c4afd7af95edf7ad5c142681c86ba1b497a24bd64b0b567e37ee61014"),
     ],
 )
