@@ -16,10 +16,10 @@ from harness.bench.peak import Products
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
 from harness.bench.ticker import Ticker
-from harness.training.cuda_graph import EAGER_UPDATES
+from harness.training.cuda_graph import EAGER_CALLS
 from harness.training.execution import cpu_count
 
-WARM_UP_UPDATES = EAGER_UPDATES + 1
+WARM_UP_UPDATES = EAGER_CALLS + 1
 """Updates at the start that are not counted.
 
 Where updates are recorded, the last of these is the first that is replayed.

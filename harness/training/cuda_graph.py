@@ -1,4 +1,4 @@
-"""CUDA graphs: an update is recorded once and then replayed.
+"""CUDA graphs: an update is recorded once and then replayed, and so is a batch of an evaluation.
 
 The thousands of launches of an update then cost what one costs. The whole update of a shard is one
 graph: gather, lookup, forward, loss, backward, clip and optimizer. Which engine computes it does
@@ -6,7 +6,7 @@ not matter here: what cannot be recorded is run launch by launch, and a note say
 
 A replay does again what was done, at the same addresses and with the same numbers of Python's. So
 everything that differs between updates is copied into tensors that stay where they are, and what an
-update leaves behind it writes in place. See docs/decisions/capture.md.
+update leaves behind it writes in place. See docs/decisions/cuda_graph.md.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-EAGER_UPDATES = 3
-"""So many updates are made before one is recorded, on the stream that records.
+EAGER_CALLS = 3
+"""So many updates, or batches, are made before one is recorded, on the stream that records.
 
 What they compile, create and allocate for good cannot be made while recording. Torch's own examples
 take as many.
@@ -75,7 +75,7 @@ class CudaGraphRecorder:
 
 
 GRAPH_RECORDERS: dict[str, Callable[[], GraphRecorder]] = {"cuda": CudaGraphRecorder}
-"""Device type -> what records there; on the others every update is run launch by launch."""
+"""Device type -> what records there; on the others all is run launch by launch."""
 
 
 class CapturedStep:
@@ -85,13 +85,13 @@ class CapturedStep:
     of a graph.
     """
 
-    def __init__(self, recorder: GraphRecorder, notes: list[str]):
-        """Takes what records, and the list of notes to which a failure is added."""
-        self._recorder, self._notes = recorder, notes
+    def __init__(self, recorder: GraphRecorder, notes: list[str], name: str = "update"):
+        """Takes what records, the notes to which a failure is added, and what a step is there."""
+        self._recorder, self._notes, self._name = recorder, notes, name
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: tuple[Tensor, ...] = ()
         self._replay: Work | None = None
-        self._num_updates = 0
+        self._num_calls = 0
 
     def __call__(self, step: Step, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Returns what ``step`` makes of the inputs, in memory that no later call overwrites.
@@ -105,13 +105,13 @@ class CapturedStep:
         for buffer, value in zip(self._inputs, inputs, strict=True):
             buffer.copy_(value)
         work = partial(self._work, step)
-        if self._num_updates == EAGER_UPDATES:
+        if self._num_calls == EAGER_CALLS:
             self._replay = self._recorded(work)
         if self._replay is None:
             self._recorder.run(work)
         else:
             self._replay()
-        self._num_updates += 1
+        self._num_calls += 1
         return tuple(output.clone() for output in self._outputs)
 
     def _work(self, step: Step) -> None:
@@ -129,6 +129,6 @@ class CapturedStep:
             # The context is the cause; the error itself only says that recording ended badly.
             cause = str(error.__context__ or error).partition("\n")[0]
             self._notes.append(
-                f"capture: every update is launched operation by operation, since {cause}"
+                f"capture: every {self._name} is launched operation by operation, since {cause}"
             )
             return None

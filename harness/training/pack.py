@@ -252,7 +252,7 @@ class Pack:
         standing = Standing(progress, nats)
         if shard.update == self.num_updates:
             if self.plan.read_test and "test" in self.task.splits:
-                standing.test = shard.evaluate("test", shard.best)
+                standing.test = shard.evaluate("test", of_best=True)
             if self.plan.states:
                 standing.states = self._measure_states(shard, progress)
         request = self.plan.samples

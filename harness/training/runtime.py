@@ -12,14 +12,14 @@ from typing import Literal
 
 from harness import timing
 from harness.settings import SampleRequest
-from harness.training.cuda_graph import EAGER_UPDATES
+from harness.training.cuda_graph import EAGER_CALLS
 from harness.training.fields import MAX_RUN_ID, MAX_TEXT, FieldReader, MessageError
 from harness.training.pack import Pack
 from harness.training.plan import Plan, PlanError, plans_from_json, plans_to_json
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
-WARM_UP_UPDATES = EAGER_UPDATES + 1
+WARM_UP_UPDATES = EAGER_CALLS + 1
 """So many updates are not counted: where updates are recorded, the last of these is the first
 replayed.
 """

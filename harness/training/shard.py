@@ -16,7 +16,7 @@ from harness.model.initialization import initial_parameters
 from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.settings import SampleRequest
-from harness.tasks.language_modelling import Task
+from harness.tasks.language_modelling import Batch, Task
 from harness.timing import Clock
 from harness.training.checkpoint import Checkpoint
 from harness.training.cuda_graph import GRAPH_RECORDERS, CapturedStep
@@ -88,9 +88,16 @@ class Shard:
         self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
         self._epoch, self._starts = -1, torch.empty(0)
-        recorder = GRAPH_RECORDERS.get(self.device.type)
-        self._captured = None if recorder is None else CapturedStep(recorder(), self.notes)
+        self._recorder = GRAPH_RECORDERS.get(self.device.type)
+        self._captured = self._capture("update")
+        self._captured_batches: dict[bool, CapturedStep | None] = {}
         self._clear()
+
+    def _capture(self, name: str) -> CapturedStep | None:
+        """Returns what records a step, None where it is run launch by launch."""
+        if self._recorder is None:
+            return None
+        return CapturedStep(self._recorder(), self.notes, name)
 
     def _clear(self) -> None:
         self._sums = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)
@@ -117,11 +124,9 @@ class Shard:
         """
         self._allow_tf32()
         batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
+        states = self._first_states(self.parameters)
         for _ in range(count):
-            rows, _ = self.model(
-                self.parameters, batch.inputs, self._first_states(self.parameters), self._masks
-            )
-            self.task.losses(self.model.readout(self.parameters), rows, batch)
+            self._scored(self._flat, batch, states)
 
     def _allow_tf32(self) -> None:
         """Lets products round their operands to TF32, or not, as the runs ask for.
@@ -218,16 +223,51 @@ class Shard:
         return progress
 
     @torch.no_grad()
-    def evaluate(self, split: str, parameters: Parameters | None = None) -> list[float]:
-        """Returns every run's mean nats over a split, each target scored once."""
+    def evaluate(self, split: str, *, of_best: bool = False) -> list[float]:
+        """Returns every run's mean nats over a split, each target scored once.
+
+        Args:
+            split: Its name.
+            of_best: Whether the best parameters are scored, and not those of now.
+        """
         self._allow_tf32()
-        parameters = self.parameters if parameters is None else parameters
+        flat = self._flat_best if of_best else self._flat
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
-        states = self._first_states(parameters)
+        states = self._first_states(self._layout.views(flat))
         for batch in self.task.evaluation(split, len(self.runs)):
-            rows, states = self.model(parameters, batch.inputs, states, self._masks)
-            total += self.task.losses(self.model.readout(parameters), rows, batch)
+            nats, states = self._scored(flat, batch, states)
+            total += nats
         return (total / self.task.num_targets(split)).tolist()
+
+    def _scored(
+        self, flat: Tensor, batch: Batch, states: list[State]
+    ) -> tuple[Tensor, list[State]]:
+        """Returns every run's summed nats over a batch, (N,), and the final states."""
+        weights = () if batch.weights is None else (batch.weights,)
+        leaves = [value for state in states for value in state]
+        inputs = (flat, batch.inputs, batch.targets, *leaves, *weights)
+        # The batches of an evaluation have weights, those of a clock have none: two graphs.
+        is_weighted = batch.weights is not None
+        if is_weighted not in self._captured_batches:
+            self._captured_batches[is_weighted] = self._capture("batch of an evaluation")
+        captured = self._captured_batches[is_weighted]
+        nats, *finals = self._score(*inputs) if captured is None else captured(self._score, *inputs)
+        final = iter(finals)
+        return nats, [tuple(next(final) for _ in state) for state in states]
+
+    def _score(
+        self, flat: Tensor, tokens: Tensor, targets: Tensor, *others: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Does the work of :meth:`_scored`: tensors in, tensors out, so that it can be recorded.
+
+        The others are the states of all layers, one after the other, and the weights, if any.
+        """
+        parameters, given = self._layout.views(flat), iter(others)
+        states = [tuple(next(given) for _ in state) for state in self.states]
+        batch = Batch(tokens, targets, next(given, None))
+        rows, finals = self.model(parameters, tokens, states, self._masks)
+        nats = self.task.losses(self.model.readout(parameters), rows, batch)
+        return nats, *(value for final in finals for value in final)
 
     @torch.no_grad()
     def keep_best(self, nats: list[float]) -> None:

@@ -43,11 +43,11 @@ class Disk:
         self.evaluations = 0
         evaluate = Shard.evaluate
 
-        def full(shard, split, parameters=None):
+        def full(shard, split, **which):
             self.evaluations += 1
             if is_full(self, shard):
                 raise OSError(28, "No space left on device")
-            return evaluate(shard, split, parameters)
+            return evaluate(shard, split, **which)
 
         monkeypatch.setattr(Shard, "evaluate", full)
 

@@ -18,7 +18,7 @@ from harness.model.network import Model
 from harness.settings import Budget, Settings
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training import cuda_graph
-from harness.training.cuda_graph import EAGER_UPDATES, CapturedStep
+from harness.training.cuda_graph import EAGER_CALLS, CapturedStep
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
 from harness.training.shard import Shard
@@ -141,18 +141,22 @@ def test_replayed_updates_are_those_made_one_by_one(text, monkeypatch, recorders
     runs = runs_of(text, **sort)
     expected, found = plain(monkeypatch, runs, name), shard_of(runs, name)
     assert 2 < UPDATES / expected.task.updates_per_epoch
-    for shard in (expected, found):
-        shard.advance(20)
-        shard.keep_best(
-            shard.evaluate("validation")
-        )  # what lies between replays does not disturb them
-    assert_same(found, expected)
+    for update in (20, 30):
+        nats = []
+        for shard in (expected, found):  # what lies between replays does not disturb them
+            shard.advance(update)
+            nats.append([shard.evaluate("validation"), shard.evaluate("train", of_best=True)])
+            shard.keep_best(nats[-1][0])
+        assert nats[0] == nats[1]
+        assert_same(found, expected)
     for shard in (expected, found):
         shard.advance(UPDATES)
     assert_same(found, expected)
-    (recorder,) = recorders
-    assert recorder.calls == ["run"] * EAGER_UPDATES + ["record"] + ["replay"] * (
-        UPDATES - EAGER_UPDATES
+    recorder, evaluation_recorder = recorders
+    assert evaluation_recorder.calls.count("record") == 1
+    assert evaluation_recorder.calls.count("replay") > 10
+    assert recorder.calls == ["run"] * EAGER_CALLS + ["record"] + ["replay"] * (
+        UPDATES - EAGER_CALLS
     )
     assert found.notes == []
 
@@ -171,7 +175,7 @@ def test_a_run_that_diverges_in_a_replay_stays_where_it_was(
         shard.advance(UPDATES)
     assert_same(found, expected)
     first, diverged, third = expected.bad_update.tolist()
-    assert first == third == -1 and EAGER_UPDATES < diverged < UPDATES - 5
+    assert first == third == -1 and EAGER_CALLS < diverged < UPDATES - 5
 
 
 def test_a_repacked_shard_is_recorded_anew(text, monkeypatch, recorders):
@@ -188,8 +192,8 @@ def test_a_repacked_shard_is_recorded_anew(text, monkeypatch, recorders):
     assert_same(found, expected)
     assert [recorder.calls.count("record") for recorder in recorders] == [1, 1]
     assert [recorder.calls.count("replay") for recorder in recorders] == [
-        10 - EAGER_UPDATES,
-        40 - EAGER_UPDATES,
+        10 - EAGER_CALLS,
+        40 - EAGER_CALLS,
     ]
 
 
@@ -244,6 +248,19 @@ def test_what_a_call_returns_is_not_overwritten(recorders):
     ]
 
 
+def test_the_pass_that_a_clock_measures_is_recorded_too(text, recorders):
+    shard = shard_of(runs_of(text))
+    shard.forward(EAGER_CALLS + 4)
+    assert recorders[-1].calls == ["run"] * EAGER_CALLS + ["record"] + ["replay"] * 4
+
+
+def test_an_evaluation_that_cannot_be_recorded_is_noted_as_one(text, monkeypatch):
+    monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", Refusing)
+    shard = shard_of(runs_of(text))
+    shard.evaluate("train")
+    assert shard.notes == [NOTE.replace("update", "batch of an evaluation")]
+
+
 def waits(x):
     return (x * x.sum().item(),)
 
@@ -288,12 +305,12 @@ def test_a_mistake_while_recording_is_no_fallback():
 
     def step(x):
         calls.append(x)
-        if len(calls) > EAGER_UPDATES:
+        if len(calls) > EAGER_CALLS:
             raise ValueError("a mistake of the step's own")
         return (x,)
 
     captured = CapturedStep(TapeRecorder(), [])
-    for _ in range(EAGER_UPDATES):
+    for _ in range(EAGER_CALLS):
         captured(step, torch.ones(1))
     with pytest.raises(ValueError, match="a mistake"):
         captured(step, torch.ones(1))
@@ -354,7 +371,7 @@ def test_a_pack_that_cannot_be_recorded_says_so_once_and_trains_all_the_same(
     at = UPDATES // evaluations
     assert noted == (
         [("start", 0)] * 2 + [("evaluation", at)] * 2
-        if at > EAGER_UPDATES
+        if at > EAGER_CALLS
         else [("evaluation", 2 * at)] * 2
     )
 
@@ -373,6 +390,7 @@ def test_cuda_graphs_give_the_numbers_of_single_launches(text, monkeypatch, name
         shard.advance(20)
         shard.keep_best(shard.evaluate("validation"))
         shard.advance(30)
+    assert found.evaluate("train") == expected.evaluate("train")
     assert_same(found, expected)
     with monkeypatch.context() as patch:
         patch.setattr("harness.training.shard.GRAPH_RECORDERS", {})
@@ -399,10 +417,10 @@ def test_an_update_on_cuda_is_one_launch_of_a_graph_and_a_few_copies(
 ):
     engine.allow_tf32(precision)
     shard = shard_of(runs_of(text, precision=precision), "gpu", "cuda")
-    shard.advance(EAGER_UPDATES + 1)
+    shard.advance(EAGER_CALLS + 1)
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=activities) as profile:
-        shard.advance(EAGER_UPDATES + 11)
+        shard.advance(EAGER_CALLS + 11)
         torch.cuda.synchronize()
     counts = {event.key: event.count for event in profile.key_averages()}
     assert counts["cudaGraphLaunch"] == 10

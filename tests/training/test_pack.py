@@ -235,8 +235,10 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
     assert end.metrics["objective"] == losses[best] and end.metrics["best_update"] == best
     assert all(torch.equal(shard.best[name], p) for name, p in snapshots[best].items())
     with torch.no_grad():
-        assert end.metrics["test/loss"] == shard.evaluate("test", snapshots[best])[0]
         assert end.metrics["test/loss"] != shard.evaluate("test")[0]
+        for name, value in snapshots[best].items():
+            shard.parameters[name].copy_(value)
+        assert end.metrics["test/loss"] == shard.evaluate("test")[0]
         expected = pack.task.samples(pack.model, snapshots[best], plan.samples, (0,))
         on_the_way = {
             u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)
@@ -407,8 +409,8 @@ def evaluating_to(monkeypatch, values):
     """Makes the validation losses of the evaluations that follow ``values``."""
     measured, values = Shard.evaluate, iter(values)
 
-    def evaluate(self, split, parameters=None):
-        return [next(values)] if split == "validation" else measured(self, split, parameters)
+    def evaluate(self, split, **which):
+        return [next(values)] if split == "validation" else measured(self, split, **which)
 
     monkeypatch.setattr(Shard, "evaluate", evaluate)
 
