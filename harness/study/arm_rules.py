@@ -182,6 +182,23 @@ def _steps_of_torch(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
             yield parsed.document.at_key(path, message)
 
 
+def _logarithms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """A learned start may fall below 0, where engine scan-log has no logarithm of it."""
+    domains = space.domains(parsed)
+    for arm in arms:
+        names = ("engine", "learned_start")
+        engines, starts = (possible_values(arm, domains, name) for name in names)
+        if arm.invalid & set(names) or "scan-log" not in engines or True not in starts:
+            continue
+        message = (
+            "must stand with an engine other than scan-log, since a state below 0 has no "
+            f"logarithm, but got learned_start=true{_which(arm, arms, set(names))}. "
+            "Write engine: scan, or remove learned_start."
+        )
+        path: Path = arm.paths.get("learned_start", ("tune", "learned_start"))
+        yield parsed.document.at_key(path, message)
+
+
 def _one_size(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     """A tied table, and a cell that reads its input itself, need inputs of hidden_size."""
     domains = space.domains(parsed)
@@ -256,6 +273,7 @@ RULES = (
     _corpora,
     _held_out,
     _native,
+    _logarithms,
     _one_size,
     _seconds,
     _forget_bias,

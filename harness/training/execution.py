@@ -44,6 +44,8 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
         return engine.get(name), notes
     chosen = engine.get(settings.engine)
     refusal = chosen.refusal(cell, device, settings.precision)
+    if chosen.name == "scan-log" and settings.learned_start:
+        refusal = "a learned start may fall below 0, which has no logarithm"
     if refusal is not None:
         raise engine.EngineError(
             f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."

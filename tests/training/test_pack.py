@@ -553,6 +553,13 @@ def test_an_engine_that_does_not_run_the_cell(settings):
         Pack(plan_of(replace(settings, engine="native", cell="lstm-peephole")))
 
 
+def test_a_learned_start_has_no_logarithm(settings):
+    logarithmic = replace(settings, engine="scan-log", cell="min-gru")
+    Pack(plan_of(logarithmic)).close()
+    with pytest.raises(engine.EngineError, match="engine='scan-log': a learned start may fall"):
+        Pack(plan_of(replace(logarithmic, learned_start=True)))
+
+
 def test_samples_that_cannot_be_written_are_refused_before_training(settings):
     with pytest.raises(DataError, match="samples: 'The': text: every character must be among"):
         Pack(plan_of(settings, samples=SampleRequest(("the", "The"))))
