@@ -119,7 +119,7 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
     """Adds all that is measured at one shape to ``bench``."""
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
         settings = settings_of(shape, options, write_text(shape, Path(folder)))
-        timed, notes = candidates(settings, options)
+        timed, notes = candidates(shape, settings, options)
         stands = [Stand(candidate, shape) for candidate in timed]
         products = Products(
             shape.name, options.threads, torch.device(options.device), options.precision

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
-from harness.bench.record import BenchError, Shape
+from harness.bench.record import KINDS, BenchError, Kind, Shape
 from harness.settings import Precision
 
 PRESETS = {
@@ -21,7 +21,13 @@ PRESETS = {
         Shape("words", 32, 35, 256, 1027),
     )
 }
-DEFAULTS = {"packs": "1,4", "shapes": "sources", "rounds": "11", "seconds": "0.2"}
+DEFAULTS = {
+    "kinds": ",".join(KINDS),
+    "packs": "1,4",
+    "shapes": "sources",
+    "rounds": "11",
+    "seconds": "0.2",
+}
 QUICK = {
     "cells": "lstm,gru,rnn-tanh,lstm-no-output-tanh",
     "packs": "1,2",
@@ -31,7 +37,7 @@ QUICK = {
 }
 """What ``--quick`` says where nothing else is said."""
 DEVICES = ("auto", "cpu", "cuda")
-LISTS = ("cells", "packs", "shapes")
+LISTS = ("cells", "kinds", "packs", "shapes")
 MOST_TOKENS = 0x100000
 """The largest vocabulary: there are no more characters."""
 
@@ -47,6 +53,7 @@ class Options:
 
     cells: tuple[str, ...]
     engines: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     packs: tuple[int, ...]
     shapes: tuple[Shape, ...]
     rounds: int
@@ -89,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
         "--engines",
         "NAMES",
         "Names of engines, separated by commas. (default: every engine that runs the cell)",
+    )
+    option(
+        "--kinds",
+        "NAMES",
+        "What is measured: engine, for the cells by our engines; peer, for torch.nn; loop, for the "
+        "published loop. Separated by commas. (default: engine,peer,loop)",
     )
     option(
         "--packs",
@@ -204,7 +217,7 @@ def checked(arguments: argparse.Namespace) -> Options:
 
     def text(name: str) -> str:
         given: str | None = getattr(arguments, name)
-        defaults = QUICK if arguments.quick else DEFAULTS
+        defaults = DEFAULTS | (QUICK if arguments.quick else {})
         return given if given is not None else defaults.get(name, "")
 
     mistakes = _Mistakes()
@@ -217,6 +230,7 @@ def checked(arguments: argparse.Namespace) -> Options:
             c.name for c in mistakes.each(cells.find, _names(text("cells")) or cells.names())
         ),
         "engines": tuple(e.name for e in mistakes.each(engine.get, _names(text("engines")))),
+        "kinds": tuple(mistakes.each(_one_of("kinds", KINDS), _names(text("kinds")))),
         "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
         "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, arguments.shape or ()))),
         "rounds": mistakes.one(_count("rounds"), text("rounds")),

@@ -5,6 +5,7 @@ own loss, clipping and SGD, from the weights and on the minibatches that the eng
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from cells.base import split_gates, unchanged
 from harness import timing
-from harness.bench.record import COMPILED, PREBUILT
+from harness.bench.record import COMPILED, EMBEDDING, PREBUILT
 from harness.engine import Parameters, State
 from harness.engine.native import to_torch
 from harness.model.architecture import Architecture, architecture
@@ -39,7 +40,8 @@ class TorchNN:
         name, arguments = arch.cell.reference
         like = initial["readout.W"]
         self._num_tokens, self._dtype = arch.num_inputs, like.dtype
-        layer = getattr(torch.nn, name)(arch.num_inputs, arch.hidden_size, **dict(arguments))
+        input_size = len(initial["layer0.W"])
+        layer = getattr(torch.nn, name)(input_size, arch.hidden_size, **dict(arguments))
         self._layer = layer.to(like.device, like.dtype)
         parameters = {
             key.removeprefix("layer0."): value
@@ -68,6 +70,27 @@ class TorchNN:
         carried = state if state is None or len(state) > 1 else state[0]
         outputs, final = self._layer(rows, carried)
         return self._readout(outputs.flatten(0, 1)), final if isinstance(final, tuple) else (final,)
+
+
+class Embedded:
+    """The same behind ``nn.Embedding``, as users of large vocabularies write it.
+
+    Its table has V rows of H, and the layer multiplies them by an H x G*H matrix, where the cell
+    looks up rows of G*H: another model with other arithmetic.
+    """
+
+    def __init__(self, arch: Architecture, initial: Parameters):
+        """Takes over one run's initial parameters, the table of an embedding among them."""
+        self._table = torch.nn.Embedding.from_pretrained(initial["lookup.W"].clone(), freeze=False)
+        self._network = TorchNN(arch, initial)
+
+    def parameters(self) -> list[Tensor]:
+        """Returns what is trained."""
+        return [*self._table.parameters(), *self._network.parameters()]
+
+    def __call__(self, inputs: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """See ``Network``."""
+        return self._network(self._table(inputs), state)
 
 
 class _Parts:
@@ -238,16 +261,23 @@ class InSequence:
 def torch_nn(settings: Settings, pack: int, form: str) -> InSequence:
     """Returns a pack of the cell's class in torch.nn.
 
-    ``form`` says when its one-hot rows are computed.
+    ``form`` says when its one-hot rows are computed, or that an embedding takes their place.
     """
-    scripts = []
-    for index in range(pack):
-        arch, initial, batches = _given(settings, index)
-        network = TorchNN(arch, initial)
-        if form == PREBUILT:
-            batches = [(network.encode(inputs), targets) for inputs, targets in batches]
-        scripts.append(Script(network, network.parameters(), batches, settings))
+    if form == EMBEDDING:
+        settings = replace(settings, embedding_size=settings.hidden_size)
+    scripts = [_torch_nn_script(settings, index, form) for index in range(pack)]
     return _in_sequence(scripts, settings)
+
+
+def _torch_nn_script(settings: Settings, index: int, form: str) -> Script:
+    arch, initial, batches = _given(settings, index)
+    if form == EMBEDDING:
+        embedded = Embedded(arch, initial)
+        return Script(embedded, embedded.parameters(), batches, settings)
+    network = TorchNN(arch, initial)
+    if form == PREBUILT:
+        batches = [(network.encode(inputs), targets) for inputs, targets in batches]
+    return Script(network, network.parameters(), batches, settings)
 
 
 def loop(settings: Settings, form: str) -> InSequence:

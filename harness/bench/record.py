@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 VERSION = 2
 """The version of the JSON: a reader refuses another."""
@@ -12,9 +12,11 @@ VERSION = 2
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
 Kind = Literal["engine", "peer", "loop"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""An engine of ours, a class of torch.nn, and a cell's loop as it is published."""
 
-ONE_HOT, PREBUILT = "one-hot", "prebuilt"
-"""torch.nn's input: one-hot rows made inside the clock, or before it."""
+ONE_HOT, PREBUILT, EMBEDDING = "one-hot", "prebuilt", "embedding"
+"""torch.nn's input: one-hot rows made inside the clock, or before it, or ``nn.Embedding``."""
 LOOP, COMPILED = "loop", "compiled loop"
 
 
@@ -36,6 +38,11 @@ class Shape:
     def tokens_per_update(self) -> int:
         """The tokens of one run's update."""
         return self.batch_size * self.bptt_length
+
+    @property
+    def sizes(self) -> str:
+        """The sizes as ``--shape`` takes them."""
+        return f"B{self.batch_size},T{self.bptt_length},H{self.hidden_size},V{self.num_tokens}"
 
     def __str__(self) -> str:
         sizes = f"B={self.batch_size} T={self.bptt_length} H={self.hidden_size} V={self.num_tokens}"

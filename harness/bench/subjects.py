@@ -11,8 +11,19 @@ from cells.base import Cell
 from harness import engine, randomness
 from harness.bench import published
 from harness.bench.classes import cell_class
+from harness.bench.judge import LEAST_TOKENS_OF_WORDS
 from harness.bench.options import Options
-from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT, Kind, Mode, Series, Shape
+from harness.bench.record import (
+    COMPILED,
+    EMBEDDING,
+    LOOP,
+    ONE_HOT,
+    PREBUILT,
+    Kind,
+    Mode,
+    Series,
+    Shape,
+)
 from harness.model.architecture import single_layer
 from harness.settings import Budget, Settings
 from harness.training.pack import Pack
@@ -25,6 +36,8 @@ FIRST_CHARACTER = 0x10000
 """The first character of the random text: its plane has no line ends and no surrogates."""
 PEERS = ("lstm", "gru", "rnn-tanh")
 """The cells whose classes of torch.nn are the yardsticks."""
+MOST_ONE_HOT_BYTES = 2**30
+"""One-hot rows that need more at once are left out, lest all else find no memory."""
 
 
 class Subject(Protocol):
@@ -60,10 +73,14 @@ class Candidate:
     make: Callable[[], Subject]
     is_default: bool = False
     """Whether training takes this engine for the cell where none is named."""
+    is_embedded: bool = False
+    """Whether an embedding of H columns lies before a cell that needs none."""
 
     def series(self, shape: Shape, mode: Mode) -> Series:
         """Returns the candidate's series, without a measurement."""
         arch = single_layer(self.cell, shape.num_tokens, shape.hidden_size)
+        if self.is_embedded:
+            arch = replace(arch, embedding_size=shape.hidden_size)
         return Series(
             shape=shape.name,
             kind=self.kind,
@@ -133,34 +150,65 @@ def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
     )
 
 
-def candidates(settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
+def candidates(
+    shape: Shape, settings: Settings, options: Options
+) -> tuple[list[Candidate], list[str]]:
     """Returns all that is timed at one shape, and a line for each thing that is left out.
 
     The candidates are in the order of a round.
     """
-    timed = [
-        _peer(settings, name, form, pack)
-        for pack in options.packs
-        for name in PEERS
-        for form in (ONE_HOT, PREBUILT)
-    ]
-    notes = []
+    timed, notes = _peers(shape, settings, options) if "peer" in options.kinds else ([], [])
     for cell in map(cells.find, options.cells):
-        embedding_size = settings.hidden_size if cell.reads_input else None
-        of_cell = replace(settings, cell=cell.name, embedding_size=embedding_size)
-        engines, refusals = _engines(cell, options)
-        notes += refusals
-        timed += [
-            _trained(of_cell, cell, name, pack, options)
-            for name in engines
-            for pack in options.packs
-        ]
-        loops = [LOOP, COMPILED] if options.compile else [LOOP]
-        timed += [_loop(of_cell, cell, name) for name in loops]
+        if "engine" in options.kinds:
+            names, refusals = engines(cell, options)
+            notes += refusals
+            timed += [
+                trained(settings, cell, name, pack, options)
+                for name in names
+                for pack in options.packs
+            ]
+        if "loop" in options.kinds:
+            timed += [published_loop(settings, cell, name) for name in loop_forms(options)]
     return timed, notes
 
 
-def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
+def _peers(shape: Shape, settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
+    """Returns torch.nn in every form and pack, and a line for each form that does not fit."""
+    timed, notes = [], []
+    for pack in options.packs:
+        for name in PEERS:
+            for form in input_forms(shape):
+                candidate = torch_nn(settings, cells.find(name), form, pack)
+                refusal = one_hot_refusal(shape, form, pack, settings.precision)
+                if refusal is None:
+                    timed.append(candidate)
+                else:
+                    notes.append(f"{candidate.name}, pack {pack}: not timed, {refusal}")
+    return timed, notes
+
+
+def input_forms(shape: Shape) -> tuple[str, ...]:
+    """Returns the forms of torch.nn's input, the one first that its users would take."""
+    if shape.num_tokens >= LEAST_TOKENS_OF_WORDS:
+        return (EMBEDDING, ONE_HOT, PREBUILT)
+    return (ONE_HOT, PREBUILT)
+
+
+def one_hot_refusal(shape: Shape, form: str, pack: int, precision: str) -> str | None:
+    """Returns why one-hot rows do not fit at this vocabulary, or None where they do."""
+    if form == EMBEDDING:
+        return None
+    entry_bytes = 8 if precision == "float64" else 4
+    num_batches = UPDATES_PER_EPOCH * pack
+    if form == ONE_HOT:  # made as int64 first, and of one minibatch at a time
+        entry_bytes, num_batches = entry_bytes + 8, 1
+    needed = entry_bytes * num_batches * shape.tokens_per_update * shape.num_tokens
+    if needed <= MOST_ONE_HOT_BYTES:
+        return None
+    return f"its one-hot rows take {needed / 2**30:.1f} GiB at once"
+
+
+def engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
     """Returns the engines that run the cell, and why named ones do not."""
     refusals = {e.name: e.refusal(cell, options.device, options.precision) for e in engine.ENGINES}
     willing = [name for name, refusal in refusals.items() if refusal is None]
@@ -175,22 +223,37 @@ def _engines(cell: type[Cell], options: Options) -> tuple[list[str], list[str]]:
     return willing, []
 
 
-def _trained(
+def loop_forms(options: Options) -> list[str]:
+    """Returns the forms of the published loop that are asked for."""
+    return [LOOP, COMPILED] if options.compile else [LOOP]
+
+
+def trained(
     settings: Settings, cell: type[Cell], name: str, pack: int, options: Options
 ) -> Candidate:
-    by_engine = replace(settings, engine=name)  # type: ignore[arg-type]
+    """Returns a pack of the cell as the engine trains it."""
+    by_engine = replace(_of(settings, cell), engine=name)  # type: ignore[arg-type]
     runs = tuple(Run(f"run{index}", (index,), by_engine) for index in range(pack))
     plan = Plan(runs, objective="train/perplexity", cell_files=options.cell_files)
     default, _ = engine.resolve([cell], options.device, options.precision)
     return Candidate("engine", name, cell, pack, lambda: Trained(plan), is_default=name == default)
 
 
-def _peer(settings: Settings, name: str, form: str, pack: int) -> Candidate:
-    cell = cells.find(name)
+def torch_nn(settings: Settings, cell: type[Cell], form: str, pack: int) -> Candidate:
+    """Returns a pack of the class of torch.nn that the cell must equal."""
     assert cell.reference is not None
-    make = functools.partial(published.torch_nn, replace(settings, cell=name), pack, form)
-    return Candidate("peer", f"nn.{cell.reference[0]} {form}", cell, pack, make)
+    make = functools.partial(published.torch_nn, replace(settings, cell=cell.name), pack, form)
+    name = f"nn.{cell.reference[0]} {form}"
+    return Candidate("peer", name, cell, pack, make, is_embedded=form == EMBEDDING)
 
 
-def _loop(settings: Settings, cell: type[Cell], name: str) -> Candidate:
-    return Candidate("loop", name, cell, 1, functools.partial(published.loop, settings, name))
+def published_loop(settings: Settings, cell: type[Cell], form: str) -> Candidate:
+    """Returns one run of the cell's published loop."""
+    make = functools.partial(published.loop, _of(settings, cell), form)
+    return Candidate("loop", form, cell, 1, make)
+
+
+def _of(settings: Settings, cell: type[Cell]) -> Settings:
+    """Returns the settings with this cell, and an embedding where its step reads the input."""
+    embedding_size = settings.hidden_size if cell.reads_input else None
+    return replace(settings, cell=cell.name, embedding_size=embedding_size)

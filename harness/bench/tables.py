@@ -172,7 +172,9 @@ Inside the clock (wall time, the device synchronised at both ends):
             {spread}
   nn.*      torch.nn in {dtype}, two biases, nn.Linear on all T*B rows, cross_entropy, backward,
             clip_grad_norm_, SGD;
-            one-hot: the rows are made inside, prebuilt: before;
+            one-hot: the rows are made inside, prebuilt: before; embedding: nn.Embedding(V, H) and
+            a layer of H inputs, other arithmetic than the cell's V x G*H table: a V x H table and
+            an H x G*H product;
             {where}, a pack of N is N of them in sequence
   loop      as the sources publish it: one-hot rows inside; each time step multiplies rows and state
             for every gate, and the read-out; loss, backward, clip and SGD as nn.*; one run on all

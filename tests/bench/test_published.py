@@ -12,7 +12,7 @@ from tolerances import assert_close
 import cells
 from harness.bench.options import Options, checked, own_shape, parse
 from harness.bench.published import loop, torch_nn
-from harness.bench.record import COMPILED, LOOP, ONE_HOT, PREBUILT
+from harness.bench.record import COMPILED, EMBEDDING, LOOP, ONE_HOT, PREBUILT
 from harness.bench.subjects import UPDATES_PER_EPOCH, Trained, settings_of, write_text
 from harness.training.plan import Plan, Run
 
@@ -70,6 +70,13 @@ def losses(subject):
 def test_torch_nn_trains_as_the_reference_engine(settings, cell, form):
     own = replace(settings, cell=cell, biases=2)
     assert_close(losses(torch_nn(own, 2, form)), trained(own, 2))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn-tanh"])
+def test_torch_nn_behind_an_embedding_trains_as_a_study_with_an_embedding(settings, cell):
+    own = replace(settings, cell=cell, biases=2)
+    expected = trained(replace(own, embedding_size=SHAPE.hidden_size), 2)
+    assert_close(losses(torch_nn(own, 2, EMBEDDING)), expected)
 
 
 @pytest.mark.parametrize("cell", cells.names())
