@@ -217,8 +217,10 @@ class _Recurrence(torch.autograd.Function):
         num_steps = gradient.shape[1]
         given = dict(zip(ctx.names, saved, strict=False)) | {"gradient": gradient}
         buffers = _allocated(plan.buffers[1], given, gradient)
-        for s, final in enumerate(final_gradients):
-            buffers[f"carry.{s}"][:, num_steps % 2].copy_(final)
+        for terms, final in zip(plan.carries, final_gradients, strict=True):
+            terms[0].at(buffers, num_steps).copy_(final)
+            for term in terms[1:]:
+                term.at(buffers, num_steps).zero_()
         _Sweep(plan, precision, buffers, matrices, gradient).run(
             plan.backward, reversed(range(num_steps))
         )
@@ -228,7 +230,10 @@ class _Recurrence(torch.autograd.Function):
             _matrix_gradient(plan.outers[name], buffers, precision, matrix)
             for name, matrix in matrices.items()
         ]
-        of_states = [buffers[f"carry.{s}"][:, 0] for s in range(len(final_gradients))]
+        of_states = [
+            functools.reduce(torch.add, (term.at(buffers, 0) for term in terms))
+            for terms in plan.carries
+        ]
         return None, None, of_x, of_vectors, None, *of_matrices, *of_states
 
 

@@ -131,6 +131,7 @@ class Layout:
         vectors: The vectors' nodes, and those of the prologue -> where they lie.
         forward: The launches of one time step, in order.
         backward: Likewise.
+        carries: For each state, the terms of the gradient of the state before time step 0.
         sums: ``batch_sum`` node -> what to sum over T and B.
         outers: By the matrix's name, (operand, cotangent) of each term of its gradient.
         input_gradient: Of W x + b, all gates side by side.
@@ -141,6 +142,7 @@ class Layout:
     vectors: dict[int, Place]
     forward: tuple[Step, ...]
     backward: tuple[Step, ...]
+    carries: tuple[tuple[Place, ...], ...]
     sums: dict[int, Place]
     outers: dict[str, tuple[tuple[Place, Place], ...]]
     input_gradient: Place
@@ -211,7 +213,7 @@ def layout(layer: Layer) -> Layout:
 
 @functools.lru_cache(maxsize=256)
 def _layout(layer: Layer) -> Layout:
-    return _Builder(layer, schedule(trace(layer))).layout()
+    return _Builder(layer, schedule(trace(layer), adds_late=True)).layout()
 
 
 class _Builder:
@@ -226,11 +228,12 @@ class _Builder:
             name: len(gates) for name, gates in layer.cell.recurrent_products().items()
         }
         kept = set(plan.kept) | set(self.program.new_state)
+        self.carried = {i for _, i in plan.carried}
         self.kept_products = {self.nodes[i].args[0] for i in kept if self.nodes[i].op == "gate"}
 
     def layout(self) -> Layout:
         forward = self.steps("forward", self.plan.forward)
-        backward = self.steps("backward", self.plan.backward) + self.copies()
+        backward = self.with_copies(self.steps("backward", self.plan.backward))
         outers = {
             name: tuple((self.single(term.operand), self.stacked(term.cotangent)) for term in terms)
             for name, terms in self.program.matrix_gradients.items()
@@ -243,7 +246,13 @@ class _Builder:
         }
         vectors |= {i: self.single(i) for i in self.plan.prologue}
         gradient = self.stacked(self.program.input_gradients)
-        return Layout(self.plan, self.size, vectors, forward, backward, sums, outers, gradient)
+        carries = tuple(
+            (self.carry(s), *(self.carried_term(i) for t, i in self.plan.carried if t == s))
+            for s in range(len(self.program.state_gradients))
+        )
+        return Layout(
+            self.plan, self.size, vectors, forward, backward, carries, sums, outers, gradient
+        )
 
     def steps(self, name: str, steps: tuple[Stage | int, ...]) -> tuple[Step, ...]:
         """Returns the launches; a stage that only keeps what lies in its place already is none."""
@@ -275,17 +284,29 @@ class _Builder:
         ]
         return self.piece_of(name, stage.loaded, stage.computed, stores)
 
-    def copies(self) -> tuple[Piece, ...]:
-        """Returns a piece for states whose gradient no other step writes.
+    def with_copies(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """Returns the steps with what writes the states' gradients that no step of these does.
 
-        Such a gradient is zero, or a product that is also another state's.
+        Such a gradient is zero, or a product that is also another state's: the first can be written
+        at any time, the second takes a piece of its own.
         """
+        zeros: list[tuple[Place, int | None]] = []
         missing: list[tuple[Place, int | None]] = []
         for s, i in enumerate(self.program.state_gradients):
-            if i is None or (self.nodes[i].op == "transposed" and self.single(i) != self.carry(s)):
+            if i is None:
+                zeros.append((self.carry(s), i))
+            elif self.nodes[i].op == "transposed" and self.single(i) != self.carry(s):
                 missing.append((self.carry(s), i))
+        pieces = [k for k, step in enumerate(steps) if isinstance(step, Piece)]
+        if zeros and pieces and not missing:
+            home = steps[pieces[-1]]
+            assert isinstance(home, Piece)
+            home = replace(home, stores=(*home.stores, *zeros))
+            return *steps[: pieces[-1]], home, *steps[pieces[-1] + 1 :]
+        if not zeros + missing:
+            return steps
         loaded = {i for _, i in missing if i is not None}
-        return (self.piece_of("backward_copies", loaded, (), missing),) if missing else ()
+        return *steps, self.piece_of("backward_copies", loaded, (), zeros + missing)
 
     def piece_of(
         self,
@@ -322,6 +343,8 @@ class _Builder:
             return (Place(Buffer(f"kept.{i}", width, per_step=True), 0, width),)
         if node.op == "transposed" and i in self.program.state_gradients:
             return (self.carry(self.program.state_gradients.index(i)),)
+        if node.op == "transposed" and i in self.carried:
+            return (self.carried_term(i),)
         return (Place(Buffer(f"{node.op}.{i}", width, extra=1), 0, width),)
 
     def width(self, node: Node) -> int:
@@ -338,10 +361,11 @@ class _Builder:
         s = cell.state.index(name)
         if group == "state":
             return (self.state(s, ahead=0),)
-        later = self.carry(s, ahead=1)
+        later = [self.carry(s, ahead=1)]
+        later += [self.carried_term(i, ahead=1) for t, i in self.plan.carried if t == s]
         if s > 0:
-            return (later,)
-        return later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size)
+            return tuple(later)
+        return *later, Place(Buffer("gradient", self.size, per_step=True), 0, self.size)
 
     def state(self, s: int, ahead: int) -> Place:
         return Place(Buffer(f"state.{s}", self.size, per_step=True, extra=1), 0, self.size, ahead)
@@ -352,6 +376,10 @@ class _Builder:
         With ``ahead`` = 1 it is that of the state after step t.
         """
         return Place(Buffer(f"carry.{s}", self.size, extra=2), 0, self.size, ahead)
+
+    def carried_term(self, i: int, ahead: int = 0) -> Place:
+        """Returns where a product lies that is a term of a state's gradient."""
+        return Place(Buffer(f"carried.{i}", self.size, extra=2), 0, self.size, ahead)
 
     def vector(self, k: int) -> Place:
         count = len(self.given) + len(self.plan.prologue)

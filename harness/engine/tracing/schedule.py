@@ -5,6 +5,7 @@ over all time steps if the gradient reads it and it costs more than a load; chea
 again from what is kept.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ class Schedule:
         epilogue: Nodes made of the sums over all time steps, computed once at the end.
         kept: Nodes with a place for every time step, besides the states.
         stacks: Stacks with a place for every time step, none of them part of another.
+        carried: (state, transposed node) whose result is a further term of the gradient of the
+            state before the step: it is added where that gradient is read.
     """
 
     program: Program
@@ -64,14 +67,21 @@ class Schedule:
     epilogue: tuple[int, ...]
     kept: tuple[int, ...]
     stacks: tuple[Stack, ...]
+    carried: tuple[tuple[int, int], ...] = ()
 
     def place(self, stack: Stack) -> tuple[int, int]:
         """Returns which of ``stacks`` holds these values side by side, and from which block on."""
         return _place(stack, self.stacks)
 
 
-def schedule(program: Program) -> Schedule:
-    """Returns the order of a program's execution."""
+def schedule(program: Program, adds_late: bool = False) -> Schedule:
+    """Returns the order of a program's execution.
+
+    Args:
+        program: One time step.
+        adds_late: Whether a state's gradient may be left as terms, which the earlier time step adds
+            when it reads them: that saves the stage that does nothing but add products.
+    """
     forward = program.forward()
     sums = {i for i, n in enumerate(program.nodes) if n.op == "batch_sum"}
     after_sums = {i for i in range(len(program.nodes)) if program.ancestors([i]) & sums}
@@ -85,7 +95,8 @@ def schedule(program: Program) -> Schedule:
     steps = _Pass(program, leaves, "product", kept).forward()
     known = leaves | kept | set(program.new_state)
     stacks = _stacks(program)
-    back = _Pass(program, known, "transposed", set()).backward(sums, stacks)
+    gradients, carried = _carried(program, adds_late)
+    back = _Pass(program, known, "transposed", set()).backward(sums, stacks, gradients)
     return Schedule(
         program,
         tuple(sorted(prologue)),
@@ -94,7 +105,40 @@ def schedule(program: Program) -> Schedule:
         tuple(sorted(after_sums - sums)),
         tuple(sorted(kept)),
         stacks,
+        carried,
     )
+
+
+def _carried(
+    program: Program, adds_late: bool
+) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """Returns, as (state, node), what stages store of the states' gradients, and what products do.
+
+    A product that is all of a gradient, as the program has it, stores its result itself: it is
+    neither. The order of the terms is that of the sum, so that no bit changes.
+    """
+    nodes = program.nodes
+    num_uses = Counter(a for node in nodes for a in node.args)
+    num_uses.update(i for i in program.state_gradients if i is not None)
+    stored: list[tuple[int, int]] = []
+    carried: list[tuple[int, int]] = []
+    for s, i in enumerate(program.state_gradients):
+        products: list[int] = []
+        while i is not None and adds_late and nodes[i].op == "add" and num_uses[i] == 1:
+            ours = [a for a in nodes[i].args if nodes[a].op == "transposed" and num_uses[a] == 1]
+            if len(ours) != 1:  # of two products, a stage adds them
+                break
+            (rest,) = set(nodes[i].args) - set(ours)
+            products.insert(0, ours[0])
+            i = rest
+        if i is not None and nodes[i].op != "transposed":
+            stored.append((s, i))
+        elif products:  # the rest is a product too, whose place is that of the whole gradient
+            i = program.state_gradients[s]
+            assert i is not None
+            stored, products = [*stored, (s, i)], []
+        carried += [(s, product) for product in products]
+    return tuple(stored), tuple(carried)
 
 
 def _place(stack: Stack, stacks: tuple[Stack, ...]) -> tuple[int, int]:
@@ -232,20 +276,19 @@ class _Pass:
             steps += ready
         return tuple(steps)
 
-    def backward(self, sums: set[int], stacks: tuple[Stack, ...]) -> tuple[Stage | int, ...]:
+    def backward(
+        self,
+        sums: set[int],
+        stacks: tuple[Stack, ...],
+        carries: tuple[tuple[int, int], ...],
+    ) -> tuple[Stage | int, ...]:
         """Returns the backward stages and transposed products of a time step.
 
-        Everything is done as early as it can be.
+        Everything is done as early as it can be. ``carries`` is what stages store of the gradients
+        of the states.
         """
-        program = self.program
         products = [i for i, n in enumerate(self.nodes) if n.op == "transposed"]
         blocks = [(s, b, i) for s, stack in enumerate(stacks) for b, i in enumerate(stack)]
-        # A transposed product stores its result itself.
-        carries = [
-            (s, i)
-            for s, i in enumerate(program.state_gradients)
-            if i is not None and self.nodes[i].op != "transposed"
-        ]
         summed = {i: self.nodes[i].args[0] for i in sorted(sums)}
 
         def at(stage: int, i: int | None) -> bool:

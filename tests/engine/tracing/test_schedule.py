@@ -15,9 +15,9 @@ from harness.engine.tracing.trace import trace
 EVERY = [*ALL_CELLS, *CORNERS]
 
 
-def plan_of(name, biases=1):
+def plan_of(name, biases=1, adds_late=False):
     cell = CORNERS[name] if name in CORNERS else cells.find(name)
-    return schedule(trace(Layer(cell, 7, biases, "float64")))
+    return schedule(trace(Layer(cell, 7, biases, "float64")), adds_late)
 
 
 def shape_of(steps):
@@ -74,9 +74,10 @@ def assert_in_order(nodes, stage):
     assert stored <= known
 
 
+@pytest.mark.parametrize("adds_late", [False, True])
 @pytest.mark.parametrize("name", EVERY)
-def test_a_backward_step_reads_what_is_there_and_writes_every_gradient_once(name):
-    plan = plan_of(name, biases=2)
+def test_a_backward_step_reads_what_is_there_and_writes_every_gradient_once(name, adds_late):
+    plan = plan_of(name, biases=2, adds_late=adds_late)
     program, nodes = plan.program, plan.program.nodes
     here = leaves(plan) | set(plan.kept) | set(program.new_state)
     blocks, carries, sums, products = [], [], [], []
@@ -107,6 +108,21 @@ def test_a_backward_step_reads_what_is_there_and_writes_every_gradient_once(name
     assert sorted(products) == program.products(range(len(nodes)), "transposed")
     vectors = {i for i in program.vector_gradients.values() if i is not None}
     assert vectors <= set(sums) | set(plan.epilogue)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_terms_that_are_added_late_make_the_gradient_in_the_order_of_its_sum(name):
+    """A product that is such a term is read by nothing else, so that it needs no other place."""
+    plan = plan_of(name, adds_late=True)
+    program, nodes = plan.program, plan.program.nodes
+    stored = {s: i for step in stages(plan.backward) for s, i in step.carries}
+    for s, whole in enumerate(program.state_gradients):
+        terms = [i for state, i in plan.carried if state == s]
+        for term in reversed(terms):
+            assert nodes[whole].op == "add" and nodes[term].op == "transposed"
+            assert [term in node.args for node in nodes].count(True) == 1
+            (whole,) = set(nodes[whole].args) - {term}
+        assert stored.get(s, whole) == whole
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -159,6 +175,20 @@ def test_a_stack_without_a_place_is_a_mistake_of_ours():
 def test_a_product_stands_between_two_stages(name, forward, backward):
     plan = plan_of(name)
     assert (shape_of(plan.forward), shape_of(plan.backward)) == (forward, backward)
+
+
+@pytest.mark.parametrize(
+    ("name", "backward"),
+    [
+        ("gru", "sp"),
+        ("gru-reset-before", "spsp"),
+        ("gru3", "sps"),  # what the last stage makes is not the gradient of the state alone
+        ("lstm", "sp"),
+        ("ProductForTwo", "spps"),
+    ],
+)
+def test_no_stage_only_adds_where_the_earlier_step_adds(name, backward):
+    assert shape_of(plan_of(name, adds_late=True).backward) == backward
 
 
 def test_lstm_keeps_its_gates_and_the_tanh_of_c_and_nothing_else():
