@@ -6,14 +6,15 @@ operations.
 
 An update is: W x + b of all time steps, by lookup or one product; T times the launches of
 ``Layout.forward``; T times those of ``Layout.backward``, in reversed time; then one product over T
-and B for each term of a matrix's gradient, and one sum for each vector's. For capture in a CUDA
+and B for each term of a matrix's gradient, and one sum for each vector's. Where a direction is one
+pointwise piece without a product, one launch goes through all time steps. For capture in a CUDA
 graph: this sequence depends on T and on the layer alone, nothing waits for the device or looks at a
 value, buffers come from torch's allocator, and no result depends on the order in which threads add.
 The first call with a layer and a dtype compiles its kernels, so it must lie before the capture.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ from harness.engine.gpu import triton_source
 from harness.engine.gpu.layout import (
     Buffer,
     Buffers,
+    Call,
     Layout,
     Piece,
     Place,
@@ -48,8 +50,6 @@ from harness.engine.gpu.layout import (
 )
 from harness.engine.reference import input_product
 from harness.engine.tracing.trace import untraceable
-
-Call = Callable[[int], None]
 
 STEPS_AT_ONCE = 16
 """The time steps whose values exist at once where there are no gradients.
@@ -137,28 +137,32 @@ class _Sweep:
     matrices: dict[str, Tensor]
     like: Tensor
 
-    def run(self, steps: tuple[Step, ...], times: Iterable[int]) -> None:
+    def run(self, steps: tuple[Step, ...], times: range) -> None:
         """Does every step at each of ``times``; the matrices are rounded already."""
         bind = pieces_for(self.plan, self.buffers, self.like)
         calls = [bind(step) if isinstance(step, Piece) else self._product(step) for step in steps]
+        if len(calls) == 1:
+            calls[0](times)
+            return
         for t in times:
             for call in calls:
-                call(t)
+                call(range(t, t + 1))
 
     def _product(self, step: Product) -> Call:
         matrix = self.matrices[step.matrix]
         if step.transposed:
             matrix = matrix.transpose(1, 2)
 
-        def call(t: int) -> None:
-            left = operand(step.operand.at(self.buffers, t), self.precision)
-            multiplied(left, matrix, out=step.result.at(self.buffers, t))
+        def call(times: range) -> None:
+            for t in times:
+                left = operand(step.operand.at(self.buffers, t), self.precision)
+                multiplied(left, matrix, out=step.result.at(self.buffers, t))
 
         return call
 
 
 def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece], Call]:
-    """Returns what makes a function of t of a pointwise piece.
+    """Returns what makes a call of a pointwise piece.
 
     It is a Triton kernel on CUDA, where there is Triton, and else torch's operations.
     """
@@ -222,7 +226,7 @@ class _Recurrence(torch.autograd.Function):
             for term in terms[1:]:
                 term.at(buffers, num_steps).zero_()
         _Sweep(plan, precision, buffers, matrices, gradient).run(
-            plan.backward, reversed(range(num_steps))
+            plan.backward, range(num_steps - 1, -1, -1)
         )
         of_x = plan.input_gradient.over_time(buffers, num_steps)
         of_vectors = _vector_gradients(plan, buffers, gradient)

@@ -17,6 +17,8 @@ from harness.engine.tracing.schedule import Schedule, Stack, Stage, schedule
 from harness.engine.tracing.trace import trace, vector_names
 
 Buffers = dict[str, Tensor]
+Call = Callable[[range], None]
+"""Does its work at each of some time steps, in their order."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Piece:
     """A pointwise piece, one launch: loads, then nodes in order, then stores.
 
     A store's node of None is zero.
+
+    Attributes:
+        is_alone: Whether there is nothing else in its direction of the time loop, no product, so
+            that one launch does all time steps.
     """
 
     name: str
@@ -98,6 +104,7 @@ class Piece:
     loads: tuple[Load, ...]
     nodes: tuple[tuple[int, Node], ...]
     stores: tuple[tuple[Place, int | None], ...]
+    is_alone: bool = False
 
     def places(self) -> list[Place]:
         """Returns every place that it reads or writes."""
@@ -180,11 +187,11 @@ def evaluate(nodes: Iterable[tuple[int, Node]], values: dict[int, Tensor]) -> No
         values[i] = meaning(*(values[a] for a in node.args))
 
 
-def by_torch(buffers: Buffers, numbers: dict[int, Tensor], piece: Piece) -> Callable[[int], None]:
-    """Returns a function of t that does the piece by torch's operations."""
+def by_torch(buffers: Buffers, numbers: dict[int, Tensor], piece: Piece) -> Call:
+    """Returns what does the piece by torch's operations."""
     nodes = [(i, node) for i, node in piece.nodes if i not in numbers]
 
-    def call(t: int) -> None:
+    def step(t: int) -> None:
         values = numbers | {
             load.index: _read(load.node, load.places, buffers, t) for load in piece.loads
         }
@@ -193,12 +200,24 @@ def by_torch(buffers: Buffers, numbers: dict[int, Tensor], piece: Piece) -> Call
             target = place.at(buffers, t)
             target.zero_() if i is None else target.copy_(values[i])
 
+    def call(times: range) -> None:
+        for t in times:
+            step(t)
+
     return call
 
 
 def _read(node: Node, places: tuple[Place, ...], buffers: Buffers, t: int) -> Tensor:
     value = functools.reduce(torch.add, (place.at(buffers, t) for place in places))
     return value != 0 if node.boolean else value  # buffers hold numbers
+
+
+def alone(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Returns the steps of a direction; a piece that has no other beside it knows it."""
+    match steps:
+        case (Piece() as piece,):
+            return (replace(piece, is_alone=True),)
+    return steps
 
 
 def layout(layer: Layer) -> Layout:
@@ -232,8 +251,8 @@ class _Builder:
         self.kept_products = {self.nodes[i].args[0] for i in kept if self.nodes[i].op == "gate"}
 
     def layout(self) -> Layout:
-        forward = self.steps("forward", self.plan.forward)
-        backward = self.with_copies(self.steps("backward", self.plan.backward))
+        forward = alone(self.steps("forward", self.plan.forward))
+        backward = alone(self.with_copies(self.steps("backward", self.plan.backward)))
         outers = {
             name: tuple((self.single(term.operand), self.stacked(term.cotangent)) for term in terms)
             for name, terms in self.program.matrix_gradients.items()

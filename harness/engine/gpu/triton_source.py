@@ -9,13 +9,12 @@ import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable
 from types import ModuleType
 
 import torch
 
 from harness.cache import cache_folder
-from harness.engine.gpu.layout import Buffer, Buffers, Layout, Load, Piece, Place
+from harness.engine.gpu.layout import Buffer, Buffers, Call, Layout, Load, Piece, Place
 from harness.engine.tracing.program import Node
 
 TYPES = {torch.float32: "tl.float32", torch.float64: "tl.float64"}
@@ -81,8 +80,8 @@ EXACT = {
 
 START = """
 
-@triton.jit(do_not_specialize=["t", "T", "B"])
-def {name}({arguments}, t, T, B):
+@triton.jit(do_not_specialize=[{integers}])
+def {name}({arguments}, {parameters}):
     row = tl.program_id(0).to(tl.int64)
     n = row // B
     b = row % B
@@ -90,6 +89,15 @@ def {name}({arguments}, t, T, B):
     mask = unit < {size}
     zero = tl.full((), 0.0, {dtype})
     one = tl.full((), 1.0, {dtype})
+"""
+ONCE = ("t", "T", "B")
+"""The numbers that a kernel of one time step takes."""
+ALL = ("first", "count", "stride", "T", "B")
+"""Those that a kernel of all time steps takes."""
+LOOP = """    for k in range(count):
+        t = first + k * stride
+"""
+END_OF_LOOP = """        tl.debug_barrier()  # what the next time step reads is written
 """
 
 
@@ -125,17 +133,25 @@ def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
 
 def bind(
     module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece
-) -> Callable[[int], None]:
-    """Returns a function of t that launches the piece's kernel; ``sizes`` begin with N, T, B."""
+) -> Call:
+    """Returns what launches the piece's kernel; ``sizes`` begin with N, T, B."""
     num_runs, num_steps, batch_size = sizes[:3]
     kernel = getattr(module, piece.name)[(num_runs * batch_size,)]
     arguments = [buffers[buffer.name] for buffer in _used(piece)]
     num_warps = max(1, min(8, _block(piece.hidden_size) // 128))
 
-    def call(t: int) -> None:
-        kernel(*arguments, t, num_steps, batch_size, num_warps=num_warps, enable_fp_fusion=True)
+    options = {"num_warps": num_warps, "enable_fp_fusion": True}
 
-    return call
+    def each(times: range) -> None:
+        for t in times:
+            kernel(*arguments, t, num_steps, batch_size, **options)
+
+    def all_at_once(times: range) -> None:
+        # One stage: no load of a later time step may be moved before what this one writes.
+        numbers = times.start, len(times), times.step, num_steps, batch_size
+        kernel(*arguments, *numbers, num_stages=1, **options)
+
+    return all_at_once if piece.is_alone else each
 
 
 def source(plan: Layout, dtype: torch.dtype) -> str:
@@ -152,11 +168,19 @@ def _kernel(piece: Piece, dtype: str) -> str:
     lines += [f"v{i} = {_value(node, known, dtype)}" for i, node in piece.nodes]
     lines += [_store(place, i, known) for place, i in piece.stores]
     arguments = ", ".join(_name(buffer) for buffer in _used(piece))
-    size = piece.hidden_size
+    size, parameters = piece.hidden_size, ALL if piece.is_alone else ONCE
     head = START.format(
-        name=piece.name, arguments=arguments, block=_block(size), size=size, dtype=dtype
+        name=piece.name,
+        arguments=arguments,
+        integers=", ".join(f'"{name}"' for name in parameters),
+        parameters=", ".join(parameters),
+        block=_block(size),
+        size=size,
+        dtype=dtype,
     )
-    return head + "".join(f"    {line}\n" for line in lines)
+    if not piece.is_alone:
+        return head + "".join(f"    {line}\n" for line in lines)
+    return head + LOOP + "".join(f"        {line}\n" for line in lines) + END_OF_LOOP
 
 
 def _used(piece: Piece) -> list[Buffer]:
