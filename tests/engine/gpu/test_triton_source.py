@@ -1,11 +1,9 @@
-"""The text of the kernels, and, where Triton is installed, what they compute; neither needs a
-GPU.
-"""
+"""The text of the kernels, and what they compute in Triton's interpreter; neither needs a GPU."""
 
 import ast
-import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -18,9 +16,21 @@ from harness.engine.gpu import triton_source
 from harness.engine.gpu.layout import Piece, layout
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS
 
-needs_triton = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+SPREAD = (
+    "lstm",
+    "lstm-layer-norm",
+    "gru-reset-before",
+    "my-full-gate-recurrence",
+    "DependentReductions",
+    "RowAcrossProduct",
+    "SameMatrixOnTwoStates",
+    "Compared",
+    "MadeOfVectors",
+    "Chained",
 )
+"""Cells whose kernels are made of different things; ``make gpu-check`` interprets all cells."""
+
+needs_triton = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux alone")
 
 
 def text(cell, hidden=5, dtype=torch.float64):
@@ -76,19 +86,36 @@ def test_the_file_is_named_by_its_content_and_written_once(tmp_path, monkeypatch
     triton_source.kernels.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """Returns the cache folder of the spread's kernels, and how their interpretation ended."""
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, interpreted(cache, *SPREAD)
+
+
 @needs_triton
-@pytest.mark.parametrize("interpreter", ["1", "0"])
-def test_the_kernels_compute_what_torch_does_and_compile(tmp_path, interpreter):
-    """In Triton's interpreter for every cell, and, without running it, as machine code of a GPU."""
+def test_the_kernels_compute_what_torch_does(spread):
+    _, done = spread
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr[-3000:]
+
+
+@needs_triton
+def test_the_interpreter_sees_a_wrong_kernel(spread, tmp_path):
+    """The kernels are in the cache by the names of their contents: all are spoilt in a copy."""
+    cache = shutil.copytree(spread[0], tmp_path / "cache")
+    for path in (cache / "engine").glob("pieces_*.py"):
+        text = path.read_text()
+        path.write_text(text.replace("libdevice.tanh(", "1.001 * libdevice.tanh("))
+    done = interpreted(cache, "lstm")
+    assert done.returncode == 1
+    assert "lstm: float64, rows: outputs differs by" in done.stdout
+    assert "lstm: bf16 differs by" in done.stdout
+
+
+def interpreted(cache, *names):
+    """Returns the interpreter's end; it is a program of its own."""
     program = pathlib.Path(__file__).with_name("interpreted.py")
-    paths = os.pathsep.join(str(program.parents[k]) for k in range(3))
-    added = {
-        "TRITON_INTERPRET": interpreter,
-        "HARNESS_CACHE": str(tmp_path),
-        "TRITON_CACHE_DIR": str(tmp_path / "t"),
-    }
-    environment = os.environ | added | {"PYTHONPATH": paths}
-    done = subprocess.run(
-        [sys.executable, str(program)], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr[-3000:]
+    paths = os.pathsep.join(str(program.parents[k]) for k in (3, 2))
+    environment = os.environ | {"HARNESS_CACHE": str(cache), "PYTHONPATH": paths}
+    command = [sys.executable, str(program), *names]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
