@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large bench gpu
+.PHONY: install study test lint sources generate results null search-simulation large bench gpu gpu-check
 
 install: $(VENV)/.installed
 
@@ -59,6 +59,11 @@ bench: install
 	$(BIN)/harness bench --engines cpu --rounds 6 --shapes small,wide,words --json studies/bench/shapes.json > studies/bench/shapes.txt
 	$(BIN)/harness bench --plot studies/bench/sources.json
 	$(BIN)/harness bench --plot studies/bench/shapes.json
+
+# Engine `gpu` without a GPU: every kernel compiled for every architecture, every cell in Triton's interpreter.
+# Some half an hour on 2 cores. JSON=FILE keeps a row of every kernel.
+gpu-check: install
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/gpu_check.py $(if $(JSON),--json $(JSON))
 
 # On a machine with a GPU, where torch and numpy are enough: no `install`. Its JSON is read by `harness bench --from`.
 gpu:

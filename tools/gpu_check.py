@@ -1,0 +1,155 @@
+"""What can be known of engine `gpu` on a machine without a GPU; ``make gpu-check``.
+
+All kernels of all cells are compiled for every architecture, and all cells run forward and backward
+in Triton's interpreter beside the definition. The exit code is 1 where a kernel does not compile,
+is compiled anew for other t, T, N or B, or spills registers, or where a cell computes something
+else.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import gpu_kernels
+import torch
+import triton
+from gpu_kernels import Job, Kernel
+
+import cells
+from harness import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+INTERPRETER = ROOT / "tests" / "engine" / "gpu" / "interpreted.py"
+SIZES = ((256, torch.float32), (1024, torch.float32), (7, torch.float64))
+ARCHITECTURES = (90, 80)
+MOST_NAMED = 20
+"""Of what is wrong; the JSON holds all of it."""
+
+
+def compiled(jobs: Sequence[Job], processes: int) -> list[Kernel]:
+    """Returns the kernels of all jobs, compiled by so many processes at once."""
+    if processes == 1:
+        return [kernel for job in jobs for kernel in gpu_kernels.compile_job(job)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        return [kernel for found in pool.map(gpu_kernels.compile_job, jobs) for kernel in found]
+
+
+def problems(kernels: Sequence[Kernel]) -> list[str]:
+    """Returns what is wrong with kernels, a line each."""
+    lines = []
+    for kernel in kernels:
+        where = (
+            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.dtype} "
+            f"{kernel.name}"
+        )
+        if kernel.problem is not None:
+            lines.append(f"{where}: {kernel.problem}")
+        elif kernel.num_versions != 1:
+            lines.append(f"{where}: compiled {kernel.num_versions} times over t, T, N and B")
+        elif kernel.stack_bytes:
+            lines.append(f"{where}: {kernel.stack_bytes} bytes of registers spilled")
+    return lines
+
+
+def summary(kernels: Sequence[Kernel]) -> list[str]:
+    """Returns a line for each architecture."""
+    lines = []
+    for architecture in sorted({kernel.architecture for kernel in kernels}, reverse=True):
+        of_it = [kernel for kernel in kernels if kernel.architecture == architecture]
+        made = [kernel for kernel in of_it if kernel.problem is None]
+        widest = max(made, key=lambda kernel: kernel.registers, default=None)
+        most = (
+            "no registers"
+            if widest is None
+            else f"most registers {widest.registers} ({widest.cell}, H={widest.hidden_size}, "
+            f"{widest.dtype}, {widest.name})"
+        )
+        lines.append(
+            f"sm_{architecture}: {len({kernel.cell for kernel in of_it})} cells, {len(made)} "
+            f"kernels, {len(of_it) - len(made)} failures, "
+            f"{sum(kernel.num_versions > 1 for kernel in made)} compiled anew over t, T, N and B, "
+            f"{sum(kernel.stack_bytes > 0 for kernel in made)} with spills; {most}, most shared "
+            f"memory {max((kernel.shared_bytes for kernel in made), default=0)} bytes"
+        )
+    return lines
+
+
+def interpreted(names: Sequence[str], processes: int) -> list[str]:
+    """Returns what differs from the definition in Triton's interpreter, a line each."""
+    paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "tests"))
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": paths}
+
+    def run(part: Sequence[str]) -> list[str]:
+        command = [sys.executable, str(INTERPRETER), *part]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        told = done.stdout.splitlines()
+        if done.returncode and not told:
+            told = [f"the interpreter ended with {done.returncode}: {done.stderr.strip()[-300:]}"]
+        return told
+
+    parts = [part for k in range(processes) if (part := names[k::processes])]
+    with ThreadPoolExecutor(processes) as pool:
+        return [line for told in pool.map(run, parts) for line in told]
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Returns the options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--cells", type=lambda text: text.split(","), help="default: all")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path, help="file for a row of every kernel")
+    parser.add_argument("--only", choices=("compile", "interpret"))
+    options = parser.parse_args(words)
+    options.cells = options.cells or list(cells.names())
+    if unknown := sorted(set(options.cells) - set(cells.names())):
+        parser.error(f"cells must be in the registry, but got {', '.join(unknown)}")
+    if options.jobs < 1:
+        parser.error(f"jobs must be 1 at least, but got {options.jobs}")
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    """Checks, prints what was found and returns the exit code."""
+    options, begun = parse(words), time.monotonic()
+    facts = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance.describe("cpu"),
+        "triton": triton.__version__,
+    }
+    print(f"torch {torch.__version__}, triton {triton.__version__}, commit {facts['git_commit']}")
+    kernels: list[Kernel] = []
+    wrong: list[str] = []
+    if options.only != "interpret":
+        jobs = [
+            Job(name, cells.find(name), size, dtype, architecture)
+            for architecture in ARCHITECTURES
+            for size, dtype in SIZES
+            for name in options.cells
+        ]
+        kernels = compiled(jobs, options.jobs)
+        wrong += problems(kernels)
+        print("\n".join(summary(kernels)), flush=True)
+    if options.only != "compile":
+        differing = interpreted(options.cells, options.jobs)
+        wrong += differing
+        print(f"interpreter: {len(options.cells)} cells, {len(differing)} differences")
+    facts["seconds"] = str(round(time.monotonic() - begun))
+    if options.json is not None:
+        rows = [asdict(kernel) for kernel in kernels]
+        written = {"facts": facts, "problems": wrong, "kernels": rows}
+        options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(wrong[:MOST_NAMED]) or f"all is well ({facts['seconds']} s)")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

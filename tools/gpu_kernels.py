@@ -1,0 +1,170 @@
+"""The Triton kernels of cells as machine code of a GPU that need not be there.
+
+Kernels go through Triton's own path from a call to machine code (binding of arguments,
+specialisation, launch options), on buffers that engine `gpu` itself makes. A stand-in says which
+GPU is to be compiled for, and nothing is launched.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import jit
+from triton.runtime.driver import driver
+
+from cells import Cell
+from harness.engine.base import Layer
+from harness.engine.gpu import gpu, triton_source
+from harness.engine.gpu.layout import Buffer, Layout, Piece, layout
+
+SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
+"""N, T, B that a kernel is called with.
+
+Triton may specialise on 1 and on multiples of 16, so both are among them.
+"""
+
+
+class StandIn:
+    """All that Triton asks of a driver before a launch."""
+
+    def __init__(self, architecture: int):
+        self._architecture = architecture
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self._architecture, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: Any = None) -> int:
+        return 0
+
+    def get_device_capability(self, device: Any = None) -> tuple[int, int]:
+        return divmod(self._architecture, 10)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell's kernels of both directions at one hidden size and dtype."""
+
+    name: str
+    cell: type[Cell]
+    hidden_size: int
+    dtype: torch.dtype
+    architecture: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel, compiled, or what went wrong: ``problem`` says what."""
+
+    cell: str
+    hidden_size: int
+    dtype: str
+    architecture: int
+    name: str
+    problem: str | None = None
+    seconds: float = 0.0
+    num_warps: int = 0
+    num_versions: int = 0
+    """How many times it was compiled over all SHAPES and time steps: once is right."""
+    registers: int = 0
+    shared_bytes: int = 0
+    stack_bytes: int = 0
+    """Of a thread: registers that were spilled lie there."""
+
+
+@cache
+def _compiled() -> list[Any]:
+    """Returns the list that every kernel is added to; from here on no call launches any."""
+    made: list[Any] = []
+    run = jit.JITFunction.run
+
+    def compile_only(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        made.append(run(self, *arguments, grid=grid, warmup=True, **options))
+        return made[-1]
+
+    jit.JITFunction.run = compile_only
+    return made
+
+
+def compile_job(job: Job) -> list[Kernel]:
+    """Returns a row a kernel; a cell that has none, or that cannot be laid out, is a problem."""
+    torch.set_num_threads(1)
+    driver.set_active(StandIn(job.architecture))
+    facts = (job.name, job.hidden_size, str(job.dtype).removeprefix("torch."), job.architecture)
+    try:
+        plan = layout(Layer(job.cell, job.hidden_size, 1, "float64"))
+        kernels = [
+            _kernel(job, facts, plan, piece, buffers)
+            for steps, buffers in zip((plan.forward, plan.backward), plan.buffers, strict=True)
+            for piece in steps
+            if isinstance(piece, Piece)
+        ]
+    except Exception as error:  # of any kind: it costs this cell its rows, and no other
+        return [Kernel(*facts, "all", _line(error))]
+    return kernels or [Kernel(*facts, "all", "there is no pointwise piece")]
+
+
+def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, Buffer]) -> Kernel:
+    made, first, begun = _compiled(), None, time.perf_counter()
+    try:
+        versions = set()
+        for shape in SHAPES:
+            like = torch.empty((*shape, 1), dtype=job.dtype)
+            buffers = gpu._allocated(wanted, {}, like)
+            call = triton_source.bind(
+                triton_source.kernels(plan, job.dtype), buffers, like.shape, piece
+            )
+            for t in {0, 1, shape[1] - 1}:
+                made.clear()
+                call(t)
+                first = first or time.perf_counter() - begun
+                versions.add(made[-1].hash)
+        kernel = made[-1]
+        used = resources(kernel.asm["cubin"])
+    except Exception as error:  # likewise
+        return Kernel(*facts, piece.name, _line(error))
+    return Kernel(
+        *facts,
+        piece.name,
+        seconds=round(first or 0.0, 3),
+        num_warps=kernel.metadata.num_warps,
+        num_versions=len(versions),
+        registers=used["REG"],
+        shared_bytes=max(used["SHARED"], kernel.metadata.shared),
+        stack_bytes=used["STACK"] + used["LOCAL"],
+    )
+
+
+def resources(machine_code: bytes) -> dict[str, int]:
+    """Returns what a kernel's machine code uses, as the cuobjdump that comes with Triton tells it.
+
+    Raises:
+        ValueError: It tells nothing of the kind.
+    """
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin", delete=False) as file:
+        file.write(machine_code)
+    try:
+        done = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True)
+    finally:
+        os.unlink(file.name)
+    used = {name: int(count) for name, count in re.findall(r"\b([A-Z]+):(\d+)", done.stdout)}
+    if not {"REG", "STACK", "SHARED", "LOCAL"} <= used.keys():
+        raise ValueError(f"cuobjdump tells no resources: {_line(done.stderr or done.stdout)}")
+    return used
+
+
+def _line(error: object) -> str:
+    kind = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
+    return kind + " ".join(str(error).split())[:300]
