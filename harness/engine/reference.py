@@ -93,8 +93,8 @@ def spread(values: Tensor, have: tuple[str, ...], want: tuple[str, ...]) -> Tens
 def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     """Returns W x + b of all time steps, (T, N, B, G*H), in the order of ``cell.input_products()``.
 
-    Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W,
-    not to T*B results.
+    Tokens are looked up, never multiplied as one-hot rows; the bias is added to the V rows of W or
+    to the T*B results, to whichever are fewer.
     """
     if layer.cell.reads_input:
         if not layer.cell.gates:
@@ -109,9 +109,13 @@ def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     if "b" in parameters:
         biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
         shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
+    num_steps, num_runs, batch_size, *_ = inputs.shape
     if not inputs.is_floating_point():
-        return lookup(weight if shift is None else weight + shift, inputs)
-    num_steps, num_runs, batch_size, width = inputs.shape
+        if shift is not None and weight.shape[1] <= num_steps * batch_size:
+            weight, shift = weight + shift, None
+        rows = lookup(weight, inputs)
+        return rows if shift is None else rows + shift
+    width = inputs.shape[3]
     rows = inputs.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width)
     result = product(rows, weight, layer.precision)
     result = result if shift is None else result + shift

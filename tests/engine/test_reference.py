@@ -208,3 +208,16 @@ def test_that_no_engine_runs_a_cell_is_a_mistake_of_ours(monkeypatch):
     monkeypatch.setattr(engine, "ENGINES", [e for e in engine.ENGINES if e.name == "native"])
     with pytest.raises(AssertionError, match="the reference engine refuses nothing"):
         engine.resolve([cells.find("lstm-peephole")], "cpu", "float32")
+
+
+@pytest.mark.parametrize("num_tokens", [4, 500])
+def test_the_bias_is_added_where_there_are_fewer_rows_and_the_results_are_the_same(num_tokens):
+    """By hand: the products of one-hot rows, and the bias, of three time steps of two streams."""
+    layer = Layer(cells.find("gru"), 5, 1, "float64")
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(1, num_tokens, 15, dtype=torch.float64, generator=generator)
+    bias = torch.randn(1, 15, dtype=torch.float64, generator=generator)
+    tokens = torch.randint(num_tokens, (3, 1, 2), generator=generator)
+    found = reference.input_product(layer, {"W": weight, "b": bias}, tokens)
+    one_hot = torch.nn.functional.one_hot(tokens, num_tokens).double()
+    assert torch.equal(found, one_hot @ weight[0] + bias[0])
