@@ -125,11 +125,11 @@ def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, 
             call = triton_source.bind(
                 triton_source.kernels(plan, job.dtype), buffers, like.shape, piece
             )
-            for t in {0, 1, shape[1] - 1}:
-                made.clear()
-                call(t)
-                first = first or time.perf_counter() - begun
-                versions.add(made[-1].hash)
+            made.clear()
+            for times in (range(shape[1]), range(shape[1] - 1, -1, -1)):
+                call(times)
+            first = first or time.perf_counter() - begun
+            versions |= {kernel.hash for kernel in made}
         kernel = made[-1]
         used = resources(kernel.asm["cubin"])
     except Exception as error:  # likewise

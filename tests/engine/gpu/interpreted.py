@@ -105,7 +105,7 @@ def interpret_operations():
             p.buffer.name: torch.full((1, 1, 2, p.width), torch.nan).double()
             for p, _ in piece.stores
         }
-        bind(buffers=buffers | {"given": rows}, piece=piece)(0)
+        bind(buffers=buffers | {"given": rows}, piece=piece)(range(1))
         return buffers
 
     ours = made(functools.partial(triton_source.bind, module, sizes=(1, 1, 2)))
