@@ -321,10 +321,10 @@ def multiplied(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
 
     Those in bfloat16 too are accumulated and returned in float32.
     """
-    if a.dtype == torch.bfloat16:
+    if a.dtype == b.dtype == torch.bfloat16:
         # The dtype of the result can be given since torch 2.8, and on CUDA alone.
         return torch.bmm(a, b, torch.float32, out=out)
-    return torch.bmm(a, b, out=out)
+    return torch.bmm(a.to(b.dtype), b, out=out)  # float32 holds what bfloat16 does
 
 
 @functools.cache

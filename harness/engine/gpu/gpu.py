@@ -1,8 +1,8 @@
 """The recurrence on a GPU: batched products and one fused pointwise launch a stage.
 
 One launch does its work for all runs of a pack. The launches are the same on every device: on CUDA
-a pointwise piece is a Triton kernel, elsewhere (and where Triton is missing) it is done by torch's
-operations.
+a pointwise piece is a Triton kernel, elsewhere (and where Triton does not work) it is done by
+torch's operations.
 
 An update is: W x + b of all time steps, by lookup or one product; T times the launches of
 ``Layout.forward``; T times those of ``Layout.backward``, in reversed time; then one product over T
@@ -34,7 +34,7 @@ from harness.engine.base import (
     prepared,
     product,
 )
-from harness.engine.gpu import triton_source
+from harness.engine.gpu import trial, triton_source
 from harness.engine.gpu.layout import (
     Buffer,
     Buffers,
@@ -48,6 +48,7 @@ from harness.engine.gpu.layout import (
     evaluate,
     layout,
 )
+from harness.engine.gpu.rounded import with_rounded_operands
 from harness.engine.reference import input_product
 from harness.engine.tracing.trace import untraceable
 
@@ -75,12 +76,10 @@ class Gpu(ByAutograd):
 
     def note(self) -> str | None:
         """Returns what makes it slower here than it could be, or None."""
-        if triton_source.is_available():
+        failure = trial.failure()
+        if failure is None:
             return None
-        return (
-            "engine gpu: pointwise pieces run as separate torch operations, "
-            "since Triton is not installed"
-        )
+        return f"engine gpu: pointwise pieces run as separate torch operations, since {failure}"
 
     def run(
         self,
@@ -95,7 +94,7 @@ class Gpu(ByAutograd):
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
         """
-        plan, ready = layout(layer), prepared(layer, parameters, inputs)
+        plan, ready = _plan(layer), prepared(layer, parameters, inputs)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         # As one long time step, so that W x + b comes out run by run. Its gradient for tokens is
         # that of torch's embedding, which adds a row's gradients in a fixed order, on CUDA too, and
@@ -127,6 +126,14 @@ class Gpu(ByAutograd):
         return emitted(layer, parameters, whole), state
 
 
+def _plan(layer: Layer) -> Layout:
+    plan = layout(layer)
+    return _rounding(plan) if layer.precision == "bf16" else plan
+
+
+_rounding = functools.lru_cache(maxsize=256)(with_rounded_operands)
+
+
 @dataclass(frozen=True)
 class _Sweep:
     """One direction of the time loop."""
@@ -155,7 +162,9 @@ class _Sweep:
 
         def call(times: range) -> None:
             for t in times:
-                left = operand(step.operand.at(self.buffers, t), self.precision)
+                left = step.operand.at(self.buffers, t)
+                if not step.operand.buffer.is_rounded:
+                    left = operand(left, self.precision)
                 multiplied(left, matrix, out=step.result.at(self.buffers, t))
 
         return call
@@ -164,9 +173,9 @@ class _Sweep:
 def pieces_for(plan: Layout, buffers: Buffers, like: Tensor) -> Callable[[Piece], Call]:
     """Returns what makes a call of a pointwise piece.
 
-    It is a Triton kernel on CUDA, where there is Triton, and else torch's operations.
+    It is a Triton kernel on CUDA, where Triton works, and else torch's operations.
     """
-    if like.is_cuda and triton_source.is_available():
+    if like.is_cuda and trial.failure() is None:
         return functools.partial(
             triton_source.bind, triton_source.kernels(plan, like.dtype), buffers, like.shape
         )
@@ -198,7 +207,8 @@ class _Recurrence(torch.autograd.Function):
         buffers = _allocated(plan.buffers[0], given, x)
         _fill_vectors(plan, buffers, vectors)
         for s, start in enumerate(others[num_matrices:]):
-            buffers[f"state.{s}"][:, 0].copy_(start)
+            for name in {f"state.{s}", f"state.{s}.rounded"} & set(buffers):
+                buffers[name][:, 0].copy_(start)
         _Sweep(plan, precision, buffers, matrices, x).run(plan.forward, range(num_steps))
         kept = {
             name: buffers[name]
@@ -247,12 +257,13 @@ _recurrence: Callable[..., tuple[Tensor, ...]] = _Recurrence.apply
 def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffers:
     """Returns ``given`` and a tensor for every other buffer; ``like`` is (N, T, B, width)."""
     num_runs, num_steps, batch_size, _ = like.shape
+    rounded = like.new_empty(0, dtype=torch.bfloat16)
     missing = {
-        name: b.shape(num_steps, num_runs, batch_size)
+        name: _empty(b.shape(num_steps, num_runs, batch_size), rounded if b.is_rounded else like)
         for name, b in wanted.items()
         if name not in given
     }
-    return given | {name: _empty(shape, like) for name, shape in missing.items()}
+    return given | missing
 
 
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:

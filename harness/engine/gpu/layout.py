@@ -31,6 +31,7 @@ class Buffer:
         per_step: Whether the length is T, and else 0.
         extra: What the length is besides.
         shared: Whether all rows of a run share one: (N, length, 1, width).
+        is_rounded: Whether it holds bfloat16.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Buffer:
     per_step: bool = False
     extra: int = 0
     shared: bool = False
+    is_rounded: bool = False
 
     @property
     def outlives(self) -> bool:

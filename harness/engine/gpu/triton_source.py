@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+from collections.abc import Iterable
 from types import ModuleType
 
 import torch
@@ -72,6 +73,11 @@ def divided(a, b):
 @triton.jit
 def root(x):
     return {root}
+
+
+@triton.jit
+def rounded(x):
+    return x.to(tl.bfloat16)
 """
 EXACT = {
     torch.float32: {"divided": "tl.div_rn(a, b)", "root": "tl.sqrt_rn(x)"},
@@ -101,20 +107,18 @@ END_OF_LOOP = """        tl.debug_barrier()  # what the next time step reads is 
 """
 
 
-@functools.cache
-def is_available() -> bool:
-    """Returns whether Triton is installed; it comes with torch's builds for CUDA."""
-    return importlib.util.find_spec("triton") is not None
-
-
 @functools.lru_cache(maxsize=256)
 def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
-    """Returns the kernels of a layout's pieces, by their names.
+    """Returns the kernels of a layout's pieces, by their names."""
+    return loaded(source(plan, dtype))
+
+
+def loaded(text: str) -> ModuleType:
+    """Returns the module of that text.
 
     Triton reads a function's text from its file, so there is one, in the cache folder, named by its
     content.
     """
-    text = source(plan, dtype)
     name = f"pieces_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
     path = cache_folder() / "engine" / f"{name}.py"
     if not path.exists():
@@ -131,9 +135,7 @@ def kernels(plan: Layout, dtype: torch.dtype) -> ModuleType:
     return module
 
 
-def bind(
-    module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece
-) -> Call:
+def bind(module: ModuleType, buffers: Buffers, sizes: tuple[int, ...], piece: Piece) -> Call:
     """Returns what launches the piece's kernel; ``sizes`` begin with N, T, B."""
     num_runs, num_steps, batch_size = sizes[:3]
     kernel = getattr(module, piece.name)[(num_runs * batch_size,)]
@@ -157,6 +159,11 @@ def bind(
 def source(plan: Layout, dtype: torch.dtype) -> str:
     """Returns a module with a kernel for every pointwise piece; equal layouts give equal text."""
     pieces = [step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)]
+    return text_of(pieces, dtype)
+
+
+def text_of(pieces: Iterable[Piece], dtype: torch.dtype) -> str:
+    """Returns a module with a kernel for each of the pieces."""
     return HEADER.format(**EXACT[dtype]) + "".join(_kernel(piece, TYPES[dtype]) for piece in pieces)
 
 
@@ -227,6 +234,7 @@ def _value(node: Node, known: dict[int, Node], dtype: str) -> str:
 
 def _store(place: Place, i: int | None, known: dict[int, Node]) -> str:
     value = "zero" if i is None else f"tl.where(v{i}, one, zero)" if known[i].boolean else f"v{i}"
+    value = f"rounded({value})" if place.buffer.is_rounded else value
     if i is not None and known[i].kind == "row" and place.width == 1:
         return f"tl.store({_start(place)} + {place.first}, {value})"
     return f"tl.store({_start(place)} + {place.first} + unit, {value}, mask=mask)"

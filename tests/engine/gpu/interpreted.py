@@ -23,7 +23,7 @@ from odd_cells import ODD_CELLS  # noqa: E402
 
 import cells  # noqa: E402
 from harness import engine  # noqa: E402
-from harness.engine.gpu import gpu, triton_source  # noqa: E402
+from harness.engine.gpu import gpu, trial, triton_source  # noqa: E402
 from harness.engine.gpu.layout import Buffer, Load, Piece, Place, by_torch  # noqa: E402
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node  # noqa: E402
 
@@ -47,6 +47,16 @@ def library():
     names = ("tanh", "exp", "expm1", "log", "log1p")
     functions = {name: getattr(np, name) for name in names} | {"rsqrt": lambda x: 1 / np.sqrt(x)}
     return type("Library", (), {name: stand_in(function) for name, function in functions.items()})
+
+
+def rounded(x):
+    """Rounds to bfloat16, to nearest and ties to even as a GPU does: the interpreter cuts off."""
+    from triton.runtime.interpreter import TensorHandle
+
+    values = torch.from_numpy(np.ascontiguousarray(x.handle.data)).to(torch.bfloat16)
+    bits = values.view(torch.int16).numpy().view(np.uint16)
+    of_type = tl.block_type(tl.bfloat16, x.shape) if x.type.is_block() else tl.bfloat16
+    return tl.tensor(TensorHandle(bits, tl.bfloat16), of_type)
 
 
 SPECIAL = (
@@ -95,10 +105,7 @@ def interpret_operations():
     )
     rows = torch.stack([pairs, pairs.nan_to_num(0.1, 2.0, -2.0)])[None, None]
     piece = every_operation(len(SPECIAL) ** 2)
-    module = triton_source.kernels(
-        type("Plan", (), {"forward": (piece,), "backward": ()}), torch.float64
-    )
-    module.libdevice = library()
+    module = triton_source.loaded(triton_source.text_of((piece,), torch.float64))
 
     def made(bind):
         buffers = {
@@ -118,13 +125,18 @@ def interpret_operations():
 
 def prepare():
     """Makes the interpreter what engine `gpu` runs on, on a CPU, in memory that is full of NaN."""
-    lib = library()
+    lib, loaded = library(), triton_source.loaded
+
+    def loaded_with_library(text):
+        module = loaded(text)
+        module.libdevice, module.rounded = lib, rounded
+        return module
 
     def pieces_for(plan, buffers, like):
         module = triton_source.kernels(plan, like.dtype)
-        module.libdevice = lib
         return functools.partial(triton_source.bind, module, buffers, like.shape)
 
+    triton_source.loaded = loaded_with_library
     gpu.pieces_for = pieces_for
     gpu._empty = lambda shape, like: like.new_full(shape, torch.nan)
     engine.ENGINES = (gpu.Gpu(("cpu",)), *engine.ENGINES)
@@ -147,8 +159,9 @@ def main(names):
     """Prints what differs and returns how many lines that are."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, of the padding of a block
-    found = [f"operations: {problem}" for problem in interpret_operations()]
     prepare()
+    found = [f"operations: {problem}" for problem in interpret_operations()]
+    found += [f"trial: {failure}"] if (failure := trial.failure("cpu")) else []
     for name in names:
         try:
             found += [f"{name}: {problem}" for problem in interpret_cell(name)]

@@ -14,7 +14,7 @@ from odd_cells import ODD_CELLS
 import cells
 from cells import Cell
 from harness import engine
-from harness.engine.gpu import gpu, triton_source
+from harness.engine.gpu import gpu, trial
 from harness.engine.gpu.layout import Piece, Product, layout
 from harness.engine.tracing.trace import Untraceable
 
@@ -195,13 +195,6 @@ def test_a_step_that_cannot_be_generated_is_refused_in_words(cell, reason):
         given.run("gpu")
 
 
-def test_a_missing_triton_is_worth_a_line(monkeypatch):
-    monkeypatch.setattr(triton_source, "is_available", lambda: True)
-    assert gpu.Gpu().note() is None
-    monkeypatch.setattr(triton_source, "is_available", lambda: False)
-    assert "since Triton is not installed" in gpu.Gpu().note()
-
-
 def test_the_launches_of_a_time_step():
     """By hand, for lstm: a product and a piece forward, a piece and a product backward; nothing is
     copied between.
@@ -246,7 +239,7 @@ def test_a_corner_on_cuda_is_the_definitions(cell, on_cuda):
 @pytest.mark.gpu
 @needs_cuda
 def test_cuda_without_triton_is_right_too(on_cuda, monkeypatch):
-    monkeypatch.setattr(triton_source, "is_available", lambda: False)
+    monkeypatch.setattr(trial, "failure", lambda: "it is not wanted")
     assert_agrees("gpu", case(ODD_CELLS["MadeOfVectors"], runs=2))
 
 
