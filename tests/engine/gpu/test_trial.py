@@ -1,4 +1,4 @@
-"""Triton is tried before it is used: the causes of failures are brought about, which takes no GPU."""
+"""Triton is tried before it is used; the causes of failures are brought about without a GPU."""
 
 import functools
 import importlib.util
@@ -76,7 +76,7 @@ def test_a_package_that_cannot_be_imported(tmp_path):
 
 @needs_triton
 def test_a_driver_and_a_compiler_that_are_not_there(tmp_path):
-    """Triton builds its link to the driver in C, and first looks where the driver's library lies."""
+    """Triton builds its link to the driver in C; it asks first where the driver's library lies."""
     (tmp_path / "libcuda.so.1").touch()
     libraries = {"TRITON_LIBCUDA_PATH": str(tmp_path)}
     no_driver, no_compiler = told(tmp_path, TRIED, "--twice", PATH="", **libraries)
