@@ -29,7 +29,8 @@ from harness import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERPRETER = ROOT / "tests" / "engine" / "gpu" / "interpreted.py"
-SIZES = ((256, torch.float32), (1024, torch.float32), (7, torch.float64))
+SIZES = ((256, "float32"), (1024, "float32"), (256, "bf16"), (7, "float64"))
+"""Kernels in tf32 are those in float32: they take no part in products."""
 ARCHITECTURES = (90, 80)
 MOST_NAMED = 20
 """Of what is wrong; the JSON holds all of it."""
@@ -48,7 +49,7 @@ def problems(kernels: Sequence[Kernel]) -> list[str]:
     lines = []
     for kernel in kernels:
         where = (
-            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.dtype} "
+            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.precision} "
             f"{kernel.name}"
         )
         if kernel.problem is not None:
@@ -71,7 +72,7 @@ def summary(kernels: Sequence[Kernel]) -> list[str]:
             "no registers"
             if widest is None
             else f"most registers {widest.registers} ({widest.cell}, H={widest.hidden_size}, "
-            f"{widest.dtype}, {widest.name})"
+            f"{widest.precision}, {widest.name})"
         )
         lines.append(
             f"sm_{architecture}: {len({kernel.cell for kernel in of_it})} cells, {len(made)} "
@@ -130,9 +131,9 @@ def main(words: Sequence[str]) -> int:
     wrong: list[str] = []
     if options.only != "interpret":
         jobs = [
-            Job(name, cells.find(name), size, dtype, architecture)
+            Job(name, cells.find(name), size, precision, architecture)
             for architecture in ARCHITECTURES
-            for size, dtype in SIZES
+            for size, precision in SIZES
             for name in options.cells
         ]
         kernels = compiled(jobs, options.jobs)

@@ -22,9 +22,9 @@ from triton.runtime import jit
 from triton.runtime.driver import driver
 
 from cells import Cell
-from harness.engine.base import Layer
+from harness.engine.base import Layer, dtype_of
 from harness.engine.gpu import gpu, triton_source
-from harness.engine.gpu.layout import Buffer, Layout, Piece, layout
+from harness.engine.gpu.layout import Buffer, Layout, Piece
 
 SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
 """N, T, B that a kernel is called with.
@@ -54,12 +54,12 @@ class StandIn:
 
 @dataclass(frozen=True)
 class Job:
-    """One cell's kernels of both directions at one hidden size and dtype."""
+    """One cell's kernels of both directions at one hidden size, in one precision."""
 
     name: str
     cell: type[Cell]
     hidden_size: int
-    dtype: torch.dtype
+    precision: str
     architecture: int
 
 
@@ -69,7 +69,7 @@ class Kernel:
 
     cell: str
     hidden_size: int
-    dtype: str
+    precision: str
     architecture: int
     name: str
     problem: str | None = None
@@ -101,9 +101,9 @@ def compile_job(job: Job) -> list[Kernel]:
     """Returns a row a kernel; a cell that has none, or that cannot be laid out, is a problem."""
     torch.set_num_threads(1)
     driver.set_active(StandIn(job.architecture))
-    facts = (job.name, job.hidden_size, str(job.dtype).removeprefix("torch."), job.architecture)
+    facts = (job.name, job.hidden_size, job.precision, job.architecture)
     try:
-        plan = layout(Layer(job.cell, job.hidden_size, 1, "float64"))
+        plan = gpu._plan(Layer(job.cell, job.hidden_size, 1, job.precision))
         kernels = [
             _kernel(job, facts, plan, piece, buffers)
             for steps, buffers in zip((plan.forward, plan.backward), plan.buffers, strict=True)
@@ -120,10 +120,10 @@ def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, 
     try:
         versions = set()
         for shape in SHAPES:
-            like = torch.empty((*shape, 1), dtype=job.dtype)
+            like = torch.empty((*shape, 1), dtype=dtype_of(job.precision))
             buffers = gpu._allocated(wanted, {}, like)
             call = triton_source.bind(
-                triton_source.kernels(plan, job.dtype), buffers, like.shape, piece
+                triton_source.kernels(plan, like.dtype), buffers, like.shape, piece
             )
             made.clear()
             for times in (range(shape[1]), range(shape[1] - 1, -1, -1)):
