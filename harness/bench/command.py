@@ -1,11 +1,14 @@
-"""The command: words in, tables out, the JSON written after every shape."""
+"""The command: words in, tables out; what was measured is written as it comes."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.bench.options import Options, checked, parse
+from harness.bench import journal
+from harness.bench.journal import Journal
+from harness.bench.options import Options, checked
 from harness.bench.record import Bench, BenchError
+from harness.bench.words import parse
 
 INTERRUPTED = 130
 
@@ -19,42 +22,61 @@ def run(words: Sequence[str]) -> str:
     """
     arguments = parse(words)
     if arguments.plot:
-        from harness.bench import figure  # late: a machine that measures may lack what draws
-
-        path = Path(arguments.plot)
-        return "\n".join(map(str, figure.draw(read(path), path)))
-    from harness.bench import tables
-
+        return _drawn(Path(arguments.plot))
     if arguments.read:
-        return tables.text(read(Path(arguments.read)))
-    return tables.text(measured(checked(arguments), words))
+        return _text(read(Path(arguments.read)))
+    return _text(measured(checked(arguments), words))
 
 
-def read(path: Path) -> Bench:
-    """Returns the bench of a JSON file."""
+def _drawn(path: Path) -> str:
+    from harness.bench import figure  # late: a machine that measures may lack what draws
+
+    bench = read(path)
+    if isinstance(bench, Journal):
+        raise BenchError(
+            f"bench: --plot must have a file of whole rounds, but {path} was made with --budget."
+            " Print it by --from."
+        )
+    return "\n".join(map(str, figure.draw(bench, path)))
+
+
+def _text(bench: Bench | Journal) -> str:
+    from harness.bench import journal_tables, tables
+
+    return journal_tables.text(bench) if isinstance(bench, Journal) else tables.text(bench)
+
+
+def read(path: Path) -> Bench | Journal:
+    """Returns what a file holds, told apart by its first line."""
     try:
-        return Bench.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BenchError(
             f"bench: {path} must be UTF-8, but got byte={error.object[error.start]:#04x}."
         ) from error
+    return journal.from_text(text) if journal.is_journal(text) else Bench.from_json(text)
 
 
-def measured(options: Options, words: Sequence[str]) -> Bench:
-    """Measures shape by shape; a shape that is done is written, whatever becomes of the next."""
-    from harness.bench import measure
+def measured(options: Options, words: Sequence[str]) -> Bench | Journal:
+    """Measures within the budget, or shape by shape in rounds.
+
+    A shape that is done is written, whatever becomes of the next; with a budget, each figure is.
+    """
+    from harness.bench import budget, measure
     from harness.bench.ticker import Ticker
 
-    bench = measure.begin(options, words)
     ticker = Ticker(sys.stderr)
     try:
+        if options.budget is not None:
+            return budget.measure(options, words, ticker)
+        bench = measure.begin(options, words)
         for shape in options.shapes:
             measure.measure(bench, shape, options, ticker)
             if options.json is not None:
                 bench.write(options.json)
+        return bench
     finally:
         ticker.close()
-    return bench
 
 
 def main(words: Sequence[str]) -> int:
@@ -68,8 +90,6 @@ def main(words: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "interrupted; the shapes that were done are in the JSON, where one was asked for\n"
-        )
+        sys.stderr.write("interrupted; what was done is in the JSON, where one was asked for\n")
         return INTERRUPTED
     return 0

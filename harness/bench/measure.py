@@ -45,9 +45,9 @@ class Stand:
         try:
             self._subject = self.candidate.make()
             for mode in MODES:
-                self._work(mode, WARM_UP_UPDATES)
+                self.work(mode, WARM_UP_UPDATES)
                 with timing.Watch() as watch:
-                    self._work(mode, WARM_UP_UPDATES)
+                    self.work(mode, WARM_UP_UPDATES)
                 each = watch.seconds / WARM_UP_UPDATES
                 self.series[mode].updates = max(1, int(seconds / each) + 1)
                 self.seconds_a_round += each * (self.series[mode].updates + UPDATES_BETWEEN)
@@ -60,24 +60,24 @@ class Stand:
         if self._subject is None:
             return
         try:
-            self._work(mode, UPDATES_BETWEEN)
+            self.work(mode, UPDATES_BETWEEN)
             with timing.Watch() as watch:
-                self._work(mode, series.updates)
+                self.work(mode, series.updates)
         except Exception as error:  # likewise
             self._drop(error)
             return
         series.seconds.append(watch.seconds / series.updates)
         series.busy.append(watch.busy)
 
-    def _work(self, mode: Mode, count: int) -> None:
+    def work(self, mode: Mode, count: int) -> None:
+        """Does so many updates, uncounted."""
         assert self._subject is not None
         (self._subject.train if mode == "train" else self._subject.forward)(count)
 
     def _drop(self, error: Exception) -> None:
         self.close()
-        words = " ".join(str(error).split())
         for series in self.series.values():
-            series.problem = f"{type(error).__name__}: {words[:300]}"
+            series.problem = problem(error)
             series.seconds, series.busy = [], []
 
     def notes(self) -> list[str]:
@@ -92,13 +92,24 @@ class Stand:
             self._subject = None
 
 
+def problem(error: Exception) -> str:
+    """Returns an exception as a line says it."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:300]}"
+
+
 def begin(options: Options, words: Sequence[str]) -> Bench:
-    """Returns a bench without a measurement: the machine, the moment, the words of the command."""
+    """Returns a bench without a measurement."""
     engine.allow_tf32(options.precision)
+    return Bench(describe(options, words))
+
+
+def describe(options: Options, words: Sequence[str]) -> dict[str, str]:
+    """Returns the machine, the moment and the words of the command."""
     load = "unknown"
     if hasattr(os, "getloadavg"):
         load = ", ".join(f"{x:.2f}" for x in os.getloadavg())
-    facts = {
+    return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["harness", "bench", *words]),
         **provenance.describe(options.device),
@@ -112,7 +123,6 @@ def begin(options: Options, words: Sequence[str]) -> Bench:
         "rounds": str(options.rounds),
         "seconds": str(options.seconds),
     }
-    return Bench(facts)
 
 
 def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> None:

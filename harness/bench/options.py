@@ -1,13 +1,13 @@
-"""The options of the bench: the words, their defaults, and every mistake in them at once."""
+"""The options of the bench: their defaults, and every mistake in them at once."""
 
 import argparse
 import difflib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 from harness.bench.record import KINDS, BenchError, Kind, Shape
 from harness.settings import Precision
@@ -24,10 +24,13 @@ PRESETS = {
 DEFAULTS = {
     "kinds": ",".join(KINDS),
     "packs": "1,4",
+    "precision": "float32",
     "shapes": "sources",
     "rounds": "11",
     "seconds": "0.2",
 }
+BUDGETED = {"rounds": "6", "seconds": "0.05"}
+"""What ``--budget`` says where nothing else is said."""
 QUICK = {
     "cells": "lstm,gru,rnn-tanh,lstm-no-output-tanh",
     "packs": "1,2",
@@ -45,10 +48,24 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
+class Named:
+    """What a person named, and so wants of the list of a bench with a budget.
+
+    A column of which nothing was named is empty.
+    """
+
+    cells: tuple[str, ...] = ()
+    shapes: tuple[Shape, ...] = ()
+    packs: tuple[int, ...] = ()
+    precisions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Options:
     """A bench to be measured.
 
-    ``engines`` is empty where each cell takes every engine that runs it.
+    ``engines`` is empty where each cell takes every engine that runs it. ``budget`` is None where
+    all is measured in rounds.
     """
 
     cells: tuple[str, ...]
@@ -65,123 +82,8 @@ class Options:
     quick: bool
     cell_files: tuple[str, ...]
     json: Path | None
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BenchError(
-            f"bench: the words must be as --help has them, but got an error: {message}. Correct it."
-        )
-
-
-def parser() -> argparse.ArgumentParser:
-    """Returns the words of the command.
-
-    Values are text: :func:`checked` reads them, all mistakes at once.
-    """
-    arguments = _Parser(
-        prog="harness bench",
-        description="Measure what cells cost in training and in a forward pass, beside torch.nn, a "
-        "published training loop and the plain products of this machine. All of them are measured "
-        "in turn, and compared by ratios with intervals.",
-        allow_abbrev=False,
-    )
-
-    def option(name: str, metavar: str, text: str, **rest: Any) -> None:
-        arguments.add_argument(name, metavar=metavar, help=text, **rest)
-
-    shapes = "; ".join(str(shape) for shape in PRESETS.values())
-    option("--cells", "NAMES", "Names of cells, separated by commas. (default: all cells)")
-    option(
-        "--engines",
-        "NAMES",
-        "Names of engines, separated by commas. (default: every engine that runs the cell)",
-    )
-    option(
-        "--kinds",
-        "NAMES",
-        "What is measured: engine, for the cells by our engines; peer, for torch.nn; loop, for the "
-        "published loop. Separated by commas. (default: engine,peer,loop)",
-    )
-    option(
-        "--packs",
-        "SIZES",
-        "Numbers of runs that are trained as one pack, separated by commas. (default: 1,4)",
-    )
-    option(
-        "--shapes",
-        "NAMES",
-        f"Names of shapes, separated by commas: {shapes}. (default: sources)",
-    )
-    option(
-        "--shape",
-        "SIZES",
-        "A shape of your own, such as B32,T35,H256,V28: streams, time steps, hidden size and "
-        "vocabulary. The option may be repeated.",
-        action="append",
-    )
-    option("--rounds", "COUNT", "Number of rounds over everything measured. (default: 11)")
-    option("--seconds", "SECONDS", "Least length of one measurement. (default: 0.2)")
-    option("--threads", "COUNT", "Number of CPU threads. (default: one for each core)")
-    option("--device", "NAME", "Device: auto, cpu or cuda. (default: auto)", default="auto")
-    precisions = ", ".join(get_args(Precision))
-    option(
-        "--precision",
-        "NAME",
-        f"Precision of products: {precisions}. (default: float32)",
-        default="float32",
-    )
-    arguments.add_argument(
-        "--compile",
-        action="store_true",
-        help="Measure the published loop under torch.compile too.",
-    )
-    arguments.add_argument(
-        "--quick",
-        action="store_true",
-        help="Measure less: four cells, each on one engine, in six short rounds.",
-    )
-    option(
-        "--file",
-        "PATH",
-        "Path of a Python file with cells of your own. The option may be repeated.",
-        action="append",
-    )
-    option("--json", "FILE", "File to which every measurement is written as JSON.")
-    option(
-        "--from",
-        "FILE",
-        "JSON file whose tables are printed; nothing is measured.",
-        dest="read",
-    )
-    option(
-        "--plot",
-        "FILE",
-        "JSON file whose figures are drawn beside it as SVG and PNG; nothing is measured.",
-    )
-    return arguments
-
-
-def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Returns the words, unread. ``read`` and ``plot`` name a file where nothing is to be measured.
-
-    Raises:
-        BenchError: A word is unknown, or one stands together with --from or --plot.
-    """
-    arguments, unknown = parser().parse_known_args(words)
-    if unknown:
-        known = re.findall("--[a-z]+", parser().format_usage())
-        hints = "".join(_near(word.partition("=")[0], known) for word in unknown)
-        raise BenchError(
-            f"bench: every word must be known, but got {' '.join(unknown)!r}.{hints} See --help."
-        )
-    num_options = sum(word.startswith("--") for word in words)
-    if (arguments.read or arguments.plot) and num_options > 1:
-        raise BenchError(
-            f"bench: --from and --plot must stand alone, but got {' '.join(words)!r}. Leave the"
-            " rest out."
-        )
-    return arguments
+    budget: float | None
+    named: Named
 
 
 class _Mistakes:
@@ -218,6 +120,7 @@ def checked(arguments: argparse.Namespace) -> Options:
     def text(name: str) -> str:
         given: str | None = getattr(arguments, name)
         defaults = DEFAULTS | (QUICK if arguments.quick else {})
+        defaults |= {} if arguments.budget is None else BUDGETED
         return given if given is not None else defaults.get(name, "")
 
     mistakes = _Mistakes()
@@ -234,22 +137,46 @@ def checked(arguments: argparse.Namespace) -> Options:
         "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
         "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, arguments.shape or ()))),
         "rounds": mistakes.one(_count("rounds"), text("rounds")),
-        "seconds": mistakes.one(_seconds, text("seconds")),
+        "seconds": mistakes.one(_seconds("seconds"), text("seconds")),
+        "budget": None
+        if arguments.budget is None
+        else mistakes.one(_seconds("budget"), arguments.budget),
         "threads": mistakes.one(_count("threads"), text("threads") or str(cpu_count())),
         "device": mistakes.one(
             lambda name: resolve_device(_one_of("device", DEVICES)(name)), arguments.device
         ),
         "json": mistakes.one(_writable, arguments.json) if arguments.json else None,
-        "precision": mistakes.one(_one_of("precision", get_args(Precision)), arguments.precision),
+        "precision": mistakes.one(_one_of("precision", get_args(Precision)), text("precision")),
     }
+    if arguments.budget is not None and arguments.quick:
+        mistakes.lines.append(
+            "bench: --budget and --quick must not stand together, but both do. Leave out --quick:"
+            " a budget says how much is measured."
+        )
     if not mistakes.lines:
         mistakes.lines += [
             f"{name}: must name one at least, but got none." for name in LISTS if not values[name]
         ]
     if mistakes.lines:
         raise BenchError("\n".join(mistakes.lines))
-    files = tuple(arguments.file or ())
-    return Options(**values, compile=arguments.compile, quick=arguments.quick, cell_files=files)
+    return Options(
+        **values,
+        compile=arguments.compile,
+        quick=arguments.quick,
+        cell_files=tuple(arguments.file or ()),
+        named=_named(arguments, values),
+    )
+
+
+def _named(arguments: argparse.Namespace, values: dict[str, Any]) -> Named:
+    """Returns those of the values that are no defaults; a shape is called by its sizes."""
+    shapes = tuple(replace(shape, name=shape.sizes) for shape in values["shapes"])
+    return Named(
+        values["cells"] if arguments.cells else (),
+        shapes if arguments.shapes or arguments.shape else (),
+        values["packs"] if arguments.packs else (),
+        (values["precision"],) if arguments.precision else (),
+    )
 
 
 def own_shape(text: str) -> Shape:
@@ -279,14 +206,15 @@ def _preset(name: str) -> Shape:
     if name not in PRESETS:
         raise BenchError(
             f"shapes: must be among {', '.join(PRESETS)}, but got"
-            f" shapes={name!r}.{_near(name, PRESETS)} Your own: --shape B32,T35,H256,V28."
+            f" shapes={name!r}.{near(name, PRESETS)} Your own: --shape B32,T35,H256,V28."
         )
     return PRESETS[name]
 
 
-def _near(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+def near(name: str, names: Iterable[str]) -> str:
+    """Returns a hint at the name that may have been meant, or nothing."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {found[0]}?" if found else ""
 
 
 def _count(where: str) -> Callable[[str], int]:
@@ -300,13 +228,16 @@ def _count(where: str) -> Callable[[str], int]:
     return read
 
 
-def _seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
-        raise BenchError(
-            f"seconds: must be a number over 0, up to 3600, but got seconds={text!r}. Write 0.2,"
-            " say."
-        )
-    return float(text)
+def _seconds(where: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
+            raise BenchError(
+                f"{where}: must be a number over 0, up to 3600, but got {where}={text!r}. Write"
+                f" {'0.2' if where == 'seconds' else '200'}, say."
+            )
+        return float(text)
+
+    return read
 
 
 def _writable(text: str) -> Path:
@@ -328,7 +259,7 @@ def _one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:
         if name not in names:
             raise BenchError(
                 f"{where}: must be one of {', '.join(names)}, but got"
-                f" {where}={name!r}.{_near(name, names)}"
+                f" {where}={name!r}.{near(name, names)}"
             )
         return name
 

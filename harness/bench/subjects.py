@@ -101,7 +101,11 @@ class Trained:
 
     def __init__(self, plan: Plan):
         self.pack = Pack(plan)
-        self.notes = self.pack.notes
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """See :class:`Subject`; there may be more after an update than before."""
+        return self.pack.notes
 
     def train(self, count: int) -> None:
         """See :class:`Subject`."""

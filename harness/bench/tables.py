@@ -1,6 +1,6 @@
 """The bench as text: a table a shape and mode, the targets, and what was inside the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from harness.bench.judge import MOST_DISTURBED, Estimate, Results, Row, estimate
 from harness.bench.record import MODES, Bench
@@ -27,7 +27,7 @@ TITLES = {"train": "One whole training update", "forward": "Forward only"}
 
 def text(bench: Bench) -> str:
     """Returns the whole bench as text, as wide as it needs."""
-    parts = [machine(bench), disturbance(bench)]
+    parts = [machine(bench.made), disturbance(bench)]
     for shape in bench.shapes:
         for mode in MODES:
             results = Results(bench, shape, mode)
@@ -38,9 +38,8 @@ def text(bench: Bench) -> str:
     return "\n\n".join([*filter(None, parts), legend(bench), *bench.notes]).rstrip() + "\n"
 
 
-def machine(bench: Bench) -> str:
-    """Returns where, when and of what the bench was made."""
-    facts = bench.made
+def machine(facts: dict[str, str]) -> str:
+    """Returns where, when and of what a bench was made."""
     changed = " with changes" if facts["git_dirty"] == "true" else ""
     device = f"{facts['cores']} cores of {facts['processor']}"
     if facts["device"] != "cpu":
@@ -67,12 +66,13 @@ def table(results: Results) -> str:
     failed = [
         f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem
     ]
-    return "\n".join([_aligned([header, *lines]), *failed])
+    return "\n".join([aligned([header, *lines], LEFT), *failed])
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]], columns_left: Container[str]) -> str:
+    """Returns lines as a table; the first is the header, and a rule lies below it."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = [name in LEFT for name in lines[0]]
+    left = [name in columns_left for name in lines[0]]
     texts = [
         "  ".join(
             c.ljust(w) if is_left else c.rjust(w)
@@ -163,7 +163,7 @@ def legend(bench: Bench) -> str:
     if on_cpu:
         spread = f"a run is on one thread, the pack on {threads}"
         where = f"one run at a time on {threads} threads"
-    dtype = _dtype(bench.made["precision"], on_cpu)
+    dtype = torch_dtype(bench.made["precision"], on_cpu)
     return f"""\
 Inside the clock (wall time, the device synchronised at both ends):
   engines   whole updates as `harness run` trains them: the minibatch's gather, row lookup, all time
@@ -206,7 +206,7 @@ targets    for training on a CPU by the engine that `auto` takes, if it is a gen
            both forms. At a pack of 1, class a: 0.8 x nn.LSTM scaled"""
 
 
-def _dtype(precision: str, on_cpu: bool) -> str:
+def torch_dtype(precision: str, on_cpu: bool) -> str:
     """Returns what torch.nn and the loop compute in: the engines' precision, where torch has it."""
     if precision == "float64" or on_cpu:
         return precision if precision == "float64" else "float32"
@@ -218,9 +218,15 @@ def _dtype(precision: str, on_cpu: bool) -> str:
 def disturbance(bench: Bench) -> str:
     """Returns how often other processes disturbed; nothing where they did not."""
     flags = [busy for series in bench.series for busy in series.busy]
-    if not any(flags):
+    return disturbance_of(sum(flags), len(flags))
+
+
+def disturbance_of(num_disturbed: int, num_repeats: int) -> str:
+    """Returns the same of so many repeats."""
+    if not num_disturbed:
         return ""
     return (
-        f"Warning: other processes kept the processor busy in {sum(flags)} of {len(flags)} repeats."
+        f"Warning: other processes kept the processor busy in {num_disturbed} of {num_repeats}"
+        " repeats."
         " Where they are many, measure again on a quiet machine."
     )

@@ -12,10 +12,11 @@ import pytest
 import cells
 from harness.bench import command, figure, measure, tables
 from harness.bench.judge import Results
-from harness.bench.options import PRESETS, QUICK, checked, parse
+from harness.bench.options import PRESETS, QUICK, checked
 from harness.bench.record import MODES, Bench, BenchError, Series, Shape
 from harness.bench.subjects import Candidate
 from harness.bench.ticker import Ticker
+from harness.bench.words import parse
 
 TINY = [
     "--shape",

@@ -10,10 +10,11 @@ import torch
 from tolerances import assert_close
 
 import cells
-from harness.bench.options import Options, checked, own_shape, parse
+from harness.bench.options import Options, checked, own_shape
 from harness.bench.published import loop, torch_nn
 from harness.bench.record import COMPILED, EMBEDDING, LOOP, ONE_HOT, PREBUILT
 from harness.bench.subjects import UPDATES_PER_EPOCH, Trained, settings_of, write_text
+from harness.bench.words import parse
 from harness.training.plan import Plan, Run
 
 SHAPE = own_shape("B3,T4,H8,V11")

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 import cells
-from harness.bench.options import BenchError, checked, own_shape, parse
-from harness.bench.record import EMBEDDING, KINDS, ONE_HOT, PREBUILT
+from harness.bench.options import checked, own_shape
+from harness.bench.record import EMBEDDING, KINDS, ONE_HOT, PREBUILT, BenchError
 from harness.bench.subjects import candidates, input_forms, settings_of, torch_nn, write_text
+from harness.bench.words import parse
 
 SMALL = own_shape("B2,T3,H4,V5")
 WORDS = own_shape("B32,T35,H256,V10000")
