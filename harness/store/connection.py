@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from harness.store.address import StoreError, sqlite_path
+from harness.store.making import make_whole
 
 # Else it says "Creating initial MLflow database tables..."
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -31,7 +30,7 @@ def connect(uri: str) -> MlflowClient:
     path = sqlite_path(uri)
     try:
         if path is not None and not path.exists():
-            _make(path)
+            make_whole(path, _make_store)
         client = open_client(uri)
     except MlflowException as error:
         raise StoreError(
@@ -49,18 +48,8 @@ def open_client(uri: str) -> MlflowClient:
     return client
 
 
-def _make(path: Path) -> None:
-    """Makes a store whole or not at all: MLflow opens no store whose making was killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{path.stem}.new")
-    with FileLock(path.with_name(f".{path.stem}.new.lock")):
-        if path.exists():  # another process was faster
-            return
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
-        open_client(f"sqlite:///{making / path.name}")
-        os.replace(making / path.name, path)
-        making.rmdir()
+def _make_store(path: Path) -> None:
+    open_client(f"sqlite:///{path}")
 
 
 def rename_study(uri: str, study_name: str, new_name: str) -> None:

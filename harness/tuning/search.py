@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,6 +24,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.randomness import Name
+from harness.store.address import sqlite_path
+from harness.store.making import make_whole
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
@@ -67,13 +70,22 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         SearchError: It cannot be reached.
     """
+    path = sqlite_path(url)
     try:
+        if path is not None and not path.exists():
+            make_whole(path, _make_storage)
         return optuna.storages.RDBStorage(url)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
             "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
         ) from error
+
+
+def _make_storage(path: Path) -> None:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def stored(storage: optuna.storages.BaseStorage) -> list[str]:
