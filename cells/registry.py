@@ -4,7 +4,6 @@ The names, declarations and fingerprints of this package's cells are known witho
 :func:`find` imports the one file that holds the cell.
 """
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -19,6 +18,7 @@ from typing import Any
 from cells import shipped
 from cells.base import Cell
 from cells.declarations import problems_of
+from cells.spelling import nearest
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -286,7 +286,7 @@ def _is_same_source(one: type[Cell], other: type[Cell]) -> bool:
 
 def _unknown(name: str) -> UnknownCell:
     known = sorted({*_FAMILY_OF, *_cells, *PRESETS})
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = nearest(name, known, 3, 0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return UnknownCell(f"cell: must be one of {', '.join(known)}, but got cell={name!r}.{hint}")
 

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from importlib.metadata import version
 from typing import get_args
 
 import pytest
@@ -23,6 +24,7 @@ def harness(*words, cwd):
 
 COMMANDS = [
     [],
+    ["init"],
     ["run"],
     ["check"],
     ["resolve"],
@@ -69,11 +71,36 @@ def harness_and_what_it_loads(*words, cwd):
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words, tmp_path):
-    code, text, errors, loaded = harness_and_what_it_loads(*words, "--help", cwd=tmp_path)
+    option = "--help" if len(words) % 2 else "-h"  # both for some commands
+    code, text, errors, loaded = harness_and_what_it_loads(*words, option, cwd=tmp_path)
     assert (code, loaded) == (0, []), errors
     assert "usage" in text.lower()
     assert max(map(len, text.splitlines())) <= 80
-    assert "..." not in text.partition("Commands:")[2]  # each command's sentence fits its line
+    assert "..." not in text.partition("  -h, --help")[2]  # each command's sentence fits its line
+
+
+def test_help_groups_all_commands(tmp_path):
+    text = harness("--help", cwd=tmp_path).stdout
+    sections = text.partition("-h, --help")[2].split("\n\n")[1:]
+    headings = [section.splitlines()[0] for section in sections]
+    assert headings == ["Write a study:", "Run it:", "Look at what came out:", "Share it:"]
+    listed = [line.split()[0] for section in sections for line in section.splitlines()[1:]]
+    assert sorted(listed) == sorted({words[0] for words in COMMANDS if words})
+
+
+def test_short_help_and_version_load_nothing_heavy(tmp_path):
+    words = {"-h": "Usage: harness", "--version": f"recurrent-bench {version('recurrent-bench')}"}
+    for word, start in words.items():
+        code, text, _, loaded = harness_and_what_it_loads(word, cwd=tmp_path)
+        assert (code, loaded) == (0, []) and text.startswith(start)
+
+
+def test_names_of_commands_and_options_are_read_without_regard_to_case(tmp_path):
+    code, text, errors, loaded = harness_and_what_it_loads("Cells", "SHOW", "--HELP", cwd=tmp_path)
+    assert code == 0 and "equations" in text and loaded == [], errors
+    done = harness("check", "--Fodler", ".", cwd=tmp_path)
+    assert done.returncode == 2 and "No such option: --fodler" in done.stderr
+    assert "--folder" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -100,12 +127,14 @@ def test_a_mistake_is_reported_without_them_too(words, message, tmp_path):
 
 
 def parameters():
-    """Returns every command's arguments and options, but for the options that ask for help."""
+    """Returns every command's arguments and options, but for those that a command ends with."""
     groups = [("harness", get_command(cli.app))]
     for name, command in groups:
         for child, subcommand in getattr(command, "commands", {}).items():
             groups.append((f"{name} {child}", subcommand))
-    return [(name, each) for name, command in groups for each in command.params if each.help]
+    shared = {"version", "help", "install_completion", "show_completion"}
+    params = [(name, each) for name, command in groups for each in command.params]
+    return [(name, each) for name, each in params if each.help and each.name not in shared]
 
 
 def test_every_help_text_is_a_sentence_that_states_the_default():

@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness import study
 from harness.data import CorpusFacts, Dataset
 from harness.preflight import history, power_table, search_power, texts
 from harness.preflight.cost import Pace
@@ -27,6 +26,7 @@ from harness.preflight.power_table import Row
 from harness.preflight.probe import Probe, probe_arm, short_training
 from harness.preflight.resolve import resolve, study_pack_size
 from harness.settings import Settings
+from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.study import Study, Tune
 from harness.training.runtime import MODES
@@ -49,7 +49,7 @@ def check(
     """Prints a study's arms, costs and design.
 
     Args:
-        path: The study's YAML.
+        path: The study's YAML; or its name in the store, which kept the file.
         overrides: ``fix.hidden_size=128`` each.
         locations: Where earlier runs are looked for.
         trains: Time arms without earlier runs by a short training.
@@ -60,7 +60,7 @@ def check(
         ValueError: The study or its data is wrong, a run of an arm would fail, or the design cannot
             reach its own threshold.
     """
-    loaded = study.load(path, overrides)
+    loaded = load_study(path, overrides, locations)
     stored = History(loaded, locations)
     settings, notes = resolve(loaded)
     facts = texts.facts_by_readers(loaded, _checked_texts(loaded, settings, force))

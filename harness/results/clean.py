@@ -8,8 +8,10 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from harness.results.names import Archive, check_known, units_of
+from harness.results.names import Archive, units_of
 from harness.store.address import sqlite_path
+from harness.store.kept import name_of
+from harness.store.known import check_known
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.reader import SUPERSEDED_PHASE, StudyReader
@@ -117,9 +119,12 @@ def clean(
 ) -> list[str]:
     """Removes what :func:`find` finds, or nothing without ``yes``, and returns what it is.
 
+    The study may be given by its file, too.
+
     Raises:
         ValueError: As :func:`find`; or the study is being run.
     """
+    study = name_of(study)
     removal = find(study, locations, arm, kinds)
     if not yes:
         return [*removal.lines(), "nothing was removed; --yes removes this"]

@@ -5,29 +5,24 @@ An arm is ``STUDY:ARM``, a run ``STUDY:ARM:SEED``. Where tuning and replicating 
 repeats of an arm together, ``STUDY:ARM:SEED`` a run of the first.
 """
 
-import difflib
 import re
 from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.store.address import sqlite_path
+from harness.store.kept import check_store, name_of, stored_names
+from harness.store.known import MARKS, ArchiveError, check_known
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
-from harness.store.source import experiment_ids, study_of
+from harness.store.source import study_of
 from harness.study.units import Phase, Unit
 
-MARKS = "@1 is an arm's second repeat, the first has no mark"
 FORMS = (
     f"STUDY:ARM, STUDY:CONDITION/ARM, either with :SEED for a single run ({MARKS}), "
     "or the id of an MLflow run"
 )
 _NAME = re.compile(r"(?P<study>.+?):(?P<key>[^:]+?)(?::(?P<seed>\d+))?")
 _MLFLOW_ID = re.compile(r"[0-9a-f]{32}")
-
-
-class ArchiveError(ValueError):
-    """The store does not hold what was asked for; the message says what it holds."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +71,11 @@ class Archive:
         """
         self.locations = locations
         self._studies: dict[str, tuple[StudyReader, pd.DataFrame]] = {}
-        file = sqlite_path(locations.tracking_uri)
-        if file is not None and not file.exists():
-            raise ArchiveError(
-                f"tracking: the database must exist, but got {str(file)!r}. "
-                "Run a study first, or name its folder with --folder."
-            )
+        check_store(locations)
 
     def names(self) -> list[str]:
         """Returns the names of all studies."""
-        ids = experiment_ids(self.locations.tracking_uri)
-        return sorted(name for name in ids if name != "Default")
+        return stored_names(self.locations)
 
     def reader(self, study: str) -> StudyReader:
         """Returns what reads a study.
@@ -119,7 +108,7 @@ class Archive:
         match = _NAME.fullmatch(text)
         if match is None:
             raise ArchiveError(f"run: must be {FORMS}, but got run={text!r}.")
-        study, key, seed = match["study"], match["key"], match["seed"]
+        study, key, seed = name_of(match["study"]), match["key"], match["seed"]
         reader, study_runs = self.study(study)
         keys = {str(unit) for unit in units_of(study_runs)}
         check_known("arm", key, sorted(keys | {key.partition("@")[0] for key in keys}), study)
@@ -183,12 +172,3 @@ def _arm_runs(runs: pd.DataFrame, unit: Unit) -> pd.DataFrame:
 def _seed(tag: str) -> str:
     """Returns the seed of a replicate from its tag, which in later repeats names the repeat too."""
     return tag.partition("/")[0]
-
-
-def check_known(what: str, name: str, known: list[str], where: str) -> None:
-    """Raises ArchiveError where ``name`` is not among ``known``."""
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(known) or 'none'}."
-        marks = f" {MARKS}." if what == "arm" and "@" in name else ""
-        raise ArchiveError(f"{what}: must be in {where}, but got {what}={name!r}. {hint}{marks}")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness import study as studies
 from harness.runner import publisher, runtime_phase
 from harness.runner.launch import held_study, open_scheduler
 from harness.runner.progress import Display
 from harness.runner.recorder import RecordError, key_of
 from harness.runner.scheduler import Scheduler
+from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.training import checkpoint, runtime
@@ -82,7 +82,7 @@ def ingest_records(
         ValueError: As :func:`harness.runner.launch.run`; or the records are not this study's.
     """
     locations = locations or Locations(Path.cwd())
-    study = studies.load(path, overrides)
+    study = load_study(path, overrides, locations)
     messages, measured = _read(source)
     with locked(study.name, locations):
         scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness import study as studies
 from harness.runner import signals
 from harness.runner.progress import Display
+from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.study import Study
 
@@ -69,7 +69,7 @@ def run(
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
     Args:
-        path: The study's YAML.
+        path: The study's YAML; or its name in the store, which kept the file.
         overrides: ``fix.hidden_size=128`` each; recorded with the runs.
         locations: Where the results live; the working directory by default.
         force: Run a design that cannot reach its own threshold.
@@ -95,7 +95,7 @@ def run(
             report = finished_report(study, locations)
             if report is not None:
                 overhead = Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0)
-                _show(report, overhead, study, display, verbose)
+                _show(report, overhead, study, locations, display, verbose)
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
         texts = _texts_of_sound_runs(study) if is_first else {}
@@ -128,7 +128,7 @@ def held_study(
     Raises:
         ValueError: As :func:`run`.
     """
-    study = studies.load(path, overrides)
+    study = load_study(path, overrides, locations)
     from harness.preflight.design import check_design
     from harness.store.lock import locked
 
@@ -178,7 +178,7 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
         stores=scheduler.store_seconds,
         first_update=None if first_update is None else first_update - started,
     )
-    _show(report, overhead, study, display, verbose)
+    _show(report, overhead, study, scheduler.locations, display, verbose)
     return report
 
 
@@ -197,11 +197,17 @@ def _say_what_will_run(scheduler: "Scheduler") -> None:
 
 
 def _show(
-    report: "Report", overhead: Overhead, study: Study, display: Display, verbose: bool
+    report: "Report",
+    overhead: Overhead,
+    study: Study,
+    locations: Locations,
+    display: Display,
+    verbose: bool,
 ) -> None:
     """Prints the report below what the launch has to say: the answer is read last."""
     display.say(str(overhead))
-    display.say(f"harness ui {study.name}  opens the runs in MLflow\n", "bold")
+    page = f"harness ui {study.name}{locations.reading_options}"
+    display.say(f"{page}  opens the runs in MLflow\n", "bold")
     report.terminal(display.console, verbose)
 
 

@@ -1,5 +1,6 @@
 """Where a study's results live."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,24 @@ class Locations:
         return self._in_folder(self.storage)
 
     @property
+    def options(self) -> str:
+        """The options by which a command finds these locations, each after a blank.
+
+        A hint ends with them, so that it can be pasted; what is as a command takes it by itself is
+        left out.
+        """
+        is_default = self.storage == STORAGE
+        return self.reading_options + ("" if is_default else _option("storage", self.storage))
+
+    @property
+    def reading_options(self) -> str:
+        """Those of the options that a command takes which looks into MLflow alone."""
+        is_here = self.folder.resolve() == Path.cwd()
+        options = "" if is_here else _option("folder", str(self.folder))
+        is_default = self.tracking == TRACKING
+        return options + ("" if is_default else _option("tracking", self.tracking))
+
+    @property
     def artifacts(self) -> Path:
         """The folder of MLflow's artifacts."""
         return (self.folder / "artifacts").resolve()
@@ -41,3 +60,7 @@ class Locations:
         if not separator or scheme:
             return uri
         return f"sqlite:///{(self.folder / path).resolve()}"
+
+
+def _option(name: str, value: str) -> str:
+    return f" --{name} {shlex.quote(value)}"

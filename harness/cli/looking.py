@@ -1,0 +1,165 @@
+"""The commands that look at what has been run, and at what cells cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import completion
+from harness.cli.options import (
+    HERE,
+    REPEATED,
+    Folder,
+    OwnCells,
+    Set,
+    Storage,
+    StudyName,
+    Tracking,
+    Verbose,
+    argument,
+    option,
+)
+from harness.cli.reading import read
+from harness.store.locations import STORAGE, TRACKING, Locations
+
+
+def status(
+    study: StudyName,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Print how many runs of each arm have ended, and how they ended."""
+    locations = Locations(folder, tracking, storage)
+    overrides = read(study, set_, locations)
+    from rich.console import Console
+
+    from harness.results import status
+
+    Console().print(status.status_table(study, overrides, locations))
+
+
+def report(
+    study: StudyName,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    out: Annotated[
+        Path | None,
+        option(
+            metavar="FOLDER",
+            help="Folder for the whole report: HTML, Markdown, LaTeX, CSV and figures. "
+            "(default: the report is printed and not written)",
+        ),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Print the tables and the verdict of a study, finished or not."""
+    locations = Locations(folder, tracking, storage)
+    overrides = read(study, set_, locations)
+    from rich.console import Console
+
+    from harness.results import reports
+
+    reports.print_report(study, overrides, locations, out, Console(), verbose)
+
+
+def compare(
+    names: Annotated[
+        list[str],
+        argument(
+            "NAME",
+            "Names of arms: STUDY:ARM or STUDY:CONDITION/ARM. Names of single runs: the same "
+            "with :SEED at the end, or the id of an MLflow run. ARM@1 means the second repeat "
+            "of an arm's search; the first repeat has no mark.",
+        ),
+    ],
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    verbose: Verbose = False,
+) -> None:
+    """Compare arms or runs in MLflow, also of different studies.
+
+    The first name is the baseline. The tests are those of a study, and every setting in which
+    the others differ from the baseline is listed.
+    """
+    from rich.console import Console
+
+    from harness.results import compare
+
+    compare.compare(names, Locations(folder, tracking)).terminal(Console(), verbose)
+
+
+def sample(
+    run: Annotated[
+        str,
+        argument(
+            "RUN",
+            "Name of a run: STUDY:ARM:SEED or STUDY:CONDITION/ARM:SEED, or the id of an MLflow "
+            "run. ARM@1 means the second repeat of an arm's search; the first repeat has no "
+            "mark.",
+        ),
+    ],
+    prefix: Annotated[list[str], option(metavar="TEXT", help=f"Text to continue. {REPEATED}")],
+    length: Annotated[
+        int, option(metavar="N", help="Number of tokens to append. (default: 50)")
+    ] = 50,
+    temperature: Annotated[
+        float | None,
+        option(metavar="T", help="Temperature of the draws. (default: always the likeliest token)"),
+    ] = None,
+    seed: Annotated[int, option(metavar="N", help="Seed of the draws. (default: 0)")] = 0,
+    file: OwnCells = None,
+    changed_cell: Annotated[
+        bool,
+        option(
+            "--changed-cell",
+            help="Accept a cell whose definition has changed since the run. "
+            "(default: such a cell is refused)",
+        ),
+    ] = False,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+) -> None:
+    """Continue texts with the best parameters of a finished run."""
+    from harness.results import trained_models
+
+    model = trained_models.load_model(
+        run, folder, tracking, cell_files=file or (), changed_cell=changed_cell
+    )
+    for text in model.samples(prefix, length, temperature, seed):
+        typer.echo(text)
+
+
+def ui(
+    study: Annotated[
+        str | None,
+        argument(
+            "STUDY",
+            "Path of a study file (YAML), or name of a study in MLflow, whose page is shown. "
+            "(default: all studies)",
+            autocompletion=completion.studies,
+        ),
+    ] = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    port: Annotated[
+        int | None, option(metavar="N", help="Port of the server. (default: a free port)")
+    ] = None,
+) -> None:
+    """Serve MLflow's pages on this machine until Ctrl-C."""
+    from harness.store import server as user_interface
+    from harness.store.kept import name_of
+
+    locations = Locations(folder, tracking)
+    name = None if study is None else name_of(study)
+    user_interface.serve(locations.tracking_uri, locations.artifacts, name, port, typer.echo)
+
+
+def bench(context: typer.Context) -> None:
+    """Measure what cells cost beside torch.nn and a published loop."""
+    from harness.bench import command
+
+    typer.echo(command.run(context.args))

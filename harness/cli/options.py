@@ -1,0 +1,89 @@
+"""The arguments and options that several commands have in common."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli import completion
+from harness.store.locations import STORAGE, TRACKING
+
+HERE = Path(".")
+REPEATED = "The option may be repeated."
+
+
+def option(*names: str, help: str, **rest: Any) -> Any:
+    """Returns an option whose help text states its default itself, in parentheses."""
+    return typer.Option(*names, help=help, show_default=False, **rest)
+
+
+def argument(metavar: str, help: str, **rest: Any) -> Any:
+    """Returns an argument that help and errors call ``metavar``."""
+    return typer.Argument(metavar=metavar, help=help, show_default=False, **rest)
+
+
+StudyName = Annotated[
+    str,
+    argument(
+        "STUDY",
+        "Path of the study file (YAML), or name of the study in MLflow.",
+        autocompletion=completion.studies,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Value of a field that overrides the study file, such as fix.hidden_size=128. "
+        f"{REPEATED} (default: the study as it is in the file)",
+    ),
+]
+Folder = Annotated[
+    Path,
+    option(
+        metavar="FOLDER",
+        help="Folder that holds mlflow.db, optuna.db, artifacts/ and checkpoints/. "
+        "(default: the working directory)",
+    ),
+]
+Tracking = Annotated[
+    str,
+    option(
+        metavar="URI",
+        help="Address of the MLflow store: a SQLite file in the folder, or a server "
+        f"(http://...). (default: {TRACKING})",
+    ),
+]
+Storage = Annotated[
+    str,
+    option(
+        metavar="URL",
+        help="Address of the Optuna storage: a SQLite file in the folder, or any SQLAlchemy "
+        f"URL. (default: {STORAGE})",
+    ),
+]
+Force = Annotated[
+    bool,
+    option(
+        "--force",
+        help="Accept a design that cannot reach its own significance threshold. "
+        "(default: such a design is refused)",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    option(
+        "--verbose",
+        help="Print everything that the report tells: sentences, costs, tuning, whole warnings. "
+        "(default: the verdicts, a line for each warning, and the answer)",
+    ),
+]
+OwnCells = Annotated[
+    list[Path] | None,
+    option(
+        "--file",
+        metavar="FILE",
+        help=f"Path of a Python file with cells of your own. {REPEATED} (default: no file)",
+    ),
+]

@@ -1,0 +1,159 @@
+"""The commands that run a study, here or elsewhere, and remove what it left."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import (
+    HERE,
+    Folder,
+    Force,
+    Set,
+    Storage,
+    StudyName,
+    Tracking,
+    Verbose,
+    argument,
+    option,
+)
+from harness.cli.reading import read
+from harness.store.locations import STORAGE, TRACKING, Locations
+
+
+def run(
+    study: StudyName,
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    force: Force = False,
+    new: Annotated[
+        bool,
+        option(
+            "--new",
+            help="Rename an earlier study of this name, and start afresh. "
+            "(default: continue the earlier study)",
+        ),
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Tune, replicate and time the arms of a study; print a verdict.
+
+    Only what the study still lacks is trained: a study that was interrupted goes on where it
+    was, and a finished study trains nothing. The exit code is 1 if something is still missing
+    at the end, because runs failed.
+    """
+    import psutil
+
+    from harness.runner import launch
+
+    report = launch.run(
+        study,
+        overrides=tuple(set_ or ()),
+        locations=Locations(folder, tracking, storage),
+        force=force,
+        new=new,
+        started=psutil.Process().create_time(),
+        verbose=verbose,
+    )
+    if report.missing:
+        raise typer.Exit(1)
+
+
+def plan(
+    study: StudyName,
+    file: Annotated[Path, argument("FILE", "Path of the plan, which is written.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+    force: Force = False,
+) -> None:
+    """Write the next runs of a study to a file, to train elsewhere.
+
+    The other machine needs only torch and NumPy. Run `python -m harness.train FILE > RECORDS`
+    there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing.
+    """
+    locations = Locations(folder, tracking, storage)
+    overrides = read(study, set_, locations)
+    from harness.runner import exchange
+
+    typer.echo(
+        exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
+    )
+
+
+def ingest(
+    study: StudyName,
+    file: Annotated[Path, argument("RECORDS", "Path of the records that a worker wrote.")],
+    set_: Set = None,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Store the records of runs that were trained elsewhere.
+
+    `harness plan --help` describes how these records come about.
+    """
+    locations = Locations(folder, tracking, storage)
+    overrides = read(study, set_, locations)
+    from harness.runner import exchange
+
+    typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
+
+
+def clean(
+    study: StudyName,
+    arm: Annotated[
+        str | None,
+        option(
+            metavar="ARM",
+            help="Arm to which the removal is confined: ARM or CONDITION/ARM. (default: all arms)",
+        ),
+    ] = None,
+    superseded: Annotated[
+        bool,
+        option(
+            "--superseded",
+            help="Remove replicates of settings that a longer search has replaced.",
+        ),
+    ] = False,
+    models: Annotated[
+        bool, option("--models", help="Remove the best parameters that runs have kept.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, option("--checkpoints", help="Remove checkpoints of unfinished runs.")
+    ] = False,
+    failed: Annotated[
+        bool,
+        option(
+            "--failed",
+            help="Remove replicates that failed; the next `harness run` trains them again.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool,
+        option("--yes", help="Remove what is listed. (default: list it and remove nothing)"),
+    ] = False,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Remove a study, one of its arms, or only parts of them.
+
+    What would be removed is listed, and is removed only with --yes. With --superseded, --models,
+    --checkpoints or --failed only these parts are removed, otherwise the whole study or arm.
+    """
+    from harness.results import clean
+
+    locations = Locations(folder, tracking, storage)
+    asked = {
+        "superseded": superseded,
+        "models": models,
+        "checkpoints": checkpoints,
+        "failed": failed,
+    }
+    kinds = [kind for kind in clean.KINDS if asked[kind]]
+    for line in clean.clean(study, locations, arm, kinds, yes=yes):
+        typer.echo(line)

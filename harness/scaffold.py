@@ -1,0 +1,101 @@
+"""What ``harness init`` writes: a study that runs, or a cell of one's own with its test."""
+
+import re
+import shlex
+from pathlib import Path
+
+from cells import registry
+from harness.study.form import STUDY_NAME
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+class ScaffoldError(ValueError):
+    """The files cannot be written; the message says why."""
+
+
+def write_study(name: str | None, folder: Path) -> list[str]:
+    """Writes a study file and returns lines that name it and what to do with it.
+
+    Args:
+        name: The study's; ``quickstart`` by default.
+        folder: Made where it is not there.
+
+    Raises:
+        ScaffoldError: The name is none for a study, or the file exists.
+    """
+    name = _checked(name or "quickstart", "study")
+    path = folder / f"{name}.yaml"
+    _write({path: _template("study.yaml", name)})
+    shown = shlex.quote(str(path))
+    return [
+        f"{path}: written",
+        f"harness check {shown}  tells what it costs and can show",
+        f"harness run {shown}  runs it to its verdict",
+    ]
+
+
+def write_cell(name: str | None, folder: Path) -> list[str]:
+    """Writes a file with a cell and one with its test, and returns lines on what to do with them.
+
+    Args:
+        name: The cell's; ``my-cell`` by default.
+        folder: Made where it is not there.
+
+    Raises:
+        ScaffoldError: The name is none for a cell or is taken, or a file exists.
+    """
+    name = _checked(name or "my-cell", "cell")
+    if name in {*registry.names(), *registry.PRESETS}:
+        raise ScaffoldError(
+            f"cell: must have a name of its own, but got name={name!r}, which is shipped. "
+            f"Choose another, such as {name}-changed; `harness cells show {name}` shows that one."
+        )
+    module = name.replace("-", "_")
+    path, test = folder / f"{module}.py", folder / f"test_{module}.py"
+    _write({path: _template("cell.py", name), test: _template("test_cell.py", name)})
+    shown = shlex.quote(str(path))
+    return [
+        f"{path}: written",
+        f"{test}: written, a test for pytest",
+        f"harness cells test {shown}  holds the cell to the contract of all cells",
+        f"harness cells --file {shown} show {name}  shows its page",
+        f"cells: [{path.name}]  in a study beside it makes `cell: {name}` known there",
+    ]
+
+
+def _checked(name: str, kind: str) -> str:
+    if re.fullmatch(STUDY_NAME, name) and (kind == "study" or name[0].isalpha()):
+        return name
+    example = re.sub("[^a-z0-9]+", "-", Path(name).stem.lower()).strip("-") or f"my-{kind}"
+    if example[0].isdigit():
+        example = f"my-{example}"
+    raise ScaffoldError(
+        f"{kind}: must have a name of lower-case letters, digits and dashes, but got "
+        f"name={name!r}. Write for example {example}."
+    )
+
+
+def _template(template: str, name: str) -> str:
+    text = (TEMPLATES / f"{template}.template").read_text(encoding="utf-8")
+    words = {"NAME": name, "MODULE": name.replace("-", "_"), "CLASS": _class_name(name)}
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", value)
+    return text
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("-"))
+
+
+def _write(contents: dict[Path, str]) -> None:
+    """Writes all files, or none where one of them exists."""
+    for path in contents:
+        if path.exists():
+            raise ScaffoldError(
+                f"init: must not overwrite a file, but got path={str(path)!r}, which exists. "
+                "Choose another name, or another --folder."
+            )
+    for path, text in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,84 @@
+"""A study by its file, or by the name under which a store keeps it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import study as studies
+from harness.store.address import sqlite_path
+from harness.store.known import ArchiveError, check_known
+from harness.store.locations import Locations
+from harness.store.source import experiment_ids
+from harness.study import Study
+
+
+def load_study(study: str | Path, overrides: Sequence[str], locations: Locations) -> Study:
+    """Returns a study.
+
+    Args:
+        study: Its YAML file; or its name in the store, which kept the file and its overrides.
+        overrides: ``fix.hidden_size=128`` each; beside a name they follow those that were kept.
+        locations: Where it is stored.
+
+    Raises:
+        ArchiveError: There is neither such a file nor a study of that name.
+        ValueError: The file or an override is wrong.
+    """
+    if studies.is_file(str(study)):
+        return studies.load(study, overrides)
+    return _kept_study(str(study), overrides, locations)
+
+
+def name_of(study: str) -> str:
+    """Returns the name of a study that is given by its file or by its name.
+
+    Raises:
+        ValueError: The file is wrong.
+    """
+    return studies.load(study).name if studies.is_file(study) else study
+
+
+def stored_names(locations: Locations) -> list[str]:
+    """Returns the names of all studies of a store."""
+    return sorted(name for name in experiment_ids(locations.tracking_uri) if name != "Default")
+
+
+def check_store(locations: Locations, study: str = "") -> None:
+    """Raises ArchiveError where there is no store; ``study`` was looked for in it."""
+    database = sqlite_path(locations.tracking_uri)
+    if database is None or database.exists():
+        return
+    file = Path(f"{study}.yaml")
+    if study and file.is_file():
+        remedy = f"Did you mean {file}?"
+    else:
+        remedy = "Run a study first, or name its folder with --folder."
+    raise ArchiveError(f"tracking: the database must exist, but got {str(database)!r}. {remedy}")
+
+
+def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> Study:
+    check_store(locations, name)
+    check_known("study", name, stored_names(locations), locations.tracking_uri)
+    from harness.store.reader import StudyReader  # loads pandas: a wrong name is told before that
+
+    reader = StudyReader(locations.tracking_uri, name)
+    origin = reader.notes().origin
+    contents = (reader.artifact(run_id, "study.yaml") for run_id in reader.arm_runs().values())
+    content = next((content for content in contents if content), None)
+    if origin is None or content is None:
+        raise ArchiveError(
+            f"study: must be kept with its runs to be named alone, but got study={name!r}, "
+            "which is not. Give its YAML file."
+        )
+    path = None if origin.path is None else _found(Path(origin.path), locations.folder)
+    text = content.decode("utf-8")
+    return studies.loads(text, name, (*origin.overrides, *overrides), path=path)
+
+
+def _found(path: Path, folder: Path) -> Path:
+    """Returns where a study's file lies now: files that it names are looked for beside it.
+
+    Its path is as it was given, relative to a working directory that may have been another, and
+    the file may have moved together with its results.
+    """
+    places = (path, folder / path, folder / path.name)
+    return next((place for place in places if place.is_file()), path)
