@@ -9,7 +9,7 @@ from harness.bench.judge import Estimate
 from harness.bench.record import EMBEDDING, MODES
 
 WIDTH = 80
-HEADER = ("", "pack", "ms", "x torch.nn", "ms", "x torch.nn")
+HEADER = ("", "N", "ms", "x torch.nn", "ms", "x torch.nn")
 MOST_KERNELS = 5
 """So many of the slowest are printed; the file has more."""
 
@@ -55,16 +55,19 @@ def _tables(journal: Journal) -> Iterable[str]:
     labels = [figure.label for figure in journal.figures()]
     for shape, precision in dict.fromkeys((label.shape, label.precision) for label in labels):
         here = [label for label in labels if (label.shape, label.precision) == (shape, precision)]
-        lines = [_row(journal, label) for label in dict.fromkeys(here)]
+        engines = list(dict.fromkeys(label.name for label in here if label.kind == "engine"))
+        by = f", cells by engine {engines[0]}" if len(engines) == 1 else ""
+        lines = [_row(journal, label, bool(by)) for label in dict.fromkeys(here)]
         table = tables.aligned([HEADER, *lines], {""})
         header = table.partition("\n")[0]
         middle = header.index(HEADER[3]) + len(HEADER[3])
         titles = f"{'training update':>{middle}}{'forward only':>{len(header) - middle}}"
-        yield f"{shape}, {precision}\n{titles}\n{table}"
+        yield f"{shape}, {precision}{by}\n{titles}\n{table}"
 
 
-def _row(journal: Journal, label: Label) -> list[str]:
-    row = [label.subject, str(label.pack)]
+def _row(journal: Journal, label: Label, has_one_engine: bool) -> list[str]:
+    named = label.cell if label.kind == "engine" and has_one_engine else label.subject
+    row = [named, str(label.pack)]
     for mode in MODES:
         figure = next((f for f in journal.figures() if (f.label, f.mode) == (label, mode)), None)
         row += ["", ""] if figure is None else _columns(journal, figure)
@@ -118,22 +121,22 @@ def legend(journal: Journal) -> str:
     on_cpu = journal.made["device"] == "cpu"
     precisions = dict.fromkeys(figure.label.precision for figure in journal.figures())
     dtypes = "; ".join(
-        f"where it says {precision}, {tables.torch_dtype(precision, on_cpu)}"
-        for precision in precisions
+        f"{precision} as {tables.torch_dtype(precision, on_cpu)}" for precision in precisions
     )
     peers = [figure.label for figure in journal.figures() if figure.label.kind == "peer"]
     lines = [
-        "ms: of one run's update, the pack's wall time over its runs; median of the repeats.",
+        "N: runs of the pack. ms: of one run's update, the pack's wall time over N; median of the"
+        " repeats.",
         "x torch.nn: updates of one run a second, over those of one run of the cell's class of"
         " torch.nn at the same shape and precision: a pack of N is as fast as N runs of torch.nn in"
         " sequence where it is 1. Of several forms of torch.nn's input it is the first in the"
-        f" table. *: over that of {DEFAULT_CELL}, where the cell has none or it was not measured."
+        f" table. *: over the class of {DEFAULT_CELL}, where the cell has none or it is not there."
         " The interval has the lowest and the highest quotient of two 95 % order-statistic"
         " intervals; subjects are measured one after the other, so drift is not in it.",
         "training update: as `harness run` trains, and for torch.nn and the loop as their users"
         " write it: gather (of ours alone), forward, loss, backward, clip, SGD. one-hot rows are"
         " made inside the clock. forward only: with the loss, of the first minibatch.",
-        f"torch.nn and the loop compute in: {dtypes}." if dtypes else "",
+        f"torch.nn and the loop compute {dtypes}." if dtypes else "",
     ]
     if any(label.name.endswith(EMBEDDING) for label in peers):
         lines.append(

@@ -125,14 +125,14 @@ def test_the_tables_fit_80_columns_and_say_what_was_found(file):
     printed = journal_tables.text(command.read(file))
     assert max(map(len, printed.splitlines())) <= 80
     for row in (
-        r"^B32,T35,H256,V28, tf32$",
+        r"^B32,T35,H256,V28, tf32, cells by engine gpu$",
         r"^nn.LSTM one-hot +1 +8 +2$",
-        r"^lstm gpu +1 +4 +2.00 \(1.64-2.44\) +1 +2.00 \(1.64-2.44\)$",
-        r"^lstm gpu +16 +0.5 +16.0 \(13.1-19.6\) +0.125 +16.0",
-        r"^lstm-layer-norm gpu +1 +16 +0.50 \(0.41-0.61\)\* +4 +0.50 \(0.41-0.61\)\*$",
+        r"^lstm +1 +4 +2.00 \(1.64-2.44\) +1 +2.00 \(1.64-2.44\)$",
+        r"^lstm +16 +0.5 +16.0 \(13.1-19.6\) +0.125 +16.0",
+        r"^lstm-layer-norm +1 +16 +0.50 \(0.41-0.61\)\* +4 +0.50 \(0.41-0.61\)\*$",
         # The first of two forms is the one that users take.
         r"^nn.LSTM one-hot +1 +40 +0.25 \(0.20-0.31\) +12 +0.25",
-        r"^lstm gpu +1 +5 +2.00 .* +3 +1.00",
+        r"^lstm +1 +5 +2.00 .* +3 +1.00",
         r"^lstm gpu, pack 1, B32.*: 192 kernels and copies",
         r"^ +400.0 us in +70  gemm$",
         r"^Failed: OutOfMemoryError: of the device\n  lstm loop, pack 1, B32",
@@ -142,6 +142,24 @@ def test_the_tables_fit_80_columns_and_say_what_was_found(file):
         r"^embedding: nn.Embedding\(V, H\) before a layer of H inputs",
     ):
         assert re.search(row, printed, re.M), row
+
+
+def test_several_engines_are_named_in_their_rows():
+    lines = [*PLANTED[:4], *figures(label("engine", "reference"), 40, 10)]
+    printed = journal_tables.text(journal.Journal(MADE, lines))
+    assert re.search(r"^lstm gpu +1 +4 ", printed, re.M)
+    assert re.search(r"^lstm reference +1 +40 ", printed, re.M)
+    assert "cells by" not in printed
+
+
+def test_the_widest_table_of_the_list_fits_80_columns():
+    lines = [
+        *figures(label("peer", "nn.LSTM one-hot"), 8, 2),
+        *figures(label("engine", "gpu", cell="gru-reset-before", pack=16), 1.234, 0.1234),
+        *figures(label("loop", "loop", cell="gru-reset-before"), 123.4, 12.34),
+    ]
+    printed = journal_tables.text(journal.Journal(MADE, lines))
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_no_word_of_an_embedding_where_there_is_none():
