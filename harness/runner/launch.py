@@ -92,6 +92,7 @@ def run(
 
         if not new:
             _put_aside_what_never_ran(study, locations, display)
+            _tell_of_missing_artifacts(study, locations, display)
             report = finished_report(study, locations)
             if report is not None:
                 overhead = Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0)
@@ -228,6 +229,17 @@ def _put_aside_what_never_ran(study: Study, locations: Locations, display: Displ
         lines = "\n".join(f"  {change}" for change in changes)
         display.say(f"the earlier {study.name} is put aside, no run of it has a result:\n{lines}")
         put_aside(study.name, locations)
+
+
+def _tell_of_missing_artifacts(study: Study, locations: Locations, display: Display) -> None:
+    from harness.store.missing import missing_artifacts
+    from harness.store.reader import StudyReader
+    from harness.store.source import holds_study
+
+    if holds_study(locations.tracking_uri, study.name):
+        lost = missing_artifacts(StudyReader(locations.tracking_uri, study.name))
+        if lost is not None:
+            display.say(lost, "yellow")
 
 
 def put_aside(study_name: str, locations: Locations) -> None:

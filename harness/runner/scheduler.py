@@ -20,6 +20,7 @@ from harness.runner import executor, signals
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
 from harness.runner.recorder import Entry, RunRecorder, key_of
+from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.settings import Settings
 from harness.store.identity import IdentityError, check_identity, difference
@@ -97,6 +98,23 @@ class Scheduler:
             self.writer.reader.birth,
             self.recorder.ends,
         )
+        self._restore_searches()
+
+    def _restore_searches(self) -> None:
+        """Makes searches again whose storage was lost: their trials would else be trained again."""
+        num_restored = restore(
+            self.searches,
+            self.writer.reader.runs,
+            self.writer.reader.curves,
+            self.recorder.ends,
+            self.study.measure.objective.partition("/")[0],
+        )
+        if num_restored:
+            self.display.say(
+                f"Optuna's storage lacked {num_restored} trials whose runs MLflow holds; "
+                "they were restored from there",
+                "yellow",
+            )
 
     def note(self, **changes: Any) -> None:
         """Keeps changed notes of the study."""

@@ -96,12 +96,17 @@ class Searches:
 
         Trials that ended before a crash are told too.
         """
-        for unit, search in self.by_unit.items():
-            numbers = [trial.number for trial in search.running()]
-            runs = [self.keys(unit, number) for number in numbers]
-            if all(key in self._ends for keys in runs for key in keys):
-                for number, keys in zip(numbers, runs, strict=True):
-                    search.tell(number, *_end_of_trial([self._ends[key] for key in keys]))
+        for unit in self.by_unit:
+            self.tell_finished_of(unit)
+
+    def tell_finished_of(self, unit: Unit) -> None:
+        """Does what :meth:`tell_finished` does for one unit."""
+        search = self.by_unit[unit]
+        numbers = [trial.number for trial in search.running()]
+        runs = [self.keys(unit, number) for number in numbers]
+        if all(key in self._ends for keys in runs for key in keys):
+            for number, keys in zip(numbers, runs, strict=True):
+                search.tell(number, *_end_of_trial([self._ends[key] for key in keys]))
 
     def ask(self) -> None:
         """Asks for the next round of every search, or for more where an arm is still open."""

@@ -203,12 +203,23 @@ class ArmSearch:
             self._study.add_trial(self._running(points[number - first]))
         self.seconds += time.perf_counter() - begun
 
-    def _running(self, values: Mapping[str, Any]) -> FrozenTrial:
+    def restore(self, values: Mapping[str, Any], means: Mapping[int, float]) -> None:
+        """Adds a running trial of values that were tried, and what was reported of it, by step."""
+        begun = time.perf_counter()
+        self._study.add_trial(self._running(values, means if self.prunes else {}))
+        self.seconds += time.perf_counter() - begun
+
+    def _running(
+        self, values: Mapping[str, Any], means: Mapping[int, float] | None = None
+    ) -> FrozenTrial:
         """Returns a running trial of given values; a range holds them even where it is narrower."""
         space = searched_space(self.tune.space, [values])
         distributions = {field: distribution(field, domain) for field, domain in space.items()}
         return optuna.trial.create_trial(
-            state=TrialState.RUNNING, params=dict(values), distributions=distributions
+            state=TrialState.RUNNING,
+            params=dict(values),
+            distributions=distributions,
+            intermediate_values=dict(means or {}),
         )
 
     def _sample(self, number: int) -> FrozenTrial:

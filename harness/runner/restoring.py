@@ -1,0 +1,81 @@
+"""Searches whose storage was lost, or is older than the runs, made again from what MLflow holds."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.runner.recorder import End
+from harness.runner.searches import Searches
+from harness.study.units import Phase, RunKey, Unit
+
+Read = Callable[[], pd.DataFrame]
+
+
+def restore(
+    searches: Searches, runs: Read, curves: Read, ends: Mapping[RunKey, End], split: str
+) -> int:
+    """Adds every trial that has runs and that its search does not know; returns how many.
+
+    They are told in rounds, as they were: what a sampler and a pruner know of earlier trials is
+    what they knew. A trial of a round that is not over is left running, and goes on.
+
+    Args:
+        searches: The study's.
+        runs: Returns the runs, as the store's reader does; called where a search lacks one.
+        curves: Returns the curves likewise; called where a pruner needs them.
+        ends: How every run ended that is not trained again.
+        split: The split of the objective.
+    """
+    lacking = {
+        unit
+        for unit, search in searches.by_unit.items()
+        if RunKey(unit, Phase.TRIAL, len(search.trials())) in ends
+    }
+    if not lacking:
+        return 0
+    params = _params(runs())
+    is_pruning = any(searches.by_unit[unit].prunes for unit in lacking)
+    points = _points(curves(), f"{split}/loss") if is_pruning else {}
+    return sum(_restore(searches, unit, params[unit], points) for unit in lacking)
+
+
+def _params(runs: pd.DataFrame) -> dict[Unit, dict[int, dict[str, Any]]]:
+    """Returns the parameters of every trial that has any, by its unit and number."""
+    params: dict[Unit, dict[int, dict[str, Any]]] = {}
+    for row in runs[runs["phase"] == Phase.TRIAL].to_dict("records"):
+        if row["params"]:
+            unit = Unit(row["arm"], row["condition"], row["repeat"])
+            params.setdefault(unit, {}).setdefault(row["index"], row["params"])
+    return params
+
+
+def _restore(
+    searches: Searches,
+    unit: Unit,
+    params: Mapping[int, Mapping[str, Any]],
+    points: Mapping[RunKey, list[float]],
+) -> int:
+    search = searches.by_unit[unit]
+    first = number = len(search.trials())
+    while number in params:  # one that was asked and never began is asked again
+        keys = searches.keys(unit, number)
+        own = zip(*(points.get(key, []) for key in keys), strict=False)
+        means = {step: sum(nats) / len(nats) for step, nats in enumerate(own, start=1)}
+        search.restore({name: params[number][name] for name in search.tune.space}, means)
+        number += 1
+        is_whole_round = number % search.tune.batch == 0 or number == search.tune.num_trials
+        if is_whole_round:
+            searches.tell_finished_of(unit)
+    return number - first
+
+
+def _points(curves: pd.DataFrame, column: str) -> dict[RunKey, list[float]]:
+    """Returns every trial's losses at its evaluation points, in their order."""
+    points: dict[RunKey, list[float]] = {}
+    rows = curves[curves["phase"] == Phase.TRIAL].sort_values("update")
+    for row in rows.to_dict("records"):
+        unit = Unit(row["arm"], row["condition"], row["repeat"])
+        key = RunKey(unit, Phase.TRIAL, row["index"], row["draw"])
+        points.setdefault(key, []).append(row[column])
+    return points
