@@ -10,8 +10,10 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from harness.cache import cache_folder
@@ -54,6 +56,17 @@ SIZES = {
 """What C++ and Python must agree on: macros of every source."""
 
 
+COMPILE_SECONDS = 600
+"""So long a compiler may take; the largest cell takes some seconds."""
+PRIVATE = 0o700
+"""The mode of the folder and of the libraries: whoever may write there runs code as the user."""
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+MAKING = "making-"
+"""Begins the names of folders in which a library is being made."""
+STALE_SECONDS = 24 * 3600
+"""So old is a half-made library whose maker was killed."""
+
+
 class CompileError(RuntimeError):
     """There is no compiler, or it refused the source."""
 
@@ -94,12 +107,9 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
     )
     library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
     try:
-        if library.exists():
-            try:
-                return ctypes.CDLL(str(library))
-            except OSError:  # cut off by a full disk, say
-                library.unlink()
-        _compile(command, source, library)
+        _make_private(library.parent)
+        if not _is_sound(library):
+            _compile(command, source, library)
         return ctypes.CDLL(str(library))
     except OSError as error:
         raise CompileError(
@@ -107,24 +117,83 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
         ) from error
 
 
+def _make_private(folder: Path) -> None:
+    """Makes the folder of the libraries one that only its owner writes to.
+
+    Raises:
+        CompileError: It is another user's: what lies there is not to be run.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+    found = folder.stat()
+    if found.st_uid not in _TRUSTED:
+        raise CompileError(
+            f"{folder}: must be a folder of the user who runs, but got uid={found.st_uid}. "
+            "Name another with HARNESS_CACHE."
+        )
+    if found.st_mode & WRITABLE_BY_OTHERS and found.st_uid == os.geteuid():
+        folder.chmod(PRIVATE)
+
+
+_TRUSTED = (os.geteuid(), 0) if hasattr(os, "geteuid") else ()
+
+
+def _is_sound(library: Path) -> bool:
+    """Returns whether a library is there that may be run: ours, and as it was compiled.
+
+    A library that was cut off or damaged would not raise: its process ends by a signal.
+    """
+    try:
+        found, content = library.stat(), library.read_bytes()
+        checksum = _checksum_file(library).read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False
+    is_ours = found.st_uid in _TRUSTED and not found.st_mode & WRITABLE_BY_OTHERS
+    return is_ours and checksum == hashlib.sha256(content).hexdigest()
+
+
+def _checksum_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
 def _compile(command: list[str], source: str, library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        source_file, library_file = (
-            Path(folder) / f"{library.stem}.cpp",
-            Path(folder) / library.name,
-        )
+    """Compiles a library into the cache, whole: it is on the disk before it has its name."""
+    _remove_stale(library.parent)
+    with tempfile.TemporaryDirectory(prefix=MAKING, dir=library.parent) as folder:
+        made = Path(folder) / library.name
+        source_file, checksum_file = made.with_suffix(".cpp"), _checksum_file(made)
         source_file.write_text(source, encoding="utf-8")
-        done = subprocess.run(
-            [*command, str(source_file), "-o", str(library_file)], capture_output=True, text=True
-        )
-        if done.returncode != 0:
-            raise CompileError(
-                f"{command[0]} must compile {library.stem}, but said: {done.stderr.strip()[-2000:]}"
-            )
+        _run_compiler([*command, str(source_file), "-o", str(made)], library.stem)
+        made.chmod(PRIVATE)
+        checksum_file.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
         # The source lies beside the library, for whoever wants to read it.
-        os.replace(source_file, library.with_suffix(".cpp"))
-        os.replace(library_file, library)
+        for file in (source_file, checksum_file, made):
+            with file.open("rb") as content:
+                os.fsync(content.fileno())
+            os.replace(file, library.with_suffix(file.suffix))
+
+
+def _run_compiler(command: list[str], name: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(
+            f"{command[0]} must compile {name} within {COMPILE_SECONDS} s, but did not. "
+            "Set CXX to another compiler."
+        ) from error
+    if done.returncode != 0:
+        raise CompileError(
+            f"{command[0]} must compile {name}, but said: {done.stderr.strip()[-2000:]}"
+        )
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes what killed processes left half made."""
+    for path in folder.glob(f"{MAKING}*"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        except FileNotFoundError:  # another process was faster
+            continue
 
 
 @functools.cache

@@ -3,11 +3,13 @@ compiler, one line.
 """
 
 import ctypes
+import os
 import re
 import stat
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,8 @@ def test_a_source_is_compiled_once(cache, commands):
     assert libraries(cache)[0].startswith("a-")
     (source,) = cache.glob("*.cpp")
     assert source.read_text() == FORTY_TWO
-    assert len(list(cache.iterdir())) == 2  # and nothing half done
+    # And nothing half done.
+    assert sorted(path.suffix for path in cache.iterdir()) == [".cpp", ".sha256", ".so"]
 
 
 def test_defines_and_headers_reach_the_source():
@@ -143,14 +146,14 @@ def test_two_processes_at_once_leave_one_library(cache):
     ends = [process.communicate(timeout=60) for process in both]
     assert [out for out, _ in ends] == ["42\n"] * 2, ends
     assert len(libraries(cache)) == 1
-    assert sorted(path.suffix for path in cache.iterdir()) == [".cpp", ".so"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".cpp", ".sha256", ".so"]
 
 
 def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it_by_its_equal(
     cache, monkeypatch
 ):
     """The race itself, without its luck: both look before one writes."""
-    monkeypatch.setattr(Path, "exists", lambda path: False)
+    monkeypatch.setattr(compiler, "_is_sound", lambda library: False)
     assert [compiler.load("a", FORTY_TWO).answer() for _ in range(2)] == [42, 42]
     assert len(libraries(cache)) == 1
 
@@ -225,15 +228,78 @@ def test_a_folder_that_cannot_be_written_is_a_refusal(tmp_path, monkeypatch):
         compiler.load("a", FORTY_TWO)
 
 
-def test_a_library_that_was_cut_off_is_compiled_again(cache):
+def compiled_elsewhere(cache):
+    """Returns a library that another process compiled: this one must not have it open."""
     program = f"{ALONE}; compiler.load('a', {FORTY_TWO!r})"
-    subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, check=True
-    )  # this process must not have it open
-    (library,) = cache.glob("**/*.so")
-    library.write_bytes(library.read_bytes()[:100])
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    (library,) = cache.glob("*.so")
+    return library
+
+
+def flipped(content):
+    """Returns a library of the same length whose code is no code."""
+    middle = len(content) // 2
+    return (
+        content[: middle - 64]
+        + bytes(b ^ 0xFF for b in content[middle - 64 : middle + 64])
+        + (content[middle + 64 :])
+    )
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:100], flipped, lambda content: b""])
+def test_a_damaged_library_is_compiled_again(cache, damage):
+    library = compiled_elsewhere(cache)
+    library.write_bytes(damage(library.read_bytes()))
     assert compiler.load("a", FORTY_TWO).answer() == 42
-    assert library.stat().st_size > 100
+    assert compiler._is_sound(library)
+
+
+@pytest.mark.parametrize("name", ["the checksum", "the mode"])
+def test_a_library_that_may_not_be_ours_is_compiled_again(cache, commands, name):
+    library = compiled_elsewhere(cache)
+    if name == "the checksum":
+        library.with_suffix(".sha256").unlink()
+    else:
+        library.chmod(0o777)
+    assert compiler.load("a", FORTY_TWO).answer() == 42
+    _, compiling = commands
+    assert compiling[0] == compiler.find()[0]
+    assert stat.S_IMODE(library.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_may_write_to_is_closed(cache):
+    cache.mkdir()
+    cache.chmod(0o777)
+    compiler.load("a", FORTY_TWO)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+
+
+def test_a_folder_of_another_user_is_refused(cache, monkeypatch):
+    cache.mkdir()
+    monkeypatch.setattr(compiler, "_TRUSTED", (cache.stat().st_uid + 1,))
+    with pytest.raises(compiler.CompileError, match="must be a folder of the user who runs, but"):
+        compiler.load("a", FORTY_TWO)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_compiler_that_hangs_is_ended_and_named(cache, monkeypatch, tmp_path):
+    slow = tmp_path / "slow-compiler"
+    slow.write_text('#!/bin/sh\n[ "$1" = --version ] || exec sleep 60\n')
+    slow.chmod(0o700)
+    monkeypatch.setenv("CXX", str(slow))
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.2)
+    with pytest.raises(compiler.CompileError, match=r"slow-compiler must compile a-\w+ within"):
+        compiler.load("a", FORTY_TWO)
+    assert list(cache.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_a_day_later(cache):
+    for name, age in (("making-old", compiler.STALE_SECONDS + 60), ("making-new", 0)):
+        (cache / name).mkdir(parents=True)
+        when = time.time() - age
+        os.utime(cache / name, (when, when))
+    compiler.load("a", FORTY_TWO)
+    assert [path.name for path in cache.glob("making-*")] == ["making-new"]
 
 
 @pytest.mark.usefixtures("without_compiler")
