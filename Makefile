@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large bench gpu gpu-check
+.PHONY: install study test lint sources generate results null search-simulation large bench gpu gpu-check gpu-plan
 
 install: $(VENV)/.installed
 
@@ -65,6 +65,11 @@ bench: install
 gpu-check: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/gpu_check.py $(if $(JSON),--json $(JSON))
 
-# On a machine with a GPU, where torch and numpy are enough: no `install`. Its JSON is read by `harness bench --from`.
+# The plan that `make gpu` trains, and its records of this CPU, into tools/gpu; both are committed.
+gpu-plan: install
+	PYTHONPATH=. $(BIN)/python tools/gpu_plan.py
+
+# On a machine with a GPU, where torch, Triton, NumPy and pytest are enough: no `install`. Ten minutes; all that it
+# tells is under OUT (build/gpu), as it comes. TRY="--device cpu --small" tries it without a GPU.
 gpu:
-	$(PYTHON) -m harness.bench --device cuda --packs 1,16 --json studies/bench/gpu.json
+	$(PYTHON) tools/gpu_run.py $(if $(OUT),--out $(OUT)) $(TRY)

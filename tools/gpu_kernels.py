@@ -61,6 +61,7 @@ class Job:
     hidden_size: int
     precision: str
     architecture: int
+    biases: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def compile_job(job: Job) -> list[Kernel]:
     driver.set_active(StandIn(job.architecture))
     facts = (job.name, job.hidden_size, job.precision, job.architecture)
     try:
-        plan = gpu._plan(Layer(job.cell, job.hidden_size, 1, job.precision))
+        plan = gpu._plan(Layer(job.cell, job.hidden_size, job.biases, job.precision))
         kernels = [
             _kernel(job, facts, plan, piece, buffers)
             for steps, buffers in zip((plan.forward, plan.backward), plan.buffers, strict=True)
@@ -167,4 +168,6 @@ def resources(machine_code: bytes) -> dict[str, int]:
 
 def _line(error: object) -> str:
     kind = f"{type(error).__name__}: " if isinstance(error, Exception) else ""
-    return kind + " ".join(str(error).split())[:300]
+    words = " ".join(str(error).split())
+    # Triton's errors begin with the kernel and end with the cause.
+    return kind + (words if len(words) <= 300 else f"{words[:100]} ... {words[-200:]}")

@@ -1,0 +1,96 @@
+"""The check of engine `gpu` without a GPU: its compilation, and what it calls a problem."""
+
+import dataclasses
+import sys
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("Triton is for Linux alone", allow_module_level=True)
+
+import gpu_check  # noqa: E402
+from gpu_check import problems, summary  # noqa: E402
+from gpu_kernels import Kernel  # noqa: E402
+
+RIGHT = Kernel("lstm", 256, "float32", 90, "forward_1", None, 0.5, 2, 1, 48, 0, 0)
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "harness"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"problem": "no tool"}, "no tool"),
+        ({"num_versions": 3}, "compiled 3 times over t, T, N and B"),
+        ({"stack_bytes": 8}, "8 bytes of registers spilled"),
+    ],
+)
+def test_what_is_a_problem(change, problem):
+    assert problems([RIGHT]) == []
+    wrong = dataclasses.replace(RIGHT, **change)
+    assert problems([RIGHT, wrong]) == [f"sm_90 lstm H=256 float32 forward_1: {problem}"]
+
+
+def test_a_line_for_each_architecture():
+    others = [
+        dataclasses.replace(RIGHT, architecture=80, registers=50, shared_bytes=1024),
+        dataclasses.replace(RIGHT, architecture=80, name="backward_0", problem="no tool"),
+    ]
+    assert summary([RIGHT, *others]) == [
+        "sm_90: 1 cells, 1 kernels, 0 failures, 0 compiled anew over t, T, N and B, 0 with "
+        "spills; most registers 48 (lstm, H=256, float32, forward_1), most shared memory 0 bytes",
+        "sm_80: 1 cells, 1 kernels, 1 failures, 0 compiled anew over t, T, N and B, 0 with "
+        "spills; most registers 50 (lstm, H=256, float32, forward_1), most shared memory 1024 "
+        "bytes",
+    ]
+
+
+COMPILED = """
+import sys
+import torch
+import cells, gpu_check, gpu_kernels
+from gpu_kernels import Job, compile_job
+from harness.engine.gpu import triton_source
+
+def told(precision):
+    return compile_job(Job("indrnn", cells.find("indrnn"), 256, precision, 80))
+
+found = [*told("float64"), *told("bf16")]
+assert gpu_check.problems(found) == [], found
+assert {k.name for k in found} == {"forward_0", "backward_0"}, found
+assert all(k.registers > 8 and k.num_warps for k in found), found
+assert {k.architecture for k in found} == {80}
+triton_source.START = triton_source.START.replace("do_not_specialize=[{integers}]", "")
+triton_source.kernels.cache_clear()
+(line, *_) = gpu_check.problems(told("float64"))
+assert "times over t, T, N and B" in line, line
+triton_source.EXPRESSIONS["tanh"] = triton_source.EXPRESSIONS["add"] = "tl.nothing({})"
+triton_source.kernels.cache_clear()
+(line, *_) = gpu_check.problems(told("float64"))
+assert "nothing" in line, line
+"""
+
+
+def test_kernels_compile_and_a_recompile_and_a_failure_are_seen(tmp_path):
+    """In a process of its own, since no kernel can be launched in it any more."""
+    import subprocess
+
+    import gpu_run
+
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        env=gpu_run.environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_cell_that_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit):
+        gpu_check.main(["--cells", "lstm,nosuch"])
+    assert "nosuch" in capsys.readouterr().err

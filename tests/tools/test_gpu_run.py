@@ -1,0 +1,100 @@
+"""The parts that a machine with a GPU is asked: their seconds, their ends, and the small ones."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import gpu_parts
+import gpu_plan
+import gpu_run
+import torch
+from gpu_run import Part
+
+from harness.training.plan import plans_from_json
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def program(text):
+    return (sys.executable, "-c", text)
+
+
+def test_a_part_that_fails_or_runs_out_of_its_seconds_leaves_the_others_theirs(tmp_path, capsys):
+    begun = time.monotonic()
+    child = "import subprocess, sys, time\nprint('begun', flush=True)\n"
+    child += "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    wanted = [
+        Part("long", 2, program(child)),
+        Part("wrong", 30, program("raise SystemExit(3)")),
+        Part("right", 30, program("import sys; print('said'); print('so', file=sys.stderr)")),
+    ]
+    assert gpu_run.run_all(wanted, tmp_path) == 1
+    assert time.monotonic() - begun < 40
+    assert (tmp_path / "long.txt").read_text() == "begun\n"
+    assert (tmp_path / "right.txt").read_text() == "said\nso\n"
+    summary = (tmp_path / "summary.txt").read_text().splitlines()
+    assert [line.split(" after ")[0] for line in summary] == [
+        "long: out of its seconds",
+        "wrong: ended with 3",
+        "right: ended with 0",
+    ]
+    assert "said" in capsys.readouterr().out
+    assert gpu_run.run_all(wanted[2:], tmp_path) == 0
+
+
+def test_all_parts_fit_ten_minutes(tmp_path):
+    wanted = gpu_run.parts(tmp_path, "cuda", small=False)
+    assert sum(part.seconds for part in wanted) <= 590
+    (figures,) = [part for part in wanted if part.name == "figures"]
+    budget = int(figures.command[figures.command.index("--budget") + 1])
+    assert budget + 20 <= figures.seconds  # it ends by itself
+
+
+def test_every_test_that_needs_a_gpu_is_asked():
+    asked = gpu_run.marked_tests()
+    assert "tests/engine/gpu/test_gpu.py" in asked
+    assert "tests/training/test_cuda_graph.py" in asked
+    assert all((ROOT / path).exists() for path in asked)
+
+
+def test_where_there_is_no_cuda_one_line_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_run.main(["--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert gpu_run.main(["--device", "cpu", "--only", "smoke,smoek"]) == 2
+    assert "but got smoek" in capsys.readouterr().err
+
+
+def test_the_smoke_test_sees_a_wrong_engine(monkeypatch, capsys):
+    assert gpu_parts.main(["smoke", "--device", "cpu", "--small"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    replayed = gpu_parts.replayed
+    monkeypatch.setattr(
+        gpu_parts,
+        "replayed",
+        lambda *given: {name: 1.1 * value for name, value in replayed(*given).items()},
+    )
+    assert gpu_parts.main(["smoke", "--device", "cpu", "--small"]) == 1
+
+
+def test_the_plan_and_its_records_are_of_one_kind():
+    """Both are committed: today's worker reads the plan, and every run has its record."""
+    plans = plans_from_json((gpu_plan.FOLDER / "plan.json").read_text(encoding="utf-8"))
+    there = gpu_parts.end_losses(gpu_plan.FOLDER / "cpu.jsonl")
+    assert {run.id for plan in plans for run in plan.runs} == set(there)
+    assert {plan.settings.device for plan in plans} == {"auto"}
+
+
+def test_a_run_that_is_missing_or_ends_elsewhere_is_seen(tmp_path):
+    there = {"a": 2.0, "b": 3.0}
+    assert gpu_parts.compared({"a": 2.001, "b": 2.999}, there)[1]
+    assert not gpu_parts.compared({"a": 2.001}, there)[1]
+    lines, all_well = gpu_parts.compared({"a": 2.2, "b": 3.0}, there)
+    assert not all_well and lines[0] == "a: 2.2000, on the CPU 2.0000, apart +1.00e-01"
+    assert not gpu_parts.compared({"a": float("nan"), "b": 3.0}, there)[1]
+    end = {"run": "a", "kind": "end", "metrics": {"objective": 2.0}}
+    records = tmp_path / "records.jsonl"
+    records.write_text(json.dumps(end) + "\n" + json.dumps(end)[:20])
+    assert gpu_parts.end_losses(records) == {"a": 2.0}

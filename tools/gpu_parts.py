@@ -1,0 +1,198 @@
+"""The parts of ``make gpu`` that are ours alone; each is a program that ends with 1 if it fails."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+import cells
+from harness import engine, provenance
+from harness.training.plan import plans_from_json, plans_to_json
+
+PLAN = Path(__file__).resolve().parent / "gpu"
+BOUNDS = {"float64": 1e-9, "float32": 2e-4, "tf32": 2**-8, "bf16": 2**-5}
+"""Of the smoke test: the largest error over the largest value, of any output or gradient."""
+MOST_APART = 0.02
+"""Of end losses on two devices, relative: training amplifies roundings."""
+SECONDS = 40
+"""What the worker has, less than its part, so that what it did is compared all the same."""
+
+
+def machine(options: argparse.Namespace) -> bool:
+    """Prints versions, device and commit, and whether Triton works."""
+    from harness.engine.gpu import trial
+
+    facts = provenance.describe(options.device)
+    facts |= {"torch": torch.__version__, "cuda": str(torch.version.cuda)}
+    facts |= {"cores": str(os.cpu_count()), "compiler": str(shutil.which("cc"))}
+    try:
+        import triton
+
+        facts["triton"] = triton.__version__
+    except ImportError as error:
+        facts["triton"] = f"none: {error}"
+    if shutil.which("nvidia-smi"):
+        words = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        facts["nvidia-smi"] = " | ".join(done.stdout.splitlines())
+    begun = time.monotonic()
+    facts["trial of Triton"] = trial.failure(options.device) or "it works"
+    facts["seconds of the trial"] = f"{time.monotonic() - begun:.1f}"
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()))
+    return options.device == "cpu" or trial.failure(options.device) is None
+
+
+def kernels(options: argparse.Namespace) -> bool:
+    """Compiles what the other parts need into Triton's cache, by as many processes as cores."""
+    import gpu_check
+    from gpu_kernels import Job
+
+    from harness.bench.wanted import WANTED
+
+    architecture = 90
+    if options.device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        architecture = 10 * major + minor
+    measured = {(r.cell, r.shape.hidden_size, _dtype(r.precision), 1) for r in WANTED}
+    tested = {
+        (name, 7, precision, biases)
+        for name in cells.names()
+        for precision, biases in (("float64", 2), ("float32", 2), ("float64", 1))
+    }
+    wanted = [*sorted(measured), *sorted(tested)]
+    if options.small:
+        wanted = [("rnn-tanh", 7, "float64", 2), ("lstm", 16, "bf16", 1)]
+    jobs = [
+        Job(name, cells.find(name), size, precision, architecture, biases)
+        for name, size, precision, biases in wanted
+    ]
+    begun = time.monotonic()
+    found = gpu_check.compiled(jobs, os.cpu_count() or 1)
+    lines = gpu_check.problems(found)
+    print("\n".join([*gpu_check.summary(found), *lines]))
+    print(f"{len(found)} kernels in {time.monotonic() - begun:.0f} s")
+    return not lines
+
+
+def _dtype(precision: str) -> str:
+    return "float32" if precision == "tf32" else precision
+
+
+def smoke(options: argparse.Namespace) -> bool:
+    """Compares one update of LSTM, replayed where there is CUDA, with `reference` on the CPU."""
+    from agreement import case, errors
+
+    from harness.engine.gpu.gpu import Gpu
+
+    sizes = dict(steps=35, runs=3, batch=32, hidden=256)
+    if options.small:
+        sizes = dict(steps=5, runs=2, batch=3, hidden=16)
+    all_well = True
+    for precision, bound in BOUNDS.items():
+        given = case("lstm", **sizes, inputs="tokens", scale=0.05).to(precision)
+        engine.allow_tf32(precision)
+        ours = replayed(_update(Gpu((options.device,)), given, options.device), options.device)
+        theirs = _update(engine.get("reference"), given, "cpu")()
+        found = errors({name: value.cpu() for name, value in ours.items()}, theirs)
+        worst = max(found, key=lambda name: found[name])
+        print(f"{precision}: at most {found[worst]:.1e} ({worst}), allowed {bound:.1e}")
+        all_well &= found[worst] < bound
+    return all_well
+
+
+def _update(which: engine.Engine, given: object, device: str) -> Callable[[], dict]:
+    """Returns a function that makes outputs and gradients on the device."""
+    leaves = {n: v.to(device).requires_grad_() for n, v in given.parameters.items()}
+    tokens, state = given.inputs.to(device), tuple(s.to(device) for s in given.state)
+
+    def update() -> dict:
+        outputs, final = which.run(given.layer, leaves, tokens, state)
+        total = (outputs * outputs).sum() + sum(s.sum() for s in final)
+        gradients = torch.autograd.grad(total, list(leaves.values()))
+        return {"outputs": outputs.detach(), **dict(zip(leaves, gradients, strict=True))}
+
+    return update
+
+
+def replayed(update: Callable[[], dict], device: str) -> dict:
+    """Returns what a recorded update leaves when it is replayed; without CUDA it is just called."""
+    if device != "cuda":
+        return update()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            update()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        made = update()
+    for value in made.values():
+        value.fill_(torch.nan)  # what is there after the replay, the replay has written
+    graph.replay()
+    torch.cuda.synchronize()
+    return made
+
+
+def plan(options: argparse.Namespace) -> bool:
+    """Trains the plan as a worker does, and prints its end losses beside the CPU's."""
+    plans = plans_from_json((PLAN / "plan.json").read_text(encoding="utf-8"))
+    plans = plans[:1] if options.small else plans
+    asked, records = options.out / "plan.json", options.out / "records.jsonl"
+    asked.write_text(plans_to_json(plans), encoding="utf-8")
+    there = end_losses(PLAN / "cpu.jsonl")
+    wanted = {run.id: there[run.id] for each in plans for run in each.runs}
+    words = [sys.executable, "-m", "harness.train", str(asked)]
+    with records.open("w", encoding="utf-8") as file:
+        try:
+            how = f"ended with {subprocess.run(words, stdout=file, timeout=SECONDS).returncode}"
+        except subprocess.TimeoutExpired:
+            how = f"was stopped after {SECONDS} s"
+    lines, all_well = compared(end_losses(records), wanted)
+    print("\n".join([*lines, f"the worker {how}"]))
+    return all_well and how == "ended with 0"
+
+
+def end_losses(path: Path) -> dict[str, float]:
+    """Returns the objective of each run that finished."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # a worker may have been stopped
+    ends = [record for record in map(json.loads, whole) if record["kind"] == "end"]
+    return {r["run"]: r["metrics"]["objective"] for r in ends if "objective" in r["metrics"]}
+
+
+def compared(here: dict[str, float], there: dict[str, float]) -> tuple[list[str], bool]:
+    """Returns a line a run, and whether all are there and near the CPU's."""
+    lines, all_well = [], True
+    for run, of_cpu in there.items():
+        if run not in here:
+            lines.append(f"{run}: not finished here; on the CPU {of_cpu:.4f}")
+            all_well = False
+            continue
+        apart = here[run] / of_cpu - 1
+        lines.append(f"{run}: {here[run]:.4f}, on the CPU {of_cpu:.4f}, apart {apart:+.2e}")
+        all_well &= abs(apart) < MOST_APART
+    return lines, all_well
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs one part and returns the exit code."""
+    named = {part.__name__: part for part in (machine, kernels, smoke, plan)}
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("part", choices=named)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("."))
+    options = parser.parse_args(words)
+    return 0 if named[options.part](options) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
