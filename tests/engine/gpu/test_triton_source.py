@@ -20,13 +20,10 @@ SPREAD = (
     "lstm",
     "lstm-layer-norm",
     "gru-reset-before",
-    "my-full-gate-recurrence",
+    "indrnn",
     "DependentReductions",
-    "RowAcrossProduct",
-    "SameMatrixOnTwoStates",
     "Compared",
     "MadeOfVectors",
-    "Chained",
 )
 """Cells whose kernels are made of different things; ``make gpu-check`` interprets all cells."""
 
