@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from harness.store import views
+from harness.store import pages, views
 from harness.store.address import StoreError, absolute_uri, sqlite_path
 from harness.store.connection import connect
 from harness.store.source import experiment_ids
@@ -28,6 +28,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
+STUDIES = "/#/experiments?workflowType=machine_learning"
 # MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of
 # runs instead, the best first, for a study that has no view yet: one that is still tuning, or was
 # run before there were views.
@@ -72,7 +73,7 @@ def serve(
             f"ui: the database must exist, but got uri={uri!r}. "
             "Run a study first, or name the folder of one."
         )
-    page = "" if study_name is None else _page(uri, _experiment_id(uri, study_name))
+    page = STUDIES if study_name is None else _page(uri, _experiment_id(uri, study_name))
     if uri.startswith("http"):
         say(f"MLflow: {uri.rstrip('/')}{page}")
         return
@@ -162,6 +163,7 @@ def _server(
         str(port),
         "--workers",
         "1",
+        *pages.options(),
     ]
     command += [
         "--backend-store-uri",
