@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harness.runner import signals
 from harness.runner.progress import Display
 from harness.store.kept import load_study
 from harness.store.locations import Locations
@@ -139,11 +138,10 @@ def held_study(
 
 
 def open_scheduler(study: Study, locations: Locations, display: Display) -> "Scheduler":
-    """Opens the stores of a study that is held; a signal waits until they are open."""
+    """Opens the stores of a study that is held."""
     from harness.runner.scheduler import Scheduler
 
-    with signals.held():
-        return Scheduler(study, locations, display)
+    return Scheduler(study, locations, display)
 
 
 def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool) -> "Report":

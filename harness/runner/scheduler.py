@@ -59,7 +59,7 @@ class Scheduler:
     """
 
     def __init__(self, study: Study, locations: Locations, display: Display):
-        """Opens the stores.
+        """Reads the texts and opens the stores.
 
         Raises:
             ValueError: A store cannot be used, or an arm's cell, engine, text or device is
@@ -73,6 +73,12 @@ class Scheduler:
         resolved, self.resolve_notes = resolve(study)
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
         self.datasets = {unit: data.load(settings) for unit, settings in arms.items()}
+        self._open_stores(arms)
+
+    @signals.held()
+    def _open_stores(self, arms: dict[Unit, Settings]) -> None:
+        """Opens the stores: what was read before may take long, and is interrupted at once."""
+        study, locations, display = self.study, self.locations, self.display
         self.writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
         check_identity(study, self.writer.reader, locations)
         self.notes = self.writer.reader.notes()

@@ -2,15 +2,24 @@
 
 An interruption inside one leaves neither the database nor the program as it should.
 
-Everywhere else Ctrl-C comes at once, as KeyboardInterrupt.
+Everywhere else Ctrl-C comes at once, as KeyboardInterrupt. Where a database does not answer, a
+second Ctrl-C ends the process at once, as a kill would: the next run goes on from what is stored.
 """
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECOND_SECONDS = 0.5
+"""A signal that comes so long after the first is a second one.
+
+A terminal and a program such as make send theirs together.
+"""
 
 
 @contextmanager
@@ -26,7 +35,8 @@ def held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = [(number, signal.signal(number, _Noted(came))) for number in SIGNALS]
+    noted = _Noted(came)
+    before = [(number, signal.signal(number, noted)) for number in SIGNALS]
     try:
         yield
     finally:
@@ -37,13 +47,22 @@ def held() -> Iterator[None]:
 
 
 class _Noted:
-    """A handler that notes the signal and lets the program go on."""
+    """A handler that notes the signal and lets the program go on, until a second one comes."""
 
     def __init__(self, came: list[int]):
-        self._came = came
+        self._came, self._time = came, 0.0
 
     def __call__(self, number: int, frame: object) -> None:
-        self._came.append(number)
+        now = time.monotonic()
+        if not self._came:
+            self._came.append(number)
+            self._time = now
+        elif now - self._time >= SECOND_SECONDS:
+            sys.stderr.write(
+                "interrupted twice: ended at once; the same command goes on from what is stored\n"
+            )
+            sys.stderr.flush()
+            os._exit(128 + number)
 
 
 def _is_holding() -> bool:

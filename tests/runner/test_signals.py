@@ -1,9 +1,12 @@
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
-from harness.runner.signals import held
+from harness.runner.signals import SECOND_SECONDS, held
 
 
 @pytest.fixture(autouse=True)
@@ -57,3 +60,31 @@ def test_other_threads_need_none():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+PROGRAM = """
+import signal, sys, time
+from harness.runner.signals import held
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with held():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_a_block_that_does_not_end(second):
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as make sends it on: no second one
+        time.sleep(SECOND_SECONDS + 0.2)
+        assert process.poll() is None
+        process.send_signal(second)
+        said = process.communicate(timeout=2)[1]
+    assert process.returncode == 128 + second
+    assert said == (
+        "interrupted twice: ended at once; the same command goes on from what is stored\n"
+    )
