@@ -106,6 +106,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Returns the options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--cells", type=lambda text: text.split(","), help="default: all")
+    parser.add_argument(
+        "--architectures",
+        type=lambda text: [int(number) for number in text.split(",")],
+        default=ARCHITECTURES,
+        help="such as 90,80 (the default)",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="file for a row of every kernel")
     parser.add_argument("--only", choices=("compile", "interpret"))
@@ -129,25 +135,31 @@ def main(words: Sequence[str]) -> int:
     print(f"torch {torch.__version__}, triton {triton.__version__}, commit {facts['git_commit']}")
     kernels: list[Kernel] = []
     wrong: list[str] = []
-    if options.only != "interpret":
+
+    def write() -> None:
+        facts["seconds"] = str(round(time.monotonic() - begun))
+        if options.json is not None:
+            rows = [asdict(kernel) for kernel in kernels]
+            written = {"facts": facts, "problems": wrong, "kernels": rows}
+            options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+    for architecture in options.architectures if options.only != "interpret" else ():
         jobs = [
             Job(name, cells.find(name), size, precision, architecture)
-            for architecture in ARCHITECTURES
             for size, precision in SIZES
             for name in options.cells
         ]
-        kernels = compiled(jobs, options.jobs)
-        wrong += problems(kernels)
-        print("\n".join(summary(kernels)), flush=True)
+        made = compiled(jobs, options.jobs)
+        kernels += made
+        wrong += problems(made)
+        print("\n".join(summary(made)), flush=True)
+        write()
     if options.only != "compile":
         differing = interpreted(options.cells, options.jobs)
         wrong += differing
+        facts["cells_interpreted"] = str(len(options.cells))
         print(f"interpreter: {len(options.cells)} cells, {len(differing)} differences")
-    facts["seconds"] = str(round(time.monotonic() - begun))
-    if options.json is not None:
-        rows = [asdict(kernel) for kernel in kernels]
-        written = {"facts": facts, "problems": wrong, "kernels": rows}
-        options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    write()
     print("\n".join(wrong[:MOST_NAMED]) or f"all is well ({facts['seconds']} s)")
     return 1 if wrong else 0
 

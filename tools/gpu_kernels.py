@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -74,7 +73,6 @@ class Kernel:
     architecture: int
     name: str
     problem: str | None = None
-    seconds: float = 0.0
     num_warps: int = 0
     num_versions: int = 0
     """How many times it was compiled over all SHAPES and time steps: once is right."""
@@ -117,7 +115,7 @@ def compile_job(job: Job) -> list[Kernel]:
 
 
 def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, Buffer]) -> Kernel:
-    made, first, begun = _compiled(), None, time.perf_counter()
+    made = _compiled()
     try:
         versions = set()
         for shape in SHAPES:
@@ -129,7 +127,6 @@ def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, 
             made.clear()
             for times in (range(shape[1]), range(shape[1] - 1, -1, -1)):
                 call(times)
-            first = first or time.perf_counter() - begun
             versions |= {kernel.hash for kernel in made}
         kernel = made[-1]
         used = resources(kernel.asm["cubin"])
@@ -138,7 +135,6 @@ def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, 
     return Kernel(
         *facts,
         piece.name,
-        seconds=round(first or 0.0, 3),
         num_warps=kernel.metadata.num_warps,
         num_versions=len(versions),
         registers=used["REG"],

@@ -21,7 +21,7 @@ BOUNDS = {"float64": 1e-9, "float32": 2e-4, "tf32": 2**-8, "bf16": 2**-5}
 """Of the smoke test: the largest error over the largest value, of any output or gradient."""
 MOST_APART = 0.02
 """Of end losses on two devices, relative: training amplifies roundings."""
-SECONDS = 40
+SECONDS = 30
 """What the worker has, less than its part, so that what it did is compared all the same."""
 
 

@@ -12,7 +12,7 @@ import gpu_check  # noqa: E402
 from gpu_check import problems, summary  # noqa: E402
 from gpu_kernels import Kernel  # noqa: E402
 
-RIGHT = Kernel("lstm", 256, "float32", 90, "forward_1", None, 0.5, 2, 1, 48, 0, 0)
+RIGHT = Kernel("lstm", 256, "float32", 90, "forward_1", None, 2, 1, 48, 0, 0)
 
 
 @pytest.fixture
