@@ -7,6 +7,7 @@ from rich.console import Console
 from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
 from harness.store.locations import Locations
+from harness.store.missing import missing_artifacts
 
 
 def print_report(
@@ -31,6 +32,8 @@ def print_report(
         ValueError: As :func:`harness.results.open.open_study`.
     """
     loaded, reader = open_study(study, overrides, locations)
+    if lost := missing_artifacts(reader):
+        console.print(lost, style="yellow", markup=False, highlight=False)
     warnings = warnings_of(loaded, reader.notes())
     report = stored_report(loaded, reader, warnings)
     if out is not None:

@@ -17,6 +17,7 @@ from harness.model.network import Model
 from harness.results.names import FORMS, Archive, Selection
 from harness.settings import SampleRequest, Settings
 from harness.store.locations import TRACKING, Locations
+from harness.store.missing import missing_artifacts
 from harness.study.units import Phase
 from harness.tasks.language_modelling import (
     LanguageModelling,
@@ -225,10 +226,12 @@ def _why_none(selection: Selection) -> str:
         return f"trials keep none. Take a replicate, {study}:{unit}:SEED."
     if row["state"] != RunState.FINISHED:
         return f"it is {row['state']}, and only finished runs keep one. Take another seed."
+    if lost := missing_artifacts(selection.reader):
+        return lost
     return (
         "its study says `measure: {models: none}`, or ran before models were kept, or they were "
-        f"cleaned. To train them again, `harness clean {study} --arm {unit.first_repeat} --yes`, "
-        "then run it."
+        "cleaned. To train one, give the study another name and `measure: {models: replicates}`, "
+        "and run it."
     )
 
 

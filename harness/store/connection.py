@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from harness.store.address import StoreError, sqlite_path
 from harness.store.making import make_whole
+from harness.store.moved import mend
 
 # Else it says "Creating initial MLflow database tables..."
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -31,6 +32,8 @@ def connect(uri: str) -> MlflowClient:
     try:
         if path is not None and not path.exists():
             make_whole(path, _make_store)
+        elif path is not None:
+            mend(path)
         client = open_client(uri)
     except MlflowException as error:
         raise StoreError(

@@ -58,12 +58,16 @@ def check_store(locations: Locations, study: str = "") -> None:
 def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> Study:
     check_store(locations, name)
     check_known("study", name, stored_names(locations), locations.tracking_uri)
-    from harness.store.reader import StudyReader  # loads pandas: a wrong name is told before that
+    # They load pandas: a wrong name is told before that.
+    from harness.store.missing import missing_artifacts
+    from harness.store.reader import StudyReader
 
     reader = StudyReader(locations.tracking_uri, name)
     origin = reader.notes().origin
     contents = (reader.artifact(run_id, "study.yaml") for run_id in reader.arm_runs().values())
     content = next((content for content in contents if content), None)
+    if origin is not None and content is None and (lost := missing_artifacts(reader)):
+        raise ArchiveError(f"{lost} The study itself is read from its YAML file, too.")
     if origin is None or content is None:
         raise ArchiveError(
             f"study: must be kept with its runs to be named alone, but got study={name!r}, "
@@ -77,8 +81,8 @@ def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> St
 def _found(path: Path, folder: Path) -> Path:
     """Returns where a study's file lies now: files that it names are looked for beside it.
 
-    Its path is as it was given, relative to a working directory that may have been another, and
-    the file may have moved together with its results.
+    It may have moved together with its results, which often lie beside it or in a folder there.
     """
-    places = (path, folder / path, folder / path.name)
+    folders = (path.parent, folder, folder.resolve().parent, Path.cwd())
+    places = (near / path.name for near in folders)
     return next((place for place in places if place.is_file()), path)

@@ -113,6 +113,20 @@ class StudyReader:
         return None if stored is None else self._source.artifact(stored[1], name)
 
     @timed
+    def missing_artifacts(self) -> dict[Path, int]:
+        """Returns how many ended runs have lost their artifacts, by the folder they must be in.
+
+        Only of artifacts that must lie on this machine.
+        """
+        missing: dict[Path, int] = {}
+        for run in self.search():
+            folder = artifact_path(run.artifact_uri, "")
+            if folder is not None and run.status == "FINISHED" and not folder.is_dir():
+                root = folder.parents[1]
+                missing[root] = missing.get(root, 0) + 1
+        return missing
+
+    @timed
     def file_sizes(self) -> dict[str, dict[str, int]]:
         """Returns the sizes of all artifacts in bytes: run id -> path -> size."""
         return {run.run_id: self._file_sizes(run) for run in self.search()}

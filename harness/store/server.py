@@ -22,6 +22,7 @@ from typing import IO
 from harness.store import pages, views
 from harness.store.address import StoreError, absolute_uri, sqlite_path
 from harness.store.connection import connect
+from harness.store.moved import mend
 from harness.store.source import experiment_ids
 
 HOST = "127.0.0.1"
@@ -73,6 +74,8 @@ def serve(
             f"ui: the database must exist, but got uri={uri!r}. "
             "Run a study first, or name the folder of one."
         )
+    if path is not None:
+        mend(path)
     page = STUDIES if study_name is None else _page(uri, _experiment_id(uri, study_name))
     if uri.startswith("http"):
         say(f"MLflow: {uri.rstrip('/')}{page}")

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from harness.store.address import absolute_uri, sqlite_path
+from harness.store.moved import artifact_uri_now
 from harness.store.rows import RunRow, Source, StoredExperiment, artifact_path
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
@@ -114,7 +115,14 @@ class SqliteSource:
                 (value,),
             ).fetchall()
         return [
-            RunRow(i, status, uri, tags.get(i, {}), params.get(i, {}), metrics.get(i, {}))
+            RunRow(
+                i,
+                status,
+                artifact_uri_now(self._path, i, uri or ""),
+                tags.get(i, {}),
+                params.get(i, {}),
+                metrics.get(i, {}),
+            )
             for i, status, uri in rows
         ]
 

@@ -96,7 +96,7 @@ def test_a_run_without_a_model_says_why_and_what_to_do(store, runs, make):
         harness.load_model("bare:wide:1000", store)
     with pytest.raises(
         trained_models.ModelError,
-        match=r"(?s)bare:wide:1001: .*`measure: \{models: none\}`.*clean bare --arm wide",
+        match=r"(?s)bare:wide:1001: .*`measure: \{models: none\}`.*another name and",
     ):
         harness.load_model("bare:wide:1001", store)
 

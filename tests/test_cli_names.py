@@ -1,0 +1,111 @@
+"""A study is named by its file or by its name, in every command; hints can be pasted."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_study import write
+
+from harness.store.locations import Locations
+
+
+def harness(*words, cwd):
+    command = [sys.executable, "-m", "harness.cli", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """Returns a folder with the file of a study and, in `out`, a store that it was run into.
+
+    The folder was moved since.
+    """
+    folder = tmp_path_factory.mktemp("before")
+    path = write(folder, trials=2, updates=8)
+    done = harness("run", path.name, "--folder", "out", "--set", "fix.evaluations=2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "harness ui small --folder out  opens the runs in MLflow" in done.stdout
+    return folder.rename(folder.with_name("after"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["status", "STUDY"], "replicate"),
+        (["report", "STUDY"], "narrow"),
+        (["run", "STUDY"], "narrow"),
+        (["check", "STUDY"], "narrow"),
+        (["plan", "STUDY", "plan.json"], "nothing is missing"),
+        (["export", "STUDY", "tables", "--format", "csv"], "runs.csv"),
+        (["clean", "STUDY", "--checkpoints"], "nothing of that kind"),
+        (["compare", "STUDY:narrow", "STUDY:wide"], "wide"),
+        (["sample", "STUDY:wide:1000", "--prefix", "the "], "the "),
+        (["resolve", "STUDY"], "evaluations: 2"),
+    ],
+)
+def test_every_command_takes_the_file_and_the_name(moved, words, said):
+    takes_set = words[0] not in ("compare", "sample", "clean")
+    for name, more in (("small", []), ("small.yaml", ["--set", "fix.evaluations=2"])):
+        given = [word.replace("STUDY", name) for word in words]
+        done = harness(*given, "--folder", "out", *(more if takes_set else []), cwd=moved)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+
+
+@pytest.mark.slow
+def test_a_name_that_is_not_stored_is_told_with_what_is_near(moved):
+    done = harness("run", "Smal", "--folder", "out", cwd=moved)
+    assert done.returncode == 2 and "Did you mean small?" in done.stderr
+
+
+def test_a_name_whose_file_lies_here_leads_to_the_file(tmp_path):
+    write(tmp_path)
+    done = harness("run", "small", cwd=tmp_path)
+    assert done.returncode == 2 and "Did you mean small.yaml?" in done.stderr
+
+
+def test_the_hint_to_run_a_study_can_be_pasted(tmp_path):
+    path = write(tmp_path / "my studies")
+    done = harness(
+        "report", path, "--folder", "my out", "--storage", "sqlite:///o.db", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    hint = done.stderr.partition("Run it: ")[2]
+    given = ["harness", "run", str(path), "--folder", "my out", "--storage", "sqlite:///o.db"]
+    assert shlex.split(hint) == given
+
+
+@pytest.mark.parametrize(
+    ("locations", "options"),
+    [
+        (Locations(Path(".")), ""),
+        (Locations(Path.cwd()), ""),
+        (Locations(Path("out")), " --folder out"),
+        (Locations(Path("my out"), "http://h:1"), " --folder 'my out' --tracking http://h:1"),
+        (Locations(Path("."), storage="sqlite:///o.db"), " --storage sqlite:///o.db"),
+    ],
+)
+def test_options_name_what_is_not_the_default(locations, options):
+    assert locations.options == options
+    assert locations.reading_options in options
+
+
+@pytest.mark.slow
+def test_missing_artifacts_are_told_as_such_and_nothing_is_to_be_removed(moved):
+    artifacts = moved / "out" / "artifacts"
+    away = artifacts.rename(moved / "away")
+    try:
+        for words in (
+            ["report", "small"],
+            ["report", "small.yaml", "--set", "fix.evaluations=2"],
+            ["sample", "small:wide:1000", "--prefix", "the "],
+        ):
+            done = harness(*words, "--folder", "out", cwd=moved)
+            said = " ".join((done.stdout + done.stderr).split())
+            assert "out/artifacts must be there, but are missing" in said
+            assert "clean" not in said and "Traceback" not in said
+    finally:
+        away.rename(artifacts)
