@@ -3,15 +3,17 @@
 A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried and
 evidence (frames to what the searches tried, and what that shows), arm_results (frames to one result
 per arm), remarks (what is missing or doubtful), sentences and tables (the words of a result),
-divergence, factors, along_training and states (what stands beside the verdicts), searches,
+divergence, factors, along_training, states and samples (what stands beside the verdicts), searches,
 hyperparameters and pareto (the tuned fields, the costs), drawing and the modules of figures (how a
-figure looks, what it shows), condition_report (all of it for one condition), conditions (several of
-them), facts (what was fixed, with what it was run), forms and page (how a report leaves). protocols
-says what all of them ask of a study.
+figure looks, what it shows), hover (what a page tells under the pointer), condition_report (all of
+it for one condition), conditions (several of them), facts (what was fixed, with what it was run),
+headline and first_screen (what a page shows first), markup (a page's pieces), forms, notebook and
+page (how a report leaves). protocols says what all of them ask of a study.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,8 @@ from harness.report import (
     conditions,
     facts,
     forms,
+    headline,
+    notebook,
     page,
     remarks,
     sentences,
@@ -57,6 +61,7 @@ class Report:
         remarks: Warnings that concern no single condition.
         provenance: What the runs were made with.
         commands: What to type to run the study again.
+        effort: When it began and how long it took, as far as is known; may be empty.
     """
 
     study: StudyLike
@@ -65,6 +70,7 @@ class Report:
     remarks: list[str]
     provenance: Section
     commands: list[str]
+    effort: str = ""
 
     def __repr__(self) -> str:
         return f"<report of {self.study.name}: {self.answer}>"
@@ -119,7 +125,27 @@ class Report:
     @cached_property
     def figures(self) -> "dict[str, LabelledFigure]":
         """The figures that there is something to draw for, by the stems of their files."""
-        return {stem: figure for each in self.conditions for stem, figure in each.figures.items()}
+        first = self.first_figure if self.overview else None
+        figures = {} if first is None else {first.name: first}
+        for each in self.conditions:
+            figures |= each.figures
+        return figures
+
+    @cached_property
+    def first_figure(self) -> "LabelledFigure | None":
+        """The figure of the verdicts, over all conditions; None: there is nothing to draw."""
+        if not self.overview:
+            return self.conditions[0].differences
+        from harness.report import forest
+
+        results = [(each.title, each.results) for each in self.conditions]
+        return forest.by_condition(results, forest.Terms.of(self.conditions[0].study))
+
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence, however many conditions there are."""
+        results = [(each.title, each.results) for each in self.conditions]
+        return headline.headline(self.study, self.answer, results)
 
     @cached_property
     def overview(self) -> list[Section]:
@@ -193,6 +219,10 @@ class Report:
         """Returns one page that needs nothing beside it."""
         return page.html(self)
 
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows."""
+        return notebook.html(self)
+
     def files(self, png: bool = True) -> dict[str, str | bytes]:
         """Returns every form of the report, and each figure, by its path in a folder.
 
@@ -258,6 +288,7 @@ def build(
     importances: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
     searches: Mapping[str, Mapping[str, Evidence]] | None = None,
     states: pd.DataFrame | None = None,
+    begun: date | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
@@ -274,6 +305,7 @@ def build(
             say.
         states: One row per number of a replicate's states, ``columns.STATE_DTYPES``; None: they
             were not measured.
+        begun: When the study was first run; None: it is not known.
     """
     general = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
     by_condition = {
@@ -305,6 +337,7 @@ def build(
         remarks=general,
         provenance=facts.provenance(runs),
         commands=facts.commands(study, runs),
+        effort=facts.effort(runs, begun),
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import UTC, date, datetime
 
 import pandas as pd
 
@@ -23,7 +24,15 @@ def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Rep
         reader.timings(),
         warnings,
         reader.states() if study.measure.states else None,
+        begun_on(reader),
     )
+
+
+def begun_on(reader: StudyReader) -> date | None:
+    """Returns the day on which the study's experiment was made; None: the store does not say."""
+    if not reader.birth.isdecimal():
+        return None
+    return datetime.fromtimestamp(int(reader.birth) / 1000.0, UTC).date()
 
 
 def build_report(
@@ -33,6 +42,7 @@ def build_report(
     timings: pd.DataFrame,
     warnings: list[str],
     states: pd.DataFrame | None = None,
+    begun: date | None = None,
 ) -> Report:
     """Returns the report from the store, or from its export.
 
@@ -45,6 +55,7 @@ def build_report(
         timings: As :func:`harness.store.frames.timings` returns them.
         warnings: What is to be said beside the verdict.
         states: As :func:`harness.store.frames.states` returns them; None: nobody asks.
+        begun: When the study was first run; None: it is not known.
     """
     parts = {name: study.under(name) for name in study.conditions}
     fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
@@ -56,7 +67,7 @@ def build_report(
     importances = {
         name: _importances(part, runs[runs["condition"] == name]) for name, part in parts.items()
     }
-    return build(study, runs, curves, timings, warnings, importances, states=states)
+    return build(study, runs, curves, timings, warnings, importances, states=states, begun=begun)
 
 
 def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:

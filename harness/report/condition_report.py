@@ -147,20 +147,21 @@ class ConditionReport:
         return [self.verdicts, *self.beside, *self.costs, *self.tuning, *values, self.ends]
 
     @cached_property
+    def differences(self) -> "LabelledFigure | None":
+        """The pairs of every arm, and their mean."""
+        from harness.report import forest
+
+        return forest.paired_differences(self.results, forest.Terms.of(self.study))
+
+    @cached_property
     def perplexity_figures(self) -> "list[LabelledFigure]":
         """Differences, curves and states; those that there is something to draw for."""
         from harness.report import perplexity_figures, state_figures
 
-        study, metric = self.study, arm_results.curve_metric(self.study)
-        differences = perplexity_figures.paired_differences(
-            self.results,
-            study.baseline.name,
-            study.measure.margin,
-            sentences.unit(study),
-            arm_results.measured(study),
-        )
+        metric = arm_results.curve_metric(self.study)
         curves = perplexity_figures.learning_curves(self.results, self.curves, metric)
-        return _drawn([differences, *curves, state_figures.of_arms(self.results, self.states)])
+        states = state_figures.of_arms(self.results, self.states)
+        return _drawn([self.differences, *curves, states])
 
     @cached_property
     def cost_figures(self) -> "list[LabelledFigure]":

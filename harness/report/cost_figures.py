@@ -1,21 +1,23 @@
 """The figures of what the arms cost: perplexity against costs, and times as fast."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.metrics import perplexity
 from harness.report import arm_results, drawing, tables
 from harness.report.arm_results import ALONE, ArmResult, Timed
-from harness.report.drawing import COLORS, FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
+from harness.report.drawing import FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
+from harness.report.hover import Point
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
 from harness.report.protocols import StudyLike
-from harness.report.sentences import phase_text
+from harness.report.sentences import number, phase_text, speed_text
 
 # Perplexity against costs
 
@@ -33,14 +35,14 @@ def perplexity_against_costs(
     costs = differing_costs(results)
     if not costs:
         return None
-    looks = drawing.palette(shown)
+    looks, points = drawing.palette(results), list[Point]()
     with drawing.style():
         height = 3.2 + 0.2 * math.ceil(len(shown) / 3)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
         for axes, cost in zip(panels, costs, strict=True):
             for result in shown:
-                _draw_arm(axes, result, cost, looks[result.name])
+                points += _draw_arm(axes, result, cost, looks[result.name])
             front = [result for result in shown if not dominators(results, result, cost)]
             _draw_front(axes, front, cost)
             _cost_on(axes, cost)
@@ -48,11 +50,14 @@ def perplexity_against_costs(
         drawing.perplexities_on(panels[0].yaxis)
         drawing.legend_below(figure, panels[-1], len(shown))
     label = f"Perplexity against {', '.join(cost.name for cost in costs)}, by arm"
-    return LabelledFigure("pareto", label, figure)
+    return LabelledFigure("pareto", label, figure, points)
 
 
-def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
-    """Draws an arm's mark; one without this cost stays in the legend."""
+def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> list[Point]:
+    """Draws an arm's mark and returns what is told of it; one without this cost has no mark.
+
+    It stays in the legend.
+    """
     x, y = cost.of(result), perplexity(result.mean or 0.0)
     face = "white" if result.num_diverged else look.color
     name = f"{result.name} ({unplaced(result)})" if result.num_diverged else result.name
@@ -72,7 +77,7 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
         **style,
     )
     if x is None:
-        return
+        return []
     if result.interval is not None:
         ends = np.exp([result.interval.low, result.interval.high])
         axes.plot([x, x], ends, color=look.color, linewidth=1.2)
@@ -80,6 +85,7 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> None:
     if cost.is_timed and speed is not None and speed.ratio and speed.interval is not None:
         ends = np.array([speed.interval.low, speed.interval.high]) / speed.ratio
         axes.plot(x * ends**-cost.sign, [y, y], color=look.color, linewidth=1.2)
+    return [Point(axes, x, y, f"{name}: perplexity {number(y)} at {number(x)} {cost.name}")]
 
 
 def _draw_front(axes: Axes, front: Sequence[ArmResult], cost: Cost) -> None:
@@ -113,7 +119,7 @@ def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None
     ]
     if not timed:
         return None
-    phases = tables.phases_of(timed)
+    phases, looks, points = tables.phases_of(timed), drawing.palette(results), list[Point]()
     with drawing.style():
         rows_of_legend = (len(phases) + 1) // 2
         figure, axes = drawing.new_figure(
@@ -121,27 +127,45 @@ def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None
         )
         axes.axvline(1.0, color=FAINT, linewidth=0.8)
         for k, phase in enumerate(phases):
-            _draw_phase(axes, timed, phase, offset=0.16 * (k - (len(phases) - 1) / 2), turn=k)
+            offset, mark = 0.16 * (k - (len(phases) - 1) / 2), _mark_of(phases, phase)
+            points += _draw_phase(axes, timed, looks, phase, offset=offset, mark=mark)
         drawing.name_rows(axes, [result.name for result in timed])
         axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        label = (
-            f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
-        )
-        return LabelledFigure("speeds", label, figure)
+        handles = [
+            Line2D([], [], color=FAINT, label=phase_text(phase), **_mark_of(phases, phase))
+            for phase in phases
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    label = f"Runtime: times as fast as {baseline} by arm, medians over rounds with 95 % intervals"
+    return LabelledFigure("speeds", label, figure, points)
+
+
+def _mark_of(phases: Sequence[Timed], phase: Timed) -> dict[str, Any]:
+    """Returns the mark of what was timed: filled for training, a shape for each size of a pack."""
+    packs = sorted({pack for _, pack in phases})
+    style: dict[str, Any] = {"marker": MARKERS[(packs.index(phase[1]) + 1) % len(MARKERS)]}
+    return style if phase[0] == "train" else {**style, "markerfacecolor": "white"}
 
 
 def _draw_phase(
-    axes: Axes, results: Sequence[ArmResult], phase: Timed, *, offset: float, turn: int
-) -> None:
-    color, marker = COLORS[(turn + 2) % len(COLORS)], MARKERS[(turn + 1) % len(MARKERS)]
-    label: str | None = phase_text(phase)
+    axes: Axes,
+    results: Sequence[ArmResult],
+    looks: Mapping[str, Look],
+    phase: Timed,
+    *,
+    offset: float,
+    mark: Mapping[str, Any],
+) -> list[Point]:
+    """Draws one mode and pack of all arms, and returns what is told of them."""
+    points = []
     for y, result in enumerate(results):
-        speed = result.speeds.get(phase)
+        speed, color = result.speeds.get(phase), looks[result.name].color
         if speed is None or speed.ratio is None:
             continue
-        axes.plot(speed.ratio, y + offset, marker, color=color, markersize=5, label=label)
-        label = None  # one entry of the legend per phase
         if speed.interval is not None:
             ends = [speed.interval.low, speed.interval.high]
             axes.plot(ends, [y + offset] * 2, color=color, linewidth=1.6)
+        axes.plot(speed.ratio, y + offset, linestyle="", color=color, markersize=5, **mark)
+        text = f"{result.name}, {phase_text(phase)}: {speed.verdict} {speed_text(speed)}"
+        points.append(Point(axes, speed.ratio, y + offset, text))
+    return points

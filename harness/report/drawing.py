@@ -16,6 +16,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from harness.report import hover
+from harness.report.hover import Place, Point, Scale
+
 # Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline.
 # Grey stands for its yellow, which is faint on white.
 COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
@@ -53,22 +56,30 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How an arm or a verdict is drawn: colour is never all that tells two apart."""
+    """How an arm is drawn: colour is never all that tells two apart."""
 
     color: str
     line: str
     marker: str
 
 
-VERDICTS = {
-    "better": Look(COLORS[3], "-", "v"),
-    "worse": Look(COLORS[4], "-", "^"),
-    "equivalent": Look(COLORS[6], "-", "s"),
-    "identical": Look(COLORS[6], "-", "s"),
-    "undecided": Look(COLORS[1], "-", "o"),
-    "not": Look(COLORS[1], "-", "D"),
+VERDICT_MARKERS = {
+    "better": "v",
+    "worse": "^",
+    "equivalent": "s",
+    "identical": "s",
+    "undecided": "o",
+    "not": "D",
 }
-"""The first word of a verdict -> how it is drawn; the page's badges have the same colours."""
+"""The first word of a verdict -> its marker; a figure's colours are the arms'."""
+THEMED = {
+    "#000000": "var(--ink, #000000)",
+    "#ffffff": "var(--paper, #ffffff)",
+    "#444444": "var(--faint, #444444)",
+    FAINT: f"var(--faint, {FAINT})",
+    GRID: f"var(--grid, {GRID})",
+}
+"""Colour of a figure -> what a page writes, which has other values of these on a dark screen."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +90,13 @@ class LabelledFigure:
         name: The stem of its files, such as ``learning-curves-tokens``.
         label: What it shows, for a reader who cannot see it.
         figure: What was drawn.
+        points: What the page tells under the pointer.
     """
 
     name: str
     label: str
     figure: Figure
+    points: Sequence[Point] = ()
 
     def svg(self, prefix: str = "") -> str:
         """Returns the SVG element alone, for a page, which scales it.
@@ -97,6 +110,10 @@ class LabelledFigure:
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}{self.name}-", text)
         head, body = text[: text.index(">")], text[text.index(">") :]
         head = re.sub(r' (width|height)="[^"]*"', "", head)
+        # A style within it would hold for the whole document that the figure stands in.
+        body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+        head = head.replace("<svg", '<svg stroke-linejoin="round" stroke-linecap="butt"', 1)
+        body = re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda m: THEMED.get(m[0], m[0]), body)
         label = html.escape(self.label)
         return head.replace("<svg", f'<svg role="img" aria-label="{label}"', 1) + body
 
@@ -112,6 +129,16 @@ class LabelledFigure:
                 buffer, format="png", dpi=PNG_DOTS_PER_INCH, metadata={"Software": None}
             )
         return buffer.getvalue()
+
+    def places(self) -> list[Place]:
+        """Returns where the points are in the SVG, and what is told of them."""
+        _ = self._svg  # the layout is that of the last drawing
+        return hover.places(self.figure, self.points)
+
+    def scales(self) -> list[Scale]:
+        """Returns how the SVG's places are turned into numbers, by its axes."""
+        _ = self._svg
+        return hover.scales(self.figure)
 
     @cached_property
     def _svg(self) -> str:
@@ -138,13 +165,20 @@ class NamedArm(Protocol):
 
 
 def palette(arms: Sequence[NamedArm]) -> dict[str, Look]:
-    """Returns each arm's look; the baseline is black and solid wherever it stands."""
+    """Returns each arm's look; the baseline is black and solid wherever it stands.
+
+    ``arms`` are all of the study's, also where some are not drawn, so that an arm has one look in
+    all figures.
+    """
     ordered = sorted(arms, key=lambda arm: not arm.is_baseline)
     looks = {}
     for i, arm in enumerate(ordered):
-        turn = i // len(COLORS)
+        turn, color = divmod(max(0, i - 1), len(COLORS) - 1)  # black is the baseline's alone
+        color += i > 0
         looks[arm.name] = Look(
-            COLORS[i % 8], LINES[(i + turn) % len(LINES)], MARKERS[(i + 3 * turn) % len(MARKERS)]
+            COLORS[color],
+            LINES[(color + turn) % len(LINES)],
+            MARKERS[(color + 3 * turn) % len(MARKERS)],
         )
     return looks
 
@@ -156,9 +190,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(height_inches: float) -> tuple[Figure, Axes]:
-    """Returns a figure of the report's width with one pair of axes; call it under :func:`style`."""
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> tuple[Figure, Axes]:
+    """Returns a figure with one pair of axes; call it under :func:`style`."""
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
     return figure, figure.add_subplot()
 
 

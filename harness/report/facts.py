@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.tables import Section
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The root of the harness's own tree."""
 FACTS = {
     "git_commit": "Commit",
     "git_dirty": "Code changed since",
@@ -79,15 +82,47 @@ def provenance(runs: pd.DataFrame) -> Section:
     return Section("Provenance", ("What", "Value"), rows)
 
 
+def effort(runs: pd.DataFrame, begun: date | None) -> str:
+    """Returns when the study began, where that is known, and how long its runs took.
+
+    A pack's runs share its time, so the sum over runs is taken of their shares.
+    """
+    parts = [f"Begun on {begun.isoformat()}"] if begun is not None else []
+    if not runs.empty and "seconds" in runs and runs["seconds"].notna().any():
+        packs = runs["pack_size"] if "pack_size" in runs else pd.Series(1, index=runs.index)
+        seconds = float((runs["seconds"] / packs.fillna(1).astype(float).clip(lower=1)).sum())
+        took = f"{len(runs):,} runs, {_duration(seconds)} of training one pack after another"
+        parts += [took]
+    return f"{'; '.join(parts)}." if parts else ""
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 1.5 * unit:
+            return f"{seconds / unit:.2g} {name}"
+    return f"{seconds:.2g} seconds"
+
+
 def commands(study: StudyLike, runs: pd.DataFrame) -> list[str]:
     """Returns what to type to run the study again.
 
-    It is run at its commit, where that is known and all runs have the same.
+    It is run at its commit, where that is known and all runs have the same. A study of the
+    harness's own tree is named from the tree's root, where that commit is checked out; any other
+    from the folder in which the report is made, where it lies below it.
     """
     commits = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
     is_known = len(commits) == 1 and commits[0] != "unknown"
     lines = [f"git checkout {commits[0]}"] if is_known else []
-    words = ["harness", "run", study.path.name if study.path else f"{study.name}.yaml"]
+    path = Path(f"{study.name}.yaml") if study.path is None else _shortest(study.path)
+    words = ["harness", "run", str(path)]
     for override in study.overrides:
         words += ["--set", override]
     return [*lines, shlex.join(words)]
+
+
+def _shortest(path: Path) -> Path:
+    path = path.resolve()
+    for folder in (ROOT, Path.cwd()):
+        if path.is_relative_to(folder):
+            return path.relative_to(folder)
+    return path

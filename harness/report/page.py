@@ -1,94 +1,65 @@
-"""A report as one HTML page that needs nothing beside it: no network, no script."""
+"""A report as one HTML page that needs nothing beside it: no network, and no script to be read.
 
-import html as escapes
+Its script tells the values under the pointer and enlarges figures; without it all else is there.
+"""
+
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from harness.report import facts, sentences, tables
-from harness.report.arm_results import ArmResult
+from harness.report import facts, first_screen, headline, samples
 from harness.report.condition_report import ConditionReport
+from harness.report.markup import Colors, anchors, box, bullets, folded, table, text
 from harness.report.tables import LONG_ROWS, Section
 
 if TYPE_CHECKING:
     from harness.report import Report
     from harness.report.drawing import LabelledFigure
 
-LONG_TEXT = 40
-"""A cell of more characters may be broken into lines."""
-
 
 def html(report: "Report") -> str:
     """Returns the page."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    study = report.study
-    body = [_sections(report.overview, "overview", 2)]
-    if report.overview:
-        remarks = report.remarks
-        body += [_condition(condition, condition.warnings) for condition in report.conditions]
-    else:
-        remarks = []
-        body += [_condition(condition, report.warnings) for condition in report.conditions]
-    body += _facts(report)
+    study, colors = report.study, arm_colors(report)
+    together, parts, shown = report.overview[1:], report.conditions, report.first_figure
+    body = [_sections(together, "overview", 2, colors)]
+    body += [
+        _condition(each, each.warnings if report.overview else report.warnings, colors, shown)
+        for each in parts
+    ]
+    figure = "" if shown is None else _figure(shown, "" if report.overview else parts[0].slug)
     return template.substitute(
-        name=_text(study.name),
-        question=_text(study.question or study.name),
-        source=f'<p class="quiet">Source: {_text(study.source)}</p>' if study.source else "",
-        kind=_kind_of_all(report.results),
-        answer=_text(report.answer),
-        glance="\n".join(map(_glance, report.conditions)),
-        links=_anchors(_links(report)),
-        remarks=_box("warnings", "Warnings", remarks),
-        body="\n".join(body),
-        method=_text(report.method),
+        name=text(study.name),
+        question=text(study.question or study.name),
+        source=f'<p class="quiet">Source: {text(study.source)}</p>' if study.source else "",
+        first=first_screen.first_screen(report, figure, colors),
+        links=anchors(_links(report)),
+        remarks=box("warnings", "Warnings", report.remarks if report.overview else []),
+        body="\n".join([*body, *_facts(report, colors)]),
+        method=text(report.method),
+        script=_file("page.js").rstrip(),
     )
 
 
-def _text(text: object) -> str:
-    return escapes.escape(str(text))
+def _file(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _kind(verdict: str) -> str:
-    """Returns the class of a verdict, which gives it its colour and its sign.
+def arm_colors(report: "Report") -> dict[str, str]:
+    """Returns each arm's colour; there are none where so many arms have no colour of their own."""
+    from harness.report import drawing
 
-    The words of the verdict are always written out too.
-    """
-    return verdict.split(" ")[0].rstrip(":")
-
-
-def _kind_of_all(results: Sequence[ArmResult]) -> str:
-    kinds = {_kind(sentences.word(result)) for result in results if not result.is_baseline}
-    return kinds.pop() if len(kinds) == 1 else "mixed"
-
-
-def _badge(verdict: str, text: str = "") -> str:
-    return f'<span class="verdict {_text(_kind(verdict))}">{_text(text or verdict)}</span>'
-
-
-def _glance(condition: ConditionReport) -> str:
-    items = []
-    for result in condition.results:
-        if result.is_baseline:
-            continue
-        badges = [
-            _badge(
-                sentences.word(result),
-                f"{sentences.word(result)} {tables.decided_text(result)}".strip(),
-            )
-        ]
-        phase = sentences.main_phase(result.speeds)
-        if phase is not None:
-            speed = result.speeds[phase]
-            times = f" {sentences.speed_text(speed)}" if speed.ratio is not None else ""
-            badges += [_badge(speed.verdict, f"speed: {speed.verdict}{times}")]
-        items.append(f"<li><b>{_text(result.name)}</b> {' '.join(badges)}</li>")
-    title = f"<h2>{_text(condition.title)}</h2>" if condition.title else ""
-    return f'<div class="glance">{title}<ul>{"".join(items)}</ul></div>' if items else ""
+    arms = report.conditions[0].results
+    if len(arms) > len(drawing.COLORS):
+        return {}
+    looks = drawing.palette(arms)
+    return {name: drawing.THEMED.get(look.color, look.color) for name, look in looks.items()}
 
 
 def _links(report: "Report") -> list[tuple[str, str]]:
-    links = [("overview", "All conditions")] if report.overview else []
+    links = [("overview", "All conditions")] if report.overview[1:] else []
     for condition in report.conditions:
         if condition.title:
             links.append((f"{condition.slug}part", condition.title))
@@ -102,10 +73,6 @@ def _links(report: "Report") -> list[tuple[str, str]]:
     ]
 
 
-def _anchors(links: Sequence[tuple[str, str]]) -> str:
-    return " ".join(f'<a href="#{anchor}">{_text(name)}</a>' for anchor, name in links)
-
-
 def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
     links = [("perplexity", condition.verdicts.title), ("costs", "Costs")]
     links += [("tuning", "Tuned fields")] if condition.tuning else []
@@ -116,52 +83,51 @@ def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
     ]
 
 
-def _condition(condition: ConditionReport, warnings: Sequence[str]) -> str:
+def _condition(
+    condition: ConditionReport,
+    warnings: Sequence[str],
+    colors: Colors,
+    shown: "LabelledFigure | None",
+) -> str:
+    """Returns the part of one condition, without the figure that is ``shown`` above."""
     level = 3 if condition.title else 2
     blocks = []
     if condition.title:
         blocks = [
-            f'<h2 id="{condition.slug}part">{_text(condition.title)}</h2>',
-            f"<nav>{_anchors(_contents(condition))}</nav>",
+            f'<h2 id="{condition.slug}part">{text(condition.title)}</h2>',
+            f"<nav>{anchors(_contents(condition))}</nav>",
+            first_screen.reasons(headline.reasons(condition.study, condition.results), colors),
         ]
     blocks += [
-        _list(condition.sentences),
-        _box("missing", "Missing", condition.missing),
-        _box("warnings", "Warnings", warnings),
+        folded("Every verdict in a whole sentence", bullets(condition.sentences)),
+        box("missing", "Missing", condition.missing),
+        box("warnings", "Warnings", warnings),
     ]
     tested = [condition.verdicts, *condition.beside]
-    blocks += [_sections(tested, f"{condition.slug}perplexity", level)]
+    blocks += [_sections(tested, f"{condition.slug}perplexity", level, colors)]
+    figures = condition.perplexity_figures
+    differences = [each for each in figures if each is condition.differences and each is not shown]
+    curves = [each for each in figures if each is not condition.differences]
+    blocks += [_figures(condition, differences), _figures(condition, curves)]
     blocks += [
-        _figures(condition, condition.perplexity_figures[:1]),
-        _figures(condition, condition.perplexity_figures[1:]),
-    ]
-    blocks += [
-        _sections(condition.costs, f"{condition.slug}costs", level),
+        _sections(condition.costs, f"{condition.slug}costs", level, colors),
         _figures(condition, condition.cost_figures),
     ]
+    tuning = [*condition.tuning, *condition.values_tried]
     blocks += [
-        _sections([*condition.tuning, *condition.values_tried], f"{condition.slug}tuning", level),
-        _list(condition.sensitivity),
+        _sections(tuning, f"{condition.slug}tuning", level, colors),
+        bullets(condition.sensitivity),
     ]
     blocks += [_figures(condition, condition.tuning_figures)]
-    samples = tables.samples(condition.results)
-    if samples.rows:
-        heading = f'<h{level} id="{condition.slug}samples">{samples.title}</h{level}>'
-        blocks += [heading, _table(samples, "samples")]
-    blocks += [_sections([condition.ends], f"{condition.slug}ends", level)]
+    written = samples.section(condition.results)
+    if written.rows:
+        heading = f'<h{level} id="{condition.slug}samples">{written.title}</h{level}>'
+        blocks += [heading, table(written, "samples", colors)]
+    blocks += [_sections([condition.ends], f"{condition.slug}ends", level, colors)]
     return f'<article class="part">{"".join(blocks)}</article>'
 
 
-def _list(lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
-    return f"<ul>{items}</ul>" if lines else ""
-
-
-def _box(kind: str, title: str, lines: Sequence[str]) -> str:
-    return f'<section class="box {kind}"><h3>{title}</h3>{_list(lines)}</section>' if lines else ""
-
-
-def _sections(sections: Sequence[Section], anchor: str, level: int) -> str:
+def _sections(sections: Sequence[Section], anchor: str, level: int, colors: Colors) -> str:
     """Returns tables one after another.
 
     The first one's title is the heading of them all and has their address.
@@ -169,63 +135,46 @@ def _sections(sections: Sequence[Section], anchor: str, level: int) -> str:
     blocks = []
     for i, section in enumerate(sections):
         heading = f'h{level} id="{anchor}"' if i == 0 else f"h{level + 1}"
-        table = _table(section)
+        content = table(section, colors=colors)
         if len(section.rows) > LONG_ROWS and i > 0:
-            table = f"<details><summary>{len(section.rows)} rows</summary>{table}</details>"
-        blocks.append(f"<{heading}>{_text(section.title)}</{heading.split()[0]}>{table}")
+            content = folded(f"{len(section.rows)} rows", content)
+        blocks.append(f"<{heading}>{text(section.title)}</{heading.split()[0]}>{content}")
     return "".join(blocks)
 
 
-def _table(section: Section, kind: str = "") -> str:
-    classes = [' class="number"' if is_number else "" for is_number in section.are_numbers]
-    head = "".join(
-        f'<th scope="col"{c}>{_text(name)}</th>'
-        for c, name in zip(classes, section.header, strict=True)
-    )
-    rows = []
-    for row in section.rows:
-        cells = [
-            _badge(text) if name == "Verdict" else _text(text)
-            for name, text in zip(section.header, row, strict=True)
-        ]
-        kinds = [
-            ' class="long"' if len(text) > LONG_TEXT else c
-            for c, text in zip(classes, row, strict=True)
-        ]
-        rest = "".join(f"<td{c}>{cell}</td>" for c, cell in zip(kinds[1:], cells[1:], strict=True))
-        rows.append(f'<tr><th scope="row">{cells[0]}</th>{rest}</tr>')
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    label = _text(section.title)
-    return (
-        f'<div class="scroll {kind}" role="region" tabindex="0" aria-label="{label}">{table}</div>'
-    )
-
-
 def _figures(condition: ConditionReport, figures: "Iterable[LabelledFigure]") -> str:
-    blocks = []
-    for figure in figures:
-        caption = f"<figcaption>{_text(figure.label)}.</figcaption>"
-        svg = figure.svg(condition.slug)
-        blocks.append(f'<figure id="{condition.slug}{figure.name}">{svg}{caption}</figure>')
+    blocks = [_figure(figure, condition.slug) for figure in figures]
     return f'<div class="figures">{"".join(blocks)}</div>' if blocks else ""
 
 
-def _facts(report: "Report") -> list[str]:
+def _figure(figure: "LabelledFigure", prefix: str) -> str:
+    """Returns a figure with what the page's script tells of it."""
+    svg = figure.svg(prefix)
+    points, scales = (
+        text(json.dumps(values, separators=(",", ":")))
+        for values in (figure.places(), figure.scales())
+    )
+    return (
+        f'<figure id="{prefix}{figure.name}" data-points="{points}" data-scales="{scales}">{svg}'
+        f"<figcaption>{text(figure.label)}.</figcaption></figure>"
+    )
+
+
+def _facts(report: "Report", colors: Colors) -> list[str]:
     study = report.study
     fixed, varied = facts.fixed(study), facts.varied(study)
     blocks = [f'<h2 id="fixed">{fixed.title}</h2>']
     blocks += [f"<p>{len(fixed.rows)} settings are the same in all arms.</p>"]
-    blocks += [f"<details><summary>All of them</summary>{_table(fixed)}</details>"]
-    blocks += [f"<h3>{varied.title}</h3>{_table(varied)}"] if len(varied.header) > 1 else []
+    blocks += [folded("All of them", table(fixed))]
+    if len(varied.header) > 1:
+        blocks += [f"<h3>{varied.title}</h3>{table(varied, colors=colors)}"]
     blocks += [f'<h2 id="provenance">{report.provenance.title}</h2>']
     blocks += [
-        _table(report.provenance) if report.provenance.rows else "<p>Nothing is known of it.</p>"
+        table(report.provenance) if report.provenance.rows else "<p>Nothing is known of it.</p>"
     ]
     blocks += [
         '<h2 id="reproduce">Run it again</h2>',
-        f"<pre>{_text(chr(10).join(report.commands))}</pre>",
+        f"<pre>{text(chr(10).join(report.commands))}</pre>",
     ]
-    blocks += [
-        f"<details><summary>The study file</summary><pre>{_text(study.text)}</pre></details>"
-    ]
+    blocks += [folded("The study file", f"<pre>{text(study.text)}</pre>")]
     return blocks

@@ -1,4 +1,4 @@
-"""The figures of perplexity: learning curves and paired differences."""
+"""The figures of perplexity along training: learning curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,26 +7,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report import sentences
 from harness.report.arm_results import ALONE, ArmResult
 from harness.report.drawing import (
-    COLORS,
-    FAINT,
-    GRID,
     MAX_TOGETHER,
-    VERDICTS,
     LabelledFigure,
     Look,
     counts_on,
     legend_below,
-    name_rows,
     new_figure,
     new_panels,
     palette,
     perplexities_on,
-    row_inches,
+    short_count,
     style,
 )
+from harness.report.hover import Point, along
+from harness.report.sentences import number
 from harness.training.messages import RunState
 
 HIGHEST_NATS = float(np.log(1e5))
@@ -58,7 +54,7 @@ def learning_curves(
     lines = {name: line for name, line in lines.items() if len(line)}
     if not lines:
         return []
-    shown = [result for result in results if result.name in lines]
+    shown, looks = [result for result in results if result.name in lines], palette(results)
     what = f"{metric.split('/')[0]} perplexity"
     rates = {r.name: r.tokens_per_second[ALONE] for r in shown if ALONE in r.tokens_per_second}
     seconds = "seconds of training, as the packs took"
@@ -67,17 +63,17 @@ def learning_curves(
         lines = {
             name: line.assign(seconds=line["tokens"] / rates[name]) for name, line in lines.items()
         }
-    return [
-        LabelledFigure(
-            f"learning-curves-{column}",
+    figures = []
+    for column, label in (("tokens", "tokens seen"), ("seconds", seconds)):
+        over = {name: (line[column], line) for name, line in lines.items()}
+        points: list[Point] = []
+        figure = _curves_figure(shown, looks, over, points, label, what)
+        text = (
             f"Learning curves: {what} over {column} by arm, the median of the replicates with a"
-            " band from the lowest to the highest",
-            _curves_figure(
-                shown, {name: (line[column], line) for name, line in lines.items()}, label, what
-            ),
+            " band from the lowest to the highest"
         )
-        for column, label in (("tokens", "tokens seen"), ("seconds", seconds))
-    ]
+        figures.append(LabelledFigure(f"learning-curves-{column}", text, figure, points))
+    return figures
 
 
 def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -104,18 +100,28 @@ Lines = Mapping[str, tuple[pd.Series, pd.DataFrame]]
 """Arm -> the horizontal values of its curve, and the frame of :func:`_curve`."""
 
 
-def _curves_figure(results: Sequence[ArmResult], lines: Lines, label: str, what: str) -> Figure:
+def _curves_figure(
+    results: Sequence[ArmResult],
+    looks: Mapping[str, Look],
+    lines: Lines,
+    points: list[Point],
+    label: str,
+    what: str,
+) -> Figure:
+    """Returns the curves of the arms; what is told of them is added to ``points``."""
+    unit = label.partition(" ")[0]
     with style():
-        looks = palette(results)
         if len(results) <= MAX_TOGETHER:
             figure, axes = new_figure(3.9)
             for result in results:
-                _draw_curve(axes, *lines[result.name], looks[result.name], name=result.name)
+                x, line = lines[result.name]
+                _draw_curve(axes, x, line, looks[result.name], name=result.name)
+                points += _points_of_curve(axes, result.name, x, line, unit)
             axes.set(xlabel=label, ylabel=f"{what} (log scale)")
             legend_below(figure, axes, len(results))
             panels = [axes]
         else:
-            figure, panels = _panels(results, lines)
+            figure, panels = _panels(results, looks, lines, points, unit)
             figure.supxlabel(label, fontsize="medium")
             figure.supylabel(f"{what} (log scale)", fontsize="medium")
         top = _top([line for _, line in lines.values()])
@@ -137,20 +143,37 @@ def _top(lines: Sequence[pd.DataFrame]) -> float:
     return min(1.15 * tops[-1], FAR_ABOVE * tops[(len(tops) - 1) // 2])
 
 
-def _panels(results: Sequence[ArmResult], lines: Lines) -> tuple[Figure, list[Axes]]:
+def _panels(
+    results: Sequence[ArmResult],
+    looks: Mapping[str, Look],
+    lines: Lines,
+    points: list[Point],
+    unit: str,
+) -> tuple[Figure, list[Axes]]:
     """Returns a figure with a panel for each of many arms, the baseline's curve in every panel."""
     base = next((result.name for result in results if result.is_baseline), None)
     others = [result.name for result in results if result.name != base]
     figure, panels = new_panels(len(others))
     for axes, name in zip(panels, others, strict=True):
         if base is not None:
-            _draw_curve(axes, *lines[base], Look(COLORS[0], "-", ""))
-        _draw_curve(axes, *lines[name], Look(COLORS[4], "-", ""))
-        axes.set_title(name, fontsize=8, loc="left", color=COLORS[4])
+            _draw_curve(axes, *lines[base], looks[base])
+        _draw_curve(axes, *lines[name], looks[name])
+        points += _points_of_curve(axes, name, *lines[name], unit)
+        axes.set_title(name, fontsize=8, loc="left")
         axes.tick_params(labelsize=8)
     if base is not None:
-        figure.suptitle(f"black: {base}, the baseline", fontsize="medium")
+        figure.suptitle(f"in every panel: {base}, the baseline", fontsize="medium")
     return figure, panels
+
+
+def _points_of_curve(
+    axes: Axes, name: str, x: pd.Series, line: pd.DataFrame, unit: str
+) -> list[Point]:
+    texts = [
+        f"{name}: {number(middle)} ({number(low)} to {number(high)}) at {short_count(at)} {unit}"
+        for at, low, middle, high in zip(x, line["low"], line["middle"], line["high"], strict=True)
+    ]
+    return along(axes, x, line["middle"], texts)
 
 
 def _draw_curve(
@@ -159,63 +182,3 @@ def _draw_curve(
     axes.fill_between(x, line["low"], line["high"], color=look.color, alpha=0.18, linewidth=0)
     (curve,) = axes.plot(x, line["middle"], look.line, color=look.color, label=name, linewidth=1.6)
     curve.set(marker=look.marker, markersize=4, markevery=max(1, len(line) // 8))
-
-
-def paired_differences(
-    results: Sequence[ArmResult], baseline: str, margin: float, unit: str, measured: str
-) -> LabelledFigure | None:
-    """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
-
-    The mean has its 95 % interval, with a thin line where the spread of the search makes it wider,
-    and the margin is shaded. ``unit`` is what one pair is, a seed
-    or a repeat, and ``measured`` what the perplexities are called. None: no arm has a finished
-    pair.
-    """
-    compared = [
-        result
-        for result in results
-        if result.decision is not None and result.decision.mean is not None
-    ]
-    if not compared:
-        return None
-    with style():
-        figure, axes = new_figure(0.9 + row_inches(len(compared)) * len(compared))
-        axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
-        axes.axvline(1.0, color=FAINT, linewidth=0.8)
-        for y, result in enumerate(compared):
-            verdict = sentences.word(result)
-            word = verdict.split(" ")[0]
-            _draw_differences(axes, y, result, VERDICTS[word])
-            word = verdict if word == "not" else word
-            axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
-        name_rows(axes, [_row_name(result) for result in compared])
-        axes.set_xlabel(
-            f"{measured} as a multiple of {baseline}'s, same {unit}\n"
-            f"(left is better; shaded: {margin:.0%})"
-        )
-        is_wide = any(r.decision is not None and r.decision.wide is not None for r in compared)
-        label = (
-            f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and"
-            f" 95 % intervals{', thin with the spread of the search too' if is_wide else ''}"
-        )
-        return LabelledFigure("paired-differences", label, figure)
-
-
-def _draw_differences(axes: Axes, y: int, result: ArmResult, look: Look) -> None:
-    decision = result.decision
-    assert decision is not None and decision.mean is not None
-    ratios = np.exp(result.differences[np.isfinite(result.differences)])
-    spread = np.arange(len(ratios)) * 0.618 % 1.0  # even, so that neighbours are seen
-    heights = y + 0.16 + 0.2 * spread
-    axes.plot(ratios, heights, "o", color=look.color, alpha=0.5, markersize=3.5, markeredgewidth=0)
-    axes.plot(np.exp(decision.mean), y, look.marker, color=look.color, markersize=6.5)
-    for interval, width in ((decision.wide, 0.8), (decision.interval, 2.0)):
-        if interval is not None:
-            ends = np.exp([interval.low, interval.high])
-            axes.plot(ends, [y, y], color=look.color, linewidth=width)
-
-
-def _row_name(result: ArmResult) -> str:
-    return (
-        f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
-    )

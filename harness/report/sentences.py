@@ -165,7 +165,7 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
     if decision is None or decision.num_pairs == 0:
         return []
     if decision.num_finished < decision.num_pairs:
-        grounds = _conditional(study, result)
+        grounds = conditional_grounds(study, result)
     elif decision.verdict == "identical":
         grounds = [f"Their losses are equal at each of {_pairs(study, decision.num_pairs)}"]
     elif decision.interval is None:
@@ -174,7 +174,7 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
     else:
         grounds = [_measured_ratio(study, result), *_with_search(study, result)]
     excuses = [f"At an end of what was tried: {'; '.join(result.excuses)}"]
-    return grounds + (excuses if result.excuses else []) + _outlook(study, result)
+    return grounds + (excuses if result.excuses else []) + outlook(study, result)
 
 
 def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
@@ -197,7 +197,7 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to the interval, where it is asked for."""
     decision, spread = result.decision, result.search_spread
     assert decision is not None
-    if not _asks_search(study, result):
+    if not asks_search(study, result):
         return []
     if spread is None:
         return ["How far this hangs on the settings that were tried is not known"]
@@ -209,7 +209,7 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     return [f"{share}; with it the interval is {low} to {high}"]
 
 
-def _asks_search(study: StudyLike, result: ArmResult) -> bool:
+def asks_search(study: StudyLike, result: ArmResult) -> bool:
     """Says whether a verdict rests on the search's own spread too."""
     is_open = result.decision is not None and result.decision.verdict == "not comparable"
     return study.version > 1 and study.tune is not None and not is_open
@@ -231,7 +231,7 @@ def _stages(study: StudyLike) -> str:
     return f" by Stein's two-stage rule, of at most {study.replicate.at_most}"
 
 
-def _outlook(study: StudyLike, result: ArmResult) -> list[str]:
+def outlook(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what would decide an arm that is undecided or not comparable."""
     decision, pairs = result.decision, f"{unit(study)}s"
     assert decision is not None
@@ -258,7 +258,7 @@ def _mean(decision: Decision) -> float:
     return decision.mean
 
 
-def _conditional(study: StudyLike, result: ArmResult) -> list[str]:
+def conditional_grounds(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns the grounds where a pair diverged."""
     base, decision = study.baseline.name, result.decision
     assert decision is not None
@@ -287,7 +287,7 @@ def _conditional(study: StudyLike, result: ArmResult) -> list[str]:
 def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to a sign test, where it is asked for."""
     spread = result.search_spread
-    if not _asks_search(study, result) or unit(study) == "repeat":
+    if not asks_search(study, result) or unit(study) == "repeat":
         return []
     if spread is None:
         return ["How far this hangs on the settings that were tried is not known"]
@@ -344,8 +344,8 @@ def finding(results: Sequence[ArmResult]) -> str:
         for r in others
         if (phase := main_phase(r.speeds)) is not None
     ]
-    text = _grouped([(r.name, word(r)) for r in others])
-    return f"{text}; in training speed, {_grouped(timed)}" if timed else text
+    text = grouped([(r.name, word(r)) for r in others])
+    return f"{text}; in training speed, {grouped(timed)}" if timed else text
 
 
 def answer(
@@ -386,7 +386,7 @@ def word(result: ArmResult) -> str:
     return decision.verdict if decision.num_pairs else "not known"
 
 
-def _grouped(pairs: Sequence[tuple[str, str]]) -> str:
+def grouped(pairs: Sequence[tuple[str, str]]) -> str:
     """``a and b are worse, and c is undecided``, in the order in which the words come up."""
     groups: dict[str, list[str]] = {}
     for name, verdict in pairs:

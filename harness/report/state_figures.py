@@ -11,11 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from harness.report import drawing, states
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import WIDTH_INCHES, LabelledFigure, Look
+from harness.report.hover import Point, along
 from harness.store.columns import ALL_STATES
 from harness.training.state_statistics import SATURATION
 
 SMALLEST = 1e-12
 """The smallest gradient norm that is drawn: a logarithmic axis has no 0."""
+NAMES = {"rms": "root mean square", "percentile_99": "99th percentile", "saturated": "saturated"}
+"""Quantity -> what it is called."""
 
 
 def of_arms(results: Sequence[ArmResult], rows: pd.DataFrame) -> LabelledFigure | None:
@@ -31,19 +34,19 @@ def of_arms(results: Sequence[ArmResult], rows: pd.DataFrame) -> LabelledFigure 
     shown = [result for result in results if (rows["arm"] == result.name).any()]
     if not shown:
         return None
-    looks, places = drawing.palette(results), states.places(rows)
+    looks, places, points = drawing.palette(results), states.places(rows), list[Point]()
     with drawing.style():
         height = 3.4 + drawing.row_inches(len(places) * len(shown)) * len(places)
         height += 0.14 * len(places) * len(shown)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         grid = figure.add_gridspec(2, 2, height_ratios=(height - 3.0, 3.0))
         size, saturation = (figure.add_subplot(grid[0, i]) for i in (0, 1))
-        _draw_sizes(size, shown, rows, looks)
-        _draw_rows(saturation, shown, rows, looks, "saturated", filled=True)
+        points += _draw_sizes(size, shown, rows, looks)
+        points += _draw_rows(saturation, shown, rows, looks, "saturated", filled=True)
         saturation.set_xlabel(f"share of units with |tanh| > {SATURATION:g}")
         saturation.set_xlim(-0.02, 1.02)
         saturation.set_yticklabels([])
-        _draw_gradients(figure.add_subplot(grid[1, :]), shown, rows, looks)
+        points += _draw_gradients(figure.add_subplot(grid[1, :]), shown, rows, looks)
         drawing.legend_below(figure, figure.axes[-1], len(shown))
     label = (
         "States of the replicates at their best, by arm: root mean square (filled) and 99th"
@@ -51,17 +54,18 @@ def of_arms(results: Sequence[ArmResult], rows: pd.DataFrame) -> LabelledFigure 
         " the last time step's loss by time steps back; the median of the replicates with a band"
         " from the lowest to the highest"
     )
-    return LabelledFigure("states", label, figure)
+    return LabelledFigure("states", label, figure, points)
 
 
 def _draw_sizes(
     axes: Axes, shown: Sequence[ArmResult], rows: pd.DataFrame, looks: Mapping[str, Look]
-) -> None:
-    _draw_rows(axes, shown, rows, looks, "rms", filled=True)
-    _draw_rows(axes, shown, rows, looks, "percentile_99", filled=False)
+) -> list[Point]:
+    points = _draw_rows(axes, shown, rows, looks, "rms", filled=True)
+    points += _draw_rows(axes, shown, rows, looks, "percentile_99", filled=False)
     axes.set_xscale("log")
     axes.grid(axis="x")
     axes.set_xlabel("size of a unit: root mean square, 99 %")
+    return points
 
 
 def _draw_rows(
@@ -72,10 +76,11 @@ def _draw_rows(
     quantity: str,
     *,
     filled: bool,
-) -> None:
-    """Draws a row per state, and in it a mark per arm."""
-    places = states.places(rows)
-    drawing.name_rows(axes, [states.label(rows, *place) for place in places])
+) -> list[Point]:
+    """Draws a row per state, in it a mark per arm, and returns what is told of them."""
+    places, points = states.places(rows), []
+    labels = [states.label(rows, *place) for place in places]
+    drawing.name_rows(axes, labels)
     for y, (layer, state) in enumerate(places):
         for k, result in enumerate(shown):
             found = states.of_place(rows, result.name, layer, state)
@@ -94,11 +99,20 @@ def _draw_rows(
                 markerfacecolor=face,
                 markersize=5,
             )
+            name = NAMES[quantity]
+            text = f"{result.name}, {labels[y]}: {name} {_range_text(values)}"
+            points.append(Point(axes, float(np.median(values)), place, text))
+    return points
+
+
+def _range_text(values: np.ndarray) -> str:
+    return f"{np.median(values):.3g} ({values.min():.3g} to {values.max():.3g})"
 
 
 def _draw_gradients(
     axes: Axes, shown: Sequence[ArmResult], rows: pd.DataFrame, looks: Mapping[str, Look]
-) -> None:
+) -> list[Point]:
+    points = []
     whole = rows[rows["state"] == ALL_STATES]
     for result in shown:
         norms = states.gradient(whole[whole["arm"] == result.name]).clip(lower=SMALLEST)
@@ -121,7 +135,13 @@ def _draw_gradients(
             markersize=4,
             markevery=max(1, len(norms) // 8),
         )
+        texts = [
+            f"{result.name}: {_range_text(row)} at {step} time steps back"
+            for step, row in zip(norms.index, norms.to_numpy(), strict=True)
+        ]
+        points += along(axes, norms.index, norms.median(axis=1), texts)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="time steps back", ylabel="norm of the gradient")
     axes.grid(axis="y")
+    return points

@@ -422,23 +422,3 @@ def tuned_values(results: Sequence[ArmResult], unit: str) -> Section:
 
 def _value_text(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def samples(results: Sequence[ArmResult]) -> Section:
-    """Returns what each arm's first replicate wrote.
-
-    There is a row per arm, and per update where it wrote during training.
-    """
-    samples = [
-        (result.name, str(sample.get("update", "best")), sample)
-        for result in results
-        for sample in result.samples
-    ]
-    prefixes = list(dict.fromkeys(sample["prefix"] for *_, sample in samples))
-    texts = {(name, update, sample["prefix"]): sample["text"] for name, update, sample in samples}
-    keys = dict.fromkeys((name, update) for name, update, _ in samples)
-    rows = [(*key, *(texts.get((*key, prefix), "") for prefix in prefixes)) for key in keys]
-    title = "What the first replicate of each arm writes"
-    if all(update == "best" for _, update in keys):
-        return Section(title, ("Arm", *prefixes), [(name, *written) for name, _, *written in rows])
-    return Section(title, ("Arm", "Update", *prefixes), rows)

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from harness.metrics import perplexity
 from harness.report import drawing
 from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, LabelledFigure, Look
+from harness.report.hover import Point, along
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
     NEAR,
@@ -25,6 +26,7 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
+from harness.report.sentences import number
 from harness.statistics import inference
 from harness.study import Choices
 from harness.training.messages import RunState
@@ -32,7 +34,7 @@ from harness.training.messages import RunState
 HIGHEST_RATIO = 3.0
 """The highest perplexity shown, over the best: more would press the good trials into a line."""
 TRIALS = "trials of random search"
-NEAR_COLOR, OTHER_COLOR = drawing.COLORS[2], "#b8c4cc"
+OTHER_COLOR = "#b8c4cc"
 
 
 def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
@@ -44,20 +46,26 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
     by_arm = searches(study, trials)
     if not any(len(search.finished) for search in by_arm):
         return None
-    space = space_of(study, by_arm)
+    space, points = space_of(study, by_arm), list[Point]()
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
-            figure = _perplexities(study, by_arm, space)
+            figure = _perplexities(study, by_arm, space, points)
         else:
-            figure = _rows(by_arm, space)
+            figure = _rows(by_arm, space, drawing.palette(study.arms), points)
     label = f"Trials: {objective_name(study)} against {', '.join(space)}, by arm"
-    return LabelledFigure("hyperparameters", label, figure)
+    return LabelledFigure("hyperparameters", label, figure, points)
 
 
 def _perplexities(
-    study: StudyLike, by_arm: Sequence[Search], space: Mapping[str, Domain]
+    study: StudyLike,
+    by_arm: Sequence[Search],
+    space: Mapping[str, Domain],
+    points: list[Point],
 ) -> Figure:
-    """Returns perplexity against the value of each tuned field."""
+    """Returns perplexity against the value of each tuned field.
+
+    What is told of the trials is added to ``points``.
+    """
     num_columns = min(2, len(space))
     num_rows = math.ceil(len(space) / num_columns)
     figure = Figure(figsize=(WIDTH_INCHES, 1.0 + 2.4 * num_rows), layout="constrained")
@@ -67,7 +75,8 @@ def _perplexities(
         for k, search in enumerate(by_arm):
             # Arms stand side by side where values are names.
             shift = (k - (len(by_arm) - 1) / 2) * 0.5 / len(by_arm)
-            _draw_search(axes, search, field, domain, looks[search.arm], top=top, shift=shift)
+            look = looks[search.arm]
+            points += _draw_search(axes, search, field, domain, look, top=top, shift=shift)
         _values_on(axes, field, domain)
         drawing.perplexities_on(axes.yaxis)
         axes.grid(axis="y")
@@ -114,7 +123,8 @@ def _top(by_arm: Sequence[Search]) -> float:
 
 def _draw_search(
     axes: Axes, search: Search, field: str, domain: Domain, look: Look, *, top: float, shift: float
-) -> None:
+) -> list[Point]:
+    """Draws an arm's trials over one field and returns what is told of them."""
     ceiling = perplexity(top) * 1.08  # of the row of marks above all perplexities
     inside = search.rows["nats"] <= top
     for state, face in ((RunState.FINISHED, look.color), (RunState.PRUNED, "none")):
@@ -147,6 +157,21 @@ def _draw_search(
         markersize=11,
         linestyle="",
     )
+    shown = search.rows[search.rows["state"].ne(RunState.FAILED)]
+    x = _places(domain, search.values(shown, field), shift)
+    y = np.where(shown.index.isin(lost.index), ceiling, np.exp(shown["nats"].clip(upper=top)))
+    return along(axes, x, y, _texts(search, shown, field))
+
+
+def _texts(search: Search, rows: pd.DataFrame, field: str) -> list[str]:
+    """Returns what is told of trials: their value of a field, and what they came to."""
+    texts = []
+    values = map(value_text, search.values(rows, field))
+    for value, state, nats in zip(values, rows["state"], rows["nats"], strict=True):
+        ended = "" if state == RunState.FINISHED else f", {state}"
+        came_to = number(perplexity(nats)) if np.isfinite(nats) else "no number"
+        texts.append(f"{search.arm}, {field} {value}: {came_to}{ended}")
+    return texts
 
 
 def _places(domain: Domain, values: Sequence[Any], shift: float) -> list[float]:
@@ -183,23 +208,28 @@ def _ticks_on(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _rows(by_arm: Sequence[Search], space: Mapping[str, Domain]) -> Figure:
-    """Returns a row per arm for each tuned field."""
+def _rows(
+    by_arm: Sequence[Search],
+    space: Mapping[str, Domain],
+    looks: Mapping[str, Look],
+    points: list[Point],
+) -> Figure:
+    """Returns a row per arm for each tuned field; what is told of it is added to ``points``."""
     figure = Figure(figsize=(WIDTH_INCHES, 1.2 + 0.27 * len(by_arm)), layout="constrained")
     grid = figure.subplots(1, len(space), sharey=True, squeeze=False).ravel().tolist()
     for axes, (field, domain) in zip(grid, space.items(), strict=True):
         for y, search in enumerate(by_arm):
-            _draw_row(axes, search, field, domain, y)
+            points += _draw_row(axes, search, field, domain, looks[search.arm].color, y)
         drawing.name_rows(axes, [search.arm for search in by_arm])
         _values_on(axes, field, domain)
         if isinstance(domain, Choices):
             axes.set_xlabel(f"{field} (each from best to worst)")
     kinds = [
-        _mark("D", "best of its arm", color="#000000"),
-        _mark("o", f"within {100 * NEAR:g} % of it", color=NEAR_COLOR),
+        _mark("D", "best of its arm", color=FAINT),
+        _mark("o", f"within {100 * NEAR:g} % of it", color=FAINT),
         _mark("o", "further above", color=OTHER_COLOR),
         _mark("o", "pruned", color=FAINT, markerfacecolor="none", markersize=4),
-        _mark("x", "diverged", color=drawing.COLORS[4], markersize=5),
+        _mark("x", "diverged", color=FAINT, markersize=5),
     ]
     figure.legend(
         handles=kinds, loc="outside lower center", ncols=5, columnspacing=1.0, handletextpad=0.2
@@ -207,7 +237,10 @@ def _rows(by_arm: Sequence[Search], space: Mapping[str, Domain]) -> Figure:
     return figure
 
 
-def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) -> None:
+def _draw_row(
+    axes: Axes, search: Search, field: str, domain: Domain, color: str, y: int
+) -> list[Point]:
+    """Draws an arm's trials over one field and returns what is told of them."""
     rows, state = search.rows, search.rows["state"]
     x = _spread(search, field, domain)
     kinds: list[tuple[pd.DataFrame, dict[str, Any]]] = [
@@ -221,16 +254,17 @@ def _draw_row(axes: Axes, search: Search, field: str, domain: Domain, y: int) ->
         ),
         (
             rows[state == RunState.DIVERGED],
-            {"marker": "x", "color": drawing.COLORS[4], "markersize": 5},
+            {"marker": "x", "color": FAINT, "markersize": 5},
         ),
-        (search.near, {"marker": "o", "color": NEAR_COLOR, "markersize": 5}),
-        (search.near.nsmallest(1, "nats"), {"marker": "D", "color": "#000000", "markersize": 5}),
+        (search.near, {"marker": "o", "color": color, "markersize": 5}),
+        (search.near.nsmallest(1, "nats"), {"marker": "D", "color": color, "markersize": 5}),
     ]
     near = x[search.near.index]
     if len(near) and not isinstance(domain, Choices):
-        axes.plot([near.min(), near.max()], [y, y], color=NEAR_COLOR, linewidth=2)
+        axes.plot([near.min(), near.max()], [y, y], color=color, linewidth=2)
     for marked, style in kinds:
         axes.plot(x[marked.index], np.full(len(marked), y), linestyle="", **style)
+    return along(axes, x, np.full(len(x), y), _texts(search, rows, field))
 
 
 def _spread(search: Search, field: str, domain: Domain) -> pd.Series:
@@ -263,17 +297,17 @@ def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | No
         return None
     looks = drawing.palette(study.arms)
     lines = {search.arm: np.exp(inference.expected_best(_final_nats(search))) for search in by_arm}
-    title = f"expected best {objective_name(study)}"
+    title, points = f"expected best {objective_name(study)}", list[Point]()
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
-            figure = _together(lines, looks, title)
+            figure = _together(lines, looks, title, points)
         else:
-            figure = _apart(lines, looks, title, study.baseline.name)
+            figure = _apart(lines, looks, title, study.baseline.name, points)
     label = (
         f"What tuning bought: expected best {objective_name(study)} over the number of trials, by"
         " arm"
     )
-    return LabelledFigure("expected-best", label, figure)
+    return LabelledFigure("expected-best", label, figure, points)
 
 
 def _final_nats(search: Search) -> np.ndarray:
@@ -287,36 +321,46 @@ def _final_nats(search: Search) -> np.ndarray:
     return np.asarray(nats, dtype=np.float64)
 
 
-def _together(lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str) -> Figure:
+def _together(
+    lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, points: list[Point]
+) -> Figure:
     figure, axes = drawing.new_figure(3.4)
-    _draw_expected(axes, lines, looks)
+    points += _draw_expected(axes, lines, looks)
     axes.set(xlabel=TRIALS, ylabel=title)
     drawing.legend_below(figure, axes, len(lines))
     return figure
 
 
 def _apart(
-    lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, baseline: str
+    lines: Mapping[str, np.ndarray],
+    looks: Mapping[str, Look],
+    title: str,
+    baseline: str,
+    points: list[Point],
 ) -> Figure:
     """Returns a panel per arm, with the baseline's line in each."""
-    look = Look(NEAR_COLOR, "-", "o")
     arms = [arm for arm in lines if arm != baseline]
     figure, panels = drawing.new_panels(len(arms))
     for axes, arm in zip(panels, arms, strict=True):
         together = {name: lines[name] for name in (baseline, arm) if name in lines}
-        _draw_expected(axes, together, {baseline: looks[baseline], arm: look})
+        points += _draw_expected(axes, together, looks)
         axes.set_title(arm, fontsize="small")
-    figure.supxlabel(f"{TRIALS} (black: {baseline})", fontsize="medium")
+    figure.supxlabel(f"{TRIALS} (in every panel: {baseline})", fontsize="medium")
     figure.supylabel(title, fontsize="medium")
     return figure
 
 
-def _draw_expected(axes: Axes, lines: Mapping[str, np.ndarray], looks: Mapping[str, Look]) -> None:
+def _draw_expected(
+    axes: Axes, lines: Mapping[str, np.ndarray], looks: Mapping[str, Look]
+) -> list[Point]:
+    """Draws the arms' lines and returns what is told of them."""
+    points = []
     for arm, line in lines.items():
-        look = looks[arm]
-        axes.plot(
-            np.arange(1, len(line) + 1), line, look.line, color=look.color, label=arm, linewidth=1.6
-        )
+        look, trials = looks[arm], np.arange(1, len(line) + 1)
+        axes.plot(trials, line, look.line, color=look.color, label=arm, linewidth=1.6)
+        texts = [f"{arm}: {number(best)} after {k} trials" for k, best in enumerate(line, 1)]
+        points += along(axes, trials, line, texts)
     drawing.perplexities_on(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="y")
+    return points

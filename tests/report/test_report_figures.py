@@ -99,17 +99,61 @@ def test_more_than_eight_arms_get_a_panel_each():
     assert all(len(axes.lines) == 2 for axes in panels)
 
 
-def test_paired_differences_are_coloured_by_verdict_and_named():
+def test_paired_differences_have_the_arms_colour_and_the_verdicts_mark_and_word():
     drawn = full().figures["paired-differences"]
     axes = drawn.figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["worse", "better", "undecided"]
     means = [line for line in axes.lines if line.get_markersize() == 6.5]
-    assert [line.get_color() for line in means] == [
-        drawing.VERDICTS[t.get_text()].color for t in axes.texts
+    looks = drawing.palette(full().results)
+    assert [m.get_color() for m in means] == [looks[r.name].color for r in full().results[1:]]
+    assert [line.get_marker() for line in means] == [
+        drawing.VERDICT_MARKERS[t.get_text()] for t in axes.texts
     ]
     assert len({line.get_marker() for line in means}) == 3
     dots = [line for line in axes.lines if line.get_markersize() == 3.5]
     np.testing.assert_allclose(dots[0].get_xdata(), np.exp(0.03 + 0.02 * UNIT))
+
+
+def test_a_pair_far_away_does_not_press_the_others_into_a_line():
+    far = np.zeros(10)
+    far[3] = 2.0  # its ratio is exp(2)
+    rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.02 * UNIT)
+    rows += run_rows("rnn", BASE + 0.1 + far, states=["finished"] * 9 + ["diverged"])
+    drawn = build(study("lstm", "gru", "rnn"), rows).figures["paired-differences"]
+    axes = drawn.figure.axes[0]
+    assert axes.get_xlim()[1] < 3.0
+    arrows = [line for line in axes.lines if line.get_marker() == ">" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in arrows] == [[axes.get_xlim()[1]]]
+    assert f"rnn, one seed: {np.exp(2.1):.4f}" in {place.text for place in drawn.places()}
+
+
+def colors_of_arms(figure, names):
+    """Returns the colours of each arm's labelled lines in a figure, by its name."""
+    lines = [line for axes in figure.axes for line in axes.lines]
+    return {name: {x.get_color() for x in lines if x.get_label() == name} for name in names}
+
+
+def test_an_arm_has_one_colour_in_all_figures_also_where_another_is_not_drawn():
+    names, states = ("lstm", "gru", "rnn"), {"gru": ["diverged"] * 10}
+    rows, curves = [], []
+    for k, name in enumerate(names):
+        rows += run_rows(
+            name, BASE + 0.1 * k, states=states.get(name), num_parameters=1000 + 500 * k
+        )
+        curves += [] if name == "gru" else curve_rows(name, 1.4 + 0.1 * k)
+    built = build(study(*names), rows, curves=curves)
+    looks = drawing.palette(built.results)
+    assert len({look.color for look in looks.values()}) == 3
+    for name in ("learning-curves-tokens", "learning-curves-seconds", "pareto"):
+        found = colors_of_arms(built.figures[name].figure, ("lstm", "rnn"))
+        assert found == {arm: {looks[arm].color} for arm in ("lstm", "rnn")}, name
+    lines = built.figures["paired-differences"].figure.axes[0].lines
+    assert looks["rnn"].color in {line.get_color() for line in lines}
+
+
+def test_black_is_the_baselines_alone_however_many_arms_there_are():
+    looks = drawing.palette(build(study(*"abcdefghijklmnopqrstuvwxyz")).results)
+    assert [name for name, look in looks.items() if look.color == "#000000"] == ["a"]
 
 
 def test_arms_are_told_apart_by_more_than_colour():

@@ -10,6 +10,7 @@ import pytest
 from planted import BASE, build, full, run_rows, study, two_conditions
 from rich.console import Console
 
+import harness
 from harness.report import forms
 from harness.report.tables import Section
 
@@ -214,13 +215,18 @@ def test_nothing_has_run():
         assert "gru" in text
 
 
-def test_commands_name_the_commit_and_the_overrides(built):
+def test_commands_name_the_commit_the_path_and_the_overrides(built, tmp_path, monkeypatch):
     assert built.commands == [
         "git checkout c0ffee",
         "harness run output-tanh.yaml --set fix.bptt_length=20",
     ]
-    planned = study("lstm", path=Path("/home/x/my study.yaml"))
-    assert build(planned).commands == ["harness run 'my study.yaml'"]
+    elsewhere = study("lstm", path=Path("/home/x/my study.yaml"))
+    assert build(elsewhere).commands == ["harness run '/home/x/my study.yaml'"]
+    monkeypatch.chdir(tmp_path)
+    mine = study("lstm", path=tmp_path / "mine" / "my.yaml")
+    assert build(mine).commands == ["harness run mine/my.yaml"]
+    shipped = study("lstm", path=Path(harness.__file__).parents[1] / "studies" / "quickstart.yaml")
+    assert build(shipped).commands == ["harness run studies/quickstart.yaml"]
 
 
 def test_a_wide_table_breaks_words_last_of_all():

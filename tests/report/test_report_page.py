@@ -1,11 +1,17 @@
 """The page: one sound file that needs nothing beside it."""
 
 import html
+import json
 import re
+from datetime import date
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
-from planted import BASE, build, full, run_rows, study, timing_rows, two_conditions
+from planted import BASE, build, full, pair, run_rows, study, timing_rows, two_conditions
+
+from harness import report
+from harness.report import drawing, samples, tables
 
 
 class Page(HTMLParser):
@@ -67,7 +73,8 @@ def sound(text):
         reference.startswith("#") and reference[1:] in page.ids for reference in page.references
     )
     assert len(set(page.ids)) == len(page.ids)
-    assert not {"script", "link", "iframe", "img"} & set(page.tags) and "@import" not in text
+    assert not {"link", "iframe", "img"} & set(page.tags) and "@import" not in text
+    assert page.tags.count("script") == 1  # inline: it refers to nothing
     assert set(page.roles) <= {"img"} and all(page.labels)
     return page
 
@@ -85,15 +92,36 @@ def test_texts_are_escaped(text):
 
 
 def test_the_answer_comes_first_and_each_verdict_has_its_word(built, text):
-    assert text.index(html.escape(built.answer)) < text.index("<nav") < text.index("<table")
-    glance = text[text.index('<div class="glance">') : text.index("<nav")]
-    found = re.findall(r'<span class="verdict (\w+)">([^<]*)</span>', glance)
+    first = text[text.index('<section class="result') : text.index("<nav")]
+    assert html.escape(built.answer) in first and 'id="paired-differences"' in first
+    found = re.findall(r'<span class="verdict (\w+)">([^<]*)</span>', first)
     assert [(kind, words.split(" ")[0]) for kind, words in found[::2]] == [
         ("worse", "worse"),
         ("better", "better"),
         ("undecided", "undecided"),
     ]
-    assert [words.split(" ")[1] for _, words in found[1::2]] == ["faster"] * 3
+    assert [words.split(" ")[0] for _, words in found[1::2]] == ["faster"] * 3
+    for result in built.results[1:]:  # a ratio is said once
+        assert first.split("<figure")[0].count(tables.decided_text(result).split(" ")[0]) == 1
+
+
+def test_what_would_decide_is_said_beside_the_signs(built, text):
+    first = text[: text.index("<nav")]
+    assert "more seeds should decide it" in first
+    assert first.count("if effect and spread stay as observed") == 1
+    whole = "<summary>Every verdict in a whole sentence</summary><ul>"
+    assert html.escape(built.sentences[0]) in text[text.index(whole) :]
+
+
+def test_the_first_screen_says_when_and_how_long():
+    rows = run_rows("lstm", BASE, seconds=120.0, pack_size=4) + run_rows("gru", BASE + 0.1)
+    frames = pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame()
+    built = report.build(study("lstm", "gru"), *frames, begun=date(2026, 2, 3))
+    assert built.effort == (
+        "Begun on 2026-02-03; 20 runs, 5 minutes of training one pack after another."
+    )
+    assert built.effort in built.html()
+    assert build(study("lstm", "gru"), pair(0.1, 0.02)).effort == ""
 
 
 def test_a_sole_verdict_colours_the_answer():
@@ -129,25 +157,41 @@ def test_provenance_may_be_unknown():
 
 
 def test_samples_by_update():
-    samples = [
+    written = [
         {"prefix": "so", "text": f"so {word}", "update": update}
         for update, word in ((1, "ee"), (9, "it was"))
     ]
-    samples += [{"prefix": "so", "text": "so it is"}]
-    found = build(study("lstm"), run_rows("lstm", BASE, samples=samples)).html()
-    assert (
-        '<th scope="col">Arm</th><th scope="col" class="number">Update</th><th scope="col">so</th>'
-        in found
-    )
-    assert '<th scope="row">lstm</th><td class="number">9</td><td>so it was</td>' in found
-    assert '<th scope="row">lstm</th><td class="number">best</td><td>so it is</td>' in found
+    written += [{"prefix": "so", "text": "so it is"}]
+    built = build(study("lstm"), run_rows("lstm", BASE, samples=written))
+    section = samples.section(built.results)
+    assert section.header == ("Arm", "Update", "so")
+    assert section.rows == [
+        ("lstm", "1", "so ee"),
+        ("lstm", "9", "so it was"),
+        ("lstm", "best", "so it is"),
+    ]
+    assert '</i>lstm</th><td class="number">9</td><td>so it was</td>' in built.html()
+
+
+def test_drawn_samples_stand_below_the_greedy_ones_of_their_arm():
+    written = [
+        {"prefix": "so", "text": "so be", "temperature": 0.8},
+        {"prefix": "so", "text": "so it is"},
+    ]
+    rows = [row for arm in ("lstm", "gru") for row in run_rows(arm, BASE, samples=written)]
+    section = samples.section(build(study("lstm", "gru"), rows).results)
+    assert section.header == ("Arm", "Drawn", "so")
+    assert section.rows == [
+        (arm, how, text)
+        for arm in ("lstm", "gru")
+        for how, text in (("greedy", "so it is"), ("at temperature 0.8", "so be"))
+    ]
 
 
 def test_several_conditions_have_each_their_part():
     found = two_conditions().html()
     page = sound(found)
     for anchor in (
-        "overview",
         "time-machine-part",
         "docs-part",
         "docs-costs",
@@ -155,6 +199,12 @@ def test_several_conditions_have_each_their_part():
         "fixed",
     ):
         assert anchor in page.ids
+    first = found[: found.index("<nav")]
+    for condition, verdict in (("time-machine", "worse"), ("docs", "better")):
+        row = first[first.index(f'<th scope="row">{condition}</th>') :].split("</tr>")[0]
+        assert f">{verdict} " in row and ">speed: faster " in row
+    assert "gru is worse under 1 of 2 conditions and better under 1" in first
+    assert 'id="paired-differences-by-condition"' in first
     assert found.index('id="time-machine-part"') < found.index('id="docs-part"')
     # What differs between the conditions is told as such, and is not among what was fixed.
     assert '<tr><th scope="row">docs/gru</th><td>python-docs</td></tr>' in found
@@ -168,4 +218,50 @@ def test_a_long_table_is_folded_away():
         study(*names), [row for name in names for row in run_rows(name, BASE)], timings
     ).html()
     folded = re.findall(r"<summary>(.*?)</summary>", found)
-    assert folded == ["14 rows", "All of them", "The study file"]  # the main tables never are
+    sentences = "Every verdict in a whole sentence"
+    assert folded == [sentences, "14 rows", "All of them", "The study file"]  # no main table is
+
+
+def test_a_figure_tells_its_values_where_they_are_drawn(built):
+    """A point's place is that of its mark in the SVG."""
+    drawn = built.figures["paired-differences"]
+    x, y, text = drawn.places()[0]
+    assert text == f"lstm-no-output-tanh: worse {tables.decided_text(built.results[1])}"
+    places = re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', drawn.svg())
+    assert any(abs(float(a) - x) < 0.1 and abs(float(b) - y) < 0.1 for a, b in places)
+    for name, figure in built.figures.items():
+        assert figure.places() and figure.scales(), name
+        width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', figure.svg()).groups())
+        assert all(0 <= p.x <= width and 0 <= p.y <= height for p in figure.places()), name
+        assert not any("nan" in p.text for p in figure.places()), name
+
+
+def test_points_are_written_as_json_that_no_name_breaks(text):
+    points = [json.loads(html.unescape(t)) for t in re.findall(r'data-points="([^"]*)"', text)]
+    told = {text for figure in points for _, _, text in figure}
+    assert any(t.startswith("rnn|<b>: undecided ") for t in told)
+    assert any(re.fullmatch(r"lstm: [\d.]+ \([\d.]+ to [\d.]+\) at 100 k tokens", t) for t in told)
+
+
+def test_a_dark_page_has_no_black_of_its_own_in_its_figures(text):
+    svgs = "".join(re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL))
+    for color in ("#000000", "#ffffff", "#dddddd", "#666666"):
+        assert f": {color}" not in svgs and f", {color})" in svgs
+
+
+def test_each_arm_has_its_colour_beside_its_name(built, text):
+    looks = drawing.palette(built.results)
+    for result in built.results[1:3]:
+        mark = f'<i class="arm" style="background: {looks[result.name].color}"></i>{result.name}'
+        assert f'<th scope="row">{mark}</th>' in text
+
+
+def test_a_notebook_shows_answer_verdicts_and_figure(built):
+    for each in (built, two_conditions()):
+        shown = each._repr_html_()
+        page = Page(shown)
+        assert page.open == [] and not {"script", "link", "style"} & set(page.tags)
+        assert html.escape(each.headline) in shown and "<table>" in shown and "<svg" in shown
+    assert "rnn|<b>" not in built._repr_html_()
+    assert "a &lt;script&gt; in a warning" in built._repr_html_()
+    assert "<svg" not in build(study("lstm", "gru"))._repr_html_()

@@ -1,0 +1,173 @@
+"""The figures of the verdicts: what each arm's pairs come to, under one condition or several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from harness.metrics import perplexity
+from harness.report import arm_results, drawing, sentences, tables
+from harness.report.arm_results import ArmResult
+from harness.report.drawing import FAINT, GRID, LabelledFigure, Look
+from harness.report.hover import Point, along
+from harness.report.protocols import StudyLike
+
+WIDTH_INCHES = 5.4
+"""Narrower than other figures: it stands beside the answer, and fills a phone."""
+FAR = 0.6
+"""How far beyond all intervals a pair is drawn in its place, as a part of their whole width."""
+MAX_ROWS = 24
+"""The most rows of several conditions: more do not fit a screen."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is compared.
+
+    Attributes:
+        baseline: The name of the arm that the others are compared with.
+        margin: That of equivalence, as a fraction.
+        unit: What one pair is, a seed or a repeat.
+        measured: What the perplexities are called.
+    """
+
+    baseline: str
+    margin: float
+    unit: str
+    measured: str
+
+    @staticmethod
+    def of(study: StudyLike) -> "Terms":
+        """Returns the terms of a study."""
+        margin, unit = study.measure.margin, sentences.unit(study)
+        return Terms(study.baseline.name, margin, unit, arm_results.measured(study))
+
+
+def paired_differences(results: Sequence[ArmResult], terms: Terms) -> LabelledFigure | None:
+    """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
+
+    The mean has its 95 % interval, with a thin line where the spread of the search makes it wider,
+    and the margin is shaded. None: no arm has a finished pair.
+    """
+    rows = [(_row_name(result), result) for result in results if _has_mean(result)]
+    return _drawn("paired-differences", rows, drawing.palette(results), terms)
+
+
+def by_condition(
+    conditions: Sequence[tuple[str, Sequence[ArmResult]]], terms: Terms
+) -> LabelledFigure | None:
+    """Returns one row per condition and arm, as :func:`paired_differences` draws them.
+
+    None: no arm has a finished pair, or there are more than ``MAX_ROWS``.
+    """
+    names = {result.name for _, results in conditions for result in results}
+    rows = [
+        (title if len(names) == 2 else f"{title}\n{_row_name(result)}", result)
+        for title, results in conditions
+        for result in results
+        if _has_mean(result)
+    ]
+    if len(rows) > MAX_ROWS:
+        return None
+    looks = drawing.palette(conditions[0][1])
+    return _drawn("paired-differences-by-condition", rows, looks, terms)
+
+
+def _has_mean(result: ArmResult) -> bool:
+    return result.decision is not None and result.decision.mean is not None
+
+
+def _drawn(
+    name: str,
+    rows: Sequence[tuple[str, ArmResult]],
+    looks: Mapping[str, Look],
+    terms: Terms,
+) -> LabelledFigure | None:
+    if not rows:
+        return None
+    points: list[Point] = []
+    margin, unit, baseline = terms.margin, terms.unit, terms.baseline
+    with drawing.style():
+        height = 0.9 + drawing.row_inches(len(rows)) * len(rows)
+        figure, axes = drawing.new_figure(height, WIDTH_INCHES)
+        axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
+        axes.axvline(1.0, color=FAINT, linewidth=0.8)
+        ends = _ends([result for _, result in rows], margin)
+        for y, (_, result) in enumerate(rows):
+            verdict = sentences.word(result)
+            word = verdict.split(" ")[0]
+            marker = drawing.VERDICT_MARKERS[word]
+            points += _draw_row(axes, y, result, looks[result.name].color, marker, ends, unit)
+            word = verdict if word == "not" else word
+            axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
+        drawing.name_rows(axes, [text for text, _ in rows])
+        axes.set_xlim(ends)
+        axes.set_xlabel(
+            f"{terms.measured} as a multiple of {baseline}'s, same {unit}\n"
+            f"(left is better; shaded: {margin:.0%})"
+        )
+    is_wide = any(r.decision is not None and r.decision.wide is not None for _, r in rows)
+    label = (
+        f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and"
+        f" 95 % intervals{', thin with the spread of the search too' if is_wide else ''}"
+    )
+    return LabelledFigure(name, label, figure, points)
+
+
+def _ends(results: Sequence[ArmResult], margin: float) -> tuple[float, float]:
+    """Returns the ends of the axis: all means and intervals are within, and the pairs near them."""
+    kept, pairs = [1.0 / (1.0 + margin), 1.0 + margin], []
+    for result in results:
+        decision = result.decision
+        assert decision is not None and decision.mean is not None
+        kept.append(perplexity(decision.mean))
+        for interval in (decision.wide, decision.interval):
+            kept += np.exp([interval.low, interval.high]).tolist() if interval is not None else []
+        pairs += np.exp(result.differences[np.isfinite(result.differences)]).tolist()
+    beyond = FAR * (max(kept) - min(kept))
+    low, high = (
+        max(min(kept) - beyond, min(kept + pairs)),
+        min(max(kept) + beyond, max(kept + pairs)),
+    )
+    room = 0.03 * (high - low)
+    return low - room, high + room
+
+
+def _draw_row(
+    axes: Axes,
+    y: int,
+    result: ArmResult,
+    color: str,
+    marker: str,
+    ends: tuple[float, float],
+    unit: str,
+) -> list[Point]:
+    """Draws an arm's pairs and their mean, and returns what is told of them.
+
+    A pair that is beyond the ends of the axis is an arrow there.
+    """
+    decision = result.decision
+    assert decision is not None and decision.mean is not None
+    ratios = np.exp(result.differences[np.isfinite(result.differences)])
+    spread = np.arange(len(ratios)) * 0.618 % 1.0  # even, so that neighbours are seen
+    heights, places = y + 0.16 + 0.2 * spread, np.clip(ratios, *ends)
+    kinds = (("o", places == ratios), ("<", ratios < ends[0]), (">", ratios > ends[1]))
+    for shape, chosen in kinds:
+        dots = axes.plot(places[chosen], heights[chosen], shape, color=color, alpha=0.5)
+        size = 3.5 if shape == "o" else 6.0
+        dots[0].set(markersize=size, markeredgewidth=0, clip_on=shape == "o")
+    mean = perplexity(decision.mean)
+    axes.plot(mean, y, marker, color=color, markersize=6.5)
+    for interval, width in ((decision.wide, 0.8), (decision.interval, 2.0)):
+        if interval is not None:
+            axes.plot(np.exp([interval.low, interval.high]), [y, y], color=color, linewidth=width)
+    text = f"{result.name}: {sentences.word(result)} {tables.decided_text(result)}"
+    texts = [f"{result.name}, one {unit}: {ratio:.4f}" for ratio in ratios]
+    return [Point(axes, mean, y, text), *along(axes, places, heights, texts)]
+
+
+def _row_name(result: ArmResult) -> str:
+    return (
+        f"{result.name}\n({result.num_diverged} diverged)" if result.num_diverged else result.name
+    )

@@ -1,0 +1,105 @@
+"""The words of a page's first screen, which has verdicts and numbers as signs beside them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from harness.report import arm_results, sentences
+from harness.report.arm_results import ArmResult
+from harness.report.protocols import StudyLike
+
+NAMES = {"not known": "not known yet", "no difference shown": "not shown to differ"}
+"""Verdict -> how it reads after ``is``, where that is not its own word."""
+
+
+def headline(
+    study: StudyLike, answer: str, conditions: Sequence[tuple[str, Sequence[ArmResult]]]
+) -> str:
+    """Returns one sentence: the answer, or how many conditions say what where they disagree.
+
+    Args:
+        study: The whole study.
+        answer: What :func:`harness.report.sentences.answer` returns.
+        conditions: The title and the results of each condition.
+    """
+    others = [result for _, results in conditions for result in results if not result.is_baseline]
+    if not others or len({sentences.finding(results) for _, results in conditions}) == 1:
+        return answer
+    verdicts = _counted([(r.name, sentences.word(r)) for r in others], len(conditions))
+    speeds = [
+        (result.name, result.speeds[phase].verdict)
+        for result in others
+        if (phase := sentences.main_phase(result.speeds)) is not None
+    ]
+    is_partial = answer.startswith("The study is incomplete.")
+    start = "The study is incomplete. So far, compared with" if is_partial else "Compared with"
+    text = f"{start} {study.baseline.name} in {arm_results.measured(study)}, {verdicts}"
+    if speeds:
+        text = f"{text}; in training speed, {_counted(speeds, len(conditions))}"
+    return f"{text}."
+
+
+def _counted(pairs: Iterable[tuple[str, str]], num_conditions: int) -> str:
+    """``a is worse under 2 of 3 conditions and undecided under 1, and b is better under all 3``."""
+    verdicts: dict[str, Counter[str]] = {}
+    for name, verdict in pairs:
+        verdicts.setdefault(name, Counter())[NAMES.get(verdict, verdict)] += 1
+    alike: dict[str, list[str]] = {}
+    for name, counts in verdicts.items():
+        alike.setdefault(_under(counts, num_conditions), []).append(name)
+    clauses = [
+        f"{sentences.listed(names)} {'is' if len(names) == 1 else 'are'} {text}"
+        for text, names in alike.items()
+    ]
+    return sentences.listed(clauses) if len(clauses) < 3 else "; ".join(clauses)
+
+
+def _under(counts: Counter[str], num_conditions: int) -> str:
+    (first, number), *rest = counts.most_common()
+    share = "all" if number == num_conditions else f"{number} of"
+    texts = [f"{first} under {share} {num_conditions} conditions"]
+    return sentences.listed(texts + [f"{word} under {count}" for word, count in rest])
+
+
+def reasons(study: StudyLike, results: Sequence[ArmResult]) -> list[tuple[list[str], str]]:
+    """Returns why verdicts are not clearer and what would decide them: arms with their text.
+
+    Verdict, ratio and interval are not said again. Arms of one text stand together.
+
+    Args:
+        study: Of one condition.
+        results: Of that condition.
+    """
+    alike: dict[str, list[str]] = {}
+    for result in results:
+        parts = [] if result.is_baseline else [*_of_verdict(study, result), *_of_speed(result)]
+        if parts:
+            text = " ".join(f"{part[0].upper()}{part[1:]}." for part in parts)
+            alike.setdefault(text, []).append(result.name)
+    return [(names, text) for text, names in alike.items()]
+
+
+def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:
+    decision = result.decision
+    if decision is None:
+        return [f"it does not compare: {result.incomparable}"]
+    if decision.num_pairs == 0:
+        return []
+    parts = ["; ".join(result.open)] if decision.verdict == "not comparable" else []
+    if decision.num_finished < decision.num_pairs:
+        parts += sentences.conditional_grounds(study, result)
+    elif sentences.asks_search(study, result) and result.search_spread is None:
+        parts += ["how far this hangs on the settings that were tried is not known"]
+    parts += [f"at an end of what was tried: {'; '.join(result.excuses)}"] if result.excuses else []
+    return [part for part in [*parts, *sentences.outlook(study, result)] if part]
+
+
+def _of_speed(result: ArmResult) -> list[str]:
+    phase = sentences.main_phase(result.speeds)
+    speed = result.speeds[phase] if phase is not None else None
+    if speed is None:
+        return []
+    if speed.verdict == "not comparable" or speed.ratio is None:
+        return [f"its training speed does not compare: {speed.reason}"]
+    if speed.verdict == "undecided":
+        return [f"whether it trains faster or slower is undecided: {speed.reason}"]
+    return []
