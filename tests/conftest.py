@@ -83,3 +83,14 @@ def pytest_terminal_summary(terminalreporter) -> None:
         terminalreporter.write_line(
             f"skipped for a reason that tests/conftest.py does not list: {line}", red=True
         )
+
+
+@pytest.fixture
+def without_report_files(monkeypatch):
+    """Studies that are run write no page and no figure into the store: half of a small one's time.
+
+    For tests that ask about something else.
+    """
+    from harness.report import Report
+
+    monkeypatch.setattr(Report, "files", lambda report, png=True: {})

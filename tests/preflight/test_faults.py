@@ -18,6 +18,8 @@ from harness.runner import launch
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 CELLS = Path(__file__).with_name("faulty_cells.py")
 STUDY = """\
 study: faulty

@@ -15,6 +15,8 @@ from harness.runner import executor, launch
 from harness.statistics import inference, power
 from harness.store.locations import Locations
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 SEVERAL = """\
 study: several
 version: 1

@@ -15,6 +15,8 @@ from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.study.units import Phase
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 MLFLOW_WRITES = (
     "create_run",
     "log_batch",

@@ -16,6 +16,8 @@ from harness.store.reader import StudyReader
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.shard import Shard
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 
 def run(path, folder):
     console = Console(file=io.StringIO(), width=100)

@@ -12,6 +12,8 @@ from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.tuning import search as tuning
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 SHARED = """\
   learning_rate: {low: 0.005, high: 0.1, log: true}
   seeds: 2

@@ -16,6 +16,8 @@ from harness.store.reader import StudyReader
 from harness.study.units import Phase, RunKey, Unit
 from harness.training import worker
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 SEARCH = """
   batch: 2
   seeds: 2
