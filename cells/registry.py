@@ -213,7 +213,8 @@ def register(module: ModuleType) -> list[str]:
     problems = [problem for cell in defined for problem in problems_of(cell)]
     if not defined:
         problems.append(
-            f"{module.__name__}: must define a subclass of cells.Cell, but defines none."
+            f"{Path(module.__file__ or module.__name__).name}: must define a subclass of "
+            "cells.Cell, but defines none."
         )
     problems += _name_problems(defined)
     if problems:
@@ -270,9 +271,16 @@ def _name_problems(defined: list[type[Cell]]) -> list[str]:
             )
         if other is not None and not _is_same_source(other, cell):
             problems.append(
-                f"{cell.__name__}: name must be unique, but name={name!r} is {other.__module__}'s."
+                f"{cell.__name__}: name must be unique, but name={name!r} is of a cell in "
+                f"{_place(other)}. Choose another."
             )
     return problems
+
+
+def _place(cell: type[Cell]) -> str:
+    """Returns the file that defines a cell, as a person knows it."""
+    path = Path(inspect.getfile(cell))
+    return f"cells/{path.name}, shipped" if cell.__module__.startswith("cells.") else path.name
 
 
 def _registered(name: str) -> type[Cell] | None:

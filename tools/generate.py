@@ -1,6 +1,7 @@
 """Writes what is generated and committed.
 
-That is the schema, the table of fields, RESULTS.md's tables, and what is known of cells.
+That is the schema, the table of fields, the page of messages, RESULTS.md's tables, and what is
+known of cells.
 """
 
 import json
@@ -10,6 +11,7 @@ import result_tables
 
 import cells
 from harness import catalog, study
+from harness.study.codes import messages_page
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKERS = ("<!-- fields: generated from harness/study -->\n", "<!-- end of fields -->")
@@ -27,6 +29,7 @@ def main() -> None:
     schema = json.dumps(study.json_schema(), indent=1) + "\n"
     (ROOT / "studies" / "study.schema.json").write_text(schema, encoding="utf-8")
     catalog.FACTS.write_text(catalog.facts_json(cells.names()), encoding="utf-8")
+    (ROOT / "docs" / "messages.md").write_text(messages_page(), encoding="utf-8")
     for path, generated in (
         (ROOT / "docs" / "study.md", with_field_table),
         (result_tables.RESULTS, result_tables.page),

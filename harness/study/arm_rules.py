@@ -28,7 +28,7 @@ def _number_of_arms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         message = (
             f"must make at least two arms, but got arms={len(arms)}. Add what to compare with."
         )
-        yield parsed.document.at_key(("compare", block), message)
+        yield parsed.document.at_key(("compare", block), message, "number-of-arms")
 
 
 def _has_invalid_arms(parsed: Parsed) -> bool:
@@ -50,13 +50,13 @@ def _distinct(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 f"must differ from every other arm, but is the same as {seen[settings]}. "
                 "Remove one of the two, or write identical_arms: true."
             )
-            yield parsed.document.at_key(arm.path, message)
+            yield parsed.document.at_key(arm.path, message, "equal-arms")
         elif arm.name in names:
             message = (
                 "must have another name than every other arm, "
                 f"but got arm={arm.name!r} again. Use compare.arms."
             )
-            yield parsed.document.at_key(arm.path, message)
+            yield parsed.document.at_key(arm.path, message, "equal-arms")
         seen.setdefault(settings, arm.name)
         names.add(arm.name)
 
@@ -67,7 +67,7 @@ def _complete(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             if name not in arm.values and name not in arm.invalid:
                 which = _which(arm, arms, {name})
                 message = f"must be given{which}, but is missing. Add {example} here or to the arm."
-                yield parsed.document.at_key(("fix", name), message)
+                yield parsed.document.at_key(("fix", name), message, "missing-field")
 
 
 def _which(arm: ArmDraft, arms: list[ArmDraft], names: set[str]) -> str:
@@ -85,7 +85,7 @@ def _cells(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             message = str(error).removeprefix("cell: ")
             if not message.endswith("?"):
                 message += " Name one of these, or add the file of your own to cells."
-            yield parsed.document.at_value(arm.paths["cell"], message)
+            yield parsed.document.at_value(arm.paths["cell"], message, "unknown-cell")
 
 
 def _presets(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -97,7 +97,7 @@ def _presets(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                     f"must leave {field} out, since {arm.preset} is {arm.value('cell')} "
                     f"with {field}: {value}. Remove {field}."
                 )
-                yield parsed.document.at_value(arm.paths["cell"], message)
+                yield parsed.document.at_value(arm.paths["cell"], message, "preset")
 
 
 def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -110,11 +110,11 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         rule = f"must be exactly one of {among}{_which(arm, arms, set(SIZES))}"
         if not given:
             message = f"{rule}, but none is given. Add hidden_size: 256."
-            yield parsed.document.at_key(("fix", "hidden_size"), message)
+            yield parsed.document.at_key(("fix", "hidden_size"), message, "one-size")
         elif len(given) > 1:
             path = arm.paths.get(given[-1], ("tune", given[-1]))
             message = f"{rule}, but got {' and '.join(given)}. Remove all but one."
-            yield parsed.document.at_key(path, message)
+            yield parsed.document.at_key(path, message, "one-size")
 
 
 def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -127,16 +127,16 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             message = (
                 f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
             )
-            yield parsed.document.at_value(arm.paths["corpus"], message)
+            yield parsed.document.at_value(arm.paths["corpus"], message, "corpus")
         if not corpus.takes_path and text_path is not None:
             takers = " or ".join(n for n, c in corpora.BY_NAME.items() if c.takes_path)
             message = (
                 f"must stand with corpus {takers}, but got path={shown(text_path)}. Remove it."
             )
-            yield parsed.document.at_value(arm.paths["path"], message)
+            yield parsed.document.at_value(arm.paths["path"], message, "corpus")
         if not corpus.has_words and arm.value("token") == "word":
             message = f"must be char with corpus {name}, but got token='word'. Write token: char."
-            yield parsed.document.at_value(arm.paths["token"], message)
+            yield parsed.document.at_value(arm.paths["token"], message, "corpus")
 
 
 def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -151,7 +151,7 @@ def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 "validate on, but got split='none'. "
                 "Write measure: {objective: train/perplexity}, or split: holdout."
             )
-            yield parsed.document.at_value(arm.paths["split"], message)
+            yield parsed.document.at_value(arm.paths["split"], message, "no-validation-text")
 
 
 def _native(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -165,7 +165,7 @@ def _native(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 "must be a cell of torch.nn with engine: native, "
                 f"but got cell={name!r}. Write engine: auto."
             )
-            yield parsed.document.at_value(arm.paths["cell"], message)
+            yield parsed.document.at_value(arm.paths["cell"], message, "engine")
         yield from _steps_of_torch(parsed, arm)
 
 
@@ -179,7 +179,7 @@ def _steps_of_torch(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
                 "must be left out with engine: native, whose steps are torch.nn's own, "
                 f"but got {field}={got}. Write engine: auto."
             )
-            yield parsed.document.at_key(path, message)
+            yield parsed.document.at_key(path, message, "engine")
 
 
 def _logarithms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -196,7 +196,7 @@ def _logarithms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             "Write engine: scan, or remove learned_start."
         )
         path: Path = arm.paths.get("learned_start", ("tune", "learned_start"))
-        yield parsed.document.at_key(path, message)
+        yield parsed.document.at_key(path, message, "engine")
 
 
 def _one_size(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -227,7 +227,7 @@ def _one_size(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         for field, reason in reasons.items():
             rule = f"must stand with an embedding_size that is the {sizes[1]}, since {reason}"
             path = arm.paths.get(field, ("tune", field))
-            yield parsed.document.at_key(path, f"{rule}, {got}")
+            yield parsed.document.at_key(path, f"{rule}, {got}", "equal-widths")
 
 
 def _seconds(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -242,7 +242,7 @@ def _seconds(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed. "
             "Write updates."
         )
-        yield parsed.document.at_key(arm.paths["budget"], message)
+        yield parsed.document.at_key(arm.paths["budget"], message, "seconds")
 
 
 def _forget_bias(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -260,7 +260,7 @@ def _forget_bias(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             f"forget gates' bias, but got {got}. Remove one of the two."
         )
         path: Path = arm.paths.get("chrono_steps", ("tune", "chrono_steps"))
-        yield parsed.document.at_key(path, message)
+        yield parsed.document.at_key(path, message, "two-forget-biases")
 
 
 RULES = (

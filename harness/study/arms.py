@@ -95,7 +95,7 @@ def arm_drafts(parsed: Parsed) -> tuple[list[ArmDraft], list[Problem]]:
     count = math.prod(len(values) for values in lists.values())
     if count > MAX_ARMS:
         message = f"must make at most {MAX_ARMS} arms, but got arms={count}. Cross fewer values."
-        return [], [parsed.document.at_key(("compare", "cross"), message)]
+        return [], [parsed.document.at_key(("compare", "cross"), message, "number-of-arms")]
     return list(_product(parsed, lists)), []
 
 

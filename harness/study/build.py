@@ -155,6 +155,8 @@ def _seeds(replicate: Replicate) -> Any:
 
 def _measure(form: Any) -> Measure:
     values = explicit_fields(form)
+    if values.get("samples", ...) is None:
+        del values["samples"]
     if "samples" in values:
         samples = explicit_fields(values["samples"])
         values["samples"] = SampleRequest(**{**samples, "prefixes": tuple(samples["prefixes"])})

@@ -60,7 +60,7 @@ def loads(
 
 
 def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> StudyError:
-    return StudyError([Problem(line, column, "study file", message, str(path))])
+    return StudyError([Problem(line, column, "study file", message, str(path), "unreadable-file")])
 
 
 def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]) -> Study:
@@ -69,7 +69,7 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
         raise StudyError(document.problems)
     if not isinstance(document.data, dict):
         message = f"must be a mapping, but got {shown(document.data)}. Start with study: NAME."
-        raise StudyError([*document.problems, document.at_value((), message)])
+        raise StudyError([*document.problems, document.at_value((), message, "wrong-kind")])
     _override(document, overrides)
     parsed, problems = parse(document)
     folder = path.parent if path else Path()
@@ -97,7 +97,7 @@ def _override(document: Document, overrides: tuple[str, ...]) -> None:
             message = (
                 f"must be PATH=VALUE, but got {override!r}. Write for example fix.hidden_size=128."
             )
-            document.problems.append(Problem(0, 0, "override", message, label))
+            document.problems.append(Problem(0, 0, "override", message, label, "override"))
         else:
             document.override(names, value, label)
 

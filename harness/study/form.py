@@ -103,7 +103,9 @@ class MeasureForm(Block):
         "left out: the baseline's, and the margin",
         gt=1,
     )
-    samples: SamplesForm = describe("texts that every run continues")
+    samples: Annotated[SamplesForm | None, BeforeValidator(as_none)] = describe(
+        "texts that every run continues; none: no run does"
+    )
     states: bool = describe(
         "the size and saturation of every state, and the gradient by time step, of each replicate",
         default=False,

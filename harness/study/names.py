@@ -1,11 +1,11 @@
 """The names that may stand in each block of a study file, and what an unknown one may mean."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel
 
+from cells.spelling import nearest
 from harness.study.fields import (
     COMPARABLE,
     FIELDS,
@@ -175,13 +175,13 @@ def _field_at(path: Path) -> _Field | None:
 
 def near(block: Path, name: str) -> str | None:
     """Returns the field of a block that ``name`` most likely stands for."""
-    allowed = names_at(block)
-    if name in _BUDGETS and "budget" in allowed:
+    allowed, plain = names_at(block), name.lower()
+    if plain in _BUDGETS and "budget" in allowed:
         return "budget"
     for names in (FOREIGN, _BUDGETS):
-        if names.get(name) in allowed:
-            return names[name]
-    return next(iter(difflib.get_close_matches(name, allowed, n=1, cutoff=0.7)), None)
+        if names.get(plain) in allowed:
+            return names[plain]
+    return next(iter(nearest(name, allowed, cutoff=0.7)), None)
 
 
 def unknown_name(block: Path, name: str, value: Any) -> str:
@@ -197,9 +197,9 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
     if block == ("compare",) and name == "cross":
         return "must stand without arms, but got both. Remove one of the two."
     meant = near(block, name)
-    if meant == "budget" and name in _BUDGETS:
+    if meant == "budget" and name.lower() in _BUDGETS:
         number = value if isinstance(value, int | float) else "NUMBER"
-        remedy = f"Write budget: {{{_BUDGETS[name]}: {number}}}."
+        remedy = f"Write budget: {{{_BUDGETS[name.lower()]}: {number}}}."
     elif meant:
         remedy = f"Did you mean {meant}?"
     else:

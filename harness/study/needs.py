@@ -103,7 +103,7 @@ def _idle(parsed: Parsed, needs: Needs, path: Path, got: str) -> Problem:
         f"must stand with {needs.rule}, but got {needs.field}={got} without. "
         f"Remove it, or write {needs.remedy}."
     )
-    return parsed.document.at_key(path, message)
+    return parsed.document.at_key(path, message, "idle-field")
 
 
 def _on(field: str, other: str, value: str) -> Needs:

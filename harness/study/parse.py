@@ -1,7 +1,6 @@
 """The faults that pydantic reports, in the project's words: a rule, the value, a remedy."""
 
 import copy
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.study.fields import FIELDS, TUNABLE
+from cells.spelling import nearest
+from harness.study.fields import FIELDS, TUNABLE, as_none
 from harness.study.form import FormBase, form_of
 from harness.study.names import doc_at, may_be_none, near, unknown_name
 from harness.study.reader import Document, Path, Problem, shown
@@ -24,6 +24,18 @@ _KINDS = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
     "dict_type": "a mapping",
+}
+
+
+_CODES = {
+    "rule": "budget",
+    "missing": "missing-field",
+    "extra_forbidden": "unknown-field",
+    "literal_error": "unknown-value",
+    "union_tag_not_found": "search-form",
+    "choices_only": "search-form",
+    "string_pattern_mismatch": "bad-name",
+    "string_too_long": "bad-name",
 }
 
 
@@ -54,6 +66,15 @@ class Parsed:
                 return False
             node = node[name]
         return True
+
+    def has_block(self, *path: str) -> bool:
+        """Returns whether the file says anything but none at ``path``."""
+        if not self.has(*path):
+            return False
+        node = self.document.data
+        for name in path:
+            node = node[name]
+        return as_none(node) is not None
 
 
 def parse(document: Document) -> tuple[Parsed, list[Problem]]:
@@ -155,7 +176,7 @@ class _Fault:
             if self.kind in ("extra_forbidden", "missing") or self.is_of_key
             else document.at_value
         )
-        return at(self.path, self._message())
+        return at(self.path, self._message(), self._code())
 
     def meant(self) -> Iterator[Path]:
         """The field that an unknown name stands for: it is misspelt, and so it is not missing."""
@@ -163,6 +184,10 @@ class _Fault:
             name = near(self.path[:-1], self.name)
             if name:
                 yield (*_cut(self.path[:-1]), name)
+
+    def _code(self) -> str:
+        """Returns the code of the problem: what kind of fault it is, for docs/messages.md."""
+        return "wrong-kind" if self.kind in _KINDS else _CODES.get(self.kind, "invalid-value")
 
     def _message(self) -> str:
         if self.kind == "rule":
@@ -207,11 +232,10 @@ class _Fault:
 
     def _remedy(self) -> str:
         value, name = self.value, self.name
+        if isinstance(value, list) and name in FIELDS and self.path[0] in ("fix", "across"):
+            return _several_values_remedy(name, value)
         if self.kind == "literal_error":
-            similar = difflib.get_close_matches(str(value), self._allowed(), n=1)
-            return (
-                f"Did you mean {similar[0]}?" if similar else f"Write {name}: {self._allowed()[0]}."
-            )
+            return self._choice_remedy()
         if self.kind == "union_tag_not_found" or self.kind == "choices_only":
             return f"Write {name}: {{choices: [...]}}, or move {name} to fix."
         if self.kind == "list_type":
@@ -233,6 +257,17 @@ class _Fault:
             return "Choose such a name."
         doc = doc_at(self.path)
         return f"It is: {doc}." if doc else "Choose such a value."
+
+    def _choice_remedy(self) -> str:
+        value, name = str(self.value), self.name
+        similar = nearest(value, self._allowed())
+        if similar:
+            return f"Did you mean {similar[0]}?"
+        if name != "corpus":
+            return f"Write {name}: {self._allowed()[0]}."
+        if isinstance(self.value, str) and re.search(r"[./\\]", value):
+            return f"For a text of your own, write corpus: text, path: {value}."
+        return "For a text of your own, write corpus: text, path: FILE."
 
     def _allowed(self) -> list[str]:
         return re.split(", | or ", self.rules["expected"].replace("'", ""))
@@ -261,6 +296,14 @@ def _is_plain(text: str) -> bool:
     except ValueError:
         return text.lower() in ("true", "false")
     return True
+
+
+def _several_values_remedy(name: str, values: list[Any]) -> str:
+    listed = f"[{', '.join(shown(value).strip(chr(39)) for value in values)}]"
+    remedy = f"To compare these values, move them to compare: {{cross: {{{name}: {listed}}}}}"
+    if name in TUNABLE:
+        remedy += f"; to search them, to tune: {{{name}: {{choices: {listed}}}}}"
+    return f"{remedy}."
 
 
 def _mapping_remedy(path: Path, name: str, value: Any) -> str:

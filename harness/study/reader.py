@@ -5,6 +5,7 @@ Scalars follow the core schema of YAML 1.2, where PyYAML alone follows 1.1: ``1e
 would let a small file grow without bound, so there are none.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 class Problem:
     """One fault.
 
-    ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file.
+    ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file. ``code``
+    names its kind for good: docs/messages.md explains it.
     """
 
     line: int
@@ -42,11 +44,12 @@ class Problem:
     where: str
     message: str
     source: str
+    code: str
 
     def __str__(self) -> str:
-        """``FILE:LINE:COL: where: message``, or ``--set PATH=VALUE: where: message``."""
+        """``FILE:LINE:COL: where: message [code]``, or with ``--set PATH=VALUE`` in front."""
         place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-        return f"{place}: {self.where}: {self.message}"
+        return f"{place}: {self.where}: {self.message} [{self.code}]"
 
 
 class StudyError(ValueError):
@@ -89,25 +92,27 @@ class Document:
                 return self.moved[path[:length]] + path[length:]
         return path
 
-    def at_key(self, path: Path, message: str) -> Problem:
+    def at_key(self, path: Path, message: str, code: str) -> Problem:
         """Returns a problem with the name at ``path``, or with what should stand there."""
-        return self._problem(self.keys, path, message)
+        return self._problem(self.keys, path, message, code)
 
-    def at_value(self, path: Path, message: str) -> Problem:
+    def at_value(self, path: Path, message: str, code: str) -> Problem:
         """Returns a problem with the value at ``path``."""
-        return self._problem(self.values, path, message)
+        return self._problem(self.values, path, message, code)
 
-    def _problem(self, positions: dict[Path, Position], path: Path, message: str) -> Problem:
+    def _problem(
+        self, positions: dict[Path, Position], path: Path, message: str, code: str
+    ) -> Problem:
         path = self.in_file(path)
         for length in range(len(path), -1, -1):
             near = path[:length]
             if near in self.overrides:
-                return Problem(0, 0, dotted(path), message, self.overrides[near])
+                return Problem(0, 0, dotted(path), message, self.overrides[near], code)
             if near in positions or near in self.values:
                 # An ancestor is shown by its key: "fix lacks something" belongs to the word `fix`.
                 at = positions.get(near) if near == path else self.keys.get(near)
-                return Problem(*(at or self.values[near]), dotted(path), message, self.source)
-        return Problem(1, 1, dotted(path), message, self.source)
+                return Problem(*(at or self.values[near]), dotted(path), message, self.source, code)
+        return Problem(1, 1, dotted(path), message, self.source, code)
 
     def override(self, path: tuple[str, ...], text: str, label: str) -> None:
         """Puts the YAML value ``text`` at ``path`` and makes the mappings on the way.
@@ -115,7 +120,9 @@ class Document:
         ``label`` names the override in problems.
         """
         value = read(text, label)
-        self.problems += [Problem(0, 0, dotted(path), p.message, label) for p in value.problems]
+        self.problems += [
+            dataclasses.replace(p, line=0, column=0, where=dotted(path)) for p in value.problems
+        ]
         if value.data is None and value.problems:
             return
         self.invalid_paths |= {path + below for below in value.invalid_paths}
@@ -128,7 +135,7 @@ class Document:
                     f"must be a mapping to hold a field, but got {here}={shown(target)}. "
                     f"Override {here} itself."
                 )
-                self.problems.append(Problem(0, 0, dotted(path), message, label))
+                self.problems.append(Problem(0, 0, dotted(path), message, label, "override"))
                 return
         target[path[-1]] = value.data
         for positions in (self.keys, self.values):
@@ -168,6 +175,7 @@ def read(text: str, source: str) -> Document:
             document,
             position,
             f"must be printable text, but got character={error.character:#x}. Remove it.",
+            "yaml-text",
         )
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -176,6 +184,7 @@ def read(text: str, source: str) -> Document:
             document,
             position,
             f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}",
+            "yaml-syntax",
         )
     except (ValueError, OverflowError) as error:
         # PyYAML converts escapes and versions without a look at their range.
@@ -183,6 +192,7 @@ def read(text: str, source: str) -> Document:
             document,
             (1, 1),
             f"must be valid YAML, but {error}. Remove the escape that names no character.",
+            "yaml-text",
         )
     return document
 
@@ -193,9 +203,9 @@ def dump(value: Any) -> str:
     return text
 
 
-def _refuse(document: Document, position: Position, message: str) -> None:
+def _refuse(document: Document, position: Position, message: str, code: str) -> None:
     document.data = None
-    document.problems.append(Problem(*position, "YAML", message, document.source))
+    document.problems.append(Problem(*position, "YAML", message, document.source, code))
 
 
 def _remedy(error: yaml.MarkedYAMLError) -> str:
@@ -229,14 +239,15 @@ class _Builder:
                 event,
                 (),
                 "must be one YAML document, but another one starts here. Remove the line `---`.",
+                "yaml-feature",
             )
             for _ in self.events:  # the rest must be valid YAML too
                 pass
 
-    def _report(self, event: Any, path: Path, message: str) -> None:
+    def _report(self, event: Any, path: Path, message: str, code: str) -> None:
         line, column = _position(event)
         self.document.problems.append(
-            Problem(line, column, dotted(path), message, self.document.source)
+            Problem(line, column, dotted(path), message, self.document.source, code)
         )
 
     def _node(self, event: Any, path: Path) -> Any:
@@ -263,11 +274,19 @@ class _Builder:
                 event,
                 path,
                 f"must be written out, but got the alias *{event.anchor}. Repeat the value here.",
+                "yaml-feature",
             )
         elif event.anchor is not None:
-            self._report(event, path, f"must have no anchor, but got &{event.anchor}. Remove it.")
+            self._report(
+                event,
+                path,
+                f"must have no anchor, but got &{event.anchor}. Remove it.",
+                "yaml-feature",
+            )
         if getattr(event, "tag", None) is not None:
-            self._report(event, path, f"must have no tag, but got {event.tag}. Remove it.")
+            self._report(
+                event, path, f"must have no tag, but got {event.tag}. Remove it.", "yaml-feature"
+            )
             self.document.invalid_paths.add(path)
 
     def _sequence(self, path: Path) -> list[Any]:
@@ -281,7 +300,7 @@ class _Builder:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             problem = self._key_problem(event, mapping)
             if problem:
-                self._report(event, path, problem)
+                self._report(event, path, problem, "yaml-key")
                 self._discard(event)
                 self._discard(next(self.events))
                 continue
@@ -327,6 +346,7 @@ class _Builder:
                 event,
                 path,
                 f"must be printable text, but got value={shown(text)}. Remove the escape.",
+                "yaml-text",
             )
             self.document.invalid_paths.add(path)
             return None
@@ -346,7 +366,7 @@ class _Builder:
                 f"a number must have at most {MAX_DIGITS} characters, "
                 f"but got value={shown(text)}. Shorten it."
             )
-            self._report(event, path, message)
+            self._report(event, path, message, "number-form")
             self.document.invalid_paths.add(path)
             return None
         if not _AMBIGUOUS.fullmatch(text):
@@ -358,6 +378,7 @@ class _Builder:
             event,
             path,
             f"{rule}, but got value={text}. Write {plain}, or quote it where it is text.",
+            "number-form",
         )
         return plain
 

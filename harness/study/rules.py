@@ -66,6 +66,7 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
                 name,
                 f"must differ from every other condition, but is the same as {seen[text]}. "
                 "Remove one of the two.",
+                "equal-conditions",
             )
         seen.setdefault(text, name)
         splits: set[str] = {arm.value("split") for arm in arms}
@@ -76,30 +77,33 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
                 "must have the split of the first condition, since one verdict is about one kind "
                 f"of perplexity, but got split={' and '.join(sorted(splits))}. "
                 "Make it a study of its own.",
+                "mixed-splits",
             )
         first_splits = first_splits or splits
 
 
-def _at_condition(parsed: Parsed, condition: str, message: str) -> Problem:
+def _at_condition(parsed: Parsed, condition: str, message: str, code: str) -> Problem:
     path = ("across", condition)
     line, column = parsed.document.keys.get(path, (0, 0))
-    return Problem(line, column, dotted(path), message, parsed.document.source)
+    return Problem(line, column, dotted(path), message, parsed.document.source, code)
 
 
 def _required(parsed: Parsed) -> Iterator[Problem]:
     for block, names in _REQUIRED.items():
-        if block and (not parsed.has(*map(str, block)) or parsed.is_invalid(block)):
+        if block and (not parsed.has_block(*map(str, block)) or parsed.is_invalid(block)):
             continue
         for name, example in names.items():
             path = (*block, name)
             if not parsed.has(*map(str, path)) and not parsed.is_invalid(path):
-                yield parsed.document.at_key(path, f"must be given, but is missing. Add {example}.")
+                yield parsed.document.at_key(
+                    path, f"must be given, but is missing. Add {example}.", "missing-field"
+                )
     has_arms = parsed.has("compare", "cross") or parsed.has("compare", "arms")
     if parsed.form.compare and not has_arms:
         message = (
             "must have cross or arms, but has neither. Add cross: {cell: [lstm, gru]}, or arms."
         )
-        yield parsed.document.at_key(("compare",), message)
+        yield parsed.document.at_key(("compare",), message, "missing-field")
 
 
 def _baseline(parsed: Parsed) -> Iterator[Problem]:
@@ -116,7 +120,7 @@ def _baseline(parsed: Parsed) -> Iterator[Problem]:
             f"must be an arm ({', '.join(names)}), "
             f"but got baseline={shown(compare.baseline)}. Name one of them."
         )
-        yield parsed.document.at_value(path, message)
+        yield parsed.document.at_value(path, message, "baseline")
 
 
 def _crossed_baseline(parsed: Parsed, values: dict[str, Any]) -> Iterator[Problem]:
@@ -131,20 +135,20 @@ def _crossed_baseline(parsed: Parsed, values: dict[str, Any]) -> Iterator[Proble
                 f"must name crossed fields ({', '.join(lists)}), "
                 f"but got {name}={shown(value)}. Remove it."
             )
-            yield parsed.document.at_key((*path, name), message)
+            yield parsed.document.at_key((*path, name), message, "baseline")
         elif value not in lists[name]:
             message = (
                 f"must be a crossed value ({', '.join(map(_bare, lists[name]))}), "
                 f"but got {name}={shown(value)}. Write one of them, or cross it."
             )
-            yield parsed.document.at_value((*path, name), message)
+            yield parsed.document.at_value((*path, name), message, "baseline")
     for name in lists:
         if name not in values:
             message = (
                 f"must name a value of every crossed field, but {name} is missing. "
                 f"Add {name}: {_bare(lists[name][0])}."
             )
-            yield parsed.document.at_key(path, message)
+            yield parsed.document.at_key(path, message, "baseline")
 
 
 def _bare(value: Any) -> str:
@@ -160,7 +164,7 @@ def _pairs(parsed: Parsed) -> Iterator[Problem]:
             f"must be 1, or {MIN_REPEATS} or more to be tested, but got repeats={repeats}. "
             "Write one of these."
         )
-        yield parsed.document.at_value(("tune", "repeats"), message)
+        yield parsed.document.at_value(("tune", "repeats"), message, "repeats")
     stages = replicate.seeds if replicate else None
     if isinstance(stages, UntilForm) and not parsed.is_invalid(("replicate", "seeds")):
         yield from _stages(parsed, stages, repeats)
@@ -171,18 +175,18 @@ def _stages(parsed: Parsed, stages: UntilForm, repeats: int) -> Iterator[Problem
     for name, example in (("until", "until: 0.005"), ("at_most", "at_most: 40")):
         if name not in stages.model_fields_set and not parsed.is_invalid((*path, name)):
             message = f"must be given, but is missing. Add {example}."
-            yield parsed.document.at_key((*path, name), message)
+            yield parsed.document.at_key((*path, name), message, "missing-field")
     if stages.at_most is not None and stages.at_most < stages.first:
         message = (
             f"must be at least first = {stages.first}, but got at_most={stages.at_most}. Raise it."
         )
-        yield parsed.document.at_value((*path, "at_most"), message)
+        yield parsed.document.at_value((*path, "at_most"), message, "seed-stages")
     if repeats > 1:
         message = (
             "must be a number where the pairs are repeats, "
             f"but got a rule with repeats={repeats}. Write seeds: 5."
         )
-        yield parsed.document.at_key(path, message)
+        yield parsed.document.at_key(path, message, "seed-stages")
 
 
 def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
@@ -192,4 +196,4 @@ def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
         except registry.InvalidCell as error:
             for line in str(error).splitlines():
                 message = f"must be a file of cells, but {name} is not: {line}"
-                yield parsed.document.at_value(("cells", i), message)
+                yield parsed.document.at_value(("cells", i), message, "cell-file")

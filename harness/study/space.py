@@ -31,7 +31,7 @@ def one_place(parsed: Parsed) -> Iterator[Problem]:
 def _twice(parsed: Parsed, path: Path, other: Path) -> Problem:
     here, there = (dotted(parsed.document.in_file(p)) for p in (path, other))
     message = f"must stand in one place, but got {here} and {there}. Remove one of the two."
-    return parsed.document.at_key(path, message)
+    return parsed.document.at_key(path, message, "two-places")
 
 
 def block(parsed: Parsed) -> Iterator[Problem]:
@@ -45,7 +45,7 @@ def block(parsed: Parsed) -> Iterator[Problem]:
             "must name a field to search, but has none. "
             "Add learning_rate: {low: 0.1, high: 10, log: true}."
         )
-        yield parsed.document.at_key(("tune",), message)
+        yield parsed.document.at_key(("tune",), message, "empty-search")
 
 
 def domains(parsed: Parsed) -> dict[str, Any]:
@@ -63,7 +63,9 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
             for i, value in enumerate(domain.choices):
                 if value in seen:
                     message = f"must be distinct, but got {shown(value)} again. Remove it."
-                    yield parsed.document.at_value((*path, "choices", i), message)
+                    yield parsed.document.at_value(
+                        (*path, "choices", i), message, "repeated-choice"
+                    )
                 seen.append(value)
             continue
         low, high, step = domain.low, domain.high, domain.step
@@ -73,19 +75,19 @@ def ranges(parsed: Parsed) -> Iterator[Problem]:
                 f"must have low < high, but got low={low}, high={high}. "
                 f"Exchange them, or move {name} to fix."
             )
-            yield parsed.document.at_value((*path, "low"), message)
+            yield parsed.document.at_value((*path, "low"), message, "range")
         if domain.log and low <= 0:
             message = f"must be > 0 with log, but got low={low}. Raise low, or remove log."
-            yield parsed.document.at_value((*path, "low"), message)
+            yield parsed.document.at_value((*path, "low"), message, "range")
         if step is not None and domain.log:
             message = f"must not stand beside log, but got step={step}. Remove one of the two."
-            yield parsed.document.at_value((*path, "step"), message)
+            yield parsed.document.at_value((*path, "step"), message, "range")
         elif step is not None and low < high and not _divides(step, high - low):
             message = (
                 f"must divide high - low = {high - low:g}, but got step={step}. "
                 "Change step or high."
             )
-            yield parsed.document.at_value((*path, "step"), message)
+            yield parsed.document.at_value((*path, "step"), message, "range")
 
 
 def _widening(parsed: Parsed, name: str, domain: Any) -> Iterator[Problem]:
@@ -98,10 +100,10 @@ def _widening(parsed: Parsed, name: str, domain: Any) -> Iterator[Problem]:
             f"must hold the range, but got widen={[low, high]} of low={domain.low}, "
             f"high={domain.high}. Write [LOW, HIGH] with LOW <= low and high <= HIGH."
         )
-        yield parsed.document.at_value(path, message)
+        yield parsed.document.at_value(path, message, "range")
     elif domain.log and low <= 0:
         message = f"must be > 0 with log, but got widen={[low, high]}. Raise its first number."
-        yield parsed.document.at_value(path, message)
+        yield parsed.document.at_value(path, message, "range")
 
 
 def budget(parsed: Parsed) -> Iterator[Problem]:
@@ -115,25 +117,25 @@ def budget(parsed: Parsed) -> Iterator[Problem]:
             f"must be >= trials, but got at_most={tune.at_most}, trials={tune.trials}. "
             "Raise at_most, or remove it."
         )
-        yield document.at_value(("tune", "at_most"), message)
+        yield document.at_value(("tune", "at_most"), message, "search-size")
     if "at_most" in given and tune.sampler == "grid":
         message = (
             f"must not stand with sampler: grid, but got at_most={tune.at_most}: a grid is not "
             "extended. Add values to it, or remove at_most."
         )
-        yield document.at_key(("tune", "at_most"), message)
+        yield document.at_key(("tune", "at_most"), message, "search-size")
     if tune.trials is not None and tune.finalists > tune.trials:
         message = (
             f"must be <= trials, but got finalists={tune.finalists}, trials={tune.trials}. "
             "Lower finalists."
         )
-        yield document.at_value(("tune", "finalists"), message)
+        yield document.at_value(("tune", "finalists"), message, "search-size")
     if "finalist_seeds" in given and tune.finalists == 1:
         message = (
             f"must stand with finalists > 1, but got finalist_seeds={tune.finalist_seeds} without. "
             "Add finalists: 3, or remove it."
         )
-        yield document.at_key(("tune", "finalist_seeds"), message)
+        yield document.at_key(("tune", "finalist_seeds"), message, "search-size")
 
 
 def version(parsed: Parsed) -> Iterator[Problem]:
@@ -153,7 +155,7 @@ def version(parsed: Parsed) -> Iterator[Problem]:
             "must stand with version: 2, but got version: 1. Write version: 2 and give the study "
             "another name, or remove it."
         )
-        yield parsed.document.at_key(path, message)
+        yield parsed.document.at_key(path, message, "version")
 
 
 def _divides(step: float, width: float) -> bool:
@@ -170,7 +172,7 @@ def grid(parsed: Parsed) -> Iterator[Problem]:
         if "choices" not in domain.model_fields_set and domain.step is None:
             rule = "must be choices or have a step with sampler: grid"
             message = f"{rule}, but got low={domain.low}, high={domain.high}. Add step."
-            yield parsed.document.at_key(("tune", name), message)
+            yield parsed.document.at_key(("tune", name), message, "grid")
 
 
 RULES = (one_place, block, ranges, grid, budget, version)

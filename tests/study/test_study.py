@@ -691,3 +691,12 @@ def check(text: str, *overrides: str) -> None:
         )
     else:
         assert study.loads(study.dump(s.resolved())).identity() == s.identity()
+
+
+@pytest.mark.parametrize("value", ["none", "null", "~"])
+def test_samples_can_be_switched_off_from_the_command_line(value):
+    path = Path(__file__).parents[2] / "studies" / "quickstart.yaml"
+    loaded = study.load(path, [f"measure.samples={value}"])
+    assert loaded.measure.samples.prefixes == ()
+    written = study.dump(loaded.resolved())
+    assert study.loads(written).measure == loaded.measure
