@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 PACKAGES = ("torch", "numpy", "optuna", "mlflow")
+ON_CUDA = ("triton",)
+"""Packages that a result depends on where it is computed on CUDA."""
 
 
 @functools.cache
@@ -44,13 +46,13 @@ def commit() -> tuple[str, bool]:
 
 
 @functools.cache
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the packages that a result depends on.
+def versions(device: str = "cpu") -> dict[str, str]:
+    """Returns the versions of Python and of the packages that a result on a device depends on.
 
     Packages that are absent are left out.
     """
     numbers = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *(ON_CUDA if device.startswith("cuda") else ())):
         try:
             numbers[package] = version(package)
         except PackageNotFoundError:
@@ -79,5 +81,5 @@ def describe(device: str) -> dict[str, str]:
         "git_commit": head,
         "git_dirty": str(dirty).lower(),
         "device_name": device_name(device),
-        **{f"version_{name}": number for name, number in versions().items()},
+        **{f"version_{name}": number for name, number in versions(device).items()},
     }
