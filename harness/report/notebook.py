@@ -6,11 +6,31 @@ A notebook has a style of its own, so there are plain tables and no classes.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from harness.report.markup import bullets, text
-from harness.report.tables import Section
 
 if TYPE_CHECKING:
     from harness.report import Report
+
+
+COLUMNS = (
+    "condition",
+    "arm",
+    "verdict",
+    "perplexity",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "ratio_low_with_search",
+    "ratio_high_with_search",
+    "p_holm",
+    "train_pack_1_speed",
+    "num_parameters",
+    "finished",
+    "diverged",
+)
+"""The columns of a report's table that a notebook shows."""
 
 
 def html(report: "Report") -> str:
@@ -29,9 +49,26 @@ def html(report: "Report") -> str:
     return f"<div>{''.join(blocks)}</div>"
 
 
-def section_html(section: Section) -> str:
-    """Returns what a notebook shows of a table."""
-    return f"<p>{text(section.title)}</p>{table(section.header, section.rows)}"
+def results_html(name: str, verdict: pd.DataFrame, warnings: Sequence[str], num_runs: int) -> str:
+    """Returns what a notebook shows of a study's frames: ``verdict``'s main columns, rounded.
+
+    A column that is empty in all rows is left out. Losses are in nats.
+    """
+    shown = verdict[[column for column in COLUMNS if column in verdict]]
+    shown = shown.replace("", None).dropna(axis="columns", how="all")
+    rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
+    blocks = [
+        f"<p><b>{text(name)}</b>: {num_runs:,} runs</p>",
+        table([str(column) for column in shown], rows),
+    ]
+    blocks += [f"<p>Warnings</p>{bullets(warnings)}"] if warnings else []
+    return f"<div>{''.join(blocks)}</div>"
+
+
+def _cell(value: object) -> str:
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

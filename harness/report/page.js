@@ -90,7 +90,10 @@
     svg.replaceWith(home);
     whole = svg.getAttribute("viewBox").split(" ").map(Number);
     scales = JSON.parse(figure.dataset.scales);
-    view = { svg, box: [...whole] };
+    // A band is used too, at 0.
+    const uses = [...svg.querySelectorAll("use")]
+      .map((use) => [use, use.x.baseVal.value, use.y.baseVal.value]);
+    view = { svg, box: [...whole], marks: uses.filter(([, x]) => x) };
     dialog.append(svg);
     dialog.showModal();
   }
@@ -105,6 +108,9 @@
   function look(box) {
     view.box = box;
     view.svg.setAttribute("viewBox", box.join(" "));
+    for (const [use, x, y] of view.marks) // they stay as large as they are
+      use.setAttribute("transform",
+        "translate(" + x + " " + y + ") scale(" + box[2] / whole[2] + ") translate(" + -x + " " + -y + ")");
     view.svg.querySelectorAll(".tick").forEach((tick) => tick.remove());
     if (box[2] < 0.99 * whole[2]) scales.forEach(mark);
   }
@@ -118,8 +124,8 @@
     const size = width / whole[2];
     const put = (at, value, style) => {
       const text = made("text", { class: "tick", ...at, ...style });
-      text.style.fontSize = 9 * size + "px";
-      text.style.strokeWidth = 3 * size + "px";
+      text.style.fontSize = 6 * size + "px";
+      text.style.strokeWidth = 2 * size + "px";
       text.textContent = value;
       view.svg.append(text);
     };
@@ -127,7 +133,7 @@
     for (const value of numbers(across, from, to))
       put({ x: across.place(value), y: low - 4 * size }, plain(value), { "text-anchor": "middle" });
     for (const value of numbers(up, low, high))
-      put({ x: from + 4 * size, y: up.place(value) + 3 * size }, plain(value), {});
+      put({ x: from + 4 * size, y: up.place(value) + 2 * size }, plain(value), {});
   }
 
   function axis(kind, start, end, low, high) {

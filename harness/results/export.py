@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from harness.report import notebook
 from harness.report.assemble import build_report, warnings_of
 from harness.results.open import open_study
 from harness.store import frames
@@ -39,6 +40,10 @@ class Results:
     states: pd.DataFrame | None
     verdict: pd.DataFrame
     warnings: list[str]
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the verdicts, and how much there is beside them."""
+        return notebook.results_html(self.name, self.verdict, self.warnings, len(self.runs))
 
 
 def load(

@@ -11,7 +11,7 @@ import pytest
 from planted import BASE, build, full, pair, run_rows, study, timing_rows, two_conditions
 
 from harness import report
-from harness.report import drawing, samples, tables
+from harness.report import drawing, notebook, samples, tables
 
 
 class Page(HTMLParser):
@@ -265,3 +265,13 @@ def test_a_notebook_shows_answer_verdicts_and_figure(built):
     assert "rnn|<b>" not in built._repr_html_()
     assert "a &lt;script&gt; in a warning" in built._repr_html_()
     assert "<svg" not in build(study("lstm", "gru"))._repr_html_()
+
+
+def test_a_notebook_shows_the_main_columns_of_results(built):
+    shown = notebook.results_html("a <study>", built.table, ["w <b>"], 1234)
+    assert Page(shown).open == []
+    assert "a &lt;study&gt;" in shown and "1,234 runs" in shown and "w &lt;b&gt;" in shown
+    assert "<th>arm</th><th>verdict</th><th>perplexity</th>" in shown
+    assert "<th>condition</th>" not in shown  # there is but one, without a name
+    ratio = built.table.set_index("arm")["ratio"]["gru_reset"]
+    assert "<td>gru_reset</td><td>better</td>" in shown and f"<td>{ratio:.4g}</td>" in shown

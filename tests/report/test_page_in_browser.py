@@ -1,0 +1,114 @@
+"""The page in a real browser: values under the pointer, zoom, dark mode, a phone, paper."""
+
+import pytest
+import report_pictures
+from planted import full, two_conditions
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium"),
+]
+CURVES = "learning-curves-tokens"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with report_pictures.opened() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Two pages: of a study, and of one under several conditions."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name, built in (("one", full()), ("two", two_conditions())):
+        (folder / f"{name}.html").write_text(built.html(), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def page(browser, paths):
+    """The page of a study; it must ask for nothing and raise no error."""
+    page, wrong = browser.new_page(viewport={"width": 1440, "height": 900}), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    address = (paths / "one.html").as_uri()
+    page.on("request", lambda asked: wrong.append(asked.url) if asked.url != address else None)
+    page.goto(address)
+    yield page
+    page.close()
+    assert wrong == []
+
+
+def test_the_pointer_is_told_the_value_that_is_drawn_there(page):
+    told = report_pictures.hover(page, CURVES)
+    assert told.startswith("lstm: ") and told.endswith(" at 100 k tokens")
+    assert page.locator(".ring").count() == 1
+    page.mouse.move(5, 5)
+    assert page.locator(".tip").is_hidden() and page.locator(".ring").count() == 0
+
+
+def test_the_arrow_keys_go_from_value_to_value(page):
+    page.locator(f"[id='{CURVES}'] svg").focus()
+    told = []
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+        told.append(page.locator(".tip").inner_text())
+    assert len(set(told)) == 5 and sum("100 k tokens" in text for text in told) == 4
+
+
+def test_a_figure_is_enlarged_zoomed_and_put_back(page):
+    box = f"document.getElementById('{CURVES}').querySelector('svg').getAttribute('viewBox')"
+    before = page.evaluate(box)
+    report_pictures.enlarge(page, CURVES)
+    svg = page.locator("dialog svg")
+    x, y, width, height = map(float, svg.get_attribute("viewBox").split())
+    whole = list(map(float, before.split()))
+    assert width < whole[2] / 2 and x > 0 and y > 0
+    ticks = [float(t.replace(",", "")) for t in page.locator(".tick").all_text_contents()]
+    assert len(ticks) >= 3 and all(3.5 < t < 1e6 for t in ticks)
+    page.mouse.move(700, 450)
+    page.mouse.down()
+    page.mouse.move(800, 450)
+    page.mouse.up()
+    assert float(svg.get_attribute("viewBox").split()[0]) < x
+    page.keyboard.press("Escape")
+    assert page.evaluate(box) == before and page.locator(".tick").count() == 0
+    assert page.locator("dialog svg").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, name, scheme):
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    page.goto((paths / f"{name}.html").as_uri())
+    for width in (1440, 1280, 820, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    glance = page.locator(".glance")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert glance.evaluate("each => each.scrollWidth <= each.clientWidth")
+    figure, answer = page.locator(".result figure"), page.locator(".answer")
+    assert figure.bounding_box()["x"] > answer.bounding_box()["x"] + 300  # beside it
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert figure.bounding_box()["y"] > answer.bounding_box()["y"]  # below it
+    dark = scheme == "dark"
+    paper, ink = (
+        page.evaluate(f"getComputedStyle(document.body).{name}")
+        for name in ("backgroundColor", "color")
+    )
+    brightness = [sum(map(int, c[4:-1].split(", "))) / 3 for c in (paper, ink)]
+    assert (brightness[0] < 60 and brightness[1] > 200) if dark else brightness[0] == 255
+    fill = "getComputedStyle(document.querySelector('figure svg text')).fill"
+    assert (sum(map(int, page.evaluate(fill)[4:-1].split(", "))) / 3 > 150) == dark
+    page.close()
+
+
+def test_paper_is_light_and_shows_no_buttons(browser, paths):
+    page = browser.new_page(color_scheme="dark")
+    page.goto((paths / "one.html").as_uri())
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".enlarge").first.is_hidden() and page.locator("nav").first.is_hidden()
+    page.close()
