@@ -1,22 +1,39 @@
-"""What a person sees while a study runs: a bar on a terminal, a line now and then without one."""
+"""What a person sees while a study runs.
 
+On a terminal that is one bar for the whole study, in a notebook one line that changes, and
+elsewhere a line now and then.
+"""
+
+import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 LINE_SECONDS = 20.0
 """Without a terminal: least time between two lines on the same stage."""
+NOTEBOOK_SECONDS = 0.5
+"""In a notebook: least time between two changes of the line."""
+BAR_WIDTH = 12
 
 
 class Display:
-    """Shows stages, each with a known number of updates, and single lines between them."""
+    """Shows how far a study has come, stage by stage, and single lines between the stages."""
 
     def __init__(self, console: Console):
         self.console = console
         self._bar: Progress | None = None
-        self._title, self._total, self._done, self._text = "", 0, 0, ""
+        self._set_line: Callable[[str], None] | None = None
+        self._title, self._text = "", ""
+        self._done, self._total = 0, 1
+        self._trained = _Count()
+        self._stage = _Count()
+        self._is_training = False
         self._said = self._begun = time.monotonic()
+        self._best: dict[str, tuple[float, str]] = {}
 
     def say(self, line: str, style: str | None = None) -> None:
         """Prints a line that stays."""
@@ -24,39 +41,168 @@ class Display:
             line, style=style, highlight=False, soft_wrap=not self.console.is_terminal, markup=False
         )
 
-    def begin(self, title: str, total: int) -> None:
-        """Begins a stage of ``total`` updates."""
+    def begin(self, title: str, total: int, remaining: int | None = None) -> None:
+        """Begins a stage.
+
+        Args:
+            title: Its phase, its runs and its arms.
+            total: Its updates; timings in the runtime phase.
+            remaining: The updates that the study lacks in all, this stage's included: the bar is
+                then of the whole study. None for a stage with a count of its own.
+        """
         self.end()
-        self._title, self._total, self._done, self._text = title, max(1, total), 0, ""
+        self._is_training = remaining is not None
+        self._done = self._trained.done if self._is_training else 0
+        self._total = max(1, self._done + max(total, remaining or 0))
+        self._title, self._text, self._stage = title, "", _Count()
         self._said = self._begun = time.monotonic()
         if self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(16),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(
-                *columns, TextColumn("{task.fields[text]}"), console=self.console, transient=True
-            )
-            self._task = self._bar.add_task(title, total=self._total, text="")
+            self._bar = _bar(self.console)
+            self._task = self._bar.add_task(title, total=self._total, count="", left="", text="")
+            self._show()
             self._bar.start()
+        elif self.console.is_jupyter:
+            self._set_line = _notebook_line()
+            self._show()
         else:
-            self.say(f"{title}: {total} updates")
+            all_of_it = "" if self._total == total else f", {self._total:,} in the study"
+            self.say(f"{title}: {total:,} updates{all_of_it}")
 
-    def advance(self, updates: int, text: str) -> None:
-        """Counts updates done; ``text`` says where the latest run stands."""
+    def advance(
+        self,
+        updates: int,
+        text: str,
+        *,
+        arm: str = "",
+        condition: str = "",
+        level: float = math.nan,
+    ) -> None:
+        """Counts updates done.
+
+        Args:
+            updates: Their number.
+            text: Where the latest run stands.
+            arm: Whose run it is.
+            condition: Under which it is; levels of two conditions are not compared.
+            level: Its perplexity, NaN where it has none.
+        """
         self._done += updates
-        self._text = text
+        self._stage.done += updates
+        if level < self._best.get(condition, (math.inf, ""))[0]:
+            self._best[condition] = level, arm
+        best = self._best.get(condition) if arm else None
+        self._text = f"best {best[0]:.3f} {best[1]}; {text}" if best else text
+        now = time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, text=text)
-        elif time.monotonic() - self._said > LINE_SECONDS:
-            self._said = time.monotonic()
-            left = (self._said - self._begun) * (self._total / max(1, self._done) - 1)
-            self.say(f"  {self._title}: {self._done} of {self._total}, {left:.0f} s left; {text}")
+            self._show()
+        elif now - self._said > (NOTEBOOK_SECONDS if self._set_line else LINE_SECONDS):
+            self._said = now
+            self._show()
 
     def end(self) -> None:
         """Ends the stage."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._set_line is not None:
+            self._show()
+            self._set_line = None
+        if self._is_training:
+            self._trained.add(self._stage.done, time.monotonic() - self._begun)
+        self._is_training = False
+
+    def _show(self) -> None:
+        """Shows where the stage and the study stand."""
+        left = duration(self._seconds_left())
+        if self._bar is not None:
+            count = f"{_short(self._done)}/{_short(self._total)}"
+            self._bar.update(
+                self._task,
+                completed=self._done,
+                count=count,
+                left=f"{left} left" if left else "",
+                text=self._text,
+            )
+            return
+        time_left = f", {left} left" if left else ""
+        line = f"{self._title}: {self._done:,} of {self._total:,}{time_left}"
+        line += f"; {self._text}" if self._text else ""
+        if self._set_line is not None:
+            self._set_line(line)
+        else:
+            self.say(f"  {line}")
+
+    def _seconds_left(self) -> float:
+        """Returns the seconds that the rest takes at the pace so far; NaN before there is one."""
+        done, seconds = self._stage.done, time.monotonic() - self._begun
+        if self._is_training:
+            done, seconds = done + self._trained.done, seconds + self._trained.seconds
+        return seconds * max(0, self._total - self._done) / done if done else math.nan
+
+
+class _Count:
+    """What was done, and how long it took."""
+
+    def __init__(self) -> None:
+        self.done, self.seconds = 0, 0.0
+
+    def add(self, done: int, seconds: float) -> None:
+        self.done += done
+        self.seconds += seconds
+
+
+def duration(seconds: float) -> str:
+    """Returns a duration in two units at most; empty where it is not known.
+
+    >>> [duration(seconds) for seconds in (0.2, 59, 90, 3700, 200_000, math.nan)]
+    ['0 s', '59 s', '1 min 30 s', '1 h 01 min', '2 d 07 h', '']
+    """
+    if not math.isfinite(seconds):
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
+
+
+def _bar(console: Console) -> Progress:
+    """Returns the bar: where the line is too narrow, the text at its end is what is shortened."""
+    whole, rest = Column(no_wrap=True), Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=whole),
+        BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[text]}", markup=False, table_column=rest),
+        console=console,
+        transient=True,
+        expand=True,
+    )
+
+
+def _short(count: int) -> str:
+    """Returns a count in six characters at most.
+
+    >>> [_short(count) for count in (9_999, 123_456, 98_765_432)]
+    ['9999', '123k', '98.8M']
+    """
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size and count >= 100_000:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
+
+
+def _notebook_line() -> Callable[[str], None]:
+    """Shows a line in a notebook, and returns what changes it."""
+    from IPython.display import display  # a notebook has it; nothing else needs it
+
+    handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def change(line: str) -> None:
+        handle.update({"text/plain": line}, raw=True)
+
+    return change

@@ -199,7 +199,14 @@ class RunRecorder:
         self._writer.log(run.run_id, update, metrics, evaluation.time)
         rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
         text = f"{evaluation.run} perplexity {metrics[level]:.3f}, {rate}"
-        self._display.advance(int(update - previous), text)
+        unit = run.key.unit
+        self._display.advance(
+            int(update - previous),
+            text,
+            arm=unit.arm,
+            condition=unit.condition,
+            level=metrics[level],
+        )
         return Point(run.key, len(run.curve), metrics[nats])
 
     def _note(self, run: _OpenRun, notes: Sequence[str]) -> None:

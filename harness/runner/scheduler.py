@@ -20,6 +20,7 @@ from harness.runner import executor, signals
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
 from harness.runner.recorder import Entry, RunRecorder, key_of
+from harness.runner.remaining import remaining_updates
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.settings import Settings
@@ -292,7 +293,8 @@ class Scheduler:
         arms = {key.unit.first_repeat for key in keys}
         runs = f"{len(keys)} {keys[0].phase}{'s' if len(keys) > 1 else ''}"
         title = f"{runs} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
-        self.display.begin(title, sum(self._num_updates(plan) for plan in plans))
+        total = sum(self._num_updates(plan) for plan in plans)
+        self.display.begin(title, total, self._remaining_updates(plans))
         try:
             for plan in plans:
                 executor.execute(plan, self.record)
@@ -325,19 +327,39 @@ class Scheduler:
                 self.first_update_time = self._begun[message.run] + update_seconds
                 return
 
+    def _remaining_updates(self, plans: Sequence[Plan]) -> int:
+        """Returns the updates of all runs to come, those of ``plans`` among them, for the bar."""
+        per_run = {
+            key_of(run.id).unit: self._num_updates(replace(plan, runs=(run,)))
+            for plan in plans
+            for run in plan.runs
+        }
+        units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
+        return remaining_updates(
+            self.study,
+            units,
+            self.recorder.ends,
+            [key_of(run.id) for plan in plans for run in plan.runs],
+            lambda unit: per_run[unit] if unit in per_run else self._updates(unit),
+        )
+
     def _num_updates(self, plan: Plan) -> int:
         """Returns the updates of all runs of a plan, for the bar; none where they cannot begin."""
-        settings, unit = plan.settings, key_of(plan.runs[0].id).unit
+        unit = key_of(plan.runs[0].id).unit
+        return len(plan.runs) * self._updates(unit, plan.settings)
+
+    def _updates(self, unit: Unit, settings: Settings | None = None) -> int:
+        """Returns the updates of one of a unit's runs; none where it cannot begin."""
+        settings = settings or self.settings[unit]
         train = self.datasets[unit.first_repeat].splits["train"]
         try:
             updates_per_epoch = data.training_windows(settings, len(train)).updates_per_epoch
         except data.DataError:
             return 0
-        num_updates = settings.budget.num_updates(
+        return settings.budget.num_updates(
             updates_per_epoch=updates_per_epoch,
             tokens_per_update=settings.batch_size * settings.bptt_length,
         )
-        return len(plan.runs) * num_updates
 
     @property
     def store_seconds(self) -> float:

@@ -1,34 +1,147 @@
 import io
+import re
+import sys
+import types
 
+import pytest
 from rich.console import Console
 
+from harness import study
 from harness.runner import progress
+from harness.runner.remaining import remaining_updates
+from harness.study.units import Phase, RunKey, Unit
+
+TITLE = "8 trials of 2 arms"
+LATEST = "lstm-no-output-tanh/trial/0 perplexity 8.214, 12,345 tokens/s a run"
 
 
-def test_without_a_terminal_a_stage_is_plain_lines(monkeypatch):
+@pytest.fixture
+def now(monkeypatch):
+    """The clock, in seconds."""
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    return clock
+
+
+def test_without_a_terminal_a_stage_is_plain_lines(now):
     out = io.StringIO()
     display = progress.Display(Console(file=out, width=80))
-    now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    display.begin("8 trials of 2 arms", 800)
+    display.begin(TITLE, 800)
     display.advance(100, "lstm/trial/0 perplexity 9.1")  # too soon for a line
     now[0] = 30.0
     display.advance(100, "lstm/trial/0 perplexity 8.2")
     display.end()
-    lines = out.getvalue().splitlines()
-    assert lines == [
+    assert out.getvalue().splitlines() == [
         "8 trials of 2 arms: 800 updates",
-        "  8 trials of 2 arms: 200 of 800, 90 s left; lstm/trial/0 perplexity 8.2",
+        "  8 trials of 2 arms: 200 of 800, 1 min 30 s left; lstm/trial/0 perplexity 8.2",
     ]
 
 
-def test_on_a_terminal_a_bar_shows_where_the_run_stands():
+def test_the_count_is_that_of_the_whole_study_and_goes_on_from_stage_to_stage(now):
     out = io.StringIO()
-    display = progress.Display(Console(file=out, width=120, force_terminal=True))
-    display.begin("6 replicates of 2 arms", 60)
-    display.advance(30, "gru/replicate/1 perplexity 7.0")
+    display = progress.Display(Console(file=out, width=80))
+    display.begin("trials", 800, remaining=2000)
+    now[0] = 30.0
+    display.advance(600, "a", arm="lstm", level=9.0)
+    display.end()  # 200 updates of pruned trials never run
+    display.begin("replicates", 1200, remaining=1200)
+    now[0] = 60.0
+    display.advance(600, "b", arm="gru", level=9.5)
     display.end()
-    assert "30/60" in out.getvalue() and "gru/replicate/1" in out.getvalue()
+    assert out.getvalue().splitlines() == [
+        "trials: 800 updates, 2,000 in the study",
+        "  trials: 600 of 2,000, 1 min 10 s left; best 9.000 lstm; a",
+        "replicates: 1,200 updates, 1,800 in the study",
+        "  replicates: 1,200 of 1,800, 30 s left; best 9.000 lstm; b",
+    ]
+
+
+def test_the_best_is_that_of_the_condition_and_never_nan(now):
+    out = io.StringIO()
+    display = progress.Display(Console(file=out, width=80))
+    display.begin("trials", 800)
+    now[0] = 30.0
+    display.advance(1, "", arm="lstm", condition="book", level=float("nan"))
+    display.advance(1, "", arm="lstm", condition="book", level=5.0)
+    now[0] = 60.0
+    display.advance(1, "x", arm="gru", condition="notes", level=7.0)
+    assert out.getvalue().rstrip().endswith("best 7.000 gru; x")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_the_text_is_shortened_and_nothing_else(width, now):
+    out = io.StringIO()
+    display = progress.Display(Console(file=out, width=width, force_terminal=True))
+    display.begin("12 replicates of 9 arms", 40_000, remaining=54_321)
+    now[0] = 7200.0
+    display.advance(12_345, LATEST, arm="lstm-no-output-tanh", level=8.214)
+    display.end()
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
+    line = [each for each in re.split(r"[\r\n]+", shown) if "left" in each][-1]
+    assert len(line) <= width
+    assert "12 replicates of 9 arms" in line
+    assert "12345/54321" in line and "6 h 48 min left" in line
+    assert "best 8" in line and "…" in line
+
+
+def test_a_stage_with_a_count_of_its_own_shows_that(now):
+    out = io.StringIO()
+    display = progress.Display(Console(file=out, width=80, force_terminal=True))
+    display.begin("trials", 100, remaining=300)
+    display.advance(100, "")
+    display.end()
+    display.begin("runtime", 28)
+    display.advance(7, "lstm, train, pack 1: 5 tokens/s")
+    display.end()
+    assert "7/28" in out.getvalue()
+
+
+def test_in_a_notebook_one_line_changes(now, monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, content, raw):
+            shown.append(content["text/plain"])
+
+    def show(content, raw, display_id):
+        assert raw and display_id
+        return Handle()
+
+    module = types.ModuleType("IPython.display")
+    module.display = show
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    out = io.StringIO()
+    display = progress.Display(Console(file=out, force_jupyter=True))
+    display.begin(TITLE, 800)
+    for second in range(10):
+        now[0] = second * 0.2
+        display.advance(10, "x")
+    display.end()
+    assert len(shown) == 1 + 3 + 1  # at the beginning, twice a second, at the end
+    assert shown[-1] == "8 trials of 2 arms: 100 of 800, 13 s left; x"
+    assert out.getvalue() == ""
+
+
+def test_what_remains_is_what_the_study_says_less_what_has_ended():
+    loaded = study.loads(
+        "study: s\nversion: 2\nquestion: q?\n"
+        "compare: {cross: {cell: [lstm, gru]}, baseline: {cell: lstm}}\n"
+        "tune: {learning_rate: {low: 0.1, high: 1}, trials: 4, batch: 2, finalists: 2}\n"
+        "fix: {corpus: time-machine, hidden_size: 8}\nreplicate: {seeds: 6}\n"
+    )
+    lstm, gru = loaded.units
+    finalists = 2 * loaded.tune.finalist_seeds
+    ended = [RunKey(lstm, Phase.TRIAL, number) for number in range(4)]
+
+    def remaining(planned):
+        return remaining_updates(
+            loaded, [lstm, gru], ended, planned, lambda unit: 10 if unit == lstm else 100
+        )
+
+    assert remaining([]) == 10 * (finalists + 6) + 100 * (4 + finalists + 6)
+    more = [RunKey(Unit("lstm"), Phase.TRIAL, number) for number in (4, 5)]  # an extended search
+    assert remaining(more) == remaining([]) + 20
 
 
 def test_a_line_is_printed_as_it_is():
