@@ -80,10 +80,12 @@ def facts_json(names: list[str]) -> str:
 
 
 def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
-    """Returns the registry with costs at one size, of a language model with one bias a gate."""
-    for path in files:
-        cells.load_file(path)
-    facts = {name: facts_of(name) for name in cells.names()}
+    """Returns the registry with costs at one size, of a language model with one bias a gate.
+
+    The cells of ``files`` stand last, where the screen ends.
+    """
+    own = [name for path in files for name in cells.load_file(path)]
+    facts = {name: facts_of(name) for name in [n for n in cells.names() if n not in own] + own}
     caption = (
         f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. "
         "Class: a pointwise after one round of products, ar the same with a reduction over H, "
@@ -99,6 +101,8 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
             column, justify="right" if is_number else "left", no_wrap=column != "source"
         )
     for name in facts:
+        if own and name == own[0]:
+            table.add_row("your own:", style="bold")
         cell = declarations(name)
         arch = single_layer(cell, num_tokens, hidden_size)
         counts = (len(cell.gates), arch.num_parameters(), round(arch.flops_per_token() / 1000))

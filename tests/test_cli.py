@@ -228,6 +228,8 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
         assert name in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80 and "…" not in done.stdout
     assert "Gers 2000 = nn.LSTM" in done.stdout
+    shipped, _, owned = done.stdout.partition("your own:")
+    assert "my-" not in shipped and owned.count("\nmy-") == 4
     words = " ".join(done.stdout.split())
     assert "irnn = rnn-relu with initialization: identity" in words
     assert "the engine cpu runs all of them; scan runs " in words and "min-gru, min-lstm" in words
@@ -251,6 +253,14 @@ def test_cells_show_prints_equations_costs_and_engine(tmp_path):
         and "Did you mean lstm" in missing.stderr
         and "Traceback" not in missing.stderr
     )
+
+
+def test_cells_takes_a_file_before_the_command_too(tmp_path):
+    own = small_study.Path(__file__).with_name("user_cells.py")
+    done = harness("cells", "--file", own, "--num-tokens", 3, "show", "My-IndRNN", cwd=tmp_path)
+    assert done.returncode == 2 and "Did you mean my-indrnn?" in done.stderr
+    done = harness("cells", "--file", own, "--num-tokens", 3, "show", "my-indrnn", cwd=tmp_path)
+    assert done.returncode == 0 and "V = 3" in done.stdout, done.stderr
 
 
 def test_cells_test_says_in_words_what_fails(tmp_path):

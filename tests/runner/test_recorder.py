@@ -57,7 +57,9 @@ def messages(*noted):
 def record(sent, fingerprint="f"):
     """Returns what was said, and the tags."""
     lines, writer = [], Writer()
-    display = SimpleNamespace(say=lambda line, style: lines.append(line), advance=lambda *_: None)
+    display = SimpleNamespace(
+        say=lambda line, style: lines.append(line), advance=lambda *_, **__: None
+    )
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
     recorder = RunRecorder(writer, display, "validation/perplexity", lambda _: entry)
