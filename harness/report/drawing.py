@@ -16,12 +16,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from harness.report import hover
+from harness.report import colors, hover
 from harness.report.hover import Place, Point, Scale
 
-# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline.
-# Grey stands for its yellow, which is faint on white.
-COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
+COLORS = colors.COLORS
 LINES = ("-", "--", "-.", ":")
 MARKERS = "Dos^vP*X"
 FAINT, GRID = "#666666", "#dddddd"

@@ -12,6 +12,9 @@ from harness.store.reader import StudyReader
 from harness.store.source import holds_study
 from harness.study import Study
 
+PAGES = 2
+"""The version of a study's pages in MLflow: an earlier one is written anew at the next launch."""
+
 
 def demand(study: Study) -> str:
     """Returns a digest of all that a study asks for, with its numbers of trials and seeds."""
@@ -55,5 +58,6 @@ def finished_report(study: Study, locations: Locations) -> Report | None:
 
 
 def report_digest(report: Report) -> str:
-    """Returns a digest of what a report says."""
-    return hashlib.sha256((report.csv() + report.note()).encode()).hexdigest()
+    """Returns a digest of what a report says, and of how the pages show it."""
+    text = f"{report.csv()}{report.note()}pages {PAGES}"
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -4,15 +4,17 @@ import math
 import shutil
 from numbers import Real
 
+from harness.metrics import perplexity
 from harness.report import Report
-from harness.report.arm_results import split_of
-from harness.runner import signals
+from harness.runner import live_page, page_texts, signals
 from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
-from harness.store import views
 from harness.study import num_pairs
-from harness.study.units import Unit
+from harness.study.units import Phase, Unit
+
+HEADROOM = 0.05
+"""Nats between the outermost curve and the edge of its chart."""
 
 
 def publish(scheduler: Scheduler, report: Report) -> None:
@@ -34,12 +36,14 @@ def publish(scheduler: Scheduler, report: Report) -> None:
 
 @signals.held()
 def _write(scheduler: Scheduler, report: Report) -> None:
-    """Writes summaries, files, description and views.
+    """Writes summaries, files, description, colours and views.
 
     The files are with the first baseline's own run: an experiment has no place for files.
     """
     study, writer = scheduler.study, scheduler.writer
-    for row in report.table.to_dict("records"):
+    report_run = None
+    results = [result for each in report.conditions for result in each.results]
+    for row, result in zip(report.table.to_dict("records"), results, strict=True):
         unit = Unit(row["arm"], row["condition"])
         metrics = {
             _named(str(name), row["split"]): float(value)
@@ -47,18 +51,30 @@ def _write(scheduler: Scheduler, report: Report) -> None:
             if isinstance(value, Real) and math.isfinite(value)
         }
         files = report.files(png=False) if str(unit) == study.baseline.key else {}
-        writer.summarize_arm(unit, metrics, artifacts=files)
-    writer.describe(report.note())
-    for view in views.of_study(
-        study.units,
-        study.measure.objective,
-        tuned=study.tune.space if study.tune else (),
-        num_seeds=study.tune.seeds if study.tune else 1,
-        is_timed=study.measure.runtime is not None,
-        split=split_of(study),
-        known=report.table.columns[report.table.notna().any()],
-    ):
-        writer.set_view(view)
+        cells = page_texts.cells(result, row["split"])
+        writer.summarize_arm(unit, metrics, artifacts=files, tags=cells)
+        run_id = writer.show_arm(unit, scheduler.page.tags(unit))
+        report_run = run_id if files else report_run
+    writer.color(scheduler.page.colors)
+    links = page_texts.links(writer.experiment_id, live_page.keys(study), report_run)
+    writer.describe(page_texts.description(report, links))
+    live_page.set_views(study, writer, _levels(scheduler))
+
+
+def _levels(scheduler: Scheduler) -> tuple[float, float] | None:
+    """Returns the perplexities between which curves are shown; None: as the page chooses.
+
+    A seed that diverged is drawn as far as guessing: it would take the axis from all others.
+    """
+    column = scheduler.study.measure.objective.replace("perplexity", "loss")
+    curves = scheduler.writer.reader.curves()
+    if column not in curves:
+        return None
+    nats = curves.loc[curves["phase"] == Phase.REPLICATE, column].dropna()
+    guess = max(math.log(len(data.vocabulary)) for data in scheduler.datasets.values())
+    if not (nats > guess + HEADROOM).any():
+        return None
+    return perplexity(nats.min() - HEADROOM), perplexity(guess + HEADROOM)
 
 
 def _named(column: str, split: str) -> str:

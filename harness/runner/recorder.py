@@ -14,6 +14,7 @@ from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.frames import excerpt
+from harness.store.views import TRIED_LOSS
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.fields import Sample
@@ -51,6 +52,7 @@ class Entry:
         label: The run's name in the UI.
         tags: What else is kept with it.
         dataset: The text that it must be trained on.
+        shown: Numbers that the charts of trials need and nobody else, by name.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class Entry:
     label: str
     tags: dict[str, Any]
     dataset: Dataset
+    shown: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,7 @@ class RunRecorder:
     def _end(self, ended: RunEnded, told: set[tuple[Unit, str]]) -> None:
         run = self._open.pop(ended.run, None) or self._open_failed(ended)
         metrics = {name: value for name, value in ended.metrics.items() if math.isfinite(value)}
+        metrics |= self._shown(run.key, ended)
         facts = ("message", "diverged_at", "last_loss", "refused", "not_learned")
         known = {name: value for name in facts if (value := getattr(ended, name)) is not None}
         tags = {name: str(value) for name, value in known.items()}
@@ -246,6 +250,18 @@ class RunRecorder:
         self.ends[run.key] = End(ended.state, nats, is_lost)
         if ended.state in (RunState.DIVERGED, RunState.FAILED):
             self._display.say(message, "yellow")
+
+    def _shown(self, key: RunKey, ended: RunEnded) -> dict[str, float]:
+        """Returns what a trial's charts show: a loss above that of guessing is drawn as that.
+
+        One trial that diverged would otherwise take the whole axis from all others.
+        """
+        if key.phase is not Phase.TRIAL or ended.state is RunState.FAILED:
+            return {}
+        entry = self._entry_of(key)
+        guess, nats = math.log(len(entry.dataset.vocabulary)), ended.metrics.get("objective")
+        is_worse = nats is None or not nats < guess  # also where it is no number
+        return {**entry.shown, TRIED_LOSS: guess if is_worse or nats is None else nats}
 
     def _opened(self, evaluation: Evaluation) -> _OpenRun:
         if evaluation.run not in self._open:

@@ -17,6 +17,7 @@ from harness.report import Report, arm_results
 from harness.report.assemble import stored_report, warnings_of
 from harness.report.evidence import open_arms
 from harness.runner import executor, signals
+from harness.runner.live_page import LivePage
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
 from harness.runner.recorder import Entry, RunRecorder, key_of
@@ -52,6 +53,7 @@ class Scheduler:
         datasets: Every arm's text, by its unit of the first repeat.
         searches: Every unit's search.
         recorder: Knows how runs ended.
+        page: The study's page while it is trained.
         notes: What the study remembers from launch to launch, as stored.
         resolve_notes: What was passed over when engines were resolved.
         train_seconds: Wall seconds of training so far, without what the stores took.
@@ -98,6 +100,7 @@ class Scheduler:
         texts = tuple(facts.to_json() for facts in data.facts_of(self.datasets.values()))
         self.note(pinned=pins, origin=origin, texts=texts)
         self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
+        self.page = LivePage(study, self.writer, self.recorder.ends)
         self.searches = Searches(
             study,
             self.settings,
@@ -265,7 +268,7 @@ class Scheduler:
 
     def _entry(self, key: RunKey) -> Entry:
         unit = key.unit
-        tags = {"mlflow.source.name": f"harness {self.study.name}"}
+        tags = {"mlflow.source.name": f"harness {self.study.name}", **self.page.tags(unit)}
         if self.study.overrides:
             tags["overrides"] = " ".join(self.study.overrides)
         if key.phase is Phase.REPLICATE:
@@ -281,7 +284,8 @@ class Scheduler:
             seed = "/".join(map(str, self.searches.seed(key)))
             draw = f" seed {key.draw}" if key.draw or key.phase is Phase.FINALIST else ""
             label = f"{unit} {key.phase} {key.index}{draw}"
-        return Entry(settings, seed, label, tags, self.datasets[unit.first_repeat])
+        shown = self.page.shown(settings) if key.phase is Phase.TRIAL else {}
+        return Entry(settings, seed, label, tags, self.datasets[unit.first_repeat], shown)
 
     # Training
 
@@ -296,8 +300,9 @@ class Scheduler:
         total = sum(self._num_updates(plan) for plan in plans)
         self.display.begin(title, total, self._remaining_updates(plans))
         try:
-            for plan in plans:
-                executor.execute(plan, self.record)
+            with self.page.training(title):
+                for plan in plans:
+                    executor.execute(plan, self.record)
         finally:
             with signals.held():
                 self.writer.flush()
@@ -312,6 +317,7 @@ class Scheduler:
         self._note_first_update(messages)
         folder = self.locations.checkpoints(self.study.name)
         ends = [message for message in messages if isinstance(message, RunEnded)]
+        self.page.tell()
         for end in ends:
             if end.state is not RunState.FAILED:  # a failed run goes on from its checkpoint
                 checkpoint.remove(folder, end.run)

@@ -1,36 +1,25 @@
-"""Views of a study for MLflow's page of runs.
+"""Views of a study for MLflow's page of runs: one for each question that a person brings.
 
-A view says which runs, columns, order, groups and charts a person sees first.
-
-The page keeps such a view as a tag of the experiment, and opens it by its key. What a state may
-hold, and what the page makes of it, was read from MLflow 3.17 and tried in a browser:
-docs/decisions/views.md.
+A view says which runs, columns, order and charts the page shows first. The page keeps it as a tag
+of the experiment, and opens it by its key. What a state may hold, and what the page makes of it,
+was read from MLflow 3.17 and tried in a browser: docs/decisions/views.md.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.study.units import Unit
-
 TAG = "mlflow.sharedViewState."
-ANSWER = "answer"
-"""The key of the view that answers the study's question."""
+ANSWER, CURVES, TRIALS, COSTS = "answer", "curves", "trials", "costs"
+"""The keys of the views; the first answers the study's question."""
+COLOR_TAG = "mlflow.runColor"
+"""The tag of a run that says how the page draws it."""
 
-VERDICT = (
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "search_spread",
-    "ratio_low_with_search",
-    "ratio_high_with_search",
-    "p_holm",
-    "train_pack_1_speed",
-)
-COSTS = (
+PROGRESS_TAG = "progress"
+COSTS_OF_ARM = (
     "num_parameters",
     "training_seconds",
     "train_pack_1_tokens_per_second",
@@ -38,13 +27,29 @@ COSTS = (
     "hidden_size",
     "searched_updates",
 )
-"""Of an arm's summary, in the order of columns; what is not known of any arm has none."""
+"""Of an arm's summary; the page leaves out a column of a metric that no run has."""
+TRIED_LOSS = "trial/loss"
+"""A trial's loss as its charts show it: at most that of guessing."""
+TRIED_LOG10 = "trial/log10_"
+"""What stands before the name of a field that is searched by its logarithm."""
 
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
-NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 225, 75, 105, 360  # pixels
-MOST_FOLDED = 50
+NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 75, 140, 360  # pixels
+WIDTHS = {
+    "verdict": 110,
+    "ratio with interval": 160,
+    "p": 80,
+    "test perplexity": 115,
+    "speed": 80,
+    "parameters": 90,
+    "n": 50,
+    "state": 80,
+    PROGRESS_TAG: 230,
+    "sample": 300,
+}
+"""Of columns of tags: those of the first table fit beside the side bar at 1,280 pixels."""
 OWN_SECTION = "own"
-OTHER_SECTIONS = ("arm", "test", "train", "validation", "Model metrics", "System metrics")
+OTHER_SECTIONS = ("arm", "test", "train", "trial", "validation", "Model metrics", "System metrics")
 
 
 @dataclass(frozen=True)
@@ -74,118 +79,152 @@ class View:
 
 
 def address(key: str) -> str:
-    """Returns the query that opens a view; a sort or a filter beside it would keep it out."""
-    return f"workflowType=machine_learning&viewStateShareKey={key}"
+    """Returns the query that opens a view; a sort or a filter beside it would keep it out.
+
+    The curves and the trials open as charts, the others as tables.
+    """
+    query = f"workflowType=machine_learning&viewStateShareKey={key}"
+    return f"{query}&compareRunsMode=CHART" if key in (CURVES, TRIALS) else query
+
+
+def verdict_columns(split: str) -> tuple[str, ...]:
+    """Returns tags of an arm's own run: what the report's first table says, in its order."""
+    numbers = ("speed", "parameters", "n")
+    return ("verdict", "ratio with interval", "p", f"{split} perplexity", *numbers)
 
 
 def of_study(
-    units: Iterable[Unit],
     objective: str,
     *,
-    tuned: Iterable[str],
+    tuned: Mapping[str, bool],
     num_seeds: int,
     is_timed: bool,
     split: str,
-    known: Collection[str],
+    has_conditions: bool,
+    levels: tuple[float, float] | None = None,
 ) -> list[View]:
-    """Returns a study's views: its answer and, where something was tuned, its trials.
+    """Returns a study's views: its answer, its curves, its trials where it has any, its costs.
 
     Args:
-        units: Of the study.
         objective: The metric that trials are judged by.
-        tuned: The parameters that were searched.
+        tuned: The parameters that were searched; whether by their logarithm.
         num_seeds: Of a trial.
         is_timed: Whether it measures runtime.
         split: Which split the perplexity of an arm's summary is of: ``test`` or ``training``.
-        known: The numbers that an arm's summary has.
+        has_conditions: Whether arms stand under conditions.
+        levels: The least and the greatest perplexity that curves show; None: whatever they have.
     """
-    arms = list(dict.fromkeys(unit.first_repeat for unit in units))
-    tags = ["condition", "arm"] if any(arm.condition for arm in arms) else ["arm"]
-    tuned = list(tuned)
+    places = ["condition", "arm"] if has_conditions else ["arm"]
     return [
-        _answer(arms, tags, objective, is_timed, f"arm/{split}_perplexity", known),
-        *([_trials(tags, objective, tuned, num_seeds)] if tuned else []),
+        _answer(places[:-1], split, is_timed),
+        _curves(places, objective, levels),
+        *([_trials(places, objective, tuned, num_seeds)] if tuned else []),
+        _costs(places[:-1], split, is_timed),
     ]
 
 
-def _answer(
-    arms: Sequence[Unit],
-    tags: list[str],
-    objective: str,
-    is_timed: bool,
-    level: str,
-    known: Collection[str],
-) -> View:
-    """Returns the view of one row an arm, with its seeds folded.
+def _answer(places: list[str], split: str, is_timed: bool) -> View:
+    """Returns the view of one row an arm: what the report's first table says, as texts.
 
-    The row shows the summary of the arm's own run, then the means of its replicates.
-
-    The page loads a hundred runs at a time. Sorted by a summary, the arms' own runs are among the
-    first.
+    Rows are arms' own runs. A group of an arm's runs would show numbers alone, each with all its
+    digits and the word average, and would be coloured by its name.
     """
-    summary = [f"arm/{name}" for name in (*VERDICT, *COSTS) if name in known]
-    columns = [_metric(name) for name in (level, *summary)]
-    columns += [_metric("test/perplexity"), _metric(objective), "tags.`seed`", "tags.`state`"]
+    level = _level(split)
+    columns = [_tag(name) for name in (*places, *verdict_columns(split), "state", PROGRESS_TAG)]
     charts = [
-        # Unless told otherwise, the page smooths: a falling curve then stands above its own band.
-        _chart(
-            "LINE",
-            "curve",
-            metricKey=objective,
-            lineSmoothness=0,
-            useGlobalLineSmoothing=False,
-            scaleType="log",
-        ),
-        _chart("BAR", "test", metricKey="test/perplexity"),
+        _chart("BAR", "level", metricKey=level),
         _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", level)),
     ]
     if is_timed:
-        charts.append(
-            _scatter(
-                "speed",
-                ("METRIC", "arm/train_pack_1_tokens_per_second"),
-                ("METRIC", level),
-            )
-        )
-    state = _state(
-        columns,
-        charts,
-        _metric(level),
-        "tags.phase != 'trial' AND tags.phase != 'finalist' AND tags.phase != 'superseded'",
+        charts.append(_speed(level))
+    return View(
+        ANSWER, "The answer, arm by arm", _state(columns, charts, _metric(level), "phase = 'arm'")
     )
-    keys = [{"mode": "tag", "groupByData": tag} for tag in tags]
-    state["groupBy"] = {"aggregateFunction": "average", "groupByKeys": keys}
-    groups = [",".join(f"tag.{tag}.{getattr(arm, tag)}" for tag in tags) for arm in arms]
-    state["groupsExpanded"] = dict.fromkeys(groups[:MOST_FOLDED], False)
-    return View(ANSWER, "The answer, arm by arm", state)
 
 
-def _trials(tags: list[str], objective: str, tuned: list[str], num_seeds: int) -> View:
+def _curves(places: list[str], objective: str, levels: tuple[float, float] | None) -> View:
+    """Returns the view of one row a seed, its curve in its arm's colour, over time and updates."""
+    columns = [_tag(name) for name in (*places, "seed", "state")]
+    columns += [_metric(name) for name in (objective, "test/perplexity", "seconds")]
+    # Unless told otherwise, the page smooths, and takes updates for every chart.
+    shown = {
+        "metricKey": objective,
+        "lineSmoothness": 0,
+        "useGlobalLineSmoothing": False,
+        "useGlobalXaxisKey": False,
+        "scaleType": "log",
+    }
+    if levels is not None:
+        shown["range"] = {"yMin": levels[0], "yMax": levels[1]}
+    over_seconds = {"xAxisKey": "metric", "selectedXAxisMetricKey": "seconds"}
+    charts = [
+        _chart("LINE", "over seconds", **shown, **over_seconds),
+        _chart("LINE", "over updates", **shown, xAxisKey="step"),
+    ]
+    state = _state(columns, charts, _metric(objective), "phase = 'replicate'")
+    return View(CURVES, "Curves over seconds and updates", state)
+
+
+def _trials(places: list[str], objective: str, tuned: Mapping[str, bool], num_seeds: int) -> View:
     """Returns the view of one row a trial, or a seed of one, the best first.
 
-    Beside the values that were tried stand perplexity, running time and what was written.
+    Beside the values that were tried stand perplexity, running time and what was written. A scatter
+    has no logarithmic axis, so a field that is searched by its logarithm is drawn by that.
     """
-    shown = [*tags, "index", "draw"] if num_seeds > 1 else tags
-    columns = [f"tags.`{tag}`" for tag in shown] + [f"params.`{name}`" for name in tuned]
+    shown = [*places, "index", "draw"] if num_seeds > 1 else places
+    columns = [_tag(tag) for tag in shown] + [f"params.`{name}`" for name in tuned]
     columns += [_metric(name) for name in (objective, "seconds", "tokens_per_second")]
-    columns += ["tags.`state`", "tags.`sample`"]
-    loss = objective.replace("perplexity", "loss")  # a scatter has no logarithmic axis
-    charts = [_scatter(name, ("PARAM", name), ("METRIC", loss)) for name in tuned]
+    columns += [_tag("state"), _tag("sample")]
+    axes = {
+        name: ("METRIC", TRIED_LOG10 + name) if is_log else ("PARAM", name)
+        for name, is_log in tuned.items()
+    }
+    charts = [_scatter(name, axis, ("METRIC", TRIED_LOSS)) for name, axis in axes.items()]
     if len(tuned) > 1:
-        charts.append(_chart("PARALLEL", "all tuned", selectedParams=tuned, selectedMetrics=[loss]))
-    return View(
-        "trials", "Trials", _state(columns, charts, _metric(objective), "tags.phase = 'trial'")
-    )
+        params = [key for kind, key in axes.values() if kind == "PARAM"]
+        metrics = [key for kind, key in axes.values() if kind == "METRIC"]
+        charts.append(
+            _chart(
+                "PARALLEL",
+                "all tuned",
+                selectedParams=params,
+                selectedMetrics=[*metrics, TRIED_LOSS],
+            )
+        )
+    return View(TRIALS, "Trials", _state(columns, charts, _metric(objective), "phase = 'trial'"))
+
+
+def _costs(places: list[str], split: str, is_timed: bool) -> View:
+    """Returns the view of what an arm costs, as numbers that the page sorts by."""
+    level = _level(split)
+    columns = [_tag(name) for name in (*places, "verdict", f"{split} perplexity")]
+    costs = [f"arm/{name}" for name in COSTS_OF_ARM]
+    columns += [_metric(name) for name in costs]
+    charts = [_speed(level)] if is_timed else []
+    charts += [_chart("BAR", name, metricKey=name) for name in costs[: 3 if is_timed else 1]]
+    return View(COSTS, "Costs", _state(columns, charts, _metric(level), "phase = 'arm'"))
+
+
+def _level(split: str) -> str:
+    return f"arm/{split}_perplexity"
+
+
+def _speed(level: str) -> dict[str, Any]:
+    return _scatter("speed", ("METRIC", "arm/train_pack_1_tokens_per_second"), ("METRIC", level))
 
 
 def _metric(name: str) -> str:
     return f"metrics.`{name}`"
 
 
+def _tag(name: str) -> str:
+    return f"tags.`{name}`"
+
+
 def _state(
     columns: list[str], charts: list[dict[str, Any]], order: str, runs: str
 ) -> dict[str, Any]:
-    """Returns a state that shows all runs of a filter, sorted upwards.
+    """Returns a state that shows all runs with a tag, sorted upwards.
 
     Of the sections of charts it opens its own alone.
     """
@@ -194,14 +233,15 @@ def _state(
     ]
     sections[0] |= {"columns": 2, "cardHeight": CARD_HEIGHT}
     sections += [{"uuid": name, "name": name, "display": False} for name in OTHER_SECTIONS]
+    widths = {_tag(name): width for name, width in WIDTHS.items()}
     return {
-        "searchFilter": runs,
+        "searchFilter": f"tags.{runs}",
         "orderByKey": order,
         "orderByAsc": True,
         "selectedColumns": columns,
         "columnOrder": [NAME, CREATED, *columns],
         "columnWidths": {NAME: NAME_WIDTH, CREATED: CREATED_WIDTH}
-        | dict.fromkeys(columns, COLUMN_WIDTH),
+        | {column: widths.get(column, COLUMN_WIDTH) for column in columns},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": sections,

@@ -33,7 +33,7 @@ from harness.store.reader import (
 )
 from harness.store.rows import RunRow
 from harness.store.stopwatch import timed
-from harness.store.views import View
+from harness.store.views import COLOR_TAG, View
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 
@@ -236,11 +236,12 @@ class StudyWriter:
         unit: Unit,
         metrics: Mapping[str, float],
         artifacts: Mapping[str, str | bytes] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Ends an arm: its metrics on its own run as ``arm/...``; sorting shows leaves only then.
 
         A number that is not whole is kept to six digits; one that was known before and is no more
-        becomes NaN.
+        becomes NaN. ``tags`` are what the page shows of it as texts.
         """
         arm_run = self._arm_run(unit)
         now = round(unix_time() * 1000)
@@ -249,8 +250,23 @@ class StudyWriter:
         arm_run.buffer.append(_metrics(values, 0, now))
         self._write(arm_run)
         self._store(arm_run.run_id, artifacts or {})
-        self._set_tags(arm_run.run_id, {"state": str(RunState.FINISHED)})
+        self._set_tags(arm_run.run_id, {**(tags or {}), "state": str(RunState.FINISHED)})
         self._terminate(arm_run, "FINISHED")
+
+    @timed
+    def show_arm(self, unit: Unit, tags: Mapping[str, str]) -> str:
+        """Sets tags of an arm's own run, made on demand, for the page; returns MLflow's run id."""
+        run_id = self._arm_run(unit).run_id
+        self._set_tags(run_id, tags)
+        return run_id
+
+    @timed
+    def color(self, colors: Mapping[str, str]) -> None:
+        """Has the page draw every run in its arm's colour; a person's other choice is lost."""
+        for run in self.reader.search():
+            color = colors.get(unit_of(run).arm)
+            if color is not None and run.tags.get(COLOR_TAG) != color:
+                self._set_tags(run.run_id, {COLOR_TAG: color})
 
     @timed
     def store_timings(self, timings: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """What is noted of a run, at its start or later, is said once and stays in the store."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ class Writer:
     """Keeps the tags that it was given last."""
 
     def __init__(self):
-        self.tags = {}
+        self.tags, self.metrics = {}, {}
         runs = frames.runs([])
         self.reader = SimpleNamespace(runs=lambda: runs)
 
@@ -25,6 +26,7 @@ class Writer:
 
     def end_run(self, run_id, state, tags, metrics, artifacts, samples):
         self.tags |= tags
+        self.metrics = metrics
 
     def log_dataset(self, *_):
         pass
@@ -56,15 +58,27 @@ def messages(*noted):
 
 def record(sent, fingerprint="f"):
     """Returns what was said, and the tags."""
+    lines, writer = written(sent, fingerprint)
+    return lines, writer.tags
+
+
+def written(sent, fingerprint="f"):
+    """Returns what was said, and what was written to; its text has two characters."""
     lines, writer = [], Writer()
     display = SimpleNamespace(
         say=lambda line, style: lines.append(line), advance=lambda *_, **__: None
     )
+<<<<<<< Updated upstream
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
+=======
+    dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here", vocabulary="ab")
+    shown = {"trial/log10_learning_rate": -1.0}
+    entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset, shown)
+>>>>>>> Stashed changes
     recorder = RunRecorder(writer, display, "validation/perplexity", lambda _: entry)
     recorder.record(sent)
-    return lines, writer.tags
+    return lines, writer
 
 
 def recorded(*noted):
@@ -89,6 +103,24 @@ def test_what_a_run_wrote_last_stands_beside_its_numbers_in_a_tag():
     tag = record([*sent, replace(end, samples=long)])[1]["sample"]
     assert len(tag) == 60 and tag.endswith("x…")
     assert "sample" not in record([*sent, end])[1]
+
+
+def test_a_trial_is_drawn_no_higher_than_guessing_so_that_none_squashes_the_rest():
+    start, evaluation, end = messages([], [])
+
+    def drawn(run=RUN, **changes):
+        sent = [replace(each, run=run) for each in (start, evaluation, replace(end, **changes))]
+        metrics = written(sent)[1].metrics
+        return {name: value for name, value in metrics.items() if name.startswith("trial/")}
+
+    guess = math.log(2)
+    assert drawn(metrics={"objective": 0.5}) == {
+        "trial/log10_learning_rate": -1.0,
+        "trial/loss": 0.5,
+    }
+    for metrics in ({"objective": 9.0}, {"objective": math.nan}, {}):
+        assert drawn(metrics=metrics, state=RunState.DIVERGED)["trial/loss"] == guess
+    assert drawn(state=RunState.FAILED) == drawn(run="lstm/replicate/0") == {}
 
 
 def test_messages_out_of_order_or_of_another_text_are_refused():

@@ -133,7 +133,7 @@ def test_a_study_is_opened_under_its_view_where_it_has_one(folder):
 def test_a_tracking_server_shows_its_own_pages():
     said: list[str] = []
     server.serve("http://tracking.example:5000/", Path("unused"), None, None, said.append)
-    assert said == ["MLflow: http://tracking.example:5000"]
+    assert said == ["MLflow: http://tracking.example:5000" + server.STUDIES]
 
 
 def test_a_server_that_ends_is_an_error_with_what_it_said(folder, monkeypatch):

@@ -1,42 +1,40 @@
 import base64
 import json
-import random
-import string
 import zlib
 
 from harness.store import views
 from harness.store.notes import EXPERIMENT_TAG_LENGTH
-from harness.study.units import Unit
 
-UNITS = [Unit("lstm"), Unit("gru"), Unit("lstm", repeat=1)]
-
-
-def answer(units=UNITS, **options):
-    return made(units, **options)[0].state
+TUNED = {"learning_rate": True, "clip_norm": False}
 
 
 def made(
-    units=UNITS,
     objective="validation/perplexity",
-    tuned=("learning_rate", "clip_norm"),
+    tuned=TUNED,
     is_timed=True,
     num_seeds=1,
     split="test",
-    known=(*views.VERDICT, *views.COSTS),
+    has_conditions=False,
+    levels=None,
 ):
-    return views.of_study(
-        units,
+    found = views.of_study(
         objective,
         tuned=tuned,
         num_seeds=num_seeds,
         is_timed=is_timed,
         split=split,
-        known=known,
+        has_conditions=has_conditions,
+        levels=levels,
     )
+    return {view.key: view for view in found}
+
+
+def state(key, **options):
+    return made(**options)[key].state
 
 
 def test_a_value_is_what_the_page_unpacks_and_always_the_same():
-    first, again = made()[0], made()[0]
+    first, again = made()["answer"], made()["answer"]
     assert first.tag == "mlflow.sharedViewState.answer" and first.value == again.value
     envelope = json.loads(first.value)
     mark, _, packed = envelope.pop("state").partition(";")
@@ -48,76 +46,94 @@ def test_a_value_is_what_the_page_unpacks_and_always_the_same():
 
 def test_the_address_has_no_sort_that_would_keep_the_view_out():
     assert views.address("answer") == "workflowType=machine_learning&viewStateShareKey=answer"
+    assert views.address("curves").endswith("&viewStateShareKey=curves&compareRunsMode=CHART")
 
 
-def test_arms_are_groups_and_folded_whatever_their_repeats():
-    state = answer()
-    assert state["groupBy"]["groupByKeys"] == [{"mode": "tag", "groupByData": "arm"}]
-    assert state["groupsExpanded"] == {"tag.arm.lstm": False, "tag.arm.gru": False}
-    assert state["runsHiddenMode"] == "SHOW_ALL"
-    assert "!= 'trial'" in state["searchFilter"] and "!= 'finalist'" in state["searchFilter"]
+def test_there_is_a_view_for_each_question_and_trials_where_something_was_tuned():
+    assert list(made()) == ["answer", "curves", "trials", "costs"]
+    assert list(made(tuned={})) == ["answer", "curves", "costs"]
+    shown = {key: view.state["searchFilter"] for key, view in made().items()}
+    assert shown == {
+        "answer": "tags.phase = 'arm'",
+        "curves": "tags.phase = 'replicate'",
+        "trials": "tags.phase = 'trial'",
+        "costs": "tags.phase = 'arm'",
+    }
+    assert all("groupBy" not in view.state for view in made().values())
 
 
-def test_conditions_are_groups_too():
-    state = answer([Unit("lstm", "docs"), Unit("lstm", "time-machine")])
-    assert [key["groupByData"] for key in state["groupBy"]["groupByKeys"]] == ["condition", "arm"]
-    folded = ["tag.condition.docs,tag.arm.lstm", "tag.condition.time-machine,tag.arm.lstm"]
-    assert list(state["groupsExpanded"]) == folded
+def test_the_answer_is_the_first_table_of_the_report_in_texts():
+    columns = state("answer")["selectedColumns"]
+    names = ["verdict", "ratio with interval", "p", "test perplexity", "speed", "parameters", "n"]
+    assert columns[: len(names)] == [f"tags.`{name}`" for name in names]
+    assert state("answer")["orderByKey"] == "metrics.`arm/test_perplexity`"
+    trained = state("answer", split="training", objective="train/perplexity")
+    assert trained["orderByKey"] == "metrics.`arm/training_perplexity`"
+    assert "tags.`training perplexity`" in trained["selectedColumns"]
 
 
-def test_columns_begin_with_the_verdict_and_hold_what_was_measured():
-    columns = answer()["selectedColumns"]
-    assert columns[:2] == ["metrics.`arm/test_perplexity`", "metrics.`arm/ratio`"]
-    assert "search_spread" in " ".join(columns)
-    assert "search_spread" not in " ".join(answer(known=["ratio"])["selectedColumns"])
-    assert answer(split="training")["orderByKey"] == "metrics.`arm/training_perplexity`"
-    assert {"metrics.`test/perplexity`", "metrics.`validation/perplexity`", "tags.`seed`"} <= set(
-        columns
-    )
-    assert "metrics.`train/perplexity`" in answer(objective="train/perplexity")["selectedColumns"]
+def test_conditions_stand_before_arms():
+    assert state("answer", has_conditions=True)["selectedColumns"][0] == "tags.`condition`"
+    both = ["tags.`condition`", "tags.`arm`"]
+    assert state("curves", has_conditions=True)["selectedColumns"][:2] == both
+    assert state("curves")["selectedColumns"][0] == "tags.`arm`"
 
 
-def test_charts_are_of_the_objective_and_of_speed_where_it_is_timed():
-    assert answer()["compareRunCharts"][0]["metricKey"] == "validation/perplexity"
+def test_the_first_table_fits_beside_the_side_bar():
+    answer = state("answer")
+    shown = answer["columnOrder"][: answer["columnOrder"].index("tags.`n`") + 1]
+    check_boxes, page = 85, 1280 - 230
+    assert sum(answer["columnWidths"][column] for column in shown) + check_boxes <= page
+
+
+def test_curves_are_drawn_over_seconds_and_over_updates_on_log_axes():
+    seconds, updates = state("curves")["compareRunCharts"]
+    assert (seconds["xAxisKey"], seconds["selectedXAxisMetricKey"]) == ("metric", "seconds")
+    assert updates["xAxisKey"] == "step"
+    for chart in (seconds, updates):
+        assert chart["metricKey"] == "validation/perplexity" and chart["scaleType"] == "log"
+        assert not chart["useGlobalXaxisKey"] and "range" not in chart
+    bounded = state("curves", levels=(2.0, 28.0))["compareRunCharts"]
+    assert [chart["range"] for chart in bounded] == [{"yMin": 2.0, "yMax": 28.0}] * 2
+
+
+def test_fields_that_are_searched_by_their_logarithm_are_drawn_by_it():
+    rate, norm, parallel = state("trials")["compareRunCharts"]
+    assert rate["xaxis"] == {"type": "METRIC", "key": "trial/log10_learning_rate"}
+    assert norm["xaxis"] == {"type": "PARAM", "key": "clip_norm"}
+    assert rate["yaxis"] == norm["yaxis"] == {"type": "METRIC", "key": "trial/loss"}
+    assert parallel["selectedParams"] == ["clip_norm"]
+    assert parallel["selectedMetrics"] == ["trial/log10_learning_rate", "trial/loss"]
+    one = state("trials", tuned={"learning_rate": True})["compareRunCharts"]
+    assert [chart["type"] for chart in one] == ["SCATTER"]
+
+
+def test_trials_show_what_was_tried_and_written():
+    columns = state("trials")["selectedColumns"]
+    assert columns[:3] == ["tags.`arm`", "params.`learning_rate`", "params.`clip_norm`"]
+    assert columns[-2:] == ["tags.`state`", "tags.`sample`"]
+    seeds = state("trials", num_seeds=3)["selectedColumns"]
+    assert seeds[:3] == ["tags.`arm`", "tags.`index`", "tags.`draw`"]
+
+
+def test_costs_and_speed_are_drawn_where_they_are_timed():
+    kinds = [[c["type"] for c in state("costs", is_timed=t)["compareRunCharts"]] for t in (1, 0)]
+    assert kinds == [["SCATTER", "BAR", "BAR", "BAR"], ["BAR"]]
     axes = [
-        [chart["xaxis"]["key"] for chart in answer(is_timed=t)["compareRunCharts"][2:]]
+        [chart["xaxis"]["key"] for chart in state("answer", is_timed=t)["compareRunCharts"][1:]]
         for t in (True, False)
     ]
     assert axes == [
         ["arm/num_parameters", "arm/train_pack_1_tokens_per_second"],
         ["arm/num_parameters"],
     ]
-    sections = answer()["compareRunSections"]
+
+
+def test_the_section_of_the_study_alone_is_open():
+    sections = state("answer")["compareRunSections"]
     assert [section["display"] for section in sections] == [True] + [False] * (len(sections) - 1)
 
 
-def test_trials_are_a_view_where_something_was_tuned():
-    answer_alone, (_, trials), (_, one) = made(tuned=()), made(), made(tuned=["learning_rate"])
-    assert [each.key for each in answer_alone] == ["answer"]
-    assert (
-        trials.state["orderByKey"] == "metrics.`validation/perplexity`"
-        and "groupBy" not in trials.state
-    )
-    assert trials.state["selectedColumns"][:3] == [
-        "tags.`arm`",
-        "params.`learning_rate`",
-        "params.`clip_norm`",
-    ]
-    assert trials.state["selectedColumns"][-4:] == [
-        "metrics.`seconds`",
-        "metrics.`tokens_per_second`",
-        "tags.`state`",
-        "tags.`sample`",
-    ]
-    seeds = made(num_seeds=3)[1].state["selectedColumns"]
-    assert seeds[:3] == ["tags.`arm`", "tags.`index`", "tags.`draw`"]
-    kinds = [[chart["type"] for chart in each.state["compareRunCharts"]] for each in (trials, one)]
-    assert kinds == [["SCATTER", "SCATTER", "PARALLEL"], ["SCATTER"]]
-
-
-def test_a_view_of_many_arms_fits_into_a_tag():
-    draw = random.Random(0)
-    names = ["".join(draw.choices(string.ascii_letters, k=30)) for _ in range(400)]
-    assert (
-        len(made([Unit(name, "time-machine") for name in names])[0].value) <= EXPERIMENT_TAG_LENGTH
-    )
+def test_a_view_of_many_fields_fits_into_a_tag():
+    tuned = {f"a_field_with_a_long_name_{i}": bool(i % 2) for i in range(40)}
+    assert all(len(view.value) <= EXPERIMENT_TAG_LENGTH for view in made(tuned=tuned).values())

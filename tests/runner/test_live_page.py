@@ -1,0 +1,105 @@
+"""What a study's page says while the study is trained."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import small_study
+
+from harness import study
+from harness.runner import live_page
+from harness.runner.live_page import LivePage
+from harness.runner.recorder import End
+from harness.study.units import RunKey, Unit
+from harness.training.messages import RunState
+
+
+class Writer:
+    """Keeps what the page was told."""
+
+    experiment_id = "7"
+
+    def __init__(self):
+        self.notes, self.views, self.tags = [], {}, {}
+
+    def show_arm(self, unit, tags):
+        self.tags[str(unit)] = {**self.tags.get(str(unit), {}), **tags}
+
+    def set_view(self, view):
+        self.views[view.key] = view
+
+    def describe(self, note):
+        self.notes.append(note)
+
+
+@pytest.fixture
+def small(tmp_path):
+    return study.load(small_study.write(tmp_path, trials=4, seeds=3))
+
+
+@pytest.fixture
+def told(small, monkeypatch):
+    """A page, its writer, the ends that it looks at, and a clock that stands still."""
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(live_page.time, "monotonic", lambda: clock.now)
+    writer, ends = Writer(), {}
+    return LivePage(small, writer, ends), writer, ends, clock
+
+
+def end(ends, key):
+    ends[RunKey.parse(key)] = End(RunState.FINISHED, 1.0)
+
+
+def test_a_page_is_ready_before_the_first_run_has_ended(told):
+    page, writer, _, _ = told
+    page.begin("8 trials of 2 arms")
+    assert list(writer.views) == ["answer", "curves", "trials", "costs"]
+    assert writer.tags == {
+        "narrow": {"mlflow.runColor": "#000000", "progress": "0 of 4 trials, 0 of 3 seeds"},
+        "wide": {"mlflow.runColor": "#E69F00", "progress": "0 of 4 trials, 0 of 3 seeds"},
+    }
+    first, *_, row = writer.notes[-1].splitlines()
+    assert first.startswith("Running: 8 trials of 2 arms, ")
+    assert "[curves](#/experiments/7/runs?workflowType=machine_learning" in first
+    assert row == "| wide | 0 of 4 trials, 0 of 3 seeds |"
+
+
+def test_what_has_ended_is_told_but_not_with_every_run(told):
+    page, writer, ends, clock = told
+    with pytest.raises(KeyboardInterrupt), page.training("8 trials of 2 arms"):
+        stopped_while_it_trains(page, writer, ends, clock)
+    assert writer.notes[-1].startswith("Stopped: 8 trials of 2 arms, ")
+    assert writer.tags["wide"]["progress"] == "6 of 6 trials, 0 of 3 seeds"
+
+
+def stopped_while_it_trains(page, writer, ends, clock):
+    for key in ("wide/trial/0", "wide/trial/1", "narrow/replicate/0"):
+        end(ends, key)
+    page.tell()
+    assert len(writer.notes) == 1
+    clock.now += live_page.TELL_SECONDS + 0.1
+    page.tell()
+    assert writer.tags["wide"]["progress"] == "2 of 4 trials, 0 of 3 seeds"
+    assert writer.tags["narrow"]["progress"] == "0 of 4 trials, 1 of 3 seeds"
+    for index in range(2, 6):
+        end(ends, f"wide/trial/{index}")
+    raise KeyboardInterrupt
+
+
+def test_what_is_searched_by_its_logarithm_is_shown_by_it(told, small):
+    page = told[0]
+    settings = study_settings(small, learning_rate=0.01)
+    assert page.shown(settings) == {"trial/log10_learning_rate": pytest.approx(math.log10(0.01))}
+
+
+def study_settings(small, **values):
+    return SimpleNamespace(**{**vars(small.baseline.settings), **values})
+
+
+def test_a_unit_of_a_repeat_counts_for_its_arm(told):
+    page, writer, ends, _ = told
+    ends[RunKey(Unit("wide", repeat=1), RunKey.parse("wide/trial/0").phase, 0)] = End(
+        RunState.FINISHED, 1.0
+    )
+    page.begin("trials")
+    assert writer.tags["wide"]["progress"].startswith("1 of 4 trials")
