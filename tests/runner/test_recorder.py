@@ -68,14 +68,9 @@ def written(sent, fingerprint="f"):
     display = SimpleNamespace(
         say=lambda line, style: lines.append(line), advance=lambda *_, **__: None
     )
-<<<<<<< Updated upstream
-    dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here")
-    entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset)
-=======
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here", vocabulary="ab")
     shown = {"trial/log10_learning_rate": -1.0}
     entry = Entry(Settings(cell="lstm", corpus="text"), "0", "label", {}, dataset, shown)
->>>>>>> Stashed changes
     recorder = RunRecorder(writer, display, "validation/perplexity", lambda _: entry)
     recorder.record(sent)
     return lines, writer
