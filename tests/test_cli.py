@@ -189,7 +189,7 @@ def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_pat
             "Write seeds: 6 or more, or give --force.",
         ),
         (
-            ["run", "small.yaml", "--storage", "sqlite:////nowhere/optuna.db"],
+            ["run", "small.yaml", "--storage", "sqlite:////dev/null/optuna.db"],
             "storage: must be a database",
         ),
         (["run", "small.yaml", "--set", "fix.path=absent.txt"], "absent.txt"),
