@@ -4,7 +4,7 @@ Matplotlib draws the SVG; the page's script knows of it only what stands here.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,16 +52,21 @@ class Scale(NamedTuple):
     y_high: float
 
 
-def places(figure: Figure, points: Iterable[Point]) -> list[Place]:
+def places(figure: Figure, points: Sequence[Point]) -> list[Place]:
     """Returns the points that the figure shows, once it is drawn; those outside are left out."""
-    found = []
-    for axes, x, y, text in points:
-        (x_low, x_high), (y_low, y_high) = map(sorted, (axes.get_xlim(), axes.get_ylim()))
-        if not (x_low <= x <= x_high and y_low <= y <= y_high):
-            continue
-        across, up = axes.transData.transform((x, y))
-        found.append(Place(*_in_svg(figure, across, up), text))
-    return found
+    by_axes: dict[Axes, list[int]] = {}
+    for i, point in enumerate(points):
+        by_axes.setdefault(point.axes, []).append(i)
+    found: dict[int, Place] = {}
+    for axes, chosen in by_axes.items():  # all points of some axes at once: thousands a figure
+        data = np.array([(points[i].x, points[i].y) for i in chosen])
+        low, high = np.sort([axes.get_xlim(), axes.get_ylim()]).T
+        is_shown = ((low <= data) & (data <= high)).all(axis=1)
+        pixels = axes.transData.transform(data)
+        for i, (across, up), shown in zip(chosen, pixels.tolist(), is_shown, strict=True):
+            if shown:
+                found[i] = Place(*_in_svg(figure, across, up), points[i].text)
+    return [found[i] for i in sorted(found)]
 
 
 def scales(figure: Figure) -> list[Scale]:
