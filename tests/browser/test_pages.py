@@ -1,5 +1,5 @@
-"""What a person sees, in a real browser: a study's page in MLflow, its charts, two runs compared,
-the report.
+"""What a person sees, in a real browser: every way into MLflow's pages, a study's views and the
+colours of its arms, two runs compared, the report.
 
 One small study is run for all of it, and served as `harness ui` serves it. Nothing outside this
 machine can be reached.
@@ -7,7 +7,6 @@ machine can be reached.
 
 import io
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -19,13 +18,13 @@ from typing import Any
 import psutil
 import pytest
 import small_study
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 import harness
-from harness import study
 from harness.report import Report
-from harness.store import views
+from harness.runner import page_texts
 from harness.store.reader import StudyReader
 
 CHROMIUM = next(
@@ -46,6 +45,7 @@ FLAGS = (
     ),
 )
 LOAD_MS = 60_000
+WHOLE = "e => [e, ...e.querySelectorAll('*')].every(x => x.scrollWidth <= x.clientWidth + 1)"
 METRIC = "validation/perplexity"
 SEEDS, UPDATES = 3, 16
 pytestmark = [
@@ -99,13 +99,9 @@ def address(server: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A window that is wide enough for all columns: the table draws no others."""
-    page = browser.new_page(viewport={"width": 3200, "height": 1000})
+    """A window of a person who was never here before, as wide as a small screen."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_default_timeout(LOAD_MS)
-    # MLflow's assistant opens itself on the first visit, over a part of the page.
-    page.add_init_script(
-        "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
-    )
     yield page
     page.close()
 
@@ -132,67 +128,92 @@ def test_the_report_shows_its_figures_without_a_network_or_an_error(folder, page
     assert (errors, asked) == ([], [path.as_uri()])
 
 
-def test_the_address_that_is_said_shows_verdict_arms_and_columns(folder, report, address, page):
+def test_every_way_in_lands_in_model_training_without_the_assistant(address, page):
+    start = address.partition("#")[0]
+    experiment = experiment_of(address)
+    for way in ("", "#/experiments", f"#/experiments/{experiment}"):
+        page.goto("about:blank")
+        page.goto(start + way)
+        # The side bar names the registry where training is looked at, and nowhere else.
+        page.get_by_role("link", name="Model registry").wait_for()
+        page.get_by_text("small", exact=True).first.wait_for()
+        assert page.get_by_text("Ask questions about your experiments").count() == 0, way
+    assert "/traces" not in page.url and f"/experiments/{experiment}/runs" in page.url
+
+
+def experiment_of(address: str) -> str:
+    return address.split("/experiments/")[1].split("/")[0]
+
+
+def test_the_address_that_is_said_shows_the_verdict_and_the_first_table_whole(
+    report, address, page
+):
     page.goto(address)
-    wide = page.locator(".ag-row[row-id='tag.arm.wide']")
-    wide.first.wait_for()
-    assert page.get_by_text(report.note().splitlines()[0].strip("*"), exact=True).is_visible()
-    rows = (
-        "rows => rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)"
-        ".map(row => row.getAttribute('row-id'))"
-    )
+    first = page.get_by_text("Compared with narrow").first
+    first.wait_for()
+    page.locator(".ag-row").nth(1).wait_for()
+    note = first.evaluate("e => e.getBoundingClientRect().height")
+    assert note < 30, "the verdict takes one line"
+    results = {result.name: result for result in report.results}
     by_perplexity = report.table.sort_values("perplexity")
-    shown = page.locator(".ag-pinned-left-cols-container .ag-row").evaluate_all(rows)
-    assert shown == [f"tag.arm.{arm}" for arm in by_perplexity["arm"]]
-    cells = (
-        "cells => cells.sort((a, b) => a.ariaColIndex - b.ariaColIndex)"
-        ".map(cell => cell.getAttribute('col-id'))"
-    )
-    chosen = answer(folder, report).state["selectedColumns"]
-    of_groups = [name for name in chosen if name.startswith("metrics.")]
-    assert [
-        name for name in page.locator(".ag-header-cell").evaluate_all(cells) if name in chosen
-    ] == chosen
-    for name in of_groups:
-        assert re.fullmatch(r"[\d.e-]+ \(average\)", cell(wide, name)), name
-    ratio = report.table.set_index("arm")["ratio"]["wide"]
-    assert float(cell(wide, "metrics.`arm/ratio`").split()[0]) == pytest.approx(ratio, rel=1e-5)
-    wide.locator("[role=button]").first.click()
-    for seed in range(1000, 1000 + SEEDS):
-        page.get_by_text(f"wide seed {seed}", exact=True).wait_for()
+    order = page.locator("[col-id='attributes.`Run Name`'] a").all_inner_texts()
+    assert [name for name in order if name in results] == list(by_perplexity["arm"])
+    for arm, result in results.items():
+        row = page.locator(".ag-row", has=page.get_by_text(arm, exact=True)).last
+        index = row.get_attribute("row-index")
+        for column, text in page_texts.cells(result, "test").items():
+            cell = page.locator(f".ag-row[row-index='{index}'] [col-id='tags.`{column}`']")
+            assert cell.inner_text().strip() == (text or "-"), column
+            assert cell.evaluate(WHOLE), f"{column} of {arm} is cut at 1,280 pixels"
 
 
-def cell(row: Any, name: str) -> str:
-    return row.locator(f'[col-id="{name}"]').inner_text()
+def test_the_first_screen_links_to_the_report(address, page):
+    page.goto(address)
+    link = page.get_by_role("link", name="report", exact=True)
+    with page.expect_popup() as opened:
+        link.click()
+    frame = opened.value.frame_locator("iframe").first
+    frame.get_by_text("Does width matter on a small text?").first.wait_for()
+    opened.value.close()
 
 
-def answer(folder: Path, report: Report) -> views.View:
-    small = study.load(folder / "small.yaml")
-    return views.of_study(
-        small.units,
-        small.measure.objective,
-        tuned=small.tune.space,
-        num_seeds=1,
-        is_timed=True,
-        split="test",
-        known=report.table.columns[report.table.notna().any()],
-    )[0]
-
-
-def test_the_charts_draw_the_mean_of_every_arm(address, page):
-    page.set_viewport_size({"width": 1400, "height": 1400})
-    page.goto(f"{address}&compareRunsMode=CHART")
-    page.get_by_text("wide (validation/perplexity)").wait_for()
-    page.get_by_text("narrow (validation/perplexity)").wait_for()
-    curve, test, *scatters = plots(page, 4)
-    lines = {tuple(trace["y"]): trace["x"] for trace in curve if "lines" in (trace["mode"] or "")}
-    points = [UPDATES * k // 4 for k in range(1, 5)]
-    assert len(lines) == 2 and list(lines.values()) == [points, points]
-    assert (
-        sum(trace["fill"] == "tozeroy" for trace in curve) == 2
-    )  # the band from the worst seed to the best
-    assert [len(trace["x"]) for trace in test] == [2]
+def test_an_arm_has_its_own_colour_in_every_chart(address, page):
+    colors = {"narrow": "#000000", "wide": "#E69F00"}
+    start = address.replace("viewStateShareKey=answer", "viewStateShareKey={}")
+    seen = {}
+    for key, count in (("answer", 3), ("curves", 2), ("trials", 1)):
+        page.goto("about:blank")
+        page.goto(start.format(key) + "&compareRunsMode=CHART")
+        seen[key] = plots(page, count)
+        if key == "answer":
+            bars = page.locator(".js-plotly-plot").first
+            bars.locator(".bars .point").nth(1).wait_for()
+            assert pixels(bars.screenshot()) >= {rgb(color) for color in colors.values()}
+    bars, *scatters = seen["answer"]
+    assert {color for trace in bars for color in trace["colors"]} == set(colors.values())
     assert [len(trace["x"]) for scatter in scatters for trace in scatter] == [2, 2]
+    for curve in seen["curves"]:
+        lines = {trace["name"]: trace["colors"] for trace in curve if trace["x"]}
+        assert len(lines) == 2 * SEEDS
+        assert all(line == [colors[name.split()[0]]] for name, line in lines.items())
+    seconds, updates = seen["curves"]
+    points = [UPDATES * k // 4 for k in range(1, 5)]
+    assert all(sorted(set(trace["x"])) == points for trace in updates if trace["x"])
+    assert all(0 < x < 3600 and x not in points for trace in seconds for x in trace["x"])
+    (trials,) = seen["trials"]
+    xs = [x for trace in trials for x in trace["x"]]
+    assert len(xs) == 4 and all(-2.4 < x <= -1.0 for x in xs), "the logarithms of 0.005 to 0.1"
+    assert {color for trace in trials for color in trace["colors"]} == set(colors.values())
+
+
+def rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def pixels(png: bytes) -> set[tuple[int, ...]]:
+    """Returns the colours that at least a hundred pixels of an image have."""
+    counts = Image.open(io.BytesIO(png)).convert("RGB").getcolors(2**24)
+    return {color for count, color in counts if count >= 100}
 
 
 def plots(page: Page, count: int) -> list[list[dict[str, Any]]]:
@@ -202,18 +223,18 @@ def plots(page: Page, count: int) -> list[list[dict[str, Any]]]:
         ".filter(plot => plot.data).length >= count"
     )
     page.wait_for_function(drawn, arg=count)
-    names = ("name", "mode", "fill", "x", "y")
     data = (
-        "(plots, names) => plots.map(p => p.data.map("
-        "t => Object.fromEntries(names.map(n => [n, t[n] ?? null]))))"
+        "plots => plots.map(p => p.data.map(t => ({name: t.name, x: [...(t.x ?? [])],"
+        " y: [...(t.y ?? [])], colors: [...new Set([t.marker?.color, t.line?.color].flat()"
+        ".filter(c => c).map(c => c.slice(0, 7)))]})))"
     )
-    return page.locator(".js-plotly-plot").evaluate_all(data, names)[:count]
+    return page.locator(".js-plotly-plot").evaluate_all(data)[:count]
 
 
 def test_the_comparison_of_two_runs_draws_both_curves(folder, address, page):
     runs = StudyReader(f"sqlite:///{folder}/mlflow.db", "small").runs()
     pair = runs[(runs["phase"] == "replicate") & (runs["index"] == 0)]
-    experiment = address.split("/experiments/")[1].split("/")[0]
+    experiment = experiment_of(address)
     asked = {
         "runs": list(pair["run_id"]),
         "experiments": [experiment],
