@@ -13,10 +13,12 @@ from harness.settings import Settings
 from harness.store import views
 from harness.store.writer import StudyWriter
 from harness.study import Study
-from harness.study.model import Range
+from harness.study.model import Choices, Range
 from harness.study.units import Phase, RunKey, Unit
 
 TELL_SECONDS = 5.0
+WIDE = 10.0
+"""The greatest of a list of values over the least, from which on the list is a logarithmic one."""
 
 
 class LivePage:
@@ -111,7 +113,15 @@ class LivePage:
 def tuned(study: Study) -> dict[str, bool]:
     """Returns the fields that a study searches, and whether by their logarithm."""
     space = study.tune.space if study.tune else {}
-    return {name: isinstance(domain, Range) and domain.log for name, domain in space.items()}
+    return {name: _is_logarithmic(domain) for name, domain in space.items()}
+
+
+def _is_logarithmic(domain: Range | Choices) -> bool:
+    """Says whether values are drawn by their logarithm: also a list that spans a power of ten."""
+    if isinstance(domain, Range):
+        return domain.log
+    are_numbers = all(type(value) in (int, float) and value > 0 for value in domain.choices)
+    return are_numbers and max(domain.choices) >= WIDE * min(domain.choices)
 
 
 def keys(study: Study) -> list[str]:

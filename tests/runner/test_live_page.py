@@ -10,6 +10,7 @@ from harness import study
 from harness.runner import live_page
 from harness.runner.live_page import LivePage
 from harness.runner.recorder import End
+from harness.study.model import Choices, Range
 from harness.study.units import RunKey, Unit
 from harness.training.messages import RunState
 
@@ -103,3 +104,11 @@ def test_a_unit_of_a_repeat_counts_for_its_arm(told):
     )
     page.begin("trials")
     assert writer.tags["wide"]["progress"].startswith("1 of 4 trials")
+
+
+def test_a_list_of_values_is_drawn_by_its_logarithm_where_it_spans_a_power_of_ten():
+    by_logarithm = [Range(0.1, 10.0, log=True), Choices((0.008, 0.032, 0.128))]
+    by_value = [Range(0.1, 10.0), Choices((0.2, 0.5)), Choices((None, 1.0, 100.0)), Choices((0, 9))]
+    by_value += [Choices(("sgd", "adam")), Choices((False, True))]
+    assert [live_page._is_logarithmic(domain) for domain in by_logarithm] == [True, True]
+    assert not any(live_page._is_logarithmic(domain) for domain in by_value)
