@@ -1,17 +1,57 @@
 """A study is named by its file or by its name, in every command; hints can be pasted."""
 
+import gc
 import shlex
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from small_study import write
 
+from harness import cli
 from harness.store.locations import Locations
 
 
-def harness(*words, cwd):
+@dataclass
+class Done:
+    """How a command ended, as subprocess has it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def unchanged_process():
+    """What the command line sets for its process is as it was."""
+    handler, threshold = signal.getsignal(signal.SIGTERM), gc.get_threshold()
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    gc.set_threshold(*threshold)
+
+
+@pytest.fixture
+def harness(monkeypatch, capsys, unchanged_process):
+    """Commands in this process: each of its own would import everything anew."""
+
+    def run(*words, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["harness", *map(str, words)])
+        capsys.readouterr()
+        try:
+            code = cli.main()
+        except SystemExit as end:
+            code = end.code
+        return Done(int(code or 0), *capsys.readouterr())
+
+    return run
+
+
+def by_itself(*words, cwd):
+    """Runs a command in a process of its own."""
     command = [sys.executable, "-m", "harness.cli", *map(str, words)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
@@ -24,7 +64,7 @@ def moved(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("before")
     path = write(folder, trials=2, updates=8)
-    done = harness("run", path.name, "--folder", "out", "--set", "fix.evaluations=2", cwd=folder)
+    done = by_itself("run", path.name, "--folder", "out", "--set", "fix.evaluations=2", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "harness ui small --folder out  opens the runs in MLflow" in done.stdout
     return folder.rename(folder.with_name("after"))
@@ -46,7 +86,7 @@ def moved(tmp_path_factory):
         (["resolve", "STUDY"], "evaluations: 2"),
     ],
 )
-def test_every_command_takes_the_file_and_the_name(moved, words, said):
+def test_every_command_takes_the_file_and_the_name(harness, moved, words, said):
     takes_set = words[0] not in ("compare", "sample", "clean")
     for name, more in (("small", []), ("small.yaml", ["--set", "fix.evaluations=2"])):
         given = [word.replace("STUDY", name) for word in words]
@@ -56,18 +96,18 @@ def test_every_command_takes_the_file_and_the_name(moved, words, said):
 
 
 @pytest.mark.slow
-def test_a_name_that_is_not_stored_is_told_with_what_is_near(moved):
+def test_a_name_that_is_not_stored_is_told_with_what_is_near(harness, moved):
     done = harness("run", "Smal", "--folder", "out", cwd=moved)
     assert done.returncode == 2 and "Did you mean small?" in done.stderr
 
 
-def test_a_name_whose_file_lies_here_leads_to_the_file(tmp_path):
+def test_a_name_whose_file_lies_here_leads_to_the_file(harness, tmp_path):
     write(tmp_path)
     done = harness("run", "small", cwd=tmp_path)
     assert done.returncode == 2 and "Did you mean small.yaml?" in done.stderr
 
 
-def test_the_hint_to_run_a_study_can_be_pasted(tmp_path):
+def test_the_hint_to_run_a_study_can_be_pasted(harness, tmp_path):
     path = write(tmp_path / "my studies")
     done = harness(
         "report", path, "--folder", "my out", "--storage", "sqlite:///o.db", cwd=tmp_path
@@ -94,7 +134,7 @@ def test_options_name_what_is_not_the_default(locations, options):
 
 
 @pytest.mark.slow
-def test_missing_artifacts_are_told_as_such_and_nothing_is_to_be_removed(moved):
+def test_missing_artifacts_are_told_as_such_and_nothing_is_to_be_removed(harness, moved):
     artifacts = moved / "out" / "artifacts"
     away = artifacts.rename(moved / "away")
     try:

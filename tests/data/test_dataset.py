@@ -154,6 +154,7 @@ def test_every_corpus_is_described():
         "time-machine",
         "time-machine-2019",
         "time-machine-2022",
+        "genesis",
         "lyrics-2019",
         "python-docs",
         "text",

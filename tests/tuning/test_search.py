@@ -184,7 +184,7 @@ def test_a_storage_that_cannot_be_reached_is_an_error():
         tuning.SearchError,
         match=r"storage: must be a database that Optuna reaches, but got storage=",
     ):
-        tuning.open_storage("sqlite:////nowhere/at/all/optuna.db")
+        tuning.open_storage("sqlite:////dev/null/optuna.db")
 
 
 def importance_runs(num_trials, loss, **changes):
