@@ -61,7 +61,7 @@ bench: install
 	$(BIN)/harness bench --plot studies/bench/shapes.json
 
 # Engine `gpu` without a GPU: every kernel compiled for every architecture, every cell in Triton's interpreter.
-# Some half an hour on 2 cores. JSON=FILE keeps a row of every kernel.
+# Some five minutes on 2 cores. JSON=FILE keeps a row of every kernel.
 gpu-check: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/gpu_check.py $(if $(JSON),--json $(JSON))
 
