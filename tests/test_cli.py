@@ -7,20 +7,11 @@ from typing import get_args
 
 import pytest
 import small_study
+from command_line import harness
 from typer.main import get_command
 
 from harness import cli, study
 from harness.results import clean
-
-
-def harness(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-    )
-
 
 COMMANDS = [
     [],

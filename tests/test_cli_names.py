@@ -3,12 +3,12 @@
 import gc
 import shlex
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from command_line import harness as by_itself
 from small_study import write
 
 from harness import cli
@@ -48,12 +48,6 @@ def harness(monkeypatch, capsys, unchanged_process):
         return Done(int(code or 0), *capsys.readouterr())
 
     return run
-
-
-def by_itself(*words, cwd):
-    """Runs a command in a process of its own."""
-    command = [sys.executable, "-m", "harness.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from command_line import harness
 
 from harness import scaffold, study
-
-
-def harness(*words, cwd):
-    command = [sys.executable, "-m", "harness.cli", *map(str, words)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
 def test_a_study_is_written_and_read_and_never_overwritten(tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.results.names import Archive, units_of
 from harness.store.address import sqlite_path
+from harness.store.frames import unit_of_row
 from harness.store.kept import name_of
 from harness.store.known import check_known
 from harness.store.locations import Locations
@@ -198,8 +199,7 @@ def _is_of(runs: pd.DataFrame, kinds: Sequence[Kind]) -> pd.Series:
 
 def _name(row: dict[Any, Any]) -> str:
     """Returns what a run is called: its unit, what it is there, and how it ended."""
-    unit = Unit(row["arm"], row["condition"], row["repeat"])
-    phase = row["phase"]
+    unit, phase = unit_of_row(row), row["phase"]
     run = f"{phase} {row['index']}" if phase == Phase.TRIAL else f"{phase}, seed {row['seed']}"
     return f"{unit} {run} ({row['state']})"
 

@@ -51,9 +51,8 @@ def _write(scheduler: Scheduler, report: Report) -> None:
             if isinstance(value, Real) and math.isfinite(value)
         }
         files = report.files(png=False) if str(unit) == study.baseline.key else {}
-        cells = page_texts.cells(result, row["split"])
-        writer.summarize_arm(unit, metrics, artifacts=files, tags=cells)
-        run_id = writer.show_arm(unit, scheduler.page.tags(unit))
+        tags = page_texts.cells(result, row["split"]) | scheduler.page.tags(unit)
+        run_id = writer.summarize_arm(unit, metrics, artifacts=files, tags=tags)
         report_run = run_id if files else report_run
     writer.color(scheduler.page.colors)
     links = page_texts.links(writer.experiment_id, live_page.keys(study), report_run)

@@ -13,7 +13,7 @@ from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
-from harness.store.frames import excerpt
+from harness.store.frames import excerpt, key_of_row
 from harness.store.views import TRIED_LOSS
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
@@ -143,9 +143,7 @@ class RunRecorder:
         self.failures = Failures()
         runs = writer.reader.runs()
         for row in runs[is_done(runs) & runs["phase"].isin(list(Phase))].to_dict("records"):
-            unit = Unit(row["arm"], row["condition"], row["repeat"])
-            key = RunKey(unit, Phase(row["phase"]), row["index"], row["draw"])
-            self.ends[key] = End(RunState(row["state"]), row["objective"], is_lost(row))
+            self.ends[key_of_row(row)] = End(RunState(row["state"]), row["objective"], is_lost(row))
 
     def record(self, messages: Sequence[Message]) -> list[Point]:
         """Writes messages and returns the points that runs have come to.

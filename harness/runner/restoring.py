@@ -7,6 +7,7 @@ import pandas as pd
 
 from harness.runner.recorder import End
 from harness.runner.searches import Searches
+from harness.store.frames import key_of_row, unit_of_row
 from harness.study.units import Phase, RunKey, Unit
 
 Read = Callable[[], pd.DataFrame]
@@ -45,8 +46,7 @@ def _params(runs: pd.DataFrame) -> dict[Unit, dict[int, dict[str, Any]]]:
     params: dict[Unit, dict[int, dict[str, Any]]] = {}
     for row in runs[runs["phase"] == Phase.TRIAL].to_dict("records"):
         if row["params"]:
-            unit = Unit(row["arm"], row["condition"], row["repeat"])
-            params.setdefault(unit, {}).setdefault(row["index"], row["params"])
+            params.setdefault(unit_of_row(row), {}).setdefault(row["index"], row["params"])
     return params
 
 
@@ -75,7 +75,5 @@ def _points(curves: pd.DataFrame, column: str) -> dict[RunKey, list[float]]:
     points: dict[RunKey, list[float]] = {}
     rows = curves[curves["phase"] == Phase.TRIAL].sort_values("update")
     for row in rows.to_dict("records"):
-        unit = Unit(row["arm"], row["condition"], row["repeat"])
-        key = RunKey(unit, Phase.TRIAL, row["index"], row["draw"])
-        points.setdefault(key, []).append(row[column])
+        points.setdefault(key_of_row(row), []).append(row[column])
     return points

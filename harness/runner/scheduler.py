@@ -25,6 +25,7 @@ from harness.runner.remaining import remaining_updates
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.settings import Settings
+from harness.store.frames import key_of_row, unit_of_row
 from harness.store.identity import IdentityError, check_identity, difference
 from harness.store.locations import Locations
 from harness.store.notes import Origin
@@ -247,14 +248,14 @@ class Scheduler:
         chosen = {unit: self.chosen(unit) for unit in self.units}
         num_superseded = 0
         for row in self.writer.reader.runs().to_dict("records"):
-            unit = Unit(row["arm"], row["condition"], row["repeat"])
+            unit = unit_of_row(row)
             settings = chosen.get(unit)
             if row["phase"] != Phase.REPLICATE or settings is None:
                 continue
             space, params = self.searches.by_unit[unit].tune.space, row["params"]
             # A run that was killed before it had parameters is begun again as it is.
             if params and any(params.get(name) != getattr(settings, name) for name in space):
-                key = RunKey(unit, Phase.REPLICATE, row["index"])
+                key = key_of_row(row)
                 self.writer.mark_superseded(key)
                 self.recorder.ends.pop(key, None)
                 num_superseded += 1
@@ -335,18 +336,15 @@ class Scheduler:
 
     def _remaining_updates(self, plans: Sequence[Plan]) -> int:
         """Returns the updates of all runs to come, those of ``plans`` among them, for the bar."""
-        per_run = {
-            key_of(run.id).unit: self._num_updates(replace(plan, runs=(run,)))
-            for plan in plans
-            for run in plan.runs
-        }
+        planned = {key_of(run.id): run.settings for plan in plans for run in plan.runs}
+        settings = {key.unit: own for key, own in planned.items()}
         units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
         return remaining_updates(
             self.study,
             units,
             self.recorder.ends,
-            [key_of(run.id) for plan in plans for run in plan.runs],
-            lambda unit: per_run[unit] if unit in per_run else self._updates(unit),
+            planned,
+            lambda unit: self._updates(unit, settings.get(unit)),
         )
 
     def _num_updates(self, plan: Plan) -> int:

@@ -22,7 +22,7 @@ from harness.store.columns import (
     STATE_DTYPES,
     TIMING_DTYPES,
 )
-from harness.study.units import Unit
+from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 from harness.training.state_statistics import StateStatistics
 
@@ -116,6 +116,16 @@ def _row(run: StoredRun) -> dict[str, Any]:
         elif dtype == "str":
             row[column] = given.get(column)
     return row if run.is_over else {**row, "state": str(RunState.RUNNING)}
+
+
+def unit_of_row(row: Mapping[Any, Any]) -> Unit:
+    """Returns the unit of a row of :func:`runs` or :func:`curves`."""
+    return Unit(row["arm"], row["condition"], row["repeat"])
+
+
+def key_of_row(row: Mapping[Any, Any]) -> RunKey:
+    """Returns the key of a row of :func:`runs` or :func:`curves`, whose phase is one of Phase."""
+    return RunKey(unit_of_row(row), Phase(row["phase"]), row["index"], row["draw"])
 
 
 def _infinite(value: float) -> float:

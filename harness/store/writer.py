@@ -237,11 +237,14 @@ class StudyWriter:
         metrics: Mapping[str, float],
         artifacts: Mapping[str, str | bytes] | None = None,
         tags: Mapping[str, str] | None = None,
-    ) -> None:
+    ) -> str:
         """Ends an arm: its metrics on its own run as ``arm/...``; sorting shows leaves only then.
 
         A number that is not whole is kept to six digits; one that was known before and is no more
         becomes NaN. ``tags`` are what the page shows of it as texts.
+
+        Returns:
+            MLflow's id of the arm's own run.
         """
         arm_run = self._arm_run(unit)
         now = round(unix_time() * 1000)
@@ -252,13 +255,12 @@ class StudyWriter:
         self._store(arm_run.run_id, artifacts or {})
         self._set_tags(arm_run.run_id, {**(tags or {}), "state": str(RunState.FINISHED)})
         self._terminate(arm_run, "FINISHED")
+        return arm_run.run_id
 
     @timed
-    def show_arm(self, unit: Unit, tags: Mapping[str, str]) -> str:
-        """Sets tags of an arm's own run, made on demand, for the page; returns MLflow's run id."""
-        run_id = self._arm_run(unit).run_id
-        self._set_tags(run_id, tags)
-        return run_id
+    def show_arm(self, unit: Unit, tags: Mapping[str, str]) -> None:
+        """Sets tags of an arm's own run, made on demand, for the page."""
+        self._set_tags(self._arm_run(unit).run_id, tags)
 
     @timed
     def color(self, colors: Mapping[str, str]) -> None:
