@@ -178,7 +178,7 @@ def load_file(path: str | Path) -> list[str]:
     except InvalidCell:
         del sys.modules[module_name]
         raise
-    except Exception as error:  # a user's file may raise anything at all; its own words are told
+    except (Exception, SystemExit) as error:  # a user's file may raise anything at all
         del sys.modules[module_name]
         line = line_in([path], error)
         place = path.name if line is None else f"{path.name}:{line[1]}"

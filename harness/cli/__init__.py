@@ -2,7 +2,7 @@
 
 What a command needs is imported when it runs: ``--help`` loads no torch. The modules: options and
 completion (what commands have in common), writing, cells, running, looking and sharing (the
-commands), app (all of them, in the groups of the help).
+commands), app (all of them, in the groups of the help), faults (what is said of an error).
 """
 
 import gc
@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from harness.cli import faults
 from harness.cli.app import app
 
 __all__ = ["app", "main"]
@@ -22,27 +23,21 @@ OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
 def main() -> None:
-    """Runs a command; the exit code is 2 for what a person can mend, 130 after Ctrl-C."""
+    """Runs a command.
+
+    The exit code is 2 for what a person can mend, 1 for a fault of the machine or the bench, and
+    130 after Ctrl-C.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    arguments, is_debugging = faults.arguments_and_debug(sys.argv[1:])
     try:
-        app(prog_name="harness")
+        app(arguments, prog_name="harness")
     except SystemExit as end:
-        if end.code == INTERRUPTED and sys.argv[1:2] == ["run"]:
+        if faults.is_of_a_users_cell(end):  # a cell that ends the program has not done its work
+            sys.exit(faults.tell(end, debug=is_debugging))
+        if end.code == INTERRUPTED and arguments[:1] == ["run"]:
             typer.echo("interrupted; the same command, without --new, goes on from here", err=True)
         raise
-    except (ValueError, OSError, RuntimeError) as error:
-        if not _is_ours(error):
-            raise
-        typer.echo(str(error), err=True)
-        sys.exit(2)
-
-
-def _is_ours(error: Exception) -> bool:
-    """Returns whether an error is written for the person.
-
-    It is where its class is one of this project's, or the system's for a file.
-    """
-    from harness.training.messages import is_ours
-
-    return isinstance(error, OSError) or is_ours(error)
+    except Exception as error:
+        sys.exit(faults.tell(error, debug=is_debugging))

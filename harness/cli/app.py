@@ -83,12 +83,16 @@ def harness(
             help="Print the versions of the bench and of Python.",
         ),
     ] = False,
+    debug: Annotated[
+        bool, option("--debug", help="Print the traceback of an error, with any command.")
+    ] = False,
 ) -> None:
     """Compare recurrent cells in perplexity and speed.
 
     A study file asks a question; `harness run STUDY` tunes, replicates and times its arms, and
     prints a verdict for each. `harness COMMAND --help` describes a command.
     """
+    del debug  # harness.cli.main takes it out of the words, wherever it stands
 
 
 def _add(command: Any, heading: str) -> None:

@@ -1,0 +1,175 @@
+"""Whatever is raised below the command line becomes one message, with its traceback in a file."""
+
+import errno
+import os
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy.exc
+import torch
+from mlflow.exceptions import MlflowException
+
+from harness.cli import faults, looking, main
+
+STEP = """
+from cells import Cell
+
+
+class Broken(Cell):
+    r'''A cell that divides by zero.
+
+        h' = W x + R h
+
+    Source: none.
+    Reference: none.
+    Differs from none.
+    '''
+
+    name = "{name}-cell"
+    gates = ("h",)
+    state = ("h",)
+
+    def step(self, p, x, h):
+        {statement}
+"""
+
+
+@pytest.fixture
+def told(monkeypatch, capsys, tmp_path):
+    """Runs `harness status X` where reading the study raises; returns the code, text and log."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(error, *words):
+        def read(*_):
+            raise error
+
+        monkeypatch.setattr(looking, "read", read)
+        monkeypatch.setattr(sys, "argv", ["harness", "status", "x", *words])
+        with pytest.raises(SystemExit) as end:
+            main()
+        logs = sorted((tmp_path / "cache" / "logs").glob("*.log"))
+        return end.value.code, capsys.readouterr().err, logs
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "start", "code"),
+    [
+        (MlflowException("boom"), "tracking: MLflow's store must answer", 1),
+        (optuna.exceptions.StorageInternalError("boom"), "storage: Optuna's storage must", 1),
+        (sqlalchemy.exc.OperationalError("SELECT 1", {}, Exception("boom")), "database: must", 1),
+        (sqlite3.DatabaseError("boom"), "database: must be a whole SQLite file", 1),
+        (torch.OutOfMemoryError("boom"), "memory: must suffice", 1),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory: must suffice", 1),
+        (MemoryError(), "memory: must suffice", 1),
+        (KeyError("boom"), "harness: a fault of the bench itself, KeyError: 'boom'", 1),
+        (OverflowError("int too large"), "harness: a fault of the bench itself", 1),
+        (RecursionError("boom"), "harness: a fault of the bench itself", 1),
+    ],
+)
+def test_an_error_of_others_is_one_message_and_its_traceback_is_in_a_file(told, error, start, code):
+    got, text, logs = told(error)
+    message, where = text.splitlines()
+    assert got == code and message.startswith(start) and "Traceback" not in text
+    (log,) = logs
+    assert str(log) in where and "--debug prints it" in where
+    assert "Traceback (most recent call last)" in log.read_text()
+    assert type(error).__name__ in log.read_text() and log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "code"),
+    [
+        (errno.ENOSPC, "the disk is full. Make room", 1),
+        (errno.EROFS, "a disk that can only be read", 2),
+        (errno.EACCES, "Change its permissions", 2),
+        (errno.ENOENT, "must exist, but does not", 2),
+        (errno.EISDIR, "but is a folder", 2),
+    ],
+)
+def test_a_file_that_the_system_refuses_is_named_with_the_remedy(told, number, words, code):
+    got, text, logs = told(OSError(number, os.strerror(number), "a/file.csv"))
+    assert got == code and len(text.splitlines()) == 1 and logs == []
+    assert text.startswith("a/file.csv: must ") and words in text
+
+
+def test_debug_prints_the_traceback_wherever_it_stands(told, monkeypatch):
+    _, text, _ = told(KeyError("boom"), "--Debug")
+    assert text.startswith("Traceback (most recent call last)") and "a fault of the bench" in text
+    assert faults.arguments_and_debug(["sample", "x", "--", "--debug"]) == (
+        ["sample", "x", "--", "--debug"],
+        False,
+    )
+
+
+def test_no_password_reaches_a_message_or_a_log(told):
+    url = "postgresql+psycopg2://me:s3cr:et@host/db"
+    _, text, (log,) = told(MlflowException(f"cannot reach {url}"), "--debug")
+    assert "s3cr" not in text + log.read_text() and "me:***@host/db" in text
+
+
+def test_old_logs_go_and_a_link_is_not_followed(told, tmp_path, monkeypatch):
+    logs = tmp_path / "cache" / "logs"
+    logs.mkdir(parents=True)
+    for number in range(faults.MAX_LOGS):
+        (logs / f"20200101-0000{number:02}-1.log").touch()
+    victim = tmp_path / "victim"
+    monkeypatch.setattr(faults, "datetime", Frozen)
+    (logs / f"20260101-000000-{os.getpid()}.log").symlink_to(victim)
+    _, text, _ = told(KeyError("boom"))
+    assert not victim.exists() and "harness-20260101-000000" in text
+    Path(text.split("is in ")[1].split(";")[0]).unlink()
+    (logs / f"20260101-000000-{os.getpid()}.log").unlink()
+    _, _, kept = told(KeyError("boom"))
+    assert len(kept) == faults.MAX_LOGS and kept[-1].name.startswith("20260101")
+
+
+class Frozen:
+    """A clock that stands still."""
+
+    @staticmethod
+    def now():
+        import datetime
+
+        return datetime.datetime(2026, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "statement", "raised"),
+    [
+        ("divides", "return 1 / 0", "ZeroDivisionError: division by zero"),
+        ("leaves", "raise SystemExit(0)", "SystemExit: 0"),
+    ],
+)
+def test_a_users_cell_is_named_with_its_line_and_the_rule(
+    tmp_path, monkeypatch, capsys, name, statement, raised
+):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(STEP.format(name=name, statement=statement))
+    words = ["harness", "cells", "show", f"{name}-cell", "--file", "own.py"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as end:
+        main()
+    text = capsys.readouterr().err
+    assert end.value.code == 2 and "Traceback (" not in text, text
+    assert text.startswith(f"own.py:20: a cell must run, but step raised {raised}. "), text
+    assert "`harness cells test own.py` says more" in text
+
+
+def test_a_file_of_cells_that_ends_the_program_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    file = tmp_path / "own.py"
+    file.write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.setattr(sys, "argv", ["harness", "cells", "test", str(file)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    text = capsys.readouterr().err
+    assert end.value.code == 2 and "own.py:2 raised SystemExit" in text
