@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up. A room imports those of its own floor and of the floors below.
 FLOORS = (
     ("cells",),
-    ("cache", "metrics", "provenance", "randomness", "settings", "timing"),
+    ("cache", "documents", "metrics", "provenance", "randomness", "settings", "timing"),
     ("data", "engine"),
     ("model",),
     ("tasks",),
@@ -46,6 +46,8 @@ ONLY_BY = {"contract": {"cli"}}
 """Room -> the rooms that import it; tests may."""
 LATE = {("cache", "platformdirs")}
 """Libraries that are imported inside a function and nowhere else: a worker may lack them."""
+TRITON = "harness.engine.gpu.optimizer_step"
+"""The module that imports Triton, which a worker may lack; it is itself imported late alone."""
 FACE = {"harness.store.locations"}
 """What `import harness` may load at once; all else is imported when it is called."""
 
@@ -136,6 +138,8 @@ def problems_of(root):
     ]
     for each in imports:
         by, of = room_of(each.by), room_of(each.of)
+        if each.of == TRITON and not each.late:
+            problems.append(f"{each}, which imports Triton: import it inside a function.")
         if each.of.startswith("."):
             problems.append(f"{each}: write the whole name.")
         elif each.by == "harness":
@@ -157,6 +161,8 @@ def library_problems(each, worker):
     if by not in ONLY_IN.get(of, {by}):
         return [f"{each}, which only {', '.join(sorted(ONLY_IN[of]))} may."]
     allowed = {"torch"} if by == "cells" else {"torch", "numpy"}
+    if (each.by, of) == (TRITON, "triton"):
+        return []
     if by in worker and of not in allowed and not (each.late and (by, of) in LATE):
         owner = "cells have" if by == "cells" else "a worker has"
         return [f"{each}, but {owner} {' and '.join(sorted(allowed))}."]
@@ -199,6 +205,7 @@ def test_a_dozen_modules_lie_flat_at_most():
         ("harness/results/status.py", "from harness.cli import app", "results imports cli, which stands above it"),
         ("cells/mine.py", "from harness import metrics", "cells imports metrics, which stands above it"),
         ("cells/mine.py", "import numpy as np", "cells imports numpy, but cells have torch"),
+        ("harness/training/shard.py", "import harness.engine.gpu.optimizer_step", "training imports engine, which imports Triton: import it inside a function"),
         ("harness/training/shard.py", "import pandas", "training imports pandas, but a worker has numpy and torch"),
         ("harness/data/published.py", "import platformdirs", "data imports platformdirs, but a worker has"),
         ("harness/cache.py", "import platformdirs", "cache imports platformdirs, but a worker has"),

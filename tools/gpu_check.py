@@ -1,9 +1,9 @@
 """What can be known of engine `gpu` on a machine without a GPU; ``make gpu-check``.
 
-All kernels of all cells are compiled for every architecture, and all cells run forward and backward
-in Triton's interpreter beside the definition. The exit code is 1 where a kernel does not compile,
-is compiled anew for other t, T, N or B, or spills registers, or where a cell computes something
-else.
+All kernels of all cells, and the optimizers' step, are compiled for every architecture, and all
+cells run forward and backward in Triton's interpreter beside the definition. The exit code is 1
+where a kernel does not compile, is compiled anew for other t, T, N or B, or spills registers, or
+where a cell computes something else.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 import gpu_kernels
 import torch
 import triton
-from gpu_kernels import Job, Kernel
+from gpu_kernels import OPTIMIZER, Job, Kernel
 
 import cells
 from harness import provenance
@@ -66,6 +66,7 @@ def summary(kernels: Sequence[Kernel]) -> list[str]:
     lines = []
     for architecture in sorted({kernel.architecture for kernel in kernels}, reverse=True):
         of_it = [kernel for kernel in kernels if kernel.architecture == architecture]
+        names = {kernel.cell for kernel in of_it} - {OPTIMIZER}
         made = [kernel for kernel in of_it if kernel.problem is None]
         widest = max(made, key=lambda kernel: kernel.registers, default=None)
         most = (
@@ -75,8 +76,8 @@ def summary(kernels: Sequence[Kernel]) -> list[str]:
             f"{widest.precision}, {widest.name})"
         )
         lines.append(
-            f"sm_{architecture}: {len({kernel.cell for kernel in of_it})} cells, {len(made)} "
-            f"kernels, {len(of_it) - len(made)} failures, "
+            f"sm_{architecture}: {len(names)} cells, {len(made)} kernels, "
+            f"{len(of_it) - len(made)} failures, "
             f"{sum(kernel.num_versions > 1 for kernel in made)} compiled anew over t, T, N and B, "
             f"{sum(kernel.stack_bytes > 0 for kernel in made)} with spills; {most}, most shared "
             f"memory {max((kernel.shared_bytes for kernel in made), default=0)} bytes"
@@ -149,7 +150,7 @@ def main(words: Sequence[str]) -> int:
             for size, precision in SIZES
             for name in options.cells
         ]
-        made = compiled(jobs, options.jobs)
+        made = compiled(jobs, options.jobs) + gpu_kernels.optimizer_kernels(architecture)
         kernels += made
         wrong += problems(made)
         print("\n".join(summary(made)), flush=True)

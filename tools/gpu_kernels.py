@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from triton.runtime.driver import driver
 
 from cells import Cell
 from harness.engine.base import Layer, dtype_of
-from harness.engine.gpu import gpu, triton_source
+from harness.engine.gpu import gpu, optimizer_step, triton_source
 from harness.engine.gpu.layout import Buffer, Layout, Piece
 
 SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
@@ -30,6 +31,9 @@ SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
 
 Triton may specialise on 1 and on multiples of 16, so both are among them.
 """
+
+OPTIMIZER = "optimizer"
+"""Stands for a cell's name in the rows of the kernels that no cell has."""
 
 
 class StandIn:
@@ -115,26 +119,58 @@ def compile_job(job: Job) -> list[Kernel]:
 
 
 def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, Buffer]) -> Kernel:
+    def launch(shape: tuple[int, int, int]) -> None:
+        like = torch.empty((*shape, 1), dtype=dtype_of(job.precision))
+        buffers = gpu._allocated(wanted, {}, like)
+        module = triton_source.kernels(plan, like.dtype)
+        call = triton_source.bind(module, buffers, like.shape, piece)
+        for times in (range(shape[1]), range(shape[1] - 1, -1, -1)):
+            call(times)
+
+    return _launched(facts, piece.name, launch)
+
+
+def optimizer_kernels(architecture: int) -> list[Kernel]:
+    """Returns a row a kernel of the optimizers' step; in each, all that can act does."""
+    torch.set_num_threads(1)
+    driver.set_active(StandIn(architecture))
+    kernels = []
+    for precision in ("float32", "float64"):
+        for name in optimizer_step.KINDS:
+
+            def launch(
+                shape: tuple[int, int, int], name: str = name, like: str = precision
+            ) -> None:
+                num_runs, dtype = shape[0], dtype_of(like)
+                rows = torch.empty(num_runs, 16 * shape[2], dtype=dtype)  # P, a multiple of 16
+                column = rows[:, :1].contiguous()
+                alive = column.to(torch.int32 if dtype == torch.float32 else torch.int64)
+                optimizer_step.step(
+                    name, rows, rows, [rows, rows], alive, column, column[:, 0],
+                    torch.empty(3, num_runs, 1, dtype=dtype), (column, column, column),
+                    (True, True, True), (0.9, 0.999),
+                )  # fmt: skip
+
+            kernels.append(_launched((OPTIMIZER, 0, precision, architecture), name, launch))
+    return kernels
+
+
+def _launched(facts: Any, name: str, launch: Callable[[tuple[int, int, int]], None]) -> Kernel:
+    """Returns the kernel that is compiled when it is launched with every one of ``SHAPES``."""
     made = _compiled()
     try:
         versions = set()
         for shape in SHAPES:
-            like = torch.empty((*shape, 1), dtype=dtype_of(job.precision))
-            buffers = gpu._allocated(wanted, {}, like)
-            call = triton_source.bind(
-                triton_source.kernels(plan, like.dtype), buffers, like.shape, piece
-            )
             made.clear()
-            for times in (range(shape[1]), range(shape[1] - 1, -1, -1)):
-                call(times)
+            launch(shape)
             versions |= {kernel.hash for kernel in made}
         kernel = made[-1]
         used = resources(kernel.asm["cubin"])
     except Exception as error:  # likewise
-        return Kernel(*facts, piece.name, _line(error))
+        return Kernel(*facts, name, _line(error))
     return Kernel(
         *facts,
-        piece.name,
+        name,
         num_warps=kernel.metadata.num_warps,
         num_versions=len(versions),
         registers=used["REG"],

@@ -5,6 +5,7 @@ Every run has its own learning rate, clip norm, decay and schedule.
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -52,19 +53,24 @@ class Optimizer:
     """
 
     def __init__(
-        self, runs: list[Settings], parameters: Tensor, num_updates: int, compiled: bool = False
+        self,
+        runs: list[Settings],
+        parameters: Tensor,
+        num_updates: int,
+        backend: Literal["torch", "cpp", "triton"] = "torch",
     ):
         """Makes moments like ``parameters``, and the schedule of ``num_updates`` updates.
 
-        A ``compiled`` step is one pass of generated code over each run's row, on a CPU; otherwise
-        it is torch's operations.
+        A step is torch's operations, or one pass over the parameters: of compiled code on a CPU, or
+        of one kernel in Triton on a GPU.
         """
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
 
         self._name = runs[0].optimizer
-        self._compiled = optimizer_step(parameters.dtype) if compiled else None
+        self._compiled = optimizer_step(parameters.dtype) if backend == "cpp" else None
+        self._is_one_kernel = backend == "triton"
         self._has_momentum = any(r.momentum for r in runs)
         self._has_decay = any(r.weight_decay for r in runs)
         self._has_clip = any(r.clip_norm is not None for r in runs)
@@ -113,6 +119,9 @@ class Optimizer:
         if self._compiled is not None:
             return self._step_compiled(self._compiled, parameters, gradients, schedule, losses)
         norms: Tensor = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+        if self._is_one_kernel:
+            self._step_in_one_kernel(parameters, gradients, schedule, norms, losses)
+            return norms.squeeze(1)
         finite = norms + losses.unsqueeze(1) < self._infinity
         # In place, as all that outlives an update.
         torch.where(finite, self._alive, self._none, out=self._alive)
@@ -146,6 +155,30 @@ class Optimizer:
             )  # fmt: skip
             norms.append(norm)
         return parameters.new_tensor(norms)
+
+    def _step_in_one_kernel(
+        self,
+        parameters: Tensor,
+        gradients: Tensor,
+        schedule: Tensor,
+        norms: Tensor,
+        losses: Tensor,
+    ) -> None:
+        from harness.engine.gpu import optimizer_step  # it imports Triton
+
+        optimizer_step.step(
+            self._name,
+            parameters,
+            gradients,
+            list(self.state.values()),
+            self._alive,
+            norms,
+            losses,
+            schedule,
+            columns=(self._clip_norm, self._momentum, self._weight_decay),
+            acts=(self._has_clip, self._has_momentum, self._has_decay),
+            betas=BETAS,
+        )
 
     def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
         """Returns what an update's size multiplies, (N, P)."""

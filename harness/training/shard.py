@@ -7,11 +7,13 @@ number of threads: every operation sees the same shapes. See docs/decisions/shar
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from harness.engine import Parameters, State, allow_tf32, dtype_of
+from harness.engine.gpu import trial
 from harness.model.initialization import initial_parameters
 from harness.model.masks import Masks
 from harness.model.network import Model
@@ -83,7 +85,7 @@ class Shard:
         self._flat_gradients = torch.zeros_like(self._flat)
         self._gradients = self._layout.views(self._flat_gradients)
         self.optimizer = Optimizer(
-            settings, self._flat, self.num_updates, self.model.engine.has_kernels
+            settings, self._flat, self.num_updates, self._optimizer_backend()
         )
         self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
@@ -92,6 +94,11 @@ class Shard:
         self._captured = self._capture("update")
         self._captured_batches: dict[bool, CapturedStep | None] = {}
         self._clear()
+
+    def _optimizer_backend(self) -> Literal["torch", "cpp", "triton"]:
+        if self.model.engine.has_kernels:
+            return "cpp"
+        return "triton" if self.device.type == "cuda" and trial.failure() is None else "torch"
 
     def _capture(self, name: str) -> CapturedStep | None:
         """Returns what records a step, None where it is run launch by launch."""

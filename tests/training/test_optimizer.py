@@ -4,16 +4,19 @@ formulas.
 
 import functools
 import math
+import sys
 
 import pytest
 import torch
 from tolerances import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.settings import Settings
 from harness.training.flat_parameters import FlatLayout
 from harness.training.optimizer import Optimizer, learning_rates
 
 STEPS = 20
+needs_triton = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux alone")
 SHAPES = {"layer0.W": (3, 8), "layer0.b": (8,), "readout.W": (2, 5)}
 LAYOUT = FlatLayout(SHAPES)
 HYPERPARAMETERS = [
@@ -35,10 +38,19 @@ HYPERPARAMETERS = [
 ]
 
 
-@pytest.fixture(params=[False, True], ids=["torch", "compiled"])
-def make(request):
-    """Makes an optimiser, of torch's operations or of generated code."""
-    return functools.partial(Optimizer, compiled=request.param)
+@pytest.fixture(params=["torch", "cpp", pytest.param("triton", marks=needs_triton)])
+def make(request, monkeypatch):
+    """Makes an optimiser, of torch's operations, of compiled code, or of a kernel that Triton's
+    interpreter runs.
+    """
+    if request.param == "triton":
+        from triton.runtime.interpreter import InterpretedFunction
+
+        from harness.engine.gpu import optimizer_step
+
+        kernel = InterpretedFunction(optimizer_step.move.fn)
+        monkeypatch.setattr(optimizer_step, "move", kernel)
+    return functools.partial(Optimizer, backend=request.param)
 
 
 def settings(**changes):
@@ -233,13 +245,10 @@ def test_step_multiplies_after_every_so_many():
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_compiled_steps_are_those_of_torchs_operations_in_float32(name):
+def test_one_pass_makes_the_steps_of_torchs_operations_in_float32(make, name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
     found = [draws(0, len(runs)).float() for _ in range(2)]
-    optimizers = [
-        Optimizer(runs, rows, STEPS, compiled)
-        for rows, compiled in zip(found, (False, True), strict=True)
-    ]
+    optimizers = [Optimizer(runs, found[0], STEPS), make(runs, found[1], STEPS)]
     for update in range(STEPS):
         gradients, losses = draws(1 + update, len(runs)).float(), torch.ones(len(runs))
         norms = [
@@ -252,6 +261,57 @@ def test_compiled_steps_are_those_of_torchs_operations_in_float32(name):
         torch.testing.assert_close(optimizers[1].state[kind], moment, rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_on_a_gpu_one_kernel_makes_the_steps_of_torchs_operations(name):
+    runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
+    found = [torch.randn(len(runs), 5008, device="cuda") for _ in range(2)]
+    found[1].copy_(found[0])
+    optimizers = [
+        Optimizer(runs, rows, STEPS, backend)
+        for rows, backend in zip(found, ("torch", "triton"), strict=True)
+    ]
+    losses = torch.ones(len(runs), device="cuda")
+    for update in range(STEPS):
+        gradients = torch.randn_like(found[0])
+        for optimizer, rows in zip(optimizers, found, strict=True):
+            step(optimizer, rows, gradients, update, losses)
+    losses[1] = torch.nan  # this run stays where it is
+    before = found[1][1].clone()
+    step(optimizers[1], found[1], gradients, losses=losses)
+    assert torch.equal(found[1][1], before)
+    assert optimizers[1].alive.tolist() == [True, False, True]
+    step(optimizers[0], found[0], gradients, losses=losses)
+    torch.testing.assert_close(*found, rtol=2e-6, atol=2e-6)
+
+
+@needs_triton
+def test_one_kernel_is_all_besides_the_norm(monkeypatch):
+    """Each of torch's operations is a launch on a GPU, and a pass over all parameters of a pack."""
+    from harness.engine.gpu import optimizer_step
+
+    class Counter(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), others=None):
+            made = function(*arguments, **(others or {}))
+            if not function.is_view:
+                called.append(function)
+            return made
+
+    steps = []
+    monkeypatch.setattr(optimizer_step, "step", lambda *given, **others: steps.append(given))
+    runs = [settings(optimizer="adam", **HYPERPARAMETERS[1])]
+    counts = {}
+    for backend in ("torch", "triton"):
+        rows, gradients, losses, called = draws(0, 1), draws(1, 1), torch.ones(1), []
+        optimizer = Optimizer(runs, rows, 1, backend)
+        with Counter():
+            optimizer.step(rows, gradients, optimizer.schedule[0], losses)
+        counts[backend] = len(called)
+    assert len(steps) == 1
+    assert counts == {"torch": 15, "triton": 1}
+
+
 @pytest.mark.parametrize("size", [16, 48, 4096, 4112, 3 * 4096 + 80])
 def test_the_norm_of_a_long_row_is_that_of_all_its_numbers(size):
     gradients, parameters = (
@@ -259,6 +319,6 @@ def test_the_norm_of_a_long_row_is_that_of_all_its_numbers(size):
         torch.zeros(1, size),
     )
     norms = step(
-        Optimizer([settings(learning_rate=0.0)], parameters, 1, True), parameters, gradients
+        Optimizer([settings(learning_rate=0.0)], parameters, 1, "cpp"), parameters, gradients
     )
     assert norms.item() == pytest.approx(gradients.double().norm().item(), rel=1e-6)

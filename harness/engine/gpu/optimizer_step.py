@@ -1,0 +1,125 @@
+"""One step of SGD, Adam or AdamW for all runs of a pack: one launch.
+
+:meth:`harness.training.optimizer.Optimizer.step` says the same in torch's operations, some fifteen
+launches that each read or write every parameter. Triton is imported here, so this module is
+imported only where :func:`harness.engine.gpu.trial.failure` found nothing.
+"""
+
+from collections.abc import Sequence
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024
+KINDS = ("sgd", "adam", "adamw")
+"""The optimizers as the kernel numbers them."""
+
+
+@triton.jit(do_not_specialize=["num_runs"])  # type: ignore[untyped-decorator]
+def move(  # type: ignore[no-untyped-def]
+    parameters,
+    gradients,
+    first,
+    second,
+    alive,
+    norms,
+    losses,
+    factors,
+    clip_norms,
+    momenta,
+    decays,
+    size,
+    num_runs,
+    KIND: tl.constexpr,
+    HAS_CLIP: tl.constexpr,
+    HAS_MOMENTUM: tl.constexpr,
+    HAS_DECAY: tl.constexpr,
+    MEAN_WEIGHT: tl.constexpr,
+    SQUARE_WEIGHT: tl.constexpr,
+    SIZE: tl.constexpr,
+):
+    """Moves SIZE parameters of one run; program (i, n) has the i-th part of run n.
+
+    Of a run whose loss or norm is not finite every program writes that it is no longer alive, so
+    that it does not matter which of them comes first.
+    """
+    run = tl.program_id(1)
+    norm = tl.load(norms + run)
+    is_finite = norm + tl.load(losses + run) < float("inf")
+    end = tl.where(is_finite & (tl.load(alive + run) != 0), size, 0)  # nothing moves below 0
+    tl.store(alive + run, 0, mask=is_finite == 0)
+    place = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
+    mask = place < end
+    place += run.to(tl.int64) * size
+
+    parameter = tl.load(parameters + place, mask=mask, other=0.0)
+    gradient = tl.load(gradients + place, mask=mask, other=0.0)
+    if HAS_CLIP:
+        clip = tl.load(clip_norms + run)
+        longest = tl.maximum(norm, clip)
+        if gradient.dtype == tl.float64:
+            gradient *= clip / longest
+        else:
+            gradient *= tl.div_rn(clip, longest)
+    if HAS_DECAY and KIND != 2:
+        gradient += parameter * tl.load(decays + run)
+    direction = gradient
+    if KIND == 0:
+        if HAS_MOMENTUM:
+            velocity = tl.load(first + place, mask=mask, other=0.0)
+            direction += velocity * tl.load(momenta + run)
+            tl.store(first + place, direction, mask=mask)
+    else:
+        mean = tl.load(first + place, mask=mask, other=0.0)
+        square = tl.load(second + place, mask=mask, other=0.0)
+        mean += (gradient - mean) * MEAN_WEIGHT
+        square = square * (1 - SQUARE_WEIGHT) + gradient * gradient * SQUARE_WEIGHT
+        tl.store(first + place, mean, mask=mask)
+        tl.store(second + place, square, mask=mask)
+        epsilon = tl.load(factors + num_runs + run)
+        if gradient.dtype == tl.float64:
+            direction = mean / (tl.sqrt(square) + epsilon)
+        else:
+            direction = tl.div_rn(mean, tl.sqrt_rn(square) + epsilon)
+        if HAS_DECAY and KIND == 2:
+            shrinkage = tl.load(factors + 2 * num_runs + run) * tl.load(decays + run)
+            direction += parameter * shrinkage
+    tl.store(parameters + place, parameter - direction * tl.load(factors + run), mask=mask)
+
+
+def step(
+    name: str,
+    parameters: Tensor,
+    gradients: Tensor,
+    moments: Sequence[Tensor],
+    alive: Tensor,
+    norms: Tensor,
+    losses: Tensor,
+    factors: Tensor,
+    columns: tuple[Tensor, Tensor, Tensor],
+    acts: tuple[bool, bool, bool],
+    betas: tuple[float, float],
+) -> None:
+    """Clips, then moves the parameters and moments of every run that is alive.
+
+    Args:
+        name: One of ``KINDS``.
+        parameters: (N, P), in one piece, as all tensors here.
+        gradients: Likewise; they stay as they are.
+        moments: Of the optimizer, (N, P) each: none, SGD's velocity, or Adam's two.
+        alive: (N, 1), 0 for a run that has stopped; it is 0 afterwards where a norm or a loss is
+            not finite.
+        norms: Of the gradients, (N, 1).
+        losses: (N,).
+        factors: The update's part of the schedule, (K, N, 1).
+        columns: Clip norm, momentum and weight decay, (N, 1) each.
+        acts: Whether any run has each of these.
+        betas: Adam's.
+    """
+    num_runs, size = parameters.shape
+    first, second = [*moments, parameters, parameters][:2]  # any address where there is none
+    move[triton.cdiv(size, BLOCK), num_runs](
+        parameters, gradients, first, second, alive, norms, losses, factors, *columns,
+        size, num_runs, KINDS.index(name), *acts, 1 - betas[0], 1 - betas[1], BLOCK,
+    )  # fmt: skip
