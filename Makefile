@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large bench gpu gpu-check gpu-plan
+.PHONY: install study test lint sources generate results null search-simulation large docs bench gpu gpu-check gpu-plan
 
 install: $(VENV)/.installed
 
@@ -41,6 +41,11 @@ generate: install
 # The whole report of each study whose records are kept: build/results/STUDY/report.html.
 results: install
 	$(BIN)/python tools/result_pages.py
+
+# The documentation as a site, with the whole report of each study: build/docs/index.html. A minute; a test builds it
+# without the reports.
+docs: install
+	$(BIN)/python -m sphinx --fail-on-warning --quiet --tag reports --doctree-dir build/docs-read docs build/docs
 
 # Simulated studies whose truth is known, through the code that the report uses; minutes on one core.
 null: install
