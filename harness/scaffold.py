@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from cells import registry
+from harness import documents
 from harness.study.form import STUDY_NAME
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -30,6 +31,7 @@ def write_study(name: str | None, folder: Path) -> list[str]:
     shown = shlex.quote(str(path))
     return [
         f"{path}: written",
+        f"{documents.place('docs/study.md')}  explains every field",
         f"harness check {shown}  tells what it costs and can show",
         f"harness run {shown}  runs it to its verdict",
     ]

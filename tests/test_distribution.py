@@ -1,57 +1,131 @@
-"""What is installed is what lies in the tree."""
+"""What is installed is what lies in the tree, and it works without the tree."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("cells", "harness")
+FOLDERS = (".ci", ".github", "cells", "docs", "harness", "studies", "tests", "tools")
+NOT_SOURCES = ("__pycache__", "generated", "_build", ".hypothesis", "*.egg-info", "*.db*")
+PLACES = {"docs": "harness/docs", "studies": "harness/studies"}
+"""Folder of the repository -> where a wheel installs what it takes of it."""
+QUICK = (
+    "fix.budget={updates: 4}",
+    "fix.evaluations=2",
+    "compare.cross.cell=[lstm, gru]",
+    "tune.trials=1",
+    "tune.learning_rate={choices: [0.016]}",
+    "replicate.seeds=2",
+    "measure.runtime=none",
+    "fix.engine=native",  # nothing to compile
+)
+pytestmark = pytest.mark.slow
 
 
-def files_of(root):
-    """The files of the packages below a folder, without what Python or the system leaves there."""
-    return {
-        str(path.relative_to(root))
-        for package in PACKAGES
-        for path in (root / package).rglob("*")
-        if path.is_file() and not any(p.startswith((".", "__pycache__")) for p in path.parts)
-    }
+def files_of(folder):
+    """The files below a folder, as paths within it."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
-def test_a_wheel_holds_every_file_of_the_packages(tmp_path):
-    source, wheels = tmp_path / "source", tmp_path / "wheels"
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with the sources, the two distributions and the wheel's content, made once."""
+    folder = tmp_path_factory.mktemp("distribution")
+    source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for package in PACKAGES:
-        shutil.copytree(
-            ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    build = ["-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    build += ["--no-build-isolation", "--no-index", "--wheel-dir", str(wheels), str(source)]
-    subprocess.run([sys.executable, *build], check=True)
-    (wheel,) = wheels.iterdir()
+    for path in ROOT.iterdir():
+        if path.is_file() and path.suffix not in (".db", ".lock"):
+            shutil.copy(path, source)
+    shutil.copy(ROOT / "requirements.lock", source)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns(*NOT_SOURCES))
+    before = files_of(source)
+    build = (
+        "from setuptools import build_meta;"
+        "build_meta.build_sdist('../dist'); build_meta.build_wheel('../dist')"
+    )
+    done = subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "would be ignored" not in done.stderr and "no files found" not in done.stderr
+    (wheel,) = (folder / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "installed")
-    expected = files_of(source)
-    assert "harness/data/texts/timemachine.txt" in expected
-    assert files_of(tmp_path / "installed") == expected
-    # The corpus is read from what a wheel installs, with nothing else of the bench in sight.
-    code = (
-        "from harness import data; from harness.settings import Settings;"
-        "print(data.__file__, len(data.load(Settings('lstm', 'time-machine')).vocabulary))"
+        archive.extractall(folder / "installed")
+    (folder / "before.txt").write_text("\n".join(sorted(before)))
+    return folder
+
+
+def python(built, code, cwd):
+    """Runs code where the wheel's content hides the tree, and nothing of the tree is at hand."""
+    kept = {"PATH", "HOME", "HARNESS_CACHE", "OMP_NUM_THREADS"} & os.environ.keys()
+    env = {name: os.environ[name] for name in kept} | {"PYTHONPATH": str(built / "installed")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=cwd, env=env, capture_output=True, text=True
     )
-    answer = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        env={"PYTHONPATH": str(tmp_path / "installed"), "HOME": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert answer.stdout.split() == [str(tmp_path / "installed/harness/data/__init__.py"), "44"]
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_wheel_holds_every_file_of_the_packages_and_what_messages_name(built):
+    installed = {name for name in files_of(built / "installed") if ".dist-info/" not in name}
+    sources = set((built / "before.txt").read_text().splitlines())
+    expected = {name for name in sources if name.split("/")[0] in ("cells", "harness")}
+    for folder, place in PLACES.items():
+        for name in sources:
+            parts = name.split("/")
+            is_wanted = name.endswith((".md", ".yaml", ".schema.json"))
+            if parts[0] == folder and is_wanted and parts[1] not in ("results", "bench"):
+                expected.add("/".join([place, *parts[1:]]))
+    assert installed == expected
+    assert {"harness/docs/study.md", "harness/docs/messages.md"} <= installed
+    assert {"harness/studies/quickstart.yaml", "harness/studies/study.schema.json"} <= installed
+
+
+def test_a_source_distribution_holds_the_repository(built):
+    (path,) = (built / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {
+            name.partition("/")[2]
+            for name in archive.getnames()
+            if archive.getmember(name).isfile()
+        }
+    sources = set((built / "before.txt").read_text().splitlines())
+    assert sources <= names
+    made = {name for name in names - sources if ".egg-info/" not in name}
+    assert made == {"PKG-INFO", "setup.cfg"}
+
+
+def test_a_study_is_written_and_run_in_an_empty_folder_from_the_wheel_alone(built, tmp_path):
+    words = [word for each in QUICK for word in ("--set", each)]
+    code = f"""
+import sys
+import harness
+from harness import cli, study
+
+def command(*words):
+    sys.argv = ["harness", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code, (words, end.code)
+
+command("init", "quickstart")
+command("run", "quickstart.yaml", "--force", *{words!r})
+print("from", harness.__file__)
+try:
+    study.loads("study: x\\nversion: 2\\nquestion: q\\ncompare: {{}}\\nfix: {{flavour: 1}}\\n")
+except study.StudyError as error:
+    print(error)
+"""
+    said = python(built, code, tmp_path)
+    assert f"from {built / 'installed' / 'harness' / '__init__.py'}" in said
+    assert (tmp_path / "mlflow.db").exists() and "gru" in said
+    # A message names the document where it lies, since there is no docs/ beside the user.
+    document = built / "installed" / "harness" / "docs" / "study.md"
+    assert f"{document}  explains every field" in said
+    assert f"{document} lists all fields" in said

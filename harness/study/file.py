@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
+from harness import documents
 from harness.study import build, reader, rules
 from harness.study.model import Study
 from harness.study.parse import parse
@@ -27,7 +28,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        remedy = "Give the path of a study file, such as studies/quickstart.yaml"
+        example = documents.place("studies/quickstart.yaml")
+        remedy = f"Give the path of a study file, such as {example}"
         raise _unreadable(path, f"must be readable, but got {error}. {remedy}.") from error
     if len(content) > MAX_BYTES:
         raise _unreadable(

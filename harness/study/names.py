@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 
 from cells.spelling import nearest
+from harness import documents
 from harness.study.fields import (
     COMPARABLE,
     FIELDS,
@@ -208,7 +209,7 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
         listed = (
             f"Its fields: {', '.join(allowed)}."
             if len(allowed) <= 12
-            else "docs/study.md lists all fields."
+            else f"{documents.place('docs/study.md')} lists all fields."
         )
         remedy = f"Move it to {home}." if home and home != dotted(block) else listed
     return f"must be a field of {dotted(block) if block else 'a study'}, but got {got}. {remedy}"
