@@ -84,7 +84,8 @@ def harness(
         ),
     ] = False,
     debug: Annotated[
-        bool, option("--debug", help="Print the traceback of an error, with any command.")
+        bool,
+        option("--debug", help="Print the traceback of an error. (default: it goes to a log file)"),
     ] = False,
 ) -> None:
     """Compare recurrent cells in perplexity and speed.

@@ -6,6 +6,7 @@ from harness.store.identity import check_identity
 from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.soundness import check_not_lost
 from harness.store.source import holds_study
 from harness.study import Study
 
@@ -27,11 +28,13 @@ def open_study(
 
     Raises:
         NothingError: The study of the file was never run there.
+        StoreError: The store is damaged, or was lost.
         ArchiveError: There is no study of that name, or its file was not kept.
         IdentityError: What was run there under its name is another study.
         ValueError: The file is wrong.
     """
     loaded = load_study(study, overrides, locations)
+    check_not_lost(locations)
     if not holds_study(locations.tracking_uri, loaded.name):
         raise NothingError(
             f"study: must have been run, but {loaded.name!r} is not in {locations.tracking_uri}. "

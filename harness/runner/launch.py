@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.console import Console
 from harness.runner.progress import Display
 from harness.store.kept import load_study
 from harness.store.locations import Locations
+from harness.store.presence import await_readable, await_writable
 from harness.study import Study
 
 if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study is told before that
@@ -85,7 +86,7 @@ def run(
     started = time.time() if started is None else started
     locations = locations or Locations(Path.cwd())
     display = Display(console or Console())
-    with held_study(path, overrides, locations, force) as study:
+    with held_study(path, overrides, locations, force, new=new) as study:
         from harness.runner.finished import finished_report
         from harness.store.source import holds_study
 
@@ -103,7 +104,8 @@ def run(
             put_aside(study.name, locations)
         scheduler = open_scheduler(study, locations, display)
         texts.clear()  # the scheduler holds them, and needed to read none of them again
-        return _run(scheduler, started, verbose, is_checked=is_first)
+        with closing(scheduler):
+            return _run(scheduler, started, verbose, is_checked=is_first)
 
 
 def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
@@ -121,18 +123,25 @@ def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
 
 @contextmanager
 def held_study(
-    path: str | Path, overrides: tuple[str, ...], locations: Locations, force: bool
+    path: str | Path,
+    overrides: tuple[str, ...],
+    locations: Locations,
+    force: bool,
+    new: bool = False,
 ) -> Iterator[Study]:
-    """Holds the lock of a study that was found right.
+    """Holds the lock of a study that was found right, and whose stores were found whole.
 
     Raises:
         ValueError: As :func:`run`.
     """
+    await_readable(locations)
     study = load_study(path, overrides, locations)
     from harness.preflight.design import check_design
     from harness.store.lock import locked
+    from harness.store.soundness import check_stores
 
     check_design(study, force)
+    check_stores(locations, new=new)
     with locked(study.name, locations):
         yield study
 
@@ -141,6 +150,7 @@ def open_scheduler(study: Study, locations: Locations, display: Display) -> "Sch
     """Opens the stores of a study that is held."""
     from harness.runner.scheduler import Scheduler
 
+    await_writable(locations)
     return Scheduler(study, locations, display)
 
 

@@ -7,6 +7,7 @@ from harness import study as studies
 from harness.store.address import sqlite_path
 from harness.store.known import ArchiveError, check_known
 from harness.store.locations import Locations
+from harness.store.soundness import check_not_lost
 from harness.store.source import experiment_ids
 from harness.study import Study
 
@@ -43,7 +44,13 @@ def stored_names(locations: Locations) -> list[str]:
 
 
 def check_store(locations: Locations, study: str = "") -> None:
-    """Raises ArchiveError where there is no store; ``study`` was looked for in it."""
+    """Looks whether there is a store; ``study`` was looked for in it.
+
+    Raises:
+        ArchiveError: There is none.
+        StoreError: There was one, and it is lost.
+    """
+    check_not_lost(locations)
     database = sqlite_path(locations.tracking_uri)
     if database is None or database.exists():
         return

@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.store.address import absolute_uri, sqlite_path
 from harness.store.moved import artifact_uri_now
 from harness.store.rows import RunRow, Source, StoredExperiment, artifact_path
+from harness.store.soundness import check_database, readable
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
 """Alembic's names of the schemas of MLflow that are read without it: 3.17's."""
@@ -24,10 +25,12 @@ def open_source(uri: str) -> Source:
     """Returns what reads the store: SQLite's file itself where that can be done.
 
     Raises:
-        StoreError: The store cannot be reached or is of another MLflow version.
+        StoreError: The store cannot be reached, is damaged, or is of another MLflow version.
     """
     uri = absolute_uri(uri)
     path = sqlite_path(uri)
+    if path is not None:
+        check_database(path)
     if path is not None and _is_known(path):
         return SqliteSource(path)
     from harness.store.mlflow_source import MlflowSource
@@ -57,7 +60,7 @@ class SqliteSource:
 
     def experiments(self) -> list[StoredExperiment]:
         """Returns all experiments, the oldest first."""
-        with closing(_connect(self._path)) as connection:
+        with readable(self._path), closing(_connect(self._path)) as connection:
             rows = connection.execute(
                 "SELECT experiment_id, name, creation_time FROM experiments "
                 "WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
@@ -67,7 +70,7 @@ class SqliteSource:
     def tags(self, experiment_id: str) -> Mapping[str, str]:
         """Returns what an experiment keeps beside its runs."""
         query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
-        with closing(_connect(self._path)) as connection:
+        with readable(self._path), closing(_connect(self._path)) as connection:
             return dict(connection.execute(query, (int(experiment_id),)).fetchall())
 
     def runs(self, experiment_id: str) -> list[RunRow]:
@@ -79,7 +82,7 @@ class SqliteSource:
         runs = self._runs("run_uuid = ?", run_id)
         if not runs:
             return None
-        with closing(_connect(self._path)) as connection:
+        with readable(self._path), closing(_connect(self._path)) as connection:
             (name,) = connection.execute(
                 "SELECT e.name FROM experiments e JOIN runs r USING (experiment_id) "
                 "WHERE r.run_uuid = ?",
@@ -104,7 +107,7 @@ class SqliteSource:
             query = f"SELECT run_uuid, {columns} FROM {table} JOIN runs r USING (run_uuid) {where}"
             return iter(connection.execute(query, (value,)).fetchall())
 
-        with closing(_connect(self._path)) as connection:
+        with readable(self._path), closing(_connect(self._path)) as connection:
             connection.execute("BEGIN")  # all four queries see one moment
             tags = _by_owner(of_runs("tags", "key, value"))
             params = _by_owner(of_runs("params", "key, value"))

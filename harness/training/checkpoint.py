@@ -20,6 +20,7 @@ from harness.training.files import checkpoint_name
 from harness.training.plan import Run
 
 FORMAT = 1
+UNFIT = "holds what this bench does not write; it starts again"
 _CHECKSUM_BYTES = 32
 
 
@@ -98,11 +99,22 @@ def load(
     checksum, content = written[:_CHECKSUM_BYTES], written[_CHECKSUM_BYTES:]
     if hashlib.sha256(content).digest() != checksum:
         return None, f"{not_used}, {path.name} is damaged; it starts again"
-    header, named = npz.from_bytes(content)
-    if header["digest"] != digest(run, corpus_fingerprint):
+    try:
+        header, named = npz.from_bytes(content)
+        own, update, values = header["digest"], header["update"], header["values"]
+        tensors = {name: torch.from_numpy(array) for name, array in named.items()}
+    except (npz.ArraysError, KeyError, TypeError, ValueError):
+        return None, f"{not_used}, {path.name} {UNFIT}"
+    if own != digest(run, corpus_fingerprint):
         return None, f"{not_used}, its settings, text or equations differ; it starts again"
-    tensors = {name: torch.from_numpy(array) for name, array in named.items()}
-    return Checkpoint(tensors, header["update"], header["values"]), None
+    if type(update) is not int or update < 1 or not isinstance(values, dict):
+        return None, f"{not_used}, {path.name} {UNFIT}"
+    return Checkpoint(tensors, update, values), None
+
+
+def unfit(run: Run) -> str:
+    """Returns what is said of a whole checkpoint whose content no run could have written."""
+    return f"checkpoint of {run.id}: not used, {checkpoint_name(run.id)} {UNFIT}"
 
 
 def remove(folder: str | Path, run_id: str) -> None:

@@ -1,7 +1,7 @@
 """A pack in, a stream of records out. Plain arguments: knows no YAML, no Optuna, no MLflow."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -123,17 +123,45 @@ class Pack:
             update = 0 if stored is None else stored.update
             group = position if self.device.type == "cpu" else update
             groups.setdefault(group, []).append((run, stored))
-        return self._each(self._make_shard, list(groups.values()))
+        made = self._each(self._make_shards_of, list(groups.values()))
+        self.notes += tuple(note for _, notes in made for note in notes)
+        return [shard for shards, _ in made for shard in shards]
 
-    def _make_shard(self, members: list[Member]) -> Shard:
+    def _make_shards_of(self, members: list[Member]) -> tuple[list[Shard], list[str]]:
+        """Returns the shard of runs that stand at one update, and what is said of some.
+
+        Runs whose checkpoints cannot be gone on from have a shard of their own, and begin anew.
+        """
         runs = [run for run, _ in members]
         shard = Shard(runs, self.task, self.model, self.num_updates, self.device)
-        for index, (run, stored) in enumerate(members):
-            if stored is not None:
-                shard.restore(index, stored)
-                self._history[run.id] = [_evaluation(line) for line in stored.values["records"]]
-                self._seconds_before[run.id] = stored.values["seconds"]
-        return shard
+        unfit = [
+            run
+            for index, (run, stored) in enumerate(members)
+            if stored is not None and not self._restore(shard, index, stored)
+        ]
+        if not unfit:
+            return [shard], []
+        fit: list[Member] = [member for member in members if member[0] not in unfit]
+        anew: list[Member] = [(run, None) for run in unfit]
+        shards = [shard for part in (fit, anew) if part for shard in self._make_shards_of(part)[0]]
+        return shards, [checkpoint.unfit(run) for run in unfit]
+
+    def _restore(self, shard: Shard, index: int, stored: checkpoint.Checkpoint) -> bool:
+        """Takes a run up where its checkpoint left it; returns whether that could be done."""
+        run, values = shard.runs[index], stored.values
+        fresh = shard.snapshot(index).arrays
+        if stored.update >= self.num_updates or _forms(fresh) != _forms(stored.arrays):
+            return False
+        try:
+            history = [_evaluation(line) for line in values["records"]]
+            seconds = float(values["seconds"])
+            shard.restore(index, stored)
+        except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
+            return False
+        if any(each.run != run.id or each.update > stored.update for each in history):
+            return False
+        self._history[run.id], self._seconds_before[run.id] = history, seconds
+        return True
 
     def _each(self, function: Callable[..., Result], *columns: list[Any]) -> list[Result]:
         return list(self._pool.map(function, *columns))
@@ -485,6 +513,11 @@ def train(plan: Plan) -> Iterator[list[Message]]:
             yield messages
     finally:
         pack.close()
+
+
+def _forms(arrays: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Returns the shape and the precision of every array: a checkpoint has those of its run."""
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _evaluation(line: str) -> Evaluation:

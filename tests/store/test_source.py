@@ -94,8 +94,8 @@ def test_an_unknown_schema_is_read_by_mlflow(uri, monkeypatch):
 def test_what_is_no_store_is_left_to_mlflow(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("harness.store.mlflow_source.MlflowSource", asked.append)
-    (tmp_path / "text.db").write_text("no database")
-    for name in ("text.db", "none.db"):
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE t (x)").connection.close()
+    for name in ("other.db", "none.db"):
         open_source(f"sqlite:///{tmp_path}/{name}")
     assert len(asked) == 2 and not (tmp_path / "none.db").exists()
 

@@ -17,6 +17,7 @@ from harness.data import DataError
 from harness.model.network import Model
 from harness.settings import Budget, SampleRequest, Settings
 from harness.training import checkpoint, pack
+from harness.training.messages import RunEnded, RunState
 from harness.training.pack import Pack, evaluation_points, resolve_device
 from harness.training.plan import Plan, PlanError, Run
 from harness.training.shard import Shard
@@ -594,6 +595,41 @@ def test_notes_say_when_a_checkpoint_is_foreign_or_damaged(settings, text, tmp_p
     resumed = Pack(plan_of(second_settings, checkpoint_folder=str(folder)))
     assert "its settings, text or equations differ" in resumed.notes[0]
     assert resumed.shards[0].update == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored.arrays.popitem(),
+        lambda stored: stored.arrays.update({"parameters/none": torch.zeros(3)}),
+        lambda stored: stored.arrays.update(
+            {name: array[:1] for name, array in stored.arrays.items() if array.ndim}
+        ),
+        lambda stored: stored.values.pop("records"),
+        lambda stored: stored.values.update(records=["{}"]),
+        lambda stored: stored.values.update(
+            records=[RunEnded("r0", 1, 0, RunState.FAILED).to_json()]
+        ),
+        lambda stored: stored.values.update(best_nats="none", seconds="soon"),
+        lambda stored: setattr(stored, "update", 10**6),
+        lambda stored: setattr(stored, "update", 10**400),
+    ],
+)
+def test_a_whole_checkpoint_of_another_content_lets_its_run_begin_anew(settings, tmp_path, change):
+    plan = plan_of(settings, {}, {}, checkpoint_folder=str(tmp_path))
+    pack = Pack(plan)
+    pack.advance()
+    pack.save()
+    stored = pack.shards[0].snapshot(0)
+    stored.values |= {"seconds": 1.0, "records": []}
+    change(stored)
+    checkpoint.save(tmp_path, plan.runs[0], pack.task.fingerprint, stored)
+    pack.close()
+    again = Pack(plan)
+    assert [shard.update for shard in again.shards] == [0, pack.shards[1].update]
+    assert again.notes == (checkpoint.unfit(plan.runs[0]),)
+    assert [message.run for message in again.advance()[:1]] == ["r0"]
+    again.close()
 
 
 def test_long_training_writes_checkpoints_of_itself(settings, tmp_path, monkeypatch):
