@@ -1,6 +1,7 @@
 """A study trained elsewhere: its plans as a file, and a worker's records into its stores."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.runner.scheduler import Scheduler
 from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
+from harness.store.soundness import check_stores
 from harness.training import checkpoint, runtime
 from harness.training.fields import MessageError
 from harness.training.messages import (
@@ -46,7 +48,8 @@ def write_plan(
     locations = locations or Locations(Path.cwd())
     with held_study(path, overrides, locations, force) as study:
         scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
-        plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
+        with closing(scheduler):
+            plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
         if plans:
             target.write_text(plans_to_json(plans), encoding="utf-8")
             num_runs = sum(len(plan.runs) for plan in plans)
@@ -83,9 +86,13 @@ def ingest_records(
     """
     locations = locations or Locations(Path.cwd())
     study = load_study(path, overrides, locations)
+    check_stores(locations)
     messages, measured = _read(source)
-    with locked(study.name, locations):
-        scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
+    with ExitStack() as held:
+        held.enter_context(locked(study.name, locations))
+        scheduler = held.enter_context(
+            closing(open_scheduler(study, locations, Display(Console(quiet=True))))
+        )
         wanted = {run.id: run for plan in scheduler.next_plans() for run in plan.runs}
         ends = scheduler.recorder.ends
         missing = [message for message in messages if key_of(message.run) not in ends]

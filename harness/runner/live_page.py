@@ -11,7 +11,7 @@ from harness.runner import page_texts, signals
 from harness.runner.recorder import End
 from harness.settings import Settings
 from harness.store import views
-from harness.store.writer import StudyWriter
+from harness.store.background import BackgroundWriter
 from harness.study import Study
 from harness.study.model import Choices, Range
 from harness.study.units import Phase, RunKey, Unit
@@ -28,7 +28,7 @@ class LivePage:
         colors: Each arm's colour.
     """
 
-    def __init__(self, study: Study, writer: StudyWriter, ends: Mapping[RunKey, End]):
+    def __init__(self, study: Study, writer: BackgroundWriter, ends: Mapping[RunKey, End]):
         """Writes nothing yet.
 
         Args:
@@ -130,7 +130,9 @@ def keys(study: Study) -> list[str]:
     return [views.ANSWER, views.CURVES, *trials, views.COSTS]
 
 
-def set_views(study: Study, writer: StudyWriter, levels: tuple[float, float] | None = None) -> None:
+def set_views(
+    study: Study, writer: BackgroundWriter, levels: tuple[float, float] | None = None
+) -> None:
     """Keeps a study's views; ``levels`` bound the perplexity of its curves."""
     for view in views.of_study(
         study.measure.objective,

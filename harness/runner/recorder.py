@@ -13,9 +13,9 @@ from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
+from harness.store.background import BackgroundWriter
 from harness.store.frames import excerpt, key_of_row
 from harness.store.views import TRIED_LOSS
-from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.fields import Sample
 from harness.training.files import MODEL_FILE, STATES_FILE
@@ -89,10 +89,9 @@ class Point:
 
 @dataclass
 class _OpenRun:
-    """A run in training: its key, its MLflow run, and what was said of it so far."""
+    """A run in training: its key, and what was said of it so far."""
 
     key: RunKey
-    run_id: str
     curve: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
@@ -113,7 +112,7 @@ def key_of(run_id: str) -> RunKey:
 
 
 class RunRecorder:
-    """Writes what runs say into a study's experiment.
+    """Hands what runs say to the writer of a study's experiment.
 
     Attributes:
         ends: How every run ended that is not trained again.
@@ -122,7 +121,7 @@ class RunRecorder:
 
     def __init__(
         self,
-        writer: StudyWriter,
+        writer: BackgroundWriter,
         display: Display,
         objective: str,
         entry_of: Callable[[RunKey], Entry],
@@ -178,10 +177,10 @@ class RunRecorder:
         if started.notes:
             tags["notes"] = "\n".join(started.notes)
         params = {**parameters(entry.settings), "hidden_size": started.hidden_size}
-        run_id = self._writer.open_run(key, entry.label, params, tags)
-        dataset = entry.dataset
-        self._writer.log_dataset(run_id, dataset.name, dataset.fingerprint, dataset.source)
-        self._open[started.run] = _OpenRun(key, run_id)
+        text = entry.dataset
+        dataset = (text.name, text.fingerprint, text.source)
+        self._writer.open_run(key, entry.label, params, tags, dataset)
+        self._open[started.run] = _OpenRun(key)
         self._note(self._open[started.run], started.notes)
 
     def _evaluation(self, evaluation: Evaluation) -> Point:
@@ -197,7 +196,7 @@ class RunRecorder:
         update = evaluation.update
         values = {"update": float(update), "time_seconds": metrics["seconds"], **metrics}
         run.curve.append({name: values[name] for name in CURVE if name in values})
-        self._writer.log(run.run_id, update, metrics, evaluation.time)
+        self._writer.log(run.key, update, metrics, evaluation.time)
         rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
         text = f"{evaluation.run} perplexity {metrics[level]:.3f}, {rate}"
         unit = run.key.unit
@@ -235,7 +234,7 @@ class RunRecorder:
         samples = [*run.samples, *ended.samples]
         if samples:  # a page of runs shows tags beside the numbers, and no files
             tags["sample"] = excerpt(samples)
-        self._writer.end_run(run.run_id, ended.state, tags, metrics, artifacts, samples)
+        self._writer.end_run(run.key, ended.state, tags, metrics, artifacts, samples)
         message = f"{ended.run}: {ended.state}, {ended.message}"
         if ended.state is RunState.FAILED and ended.refused is False:
             if self.failures.add(run.key, ended.message or "", told):
@@ -278,7 +277,8 @@ class RunRecorder:
         entry = self._entry_of(key)
         tags = {"seed": entry.seed, **entry.tags}
         params = parameters(entry.settings)
-        return _OpenRun(key, self._writer.open_run(key, entry.label, params, tags))
+        self._writer.open_run(key, entry.label, params, tags)
+        return _OpenRun(key)
 
 
 def parameters(settings: Settings) -> Mapping[str, Any]:

@@ -25,10 +25,13 @@ from harness.runner.remaining import remaining_updates
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.settings import Settings
+from harness.store.background import BackgroundWriter
 from harness.store.frames import key_of_row, unit_of_row
 from harness.store.identity import IdentityError, check_identity, difference
 from harness.store.locations import Locations
 from harness.store.notes import Origin
+from harness.store.patience import Patience
+from harness.store.spool import NAME as SPOOL
 from harness.store.writer import StudyWriter
 from harness.study import Study
 from harness.study.units import Phase, RunKey, Unit
@@ -83,8 +86,17 @@ class Scheduler:
     def _open_stores(self, arms: dict[Unit, Settings]) -> None:
         """Opens the stores: what was read before may take long, and is interrupted at once."""
         study, locations, display = self.study, self.locations, self.display
-        self.writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
-        check_identity(study, self.writer.reader, locations)
+        writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
+        check_identity(study, writer.reader, locations)
+        folder = locations.checkpoints(study.name)
+        self.writer = BackgroundWriter(
+            writer,
+            folder / SPOOL,
+            say=display.say,
+            check=signals.check,
+            when_ended=self._remove_checkpoint,
+        )
+        self.writer.resume()
         self.notes = self.writer.reader.notes()
         arms, pins, changes = pin_resolved(
             study, arms, self.datasets, self.notes.pinned, display.say
@@ -95,8 +107,9 @@ class Scheduler:
             arms, pins, _ = pin_resolved(study, arms, self.datasets, {}, display.say)
         self.units = study.units
         self.settings = {unit: arms[unit.first_repeat] for unit in self.units}
-        self.writer.set_identity(study.identity())
-        self.writer.store_study_file(study.text, "study.yaml")
+        identity = study.identity()
+        self.writer.call(lambda writer: writer.set_identity(identity))
+        self.writer.call(lambda writer: writer.store_study_file(study.text, "study.yaml"))
         origin = Origin(None if study.path is None else str(study.path), study.overrides)
         texts = tuple(facts.to_json() for facts in data.facts_of(self.datasets.values()))
         self.note(pinned=pins, origin=origin, texts=texts)
@@ -108,6 +121,7 @@ class Scheduler:
             locations.storage_url,
             self.writer.reader.birth,
             self.recorder.ends,
+            Patience("Optuna's storage", display.say, signals.check),
         )
         self._restore_searches()
 
@@ -130,7 +144,14 @@ class Scheduler:
     def note(self, **changes: Any) -> None:
         """Keeps changed notes of the study."""
         self.notes = replace(self.notes, **changes)
-        self.writer.save_notes(self.notes)
+        notes = self.notes
+        self.writer.call(lambda writer: writer.save_notes(notes))
+
+    def close(self) -> None:
+        """Ends what writes, and closes the stores."""
+        with signals.held():
+            self.writer.close()
+            self.searches.close()
 
     # What is missing
 
@@ -142,6 +163,7 @@ class Scheduler:
         missing replicates. A run that failed is among them again, unless its unit's failures are no
         accident.
         """
+        self.writer.drain()  # Optuna is told of what MLflow holds
         self.searches.tell_finished()
         self.searches.ask()
         units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
@@ -233,7 +255,8 @@ class Scheduler:
         study = self.study
         if study.replicate.until is None:
             return dict.fromkeys(study.conditions, study.replicate.seeds)
-        runs, curves = self.writer.reader.runs(), self.writer.reader.curves()
+        runs = self.writer.call(lambda writer: writer.reader.runs())
+        curves = self.writer.call(lambda writer: writer.reader.curves())
         num_seeds = {}
         for name in study.conditions:
             part, rows = study.under(name), runs[runs["condition"] == name]
@@ -247,7 +270,8 @@ class Scheduler:
             return
         chosen = {unit: self.chosen(unit) for unit in self.units}
         num_superseded = 0
-        for row in self.writer.reader.runs().to_dict("records"):
+        runs = self.writer.call(lambda writer: writer.reader.runs())
+        for row in runs.to_dict("records"):
             unit = unit_of_row(row)
             settings = chosen.get(unit)
             if row["phase"] != Phase.REPLICATE or settings is None:
@@ -305,24 +329,23 @@ class Scheduler:
                 for plan in plans:
                     executor.execute(plan, self.record)
         finally:
-            with signals.held():
-                self.writer.flush()
             self.display.end()
             stored = self.store_seconds - store_seconds
             self.train_seconds += time.monotonic() - begun - stored
 
     @signals.held()
     def record(self, messages: Sequence[Message]) -> set[str]:
-        """Records messages and returns the runs to prune; an ended run's checkpoint is removed."""
+        """Records messages and returns the runs to prune."""
         points = self.recorder.record(messages)
         self._note_first_update(messages)
-        folder = self.locations.checkpoints(self.study.name)
         ends = [message for message in messages if isinstance(message, RunEnded)]
         self.page.tell()
-        for end in ends:
-            if end.state is not RunState.FAILED:  # a failed run goes on from its checkpoint
-                checkpoint.remove(folder, end.run)
         return self.searches.to_prune(points, [key_of(end.run) for end in ends])
+
+    def _remove_checkpoint(self, key: RunKey, state: RunState) -> None:
+        """Removes the checkpoint of a run whose end is stored; a failed one goes on from it."""
+        if state is not RunState.FAILED:
+            checkpoint.remove(self.locations.checkpoints(self.study.name), str(key))
 
     def _note_first_update(self, messages: Sequence[Message]) -> None:
         """Notes when the first update ended: a median update after its run began."""
@@ -367,9 +390,8 @@ class Scheduler:
 
     @property
     def store_seconds(self) -> float:
-        """Seconds spent on MLflow and Optuna so far."""
-        stores = self.writer.seconds + self.writer.reader.seconds
-        return stores + self.searches.seconds
+        """Seconds for which this process waited for MLflow and Optuna so far."""
+        return self.writer.seconds + self.searches.seconds
 
     # The end
 

@@ -1,18 +1,19 @@
 """The searches of all units: what they try next, when a trial has ended, what they choose."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from harness.randomness import Name
 from harness.runner.recorder import End, Point
 from harness.settings import Settings
+from harness.store.patience import once
 from harness.study import Study, Tune
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 from harness.tuning import design, extension, finalists
-from harness.tuning.search import ArmSearch, SharedDesign, Trial, open_storage
+from harness.tuning.search import ArmSearch, SharedDesign, Trial, close, open_storage
 from harness.tuning.tried import TriedSetting
 
 
@@ -30,6 +31,7 @@ class Searches:
         storage_url: str,
         birth: str,
         ends: Mapping[RunKey, End],
+        patience: Callable[..., Any] = once,
     ):
         """Opens the searches.
 
@@ -40,6 +42,7 @@ class Searches:
             birth: The experiment's: it is in the searches' names, so that a new experiment
                 searches anew.
             ends: How every run ended that is not trained again; kept up to date by the recorder.
+            patience: Calls the storage until it answers.
 
         Raises:
             SearchError: The storage cannot be used.
@@ -49,9 +52,10 @@ class Searches:
         self._judged: dict[tuple[Unit, int], int] = {}
         self._means: dict[tuple[Unit, int], dict[int, float]] = {}
         self.by_unit: dict[Unit, ArmSearch] = {}
+        self._storage = None
         if study.tune is None:
             return
-        storage = open_storage(storage_url)
+        storage = self._storage = patience(open_storage, storage_url)
         for unit, own_settings in settings.items():
             tune = self._tune_of(unit)
             evaluations = own_settings.evaluations
@@ -62,7 +66,13 @@ class Searches:
                 tune,
                 evaluations if isinstance(evaluations, int) else 20,
                 self._design(unit.condition, tune) if study.version > 1 else None,
+                patience,
             )
+
+    def close(self) -> None:
+        """Closes the storage."""
+        if self._storage is not None:
+            close(self._storage)
 
     def _tune_of(self, unit: Unit) -> Tune:
         tune = self._study.under(unit.condition).tune

@@ -46,11 +46,27 @@ def held() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+def check() -> None:
+    """Leaves such a block where a signal has come: for waits at which nothing is half done.
+
+    Raises:
+        KeyboardInterrupt: One has; what it does otherwise follows when the block is left.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if isinstance(handler, _Noted) and handler.has_come:
+        raise KeyboardInterrupt
+
+
 class _Noted:
     """A handler that notes the signal and lets the program go on, until a second one comes."""
 
     def __init__(self, came: list[int]):
         self._came, self._time = came, 0.0
+
+    @property
+    def has_come(self) -> bool:
+        """Whether a signal was noted."""
+        return bool(self._came)
 
     def __call__(self, number: int, frame: object) -> None:
         now = time.monotonic()

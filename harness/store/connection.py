@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 # MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links
-# out of stdout.
+# out of stdout. The others end a call to a server that is away, which took 263 s: the driver asks
+# again itself, and says so.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -18,8 +21,9 @@ from harness.store.address import StoreError, sqlite_path
 from harness.store.making import make_whole
 from harness.store.moved import mend
 
-# Else it says "Creating initial MLflow database tables..."
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+# Else it says "Creating initial MLflow database tables...", and prints the traceback of every error
+# that it raises besides.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def connect(uri: str) -> MlflowClient:
@@ -49,6 +53,19 @@ def open_client(uri: str) -> MlflowClient:
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     client.search_experiments(max_results=1)
     return client
+
+
+def close(client: MlflowClient) -> None:
+    """Closes a client's connections to a database; the next call opens new ones.
+
+    MLflow keeps a store for every address that a process has ever used, and its connections with
+    it. No public name leads there: where a release has others, nothing is closed, which
+    tests/store/test_background.py notices.
+    """
+    store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    engine = getattr(store, "engine", None)
+    if engine is not None:
+        engine.dispose()
 
 
 def _make_store(path: Path) -> None:

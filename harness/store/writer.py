@@ -21,7 +21,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
-from harness.store.connection import connect
+from harness.store.connection import close, connect
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
 from harness.store.reader import (
     ARM_PHASE,
@@ -38,7 +38,7 @@ from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 
 FLUSH_SECONDS = 3.0
-METRICS_PER_CALL = 1000  # MLflow's limit
+ITEMS_PER_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
 
 SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
 STATUS = {
@@ -54,11 +54,14 @@ class _Entry:
     """What this process knows of one MLflow run.
 
     Attributes:
+        params: Those that are stored, and those that wait.
         resumed_at: The last update stored when the run was opened again; no record up to it is new.
         update: Of the last record; -1 before the first.
         time_ms: Of the last record.
         curves: The metrics that records have.
         buffer: Records not yet written.
+        new_params: Parameters not yet written.
+        new_tags: Tags not yet written.
     """
 
     run_id: str
@@ -70,6 +73,8 @@ class _Entry:
     time_ms: int = -1
     curves: set[str] = field(default_factory=set)
     buffer: list[list[Metric]] = field(default_factory=list)
+    new_params: list[Param] = field(default_factory=list)
+    new_tags: dict[str, str] = field(default_factory=dict)
 
 
 class StudyWriter:
@@ -102,6 +107,7 @@ class StudyWriter:
         self._entries: dict[str, _Entry] = {}
         self._runs: dict[RunKey, _Entry] = {}
         self._arm_runs: dict[Unit, _Entry] = {}
+        self._lack_study_file: set[Unit] = set()
         for run in self.reader.search():
             self._adopt(run)
         self.seconds = perf_counter() - start
@@ -127,23 +133,33 @@ class StudyWriter:
         Raises:
             StoreError: A parameter differs from the stored one.
         """
-        arm_run = self._arm_run(key.unit)
-        entry = self._runs.get(key)
-        if entry is None:
-            parent = {"mlflow.parentRunId": arm_run.run_id}
-            draw = {"draw": key.draw} if key.draw else {}
-            place = {"phase": str(key.phase), "index": key.index, **draw}
-            entry = self._create(name, key.unit, place, {**tags, **parent})
-            self._runs[key] = entry
-        else:
-            self._load(entry)
-            entry.resumed_at = entry.update
-            if entry.status != "FINISHED":
-                self._run_again(entry, tags)
-        if entry.status != arm_run.status == "FINISHED":
-            self._run_again(arm_run, {})
-        self._log_params(entry, params, key)
+        entry = self._begin(key, name, params, tags)
+        self._write(entry)
         return entry.run_id
+
+    @timed
+    def begin_run(
+        self, key: RunKey, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> None:
+        """Does what :meth:`open_run` does; parameters and tags wait for the records."""
+        self._begin(key, name, params, tags)
+
+    def run_id(self, key: RunKey) -> str:
+        """Returns MLflow's id of a run that was opened, in this process or an earlier one.
+
+        Raises:
+            StoreError: There is no such run.
+        """
+        if key not in self._runs:
+            raise StoreError(f"{key}: a run must be opened before it goes on, but was not.")
+        return self._runs[key].run_id
+
+    @timed
+    def find_made(self) -> None:
+        """Takes up runs that the store made although it did not say so in time."""
+        for run in self.reader.search():
+            if run.run_id not in self._entries:
+                self._adopt(run)
 
     @timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
@@ -158,17 +174,16 @@ class StudyWriter:
             metrics: Values by name; a record is stored whole or not at all.
             time: Unix seconds.
         """
-        entry = self._entries[run_id]
-        self._load(entry)
-        if update <= entry.resumed_at:
-            return
-        entry.update, entry.time_ms = update, round(time * 1000)
-        entry.curves |= metrics.keys()
-        entry.buffer.append(_metrics(metrics, update, entry.time_ms))
+        self._buffer(run_id, update, metrics, time)
         if self._buffered_since is None:
             self._buffered_since = monotonic()
         if monotonic() - self._buffered_since > FLUSH_SECONDS:
             self._flush()
+
+    @timed
+    def buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
+        """Takes a record as :meth:`log` does, and leaves its writing to :meth:`flush`."""
+        self._buffer(run_id, update, metrics, time)
 
     @timed
     def flush(self) -> None:
@@ -205,12 +220,12 @@ class StudyWriter:
             )
         entry = self._entries[run_id]
         self._load(entry)
-        self._write(entry)
-        if metrics:
-            entry.buffer.append(_summary(entry, metrics))
-            self._write(entry)
         self._store(run_id, {**(artifacts or {}), **frames.sample_files(samples)})
-        self._set_tags(run_id, {**(tags or {}), "state": str(state)})
+        summary = _summary(entry, metrics or {})
+        if summary and summary not in entry.buffer:  # it is there where a first try failed
+            entry.buffer.append(summary)
+        entry.new_tags |= _texts({**(tags or {}), "state": str(state)})
+        self._write(entry)
         self._terminate(entry, STATUS[state])
 
     @timed
@@ -311,7 +326,42 @@ class StudyWriter:
         """Keeps what the study remembers from launch to launch."""
         save_notes(self._client, self.experiment_id, notes)
 
+    def close(self) -> None:
+        """Closes the connections; the next call opens new ones."""
+        close(self._client)
+
     # MLflow
+
+    def _begin(
+        self, key: RunKey, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> _Entry:
+        arm_run = self._arm_run(key.unit)
+        entry = self._runs.get(key)
+        if entry is None:
+            parent = {"mlflow.parentRunId": arm_run.run_id}
+            draw = {"draw": key.draw} if key.draw else {}
+            place = {"phase": str(key.phase), "index": key.index, **draw}
+            entry = self._create(name, key.unit, place, {**tags, **parent})
+            self._runs[key] = entry
+        else:
+            self._load(entry)
+            entry.resumed_at = entry.update
+            if entry.status != "FINISHED":
+                self._run_again(entry, tags)
+        if entry.status != arm_run.status == "FINISHED":
+            self._run_again(arm_run, {})
+            self._write(arm_run)
+        self._take_params(entry, params, key)
+        return entry
+
+    def _buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
+        entry = self._entries[run_id]
+        self._load(entry)
+        if update <= entry.resumed_at:
+            return
+        entry.update, entry.time_ms = update, round(time * 1000)
+        entry.curves |= metrics.keys()
+        entry.buffer.append(_metrics(metrics, update, entry.time_ms))
 
     def _open_experiment(self, study_name: str, artifact_root: Path) -> str:
         experiment = self._client.get_experiment_by_name(study_name)
@@ -352,7 +402,10 @@ class StudyWriter:
         arm = unit.first_repeat
         if arm not in self._arm_runs:
             self._arm_runs[arm] = self._create(str(arm), arm, {"phase": ARM_PHASE, "index": 0}, {})
+            self._lack_study_file.add(arm)
+        if arm in self._lack_study_file:  # also where a first try failed
             self._store(self._arm_runs[arm].run_id, self._study_file)
+            self._lack_study_file.discard(arm)
         return self._arm_runs[arm]
 
     def _run_again(self, entry: _Entry, tags: Mapping[str, Any]) -> None:
@@ -361,7 +414,7 @@ class StudyWriter:
         if entry.status != "RUNNING":
             self._client.update_run(entry.run_id, status="RUNNING")
             entry.status = "RUNNING"
-        self._set_tags(entry.run_id, {**stale, **tags, "state": str(RunState.RUNNING)})
+        entry.new_tags |= _texts({**stale, **tags, "state": str(RunState.RUNNING)})
 
     def _load(self, entry: _Entry) -> None:
         """Reads, once, how far a run had come that another process began."""
@@ -377,7 +430,7 @@ class StudyWriter:
             entry.curves |= {point.key for point in points}
         entry.is_loaded = True
 
-    def _log_params(self, entry: _Entry, params: Mapping[str, Any], key: RunKey) -> None:
+    def _take_params(self, entry: _Entry, params: Mapping[str, Any], key: RunKey) -> None:
         texts = {name: frames.encode(value) for name, value in params.items()}
         wrong = [name for name, text in texts.items() if entry.params.get(name, text) != text]
         if wrong:
@@ -390,9 +443,8 @@ class StudyWriter:
                 f"written, but got {got}. Give the study another name, or delete the run in MLflow."
             )
         missing = [Param(name, text) for name, text in texts.items() if name not in entry.params]
-        if missing:
-            self._client.log_batch(entry.run_id, params=missing)
-            entry.params |= texts
+        entry.new_params += missing
+        entry.params |= texts
 
     def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(
@@ -405,16 +457,35 @@ class StudyWriter:
         self._buffered_since = None
 
     def _write(self, entry: _Entry) -> None:
-        """Writes an entry's records, as many whole ones a call as MLflow takes."""
-        while entry.buffer:
-            batch, count = list(entry.buffer[0]), 1
+        """Writes what waits of a run, as much a call as MLflow takes; records are never cut.
+
+        Parameters go first and tags last: the tag that says how a run ended follows its numbers.
+        """
+        while entry.buffer or entry.new_params or entry.new_tags:
+            room = ITEMS_PER_CALL - len(entry.new_params) - len(entry.new_tags)
+            batch: list[Metric] = []
+            count = 0
             while count < len(entry.buffer):
-                if len(batch) + len(entry.buffer[count]) > METRICS_PER_CALL:
+                if batch and len(batch) + len(entry.buffer[count]) > room:
                     break
                 batch += entry.buffer[count]
                 count += 1
-            self._client.log_batch(entry.run_id, metrics=batch)
+            tags = entry.new_tags if count == len(entry.buffer) else {}
+            self._log_batch(entry.run_id, batch, entry.new_params, tags)
             del entry.buffer[:count]
+            entry.new_params = []
+            entry.new_tags = {} if tags else entry.new_tags
+
+    def _log_batch(
+        self,
+        run_id: str,
+        metrics: list[Metric],
+        params: list[Param],
+        tags: Mapping[str, str],
+    ) -> None:
+        tagged = [RunTag(name, text) for name, text in tags.items()]
+        given: dict[str, Any] = {"metrics": metrics, "params": params, "tags": tagged}
+        self._client.log_batch(run_id, **{name: items for name, items in given.items() if items})
 
     def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
         if not artifacts:

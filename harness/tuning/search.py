@@ -26,6 +26,7 @@ from harness import randomness
 from harness.randomness import Name
 from harness.store.address import sqlite_path
 from harness.store.making import make_whole
+from harness.store.patience import once
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
@@ -37,6 +38,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 EDGE = 0.05
 """Share of a range's width, in the scale that it is searched in, that counts as its edge."""
+
+
+BUSY_SECONDS = 0.5
+"""How long SQLite itself waits for another process."""
 
 
 class SearchError(ValueError):
@@ -74,7 +79,9 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     try:
         if path is not None and not path.exists():
             make_whole(path, _make_storage)
-        return optuna.storages.RDBStorage(url)
+        # The driver asks again itself, where Ctrl-C is heard.
+        waits = {"connect_args": {"timeout": BUSY_SECONDS}} if path is not None else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=waits)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
@@ -83,9 +90,14 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _make_storage(path: Path) -> None:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    storage.remove_session()
-    storage.engine.dispose()
+    close(optuna.storages.RDBStorage(f"sqlite:///{path}"))
+
+
+def close(storage: optuna.storages.BaseStorage) -> None:
+    """Closes a storage's connections."""
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def stored(storage: optuna.storages.BaseStorage) -> list[str]:
@@ -116,8 +128,21 @@ class ArmSearch:
         tune: Tune,
         num_points: int,
         design: "SharedDesign | None" = None,
+        patience: Callable[..., Any] = once,
     ):
+        """Opens the search, or makes it.
+
+        Args:
+            storage: Optuna's.
+            name: The search's in the storage.
+            arm: The arm's key.
+            tune: How it is searched.
+            num_points: Evaluations of a trial.
+            design: The first points where all arms share them.
+            patience: Calls the storage until it answers.
+        """
         begun = time.perf_counter()
+        self._patiently = patience
         self.arm, self.tune, self.design = arm, tune, design
         self._storage, self._name = storage, name
         # The pruner looks at trials of earlier rounds only: those of this round are all still
@@ -125,15 +150,19 @@ class ArmSearch:
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if self.prunes:
             pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
-        self._study = optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, pruner=pruner
+        self._study = patience(
+            optuna.create_study,
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            pruner=pruner,
         )
         self.seconds = time.perf_counter() - begun
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials so far, in number order."""
         begun = time.perf_counter()
-        trials = self._study.get_trials(deepcopy=False)
+        trials: list[FrozenTrial] = self._patiently(self._study.get_trials, deepcopy=False)
         self.seconds += time.perf_counter() - begun
         return trials
 
@@ -183,7 +212,7 @@ class ArmSearch:
         full = min(self.tune.num_trials, (num_told // self.tune.batch + 1) * self.tune.batch)
         if not self.stopped:
             for number in range(len(known), full):
-                self._study.add_trial(self._sample(number))
+                self._patiently(self._study.add_trial, self._sample(number))
         self.seconds += time.perf_counter() - begun
         return self.running()
 
@@ -200,13 +229,14 @@ class ArmSearch:
         """Adds the trials ``first``, ``first`` + 1 and so on, unless they are there already."""
         begun = time.perf_counter()
         for number in range(len(self.trials()), first + len(points)):
-            self._study.add_trial(self._running(points[number - first]))
+            self._patiently(self._study.add_trial, self._running(points[number - first]))
         self.seconds += time.perf_counter() - begun
 
     def restore(self, values: Mapping[str, Any], means: Mapping[int, float]) -> None:
         """Adds a running trial of values that were tried, and what was reported of it, by step."""
         begun = time.perf_counter()
-        self._study.add_trial(self._running(values, means if self.prunes else {}))
+        trial = self._running(values, means if self.prunes else {})
+        self._patiently(self._study.add_trial, trial)
         self.seconds += time.perf_counter() - begun
 
     def _running(
@@ -307,6 +337,11 @@ class ArmSearch:
             return False
         is_shared = self.design is not None and number < len(self.design.points)
         begun = time.perf_counter()
+        prune: bool = self._patiently(self._report, number, step, nats)
+        self.seconds += time.perf_counter() - begun
+        return prune and not is_shared
+
+    def _report(self, number: int, step: int, nats: float) -> bool:
         study_id = self._storage.get_study_id_from_name(self._name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         if step not in self._storage.get_trial(trial_id).intermediate_values:
@@ -315,9 +350,8 @@ class ArmSearch:
         trial.intermediate_values = {
             at: v for at, v in trial.intermediate_values.items() if at <= step
         }
-        prune = self._study.pruner.prune(self._study, trial)
-        self.seconds += time.perf_counter() - begun
-        return prune and not is_shared
+        prune: bool = self._study.pruner.prune(self._study, trial)
+        return prune
 
     def means(self, number: int) -> dict[int, float]:
         """Returns what was reported of a trial, by step."""
@@ -331,11 +365,10 @@ class ArmSearch:
         """
         begun = time.perf_counter()
         if state.has_objective:
-            self._study.tell(number, nats)
+            self._patiently(self._study.tell, number, nats)
         else:
-            self._study.tell(
-                number, state=TrialState.PRUNED if state is RunState.PRUNED else TrialState.FAIL
-            )
+            end = TrialState.PRUNED if state is RunState.PRUNED else TrialState.FAIL
+            self._patiently(self._study.tell, number, state=end)
         self.seconds += time.perf_counter() - begun
 
     def best(self) -> Trial | None:

@@ -17,6 +17,7 @@ from forking import Forking
 from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.source import holds_study
 from harness.training import saved_model
 from harness.training.files import MODEL_FILE
 from harness.tuning import search as tuning
@@ -78,7 +79,7 @@ def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, har
         time.sleep(draw.uniform(0.08, 0.28) * seconds)
         harness.kill()
         hits += harness.wait() == -signal.SIGKILL
-        if (killed / "mlflow.db").exists():
+        if holds_study(Locations(killed).tracking_uri, "small"):
             ended = assert_nothing_lost(ended, killed)
     assert hits >= 3  # a machine that has become faster is done before the last
     harness.start(*again)

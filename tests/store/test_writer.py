@@ -423,7 +423,7 @@ def test_a_run_ends_with_metrics_artifacts_tags_and_its_status_last(writer):
     writer.end_run(
         run_id, "diverged", {"message": "nan"}, {"test/loss": 1.0}, {"curve.csv": b"update\n10\n"}
     )
-    assert recorder.names() == ["metrics", "metrics", "log_artifacts", "tags", "set_terminated"]
+    assert recorder.names() == ["log_artifacts", "metrics+tags", "set_terminated"]
     run = writer._client.get_run(run_id)
     assert run.info.status == "FINISHED" and run.data.tags["state"] == "diverged"
 

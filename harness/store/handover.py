@@ -1,0 +1,318 @@
+"""One thread that does what it is given, in order, for a store that may not answer.
+
+The driver hands operations over and goes on. A store that another process holds, or that is away,
+is asked again until it answers: meanwhile operations wait in memory, and soon in a file too
+(:mod:`harness.store.spool`), which the next launch reads first where this one ended.
+
+An operation may be done twice, and must store the same then: one that was being done when a process
+died is in the file still.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.store import patience
+from harness.store.address import StoreError
+from harness.store.patience import Check, Say, is_lasting
+from harness.store.spool import MAX_BYTES, Spool
+
+FLUSH_SECONDS = 3.0
+"""How long an operation waits for others that are written with it, unless it is urgent."""
+PER_BATCH = 64
+"""Operations that are taken off the queue together once all of them are stored."""
+MAX_WAITING = 2000
+"""Operations in memory; above it they go to the file."""
+CLOSE_SECONDS = 3.0
+"""How long an end waits for the store before what is left goes to the file."""
+
+
+@dataclass(frozen=True)
+class Doer:
+    """How an operation is done.
+
+    Attributes:
+        do: Does it, given its arguments.
+        is_kept: Whether it waits in the file: others are made anew by every launch.
+        is_urgent: Whether it waits for nothing.
+    """
+
+    do: Callable[..., None]
+    is_kept: bool = True
+    is_urgent: bool = False
+
+
+@dataclass
+class _Operation:
+    """What is to be done: a name and arguments, or a function whose result is awaited."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    function: Callable[[], Any] | None = None
+    result: Any = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Handover:
+    """The queue between a driver and the thread that writes for it.
+
+    Whatever the thread could not do is raised by the driver's next call, and nothing is done after.
+
+    Attributes:
+        wait_seconds: Wall seconds for which the driver waited.
+        busy_seconds: Wall seconds for which the thread worked.
+    """
+
+    def __init__(
+        self,
+        doers: Mapping[str, Doer],
+        flush: Callable[[], None],
+        find_made: Callable[[], None],
+        spool: Spool,
+        say: Say,
+        check: Check,
+        place: str,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            doers: The operations by their names.
+            flush: Called when operations that may be written together have been done.
+            find_made: Called before an operation is tried again: it may have been done although
+                the store did not say so.
+            spool: Where operations wait on disk.
+            say: Told what a person should know, by the driver's thread alone.
+            check: Called while the driver waits; raises where a person wants to end.
+            place: What is written, for an error that names no file.
+        """
+        self._place = place
+        self.wait_seconds = self.busy_seconds = 0.0
+        self._doers, self._flush, self._find_made = doers, flush, find_made
+        self._spool, self._say, self._check = spool, say, check
+        self._is_spooling = self._is_told = self._is_ending = self._is_wanted = False
+        self._waiting: deque[_Operation] = deque()
+        self._last: deque[_Operation] = deque()  # what follows all that is in the file
+        self._oldest = 0.0
+        self._asked_since: float | None = None
+        self._why = ""
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    # The driver's side
+
+    def put(self, name: str, arguments: dict[str, Any]) -> None:
+        """Hands an operation over."""
+        self._look()
+        while self._spool.num_bytes > MAX_BYTES:
+            patience.pause(patience.PAUSE_SECONDS, self._check)
+            self._look()
+        self._add(_Operation(name, arguments))
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Returns what a function returns, which the thread calls when all before it is stored."""
+        operation = _Operation("call", function=function)
+        self._add(operation)
+        begun = time.perf_counter()
+        try:
+            while not operation.done.wait(patience.PAUSE_SECONDS):
+                self._check()
+                self._look()
+        finally:
+            self.wait_seconds += time.perf_counter() - begun
+        self._look()
+        return operation.result
+
+    def resume(self) -> None:
+        """Writes what an earlier launch could not; it is over when this returns."""
+        why = self._spool.resume()
+        if why is not None:
+            self._say(f"{self._spool.path}: not used, {why}; its runs are trained again", "yellow")
+        if not self._spool.num_unread:
+            self._spool.close(keep=False)
+            return
+        self._say(f"{self._spool.num_unread} records of an earlier launch are stored first", None)
+        self._is_spooling = True
+        try:
+            self.call(lambda: None)
+        except StoreError as error:  # they are of settings that are no more
+            self._say(
+                f"{self._spool.path}: not used, {error}; its runs are trained again", "yellow"
+            )
+            self._spool.close(keep=False)
+            self._is_spooling, self._error, self._thread = False, None, None
+            self._waiting.clear()
+            self._last.clear()
+
+    def close(self) -> None:
+        """Ends the thread; what the store has not taken goes to the file."""
+        end = time.monotonic() + CLOSE_SECONDS
+        with self._changed:
+            self._is_wanted = True
+            self._changed.notify_all()
+        while self._is_alive() and self._has_work() and time.monotonic() < end:
+            time.sleep(patience.PAUSE_SECONDS)
+        with self._changed:
+            self._is_ending = True
+            is_left = self._has_work() and self._error is None
+            if is_left:
+                self._begin_spool()
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join(0.0 if is_left else CLOSE_SECONDS)
+        if is_left:
+            self._say(
+                f"the store does not answer ({self._why or 'it is busy'}): what it has not taken "
+                f"waits in {self._spool.path}, which the same command reads first",
+                "yellow",
+            )
+        self._spool.close(keep=is_left or self._error is not None)
+
+    def _add(self, operation: _Operation) -> None:
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            if not self._is_spooling:
+                self._oldest = time.monotonic() if not self._waiting else self._oldest
+                self._waiting.append(operation)
+            elif operation.function is not None:
+                self._last.append(operation)
+            elif self._is_kept(operation):
+                self._spool.append([(operation.name, operation.arguments)], are_known=False)
+            self._is_wanted |= self._is_urgent(operation)
+            if not self._is_alive():
+                self._thread = threading.Thread(target=self._work, name="records", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _look(self) -> None:
+        """Tells a person that the store does not answer, and has the records wait in the file."""
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            since = self._asked_since
+            is_late = since is not None and time.time() - since >= patience.NOTICE_SECONDS
+            if is_late or len(self._waiting) > MAX_WAITING:
+                self._begin_spool()
+            is_over = self._is_told and not self._has_work()
+        if is_late and not self._is_told and since is not None:
+            self._is_told = True
+            why = f" ({self._why})" if self._why else ""
+            self._say(
+                f"MLflow's store does not answer since {patience.clock(since)}{why}; training goes "
+                f"on, records wait in {self._spool.path}",
+                "yellow",
+            )
+        elif is_over:
+            self._is_told = False
+            self._say("MLflow's store answers again, all records are stored", None)
+
+    def _begin_spool(self) -> None:
+        if self._is_spooling:
+            return
+        self._is_spooling = True
+        records = [each for each in self._waiting if self._is_kept(each)]
+        self._spool.append([(each.name, each.arguments) for each in records], are_known=True)
+
+    def _is_kept(self, operation: _Operation) -> bool:
+        return operation.function is None and self._doers[operation.name].is_kept
+
+    def _is_urgent(self, operation: _Operation) -> bool:
+        return operation.function is not None or self._doers[operation.name].is_urgent
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._last or self._spool.num_unread)
+
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    # The thread
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                begun = time.perf_counter()
+                try:
+                    for operation in batch:
+                        self._patiently(self._do, operation)
+                    self._patiently(self._flush)
+                finally:
+                    self.busy_seconds += time.perf_counter() - begun
+                self._finish(batch)
+        except _Ended:
+            pass
+        except BaseException as error:  # the driver raises it
+            self._fail(patience.lacking(error, self._place) if is_lasting(error) else error)
+
+    def _next(self) -> list[_Operation] | None:
+        """Returns what is due, once something is; None when this object is closed."""
+        with self._changed:
+            while not self._is_ending:
+                self._refill()
+                left = self._oldest + FLUSH_SECONDS - time.monotonic()
+                if self._waiting and (left <= 0 or self._is_wanted or self._is_spooling):
+                    count = min(PER_BATCH, len(self._waiting))
+                    return [self._waiting[i] for i in range(count)]
+                self._changed.wait(left if self._waiting else None)
+        return None
+
+    def _refill(self) -> None:
+        """Takes operations from the file once those in memory are done, and then ends the file."""
+        if not self._is_spooling or self._waiting:
+            return
+        read = self._spool.read(PER_BATCH)
+        self._waiting.extend(_Operation(name, arguments) for name, arguments in read)
+        if not read:
+            self._spool.close(keep=False)
+            self._is_spooling = False
+            self._waiting, self._last = self._last, deque()
+
+    def _finish(self, batch: list[_Operation]) -> None:
+        with self._changed:
+            for operation in batch:
+                self._waiting.popleft()
+                operation.done.set()
+            self._oldest = time.monotonic()
+            self._is_wanted = any(map(self._is_urgent, self._waiting))
+            self._refill()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._changed:
+            self._error = error
+            for operation in (*self._waiting, *self._last):
+                operation.done.set()
+
+    def _patiently(self, function: Callable[..., None], *args: Any) -> None:
+        """Calls until the store answers."""
+        self._asked_since = time.time()
+        is_again = False
+        while True:
+            if self._is_ending:  # what is left is in the file
+                raise _Ended
+            try:
+                if is_again:
+                    self._find_made()
+                function(*args)
+            except Exception as error:
+                if not patience.is_passing(error):
+                    raise
+                self._why, is_again = patience.reason(error), True
+                with self._changed:
+                    self._changed.wait(patience.RETRY_SECONDS)
+            else:
+                self._asked_since, self._why = None, ""
+                return
+
+    def _do(self, operation: _Operation) -> None:
+        if operation.function is None:
+            self._doers[operation.name].do(**operation.arguments)
+        elif not operation.done.is_set():
+            self._flush()
+            operation.result = operation.function()
+
+
+class _Ended(Exception):
+    """The driver is about to leave while the store does not answer."""

@@ -1,0 +1,188 @@
+"""A store that another process holds, or that is away for a while: what is waited for and said."""
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from harness.store.address import StoreError
+
+NOTICE_SECONDS = 5.0
+"""After how long without an answer a person is told: one that was busy has answered by then."""
+START_SECONDS = 7.0
+"""How long a launch waits for a store that has not answered yet."""
+RETRY_SECONDS = 0.5
+PAUSE_SECONDS = 0.05
+"""How often a wait looks whether it was interrupted."""
+HTTP_BUSY = (408, 429)
+"""Answers of a server that may be asked again; so are all from 500 on."""
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+LASTING = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""SQLite's codes of what lacks on the disk, and the system's own."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Say = Callable[[str, str | None], None]
+"""Shows a person a line, in a style."""
+Check = Callable[[], None]
+"""Raises where the person wants to end; it is called again and again while something is awaited."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Returns whether an error passes: a lock, a server that is away, slow or busy.
+
+    A full disk, a file that may not be written, a wrong value, do not pass by themselves.
+    """
+    for cause in _chain(error):
+        if isinstance(cause, sqlite3.Error):
+            return _code(cause) in PASSING
+        if isinstance(cause, ConnectionError | TimeoutError) or _is_away(cause):
+            return True
+        if (status := _answer(cause)) is not None:
+            return status >= 500 or status in HTTP_BUSY
+    return False
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Returns whether the disk, or a right on it, is what lacks."""
+    for cause in _chain(error):
+        if isinstance(cause, sqlite3.Error):
+            return _code(cause) in LASTING
+        if isinstance(cause, OSError) and not isinstance(cause, ConnectionError | TimeoutError):
+            return not _is_away(cause)
+    return False
+
+
+def reason(error: BaseException) -> str:
+    """Returns why a store did not answer, in one line: the innermost cause."""
+    *_, last = _chain(error)
+    return " ".join(str(last).split()) or type(last).__name__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yields an error and its causes; MLflow names some of them as context alone."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _answer(error: BaseException) -> int | None:
+    """Returns the status that a server of MLflow's answered with; None for any other error."""
+    status = getattr(error, "get_http_status_code", None)
+    is_of_server = type(error).__name__ == "RestException" or "API request to" in str(error)
+    return status() if status is not None and is_of_server else None
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Returns SQLite's primary code; 0 where the driver itself raised."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_away(error: BaseException) -> bool:
+    """Returns whether a library says that it lost a server; by names, since importing takes long.
+
+    SQLite's errors come wrapped too, and are judged by their own code.
+    """
+    place, name = type(error).__module__, type(error).__name__
+    if place == "sqlalchemy.exc" and name in ("OperationalError", "InterfaceError"):
+        return not isinstance(getattr(error, "orig", None), sqlite3.Error)
+    is_request = place == "requests.exceptions"
+    return is_request and any(word in name for word in ("Connect", "Timeout", "RetryError"))
+
+
+class Patience:
+    """Repeats calls to a store until it answers; says once that it does not, and that it does.
+
+    Nothing in the caller goes on meanwhile, but ``check`` may end the wait.
+    """
+
+    def __init__(self, store: str, say: Say, check: Check) -> None:
+        """Takes what to call the store in a line, and who is told."""
+        self._store, self._say, self._check = store, say, check
+        self._is_first = True
+
+    def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Returns what the call returns; any error that does not pass by itself is raised.
+
+        The first call is that of a launch that begins: what has never answered is soon an error.
+        """
+        begun, is_told, is_first = time.time(), False, self._is_first
+        self._is_first = False
+        while True:
+            try:
+                result = function(*args, **kwargs)
+            except Exception as error:
+                if not is_passing(error):
+                    raise
+                if is_first and time.time() - begun >= START_SECONDS:
+                    raise never(self._store, error) from error
+                if not is_told and not is_first and time.time() - begun >= NOTICE_SECONDS:
+                    is_told = True
+                    self._say(
+                        f"{self._store} does not answer since {clock(begun)} ({reason(error)}); "
+                        "training waits for it, Ctrl-C ends",
+                        "yellow",
+                    )
+                pause(RETRY_SECONDS, self._check)
+            else:
+                if is_told:
+                    self._say(f"{self._store} answers again", None)
+                return result
+
+
+def pause(seconds: float, check: Check) -> None:
+    """Sleeps, unless the person wants to end."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, PAUSE_SECONDS))
+    check()
+
+
+def clock(moment: float) -> str:
+    """Returns the time of day of a moment in Unix seconds."""
+    return time.strftime("%H:%M:%S", time.localtime(moment))
+
+
+def once(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Calls without patience."""
+    return function(*args, **kwargs)
+
+
+def never(store: str, error: BaseException) -> StoreError:
+    """Returns one line for a store that has not answered since a launch began."""
+    return StoreError(
+        f"{store}: must answer, but has not for {START_SECONDS:.0f} s ({reason(error)}). End the "
+        "process that holds it, start its server, or correct its address; then run again."
+    )
+
+
+def lacking(error: BaseException, place: Path | str) -> OSError:
+    """Returns what the system lacks, as its own error with a file's name: room, or a right.
+
+    Args:
+        error: One for which :func:`is_lasting` holds.
+        place: What could not be written, where the error does not say.
+    """
+    number, name = errno.EIO, str(place)
+    for cause in _chain(error):
+        if isinstance(cause, sqlite3.Error):
+            number = LASTING[_code(cause)]
+            break
+        if isinstance(cause, OSError) and cause.errno is not None:
+            number, name = cause.errno, cause.filename2 or cause.filename or name
+            break
+    told = OSError(number, os.strerror(number), name)
+    told.__cause__ = error
+    return told

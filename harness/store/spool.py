@@ -1,0 +1,148 @@
+"""Records that wait on disk for a store that does not answer: a file of checked lines, in order.
+
+It begins with the experiment that the records are of. A line that a kill cut off, or that was
+changed, ends the file: what it and the later ones said is trained again.
+"""
+
+import base64
+import json
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from harness.study.units import RunKey
+
+NAME = "spool.records"
+MAX_BYTES = 2 * 1024**3
+"""How large the file may become: above it the driver waits, as the disk belongs to others too."""
+
+
+class Spool:
+    """A file of operations that are appended at its end and read from its front.
+
+    Attributes:
+        path: The file; there is none until something is written.
+        num_unread: Operations that were appended and not read.
+    """
+
+    def __init__(self, path: Path, experiment: str) -> None:
+        """Takes the file of an experiment; nothing is opened."""
+        self.path, self._experiment = path, experiment
+        self.num_unread = 0
+        self._read_at = 0
+        self._end = 0
+        self._file: IO[bytes] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the file."""
+        return self._end
+
+    def append(
+        self, operations: Sequence[tuple[str, Mapping[str, Any]]], *, are_known: bool
+    ) -> None:
+        """Writes operations, each a name and its arguments.
+
+        Args:
+            operations: In their order.
+            are_known: Whether the caller has them too, and will not read them: they are the first,
+                and are written for a launch to come.
+        """
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "wb")
+            self._end = self._file.write(_line({"experiment": self._experiment}))
+            self._read_at = self._end
+        self._file.seek(self._end)
+        lines = [_line([name, arguments]) for name, arguments in operations]
+        self._file.writelines(lines)
+        self._file.flush()
+        self._end += sum(map(len, lines))
+        if are_known:
+            os.fsync(self._file.fileno())
+            self._read_at = self._end
+        else:
+            self.num_unread += len(lines)
+
+    def read(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """Returns the next operations, ``count`` at most."""
+        if self._file is None:
+            return []
+        found: list[tuple[str, dict[str, Any]]] = []
+        with open(self.path, "rb") as file:
+            file.seek(self._read_at)
+            while len(found) < count and self.num_unread:
+                name, arguments = _value(file.readline())
+                found.append((name, arguments))
+                self.num_unread -= 1
+            self._read_at = file.tell()
+        return found
+
+    def resume(self) -> str | None:
+        """Takes up what an earlier process left, as if it had been appended now.
+
+        Returns:
+            Why something of it is not used, None where all is.
+        """
+        if not self.path.exists():
+            return None
+        content = self.path.read_bytes()
+        lines = content.splitlines(keepends=True)
+        values = []
+        for line in lines:
+            try:
+                values.append(_value(line))
+            except ValueError:
+                break
+        if not values or values[0] != {"experiment": self._experiment}:
+            self.path.unlink()
+            return "it is of another study, or damaged"
+        whole = sum(map(len, lines[: len(values)]))
+        self._file = open(self.path, "r+b")
+        self._file.truncate(whole)
+        self._read_at, self._end, self.num_unread = len(lines[0]), whole, len(values) - 1
+        return None if len(values) == len(lines) else f"its last {len(lines) - len(values)} lines"
+
+    def close(self, *, keep: bool) -> None:
+        """Closes the file, and removes it unless it is kept for the next launch."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file, self.num_unread, self._end = None, 0, 0
+        if not keep:
+            self.path.unlink(missing_ok=True)
+
+
+def _line(value: Any) -> bytes:
+    content = json.dumps(value, default=_packed).encode()
+    return b"%08x %s\n" % (zlib.crc32(content), content)
+
+
+def _value(line: bytes) -> Any:
+    """Returns what :func:`_line` wrote.
+
+    Raises:
+        ValueError: It is not whole.
+    """
+    checksum, _, content = line.partition(b" ")
+    if not content.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content[:-1]):
+        raise ValueError("a line was cut off or changed")
+    return json.loads(content, object_hook=_unpacked)
+
+
+def _packed(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {"__bytes__": base64.b64encode(value).decode()}
+    if isinstance(value, RunKey):
+        return {"__run__": str(value)}
+    raise TypeError(f"a record cannot hold {type(value).__name__}")
+
+
+def _unpacked(value: dict[str, Any]) -> Any:
+    if value.keys() == {"__bytes__"}:
+        return base64.b64decode(value["__bytes__"])
+    if value.keys() == {"__run__"}:
+        return RunKey.parse(value["__run__"])
+    return value

@@ -1,0 +1,257 @@
+"""The thread that writes: its order, its patience, and what it leaves on disk."""
+
+import errno
+import sqlite3
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from harness.store import handover, patience
+from harness.store.address import StoreError
+from harness.store.handover import Doer, Handover
+from harness.store.spool import Spool
+
+
+def locked_error(folder):
+    """Returns what SQLite raises where another process holds its file."""
+    path = folder / "held.db"
+    with (
+        closing(sqlite3.connect(path)) as first,
+        closing(sqlite3.connect(path, timeout=0)) as other,
+    ):
+        first.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            other.execute("BEGIN IMMEDIATE")
+    return raised.value
+
+
+class Store:
+    """Keeps what it is given; while it is away it raises, or it is stuck."""
+
+    def __init__(self, error):
+        self.kept, self.flushed, self.made = [], 0, 0
+        self.error, self.is_away = error, False
+        self.lets_go = threading.Event()
+        self.lets_go.set()
+
+    def keep(self, value):
+        self.lets_go.wait(30)
+        if self.is_away:
+            raise self.error
+        self.kept.append(value)
+
+    def flush(self):
+        self.flushed += 1
+
+    def find_made(self):
+        self.made += 1
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(patience, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(handover, "CLOSE_SECONDS", 0.2)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(locked_error(tmp_path))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "spool.records"
+
+
+@pytest.fixture
+def lines():
+    return []
+
+
+@pytest.fixture
+def new(store, path, lines):
+    """Makes a handover to the store, and closes all of them in the end."""
+    made = []
+
+    def make(check=lambda: None):
+        doers = {
+            "keep": Doer(store.keep),
+            "end": Doer(store.keep, is_urgent=True),
+            "page": Doer(store.keep, is_kept=False),
+        }
+        spool = Spool(path, "1 born")
+        say = lambda line, style: lines.append(line)  # noqa: E731
+        own = Handover(doers, store.flush, store.find_made, spool, say, check, "mlflow.db")
+        made.append(own)
+        return own
+
+    yield make
+    store.is_away = False
+    store.lets_go.set()
+    for own in made:
+        own.close()
+
+
+def put(own, *values, name="keep"):
+    for value in values:
+        own.put(name, {"value": value})
+
+
+def until(holds):
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.01)
+
+
+def test_what_is_awaited_comes_after_all_that_was_handed_over(new, store):
+    own = new()
+    put(own, *range(200))
+    assert own.call(lambda: list(store.kept)) == list(range(200))
+    assert own.wait_seconds > 0 and store.made == 0
+
+
+def test_an_operation_waits_for_others_and_an_urgent_one_does_not(new, store, monkeypatch):
+    monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.3)
+    own = new()
+    begun = time.monotonic()
+    put(own, 1, 2)
+    until(lambda: store.kept == [1, 2])
+    assert time.monotonic() - begun >= 0.3
+    monkeypatch.setattr(handover, "FLUSH_SECONDS", 60.0)
+    put(own, 3)
+    put(own, 4, name="end")
+    until(lambda: store.kept == [1, 2, 3, 4])
+
+
+def test_a_store_that_does_not_answer_is_told_once_and_gets_all_in_order(
+    new, store, quick, lines, path
+):
+    own = new()
+    store.is_away = True
+    put(own, 0, name="end")
+    time.sleep(0.2)
+    put(own, *range(1, 100))
+    assert path.exists()
+    (line,) = lines
+    assert "does not answer since" in line and "database is locked" in line and str(path) in line
+    store.is_away = False
+    own.call(lambda: None)
+    assert store.kept == list(range(100)) and store.made > 0 and not path.exists()
+    assert lines[1:] == ["MLflow's store answers again, all records are stored"]
+
+
+def test_one_that_is_stuck_is_told_too(new, store, quick, lines):
+    own = new()
+    store.lets_go.clear()
+    put(own, 0, name="end")
+    time.sleep(0.2)
+    put(own, 1)
+    assert "does not answer since" in lines[0]
+    store.lets_go.set()
+    own.call(lambda: None)
+    assert store.kept == [0, 1]
+
+
+def test_above_a_bound_operations_wait_on_disk_alone(new, store, monkeypatch, path):
+    monkeypatch.setattr(handover, "MAX_WAITING", 10)
+    own = new()
+    store.lets_go.clear()
+    put(own, *range(500), name="end")
+    assert path.exists() and len(own._waiting) <= 11
+    store.lets_go.set()
+    assert own.call(lambda: list(store.kept)) == list(range(500))
+    assert not path.exists()
+
+
+def test_pages_are_no_records_and_do_not_wait_on_disk(new, store, quick):
+    own = new()
+    store.is_away = True
+    put(own, 0, name="end")
+    time.sleep(0.2)
+    put(own, 1)
+    put(own, 2, name="page")
+    store.is_away = False
+    assert own.call(lambda: list(store.kept)) == [0, 1]
+
+
+def test_what_an_ended_launch_left_is_stored_first_by_the_next(new, store, quick, path, lines):
+    first = new()
+    store.is_away = True
+    put(first, 0, 1, 2, name="end")
+    first.close()
+    assert path.exists() and store.kept == [] and "the same command reads first" in lines[-1]
+    store.is_away = False
+    again = new()
+    again.resume()
+    assert store.kept == [0, 1, 2] and not path.exists()
+    put(again, 3)
+    assert again.call(lambda: list(store.kept)) == [0, 1, 2, 3]
+
+
+def test_a_wait_for_the_store_ends_when_the_person_wants(new, store, quick):
+    class Interrupted(Exception):
+        pass
+
+    wants = []
+
+    def check():
+        if wants:
+            raise Interrupted
+
+    own = new(check)
+    store.is_away = True
+    put(own, 0, name="end")
+    wants.append(True)
+    begun = time.monotonic()
+    with pytest.raises(Interrupted):
+        own.call(lambda: None)
+    assert time.monotonic() - begun < 1
+
+
+def test_a_wrong_record_is_raised_by_the_next_call_and_nothing_follows(new, store):
+    store.is_away, store.error = True, StoreError("a parameter has changed")
+    own = new()
+    put(own, 0, name="end")
+    with pytest.raises(StoreError, match="a parameter has changed"):
+        own.call(lambda: None)
+    store.is_away = False
+    with pytest.raises(StoreError, match="a parameter has changed"):
+        put(own, 1)
+    assert store.kept == []
+
+
+def test_left_records_that_the_store_refuses_are_told_and_passed_over(
+    new, store, quick, path, lines
+):
+    first = new()
+    store.is_away = True
+    put(first, 0, name="end")
+    first.close()
+    again = new()
+    store.error = StoreError("a parameter has changed")
+    again.resume()
+    assert "a parameter has changed" in lines[-1] and "trained again" in lines[-1]
+    store.is_away = False
+    put(again, 1)
+    assert again.call(lambda: list(store.kept)) == [1] and not path.exists()
+
+
+@pytest.mark.parametrize(
+    "error, number",
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
+        (OSError(errno.EROFS, "Read-only file system", "artifacts"), errno.EROFS),
+    ],
+)
+def test_a_full_disk_is_no_matter_of_patience(new, store, error, number):
+    store.is_away, store.error = True, error
+    own = new()
+    put(own, 0, name="end")
+    with pytest.raises(OSError) as raised:
+        own.call(lambda: None)
+    assert raised.value.errno == number
+    assert raised.value.filename == (error.filename or "mlflow.db")

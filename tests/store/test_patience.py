@@ -1,0 +1,172 @@
+"""What passes by itself and what does not, and who waits for it how long."""
+
+import errno
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+import sqlalchemy
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException, RestException
+
+from harness.store import patience, presence
+from harness.store.address import StoreError
+from harness.store.locations import Locations
+from harness.store.patience import Patience, is_lasting, is_passing, lacking
+
+
+def raised_by(path, statement, *, of_reader=False):
+    """Returns what SQLAlchemy raises for a statement on a file that another connection holds."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}", connect_args={"timeout": 0})
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        other.execute("BEGIN" if of_reader else "BEGIN EXCLUSIVE")
+        other.execute("SELECT * FROM t").fetchall()
+        try:
+            with engine.begin() as connection:
+                connection.execute(sqlalchemy.text(statement))
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            return error
+        finally:
+            engine.dispose()
+    raise AssertionError("nothing was raised")
+
+
+def wrapped(error):
+    """Returns an error as MLflow passes it on."""
+    try:
+        raise MlflowException(str(error)) from error
+    except MlflowException as told:
+        return told
+
+
+@pytest.mark.parametrize("of_reader", [True, False])
+def test_a_file_that_another_process_holds_is_free_again_some_time(tmp_path, of_reader):
+    error = raised_by(tmp_path / "a.db", "INSERT INTO t VALUES (1)", of_reader=of_reader)
+    assert is_passing(error) and is_passing(wrapped(error)) and not is_lasting(error)
+    assert patience.reason(wrapped(error)) == "database is locked"
+
+
+def test_a_wrong_statement_stays_wrong(tmp_path):
+    error = raised_by(tmp_path / "a.db", "SELECT b FROM nowhere", of_reader=True)
+    assert not is_passing(error) and not is_lasting(error)
+    assert not is_passing(StoreError("a parameter has changed"))
+
+
+def test_a_full_disk_and_a_read_only_file_last(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        connection.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    told = lacking(wrapped(full.value), "mlflow.db")
+    assert is_lasting(wrapped(full.value)) and not is_passing(wrapped(full.value))
+    assert (told.errno, told.filename) == (errno.ENOSPC, "mlflow.db")
+    read_only = f"file:{tmp_path / 'a.db'}?mode=ro"
+    with closing(sqlite3.connect(read_only, uri=True)) as connection:
+        with pytest.raises(sqlite3.OperationalError) as refused:
+            connection.execute("INSERT INTO t VALUES (1)")
+    assert is_lasting(refused.value) and lacking(refused.value, "a.db").errno == errno.EACCES
+    assert is_lasting(OSError(errno.ENOSPC, "full")) and not is_lasting(ConnectionResetError())
+
+
+def test_what_mlflow_says_of_a_server_that_is_not_there_passes(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(MlflowException) as raised:
+        MlflowClient("http://127.0.0.1:9").search_experiments()
+    assert is_passing(raised.value) and not is_lasting(raised.value)
+
+
+@pytest.mark.parametrize(
+    "code, passes",
+    [("TEMPORARILY_UNAVAILABLE", True), ("INTERNAL_ERROR", True), ("BAD_REQUEST", False)],
+)
+def test_an_answer_of_a_server_says_whether_to_ask_again(code, passes):
+    assert is_passing(RestException({"error_code": code, "message": "no"})) is passes
+
+
+@contextmanager
+def held(path, statement):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        other.execute(statement)
+        other.execute("SELECT * FROM t").fetchall()
+        yield
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr(patience, "NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "START_SECONDS", 0.3)
+    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.02)
+
+
+def failing(times, error):
+    left = [error] * times
+
+    def call():
+        if left:
+            raise left.pop()
+        return "answer"
+
+    return call
+
+
+def test_a_call_is_repeated_until_the_store_answers_and_that_is_said_once(quick):
+    lines = []
+    patient = Patience("Optuna's storage", lambda line, style: lines.append(line), lambda: None)
+    assert patient(failing(0, None)) == "answer" and lines == []
+    assert patient(failing(20, ConnectionResetError("reset"))) == "answer"
+    assert "Optuna's storage does not answer since" in lines[0] and "(reset)" in lines[0]
+    assert lines[1:] == ["Optuna's storage answers again"]
+
+
+def test_what_has_never_answered_is_soon_an_error(quick):
+    patient = Patience("storage", lambda *_: None, lambda: None)
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match=r"storage: must answer, but has not .* \(reset\)"):
+        patient(failing(10_000, ConnectionResetError("reset")))
+    assert time.monotonic() - begun < 5
+
+
+def test_a_wait_ends_where_the_person_wants(quick):
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Patience("storage", lambda *_: None, check)(failing(10_000, ConnectionResetError()))
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "optuna.db"])
+def test_a_file_that_is_held_when_a_launch_begins_is_told_soon(quick, tmp_path, name):
+    locations = Locations(tmp_path)
+    presence.await_writable(locations)  # there is none yet
+    with held(tmp_path / name, "BEGIN"):
+        presence.await_readable(locations)
+        with pytest.raises(StoreError, match=rf"{name}: must answer, but has not .* is locked"):
+            presence.await_writable(locations)
+    with held(tmp_path / name, "BEGIN EXCLUSIVE"):
+        with pytest.raises(StoreError, match=f"{name}: must answer"):
+            presence.await_readable(locations)
+    presence.await_writable(locations)
+
+
+def test_a_file_that_is_let_go_soon_is_waited_for(tmp_path):
+    with held(tmp_path / "mlflow.db", "BEGIN"):
+        waiting = threading.Thread(target=presence.await_writable, args=(Locations(tmp_path),))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_a_server_that_is_not_there_is_told_soon_and_one_that_listens_passes(quick, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        tracking = f"http://127.0.0.1:{server.getsockname()[1]}"
+        presence.await_readable(Locations(tmp_path, tracking))
+    with pytest.raises(StoreError, match="MLflow's server at 127.0.0.1:.*: must answer.*refused"):
+        presence.await_readable(Locations(tmp_path, tracking))
