@@ -20,18 +20,15 @@ class Writer:
         runs = frames.runs([])
         self.reader = SimpleNamespace(runs=lambda: runs)
 
-    def open_run(self, key, name, params, tags):
+    def open_run(self, key, name, params, tags, dataset=None):
         self.tags |= tags
-        return "id"
 
-    def end_run(self, run_id, state, tags, metrics, artifacts, samples):
+    def end_run(self, key, state, tags, metrics, artifacts, samples):
         self.tags |= tags
         self.metrics = metrics
 
-    def log_dataset(self, *_):
+    def log(self, *_):
         pass
-
-    log = log_dataset
 
 
 RUN = "lstm/trial/0"
