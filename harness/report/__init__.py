@@ -209,7 +209,7 @@ class Report:
         texts = ["% \\usepackage{booktabs}\n"]
         for each in self.conditions:
             where = f"{self.study.name}, {each.title}" if each.title else self.study.name
-            clause = sentences.finding(each.results)
+            clause = sentences.finding(each.study, each.results)
             texts += [forms.latex(each.verdicts, f"{where}: {clause}. {self.method}")]
             for section in [*each.beside, *each.costs]:
                 texts.append(forms.latex(section, f"{where}: {section.title}."))

@@ -14,6 +14,7 @@ import pandas as pd
 from harness.report import evidence, tried
 from harness.report.divergence import Divergence, divergences
 from harness.report.evidence import Evidence
+from harness.report.lost_runs import LostRuns, lost_runs
 from harness.report.protocols import ArmLike, StudyLike
 from harness.settings import Settings
 from harness.statistics import decisions, inference, power
@@ -64,6 +65,8 @@ class ArmResult:
         training_seconds: Of a replicate that trains alone, by the runtime phase. None: not timed.
         divergence: How often it diverged beside the baseline; None for the baseline, and where no
             run of the condition diverged.
+        lost_runs: How many runs its search lost beside the baseline's; None for the baseline,
+            without a shared search, and where no run of it was lost.
         fall: How many nats above its best value a finished replicate ended, the median. None: not
             known.
         trials: Its trials, a row each, as :func:`harness.report.tried.whole` returns them.
@@ -98,6 +101,7 @@ class ArmResult:
     searched_updates: int
     training_seconds: float | None
     divergence: Divergence | None
+    lost_runs: LostRuns | None
     fall: float | None
     trials: pd.DataFrame
     finalists: pd.DataFrame
@@ -283,6 +287,7 @@ class _Comparison:
         decided: Every arm that reads the baseline's text.
         seeds_to_decide: Of arms that are undecided, where it is known.
         diverged: How often, where any run did.
+        lost: How many runs every arm's search lost, where any was.
     """
 
     base: str
@@ -295,6 +300,7 @@ class _Comparison:
     decided: Mapping[str, Decision]
     seeds_to_decide: Mapping[str, int | None]
     diverged: Mapping[str, Divergence]
+    lost: Mapping[str, LostRuns]
 
     def of(self, arm: str) -> dict[str, Any]:
         """Returns what an arm's :class:`ArmResult` holds of this."""
@@ -311,6 +317,7 @@ class _Comparison:
             "excuses": [clause for each in pair for clause in each.excuses],
             "search_spread": self.spreads.get(arm),
             "divergence": self.diverged.get(arm),
+            "lost_runs": self.lost.get(arm),
         }
 
 
@@ -345,8 +352,19 @@ def _compare(study: StudyLike, runs: pd.DataFrame, searches: Mapping[str, Eviden
         spreads=spreads,
         decided=decided,
         seeds_to_decide=_seeds_to_decide(study, family, decided, known),
+        lost=_lost(study, searches, reasons),
         diverged=divergences(nats, base, [*open_arms, *(n for n in pairs if reasons[n])]),
     )
+
+
+def _lost(
+    study: StudyLike, searches: Mapping[str, Evidence], reasons: Mapping[str, str]
+) -> dict[str, LostRuns]:
+    if study.tune is None or not searches:
+        return {}
+    tried = {name: [search.tried for search in each.searches] for name, each in searches.items()}
+    apart = [name for name in tried if reasons[name]]
+    return lost_runs(study.tune, tried, study.baseline.name, apart)
 
 
 def _decide(

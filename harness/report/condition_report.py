@@ -96,6 +96,7 @@ class ConditionReport:
             [
                 factors.section(self.study, self.results),
                 tables.divergence(self.results, sentences.unit(self.study)),
+                tables.lost_runs(self.results),
                 along_training.section(self.study, self.results, self.curves),
                 states.section(self.results, self.states),
             ]

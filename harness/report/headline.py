@@ -22,7 +22,7 @@ def headline(
         conditions: The title and the results of each condition.
     """
     others = [result for _, results in conditions for result in results if not result.is_baseline]
-    if not others or len({sentences.finding(results) for _, results in conditions}) == 1:
+    if not others or len({sentences.finding(study, results) for _, results in conditions}) == 1:
         return answer
     verdicts = _counted([(r.name, sentences.word(r)) for r in others], len(conditions))
     speeds = [
@@ -33,6 +33,11 @@ def headline(
     is_partial = answer.startswith("The study is incomplete.")
     start = "The study is incomplete. So far, compared with" if is_partial else "Compared with"
     text = f"{start} {study.baseline.name} in {arm_results.measured(study)}, {verdicts}"
+    for is_more, what in ((True, "more"), (False, "fewer")):
+        counts = Counter(r.name for r in others if sentences.loses_more(study, r) is is_more)
+        if counts:
+            arms = [f"{name} (under {count})" for name, count in counts.items()]
+            text = f"{text}; {what} runs were lost in the search of {sentences.listed(arms)}"
     if speeds:
         text = f"{text}; in training speed, {_counted(speeds, len(conditions))}"
     return f"{text}."

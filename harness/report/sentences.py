@@ -108,7 +108,12 @@ def _method_of_search(study: StudyLike) -> str:
 
 def sentence(study: StudyLike, result: ArmResult) -> str:
     """Returns what the study says of an arm that is not the baseline, in a few sentences."""
-    parts = [_claim(study, result), *_grounds(study, result), *_speed_sentences(result)]
+    parts = [
+        _claim(study, result),
+        *_grounds(study, result),
+        *_lost_runs(study, result),
+        *_speed_sentences(result),
+    ]
     return " ".join(f"{part}." for part in parts)
 
 
@@ -175,6 +180,27 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
         grounds = [_measured_ratio(study, result), *_with_search(study, result)]
     excuses = [f"At an end of what was tried: {'; '.join(result.excuses)}"]
     return grounds + (excuses if result.excuses else []) + outlook(study, result)
+
+
+def loses_more(study: StudyLike, result: ArmResult) -> bool | None:
+    """Says whether an arm's search lost more runs than the baseline's, or fewer; None: neither."""
+    lost = result.lost_runs
+    if lost is None or lost.adjusted_p is None or lost.adjusted_p >= study.measure.threshold:
+        return None
+    return lost.num_more > lost.num_fewer
+
+
+def _lost_runs(study: StudyLike, result: ArmResult) -> list[str]:
+    """Returns how many runs the arm's search lost, where that tells it from the baseline."""
+    lost = result.lost_runs
+    if lost is None or lost.adjusted_p is None or loses_more(study, result) is None:
+        return []
+    return [
+        f"At the {lost.num_settings} settings that both tried with the same seeds, "
+        f"{lost.num_arm} of its {lost.num_runs} runs diverged or learned nothing, and "
+        f"{lost.num_baseline} of {study.baseline.name}'s: more at {lost.num_more} settings, fewer "
+        f"at {lost.num_fewer} (sign test, Holm-adjusted p {p_text(lost.adjusted_p)})"
+    ]
 
 
 def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
@@ -331,10 +357,11 @@ def speed_text(speed: SpeedDecision) -> str:
     return f"{ratio} ({low} to {high})" if low else ratio
 
 
-def finding(results: Sequence[ArmResult]) -> str:
+def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
     """Returns the clause that sums a condition up.
 
-    It reads such as ``gru is worse; in training speed, gru is faster``.
+    It reads such as ``gru is worse; more runs were lost in the search of gru; in training
+    speed, gru is faster``.
     """
     others = [result for result in results if not result.is_baseline]
     if not any(result.losses for result in results):
@@ -345,6 +372,10 @@ def finding(results: Sequence[ArmResult]) -> str:
         if (phase := main_phase(r.speeds)) is not None
     ]
     text = grouped([(r.name, word(r)) for r in others])
+    for is_more, what in ((True, "more"), (False, "fewer")):
+        names = [r.name for r in others if loses_more(study, r) is is_more]
+        if names:
+            text = f"{text}; {what} runs were lost in the search of {listed(names)}"
     return f"{text}; in training speed, {grouped(timed)}" if timed else text
 
 
@@ -360,7 +391,7 @@ def answer(
     """
     if all(result.is_baseline for _, results, _ in conditions for result in results):
         return f"There is nothing to compare with {study.baseline.name}."
-    findings = [finding(results) for _, results, _ in conditions]
+    findings = [finding(one, results) for one, results, _ in conditions]
     if not any(result.losses for _, results, _ in conditions for result in results):
         return f"No replicate of {study.name} has ended yet."
     is_complete = not any(missing for _, _, missing in conditions)

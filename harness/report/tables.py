@@ -99,6 +99,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "ratio_low_with_search": perplexity(wide.low) if wide else None,
         "ratio_high_with_search": perplexity(wide.high) if wide else None,
         "p_holm_divergence": result.divergence.adjusted_p if result.divergence else None,
+        "p_holm_lost_runs": result.lost_runs.adjusted_p if result.lost_runs else None,
         "p_sign_flip": decision.sign_flip.p if decision and decision.sign_flip else None,
         "seeds_to_decide": result.seeds_to_decide,
         "hidden_size": result.hidden_size,
@@ -349,6 +350,32 @@ def divergence(results: Sequence[ArmResult], unit: str) -> Section | None:
         "p (McNemar, exact, Holm)",
     )
     return Section("Divergence", header, rows) if rows else None
+
+
+def lost_runs(results: Sequence[ArmResult]) -> Section | None:
+    """Returns how many runs every arm's search lost beside the baseline's; None: none did."""
+    rows = [
+        (
+            result.name,
+            f"{each.num_arm} of {each.num_runs}",
+            f"{each.num_baseline} of {each.num_runs}",
+            f"{each.num_more} of {each.num_settings}",
+            f"{each.num_fewer} of {each.num_settings}",
+            _p_cell(each.adjusted_p) or "not comparable",
+        )
+        for result in results
+        if (each := result.lost_runs) is not None
+    ]
+    header = (
+        "Arm",
+        "Runs that its search lost",
+        "That the baseline's lost",
+        "Settings at which it lost more",
+        "At which it lost fewer",
+        "p (sign test, Holm)",
+    )
+    title = "Runs that diverged or learned nothing, at the settings that all arms tried"
+    return Section(title, header, rows) if rows else None
 
 
 def _ends_of(runs: pd.DataFrame, what: str) -> dict[str, int]:
