@@ -27,6 +27,7 @@ COMMANDS = [
     ["export"],
     ["sample"],
     ["clean"],
+    ["doctor"],
     ["ui"],
     ["cells"],
     ["cells", "show"],

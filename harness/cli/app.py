@@ -16,7 +16,7 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
         writing.resolve,
         writing.schema,
     ),
-    "Run it": (running.run, running.plan, running.ingest, running.clean),
+    "Run it": (running.run, running.plan, running.ingest, running.clean, running.doctor),
     "Look at what came out": (
         looking.status,
         looking.report,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import completion
 from harness.cli.options import (
     HERE,
     Folder,
@@ -157,3 +158,45 @@ def clean(
     kinds = [kind for kind in clean.KINDS if asked[kind]]
     for line in clean.clean(study, locations, arm, kinds, yes=yes):
         typer.echo(line)
+
+
+def doctor(
+    study: Annotated[
+        str | None,
+        argument(
+            "STUDY",
+            "Path of a study file (YAML), or name of a study in MLflow. (default: all studies)",
+            autocompletion=completion.studies,
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        option(
+            "--verify",
+            help="Read every database, curve, model and checkpoint whole. "
+            "(default: only what is quick to see)",
+        ),
+    ] = False,
+    repair: Annotated[
+        bool,
+        option(
+            "--repair",
+            help="Mend what can be mended without losing anything. (default: only tell it)",
+        ),
+    ] = False,
+    folder: Folder = HERE,
+    tracking: Tracking = TRACKING,
+    storage: Storage = STORAGE,
+) -> None:
+    """Look whether what is stored is whole and agrees with itself.
+
+    Every finished run must be there once, none may run without a process, Optuna and MLflow must
+    agree, and files must be there. The exit code is 1 if something is left to put right.
+    """
+    from rich.console import Console
+
+    from harness.results import doctor
+
+    locations = Locations(folder, tracking, storage)
+    if not doctor.doctor(study, locations, Console(), verify=verify, repair=repair):
+        raise typer.Exit(1)

@@ -11,6 +11,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from harness.store.address import absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import load_notes, save_notes
+from harness.training.messages import RunState
 
 
 class StudyRemover:
@@ -33,6 +34,11 @@ class StudyRemover:
             if folder.name == run_id:
                 shutil.rmtree(folder, ignore_errors=True)
         self._client.delete_run(run_id)
+
+    def end_killed(self, run_id: str) -> None:
+        """Notes of a run without a driver that it was killed; the next launch goes on with it."""
+        self._client.set_tag(run_id, "state", str(RunState.KILLED))
+        self._client.set_terminated(run_id, "KILLED")
 
     def forget_report(self, *, timings: bool) -> None:
         """Notes that the study is no longer complete, and that the shown report does not hold.

@@ -89,6 +89,20 @@ def tables_of(path: Path) -> frozenset[str]:
     return frozenset(name for (name,) in rows)
 
 
+def doubled_points(path: Path) -> list[tuple[str, str, int]]:
+    """Returns what was stored more than once: (run id, metric, update).
+
+    At its last update a run has a metric twice, once as a point and once in its summary.
+    """
+    query = (
+        "SELECT run_uuid, key, step FROM metrics "
+        "JOIN (SELECT run_uuid, max(step) AS last FROM metrics GROUP BY run_uuid) USING (run_uuid) "
+        "GROUP BY run_uuid, key, step HAVING count(*) > (CASE WHEN step = last THEN 2 ELSE 1 END)"
+    )
+    with readable(path), closing(_connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turns what SQLite raises in the block into StoreError, which names the file.

@@ -9,6 +9,7 @@ import small_study
 from mlflow import MlflowClient
 from rich.console import Console
 
+from harness.results.doctor import examine
 from harness.runner import launch
 from harness.runner.recorder import RunRecorder, key_of
 from harness.store.locations import Locations
@@ -114,3 +115,4 @@ def test_a_study_that_dies_at_any_write_loses_and_doubles_nothing(tmp_path, deat
     death.at(None, 0)
     run(mortal)
     pd.testing.assert_frame_equal(runs(mortal), runs(whole))
+    assert examine("small", Locations(mortal), whole=True).findings == []

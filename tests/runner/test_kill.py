@@ -14,7 +14,7 @@ import pytest
 import small_study
 from forking import Forking
 
-from harness.store.connection import connect
+from harness.results.doctor import examine
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.source import holds_study
@@ -87,19 +87,12 @@ def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, har
 
     pd.testing.assert_frame_equal(results(killed), results(whole))
     assert_nothing_lost(ended, killed)
-    reader = store_of(killed)
     assert trials(killed) == trials(whole) and models(killed) == models(whole)
     curves = [store_of(folder).curves().drop(columns="time_seconds") for folder in (killed, whole)]
     keys = ["arm", "phase", "index", "update"]
     pd.testing.assert_frame_equal(*(c.sort_values(keys, ignore_index=True) for c in curves))
-    client = connect(Locations(killed).tracking_uri)
-    for run in reader.runs().itertuples():
-        updates = [
-            point.step for point in client.get_metric_history(run.run_id, "tokens_per_second")
-        ]
-        assert len(updates) == len(set(updates)) > 0, (
-            f"{run.arm} {run.phase} {run.index} was booked twice"
-        )
+    for folder in (killed, whole):
+        assert examine("small", Locations(folder), whole=True).findings == []
 
 
 def models(folder):

@@ -108,7 +108,7 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
     library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
     try:
         _make_private(library.parent)
-        if not _is_sound(library):
+        if not is_sound(library):
             _compile(command, source, library)
         return ctypes.CDLL(str(library))
     except OSError as error:
@@ -137,21 +137,22 @@ def _make_private(folder: Path) -> None:
 _TRUSTED = (os.geteuid(), 0) if hasattr(os, "geteuid") else ()
 
 
-def _is_sound(library: Path) -> bool:
+def is_sound(library: Path) -> bool:
     """Returns whether a library is there that may be run: ours, and as it was compiled.
 
     A library that was cut off or damaged would not raise: its process ends by a signal.
     """
     try:
         found, content = library.stat(), library.read_bytes()
-        checksum = _checksum_file(library).read_text(encoding="ascii")
+        checksum = checksum_file(library).read_text(encoding="ascii")
     except (OSError, ValueError):
         return False
     is_ours = found.st_uid in _TRUSTED and not found.st_mode & WRITABLE_BY_OTHERS
     return is_ours and checksum == hashlib.sha256(content).hexdigest()
 
 
-def _checksum_file(library: Path) -> Path:
+def checksum_file(library: Path) -> Path:
+    """Returns the file that holds a library's checksum; earlier versions wrote none."""
     return library.with_suffix(".sha256")
 
 
@@ -160,13 +161,13 @@ def _compile(command: list[str], source: str, library: Path) -> None:
     _remove_stale(library.parent)
     with tempfile.TemporaryDirectory(prefix=MAKING, dir=library.parent) as folder:
         made = Path(folder) / library.name
-        source_file, checksum_file = made.with_suffix(".cpp"), _checksum_file(made)
+        source_file, its_checksum = made.with_suffix(".cpp"), checksum_file(made)
         source_file.write_text(source, encoding="utf-8")
         _run_compiler([*command, str(source_file), "-o", str(made)], library.stem)
         made.chmod(PRIVATE)
-        checksum_file.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
+        its_checksum.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
         # The source lies beside the library, for whoever wants to read it.
-        for file in (source_file, checksum_file, made):
+        for file in (source_file, its_checksum, made):
             with file.open("rb") as content:
                 os.fsync(content.fileno())
             os.replace(file, library.with_suffix(file.suffix))

@@ -153,7 +153,7 @@ def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it
     cache, monkeypatch
 ):
     """The race itself, without its luck: both look before one writes."""
-    monkeypatch.setattr(compiler, "_is_sound", lambda library: False)
+    monkeypatch.setattr(compiler, "is_sound", lambda library: False)
     assert [compiler.load("a", FORTY_TWO).answer() for _ in range(2)] == [42, 42]
     assert len(libraries(cache)) == 1
 
@@ -251,7 +251,7 @@ def test_a_damaged_library_is_compiled_again(cache, damage):
     library = compiled_elsewhere(cache)
     library.write_bytes(damage(library.read_bytes()))
     assert compiler.load("a", FORTY_TWO).answer() == 42
-    assert compiler._is_sound(library)
+    assert compiler.is_sound(library)
 
 
 @pytest.mark.parametrize("name", ["the checksum", "the mode"])

@@ -1,0 +1,177 @@
+"""The doctor finds every fault that is put into a sound study, and mends what loses nothing."""
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+
+import pytest
+from rich.console import Console
+from stored import reader_of
+
+from harness.results.doctor import doctor, examine
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.training.files import MODEL_FILE, checkpoint_name
+
+
+@pytest.fixture
+def folder(store, tmp_path, monkeypatch):
+    """A copy of the study, whose arms have ended, beside an empty cache."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    copy = shutil.copytree(store, tmp_path / "study")
+    change(copy, "mlflow.db", "UPDATE runs SET status = 'FINISHED'")
+    change(
+        copy,
+        "mlflow.db",
+        "INSERT OR IGNORE INTO tags SELECT 'state', 'finished', run_uuid FROM runs",
+    )
+    return copy
+
+
+def change(folder, database, statement, *values):
+    with contextlib.closing(sqlite3.connect(folder / database)) as connection, connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def found(folder, *, whole=True):
+    return [
+        (each.place, each.text)
+        for each in examine("small", Locations(folder), whole=whole).findings
+    ]
+
+
+def run_of(folder, key):
+    runs = reader_of(folder, "small").runs()
+    arm, phase, index = key.split("/")
+    rows = runs.query(f"arm == {arm!r} and phase == {phase!r} and index == {index}")
+    return rows["run_id"].iloc[0]
+
+
+def repaired(folder):
+    """Whether all is sound after a repair, and what it said."""
+    said = io.StringIO()
+    is_sound = doctor(
+        "small", Locations(folder), Console(file=said, width=200), verify=True, repair=True
+    )
+    return is_sound, said.getvalue()
+
+
+def test_a_sound_study_is_told_as_such(folder):
+    assert found(folder) == []
+    looked_at = examine(None, Locations(folder), whole=True).looked_at
+    assert (looked_at["runs"], looked_at["searches"], looked_at["artifacts"]) == (14, 2, 12)
+
+
+def test_a_run_without_a_driver_is_told_and_ended(folder):
+    change(
+        folder,
+        "mlflow.db",
+        "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?",
+        run_of(folder, "wide/replicate/1"),
+    )
+    ((place, text),) = found(folder)
+    assert place == "runs" and "no process runs the study: wide/replicate/1" in text
+    with locked("small", Locations(folder)):
+        assert found(folder) == []  # a study that is being run has runs that are not over
+        assert f"process {os.getpid()}" in examine("small", Locations(folder)).running["small"]
+        is_sound, said = repaired(folder)
+    is_sound, said = repaired(folder)
+    assert is_sound and "mended: small: RUNNING" in said
+    assert found(folder) == []
+    row = reader_of(folder, "small").runs().query("arm == 'wide' and phase == 'replicate'")
+    assert "killed" in set(row["state"])
+
+
+def test_a_run_that_is_there_twice_is_told_and_kept(folder):
+    first, second = (run_of(folder, f"wide/replicate/{index}") for index in (1, 2))
+    change(
+        folder,
+        "mlflow.db",
+        "UPDATE tags SET value = '1' WHERE key = 'index' AND run_uuid = ?",
+        second,
+    )
+    ((place, text),) = found(folder)
+    assert place == "runs" and "wide/replicate/1: stored 2 times" in text
+    assert first in text and second in text and repaired(folder)[0] is False
+
+
+def test_a_point_that_was_booked_again_is_told(folder):
+    run_id = run_of(folder, "wide/replicate/1")
+    change(
+        folder,
+        "mlflow.db",
+        "INSERT INTO metrics SELECT key, value, 1, run_uuid, step, is_nan FROM metrics "
+        "WHERE run_uuid = ? AND key = 'tokens_per_second' AND step = 10",
+        run_id,
+    )
+    ((place, text),) = found(folder)
+    assert place == "runs" and text == (
+        "wide/replicate/1: stored more than once: tokens_per_second at update 10"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE trial_values SET value = value + 1e-9", "wide trial 0: worth "),
+        ("UPDATE trials SET state = 'PRUNED'", "wide trial 0: pruned in Optuna, but finished in"),
+        ("UPDATE trials SET state = 'FAIL'", "wide trial 0: failed in Optuna, but finished in"),
+        ("UPDATE trials SET state = 'RUNNING'", "but Optuna was not told"),
+        ("DELETE FROM trials", "wide: Optuna lacks trials 0, whose runs MLflow holds"),
+    ],
+)
+def test_a_search_that_does_not_agree_with_its_runs_is_told(folder, statement, words):
+    change(folder, "optuna.db", statement)
+    texts = [text for place, text in found(folder) if place == "searches"]
+    assert len(texts) == 2 and any(words in text for text in texts), texts
+
+
+def test_a_lost_storage_is_told_and_not_made(folder):
+    (folder / "optuna.db").unlink()
+    assert [place for place, _ in found(folder)] == ["searches"]
+    assert not (folder / "optuna.db").exists()
+
+
+@pytest.mark.parametrize("name", ["curve.csv", "samples.json", MODEL_FILE])
+def test_a_damaged_file_of_a_run_is_told_where_all_is_read(folder, name):
+    run_id = run_of(folder, "wide/replicate/1")
+    file = folder / "artifacts" / run_id / "artifacts" / name
+    file.write_bytes(file.read_bytes()[:-20] + b"\x00" * 9 if name == MODEL_FILE else b'"')
+    assert found(folder, whole=False) == []
+    assert found(folder) == [("artifacts", f"wide/replicate/1: {name} is damaged")]
+
+
+def test_checkpoints_that_are_of_no_use_are_told_and_removed(folder):
+    kept = folder / "checkpoints" / "small"
+    kept.mkdir(parents=True)
+    (kept / checkpoint_name("wide/replicate/1")).write_bytes(b"of a run that has ended")
+    (kept / checkpoint_name("wide/replicate/77")).write_bytes(b"x" * 100)
+    (kept / checkpoint_name("wide/replicate/78")).write_bytes(hashlib.sha256(b"y").digest() + b"y")
+    (kept / "half.1.partial").write_bytes(b"")
+    texts = " ".join(text for _, text in found(folder))
+    for words in ("which has ended", "damaged", "does not write", "half written"):
+        assert words in texts
+    assert repaired(folder)[0] and not list(kept.iterdir())
+
+
+def test_a_compiled_cell_that_was_changed_is_told_and_removed(folder, tmp_path):
+    cache = tmp_path / "cache" / "engine"
+    cache.mkdir(parents=True)
+    for name, content in (("sound", b"code"), ("changed", b"cod")):
+        library = cache / f"{name}.so"
+        library.write_bytes(content)
+        library.chmod(0o700)
+        library.with_suffix(".sha256").write_text(hashlib.sha256(b"code").hexdigest())
+    ((place, text),) = found(folder)
+    assert place == "engine" and "changed.so" in text and "sound.so" not in text
+    assert repaired(folder)[0] and [path.name for path in cache.glob("*.so")] == ["sound.so"]
+
+
+def test_a_damaged_database_is_told_and_nothing_is_concluded_from_it(folder):
+    (folder / "optuna.db").write_text("none")
+    ((place, text),) = found(folder)
+    assert place == "databases" and "optuna.db: holds something else" in text
+    assert repaired(folder)[0] is False
