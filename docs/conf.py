@@ -32,6 +32,7 @@ html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
+html_show_search_summary = False  # it is fetched page by page, which a browser refuses on a disk
 
 
 def setup(app: Any) -> None:

@@ -157,6 +157,10 @@ CODES = {
     "repeats": Code(
         "Repeats of the whole are too few to be tested.", "Write 1, or as many as are asked for."
     ),
+    "temperatures": Code(
+        "`temperature` and `temperatures` stand beside each other, or one value stands twice.",
+        "Write `temperatures` alone, each value once; 0 is always the likeliest token.",
+    ),
     "seed-stages": Code(
         "The stages of `replicate.seeds` contradict one another, or the repeats of `tune`.",
         "Raise `at_most`, or write a plain number of seeds.",
@@ -179,7 +183,7 @@ def messages_page() -> str:
 
 A message on a study says where, which rule must hold, what was found, and what to do:
 
-```
+```text
 small.yaml:15:3: fix.hiden_size: must be a field of fix, but got hiden_size=3. Did you mean \
 hidden_size? [unknown-field]
 ```
