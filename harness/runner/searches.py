@@ -182,8 +182,7 @@ class Searches:
 
     def values(self, key: RunKey) -> dict[str, Any]:
         """Returns the tuned values of a trial's or a finalist's run."""
-        trials = self.by_unit[key.unit].trials()
-        return next(trial.params for trial in trials if trial.number == key.index)
+        return self.by_unit[key.unit].trials()[key.index].params
 
     def to_prune(self, points: Iterable[Point], ended: Iterable[RunKey]) -> set[str]:
         """Returns the ids of the runs to prune.

@@ -145,6 +145,7 @@ class ArmSearch:
         self._patiently = patience
         self.arm, self.tune, self.design = arm, tune, design
         self._storage, self._name = storage, name
+        self._known: list[FrozenTrial] | None = None
         # The pruner looks at trials of earlier rounds only: those of this round are all still
         # running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
@@ -160,11 +161,21 @@ class ArmSearch:
         self.seconds = time.perf_counter() - begun
 
     def trials(self) -> list[FrozenTrial]:
-        """Returns all trials so far, in number order."""
-        begun = time.perf_counter()
-        trials: list[FrozenTrial] = self._patiently(self._study.get_trials, deepcopy=False)
-        self.seconds += time.perf_counter() - begun
-        return trials
+        """Returns all trials so far, in number order.
+
+        They are read once after a change: nobody else writes a search that this process holds, and
+        reading thousands of them takes longer than asking for one.
+        """
+        if self._known is None:
+            begun = time.perf_counter()
+            self._known = self._patiently(self._study.get_trials, deepcopy=False)
+            self.seconds += time.perf_counter() - begun
+        return self._known
+
+    def _write(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Changes the search, after which it is read again."""
+        self._known = None
+        self._patiently(write, *args, **kwargs)
 
     def running(self) -> list[Trial]:
         """Returns the trials that were asked and not told, in number order.
@@ -210,9 +221,11 @@ class ArmSearch:
         known = self.trials()
         num_told = sum(t.state.is_finished() for t in known)
         full = min(self.tune.num_trials, (num_told // self.tune.batch + 1) * self.tune.batch)
-        if not self.stopped:
+        if not self.stopped and len(known) < full:
+            # What is sampled lies in the space, so the trials of this round do not widen it.
+            space = searched_space(self.tune.space, [trial.params for trial in known])
             for number in range(len(known), full):
-                self._patiently(self._study.add_trial, self._sample(number))
+                self._write(self._study.add_trial, self._sample(number, space))
         self.seconds += time.perf_counter() - begun
         return self.running()
 
@@ -229,14 +242,14 @@ class ArmSearch:
         """Adds the trials ``first``, ``first`` + 1 and so on, unless they are there already."""
         begun = time.perf_counter()
         for number in range(len(self.trials()), first + len(points)):
-            self._patiently(self._study.add_trial, self._running(points[number - first]))
+            self._write(self._study.add_trial, self._running(points[number - first]))
         self.seconds += time.perf_counter() - begun
 
     def restore(self, values: Mapping[str, Any], means: Mapping[int, float]) -> None:
         """Adds a running trial of values that were tried, and what was reported of it, by step."""
         begun = time.perf_counter()
         trial = self._running(values, means if self.prunes else {})
-        self._patiently(self._study.add_trial, trial)
+        self._write(self._study.add_trial, trial)
         self.seconds += time.perf_counter() - begun
 
     def _running(
@@ -252,20 +265,20 @@ class ArmSearch:
             intermediate_values=dict(means or {}),
         )
 
-    def _sample(self, number: int) -> FrozenTrial:
-        """Returns a running trial with values, sampled on a copy.
+    def _sample(self, number: int, space: Mapping[str, Range | Choices]) -> FrozenTrial:
+        """Returns a running trial with values of a space, sampled on a copy.
 
-        So the storage gets it whole, or not at all.
+        So the storage gets it whole, or not at all. A random sampler looks at no earlier trials,
+        and gets none: to copy thousands for each took longer than all else.
         """
         if self.design is not None and number < len(self.design.points):
             return self._running(self.design.points[number])
-        known = self._study.get_trials(deepcopy=False)
-        space = searched_space(self.tune.space, [trial.params for trial in known])
         distributions = {field: distribution(field, domain) for field, domain in space.items()}
         aside = optuna.create_study(sampler=self._sampler(number))
-        # A multivariate sampler drops a field whose trials have different ranges, so that all of
-        # them are registered with the widest.
-        aside.add_trials([_registered(trial, distributions) for trial in known])
+        if self.tune.sampler != "random":
+            # A multivariate sampler drops a field whose trials have different ranges, so that all
+            # of them are registered with the widest.
+            aside.add_trials([_registered(trial, distributions) for trial in self.trials()])
         aside.ask(distributions)
         asked = aside.get_trials(deepcopy=False)[-1]
         return optuna.trial.create_trial(
@@ -338,6 +351,7 @@ class ArmSearch:
         is_shared = self.design is not None and number < len(self.design.points)
         begun = time.perf_counter()
         prune: bool = self._patiently(self._report, number, step, nats)
+        self._known = None
         self.seconds += time.perf_counter() - begun
         return prune and not is_shared
 
@@ -365,10 +379,10 @@ class ArmSearch:
         """
         begun = time.perf_counter()
         if state.has_objective:
-            self._patiently(self._study.tell, number, nats)
+            self._write(self._study.tell, number, nats)
         else:
             end = TrialState.PRUNED if state is RunState.PRUNED else TrialState.FAIL
-            self._patiently(self._study.tell, number, state=end)
+            self._write(self._study.tell, number, state=end)
         self.seconds += time.perf_counter() - begun
 
     def best(self) -> Trial | None:
