@@ -245,6 +245,7 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
         return {}
     readable = "\n".join(
         (f"after update {s['update']}: " if "update" in s else "")
+        + (f"at temperature {s['temperature']}: " if "temperature" in s else "")
         + f"[{s['prefix']}] {s['text']}\n"
         for s in samples
     )
@@ -257,13 +258,17 @@ def sample_files(samples: Sequence[Mapping[str, str]]) -> dict[str, str]:
 def excerpt(samples: Sequence[Mapping[str, Any]]) -> str:
     """Returns the beginning of what a run wrote last after its first prefix, or nothing.
 
-    >>> excerpt([{"prefix": "the ", "text": "c", "update": 5}, {"prefix": "the ", "text": "cat"}])
-    'the cat'
+    That is the likeliest text where there is one, and not a drawn one.
+
+    >>> excerpt([{"prefix": "the ", "text": "the c", "update": 5}])
+    'the c'
     """
     if not samples:
         return ""
     prefix = samples[0]["prefix"]
-    text: str = prefix + [sample["text"] for sample in samples if sample["prefix"] == prefix][-1]
+    texts = [sample for sample in samples if sample["prefix"] == prefix]
+    likeliest = [sample for sample in texts if "temperature" not in sample]
+    text: str = (likeliest or texts)[-1]["text"]  # which begins with the prefix
     return text if len(text) <= EXCERPT_LENGTH else f"{text[: EXCERPT_LENGTH - 1]}…"
 
 

@@ -158,8 +158,7 @@ def _measure(form: Any) -> Measure:
     if values.get("samples", ...) is None:
         del values["samples"]
     if "samples" in values:
-        samples = explicit_fields(values["samples"])
-        values["samples"] = SampleRequest(**{**samples, "prefixes": tuple(samples["prefixes"])})
+        values["samples"] = SampleRequest.from_dict(explicit_fields(values["samples"]))
     if values.get("runtime") is not None:
         values["runtime"] = RuntimePhase(**explicit_fields(values["runtime"]))
     return Measure(**values)
@@ -204,7 +203,11 @@ def _resolved_fix(
 
 def _resolved_measure(measure: Measure) -> dict[str, Any]:
     values: dict[str, Any] = as_json(measure) | {"runtime": written(as_json(measure.runtime))}
-    values["samples"]["temperature"] = written(measure.samples.temperature)
+    values["samples"] = measure.samples.to_dict()
+    if measure.samples.temperatures:
+        del values["samples"]["temperature"]
+    else:
+        values["samples"]["temperature"] = written(measure.samples.temperature)
     for block, name in ((values, "target"), (values["samples"], "every")):
         if block[name] is None:  # a field that is left out cannot be written as none
             del block[name]

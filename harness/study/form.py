@@ -76,6 +76,10 @@ class SamplesForm(Block):
     temperature: Annotated[Annotated[Finite, Field(gt=0)] | None, BeforeValidator(as_none)] = (
         describe("of the draws; none: always the likeliest token")
     )
+    temperatures: list[Annotated[Finite, Field(ge=0)]] = describe(
+        "instead of temperature: each text at all of these; 0: always the likeliest token",
+        min_length=1,
+    )
     every: int = describe(
         "also at every so many evaluation points; left out: at the end alone", "points", ge=1
     )

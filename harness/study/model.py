@@ -222,9 +222,8 @@ class Study:
         The numbers of trials, repeats and seeds are left out, since they may grow, and so is what
         changes no number.
         """
-        measure = {
-            name: value for name, value in as_json(self.measure).items() if name not in NOT_IDENTITY
-        }
+        values = as_json(self.measure) | {"samples": self.measure.samples.to_dict()}
+        measure = {name: value for name, value in values.items() if name not in NOT_IDENTITY}
         parts = [self.under(condition) for condition in self.conditions]
         salted = {"salted": True} if self.is_salted else {}
         return salted | {

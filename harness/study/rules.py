@@ -39,7 +39,7 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[ArmDraft], list[Proble
     ``folder`` is where the files lie that the study names.
     """
     arms, problems = arm_drafts(parsed)
-    for rule in (_required, _baseline, _pairs, *space.RULES):
+    for rule in (_required, _baseline, _pairs, _temperatures, *space.RULES):
         problems += rule(parsed)
     problems += _cell_files(parsed, folder)
     for arm_rule in (*arm_rules.RULES, needs_of_fields):
@@ -187,6 +187,21 @@ def _stages(parsed: Parsed, stages: UntilForm, repeats: int) -> Iterator[Problem
             f"but got a rule with repeats={repeats}. Write seeds: 5."
         )
         yield parsed.document.at_key(path, message, "seed-stages")
+
+
+def _temperatures(parsed: Parsed) -> Iterator[Problem]:
+    """One of ``temperature`` and ``temperatures``, and none of these twice."""
+    path: Path = ("measure", "samples", "temperatures")
+    if not parsed.has("measure", "samples", "temperatures") or parsed.is_invalid(path):
+        return
+    values = parsed.document.data["measure"]["samples"]["temperatures"]
+    if parsed.has("measure", "samples", "temperature"):
+        message = "must stand without temperature, but got both. Move its value into the list."
+        yield parsed.document.at_key(path, message, "temperatures")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            message = f"must be distinct, but got {shown(value)} again. Remove it."
+            yield parsed.document.at_value((*path, i), message, "temperatures")
 
 
 def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:

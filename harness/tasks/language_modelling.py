@@ -6,7 +6,7 @@ Training knows only :class:`Task`.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -108,8 +108,8 @@ class Task(Protocol):
         wanted: SampleRequest,
         seed: Seed,
         masks: Masks | None = None,
-    ) -> list[dict[str, str]]:
-        """Returns one run's continuation of every prefix."""
+    ) -> list[dict[str, Any]]:
+        """Returns one run's continuation of every prefix, at every temperature."""
         ...
 
 
@@ -195,7 +195,7 @@ class LanguageModelling:
         wanted: SampleRequest,
         seed: Seed,
         masks: Masks | None = None,
-    ) -> list[dict[str, str]]:
+    ) -> list[dict[str, Any]]:
         """See :class:`Task`."""
         return continuations(model, parameters, wanted, self.vocabulary, seed, masks)
 
@@ -227,25 +227,28 @@ def continuations(
     vocabulary: data.Vocabulary,
     seed: Seed,
     masks: Masks | None = None,
-) -> list[dict[str, str]]:
-    """Returns {prefix, text} of every prefix.
+) -> list[dict[str, Any]]:
+    """Returns {prefix, text} of every prefix, at every temperature; drawn ones name theirs.
 
     Each is one stream from its start: the prefix is forced, then ``length`` tokens follow. Draws
-    are a function of (seed, prefix). Parameters are those of a single run, (1, ...).
+    are a function of (seed, prefix), so that the texts of one prefix differ by their temperature
+    alone. Parameters are those of a single run, (1, ...).
     """
     texts = []
     for prefix in wanted.prefixes:
-        ids = [int(i) for i in vocabulary.encode(prefix)]
         draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
-        states = model.initial_states(parameters, 1, 1)
-        fresh = ids
-        for draw in draws:
-            inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
-            rows, states = model(parameters, inputs, states, masks)
-            scores = model.readout(parameters).scores(rows[:, -1:])
-            fresh = [_choose(scores[0, 0], wanted.temperature, float(draw))]
-            ids = ids + fresh
-        texts.append({"prefix": prefix, "text": vocabulary.decode(ids)})
+        for temperature in wanted.ways:
+            ids = [int(i) for i in vocabulary.encode(prefix)]
+            states = model.initial_states(parameters, 1, 1)
+            fresh = ids
+            for draw in draws:
+                inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
+                rows, states = model(parameters, inputs, states, masks)
+                scores = model.readout(parameters).scores(rows[:, -1:])
+                fresh = [_choose(scores[0, 0], temperature, float(draw))]
+                ids = ids + fresh
+            drawn = {} if temperature is None else {"temperature": temperature}
+            texts.append({"prefix": prefix, "text": vocabulary.decode(ids), **drawn})
     return texts
 
 

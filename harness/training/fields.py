@@ -2,7 +2,10 @@
 
 import base64
 import binascii
+import json
 import math
+import re
+import sys
 from typing import Any
 
 MAX_RUN_ID = 1_000
@@ -11,13 +14,35 @@ MAX_SAMPLE_TEXT = 1_000_000
 MAX_ITEMS = 10_000
 MAX_MODEL_BYTES = 2**31
 MAX_COUNT = 2**63 - 1
+MAX_TIME = 1e11
+"""Unix seconds of a day in the year 5138: later ones do not fit the databases' milliseconds."""
+MAX_NAME = 250
+_NAME = re.compile(r"[\w.:-]([\w.: -]|/(?=[\w:-]))*", re.ASCII)
+"""What databases take as the name of a metric or a tag: a path without empty parts or dots."""
 
 Sample = dict[str, Any]
-"""``prefix`` and ``text``, and ``update`` where it was written on the way."""
+"""``prefix`` and ``text``, ``temperature`` where it was drawn and not the likeliest text, and
+``update`` where it was written on the way.
+"""
 
 
 class MessageError(ValueError):
     """A line that no worker wrote; the message names the field and its value."""
+
+
+def parsed(line: str) -> Any:
+    """Returns the value of a line of JSON.
+
+    Raises:
+        MessageError: It is none, nests too deep, or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise MessageError(
+            f"records: a line must be what a worker wrote, but got {line[:80]!r}. "
+            "Give the file that a worker wrote."
+        ) from error
 
 
 class FieldReader:
@@ -61,15 +86,16 @@ class FieldReader:
     def text(self, name: str, longest: int) -> str:
         """Returns a text of at most ``longest`` characters."""
         value = self._take(name)
-        if not isinstance(value, str) or len(value) > longest:
+        if not _is_text(value, longest):
             raise self.wrong(name, f"a text of at most {longest:,} characters", value)
+        assert isinstance(value, str)
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Returns a list of texts."""
         value = self._take(name)
         is_list = isinstance(value, list) and len(value) <= MAX_ITEMS
-        if not is_list or not all(isinstance(v, str) and len(v) <= MAX_TEXT for v in value):
+        if not is_list or not all(_is_text(each, MAX_TEXT) for each in value):
             raise self.wrong(name, f"a list of at most {MAX_ITEMS:,} texts", value)
         return tuple(value)
 
@@ -87,6 +113,13 @@ class FieldReader:
             raise self.wrong(name, "a finite number" if finite else "a number", value)
         return float(value)
 
+    def time(self, name: str) -> float:
+        """Returns a moment in Unix seconds."""
+        value = self.number(name)
+        if not 0 <= value <= MAX_TIME:
+            raise self.wrong(name, f"Unix seconds, from 0 to {MAX_TIME:.0e}", value)
+        return value
+
     def flag(self, name: str) -> bool:
         """Returns true or false."""
         value = self._take(name)
@@ -100,6 +133,8 @@ class FieldReader:
         is_object = isinstance(value, dict) and len(value) <= MAX_ITEMS
         if not is_object or not all(map(_is_number, value.values())):
             raise self.wrong(name, f"an object of at most {MAX_ITEMS:,} numbers", value)
+        for key in value:
+            self._check_name(name, key)
         return {str(key): float(number) for key, number in value.items()}
 
     def series(self, name: str, length: int) -> tuple[float, ...]:
@@ -135,10 +170,17 @@ class FieldReader:
 
     def rest(self) -> dict[str, str]:
         """Returns all that was not read yet: texts, since nothing else may be there."""
+        for name in self._values:
+            self._check_name("info", name)
         texts = {name: self.text(name, MAX_TEXT) for name in list(self._values)[: MAX_ITEMS + 1]}
         if len(texts) > MAX_ITEMS:
             raise self.wrong("info", f"at most {MAX_ITEMS:,} texts", len(texts))
         return texts
+
+    def _check_name(self, field: str, name: str) -> None:
+        if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+            rule = f"named by letters, digits and _.-:/, at most {MAX_NAME} of them"
+            raise self.wrong(field, rule, name)
 
     def check_all_read(self) -> None:
         """Refuses fields that nobody asked for."""
@@ -147,7 +189,16 @@ class FieldReader:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) <= sys.float_info.max
+    return isinstance(value, float)
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    """Returns whether a value is a text that can be written: half a character cannot."""
+    if not isinstance(value, str) or len(value) > longest:
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_sample(value: Any) -> bool:
@@ -155,13 +206,19 @@ def _is_sample(value: Any) -> bool:
         "prefix",
         "text",
         "update",
+        "temperature",
     }:
         return False
     texts = (value["prefix"], value["text"])
     is_text = all(isinstance(text, str) and len(text) <= MAX_SAMPLE_TEXT for text in texts)
-    return is_text and type(value.get("update", 0)) is int
+    temperature = value.get("temperature", 1.0)
+    is_drawn = _is_number(temperature) and 0 < temperature < math.inf
+    return is_text and is_drawn and type(value.get("update", 0)) is int
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = ascii(value)
+    except ValueError:  # a number of thousands of digits has no text
+        text = "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

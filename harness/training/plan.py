@@ -81,7 +81,7 @@ class Plan:
 
     def to_json(self) -> str:
         """Returns the plan as JSON; :meth:`from_json` is its inverse."""
-        values = asdict(self)
+        values = asdict(self) | {"samples": self.samples.to_dict()}
         values["runs"] = [
             {"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs
         ]
@@ -105,8 +105,7 @@ class Plan:
             runs = tuple(
                 Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
             )
-            wanted = values.pop("samples")
-            samples = SampleRequest(**{**wanted, "prefixes": tuple(wanted["prefixes"])})
+            samples = SampleRequest.from_dict(values.pop("samples"))
             cell_files = tuple(values.pop("cell_files"))
             return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
         except (AttributeError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ number of threads: every operation sees the same shapes. See docs/decisions/shar
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -288,8 +288,8 @@ class Shard:
     @torch.no_grad()
     def samples(
         self, index: int, wanted: SampleRequest, parameters: Parameters
-    ) -> list[dict[str, str]]:
-        """Returns the text of one run, of its best parameters or of those of now."""
+    ) -> list[dict[str, Any]]:
+        """Returns the texts of one run, of its best parameters or of those of now."""
         self._allow_tf32()
         run_parameters = {name: p[index : index + 1] for name, p in parameters.items()}
         run = self.runs[index]

@@ -89,7 +89,7 @@ def test_what_is_noted_late_is_said_once_and_kept():
 
 def test_what_a_run_wrote_last_stands_beside_its_numbers_in_a_tag():
     *sent, end = messages([], [])
-    samples = ({"prefix": "the ", "text": "cat"}, {"prefix": "a ", "text": "dog"})
+    samples = ({"prefix": "the ", "text": "the cat"}, {"prefix": "a ", "text": "a dog"})
     assert record([*sent, replace(end, samples=samples)])[1]["sample"] == "the cat"
     long = ({"prefix": "the ", "text": "x" * 90},)
     tag = record([*sent, replace(end, samples=long)])[1]["sample"]

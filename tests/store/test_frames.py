@@ -195,3 +195,23 @@ def test_states_are_a_row_per_number_under_their_replicate():
     assert whole[["layer", "step", "value"]].to_numpy().tolist() == [[-1, 1, 0.4], [-1, 2, 0.3]]
     empty = frames.states([])
     assert empty.empty and list(empty) == list(frame)
+
+
+def test_an_excerpt_is_the_likeliest_text_and_holds_its_prefix_once():
+    texts = [
+        {"prefix": "so", "text": "so it is"},
+        {"prefix": "so", "text": "so be", "temperature": 0.7},
+        {"prefix": "to", "text": "to be"},
+    ]
+    assert frames.excerpt(texts) == "so it is"
+    assert frames.excerpt(texts[1:]) == "so be" and frames.excerpt([]) == ""
+    early = {"prefix": "so", "text": "so ee", "update": 9}
+    assert frames.excerpt([early, *texts]) == "so it is"
+
+
+def test_a_text_that_was_drawn_says_so_where_a_person_reads_it():
+    drawn = {"prefix": "so", "text": "so be", "temperature": 0.7}
+    files = frames.sample_files([{**drawn, "update": 9}, drawn])
+    assert files["samples.txt"] == (
+        "after update 9: at temperature 0.7: [so] so be\n\nat temperature 0.7: [so] so be\n"
+    )

@@ -700,3 +700,24 @@ def test_samples_can_be_switched_off_from_the_command_line(value):
     assert loaded.measure.samples.prefixes == ()
     written = study.dump(loaded.resolved())
     assert study.loads(written).measure == loaded.measure
+
+
+def test_temperatures_are_asked_for_beside_the_likeliest_text():
+    several = CROSS.replace("length: 50}", "length: 50, temperatures: [0, 0.7]}")
+    loaded = study.loads(several)
+    assert loaded.measure.samples.ways == (None, 0.7)
+    assert study.loads(study.dump(loaded.resolved())).identity() == loaded.identity()
+    before = study.loads(CROSS)
+    assert [change.split(":")[0] for change in loaded.changes_since(before.identity())] == [
+        "measure.samples.temperatures"
+    ]
+
+
+def test_a_study_without_temperatures_is_the_one_that_it_was_before_there_were_any():
+    samples = study.loads(CROSS).identity()["shared"]["measure"]["samples"]
+    assert samples == {
+        "prefixes": ["traveller", "time traveller"],
+        "length": 50,
+        "temperature": None,
+        "every": None,
+    }

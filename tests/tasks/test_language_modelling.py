@@ -198,6 +198,31 @@ def test_sampled_text_is_a_function_of_the_seed_and_the_prefix(text):
 
 
 @torch.no_grad()
+def test_each_prefix_is_continued_at_every_temperature_as_at_that_one_alone(text):
+    task, model, parameters = task_and_model(settings(text))
+
+    def written(**wanted):
+        return task.samples(model, parameters, SampleRequest(("time", "the"), 20, **wanted), (3,))
+
+    together = written(temperatures=(0, 0.5, 2.0))
+    assert [each.get("temperature") for each in together] == 2 * [None, 0.5, 2.0]
+    assert together[::3] == written()
+    assert together[1::3] == written(temperature=0.5) != written(temperature=2.0)
+    assert together[2::3] == written(temperature=2.0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["cpu", "native"])
+def test_every_engine_draws_the_same_text(text, name):
+    run = settings(text)
+    task, model, parameters = task_and_model(run)
+    wanted = SampleRequest(("time", "the"), 20, temperatures=(0, 0.7))
+    other = Model(architecture(run, task.num_inputs, task.num_outputs), get(name))
+    expected = task.samples(model, parameters, wanted, (3,))
+    assert task.samples(other, parameters, wanted, (3,)) == expected
+
+
+@torch.no_grad()
 def test_words_are_sampled_as_words(text):
     task, model, parameters = task_and_model(settings(text, token="word", batch_size=2))
     (sample,) = task.samples(model, parameters, SampleRequest(("time unheard",), 5), (0,))

@@ -178,6 +178,17 @@ def changed(old, path, value):
             changed(OLD_EVALUATION, ["info", "samples"], [{"prefix": "t"}]),
             r"info.samples must be a list of \{prefix, text\}",
         ),
+        *(
+            (
+                changed(
+                    OLD_EVALUATION,
+                    ["info", "samples"],
+                    [{"prefix": "t", "text": "u", "temperature": temperature}],
+                ),
+                r"info.samples must be a list of \{prefix, text\}",
+            )
+            for temperature in (0, float("inf"), "0.7")
+        ),
         (changed(OLD_EVALUATION, ["info"], 3), "info must be a JSON object, but got 3"),
     ],
 )
@@ -300,3 +311,11 @@ def test_states_know_whether_they_are_ends():
         "failed",
     ]
     assert [state for state in RunState if state.has_objective] == ["finished", "diverged"]
+
+
+def test_a_drawn_text_brings_its_temperature():
+    drawn = {"prefix": "t", "text": "u", "temperature": 0.7}
+    line = changed(OLD_EVALUATION, ["info", "samples"], [drawn])
+    message = message_from_json(line)
+    assert message.samples == (drawn,)
+    assert message_from_json(message.to_json()) == message

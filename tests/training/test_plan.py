@@ -159,3 +159,10 @@ def test_seconds_need_a_measurement():
         BudgetError, match="must be in updates, tokens or epochs here, but got seconds=2.5. Measure"
     ):
         Budget(seconds=2.5).num_updates(updates_per_epoch=7, tokens_per_update=100)
+
+
+def test_a_plan_names_temperatures_only_where_they_are_asked_for():
+    plan = Plan((RUN,), samples=SampleRequest(("time",), temperatures=(0, 0.7)))
+    assert Plan.from_json(plan.to_json()) == plan
+    assert json.loads(plan.to_json())["samples"]["temperatures"] == [0, 0.7]
+    assert "temperatures" not in json.loads(Plan((RUN,)).to_json())["samples"]
