@@ -1,6 +1,7 @@
 """A study is named by its file or by its name, in every command; hints can be pasted."""
 
 import gc
+import io
 import shlex
 import signal
 import sys
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import harness as by_itself
+from rich.console import Console
 from small_study import write
 
 from harness import cli
+from harness.runner import launch
 from harness.store.locations import Locations
 
 
@@ -56,11 +58,21 @@ def moved(tmp_path_factory):
 
     The folder was moved since.
     """
+    from harness.report import Report
+
     folder = tmp_path_factory.mktemp("before")
     path = write(folder, trials=2, updates=8)
-    done = by_itself("run", path.name, "--folder", "out", "--set", "fix.evaluations=2", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "harness ui small --folder out  opens the runs in MLflow" in done.stdout
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(Report, "files", lambda report, png=True: {})  # half of the seconds
+        launch.run(
+            path.name,
+            overrides=("fix.evaluations=2",),
+            locations=Locations(Path("out")),
+            console=Console(file=said, width=100),
+        )
+    assert "harness ui small --folder out  opens the runs in MLflow" in said.getvalue()
     return folder.rename(folder.with_name("after"))
 
 
@@ -80,13 +92,23 @@ def moved(tmp_path_factory):
         (["resolve", "STUDY"], "evaluations: 2"),
     ],
 )
-def test_every_command_takes_the_file_and_the_name(harness, moved, words, said):
-    takes_set = words[0] not in ("compare", "sample", "clean")
-    for name, more in (("small", []), ("small.yaml", ["--set", "fix.evaluations=2"])):
-        given = [word.replace("STUDY", name) for word in words]
-        done = harness(*given, "--folder", "out", *(more if takes_set else []), cwd=moved)
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+def test_every_command_takes_the_name(harness, moved, words, said):
+    given = [word.replace("STUDY", "small") for word in words]
+    done = harness(*given, "--folder", "out", cwd=moved)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["status"], ["resolve"], ["compare"]])
+def test_the_file_stands_for_the_name(harness, moved, words):
+    """Most commands are asked with a file in the other tests."""
+    of_arms = words == ["compare"]
+    given = ["small.yaml:narrow", "small.yaml:wide"] if of_arms else ["small.yaml"]
+    more = [] if of_arms else ["--set", "fix.evaluations=2"]
+    done = harness(*words, *given, "--folder", "out", *more, cwd=moved)
+    assert done.returncode == 0, done.stderr
+    assert "narrow" in done.stdout
 
 
 @pytest.mark.slow
