@@ -106,6 +106,12 @@ def test_the_reference_has_every_command_with_every_option(site):
     assert "`--budget SECONDS`" in sections["harness bench"]
 
 
+def test_the_quickstart_lists_every_command():
+    listed = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    for name in get_command(cli.app).commands:
+        assert f"`harness {name}" in listed, name
+
+
 def test_the_reference_has_every_public_name_and_every_cell(pages):
     python, shown = (
         next(page for path, page in pages.items() if path.match(f"generated/{name}.html"))
