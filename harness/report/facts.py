@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from harness.report.tables import Section
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the harness's own tree."""
 FACTS = {
+    "started": "Run",
     "git_commit": "Commit",
     "git_dirty": "Code changed since",
     "engine": "Engine",
@@ -77,6 +79,7 @@ def provenance(runs: pd.DataFrame) -> Section:
     rows = []
     for column, title in FACTS.items():
         values = [str(value) for value in runs[column].dropna().unique()] if column in runs else []
+        values = _days(values) if column == "started" else values
         if values:
             rows.append((title, ", ".join(values)))
     return Section("Provenance", ("What", "Value"), rows)
@@ -87,13 +90,25 @@ def effort(runs: pd.DataFrame, begun: date | None) -> str:
 
     A pack's runs share its time, so the sum over runs is taken of their shares.
     """
-    parts = [f"Begun on {begun.isoformat()}"] if begun is not None else []
+    known = _days(runs["started"].dropna()) if "started" in runs else []
+    first = begun.isoformat() if begun is not None else known[0].split()[0] if known else None
+    parts = [f"Begun on {first}"] if first is not None else []
     if not runs.empty and "seconds" in runs and runs["seconds"].notna().any():
         packs = runs["pack_size"] if "pack_size" in runs else pd.Series(1, index=runs.index)
         seconds = float((runs["seconds"] / packs.fillna(1).astype(float).clip(lower=1)).sum())
         took = f"{len(runs):,} runs, {_duration(seconds)} of training one pack after another"
         parts += [took]
     return f"{'; '.join(parts)}." if parts else ""
+
+
+def _days(moments: Iterable[str]) -> list[str]:
+    """Returns the first and the last day of the moments that runs began at, where they have any.
+
+    >>> _days(["2026-11-27T02:40:35Z", "2026-11-26T23:59:59Z"]), _days([])
+    (['2026-11-26 to 2026-11-27'], [])
+    """
+    days = sorted({moment[: len("2026-11-27")] for moment in moments})
+    return days if len(days) < 2 else [f"{days[0]} to {days[-1]}"]
 
 
 def _duration(seconds: float) -> str:

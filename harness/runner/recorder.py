@@ -14,7 +14,7 @@ from harness.runner.failures import Failures
 from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.background import BackgroundWriter
-from harness.store.frames import excerpt, key_of_row
+from harness.store.frames import excerpt, key_of_row, moment
 from harness.store.views import TRIED_LOSS
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.fields import Sample
@@ -173,7 +173,7 @@ class RunRecorder:
                 "between versions of Python."
             )
         tags = {name: getattr(started, name) for name in STARTED_TAGS} | entry.tags
-        tags |= {**started.provenance, "seed": entry.seed}
+        tags |= {**started.provenance, "seed": entry.seed, "started": moment(started.time)}
         if started.notes:
             tags["notes"] = "\n".join(started.notes)
         params = {**parameters(entry.settings), "hidden_size": started.hidden_size}

@@ -12,6 +12,7 @@ ARM_DTYPES = {"condition": "str", "arm": "str"}
 RUN_DTYPES = KEY_DTYPES | {
     "run_id": "str",
     "seed": "str",
+    "started": "str",
     "state": "str",
     "objective": "float64",
     "validation/loss": "float64",
@@ -70,6 +71,7 @@ ALL_STATES = "all states"
 """The state of the gradient norms that are of all states of all layers; its layer is -1."""
 PROVENANCE = (
     "run_id",
+    "started",
     "git_commit",
     "git_dirty",
     "corpus_fingerprint",

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ STATE_NUMBERS = (
 """The numbers that a state has one of."""
 EXCERPT_LENGTH = 60
 """The most characters of a sample where a row has place for one line."""
+LARGEST_COUNT = 2**63 - 1
 LARGEST_FLOAT = 1.7976931348623157e308  # what MLflow's SQL stores keep in place of an infinity
 
 
@@ -51,6 +53,16 @@ class StoredRun:
     params: Mapping[str, str]
     samples: Sequence[Mapping[str, str]]
     is_over: bool
+    start_time: int | None = None
+
+
+def moment(seconds: float) -> str:
+    """Returns a time in Unix seconds as a date and a time of day in UTC.
+
+    >>> moment(1_795_747_235.6)
+    '2026-11-27T02:40:35Z'
+    """
+    return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def encode(value: Any) -> str:
@@ -72,7 +84,7 @@ def decode(text: str) -> Any:
     """
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # also a number of thousands of digits
         return text
 
 
@@ -102,6 +114,8 @@ def _row(run: StoredRun) -> dict[str, Any]:
         "hidden_size": run.params.get("hidden_size"),
         "run_id": run.run_id,
     }
+    if "started" not in given and run.start_time is not None:  # written before the tag was
+        given["started"] = moment(run.start_time / 1000)
     given["versions"] = (
         ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
     )
@@ -109,13 +123,24 @@ def _row(run: StoredRun) -> dict[str, Any]:
         if dtype == "float64":
             row[column] = _infinite(run.metrics.get(column, math.nan))
         elif dtype in ("Int64", "int64"):
-            count = run.metrics.get(column, given.get(column))
-            row[column] = pd.NA if count is None else int(count)
+            row[column] = _count(run.metrics.get(column, given.get(column)))
         elif dtype == "boolean":
             row[column] = given[column] == "True" if column in given else None
         elif dtype == "str":
             row[column] = given.get(column)
     return row if run.is_over else {**row, "state": str(RunState.RUNNING)}
+
+
+def _count(value: Any) -> Any:
+    """Returns a whole number that a frame can hold; missing for any other value.
+
+    Whatever a store holds, what else it holds can be read.
+    """
+    try:
+        count = int(value)
+    except (OverflowError, TypeError, ValueError):  # infinite, none, a text of something else
+        return pd.NA
+    return count if abs(count) <= LARGEST_COUNT else pd.NA
 
 
 def unit_of_row(row: Mapping[Any, Any]) -> Unit:

@@ -75,4 +75,5 @@ def _row(run: MlflowRun) -> RunRow:
         dict(data.tags),
         dict(data.params),
         dict(data.metrics),
+        info.start_time,
     )

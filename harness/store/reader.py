@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -58,13 +60,27 @@ class StudyReader:
     @timed
     def identity(self) -> dict[str, Any] | None:
         """Returns what the study is, None where the experiment is no study's."""
-        text = kept_text(self._source.tags(self.experiment_id), "identity")
-        return None if text is None else json.loads(text)
+        with self._understood():
+            text = kept_text(self._source.tags(self.experiment_id), "identity")
+            return None if text is None else dict(json.loads(text))
 
     @timed
     def notes(self) -> StudyNotes:
         """Returns what the study remembers from launch to launch."""
-        return load_notes(self._source.tags(self.experiment_id))
+        with self._understood():
+            return load_notes(self._source.tags(self.experiment_id))
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Turns what tags that were changed or lost raise in the block into StoreError."""
+        try:
+            yield
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"tracking: the tags of {self.study_name!r} in {self.uri} must be those that this "
+                f"bench wrote, but got {type(error).__name__}: {error}. Put back a copy of the "
+                "database, or run the study with --new; its runs stay where they are."
+            ) from error
 
     @timed
     def runs(self) -> pd.DataFrame:
@@ -78,32 +94,41 @@ class StudyReader:
     @timed
     def curves(self) -> pd.DataFrame:
         """Returns the rows of every run's ``curve.csv`` under its arm, phase and index."""
-        return frames.curves(
-            (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
-            for run in self.search()
-            if phase_of(run) != ARM_PHASE
-            and (content := self._source.artifact(run, "curve.csv")) is not None
+        return _whole(
+            frames.curves,
+            [
+                (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
+                for run in self.search()
+                if phase_of(run) != ARM_PHASE
+                and (content := self._source.artifact(run, "curve.csv")) is not None
+            ],
         )
 
     @timed
     def states(self) -> pd.DataFrame:
         """Returns what the states of replicates are like (:func:`harness.store.frames.states`)."""
-        return frames.states(
-            (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
-            for run in self.search()
-            if phase_of(run) == Phase.REPLICATE
-            and (content := self._source.artifact(run, STATES_FILE)) is not None
+        return _whole(
+            frames.states,
+            [
+                (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
+                for run in self.search()
+                if phase_of(run) == Phase.REPLICATE
+                and (content := self._source.artifact(run, STATES_FILE)) is not None
+            ],
         )
 
     @timed
     def timings(self) -> pd.DataFrame:
         """Returns the raw repeats of the runtime phase, arm by arm; none where they are stale."""
-        is_stale = load_notes(self._source.tags(self.experiment_id)).timed == ""
+        is_stale = self.notes().timed == ""
         arm_runs = [] if is_stale else [r for r in self.search() if phase_of(r) == ARM_PHASE]
-        return frames.timings(
-            (unit_of(run), content)
-            for run in arm_runs
-            if (content := self._source.artifact(run, "timings.csv")) is not None
+        return _whole(
+            frames.timings,
+            [
+                (unit_of(run), content)
+                for run in arm_runs
+                if (content := self._source.artifact(run, "timings.csv")) is not None
+            ],
         )
 
     @timed
@@ -138,7 +163,17 @@ class StudyReader:
         return {str(unit_of(run)): run.run_id for run in runs if phase_of(run) == ARM_PHASE}
 
     def search(self) -> list[RunRow]:
-        """Returns all of the study's runs, arms' own runs included, first made first."""
+        """Returns all of the study's runs, arms' own runs included, first made first.
+
+        Without those of :meth:`unreadable`.
+        """
+        return [run for run in self._of_study() if _has_place(run)]
+
+    def unreadable(self) -> list[RunRow]:
+        """Returns runs whose tags do not say where they belong: somebody has changed them."""
+        return [run for run in self._of_study() if not _has_place(run)]
+
+    def _of_study(self) -> list[RunRow]:
         return [run for run in self._source.runs(self.experiment_id) if "phase" in run.tags]
 
     def _file_sizes(self, run: RunRow) -> dict[str, int]:
@@ -153,11 +188,53 @@ class StudyReader:
     def _stored(self, run: RunRow) -> frames.StoredRun:
         is_over = run.status != "RUNNING"
         content = self._source.artifact(run, "samples.json") if is_over else None
-        samples = json.loads(content) if content is not None else []
+        samples = _samples(content) if content is not None else []
         unit = unit_of(run)
         return frames.StoredRun(
-            run.run_id, unit, run.tags, run.metrics, run.params, samples, is_over
+            run.run_id, unit, run.tags, run.metrics, run.params, samples, is_over, run.start_time
         )
+
+
+def _whole(make: Callable[[list[Any]], pd.DataFrame], parts: list[Any]) -> pd.DataFrame:
+    """Returns a frame of the parts that can be read: one damaged file costs its own rows alone.
+
+    `harness doctor --verify` names it.
+    """
+    try:
+        return make(parts)
+    except (KeyError, OverflowError, ValueError):  # pandas' own errors are ValueErrors
+        return make([part for part in parts if _is_whole(make, part)])
+
+
+def _is_whole(make: Callable[[list[Any]], pd.DataFrame], part: Any) -> bool:
+    try:
+        make([part])
+    except (KeyError, OverflowError, ValueError):
+        return False
+    return True
+
+
+def _samples(content: bytes) -> list[dict[str, Any]]:
+    """Returns the samples of a file; none where it is damaged."""
+    try:
+        samples = json.loads(content)
+        return [
+            {**sample, "text": sample["text"], "prefix": sample["prefix"]} for sample in samples
+        ]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        return []
+
+
+def _has_place(run: RunRow) -> bool:
+    """Returns whether the tags of a run say where it belongs."""
+    try:
+        numbers = [unit_of(run).repeat, draw_of(run), int(run.tags.get("index", 0))]
+    except (KeyError, ValueError):
+        return False
+    is_single = phase_of(run) != ARM_PHASE
+    known = phase_of(run) in (ARM_PHASE, SUPERSEDED_PHASE, *Phase)
+    within = all(0 <= number <= frames.LARGEST_COUNT for number in numbers)
+    return known and within and ("index" in run.tags or not is_single)
 
 
 def phase_of(run: RunRow) -> str:

@@ -21,7 +21,8 @@ class StoredExperiment:
 class RunRow:
     """A run as the store keeps it.
 
-    ``metrics`` are the last values; an infinity is kept as the largest float.
+    ``metrics`` are the last values; an infinity is kept as the largest float. ``start_time`` is in
+    Unix milliseconds.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class RunRow:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    start_time: int | None = None
 
 
 class Source(Protocol):

@@ -113,7 +113,7 @@ class SqliteSource:
             params = _by_owner(of_runs("params", "key, value"))
             metrics = _metrics(of_runs("latest_metrics", "key, value, is_nan"))
             rows = connection.execute(
-                f"SELECT r.run_uuid, r.status, r.artifact_uri FROM runs r {where} "
+                f"SELECT r.run_uuid, r.status, r.artifact_uri, r.start_time FROM runs r {where} "
                 "ORDER BY r.start_time, r.run_uuid",
                 (value,),
             ).fetchall()
@@ -125,8 +125,9 @@ class SqliteSource:
                 tags.get(i, {}),
                 params.get(i, {}),
                 metrics.get(i, {}),
+                start_time,
             )
-            for i, status, uri in rows
+            for i, status, uri, start_time in rows
         ]
 
 

@@ -124,6 +124,14 @@ def test_the_first_screen_says_when_and_how_long():
     assert build(study("lstm", "gru"), pair(0.1, 0.02)).effort == ""
 
 
+def test_records_say_when_their_runs_began():
+    first, second = "2026-02-03T23:59:59Z", "2026-02-05T00:00:00Z"
+    rows = run_rows("lstm", BASE, started=second) + run_rows("gru", BASE + 0.1, started=first)
+    built = build(study("lstm", "gru"), rows)
+    assert built.effort.startswith("Begun on 2026-02-03")
+    assert ("Run", "2026-02-03 to 2026-02-05") in built.provenance.rows
+
+
 def test_a_sole_verdict_colours_the_answer():
     rows = run_rows("lstm", BASE) + run_rows("gru", BASE + 0.1)
     assert '<section class="result worse">' in build(study("lstm", "gru"), rows).html()

@@ -1,8 +1,12 @@
+from datetime import UTC, date, datetime, timedelta
+
 import pandas as pd
 import pytest
 from stored import cli
 
 import harness
+from harness import study as studies
+from harness.report.assemble import build_report
 from harness.results import export, names
 from harness.store import frames
 
@@ -45,6 +49,12 @@ def test_both_formats_hold_the_same_whether_by_name_or_by_file(
         and len(curves) == len(loaded.curves)
         and len(timings) == len(loaded.timings)
     )
+    # Records say when their runs began, and so does the report that is made from them.
+    today = datetime.now(UTC).date()
+    days = {date.fromisoformat(moment[:10]) for moment in runs["started"]}
+    assert days <= {today, today - timedelta(days=1)}
+    report = build_report(studies.load(store / "small.yaml"), runs, curves, timings, [])
+    assert report.effort.startswith(f"Begun on {min(days)}; 12 runs")
 
 
 def test_a_column_of_several_types_becomes_text_in_parquet(tmp_path):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -110,6 +111,7 @@ def test_a_run_has_the_parts_of_its_unit():
 
 def test_an_export_of_before_conditions_is_of_one(tmp_path):
     later = ["condition", "repeat", "draw", "hidden_size", "versions", "final/loss", "not_learned"]
+    later += ["started"]
     frame = frames.runs([stored()]).drop(columns=[*later, "params"])
     frame.assign(samples="[]", **{"params.hidden_size": 64}).to_csv(
         tmp_path / "runs.csv", index=False
@@ -120,6 +122,7 @@ def test_an_export_of_before_conditions_is_of_one(tmp_path):
     frames.timings([]).drop(columns="condition").to_csv(tmp_path / "timings.csv", index=False)
     runs, curves, timings = frames.read_export(tmp_path)
     assert runs.loc[0, ["condition", "repeat", "hidden_size"]].tolist() == ["", 0, 64]
+    assert runs["started"].isna().all()
     assert runs["not_learned"].isna().all() and runs["final/loss"].isna().all()
     assert str(runs["not_learned"].dtype) == "boolean"
     assert {"condition", "repeat"} <= set(curves) and "condition" in timings
@@ -215,3 +218,11 @@ def test_a_text_that_was_drawn_says_so_where_a_person_reads_it():
     assert files["samples.txt"] == (
         "after update 9: at temperature 0.7: [so] so be\n\nat temperature 0.7: [so] so be\n"
     )
+
+
+def test_a_run_says_when_it_began_also_where_only_the_store_knows():
+    by_store = replace(stored(), start_time=1_795_747_235_600)
+    by_worker = replace(by_store, tags={**by_store.tags, "started": "2026-11-26T23:59:59Z"})
+    began = [frames.runs([run])["started"].iloc[0] for run in (by_store, by_worker)]
+    assert began == ["2026-11-27T02:40:35Z", "2026-11-26T23:59:59Z"]
+    assert frames.runs([stored()])["started"].isna().all()
