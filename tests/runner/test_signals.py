@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.runner.signals import SECOND_SECONDS, held
+from harness.runner.signals import SECOND_SECONDS, check, held
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +46,18 @@ def test_without_one_errors_and_handlers_are_as_they_were():
     with pytest.raises(ValueError, match="as it is"), held():
         raise ValueError("as it is")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_wait_in_the_block_can_be_left_at_once():
+    said = []
+    check()
+    with pytest.raises(KeyboardInterrupt), held():
+        check()
+        interrupt()
+        said.append("noted")
+        check()
+        said.append("never")
+    assert said == ["noted"]
 
 
 def test_other_threads_need_none():
