@@ -6,8 +6,8 @@ needs no more.
 """
 
 import dataclasses
-import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -366,9 +366,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if typing.get_origin(hint) is Literal:
         return value in typing.get_args(hint)
     if hint is float:
-        return (
-            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        )
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # Compared, and not converted: a whole number may be larger than every float.
+        return is_number and abs(value) <= sys.float_info.max
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 

@@ -183,7 +183,8 @@ class Report:
 
         It is without figures, or with those that lie beside it in ``figures_folder`` as SVG.
         """
-        blocks = [f"## {self.study.name}", self.study.question, f"**{forms.plain(self.answer)}**"]
+        question = forms.prose(self.study.question)
+        blocks = [f"## {self.study.name}", question, f"**{forms.plain(self.answer)}**"]
         blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
         for each in self.conditions:
             blocks += [f"### {forms.plain(each.title)}"] if each.title else []

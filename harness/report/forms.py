@@ -29,6 +29,15 @@ GAP = 2
 """Characters between two columns on a terminal."""
 
 
+def prose(text: str) -> str:
+    """Returns a person's text for Markdown, in one paragraph: no sign in it is meant as one.
+
+    >>> prose("Does *it*\\n# matter? <b>")
+    'Does \\\\*it\\\\* \\\\# matter? &lt;b>'
+    """
+    return plain(re.sub(r"([\\`*_#\[\]])", r"\\\1", " ".join(text.split())))
+
+
 def plain(text: str) -> str:
     """Returns a text for Markdown: a bar or a tag in a name is not meant as one."""
     return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text.replace("|", "\\|"))

@@ -73,20 +73,11 @@ class Examination:
         self.holder = None if is_held else holder_of(name, locations)
         self._reader = StudyReader(locations.tracking_uri, name)
         self._runs: dict[RunKey, list[RunRow]] = {}
-        self._unreadable: list[tuple[RunRow, Exception]] = []
         self._rows = self._reader.search()
         for row in self._rows:
-            try:
-                self._take(row)
-            except (KeyError, ValueError) as error:
-                self._unreadable.append((row, error))
-
-    def _take(self, row: RunRow) -> None:
-        if phase_of(row) in (ARM_PHASE, SUPERSEDED_PHASE):
-            unit_of_run(row)
-            return
-        key = RunKey(unit_of_run(row), Phase(phase_of(row)), int(row.tags["index"]), draw_of(row))
-        self._runs.setdefault(key, []).append(row)
+            if phase_of(row) not in (ARM_PHASE, SUPERSEDED_PHASE):
+                place = Phase(phase_of(row)), int(row.tags["index"]), draw_of(row)
+                self._runs.setdefault(RunKey(unit_of_run(row), *place), []).append(row)
 
     def findings(self) -> Iterator[Finding]:
         """Yields what is wrong with the study."""
@@ -97,8 +88,8 @@ class Examination:
 
     def _of_runs(self) -> Iterator[Finding]:
         self.looked_at["runs"] += len(self._rows)
-        for row, error in self._unreadable:
-            text = f"run {row.run_id}: its tags cannot be read ({type(error).__name__}: {error})"
+        for row in self._reader.unreadable():
+            text = f"run {row.run_id}: its tags do not say where it belongs"
             yield Finding("runs", text, "delete that run in MLflow: harness ui")
         for key, rows in self._runs.items():
             if len(rows) > 1:
@@ -238,13 +229,10 @@ class Examination:
                 yield Finding("checkpoints", text, "remove the file", path.unlink)
 
     def _called(self, row: RunRow) -> str:
-        """Returns what a run is called, as well as its tags tell."""
-        try:
-            phase = phase_of(row)
-            place = "" if phase == ARM_PHASE else f"/{row.tags['index']}"
-            return f"{unit_of_run(row)}/{phase}{place}"
-        except (KeyError, ValueError):
-            return f"run {row.run_id}"
+        """Returns what a run is called."""
+        phase = phase_of(row)
+        place = "" if phase == ARM_PHASE else f"/{row.tags['index']}"
+        return f"{unit_of_run(row)}/{phase}{place}"
 
     def _clean(self, key: RunKey) -> str:
         return f"delete one of them in MLflow: harness ui {self.name}; {key} counts once"

@@ -28,6 +28,7 @@ from harness.training.messages import (
 )
 from harness.training.plan import Plan, Run, plans_to_json
 from harness.training.runtime import Measurement
+from harness.training.saved_model import SavedModel, SavedModelError
 
 REMEDY = "Write a new plan with `harness plan` and train that."
 
@@ -97,14 +98,12 @@ def ingest_records(
         ends = scheduler.recorder.ends
         missing = [message for message in messages if key_of(message.run) not in ends]
         for message in missing:
-            _check_wanted(message, wanted, source)
+            _check_wanted(message, wanted, source, scheduler)
+        _check_order(missing, source, scheduler.study.measure.objective.partition("/")[0])
+        _check_arms(measured, {str(unit.first_repeat) for unit in scheduler.units}, source)
         _record(scheduler, missing)
         if measured:
-            strange = {row.arm for row in measured} ^ set(runtime_phase.timing_plans(scheduler))
-            if strange:
-                raise RecordError(
-                    f"{source}: timings must be of the arms that lack them, but got {strange}."
-                )
+            _check_arms(measured, set(runtime_phase.timing_plans(scheduler)), source)
             runtime_phase.store_timings(scheduler, measured)
         publisher.publish(scheduler, scheduler.report())
     num_ended = sum(isinstance(message, RunEnded) for message in missing)
@@ -128,7 +127,9 @@ def _read(source: Path) -> tuple[list[Message], list[Measurement]]:
     return messages, measured
 
 
-def _check_wanted(message: Message, wanted: dict[str, Run], source: Path) -> None:
+def _check_wanted(
+    message: Message, wanted: dict[str, Run], source: Path, scheduler: Scheduler
+) -> None:
     """Raises RecordError for a record of a run, or of settings, that the study does not lack."""
     if message.run not in wanted:
         raise RecordError(
@@ -136,12 +137,75 @@ def _check_wanted(message: Message, wanted: dict[str, Run], source: Path) -> Non
             f"run={message.run!r}. {REMEDY}"
         )
     if isinstance(message, RunStarted):
+        dataset = scheduler.datasets[key_of(message.run).unit.first_repeat]
+        if message.corpus_fingerprint != dataset.fingerprint:
+            raise RecordError(
+                f"{source}: {message.run} must be trained on this machine's {dataset.name}, but "
+                f"got corpus_fingerprint={message.corpus_fingerprint[:12]!r}, not "
+                f"{dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
+                "between versions of Python."
+            )
         digest = checkpoint.digest(wanted[message.run], message.corpus_fingerprint)
         if message.digest != digest:
             raise RecordError(
                 f"{source}: records must be of this study's settings, but those of "
                 f"run={message.run!r} are of others. {REMEDY}"
             )
+
+
+def _check_arms(measured: Sequence[Measurement], known: set[str], source: Path) -> None:
+    if strange := {row.arm for row in measured} - known:
+        raise RecordError(
+            f"{source}: timings must be of the arms that lack them, but got {sorted(strange)}. "
+            f"{REMEDY}"
+        )
+
+
+def _check_order(messages: Sequence[Message], source: Path, split: str) -> None:
+    """Raises RecordError where runs do not begin, go on and end in this order, with their numbers.
+
+    It is asked of a whole file before any of it is stored.
+    """
+    needed = ("seconds", "tokens_per_second", "tokens", f"{split}/perplexity", f"{split}/loss")
+    begun: dict[str, RunStarted] = {}
+    last: dict[str, int] = {}
+    ended: set[str] = set()
+
+    def wrong(message: Message, rule: str) -> RecordError:
+        return RecordError(f"{source}: {message.run} must {rule}, but does not. {REMEDY}")
+
+    for message in messages:
+        if message.run in ended:
+            raise wrong(message, "say nothing after its end")
+        if isinstance(message, RunStarted):
+            begun[message.run] = message
+            last.pop(message.run, None)  # a worker that was started again begins anew
+            continue
+        start = begun.get(message.run)
+        if isinstance(message, RunEnded):
+            ended.add(message.run)
+            if start is None and message.state is not RunState.FAILED:
+                raise wrong(message, "start before it ends")
+            if message.state.has_objective and "objective" not in message.metrics:
+                raise wrong(message, "end with an objective")
+            _check_model(message, source)
+        else:
+            if start is None:
+                raise wrong(message, "start before it goes on")
+            if not last.get(message.run, 0) < message.update <= start.num_updates:
+                raise wrong(message, f"be evaluated in order, within {start.num_updates:,} updates")
+            last[message.run] = message.update
+            if lacking := [name for name in needed if name not in message.metrics]:
+                raise wrong(message, f"have {', '.join(lacking)} where it is evaluated")
+
+
+def _check_model(ended: RunEnded, source: Path) -> None:
+    if ended.model is None:
+        return
+    try:
+        SavedModel.from_bytes(ended.model)
+    except SavedModelError as error:
+        raise RecordError(f"{source}: {ended.run}: {error}") from error
 
 
 def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:

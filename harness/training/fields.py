@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import math
+import posixpath
 import re
 import sys
 from typing import Any
@@ -17,8 +18,7 @@ MAX_COUNT = 2**63 - 1
 MAX_TIME = 1e11
 """Unix seconds of a day in the year 5138: later ones do not fit the databases' milliseconds."""
 MAX_NAME = 250
-_NAME = re.compile(r"[\w.:-]([\w.: -]|/(?=[\w:-]))*", re.ASCII)
-"""What databases take as the name of a metric or a tag: a path without empty parts or dots."""
+_NAME = re.compile(r"[\w./: -]+", re.ASCII)
 
 Sample = dict[str, Any]
 """``prefix`` and ``text``, ``temperature`` where it was drawn and not the likeliest text, and
@@ -178,7 +178,9 @@ class FieldReader:
         return texts
 
     def _check_name(self, field: str, name: str) -> None:
-        if len(name) > MAX_NAME or not _NAME.fullmatch(name):
+        # What databases take: a path that leads nowhere else.
+        is_plain = posixpath.normpath(name) == name and not name.startswith((".", "/"))
+        if len(name) > MAX_NAME or not _NAME.fullmatch(name) or not is_plain:
             rule = f"named by letters, digits and _.-:/, at most {MAX_NAME} of them"
             raise self.wrong(field, rule, name)
 
@@ -210,10 +212,11 @@ def _is_sample(value: Any) -> bool:
     }:
         return False
     texts = (value["prefix"], value["text"])
-    is_text = all(isinstance(text, str) and len(text) <= MAX_SAMPLE_TEXT for text in texts)
+    is_text = all(_is_text(text, MAX_SAMPLE_TEXT) for text in texts)
     temperature = value.get("temperature", 1.0)
     is_drawn = _is_number(temperature) and 0 < temperature < math.inf
-    return is_text and is_drawn and type(value.get("update", 0)) is int
+    update = value.get("update", 0)
+    return is_text and is_drawn and type(update) is int and 0 <= update <= MAX_COUNT
 
 
 def _shown(value: Any) -> str:

@@ -17,8 +17,8 @@ from harness.training.fields import (
     MAX_RUN_ID,
     MAX_TEXT,
     FieldReader,
-    MessageError,
     Sample,
+    parsed,
 )
 from harness.training.state_statistics import StateStatistics, read_statistics
 
@@ -232,13 +232,7 @@ def message_from_json(line: str) -> Message:
     Raises:
         MessageError: The line is none; it names the field that is wrong and its value.
     """
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise MessageError(
-            f"records: a line must be what a worker wrote, but got {line[:80]!r}."
-        ) from error
-    fields = FieldReader(values, "")
+    fields = FieldReader(parsed(line), "")
     kind = fields.text("kind", MAX_TEXT)
     if kind not in _READERS:
         raise fields.wrong("kind", "one of start, evaluation and end", kind)
@@ -272,7 +266,7 @@ def _started(fields: FieldReader, info: FieldReader) -> RunStarted:
     fields.numbers("metrics")
     return RunStarted(
         run=fields.text("run", MAX_RUN_ID),
-        time=fields.number("time"),
+        time=fields.time("time"),
         cell=info.text("cell", MAX_TEXT),
         engine=info.text("engine", MAX_TEXT),
         device=info.text("device", MAX_TEXT),
@@ -295,7 +289,7 @@ def _evaluation(fields: FieldReader, info: FieldReader) -> Evaluation:
     message = Evaluation(
         run=fields.text("run", MAX_RUN_ID),
         update=fields.count("update"),
-        time=fields.number("time"),
+        time=fields.time("time"),
         metrics=fields.numbers("metrics"),
         notes=info.texts("notes") if info.has("notes") else (),
         samples=info.samples("samples"),
@@ -312,7 +306,7 @@ def _ended(fields: FieldReader, info: FieldReader) -> RunEnded:
     message = RunEnded(
         run=fields.text("run", MAX_RUN_ID),
         update=fields.count("update"),
-        time=fields.number("time"),
+        time=fields.time("time"),
         state=RunState(state),
         metrics=fields.numbers("metrics"),
         message=info.text("message", MAX_TEXT) if info.has("message") else None,

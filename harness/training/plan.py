@@ -1,12 +1,14 @@
 """What a worker is given: a pack of runs to train, as plain JSON."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.randomness import Name
 from harness.settings import PER_RUN, SampleRequest, Settings, from_dict, problems_of, to_dict
+from harness.training.fields import MAX_RUN_ID
 
 
 class PlanError(ValueError):
@@ -22,6 +24,8 @@ class Run:
     settings: Settings
 
 
+MAX_LENGTH = 1_000_000
+"""So many tokens a sample may have: more than that nobody reads."""
 VERSIONS = (1, 2)
 """The versions of the study format whose plans this worker knows."""
 
@@ -51,6 +55,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not self.runs:
             raise PlanError("plan: runs must hold one run at least, but got runs=().")
+        _check_kinds(self)
         if self.version not in VERSIONS:
             raise PlanError(
                 f"plan: version must be one of {', '.join(map(str, VERSIONS))}, "
@@ -94,10 +99,7 @@ class Plan:
         Raises:
             PlanError: The text is no plan.
         """
-        try:
-            return Plan._from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise PlanError(f"plan: must be JSON, but got {error}.") from error
+        return Plan._from_dict(_parsed(text))
 
     @staticmethod
     def _from_dict(values: dict[str, Any]) -> "Plan":
@@ -108,10 +110,64 @@ class Plan:
             samples = SampleRequest.from_dict(values.pop("samples"))
             cell_files = tuple(values.pop("cell_files"))
             return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
-        except (AttributeError, KeyError, TypeError) as error:
+        except PlanError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise PlanError(
                 f"plan: must be what `harness plan` writes, but got {error!r}."
             ) from error
+
+
+def _check_kinds(plan: Plan) -> None:
+    """Raises PlanError where a field is of another kind than this bench writes."""
+    samples = plan.samples
+    rules = {
+        "objective": isinstance(plan.objective, str),
+        "read_test": isinstance(plan.read_test, bool),
+        "keep_models": isinstance(plan.keep_models, bool),
+        "states": isinstance(plan.states, bool),
+        "cell_files": all(isinstance(each, str) for each in plan.cell_files),
+        "checkpoint_folder": isinstance(plan.checkpoint_folder, str | None),
+        "corpus_fingerprint": isinstance(plan.corpus_fingerprint, str | None),
+        "samples.prefixes": all(isinstance(each, str) for each in samples.prefixes),
+        "samples.length": type(samples.length) is int and 0 < samples.length <= MAX_LENGTH,
+        "samples.every": samples.every is None
+        or (type(samples.every) is int and samples.every > 0),
+        "samples.temperature": samples.temperature is None or _is_finite(samples.temperature),
+        "samples.temperatures": all(map(_is_finite, samples.temperatures)),
+        "runs.id": all(_is_id(run.id) for run in plan.runs),
+        "runs.seed": all(_is_name(name) for run in plan.runs for name in run.seed),
+    }
+    wrong = [name for name, holds in rules.items() if not holds]
+    if wrong:
+        raise PlanError(
+            f"plan: {', '.join(wrong)} must be of the kinds that `harness plan` writes, but are "
+            "not. Write the plan again."
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= sys.float_info.max
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_RUN_ID and value.isprintable()
+
+
+def _is_name(value: Any) -> bool:
+    is_number = type(value) is int and abs(value) < 2**63
+    return is_number or (isinstance(value, str) and value.isprintable())
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise PlanError(
+            f"plan: must be JSON, but got {reason}. Give the file that `harness plan` wrote."
+        ) from error
 
 
 def plans_to_json(plans: Sequence[Plan]) -> str:
@@ -128,10 +184,7 @@ def plans_from_json(text: str) -> list[Plan]:
     Raises:
         PlanError: The text holds no plans.
     """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise PlanError(f"plan: must be JSON, but got {error}.") from error
+    values = _parsed(text)
     return [Plan._from_dict(value) for value in (values if isinstance(values, list) else [values])]
 
 

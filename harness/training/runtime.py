@@ -13,12 +13,13 @@ from typing import Literal
 from harness import timing
 from harness.settings import SampleRequest
 from harness.training.cuda_graph import EAGER_CALLS
-from harness.training.fields import MAX_RUN_ID, MAX_TEXT, FieldReader, MessageError
+from harness.training.fields import MAX_RUN_ID, MAX_TEXT, FieldReader, parsed
 from harness.training.pack import Pack
 from harness.training.plan import Plan, PlanError, plans_from_json, plans_to_json
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
+MAX_ROUNDS, MAX_SECONDS = 10_000, 3_600.0
 WARM_UP_UPDATES = EAGER_CALLS + 1
 """So many updates are not counted: where updates are recorded, the last of these is the first
 replayed.
@@ -51,12 +52,7 @@ class Measurement:
         Raises:
             MessageError: The line is none; it names the field that is wrong and its value.
         """
-        try:
-            whole = FieldReader(json.loads(line), "")
-        except json.JSONDecodeError as error:
-            raise MessageError(
-                f"records: a line must be what a worker wrote, but got {line[:80]!r}."
-            ) from error
+        whole = FieldReader(parsed(line), "")
         fields = whole.inside("measurement")
         mode = fields.text("mode", MAX_TEXT)
         if mode not in MODES:
@@ -162,7 +158,7 @@ def is_phase(text: str) -> bool:
     """Returns whether a worker's file asks for a runtime phase."""
     try:
         values = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(values, dict) and "runtime" in values
 
@@ -177,10 +173,17 @@ def answer(text: str) -> Iterator[str]:
         asked = json.loads(text)["runtime"]
         rounds, seconds = int(asked["rounds"]), float(asked["seconds"])
         plans = {arm: plans_from_json(json.dumps(sizes)) for arm, sizes in asked["arms"].items()}
-    except (KeyError, TypeError, AttributeError) as error:
+    except PlanError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise PlanError(
             f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}."
         ) from error
+    if not 1 <= rounds <= MAX_ROUNDS or not 0 <= seconds <= MAX_SECONDS:
+        raise PlanError(
+            f"plan: a runtime phase must have 1 to {MAX_ROUNDS:,} rounds of at most "
+            f"{MAX_SECONDS:,} s, but got rounds={rounds} and seconds={seconds}."
+        )
     for measurement in measure(plans, rounds=rounds, seconds=seconds):
         yield json.dumps({"measurement": asdict(measurement)})
 

@@ -82,7 +82,7 @@ class SavedModel:
                 },
                 parameters=parameters,
             )
-        except (npz.ArraysError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, npz.ArraysError, TypeError) as error:
             raise SavedModelError(
                 f"model: must be a file that a run ended with, but got {error!r}."
             ) from error

@@ -146,7 +146,7 @@ def test_a_damaged_file_of_a_run_is_told_where_all_is_read(folder, name):
 
 def test_checkpoints_that_are_of_no_use_are_told_and_removed(folder):
     kept = folder / "checkpoints" / "small"
-    kept.mkdir(parents=True)
+    kept.mkdir(parents=True, exist_ok=True)
     (kept / checkpoint_name("wide/replicate/1")).write_bytes(b"of a run that has ended")
     (kept / checkpoint_name("wide/replicate/77")).write_bytes(b"x" * 100)
     (kept / checkpoint_name("wide/replicate/78")).write_bytes(hashlib.sha256(b"y").digest() + b"y")

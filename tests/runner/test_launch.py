@@ -27,8 +27,9 @@ from harness.store.source import experiment_ids
 from harness.store.writer import StudyWriter
 from harness.study.units import Unit
 from harness.training import pack
+from harness.training.fields import MessageError
 from harness.training.files import MODEL_FILE
-from harness.training.messages import MessageError, RunStarted
+from harness.training.messages import RunStarted
 from harness.training.saved_model import SavedModel
 
 COLUMNS = [

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.training import messages
+from harness.training.fields import MessageError
 from harness.training.messages import (
     Evaluation,
-    MessageError,
     RunEnded,
     RunStarted,
     RunState,

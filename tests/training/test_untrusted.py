@@ -1,0 +1,144 @@
+"""A file of records or a plan that was changed anywhere is read, or refused with one message."""
+
+import json
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from harness.settings import Budget, SampleRequest, Settings
+from harness.training import runtime
+from harness.training.fields import MessageError
+from harness.training.messages import Evaluation, RunEnded, RunStarted, RunState, message_from_json
+from harness.training.plan import Plan, PlanError, Run, plans_from_json, plans_to_json
+
+ODD = st.sampled_from(
+    [
+        None,
+        True,
+        "",
+        "../../up",
+        "\ud800",
+        "a/../b",
+        "x" * 20_000,
+        -1,
+        0,
+        2**63,
+        10**400,
+        1e308,
+        float("nan"),
+        float("-inf"),
+        [],
+        {},
+        [[]],
+        {"": 1},
+        {"a//b": 1.0},
+        {"loss": 10**400},
+        [None],
+        [{"prefix": 1}],
+    ]
+)
+BOUNDED = hypothesis.settings(
+    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[]
+)
+RUN = "lstm/replicate/0"
+MESSAGES = [
+    RunStarted(
+        run=RUN,
+        time=1e9,
+        cell="lstm",
+        engine="cpu",
+        device="cpu",
+        precision="float32",
+        threads=1,
+        pack_size=1,
+        hidden_size=4,
+        num_parameters=99,
+        num_states=8,
+        flops_per_token=200,
+        num_updates=10,
+        corpus_fingerprint="f",
+        digest="d",
+        provenance={"git_commit": "c"},
+    ),
+    Evaluation(RUN, 5, 1e9, {"validation/loss": 1.0}, ("note",), ({"prefix": "a", "text": "b"},)),
+    RunEnded(RUN, 10, 1e9, RunState.FINISHED, {"objective": 1.0}, "message", model=b"model"),
+]
+SETTINGS = Settings("lstm", hidden_size=4, corpus="python-docs", budget=Budget(updates=10))
+PLAN = Plan((Run("a/trial/0", (0, "trial", 0), SETTINGS),), samples=SampleRequest(("a",)))
+
+
+def places(value, path=()):
+    """Returns the paths of all values within a JSON value."""
+    inner = list(value.items()) if isinstance(value, dict) else []
+    inner += list(enumerate(value)) if isinstance(value, list) else []
+    return [path, *(place for key, each in inner for place in places(each, (*path, key)))]
+
+
+def changed(value, path, odd):
+    """Returns a JSON value with another value at a path."""
+    if not path:
+        return odd
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = changed(value[path[0]], path[1:], odd)
+    return copy
+
+
+@st.composite
+def mutants(draw, texts):
+    """A text in which values are replaced, or which is cut off or changed at a byte."""
+    text = draw(st.sampled_from(texts))
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(text) - 1))
+        return text[:place] + draw(st.sampled_from(["", "\x00", "9" * 5000, "[" * 5000, '"']))
+    value = json.loads(text)
+    for _ in range(draw(st.integers(1, 2))):
+        value = changed(value, draw(st.sampled_from(places(value))), draw(ODD))
+    return json.dumps(value)
+
+
+@BOUNDED
+@hypothesis.given(mutants([message.to_json() for message in MESSAGES]))
+def test_a_changed_record_is_read_or_refused_with_a_message(line):
+    try:
+        message = message_from_json(line)
+    except MessageError as error:
+        assert str(error).startswith("records: ") and len(str(error)) < 1000
+    else:
+        message.to_json().encode()
+
+
+@BOUNDED
+@hypothesis.given(mutants([plans_to_json([PLAN]), PLAN.to_json()]))
+def test_a_changed_plan_is_read_or_refused_with_a_message(text):
+    try:
+        plans = plans_from_json(text)
+    except PlanError as error:
+        assert str(error)
+    else:
+        plans_to_json(plans).encode()
+
+
+@BOUNDED
+@hypothesis.given(mutants([runtime.phase_to_json({"a": [PLAN]}, rounds=2, seconds=1.0)]))
+def test_a_changed_runtime_phase_is_refused_before_anything_runs(text):
+    if runtime.is_phase(text):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runtime, "measure", lambda plans, **_: iter(()))
+            try:
+                list(runtime.answer(text))
+            except PlanError as error:
+                assert str(error)
+
+
+@pytest.mark.parametrize(
+    "info",
+    ['{"num_parameters": 1' + "0" * 400 + "}", '{"time": 1e12}', '{"metrics": {"../up": 1}}'],
+)
+def test_a_size_that_no_store_holds_is_refused(info):
+    changes = json.loads(info)
+    values = json.loads(MESSAGES[0].to_json())
+    for name, value in changes.items():
+        (values if name in values else values["info"])[name] = value
+    with pytest.raises(MessageError, match=next(iter(changes))):
+        message_from_json(json.dumps(values))
