@@ -158,9 +158,15 @@ class Handover:
         with self._changed:
             self._is_ending = True
             is_left = self._has_work() and self._error is None
-            if is_left:
-                self._begin_spool()
             self._changed.notify_all()
+            try:
+                if is_left:
+                    self._begin_spool()
+            except OSError as error:  # it must not hide why the launch ends
+                is_left = False
+                self._say(
+                    f"{error.strerror}: {self._spool.path}; what waits is trained again", None
+                )
         if self._thread is not None:
             self._thread.join(0.0 if is_left else CLOSE_SECONDS)
         if is_left:
@@ -213,9 +219,9 @@ class Handover:
     def _begin_spool(self) -> None:
         if self._is_spooling:
             return
-        self._is_spooling = True
         records = [each for each in self._waiting if self._is_kept(each)]
         self._spool.append([(each.name, each.arguments) for each in records], are_known=True)
+        self._is_spooling = True
 
     def _is_kept(self, operation: _Operation) -> bool:
         return operation.function is None and self._doers[operation.name].is_kept

@@ -50,21 +50,32 @@ class Spool:
             are_known: Whether the caller has them too, and will not read them: they are the first,
                 and are written for a launch to come.
         """
+        lines = [_line([name, arguments]) for name, arguments in operations]
+        try:
+            self._append(lines)
+            if are_known:
+                self._sync()
+        except OSError as error:  # of a write it does not say the file
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        if are_known:
+            self._read_at = self._end
+        else:
+            self.num_unread += len(lines)
+
+    def _sync(self) -> None:
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def _append(self, lines: list[bytes]) -> None:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "wb")
             self._end = self._file.write(_line({"experiment": self._experiment}))
             self._read_at = self._end
         self._file.seek(self._end)
-        lines = [_line([name, arguments]) for name, arguments in operations]
         self._file.writelines(lines)
         self._file.flush()
         self._end += sum(map(len, lines))
-        if are_known:
-            os.fsync(self._file.fileno())
-            self._read_at = self._end
-        else:
-            self.num_unread += len(lines)
 
     def read(self, count: int) -> list[tuple[str, dict[str, Any]]]:
         """Returns the next operations, ``count`` at most."""

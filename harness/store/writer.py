@@ -10,18 +10,27 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, perf_counter
 from time import time as unix_time
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.connection import close, connect
+from harness.store.entries import (
+    Entry,
+    load,
+    metrics_of,
+    short,
+    summary_of,
+    take_params,
+    texts_of,
+    write,
+)
 from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
 from harness.store.reader import (
     ARM_PHASE,
@@ -38,7 +47,6 @@ from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 
 FLUSH_SECONDS = 3.0
-ITEMS_PER_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
 
 SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
 STATUS = {
@@ -47,34 +55,6 @@ STATUS = {
     RunState.PRUNED: "FINISHED",
     RunState.FAILED: "FAILED",
 }
-
-
-@dataclass
-class _Entry:
-    """What this process knows of one MLflow run.
-
-    Attributes:
-        params: Those that are stored, and those that wait.
-        resumed_at: The last update stored when the run was opened again; no record up to it is new.
-        update: Of the last record; -1 before the first.
-        time_ms: Of the last record.
-        curves: The metrics that records have.
-        buffer: Records not yet written.
-        new_params: Parameters not yet written.
-        new_tags: Tags not yet written.
-    """
-
-    run_id: str
-    status: str
-    params: dict[str, str] = field(default_factory=dict)
-    is_loaded: bool = False
-    resumed_at: int = -1
-    update: int = -1
-    time_ms: int = -1
-    curves: set[str] = field(default_factory=set)
-    buffer: list[list[Metric]] = field(default_factory=list)
-    new_params: list[Param] = field(default_factory=list)
-    new_tags: dict[str, str] = field(default_factory=dict)
 
 
 class StudyWriter:
@@ -104,9 +84,9 @@ class StudyWriter:
         self.reader = StudyReader(self.uri, study_name)
         self._study_file: dict[str, str | bytes] = {}
         self._buffered_since: float | None = None
-        self._entries: dict[str, _Entry] = {}
-        self._runs: dict[RunKey, _Entry] = {}
-        self._arm_runs: dict[Unit, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
+        self._runs: dict[RunKey, Entry] = {}
+        self._arm_runs: dict[Unit, Entry] = {}
         self._lack_study_file: set[Unit] = set()
         for run in self.reader.search():
             self._adopt(run)
@@ -134,7 +114,7 @@ class StudyWriter:
             StoreError: A parameter differs from the stored one.
         """
         entry = self._begin(key, name, params, tags)
-        self._write(entry)
+        write(self._client, entry)
         return entry.run_id
 
     @timed
@@ -219,13 +199,13 @@ class StudyWriter:
                 f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}."
             )
         entry = self._entries[run_id]
-        self._load(entry)
+        load(self._client, entry)
         self._store(run_id, {**(artifacts or {}), **frames.sample_files(samples)})
-        summary = _summary(entry, metrics or {})
+        summary = summary_of(entry, metrics or {})
         if summary and summary not in entry.buffer:  # it is there where a first try failed
             entry.buffer.append(summary)
-        entry.new_tags |= _texts({**(tags or {}), "state": str(state)})
-        self._write(entry)
+        entry.new_tags |= texts_of({**(tags or {}), "state": str(state)})
+        write(self._client, entry)
         self._terminate(entry, STATUS[state])
 
     @timed
@@ -264,9 +244,9 @@ class StudyWriter:
         arm_run = self._arm_run(unit)
         now = round(unix_time() * 1000)
         values = dict.fromkeys(self._client.get_run(arm_run.run_id).data.metrics, math.nan)
-        values |= {f"arm/{key}": _short(value) for key, value in metrics.items()}
-        arm_run.buffer.append(_metrics(values, 0, now))
-        self._write(arm_run)
+        values |= {f"arm/{key}": short(value) for key, value in metrics.items()}
+        arm_run.buffer.append(metrics_of(values, 0, now))
+        write(self._client, arm_run)
         self._store(arm_run.run_id, artifacts or {})
         self._set_tags(arm_run.run_id, {**(tags or {}), "state": str(RunState.FINISHED)})
         self._terminate(arm_run, "FINISHED")
@@ -334,7 +314,7 @@ class StudyWriter:
 
     def _begin(
         self, key: RunKey, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> _Entry:
+    ) -> Entry:
         arm_run = self._arm_run(key.unit)
         entry = self._runs.get(key)
         if entry is None:
@@ -344,24 +324,24 @@ class StudyWriter:
             entry = self._create(name, key.unit, place, {**tags, **parent})
             self._runs[key] = entry
         else:
-            self._load(entry)
+            load(self._client, entry)
             entry.resumed_at = entry.update
             if entry.status != "FINISHED":
                 self._run_again(entry, tags)
         if entry.status != arm_run.status == "FINISHED":
             self._run_again(arm_run, {})
-            self._write(arm_run)
-        self._take_params(entry, params, key)
+            write(self._client, arm_run)
+        take_params(entry, params, key)
         return entry
 
     def _buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
         entry = self._entries[run_id]
-        self._load(entry)
+        load(self._client, entry)
         if update <= entry.resumed_at:
             return
         entry.update, entry.time_ms = update, round(time * 1000)
         entry.curves |= metrics.keys()
-        entry.buffer.append(_metrics(metrics, update, entry.time_ms))
+        entry.buffer.append(metrics_of(metrics, update, entry.time_ms))
 
     def _open_experiment(self, study_name: str, artifact_root: Path) -> str:
         experiment = self._client.get_experiment_by_name(study_name)
@@ -378,7 +358,7 @@ class StudyWriter:
 
     def _adopt(self, run: RunRow) -> None:
         params = dict(run.params)
-        entry = _Entry(run.run_id, run.status, params, is_loaded=not run.metrics)
+        entry = Entry(run.run_id, run.status, params, is_loaded=not run.metrics)
         self._entries[entry.run_id] = entry
         phase, unit = phase_of(run), unit_of(run)
         if phase == ARM_PHASE:
@@ -389,16 +369,18 @@ class StudyWriter:
 
     def _create(
         self, name: str, unit: Unit, place: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> _Entry:
+    ) -> Entry:
         of_unit = {name: value for name, value in unit._asdict().items() if value}
         state = {"state": str(RunState.RUNNING)}
-        texts = _texts({**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state})
+        texts = texts_of(
+            {**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state}
+        )
         run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
-        entry = _Entry(run.info.run_id, "RUNNING", is_loaded=True)
+        entry = Entry(run.info.run_id, "RUNNING", is_loaded=True)
         self._entries[entry.run_id] = entry
         return entry
 
-    def _arm_run(self, unit: Unit) -> _Entry:
+    def _arm_run(self, unit: Unit) -> Entry:
         arm = unit.first_repeat
         if arm not in self._arm_runs:
             self._arm_runs[arm] = self._create(str(arm), arm, {"phase": ARM_PHASE, "index": 0}, {})
@@ -408,84 +390,23 @@ class StudyWriter:
             self._lack_study_file.discard(arm)
         return self._arm_runs[arm]
 
-    def _run_again(self, entry: _Entry, tags: Mapping[str, Any]) -> None:
+    def _run_again(self, entry: Entry, tags: Mapping[str, Any]) -> None:
         # Why the run failed before is no more true of it.
         stale = {"message": ""} if entry.status == "FAILED" else {}
         if entry.status != "RUNNING":
             self._client.update_run(entry.run_id, status="RUNNING")
             entry.status = "RUNNING"
-        entry.new_tags |= _texts({**stale, **tags, "state": str(RunState.RUNNING)})
-
-    def _load(self, entry: _Entry) -> None:
-        """Reads, once, how far a run had come that another process began."""
-        if not entry.is_loaded:
-            names = self._client.get_run(entry.run_id).data.metrics
-            history = self._client.get_metric_history
-            points = [point for name in names for point in history(entry.run_id, name)]
-            points = [point for point in points if point.step > 0]  # else of the summary
-            entry.update = max((point.step for point in points), default=-1)
-            # A summary stands a millisecond after its update's record: the first is the record's.
-            times = (point.timestamp for point in points if point.step == entry.update)
-            entry.time_ms = min(times, default=-1)
-            entry.curves |= {point.key for point in points}
-        entry.is_loaded = True
-
-    def _take_params(self, entry: _Entry, params: Mapping[str, Any], key: RunKey) -> None:
-        texts = {name: frames.encode(value) for name, value in params.items()}
-        wrong = [name for name, text in texts.items() if entry.params.get(name, text) != text]
-        if wrong:
-            got = ", ".join(
-                f"{name}={texts[name]} where {name}={entry.params[name]} is stored"
-                for name in wrong
-            )
-            raise StoreError(
-                f"{key}: a run's parameters must stay as first "
-                f"written, but got {got}. Give the study another name, or delete the run in MLflow."
-            )
-        missing = [Param(name, text) for name, text in texts.items() if name not in entry.params]
-        entry.new_params += missing
-        entry.params |= texts
+        entry.new_tags |= texts_of({**stale, **tags, "state": str(RunState.RUNNING)})
 
     def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         self._client.log_batch(
-            run_id, tags=[RunTag(name, text) for name, text in _texts(tags).items()]
+            run_id, tags=[RunTag(name, text) for name, text in texts_of(tags).items()]
         )
 
     def _flush(self) -> None:
         for entry in self._entries.values():
-            self._write(entry)
+            write(self._client, entry)
         self._buffered_since = None
-
-    def _write(self, entry: _Entry) -> None:
-        """Writes what waits of a run, as much a call as MLflow takes; records are never cut.
-
-        Parameters go first and tags last: the tag that says how a run ended follows its numbers.
-        """
-        while entry.buffer or entry.new_params or entry.new_tags:
-            room = ITEMS_PER_CALL - len(entry.new_params) - len(entry.new_tags)
-            batch: list[Metric] = []
-            count = 0
-            while count < len(entry.buffer):
-                if batch and len(batch) + len(entry.buffer[count]) > room:
-                    break
-                batch += entry.buffer[count]
-                count += 1
-            tags = entry.new_tags if count == len(entry.buffer) else {}
-            self._log_batch(entry.run_id, batch, entry.new_params, tags)
-            del entry.buffer[:count]
-            entry.new_params = []
-            entry.new_tags = {} if tags else entry.new_tags
-
-    def _log_batch(
-        self,
-        run_id: str,
-        metrics: list[Metric],
-        params: list[Param],
-        tags: Mapping[str, str],
-    ) -> None:
-        tagged = [RunTag(name, text) for name, text in tags.items()]
-        given: dict[str, Any] = {"metrics": metrics, "params": params, "tags": tagged}
-        self._client.log_batch(run_id, **{name: items for name, items in given.items() if items})
 
     def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
         if not artifacts:
@@ -497,40 +418,9 @@ class StudyWriter:
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
             self._client.log_artifacts(run_id, folder)
 
-    def _terminate(self, entry: _Entry, status: str) -> None:
+    def _terminate(self, entry: Entry, status: str) -> None:
         self._client.set_terminated(entry.run_id, status=status)
         entry.status = status
-
-
-def _metrics(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:
-    return [Metric(key, float(value), time_ms, update) for key, value in values.items()]
-
-
-def _short(value: float) -> float:
-    """Returns six significant digits, whole numbers whole: a column hides exponents."""
-    return value if float(value).is_integer() else float(f"{value:.6g}")
-
-
-def _summary(entry: _Entry, metrics: Mapping[str, float]) -> list[Metric]:
-    """Returns a run's summary at a time that is the same whenever it is written.
-
-    So a second writing adds nothing. It is a millisecond after the last record: of two values at
-    one step, MLflow shows the later one.
-    """
-    time_ms = entry.time_ms + 1 if entry.update > 0 else 0
-    steps = {key: entry.update if key in entry.curves else 0 for key in metrics}
-    return [Metric(key, float(value), time_ms, steps[key]) for key, value in metrics.items()]
-
-
-def _texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Returns tags as texts, without those that are None; the commit is MLflow's own too."""
-    known = {name: value for name, value in tags.items() if value is not None}
-    texts = {
-        n: value if isinstance(value, str) else json.dumps(value) for n, value in known.items()
-    }
-    if "git_commit" in texts:
-        texts["mlflow.source.git.commit"] = texts["git_commit"]
-    return texts
 
 
 def _user() -> str:

@@ -255,3 +255,18 @@ def test_a_full_disk_is_no_matter_of_patience(new, store, error, number):
         own.call(lambda: None)
     assert raised.value.errno == number
     assert raised.value.filename == (error.filename or "mlflow.db")
+
+
+def test_a_spool_that_cannot_be_written_names_its_file_and_hides_no_other_end(
+    new, store, quick, path, lines
+):
+    own = new()
+    store.is_away = True
+    put(own, 0, name="end")
+    path.mkdir()  # as a disk that refuses it
+    time.sleep(0.2)
+    with pytest.raises(OSError) as raised:
+        put(own, 1)
+    assert raised.value.filename == str(path)
+    own.close()
+    assert "what waits is trained again" in lines[-1]
