@@ -1,0 +1,45 @@
+"""A process that runs one study after another holds on to nothing of the earlier ones."""
+
+import shutil
+
+import psutil
+import pytest
+
+from harness.store.background import BackgroundWriter
+from harness.store.writer import StudyWriter
+from harness.study.units import RunKey
+from harness.training.messages import RunState
+from harness.tuning import search as tuning
+
+KEY = RunKey.parse("lstm/trial/0")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with both databases: to make them takes seconds."""
+    folder = tmp_path_factory.mktemp("made")
+    StudyWriter(f"sqlite:///{folder}/mlflow.db", "s", folder / "artifacts").close()
+    tuning.close(tuning.open_storage(f"sqlite:///{folder}/optuna.db"))
+    return folder
+
+
+def study(folder):
+    inner = StudyWriter(f"sqlite:///{folder}/mlflow.db", "t", folder / "artifacts")
+    writer = BackgroundWriter(inner, folder / "spool.records", say=lambda *_: None)
+    writer.open_run(KEY, "run", {"cell": "lstm"}, {})
+    writer.end_run(KEY, RunState.FINISHED, {}, {"objective": 1.0}, {"curve.csv": "update\n"})
+    writer.drain()
+    storage = tuning.open_storage(f"sqlite:///{folder}/optuna.db")
+    tuning.stored(storage)
+    tuning.close(storage)
+    writer.close()
+
+
+def test_descriptors_and_threads_stay_as_many(made, tmp_path):
+    process, counts = psutil.Process(), []
+    for index in range(8):
+        folder = tmp_path / str(index)
+        shutil.copytree(made, folder)
+        study(folder)
+        counts.append((process.num_fds(), process.num_threads()))
+    assert counts[-1] == counts[2]
