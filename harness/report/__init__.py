@@ -367,7 +367,7 @@ def _condition_report(
     ends = (
         runs.astype(NAME_TYPES)
         .drop_duplicates(RUN_OF_CONDITION)
-        .set_index(RUN_OF_CONDITION)["state"]
+        .set_index(RUN_OF_CONDITION)[["state", "not_learned"]]
     )
     return ConditionReport(
         study=study,

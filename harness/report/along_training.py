@@ -12,6 +12,7 @@ from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
 from harness.report.sentences import p_text, ratio_texts
 from harness.report.tables import Section
+from harness.report.tried import is_not_learned
 from harness.statistics import inference
 from harness.statistics.inference import Interval
 from harness.training.messages import RunState
@@ -24,12 +25,12 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
     """Returns a row per arm and a column per point, None where there are fewer than two points.
 
     A cell has the ratio of perplexities to the baseline's, over the pairs whose two replicates
-    finished, and its p: Student's, after Holm over all cells, since every point is another look.
+    finished and learned something (the curve of one that did not may go anywhere), and its p: Student's, after Holm over all cells, since every point is another look.
 
     Args:
         study: Of one condition.
         results: Its arms.
-        curves: Their rows, with the column ``state`` of their runs.
+        curves: Their rows, with the columns ``state`` and ``not_learned`` of their runs.
     """
     metric = arm_results.curve_metric(study)
     nats = {result.name: _nats(curves, result.name, metric) for result in results}
@@ -64,11 +65,12 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
 
 
 def _nats(curves: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
-    """Returns an arm's finished replicates in nats: a row a replicate, a column an update."""
+    """Returns an arm's replicates that learned, in nats: a row a replicate, a column an update."""
     rows = curves[
         (curves["arm"] == arm)
         & (curves["phase"] == "replicate")
         & (curves["state"] == RunState.FINISHED)
+        & ~is_not_learned(curves)
     ]
     table = rows.pivot(index=["repeat", "index"], columns="update", values=metric)
     return table.astype(float)

@@ -38,7 +38,8 @@ class ConditionReport:
     Attributes:
         study: The study of this condition alone.
         results: One per arm, in the study's order.
-        curves: The rows of the curves, each with the state of its run.
+        curves: The rows of the curves, each with the state of its run, and whether that learned
+            nothing.
         states: What the states of the replicates are like; empty where nobody asks.
         importances: Arm -> tuned field -> share; empty where they were not asked for.
         sentences: One per arm that is not the baseline.

@@ -15,10 +15,16 @@ from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
 
 
+MOST_PLAIN = 1e7
+"""From here on a number is written with an exponent: what diverged would else fill a table."""
+
+
 def number(value: float, *, decimals: int | None = None) -> str:
     """Returns a perplexity or a rate with about four significant digits, or with ``decimals``."""
     if not math.isfinite(value):
         return str(value)
+    if abs(value) >= MOST_PLAIN and decimals is None:
+        return f"{value:.3g}"
     if decimals is None:
         decimals = max(0, min(3, 3 - math.floor(math.log10(abs(value))))) if value else 0
     return f"{value:,.{decimals}f}"
@@ -38,14 +44,18 @@ def ratio_texts(
     the sign of a difference.
     """
     if interval is None:
-        return f"{ratio:{sign},.{decimals}f}", "", ""
+        return _signed(ratio, decimals, sign), "", ""
     half = (interval.high - interval.low) / 2.0
     if 0.0 < half < 1.0:
         decimals = max(decimals, min(7, math.ceil(-math.log10(half))))
     ratio_text, low, high = (
-        f"{value:{sign},.{decimals}f}" for value in (ratio, interval.low, interval.high)
+        _signed(value, decimals, sign) for value in (ratio, interval.low, interval.high)
     )
     return ratio_text, low, high
+
+
+def _signed(value: float, decimals: int, sign: str) -> str:
+    return f"{value:{sign},.{decimals}f}" if abs(value) < MOST_PLAIN else f"{value:{sign}.3g}"
 
 
 def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:

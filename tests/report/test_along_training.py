@@ -27,13 +27,14 @@ def results(*names):
 def curves(arms, seeds=5, repeats=1, updates=UPDATES):
     draw = np.random.default_rng(3)
     rows = [
-        (arm, "replicate", repeat, index, update, 2.0 + shift + 0.1 * draw.normal(), "finished")
+        (arm, "replicate", repeat, index, update, 2.0 + shift + 0.1 * draw.normal(), "finished", 0)
         for arm, shift in arms.items()
         for repeat in range(repeats)
         for index in range(seeds)
         for update in updates
     ]
     columns = ["arm", "phase", "repeat", "index", "update", "validation/loss", "state"]
+    columns += ["not_learned"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -83,3 +84,20 @@ def test_epochs_are_named_and_what_did_not_finish_is_no_pair():
 def test_one_point_is_no_way():
     frame = curves({"a": 0.0, "b": 0.1}, updates=[100])
     assert along_training.section(study(), results("a", "b"), frame) is None
+
+
+def test_a_replicate_that_learned_nothing_is_left_out_with_its_partner():
+    frame = curves({"a": 0.0, "b": 0.1})
+    before = along_training.section(study(), results("a", "b"), frame[frame["index"] != 2])
+    is_lost = (frame["arm"] == "b") & (frame["index"] == 2)
+    frame.loc[is_lost, "validation/loss"] = 900.0  # its curve may go anywhere
+    frame.loc[is_lost, "not_learned"] = 1
+    assert along_training.section(study(), results("a", "b"), frame) == before
+
+
+def test_a_ratio_that_is_large_beyond_reading_has_an_exponent():
+    frame = curves({"a": 0.0, "b": 0.1})
+    frame.loc[(frame["arm"] == "b") & (frame["update"] == 50), "validation/loss"] += 60.0
+    table = along_training.section(study(), results("a", "b"), frame)
+    cell = table.rows[0][1]
+    assert len(cell) < 50 and "e+26" in cell
