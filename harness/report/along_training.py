@@ -25,7 +25,8 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
     """Returns a row per arm and a column per point, None where there are fewer than two points.
 
     A cell has the ratio of perplexities to the baseline's, over the pairs whose two replicates
-    finished and learned something (the curve of one that did not may go anywhere), and its p: Student's, after Holm over all cells, since every point is another look.
+    finished and learned something (the curve of one that did not may go anywhere), and its p:
+    Student's, after Holm over all cells, since every point is another look.
 
     Args:
         study: Of one condition.

@@ -14,7 +14,6 @@ from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
 from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
 
-
 MOST_PLAIN = 1e7
 """From here on a number is written with an exponent: what diverged would else fill a table."""
 
