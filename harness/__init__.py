@@ -3,9 +3,9 @@
 Start at README.md, then studies/quickstart.yaml, then cells/lstm.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.store.locations import STORAGE, TRACKING, Locations
 
@@ -20,7 +20,7 @@ __all__ = ["load", "load_model", "run"]
 
 
 def run(
-    study: str | Path,
+    study: str | Path | Mapping[str, Any],
     folder: str | Path = ".",
     tracking: str = TRACKING,
     storage: str = STORAGE,
@@ -35,7 +35,8 @@ def run(
     A finished study trains nothing.
 
     Args:
-        study: The study's YAML file.
+        study: The study's YAML file, or its name in the store; or a dict of what the file would
+            hold, with None for none.
         folder: Where ``mlflow.db``, ``optuna.db``, ``artifacts/`` and ``checkpoints/`` lie.
         tracking: MLflow's store: a SQLite file in the folder, or a server's ``http://...``.
         storage: Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.
@@ -46,6 +47,30 @@ def run(
 
     Raises:
         ValueError: The study, its data or its stores are wrong; the message says all that is.
+
+    Example:
+        >>> import harness
+        >>> from rich.console import Console
+        >>> study = {
+        ...     "study": "first",
+        ...     "version": 2,
+        ...     "question": "Is a GRU better than an LSTM?",
+        ...     "compare": {
+        ...         "cross": {"cell": ["lstm", "gru"]},
+        ...         "baseline": {"cell": "lstm"},
+        ...     },
+        ...     "fix": {
+        ...         "corpus": "time-machine",
+        ...         "hidden_size": 8,
+        ...         "budget": {"updates": 4},
+        ...         "evaluations": 1,
+        ...     },
+        ...     "replicate": {"seeds": 6},
+        ...     "measure": {"runtime": None},
+        ... }
+        >>> report = harness.run(study, folder="results", console=Console(quiet=True))
+        >>> [result.name for result in report.results]
+        ['lstm', 'gru']
     """
     from harness.runner import launch
 
@@ -77,6 +102,16 @@ def load(
 
     Raises:
         ValueError: The study is not in the store, or is another there.
+
+    Example:
+        Of the study that the example of :func:`run` has run:
+
+        >>> import harness
+        >>> results = harness.load("first", folder="results")
+        >>> len(results.runs), results.runs["seed"].nunique()
+        (12, 6)
+        >>> sorted(results.verdict["arm"])
+        ['gru', 'lstm']
     """
     from harness.results import export
 
@@ -103,6 +138,14 @@ def load_model(
 
     Raises:
         ValueError: There is no such run, it has no model, or its cell is unknown or another now.
+
+    Example:
+        Of the study that the example of :func:`run` has run:
+
+        >>> import harness
+        >>> model = harness.load_model("first:lstm:1000", folder="results")
+        >>> len(model.sample("the ", 20, temperature=0.7))
+        24
     """
     from harness.results import trained_models
 

@@ -1,12 +1,12 @@
 """From a study file to its verdict: what ``harness run`` does."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -56,7 +56,7 @@ class Overhead:
 
 
 def run(
-    path: str | Path,
+    path: str | Path | Mapping[str, Any],
     *,
     overrides: tuple[str, ...] = (),
     locations: Locations | None = None,
@@ -69,7 +69,8 @@ def run(
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
     Args:
-        path: The study's YAML; or its name in the store, which kept the file.
+        path: The study's YAML; or its name in the store, which kept the file; or the values that
+            the file would hold.
         overrides: ``fix.hidden_size=128`` each; recorded with the runs.
         locations: Where the results live; the working directory by default.
         force: Run a design that cannot reach its own threshold.
@@ -123,7 +124,7 @@ def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
 
 @contextmanager
 def held_study(
-    path: str | Path,
+    path: str | Path | Mapping[str, Any],
     overrides: tuple[str, ...],
     locations: Locations,
     force: bool,

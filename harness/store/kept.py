@@ -1,7 +1,8 @@
 """A study by its file, or by the name under which a store keeps it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from harness import study as studies
 from harness.store.address import sqlite_path
@@ -12,11 +13,14 @@ from harness.store.source import experiment_ids
 from harness.study import Study
 
 
-def load_study(study: str | Path, overrides: Sequence[str], locations: Locations) -> Study:
+def load_study(
+    study: str | Path | Mapping[str, Any], overrides: Sequence[str], locations: Locations
+) -> Study:
     """Returns a study.
 
     Args:
-        study: Its YAML file; or its name in the store, which kept the file and its overrides.
+        study: Its YAML file; or its name in the store, which kept the file and its overrides; or
+            the values that its file would hold.
         overrides: ``fix.hidden_size=128`` each; beside a name they follow those that were kept.
         locations: Where it is stored.
 
@@ -24,6 +28,8 @@ def load_study(study: str | Path, overrides: Sequence[str], locations: Locations
         ArchiveError: There is neither such a file nor a study of that name.
         ValueError: The file or an override is wrong.
     """
+    if isinstance(study, Mapping):
+        return studies.from_dict(study, overrides)
     if studies.is_file(str(study)):
         return studies.load(study, overrides)
     return _kept_study(str(study), overrides, locations)

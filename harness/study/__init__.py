@@ -6,11 +6,11 @@
 The modules from the bottom: reader (YAML with positions), fields and form (what may be written),
 names (what an unknown name means), parse (a form and its problems), arms (drafts of the arms),
 space, needs, arm_rules and rules (what must hold across fields), units and model (the result),
-build (from a form to a study), file (load and loads), table (documentation).
+build (from a form to a study), file (load, loads and from_dict), table (documentation).
 """
 
 from harness.settings import SampleRequest
-from harness.study.file import is_file, load, loads
+from harness.study.file import from_dict, is_file, load, loads
 from harness.study.form import json_schema
 from harness.study.model import (
     Arm,
@@ -41,6 +41,7 @@ __all__ = [
     "Tune",
     "dump",
     "field_table",
+    "from_dict",
     "is_file",
     "is_repeated",
     "json_schema",

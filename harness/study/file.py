@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from harness import documents
 from harness.study import build, reader, rules
@@ -59,6 +60,27 @@ def loads(
         StudyError: The text or an override is wrong; it holds every problem.
     """
     return _study(text, name, path, tuple(overrides))
+
+
+def from_dict(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Study:
+    """Reads a study from the values that its file would hold.
+
+    Files that it names are looked for in the working directory. Problems have the lines that the
+    study has as a file; :func:`dump` writes that.
+
+    Raises:
+        StudyError: A value or an override is wrong; it holds every problem.
+    """
+    source = "the study"
+    try:
+        text = reader.dump(dict(values))
+    except reader.UnwritableError as error:
+        message = (
+            "must hold texts, numbers, true or false, None, lists and dicts alone, "
+            f"but got {error}. Convert it."
+        )
+        raise StudyError([Problem(1, 1, "values", message, source, "wrong-kind")]) from error
+    return _study(text, source, None, tuple(overrides))
 
 
 def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> StudyError:

@@ -197,9 +197,20 @@ def read(text: str, source: str) -> Document:
     return document
 
 
+class UnwritableError(ValueError):
+    """A value that no study file can hold; the message shows it."""
+
+
 def dump(value: Any) -> str:
-    """Returns YAML text that :func:`read` reads back as ``value``."""
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    """Returns YAML text that :func:`read` reads back as ``value``.
+
+    Raises:
+        UnwritableError: It, or something in it, is of a kind that YAML has no word for.
+    """
+    try:
+        text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    except yaml.representer.RepresenterError as error:
+        raise UnwritableError(shown(error.args[-1])) from error
     return text
 
 
