@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.store.address import without_passwords
+
 DEBUG = "--debug"
 """The option that prints tracebacks; it may stand anywhere among the words of a command."""
 FAULT, MISTAKE = 1, 2
@@ -24,7 +26,6 @@ MAX_WORDS = 400
 MAX_LOGS = 50
 """So many logs are kept; the oldest go."""
 
-_PASSWORD = re.compile(r"(?<=://)([^\s:/@'\"]*):[^\s/'\"]*@")
 _MEMORY = re.compile(
     r"out of memory|alloc_cpu|can't allocate memory|Unable to allocate|bad_alloc", re.I
 )
@@ -93,15 +94,6 @@ def arguments_and_debug(words: Sequence[str]) -> tuple[list[str], bool]:
     end = words.index("--") if "--" in words else len(words)
     kept = [word for word in words[:end] if word.lower() != DEBUG]
     return [*kept, *words[end:]], len(kept) < end
-
-
-def without_passwords(text: str) -> str:
-    """Returns a text in which ``***`` stands for the password of every URL.
-
-    >>> without_passwords("postgresql://me:secret@host/db cannot be reached")
-    'postgresql://me:***@host/db cannot be reached'
-    """
-    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def tell(error: BaseException, *, debug: bool) -> int:

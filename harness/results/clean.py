@@ -12,7 +12,7 @@ from harness.results.names import Archive, units_of
 from harness.store.address import sqlite_path
 from harness.store.frames import unit_of_row
 from harness.store.kept import name_of
-from harness.store.known import check_known
+from harness.store.known import ArchiveError, check_known
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.reader import SUPERSEDED_PHASE, StudyReader
@@ -85,7 +85,7 @@ class Removal:
         """
         for path in self.checkpoints:
             path.unlink(missing_ok=True)
-            if not any(path.parent.iterdir()):
+            if path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
         if self.searches:
             self._remove_searches()
@@ -151,9 +151,10 @@ def find(
             them: all there is, searches too.
 
     Raises:
-        ArchiveError: There is no such study, or no such arm in it.
+        ArchiveError: There is no such study, or no such arm in it; or this bench did not make it.
     """
     reader, runs = Archive(locations).study(study)
+    _check_own(study, reader)
     runs = runs.assign(key=[str(unit.first_repeat) for unit in units_of(runs)])
     arm_runs = reader.arm_runs()
     if arm is not None:
@@ -185,6 +186,16 @@ def find(
     )
 
 
+def _check_own(study: str, reader: StudyReader) -> None:
+    """Raises ArchiveError for an experiment of somebody else's, or a name that is a path."""
+    is_path = Path(study).name != study or study in (".", "..")
+    if is_path or (not reader.search() and reader.identity() is None):
+        raise ArchiveError(
+            f"study: must be one that this bench made, but got study={study!r}, which it did not. "
+            "Remove it in MLflow: harness ui."
+        )
+
+
 def _models(runs: pd.DataFrame, sizes: Mapping[str, Mapping[str, int]]) -> list[ModelFile]:
     """Returns the models that runs kept; ``sizes`` is run id -> path -> bytes."""
     rows = [row for row in runs.to_dict("records") if MODEL_FILE in sizes[row["run_id"]]]
@@ -206,7 +217,12 @@ def _name(row: dict[Any, Any]) -> str:
 
 def _checkpoints(folder: Path, runs: pd.DataFrame | None) -> list[Path]:
     """Returns the checkpoints in a study's folder: all, or those of the given runs."""
-    paths = sorted(path for path in folder.glob("*") if path.is_file())
+    # No link, and nothing that somebody else has put there.
+    paths = sorted(
+        path
+        for path in folder.glob("*")
+        if path.suffix in (".checkpoint", ".partial") and path.is_file() and not path.is_symlink()
+    )
     if runs is None:
         return paths
     runs = runs[runs["phase"].isin(list(map(str, Phase)))]

@@ -1,6 +1,9 @@
 """Where a store is, and that it cannot be used."""
 
+import re
 from pathlib import Path
+
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@'\"]*):[^\s/'\"]*@")
 
 
 class StoreError(ValueError):
@@ -18,3 +21,12 @@ def sqlite_path(uri: str) -> Path | None:
     if not uri.startswith("sqlite:///"):
         return None
     return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
+def without_passwords(text: str) -> str:
+    """Returns a text in which ``***`` stands for the password of every URL.
+
+    >>> without_passwords("postgresql://me:secret@host/db cannot be reached")
+    'postgresql://me:***@host/db cannot be reached'
+    """
+    return _PASSWORD.sub(r"\1:***@", text)

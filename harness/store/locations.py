@@ -4,6 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.store.address import without_passwords
+
 TRACKING = "sqlite:///mlflow.db"
 """MLflow's store unless said otherwise: a file in the study's folder."""
 STORAGE = "sqlite:///optuna.db"
@@ -33,7 +35,7 @@ class Locations:
         """The options by which a command finds these locations, each after a blank.
 
         A hint ends with them, so that it can be pasted; what is as a command takes it by itself is
-        left out.
+        left out. A password is, too: hints are printed and kept.
         """
         is_default = self.storage == STORAGE
         return self.reading_options + ("" if is_default else _option("storage", self.storage))
@@ -63,4 +65,4 @@ class Locations:
 
 
 def _option(name: str, value: str) -> str:
-    return f" --{name} {shlex.quote(value)}"
+    return f" --{name} {shlex.quote(without_passwords(value))}"

@@ -241,3 +241,9 @@ def test_a_wide_table_breaks_words_last_of_all():
     narrow.print(forms.terminal_section(Section("Costs", header, rows), narrow.width))
     lines = narrow.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 30 and not any("…" in line for line in lines)
+
+
+def test_a_question_is_prose_in_markdown():
+    assert forms.prose("# Is *it*\n| [this](http://x) `or` <b>?") == (
+        "\\# Is \\*it\\* \\| \\[this\\](http://x) \\`or\\` &lt;b>?"
+    )

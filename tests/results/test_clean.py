@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import io
+import shutil
 import sqlite3
 
 import optuna
@@ -200,3 +201,30 @@ def test_an_arm_that_was_removed_is_planned_and_reported_again(tmp_path, monkeyp
     (planned,) = plans_from_json((tmp_path / "plan.json").read_text())
     assert [run.id for run in planned.runs] == ["narrow/trial/0"] and not planned.keep_models
     assert run() == before
+
+
+@pytest.mark.parametrize("name", ["of somebody else", "git/../../../victim", ".."])
+def test_what_the_bench_did_not_make_is_refused(store, tmp_path, monkeypatch, capsys, name):
+    folder = shutil.copytree(store, tmp_path / "deep" / "er" / "study")
+    client = connect(Locations(folder).tracking_uri)
+    experiment = client.create_experiment(name)
+    client.log_param(client.create_run(experiment).info.run_id, "theirs", 1)
+    for place in (folder / "checkpoints" / name, folder.parent):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "own.checkpoint").write_text("theirs")
+    code, _, text = cli(monkeypatch, capsys, "clean", name, "--yes", "--folder", folder)
+    assert code == 2 and "must be one that this bench made" in text
+    assert client.get_experiment(experiment).lifecycle_stage == "active"
+    assert client.get_experiment(experiment).name == name
+    assert (folder / "checkpoints" / name / "own.checkpoint").exists()
+
+
+def test_only_checkpoints_go_and_no_link_is_followed(store, tmp_path):
+    folder = shutil.copytree(store, tmp_path / "study")
+    kept = folder / "checkpoints" / "small"
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in ("a.checkpoint", "b.1.partial", "notes.txt"):
+        (kept / name).write_text(name)
+    (kept / "link.checkpoint").symlink_to(tmp_path / "victim")
+    found = clean.find("small", Locations(folder), kinds=["checkpoints"])
+    assert [path.name for path in found.checkpoints] == ["a.checkpoint", "b.1.partial"]

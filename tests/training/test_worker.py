@@ -219,3 +219,14 @@ def test_a_worker_refuses_another_text_before_it_trains(plan, tmp_path, capsys):
     assert main([str(path)]) == 2
     out, err = capsys.readouterr()
     assert not out and "must be the text that the plan was made for" in err
+
+
+def test_a_folder_cells_in_the_working_directory_is_not_taken_for_ours(
+    tmp_path, run_worker, monkeypatch
+):
+    (tmp_path / "work" / "cells").mkdir(parents=True)
+    (tmp_path / "work" / "cells" / "__init__.py").write_text("raise RuntimeError('planted')")
+    (tmp_path / "none.json").write_text("[]")
+    monkeypatch.chdir(tmp_path / "work")
+    done = run_worker(tmp_path / "none.json")
+    assert (done.returncode, done.stderr) == (0, "")

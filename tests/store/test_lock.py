@@ -1,0 +1,35 @@
+"""The file that names a study's holder: no planted link is followed, and no name leads elsewhere."""
+
+import pytest
+
+from harness.store.locations import Locations
+from harness.store.lock import LockedError, holder_of, locked
+
+
+def test_a_link_in_place_of_the_holder_is_replaced_and_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".small.holder.lock").symlink_to(victim)
+    with locked("small", Locations(tmp_path)):
+        assert not (tmp_path / ".small.holder.lock").is_symlink()
+        assert "process" in (tmp_path / ".small.holder.lock").read_text()
+    assert victim.read_text() == "mine"
+
+
+def test_who_holds_a_study_is_told_and_nothing_is_made(tmp_path):
+    locations = Locations(tmp_path)
+    assert holder_of("small", locations) is None and list(tmp_path.iterdir()) == []
+    with locked("small", locations):
+        assert holder_of("small", locations).startswith("process ")
+    assert holder_of("small", locations) is None
+
+
+@pytest.mark.parametrize("name", ["git/../../../victim", "/tmp/x", "a/b"])
+def test_no_name_leaves_its_folder(tmp_path, name):
+    with pytest.raises(LockedError, match="one word without slashes"):
+        locked(name, Locations(tmp_path / "deep")).__enter__()
+
+
+def test_a_hint_holds_no_password(tmp_path):
+    locations = Locations(tmp_path, "https://me:s3cret@host", "postgresql://me:s3cret@host/db")
+    assert "s3cret" not in locations.options and "https://me:***@host" in locations.options
