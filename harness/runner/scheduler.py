@@ -163,7 +163,7 @@ class Scheduler:
         missing replicates. A run that failed is among them again, unless its unit's failures are no
         accident.
         """
-        self.writer.drain()  # Optuna is told of what MLflow holds
+        self.writer.drain()  # Optuna is told of what MLflow holds, and of nothing else
         self.searches.tell_finished()
         self.searches.ask()
         units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
@@ -315,7 +315,7 @@ class Scheduler:
     # Training
 
     def train(self, plans: Iterable[Plan]) -> None:
-        """Trains packs in this process and records what they say."""
+        """Trains packs in this process; what they say is stored when this returns."""
         plans = list(plans)
         begun, store_seconds = time.monotonic(), self.store_seconds
         keys = [key_of(run.id) for plan in plans for run in plan.runs]
@@ -328,6 +328,7 @@ class Scheduler:
             with self.page.training(title):
                 for plan in plans:
                     executor.execute(plan, self.record)
+            self.writer.drain()
         finally:
             self.display.end()
             stored = self.store_seconds - store_seconds
