@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,14 @@ def own_cell() -> str:
     """Returns the cell file that pages write."""
     page = ROOT / "docs" / "how-to" / "own_cell.md"
     return next(block.text for block in blocks(page) if file_name(block) == ("mine.py", ""))
+
+
+def test_the_first_floor_of_the_readme_has_study_verdict_and_picture_in_80_lines():
+    first, rule, links = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n---\n")
+    assert rule and first.count("\n") < 80
+    assert all(each in first for each in ("make study", "study: quickstart", "undecided", "![The"))
+    for path in re.findall(r"\]\(([^)#]+)", first + links):
+        assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", QUICKSTART], ids=named)
