@@ -7,6 +7,7 @@ to the character.
 import io
 import platform
 import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from harness.data.encodings import decode
 from harness.data.errors import DataError
 from harness.data.published import Published
 
+MAX_BYTES = 2**31
+"""So large a text may be: its characters and tokens take some ten times that of memory."""
 TIME_MACHINE = Published(
     name="timemachine.txt",
     algorithm="SHA-256",
@@ -77,8 +80,20 @@ def _plain(text: str, source: str) -> Text:
 
 
 def _read_path(path: str) -> bytes:
+    file = Path(path).expanduser()
     try:
-        return Path(path).expanduser().read_bytes()
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise DataError(
+                f"path: must be a file, but got {path=}, a device or a pipe, which may never end. "
+                "Write its text to a file."
+            )
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(
+                f"path: must be a file of at most {MAX_BYTES:,} bytes, since a text and its tokens "
+                f"are held in memory, but got {path=} of {file.stat().st_size:,}. Cut it."
+            )
+        return file.read_bytes()
     except OSError as error:
         raise DataError(
             f"path: must be a readable file, but got {path=} ({error.strerror}). Correct it."

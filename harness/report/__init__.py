@@ -40,6 +40,7 @@ from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.store.columns import KEY_DTYPES, STATE_DTYPES
+from harness.store.making import write_whole
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
@@ -247,7 +248,7 @@ class Report:
         for name, content in self.files().items():
             paths.append(folder / name)
             paths[-1].parent.mkdir(parents=True, exist_ok=True)
-            paths[-1].write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+            write_whole(paths[-1], content.encode() if isinstance(content, str) else content)
         return paths
 
     def terminal(self, console: Console, verbose: bool = False) -> None:

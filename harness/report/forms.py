@@ -30,10 +30,10 @@ GAP = 2
 
 
 def prose(text: str) -> str:
-    """Returns a person's text for Markdown, in one paragraph: no sign in it is meant as one.
+    r"""Returns a person's text for Markdown, in one paragraph: no sign in it is meant as one.
 
-    >>> prose("Does *it*\\n# matter? <b>")
-    'Does \\\\*it\\\\* \\\\# matter? &lt;b>'
+    >>> prose("Does *it*\n# matter? <b>")
+    'Does \\*it\\* \\# matter? &lt;b>'
     """
     return plain(re.sub(r"([\\`*_#\[\]])", r"\\\1", " ".join(text.split())))
 

@@ -1,5 +1,6 @@
 """A study as data frames: in files, or in a notebook."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from harness.report.assemble import build_report, warnings_of
 from harness.results.open import open_study
 from harness.store import frames
 from harness.store.locations import TRACKING, Locations
+from harness.store.making import write_whole
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -109,11 +111,13 @@ def export(
         for form in formats:
             paths.append(out / f"{name}.{form}")
             if form == "csv":
-                frame.to_csv(paths[-1], index=False)
+                write_whole(paths[-1], frame.to_csv(index=False).encode())
             else:
-                _uniform(frame).to_parquet(paths[-1], engine="pyarrow", index=False)
+                content = io.BytesIO()
+                _uniform(frame).to_parquet(content, engine="pyarrow", index=False)
+                write_whole(paths[-1], content.getvalue())
     paths.append(out / "warnings.txt")
-    paths[-1].write_text("\n".join(results.warnings), encoding="utf-8")
+    write_whole(paths[-1], "\n".join(results.warnings).encode())
     return paths
 
 

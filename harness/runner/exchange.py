@@ -15,6 +15,7 @@ from harness.runner.scheduler import Scheduler
 from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
+from harness.store.making import write_whole
 from harness.store.soundness import check_stores
 from harness.training import checkpoint, runtime
 from harness.training.fields import MessageError
@@ -52,14 +53,14 @@ def write_plan(
         with closing(scheduler):
             plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
         if plans:
-            target.write_text(plans_to_json(plans), encoding="utf-8")
+            write_whole(target, plans_to_json(plans).encode())
             num_runs = sum(len(plan.runs) for plan in plans)
             return f"{target}: {num_runs} runs in {len(plans)} packs"
         timing, phase = runtime_phase.timing_plans(scheduler), study.measure.runtime
         if not timing or phase is None:
             return f"{target}: not written, nothing is missing"
         text = runtime.phase_to_json(timing, rounds=phase.rounds, seconds=phase.seconds)
-        target.write_text(text, encoding="utf-8")
+        write_whole(target, text.encode())
         return f"{target}: the runtime phase of {len(timing)} arms"
 
 

@@ -158,7 +158,8 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> Interval | 
 
 def smallest_p(num_pairs: int) -> float:
     """Returns the smallest two-sided sign-flip p of ``num_pairs``: 2 of the 2^n sign vectors."""
-    return min(1.0, 2.0 / 2.0**num_pairs)
+    # Not 2 / 2^n: from 1,024 pairs on 2^n is larger than every float.
+    return min(1.0, math.ldexp(2.0, -num_pairs))
 
 
 def seeds_needed(num_comparisons: int, threshold: float = 0.05) -> int:

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import os
 import sys
 import zipfile
 from collections import Counter
@@ -236,3 +237,17 @@ def test_a_python_without_its_docs(monkeypatch):
         match="python-docs: this Python must hold the text of its own help, but got error=",
     ):
         load("python-docs")
+
+
+def test_what_may_never_end_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(DataError, match="a device or a pipe, which may never end"):
+            load("text", path)
+
+
+def test_a_text_that_memory_would_not_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpora, "MAX_BYTES", 3)
+    (tmp_path / "text.txt").write_text("four")
+    with pytest.raises(DataError, match="at most 3 bytes"):
+        load("text", tmp_path / "text.txt")

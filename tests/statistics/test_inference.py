@@ -220,3 +220,8 @@ def test_import_is_light():
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (process.stdout, process.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("num_pairs", [1023, 1024, 100_000])
+def test_any_number_of_seeds_has_a_smallest_p(num_pairs):
+    assert 0.0 <= inference.smallest_p(num_pairs) <= 1e-300

@@ -1,4 +1,4 @@
-"""The file that names a study's holder: no planted link is followed, and no name leads elsewhere."""
+"""A file names the holder of a study: no planted link is followed, no name leads elsewhere."""
 
 import pytest
 
