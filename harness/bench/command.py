@@ -25,7 +25,9 @@ def run(words: Sequence[str]) -> str:
         return _drawn(Path(arguments.plot))
     if arguments.read:
         return _text(read(Path(arguments.read)))
-    return _text(measured(checked(arguments), words))
+    options = checked(arguments)
+    bench = measured(options, words)
+    return _in_brief(bench) if options.quick and isinstance(bench, Bench) else _text(bench)
 
 
 def _drawn(path: Path) -> str:
@@ -38,6 +40,12 @@ def _drawn(path: Path) -> str:
             " Print it by --from."
         )
     return "\n".join(map(str, figure.draw(bench, path)))
+
+
+def _in_brief(bench: Bench) -> str:
+    from harness.bench import brief
+
+    return brief.text(bench)
 
 
 def _text(bench: Bench | Journal) -> str:

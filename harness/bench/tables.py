@@ -62,11 +62,18 @@ def machine(facts: dict[str, str]) -> str:
 def table(results: Results) -> str:
     """Returns the rows of a shape and mode, and a line for every subject that failed."""
     header = HEADER if results.mode == "train" else HEADER[:-1]
-    lines = [_cells(results, row)[: len(header)] for row in results.rows()]
-    failed = [
-        f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem
-    ]
-    return "\n".join([aligned([header, *lines], LEFT), *failed])
+    lines = [cells[: len(header)] for cells in rows(results)]
+    return "\n".join([aligned([header, *lines], LEFT), *failures(results)])
+
+
+def rows(results: Results) -> list[tuple[str, ...]]:
+    """Returns the rows of a shape and mode as texts, a column for each name of HEADER."""
+    return [_cells(results, row) for row in results.rows()]
+
+
+def failures(results: Results) -> list[str]:
+    """Returns a line for every subject that failed."""
+    return [f"{s.cell}, {s.name}, pack {s.pack}: {s.problem}" for s in results.series if s.problem]
 
 
 def aligned(lines: Sequence[Sequence[str]], columns_left: Container[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cells
-from harness.bench import command, figure, measure, tables
+from harness.bench import brief, command, figure, measure, tables
 from harness.bench.judge import Results
 from harness.bench.options import PRESETS, QUICK, checked
 from harness.bench.record import MODES, Bench, BenchError, Series, Shape
@@ -291,6 +291,28 @@ def test_the_defaults_are_all_cells_and_the_shape_of_the_sources():
     assert checked(parse(["--shape", "B1,T2,H3,V4"])).shapes == (Shape("B1,T2,H3,V4", 1, 2, 3, 4),)
     both = checked(parse(["--shape", "B1,T2,H3,V4", "--shapes", "words"]))
     assert [shape.name for shape in both.shapes] == ["words", "B1,T2,H3,V4"]
+
+
+def test_a_quick_bench_is_printed_within_80_columns():
+    path = Path(__file__).resolve().parents[2] / "studies" / "bench" / "sources.json"
+    bench = Bench.from_json(path.read_text(encoding="utf-8"))
+    said = brief.text(bench)
+    assert max(map(len, said.splitlines())) <= 80
+    whole = tables.text(bench)
+    for title in ("One whole training update: sources", "Forward only: sources"):
+        assert title in said and title in whole
+    (row,) = re.findall(r"^lstm +nn.LSTM one-hot +1 .*$", said.split("Forward only")[0], re.M)
+    series = next(s for s in bench.series if (s.name, s.pack) == ("nn.LSTM one-hot", 1))
+    assert row.split()[:4] == ["lstm", "nn.LSTM", "one-hot", "1"] and series.cell == "lstm"
+    assert "x LSTM" in said and "targets" not in said
+
+
+def test_a_quick_bench_wraps_what_failed():
+    path = Path(__file__).resolve().parents[2] / "studies" / "bench" / "sources.json"
+    bench = Bench.from_json(path.read_text(encoding="utf-8"))
+    bench.series[0].problem = "MemoryError: " + "no room " * 20
+    said = brief.text(bench)
+    assert "MemoryError: no room" in said and max(map(len, said.splitlines())) <= 80
 
 
 def test_quick_gives_way_to_what_is_said():
