@@ -23,6 +23,7 @@ from harness.store import pages, views
 from harness.store.address import StoreError, absolute_uri, sqlite_path
 from harness.store.connection import connect
 from harness.store.moved import mend
+from harness.store.soundness import check_database
 from harness.store.source import experiment_ids
 
 HOST = "127.0.0.1"
@@ -37,6 +38,19 @@ BEST_FIRST = (
     "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
 )
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+WATCH = """
+import os, signal, sys, time
+os.read(0, 1)  # returns when whoever holds the other end is gone
+for number in (signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.killpg(int(sys.argv[1]), number)
+    except ProcessLookupError:
+        break
+    time.sleep(float(sys.argv[2]))
+"""
+"""Ends a group of processes once the one that began it was killed, which can end nothing itself."""
 
 
 class UIError(RuntimeError):
@@ -75,6 +89,7 @@ def serve(
             "Run a study first, or name the folder of one."
         )
     if path is not None:
+        check_database(path)
         mend(path)
     page = STUDIES if study_name is None else _page(uri, _experiment_id(uri, study_name))
     if uri.startswith("http"):
@@ -187,9 +202,27 @@ def _server(
         start_new_session=True,
     )
     try:
-        yield server
+        with _watched(server):
+            yield server
     finally:
         _end_group(server)
+
+
+@contextmanager
+def _watched(server: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Has a server end where this process is killed in the block."""
+    watcher = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", WATCH, str(server.pid), str(STOP_SECONDS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watcher.kill()
+        watcher.communicate()
 
 
 def _end_group(server: subprocess.Popen[bytes]) -> None:

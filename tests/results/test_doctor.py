@@ -61,7 +61,7 @@ def repaired(folder):
 
 def test_a_sound_study_is_told_as_such(folder):
     assert found(folder) == []
-    looked_at = examine(None, Locations(folder), whole=True).looked_at
+    looked_at = examine("small", Locations(folder), whole=True).looked_at
     assert (looked_at["runs"], looked_at["searches"], looked_at["artifacts"]) == (14, 2, 12)
 
 

@@ -241,4 +241,20 @@ def test_a_signal_while_the_server_is_being_started_leaves_no_process(folder, mo
 
     monkeypatch.setattr(subprocess, "Popen", Interrupted)
     server.serve(uri(folder), folder / "artifacts", "output-tanh", None, refuse)
-    assert len(started) == 1 and not started[0].is_running()
+    assert len(started) == 2 and not any(each.is_running() for each in started)
+
+
+@pytest.mark.slow
+def test_a_server_whose_starter_is_killed_ends_too(folder):
+    with start(folder) as process:
+        assert "http" in process.stdout.readline()
+        processes = family(process)
+        process.kill()
+    assert len(processes) >= 3
+    assert psutil.wait_procs(processes, timeout=2 * server.STOP_SECONDS + 5)[1] == []
+
+
+def test_a_damaged_database_is_an_error_before_a_server_starts(tmp_path):
+    (tmp_path / "mlflow.db").write_text("none")
+    with pytest.raises(StoreError, match="must be a whole SQLite database"):
+        server.serve(f"sqlite:///{tmp_path}/mlflow.db", tmp_path, None, None, refuse)
