@@ -22,8 +22,9 @@ COPY docs docs
 COPY studies studies
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .
 
-# Whoever runs it may be any user, whose home is not there to be written into.
-ENV HARNESS_CACHE=/tmp/recurrent-bench MPLCONFIGDIR=/tmp/matplotlib
+# Whoever runs it may be any user: one without a name, and without a home to write into.
+ENV USER=bench HOME=/tmp \
+    HARNESS_CACHE=/tmp/recurrent-bench MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /work
 ENTRYPOINT ["harness"]
 CMD ["--help"]
