@@ -31,7 +31,6 @@ from harness.store.identity import IdentityError, check_identity, difference
 from harness.store.locations import Locations
 from harness.store.notes import Origin
 from harness.store.patience import Patience
-from harness.store.spool import NAME as SPOOL
 from harness.store.writer import StudyWriter
 from harness.study import Study
 from harness.study.units import Phase, RunKey, Unit
@@ -88,10 +87,10 @@ class Scheduler:
         study, locations, display = self.study, self.locations, self.display
         writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
         check_identity(study, writer.reader, locations)
-        folder = locations.checkpoints(study.name)
+        spool = locations.checkpoints(study.name).with_name(f"{study.name}.records")
         self.writer = BackgroundWriter(
             writer,
-            folder / SPOOL,
+            spool,
             say=display.say,
             check=signals.check,
             when_ended=self._remove_checkpoint,

@@ -14,7 +14,6 @@ from typing import IO, Any
 
 from harness.study.units import RunKey
 
-NAME = "spool.records"
 MAX_BYTES = 2 * 1024**3
 """How large the file may become: above it the driver waits, as the disk belongs to others too."""
 

@@ -95,7 +95,7 @@ def assert_same(folder, report, whole):
     pd.testing.assert_frame_equal(runs(folder), runs(whole[0]))
     pd.testing.assert_frame_equal(report.table, whole[1].table)
     assert trials(folder) == trials(whole[0]) and set(runs(folder)["state"]) == {"finished"}
-    assert not list(folder.rglob("spool.records"))
+    assert not list(folder.rglob("small.records"))
 
 
 @pytest.mark.slow
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_a_wait_and_what_was_trained_is_stored_by_the_next_launch(
             run(tmp_path)
     signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun[0] < 5
-    assert list(tmp_path.rglob("spool.records"))
+    assert list(tmp_path.rglob("small.records"))
     ends.set()
     report, said = run(tmp_path)
     assert "records of an earlier launch are stored first" in said
