@@ -13,6 +13,7 @@ from markdown_blocks import LANGUAGES, NOTES, Block, blocks, file_name
 from page_reader import Reader, assert_shows, shortened
 from rich.console import Console
 
+from cells import registry
 from harness import study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ def reader(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "80")
+        patch.setattr(registry, "_cells", dict(registry._cells))  # pages define cells
         made = Reader(folder)
         made.follow(QUICKSTART)
         yield made
@@ -83,6 +85,7 @@ def yaml_blocks() -> list:
 @pytest.mark.parametrize("block", yaml_blocks())
 def test_yaml_is_a_study_or_completes_one(block: Block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_cells", dict(registry._cells))
     (tmp_path / "mine.py").write_text(own_cell(), encoding="utf-8")
     given = yaml.safe_load(block.text)
     problems = []
