@@ -138,6 +138,12 @@ def _check_wanted(
             f"run={message.run!r}. {REMEDY}"
         )
     if isinstance(message, RunStarted):
+        digest = checkpoint.digest(wanted[message.run], message.corpus_fingerprint)
+        if message.digest != digest:
+            raise RecordError(
+                f"{source}: records must be of this study's settings, but those of "
+                f"run={message.run!r} are of others. {REMEDY}"
+            )
         dataset = scheduler.datasets[key_of(message.run).unit.first_repeat]
         if message.corpus_fingerprint != dataset.fingerprint:
             raise RecordError(
@@ -145,12 +151,6 @@ def _check_wanted(
                 f"got corpus_fingerprint={message.corpus_fingerprint[:12]!r}, not "
                 f"{dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
                 "between versions of Python."
-            )
-        digest = checkpoint.digest(wanted[message.run], message.corpus_fingerprint)
-        if message.digest != digest:
-            raise RecordError(
-                f"{source}: records must be of this study's settings, but those of "
-                f"run={message.run!r} are of others. {REMEDY}"
             )
 
 
