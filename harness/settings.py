@@ -24,6 +24,21 @@ EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "refere
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
 
+MOST_UNITS = 65_536
+"""Of a layer: one recurrent matrix of so many units takes 16 GiB in float32."""
+MOST_PARAMETERS = 10_000_000_000
+"""Of a model: with its gradient and Adam's moments it takes 160 GB in float32."""
+MOST_LAYERS = 1_000
+"""Each layer is a pass of its own over a minibatch, and nobody has trained a stack so high."""
+MOST_TOKENS = 1_000_000
+"""Of one direction of a minibatch; their product is bounded by memory."""
+MOST_UPDATES = 10_000_000
+"""Of a run: the learning rate of each is kept, 80 MB a run."""
+MOST_RUNS = 10_000
+"""Of each kind: trials, seeds, repeats. A driver was measured so far."""
+MOST_THREADS = 1_024
+"""More than a machine has cores."""
+
 
 class BudgetError(ValueError):
     """A budget that does not say how many updates it buys."""
@@ -45,18 +60,26 @@ class Budget:
         """Returns the number of updates, at least 1.
 
         Raises:
-            BudgetError: The budget is in seconds, which only a measurement converts.
+            BudgetError: The budget is in seconds, which only a measurement converts; or it is more
+                than ``MOST_UPDATES``.
         """
         if self.updates is not None:
-            return self.updates
-        if self.tokens is not None:
-            return max(1, self.tokens // tokens_per_update)
-        if self.epochs is not None:
-            return self.epochs * updates_per_epoch
-        raise BudgetError(
-            f"budget: must be in updates, tokens or epochs here, but got seconds={self.seconds}. "
-            "Measure the seconds of one update and convert."
-        )
+            count, got = self.updates, f"updates={self.updates:,}"
+        elif self.tokens is not None:
+            count, got = max(1, self.tokens // tokens_per_update), f"tokens={self.tokens:,}"
+        elif self.epochs is not None:
+            count, got = self.epochs * updates_per_epoch, f"epochs={self.epochs:,}"
+        else:
+            raise BudgetError(
+                "budget: must be in updates, tokens or epochs here, but got "
+                f"seconds={self.seconds}. Measure the seconds of one update and convert."
+            )
+        if count > MOST_UPDATES:
+            raise BudgetError(
+                f"budget: must be {MOST_UPDATES:,} updates at most, but got {got}, which are "
+                f"{count:,} updates. Train for less, or with a larger batch_size or bptt_length."
+            )
+        return count
 
 
 def _setting(
@@ -158,7 +181,11 @@ class Settings:
     )
     token: Token = _setting("char", doc="what a token is")
     min_count: int = _setting(
-        1, doc="a rarer word becomes <unk>; word tokens only", unit="occurrences", ge=1
+        1,
+        doc="a rarer word becomes <unk>; word tokens only",
+        unit="occurrences",
+        ge=1,
+        le=MOST_PARAMETERS,
     )
     split: Split = _setting(
         "holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text"
@@ -173,31 +200,44 @@ class Settings:
         unit="tokens",
         ge=0,
     )
-    batch_size: int = _setting(32, doc="streams of text per update", unit="streams", ge=1)
-    bptt_length: int = _setting(35, doc="time steps per update", unit="time steps", ge=1)
+    batch_size: int = _setting(
+        32, doc="streams of text per update", unit="streams", ge=1, le=MOST_TOKENS
+    )
+    bptt_length: int = _setting(
+        35, doc="time steps per update", unit="time steps", ge=1, le=MOST_TOKENS
+    )
 
-    hidden_size: int | None = _setting(None, doc="units of a layer", unit="units", ge=1)
+    hidden_size: int | None = _setting(
+        None, doc="units of a layer", unit="units", ge=1, le=MOST_UNITS
+    )
     num_parameters: int | None = _setting(
-        None, doc="instead of hidden_size: solved per arm to within 1 %", unit="parameters", ge=1
+        None,
+        doc="instead of hidden_size: solved per arm to within 1 %",
+        unit="parameters",
+        ge=1,
+        le=MOST_PARAMETERS,
     )
     flops_per_token: int | None = _setting(
         None,
         doc="instead of hidden_size: forward FLOPs per token, solved per arm to within 1 %",
         unit="FLOPs",
         ge=1,
+        le=10 * MOST_PARAMETERS,
     )
-    num_layers: int = _setting(1, doc="stacked layers", unit="layers", ge=1)
+    num_layers: int = _setting(1, doc="stacked layers", unit="layers", ge=1, le=MOST_LAYERS)
     embedding_size: int | None = _setting(
         None,
         doc="width of a learned table; none: the first layer looks its input matrix up",
         unit="units",
         ge=1,
+        le=MOST_UNITS,
     )
     projection_size: int | None = _setting(
         None,
         doc="units of h where a cell projects it; none: half of hidden_size",
         unit="units",
         ge=1,
+        le=MOST_UNITS,
     )
     biases: int = _setting(
         1, doc="biases per gate: one, or a second one on the recurrent product", ge=1, le=2
@@ -270,7 +310,7 @@ class Settings:
         "constant", doc="of the learning rate, after the warm-up", per_run=True
     )
     warmup_updates: int = _setting(
-        0, doc="updates of linear warm-up", unit="updates", per_run=True, ge=0
+        0, doc="updates of linear warm-up", unit="updates", per_run=True, ge=0, le=MOST_UPDATES
     )
     step_updates: int = _setting(
         1000,
@@ -295,7 +335,7 @@ class Settings:
         Budget(epochs=1), doc="how long a run trains: one of updates, tokens, epochs, seconds"
     )
     evaluations: int | Literal["epoch"] = _setting(
-        20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1
+        20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1, le=MOST_RUNS
     )
 
     engine: EngineName = _setting(
@@ -306,10 +346,20 @@ class Settings:
         "float32", doc="rounding of products' operands; float64 means everything"
     )
     threads: int | None = _setting(
-        None, doc="CPU threads; none: one per core", unit="threads", changes_numbers=False, ge=1
+        None,
+        doc="CPU threads; none: one per core",
+        unit="threads",
+        changes_numbers=False,
+        ge=1,
+        le=MOST_THREADS,
     )
     pack_size: int = _setting(
-        8, doc="most runs trained as one pack", unit="runs", changes_numbers=False, ge=1
+        8,
+        doc="most runs trained as one pack",
+        unit="runs",
+        changes_numbers=False,
+        ge=1,
+        le=MOST_RUNS,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cells import registry
 from harness import data
 from harness.data import Dataset
+from harness.preflight.memory import memory_fault
 from harness.preflight.resolve import first_values, pack_of
 from harness.settings import Budget, SampleRequest, Settings
 from harness.study import Study
@@ -47,7 +48,8 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
             _note(faults, arm, error)
     readable = _readable_prefixes(study, texts, faults)
     for arm, text in texts.items():
-        for line in _trial_faults(study, arm, settings[arm], readable[id(text)]):
+        own = replace(settings[arm], **first_values(study.under(Unit.parse(arm).condition)))
+        for line in _trial_faults(study, arm, own, readable[id(text)], len(text.vocabulary)):
             faults.setdefault(line, []).append(arm)
     if faults:
         raise RunFault("\n".join(_told(line, arms, len(settings)) for line, arms in faults.items()))
@@ -82,12 +84,13 @@ def _readable_prefixes(
 
 
 def _trial_faults(
-    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...]
+    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], num_tokens: int
 ) -> list[str]:
     """Returns what a run of one update raises, a line each; nothing where all is well."""
-    part = study.under(Unit.parse(arm).condition)
-    one_update = replace(settings, **first_values(part), budget=Budget(updates=1), evaluations=1)
+    one_update = replace(settings, budget=Budget(updates=1), evaluations=1)
     try:
+        if line := memory_fault(one_update, num_tokens):
+            return [line]
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
     except Exception as error:  # a user's step may raise anything at all
         if is_ours(error):

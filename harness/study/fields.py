@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.data.corpora import CORPORA
-from harness.settings import Budget, Settings
+from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Settings
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Settings)
@@ -59,7 +59,7 @@ class BudgetForm(Block):
     """How long a run trains: exactly one of the four."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
-    updates: int = describe("optimiser steps", "updates", ge=1)
+    updates: int = describe("optimiser steps", "updates", ge=1, le=MOST_UPDATES)
     tokens: int = describe("tokens read", "tokens", ge=1)
     epochs: int = describe("passes over the training text", "epochs", ge=1)
     seconds: Finite = describe(
@@ -89,7 +89,7 @@ def _budget(form: BudgetForm) -> Budget:
 _FORMS: dict[str, Any] = {
     "budget": Annotated[BudgetForm, AfterValidator(_budget)],
     "evaluations": Annotated[
-        Annotated[int, Field(ge=1), Tag("number")]
+        Annotated[int, Field(ge=1, le=MOST_RUNS), Tag("number")]
         | Annotated[EachForm, AfterValidator(lambda form: form.each), Tag("each")],
         Discriminator(lambda value: "each" if isinstance(value, dict) else "number"),
     ],

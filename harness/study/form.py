@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import PydanticCustomError
 
+from harness.settings import MOST_RUNS, MOST_TOKENS
 from harness.study.fields import (
     FIELDS,
     TUNABLE,
@@ -35,6 +36,14 @@ Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]
 Models = Literal["replicates", "none"]
 
+MOST_ROUNDS = 10_000
+"""Of the runtime phase: its intervals are those of medians, which no more rounds narrow."""
+MOST_SECONDS = 3_600.0
+"""Of one measurement: an hour."""
+LEAST_THRESHOLD = 1e-6
+"""Of an error rate: no design of some ten seeds reaches a smaller one."""
+
+Count = Annotated[int, Field(ge=1, le=MOST_RUNS)]
 _Text = Annotated[str, Field(min_length=1)]
 
 
@@ -51,9 +60,13 @@ class UntilForm(Block):
         gt=0,
         lt=1,
     )
-    at_most: int = describe("most seeds", "seeds", ge=2)
+    at_most: int = describe("most seeds", "seeds", ge=2, le=MOST_RUNS)
     first: int = describe(
-        "seeds of the first stage, whose spread says how many are needed", "seeds", default=10, ge=3
+        "seeds of the first stage, whose spread says how many are needed",
+        "seeds",
+        default=10,
+        ge=3,
+        le=MOST_RUNS,
     )
 
 
@@ -61,7 +74,7 @@ class ReplicateForm(Block):
     """Fresh seeds, common to all arms."""
 
     seeds: Annotated[
-        Annotated[Annotated[int, Field(ge=1)], Tag("number")] | Annotated[UntilForm, Tag("stages")],
+        Annotated[Count, Tag("number")] | Annotated[UntilForm, Tag("stages")],
         Discriminator(lambda value: "stages" if isinstance(value, dict | UntilForm) else "number"),
     ] = describe("replicates of every arm; or {until: 0.005, at_most: 40}", "seeds", default=5)
     first_seed: int = describe("replicate j trains with first_seed + j", default=1000, ge=0)
@@ -72,7 +85,7 @@ class SamplesForm(Block):
 
     model_config = required("prefixes")
     prefixes: list[_Text] = describe("texts to continue")
-    length: int = describe("tokens appended to each", "tokens", default=50, ge=1)
+    length: int = describe("tokens appended to each", "tokens", default=50, ge=1, le=MOST_TOKENS)
     temperature: Annotated[Annotated[Finite, Field(gt=0)] | None, BeforeValidator(as_none)] = (
         describe("of the draws; none: always the likeliest token")
     )
@@ -81,15 +94,20 @@ class SamplesForm(Block):
         min_length=1,
     )
     every: int = describe(
-        "also at every so many evaluation points; left out: at the end alone", "points", ge=1
+        "also at every so many evaluation points; left out: at the end alone",
+        "points",
+        ge=1,
+        le=MOST_RUNS,
     )
 
 
 class RuntimeForm(Block):
     """The phase that measures runtime."""
 
-    rounds: int = describe("rounds over all arms", "rounds", default=20, ge=1)
-    seconds: Finite = describe("least duration of one measurement", "seconds", default=0.2, gt=0)
+    rounds: int = describe("rounds over all arms", "rounds", default=20, ge=1, le=MOST_ROUNDS)
+    seconds: Finite = describe(
+        "least duration of one measurement", "seconds", default=0.2, gt=0, le=MOST_SECONDS
+    )
 
 
 class MeasureForm(Block):
@@ -100,7 +118,7 @@ class MeasureForm(Block):
         "equivalence margin, a fraction of perplexity", "fraction", default=0.01, ge=0
     )
     threshold: Finite = describe(
-        "largest family-wise error rate", "probability", default=0.05, gt=0, lt=0.5
+        "largest family-wise error rate", "probability", default=0.05, ge=LEAST_THRESHOLD, lt=0.5
     )
     target: Finite = describe(
         "the perplexity that the time to reach is told of; "
@@ -152,28 +170,36 @@ class TuneBase(Block):
     """How every arm is searched; the settings beside these fields are what is searched."""
 
     model_config = required("trials")
-    trials: int = describe("settings tried for every arm", "trials", ge=1)
+    trials: int = describe("settings tried for every arm", "trials", ge=1, le=MOST_RUNS)
     batch: int = describe(
-        "trials asked per round, before any of them is told", "trials", default=4, ge=1
+        "trials asked per round, before any of them is told",
+        "trials",
+        default=4,
+        ge=1,
+        le=MOST_RUNS,
     )
     sampler: Sampler = describe("who proposes trials", default="tpe")
     pruner: Pruner = describe("who ends bad trials early", default="median")
     search_seed: int = describe("fixes the sampler and the seeds of trials", default=0, ge=0)
     seeds: int = describe(
-        "seeds of every trial: its objective is their mean", "seeds", default=1, ge=1
+        "seeds of every trial: its objective is their mean", "seeds", default=1, ge=1, le=MOST_RUNS
     )
     finalists: int = describe(
         "the best settings that run again, with fresh seeds, before one is chosen; 1: none",
         "settings",
         default=1,
         ge=1,
+        le=MOST_RUNS,
     )
-    finalist_seeds: int = describe("fresh seeds of every finalist", "seeds", default=5, ge=2)
+    finalist_seeds: int = describe(
+        "fresh seeds of every finalist", "seeds", default=5, ge=2, le=MOST_RUNS
+    )
     at_most: int = describe(
         "most trials of an arm: all arms go on searching, a batch at a time, while the best value "
         "of one lies at the end of what it tried; left out: trials",
         "trials",
         ge=1,
+        le=MOST_RUNS,
     )
     repeats: int = describe(
         "tunes and replicates so many times, with search seeds search_seed, search_seed + 1, ...: "
@@ -181,6 +207,7 @@ class TuneBase(Block):
         "repeats",
         default=1,
         ge=1,
+        le=MOST_RUNS,
     )
 
 

@@ -211,13 +211,13 @@ class _Fault:
             case "choices_only":
                 return "{choices: [...]}, since it is not a number"
             case "greater_than":
-                return f"> {self.rules['gt']:g}"
+                return f"> {_bound(self.rules['gt'])}"
             case "greater_than_equal":
-                return f">= {self.rules['ge']:g}"
+                return f">= {_bound(self.rules['ge'])}"
             case "less_than":
-                return f"< {self.rules['lt']:g}"
+                return f"< {_bound(self.rules['lt'])}"
             case "less_than_equal":
-                return f"<= {self.rules['le']:g}"
+                return f"<= {_bound(self.rules['le'])}"
             case "finite_number":
                 return "finite"
             case "string_too_short" | "too_short":
@@ -315,3 +315,8 @@ def _mapping_remedy(path: Path, name: str, value: Any) -> str:
     if path[:2] == ("compare", "arms") and len(path) == 3:
         return f"Write {name}: {{FIELD: VALUE}}, or {name}: {{}} for an arm that changes nothing."
     return f"Write its fields below {name}, indented." if path else "Start with study: NAME."
+
+
+def _bound(value: float) -> str:
+    """Returns the end of what a field takes; a whole number has no exponent."""
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"

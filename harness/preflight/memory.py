@@ -1,0 +1,58 @@
+"""Whether a run of an arm can fit into memory at all, counted before anything is allocated.
+
+A system may grant memory that it does not have, and end the process when that is used: no error
+says so then.
+"""
+
+import psutil
+import torch
+
+from harness.engine import dtype_of
+from harness.model.architecture import architecture
+from harness.settings import Settings
+from harness.training.execution import resolve_device
+
+MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
+"""Tensors like the parameters that an optimizer keeps; SGD keeps one where it has momentum."""
+
+
+def needed_bytes(settings: Settings, num_tokens: int) -> int:
+    """Returns the least memory that one run takes while it trains.
+
+    That is parameters, their gradients, the best ones so far and the optimizer's moments; and the
+    states of all time steps of a minibatch, which the backward pass reads.
+
+    Args:
+        settings: Of the run.
+        num_tokens: The size of the vocabulary.
+    """
+    arch = architecture(settings, num_tokens, num_tokens)
+    moments = MOMENTS[settings.optimizer] + (settings.momentum > 0)
+    steps = settings.batch_size * settings.bptt_length
+    count = (3 + moments) * arch.num_parameters() + steps * arch.num_states()
+    return int(count * dtype_of(settings.precision).itemsize)
+
+
+def free_bytes(device: str) -> int:
+    """Returns the memory that a run can have on a device."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def memory_fault(settings: Settings, num_tokens: int) -> str | None:
+    """Returns what to tell of a run that cannot fit into memory, None where it may.
+
+    Args:
+        settings: Of the run.
+        num_tokens: The size of the vocabulary.
+    """
+    device = resolve_device(settings.device)
+    needed, free = needed_bytes(settings, num_tokens), free_bytes(device)
+    if needed <= free:
+        return None
+    return (
+        f"memory must suffice for one run, but it needs {needed / 2**30:,.1f} GiB at least, and "
+        f"{free / 2**30:,.1f} GiB of {device} memory are free. Use a smaller hidden_size, "
+        "num_layers, batch_size or bptt_length."
+    )
