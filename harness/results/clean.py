@@ -50,9 +50,10 @@ class Removal:
             replicates, are among them.
         models: Of runs that stay.
         checkpoints: Files.
+        waiting: The file of records that no store has taken yet, None where there is none.
         searches: Names of Optuna studies.
         is_whole: Whether the study goes, and its name becomes free.
-        num_bytes: Of the artifacts and checkpoints.
+        num_bytes: Of the artifacts, checkpoints and records that wait.
     """
 
     study: str
@@ -61,6 +62,7 @@ class Removal:
     runs: dict[str, str]
     models: list[ModelFile]
     checkpoints: list[Path]
+    waiting: Path | None
     searches: list[str]
     is_whole: bool
     num_bytes: int
@@ -70,11 +72,12 @@ class Removal:
         lines = [f"run {name}" for name in self.runs.values()]
         lines += [f"file {MODEL_FILE} of {model.run_name}" for model in self.models]
         lines += [f"checkpoint {path}" for path in self.checkpoints]
+        lines += [f"records that wait {self.waiting}"] if self.waiting else []
         lines += [f"search {name}" for name in self.searches]
         lines += [f"study {self.study}"] if self.is_whole else []
         if not lines:
             return [f"{self.study}: there is nothing of that kind"]
-        num_files = len(self.models) + len(self.checkpoints)
+        num_files = len(self.models) + len(self.checkpoints) + (self.waiting is not None)
         counts = f"{len(self.runs)} runs, {num_files} files beside them"
         return [*lines, f"{counts}, {len(self.searches)} searches: {self.num_bytes:,} bytes"]
 
@@ -87,6 +90,8 @@ class Removal:
             path.unlink(missing_ok=True)
             if path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
+        if self.waiting is not None:
+            self.waiting.unlink(missing_ok=True)
         if self.searches:
             self._remove_searches()
         from harness.store.remover import StudyRemover  # loads MLflow
@@ -170,9 +175,13 @@ def find(
     checkpoints = []
     if not kinds or "checkpoints" in kinds:
         checkpoints = _checkpoints(locations.checkpoints(study), None if arm is None else runs)
+    waiting = locations.waiting_records(study)
+    # They are of all arms, and no store has taken them: they go with the study alone.
+    goes = not kinds and arm is None and waiting.is_file() and not waiting.is_symlink()
     num_bytes = sum(sum(sizes[run_id].values()) for run_id in names)
     num_bytes += sum(sizes[model.run_id][MODEL_FILE] for model in models)
     num_bytes += sum(path.stat().st_size for path in checkpoints)
+    num_bytes += waiting.stat().st_size if goes else 0
     return Removal(
         study=study,
         locations=locations,
@@ -180,6 +189,7 @@ def find(
         runs=names,
         models=models,
         checkpoints=checkpoints,
+        waiting=waiting if goes else None,
         searches=[] if kinds else _searches(study, reader.birth, locations, arm),
         is_whole=not kinds and arm is None,
         num_bytes=num_bytes,

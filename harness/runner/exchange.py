@@ -1,5 +1,6 @@
 """A study trained elsewhere: its plans as a file, and a worker's records into its stores."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -89,7 +90,7 @@ def ingest_records(
     locations = locations or Locations(Path.cwd())
     study = load_study(path, overrides, locations)
     check_stores(locations)
-    messages, measured = _read(source)
+    messages, measured, is_cut = _read(source)
     with ExitStack() as held:
         held.enter_context(locked(study.name, locations))
         scheduler = held.enter_context(
@@ -108,14 +109,21 @@ def ingest_records(
             runtime_phase.store_timings(scheduler, measured)
         publisher.publish(scheduler, scheduler.report())
     num_ended = sum(isinstance(message, RunEnded) for message in missing)
-    return f"{source}: {num_ended} runs and {len(measured)} timings stored"
+    line = f"{source}: {num_ended} runs and {len(measured)} timings stored"
+    return f"{line}; its last line was cut off, and is left out" if is_cut else line
 
 
-def _read(source: Path) -> tuple[list[Message], list[Measurement]]:
-    """Returns the messages and the measurements of a worker's file."""
+def _read(source: Path) -> tuple[list[Message], list[Measurement], bool]:
+    """Returns the messages and the measurements of a worker's file, and whether its end is cut off.
+
+    A worker that is killed leaves part of a line at the end, which says nothing.
+    """
     messages, measured = [], []
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        # A character that is cut is part of such a line.
+        whole, newline, rest = source.read_bytes().rpartition(b"\n")
+        is_cut = bool(whole) and rest.startswith(b"{") and not _is_whole(rest)
+        lines = (whole if is_cut else whole + newline + rest).decode().splitlines()
     except UnicodeDecodeError as error:
         raise MessageError(
             f"{source}: must be what a worker wrote, but is no UTF-8 ({error})."
@@ -125,7 +133,15 @@ def _read(source: Path) -> tuple[list[Message], list[Measurement]]:
             measured.append(Measurement.from_json(line))
         elif line.strip():
             messages.append(message_from_json(line))
-    return messages, measured
+    return messages, measured, is_cut
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_wanted(

@@ -87,10 +87,9 @@ class Scheduler:
         study, locations, display = self.study, self.locations, self.display
         writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
         check_identity(study, writer.reader, locations)
-        spool = locations.checkpoints(study.name).with_name(f"{study.name}.records")
         self.writer = BackgroundWriter(
             writer,
-            spool,
+            locations.waiting_records(study.name),
             say=display.say,
             check=signals.check,
             when_ended=self._remove_checkpoint,

@@ -57,6 +57,10 @@ class Locations:
         """The folder of a study's unfinished runs."""
         return (self.folder / "checkpoints" / study).resolve()
 
+    def waiting_records(self, study: str) -> Path:
+        """The file in which records wait for a store that does not answer."""
+        return self.checkpoints(study).with_name(f"{study}.records")
+
     def _in_folder(self, uri: str) -> str:
         scheme, separator, path = uri.partition("sqlite:///")
         if not separator or scheme:

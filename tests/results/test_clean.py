@@ -219,6 +219,19 @@ def test_what_the_bench_did_not_make_is_refused(store, tmp_path, monkeypatch, ca
     assert (folder / "checkpoints" / name / "own.checkpoint").exists()
 
 
+def test_records_that_wait_go_with_the_study_alone(store, tmp_path):
+    folder = shutil.copytree(store, tmp_path / "study")
+    waiting = Locations(folder).waiting_records("small")
+    assert clean.find("small", Locations(folder)).waiting is None
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    waiting.write_bytes(b"12345678")
+    found, of_arm = (clean.find("small", Locations(folder), arm) for arm in (None, "narrow"))
+    assert found.waiting == waiting and f"records that wait {waiting}" in found.lines()
+    assert of_arm.waiting is None
+    clean.clean("small", Locations(folder), yes=True)
+    assert not waiting.exists()
+
+
 def test_only_checkpoints_go_and_no_link_is_followed(store, tmp_path):
     folder = shutil.copytree(store, tmp_path / "study")
     kept = folder / "checkpoints" / "small"

@@ -311,6 +311,18 @@ def test_records_that_are_not_this_studys_are_refused(
         exchange.ingest_records(path, records, locations=locations)
 
 
+@pytest.mark.parametrize("cut", [b'{"run": "wide/tri', b'{"run": "\xc3', b""])
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path, cut):
+    records = tmp_path / "records.jsonl"
+    records.write_bytes(STRANGE_START.encode() + b"\n" + cut)
+    messages, measured, is_cut = exchange._read(records)
+    assert [message.to_json() for message in messages] == [STRANGE_START]
+    assert measured == [] and is_cut is bool(cut)
+    records.write_bytes(b"3\n" + cut)  # what comes before is read as strictly as ever
+    with pytest.raises(MessageError):
+        exchange._read(records)
+
+
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory):
     """A study whose first round is planned and nothing of it recorded."""
