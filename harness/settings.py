@@ -174,7 +174,8 @@ class Settings:
 
     cell: str = _setting(doc="name of a cell (`harness cells` lists them)")
     corpus: str = _setting(
-        doc="time-machine, time-machine-2019, time-machine-2022, lyrics-2019, python-docs or text"
+        doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, python-docs "
+        "or text"
     )
     path: str | None = _setting(
         None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"

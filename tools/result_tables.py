@@ -142,7 +142,10 @@ def asked_report(name: str) -> report.Report:
     """Returns the report of one of the ``ASKED`` studies, from its raw records."""
     folder = STUDIES / "results" / name
     warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
-    return build_report(study.load(STUDIES / f"{name}.yaml"), *frames.read_export(folder), warnings)
+    kept = folder / "states.csv"  # of studies with `measure: {states: true}`
+    states = pd.read_csv(kept) if kept.exists() else None
+    loaded = study.load(STUDIES / f"{name}.yaml")
+    return build_report(loaded, *frames.read_export(folder), warnings, states)
 
 
 SETTINGS = {

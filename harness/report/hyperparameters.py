@@ -43,12 +43,14 @@ def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
     by_arm = searches(study, trials)
     if study.tune is None or not any(len(search.finished) for search in by_arm):
         return []
-    space, sampler = space_of(study, by_arm), study.tune.sampler
+    space = space_of(study, by_arm)
+    # From version 2 on, most trials are points that all arms share, which no sampler chose.
+    made = (
+        f"that the sampler {study.tune.sampler} chose" if study.version == 1 else "that were made"
+    )
     others = ", in which the other tuned fields vary too," if len(space) > 1 else ","
     near = f"the finished trials within {100 * NEAR:g} % of their arm's best"
-    remark = (
-        f"This describes the trials that the sampler {sampler} chose{others} and is not a test."
-    )
+    remark = f"This describes the trials {made}{others} and is not a test."
     return [
         f"{field}, searched {_searched(domain)}: {near} {objective_name(study)} are"
         f" {_clauses(study, by_arm, field, domain)}. {remark}"

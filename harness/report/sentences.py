@@ -279,7 +279,8 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
         text = f"About {more} more {unit(study)}{'s' if more != 1 else ''} should decide it"
     elif decision.spread is not None and SEARCH_FACTOR * decision.spread >= abs(_mean(decision)):
         return [
-            "More seeds should not decide it: the search's own spread is as large. More trials may"
+            f"More seeds should not decide it: {SEARCH_FACTOR:g} times the search's own spread, "
+            "which a verdict must exceed, is as large. More trials may"
         ]
     elif study.version > 1 and study.tune is not None and result.search_spread is None:
         return ["More trials may decide it"]

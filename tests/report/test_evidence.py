@@ -153,8 +153,8 @@ def test_a_verdict_needs_more_than_the_searches_own_spread():
     assert result.decision.verdict == "undecided"
     assert "The search's own spread is " in close.sentences[0]
     assert (
-        ". More seeds should not decide it: the search's own spread is as large. More"
-        in (close.sentences[0])
+        ". More seeds should not decide it: 2.5 times the search's own spread, which a verdict must"
+        " exceed, is as large. More" in close.sentences[0]
     )
     far = of(gru=shifted, mean=10 * decisions.SEARCH_FACTOR * spread, measure=SMALL)
     assert far.results[1].decision.verdict == "worse"

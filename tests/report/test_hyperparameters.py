@@ -16,7 +16,7 @@ from harness.study import Choices, Range, Tune
 RATE = {"learning_rate": Range(0.001, 1.0, log=True)}
 
 
-def study(*names, space=None, sampler="tpe", baseline=0):
+def study(*names, space=None, sampler="tpe", baseline=0, version=1):
     arms = tuple(
         SimpleNamespace(name=name, is_baseline=i == baseline) for i, name in enumerate(names)
     )
@@ -24,7 +24,9 @@ def study(*names, space=None, sampler="tpe", baseline=0):
         space=space or RATE, trials=8, batch=4, sampler=sampler, pruner="median", search_seed=0
     )
     measure = SimpleNamespace(objective="validation/perplexity", margin=0.01)
-    return SimpleNamespace(arms=arms, baseline=arms[baseline], tune=tune, measure=measure)
+    return SimpleNamespace(
+        arms=arms, baseline=arms[baseline], tune=tune, measure=measure, version=version
+    )
 
 
 def trials(arm, *ends, field="learning_rate", repeat=0):
@@ -66,6 +68,12 @@ def test_sentence_of_a_logarithmic_range():
         " rnn's, of which none finished. This describes the trials that the sampler tpe chose, and"
         " is not a test."
     ]
+
+
+def test_points_that_all_arms_share_are_no_samplers_choice():
+    rows = frame(trials("lstm", (0.1, 4.0), (0.2, 4.5)))
+    (line,) = hyperparameters.sensitivity(study("lstm", version=2), rows)
+    assert line.endswith("This describes the trials that were made, and is not a test.")
 
 
 def test_five_percent_belong_to_what_is_near():
@@ -262,7 +270,7 @@ def tried(arm, *ends):
             **row,
             "seconds": end[2],
             "tokens": 1000.0,
-            "samples": [{"prefix": "the ", "text": end[3]}],
+            "samples": [{"prefix": "the ", "text": f"the {end[3]}"}],
         }
         for row, end in zip(trials(arm, *(end[:2] for end in ends)), ends, strict=True)
     ]
