@@ -150,7 +150,7 @@ class Pack:
         """Takes a run up where its checkpoint left it; returns whether that could be done."""
         run, values = shard.runs[index], stored.values
         fresh = shard.snapshot(index).arrays
-        if stored.update >= self.num_updates or _forms(fresh) != _forms(stored.arrays):
+        if stored.update > self.num_updates or _forms(fresh) != _forms(stored.arrays):
             return False
         try:
             history = [_evaluation(line) for line in values["records"]]

@@ -74,6 +74,7 @@ def arm(
             "search_spread": None,
             "fall": None,
             "divergence": None,
+            "lost_runs": None,
         },
         **{"num_not_learned": 0, "searched_updates": 0},
     }

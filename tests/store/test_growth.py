@@ -42,4 +42,5 @@ def test_descriptors_and_threads_stay_as_many(made, tmp_path):
         shutil.copytree(made, folder)
         study(folder)
         counts.append((process.num_fds(), process.num_threads()))
-    assert counts[-1] == counts[2]
+    # One more thread may be about to end; one of each study would be five.
+    assert all(last - third < 3 for last, third in zip(counts[-1], counts[2], strict=True)), counts
