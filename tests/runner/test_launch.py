@@ -32,6 +32,8 @@ from harness.training.files import MODEL_FILE
 from harness.training.messages import RunStarted
 from harness.training.saved_model import SavedModel
 
+pytestmark = pytest.mark.usefixtures("without_report_files")
+
 COLUMNS = [
     "arm",
     "verdict",

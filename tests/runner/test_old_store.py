@@ -29,7 +29,7 @@ LOSSES = ["objective", "validation/loss", "test/loss", "train/loss"]
 ROUNDING = 2e-5
 """Runs that another processor ends differ by rounding: forty updates of it in float32."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
 
 
 @pytest.fixture(scope="module")
