@@ -11,9 +11,7 @@ from harness.engine import dtype_of
 from harness.model.architecture import architecture
 from harness.settings import Settings
 from harness.training.execution import resolve_device
-
-MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
-"""Tensors like the parameters that an optimizer keeps; SGD keeps one where it has momentum."""
+from harness.training.optimizer import moments
 
 
 def needed_bytes(settings: Settings, num_tokens: int) -> int:
@@ -27,9 +25,9 @@ def needed_bytes(settings: Settings, num_tokens: int) -> int:
         num_tokens: The size of the vocabulary.
     """
     arch = architecture(settings, num_tokens, num_tokens)
-    moments = MOMENTS[settings.optimizer] + (settings.momentum > 0)
+    kept = 3 + len(moments(settings.optimizer, settings.momentum > 0))
     steps = settings.batch_size * settings.bptt_length
-    count = (3 + moments) * arch.num_parameters() + steps * arch.num_states()
+    count = kept * arch.num_parameters() + steps * arch.num_states()
     return int(count * dtype_of(settings.precision).itemsize)
 
 

@@ -44,6 +44,13 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
     return torch.tensor(rates, dtype=torch.float64)
 
 
+def moments(name: str, has_momentum: bool) -> tuple[str, ...]:
+    """Returns what an optimizer keeps besides the parameters, a tensor like them each."""
+    if name == "sgd":
+        return ("velocity",) if has_momentum else ()
+    return ("first", "second")
+
+
 class Optimizer:
     """One optimizer step for all runs of a pack.
 
@@ -78,9 +85,7 @@ class Optimizer:
         self._weight_decay = column([r.weight_decay for r in runs])
         largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
         self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
-        kinds = ["first", "second"]
-        if self._name == "sgd":
-            kinds = ["velocity"] if self._has_momentum else []
+        kinds = moments(self._name, self._has_momentum)
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
         self.schedule = _schedule(runs, num_updates).to(parameters)
         self._infinity = column([math.inf] * len(runs))
