@@ -36,6 +36,10 @@ MOST_UPDATES = 10_000_000
 """Of a run: the learning rate of each is kept, 80 MB a run."""
 MOST_RUNS = 10_000
 """Of each kind: trials, seeds, repeats. A driver was measured so far."""
+MOST_ROUNDS = 10_000
+"""Of the runtime phase: its intervals are those of medians, which no more rounds narrow."""
+MOST_SECONDS = 3_600.0
+"""Of one measurement: an hour."""
 MOST_THREADS = 1_024
 """More than a machine has cores."""
 

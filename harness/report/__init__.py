@@ -40,7 +40,7 @@ from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.store.columns import KEY_DTYPES, STATE_DTYPES
-from harness.store.making import write_whole
+from harness.training.files import write_whole
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure

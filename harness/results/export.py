@@ -14,7 +14,7 @@ from harness.report.assemble import build_report, warnings_of
 from harness.results.open import open_study
 from harness.store import frames
 from harness.store.locations import TRACKING, Locations
-from harness.store.making import write_whole
+from harness.training.files import write_whole
 
 Format = Literal["csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)

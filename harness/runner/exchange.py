@@ -16,10 +16,10 @@ from harness.runner.scheduler import Scheduler
 from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
-from harness.store.making import write_whole
 from harness.store.soundness import check_stores
 from harness.training import checkpoint, runtime
 from harness.training.fields import MessageError
+from harness.training.files import write_whole
 from harness.training.messages import (
     Evaluation,
     Message,

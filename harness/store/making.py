@@ -1,4 +1,4 @@
-"""Files and databases that are made whole or not at all, whatever ends the process."""
+"""Databases that are made whole or not at all, whatever ends the process."""
 
 import os
 import shutil
@@ -28,19 +28,3 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
         make(making / path.name)
         os.replace(making / path.name, path)
         making.rmdir()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, to the disk, and moves it there.
-
-    Whoever is killed in between leaves the old file, or none, but never half of the new one.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

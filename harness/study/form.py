@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import PydanticCustomError
 
-from harness.settings import MOST_RUNS, MOST_TOKENS
+from harness.settings import MOST_ROUNDS, MOST_RUNS, MOST_SECONDS, MOST_TOKENS
 from harness.study.fields import (
     FIELDS,
     TUNABLE,
@@ -36,10 +36,6 @@ Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]
 Models = Literal["replicates", "none"]
 
-MOST_ROUNDS = 10_000
-"""Of the runtime phase: its intervals are those of medians, which no more rounds narrow."""
-MOST_SECONDS = 3_600.0
-"""Of one measurement: an hour."""
 LEAST_THRESHOLD = 1e-6
 """Of an error rate: no design of some ten seeds reaches a smaller one."""
 

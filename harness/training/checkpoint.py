@@ -16,7 +16,7 @@ from torch import Tensor
 from cells.registry import find, source_of
 from harness.settings import EXECUTION, to_dict
 from harness.training import npz
-from harness.training.files import checkpoint_name
+from harness.training.files import checkpoint_name, write_whole
 from harness.training.plan import Run
 
 FORMAT = 1
@@ -71,15 +71,7 @@ def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Chec
     named = {name: tensor.detach().cpu().numpy() for name, tensor in checkpoint.arrays.items()}
     content = npz.to_bytes(header, named)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(hashlib.sha256(content).digest())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, hashlib.sha256(content).digest(), content, partial=partial)
 
 
 def load(

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from harness import timing
-from harness.settings import SampleRequest
+from harness.settings import MOST_ROUNDS, MOST_SECONDS, SampleRequest
 from harness.training.cuda_graph import EAGER_CALLS
 from harness.training.fields import MAX_RUN_ID, MAX_TEXT, FieldReader, parsed
 from harness.training.pack import Pack
@@ -19,7 +19,6 @@ from harness.training.plan import Plan, PlanError, plans_from_json, plans_to_jso
 
 Mode = Literal["train", "forward"]
 MODES: tuple[Mode, ...] = ("train", "forward")
-MAX_ROUNDS, MAX_SECONDS = 10_000, 3_600.0
 WARM_UP_UPDATES = EAGER_CALLS + 1
 """So many updates are not counted: where updates are recorded, the last of these is the first
 replayed.
@@ -179,10 +178,10 @@ def answer(text: str) -> Iterator[str]:
         raise PlanError(
             f"plan: a runtime phase must have rounds, seconds and arms, but got {error!r}."
         ) from error
-    if not 1 <= rounds <= MAX_ROUNDS or not 0 <= seconds <= MAX_SECONDS:
+    if not 1 <= rounds <= MOST_ROUNDS or not 0 <= seconds <= MOST_SECONDS:
         raise PlanError(
-            f"plan: a runtime phase must have 1 to {MAX_ROUNDS:,} rounds of at most "
-            f"{MAX_SECONDS:,} s, but got rounds={rounds} and seconds={seconds}."
+            f"plan: a runtime phase must have 1 to {MOST_ROUNDS:,} rounds of at most "
+            f"{MOST_SECONDS:,} s, but got rounds={rounds} and seconds={seconds}."
         )
     for measurement in measure(plans, rounds=rounds, seconds=seconds):
         yield json.dumps({"measurement": asdict(measurement)})
