@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.runner import publisher, runtime_phase
 from harness.runner.launch import held_study, open_scheduler
 from harness.runner.progress import Display
-from harness.runner.recorder import RecordError, key_of
+from harness.runner.recorder import RecordError, check_text, key_of
 from harness.runner.scheduler import Scheduler
 from harness.store.kept import load_study
 from harness.store.locations import Locations
@@ -161,13 +161,7 @@ def _check_wanted(
                 f"run={message.run!r} are of others. {REMEDY}"
             )
         dataset = scheduler.datasets[key_of(message.run).unit.first_repeat]
-        if message.corpus_fingerprint != dataset.fingerprint:
-            raise RecordError(
-                f"{source}: {message.run} must be trained on this machine's {dataset.name}, but "
-                f"got corpus_fingerprint={message.corpus_fingerprint[:12]!r}, not "
-                f"{dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
-                "between versions of Python."
-            )
+        check_text(message, dataset, f"{source}: ")
 
 
 def _check_arms(measured: Sequence[Measurement], known: set[str], source: Path) -> None:

@@ -111,6 +111,21 @@ def key_of(run_id: str) -> RunKey:
         ) from error
 
 
+def check_text(started: RunStarted, dataset: Dataset, where: str = "") -> None:
+    """Checks that a run was trained on a text; ``where`` stands before the run in the message.
+
+    Raises:
+        RecordError: It was trained on another.
+    """
+    if started.corpus_fingerprint != dataset.fingerprint:
+        raise RecordError(
+            f"{where}{started.run}: its text must be this machine's {dataset.name}, but got "
+            f"corpus_fingerprint={started.corpus_fingerprint[:12]!r}, not "
+            f"{dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
+            "between versions of Python."
+        )
+
+
 class RunRecorder:
     """Hands what runs say to the writer of a study's experiment.
 
@@ -165,13 +180,7 @@ class RunRecorder:
     def _start(self, started: RunStarted) -> None:
         key = key_of(started.run)
         entry = self._entry_of(key)
-        if started.corpus_fingerprint != entry.dataset.fingerprint:
-            raise RecordError(
-                f"{started.run}: its text must be this machine's {entry.dataset.name}, but got "
-                f"corpus_fingerprint={started.corpus_fingerprint[:12]!r}, not "
-                f"{entry.dataset.fingerprint[:12]!r}. Train on the same text; python-docs differs "
-                "between versions of Python."
-            )
+        check_text(started, entry.dataset)
         tags = {name: getattr(started, name) for name in STARTED_TAGS} | entry.tags
         tags |= {**started.provenance, "seed": entry.seed, "started": moment(started.time)}
         if started.notes:
