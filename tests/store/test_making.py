@@ -1,6 +1,5 @@
 """A database is made by one process, whole, however many open it at once."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -8,7 +7,6 @@ import sys
 import optuna
 import pytest
 
-from harness.store import making
 from harness.store.making import make_whole
 from harness.tuning.search import open_storage
 
@@ -58,15 +56,3 @@ def test_nothing_is_there_where_the_making_fails(tmp_path):
     with pytest.raises(OSError, match="No space"):
         make_whole(tmp_path / "new" / "a.db", fail)
     assert not (tmp_path / "new" / "a.db").exists()
-
-
-def test_a_file_that_is_not_written_to_its_end_leaves_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "runs.csv"
-    making.write_whole(path, b"old")
-    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        making.write_whole(path, b"new and longer")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    monkeypatch.undo()
-    making.write_whole(path, b"new")
-    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
