@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.store.locations import STORAGE, TRACKING, Locations
-
 if TYPE_CHECKING:  # late in the functions: `import harness` loads no torch, Optuna or MLflow
     from rich.console import Console
 
@@ -21,9 +19,9 @@ __all__ = ["load", "load_model", "run"]
 
 def run(
     study: str | Path | Mapping[str, Any],
-    folder: str | Path = ".",
-    tracking: str = TRACKING,
-    storage: str = STORAGE,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
+    storage: str | None = None,
     *,
     overrides: Sequence[str] = (),
     force: bool = False,
@@ -37,9 +35,13 @@ def run(
     Args:
         study: The study's YAML file, or its name in the store; or a dict of what the file would
             hold, with None for none.
-        folder: Where ``mlflow.db``, ``optuna.db``, ``artifacts/`` and ``checkpoints/`` lie.
-        tracking: MLflow's store: a SQLite file in the folder, or a server's ``http://...``.
-        storage: Optuna's storage: a SQLite file in the folder, or any SQLAlchemy URL.
+        folder: Where ``mlflow.db``, ``optuna.db``, ``artifacts/`` and ``checkpoints/`` lie. None,
+            also for the next two: what the environment (``HARNESS_FOLDER``) or the file
+            ``harness.toml`` says, else the working directory.
+        tracking: MLflow's store: a SQLite file in the folder, a server's ``http://...``, or a
+            database's ``postgresql://...``.
+        storage: Optuna's storage: a SQLite file in the folder, any SQLAlchemy URL, or a journal
+            (``journal:///FILE``).
         overrides: Fields that replace the file's, ``fix.hidden_size=128`` each.
         force: Run a design that cannot reach its own threshold.
         new: Put an earlier study of this name aside and start afresh.
@@ -73,8 +75,9 @@ def run(
         ['lstm', 'gru']
     """
     from harness.runner import launch
+    from harness.store.configuration import locate
 
-    locations = Locations(Path(folder), tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     return launch.run(
         study,
         overrides=tuple(overrides),
@@ -87,8 +90,8 @@ def run(
 
 def load(
     study: str | Path,
-    folder: str | Path = ".",
-    tracking: str = TRACKING,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
     *,
     overrides: Sequence[str] = (),
 ) -> "Results":
@@ -96,8 +99,8 @@ def load(
 
     Args:
         study: Its name in MLflow, or its YAML file.
-        folder: Where ``mlflow.db`` lies.
-        tracking: MLflow's store, as ``harness run`` was given it.
+        folder: Where ``mlflow.db`` lies; None: as :func:`run` finds it.
+        tracking: MLflow's store, as ``harness run`` was given it; None: as :func:`run` finds it.
         overrides: As ``harness run`` was given them; a study's name needs none.
 
     Raises:
@@ -120,8 +123,8 @@ def load(
 
 def load_model(
     run: str,
-    folder: str | Path = ".",
-    tracking: str = TRACKING,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
     *,
     cell_files: Sequence[str | Path] = (),
     changed_cell: bool = False,
@@ -131,8 +134,8 @@ def load_model(
     Args:
         run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat
             ``STUDY:ARM@1:SEED`` (the first has no mark); or the id of an MLflow run.
-        folder: Where ``mlflow.db`` lies.
-        tracking: MLflow's store, as ``harness run`` was given it.
+        folder: Where ``mlflow.db`` lies; None: as :func:`run` finds it.
+        tracking: MLflow's store, as ``harness run`` was given it; None: as :func:`run` finds it.
         cell_files: Python files of cells of your own that the run needs.
         changed_cell: Take the cell even where its source was changed since.
 

@@ -3,16 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from harness.store.locations import TRACKING, Locations
+from harness.store.configuration import ConfigurationError, locate
+from harness.store.locations import Locations
 
 SUFFIXES = (".yaml", ".yml")
 
 
 def studies(ctx: Any, args: list[str], incomplete: str) -> list[str]:
     """Returns the study files and the folders that begin so, and the names of stored studies."""
-    locations = Locations(
-        Path(ctx.params.get("folder") or "."), ctx.params.get("tracking") or TRACKING
-    )
+    try:
+        locations = locate(None, ctx.params.get("folder"), ctx.params.get("tracking"))
+    except ConfigurationError:  # a command says so; here a person is still typing
+        return _files(incomplete)
     names = [name for name in _stored(locations) if name.startswith(incomplete)]
     return [*_files(incomplete), *names]
 

@@ -7,7 +7,6 @@ import typer
 
 from harness.cli import completion
 from harness.cli.options import (
-    HERE,
     REPEATED,
     Folder,
     OwnCells,
@@ -20,32 +19,38 @@ from harness.cli.options import (
     option,
 )
 from harness.cli.reading import read
-from harness.store.locations import STORAGE, TRACKING, Locations
+from harness.store.configuration import decisions, locate
 
 
 def status(
     study: StudyName,
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
 ) -> None:
-    """Print how many runs of each arm have ended, and how they ended."""
-    locations = Locations(folder, tracking, storage)
+    """Print how many runs of each arm have ended, and how they ended.
+
+    Below it stands where the results live, and which place decided it, where that is not the
+    default.
+    """
+    locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from rich.console import Console
 
     from harness.results import status
 
     Console().print(status.status_table(study, overrides, locations))
+    for line in decisions(study, folder, tracking, storage):
+        typer.echo(line)
 
 
 def report(
     study: StudyName,
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
     out: Annotated[
         Path | None,
         option(
@@ -57,7 +62,7 @@ def report(
     verbose: Verbose = False,
 ) -> None:
     """Print the tables and the verdict of a study, finished or not."""
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from rich.console import Console
 
@@ -76,8 +81,8 @@ def compare(
             "of an arm's search; the first repeat has no mark.",
         ),
     ],
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
+    folder: Folder = None,
+    tracking: Tracking = None,
     verbose: Verbose = False,
 ) -> None:
     """Compare arms or runs in MLflow, also of different studies.
@@ -89,7 +94,8 @@ def compare(
 
     from harness.results import compare
 
-    compare.compare(names, Locations(folder, tracking)).terminal(Console(), verbose)
+    of_first = names[0].partition(":")[0]
+    compare.compare(names, locate(of_first, folder, tracking)).terminal(Console(), verbose)
 
 
 def sample(
@@ -120,8 +126,8 @@ def sample(
             "(default: such a cell is refused)",
         ),
     ] = False,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
+    folder: Folder = None,
+    tracking: Tracking = None,
 ) -> None:
     """Continue texts with the best parameters of a finished run."""
     from harness.results import trained_models
@@ -143,8 +149,8 @@ def ui(
             autocompletion=completion.studies,
         ),
     ] = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
+    folder: Folder = None,
+    tracking: Tracking = None,
     port: Annotated[
         int | None, option(metavar="N", help="Port of the server. (default: a free port)")
     ] = None,
@@ -153,7 +159,7 @@ def ui(
     from harness.store import server as user_interface
     from harness.store.kept import name_of
 
-    locations = Locations(folder, tracking)
+    locations = locate(study, folder, tracking)
     name = None if study is None else name_of(study)
     user_interface.serve(locations.tracking_uri, locations.artifacts, name, port, typer.echo)
 

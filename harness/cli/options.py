@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.cli import completion
+from harness.store import configuration
 from harness.store.locations import STORAGE, TRACKING
 
 HERE = Path(".")
@@ -20,6 +21,11 @@ def option(*names: str, help: str, **rest: Any) -> Any:
 def argument(metavar: str, help: str, **rest: Any) -> Any:
     """Returns an argument that help and errors call ``metavar``."""
     return typer.Argument(metavar=metavar, help=help, show_default=False, **rest)
+
+
+def _places(key: str) -> str:
+    """Returns where a value is looked for that no option says, in words."""
+    return f"{configuration.variable(key)}, else {configuration.FILE}, else"
 
 
 StudyName = Annotated[
@@ -40,27 +46,27 @@ Set = Annotated[
     ),
 ]
 Folder = Annotated[
-    Path,
+    Path | None,
     option(
         metavar="FOLDER",
         help="Folder that holds mlflow.db, optuna.db, artifacts/ and checkpoints/. "
-        "(default: the working directory)",
+        f"(default: {_places('folder')} the working directory)",
     ),
 ]
 Tracking = Annotated[
-    str,
+    str | None,
     option(
         metavar="URI",
-        help="Address of the MLflow store: a SQLite file in the folder, or a server "
-        f"(http://...). (default: {TRACKING})",
+        help="Address of the MLflow store: a SQLite file in the folder, a server (http://...) or "
+        f"a database (postgresql://...). (default: {_places('tracking')} {TRACKING})",
     ),
 ]
 Storage = Annotated[
-    str,
+    str | None,
     option(
         metavar="URL",
-        help="Address of the Optuna storage: a SQLite file in the folder, or any SQLAlchemy "
-        f"URL. (default: {STORAGE})",
+        help="Address of the Optuna storage: a SQLite file in the folder, any SQLAlchemy URL, or "
+        f"a journal (journal:///FILE). (default: {_places('storage')} {STORAGE})",
     ),
 ]
 Force = Annotated[

@@ -7,7 +7,6 @@ import typer
 
 from harness.cli import completion
 from harness.cli.options import (
-    HERE,
     Folder,
     Force,
     Set,
@@ -19,15 +18,15 @@ from harness.cli.options import (
     option,
 )
 from harness.cli.reading import read
-from harness.store.locations import STORAGE, TRACKING, Locations
+from harness.store.configuration import locate
 
 
 def run(
     study: StudyName,
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
     force: Force = False,
     new: Annotated[
         bool,
@@ -52,7 +51,7 @@ def run(
     report = launch.run(
         study,
         overrides=tuple(set_ or ()),
-        locations=Locations(folder, tracking, storage),
+        locations=locate(study, folder, tracking, storage),
         force=force,
         new=new,
         started=psutil.Process().create_time(),
@@ -66,9 +65,9 @@ def plan(
     study: StudyName,
     file: Annotated[Path, argument("FILE", "Path of the plan, which is written.")],
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
     force: Force = False,
 ) -> None:
     """Write the next runs of a study to a file, to train elsewhere.
@@ -76,7 +75,7 @@ def plan(
     The other machine needs only torch and NumPy. Run `python -m harness.train FILE > RECORDS`
     there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing.
     """
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from harness.runner import exchange
 
@@ -89,15 +88,15 @@ def ingest(
     study: StudyName,
     file: Annotated[Path, argument("RECORDS", "Path of the records that a worker wrote.")],
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
 ) -> None:
     """Store the records of runs that were trained elsewhere.
 
     `harness plan --help` describes how these records come about.
     """
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from harness.runner import exchange
 
@@ -137,9 +136,9 @@ def clean(
         bool,
         option("--yes", help="Remove what is listed. (default: list it and remove nothing)"),
     ] = False,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
 ) -> None:
     """Remove a study, one of its arms, or only parts of them.
 
@@ -148,7 +147,7 @@ def clean(
     """
     from harness.results import clean
 
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     asked = {
         "superseded": superseded,
         "models": models,
@@ -184,9 +183,9 @@ def doctor(
             help="Mend what can be mended without losing anything. (default: only tell it)",
         ),
     ] = False,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
 ) -> None:
     """Look whether what is stored is whole and agrees with itself.
 
@@ -197,6 +196,6 @@ def doctor(
 
     from harness.results import doctor
 
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     if not doctor.doctor(study, locations, Console(), verify=verify, repair=repair):
         raise typer.Exit(1)

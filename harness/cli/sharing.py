@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import HERE, Folder, Set, Storage, StudyName, Tracking, argument, option
+from harness.cli.options import Folder, Set, Storage, StudyName, Tracking, argument, option
 from harness.cli.reading import read
-from harness.store.locations import STORAGE, TRACKING, Locations
+from harness.store.configuration import locate
 
 
 class Format(StrEnum):
@@ -22,16 +22,16 @@ def export(
     study: StudyName,
     out: Annotated[Path, argument("FOLDER", "Folder to which the tables are written.")],
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
-    storage: Storage = STORAGE,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
     format_: Annotated[
         Format | None,
         option("--format", help="Format of the tables. (default: both formats)"),
     ] = None,
 ) -> None:
     """Write runs, curves, timings and verdict of a study as tables."""
-    locations = Locations(folder, tracking, storage)
+    locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from harness.results import export
 

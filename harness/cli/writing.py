@@ -16,7 +16,7 @@ from harness.cli.options import (
     option,
 )
 from harness.cli.reading import read
-from harness.store.locations import TRACKING, Locations
+from harness.store.configuration import decisions, locate
 
 
 def init(
@@ -54,8 +54,8 @@ def init(
 def check(
     study: StudyName,
     set_: Set = None,
-    folder: Folder = HERE,
-    tracking: Tracking = TRACKING,
+    folder: Folder = None,
+    tracking: Tracking = None,
     pilot: Annotated[
         bool,
         option(
@@ -71,12 +71,14 @@ def check(
     All problems are reported at once. Two updates of every arm are then run, costs in time and
     on disk are estimated, and the smallest difference that the design can show is stated.
     """
-    locations = Locations(folder, tracking)
+    locations = locate(study, folder, tracking)
     overrides = read(study, set_, locations)
     from rich.console import Console
 
     from harness.preflight import check
 
+    for line in decisions(study, folder, tracking):
+        typer.echo(line)
     check.check(
         study,
         overrides,
@@ -88,13 +90,13 @@ def check(
 
 
 def resolve(
-    study: StudyName, set_: Set = None, folder: Folder = HERE, tracking: Tracking = TRACKING
+    study: StudyName, set_: Set = None, folder: Folder = None, tracking: Tracking = None
 ) -> None:
     """Print a study file with every default filled in."""
     from harness import study as studies
     from harness.store.kept import load_study
 
-    loaded = load_study(study, tuple(set_ or ()), Locations(folder, tracking))
+    loaded = load_study(study, tuple(set_ or ()), locate(study, folder, tracking))
     typer.echo(studies.dump(loaded.resolved()), nl=False)
 
 

@@ -13,7 +13,8 @@ from harness.report import notebook
 from harness.report.assemble import build_report, warnings_of
 from harness.results.open import open_study
 from harness.store import frames
-from harness.store.locations import TRACKING, Locations
+from harness.store.configuration import locate
+from harness.store.locations import Locations
 from harness.training.files import write_whole
 
 Format = Literal["csv", "parquet"]
@@ -50,8 +51,8 @@ class Results:
 
 def load(
     study: str | Path,
-    folder: str | Path = ".",
-    tracking: str = TRACKING,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
     *,
     overrides: Sequence[str] = (),
 ) -> Results:
@@ -59,14 +60,14 @@ def load(
 
     Args:
         study: Its name in MLflow, or its YAML file.
-        folder: Where ``mlflow.db`` lies.
-        tracking: MLflow's store, as ``harness run`` was given it.
+        folder: Where ``mlflow.db`` lies; None: as ``harness run`` finds it.
+        tracking: MLflow's store, as ``harness run`` was given it; None: as that finds it.
         overrides: As ``harness run`` was given them; a study's name needs none.
 
     Raises:
         ValueError: The study is not in the store, or is another there.
     """
-    loaded, reader = open_study(str(study), tuple(overrides), Locations(Path(folder), tracking))
+    loaded, reader = open_study(str(study), tuple(overrides), locate(study, folder, tracking))
     warnings = warnings_of(loaded, reader.notes())
     runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
     states = reader.states() if loaded.measure.states else None

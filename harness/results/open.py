@@ -2,6 +2,7 @@
 
 import shlex
 
+from harness.store.address import AddressedError
 from harness.store.identity import check_identity
 from harness.store.kept import load_study
 from harness.store.locations import Locations
@@ -11,7 +12,7 @@ from harness.store.source import holds_study
 from harness.study import Study
 
 
-class NothingError(ValueError):
+class NothingError(AddressedError):
     """Nothing is stored of the study yet."""
 
 

@@ -16,7 +16,7 @@ from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.results.names import FORMS, Archive, Selection
 from harness.settings import SampleRequest, Settings
-from harness.store.locations import TRACKING, Locations
+from harness.store.configuration import locate
 from harness.store.missing import missing_artifacts
 from harness.study.units import Phase
 from harness.tasks.language_modelling import (
@@ -182,8 +182,8 @@ class TrainedModel:
 
 def load_model(
     run: str,
-    folder: str | Path = ".",
-    tracking: str = TRACKING,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
     *,
     cell_files: Sequence[str | Path] = (),
     changed_cell: bool = False,
@@ -193,8 +193,8 @@ def load_model(
     Args:
         run: ``STUDY:ARM:SEED``, ``STUDY:CONDITION/ARM:SEED``, in the second repeat
             ``STUDY:ARM@1:SEED`` (the first has no mark); or the id of an MLflow run.
-        folder: Where ``mlflow.db`` lies.
-        tracking: MLflow's store, as ``harness run`` was given it.
+        folder: Where ``mlflow.db`` lies; None: as ``harness run`` finds it.
+        tracking: MLflow's store, as ``harness run`` was given it; None: as that finds it.
         cell_files: Python files of cells of your own that the run needs.
         changed_cell: Take the cell even where its source was changed since.
 
@@ -203,7 +203,7 @@ def load_model(
     """
     for path in cell_files:
         cells.load_file(path)
-    selection = Archive(Locations(Path(folder), tracking)).find(run)
+    selection = Archive(locate(run.partition(":")[0], folder, tracking)).find(run)
     if not selection.is_run:
         seeds = selection.runs.loc[selection.runs["phase"] == Phase.REPLICATE, "seed"]
         example = f" Add a seed: {selection.text}:{seeds.iloc[0]}." if len(seeds) else ""

@@ -3,10 +3,22 @@
 import re
 from pathlib import Path
 
+SQLITE = "sqlite:///"
+JOURNAL = "journal:///"
+"""What stands before the path of a SQLite file, and of a journal of Optuna's."""
+
 _PASSWORD = re.compile(r"(?<=://)([^\s:/@'\"]*):[^\s/'\"]*@")
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])((?:ssl)?password|passwd|pwd)=[^\s&'\"]*")
 
 
-class StoreError(ValueError):
+class AddressedError(ValueError):
+    """An error whose message may quote an address; passwords are left out of it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_passwords(message))
+
+
+class StoreError(AddressedError):
     """The store cannot be used as asked; the message says what to do."""
 
 
@@ -18,9 +30,9 @@ def absolute_uri(uri: str) -> str:
 
 def sqlite_path(uri: str) -> Path | None:
     """Returns the file of a SQLite URI, None for any other."""
-    if not uri.startswith("sqlite:///"):
+    if not uri.startswith(SQLITE):
         return None
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    return Path(uri.removeprefix(SQLITE).partition("?")[0])
 
 
 def without_passwords(text: str) -> str:
@@ -29,4 +41,4 @@ def without_passwords(text: str) -> str:
     >>> without_passwords("postgresql://me:secret@host/db cannot be reached")
     'postgresql://me:***@host/db cannot be reached'
     """
-    return _PASSWORD.sub(r"\1:***@", text)
+    return _PASSWORD_OPTION.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))

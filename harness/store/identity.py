@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from harness.store.address import AddressedError
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.study import Study
 
 
-class IdentityError(ValueError):
+class IdentityError(AddressedError):
     """A study of the same name is something else."""
 
 

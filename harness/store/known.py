@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from cells.spelling import nearest
+from harness.store.address import AddressedError
 
 MARKS = "@1 is an arm's second repeat, the first has no mark"
 
 
-class ArchiveError(ValueError):
+class ArchiveError(AddressedError):
     """The store does not hold what was asked for; the message says what it holds."""
 
 

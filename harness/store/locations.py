@@ -1,28 +1,39 @@
 """Where a study's results live."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.store.address import without_passwords
+from harness.store.address import JOURNAL, SQLITE, without_passwords
 
 TRACKING = "sqlite:///mlflow.db"
 """MLflow's store unless said otherwise: a file in the study's folder."""
 STORAGE = "sqlite:///optuna.db"
 """Optuna's storage unless said otherwise: a file in the study's folder."""
+FILE_SCHEMES = (SQLITE, JOURNAL)
+"""What stands before the path of a store that is a file."""
 
 
 @dataclass(frozen=True)
 class Locations:
-    """Where a study's results live: side by side in one folder unless said otherwise."""
+    """Where a study's results live: side by side in one folder unless said otherwise.
+
+    Attributes:
+        folder: Of what lies in files.
+        tracking: MLflow's address.
+        storage: Optuna's address.
+        found_here: What a command finds by itself, from the environment or a file in the working
+            directory; None: the defaults.
+    """
 
     folder: Path
     tracking: str = TRACKING
     storage: str = STORAGE
+    found_here: "Locations | None" = field(default=None, compare=False)
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address; a SQLite file without a folder lies in ``folder``."""
+        """MLflow's address; a file without a folder lies in ``folder``."""
         return self._in_folder(self.tracking)
 
     @property
@@ -37,16 +48,16 @@ class Locations:
         A hint ends with them, so that it can be pasted; what is as a command takes it by itself is
         left out. A password is, too: hints are printed and kept.
         """
-        is_default = self.storage == STORAGE
-        return self.reading_options + ("" if is_default else _option("storage", self.storage))
+        is_found = self.storage == self._found.storage
+        return self.reading_options + ("" if is_found else _option("storage", self.storage))
 
     @property
     def reading_options(self) -> str:
         """Those of the options that a command takes which looks into MLflow alone."""
-        is_here = self.folder.resolve() == Path.cwd()
-        options = "" if is_here else _option("folder", str(self.folder))
-        is_default = self.tracking == TRACKING
-        return options + ("" if is_default else _option("tracking", self.tracking))
+        is_found = self.folder.resolve() == self._found.folder.resolve()
+        options = "" if is_found else _option("folder", str(self.folder))
+        is_found = self.tracking == self._found.tracking
+        return options + ("" if is_found else _option("tracking", self.tracking))
 
     @property
     def artifacts(self) -> Path:
@@ -61,11 +72,15 @@ class Locations:
         """The file in which records wait for a store that does not answer."""
         return self.checkpoints(study).with_name(f"{study}.records")
 
+    @property
+    def _found(self) -> "Locations":
+        return self.found_here or Locations(Path.cwd())
+
     def _in_folder(self, uri: str) -> str:
-        scheme, separator, path = uri.partition("sqlite:///")
-        if not separator or scheme:
-            return uri
-        return f"sqlite:///{(self.folder / path).resolve()}"
+        for scheme in FILE_SCHEMES:
+            if uri.startswith(scheme):
+                return f"{scheme}{(self.folder / uri.removeprefix(scheme)).resolve()}"
+        return uri
 
 
 def _option(name: str, value: str) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.store.address import AddressedError
 from harness.store.locations import Locations
 
 
-class LockedError(ValueError):
+class LockedError(AddressedError):
     """Another process holds the study; the message says which."""
 
 

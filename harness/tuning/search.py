@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.randomness import Name
-from harness.store.address import sqlite_path
+from harness.store.address import AddressedError, sqlite_path
 from harness.store.making import make_whole
 from harness.store.patience import once
 from harness.study import Choices, Range, Tune
@@ -44,7 +44,7 @@ BUSY_SECONDS = 0.5
 """How long SQLite itself waits for another process."""
 
 
-class SearchError(ValueError):
+class SearchError(AddressedError):
     """The search's storage cannot be used."""
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LANGUAGES = ("console", "python", "yaml", "sh", "text", "{toctree}", "{eval-rst}")
+LANGUAGES = ("console", "python", "yaml", "sh", "toml", "text", "{toctree}", "{eval-rst}")
 NOTES = ("not run", "ends with", "measured", "file")
 BLOCK = re.compile(r"((?:^<!-- .+? -->\n)*)^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
