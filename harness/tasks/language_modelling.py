@@ -3,7 +3,6 @@
 Training knows only :class:`Task`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness import data, metrics, randomness
+from harness import data, randomness
 from harness.engine import Parameters
 from harness.engine.base import by_run
 from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
+from harness.tasks.objective import LOSS, PERPLEXITY, Objective
 
 Seed = tuple[randomness.Name, ...]
 
@@ -45,9 +45,10 @@ class Task(Protocol):
         num_inputs: The V of the inputs.
         num_outputs: The V of the outputs.
         updates_per_epoch: The same in every epoch.
-        tokens_per_update: The targets of one run's minibatch, B times T.
+        targets_per_update: Those of one run's minibatch, B times T.
         carried: Whether a stream's state is carried over the minibatches of an epoch.
-        chance_nats: The mean loss of a model that gives every output the same probability.
+        objectives: What its models may be judged by.
+        chance_loss: The mean loss of a model that has learned nothing.
         splits: The names of the splits.
         fingerprint: Of the data: equal fingerprints mean equal data.
         vocabulary: What tokens stand for.
@@ -56,9 +57,10 @@ class Task(Protocol):
     num_inputs: int
     num_outputs: int
     updates_per_epoch: int
-    tokens_per_update: int
+    targets_per_update: int
     carried: bool
-    chance_nats: float
+    objectives: tuple[Objective, ...]
+    chance_loss: float
     splits: tuple[str, ...]
     fingerprint: str
     vocabulary: data.Vocabulary
@@ -79,22 +81,25 @@ class Task(Protocol):
         ...
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
-        """Returns every run's summed nats over the batch's targets, (N,).
+        """Returns every run's summed loss over the batch's targets, (N,).
 
         ``rows`` are the model's, (N, T*B, H).
         """
         ...
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
-        """Returns every run's mean nats over a minibatch of training, (N,), and their gradients."""
+        """Returns every run's mean loss over a minibatch of training, (N,), and their gradients."""
         ...
 
     def num_targets(self, split: str) -> int:
         """Returns how many targets a split scores."""
         ...
 
-    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
-        """Returns the metrics of a mean loss, keys ``prefix/...``."""
+    def metrics(self, prefix: str, loss: float) -> dict[str, float]:
+        """Returns the metrics of a mean loss, keys ``prefix/...``.
+
+        Among them are ``prefix/loss``, which is compared, and each objective's own.
+        """
         ...
 
     def check(self, wanted: SampleRequest) -> None:
@@ -109,12 +114,17 @@ class Task(Protocol):
         seed: Seed,
         masks: Masks | None = None,
     ) -> list[dict[str, Any]]:
-        """Returns one run's continuation of every prefix, at every temperature."""
+        """Returns what one run predicts: ``prefix`` is what it was given, ``text`` what came of it.
+
+        That is told of every prefix, at every temperature.
+        """
         ...
 
 
 class LanguageModelling:
-    """Next token given the previous ones; the loss is the cross-entropy."""
+    """Next token given the previous ones; the loss is the cross-entropy in nats."""
+
+    objectives: tuple[Objective, ...] = (PERPLEXITY,)
 
     def __init__(self, settings: Settings, device: torch.device):
         """Loads the corpus onto the device.
@@ -123,11 +133,10 @@ class LanguageModelling:
             data.DataError: The corpus cannot be had, or is too short.
         """
         self.dataset = data.load(settings)
-        self.token = settings.token
         self.fingerprint, self.vocabulary = self.dataset.fingerprint, self.dataset.vocabulary
         self.num_inputs = self.num_outputs = len(self.vocabulary)
         self.splits = tuple(self.dataset.splits)
-        self.chance_nats = math.log(self.num_outputs)
+        self.chance_loss = PERPLEXITY.chance(self.dataset)
         self._tokens = {
             name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()
         }
@@ -135,7 +144,7 @@ class LanguageModelling:
         self._settings, self._device = settings, device
         self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
         self.updates_per_epoch = self._windows.updates_per_epoch
-        self.tokens_per_update = settings.batch_size * settings.bptt_length
+        self.targets_per_update = settings.batch_size * settings.bptt_length
         self.carried = self._windows.carried
 
     def epoch(self, seeds: list[Seed], epoch: int) -> Tensor:
@@ -166,18 +175,23 @@ class LanguageModelling:
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
         """See :class:`Task`."""
         return readout.losses_and_gradients(
-            rows, by_run(batch.targets), scale=1.0 / self.tokens_per_update
+            rows, by_run(batch.targets), scale=1.0 / self.targets_per_update
         )
 
     def num_targets(self, split: str) -> int:
         """See :class:`Task`."""
         return len(self._tokens[split]) - 1
 
-    def metrics(self, prefix: str, nats: float) -> dict[str, float]:
-        """See :class:`Task`. Bits per character only where a token is a character."""
-        values = {f"{prefix}/loss": nats, f"{prefix}/perplexity": metrics.perplexity(nats)}
-        if self.token == "char":
-            values[f"{prefix}/bits_per_character"] = metrics.bits(nats)
+    def metrics(self, prefix: str, loss: float) -> dict[str, float]:
+        """See :class:`Task`."""
+        values = {f"{prefix}/{LOSS}": loss}
+        for each in self.objectives:
+            values[f"{prefix}/{each.key}"] = each.level(loss)
+            values |= {
+                f"{prefix}/{reading.key}": reading.of(loss)
+                for reading in each.readings
+                if reading.applies(self._settings)
+            }
         return values
 
     def check(self, wanted: SampleRequest) -> None:

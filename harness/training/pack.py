@@ -14,6 +14,7 @@ from harness.model import network
 from harness.model.architecture import architecture
 from harness.settings import Settings
 from harness.tasks.language_modelling import LanguageModelling, Task
+from harness.tasks.objective import loss_of, objective_of, split_of
 from harness.training import checkpoint, saved_model, state_measurement
 from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
 from harness.training.fields import Sample
@@ -50,7 +51,7 @@ class Standing:
     """
 
     progress: Progress
-    nats: list[float] | None
+    losses: list[float] | None
     test: list[float] | None = None
     samples: list[list[Sample]] | None = None
     states: list[StateStatistics | None] | None = None
@@ -79,11 +80,12 @@ class Pack:
         self.task: Task = LanguageModelling(settings, self.device)
         _check_text(plan, self.task)
         self._objective_key = objective_key(plan, self.task)
+        self._objective = objective_of(plan.objective)
         self.task.check(plan.samples)
         arch = architecture(settings, self.task.num_inputs, self.task.num_outputs)
         self.num_updates = settings.budget.num_updates(
             updates_per_epoch=self.task.updates_per_epoch,
-            tokens_per_update=self.task.tokens_per_update,
+            tokens_per_update=self.task.targets_per_update,
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
         self.threads = settings.threads or cpu_count()
@@ -189,7 +191,7 @@ class Pack:
     def _spent(self, shard: Shard, run: Run) -> dict[str, float]:
         """Returns what a run has cost so far: part of every record but the first."""
         return {
-            "tokens": float(shard.update * self.task.tokens_per_update),
+            "tokens": float(shard.update * self.task.targets_per_update),
             "seconds": self._seconds(run),
         }
 
@@ -270,14 +272,14 @@ class Pack:
 
     def _evaluate(self, shard: Shard) -> Standing:
         progress = shard.progress()
-        nats = shard.evaluate("validation") if "validation" in self.task.splits else None
+        losses = shard.evaluate("validation") if "validation" in self.task.splits else None
         if progress.update_seconds:  # none where a resumed run had only to finish
             if self._objective_key == "train/loss":  # the last evaluation counts, not the lowest
                 shard.best_nats.fill_(torch.inf)
                 shard.keep_best(progress.train_nats)
             else:
-                shard.keep_best(nats or [])
-        standing = Standing(progress, nats)
+                shard.keep_best(losses or [])
+        standing = Standing(progress, losses)
         if shard.update == self.num_updates:
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", of_best=True)
@@ -318,13 +320,13 @@ class Pack:
             if progress.bad_update[index] >= 0:
                 continue
             metrics = self.task.metrics("train", progress.train_nats[index])
-            if standing.nats is not None:
-                metrics |= self.task.metrics("validation", standing.nats[index])
+            if standing.losses is not None:
+                metrics |= self.task.metrics("validation", standing.losses[index])
             metrics |= {
                 "train/gradient_norm": progress.gradient_norm[index],
                 "train/clipped_fraction": progress.clipped_fraction[index],
                 **self._spent(shard, run),
-                "tokens_per_second": num_updates * self.task.tokens_per_update / seconds,
+                "tokens_per_second": num_updates * self.task.targets_per_update / seconds,
                 "update_seconds_p50": timing.quantile(progress.update_seconds, 0.5),
                 "update_seconds_p90": timing.quantile(progress.update_seconds, 0.9),
                 "peak_memory_bytes": float(timing.peak_memory_bytes(self.device)),
@@ -355,12 +357,14 @@ class Pack:
 
         It keeps doing so, since a study under way must not mix two rules.
         """
-        is_worse = standing.nats is not None and not standing.nats[index] <= self.task.chance_nats
+        is_worse = (
+            standing.losses is not None and not standing.losses[index] <= self.task.chance_loss
+        )
         return self.plan.version == 1 and is_worse
 
     def _finished(self, shard: Shard, standing: Standing, index: int) -> RunEnded:
         """A run is worth its best evaluation; from version 2 on no less than a guess."""
-        run, worth, chance = shard.runs[index], float(shard.best_nats[index]), self.task.chance_nats
+        run, worth, chance = shard.runs[index], float(shard.best_nats[index]), self.task.chance_loss
         # Also where no evaluation was a number: training stayed finite, so nothing diverged.
         not_learned = None if self.plan.version == 1 else not worth < chance
         worth = chance if not_learned else worth
@@ -374,8 +378,8 @@ class Pack:
         if self._objective_key == "validation/loss":  # a table shows the value that selected
             metrics |= self.task.metrics("validation", worth)
         if standing.test is not None:  # anybody can guess, on a text that nobody has seen too
-            nats = chance if not_learned else standing.test[index]
-            metrics |= self.task.metrics("test", nats)
+            loss = chance if not_learned else standing.test[index]
+            metrics |= self.task.metrics("test", loss)
         assert standing.samples is not None
         return RunEnded(
             run.id,
@@ -391,7 +395,8 @@ class Pack:
         )
 
     def _not_learned_message(self) -> str:
-        guess = f"below that of guessing, {self.task.chance_nats:.3f} nats"
+        chance = f"{self.task.chance_loss:.3f} {self._objective.loss_unit}".rstrip()
+        guess = f"below that of guessing, {chance}"
         if self._objective_key == "train/loss":  # of which the last counts, not the lowest
             return f"not learned: the last training loss was not {guess}"
         return f"not learned: no evaluation had a validation loss {guess}"
@@ -419,7 +424,7 @@ class Pack:
             shard.update,
             time.time(),
             RunState.DIVERGED,
-            {"objective": self.task.chance_nats, **self._spent(shard, run)},
+            {"objective": self.task.chance_loss, **self._spent(shard, run)},
             message=reason,
             diverged_at=diverged_at,
             last_loss=float(shard.last_loss[index]),
@@ -540,20 +545,22 @@ def _check_text(plan: Plan, task: Task) -> None:
 
 
 def objective_key(plan: Plan, task: Task) -> str:
-    """Returns the metric that selects and prunes, in nats.
+    """Returns the metric that selects and prunes, a loss.
 
     Raises:
         PlanError: The objective is unknown, or needs a split that the corpus does not have.
     """
-    split, _, _ = plan.objective.partition("/")
-    is_known = plan.objective in ("train/perplexity", "validation/perplexity")
-    if not is_known or split not in task.splits:
+    trained, held_out = (
+        [f"{split}/{each.key}" for each in task.objectives] for split in ("train", "validation")
+    )
+    is_known = plan.objective in (*trained, *held_out)
+    if not is_known or split_of(plan.objective) not in task.splits:
         raise PlanError(
-            "objective: must be train/perplexity, or validation/perplexity where there is a "
-            f"validation split, but got objective={plan.objective!r}. "
-            "Write objective: train/perplexity where split is none."
+            f"objective: must be {' or '.join(trained)}, or {' or '.join(held_out)} where there is "
+            f"a validation split, but got objective={plan.objective!r}. "
+            f"Write objective: {trained[0]} where split is none."
         )
-    return f"{split}/loss"
+    return loss_of(plan.objective)
 
 
 def evaluation_points(settings: Settings, num_updates: int, updates_per_epoch: int) -> list[int]:

@@ -107,7 +107,7 @@ class Stand:
             self._size,
             round_index,
             seconds,
-            pack.task.tokens_per_update / seconds,
+            pack.task.targets_per_update / seconds,
             pack.engine.name,
             pack.device.type,
             settings.precision,

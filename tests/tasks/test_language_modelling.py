@@ -79,7 +79,7 @@ def test_a_minibatch_holds_its_windows_and_the_targets_one_to_the_right(text):
             at = int(starts[4, n, b])
             assert batch.inputs[:, n, b].tolist() == tokens[at : at + 5].tolist()
             assert batch.targets[:, n, b].tolist() == tokens[at + 1 : at + 6].tolist()
-    assert task.tokens_per_update == 15 and task.carried
+    assert task.targets_per_update == 15 and task.carried
 
 
 @pytest.mark.parametrize("batch_size, bptt_length", [(1, 5), (3, 5), (4, 7), (200, 3), (3, 500)])
@@ -126,7 +126,7 @@ def test_metrics_name_their_token(text):
     }
     words = LanguageModelling(settings(text, token="word", batch_size=2), CPU)
     assert set(words.metrics("train", nats)) == {"train/loss", "train/perplexity"}
-    assert words.chance_nats == math.log(words.num_outputs)
+    assert words.chance_loss == math.log(words.num_outputs)
 
 
 def test_a_text_without_splits_has_train_alone(text):
