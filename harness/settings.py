@@ -10,8 +10,9 @@ import operator
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Literal
 
 Token = Literal["char", "word"]
@@ -42,6 +43,15 @@ MOST_SECONDS = 3_600.0
 """Of one measurement: an hour."""
 MOST_THREADS = 1_024
 """More than a machine has cores."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of a text that comes in three."""
+
+    train: str
+    validation: str
+    test: str
 
 
 class BudgetError(ValueError):
@@ -93,6 +103,7 @@ def _setting(
     unit: str = "",
     per_run: bool = False,
     changes_numbers: bool = True,
+    came_later: bool = False,
     **bounds: Any,
 ) -> Any:
     """A field with what the table of fields says of it.
@@ -103,6 +114,7 @@ def _setting(
         unit: Of its values.
         per_run: Whether runs of one pack may differ in it.
         changes_numbers: Whether results depend on it; else it only changes how fast they come.
+        came_later: Whether studies had been stored before there was such a field.
         bounds: gt, ge, lt, le as pydantic names them.
     """
     metadata = {
@@ -110,6 +122,7 @@ def _setting(
         "unit": unit,
         "per_run": per_run,
         "changes_numbers": changes_numbers,
+        "came_later": came_later,
         "bounds": bounds,
     }
     return field(default=default, metadata=metadata)
@@ -183,6 +196,11 @@ class Settings:
     )
     path: str | None = _setting(
         None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
+    )
+    paths: Paths | None = _setting(
+        None,
+        doc="instead of path and split, of `text`: the files of a text that comes in three",
+        came_later=True,
     )
     token: Token = _setting("char", doc="what a token is")
     min_count: int = _setting(
@@ -367,11 +385,22 @@ class Settings:
         le=MOST_RUNS,
     )
 
+    @property
+    def text_name(self) -> str:
+        """What the text is called: the corpus, or the name of the training text's file."""
+        path = self.path if self.paths is None else self.paths.train
+        return self.corpus if path is None else PurePath(path).name
+
 
 PER_RUN = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["per_run"])
 """The fields in which runs of one pack may differ."""
 EXECUTION = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata["changes_numbers"])
 """The fields that change no number: they are part of no identity."""
+LATER = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["came_later"])
+"""The fields that are written only where they are set."""
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings)}
+_BLOCKS: dict[str, type] = {"budget": Budget, "paths": Paths}
+"""The fields whose values are mappings."""
 
 
 _BOUNDS = {
@@ -424,12 +453,32 @@ def _fits(value: Any, hint: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Compared, and not converted: a whole number may be larger than every float.
         return is_number and abs(value) <= sys.float_info.max
+    if hint is Paths:
+        return isinstance(value, Paths) and all(
+            isinstance(path, str) for path in vars(value).values()
+        )
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
+def with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
+    """Returns settings with the changed path of every file that they name."""
+    path, paths = settings.path, settings.paths
+    return dataclasses.replace(
+        settings,
+        path=path if path is None else change(path),
+        paths=paths and Paths(**{name: change(each) for name, each in vars(paths).items()}),
+    )
+
+
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """Returns plain JSON values; :func:`from_dict` is its inverse."""
-    return dataclasses.asdict(settings)
+    """Returns plain JSON values; :func:`from_dict` is its inverse.
+
+    A field that came later is there only where it is set: the plan, the checkpoint and the identity
+    of a study without it are those of versions that knew none.
+    """
+    values = dataclasses.asdict(settings)
+    unset = [name for name in LATER if getattr(settings, name) == _DEFAULTS[name]]
+    return {name: value for name, value in values.items() if name not in unset}
 
 
 def from_dict(values: dict[str, Any]) -> Settings:
@@ -438,7 +487,9 @@ def from_dict(values: dict[str, Any]) -> Settings:
     Raises:
         TypeError: A field is unknown.
     """
-    budget = values.get("budget")
-    if isinstance(budget, dict):
-        values = {**values, "budget": Budget(**budget)}
-    return Settings(**values)
+    made = {
+        name: kind(**values[name])
+        for name, kind in _BLOCKS.items()
+        if isinstance(values.get(name), dict)
+    }
+    return Settings(**values | made)

@@ -5,6 +5,7 @@ to the character.
 """
 
 import io
+import itertools
 import platform
 import re
 import stat
@@ -18,6 +19,7 @@ from harness.data import published
 from harness.data.encodings import decode
 from harness.data.errors import DataError
 from harness.data.published import Published
+from harness.settings import Paths
 
 MAX_BYTES = 2**31
 """So large a text may be: its characters and tokens take some ten times that of memory."""
@@ -71,6 +73,7 @@ class Corpus:
     read: Callable[[str | None], Text]
     takes_path: bool = False
     needs_path: bool = False
+    takes_paths: bool = False
     has_words: bool = True
     num_tokens: int | None = None
 
@@ -79,24 +82,24 @@ def _plain(text: str, source: str) -> Text:
     return Text(text, text, source, lined=text)
 
 
-def _read_path(path: str) -> bytes:
+def _read_path(path: str, field: str = "path") -> bytes:
     file = Path(path).expanduser()
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise DataError(
-                f"path: must be a file, but got {path=}, a device or a pipe, which may never end. "
-                "Write its text to a file."
+                f"{field}: must be a file, but got {path=}, a device or a pipe, which may never "
+                "end. Write its text to a file."
             )
         if file.stat().st_size > MAX_BYTES:
             raise DataError(
-                f"path: must be a file of at most {MAX_BYTES:,} bytes, since a text and its tokens "
-                f"are held in memory, but got {path=} of {file.stat().st_size:,}. Cut it."
+                f"{field}: must be a file of at most {MAX_BYTES:,} bytes, since a text and its "
+                f"tokens are held in memory, but got {path=} of {file.stat().st_size:,}. Cut it."
             )
         return file.read_bytes()
     except OSError as error:
         raise DataError(
-            f"path: must be a readable file, but got {path=} ({error.strerror}). Correct it."
+            f"{field}: must be a readable file, but got {path=} ({error.strerror}). Correct it."
         ) from error
 
 
@@ -168,8 +171,37 @@ def _only_member(content: bytes, where: str) -> tuple[str, bytes]:
 
 def _text(path: str | None) -> Text:
     assert path is not None  # needs_path
-    text = decode(_read_path(path), path, file=path).removeprefix("\ufeff")
-    return _plain(text.replace("\r\n", "\n").replace("\r", "\n"), f"the file {path}")
+    return _plain(_read_text(path, "path"), f"the file {path}")
+
+
+def _read_text(path: str, field: str) -> str:
+    text = decode(_read_path(path, field), path, file=path).removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_paths(paths: Paths) -> dict[str, str]:
+    """Returns the text of each split.
+
+    Raises:
+        DataError: A file is missing or not what it must be, or two have one text. The message has a
+            line for every problem found.
+    """
+    texts: dict[str, str] = {}
+    problems: list[str] = []
+    for name, path in vars(paths).items():
+        try:
+            texts[name] = _read_text(path, f"paths.{name}")
+        except DataError as error:
+            problems += str(error).splitlines()
+    for one, other in itertools.combinations(texts, 2):
+        if texts[one] == texts[other]:
+            problems.append(
+                f"paths: must be three texts, but {one} and {other} have the same. "
+                "Correct one of the two paths."
+            )
+    if problems:
+        raise DataError(*problems)
+    return texts
 
 
 def _python_docs(path: str | None) -> Text:
@@ -219,6 +251,7 @@ BY_NAME = {
         _text,
         takes_path=True,
         needs_path=True,
+        takes_paths=True,
     ),
 }
 

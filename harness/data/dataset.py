@@ -12,7 +12,7 @@ import numpy as np
 
 from harness.data import corpora
 from harness.data.errors import DataError
-from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
+from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary, tokenize
 from harness.data.windows import evaluation_windows, training_windows
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
@@ -28,9 +28,11 @@ class Dataset:
         token: What a token is.
         vocabulary: What tokens stand for.
         splits: The int64 tokens by name: train, validation and test, or train alone.
-        fingerprint: The SHA-256 of the normalised text in UTF-8.
+        fingerprint: The SHA-256 of the normalised text in UTF-8; of a text in files of its own for
+            each split, that of their SHA-256 in a row.
         source: Where the text comes from, in one line.
-        lined: The text in the lines of its source, some of which a corpus puts in one.
+        lined: The text in the lines of its source, some of which a corpus puts in one; of a text in
+            files of its own for each split, theirs.
         line_end: How many tokens stand for a line's end.
     """
 
@@ -41,7 +43,7 @@ class Dataset:
     splits: dict[str, np.ndarray]
     fingerprint: str
     source: str
-    lined: str
+    lined: tuple[str, ...]
     line_end: int
 
 
@@ -61,7 +63,7 @@ def load(settings: Settings) -> Dataset:
     if problems:
         raise DataError(*problems)
     key = _key(settings)
-    dataset = None if key is None else _loaded.get(key)
+    dataset = _provided.get(_names(settings)) or (None if key is None else _loaded.get(key))
     if dataset is not None:
         _require_windows(settings, {name: len(part) for name, part in dataset.splits.items()})
         return dataset
@@ -71,6 +73,18 @@ def load(settings: Settings) -> Dataset:
     return dataset
 
 
+def provide(settings: Settings, dataset: Dataset) -> None:
+    """Has :func:`load` return a dataset for such settings, whose files lie on another machine."""
+    _provided[_names(settings)] = dataset
+
+
+def _names(settings: Settings) -> tuple[str, ...]:
+    """Returns the settings that say which text is read, and how."""
+    fields = ("corpus", "path", "paths", "token", "min_count", "split")
+    return tuple(repr(getattr(settings, name, None)) for name in fields)
+
+
+_provided: dict[tuple[str, ...], Dataset] = {}
 _loaded: weakref.WeakValueDictionary[tuple[object, ...], Dataset] = weakref.WeakValueDictionary()
 """The datasets that somebody holds: arms and packs that read one text in one way share it."""
 
@@ -81,17 +95,47 @@ def _key(settings: Settings) -> tuple[object, ...] | None:
     A file counts as unchanged while its size and the time of its last change are the same.
     """
     reading = (settings.corpus, settings.token, settings.min_count, settings.split)
-    if settings.path is None:
+    named = [settings.path] if settings.paths is None else list(vars(settings.paths).values())
+    files = [Path(path).expanduser().absolute() for path in named if path is not None]
+    if not files:
         return None if corpora.BY_NAME[settings.corpus].takes_path else reading
-    path = Path(settings.path).expanduser().absolute()
     try:
-        stat = path.stat()
+        stats = [file.stat() for file in files]
     except OSError:
         return None
-    return (*reading, path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    return (*reading, *files, *((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats))
 
 
 def _read(settings: Settings) -> Dataset:
+    return _read_whole(settings) if settings.paths is None else _read_in_three(settings)
+
+
+def _read_in_three(settings: Settings) -> Dataset:
+    """Returns a text whose splits have a file each."""
+    assert settings.paths is not None
+    texts = corpora.read_paths(settings.paths)
+    parts = {name: tokenize(text, settings.token) for name, text in texts.items()}
+    _require_windows(settings, {name: len(part) for name, part in parts.items()})
+    if settings.token == "word":
+        vocabulary = frequency_vocabulary(parts["train"], "word", settings.min_count)
+    else:
+        vocabulary = sorted_vocabulary("".join(texts.values()), "char")
+    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
+    return Dataset(
+        name=settings.corpus,
+        title=settings.text_name,
+        token=settings.token,
+        vocabulary=vocabulary,
+        splits={name: vocabulary.numbers(part) for name, part in parts.items()},
+        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        source=f"the files {', '.join(vars(settings.paths).values())}",
+        lined=tuple(texts.values()),
+        line_end=int(settings.token == "char"),
+    )
+
+
+def _read_whole(settings: Settings) -> Dataset:
+    """Returns a text that is split by position."""
     corpus = corpora.BY_NAME[settings.corpus]
     text = corpus.read(settings.path)
     tokens = text.characters if settings.token == "char" else text.words.split()
@@ -108,13 +152,13 @@ def _read(settings: Settings) -> Dataset:
     is_glued = len(text.characters) < len(text.lined)
     return Dataset(
         name=settings.corpus,
-        title=settings.corpus if settings.path is None else Path(settings.path).name,
+        title=settings.text_name,
         token=settings.token,
         vocabulary=vocabulary,
         splits={name: vocabulary.numbers(part) for name, part in parts.items()},
         fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
         source=text.source,
-        lined=text.lined,
+        lined=(text.lined,),
         line_end=int(settings.token == "char" and not is_glued),
     )
 
@@ -150,7 +194,14 @@ def _problems(settings: Settings) -> list[str]:
             f"path: {settings.corpus} takes no file, but got path={settings.path!r}. "
             "Leave it out, or use corpus: text."
         )
-    if settings.path is None and corpus.needs_path:
+    if settings.paths is not None and not (
+        corpus.takes_paths and settings.path is None and settings.split == "holdout"
+    ):
+        problems.append(
+            "paths: must stand with corpus text, and instead of path and split, but got "
+            f"corpus={settings.corpus!r}, path={settings.path!r} and split={settings.split!r}."
+        )
+    if settings.path is None and settings.paths is None and corpus.needs_path:
         problems.append(
             f"path: {settings.corpus} needs a file, but got path=None. "
             "Add path: FILE, a text in UTF-8."

@@ -138,7 +138,20 @@ def _share(tokens: np.ndarray, number: int | None) -> float:
 
 def _long_lines(dataset: Dataset) -> dict[str, Sequence[str]]:
     """Returns the lines that count by the split in which each begins."""
-    lines = dataset.lined.split("\n")
+    parts: Mapping[str, Iterable[str]] = (
+        dict(zip(dataset.splits, (text.split("\n") for text in dataset.lined), strict=True))
+        if len(dataset.lined) == len(dataset.splits)
+        else _lines_by_position(dataset)
+    )
+    stripped = {name: map(str.strip, part) for name, part in parts.items()}
+    return {
+        name: [line for line in part if len(line) >= LINE_LENGTH] for name, part in stripped.items()
+    }
+
+
+def _lines_by_position(dataset: Dataset) -> dict[str, list[str]]:
+    """Returns the lines of the one text by the split in which each begins."""
+    lines = dataset.lined[0].split("\n")
     if dataset.token == "char":
         sizes = np.fromiter(map(len, lines), np.int64, len(lines)) + dataset.line_end
     else:
@@ -146,10 +159,7 @@ def _long_lines(dataset: Dataset) -> dict[str, Sequence[str]]:
     first_tokens = np.cumsum(sizes) - sizes
     ends = np.cumsum([len(tokens) for tokens in dataset.splits.values()])
     bounds = [0, *np.searchsorted(first_tokens, ends).tolist()]
-    stripped = {
-        name: map(str.strip, lines[begin:end])
-        for name, begin, end in zip(dataset.splits, bounds[:-1], bounds[1:], strict=True)
-    }
     return {
-        name: [line for line in part if len(line) >= LINE_LENGTH] for name, part in stripped.items()
+        name: lines[begin:end]
+        for name, begin, end in zip(dataset.splits, bounds[:-1], bounds[1:], strict=True)
     }

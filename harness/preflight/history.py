@@ -15,7 +15,7 @@ from harness.model import masks
 from harness.preflight.cost import Pace
 from harness.preflight.probe import Probe
 from harness.report import arm_results
-from harness.settings import PER_RUN, Settings
+from harness.settings import PER_RUN, Settings, to_dict
 from harness.statistics import inference
 from harness.store.address import sqlite_path
 from harness.store.locations import Locations
@@ -30,6 +30,7 @@ from harness.training.messages import RunState
 _NOT_PACE = (
     "corpus",
     "path",
+    "paths",
     "hidden_size",
     "num_parameters",
     "flops_per_token",
@@ -279,7 +280,7 @@ def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, 
 
     The baseline's are among them.
     """
-    wanted = part.baseline.settings
+    wanted = to_dict(part.baseline.settings)
     replicates = stored.runs[stored.runs["phase"] == Phase.REPLICATE]
     for condition, rows in replicates.groupby("condition"):
         baseline_rows = rows[rows["arm"] == stored.baseline]
@@ -287,7 +288,7 @@ def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, 
             continue
         params = baseline_rows["params"].iloc[0]
         is_like = all(
-            params.get(name) == getattr(wanted, name) for name in ("cell", *arm_results.TEXT_FIELDS)
+            params.get(name) == wanted.get(name) for name in ("cell", *arm_results.TEXT_FIELDS)
         )
         if condition == part.condition if stored.is_same else is_like:
             known = rows if is_repeated(part) else rows[rows["repeat"] == 0]

@@ -27,8 +27,10 @@ from harness.training.messages import RunState
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
 CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
 TIMING_COLUMNS = (*columns.ARM_DTYPES, *columns.TIMING_DTYPES)
-TEXT_FIELDS = ("corpus", "path", "token", "min_count", "split")
+TEXT_FIELDS = ("corpus", "path", "paths", "token", "min_count", "split")
 """Losses compare only where these settings are equal."""
+TEXT_NAMES = ("corpus", "path", "paths")
+"""Those of them that say where a text is, which its fingerprint says better."""
 REPLICATE_ENDS = tuple(state for state in tried.ENDS if state is not RunState.PRUNED)
 
 _ALL_FAILED = [RunState.FAILED] * FAILURES_IN_A_ROW

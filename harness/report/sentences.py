@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -169,8 +168,7 @@ def _scope(study: StudyLike) -> str:
 
 def text_name(study: StudyLike) -> str:
     """Returns the name of the text that the baseline reads."""
-    settings = study.baseline.settings
-    return Path(settings.path).name if settings.path else settings.corpus
+    return study.baseline.settings.text_name
 
 
 def _grounds(study: StudyLike, result: ArmResult) -> list[str]:

@@ -85,7 +85,7 @@ class Comparand:
         fields = [
             self.settings[name]
             for name in arm_results.TEXT_FIELDS
-            if name not in ("corpus", "path")
+            if name not in arm_results.TEXT_NAMES
         ]
         return (sorted(set(self.runs["corpus_fingerprint"])), *fields)
 
@@ -174,7 +174,7 @@ def _settings(
     runs = selection.runs
     if not selection.is_run:
         runs = runs[runs["phase"] == Phase.REPLICATE]
-    for name in (*tuned, "path"):
+    for name in (*tuned, "path", "paths"):
         settings[name] = _distinct([params.get(name) for params in runs["params"]])
     for name in TRAINED_WITH:
         settings[name] = _distinct(list(runs[name].dropna())) or settings[name]

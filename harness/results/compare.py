@@ -225,7 +225,9 @@ def _replicates(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _representative(comparand: Comparand, baseline: Comparand) -> Settings:
     """Returns a comparand's settings, with the text under the baseline's name for it."""
-    settings = comparand.settings | {name: baseline.settings[name] for name in ("corpus", "path")}
+    settings = comparand.settings | {
+        name: baseline.settings[name] for name in arm_results.TEXT_NAMES
+    }
     return from_dict({name: values[0] for name, values in settings.items() if name != CELL_SOURCE})
 
 
@@ -341,7 +343,7 @@ def _apart(comparand: Comparand, baseline: Comparand) -> str:
         reasons.append("the texts differ")
     for field in arm_results.TEXT_FIELDS:
         values, baseline_values = comparand.settings[field], baseline.settings[field]
-        if field != "path" and values != baseline_values:
+        if field not in ("path", "paths") and values != baseline_values:
             reasons.append(f"{field} {text_of(values)} and {text_of(baseline_values)}")
     return (
         f"{_level(comparand)} Its losses do not compare with those of {baseline.name}: "

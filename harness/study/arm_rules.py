@@ -1,5 +1,6 @@
 """The rules of a study that concern its arms, one by one or all together."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,10 +121,12 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         name = arm.value("corpus")
-        if name is None or arm.invalid & {"corpus", "path", "token"}:
+        if name is None or arm.invalid & {"corpus", "path", "paths", "token", "split"}:
             continue
         corpus, text_path = corpora.BY_NAME[name], arm.value("path")
-        if corpus.needs_path and text_path is None:
+        if arm.value("paths") is not None:
+            yield from _text_in_three(parsed, arm, name)
+        elif corpus.needs_path and text_path is None:
             message = (
                 f"must come with path, but got corpus={name!r} alone. Add path: FILE beside it."
             )
@@ -137,6 +140,25 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         if not corpus.has_words and arm.value("token") == "word":
             message = f"must be char with corpus {name}, but got token='word'. Write token: char."
             yield parsed.document.at_value(arm.paths["token"], message, "corpus")
+
+
+def _text_in_three(parsed: Parsed, arm: ArmDraft, corpus: str) -> Iterator[Problem]:
+    """``paths`` stands with the corpus text, and instead of path and split."""
+    got = ""
+    if not corpora.BY_NAME[corpus].takes_paths:
+        got = f"corpus={corpus!r}. Write corpus: text"
+    elif arm.value("path") is not None:
+        got = f"path={shown(arm.value('path'))} too. Remove one of the two"
+    elif arm.value("split") != FIELDS["split"].default:
+        got = f"split={shown(arm.value('split'))}. Remove split"
+    if got:
+        rule = "must stand with corpus text, and instead of path and split"
+        message = f"{rule}, but got {got}."
+        yield parsed.document.at_key(arm.paths["paths"], message, "corpus")
+    given = list(vars(arm.value("paths")).values())
+    if len({os.path.normpath(path) for path in given}) < len(given):
+        message = f"must be three files, but got {', '.join(given)}. Name each once."
+        yield parsed.document.at_key(arm.paths["paths"], message, "corpus")
 
 
 def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cells.registry import PRESETS
-from harness.settings import SampleRequest, Settings
+from harness.settings import SampleRequest, Settings, with_paths
 from harness.study.arms import ArmDraft, crossed, explicit_fields
 from harness.study.fields import FIELDS, default_of, written
 from harness.study.form import TUNE_NAMES, UntilForm, tune_names
@@ -45,7 +45,7 @@ def study_of(parsed: Parsed, drafts: list[ArmDraft], condition: str, file: Study
     arms = tuple(
         Arm(
             draft.name,
-            _with_whole_path(draft.settings(), folder),
+            _with_whole_paths(draft.settings(), folder),
             _is_baseline(draft, form.compare.baseline),
             condition,
             tuple(name for name in space if acts(name, draft.settings(), space)),
@@ -103,11 +103,11 @@ def _is_baseline(draft: ArmDraft, baseline: Any) -> bool:
     return all(values[name] == value for name, value in explicit_fields(baseline).items())
 
 
-def _with_whole_path(settings: Settings, folder: Path | None) -> Settings:
-    """The settings with the path of their text made absolute, as a worker needs it."""
-    if folder is None or settings.path is None:
+def _with_whole_paths(settings: Settings, folder: Path | None) -> Settings:
+    """The settings with the paths of their text made absolute, as a worker needs them."""
+    if folder is None:
         return settings
-    return dataclasses.replace(settings, path=os.path.normpath(folder / settings.path))
+    return with_paths(settings, lambda path: os.path.normpath(folder / path))
 
 
 def _tune(form: Any) -> Tune | None:

@@ -116,7 +116,7 @@ CODES = {
     ),
     "corpus": Code(
         "The corpus does not go with the path or with the kind of token.",
-        "`corpus: text` needs `path`; a corpus without words needs `token: char`.",
+        "`corpus: text` needs `path` or `paths`; a corpus without words needs `token: char`.",
     ),
     "no-validation-text": Code(
         "The objective is measured on a text that `split: none` does not hold out.",

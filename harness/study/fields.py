@@ -18,12 +18,22 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.data.corpora import CORPORA
-from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Settings
+from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Paths, Settings
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Settings)
 }
-COMPARABLE = ("cell", "corpus", "path", "token", "min_count", "split", "budget", "evaluations")
+COMPARABLE = (
+    "cell",
+    "corpus",
+    "path",
+    "paths",
+    "token",
+    "min_count",
+    "split",
+    "budget",
+    "evaluations",
+)
 """Never searched: a cell is an arm, and trials that differ in the others are not measured alike."""
 _HINTS = typing.get_type_hints(Settings)
 TUNABLE = tuple(name for name in FIELDS if name not in COMPARABLE)
@@ -82,6 +92,31 @@ class EachForm(Block):
     each: Literal["epoch"] = describe("evaluate after each epoch", default="epoch")
 
 
+class PathsForm(Block):
+    """The files of a text that comes in three."""
+
+    model_config = required("train", "validation", "test")
+    train: str = describe("the training text", min_length=1)
+    validation: str = describe("the validation text", min_length=1)
+    test: str = describe("the test text", min_length=1)
+
+    @model_validator(mode="after")
+    def _all_three(self) -> "PathsForm":
+        missing = [name for name in PathsForm.model_fields if name not in self.model_fields_set]
+        if missing:
+            rule = "must name train, validation and test, but lacks {missing}. Add {remedy}."
+            rules = {
+                "missing": " and ".join(missing),
+                "remedy": ", ".join(f"{name}: FILE" for name in missing),
+            }
+            raise PydanticCustomError("text_files", rule, rules)
+        return self
+
+
+def _paths(form: PathsForm) -> Paths:
+    return Paths(form.train, form.validation, form.test)
+
+
 def _budget(form: BudgetForm) -> Budget:
     return Budget(**{name: getattr(form, name) for name in form.model_fields_set})
 
@@ -94,6 +129,7 @@ _FORMS: dict[str, Any] = {
         Discriminator(lambda value: "each" if isinstance(value, dict) else "number"),
     ],
     "corpus": Literal[tuple(CORPORA)],
+    "paths": Annotated[PathsForm, AfterValidator(_paths)],
 }
 """The fields that are written otherwise than Settings keeps them."""
 
@@ -145,6 +181,8 @@ def written(value: Any) -> Any:
     """Returns a value of Settings as a study file writes it."""
     if isinstance(value, Budget):
         return {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
+    if isinstance(value, Paths):
+        return dataclasses.asdict(value)
     return "none" if value is None else {"each": "epoch"} if value == "epoch" else value
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cells.registry import fingerprint
-from harness.settings import EXECUTION, SampleRequest, Settings
+from harness.settings import EXECUTION, SampleRequest, Settings, to_dict, with_paths
 from harness.study.form import Models, Objective, Pruner, Sampler, tune_names
 from harness.study.reader import shown
 from harness.study.units import Unit
@@ -288,13 +288,16 @@ class Study:
 
     def _arm_identity(self, settings: Settings) -> dict[str, Any]:
         searched = self.tune.space if self.tune else {}
+        if self.path:  # as seen from the study, so that both may move together
+            folder = self.path.parent
+            settings = with_paths(
+                settings, lambda path: Path(os.path.relpath(path, folder)).as_posix()
+            )
         values = {
             k: v
-            for k, v in as_json(settings).items()
+            for k, v in to_dict(settings).items()
             if k not in searched and k not in NOT_IDENTITY
         }
-        if self.path and values["path"]:  # as seen from the study, so that both may move together
-            values["path"] = Path(os.path.relpath(values["path"], self.path.parent)).as_posix()
         return {**values, "cell_source": fingerprint(settings.cell)}
 
 

@@ -13,6 +13,7 @@ from harness.study.fields import (
     TUNABLE,
     BudgetForm,
     EachForm,
+    PathsForm,
     hint_of,
     is_number,
 )
@@ -152,6 +153,8 @@ def _fields_at(block: tuple[str, ...]) -> Mapping[str, _Field] | None:
             return _of_model(BudgetForm)
         case (*_, "evaluations"):
             return _of_model(EachForm)
+        case (*_, "paths"):
+            return _of_model(PathsForm)
         case ("across", _):
             return _SETTINGS | _of_model(ConditionBase)
         case ("across", _, "tune"):

@@ -29,6 +29,7 @@ _KINDS = {
 
 _CODES = {
     "rule": "budget",
+    "text_files": "missing-field",
     "missing": "missing-field",
     "extra_forbidden": "unknown-field",
     "literal_error": "unknown-value",
@@ -190,7 +191,7 @@ class _Fault:
         return "wrong-kind" if self.kind in _KINDS else _CODES.get(self.kind, "invalid-value")
 
     def _message(self) -> str:
-        if self.kind == "rule":
+        if self.kind in ("rule", "text_files"):
             return self.text
         if self.kind == "missing":
             return f"must be given, but is missing. Add {self.name}: VALUE."
@@ -310,6 +311,8 @@ def _mapping_remedy(path: Path, name: str, value: Any) -> str:
     if name == "budget":
         number = value if isinstance(value, int) and not isinstance(value, bool) else 2000000
         return f"Write budget: {{tokens: {number}}}, or updates, epochs, seconds."
+    if name == "paths":
+        return "Write paths: {train: FILE, validation: FILE, test: FILE}."
     if path == ("compare", "baseline"):
         return "Write baseline: {FIELD: VALUE} with a value of every crossed field."
     if path[:2] == ("compare", "arms") and len(path) == 3:

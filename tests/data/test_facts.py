@@ -172,7 +172,7 @@ def test_every_line_is_of_one_split():
             splits=dict(zip(("train", "validation", "test"), parts, strict=True)),
             fingerprint="",
             source="",
-            lined=text,
+            lined=(text,),
             line_end=1,
         )
         found = corpus_facts(dataset)
