@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sqlite3
 import sys
 
+import postgresql
 import pytest
 
 LISTED_REASONS = (
@@ -53,6 +55,27 @@ def one_database_is_made(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_commit_waits_for_the_disk():
+    """A commit of SQLite waits 4 ms for the disk, and a small study commits thousands of times.
+
+    What is not waited for outlives the death of a process, and no test cuts the power.
+    """
+    if "harness.store.connection" not in sys.modules:
+        yield
+        return
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def hurry(connection, _):
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous=FULL")
+
+    event.listen(Engine, "connect", hurry)
+    yield
+    event.remove(Engine, "connect", hurry)
+
+
 @pytest.fixture(scope="session")
 def text(tmp_path_factory):
     """The path of a text of 240 words, ten different ones."""
@@ -61,6 +84,17 @@ def text(tmp_path_factory):
     chosen = (words[(i * i + i // 7) % len(words)] for i in range(240))
     path.write_text(" ".join(chosen), encoding="utf-8")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of the tests' own."""
+    programs = postgresql.binaries()
+    if programs is None:
+        pytest.skip(postgresql.NO_SERVER)
+    server = postgresql.PostgreSQL(programs)
+    yield server
+    server.remove()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -49,8 +49,8 @@ def write_plan(
         ValueError: As :func:`harness.runner.launch.run`.
     """
     locations = locations or Locations(Path.cwd())
-    with held_study(path, overrides, locations, force) as study:
-        scheduler = open_scheduler(study, locations, Display(Console(quiet=True)))
+    with held_study(path, overrides, locations, force) as (study, assure):
+        scheduler = open_scheduler(study, locations, Display(Console(quiet=True)), assure)
         with closing(scheduler):
             plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
         if plans:
@@ -92,9 +92,9 @@ def ingest_records(
     check_stores(locations)
     messages, measured, is_cut = _read(source)
     with ExitStack() as held:
-        held.enter_context(locked(study.name, locations))
+        assure = held.enter_context(locked(study.name, locations))
         scheduler = held.enter_context(
-            closing(open_scheduler(study, locations, Display(Console(quiet=True))))
+            closing(open_scheduler(study, locations, Display(Console(quiet=True)), assure))
         )
         wanted = {run.id: run for plan in scheduler.next_plans() for run in plan.runs}
         ends = scheduler.recorder.ends

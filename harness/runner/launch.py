@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study 
     from harness.data import Dataset
     from harness.report import Report
     from harness.runner.scheduler import Scheduler
+    from harness.store.lock import Assure
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def run(
     started = time.time() if started is None else started
     locations = locations or Locations(Path.cwd())
     display = Display(console or Console())
-    with held_study(path, overrides, locations, force, new=new) as study:
+    with held_study(path, overrides, locations, force, new=new) as (study, assure):
         from harness.runner.finished import finished_report
         from harness.store.source import holds_study
 
@@ -103,7 +104,7 @@ def run(
         texts = _texts_of_sound_runs(study) if is_first else {}
         if new:
             put_aside(study.name, locations)
-        scheduler = open_scheduler(study, locations, display)
+        scheduler = open_scheduler(study, locations, display, assure)
         texts.clear()  # the scheduler holds them, and needed to read none of them again
         with closing(scheduler):
             return _run(scheduler, started, verbose, is_checked=is_first)
@@ -129,8 +130,10 @@ def held_study(
     locations: Locations,
     force: bool,
     new: bool = False,
-) -> Iterator[Study]:
+) -> Iterator[tuple[Study, "Assure"]]:
     """Holds the lock of a study that was found right, and whose stores were found whole.
+
+    Yields it, and what makes sure that it is still held.
 
     Raises:
         ValueError: As :func:`run`.
@@ -143,16 +146,18 @@ def held_study(
 
     check_design(study, force)
     check_stores(locations, new=new)
-    with locked(study.name, locations):
-        yield study
+    with locked(study.name, locations) as assure:
+        yield study, assure
 
 
-def open_scheduler(study: Study, locations: Locations, display: Display) -> "Scheduler":
-    """Opens the stores of a study that is held."""
+def open_scheduler(
+    study: Study, locations: Locations, display: Display, assure: "Assure"
+) -> "Scheduler":
+    """Opens the stores of a study that is held; ``assure`` makes sure that it still is."""
     from harness.runner.scheduler import Scheduler
 
     await_writable(locations)
-    return Scheduler(study, locations, display)
+    return Scheduler(study, locations, display, assure)
 
 
 def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool) -> "Report":

@@ -29,6 +29,7 @@ from harness.store.background import BackgroundWriter
 from harness.store.frames import key_of_row, unit_of_row
 from harness.store.identity import IdentityError, check_identity, difference
 from harness.store.locations import Locations
+from harness.store.lock import Assure, held
 from harness.store.notes import Origin
 from harness.store.patience import Patience
 from harness.store.writer import StudyWriter
@@ -64,8 +65,14 @@ class Scheduler:
             before any has.
     """
 
-    def __init__(self, study: Study, locations: Locations, display: Display):
+    def __init__(self, study: Study, locations: Locations, display: Display, assure: Assure = held):
         """Reads the texts and opens the stores.
+
+        Args:
+            study: What is run.
+            locations: Where its results live.
+            display: Told what a person should see.
+            assure: Makes sure that the study is still held, before anything is written.
 
         Raises:
             ValueError: A store cannot be used, or an arm's cell, engine, text or device is
@@ -73,6 +80,7 @@ class Scheduler:
             IdentityError: The study of this name in the store is something else.
         """
         self.study, self.locations, self.display = study, locations, display
+        self._assure = assure
         self.train_seconds = 0.0
         self.first_update_time: float | None = None
         self._begun: dict[str, float] = {}
@@ -93,6 +101,7 @@ class Scheduler:
             say=display.say,
             check=signals.check,
             when_ended=self._remove_checkpoint,
+            assure=self._assure,
         )
         self.writer.resume()
         self.notes = self.writer.reader.notes()
@@ -119,7 +128,7 @@ class Scheduler:
             locations.storage_url,
             self.writer.reader.birth,
             self.recorder.ends,
-            Patience("Optuna's storage", display.say, signals.check),
+            Patience("Optuna's storage", display.say, signals.check, self._assure),
         )
         self._restore_searches()
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from harness.store.handover import Doer, Handover
+from harness.store.lock import Assure, held
 from harness.store.patience import Check, Say
 from harness.store.reader import StudyReader
 from harness.store.spool import Spool
@@ -40,6 +41,7 @@ class BackgroundWriter:
         say: Say,
         check: Check = lambda: None,
         when_ended: Callable[[RunKey, RunState], None] = lambda *_: None,
+        assure: Assure = held,
     ) -> None:
         """Takes a writer, which nobody else uses from now on.
 
@@ -49,10 +51,11 @@ class BackgroundWriter:
             say: Told what a person should know.
             check: Called while the driver waits; raises where a person wants to end.
             when_ended: Called by the thread when a run's end is stored.
+            assure: Makes sure that the study is still held: nothing is written where it is not.
         """
         self.reader: StudyReader = writer.reader
         self.experiment_id = writer.experiment_id
-        self._writer, self._when_ended = writer, when_ended
+        self._writer, self._when_ended, self._assure = writer, when_ended, assure
         self._opening_seconds, self._own_reading = writer.seconds, 0.0
         self._handover = Handover(
             {
@@ -63,8 +66,8 @@ class BackgroundWriter:
                 "describe": Doer(writer.describe, is_kept=False),
                 "view": Doer(writer.set_view, is_kept=False),
             },
-            writer.flush,
-            writer.find_made,
+            self._flush,
+            self._find_made,
             Spool(spool, f"{writer.experiment_id} {writer.reader.birth}"),
             say,
             check,
@@ -142,6 +145,7 @@ class BackgroundWriter:
         """Returns what a function of the writer returns, once all before it is stored."""
 
         def own() -> R:
+            self._assure()
             before = self.reader.seconds
             try:
                 return function(self._writer)
@@ -190,6 +194,14 @@ class BackgroundWriter:
 
     # The thread's side
 
+    def _flush(self) -> None:
+        self._assure()
+        self._writer.flush()
+
+    def _find_made(self) -> None:
+        self._assure(at_once=True)
+        self._writer.find_made()
+
     def _begin(
         self,
         key: RunKey,
@@ -198,6 +210,7 @@ class BackgroundWriter:
         tags: Mapping[str, Any],
         dataset: Sequence[str] | None,
     ) -> None:
+        self._assure()
         self._writer.begin_run(key, name, params, tags)
         if dataset is not None:
             self._writer.log_dataset(self._writer.run_id(key), *dataset)
@@ -206,5 +219,6 @@ class BackgroundWriter:
         self._writer.buffer(self._writer.run_id(key), update, metrics, time)
 
     def _end(self, key: RunKey, state: str, **given: Any) -> None:
+        self._assure()
         self._writer.end_run(self._writer.run_id(key), RunState(state), **given)
         self._when_ended(key, RunState(state))

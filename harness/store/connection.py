@@ -18,8 +18,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from harness.store.address import StoreError, sqlite_path
+from harness.store.advisory_lock import made_by_one
 from harness.store.making import make_whole
 from harness.store.moved import mend
+from harness.store.presence import await_database
 
 # Else it says "Creating initial MLflow database tables...", and prints the traceback of every error
 # that it raises besides.
@@ -33,12 +35,14 @@ def connect(uri: str) -> MlflowClient:
         StoreError: The store cannot be reached or is of another MLflow version.
     """
     path = sqlite_path(uri)
+    await_database("tracking: MLflow's database", uri)  # MLflow would try for minutes
     try:
         if path is not None and not path.exists():
             make_whole(path, _make_store)
         elif path is not None:
             mend(path)
-        client = open_client(uri)
+        with made_by_one(uri):
+            client = open_client(uri)
     except MlflowException as error:
         raise StoreError(
             f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: "

@@ -2,28 +2,73 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from harness.store.address import AddressedError
+from harness.store import advisory_lock
+from harness.store.address import sqlite_path
+from harness.store.advisory_lock import AdvisoryLock, LockedError, key_of
+from harness.store.databases import is_postgresql
 from harness.store.locations import Locations
 
+__all__ = ["LockedError", "database_of", "held", "holder_of", "locked", "paths"]
 
-class LockedError(AddressedError):
-    """Another process holds the study; the message says which."""
+
+Assure = Callable[..., None]
+"""Makes sure that a study is still held (:meth:`AdvisoryLock.assure`); raises where it is not."""
 
 
 @contextmanager
-def locked(study_name: str, locations: Locations) -> Iterator[None]:
-    """Holds the study: a kernel's file lock beside the database, which dies with its process.
+def locked(study_name: str, locations: Locations) -> Iterator[Assure]:
+    """Holds the study, and yields what makes sure that it is still held.
+
+    A kernel's file lock in the folder dies with its process. Where a store is in PostgreSQL, which
+    other machines reach, a lock in that database is held too.
 
     Raises:
         LockedError: Another process holds it.
     """
+    with _file_locked(study_name, locations) as holder:
+        url = database_of(locations)
+        if url is None:
+            yield held
+            return
+        lock = AdvisoryLock(url, _key(study_name, locations), study_name, holder)
+        try:
+            lock.take()
+            yield lock.assure
+        finally:
+            lock.release()
+
+
+def held(*, at_once: bool = False) -> None:
+    """Makes sure of a lock that only its process can lose."""
+    del at_once
+
+
+def database_of(locations: Locations) -> str | None:
+    """Returns the database that holds a study's lock: MLflow's or Optuna's in PostgreSQL."""
+    uris = (locations.tracking_uri, locations.storage_url)
+    return next((uri for uri in uris if is_postgresql(uri)), None)
+
+
+def _key(study_name: str, locations: Locations) -> int:
+    """Returns the key of a study's lock.
+
+    A study in a SQLite file is another than one of its name in another file, although their
+    searches may lie in one database.
+    """
+    file = sqlite_path(locations.tracking_uri)
+    return key_of(study_name if file is None else f"{study_name} in {file.resolve()}")
+
+
+@contextmanager
+def _file_locked(study_name: str, locations: Locations) -> Iterator[str]:
+    """Holds the lock in the folder, and yields who this process is and since when."""
     locations.folder.mkdir(parents=True, exist_ok=True)
     lock_path, holder = paths(study_name, locations)
     lock = FileLock(lock_path)
@@ -36,8 +81,9 @@ def locked(study_name: str, locations: Locations) -> Iterator[None]:
         ) from error
     try:
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
-        _write_new(holder, f"process {os.getpid()} on {platform.node()} since {now}")
-        yield
+        text = f"process {os.getpid()} on {platform.node()} since {now}"
+        _write_new(holder, text)
+        yield text
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
@@ -46,13 +92,14 @@ def locked(study_name: str, locations: Locations) -> Iterator[None]:
 def holder_of(study_name: str, locations: Locations) -> str | None:
     """Returns which process holds the study; None where none does. Nothing is made."""
     lock_path, holder = paths(study_name, locations)
-    if not lock_path.exists():
-        return None
-    try:
-        with FileLock(lock_path, timeout=0):
-            return None
-    except Timeout:
-        return _who(holder)
+    if lock_path.exists():
+        try:
+            with FileLock(lock_path, timeout=0):
+                pass
+        except Timeout:
+            return _who(holder)
+    url = database_of(locations)
+    return None if url is None else advisory_lock.holder_of(url, _key(study_name, locations))
 
 
 def paths(study_name: str, locations: Locations) -> tuple[Path, Path]:

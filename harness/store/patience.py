@@ -107,9 +107,19 @@ class Patience:
     Nothing in the caller goes on meanwhile, but ``check`` may end the wait.
     """
 
-    def __init__(self, store: str, say: Say, check: Check) -> None:
-        """Takes what to call the store in a line, and who is told."""
-        self._store, self._say, self._check = store, say, check
+    def __init__(
+        self, store: str, say: Say, check: Check, assure: Callable[..., None] = lambda **_: None
+    ) -> None:
+        """Takes what to call the store in a line, and who is told.
+
+        Args:
+            store: What to call the store in a line.
+            say: Told what a person should know.
+            check: Raises where the person wants to end.
+            assure: Makes sure that the study is still held; asked before every call, and at once
+                after one that failed.
+        """
+        self._store, self._say, self._check, self._assure = store, say, check, assure
         self._is_first = True
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -118,9 +128,10 @@ class Patience:
         The first call is that of a launch that begins: what has never answered is soon an error.
         """
         begun, is_told, is_first = time.time(), False, self._is_first
-        self._is_first = False
+        self._is_first = is_again = False
         while True:
             try:
+                self._assure(at_once=is_again)
                 result = function(*args, **kwargs)
             except Exception as error:
                 if not is_passing(error):
@@ -134,6 +145,7 @@ class Patience:
                         "training waits for it, Ctrl-C ends",
                         "yellow",
                     )
+                is_again = True
                 pause(RETRY_SECONDS, self._check)
             else:
                 if is_told:

@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from harness.store import patience
-from harness.store.address import sqlite_path
+from harness.store.address import StoreError, sqlite_path
+from harness.store.databases import is_one_schema, is_server, session
 from harness.store.locations import Locations
 
 HTTP_PORTS = {"http": 80, "https": 443}
@@ -27,7 +28,25 @@ def await_readable(locations: Locations) -> None:
     if server.scheme in HTTP_PORTS:
         address = (server.hostname or "", server.port or HTTP_PORTS[server.scheme])
         _await(f"tracking: MLflow's server at {address[0]}:{address[1]}", _connect, address)
+    if is_one_schema(locations.tracking_uri, locations.storage_url):
+        raise StoreError(
+            "tracking, storage: must be two databases, since MLflow and Optuna both keep a table "
+            f"alembic_version, but both are {locations.storage_url!r}. Make a second database, or "
+            "append ?options=-csearch_path%3DSCHEMA to one address, of a schema that you made."
+        )
+    await_database("tracking: MLflow's database", locations.tracking_uri)
+    await_database("storage: Optuna's database", locations.storage_url)
     _await_files(locations, "BEGIN; SELECT count(*) FROM sqlite_master; ROLLBACK")
+
+
+def await_database(store: str, url: str) -> None:
+    """Waits a few seconds for a database's server; an address of anything else passes.
+
+    Raises:
+        StoreError: It does not answer or refuses, or there is no driver for it.
+    """
+    if is_server(url):
+        _await(store, _open_session, url)
 
 
 def await_writable(locations: Locations) -> None:
@@ -54,7 +73,9 @@ def _await(store: str, ask: Callable[..., None], *args: object) -> None:
     while True:
         try:
             return ask(*args)
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:
+            if not (isinstance(error, OSError | sqlite3.Error) or patience.is_passing(error)):
+                raise
             if time.monotonic() - begun >= patience.START_SECONDS:
                 raise patience.never(store, error) from error
         patience.pause(patience.RETRY_SECONDS, lambda: None)
@@ -62,6 +83,11 @@ def _await(store: str, ask: Callable[..., None], *args: object) -> None:
 
 def _connect(address: tuple[str, int]) -> None:
     with closing(socket.create_connection(address, timeout=CONNECT_SECONDS)):
+        pass
+
+
+def _open_session(url: str) -> None:
+    with session(url):
         pass
 
 

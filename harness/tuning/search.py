@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from harness import randomness
 from harness.randomness import Name
-from harness.store.address import AddressedError, sqlite_path
+from harness.store.address import JOURNAL, AddressedError, sqlite_path
+from harness.store.advisory_lock import made_by_one
 from harness.store.making import make_whole
 from harness.store.patience import once
+from harness.store.presence import await_database
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
@@ -70,23 +74,37 @@ class SharedDesign:
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Returns Optuna's storage at ``url``, made where a SQLite file is not there yet.
+    """Returns Optuna's storage at ``url``, made where there is none yet.
+
+    Args:
+        url: ``sqlite:///FILE``, ``journal:///FILE``, or any address that SQLAlchemy reads.
 
     Raises:
         SearchError: It cannot be reached.
+        StoreError: Its server does not answer.
     """
     path = sqlite_path(url)
+    await_database("storage: Optuna's database", url)
     try:
+        if url.startswith(JOURNAL):
+            return _open_journal(Path(url.removeprefix(JOURNAL)))
         if path is not None and not path.exists():
             make_whole(path, _make_storage)
-        # The driver asks again itself, where Ctrl-C is heard.
-        waits = {"connect_args": {"timeout": BUSY_SECONDS}} if path is not None else {}
-        return optuna.storages.RDBStorage(url, engine_kwargs=waits)
+        # The driver asks again itself, where Ctrl-C is heard; a server may have ended a connection.
+        waits = {"connect_args": {"timeout": BUSY_SECONDS}} if path else {"pool_pre_ping": True}
+        with made_by_one(url):
+            return optuna.storages.RDBStorage(url, engine_kwargs=waits)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
-            "Write sqlite:///FILE or postgresql://USER@HOST/NAME."
+            "Write sqlite:///FILE, postgresql://USER@HOST/NAME or journal:///FILE."
         ) from error
+
+
+def _open_journal(path: Path) -> optuna.storages.BaseStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backend = JournalFileBackend(str(path))
+    return optuna.storages.JournalStorage(backend)
 
 
 def _make_storage(path: Path) -> None:
@@ -172,10 +190,28 @@ class ArmSearch:
             self.seconds += time.perf_counter() - begun
         return self._known
 
-    def _write(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Changes the search, after which it is read again."""
+    def _write(
+        self, is_written: Callable[[list[FrozenTrial]], bool], write: Callable[[], Any]
+    ) -> None:
+        """Changes the search, after which it is read again.
+
+        A storage that was lost in the middle may have stored what it did not confirm: a second try
+        first looks whether it ``is_written`` among the trials.
+        """
+        is_again = False
+
+        def attempt() -> None:
+            nonlocal is_again
+            if not (is_again and is_written(self._study.get_trials(deepcopy=False))):
+                is_again = True
+                write()
+
         self._known = None
-        self._patiently(write, *args, **kwargs)
+        self._patiently(attempt)
+
+    def _add(self, number: int, trial: FrozenTrial) -> None:
+        """Adds the trial that gets a number."""
+        self._write(lambda stored: len(stored) > number, lambda: self._study.add_trial(trial))
 
     def running(self) -> list[Trial]:
         """Returns the trials that were asked and not told, in number order.
@@ -225,7 +261,7 @@ class ArmSearch:
             # What is sampled lies in the space, so the trials of this round do not widen it.
             space = searched_space(self.tune.space, [trial.params for trial in known])
             for number in range(len(known), full):
-                self._write(self._study.add_trial, self._sample(number, space))
+                self._add(number, self._sample(number, space))
         self.seconds += time.perf_counter() - begun
         return self.running()
 
@@ -242,14 +278,14 @@ class ArmSearch:
         """Adds the trials ``first``, ``first`` + 1 and so on, unless they are there already."""
         begun = time.perf_counter()
         for number in range(len(self.trials()), first + len(points)):
-            self._write(self._study.add_trial, self._running(points[number - first]))
+            self._add(number, self._running(points[number - first]))
         self.seconds += time.perf_counter() - begun
 
     def restore(self, values: Mapping[str, Any], means: Mapping[int, float]) -> None:
         """Adds a running trial of values that were tried, and what was reported of it, by step."""
         begun = time.perf_counter()
         trial = self._running(values, means if self.prunes else {})
-        self._write(self._study.add_trial, trial)
+        self._add(len(self.trials()), trial)
         self.seconds += time.perf_counter() - begun
 
     def _running(
@@ -379,10 +415,11 @@ class ArmSearch:
         """
         begun = time.perf_counter()
         if state.has_objective:
-            self._write(self._study.tell, number, nats)
+            tell = partial(self._study.tell, number, nats)
         else:
             end = TrialState.PRUNED if state is RunState.PRUNED else TrialState.FAIL
-            self._write(self._study.tell, number, state=end)
+            tell = partial(self._study.tell, number, state=end)
+        self._write(lambda stored: stored[number].state.is_finished(), tell)
         self.seconds += time.perf_counter() - begun
 
     def best(self) -> Trial | None:

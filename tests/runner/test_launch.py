@@ -21,7 +21,7 @@ from harness.runner.progress import Display
 from harness.runner.recorder import RecordError
 from harness.store.identity import IdentityError
 from harness.store.locations import Locations
-from harness.store.lock import locked
+from harness.store.lock import held, locked
 from harness.store.reader import StudyReader
 from harness.store.source import experiment_ids
 from harness.store.writer import StudyWriter
@@ -361,7 +361,7 @@ def test_a_diverging_arm_is_a_result(tmp_path):
 
 def scheduler_of(path, folder, *overrides):
     display = Display(Console(file=io.StringIO()))
-    return launch.open_scheduler(study.load(path, overrides), Locations(folder), display)
+    return launch.open_scheduler(study.load(path, overrides), Locations(folder), display, held)
 
 
 def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from harness.store.patience import once
 from harness.study import Choices, Range, Tune
 from harness.training.messages import RunState
 from harness.tuning import search as tuning
@@ -82,6 +83,21 @@ def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
             for trial in trials:
                 own.tell(trial.number, RunState("finished"), loss(trial.values))
     assert [seen[number] for number in sorted(seen)] == expected
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_what_a_lost_storage_did_not_confirm_is_stored_once(tmp_path, kind):
+    def twice(function, *args, **kwargs):  # the first answer was lost
+        function(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    def trials(patience, name):
+        store = tuning.open_storage(f"{kind}:///{tmp_path / name}")
+        own = tuning.ArmSearch(store, "s", "lstm", make_tune(), 20, patience=patience)
+        run_to_end(own)
+        return [(t.number, t.state, t.params, t.value) for t in own.trials()]
+
+    assert trials(twice, "a.db") == trials(once, "b.db")
 
 
 def test_a_trial_is_stored_whole_or_not_at_all(storage):

@@ -1,0 +1,165 @@
+"""A study whose stores lie on servers says what it says in files, bit for bit."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pandas as pd
+import pytest
+import small_study
+from rich.console import Console
+
+from harness.runner import launch
+from harness.runner.recorder import RunRecorder
+from harness.store import patience
+from harness.store.locations import Locations
+from harness.store.lock import LockedError
+from harness.store.reader import StudyReader
+from harness.tuning import search as tuning
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
+COLUMNS = ["arm", "phase", "index", "seed", "state", "objective", "test/loss"]
+
+
+def run(folder, locations):
+    """Runs the study and returns its report and what was said."""
+    said = io.StringIO()
+    path = small_study.write(folder, trials=2, seeds=2, updates=8)
+    console = Console(file=said, width=300)
+    return launch.run(path, locations=locations, force=True, console=console), said.getvalue()
+
+
+def stored(locations):
+    """Returns the runs, the curves without their times, and the trials of a study."""
+    reader = StudyReader(locations.tracking_uri, "small")
+    runs = reader.runs()[COLUMNS].sort_values(["arm", "phase", "index"], ignore_index=True)
+    curves = reader.curves()
+    at = ["arm", "phase", "index", "update"]
+    curves = curves[[*at, "train/loss", "validation/loss"]].sort_values(at, ignore_index=True)
+    storage = tuning.open_storage(locations.storage_url)
+    trials = {
+        study.study_name.split("/")[1]: [
+            (t.number, t.state, t.params, t.value, t.intermediate_values)
+            for t in storage.get_all_trials(study._study_id)
+        ]
+        for study in storage.get_all_studies()
+    }
+    tuning.close(storage)
+    return runs, curves, trials
+
+
+def assert_same(report, locations, whole):
+    """Every run is there once, and stores and report say what they must."""
+    for got, expected in zip(stored(locations), whole[1], strict=True):
+        if isinstance(got, dict):
+            assert got == expected
+        else:
+            pd.testing.assert_frame_equal(got, expected, check_exact=True)
+    pd.testing.assert_frame_equal(report.table, whole[0].table, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The report of the study in files, and what was stored."""
+    from harness.report import Report
+
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Report, "files", lambda report, png=True: {})
+        report, _ = run(folder, Locations(folder))
+    return report, stored(Locations(folder))
+
+
+@pytest.mark.postgres
+def test_both_stores_in_postgresql_that_loses_power_in_the_middle(
+    tmp_path, monkeypatch, whole, postgres
+):
+    """While it runs a second driver, on what might be another machine, is refused."""
+    postgres.make("mlflow", "optuna")
+    secret = {"password": "s3cret"}
+    locations = Locations(
+        tmp_path / "here", postgres.url("mlflow", **secret), postgres.url("optuna", **secret)
+    )
+    monkeypatch.setattr(patience, "NOTICE_SECONDS", 0.5)
+    record, calls, refused = RunRecorder.record, [], []
+
+    def disturbed(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            there = Locations(tmp_path / "there", locations.tracking, locations.storage)
+            with pytest.raises(LockedError, match="'small' is held by process") as told:
+                run(tmp_path / "there", there)
+            refused.append(str(told.value))
+        if len(calls) == 4:
+            postgres.stop()
+            threading.Timer(2.0, postgres.start).start()
+        return record(*args)
+
+    monkeypatch.setattr(RunRecorder, "record", disturbed)
+    report, said = run(tmp_path / "here", locations)
+    assert refused and "\n" not in refused[0]
+    assert "does not answer since" in said and "answers again" in said
+    assert_same(report, locations, whole)
+    assert "s3cret" not in said + refused[0]
+    for table in ("tags", "experiment_tags", "params"):
+        assert "s3cret" not in str(postgres.execute("mlflow", f"SELECT * FROM {table}"))
+    again, _ = run(tmp_path / "here", locations)
+    pd.testing.assert_frame_equal(again.table, whole[0].table, check_exact=True)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of an MLflow server that keeps the artifacts too, and the folder of these."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    artifacts = tmp_path / "of_server" / "artifacts"
+    artifacts.mkdir(parents=True)
+    words = [
+        *("server", "--host", "127.0.0.1", "--port", port, "--workers", 1),
+        *("--backend-store-uri", f"sqlite:///{tmp_path}/of_server/mlflow.db"),
+        *("--serve-artifacts", "--artifacts-destination", artifacts),
+    ]
+    command = [sys.executable, "-m", "mlflow", *map(str, words)]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path / "of_server",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        address = f"http://127.0.0.1:{port}"
+        try:
+            await_answer(f"{address}/health", process)
+            yield address, artifacts
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def await_answer(address, process):
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with opener.open(address, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"{address} does not answer")
+
+
+def test_runs_and_artifacts_on_a_server_and_trials_in_a_journal(tmp_path, whole, server):
+    address, artifacts = server
+    locations = Locations(tmp_path / "here", address, "journal:///trials.log")
+    report, _ = run(tmp_path / "here", locations)
+    assert_same(report, locations, whole)
+    assert len(list(artifacts.rglob("curve.csv"))) == len(whole[1][0])
+    left = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert "trials.log" in left and not {"mlflow.db", "optuna.db", "artifacts"} & set(left)

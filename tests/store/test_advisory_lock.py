@@ -1,0 +1,162 @@
+"""One driver a study on all machines, where a store is in PostgreSQL."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from harness.store import advisory_lock, databases
+from harness.store.address import StoreError
+from harness.store.advisory_lock import AdvisoryLock, LockedError, made_by_one
+from harness.store.locations import Locations
+from harness.store.lock import database_of, held, holder_of, locked
+from harness.store.presence import await_readable
+
+pytestmark = pytest.mark.postgres
+NAME = "locks"
+KEY = advisory_lock.key_of("small")
+
+
+@pytest.fixture(scope="module")
+def url(postgres):
+    postgres.make(NAME)
+    return postgres.url(NAME)
+
+
+@pytest.fixture
+def take(url):
+    """Takes the lock as a process of a given name would."""
+    locks = []
+
+    def taken(holder):
+        locks.append(AdvisoryLock(url, KEY, "small", holder))
+        locks[-1].take()
+        return locks[-1]
+
+    yield taken
+    for lock in locks:
+        lock.release()
+
+
+def end_sessions(postgres):
+    """Ends every session with the database, as a cut network does."""
+    postgres.execute(
+        "postgres", f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname='{NAME}'"
+    )
+    while postgres.execute("postgres", f"SELECT 1 FROM pg_stat_activity WHERE datname='{NAME}'"):
+        time.sleep(0.01)
+
+
+def test_the_second_machine_is_refused_and_told_who_is_first(url, tmp_path):
+    here, there = (Locations(tmp_path / name, "http://h:1", url) for name in "ab")
+    assert holder_of("small", here) is None
+    with locked("small", here) as assure:
+        assure(at_once=True)
+        with pytest.raises(LockedError, match="'small' is held by process .* on .* since") as told:
+            locked("small", there).__enter__()
+        assert "\n" not in str(told.value)
+        assert holder_of("small", there).startswith("process ")
+        with locked("other", there):
+            pass
+    assert holder_of("small", there) is None
+    with locked("small", there):
+        pass
+
+
+def test_studies_of_one_name_in_files_of_their_own_are_two(url, tmp_path):
+    with (
+        locked("small", Locations(tmp_path / "a", storage=url)),
+        locked("small", Locations(tmp_path / "b", storage=url)),
+    ):
+        pass
+
+
+def test_where_there_is_no_postgresql_the_file_alone_is_held(tmp_path):
+    assert database_of(Locations(tmp_path)) is None
+    with locked("small", Locations(tmp_path)) as assure:
+        assert assure is held
+
+
+def test_a_lost_session_is_taken_again(postgres, take):
+    lock = take("process 1")
+    end_sessions(postgres)
+    lock.assure(at_once=True)
+    with pytest.raises(LockedError, match="held by process 1"):
+        take("process 2")
+
+
+def test_who_was_overtaken_meanwhile_writes_no_more(postgres, take):
+    lock = take("process 1")
+    end_sessions(postgres)
+    other = take("process 2")
+    for is_over in (False, True):  # whether the other one has ended already
+        if is_over:
+            other.release()
+        with pytest.raises(LockedError, match="taken by process 2 when this process had lost"):
+            lock.assure(at_once=True)
+
+
+def test_an_own_session_that_the_server_still_believes_in_is_ended(url, take):
+    lock = take("process 1")
+    lost, lock._session = lock._open.pop_all(), None  # the network was cut: it was not closed
+    with pytest.raises(ConnectionError, match="a session that was lost"):
+        lock.assure(at_once=True)
+    for _ in range(100):
+        try:
+            lock.assure(at_once=True)
+            break
+        except ConnectionError:
+            time.sleep(0.05)
+    assert advisory_lock.holder_of(url, KEY) == "process 1"
+    lost.close()
+
+
+def test_what_was_assured_just_now_is_not_asked_again(postgres, take):
+    lock = take("process 1")
+    lock.assure(at_once=True)
+    end_sessions(postgres)
+    lock.assure()  # not asked: nothing is raised, and nothing is taken
+    lock._assured -= advisory_lock.ASSURE_SECONDS
+    lock.assure()
+    assert lock._connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+
+def test_tables_are_made_by_one_process_at_a_time(url):
+    order = []
+
+    def second():
+        with made_by_one(url):
+            order.append("second")
+
+    with made_by_one(url):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.3)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_one_database_for_both_is_refused_and_two_schemas_are_not(url, tmp_path):
+    with pytest.raises(StoreError, match="must be two databases, since MLflow and Optuna both"):
+        await_readable(Locations(tmp_path, url, url.replace("postgresql:", "postgresql+psycopg:")))
+    assert not databases.is_one_schema(url, f"{url}&options=-csearch_path%3Doptuna")
+    assert not databases.is_one_schema(url, "sqlite:///optuna.db")
+
+
+def test_a_server_that_is_not_there_is_told_soon_and_without_its_password(tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.store.patience.START_SECONDS", 0.1)
+    url = f"postgresql://me:s3cret@/db?host={tmp_path}"
+    with pytest.raises(StoreError, match="storage: Optuna's database: must answer, but") as told:
+        await_readable(Locations(tmp_path, storage=url))
+    assert "s3cret" not in str(told.value) and "\n" not in str(told.value)
+    with pytest.raises(OperationalError):
+        locked("small", Locations(tmp_path, storage=url)).__enter__()
+
+
+@pytest.mark.parametrize("url", ["mysql+nodriver://h/db", "postgresql+nothing://me:s3cret@h/db"])
+def test_a_driver_that_is_not_installed_is_named(tmp_path, url):
+    with pytest.raises(StoreError, match="with its driver installed, .* or install the") as told:
+        await_readable(Locations(tmp_path, storage=url))
+    assert "s3cret" not in str(told.value)
