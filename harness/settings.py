@@ -54,6 +54,13 @@ class Paths:
     test: str
 
 
+@dataclass(frozen=True)
+class Lines:
+    """How the lines of a text are read: one token, ``end``, stands for the end of each."""
+
+    end: str
+
+
 class BudgetError(ValueError):
     """A budget that does not say how many updates it buys."""
 
@@ -209,6 +216,21 @@ class Settings:
         unit="occurrences",
         ge=1,
         le=MOST_PARAMETERS,
+    )
+    max_vocabulary: int | None = _setting(
+        None,
+        doc="most symbols, <unk> among them: a word that is not among the most frequent of the "
+        "training text becomes <unk>; word tokens only",
+        unit="symbols",
+        ge=2,
+        le=MOST_PARAMETERS,
+        came_later=True,
+    )
+    lines: Lines | None = _setting(
+        None,
+        doc="how lines are read, {end: <eos>}: that token stands for the end of each; "
+        "none: the corpus says",
+        came_later=True,
     )
     split: Split = _setting(
         "holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text"
@@ -386,6 +408,11 @@ class Settings:
     )
 
     @property
+    def line_end(self) -> str | None:
+        """The token that stands for the end of every line; None: none of its own does."""
+        return None if self.lines is None else self.lines.end
+
+    @property
     def text_name(self) -> str:
         """What the text is called: the corpus, or the name of the training text's file."""
         path = self.path if self.paths is None else self.paths.train
@@ -399,7 +426,7 @@ EXECUTION = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata
 LATER = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["came_later"])
 """The fields that are written only where they are set."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings)}
-_BLOCKS: dict[str, type] = {"budget": Budget, "paths": Paths}
+_BLOCKS: dict[str, type] = {"budget": Budget, "paths": Paths, "lines": Lines}
 """The fields whose values are mappings."""
 
 
@@ -453,10 +480,8 @@ def _fits(value: Any, hint: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Compared, and not converted: a whole number may be larger than every float.
         return is_number and abs(value) <= sys.float_info.max
-    if hint is Paths:
-        return isinstance(value, Paths) and all(
-            isinstance(path, str) for path in vars(value).values()
-        )
+    if hint in (Paths, Lines):
+        return isinstance(value, hint) and all(_fits(item, str) for item in vars(value).values())
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 

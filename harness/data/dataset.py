@@ -12,7 +12,13 @@ import numpy as np
 
 from harness.data import corpora
 from harness.data.errors import DataError
-from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary, tokenize
+from harness.data.tokens import (
+    UNKNOWN,
+    Vocabulary,
+    frequency_vocabulary,
+    sorted_vocabulary,
+    tokenize,
+)
 from harness.data.windows import evaluation_windows, training_windows
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
@@ -80,10 +86,12 @@ def provide(settings: Settings, dataset: Dataset) -> None:
 
 def _names(settings: Settings) -> tuple[str, ...]:
     """Returns the settings that say which text is read, and how."""
-    fields = ("corpus", "path", "paths", "token", "min_count", "split")
-    return tuple(repr(getattr(settings, name, None)) for name in fields)
+    fields = ("path", "paths", *_READING)
+    return tuple(repr(getattr(settings, name)) for name in fields)
 
 
+_READING = ("corpus", "token", "min_count", "max_vocabulary", "lines", "split")
+"""The settings that say how a text is read."""
 _provided: dict[tuple[str, ...], Dataset] = {}
 _loaded: weakref.WeakValueDictionary[tuple[object, ...], Dataset] = weakref.WeakValueDictionary()
 """The datasets that somebody holds: arms and packs that read one text in one way share it."""
@@ -94,7 +102,7 @@ def _key(settings: Settings) -> tuple[object, ...] | None:
 
     A file counts as unchanged while its size and the time of its last change are the same.
     """
-    reading = (settings.corpus, settings.token, settings.min_count, settings.split)
+    reading = tuple(getattr(settings, name) for name in _READING)
     named = [settings.path] if settings.paths is None else list(vars(settings.paths).values())
     files = [Path(path).expanduser().absolute() for path in named if path is not None]
     if not files:
@@ -114,13 +122,13 @@ def _read_in_three(settings: Settings) -> Dataset:
     """Returns a text whose splits have a file each."""
     assert settings.paths is not None
     texts = corpora.read_paths(settings.paths)
-    parts = {name: tokenize(text, settings.token) for name, text in texts.items()}
-    _require_windows(settings, {name: len(part) for name, part in parts.items()})
-    if settings.token == "word":
-        vocabulary = frequency_vocabulary(parts["train"], "word", settings.min_count)
-    else:
-        vocabulary = sorted_vocabulary("".join(texts.values()), "char")
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
+    end = settings.line_end
+    if end is not None:
+        texts = {name: _with_line_ends(text, end, settings.token) for name, text in texts.items()}
+    parts = {name: tokenize(text, settings.token, end) for name, text in texts.items()}
+    _require_windows(settings, {name: len(part) for name, part in parts.items()})
+    vocabulary = _vocabulary(settings, "".join(texts.values()), parts["train"])
     return Dataset(
         name=settings.corpus,
         title=settings.text_name,
@@ -130,25 +138,54 @@ def _read_in_three(settings: Settings) -> Dataset:
         fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
         source=f"the files {', '.join(vars(settings.paths).values())}",
         lined=tuple(texts.values()),
-        line_end=int(settings.token == "char"),
+        line_end=int(settings.token == "char" or end is not None),
     )
+
+
+def _with_line_ends(text: str, end: str, token: Token) -> str:
+    """Returns a text whose last line is ended too, as the others are.
+
+    Raises:
+        DataError: The token of a line's end is one of the text already.
+    """
+    count = text.split().count(end) if token == "word" else text.count(end) * (len(end) == 1)
+    if count or end == UNKNOWN:
+        raise DataError(
+            f"lines: end must be a token that the text does not have, but got {end=}, "
+            f"{'which stands for rare words' if end == UNKNOWN else f'which it has {count} times'}."
+            " Choose another."
+        )
+    return text if text.endswith("\n") or not text else text + "\n"
+
+
+def _vocabulary(settings: Settings, whole: Sequence[str], train: Sequence[str]) -> Vocabulary:
+    """Returns the vocabulary of words of the training text, or of all characters."""
+    end = settings.line_end
+    if settings.token == "char":
+        return sorted_vocabulary(whole, "char", end)
+    return frequency_vocabulary(train, "word", settings.min_count, settings.max_vocabulary, end)
 
 
 def _read_whole(settings: Settings) -> Dataset:
     """Returns a text that is split by position."""
     corpus = corpora.BY_NAME[settings.corpus]
     text = corpus.read(settings.path)
-    tokens = text.characters if settings.token == "char" else text.words.split()
+    end, lined = settings.line_end, text.lined
+    if end is not None:
+        lined = _with_line_ends(lined, end, settings.token)
+        tokens = tokenize(lined, settings.token, end)
+    else:
+        tokens = text.characters if settings.token == "char" else text.words.split()
     parts = _split(
         tokens if corpus.num_tokens is None else tokens[: corpus.num_tokens], settings.split
     )
     _require_windows(settings, {name: len(part) for name, part in parts.items()})
     if corpus.num_tokens is not None:
-        vocabulary = frequency_vocabulary(tokens, settings.token, settings.min_count)
-    elif settings.token == "word":
-        vocabulary = frequency_vocabulary(parts["train"], "word", settings.min_count)
+        vocabulary = frequency_vocabulary(
+            tokens, settings.token, settings.min_count, settings.max_vocabulary
+        )
     else:
-        vocabulary = sorted_vocabulary(tokens, "char")
+        vocabulary = _vocabulary(settings, tokens, parts["train"])
     is_glued = len(text.characters) < len(text.lined)
     return Dataset(
         name=settings.corpus,
@@ -158,8 +195,8 @@ def _read_whole(settings: Settings) -> Dataset:
         splits={name: vocabulary.numbers(part) for name, part in parts.items()},
         fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
         source=text.source,
-        lined=(text.lined,),
-        line_end=int(settings.token == "char" and not is_glued),
+        lined=(lined,),
+        line_end=int(end is not None or (settings.token == "char" and not is_glued)),
     )
 
 
@@ -186,9 +223,19 @@ def _problems(settings: Settings) -> list[str]:
             f"min_count: must be 1 for char tokens, but got min_count={settings.min_count}. "
             "Leave it out, or use token: word."
         )
+    if settings.token == "char" and settings.max_vocabulary is not None:
+        problems.append(
+            "max_vocabulary: must be left out for char tokens, but got "
+            f"max_vocabulary={settings.max_vocabulary}. Leave it out, or use token: word."
+        )
     corpus = corpora.BY_NAME.get(settings.corpus)
     if corpus is None:
         return problems
+    if settings.lines is not None and corpus.num_tokens is not None:
+        problems.append(
+            f"lines: must be left out with corpus {settings.corpus}, an edition with nothing "
+            f"between lines, but got lines={settings.lines}."
+        )
     if settings.path is not None and not corpus.takes_path:
         problems.append(
             f"path: {settings.corpus} takes no file, but got path={settings.path!r}. "

@@ -156,6 +156,7 @@ def _lines_by_position(dataset: Dataset) -> dict[str, list[str]]:
         sizes = np.fromiter(map(len, lines), np.int64, len(lines)) + dataset.line_end
     else:
         sizes = np.fromiter((len(line.split()) for line in lines), np.int64, len(lines))
+        sizes += dataset.line_end
     first_tokens = np.cumsum(sizes) - sizes
     ends = np.cumsum([len(tokens) for tokens in dataset.splits.values()])
     bounds = [0, *np.searchsorted(first_tokens, ends).tolist()]

@@ -23,6 +23,8 @@ class Vocabulary:
 
     symbols: tuple[str, ...]
     token: Token
+    line_end: str | None = None
+    """The symbol of a line's end; None where none stands for it, or where it is a character."""
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -35,7 +37,7 @@ class Vocabulary:
         Raises:
             UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
         """
-        return self.numbers(tokenize(text, self.token))
+        return self.numbers(tokenize(text, self.token, self.line_end))
 
     def numbers(self, tokens: Sequence[str]) -> np.ndarray:
         """Returns the int64 number of each of ``tokens``; raises as :meth:`encode` does."""
@@ -77,6 +79,8 @@ class Vocabulary:
     def _number_of_code_point(self) -> np.ndarray:
         """The number of each character by its code point; -1, and at the end, where it has none."""
         known = {ord(symbol): n for symbol, n in self._index.items() if len(symbol) == 1}
+        if self.line_end is not None:
+            known[ord("\n")] = self._index[self.line_end]
         table = np.full(max(known, default=0) + 2, -1, np.int64)
         table[list(known)] = list(known.values())
         return table
@@ -88,7 +92,7 @@ class Vocabulary:
     def _complaint(self, tokens: Sequence[str]) -> str:
         first: dict[str, int] = {}  # unknown token -> its first position
         for position, token in enumerate(tokens):
-            if token not in self._index:
+            if token not in self._index and not (self.line_end and token == "\n"):
                 first.setdefault(token, position)
         named = [
             f"{token!r} at position={position}"
@@ -111,9 +115,14 @@ class Vocabulary:
         return f"Leave {character!r} out; the vocabulary is {''.join(self.symbols)!r}."
 
 
-def tokenize(text: str, token: Token) -> Sequence[str]:
-    """Returns the tokens of ``text``: its words, or the text itself as a sequence of characters."""
-    return text if token == "char" else text.split()
+def tokenize(text: str, token: Token, line_end: str | None = None) -> Sequence[str]:
+    """Returns the tokens of ``text``: its words, or the text itself as a sequence of characters.
+
+    Among words, ``line_end`` stands for every line's end; among characters that is one already.
+    """
+    if token == "char":
+        return text
+    return (text if line_end is None else text.replace("\n", f" {line_end} ")).split()
 
 
 def _code_points(text: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -126,18 +135,34 @@ def _code_points(text: str) -> Iterator[tuple[int, np.ndarray]]:
         yield start, np.frombuffer(piece, "<u4")
 
 
-def sorted_vocabulary(tokens: Sequence[str], token: Token) -> Vocabulary:
-    """Returns the distinct ``tokens``, sorted, without ``<unk>``."""
+def sorted_vocabulary(
+    tokens: Sequence[str], token: Token, line_end: str | None = None
+) -> Vocabulary:
+    """Returns the distinct ``tokens``, sorted, without ``<unk>``.
+
+    Where there is a ``line_end``, it is the symbol of what ends a line.
+    """
     if isinstance(tokens, str):
         is_seen = np.zeros(sys.maxunicode + 1, np.bool_)
         for _, codes in _code_points(tokens):
             is_seen[codes] = True
-        return Vocabulary(tuple(map(chr, np.flatnonzero(is_seen))), token)
+        characters = map(chr, np.flatnonzero(is_seen))
+        if line_end is None:
+            return Vocabulary(tuple(characters), token)
+        return Vocabulary(tuple(line_end if c == "\n" else c for c in characters), token, line_end)
     return Vocabulary(tuple(sorted(set(tokens))), token)
 
 
-def frequency_vocabulary(tokens: Sequence[str], token: Token, min_count: int = 1) -> Vocabulary:
+def frequency_vocabulary(
+    tokens: Sequence[str],
+    token: Token,
+    min_count: int = 1,
+    max_size: int | None = None,
+    line_end: str | None = None,
+) -> Vocabulary:
     """Returns ``<unk>`` and the ``tokens`` seen at least ``min_count`` times.
+
+    Of these they are the most frequent where there are more than ``max_size`` symbols with it.
 
     The most frequent come first; of equally frequent ones, that which the text shows first.
 
@@ -154,4 +179,4 @@ def frequency_vocabulary(tokens: Sequence[str], token: Token, min_count: int = 1
             f"but got {most=}. "
             "Use a longer text or a smaller min_count."
         )
-    return Vocabulary((UNKNOWN, *kept), token)
+    return Vocabulary((UNKNOWN, *kept)[:max_size], token, line_end)

@@ -27,7 +27,7 @@ from harness.training.messages import RunState
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
 CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
 TIMING_COLUMNS = (*columns.ARM_DTYPES, *columns.TIMING_DTYPES)
-TEXT_FIELDS = ("corpus", "path", "paths", "token", "min_count", "split")
+TEXT_FIELDS = ("corpus", "path", "paths", "token", "min_count", "max_vocabulary", "lines", "split")
 """Losses compare only where these settings are equal."""
 TEXT_NAMES = ("corpus", "path", "paths")
 """Those of them that say where a text is, which its fingerprint says better."""

@@ -121,7 +121,7 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         name = arm.value("corpus")
-        if name is None or arm.invalid & {"corpus", "path", "paths", "token", "split"}:
+        if name is None or arm.invalid & {"corpus", "path", "paths", "token", "split", "lines"}:
             continue
         corpus, text_path = corpora.BY_NAME[name], arm.value("path")
         if arm.value("paths") is not None:
@@ -137,6 +137,9 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 f"must stand with corpus {takers}, but got path={shown(text_path)}. Remove it."
             )
             yield parsed.document.at_value(arm.paths["path"], message, "corpus")
+        if corpus.num_tokens is not None and arm.value("lines") is not None:
+            message = f"must be left out with corpus {name}, an edition with nothing between lines."
+            yield parsed.document.at_key(arm.paths["lines"], message, "corpus")
         if not corpus.has_words and arm.value("token") == "word":
             message = f"must be char with corpus {name}, but got token='word'. Write token: char."
             yield parsed.document.at_value(arm.paths["token"], message, "corpus")

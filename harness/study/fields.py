@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.data.corpora import CORPORA
-from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Paths, Settings
+from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Lines, Paths, Settings
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Settings)
@@ -30,6 +30,8 @@ COMPARABLE = (
     "paths",
     "token",
     "min_count",
+    "max_vocabulary",
+    "lines",
     "split",
     "budget",
     "evaluations",
@@ -113,6 +115,13 @@ class PathsForm(Block):
         return self
 
 
+class LinesForm(Block):
+    """How the lines of a text are read."""
+
+    model_config = required("end")
+    end: str = describe("what stands for a line's end", default="<eos>", pattern=r"^\S+$")
+
+
 def _paths(form: PathsForm) -> Paths:
     return Paths(form.train, form.validation, form.test)
 
@@ -130,6 +139,7 @@ _FORMS: dict[str, Any] = {
     ],
     "corpus": Literal[tuple(CORPORA)],
     "paths": Annotated[PathsForm, AfterValidator(_paths)],
+    "lines": Annotated[LinesForm, AfterValidator(lambda form: Lines(form.end))],
 }
 """The fields that are written otherwise than Settings keeps them."""
 
@@ -181,7 +191,7 @@ def written(value: Any) -> Any:
     """Returns a value of Settings as a study file writes it."""
     if isinstance(value, Budget):
         return {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
-    if isinstance(value, Paths):
+    if isinstance(value, Paths | Lines):
         return dataclasses.asdict(value)
     return "none" if value is None else {"each": "epoch"} if value == "epoch" else value
 

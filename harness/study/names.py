@@ -13,6 +13,7 @@ from harness.study.fields import (
     TUNABLE,
     BudgetForm,
     EachForm,
+    LinesForm,
     PathsForm,
     hint_of,
     is_number,
@@ -153,6 +154,8 @@ def _fields_at(block: tuple[str, ...]) -> Mapping[str, _Field] | None:
             return _of_model(BudgetForm)
         case (*_, "evaluations"):
             return _of_model(EachForm)
+        case (*_, "lines"):
+            return _of_model(LinesForm)
         case (*_, "paths"):
             return _of_model(PathsForm)
         case ("across", _):

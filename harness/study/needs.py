@@ -129,6 +129,7 @@ _NEEDS = (
     _between_layers("dropout"),
     _on("momentum", "optimizer", "sgd"),
     _on("min_count", "token", "word"),
+    _on("max_vocabulary", "token", "word"),
     _on("step_updates", "schedule", "step"),
     _on("step_factor", "schedule", "step"),
     _on("cosine_floor", "schedule", "cosine"),

@@ -227,6 +227,8 @@ class _Fault:
                 return f"at most {self.rules['max_length']} characters"
             case "string_pattern_mismatch" if self.is_of_key:
                 return "a name of letters, digits and _ + = , -"
+            case "string_pattern_mismatch" if self.name == "end":
+                return "a word without blanks"
             case "string_pattern_mismatch":
                 return "a name of lower-case letters, digits and dashes"
         return f"valid ({self.text})"
@@ -255,7 +257,7 @@ class _Fault:
         if self.kind == "string_type" and isinstance(value, int | float):
             return f'Quote it: "{shown(value)}".'
         if self.kind == "string_pattern_mismatch":
-            return "Choose such a name."
+            return "Write end: <eos>." if self.name == "end" else "Choose such a name."
         doc = doc_at(self.path)
         return f"It is: {doc}." if doc else "Choose such a value."
 
@@ -311,6 +313,8 @@ def _mapping_remedy(path: Path, name: str, value: Any) -> str:
     if name == "budget":
         number = value if isinstance(value, int) and not isinstance(value, bool) else 2000000
         return f"Write budget: {{tokens: {number}}}, or updates, epochs, seconds."
+    if name == "lines":
+        return "Write lines: {end: <eos>}."
     if name == "paths":
         return "Write paths: {train: FILE, validation: FILE, test: FILE}."
     if path == ("compare", "baseline"):

@@ -53,7 +53,11 @@ class SavedModel:
         header |= {
             "format": FORMAT,
             "settings": to_dict(self.settings),
-            "vocabulary": asdict(self.vocabulary),
+            "vocabulary": {
+                name: value
+                for name, value in asdict(self.vocabulary).items()
+                if name != "line_end" or value is not None
+            },
         }
         return npz.to_bytes(header, self.parameters)
 
@@ -71,13 +75,14 @@ class SavedModel:
                     f"model: its format must be known to this version, but got format={version}. "
                     "Update the bench."
                 )
-            symbols, token = tuple(header["vocabulary"]["symbols"]), header["vocabulary"]["token"]
+            words = header["vocabulary"]
+            vocabulary = Vocabulary(tuple(words["symbols"]), words["token"], words.get("line_end"))
             return SavedModel(
                 **{
                     **header,
                     "seed": tuple(header["seed"]),
                     "settings": from_dict(header["settings"]),
-                    "vocabulary": Vocabulary(symbols, token),
+                    "vocabulary": vocabulary,
                     "cell_files": tuple(header["cell_files"]),
                 },
                 parameters=parameters,
