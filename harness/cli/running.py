@@ -69,19 +69,35 @@ def plan(
     tracking: Tracking = None,
     storage: Storage = None,
     force: Force = False,
+    shard: Annotated[
+        str,
+        option(
+            "--shard",
+            metavar="I/N",
+            help="Share of the runs that is written: that of machine I of N, such as 2/4. "
+            "(default: 1/1)",
+        ),
+    ] = "1/1",
 ) -> None:
     """Write the next runs of a study to a file, to train elsewhere.
 
     The other machine needs only torch and NumPy. Run `python -m harness.train FILE > RECORDS`
-    there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing.
+    there and `harness ingest STUDY RECORDS` here, and repeat until nothing is missing. Several
+    machines each train a share of a round: --shard 1/3, 2/3 and 3/3, one file each.
     """
     locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from harness.runner import exchange
 
-    typer.echo(
-        exchange.write_plan(study, file, overrides=overrides, locations=locations, force=force)
+    said = exchange.write_plan(
+        study,
+        file,
+        overrides=overrides,
+        locations=locations,
+        force=force,
+        shard=exchange.Shard.parse(shard),
     )
+    typer.echo(said)
 
 
 def ingest(

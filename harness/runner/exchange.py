@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -33,6 +33,47 @@ from harness.training.runtime import Measurement
 from harness.training.saved_model import SavedModel, SavedModelError
 
 REMEDY = "Write a new plan with `harness plan` and train that."
+MAX_SHARDS = 10_000
+"""More machines than any round has packs."""
+
+
+class ShardError(ValueError):
+    """A machine's share of a round is not given as it must be."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One machine's share of a round: every ``count``-th pack, from the ``number``-th on."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Returns the share that is written ``2/4``.
+
+        Raises:
+            ShardError: It is written otherwise, or there is no such share.
+        """
+        number, _, count = text.partition("/")
+        digits = number.isascii() and number.isdigit() and count.isascii() and count.isdigit()
+        if digits and max(map(len, (number, count))) < 10:
+            if 1 <= int(number) <= int(count) <= MAX_SHARDS:
+                return cls(int(number), int(count))
+        raise ShardError(
+            f"--shard: must be I/N, I from 1 to N and N at most {MAX_SHARDS:,}, but got {text!r}. "
+            "Write for example --shard 2/4 for the second of four machines."
+        )
+
+    def of(self, plans: Sequence[Plan]) -> Sequence[Plan]:
+        """Returns the share's packs; all shares together are all packs, each once."""
+        return plans[self.number - 1 :: self.count]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+
+WHOLE = Shard()
 
 
 def write_plan(
@@ -42,8 +83,18 @@ def write_plan(
     overrides: tuple[str, ...] = (),
     locations: Locations | None = None,
     force: bool = False,
+    shard: Shard = WHOLE,
 ) -> str:
     """Writes the next round's plans, to be trained elsewhere, and returns a line on what they hold.
+
+    Args:
+        path: As :func:`harness.runner.launch.run`; so are the next ones but ``shard``.
+        target: The file, which is written where there is something to write.
+        overrides: Of the study.
+        locations: Where its results live.
+        force: Plan a design that cannot reach its own threshold.
+        shard: The share of the round that is written. A round stays as it is until its records
+            are ingested, so that shares may be written one after the other.
 
     Raises:
         ValueError: As :func:`harness.runner.launch.run`.
@@ -53,13 +104,18 @@ def write_plan(
         scheduler = open_scheduler(study, locations, Display(Console(quiet=True)), assure)
         with closing(scheduler):
             plans = [_to_travel(plan, scheduler) for plan in scheduler.next_plans()]
+        share = shard.of(plans)
+        if share:
+            write_whole(target, plans_to_json(share).encode())
+            num_runs = sum(len(plan.runs) for plan in share)
+            return f"{target}: {num_runs} runs in {len(share)} packs"
         if plans:
-            write_whole(target, plans_to_json(plans).encode())
-            num_runs = sum(len(plan.runs) for plan in plans)
-            return f"{target}: {num_runs} runs in {len(plans)} packs"
+            return f"{target}: not written, a round of {len(plans)} packs has none for {shard}"
         timing, phase = runtime_phase.timing_plans(scheduler), study.measure.runtime
         if not timing or phase is None:
             return f"{target}: not written, nothing is missing"
+        if shard.number > 1:  # what is compared is measured on one machine
+            return f"{target}: not written, the runtime phase is for 1/{shard.count} alone"
         text = runtime.phase_to_json(timing, rounds=phase.rounds, seconds=phase.seconds)
         write_whole(target, text.encode())
         return f"{target}: the runtime phase of {len(timing)} arms"
