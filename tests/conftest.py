@@ -15,6 +15,7 @@ LISTED_REASONS = (
     "subnormal numbers cost nothing here",
     "no Chromium",
     "no PostgreSQL",
+    "Ray is not installed",
 )
 
 _unlisted: list[str] = []
@@ -69,7 +70,7 @@ def no_commit_waits_for_the_disk():
 
     def hurry(connection, _):
         if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA synchronous=OFF")
 
     event.listen(Engine, "connect", hurry)
     yield
