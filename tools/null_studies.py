@@ -69,7 +69,7 @@ def covers(decision: Decision, truth: float = 0.0) -> bool:
 
 def seen_of(family: np.ndarray, truth: float = 0.0) -> tuple[bool, bool]:
     """Decides a study, and says whether it errs and whether its last arm's interval covers."""
-    decided = decide(list(family), margin=0.0)
+    decided = decide(list(family), margin_loss=0.0)
     return errs(decided), covers(decided[-1], truth)
 
 
@@ -147,7 +147,7 @@ class Tuned:
         pairs = seeds + self.tuning * SPREAD_NATS * searches
         if self.repeats > 1:
             pairs = pairs.mean(axis=1).reshape(num_studies, self.repeats)
-        return [sum(errs(decide([each], margin=0.0)) for each in pairs)]
+        return [sum(errs(decide([each], margin_loss=0.0)) for each in pairs)]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Sequential:
             n = power.stein_seeds(
                 first_stage, half_width_nats=self.half_width_nats, at_most=self.at_most
             )
-            decided = decide(list(family[:, :n]), margin=0.0, first=self.first)
+            decided = decide(list(family[:, :n]), margin_loss=0.0, first=self.first)
             counts[0] += errs(decided)
             counts[1] += covers(decided[-1])
             counts[2] += n < self.at_most and any(self._is_wide(decision) for decision in decided)

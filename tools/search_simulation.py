@@ -162,12 +162,15 @@ class Outcome:
 
     def _verdict(self, spread: float | None) -> Verdict:
         return decide(
-            [self.differences], margin=MARGIN, spreads=[spread], incomparable=[self.is_open]
+            [self.differences],
+            margin_loss=math.log1p(MARGIN),
+            spreads=[spread],
+            incomparable=[self.is_open],
         )[0].verdict
 
     def verdict_of_seeds_alone(self) -> Verdict:
         """Returns what it would say of the replicates if it knew nothing of the searches."""
-        return decide([self.differences], margin=MARGIN)[0].verdict
+        return decide([self.differences], margin_loss=math.log1p(MARGIN))[0].verdict
 
 
 def spread_of_halves(arm: Sequence[TriedSetting], baseline: Sequence[TriedSetting]) -> float | None:

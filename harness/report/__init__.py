@@ -40,6 +40,7 @@ from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.store.columns import KEY_DTYPES, STATE_DTYPES
+from harness.tasks.objective import objective_of
 from harness.training.files import write_whole
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 RUN_OF_CONDITION = ["arm", "repeat", "phase", "index", "draw"]
 """The columns that tell the runs of one condition apart."""
 NAME_TYPES = {"arm": "str", "phase": "str"}
-NO_HELD_OUT = "train/perplexity: running training perplexity, no held-out number."
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +110,7 @@ class Report:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per condition and arm, with losses in nats, ratios and speeds to the baseline."""
+        """One row per condition and arm, with losses, and what compares it with the baseline."""
         rows = [
             {
                 "condition": each.title,
@@ -309,7 +309,9 @@ def build(
             were not measured.
         begun: When the study was first run; None: it is not known.
     """
-    general = [] if arm_results.is_held_out(study) else [NO_HELD_OUT]
+    key, measured = objective_of(study.measure.objective).key, arm_results.measured(study)
+    no_held_out = f"train/{key}: {measured}, no held-out number."
+    general = [] if arm_results.is_held_out(study) else [no_held_out]
     by_condition = {
         name: [line for line in warnings if line.startswith(f"{name}/")]
         for name in study.conditions

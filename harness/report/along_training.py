@@ -1,20 +1,18 @@
-"""How two arms compare on the way: the ratio of their perplexities at points of training."""
+"""How two arms compare on the way: by the objective at points of training."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from harness.metrics import perplexity
 from harness.report import arm_results
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
-from harness.report.sentences import p_text, ratio_texts
+from harness.report.sentences import difference_texts, p_text
 from harness.report.tables import Section
 from harness.report.tried import is_not_learned
 from harness.statistics import inference
-from harness.statistics.inference import Interval
+from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -24,9 +22,9 @@ SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame) -> Section | None:
     """Returns a row per arm and a column per point, None where there are fewer than two points.
 
-    A cell has the ratio of perplexities to the baseline's, over the pairs whose two replicates
-    finished and learned something (the curve of one that did not may go anywhere), and its p:
-    Student's, after Holm over all cells, since every point is another look.
+    A cell has the ratio to the baseline's number or the difference from it, over the pairs whose
+    two replicates finished and learned something (the curve of one that did not may go anywhere),
+    and its p: Student's, after Holm over all cells, since every point is another look.
 
     Args:
         study: Of one condition.
@@ -52,13 +50,14 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
     }
     p_values = [inference.student_p(x) if len(x) > 1 else None for x in pairs.values()]
     adjusted = dict(zip(pairs, inference.holm(p_values), strict=True))
-    split = metric.partition("/")[0]
+    split, objective = split_of(metric), objective_of(study.measure.objective)
     return Section(
-        f"{split.capitalize()} perplexity along training, as a ratio (95 %; p after Holm over all "
+        f"{split.capitalize()} {objective.name} along training, as a {objective.scale} (95 %; "
+        f"p after Holm over all "
         f"{len(pairs)} cells)",
         ("Arm", *_titles(study, curves, updates)),
         [
-            (arm, *(_cell(pairs[arm, u], adjusted[arm, u]) for u in updates))
+            (arm, *(_cell(objective, pairs[arm, u], adjusted[arm, u]) for u in updates))
             for arm in arms
             if any(len(pairs[arm, u]) for u in updates)
         ],
@@ -66,7 +65,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
 
 
 def _nats(curves: pd.DataFrame, arm: str, metric: str) -> pd.DataFrame:
-    """Returns an arm's replicates that learned, in nats: a row a replicate, a column an update."""
+    """Returns the losses of an arm's replicates that learned: a row each, a column an update."""
     rows = curves[
         (curves["arm"] == arm)
         & (curves["phase"] == "replicate")
@@ -95,13 +94,11 @@ def _titles(study: StudyLike, curves: pd.DataFrame, updates: Sequence[int]) -> l
     return [f"epoch {known[update]:,}" for update in updates]
 
 
-def _cell(differences: np.ndarray, adjusted_p: float | None) -> str:
+def _cell(objective: Objective, differences: np.ndarray, adjusted_p: float | None) -> str:
     if not len(differences):
         return ""
     interval = inference.student_interval(differences)
-    ends = None
-    if interval is not None:
-        ends = Interval(math.exp(interval.low), math.exp(interval.high))
-    ratio, low, high = ratio_texts(perplexity(float(np.mean(differences))), ends)
-    text = f"{ratio} ({low}-{high})" if low else ratio
+    ratio, low, high = difference_texts(objective, float(np.mean(differences)), interval)
+    dash = "-" if objective.is_ratio else " to "  # which no sign is taken for
+    text = f"{ratio} ({low}{dash}{high})" if low else ratio
     return text if adjusted_p is None else f"{text}, p {p_text(adjusted_p)}"

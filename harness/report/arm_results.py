@@ -3,7 +3,6 @@
 The words of a report are in ``sentences`` and ``tables``.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.store import columns
 from harness.study.units import FAILURES_IN_A_ROW, Phase
+from harness.tasks.objective import Objective, Reading, objective_of
 from harness.training.messages import RunState
 
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
@@ -46,12 +46,14 @@ class ArmResult:
     """What is known of an arm.
 
     Attributes:
-        losses: Nats by the name of a pair, of what ended; infinite where it diverged. A pair is a
+        objective: What the arms are compared by.
+        readings: What its loss is told as beside that.
+        losses: By the name of a pair, of what ended; infinite where it diverged. A pair is a
             seed; where the whole is repeated it is a repeat, with the mean of its seeds, diverged
             where one of them did.
-        mean: Over the finished replicates, in nats. None: there is none.
+        mean: Loss over the finished replicates. None: there is none.
         interval: 95 %, of ``mean``. None: fewer than two replicates, or a diverged one.
-        differences: Paired with the baseline, in nats; empty for the baseline itself.
+        differences: Paired with the baseline's losses; empty for the baseline itself.
         decision: None for the baseline and for an arm that reads another text.
         incomparable: Why the losses do not compare with the baseline's, or nothing.
         is_open: Whether it was not tried at its best.
@@ -59,7 +61,7 @@ class ArmResult:
         excuses: Where the best value of the arm or of the baseline lies at an end for which no
             search is to blame, a clause each.
         search_spread: How far the difference from the baseline hangs on the settings that were
-            tried, in nats; over repeats the root mean square. None: not known, or not asked.
+            tried, as a loss; over repeats the root mean square. None: not known, or not asked.
         speeds: Against the baseline.
         num_states: Floats of state per stream.
         tokens: Spent on all trials, finalists and replicates.
@@ -69,7 +71,7 @@ class ArmResult:
             run of the condition diverged.
         lost_runs: How many runs its search lost beside the baseline's; None for the baseline,
             without a shared search, and where no run of it was lost.
-        fall: How many nats above its best value a finished replicate ended, the median. None: not
+        fall: By how much loss a finished replicate ended above its best, the median. None: not
             known.
         trials: Its trials, a row each, as :func:`harness.report.tried.whole` returns them.
         finalists: The runs in which its best settings were tried again.
@@ -77,7 +79,8 @@ class ArmResult:
 
     name: str
     is_baseline: bool
-    token: str
+    objective: Objective
+    readings: tuple[Reading, ...]
     losses: dict[str, float]
     num_failed: int
     num_not_learned: int
@@ -173,7 +176,8 @@ def num_seeds(study: StudyLike, runs: pd.DataFrame, open_arms: Collection[str] =
     full = [differences for differences in pairs if len(differences) == plan.seeds]
     if not full:
         return plan.seeds
-    return power.stein_seeds(full, half_width_nats=math.log1p(plan.until), at_most=plan.at_most)
+    half_width = objective_of(study.measure.objective).within(plan.until)
+    return power.stein_seeds(full, half_width_nats=half_width, at_most=plan.at_most)
 
 
 def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
@@ -213,23 +217,26 @@ def is_held_out(study: StudyLike) -> bool:
 
 
 def curve_metric(study: StudyLike) -> str:
-    """Returns the column of the curves that the report reads, in nats."""
+    """Returns the column of the curves that the report reads, a loss."""
     return "validation/loss" if is_held_out(study) else "train/loss"
 
 
 def split_of(study: StudyLike) -> str:
-    """Returns which split the report's perplexity is of: ``test`` or ``training``."""
+    """Returns which split the report's numbers are of: ``test`` or ``training``."""
     return "test" if is_held_out(study) else "training"
 
 
 def measured(study: StudyLike) -> str:
-    """Returns what the report's perplexity is called in a sentence."""
-    return "test perplexity" if is_held_out(study) else "running training perplexity"
+    """Returns what the number that arms are compared by is called in a sentence."""
+    name = objective_of(study.measure.objective).name
+    return f"test {name}" if is_held_out(study) else f"running training {name}"
 
 
 def titled(study: StudyLike) -> str:
-    """Returns what the report's perplexity is called over a column."""
-    return "Perplexity (test)" if is_held_out(study) else "Perplexity (training, running)"
+    """Returns what that number is called over a column, with its unit."""
+    objective = objective_of(study.measure.objective)
+    unit = f", {objective.unit}" if objective.unit else ""
+    return f"{objective.title} ({'test' if is_held_out(study) else 'training, running'}{unit})"
 
 
 def gather(
@@ -244,7 +251,7 @@ def gather(
     Frames have RUN_COLUMNS and TIMING_COLUMNS; ``num_seeds`` is what :func:`num_seeds` returns, and
     ``searches`` what :func:`harness.report.evidence.evidence_of` does.
     """
-    comparison = _compare(study, runs, searches)
+    comparison, objective = _compare(study, runs, searches), objective_of(study.measure.objective)
     speeds = _speeds(study, timings)
     num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds
     results = []
@@ -256,7 +263,8 @@ def gather(
             ArmResult(
                 name=arm.name,
                 is_baseline=arm.name == study.baseline.name,
-                token=arm.settings.token,
+                objective=objective,
+                readings=tuple(r for r in objective.readings if r.applies(arm.settings)),
                 num_failed=int((replicates["state"] == RunState.FAILED).sum()),
                 num_not_learned=int(tried.is_not_learned(replicates).sum()),
                 num_planned=num_planned,
@@ -379,7 +387,7 @@ def _decide(
     """Decides the arms of a family; ``spreads`` are None where no search adds any."""
     decided = decisions.decide(
         list(family.values()),
-        margin=study.measure.margin,
+        margin_loss=objective_of(study.measure.objective).within(study.measure.margin),
         threshold=study.measure.threshold,
         first=first,
         spreads=() if spreads is None else [spreads.get(name) for name in family],
@@ -399,7 +407,7 @@ def _seeds_to_decide(
     return {
         name: power.seeds_to_decide(
             family[name],
-            margin=study.measure.margin,
+            margin_loss=objective_of(study.measure.objective).within(study.measure.margin),
             num_comparisons=len(family),
             threshold=study.measure.threshold,
             added=decisions.SEARCH_FACTOR * (spreads[name] if spreads else 0.0),
@@ -429,7 +437,7 @@ def _searched_updates(arm: ArmLike, rows: pd.DataFrame) -> int:
 
 
 def _fall(replicates: pd.DataFrame) -> float | None:
-    """Returns by how many nats finished replicates ended above their best, the median."""
+    """Returns by how much loss finished replicates ended above their best, the median."""
     rows = replicates[
         (replicates["state"] == RunState.FINISHED) & ~tried.is_not_learned(replicates)
     ]

@@ -156,23 +156,23 @@ class ConditionReport:
         return forest.paired_differences(self.results, forest.Terms.of(self.study))
 
     @cached_property
-    def perplexity_figures(self) -> "list[LabelledFigure]":
+    def objective_figures(self) -> "list[LabelledFigure]":
         """Differences, curves and states; those that there is something to draw for."""
-        from harness.report import perplexity_figures, state_figures
+        from harness.report import curve_figures, state_figures
 
         metric = arm_results.curve_metric(self.study)
-        curves = perplexity_figures.learning_curves(self.results, self.curves, metric)
+        curves = curve_figures.learning_curves(self.results, self.curves, metric)
         states = state_figures.of_arms(self.results, self.states)
         return _drawn([self.differences, *curves, states])
 
     @cached_property
     def cost_figures(self) -> "list[LabelledFigure]":
-        """Perplexity against costs, and speeds."""
+        """What is compared, against costs, and speeds."""
         from harness.report import cost_figures
 
         return _drawn(
             [
-                cost_figures.perplexity_against_costs(self.study, self.results),
+                cost_figures.level_against_costs(self.study, self.results),
                 cost_figures.speeds(self.results, self.study.baseline.name),
             ]
         )
@@ -192,7 +192,7 @@ class ConditionReport:
     @property
     def figures(self) -> "dict[str, LabelledFigure]":
         """All figures by the stems of their files."""
-        figures = [*self.perplexity_figures, *self.cost_figures, *self.tuning_figures]
+        figures = [*self.objective_figures, *self.cost_figures, *self.tuning_figures]
         return {self.slug + figure.name: figure for figure in figures}
 
 

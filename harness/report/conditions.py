@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.metrics import perplexity
 from harness.report import sentences
 from harness.report.arm_results import ArmResult
 from harness.report.tables import Section, decided_text
 from harness.statistics import aggregates
-from harness.statistics.inference import Interval
 
 Conditions = Sequence[tuple[str, Sequence[ArmResult]]]
 """The name of each condition with its results."""
@@ -35,7 +33,7 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
     """
     if not len(conditions) == num_texts >= aggregates.MIN_STRATA:
         return None
-    rows = []
+    rows, objective = [], conditions[0][1][0].objective
     for name in _compared(conditions):
         pairs = [_paired(results, name) for _, results in conditions]
         if any(r.open for _, results in conditions for r in results if r.name == name):
@@ -45,8 +43,7 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
                 [arm for arm, _ in pairs], [base for _, base in pairs]
             )
             middle = aggregates.interquartile_mean([arm - base for arm, base in pairs])
-            ends = Interval(perplexity(middle.interval.low), perplexity(middle.interval.high))
-            ratio, low, high = sentences.ratio_texts(perplexity(middle.value), ends)
+            ratio, low, high = sentences.difference_texts(objective, middle.value, middle.interval)
             chance, least, most = sentences.ratio_texts(
                 improved.value, improved.interval, decimals=2
             )
@@ -54,7 +51,7 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
     header = (
         "Arm",
         "Probability of a lower loss (95 %)",
-        "Interquartile mean of the ratios (95 %)",
+        f"Interquartile mean of the {objective.scale}s (95 %)",
     )
     return Section(f"Over all {len(conditions)} conditions", header, rows) if rows else None
 

@@ -1,4 +1,4 @@
-"""The figures of what the arms cost: perplexity against costs, and times as fast."""
+"""The figures of what the arms cost: the objective against costs, and times as fast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.metrics import perplexity
 from harness.report import arm_results, drawing, tables
 from harness.report.arm_results import ALONE, ArmResult, Timed
 from harness.report.drawing import FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
@@ -18,23 +17,23 @@ from harness.report.hover import Point
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
 from harness.report.protocols import StudyLike
 from harness.report.sentences import number, phase_text, speed_text
+from harness.tasks.objective import Objective
 
-# Perplexity against costs
+# The objective against costs
 
 
-def perplexity_against_costs(
-    study: StudyLike, results: Sequence[ArmResult]
-) -> LabelledFigure | None:
-    """Returns a panel per cost: perplexities, and a line through the undominated arms.
+def level_against_costs(study: StudyLike, results: Sequence[ArmResult]) -> LabelledFigure | None:
+    """Returns a panel per cost: the arms' numbers, and a line through the undominated arms.
 
-    A perplexity is the mean with its 95 % interval. Horizontal bars are the relative 95 % interval
-    of the speed against the baseline's. A hollow mark is an arm of which replicates diverged, at
-    the mean of the finished ones. None: no cost differs.
+    A number is that of the mean loss with its 95 % interval. Horizontal bars are the relative
+    95 % interval of the speed against the baseline's. A hollow mark is an arm of which replicates
+    diverged, at the mean of the finished ones. None: no cost differs.
     """
     shown = [result for result in results if result.mean is not None and not result.incomparable]
     costs = differing_costs(results)
     if not costs:
         return None
+    objective = results[0].objective
     looks, points = drawing.palette(results), list[Point]()
     with drawing.style():
         height = 3.2 + 0.2 * math.ceil(len(shown) / 3)
@@ -46,10 +45,10 @@ def perplexity_against_costs(
             front = [result for result in shown if not dominators(results, result, cost)]
             _draw_front(axes, front, cost)
             _cost_on(axes, cost)
-        panels[0].set_ylabel(f"{arm_results.measured(study)} (95 % interval)")
-        drawing.perplexities_on(panels[0].yaxis)
+        panels[0].set_ylabel(f"{arm_results.measured(study)}{_unit(objective)} (95 % interval)")
+        drawing.levels_on(panels[0].yaxis, objective)
         drawing.legend_below(figure, panels[-1], len(shown))
-    label = f"Perplexity against {', '.join(cost.name for cost in costs)}, by arm"
+    label = f"{objective.title} against {', '.join(cost.name for cost in costs)}, by arm"
     return LabelledFigure("pareto", label, figure, points)
 
 
@@ -58,7 +57,7 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> list[Poi
 
     It stays in the legend.
     """
-    x, y = cost.of(result), perplexity(result.mean or 0.0)
+    x, y = cost.of(result), result.objective.level(result.mean or 0.0)
     face = "white" if result.num_diverged else look.color
     name = f"{result.name} ({unplaced(result)})" if result.num_diverged else result.name
     style: dict[str, Any] = {
@@ -79,20 +78,26 @@ def _draw_arm(axes: Axes, result: ArmResult, cost: Cost, look: Look) -> list[Poi
     if x is None:
         return []
     if result.interval is not None:
-        ends = np.exp([result.interval.low, result.interval.high])
+        ends = result.objective.levels(np.array([result.interval.low, result.interval.high]))
         axes.plot([x, x], ends, color=look.color, linewidth=1.2)
     speed = result.speeds.get(ALONE)
     if cost.is_timed and speed is not None and speed.ratio and speed.interval is not None:
         ends = np.array([speed.interval.low, speed.interval.high]) / speed.ratio
         axes.plot(x * ends**-cost.sign, [y, y], color=look.color, linewidth=1.2)
-    return [Point(axes, x, y, f"{name}: perplexity {number(y)} at {number(x)} {cost.name}")]
+    return [
+        Point(axes, x, y, f"{name}: {result.objective.name} {number(y)} at {number(x)} {cost.name}")
+    ]
 
 
 def _draw_front(axes: Axes, front: Sequence[ArmResult], cost: Cost) -> None:
     """Draws steps, since nothing is known between two arms."""
-    placed = [(cost.of(r), perplexity(r.mean or 0.0)) for r in front if not unplaced(r)]
+    placed = [(cost.of(r), r.objective.level(r.mean or 0.0)) for r in front if not unplaced(r)]
     x, y = zip(*sorted((x, y) for x, y in placed if x is not None), strict=True)
     axes.step(x, y, where="post" if cost.sign > 0 else "pre", color=FAINT, linewidth=0.8, zorder=0)
+
+
+def _unit(objective: Objective) -> str:
+    return f" in {objective.unit}" if objective.unit else ""
 
 
 def _cost_on(axes: Axes, cost: Cost) -> None:

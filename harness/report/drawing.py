@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from harness.report import colors, hover
 from harness.report.hover import Place, Point, Scale
+from harness.tasks.objective import Objective
 
 COLORS = colors.COLORS
 LINES = ("-", "--", "-.", ":")
@@ -250,11 +251,14 @@ def counts_on(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
 
 
-def perplexities_on(axis: Axis, max_ticks: int = 8) -> None:
-    """Makes an axis logarithmic, with up to ``max_ticks`` plain numbers.
+def levels_on(axis: Axis, objective: Objective, max_ticks: int = 8) -> None:
+    """Makes an axis that of an objective, with up to ``max_ticks`` plain numbers.
 
-    Call it once everything is drawn.
+    It is logarithmic where ratios count. Call it once everything is drawn.
     """
+    if not objective.is_ratio:
+        axis.set_major_locator(MaxNLocator(max_ticks))
+        return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = sorted(axis.get_view_interval())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.metrics import perplexity
 from harness.report import arm_results, sentences
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import ArmLike, StudyLike
@@ -10,7 +9,7 @@ from harness.report.searches import value_text
 from harness.report.tables import Section
 from harness.statistics import factorial
 from harness.statistics.factorial import Contrast
-from harness.statistics.inference import Interval
+from harness.tasks.objective import Objective, objective_of
 
 
 def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
@@ -31,19 +30,26 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     losses = {cells[r.name]: r.losses for r in results if r.name not in is_out}
     first = arm_results.num_first(study, [dict(of_cell) for of_cell in losses.values()])
     effects = factorial.two_way(losses, *levels, first=first)
-    rows = _main_rows(a_name, base[0], b_name, effects.a)
-    rows += _main_rows(b_name, base[1], a_name, effects.b)
+    objective = objective_of(study.measure.objective)
+    rows = _main_rows(objective, a_name, base[0], b_name, effects.a)
+    rows += _main_rows(objective, b_name, base[1], a_name, effects.b)
     rows += [
-        (f"{a_name} = {a} with {b_name} = {b}", "interaction", *_texts(effect))
+        (f"{a_name} = {a} with {b_name} = {b}", "interaction", *_texts(objective, effect))
         for (a, b), effect in effects.interactions.items()
     ]
     if not rows:
         return None
     unit = sentences.unit(study)
-    header = ("Effect", "Kind", "Ratio (95 %)", "p (Holm)", f"{unit.capitalize()}s")
+    header = (
+        "Effect",
+        "Kind",
+        f"{objective.scale.capitalize()} (95 %)",
+        "p (Holm)",
+        f"{unit.capitalize()}s",
+    )
     searched = ", without the spread of the search" if study.tune and unit == "seed" else ""
     title = (
-        f"Main effects and interaction of {a_name} and {b_name}: ratios of the"
+        f"Main effects and interaction of {a_name} and {b_name}: {objective.scale}s of the"
         f" {arm_results.measured(study)}, by {unit}s{searched}"
     )
     return Section(title, header, rows)
@@ -58,25 +64,23 @@ def _levels(cells: Mapping[str, tuple[str, str]], base: tuple[str, str], side: i
 
 
 def _main_rows(
-    field: str, baseline: str, other: str, effects: Mapping[str, Contrast]
+    objective: Objective, field: str, baseline: str, other: str, effects: Mapping[str, Contrast]
 ) -> list[tuple[str, ...]]:
     return [
         (
             f"{field} = {level} against {baseline}, over {other} = {', '.join(effect.over)}",
             "main effect",
-            *_texts(effect),
+            *_texts(objective, effect),
         )
         for level, effect in effects.items()
     ]
 
 
-def _texts(effect: Contrast) -> tuple[str, str, str]:
+def _texts(objective: Objective, effect: Contrast) -> tuple[str, str, str]:
     seeds = f"{effect.num_finished} of {effect.num_seeds} finished"
     if effect.mean is None:
         return "", "", seeds
-    ends = effect.interval
-    ends = Interval(perplexity(ends.low), perplexity(ends.high)) if ends else None
-    ratio, low, high = sentences.ratio_texts(perplexity(effect.mean), ends)
+    ratio, low, high = sentences.difference_texts(objective, effect.mean, effect.interval)
     if effect.num_lost:
         return f"{ratio} (conditional)", "", seeds
     p = effect.adjusted_p

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.metrics import perplexity
 from harness.report import arm_results, drawing, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, GRID, LabelledFigure, Look
 from harness.report.hover import Point, along
 from harness.report.protocols import StudyLike
+from harness.statistics.inference import Interval
+from harness.tasks.objective import Objective, objective_of
 
 WIDTH_INCHES = 5.4
 """Narrower than other figures: it stands beside the answer, and fills a phone."""
@@ -27,25 +28,28 @@ class Terms:
 
     Attributes:
         baseline: The name of the arm that the others are compared with.
-        margin: That of equivalence, as a fraction.
+        margin: That of equivalence.
         unit: What one pair is, a seed or a repeat.
-        measured: What the perplexities are called.
+        measured: What the numbers are called.
+        objective: What they are.
     """
 
     baseline: str
     margin: float
     unit: str
     measured: str
+    objective: Objective
 
     @staticmethod
     def of(study: StudyLike) -> "Terms":
         """Returns the terms of a study."""
         margin, unit = study.measure.margin, sentences.unit(study)
-        return Terms(study.baseline.name, margin, unit, arm_results.measured(study))
+        objective = objective_of(study.measure.objective)
+        return Terms(study.baseline.name, margin, unit, arm_results.measured(study), objective)
 
 
 def paired_differences(results: Sequence[ArmResult], terms: Terms) -> LabelledFigure | None:
-    """Returns one row per arm: each pair's ratio of perplexities as a dot, and their mean.
+    """Returns one row per arm: each pair's ratio or difference as a dot, and their mean.
 
     The mean has its 95 % interval, with a thin line where the spread of the search makes it wider,
     and the margin is shaded. None: no arm has a finished pair.
@@ -87,13 +91,13 @@ def _drawn(
     if not rows:
         return None
     points: list[Point] = []
-    margin, unit, baseline = terms.margin, terms.unit, terms.baseline
+    unit, baseline, objective = terms.unit, terms.baseline, terms.objective
     with drawing.style():
         height = 0.9 + drawing.row_inches(len(rows)) * len(rows)
         figure, axes = drawing.new_figure(height, WIDTH_INCHES)
-        axes.axvspan(1.0 / (1.0 + margin), 1.0 + margin, color=GRID, alpha=0.6, linewidth=0)
-        axes.axvline(1.0, color=FAINT, linewidth=0.8)
-        ends = _ends([result for _, result in rows], margin)
+        axes.axvspan(*objective.margin_ends(terms.margin), color=GRID, alpha=0.6, linewidth=0)
+        axes.axvline(objective.no_difference, color=FAINT, linewidth=0.8)
+        ends = _ends([result for _, result in rows], objective, terms.margin)
         for y, (_, result) in enumerate(rows):
             verdict = sentences.word(result)
             word = verdict.split(" ")[0]
@@ -104,27 +108,27 @@ def _drawn(
         drawing.name_rows(axes, [text for text, _ in rows])
         axes.set_xlim(ends)
         axes.set_xlabel(
-            f"{terms.measured} as a multiple of {baseline}'s, same {unit}\n"
-            f"(left is better; shaded: {margin:.0%})"
+            f"{_compared(terms)}, same {unit}\n({_better_side(objective)} is better; "
+            f"shaded: {_shaded(objective, terms.margin)})"
         )
     is_wide = any(r.decision is not None and r.decision.wide is not None for _, r in rows)
     label = (
-        f"Paired differences: ratio of perplexities to {baseline} by {unit}, with means and"
+        f"Paired differences: {_what(objective)} {baseline} by {unit}, with means and"
         f" 95 % intervals{', thin with the spread of the search too' if is_wide else ''}"
     )
     return LabelledFigure(name, label, figure, points)
 
 
-def _ends(results: Sequence[ArmResult], margin: float) -> tuple[float, float]:
+def _ends(results: Sequence[ArmResult], objective: Objective, margin: float) -> tuple[float, float]:
     """Returns the ends of the axis: all means and intervals are within, and the pairs near them."""
-    kept, pairs = [1.0 / (1.0 + margin), 1.0 + margin], []
+    kept, pairs = [*objective.margin_ends(margin)], list[float]()
     for result in results:
         decision = result.decision
         assert decision is not None and decision.mean is not None
-        kept.append(perplexity(decision.mean))
+        kept.append(objective.difference(decision.mean))
         for interval in (decision.wide, decision.interval):
-            kept += np.exp([interval.low, interval.high]).tolist() if interval is not None else []
-        pairs += np.exp(result.differences[np.isfinite(result.differences)]).tolist()
+            kept += _both_ends(objective, interval).tolist() if interval is not None else []
+        pairs += _pairs(result).tolist()
     beyond = FAR * (max(kept) - min(kept))
     low, high = (
         max(min(kept) - beyond, min(kept + pairs)),
@@ -149,7 +153,7 @@ def _draw_row(
     """
     decision = result.decision
     assert decision is not None and decision.mean is not None
-    ratios = np.exp(result.differences[np.isfinite(result.differences)])
+    objective, ratios = result.objective, _pairs(result)
     spread = np.arange(len(ratios)) * 0.618 % 1.0  # even, so that neighbours are seen
     heights, places = y + 0.16 + 0.2 * spread, np.clip(ratios, *ends)
     kinds = (("o", places == ratios), ("<", ratios < ends[0]), (">", ratios > ends[1]))
@@ -157,14 +161,44 @@ def _draw_row(
         dots = axes.plot(places[chosen], heights[chosen], shape, color=color, alpha=0.5)
         size = 3.5 if shape == "o" else 6.0
         dots[0].set(markersize=size, markeredgewidth=0, clip_on=shape == "o")
-    mean = perplexity(decision.mean)
+    mean = objective.difference(decision.mean)
     axes.plot(mean, y, marker, color=color, markersize=6.5)
     for interval, width in ((decision.wide, 0.8), (decision.interval, 2.0)):
         if interval is not None:
-            axes.plot(np.exp([interval.low, interval.high]), [y, y], color=color, linewidth=width)
+            axes.plot(_both_ends(objective, interval), [y, y], color=color, linewidth=width)
     text = f"{result.name}: {sentences.word(result)} {tables.decided_text(result)}"
-    texts = [f"{result.name}, one {unit}: {ratio:.4f}" for ratio in ratios]
+    texts = [f"{result.name}, one {unit}: {ratio:{objective.sign}.4f}" for ratio in ratios]
     return [Point(axes, mean, y, text), *along(axes, places, heights, texts)]
+
+
+def _pairs(result: ArmResult) -> np.ndarray:
+    """Returns the ratio or the difference of every pair that finished."""
+    return result.objective.differences(result.differences[np.isfinite(result.differences)])
+
+
+def _both_ends(objective: Objective, interval: Interval) -> np.ndarray:
+    return objective.differences(np.array([interval.low, interval.high]))
+
+
+def _compared(terms: Terms) -> str:
+    if terms.objective.is_ratio:
+        return f"{terms.measured} as a multiple of {terms.baseline}'s"
+    unit = f" ({terms.objective.unit})" if terms.objective.unit else ""
+    return f"{terms.measured} minus {terms.baseline}'s{unit}"
+
+
+def _what(objective: Objective) -> str:
+    if objective.is_ratio:
+        return f"ratio of {objective.plural} to"
+    return f"difference in {objective.name} from"
+
+
+def _better_side(objective: Objective) -> str:
+    return "left" if objective.better == "lower" else "right"
+
+
+def _shaded(objective: Objective, margin: float) -> str:
+    return f"{margin:.0%}" if objective.is_ratio else objective.margin_text(margin)
 
 
 def _row_name(result: ArmResult) -> str:

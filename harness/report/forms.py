@@ -8,7 +8,6 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from harness.metrics import perplexity
 from harness.report import sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.sentences import number
@@ -79,11 +78,12 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
     """Returns the verdicts as a table that fits 80 columns.
 
     The interval is the one that the verdict rests on, with the search's own spread where it is
-    known. ``title`` says what the perplexity is of.
+    known. ``title`` says what is compared.
     """
     table = _terminal_table()
     is_wide = any(tables.wide_text(result) for result in results)
-    ratio = "Ratio (95 %,\nwith the search)" if is_wide else "Ratio (95 %)"
+    scale = results[0].objective.scale.capitalize()
+    ratio = f"{scale} (95 %,\nwith the search)" if is_wide else f"{scale} (95 %)"
     table.add_column("Arm", overflow="fold")
     for name in (title.replace(" (", "\n("), ratio, "p", "Speed"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -91,7 +91,7 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
     for result in results:
         word = sentences.word(result).split(" and ")[0]  # the sentences say lower or higher
         cells = (
-            number(perplexity(result.mean)) if result.mean is not None else "none",
+            number(result.objective.level(result.mean)) if result.mean is not None else "none",
             tables.decided_text(result).replace(" to ", "-"),
             tables.holm_text(result),
             _speed_text(result),

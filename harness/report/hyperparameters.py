@@ -10,10 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.metrics import perplexity
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
-    NEAR,
     Domain,
     Search,
     objective_name,
@@ -21,11 +19,12 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
-from harness.report.sentences import number
+from harness.report.sentences import number, ratio_texts
 from harness.report.tables import Section
 from harness.report.tried import ENDS
 from harness.store.frames import excerpt
 from harness.study import Choices, Range
+from harness.tasks.objective import objective_of, split_of
 from harness.training.messages import RunState
 
 FEW_ARMS = 4
@@ -49,13 +48,18 @@ def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
         f"that the sampler {study.tune.sampler} chose" if study.version == 1 else "that were made"
     )
     others = ", in which the other tuned fields vary too," if len(space) > 1 else ","
-    near = f"the finished trials within {100 * NEAR:g} % of their arm's best"
+    near = f"the finished trials within {_near(study)} of their arm's best"
     remark = f"This describes the trials {made}{others} and is not a test."
     return [
         f"{field}, searched {_searched(domain)}: {near} {objective_name(study)} are"
         f" {_clauses(study, by_arm, field, domain)}. {remark}"
         for field, domain in space.items()
     ]
+
+
+def _near(study: StudyLike) -> str:
+    objective = objective_of(study.measure.objective)
+    return objective.margin_text(objective.near)
 
 
 def _clauses(study: StudyLike, by_arm: Sequence[Search], field: str, domain: Domain) -> str:
@@ -142,7 +146,7 @@ def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | Non
     rows = [
         (
             search.arm,
-            "none" if search.best is None else number(perplexity(search.best)),
+            "none" if search.best is None else number(search.objective.level(search.best)),
             f"{len(search.near)} of {len(search.finished)}",
             *(_cell(search, field, domain) for field, domain in space.items()),
         )
@@ -151,7 +155,7 @@ def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | Non
     header = (
         "Arm",
         f"Best {objective_name(study)}",
-        f"Finished trials within {100 * NEAR:g} %",
+        f"Finished trials within {_near(study)}",
         *space,
     )
     return Section(
@@ -168,7 +172,7 @@ def _cell(search: Search, field: str, domain: Domain) -> str:
 
 
 def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
-    """Returns a table per tuned field: perplexity, running time and a sample at every value.
+    """Returns a table per tuned field: its number, running time and a sample at every value.
 
     There is a row per arm and value that was tried. Of several trials at one value it shows the
     best one; the other tuned fields vary from row to row.
@@ -176,13 +180,14 @@ def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
     by_arm = searches(study, trials)
     if study.tune is None or not by_arm:
         return []
-    objective, seeds = study.measure.objective.partition("/")[0], study.tune.seeds
-    header = ("Trials", f"Perplexity ({objective})", "Seconds of a run", "Tokens/s", "Sample")
+    split, seeds = split_of(study.measure.objective), study.tune.seeds
+    title = objective_of(study.measure.objective).title
+    header = ("Trials", f"{title} ({split})", "Seconds of a run", "Tokens/s", "Sample")
     sections = []
     for field, domain in space_of(study, by_arm).items():
         rows = [row for search in by_arm for row in _rows_of(search, field, domain, seeds)]
-        title = f"What every value of {field} came to: of the trials made, not a test"
-        section = Section(title, ("Arm", field, *header), rows)
+        heading = f"What every value of {field} came to: of the trials made, not a test"
+        section = Section(heading, ("Arm", field, *header), rows)
         sections.append(section.without_empty("Seconds of a run", "Tokens/s", "Sample"))
     return sections
 
@@ -198,12 +203,12 @@ def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tup
     texts = [value_text(value) for value in values]
     tried = search.rows.assign(place=places, value=texts, is_unfinished=is_unfinished)
     for _, group in tried.groupby("place", sort=True):
-        best = group.sort_values(["is_unfinished", "nats", "index"], kind="stable").iloc[0]
+        best = group.sort_values(["is_unfinished", "loss", "index"], kind="stable").iloc[0]
         seconds, tokens = float(best.get("seconds", math.nan)) / seeds, best.get("tokens")
         rate = math.nan if pd.isna(tokens) else float(tokens) / seeds / seconds
         cells = (
             str(len(group)),
-            _level_text(best),
+            _level_text(search, best),
             "" if math.isnan(seconds) else number(seconds),
             "" if math.isnan(rate) else number(rate, decimals=0),
             excerpt(best["samples"]) if isinstance(best.get("samples"), list) else "",
@@ -212,12 +217,12 @@ def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tup
     return rows
 
 
-def _level_text(trial: Any) -> str:
-    """Returns a trial's perplexity, or how it ended without one of its own."""
+def _level_text(search: Search, trial: Any) -> str:
+    """Returns a trial's number, or how it ended without one of its own."""
     if trial["state"] == RunState.FINISHED:
-        return number(perplexity(float(trial["nats"])))
+        return number(search.objective.level(float(trial["loss"])))
     if trial["state"] == RunState.PRUNED:
-        return f"pruned at {number(perplexity(float(trial['nats'])))}"
+        return f"pruned at {number(search.objective.level(float(trial['loss'])))}"
     return str(trial["state"])
 
 
@@ -225,11 +230,11 @@ def _level_text(trial: Any) -> str:
 
 
 def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
-    """Returns a row per arm: its trials by their end, and the perplexity that they reached.
+    """Returns a row per arm: its trials by their end, and the number that they reached.
 
-    That is the perplexity of the first trial, the median of the finished ones, and the best. The
-    first trial is what no tuning would have given: a draw from the range. Over several repeats, the
-    perplexity is exp of the mean nats over the searches. None: no trial has ended.
+    That is the number of the first trial, the median of the finished ones, and the best. The
+    first trial is what no tuning would have given: a draw from the range. Over several repeats,
+    it is that of the mean loss over the searches. None: no trial has ended.
     """
     by_arm = searches(study, trials)
     if not by_arm:
@@ -241,7 +246,7 @@ def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
         "First trial",
         "Median of the finished",
         "Best trial",
-        "Best / first",
+        "Best / first" if by_arm[0].objective.is_ratio else "Best - first",
     )
     return Section(f"What tuning bought: {objective_name(study)} of the trials", header, rows)
 
@@ -254,22 +259,24 @@ def _ends(search: Search) -> str:
 
 
 def _levels(search: Search) -> tuple[str, str, str, str]:
-    firsts = search.rows.groupby("repeat").head(1)
+    objective, firsts = search.objective, search.rows.groupby("repeat").head(1)
     started = firsts[firsts["state"] == RunState.FINISHED]
-    best = search.finished.groupby("repeat")["nats"].min()
+    best = search.finished.groupby("repeat")["loss"].min()
     first_text = _listed(list(dict.fromkeys(firsts["state"]))) if len(firsts) else ""
     gain = ""
     if len(started):
-        first = float(started["nats"].mean())
-        first_text = number(perplexity(first))
+        first = float(started["loss"].mean())
+        first_text = number(objective.level(first))
         first_text += (
             f" ({len(started)} of {len(firsts)} finished)" if len(started) < len(firsts) else ""
         )
-        gain = number(perplexity(float(best[started["repeat"]].mean()) - first), decimals=3)
+        gained = float(best[started["repeat"]].mean()) - first
+        gain, _, _ = ratio_texts(objective.difference(gained), None, sign=objective.sign)
     if best.empty:
         return first_text, "none", "none", gain
-    middle = float(search.finished["nats"].median())
-    return first_text, number(perplexity(middle)), number(perplexity(float(best.mean()))), gain
+    middle = float(search.finished["loss"].median())
+    middle_text, best_text = (number(objective.level(x)) for x in (middle, float(best.mean())))
+    return first_text, middle_text, best_text, gain
 
 
 def importance_section(importances: Mapping[str, Mapping[str, float]]) -> Section | None:

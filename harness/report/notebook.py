@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.report.markup import bullets, text
+from harness.tasks.objective import OBJECTIVES
 
 if TYPE_CHECKING:
     from harness.report import Report
@@ -18,12 +19,16 @@ COLUMNS = (
     "condition",
     "arm",
     "verdict",
-    "perplexity",
     "ratio",
     "ratio_low",
     "ratio_high",
     "ratio_low_with_search",
     "ratio_high_with_search",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "difference_low_with_search",
+    "difference_high_with_search",
     "p_holm",
     "train_pack_1_speed",
     "num_parameters",
@@ -52,9 +57,10 @@ def html(report: "Report") -> str:
 def results_html(name: str, verdict: pd.DataFrame, warnings: Sequence[str], num_runs: int) -> str:
     """Returns what a notebook shows of a study's frames: ``verdict``'s main columns, rounded.
 
-    A column that is empty in all rows is left out. Losses are in nats.
+    A column that is empty in all rows is left out.
     """
-    shown = verdict[[column for column in COLUMNS if column in verdict]]
+    first, rest = COLUMNS[: COLUMNS.index("ratio")], COLUMNS[COLUMNS.index("ratio") :]
+    shown = verdict[[column for column in (*first, *OBJECTIVES, *rest) if column in verdict]]
     shown = shown.replace("", None).dropna(axis="columns", how="all")
     rows = [[_cell(value) for value in row] for row in shown.itertuples(index=False)]
     blocks = [

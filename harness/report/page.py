@@ -74,7 +74,7 @@ def _links(report: "Report") -> list[tuple[str, str]]:
 
 
 def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
-    links = [("perplexity", condition.verdicts.title), ("costs", "Costs")]
+    links = [(condition.results[0].objective.key, condition.verdicts.title), ("costs", "Costs")]
     links += [("tuning", "Tuned fields")] if condition.tuning else []
     links += [("samples", "Samples")] if any(result.samples for result in condition.results) else []
     return [
@@ -104,8 +104,10 @@ def _condition(
         box("warnings", "Warnings", warnings),
     ]
     tested = [condition.verdicts, *condition.beside]
-    blocks += [_sections(tested, f"{condition.slug}perplexity", level, colors)]
-    figures = condition.perplexity_figures
+    blocks += [
+        _sections(tested, f"{condition.slug}{condition.results[0].objective.key}", level, colors)
+    ]
+    figures = condition.objective_figures
     differences = [each for each in figures if each is condition.differences and each is not shown]
     curves = [each for each in figures if each is not condition.differences]
     blocks += [_figures(condition, differences), _figures(condition, curves)]

@@ -1,30 +1,29 @@
 """What an arm costs beside what it reaches: which arms dominate it, and its time to a target."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from harness.metrics import perplexity
 from harness.report import arm_results
 from harness.report.arm_results import ALONE, ArmResult
 from harness.report.protocols import StudyLike
-from harness.report.sentences import number
+from harness.report.sentences import level_text, number
 from harness.report.tables import Section
+from harness.tasks.objective import Objective, objective_of, split_of
 
 EQUAL = 0.01
 """Costs that differ by this fraction or less are equal: so much do sizes by a budget differ."""
 MOST_NAMES = 3
 """The most arms that a cell of the table names."""
 LOWER, HIGHER = ("better", "equivalent and lower"), ("worse", "equivalent and higher")
-"""The verdicts by which an arm's perplexity is shown to be below or above the baseline's."""
+"""The verdicts by which an arm's loss is shown to be below or above the baseline's."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is set against perplexity.
+    """What is set against what is compared.
 
     Attributes:
         name: What it is called.
@@ -48,7 +47,7 @@ COSTS = (
 
 
 def unplaced(result: ArmResult) -> str:
-    """Returns why an arm's mean perplexity stands beside no other's, or nothing."""
+    """Returns why an arm's mean stands beside no other's, or nothing."""
     if result.incomparable:
         return "reads another text"
     if result.is_open:
@@ -59,9 +58,9 @@ def unplaced(result: ArmResult) -> str:
 
 
 def dominators(results: Sequence[ArmResult], result: ArmResult, cost: Cost) -> list[ArmResult]:
-    """Returns the arms that dominate ``result``, the lowest perplexity first.
+    """Returns the arms that dominate ``result``, the best first.
 
-    They are no worse in mean perplexity and in ``cost``, and better in one of the two. Costs within
+    They are no worse in mean loss and in ``cost``, and better in one of the two. Costs within
     ``EQUAL`` are equal.
     """
     spent = cost.of(result)
@@ -110,7 +109,7 @@ def differing_costs(results: Sequence[ArmResult]) -> list[Cost]:
 
 
 def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
-    """Returns a row per arm: perplexity, costs, and for each cost who dominates it.
+    """Returns a row per arm: what is compared, costs, and for each cost who dominates it.
 
     None: no cost differs.
     """
@@ -125,17 +124,17 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     rows = [
         (
             result.name,
-            _perplexity_text(result),
+            _level_text(result),
             *(_cost_text(cost.of(result)) for cost in costs),
             *(texts[i] for texts in verdicts.values()),
         )
         for i, result in enumerate(results)
     ]
+    objective = objective_of(study.measure.objective)
     names = [cost.name[0].upper() + cost.name[1:] for cost in costs]
     header = ("Arm", f"{arm_results.titled(study)}, 95 %", *names)
-    title = (
-        f"What the perplexity costs (costs within {100 * EQUAL:g} % of each other count as equal)"
-    )
+    equal = f"costs within {100 * EQUAL:g} % of each other count as equal"
+    title = f"What the {objective.name} costs ({equal})"
     return Section(title, (*header, *(f"Dominated in {name} by" for name in verdicts)), rows)
 
 
@@ -159,13 +158,10 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names) if rest <= 0 else f"{', '.join(names[:MOST_NAMES])} and {rest} more"
 
 
-def _perplexity_text(result: ArmResult) -> str:
+def _level_text(result: ArmResult) -> str:
     if result.mean is None:
         return "none"
-    if result.interval is None:
-        return number(perplexity(result.mean))
-    low, high = number(perplexity(result.interval.low)), number(perplexity(result.interval.high))
-    return f"{number(perplexity(result.mean))} ({low} to {high})"
+    return level_text(result.objective, result.mean, result.interval)
 
 
 def _cost_text(cost: float | None) -> str:
@@ -180,12 +176,12 @@ def _cost_text(cost: float | None) -> str:
 def time_to_target(
     study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
 ) -> Section | None:
-    """Returns a row per arm: how many replicates reach the target perplexity, and when.
+    """Returns a row per arm: how many replicates reach the target, and when.
 
-    Tokens and seconds are medians. The target is the study's own, or the baseline's: 1 + margin
-    times the median of the lowest perplexities of those of its replicates that trained to the end.
-    A replicate reaches it at its first evaluation at or below it; one that never does is later than
-    all others. Seconds are those of a run alone, by the runtime phase.
+    Tokens and seconds are medians. The target is the study's own, or the baseline's: worse by the
+    margin than the median of the lowest losses of those of its replicates that trained to the end.
+    A replicate reaches it at its first evaluation that is as good; one that never does is later
+    than all others. Seconds are those of a run alone, by the runtime phase.
 
     None: no replicate has a curve, or there is no target.
     """
@@ -194,11 +190,13 @@ def time_to_target(
     rows = rows.assign(
         loss=rows[metric].astype(float), repeat=rows["repeat"] if "repeat" in rows else 0
     )
-    target, origin = _target(study, rows)
+    objective = objective_of(study.measure.objective)
+    target, origin = _target(study, objective, rows)
     if target is None:
         return None
     table = [
-        _reaching(result, rows[rows["arm"] == result.name], math.log(target)) for result in results
+        _reaching(result, rows[rows["arm"] == result.name], objective.loss(target))
+        for result in results
     ]
     header = (
         "Arm",
@@ -206,14 +204,14 @@ def time_to_target(
         "Tokens (median)",
         "Seconds of a run alone (median)",
     )
-    name = f"{metric.split('/')[0]} perplexity"
+    name = f"{split_of(metric)} {objective.name}"
     return Section(
         f"Time to {name} {number(target)}: {origin}", (*header, "Tokens between evaluations"), table
     )
 
 
-def _target(study: StudyLike, rows: pd.DataFrame) -> tuple[float | None, str]:
-    """Returns the target perplexity and where it comes from."""
+def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple[float | None, str]:
+    """Returns the target and where it comes from."""
     if rows.empty:
         return None, ""
     if study.measure.target is not None:
@@ -224,15 +222,17 @@ def _target(study: StudyLike, rows: pd.DataFrame) -> tuple[float | None, str]:
     lowest = ends.loc[ends["tokens"] == ends["tokens"].max(), "loss"].median()
     if not np.isfinite(lowest):
         return None, ""
-    level = perplexity(float(lowest))
-    origin = f"the median {number(level)} of {base}'s replicates and {100 * margin:g} %"
-    return level * (1 + margin), origin
+    level = objective.level(float(lowest))
+    origin = (
+        f"the median {number(level)} of {base}'s replicates and {objective.margin_text(margin)}"
+    )
+    return objective.raised(level, margin), origin
 
 
-def _reaching(result: ArmResult, rows: pd.DataFrame, target_nats: float) -> tuple[str, ...]:
-    """Returns an arm's row; ``rows`` are its replicates' curves, with their loss in nats."""
+def _reaching(result: ArmResult, rows: pd.DataFrame, target_loss: float) -> tuple[str, ...]:
+    """Returns an arm's row; ``rows`` are its replicates' curves, with their loss."""
     replicate = ["repeat", "index"]
-    first = rows[rows["loss"] <= target_nats].groupby(replicate)["tokens"].min()
+    first = rows[rows["loss"] <= target_loss].groupby(replicate)["tokens"].min()
     num_replicates = rows.groupby(replicate).ngroups
     steps = rows.sort_values("tokens").groupby(replicate)["tokens"].diff().dropna()
     rate = result.tokens_per_second.get(ALONE)

@@ -35,7 +35,7 @@ def section(results: Sequence[ArmResult]) -> Section:
     header = ("Arm", "Update", "Drawn", *prefixes)
     kept = [i for i, name in enumerate(header) if i > 2 or name not in dropped]
     return Section(
-        "What the first replicate of each arm writes",
+        results[0].objective.predictions,
         tuple(header[i] for i in kept),
         [tuple(row[i] for i in kept) for row in rows],
     )

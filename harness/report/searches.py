@@ -1,6 +1,5 @@
 """The trials of each arm's search, as the tables and figures of the tuned fields need them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +10,9 @@ import pandas as pd
 from harness.report.protocols import StudyLike
 from harness.report.tried import ENDS
 from harness.study import Choices, Range
+from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
 from harness.tuning import extension
-
-NEAR = 0.05
-"""A trial this fraction of perplexity above its arm's best is near it."""
 
 Domain = Range | Choices
 """The values that a field is tuned over."""
@@ -27,32 +24,35 @@ class Search:
 
     Attributes:
         arm: The arm's name.
-        rows: The columns ``state``, ``nats`` (of a pruned trial its last value), ``params`` and
+        objective: What they are judged by.
+        rows: The columns ``state``, ``loss`` (of a pruned trial its last value), ``params`` and
             ``repeat``.
     """
 
     arm: str
+    objective: Objective
     rows: pd.DataFrame
 
     @property
     def finished(self) -> pd.DataFrame:
         """The trials with a final value of their own."""
-        is_final = (self.rows["state"] == RunState.FINISHED) & np.isfinite(self.rows["nats"])
+        is_final = (self.rows["state"] == RunState.FINISHED) & np.isfinite(self.rows["loss"])
         rows: pd.DataFrame = self.rows[is_final]
         return rows
 
     @property
     def best(self) -> float | None:
-        """The lowest final value in nats, or None where no trial finished."""
-        return float(self.finished["nats"].min()) if len(self.finished) else None
+        """The lowest final loss, or None where no trial finished."""
+        return float(self.finished["loss"].min()) if len(self.finished) else None
 
     @property
     def near(self) -> pd.DataFrame:
-        """The finished trials whose perplexity is within ``NEAR`` of the best one's.
+        """The finished trials that are near the best one, as the objective says.
 
         The best one is among them.
         """
-        return self.finished[self.finished["nats"] <= (self.best or 0.0) + math.log1p(NEAR)]
+        within = self.objective.within(self.objective.near)
+        return self.finished[self.finished["loss"] <= (self.best or 0.0) + within]
 
     @property
     def worse(self) -> pd.DataFrame:
@@ -77,14 +77,16 @@ def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0
-    ended = ended.assign(nats=ended["objective"].astype(float), repeat=repeat)
+    ended = ended.assign(loss=ended["objective"].astype(float), repeat=repeat)
     ended = ended.sort_values(["repeat", "index"])
-    return [Search(arm.name, ended[ended["arm"] == arm.name]) for arm in study.arms]
+    objective = objective_of(study.measure.objective)
+    return [Search(arm.name, objective, ended[ended["arm"] == arm.name]) for arm in study.arms]
 
 
 def objective_name(study: StudyLike) -> str:
     """Returns what the trials were judged by, in words: ``validation perplexity``."""
-    return study.measure.objective.replace("/", " ")
+    objective = objective_of(study.measure.objective)
+    return f"{split_of(study.measure.objective)} {objective.name}"
 
 
 def space_of(study: StudyLike, by_arm: Sequence[Search]) -> Mapping[str, Domain]:

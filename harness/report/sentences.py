@@ -5,20 +5,20 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.metrics import perplexity
 from harness.report import arm_results
 from harness.report.arm_results import ArmResult, Timed
 from harness.report.protocols import StudyLike
 from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
 from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
+from harness.tasks.objective import Objective, objective_of
 
 MOST_PLAIN = 1e7
 """From here on a number is written with an exponent: what diverged would else fill a table."""
 
 
 def number(value: float, *, decimals: int | None = None) -> str:
-    """Returns a perplexity or a rate with about four significant digits, or with ``decimals``."""
+    """Returns a level or a rate with about four significant digits, or with ``decimals``."""
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= MOST_PLAIN and decimals is None:
@@ -56,12 +56,29 @@ def _signed(value: float, decimals: int, sign: str) -> str:
     return f"{value:{sign},.{decimals}f}" if abs(value) < MOST_PLAIN else f"{value:{sign}.3g}"
 
 
-def perplexity_ratio(decision: Decision) -> tuple[str, str, str]:
-    """Returns exp of a decision's mean difference and of its interval's ends, as texts."""
-    assert decision.mean is not None
-    interval = decision.interval
-    ends = Interval(perplexity(interval.low), perplexity(interval.high)) if interval else None
-    return ratio_texts(perplexity(decision.mean), ends)
+def difference_texts(
+    objective: Objective, mean: float, interval: Interval | None
+) -> tuple[str, str, str]:
+    """Returns a mean difference of losses, and the ends of its interval, as a reader sees them."""
+    ends = None
+    if interval is not None:
+        ends = Interval(*objective.difference_ends(interval.low, interval.high))
+    return ratio_texts(objective.difference(mean), ends, sign=objective.sign)
+
+
+def level_text(objective: Objective, mean: float, interval: Interval | None) -> str:
+    """Returns a mean loss as the number shown, with its interval where there is one."""
+    text = number(objective.level(mean))
+    if interval is None:
+        return text
+    low, high = map(number, objective.level_ends(interval.low, interval.high))
+    return f"{text} ({low} to {high})"
+
+
+def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
+    decision = result.decision
+    assert decision is not None
+    return difference_texts(result.objective, _mean(decision), decision.interval)
 
 
 def unit(study: StudyLike) -> str:
@@ -90,12 +107,20 @@ def method(study: StudyLike) -> str:
         else "over the arms of a condition, not over conditions"
     )
     return (
-        f"{pairs} Ratios are exp of the mean paired difference in nats; {interval}; p (Holm) is the"
+        f"{pairs} {_method_of_scale(study)}; {interval}; p (Holm) is the"
         f" paired Student test after Holm's correction {family} (a sign test where a replicate"
         " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted."
         f"{_method_of_search(study)} Speeds are medians over rounds of paired ratios with"
         " order-statistic intervals."
     )
+
+
+def _method_of_scale(study: StudyLike) -> str:
+    objective = objective_of(study.measure.objective)
+    if not objective.is_ratio:
+        return f"Differences are the mean paired difference of the {objective.name}"
+    unit = f" in {objective.loss_unit}" if objective.loss_unit else " of the logarithms"
+    return f"Ratios are exp of the mean paired difference{unit}"
 
 
 def _method_of_search(study: StudyLike) -> str:
@@ -109,7 +134,8 @@ def _method_of_search(study: StudyLike) -> str:
         return f"{spread}; the repeats hold it already."
     return (
         f"{spread}; the interval that holds it too is sqrt(half^2 + (k S)^2) to each side, with"
-        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave 1 out, or to lie within the"
+        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave"
+        f" {objective_of(study.measure.objective).no_difference:g} out, or to lie within the"
         " margin."
     )
 
@@ -140,9 +166,10 @@ def _claim(study: StudyLike, result: ArmResult) -> str:
     elif verdict == "identical":
         claim = f"{arm} and {base} are identical"
     elif verdict.startswith("equivalent"):
-        side = verdict.removeprefix("equivalent and ")
-        rest = "" if side == verdict else f", and its perplexity is {side}"
-        claim = f"{arm} is equivalent to {base} within {100 * study.measure.margin:g} %{rest}"
+        objective, side = result.objective, word(result).removeprefix("equivalent and ")
+        rest = "" if side == verdict else f", and its {objective.name} is {side}"
+        margin = objective.margin_text(study.measure.margin)
+        claim = f"{arm} is equivalent to {base} within {margin}{rest}"
     else:
         claim = f"{arm} is {verdict} than {base}"
     reason = f": {'; '.join(result.open)}" if verdict == "not comparable" else ""
@@ -181,7 +208,7 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
     elif decision.verdict == "identical":
         grounds = [f"Their losses are equal at each of {_pairs(study, decision.num_pairs)}"]
     elif decision.interval is None:
-        times = _times(study, result, perplexity_ratio(decision)[0])
+        times = _times(study, result, _difference_texts(result)[0])
         grounds = [f"{times} at one paired {unit(study)}, which gives no interval and no test"]
     else:
         grounds = [_measured_ratio(study, result), *_with_search(study, result)]
@@ -211,14 +238,14 @@ def _lost_runs(study: StudyLike, result: ArmResult) -> list[str]:
 
 
 def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
-    measured = arm_results.measured(study)
-    return f"Its {measured} is {ratio} times that of {study.baseline.name}"
+    clause = result.objective.compared(arm_results.measured(study), ratio, study.baseline.name)
+    return f"I{clause[1:]}"
 
 
 def _measured_ratio(study: StudyLike, result: ArmResult) -> str:
     decision = result.decision
     assert decision is not None
-    ratio, low, high = perplexity_ratio(decision)
+    ratio, low, high = _difference_texts(result)
     details = [f"95 % interval {low} to {high}, unadjusted"]
     if decision.adjusted_p is not None:
         details.append(f"Holm-adjusted p {p_text(decision.adjusted_p)}")
@@ -234,11 +261,10 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
         return []
     if spread is None:
         return ["How far this hangs on the settings that were tried is not known"]
-    share = f"The search's own spread is {percent(spread)}"
+    share = f"The search's own spread is {result.objective.amount(spread)}"
     if decision.wide is None:
         return [f"{share}, which the {unit(study)}s hold already"]
-    ends = Interval(perplexity(decision.wide.low), perplexity(decision.wide.high))
-    _, low, high = ratio_texts(perplexity(_mean(decision)), ends)
+    _, low, high = difference_texts(result.objective, _mean(decision), decision.wide)
     return [f"{share}; with it the interval is {low} to {high}"]
 
 
@@ -246,11 +272,6 @@ def asks_search(study: StudyLike, result: ArmResult) -> bool:
     """Says whether a verdict rests on the search's own spread too."""
     is_open = result.decision is not None and result.decision.verdict == "not comparable"
     return study.version > 1 and study.tune is not None and not is_open
-
-
-def percent(nats: float) -> str:
-    """Returns a difference in nats as percent of perplexity, with two digits."""
-    return f"{100 * math.expm1(nats):.2g} %"
 
 
 def _pairs(study: StudyLike, num_pairs: int) -> str:
@@ -313,7 +334,7 @@ def conditional_grounds(study: StudyLike, result: ArmResult) -> list[str]:
     rest = "No pair finished"
     if decision.mean is not None:
         pairs = f"{decision.num_finished} pair{'s' if decision.num_finished != 1 else ''}"
-        times = _times(study, result, perplexity_ratio(decision)[0]).replace("Its", "its", 1)
+        times = _times(study, result, _difference_texts(result)[0]).replace("Its", "its", 1)
         rest = f"Over the {pairs} in which both finished, {times}"
     return [", and ".join(ends), test, *_sign_test_with_search(study, result), rest]
 
@@ -325,7 +346,7 @@ def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
         return []
     if spread is None:
         return ["How far this hangs on the settings that were tried is not known"]
-    near = percent(SEARCH_FACTOR * spread)
+    near = result.objective.amount(SEARCH_FACTOR * spread)
     return [f"Pairs that differ by less than {near} count against it, as another search may differ"]
 
 
@@ -422,7 +443,14 @@ def word(result: ArmResult) -> str:
         return "baseline"
     if decision is None:
         return "not comparable"
-    return decision.verdict if decision.num_pairs else "not known"
+    if not decision.num_pairs:
+        return "not known"
+    match decision.verdict:
+        case "equivalent and lower":  # of the loss
+            return f"equivalent and {result.objective.side('lower')}"
+        case "equivalent and higher":
+            return f"equivalent and {result.objective.side('higher')}"
+    return decision.verdict
 
 
 def grouped(pairs: Sequence[tuple[str, str]]) -> str:

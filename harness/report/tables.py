@@ -1,7 +1,6 @@
 """Tables of a report: one of numbers, for machines, and those of texts, for readers."""
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.metrics import bits, perplexity
 from harness.report import sentences
 from harness.report.arm_results import ArmResult, Timed
 from harness.report.sentences import number
 from harness.report.tried import ENDS, is_not_learned
 from harness.statistics.inference import Interval
+from harness.tasks.objective import Reading
 from harness.training.messages import RunState
 
 COUNTS = (
@@ -32,8 +31,6 @@ LONG_ROWS = 12
 """A table with more rows is folded away, or left out where nothing folds: a figure or another table
 shows its gist at a glance.
 """
-FALL = math.log1p(0.05)
-"""A run whose loss ended so many nats above its best one got worse while it trained."""
 NUMBER_TEXT = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
 
 
@@ -66,13 +63,14 @@ class Section:
 
 
 def numbers(result: ArmResult) -> dict[str, Any]:
-    """Returns an arm's row: losses in nats, ratios and speeds against the baseline.
+    """Returns an arm's row: losses, ratios or differences, and speeds against the baseline.
 
     What is not known is None.
     """
     decision, mean, interval = result.decision, result.mean, result.interval
-    ratio, wide = (decision.interval, decision.wide) if decision else (None, None)
-    difference = bits_difference(result)
+    objective, shown = result.objective, result.objective.scale
+    compared, wide = (decision.interval, decision.wide) if decision else (None, None)
+    low, high = objective.level_ends(interval.low, interval.high) if interval else (None, None)
     row: dict[str, Any] = {
         "arm": result.name,
         "verdict": sentences.word(result),
@@ -83,21 +81,26 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "pairs": decision.num_pairs if decision else None,
         "finished_pairs": decision.num_finished if decision else None,
         "loss": mean,
-        "perplexity": None if mean is None else perplexity(mean),
-        "perplexity_low": perplexity(interval.low) if interval else None,
-        "perplexity_high": perplexity(interval.high) if interval else None,
-        "bits_per_character": bits(mean) if mean is not None and result.token == "char" else None,
-        "ratio": perplexity(decision.mean) if decision and decision.mean is not None else None,
-        "ratio_low": perplexity(ratio.low) if ratio else None,
-        "ratio_high": perplexity(ratio.high) if ratio else None,
-        "bits_difference": difference[0] if difference else None,
-        "bits_difference_low": difference[1].low if difference and difference[1] else None,
-        "bits_difference_high": difference[1].high if difference and difference[1] else None,
+        objective.key: None if mean is None else objective.level(mean),
+        f"{objective.key}_low": low,
+        f"{objective.key}_high": high,
+        **{
+            each.key: each.of(mean) if mean is not None and each in result.readings else None
+            for each in objective.readings
+        },
+        shown: objective.difference(decision.mean)
+        if decision and decision.mean is not None
+        else None,
+        **_ends_of_difference(result, compared, ""),
+        **{
+            name: value
+            for each in objective.readings
+            for name, value in _differences_in(result, each).items()
+        },
         "p": decision.p if decision else None,
         "p_holm": decision.adjusted_p if decision else None,
         "search_spread": result.search_spread,
-        "ratio_low_with_search": perplexity(wide.low) if wide else None,
-        "ratio_high_with_search": perplexity(wide.high) if wide else None,
+        **_ends_of_difference(result, wide, "_with_search"),
         "p_holm_divergence": result.divergence.adjusted_p if result.divergence else None,
         "p_holm_lost_runs": result.lost_runs.adjusted_p if result.lost_runs else None,
         "p_sign_flip": decision.sign_flip.p if decision and decision.sign_flip else None,
@@ -109,7 +112,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         "num_states": result.num_states,
         "tokens": result.tokens,
         "searched_updates": result.searched_updates,
-        "nats_above_best": result.fall,
+        f"{objective.loss_unit or 'loss'}_above_best": result.fall,
         "params": json.dumps(result.params, sort_keys=True, default=str),
     }
     for (mode, pack), rate in result.tokens_per_second.items():
@@ -122,32 +125,61 @@ def numbers(result: ArmResult) -> dict[str, Any]:
     return row
 
 
-def bits_difference(result: ArmResult) -> tuple[float, Interval | None] | None:
-    """Returns the mean paired difference in bits per character, and its interval.
+def _ends_of_difference(
+    result: ArmResult, interval: Interval | None, which: str
+) -> dict[str, float | None]:
+    """Returns the ends of an interval of the arm's difference by the names of their columns."""
+    objective = result.objective
+    ends = (None, None) if interval is None else (interval.low, interval.high)
+    low, high = ends if interval is None else objective.difference_ends(*ends)
+    return {f"{objective.scale}_low{which}": low, f"{objective.scale}_high{which}": high}
 
-    None: there is no pair, or the tokens are no characters.
+
+def _differences_in(result: ArmResult, reading: Reading) -> dict[str, float | None]:
+    """Returns the mean paired difference in another unit, and its interval, by their columns."""
+    value, interval = _difference_in(result, reading) or (None, None)
+    return {
+        f"{reading.unit}_difference": value,
+        f"{reading.unit}_difference_low": interval.low if interval else None,
+        f"{reading.unit}_difference_high": interval.high if interval else None,
+    }
+
+
+def _difference_in(result: ArmResult, reading: Reading) -> tuple[float, Interval | None] | None:
+    """Returns the mean paired difference in another unit, and its interval.
+
+    None: there is no pair, or nobody reads the arm's loss in that unit.
     """
     decision = result.decision
-    if decision is None or decision.mean is None or result.token != "char":
+    if decision is None or decision.mean is None or reading not in result.readings:
         return None
     ends = decision.interval
-    return bits(decision.mean), Interval(bits(ends.low), bits(ends.high)) if ends else None
+    interval = Interval(reading.of(ends.low), reading.of(ends.high)) if ends else None
+    return reading.of(decision.mean), interval
 
 
 def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
     """Returns the main table, without columns that say nothing, such as bits for words.
 
-    ``title`` says what the perplexity is of, ``unit`` what a pair is: a seed or a repeat.
+    ``title`` says what is compared, ``unit`` what a pair is: a seed or a repeat.
     """
+    objective = results[0].objective
+    scale = objective.scale.capitalize()
+    readings = objective.readings
+    optional = (
+        "Spread of the search",
+        f"{scale} with that spread (95 %)",
+        *(each.title for each in readings),
+        *(f"Difference in {each.unit} (95 %)" for each in readings),
+        "p (sign-flip)",
+        "Note",
+    )
     header = (
         "Arm",
         "Verdict",
         f"{title}, 95 %",
-        "Ratio (95 %)",
-        "Spread of the search",
-        "Ratio with that spread (95 %)",
-        "Bits per character",
-        "Difference in bits (95 %)",
+        f"{scale} (95 %)",
+        *optional[:-2],
         "p (Holm)",
         "p (sign-flip)",
         f"{unit.capitalize()}s ended",
@@ -157,12 +189,12 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
         (
             result.name,
             sentences.word(result),
-            _perplexity_text(result),
+            _level_text(result),
             ratio_text(result),
             _spread_text(result),
             wide_text(result).partition(" ")[2].strip("()"),
-            _bits_text(result),
-            _bits_difference_text(result),
+            *(_reading_text(result, each) for each in readings),
+            *(_reading_difference_text(result, each) for each in readings),
             holm_text(result),
             _flip_text(result),
             _seeds_text(result),
@@ -170,36 +202,28 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
         )
         for result in results
     ]
-    return Section(title, header, rows).without_empty(
-        "Spread of the search",
-        "Ratio with that spread (95 %)",
-        "Bits per character",
-        "Difference in bits (95 %)",
-        "p (sign-flip)",
-        "Note",
-    )
+    return Section(title, header, rows).without_empty(*optional)
 
 
-def _perplexity_text(result: ArmResult) -> str:
+def _level_text(result: ArmResult) -> str:
     if result.mean is None:
         return "none"
     mark = f" ({result.num_finished} finished only)" if result.num_diverged else ""
-    if result.interval is None:
-        return number(perplexity(result.mean)) + mark
-    low, high = number(perplexity(result.interval.low)), number(perplexity(result.interval.high))
-    return f"{number(perplexity(result.mean))} ({low} to {high})"
+    text = sentences.level_text(result.objective, result.mean, result.interval)
+    return text if result.interval is not None else text + mark
 
 
 def ratio_text(result: ArmResult) -> str:
-    """Returns ``1.031 (1.012 to 1.050)``, or nothing."""
-    if result.decision is None or result.decision.mean is None:
+    """Returns ``1.031 (1.012 to 1.050)``, of differences with their sign, or nothing."""
+    decision = result.decision
+    if decision is None or decision.mean is None:
         return ""
-    ratio, low, high = sentences.perplexity_ratio(result.decision)
-    return _ranged(ratio, low, high, result)
+    texts = sentences.difference_texts(result.objective, decision.mean, decision.interval)
+    return _ranged(*texts, result)
 
 
 def _spread_text(result: ArmResult) -> str:
-    return "" if result.search_spread is None else sentences.percent(result.search_spread)
+    return "" if result.search_spread is None else result.objective.amount(result.search_spread)
 
 
 def wide_text(result: ArmResult) -> str:
@@ -207,8 +231,8 @@ def wide_text(result: ArmResult) -> str:
     wide = result.decision.wide if result.decision else None
     if result.decision is None or result.decision.mean is None or wide is None:
         return ""
-    ends = Interval(perplexity(wide.low), perplexity(wide.high))
-    return _ranged(*sentences.ratio_texts(perplexity(result.decision.mean), ends), result)
+    texts = sentences.difference_texts(result.objective, result.decision.mean, wide)
+    return _ranged(*texts, result)
 
 
 def decided_text(result: ArmResult) -> str:
@@ -217,14 +241,17 @@ def decided_text(result: ArmResult) -> str:
 
 
 def _note_text(result: ArmResult) -> str:
-    """Returns what the perplexity does not show: it is that of a run's best evaluation."""
-    if result.fall is None or result.fall <= FALL:
+    """Returns what the number does not show: it is that of a run's best evaluation."""
+    objective = result.objective
+    if result.fall is None or result.fall <= objective.within(objective.near):
         return ""
-    return f"ended {result.fall:.2g} nats above its best"
+    unit = f" {objective.loss_unit}" if objective.loss_unit else ""
+    side = "above" if objective.better == "lower" else "below"
+    return f"ended {result.fall:.2g}{unit} {side} its best"
 
 
-def _bits_difference_text(result: ArmResult) -> str:
-    difference = bits_difference(result)
+def _reading_difference_text(result: ArmResult, reading: Reading) -> str:
+    difference = _difference_in(result, reading)
     if difference is None:
         return ""
     return _ranged(*sentences.ratio_texts(*difference, sign="+"), result)
@@ -262,10 +289,10 @@ def _seeds_text(result: ArmResult) -> str:
     return ", ".join(ends)
 
 
-def _bits_text(result: ArmResult) -> str:
-    if result.mean is None or result.token != "char":
+def _reading_text(result: ArmResult, reading: Reading) -> str:
+    if result.mean is None or reading not in result.readings:
         return ""
-    return number(bits(result.mean), decimals=3)
+    return number(reading.of(result.mean), decimals=3)
 
 
 def _integer(count: int | None) -> str:

@@ -12,13 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from harness.metrics import perplexity
 from harness.report import drawing
 from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.hover import Point, along
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
-    NEAR,
     Domain,
     Search,
     objective_name,
@@ -29,10 +27,11 @@ from harness.report.searches import (
 from harness.report.sentences import number
 from harness.statistics import inference
 from harness.study import Choices
+from harness.tasks.objective import Objective
 from harness.training.messages import RunState
 
 HIGHEST_RATIO = 3.0
-"""The highest perplexity shown, over the best: more would press the good trials into a line."""
+"""The highest ratio to the best that is shown: more would press the good trials into a line."""
 TRIALS = "trials of random search"
 OTHER_COLOR = "#b8c4cc"
 
@@ -40,8 +39,8 @@ OTHER_COLOR = "#b8c4cc"
 def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
     """Returns one panel per tuned field, with every trial at its value of it.
 
-    Up to ``MAX_TOGETHER`` arms are drawn as perplexity against the value; more have a row each, in
-    which a mark's kind says how near the arm's best the trial came. None: no trial finished.
+    Up to ``MAX_TOGETHER`` arms are drawn as their number against the value; more have a row each,
+    in which a mark's kind says how near the arm's best the trial came. None: no trial finished.
     """
     by_arm = searches(study, trials)
     if not any(len(search.finished) for search in by_arm):
@@ -49,20 +48,20 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
     space, points = space_of(study, by_arm), list[Point]()
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
-            figure = _perplexities(study, by_arm, space, points)
+            figure = _levels(study, by_arm, space, points)
         else:
             figure = _rows(by_arm, space, drawing.palette(study.arms), points)
     label = f"Trials: {objective_name(study)} against {', '.join(space)}, by arm"
     return LabelledFigure("hyperparameters", label, figure, points)
 
 
-def _perplexities(
+def _levels(
     study: StudyLike,
     by_arm: Sequence[Search],
     space: Mapping[str, Domain],
     points: list[Point],
 ) -> Figure:
-    """Returns perplexity against the value of each tuned field.
+    """Returns what trials are judged by, against the value of each tuned field.
 
     What is told of the trials is added to ``points``.
     """
@@ -70,7 +69,7 @@ def _perplexities(
     num_rows = math.ceil(len(space) / num_columns)
     figure = Figure(figsize=(WIDTH_INCHES, 1.0 + 2.4 * num_rows), layout="constrained")
     grid = figure.subplots(num_rows, num_columns, sharey=True, squeeze=False).ravel().tolist()
-    looks, top = drawing.palette(study.arms), _top(by_arm)
+    looks, top, objective = drawing.palette(study.arms), _top(by_arm), by_arm[0].objective
     for axes, (field, domain) in zip(grid, space.items(), strict=False):
         for k, search in enumerate(by_arm):
             # Arms stand side by side where values are names.
@@ -78,7 +77,7 @@ def _perplexities(
             look = looks[search.arm]
             points += _draw_search(axes, search, field, domain, look, top=top, shift=shift)
         _values_on(axes, field, domain)
-        drawing.perplexities_on(axes.yaxis)
+        drawing.levels_on(axes.yaxis, objective)
         axes.grid(axis="y")
     for unused in grid[len(space) :]:
         unused.set_axis_off()
@@ -100,13 +99,14 @@ def _marks_of_arms(by_arm: Sequence[Search], looks: Mapping[str, Look]) -> list[
 def _marks_of_kinds(by_arm: Sequence[Search], top: float) -> list[Line2D]:
     rows = pd.concat([search.rows for search in by_arm])
     num_above = int(
-        (rows["state"].isin([RunState.FINISHED, RunState.PRUNED]) & (rows["nats"] > top)).sum()
+        (rows["state"].isin([RunState.FINISHED, RunState.PRUNED]) & (rows["loss"] > top)).sum()
     )
+    side = _worse_side(by_arm[0].objective)
     num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
     return [
         _mark("o", "best of its arm", color=FAINT, markersize=11, markerfacecolor="none"),
         _mark("o", "pruned: its last value", color=FAINT, markerfacecolor="none"),
-        _mark("x", f"diverged ({num_diverged}), or above ({num_above})", color=FAINT),
+        _mark("x", f"diverged ({num_diverged}), or {side} ({num_above})", color=FAINT),
     ]
 
 
@@ -115,9 +115,11 @@ def _mark(marker: str, label: str, **style: Any) -> Line2D:
 
 
 def _top(by_arm: Sequence[Search]) -> float:
-    """Returns the highest nats that are drawn where they belong, as every arm's best is."""
+    """Returns the highest loss that is drawn where it belongs, as every arm's best is."""
     bests = [search.best for search in by_arm if search.best is not None]
-    highest = max(float(s.finished["nats"].max()) for s in by_arm if len(s.finished))
+    highest = max(float(s.finished["loss"].max()) for s in by_arm if len(s.finished))
+    if not by_arm[0].objective.is_ratio:
+        return highest
     return min(highest, max(min(bests) + math.log(HIGHEST_RATIO), *bests))
 
 
@@ -125,11 +127,15 @@ def _draw_search(
     axes: Axes, search: Search, field: str, domain: Domain, look: Look, *, top: float, shift: float
 ) -> list[Point]:
     """Draws an arm's trials over one field and returns what is told of them."""
-    ceiling = perplexity(top) * 1.08  # of the row of marks above all perplexities
-    inside = search.rows["nats"] <= top
+    objective = search.objective
+    ceiling = _ceiling(objective, search, top)  # of the row of marks beyond all others
+    inside = search.rows["loss"] <= top
     for state, face in ((RunState.FINISHED, look.color), (RunState.PRUNED, "none")):
         rows = search.rows[(search.rows["state"] == state) & inside]
-        x, y = _places(domain, search.values(rows, field), shift), np.exp(rows["nats"])
+        x, y = (
+            _places(domain, search.values(rows, field), shift),
+            objective.levels(rows["loss"].to_numpy()),
+        )
         axes.plot(
             x,
             y,
@@ -146,11 +152,11 @@ def _draw_search(
     ]
     x = _places(domain, search.values(lost, field), shift)
     axes.plot(x, np.full(len(x), ceiling), "x", color=look.color, markersize=5, linestyle="")
-    best = search.near.nsmallest(1, "nats")
+    best = search.near.nsmallest(1, "loss")
     x = _places(domain, search.values(best, field), shift)
     axes.plot(
         x,
-        np.exp(best["nats"]),
+        objective.levels(best["loss"].to_numpy()),
         "o",
         color=look.color,
         markerfacecolor="none",
@@ -159,17 +165,33 @@ def _draw_search(
     )
     shown = search.rows[search.rows["state"].ne(RunState.FAILED)]
     x = _places(domain, search.values(shown, field), shift)
-    y = np.where(shown.index.isin(lost.index), ceiling, np.exp(shown["nats"].clip(upper=top)))
+    y = np.where(
+        shown.index.isin(lost.index),
+        ceiling,
+        objective.levels(shown["loss"].clip(upper=top).to_numpy()),
+    )
     return along(axes, x, y, _texts(search, shown, field))
+
+
+def _worse_side(objective: Objective) -> str:
+    return "above" if objective.better == "lower" else "below"
+
+
+def _ceiling(objective: Objective, search: Search, top: float) -> float:
+    """Returns where the trials stand that are worse than every number drawn."""
+    if objective.is_ratio:
+        return objective.level(top) * 1.08
+    best = search.best
+    return objective.level(top + 0.08 * (top - best if best is not None else 1.0))
 
 
 def _texts(search: Search, rows: pd.DataFrame, field: str) -> list[str]:
     """Returns what is told of trials: their value of a field, and what they came to."""
     texts = []
     values = map(value_text, search.values(rows, field))
-    for value, state, nats in zip(values, rows["state"], rows["nats"], strict=True):
+    for value, state, loss in zip(values, rows["state"], rows["loss"], strict=True):
         ended = "" if state == RunState.FINISHED else f", {state}"
-        came_to = number(perplexity(nats)) if np.isfinite(nats) else "no number"
+        came_to = number(search.objective.level(loss)) if np.isfinite(loss) else "no number"
         texts.append(f"{search.arm}, {field} {value}: {came_to}{ended}")
     return texts
 
@@ -224,10 +246,11 @@ def _rows(
         _values_on(axes, field, domain)
         if isinstance(domain, Choices):
             axes.set_xlabel(f"{field} (each from best to worst)")
+    objective = by_arm[0].objective
     kinds = [
         _mark("D", "best of its arm", color=FAINT),
-        _mark("o", f"within {100 * NEAR:g} % of it", color=FAINT),
-        _mark("o", "further above", color=OTHER_COLOR),
+        _mark("o", f"within {objective.margin_text(objective.near)} of it", color=FAINT),
+        _mark("o", f"further {_worse_side(objective)}", color=OTHER_COLOR),
         _mark("o", "pruned", color=FAINT, markerfacecolor="none", markersize=4),
         _mark("x", "diverged", color=FAINT, markersize=5),
     ]
@@ -257,7 +280,7 @@ def _draw_row(
             {"marker": "x", "color": FAINT, "markersize": 5},
         ),
         (search.near, {"marker": "o", "color": color, "markersize": 5}),
-        (search.near.nsmallest(1, "nats"), {"marker": "D", "color": color, "markersize": 5}),
+        (search.near.nsmallest(1, "loss"), {"marker": "D", "color": color, "markersize": 5}),
     ]
     near = x[search.near.index]
     if len(near) and not isinstance(domain, Choices):
@@ -279,30 +302,33 @@ def _spread(search: Search, field: str, domain: Domain) -> pd.Series:
     )
     if not isinstance(domain, Choices):
         return positions
-    order = search.rows["nats"].groupby(positions).rank(method="first", na_option="bottom")
+    order = search.rows["loss"].groupby(positions).rank(method="first", na_option="bottom")
     step = 0.7 / max(order.max(), 8.0)
     spread: pd.Series = positions - 0.35 + step * (order - 0.5)
     return spread
 
 
 def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
-    """Returns the expected best perplexity over the number of trials of a random search.
+    """Returns the expected best number over the number of trials of a random search.
 
-    It is exp of the expected best nats. A pruned trial counts with its last value, or with the
+    It is that of the expected best loss. A pruned trial counts with its last value, or with the
     arm's worst where that is lower. None: there is another sampler, whose trials are not
     exchangeable, or no trial finished.
     """
     by_arm = [search for search in searches(study, trials) if search.best is not None]
     if not by_arm or study.tune is None or study.tune.sampler != "random":
         return None
-    looks = drawing.palette(study.arms)
-    lines = {search.arm: np.exp(inference.expected_best(_final_nats(search))) for search in by_arm}
+    looks, objective = drawing.palette(study.arms), by_arm[0].objective
+    lines = {
+        search.arm: objective.levels(inference.expected_best(_final_losses(search)))
+        for search in by_arm
+    }
     title, points = f"expected best {objective_name(study)}", list[Point]()
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
-            figure = _together(lines, looks, title, points)
+            figure = _together(objective, lines, looks, title, points)
         else:
-            figure = _apart(lines, looks, title, study.baseline.name, points)
+            figure = _apart(objective, lines, looks, title, study.baseline.name, points)
     label = (
         f"What tuning bought: expected best {objective_name(study)} over the number of trials, by"
         " arm"
@@ -310,28 +336,33 @@ def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | No
     return LabelledFigure("expected-best", label, figure, points)
 
 
-def _final_nats(search: Search) -> np.ndarray:
+def _final_losses(search: Search) -> np.ndarray:
     """Returns one loss per trial, (trials,); failed trials are left out."""
     pruned = search.rows["state"] == RunState.PRUNED
     ended = search.rows["state"].isin([RunState.FINISHED, RunState.DIVERGED]) & np.isfinite(
-        search.rows["nats"]
+        search.rows["loss"]
     )
-    worst = search.rows.loc[ended, "nats"].max()
-    nats = search.rows.loc[ended | pruned, "nats"].fillna(worst).clip(upper=worst)
-    return np.asarray(nats, dtype=np.float64)
+    worst = search.rows.loc[ended, "loss"].max()
+    losses = search.rows.loc[ended | pruned, "loss"].fillna(worst).clip(upper=worst)
+    return np.asarray(losses, dtype=np.float64)
 
 
 def _together(
-    lines: Mapping[str, np.ndarray], looks: Mapping[str, Look], title: str, points: list[Point]
+    objective: Objective,
+    lines: Mapping[str, np.ndarray],
+    looks: Mapping[str, Look],
+    title: str,
+    points: list[Point],
 ) -> Figure:
     figure, axes = drawing.new_figure(3.4)
-    points += _draw_expected(axes, lines, looks)
+    points += _draw_expected(axes, objective, lines, looks)
     axes.set(xlabel=TRIALS, ylabel=title)
     drawing.legend_below(figure, axes, len(lines))
     return figure
 
 
 def _apart(
+    objective: Objective,
     lines: Mapping[str, np.ndarray],
     looks: Mapping[str, Look],
     title: str,
@@ -343,7 +374,7 @@ def _apart(
     figure, panels = drawing.new_panels(len(arms))
     for axes, arm in zip(panels, arms, strict=True):
         together = {name: lines[name] for name in (baseline, arm) if name in lines}
-        points += _draw_expected(axes, together, looks)
+        points += _draw_expected(axes, objective, together, looks)
         axes.set_title(arm, fontsize="small")
     figure.supxlabel(f"{TRIALS} (in every panel: {baseline})", fontsize="medium")
     figure.supylabel(title, fontsize="medium")
@@ -351,7 +382,10 @@ def _apart(
 
 
 def _draw_expected(
-    axes: Axes, lines: Mapping[str, np.ndarray], looks: Mapping[str, Look]
+    axes: Axes,
+    objective: Objective,
+    lines: Mapping[str, np.ndarray],
+    looks: Mapping[str, Look],
 ) -> list[Point]:
     """Draws the arms' lines and returns what is told of them."""
     points = []
@@ -360,7 +394,7 @@ def _draw_expected(
         axes.plot(trials, line, look.line, color=look.color, label=arm, linewidth=1.6)
         texts = [f"{arm}: {number(best)} after {k} trials" for k, best in enumerate(line, 1)]
         points += along(axes, trials, line, texts)
-    drawing.perplexities_on(axes.yaxis)
+    drawing.levels_on(axes.yaxis, objective)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(axis="y")
     return points

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.statistics import inference
-from harness.statistics.inference import ROUNDING_NATS, Interval, SignFlip
+from harness.statistics.inference import ROUNDING, Interval, SignFlip
 
 Verdict = Literal[
     "better",
@@ -38,15 +38,15 @@ class Decision:
         verdict: By :func:`decide`.
         num_pairs: Pairs whose two replicates finished or diverged.
         num_finished: Pairs whose two replicates finished: those that ``mean`` is over.
-        mean: Mean difference in nats; where ``num_finished < num_pairs``, conditional on finishing.
-            None: no pair.
+        mean: Mean difference of losses; where ``num_finished < num_pairs``, conditional on
+            finishing. None: no pair.
         interval: 95 %, unadjusted. None: fewer than two pairs, or a diverged one.
         p: Of the paired Student test, or of the sign test where a pair diverged. None: fewer than
             two pairs.
         adjusted_p: ``p`` after Holm over the family.
         sign_flip: None where ``interval`` is, and before :func:`with_sign_flips`.
         adjusted_sign_flip_p: The sign-flip p after Holm over the family.
-        spread: S, the search's own spread in nats; None: not known, or nothing was searched.
+        spread: S, the search's own spread, as a loss; None: not known, or nothing was searched.
         wide: ``interval`` after :func:`widened` by ``spread``, which a verdict rests on where S is
             given. None where ``interval`` or ``spread`` is.
     """
@@ -67,7 +67,7 @@ class Decision:
 def decide(
     family: Sequence[np.ndarray],
     *,
-    margin: float,
+    margin_loss: float,
     threshold: float = 0.05,
     first: int | None = None,
     spreads: Sequence[float | None] = (),
@@ -89,24 +89,24 @@ def decide(
     these verdicts. It plays no part where no pair differs.
 
     Args:
-        family: One array of paired differences (nats) per arm that is not the baseline.
-        margin: Of equivalence, as a fraction of perplexity: ratios from 1/(1 + margin) to 1 +
-            margin are equal.
+        family: One array of paired differences of losses per arm that is not the baseline.
+        margin_loss: Of equivalence, as a difference of losses.
         threshold: Largest family-wise error rate.
         first: Pairs of a sequential design's first stage, see ``statistics``; None: the number of
             pairs was fixed.
-        spreads: The search's spread in nats, one per arm; None: it cannot be known. Empty: nothing
+        spreads: The search's spread, one per arm; None: it cannot be known. Empty: nothing
             was searched, or the pairs are repeats, which hold it already.
         incomparable: Whether an arm cannot be compared, one per arm; empty: all can. Such an arm
             has no p; Holm counts it as p = 1.
 
     Raises:
-        ValueError: ``margin`` or a spread is negative, ``threshold`` is not between 0 and 0.5, or
-            ``spreads`` or ``incomparable`` is neither empty nor one per arm.
+        ValueError: ``margin_loss`` or a spread is negative, ``threshold`` is not between 0 and
+            0.5, or ``spreads`` or ``incomparable`` is neither empty nor one per arm.
     """
-    if not margin >= 0.0:
+    if not margin_loss >= 0.0:
         raise ValueError(
-            f"statistics: margin >= 0 must hold, but got {margin=}. Give a fraction such as 0.01."
+            f"statistics: margin_loss >= 0 must hold, but got {margin_loss=}. Give a difference of"
+            " losses such as 0.01."
         )
     inference.check_threshold(threshold)
     _check_search(len(family), spreads, incomparable)
@@ -121,7 +121,7 @@ def decide(
         interval = inference.student_interval(d, first=first) if len(finished) == len(d) else None
         verdict: Verdict = "not comparable"
         if not is_out[i]:
-            verdict = _verdict(d, adjusted[i], math.log1p(margin), threshold, first, added[i])
+            verdict = _verdict(d, adjusted[i], margin_loss, threshold, first, added[i])
         decisions.append(
             Decision(
                 verdict=verdict,
@@ -141,7 +141,7 @@ def decide(
 def widened(interval: Interval, spread: float) -> Interval:
     """Returns an interval about its middle whose half width is sqrt(half^2 + (k S)^2).
 
-    k is SEARCH_FACTOR, S the search's ``spread`` in nats. Without S it is the same interval.
+    k is SEARCH_FACTOR, S the search's ``spread``. Without S it is the same interval.
     """
     if spread == 0.0:
         return interval
@@ -190,7 +190,7 @@ def _p(differences: np.ndarray, first: int | None) -> float | None:
 def _verdict(
     differences: np.ndarray,
     adjusted_p: float | None,
-    margin_nats: float,
+    margin_loss: float,
     threshold: float,
     first: int | None,
     spread: float,
@@ -202,7 +202,7 @@ def _verdict(
         if not is_significant or _sign_test(differences, spread) >= threshold:
             return "undecided"
         return "better" if np.sum(differences < 0) > np.sum(differences > 0) else "worse"
-    if np.all(np.abs(differences) <= ROUNDING_NATS):
+    if np.all(np.abs(differences) <= ROUNDING):
         return "identical"
     is_lower = float(np.mean(differences)) < 0.0
 
@@ -215,7 +215,7 @@ def _verdict(
         wide = interval(1.0 - threshold)
         is_significant = is_significant and not wide.low <= 0.0 <= wide.high
     both_sides = interval(1.0 - 2.0 * threshold)
-    if -margin_nats < both_sides.low and both_sides.high < margin_nats:
+    if -margin_loss < both_sides.low and both_sides.high < margin_loss:
         return (
             "equivalent"
             if not is_significant

@@ -18,13 +18,13 @@ from harness.statistics import inference
 from harness.statistics.inference import Interval
 
 Losses = Mapping[tuple[str, str], Mapping[str, float]]
-"""Cell (level of A, level of B) -> seed -> loss in nats, infinite where the run diverged."""
+"""Cell (level of A, level of B) -> seed -> loss, infinite where the run diverged."""
 Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One effect in nats: ``exp`` of it is a ratio of perplexities, or a ratio of such ratios.
+    """One effect, of losses: on the scale of ratios ``exp`` of it is one, or a ratio of ratios.
 
     Attributes:
         over: The other factor's levels that a main effect is a mean over; empty for an interaction.

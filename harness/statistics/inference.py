@@ -2,10 +2,11 @@
 
 ``decisions`` decides by them, ``power`` plans with them.
 
-A difference is an arm's loss minus the baseline's, in nats, at one seed: ``exp(mean difference)``
-is a ratio of perplexities. A diverged replicate's loss is infinite, so a pair's difference is
-``inf`` where the arm diverged, ``-inf`` where the baseline did, ``nan`` where both did. SciPy's
-special functions suffice here; more of SciPy would take seconds to load.
+A difference is an arm's loss minus the baseline's at one seed; what a reader is shown of it is the
+objective's: on the scale of ratios, such as perplexity's, ``exp(mean difference)``. A diverged
+replicate's loss is infinite, so a pair's difference is ``inf`` where the arm diverged, ``-inf``
+where the baseline did, ``nan`` where both did. SciPy's special functions suffice here; more of
+SciPy would take seconds to load.
 
 ``first`` is the number of pairs of a sequential design's first stage (Stein 1945): the mean is then
 over all pairs, the spread is the first stage's, with ``first`` - 1 degrees of freedom. For normal
@@ -24,8 +25,8 @@ from scipy import special
 
 from harness import randomness
 
-ROUNDING_NATS = 1e-12
-"""Differences closer than this are equal: a loss of a few nats rounds at 1e-15."""
+ROUNDING = 1e-12
+"""Differences closer than this are equal: a loss of order 1 rounds at 1e-15."""
 MAX_EXACT_FLIPS = 20
 """Pairs: 2^20 sums are done in milliseconds, and each further pair doubles them."""
 MONTE_CARLO_FLIPS = 100_000
@@ -54,7 +55,7 @@ class SignFlip:
 
 
 def paired_differences(arm: Mapping[str, float], baseline: Mapping[str, float]) -> np.ndarray:
-    """Returns arm minus baseline in nats, (pairs,), over the seeds that both have.
+    """Returns arm minus baseline, (pairs,), over the seeds that both have.
 
     The seeds are in the order that the arm has them in.
     """
@@ -87,7 +88,7 @@ def student_p(differences: np.ndarray, *, first: int | None = None) -> float:
     """
     mean, error = float(np.mean(differences)), standard_error(differences, first=first)
     if error == 0.0:
-        return 1.0 if abs(mean) <= ROUNDING_NATS else sign_flip(differences).p
+        return 1.0 if abs(mean) <= ROUNDING else sign_flip(differences).p
     return float(2.0 * special.stdtr(len(_scale(differences, first)) - 1, -abs(mean) / error))
 
 
@@ -185,7 +186,7 @@ def spread(values: np.ndarray) -> float:
 
     It is exactly 0 where rounding alone separates them.
     """
-    return 0.0 if float(np.ptp(values)) <= ROUNDING_NATS else float(np.std(values, ddof=1))
+    return 0.0 if float(np.ptp(values)) <= ROUNDING else float(np.std(values, ddof=1))
 
 
 def standard_error(values: np.ndarray, *, first: int | None = None) -> float:
@@ -216,7 +217,7 @@ def expected_best(values: np.ndarray) -> np.ndarray:
         raise ValueError(
             "statistics: one finite value or more must hold, but got"
             f" values={np.asarray(values).tolist()}. Leave failed trials out, and give a diverged"
-            " one its loss of log V."
+            " one its loss of a guess."
         )
     num_values = len(values)
     exceeds = (np.arange(num_values, -1, -1) / num_values) ** np.arange(1, num_values + 1)[:, None]

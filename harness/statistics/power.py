@@ -101,7 +101,7 @@ def stein_seeds(
 
     Args:
         first_stage: One array of paired differences (nats) per arm that is not the baseline.
-        half_width_nats: Of the interval: ``math.log1p(0.005)`` for half a percent of perplexity.
+        half_width_nats: Of the interval: ``math.log1p(0.005)`` for half a percent of a ratio.
         at_most: Limit on the answer.
         confidence: Of the interval.
 
@@ -127,7 +127,7 @@ def stein_seeds(
 def seeds_to_decide(
     differences: np.ndarray,
     *,
-    margin: float,
+    margin_loss: float,
     num_comparisons: int,
     threshold: float = 0.05,
     power: float = 0.8,
@@ -143,7 +143,7 @@ def seeds_to_decide(
 
     Args:
         differences: Of the pairs so far, in nats.
-        margin: Of equivalence, as a fraction of perplexity.
+        margin_loss: Of equivalence, as a difference of losses.
         num_comparisons: Of the family.
         threshold: Largest family-wise error rate.
         power: The probability.
@@ -158,7 +158,7 @@ def seeds_to_decide(
         return None
     if spread == 0.0:
         return max(first, inference.seeds_needed(num_comparisons, threshold))
-    effect, bound = abs(float(np.mean(differences))) / spread, math.log1p(margin) / spread
+    effect, bound = abs(float(np.mean(differences))) / spread, margin_loss / spread
 
     def differs(n: int) -> float:
         by_seeds = power_of(effect, 1.0, n, num_comparisons, threshold=threshold)

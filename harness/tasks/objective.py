@@ -46,6 +46,7 @@ class Objective:
     Attributes:
         key: The name of the metric, after its split.
         name: What sentences call it.
+        plural: What they call several.
         scale: ``ratio``: the number is exp of the loss, and two arms are compared by their ratio.
             ``difference``: the number is the loss itself, and they are compared by the difference.
         chance: Returns the loss of a model that has learned nothing of some data.
@@ -63,6 +64,7 @@ class Objective:
 
     key: str
     name: str
+    plural: str
     scale: Literal["ratio", "difference"]
     chance: Callable[[Any], float]
     better: Side = "lower"
@@ -196,6 +198,7 @@ class Objective:
 PERPLEXITY = Objective(
     key="perplexity",
     name="perplexity",
+    plural="perplexities",
     scale="ratio",
     chance=lambda text: math.log(len(text.vocabulary)),
     loss_unit="nats",

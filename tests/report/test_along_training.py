@@ -17,7 +17,8 @@ UPDATES = [50, 100, 150, 200, 250, 300, 350, 400]
 def study(repeats=1, **settings):
     baseline = SimpleNamespace(name="a", settings=Settings("lstm", "time-machine", **settings))
     tune = SimpleNamespace(repeats=repeats) if repeats > 1 else None
-    return SimpleNamespace(baseline=baseline, tune=tune, arms=[baseline])
+    measure = SimpleNamespace(objective="validation/perplexity")
+    return SimpleNamespace(baseline=baseline, tune=tune, arms=[baseline], measure=measure)
 
 
 def results(*names):

@@ -16,6 +16,7 @@ from harness.report.pareto import COSTS
 from harness.settings import Settings
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval
+from harness.tasks.objective import PERPLEXITY
 
 SECONDS, RATE, PARAMETERS = COSTS
 HERE = "cpu on cpu, float32, threads: 2"
@@ -36,7 +37,8 @@ def arm(
         **{
             "name": name,
             "is_baseline": verdict is None,
-            "token": "char",
+            "objective": PERPLEXITY,
+            "readings": (),
             "num_failed": 0,
             "num_planned": 10,
         },
@@ -85,7 +87,8 @@ def study(target=None, split="holdout"):
     baseline = SimpleNamespace(
         name="lstm", settings=Settings(cell="lstm", corpus="time-machine", split=split)
     )
-    return SimpleNamespace(baseline=baseline, measure=SimpleNamespace(margin=0.01, target=target))
+    measure = SimpleNamespace(objective="validation/perplexity", margin=0.01, target=target)
+    return SimpleNamespace(baseline=baseline, measure=measure)
 
 
 def names(results, result, cost):
@@ -231,7 +234,7 @@ def test_where_no_cost_differs_there_is_nothing_to_set_against_perplexity():
     ):
         assert (
             pareto.section(study(), results) is None
-            and cost_figures.perplexity_against_costs(study(), results) is None
+            and cost_figures.level_against_costs(study(), results) is None
         )
 
 
@@ -242,7 +245,7 @@ def test_the_figure_has_a_panel_for_each_cost_and_steps_along_the_front():
         arm("rnn", 6.0, 20.0, 800, verdict="worse", speed="slower"),
         arm("mgu", 3.0, 10.0, 1000, verdict="undecided", diverged=4),
     ]
-    drawn = cost_figures.perplexity_against_costs(study(), results)
+    drawn = cost_figures.level_against_costs(study(), results)
     seconds, rate, parameters = drawn.figure.axes
     assert [axes.get_xlabel().split("\n")[0] for axes in drawn.figure.axes] == [
         cost.name for cost in COSTS

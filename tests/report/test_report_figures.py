@@ -10,7 +10,8 @@ from matplotlib.colors import to_rgb
 from planted import BASE, UNIT, Tune, build, curve_rows, full, run_rows, study, timing_rows
 
 from harness import report
-from harness.report import drawing, perplexity_figures
+from harness.report import curve_figures, drawing
+from harness.tasks.objective import PERPLEXITY
 
 
 def curves_of(*names, curves, rows=None):
@@ -87,7 +88,7 @@ def test_many_points_are_thinned_and_the_last_one_stays():
     curves = curve_rows("lstm", 1.4, num_updates=1000, replicates=1)
     found = curves_of("lstm", curves=curves, rows=run_rows("lstm", BASE[:1]))
     drawn = lines_of(found["learning-curves-tokens"])["lstm"]
-    assert len(drawn) == perplexity_figures.MAX_POINTS and drawn[-1, 0] == 1000 * 1e5
+    assert len(drawn) == curve_figures.MAX_POINTS and drawn[-1, 0] == 1000 * 1e5
 
 
 def test_more_than_eight_arms_get_a_panel_each():
@@ -175,7 +176,7 @@ def test_logarithmic_axes_have_a_few_plain_numbers(high):
         _, axes = drawing.new_figure(3.0)
         axes.set_yscale("log")
         axes.set_ylim(4.0, high)
-        drawing.perplexities_on(axes.yaxis)
+        drawing.levels_on(axes.yaxis, PERPLEXITY)
         ticks = [tick for tick in axes.get_yticks() if 4.0 <= tick <= high]
         texts = [axes.yaxis.get_major_formatter()(tick) for tick in ticks]
     assert 2 <= len(ticks) <= 9 and len(set(texts)) == len(texts)

@@ -42,7 +42,7 @@ def test_arms_of_two_studies_compare_over_common_seeds(store, runs, make):
     comparison = compare.compare(["small:wide", "other:wide"], Locations(store))
     wide = runs.query("phase == 'replicate' and arm == 'wide'").set_index("seed")["test/loss"]
     (decision,) = decisions.decide(
-        [losses - wide[["1000", "1001", "1002"]].to_numpy()], margin=0.01
+        [losses - wide[["1000", "1001", "1002"]].to_numpy()], margin_loss=math.log1p(0.01)
     )
     row = comparison.report.table.iloc[1]
     assert row["pairs"] == 3 and row["p_holm"] == pytest.approx(decision.adjusted_p)
@@ -83,7 +83,7 @@ def test_arms_under_a_condition_pair_by_repeat_where_the_search_was_repeated(sto
     ].tolist() == [1.9]
     comparison = compare.compare(["repeated:docs/narrow", "repeated:docs/wide"], Locations(store))
     (decision,) = decisions.decide(
-        [np.subtract(losses["wide"], losses["narrow"]).mean(axis=1)], margin=0.01
+        [np.subtract(losses["wide"], losses["narrow"]).mean(axis=1)], margin_loss=math.log1p(0.01)
     )
     row = comparison.report.table.iloc[1]
     assert row["pairs"] == 3 and row["p_holm"] == pytest.approx(decision.adjusted_p)
@@ -96,7 +96,7 @@ def test_sequential_studies_keep_the_test_of_their_rule(store, make):
         make("sequential", arm=arm, losses=arm_losses, **staged)
     comparison = compare.compare(["sequential:narrow", "sequential:wide"], Locations(store))
     (decision,) = decisions.decide(
-        [np.subtract(losses["wide"], losses["narrow"])], margin=0.01, first=3
+        [np.subtract(losses["wide"], losses["narrow"])], margin_loss=math.log1p(0.01), first=3
     )
     row = comparison.report.table.iloc[1]
     assert row["pairs"] == 4 and row["p_holm"] == pytest.approx(decision.adjusted_p)
@@ -123,7 +123,7 @@ def test_seeds_that_came_by_different_rules_get_the_plain_test_and_a_warning(sto
     )
     count = number - 1  # 4 seeds from 5 on are common to all, or 3
     pairs = np.subtract(losses["wide"][4 - count :], losses["narrow"][:count])
-    (decision,) = decisions.decide([pairs], margin=0.01)
+    (decision,) = decisions.decide([pairs], margin_loss=math.log1p(0.01))
     assert comparison.report.table.iloc[1]["p_holm"] == pytest.approx(decision.adjusted_p)
     assert any(
         "added until an interval was narrow enough" in line for line in comparison.report.warnings

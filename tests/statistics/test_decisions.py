@@ -16,12 +16,14 @@ UNIT = (UNIT - UNIT.mean()) / UNIT.std(ddof=1)
 
 
 def one(differences, margin=0.01, **options):
-    return decide([np.asarray(differences, dtype=float)], margin=margin, **options)[0]
+    return decide(
+        [np.asarray(differences, dtype=float)], margin_loss=math.log1p(margin), **options
+    )[0]
 
 
 def flips(*family):
     family = [np.asarray(differences, dtype=float) for differences in family]
-    return with_sign_flips(decide(family, margin=0.01), family)
+    return with_sign_flips(decide(family, margin_loss=math.log1p(0.01)), family)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_holm_decides_over_the_family():
     assert 0.01 < inference.student_p(weak) < 0.05
     assert one(weak).verdict == "worse"
     noise = 0.1 * UNIT
-    found = decide([weak, noise, noise], margin=0.01)
+    found = decide([weak, noise, noise], margin_loss=math.log1p(0.01))
     assert [d.verdict for d in found] == ["undecided"] * 3
     assert found[0].adjusted_p == pytest.approx(3 * found[0].p)
 
@@ -139,9 +141,9 @@ def test_a_sequential_design_keeps_the_spread_and_the_degrees_of_freedom_of_its_
 
 
 def test_refuses():
-    with pytest.raises(ValueError, match=r"margin >= 0 must hold, but got margin=-0.1"):
+    with pytest.raises(ValueError, match=r"margin_loss >= 0 must hold, but got margin_loss=-0.1"):
         one(UNIT, -0.1)
-    with pytest.raises(ValueError, match=r"margin >= 0 must hold, but got margin=nan"):
+    with pytest.raises(ValueError, match=r"margin_loss >= 0 must hold, but got margin_loss=nan"):
         one(UNIT, math.nan)
     for check in (
         lambda: one(UNIT, threshold=0.0),
@@ -232,8 +234,10 @@ def test_speed_of_few_rounds_has_no_interval():
 @pytest.mark.parametrize("mean, spread", [(0.03, 0.02), (-0.004, 0.003), (0.0, 0.01), (0.03, 0.0)])
 def test_a_search_without_spread_changes_no_bit(mean, spread):
     family = [mean + spread * UNIT, 0.01 * UNIT, np.append(UNIT, np.inf), np.zeros(10)]
-    plain = decide(family, margin=0.01)
-    still = decide(family, margin=0.01, spreads=[0.0] * 4, incomparable=[False] * 4)
+    plain = decide(family, margin_loss=math.log1p(0.01))
+    still = decide(
+        family, margin_loss=math.log1p(0.01), spreads=[0.0] * 4, incomparable=[False] * 4
+    )
     assert [d.verdict for d in still] == [d.verdict for d in plain]
     for one_, other in zip(plain, still, strict=True):
         assert dataclasses.replace(other, spread=None, wide=None) == one_
@@ -258,7 +262,7 @@ def test_a_difference_must_exceed_the_seeds_and_the_search_together():
 
 def test_holm_still_decides_where_the_search_has_a_spread():
     weak = 0.02 * (0.8 * UNIT / UNIT.std(ddof=1) + 1 / math.sqrt(10) * 2.0)
-    found = decide([weak, 0.1 * UNIT, 0.1 * UNIT], margin=0.0, spreads=[1e-9] * 3)
+    found = decide([weak, 0.1 * UNIT, 0.1 * UNIT], margin_loss=0.0, spreads=[1e-9] * 3)
     assert found[0].wide.low > 0.0 and found[0].verdict == "undecided"
 
 
@@ -311,7 +315,7 @@ def test_not_comparable_precedes_every_verdict():
         *(0.3 + 0.01 * UNIT, -0.3 + 0.01 * UNIT, 0.001 * UNIT, np.zeros(10)),
         *(np.full(10, np.inf), np.array([0.1]), np.zeros(0)),
     ]
-    found = decide(family, margin=0.01, spreads=[0.0] * 7, incomparable=[True] * 7)
+    found = decide(family, margin_loss=math.log1p(0.01), spreads=[0.0] * 7, incomparable=[True] * 7)
     assert {d.verdict for d in found} == {"not comparable"}
     assert {(d.p, d.adjusted_p) for d in found} == {(None, None)}
     assert found[0].mean == pytest.approx(0.3) and found[0].interval is not None
@@ -321,7 +325,7 @@ def test_not_comparable_precedes_every_verdict():
 
 def test_what_is_not_comparable_counts_as_p_1_among_as_many_comparisons():
     family = [0.02 + 0.02 * UNIT, 0.3 + 0.01 * UNIT, 0.025 + 0.02 * UNIT]
-    found = decide(family, margin=0.0, incomparable=[False, True, False])
+    found = decide(family, margin_loss=0.0, incomparable=[False, True, False])
     p = [inference.student_p(family[0]), 1.0, inference.student_p(family[2])]
     assert [found[0].adjusted_p, found[2].adjusted_p] == pytest.approx(
         [inference.holm(p)[0], inference.holm(p)[2]]

@@ -178,7 +178,7 @@ def test_equal_cells_have_no_effect_at_all():
     found = two_way(losses, A, B)
     for effect in (*found.a.values(), *found.b.values(), *found.interactions.values()):
         assert effect.p == effect.adjusted_p == 1.0
-        assert interval(effect) == pytest.approx((0.0, 0.0), abs=inference.ROUNDING_NATS)
+        assert interval(effect) == pytest.approx((0.0, 0.0), abs=inference.ROUNDING)
 
 
 def test_the_first_stage_alone_gives_the_spread():

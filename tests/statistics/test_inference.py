@@ -214,8 +214,8 @@ def test_import_is_light():
         "import sys; import numpy as np\n"
         "from harness.statistics import aggregates, decisions, inference, power\n"
         "differences = np.array([0.01, -0.02, 0.03])\n"
-        "decisions.decide([differences], margin=0.01)\n"
-        "power.seeds_to_decide(differences, margin=0.01, num_comparisons=1)\n"
+        "decisions.decide([differences], margin_loss=0.01)\n"
+        "power.seeds_to_decide(differences, margin_loss=0.01, num_comparisons=1)\n"
         f"print({heavy!r} & set(sys.modules))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -19,13 +19,13 @@ def test_seeds_to_show_a_difference_are_those_of_statsmodels(num_comparisons):
     d = 0.5 * 0.1 + 0.1 * UNIT
     alpha = 0.05 / num_comparisons
     expected = math.ceil(TTestPower().solve_power(0.5, None, alpha, 0.8))
-    assert seeds_to_decide(d, margin=0.0, num_comparisons=num_comparisons) == expected
+    assert seeds_to_decide(d, margin_loss=0.0, num_comparisons=num_comparisons) == expected
 
 
 def test_seeds_to_show_equivalence_by_simulation():
     d = 0.003 + 0.02 * UNIT
-    n = seeds_to_decide(d, margin=0.01, num_comparisons=1)
-    assert n < seeds_to_decide(d, margin=0.0, num_comparisons=1)
+    n = seeds_to_decide(d, margin_loss=math.log1p(0.01), num_comparisons=1)
+    assert n < seeds_to_decide(d, margin_loss=0.0, num_comparisons=1)
     bound, rng = math.log1p(0.01), np.random.default_rng(0)
     x = rng.normal(0.003, 0.02, size=(4000, n))
     half = stats.t.ppf(0.95, n - 1) * x.std(axis=1, ddof=1) / math.sqrt(n)
@@ -36,7 +36,7 @@ def test_seeds_to_show_equivalence_by_simulation():
 
 
 def test_seeds_to_decide_knows_its_limits():
-    options = {"margin": 0.0, "num_comparisons": 1}
+    options = {"margin_loss": 0.0, "num_comparisons": 1}
     assert seeds_to_decide(0.001 + UNIT, **options) is None  # more than MAX_SEEDS
     assert seeds_to_decide(np.array([0.1]), **options) is None
     assert seeds_to_decide(np.array([0.1, np.inf]), **options) is None
@@ -56,11 +56,14 @@ def test_seeds_that_decide_beside_a_spread_of_the_search_by_simulation(
 ):
     """Through ``decide``: about four of five studies of so many seeds have this verdict."""
     seen = mean + 0.02 * UNIT
-    n = seeds_to_decide(seen, margin=margin, num_comparisons=1, added=added)
-    assert n > seeds_to_decide(seen, margin=margin, num_comparisons=1)
+    n = seeds_to_decide(seen, margin_loss=math.log1p(margin), num_comparisons=1, added=added)
+    assert n > seeds_to_decide(seen, margin_loss=math.log1p(margin), num_comparisons=1)
     draws = np.random.default_rng(0).normal(mean, 0.02, size=(1500, n))
     spread = added / decisions.SEARCH_FACTOR
-    decided = [decisions.decide([x], margin=margin, spreads=[spread])[0].verdict for x in draws]
+    decided = [
+        decisions.decide([x], margin_loss=math.log1p(margin), spreads=[spread])[0].verdict
+        for x in draws
+    ]
     shown = sum(found.startswith(verdict) for found in decided)
     low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 1500, 0.8)
     # A whole number of seeds gives a little more than 80 %, and means are not quite normal.
@@ -68,7 +71,7 @@ def test_seeds_that_decide_beside_a_spread_of_the_search_by_simulation(
 
 
 def test_no_number_of_seeds_decides_what_the_search_leaves_open():
-    options = {"margin": 0.0, "num_comparisons": 1}
+    options = {"margin_loss": 0.0, "num_comparisons": 1}
     assert seeds_to_decide(0.02 + 0.01 * UNIT, added=0.0201, **options) is None
     assert seeds_to_decide(np.full(3, 0.02), added=0.0201, **options) is None
     assert seeds_to_decide(np.full(3, 0.02), added=0.01, **options) == 6

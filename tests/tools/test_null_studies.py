@@ -77,7 +77,7 @@ def test_without_holm_these_studies_would_fail():
 def test_the_sign_flip_test_keeps_its_level():
     count = 0
     for d in pairs("flip")[:, 0]:
-        count += with_sign_flips(decide([d], margin=0.0), [d])[0].sign_flip.p < 0.05
+        count += with_sign_flips(decide([d], margin_loss=0.0), [d])[0].sign_flip.p < 0.05
     low, high = Claim("sign flip", 50 / 1024).bounds(
         NUM_STUDIES
     )  # a multiple of 2/2^10: the largest below 0.05
@@ -85,19 +85,23 @@ def test_the_sign_flip_test_keeps_its_level():
 
 
 def test_effects_are_found_with_their_own_sign():
-    decided = [decide([d + SPREAD_NATS], margin=0.0)[0].verdict for d in pairs("sign")[:, 0]]
+    decided = [decide([d + SPREAD_NATS], margin_loss=0.0)[0].verdict for d in pairs("sign")[:, 0]]
     assert decided.count("worse") > 20 * decided.count("better")
 
 
 def test_a_margin_changes_nothing_for_equal_arms():
-    count = sum(decide([d], margin=0.01)[0].verdict in TOLD_APART for d in pairs("margin")[:, 0])
+    count = sum(
+        decide([d], margin_loss=math.log1p(0.01))[0].verdict in TOLD_APART
+        for d in pairs("margin")[:, 0]
+    )
     low, high = Claim("told apart", 0.05).bounds(NUM_STUDIES)
     assert low <= count <= high
 
 
 def test_arms_at_the_margin_are_rarely_called_equivalent():
     decided = [
-        decide([d + math.log1p(0.01)], margin=0.01)[0].verdict for d in pairs("at margin")[:, 0]
+        decide([d + math.log1p(0.01)], margin_loss=math.log1p(0.01))[0].verdict
+        for d in pairs("at margin")[:, 0]
     ]
     assert sum(verdict.startswith("equivalent") for verdict in decided) <= AT_MOST_5_PERCENT
 
@@ -108,7 +112,10 @@ def test_divergence_that_strikes_both_arms_alike_decides_nothing():
     arm, baseline = (np.where(rng.random(seen.shape) < 0.1, np.inf, 0.0) for _ in range(2))
     with np.errstate(invalid="ignore"):
         seen = seen + arm - baseline
-    assert sum(decide([d], margin=0.0)[0].verdict in TOLD_APART for d in seen) <= AT_MOST_5_PERCENT
+    assert (
+        sum(decide([d], margin_loss=0.0)[0].verdict in TOLD_APART for d in seen)
+        <= AT_MOST_5_PERCENT
+    )
 
 
 def test_equal_runtimes():

@@ -1,4 +1,4 @@
-"""The figures of perplexity along training: learning curves."""
+"""The figures of what is compared, along training: learning curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,29 +14,30 @@ from harness.report.drawing import (
     Look,
     counts_on,
     legend_below,
+    levels_on,
     new_figure,
     new_panels,
     palette,
-    perplexities_on,
     short_count,
     style,
 )
 from harness.report.hover import Point, along
 from harness.report.sentences import number
+from harness.tasks.objective import Objective, split_of
 from harness.training.messages import RunState
 
-HIGHEST_NATS = float(np.log(1e5))
-"""The highest loss that is drawn: a diverging run's perplexity may be any number."""
+HIGHEST = float(np.log(1e5))
+"""The highest loss that is drawn by its exp: that of a diverging run may be any number."""
 MAX_POINTS = 200
 """The most points of a curve: the width of a figure shows no more."""
 FAR_ABOVE = 3.0
-"""The top of a figure, as a multiple of the perplexity that half of the arms stay below."""
+"""The top of a figure, as a multiple of the ratio that half of the arms stay below."""
 
 
 def learning_curves(
     results: Sequence[ArmResult], curves: pd.DataFrame, metric: str
 ) -> list[LabelledFigure]:
-    """Returns perplexity over tokens and over seconds, by arm.
+    """Returns what is compared, over tokens and over seconds, by arm.
 
     A line is the median of an arm's replicates, with a band over all of them. A replicate that
     diverged is above every other from there on; a line is drawn as far as all others have come.
@@ -46,16 +47,17 @@ def learning_curves(
     Args:
         results: The arms.
         curves: ``arm_results.CURVE_COLUMNS``, and the ``state`` of each row's run.
-        metric: The column that is drawn, in nats.
+        metric: The column that is drawn, a loss.
     """
     rows = curves[curves["phase"] == "replicate"]
     by_arm = {str(name): group for name, group in rows.groupby("arm", sort=False)}
-    lines = {r.name: _curve(by_arm[r.name], metric) for r in results if r.name in by_arm}
+    objective = results[0].objective
+    lines = {r.name: _curve(objective, by_arm[r.name], metric) for r in results if r.name in by_arm}
     lines = {name: line for name, line in lines.items() if len(line)}
     if not lines:
         return []
     shown, looks = [result for result in results if result.name in lines], palette(results)
-    what = f"{metric.split('/')[0]} perplexity"
+    what = f"{split_of(metric)} {objective.axis}"
     rates = {r.name: r.tokens_per_second[ALONE] for r in shown if ALONE in r.tokens_per_second}
     seconds = "seconds of training, as the packs took"
     if len(rates) == len(shown):
@@ -76,22 +78,25 @@ def learning_curves(
     return figures
 
 
-def _curve(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Returns low, median and high perplexity by update, at MAX_POINTS at most, the last kept."""
-    nats = rows.pivot(index="update", columns=["repeat", "index"], values=metric).astype(float)
+def _curve(objective: Objective, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Returns low, median and high number by update, at MAX_POINTS at most, the last kept."""
+    losses = rows.pivot(index="update", columns=["repeat", "index"], values=metric).astype(float)
     ends = rows.drop_duplicates(["repeat", "index"]).set_index(["repeat", "index"])["state"]
-    diverged = nats.columns[(ends.reindex(nats.columns) == RunState.DIVERGED).to_numpy()]
-    nats[diverged] = nats[diverged].fillna(np.inf)
-    values = np.exp(np.minimum(nats.dropna().to_numpy(), HIGHEST_NATS))
-    means = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[nats.dropna().index]
+    diverged = losses.columns[(ends.reindex(losses.columns) == RunState.DIVERGED).to_numpy()]
+    losses[diverged] = losses[diverged].fillna(np.inf)
+    losses = losses.dropna()
+    highest = HIGHEST if objective.is_ratio else np.inf
+    values = objective.levels(np.minimum(losses.to_numpy(), highest))
+    limit = float(objective.levels(np.array(highest)))
+    means = rows.groupby("update")[["tokens", "time_seconds"]].mean().loc[losses.index]
     line = pd.DataFrame({"tokens": means["tokens"], "seconds": means["time_seconds"]}).assign(
         low=values.min(axis=1, initial=np.inf),
         middle=np.median(values, axis=1),
-        high=values.max(axis=1, initial=0.0),
+        high=values.max(axis=1, initial=-np.inf),
     )
-    if line.empty or line["low"].min() >= np.exp(HIGHEST_NATS):
+    if not (line[["low", "high"]] != limit).any(axis=None):
         return line[:0]
-    line["middle"] = line["middle"].where(line["middle"] < np.exp(HIGHEST_NATS))
+    line["middle"] = line["middle"].where(line["middle"] != limit)
     kept = np.unique(np.linspace(0, len(line) - 1, min(len(line), MAX_POINTS)).round().astype(int))
     return line.iloc[kept]
 
@@ -109,7 +114,7 @@ def _curves_figure(
     what: str,
 ) -> Figure:
     """Returns the curves of the arms; what is told of them is added to ``points``."""
-    unit = label.partition(" ")[0]
+    unit, objective = label.partition(" ")[0], results[0].objective
     with style():
         if len(results) <= MAX_TOGETHER:
             figure, axes = new_figure(3.9)
@@ -117,25 +122,30 @@ def _curves_figure(
                 x, line = lines[result.name]
                 _draw_curve(axes, x, line, looks[result.name], name=result.name)
                 points += _points_of_curve(axes, result.name, x, line, unit)
-            axes.set(xlabel=label, ylabel=f"{what} (log scale)")
+            axes.set(xlabel=label, ylabel=_scaled(what, objective))
             legend_below(figure, axes, len(results))
             panels = [axes]
         else:
             figure, panels = _panels(results, looks, lines, points, unit)
             figure.supxlabel(label, fontsize="medium")
-            figure.supylabel(f"{what} (log scale)", fontsize="medium")
+            figure.supylabel(_scaled(what, objective), fontsize="medium")
         top = _top([line for _, line in lines.values()])
         for axes in panels:
-            axes.set_yscale("log")
-            axes.set_ylim(0.95 * min(line["low"].min() for _, line in lines.values()), top)
-            perplexities_on(axes.yaxis, max_ticks=8 if len(panels) == 1 else 5)
+            if objective.is_ratio:
+                axes.set_yscale("log")
+                axes.set_ylim(0.95 * min(line["low"].min() for _, line in lines.values()), top)
+            levels_on(axes.yaxis, objective, max_ticks=8 if len(panels) == 1 else 5)
             counts_on(axes.xaxis)
             axes.grid(axis="y")
         return figure
 
 
+def _scaled(what: str, objective: Objective) -> str:
+    return f"{what} (log scale)" if objective.is_ratio else what
+
+
 def _top(lines: Sequence[pd.DataFrame]) -> float:
-    """Returns the highest perplexity that the figure shows.
+    """Returns the highest number that a figure of ratios shows.
 
     It is that of all medians, unless some arms are far above the others.
     """
