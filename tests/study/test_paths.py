@@ -6,6 +6,8 @@ import pytest
 
 from harness import study
 from harness.settings import Paths, from_dict, problems_of, to_dict
+from harness.training.checkpoint import digest
+from harness.training.plan import Run
 
 TEXT = """\
 study: three-files
@@ -22,6 +24,9 @@ fix:
 WHOLE = TEXT.replace(
     "paths: {train: data/a.txt, validation: data/b.txt, test: c.txt}", "path: a.txt"
 )
+
+FINGERPRINT = "10d6e4522e97c9c3f81ec10b460aa6a5f193ba3b96aea35a610cddbb40c61742"
+DIGEST = "0629f1f3c52ce043502a2b4e20966421a08eb158b4116f9094d0d575a30fd55c"
 
 
 @pytest.fixture
@@ -48,10 +53,11 @@ def test_paths_are_relative_to_the_study_and_move_with_it(loaded, tmp_path):
 
 
 def test_a_study_without_paths_is_that_of_versions_that_knew_none(loaded):
+    """The two digests are those that version 0.2.0 gave this study and its first run."""
     whole = study.loads(WHOLE)
-    assert "paths" not in whole.identity()["arms"]["lstm"] and "paths" not in to_dict(
-        whole.baseline.settings
-    )
+    assert whole.fingerprint == FINGERPRINT
+    assert digest(Run("lstm/replicate/0", (1,), whole.baseline.settings), "x") == DIGEST
+    assert not {"paths", "lines", "max_vocabulary"} & whole.identity()["arms"]["lstm"].keys()
     other = study.loads(TEXT.replace("c.txt", "d.txt"))
     (change, same) = other.changes_since(study.loads(TEXT).identity())
     assert change == "arms.lstm.paths.test: 'c.txt' -> 'd.txt'" and "arms.gru" in same
