@@ -16,6 +16,7 @@ from harness.report.tried import ENDS
 from harness.results.names import Selection
 from harness.settings import EXECUTION, Settings, from_dict
 from harness.study.units import Phase
+from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
 
 WITH_RESULT = [str(state) for state in RunState if state.has_objective]
@@ -96,14 +97,20 @@ class Comparand:
 
     @property
     def measured(self) -> str:
-        """What its perplexity is of."""
+        """What its number is called."""
         if self._reads_test:
-            return "test perplexity"
+            return f"test {self.objective.name}"
         is_held_out = (
             self.settings["split"] == ["holdout"]
-            and self.measure["objective"] == "validation/perplexity"
+            and split_of(self.measure["objective"]) == "validation"
         )
-        return "validation perplexity" if is_held_out else "running training perplexity"
+        split = "validation" if is_held_out else "running training"
+        return f"{split} {self.objective.name}"
+
+    @property
+    def objective(self) -> Objective:
+        """What its study compares by."""
+        return objective_of(self.measure["objective"])
 
     @property
     def nats(self) -> float:

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import report
-from harness.metrics import perplexity
 from harness.report import Report, arm_results, forms, sentences
 from harness.report.tables import Section
 from harness.report.tried import ENDS, whole
@@ -184,7 +183,12 @@ def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Stu
         arms=tuple(arms),
         tune=_tune(rows),
         replicate=_replicate(comparands, rows[0]),
-        measure=Measure(margin=measure["margin"], threshold=measure["threshold"], runtime=None),
+        measure=Measure(
+            objective=measure["objective"],
+            margin=measure["margin"],
+            threshold=measure["threshold"],
+            runtime=None,
+        ),
         cell_files=(),
         _resolved={},
     )
@@ -316,7 +320,9 @@ def _level(comparand: Comparand) -> str:
     name, measured = comparand.name, comparand.measured
     if comparand.is_run:
         if math.isfinite(comparand.nats):
-            return f"{name}: {measured} {sentences.number(perplexity(comparand.nats))}."
+            return (
+                f"{name}: {measured} {sentences.number(comparand.objective.level(comparand.nats))}."
+            )
         return f"{name}: {comparand.runs['state'].iloc[0]}."
     rows = _rows(comparand, comparand.seeds)
     study = _study([comparand], [rows])
@@ -324,9 +330,10 @@ def _level(comparand: Comparand) -> str:
     level = arm_results.level(losses, arm_results.num_first(study, [losses]))
     if level["mean"] is None:
         return f"{name}: no replicate finished."
-    text, interval = sentences.number(perplexity(level["mean"])), level["interval"]
+    objective, interval = comparand.objective, level["interval"]
+    text = sentences.number(objective.level(level["mean"]))
     if interval is not None:
-        low, high = (sentences.number(perplexity(end)) for end in (interval.low, interval.high))
+        low, high = map(sentences.number, objective.level_ends(interval.low, interval.high))
         text += f" (95 % interval {low} to {high})"
     num_finished = sum(map(math.isfinite, losses.values()))
     diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
@@ -364,11 +371,13 @@ def _compare_runs(comparands: Sequence[Comparand]) -> list[str]:
             continue
         difference = each.nats - first.nats
         if math.isfinite(difference):
-            ratio = sentences.number(perplexity(difference), decimals=3)
-            lines.append(
-                f"{each.name} has {ratio} times the perplexity of {first.name} "
-                f"({difference:+.4f} nats)."
-            )
+            objective = first.objective
+            shown, _, _ = sentences.difference_texts(objective, difference, None)
+            clause = f"{each.name} has {shown} times the {objective.name} of {first.name}"
+            if not objective.is_ratio:
+                clause = f"{each.name} differs in {objective.name} from {first.name} by {shown}"
+            unit = f" {objective.loss_unit}" if objective.loss_unit else ""
+            lines.append(f"{clause} ({difference:+.4f}{unit}).")
     if len(comparands) > 1:
         lines.append("These are single runs: no test, and the difference may be their seeds'.")
     return lines

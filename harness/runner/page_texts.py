@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.metrics import perplexity
 from harness.report import Report, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.store import views
@@ -79,7 +78,7 @@ def cells(result: ArmResult, split: str) -> dict[str, str]:
         sentences.word(result).split(" and ")[0],
         tables.decided_text(result).replace(" to ", "–"),
         tables.holm_text(result),
-        "none" if result.mean is None else sentences.number(perplexity(result.mean)),
+        "none" if result.mean is None else sentences.number(result.objective.level(result.mean)),
         _speed_text(result),
         "" if parameters is None else f"{parameters:,}",
         str(finished) if finished == planned else f"{finished} of {planned}",
