@@ -33,6 +33,7 @@ __all__ = [
     "load_file",
     "names",
     "problems_of",
+    "read_from",
     "register",
     "source_of",
 ]
@@ -99,6 +100,7 @@ ENTRY_POINT_GROUP = "harness.cells"
 _FAMILY_OF = {name: family for family, names_of in FAMILIES.items() for name in names_of}
 _cells: dict[str, type[Cell]] = {}
 _sources: dict[type[Cell], str] = {}
+_copies: dict[str, Path] = {}
 _entry_points_loaded = False
 
 
@@ -155,7 +157,7 @@ def load_file(path: str | Path) -> list[str]:
     Raises:
         InvalidCell: The file is missing, cannot be imported, holds no cell, or one that is wrong.
     """
-    path = Path(path).resolve()
+    path = _copies.get(str(path), Path(path).resolve())
     if not path.is_file():
         raise InvalidCell(
             f"cell file: must exist, but got path={str(path)!r}. "
@@ -185,6 +187,11 @@ def load_file(path: str | Path) -> list[str]:
         raise InvalidCell(
             f"cell file: must import, but {place} raised {type(error).__name__}: {error}."
         ) from error
+
+
+def read_from(path: str | Path, copy: Path) -> None:
+    """Has a user's file read from a copy: the file itself lies on another machine."""
+    _copies[str(path)] = copy.resolve()
 
 
 def line_in(files: Iterable[str | Path], error: BaseException) -> tuple[Path, int] | None:

@@ -16,6 +16,7 @@ LISTED_REASONS = (
     "no Chromium",
     "no PostgreSQL",
     "Ray is not installed",
+    "Ray is not installed",
 )
 
 _unlisted: list[str] = []

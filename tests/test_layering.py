@@ -40,6 +40,7 @@ ONLY_IN = {
     "pydantic": {"study"},
     "matplotlib": {"bench", "report"},
     "typer": {"cli"},
+    "ray": {"runner"},
 }
 """Library -> the rooms that import it."""
 ONLY_BY = {"contract": {"cli"}}

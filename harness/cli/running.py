@@ -37,6 +37,24 @@ def run(
         ),
     ] = False,
     verbose: Verbose = False,
+    executor: Annotated[
+        str,
+        option(
+            "--executor",
+            metavar="KIND",
+            help="Where packs train: inline, one after the other in this process, or ray, beside "
+            "each other on a Ray cluster. (default: inline)",
+        ),
+    ] = "inline",
+    executor_address: Annotated[
+        str,
+        option(
+            "--executor-address",
+            metavar="ADDRESS",
+            help="Address of the Ray cluster: HOST:PORT, local for one of this machine alone, or "
+            "auto. (default: auto, the cluster that this machine is part of)",
+        ),
+    ] = "auto",
 ) -> None:
     """Tune, replicate and time the arms of a study; print a verdict.
 
@@ -56,6 +74,8 @@ def run(
         new=new,
         started=psutil.Process().create_time(),
         verbose=verbose,
+        executor=executor,
+        address=executor_address,
     )
     if report.missing:
         raise typer.Exit(1)

@@ -11,7 +11,7 @@ from harness.data.corpora import CORPORA
 from harness.data.errors import DataError, UnknownCharacter
 
 if TYPE_CHECKING:
-    from harness.data.dataset import Dataset, load
+    from harness.data.dataset import Dataset, load, provide
     from harness.data.facts import CorpusFacts, corpus_facts, facts_of
     from harness.data.tokens import Vocabulary
     from harness.data.windows import Windows, evaluation_windows, training_windows
@@ -28,6 +28,7 @@ __all__ = [
     "evaluation_windows",
     "facts_of",
     "load",
+    "provide",
     "training_windows",
 ]
 
@@ -40,6 +41,7 @@ _MODULES = {
     "evaluation_windows": "windows",
     "facts_of": "facts",
     "load": "dataset",
+    "provide": "dataset",
     "training_windows": "windows",
 }
 

@@ -1,18 +1,60 @@
-"""Where packs run: in this process. Plans in, messages out; the scheduler listens and may prune."""
+"""Where packs run: in this process, or as a Ray cluster has room (``ray_executor``).
 
-import time
+Plans in, messages out; the scheduler listens and may prune. See docs/decisions/executors.md.
+"""
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import Protocol
 
 from harness.study.units import RunKey
-from harness.training.execution import out_of_memory
-from harness.training.messages import Message, RunEnded, failure
-from harness.training.pack import Pack
+from harness.training.messages import Message
 from harness.training.plan import Plan, Run, shared
+from harness.training.steps import Steps, steps
 
 Listener = Callable[[Sequence[Message]], set[str]]
 """Given the messages of an evaluation point, returns the ids of the runs to prune."""
+
+
+class ExecutorError(ValueError):
+    """What is to train cannot be used; the message says why."""
+
+
+class Executor(Protocol):
+    """Trains the packs of a round, which may run beside each other."""
+
+    def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
+        """Trains packs to their ends; ``listen`` is called in this process and thread.
+
+        Raises:
+            KeyboardInterrupt: As it came; the runs go on from their checkpoints another time.
+        """
+
+    def rest(self) -> None:
+        """Ends what still works, so that a clock in this process measures nothing else.
+
+        Raises:
+            RuntimeError: Others work where this process runs; the message says so.
+        """
+
+    def close(self) -> None:
+        """Ends everything that was started."""
+
+
+class Inline:
+    """Trains one pack after the other, in this process."""
+
+    def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
+        """Trains packs to their ends, in their order."""
+        for plan in plans:
+            execute(plan, listen)
+
+    def rest(self) -> None:
+        """Does nothing: between two packs nothing works here."""
+
+    def close(self) -> None:
+        """Does nothing: no more was started than what has ended."""
 
 
 def cut(runs: list[Run], template: Plan) -> list[Plan]:
@@ -38,37 +80,19 @@ def cut(runs: list[Run], template: Plan) -> list[Plan]:
 
 
 def execute(plan: Plan, listen: Listener) -> None:
-    """Trains a pack to its end; where memory does not suffice, again in packs half the size.
-
-    Raises:
-        KeyboardInterrupt: As it came; the runs go on from their checkpoints another time.
-    """
-    too_large = _train(plan, listen)
-    half = (len(too_large) + 1) // 2
-    for part in (too_large[:half], too_large[half:]):
-        if part:
-            execute(replace(plan, runs=part), listen)
-
-
-def _train(plan: Plan, listen: Listener) -> tuple[Run, ...]:
-    """Trains a pack and returns the runs that are to be tried again in a smaller one."""
-    can_shrink = len(plan.runs) > 1
+    """Trains a pack in this process; where memory does not suffice, again in smaller ones."""
+    training = steps(plan)
     try:
-        pack = Pack(plan)
-    except Exception as error:  # of whatever kind: it ends these runs, not the study
-        if can_shrink and out_of_memory(error):
-            return plan.runs
-        listen([failure(run.id, error, time.time()) for run in plan.runs])
-        return ()
-    too_large: set[str] = set()
-    try:
-        while messages := pack.advance():
-            if can_shrink:
-                ends = [m for m in messages if isinstance(m, RunEnded)]
-                too_large |= {end.run for end in ends if end.out_of_memory}
-            pruned = listen([m for m in messages if m.run not in too_large])
-            if pruned:
-                listen(pack.drop(pruned))
+        pruned: set[str] | None = None
+        while (messages := advance(training, pruned)) is not None:
+            pruned = listen(messages)
     finally:
-        pack.close()
-    return tuple(run for run in plan.runs if run.id in too_large)
+        training.close()
+
+
+def advance(training: Steps, pruned: set[str] | None) -> list[Message] | None:
+    """Returns what the next step says; None at the end. Nothing is pruned before the first."""
+    try:
+        return next(training) if pruned is None else training.send(pruned)
+    except StopIteration:
+        return None

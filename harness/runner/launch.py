@@ -66,6 +66,8 @@ def run(
     console: Console | None = None,
     started: float | None = None,
     verbose: bool = False,
+    executor: str = "inline",
+    address: str = "auto",
 ) -> "Report":
     """Runs what a study still lacks and returns its report; a finished study trains nothing.
 
@@ -79,6 +81,8 @@ def run(
         console: Where progress and report are printed; standard output by default.
         started: When the person began to wait, in Unix seconds; now by default.
         verbose: Print the whole report, and not the verdicts alone.
+        executor: Where packs train: ``inline``, in this process, or on a cluster of ``ray``.
+        address: The cluster's: ``auto``, ``local`` or HOST:PORT.
 
     Raises:
         ValueError: The study, its data or its stores are wrong; the message says all that is.
@@ -89,6 +93,7 @@ def run(
     locations = locations or Locations(Path.cwd())
     display = Display(console or Console())
     with held_study(path, overrides, locations, force, new=new) as (study, assure):
+        from harness.runner.executors import open_executor
         from harness.runner.finished import finished_report
         from harness.store.source import holds_study
 
@@ -102,12 +107,14 @@ def run(
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
         texts = _texts_of_sound_runs(study) if is_first else {}
-        if new:
-            put_aside(study.name, locations)
-        scheduler = open_scheduler(study, locations, display, assure)
-        texts.clear()  # the scheduler holds them, and needed to read none of them again
-        with closing(scheduler):
-            return _run(scheduler, started, verbose, is_checked=is_first)
+        with closing(open_executor(executor, address, locations.checkpoints(study.name))) as trains:
+            if new:
+                put_aside(study.name, locations)
+            scheduler = open_scheduler(study, locations, display, assure)
+            scheduler.executor = trains
+            texts.clear()  # the scheduler holds them, and needed to read none of them again
+            with closing(scheduler):
+                return _run(scheduler, started, verbose, is_checked=is_first)
 
 
 def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":

@@ -43,10 +43,17 @@ def first_repeats(scheduler: Scheduler) -> list[Unit]:
 
 
 def measure(scheduler: Scheduler) -> float:
-    """Times all arms in turn where that is not done, and returns the seconds that it took."""
+    """Times all arms in turn where that is not done, and returns the seconds that it took.
+
+    That is always done in this process: figures of workers beside others would be no figures.
+
+    Raises:
+        RuntimeError: Others work where this process runs.
+    """
     plans, phase = timing_plans(scheduler), scheduler.study.measure.runtime
     if not plans or phase is None:
         return 0.0
+    scheduler.executor.rest()
     begun, display = time.monotonic(), scheduler.display
     num_packs = sum(len(sizes) for sizes in plans.values())
     display.begin("runtime", num_packs * phase.rounds * len(runtime.MODES))

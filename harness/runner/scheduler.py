@@ -59,6 +59,7 @@ class Scheduler:
         recorder: Knows how runs ended.
         page: The study's page while it is trained.
         notes: What the study remembers from launch to launch, as stored.
+        executor: Where packs train; in this process, until a launch says otherwise.
         resolve_notes: What was passed over when engines were resolved.
         train_seconds: Wall seconds of training so far, without what the stores took.
         first_update_time: When the first update of this process had ended, in Unix seconds; None
@@ -81,6 +82,7 @@ class Scheduler:
         """
         self.study, self.locations, self.display = study, locations, display
         self._assure = assure
+        self.executor: executor.Executor = executor.Inline()
         self.train_seconds = 0.0
         self.first_update_time: float | None = None
         self._begun: dict[str, float] = {}
@@ -322,7 +324,7 @@ class Scheduler:
     # Training
 
     def train(self, plans: Iterable[Plan]) -> None:
-        """Trains packs in this process; what they say is stored when this returns."""
+        """Trains packs; what they say is stored when this returns."""
         plans = list(plans)
         begun, store_seconds = time.monotonic(), self.store_seconds
         keys = [key_of(run.id) for plan in plans for run in plan.runs]
@@ -333,8 +335,7 @@ class Scheduler:
         self.display.begin(title, total, self._remaining_updates(plans))
         try:
             with self.page.training(title):
-                for plan in plans:
-                    executor.execute(plan, self.record)
+                self.executor.execute(plans, self.record)
             self.writer.drain()
         finally:
             self.display.end()

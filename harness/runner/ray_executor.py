@@ -1,0 +1,335 @@
+"""Packs on a Ray cluster: a worker a slot, one driver that listens.
+
+Ray places workers, carries texts to nodes and tells of deaths; what failed is trained again by the
+driver alone, as everywhere. See docs/decisions/executors.md.
+"""
+
+import math
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness import data
+from harness.preflight.memory import needed_bytes
+from harness.runner.executor import ExecutorError, Listener
+from harness.training.execution import resolve_device
+from harness.training.files import write_whole
+from harness.training.messages import Evaluation, Message, RunEnded, RunState, failure
+from harness.training.plan import Plan
+from harness.training.remote import SharedFolder, Worker, versions
+
+CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 0.2
+"""So long the driver waits for workers before it looks whether a person wants to end."""
+IDLE_SECONDS = 10.0
+"""So long after its workers' end a cluster may take to count them as gone."""
+MAX_STARTING = 64
+"""So many workers are asked for at once: more would come up when their packs are done."""
+PROCESS_BYTES = 2**29
+"""What a worker takes beside its runs: Python and torch; measured 0.4 GiB on a CPU."""
+ROOM = 2
+"""The counted memory of a run is the least it takes: so many times of it are asked for."""
+
+
+class WorkerDied(RuntimeError):
+    """A worker's process or node ended; its runs are trained again."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a pack takes of a node."""
+
+    num_cpus: int
+    num_gpus: float
+    num_bytes: int
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """By Ray's names."""
+        return {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.num_bytes}
+
+    def __str__(self) -> str:
+        gpus = f", {self.num_gpus:g} GPUs" if self.num_gpus else ""
+        return f"{self.num_cpus} CPUs{gpus}, {self.num_bytes / 2**30:.2f} GiB"
+
+
+@dataclass
+class _Working:
+    """A worker, and where its pack stands."""
+
+    actor: Any
+    demand: Demand
+    plan: Plan | None = None
+    last: dict[str, Evaluation] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
+    pruned: set[str] = field(default_factory=set)
+
+
+class RayExecutor:
+    """Trains packs beside each other, as a Ray cluster has room."""
+
+    def __init__(self, address: str, folder: Path):
+        """Joins a cluster.
+
+        Args:
+            address: Ray's: ``auto`` for the one that this machine is part of, ``local`` for one of
+                its own, or HOST:PORT.
+            folder: Of checkpoints; workers that see it keep theirs there.
+
+        Raises:
+            ExecutorError: There is no Ray, or no cluster.
+        """
+        self._ray = _imported()
+        _connect(self._ray, address)
+        content = secrets.token_hex(16)
+        file = folder.with_name(f"{folder.name}.shared")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content.encode("ascii"))
+        self._shared = SharedFolder(str(file), content)
+        self._texts: dict[str, Any] = {}
+        self._calls: dict[Any, _Working] = {}
+        self._idle: list[_Working] = []
+
+    def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
+        """Trains packs to their ends, begun in their order.
+
+        Raises:
+            ExecutorError: No node has what a pack takes, or nodes have other versions.
+        """
+        waiting = deque(self._demanded(plan) for plan in plans)
+        while waiting or self._is_training():
+            self._start(waiting)
+            ready, _ = self._ray.wait(list(self._calls), timeout=LOOK_SECONDS)
+            for call in ready:
+                self._take(call, waiting, listen)
+        self._end_workers(self._starting())
+
+    def rest(self) -> None:
+        """Ends the workers, and waits until the cluster is idle.
+
+        Raises:
+            RuntimeError: It is not: others work there.
+        """
+        self._end_workers()
+        until = time.monotonic() + IDLE_SECONDS
+        while busy := self._busy():
+            if time.monotonic() > until:
+                raise RuntimeError(
+                    f"the cluster must be idle, since others' work would be timed too, but {busy}"
+                )
+            time.sleep(LOOK_SECONDS)
+
+    def close(self) -> None:
+        """Ends the workers and leaves the cluster."""
+        self._end_workers()
+        Path(self._shared.file).unlink(missing_ok=True)
+        self._ray.shutdown()
+
+    # What a pack takes
+
+    def _demanded(self, plan: Plan) -> tuple[Plan, Demand]:
+        """Returns a plan that names its text and its threads, and what it takes of a node."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        text, settings = data.load(plan.settings), plan.settings
+        size = len(plan.runs) * ROOM * needed_bytes(settings, len(text.vocabulary))
+        is_on_gpu = resolve_device(settings.device) == "cuda"
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
+        useful = 1 if is_on_gpu else min(len(plan.runs), max(1, largest))
+        num_threads = settings.threads or useful
+        share = _gpu_share(size + PROCESS_BYTES) if is_on_gpu else 0.0
+        demand = Demand(num_threads, share, PROCESS_BYTES + (0 if is_on_gpu else size))
+        if not any(_fits(demand, node) for node in nodes):
+            raise ExecutorError(
+                f"executor: a node must have what a pack takes, {demand}, but of {len(nodes)} "
+                "nodes none has. Use a smaller pack_size or fewer threads, or add a larger node."
+            )
+        runs = tuple(
+            replace(run, settings=replace(run.settings, threads=num_threads)) for run in plan.runs
+        )
+        return replace(plan, runs=runs, corpus_fingerprint=text.fingerprint), demand
+
+    # Workers
+
+    def _is_training(self) -> bool:
+        return any(worker.plan is not None for worker in self._calls.values())
+
+    def _starting(self) -> list[_Working]:
+        return [worker for worker in self._calls.values() if worker.plan is None]
+
+    def _start(self, waiting: deque[tuple[Plan, Demand]]) -> None:
+        """Gives packs to idle workers, and asks for a worker for each of the others."""
+        while waiting and (fit := [w for w in self._idle if w.demand == waiting[0][1]]):
+            self._idle.remove(fit[0])
+            self._begin(fit[0], waiting.popleft()[0])
+        if waiting:  # what idles has resources that the next pack may need
+            self._end_workers(self._idle)
+        asked = [worker.demand for worker in self._starting()]
+        for _, demand in list(waiting)[:MAX_STARTING]:
+            if demand in asked:
+                asked.remove(demand)
+                continue
+            actor = self._ray.remote(max_restarts=0, max_task_retries=0)(Worker).options(
+                num_cpus=demand.num_cpus, num_gpus=demand.num_gpus, memory=demand.num_bytes
+            )
+            made = _Working(actor.remote(), demand)
+            self._calls[made.actor.versions.remote()] = made
+
+    def _begin(self, worker: _Working, plan: Plan) -> None:
+        text = data.load(plan.settings)
+        if text.fingerprint not in self._texts:
+            self._texts = {text.fingerprint: self._ray.put(text)} | self._texts
+        worker.plan, worker.last, worker.pruned = plan, {}, set()
+        worker.running = [run.id for run in plan.runs]
+        cell_files = {path: Path(path).read_bytes() for path in plan.cell_files}
+        call = worker.actor.begin.remote(
+            plan, self._texts[text.fingerprint], cell_files, self._shared
+        )
+        self._calls[call] = worker
+
+    def _take(self, call: Any, waiting: deque[tuple[Plan, Demand]], listen: Listener) -> None:
+        """Takes what a worker said, and has it go on."""
+        worker = self._calls.pop(call)
+        try:
+            said = self._ray.get(call)
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            self._bury(worker, error, listen)
+            return
+        if worker.plan is None:
+            _check_versions(said)
+        elif said is not None:
+            self._note(worker, said)
+            worker.pruned = listen(said)
+            self._calls[worker.actor.advance.remote(worker.pruned)] = worker
+            return
+        worker.plan = None
+        mine = next((each for each in waiting if each[1] == worker.demand), None)
+        if mine is None:
+            self._idle.append(worker)
+        else:
+            waiting.remove(mine)
+            self._begin(worker, mine[0])
+
+    @staticmethod
+    def _note(worker: _Working, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Evaluation):
+                worker.last[message.run] = message
+            elif isinstance(message, RunEnded):
+                worker.running.remove(message.run)
+
+    def _bury(self, worker: _Working, error: Exception, listen: Listener) -> None:
+        """Ends the runs of a worker that died: those to be pruned as such, the others as failed."""
+        if worker.plan is None:
+            raise ExecutorError(
+                "executor: nodes must be able to start a worker, but one died as it started: "
+                f"{_first_line(error)}. Install recurrent-bench on every node."
+            ) from None
+        died = WorkerDied(f"its worker died ({type(error).__name__})")
+        split, now = worker.plan.objective.partition("/")[0], time.time()
+        listen(
+            [
+                _pruned(worker.last[run], split)
+                if run in worker.pruned
+                else failure(run, died, now)
+                for run in worker.running
+            ]
+        )
+
+    def _end_workers(self, workers: Sequence[_Working] | None = None) -> None:
+        ending = [*self._idle, *self._calls.values()] if workers is None else list(workers)
+        for worker in ending:
+            self._ray.kill(worker.actor)
+        self._idle = [worker for worker in self._idle if worker not in ending]
+        self._calls = {call: w for call, w in self._calls.items() if w not in ending}
+
+    def _busy(self) -> str:
+        """Returns what of the cluster is in use; empty where nothing is."""
+        whole, free = self._ray.cluster_resources(), self._ray.available_resources()
+        used = {name: whole.get(name, 0) - free.get(name, 0) for name in ("CPU", "GPU")}
+        return ", ".join(f"{count:g} {name}s are in use" for name, count in used.items() if count)
+
+
+def _imported() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise ExecutorError(
+            "executor: ray needs the package ray, which is not installed. "
+            "Install it: pip install 'recurrent-bench[ray]'."
+        ) from error
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Joins the cluster; signals are handled as before, and Ray prints nothing."""
+    where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    remedy = "Start one (ray start --head), or name its address with --executor-address."
+    wrong = f"executor: a Ray cluster must answer at {where}, but"
+    if where not in ("auto", "local"):
+        host, _, port = where.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise ExecutorError(f"{wrong} got {str(error)!r}. {remedy}") from error
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    quiet |= {"include_dashboard": False} if where == "local" else {}
+    try:
+        ray.init(address=where, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ExecutorError(f"{wrong} got {_first_line(error)!r}. {remedy}") from error
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_versions(theirs: Mapping[str, str]) -> None:
+    """Raises ExecutorError where a worker would compute with something else."""
+    ours = versions()
+    other = [name for name in ours if theirs.get(name) != ours[name]]
+    if other:
+        differ = ", ".join(f"{name} {theirs.get(name)} (here {ours[name]})" for name in other)
+        raise ExecutorError(
+            f"executor: nodes must have the versions of this machine, but one has {differ}. "
+            "Install the same on all."
+        )
+
+
+def _fits(demand: Demand, node: Mapping[str, float]) -> bool:
+    return all(needed <= node.get(name, 0) for name, needed in demand.resources.items())
+
+
+def _gpu_share(num_bytes: int) -> float:
+    """Returns which part of a GPU a pack takes, in hundredths; this machine's GPU is the measure.
+
+    One that takes more than a whole GPU gets one, and is halved where that does not suffice.
+    """
+    import torch
+
+    total = torch.cuda.get_device_properties(0).total_memory
+    return min(1.0, math.ceil(100 * num_bytes / total) / 100)
+
+
+def _pruned(at: Evaluation, split: str) -> RunEnded:
+    """Returns the end of a run that was to be pruned where it stood when its worker died."""
+    metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
+    metrics["objective"] = at.metrics[f"{split}/loss"]
+    return RunEnded(at.run, at.update, time.time(), RunState.PRUNED, metrics)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -1,0 +1,111 @@
+"""A worker in a process of its own, on this machine or another: it is given a pack and its text.
+
+It imports nothing that calls it there: whoever can start a Python class far away can use it.
+"""
+
+import functools
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cells import registry
+from harness import data, provenance
+from harness.training.messages import Message
+from harness.training.plan import Plan
+from harness.training.steps import Steps, steps
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A file that shows whether a machine sees the driver's disk: it has this content there."""
+
+    file: str
+    content: str
+
+    def is_seen(self) -> bool:
+        """Returns whether this machine sees it."""
+        try:
+            return Path(self.file).read_text(encoding="ascii") == self.content
+        except (OSError, ValueError):
+            return False
+
+
+class Worker:
+    """Trains one pack after the other, a step a call."""
+
+    def __init__(self) -> None:
+        self._steps: Steps | None = None
+        self._copies = tempfile.TemporaryDirectory(prefix="harness-cells-")
+
+    def versions(self) -> dict[str, str]:
+        """Returns what must be the same where numbers are to be: packages, and the bench's code."""
+        return versions()
+
+    def begin(
+        self,
+        plan: Plan,
+        text: data.Dataset,
+        cell_files: Mapping[str, bytes],
+        shared: SharedFolder | None,
+    ) -> list[Message] | None:
+        """Begins a pack and returns what its first step says.
+
+        Args:
+            plan: The pack; its checkpoints are left out where this machine does not see them.
+            text: What its settings name, as the driver read it.
+            cell_files: The content of every file of cells, by its path in the plan.
+            shared: How to tell whether the folder of checkpoints is seen here.
+        """
+        if shared is None or not shared.is_seen():
+            plan = replace(plan, checkpoint_folder=None)
+        for number, (path, content) in enumerate(cell_files.items()):
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            copy = Path(self._copies.name, f"{number}-{digest}", Path(path).name)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(content)
+            registry.read_from(path, copy)
+        data.provide(plan.settings, text)
+        self._steps = steps(plan)
+        return next(self._steps, None)
+
+    def advance(self, pruned: set[str]) -> list[Message] | None:
+        """Prunes runs, goes on, and returns what the next step says; None at the pack's end."""
+        assert self._steps is not None
+        try:
+            return self._steps.send(pruned)
+        except StopIteration:
+            return None
+
+    def process_id(self) -> int:
+        """Returns the number of this process."""
+        return os.getpid()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Returns the versions that numbers depend on, without what says for which device torch is."""
+    found: dict[str, Any] = {
+        name: version.partition("+")[0]
+        for name, version in provenance.versions().items()
+        if name in ("python", "torch", "numpy")
+    }
+    return {**found, "recurrent-bench": _code()}
+
+
+def _code() -> str:
+    """Returns a digest of the files that a worker's numbers come from."""
+    root = Path(__file__).resolve().parent.parent.parent
+    parts = ("cells", *(f"harness/{part}" for part in ("data", "engine", "model", "tasks")))
+    folders = [root / part for part in (*parts, "harness/training")]
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+_CODE = (".py", ".h", ".cpp")
