@@ -34,7 +34,7 @@ IDLE_SECONDS = 10.0
 MAX_STARTING = 64
 """So many workers are asked for at once: more would come up when their packs are done."""
 PROCESS_BYTES = 2**29
-"""What a worker takes beside its runs: Python and torch; measured 0.4 GiB on a CPU."""
+"""What a worker takes beside its runs: Python and torch; an estimate, not measured."""
 ROOM = 2
 """The counted memory of a run is the least it takes: so many times of it are asked for."""
 
