@@ -16,7 +16,6 @@ LISTED_REASONS = (
     "no Chromium",
     "no PostgreSQL",
     "Ray is not installed",
-    "Ray is not installed",
 )
 
 _unlisted: list[str] = []
