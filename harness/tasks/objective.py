@@ -165,8 +165,8 @@ class Objective:
     def amount(self, losses: float) -> str:
         """Returns the size of a difference of losses, in percent or in the number's unit."""
         if self.is_ratio:
-            return f"{100 * math.expm1(losses):.2g} %"
-        return self._with_unit(f"{losses:.2g}")
+            return f"{_two_digits(100 * math.expm1(losses))} %"
+        return self._with_unit(_two_digits(losses))
 
     def margin_text(self, margin: float) -> str:
         """Returns a margin in percent or in the number's unit."""
@@ -239,3 +239,8 @@ def split_of(metric: str) -> str:
 def loss_of(metric: str) -> str:
     """Returns the metric that is compared where this one is shown, such as ``validation/loss``."""
     return f"{split_of(metric)}/{LOSS}"
+
+
+def _two_digits(number: float) -> str:
+    """Returns a number to two digits that count, up to a million without an exponent."""
+    return f"{float(f'{number:.2g}'):g}"
