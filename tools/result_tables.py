@@ -19,7 +19,15 @@ RESULTS = STUDIES / "RESULTS.md"
 UPDATES_PER_EPOCH = 8
 REPRODUCED = ("s1", "s2", "s3", "s4", "s5", "gru-2019")
 """The studies of published systems whose numbers are shown beside the printed ones."""
-ASKED = ("output-tanh", "a-a", "quickstart", "odyssey", "lstm-ablations", "gates")
+ASKED = (
+    "output-tanh",
+    "output-tanh-recipes",
+    "a-a",
+    "quickstart",
+    "odyssey",
+    "lstm-ablations",
+    "gates",
+)
 """The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
 """Shape of the bench -> the name of the file that holds its repeats."""
