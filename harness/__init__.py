@@ -27,6 +27,8 @@ def run(
     force: bool = False,
     new: bool = False,
     console: "Console | None" = None,
+    executor: str | None = None,
+    executor_address: str | None = None,
 ) -> "Report":
     """Runs what a study still lacks, to its verdict, and returns the report.
 
@@ -46,6 +48,9 @@ def run(
         force: Run a design that cannot reach its own threshold.
         new: Put an earlier study of this name aside and start afresh.
         console: Where progress and report are printed; standard output by default.
+        executor: Where packs train: ``inline``, in this process, or on a cluster of ``ray``. None:
+            what the environment or ``harness.toml`` says, else inline.
+        executor_address: The cluster's: ``auto``, ``local`` or HOST:PORT; likewise, else auto.
 
     Raises:
         ValueError: The study, its data or its stores are wrong; the message says all that is.
@@ -75,9 +80,10 @@ def run(
         ['lstm', 'gru']
     """
     from harness.runner import launch
-    from harness.store.configuration import locate
+    from harness.store import configuration
 
-    locations = locate(study, folder, tracking, storage)
+    locations = configuration.locate(study, folder, tracking, storage)
+    kind, address = configuration.executor(study, executor, executor_address)
     return launch.run(
         study,
         overrides=tuple(overrides),
@@ -85,6 +91,8 @@ def run(
         force=force,
         new=new,
         console=console,
+        executor=kind,
+        address=address,
     )
 
 

@@ -23,7 +23,7 @@ def argument(metavar: str, help: str, **rest: Any) -> Any:
     return typer.Argument(metavar=metavar, help=help, show_default=False, **rest)
 
 
-def _places(key: str) -> str:
+def places(key: str) -> str:
     """Returns where a value is looked for that no option says, in words."""
     return f"{configuration.variable(key)}, else {configuration.FILE}, else"
 
@@ -50,7 +50,7 @@ Folder = Annotated[
     option(
         metavar="FOLDER",
         help="Folder that holds mlflow.db, optuna.db, artifacts/ and checkpoints/. "
-        f"(default: {_places('folder')} the working directory)",
+        f"(default: {places('folder')} the working directory)",
     ),
 ]
 Tracking = Annotated[
@@ -58,7 +58,7 @@ Tracking = Annotated[
     option(
         metavar="URI",
         help="Address of the MLflow store: a SQLite file in the folder, a server (http://...) or "
-        f"a database (postgresql://...). (default: {_places('tracking')} {TRACKING})",
+        f"a database (postgresql://...). (default: {places('tracking')} {TRACKING})",
     ),
 ]
 Storage = Annotated[
@@ -66,7 +66,7 @@ Storage = Annotated[
     option(
         metavar="URL",
         help="Address of the Optuna storage: a SQLite file in the folder, any SQLAlchemy URL, or "
-        f"a journal (journal:///FILE). (default: {_places('storage')} {STORAGE})",
+        f"a journal (journal:///FILE). (default: {places('storage')} {STORAGE})",
     ),
 ]
 Force = Annotated[

@@ -16,8 +16,10 @@ from harness.cli.options import (
     Verbose,
     argument,
     option,
+    places,
 )
 from harness.cli.reading import read
+from harness.store import configuration
 from harness.store.configuration import locate
 
 
@@ -38,23 +40,24 @@ def run(
     ] = False,
     verbose: Verbose = False,
     executor: Annotated[
-        str,
+        str | None,
         option(
             "--executor",
             metavar="KIND",
             help="Where packs train: inline, one after the other in this process, or ray, beside "
-            "each other on a Ray cluster. (default: inline)",
+            f"each other on a Ray cluster. (default: {places('executor')} inline)",
         ),
-    ] = "inline",
+    ] = None,
     executor_address: Annotated[
-        str,
+        str | None,
         option(
             "--executor-address",
             metavar="ADDRESS",
             help="Address of the Ray cluster: HOST:PORT, local for one of this machine alone, or "
-            "auto. (default: auto, the cluster that this machine is part of)",
+            f"auto. (default: {places('executor_address')} auto, the cluster that this machine is "
+            "part of)",
         ),
-    ] = "auto",
+    ] = None,
 ) -> None:
     """Tune, replicate and time the arms of a study; print a verdict.
 
@@ -66,6 +69,7 @@ def run(
 
     from harness.runner import launch
 
+    kind, address = configuration.executor(study, executor, executor_address)
     report = launch.run(
         study,
         overrides=tuple(set_ or ()),
@@ -74,8 +78,8 @@ def run(
         new=new,
         started=psutil.Process().create_time(),
         verbose=verbose,
-        executor=executor,
-        address=executor_address,
+        executor=kind,
+        address=address,
     )
     if report.missing:
         raise typer.Exit(1)

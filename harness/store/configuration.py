@@ -1,4 +1,4 @@
-"""Where results live: an option says so, else the environment, else a file, else the default.
+"""Where results live and packs train: an option says so, else the environment, a file, a default.
 
 The file is ``harness.toml`` beside the study, else the one in the working directory; the first that
 exists counts alone.
@@ -16,7 +16,13 @@ from harness.store.address import AddressedError, without_passwords
 from harness.store.locations import STORAGE, TRACKING, Locations
 
 FILE = "harness.toml"
-DEFAULTS = {"folder": ".", "tracking": TRACKING, "storage": STORAGE}
+DEFAULTS = {
+    "folder": ".",
+    "tracking": TRACKING,
+    "storage": STORAGE,
+    "executor": "inline",
+    "executor_address": "auto",
+}
 """The keys of the file, and their values where nothing says otherwise."""
 DEFAULT = "default"
 """The place of a value that nothing says otherwise."""
@@ -62,7 +68,7 @@ def choose(
     choices = {}
     for key, default in DEFAULTS.items():
         if (value := given.get(key)) is not None:
-            choices[key] = Choice(str(value), f"--{key}")
+            choices[key] = Choice(str(value), f"--{key.replace('_', '-')}")
         elif text := os.environ.get(variable(key)):
             choices[key] = Choice(text, variable(key))
         elif path is not None and key in in_file:
@@ -85,6 +91,18 @@ def locate(
     """
     locations = _locations(choose(study, _given(folder, tracking, storage)))
     return Locations(locations.folder, locations.tracking, locations.storage, _found_here())
+
+
+def executor(
+    study: object = None, kind: str | None = None, address: str | None = None
+) -> tuple[str, str]:
+    """Returns where packs train, and the cluster's address; what options do not say is None.
+
+    Raises:
+        ConfigurationError: The file is wrong.
+    """
+    choices = choose(study, {"executor": kind, "executor_address": address})
+    return choices["executor"].value, choices["executor_address"].value
 
 
 def decisions(
@@ -158,8 +176,8 @@ def _given(
 
 
 def _locations(choices: Mapping[str, Choice]) -> Locations:
-    values = {key: choice.value for key, choice in choices.items()}
-    return Locations(Path(values["folder"]), values["tracking"], values["storage"])
+    folder, tracking, storage = (choices[key].value for key in ("folder", "tracking", "storage"))
+    return Locations(Path(folder), tracking, storage)
 
 
 def _found_here() -> Locations | None:

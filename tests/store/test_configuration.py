@@ -68,6 +68,18 @@ def test_a_hint_says_what_a_command_does_not_find_by_itself(monkeypatch):
     assert locate("small", ".", TRACKING).options == f" --folder . --tracking {TRACKING}"
 
 
+def test_where_packs_train_is_said_in_the_same_places(monkeypatch):
+    assert configuration.executor("small") == ("inline", "auto")
+    write('executor = "ray"\nexecutor_address = "host:6379"')
+    assert configuration.executor("small") == ("ray", "host:6379")
+    assert "executor_address: host:6379 (harness.toml)" in decisions("small")
+    monkeypatch.setenv("HARNESS_EXECUTOR_ADDRESS", "local")
+    assert configuration.executor("small") == ("ray", "local")
+    assert configuration.executor("small", "inline", "auto") == ("inline", "auto")
+    given = {"executor_address": "auto"}
+    assert choose("small", given)["executor_address"].place == "--executor-address"
+
+
 def test_a_wrong_file_is_told_whole():
     path = write('trackin = "x"\nzzz = 1\nstorage = 3\nfolder = ""\n[tracking]\na = 1')
     with pytest.raises(ConfigurationError) as raised:
@@ -75,7 +87,10 @@ def test_a_wrong_file_is_told_whole():
     lines = str(raised.value).splitlines()
     assert len(lines) == 5 and all(line.startswith(f"{path}: ") for line in lines)
     assert "'trackin'. Did you mean tracking?" in lines[0]
-    assert "'zzz'. Remove it, or write one of folder, tracking, storage." in lines[1]
+    assert (
+        "'zzz'. Remove it, or write one of folder, tracking, storage, executor, executor_address."
+        in lines[1]
+    )
     assert "storage must be text in quotation marks, but got int 3." in lines[2]
     assert "folder must not be empty" in lines[3] and "got dict" in lines[4]
 
