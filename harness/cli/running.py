@@ -54,8 +54,8 @@ def run(
             "--executor-address",
             metavar="ADDRESS",
             help="Address of the Ray cluster: HOST:PORT, local for one of this machine alone, or "
-            f"auto. (default: {places('executor_address')} auto, the cluster that this machine is "
-            "part of)",
+            "auto for the one that this machine is part of. "
+            f"(default: {places('executor_address')} auto)",
         ),
     ] = None,
 ) -> None:

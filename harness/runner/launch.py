@@ -93,7 +93,6 @@ def run(
     locations = locations or Locations(Path.cwd())
     display = Display(console or Console())
     with held_study(path, overrides, locations, force, new=new) as (study, assure):
-        from harness.runner.executors import open_executor
         from harness.runner.finished import finished_report
         from harness.store.source import holds_study
 
@@ -107,6 +106,8 @@ def run(
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
         texts = _texts_of_sound_runs(study) if is_first else {}
+        from harness.runner.executors import open_executor  # late: it takes torch along
+
         with closing(open_executor(executor, address, locations.checkpoints(study.name))) as trains:
             if new:
                 put_aside(study.name, locations)

@@ -33,6 +33,8 @@ IDLE_SECONDS = 10.0
 """So long after its workers' end a cluster may take to count them as gone."""
 MAX_STARTING = 64
 """So many workers are asked for at once: more would come up when their packs are done."""
+MAX_STARTS = 3
+"""So many workers in a row may die as they start: one may meet an accident, three cannot start."""
 PROCESS_BYTES = 2**29
 """What a worker takes beside its runs: Python and torch; an estimate, not measured."""
 ROOM = 2
@@ -97,6 +99,7 @@ class RayExecutor:
         self._texts: dict[str, Any] = {}
         self._calls: dict[Any, _Working] = {}
         self._idle: list[_Working] = []
+        self._num_dead_starts = 0
 
     def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
         """Trains packs to their ends, begun in their order.
@@ -206,6 +209,7 @@ class RayExecutor:
             return
         if worker.plan is None:
             _check_versions(said)
+            self._num_dead_starts = 0
         elif said is not None:
             self._note(worker, said)
             worker.pruned = listen(said)
@@ -228,11 +232,18 @@ class RayExecutor:
                 worker.running.remove(message.run)
 
     def _bury(self, worker: _Working, error: Exception, listen: Listener) -> None:
-        """Ends the runs of a worker that died: those to be pruned as such, the others as failed."""
+        """Ends the runs of a worker that died: those to be pruned as such, the others as failed.
+
+        Raises:
+            ExecutorError: It died as it started, and so did the ones before it.
+        """
         if worker.plan is None:
+            self._num_dead_starts += 1
+            if self._num_dead_starts < MAX_STARTS:
+                return  # another is asked for
             raise ExecutorError(
-                "executor: nodes must be able to start a worker, but one died as it started: "
-                f"{_first_line(error)}. Install recurrent-bench on every node."
+                f"executor: nodes must be able to start a worker, but {MAX_STARTS} in a row died "
+                f"as they started: {_first_line(error)}. Install recurrent-bench on every node."
             ) from None
         died = WorkerDied(f"its worker died ({type(error).__name__})")
         split, now = worker.plan.objective.partition("/")[0], time.time()

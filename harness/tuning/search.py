@@ -394,12 +394,13 @@ class ArmSearch:
     def _report(self, number: int, step: int, nats: float) -> bool:
         study_id = self._storage.get_study_id_from_name(self._name)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        if step not in self._storage.get_trial(trial_id).intermediate_values:
-            optuna.trial.Trial(self._study, trial_id).report(nats, step)
         trial = copy.copy(self._storage.get_trial(trial_id))
-        trial.intermediate_values = {
-            at: v for at, v in trial.intermediate_values.items() if at <= step
-        }
+        if (
+            step not in trial.intermediate_values
+        ):  # a `Trial` would sample its fields again for this
+            self._storage.set_trial_intermediate_value(trial_id, step, nats)
+        known = {step: nats} | trial.intermediate_values
+        trial.intermediate_values = {at: value for at, value in known.items() if at <= step}
         prune: bool = self._study.pruner.prune(self._study, trial)
         return prune
 

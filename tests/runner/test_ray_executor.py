@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_changes_no_number(cluster, study, tmp_path):
         while not killed:
             time.sleep(0.05)
             killed.extend(workers()[:1])
-        time.sleep(1.0)  # it has begun by then
+        time.sleep(1.0)  # it has begun by then, or not yet: both are no result
         os.kill(killed[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)

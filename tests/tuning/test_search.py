@@ -153,6 +153,14 @@ def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
     assert not any(own.report(good.number, step, 0.5) for step in range(1, 5))
 
 
+def test_a_report_samples_nothing(storage, monkeypatch):
+    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(), 4)
+    trial = own.ask()[0]
+    for name in ("sample_relative", "sample_independent", "infer_relative_search_space"):
+        monkeypatch.delattr(optuna.samplers.TPESampler, name)
+    assert own.report(trial.number, 1, 2.5) is False and own.means(trial.number) == {1: 2.5}
+
+
 def test_without_a_pruner_nothing_is_pruned_nor_stored(storage):
     own = tuning.ArmSearch(storage, "s", "lstm", make_tune(pruner="none"), 4)
     trial = own.ask()[0]
