@@ -32,10 +32,12 @@ class PostgreSQL:
             self._as = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
         self._run("initdb", "--auth=trust", "--no-sync", f"--username={USER}", "--locale=C.UTF-8")
+        # A commit must be in the log before it is confirmed, as a stop in the middle loses what is
+        # not; it need not be on the disk, as the machine itself goes on.
         with open(self._data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{self.folder}'\n"
-                "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
+                "fsync = off\nfull_page_writes = off\n"
             )
         self.start()
 
