@@ -3,10 +3,10 @@
 import difflib
 import hashlib
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -129,16 +129,28 @@ def _read_in_three(settings: Settings) -> Dataset:
     parts = {name: tokenize(text, settings.token, end) for name, text in texts.items()}
     _require_windows(settings, {name: len(part) for name, part in parts.items()})
     vocabulary = _vocabulary(settings, "".join(texts.values()), parts["train"])
+    return _dataset(
+        settings,
+        vocabulary,
+        parts,
+        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
+        source=f"the files {', '.join(vars(settings.paths).values())}",
+        lined=tuple(texts.values()),
+        line_end=int(settings.token == "char" or end is not None),
+    )
+
+
+def _dataset(
+    settings: Settings, vocabulary: Vocabulary, parts: Mapping[str, Sequence[str]], **rest: Any
+) -> Dataset:
+    """Returns the parts in numbers, and beside them what the settings say of the text."""
     return Dataset(
         name=settings.corpus,
         title=settings.text_name,
         token=settings.token,
         vocabulary=vocabulary,
         splits={name: vocabulary.numbers(part) for name, part in parts.items()},
-        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        source=f"the files {', '.join(vars(settings.paths).values())}",
-        lined=tuple(texts.values()),
-        line_end=int(settings.token == "char" or end is not None),
+        **rest,
     )
 
 
@@ -187,12 +199,10 @@ def _read_whole(settings: Settings) -> Dataset:
     else:
         vocabulary = _vocabulary(settings, tokens, parts["train"])
     is_glued = len(text.characters) < len(text.lined)
-    return Dataset(
-        name=settings.corpus,
-        title=settings.text_name,
-        token=settings.token,
-        vocabulary=vocabulary,
-        splits={name: vocabulary.numbers(part) for name, part in parts.items()},
+    return _dataset(
+        settings,
+        vocabulary,
+        parts,
         fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
         source=text.source,
         lined=(lined,),

@@ -188,7 +188,7 @@ class RayExecutor:
     def _begin(self, worker: _Working, plan: Plan) -> None:
         text = data.load(plan.settings)
         if text.fingerprint not in self._texts:
-            self._texts = {text.fingerprint: self._ray.put(text)} | self._texts
+            self._texts[text.fingerprint] = self._ray.put(text)
         worker.plan, worker.last, worker.pruned = plan, {}, set()
         worker.running = [run.id for run in plan.runs]
         cell_files = {path: Path(path).read_bytes() for path in plan.cell_files}

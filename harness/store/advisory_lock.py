@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 ASSURE_SECONDS = 1.0
 """How long a lock that was there counts as held without being asked for."""
 TABLE = "harness_drivers"
-MAKING_KEY = int.from_bytes(hashlib.sha256(TABLE.encode()).digest()[:8], "big", signed=True)
-"""The key under which tables are made, by one process at a time."""
 
 
 class LockedError(AddressedError):
@@ -32,6 +30,10 @@ class LockedError(AddressedError):
 def key_of(name: str) -> int:
     """Returns the number by which PostgreSQL knows a lock."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+MAKING_KEY = key_of(TABLE)
+"""The key under which tables are made, by one process at a time."""
 
 
 class AdvisoryLock:
