@@ -27,6 +27,8 @@ class Entry:
         update: Of the last record; -1 before the first.
         time_ms: Of the last record.
         curves: The metrics that records have.
+        summarized: What a process wrote of a summary before it was killed: (metric, update).
+            Seconds, measured again, would otherwise stand beside it.
         buffer: Records not yet written.
         new_params: Parameters not yet written.
         new_tags: Tags not yet written.
@@ -40,6 +42,7 @@ class Entry:
     update: int = -1
     time_ms: int = -1
     curves: set[str] = field(default_factory=set)
+    summarized: set[tuple[str, int]] = field(default_factory=set)
     buffer: list[list[Metric]] = field(default_factory=list)
     new_params: list[Param] = field(default_factory=list)
     new_tags: dict[str, str] = field(default_factory=dict)
@@ -51,12 +54,16 @@ def load(client: "MlflowClient", entry: Entry) -> None:
         names = client.get_run(entry.run_id).data.metrics
         history = client.get_metric_history
         points = [point for name in names for point in history(entry.run_id, name)]
-        points = [point for point in points if point.step > 0]  # else of the summary
-        entry.update = max((point.step for point in points), default=-1)
+        curve = [point for point in points if point.step > 0]  # else of the summary
+        entry.update = max((point.step for point in curve), default=-1)
         # A summary stands a millisecond after its update's record: the first is the record's.
-        times = (point.timestamp for point in points if point.step == entry.update)
-        entry.time_ms = min(times, default=-1)
-        entry.curves |= {point.key for point in points}
+        last = [point for point in curve if point.step == entry.update]
+        entry.time_ms = min((point.timestamp for point in last), default=-1)
+        entry.curves |= {point.key for point in curve}
+        if entry.status == "RUNNING":  # else it ended so, and another end has other numbers
+            late = [point for point in last if point.timestamp > entry.time_ms]
+            first = [point for point in points if point.step == 0]
+            entry.summarized |= {(point.key, point.step) for point in late + first}
     entry.is_loaded = True
 
 
@@ -127,12 +134,13 @@ def short(value: float) -> float:
 def summary_of(entry: Entry, metrics: Mapping[str, float]) -> list[Metric]:
     """Returns a run's summary at a time that is the same whenever it is written.
 
-    So a second writing adds nothing. It is a millisecond after the last record: of two values at
-    one step, MLflow shows the later one.
+    What is stored of it is left out, so that a second writing adds nothing. It is a millisecond
+    after the last record: of two values at one step, MLflow shows the later one.
     """
     time_ms = entry.time_ms + 1 if entry.update > 0 else 0
     steps = {key: entry.update if key in entry.curves else 0 for key in metrics}
-    return [Metric(key, float(value), time_ms, steps[key]) for key, value in metrics.items()]
+    new = [key for key, step in steps.items() if (key, step) not in entry.summarized]
+    return [Metric(key, float(metrics[key]), time_ms, steps[key]) for key in new]
 
 
 def texts_of(tags: Mapping[str, Any]) -> dict[str, str]:

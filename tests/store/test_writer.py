@@ -14,6 +14,7 @@ import pytest
 from harness.store import columns, notes
 from harness.store import writer as writing
 from harness.store.address import StoreError, absolute_uri
+from harness.store.soundness import doubled_points
 from harness.store.source import experiment_ids
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
@@ -273,6 +274,30 @@ def test_a_finished_run_stays_finished(new, writer):
     writer.end_run(run_id, "pruned")
     assert start(new()) == run_id
     assert new().reader.runs()["state"].tolist() == ["pruned"]
+
+
+@pytest.mark.parametrize("update", [0, 300])
+def test_a_summary_of_a_killed_end_is_not_written_beside_itself(new, writer, folder, update):
+    run_id = start(writer)
+    for at in range(100, update + 1, 100):
+        writer.log(run_id, at, {"seconds": at / 100}, time=float(at))
+    writer._terminate = lambda *_: None  # killed between the numbers and the status
+    writer.end_run(run_id, "finished", metrics={"seconds": 3.5, "objective": 1.0})
+    again = new()
+    assert start(again) == run_id
+    again.end_run(run_id, "finished", metrics={"seconds": 3.25, "objective": 1.0})
+    assert run_id not in {doubled for doubled, *_ in doubled_points(folder / "mlflow.db")}
+    assert again.reader.runs().loc[0, ["seconds", "objective"]].tolist() == [3.5, 1.0]
+
+
+def test_a_run_that_failed_gets_the_numbers_of_its_second_end(new, writer):
+    run_id = start(writer)
+    writer.end_run(run_id, "failed", metrics={"seconds": 0.5})
+    again = new()
+    start(again)
+    record(again, run_id, 10)
+    again.end_run(run_id, "finished", metrics={"seconds": 3.25})
+    assert again._client.get_metric_history(run_id, "seconds")[-1].value == 3.25
 
 
 def test_parameters_are_written_once(new, writer):
