@@ -108,11 +108,11 @@ class Removal:
             remover.remove_experiment(f"{self.study} removed {datetime.now():%Y-%m-%d %H:%M:%S.%f}")
 
     def _remove_searches(self) -> None:
-        from harness.tuning import search as tuning  # loads Optuna
+        from harness.tuning import storage as storages  # loads Optuna
 
-        storage = tuning.open_storage(self.locations.storage_url)
+        storage = storages.open_storage(self.locations.storage_url)
         for name in self.searches:
-            tuning.remove(storage, name)
+            storages.remove(storage, name)
 
 
 def clean(
@@ -250,11 +250,11 @@ def _searches(study: str, birth: str, locations: Locations, arm: str | None) -> 
     file = sqlite_path(locations.storage_url)
     if file is not None and not file.exists():
         return []
-    from harness.tuning import search as tuning  # loads Optuna
+    from harness.tuning import storage as storages  # loads Optuna
 
     # A study that was put aside kept the names of its searches.
     start, end = f"{study.partition(' until ')[0]}/", f"/{birth}"
-    stored = tuning.stored(tuning.open_storage(locations.storage_url))
+    stored = storages.stored(storages.open_storage(locations.storage_url))
     names = [name for name in stored if name.startswith(start) and name.endswith(end)]
     if arm is None:
         return names

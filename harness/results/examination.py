@@ -141,7 +141,7 @@ class Examination:
             text = f"{path} is missing, and with it the searches of {len(trials)} runs"
             yield Finding("searches", text, f"{RUN_AGAIN}: it is restored from MLflow")
             return
-        from harness.tuning.search import SearchError  # loads Optuna
+        from harness.tuning.storage import SearchError  # loads Optuna
         from harness.tuning.told import stored_trials
 
         start, end = f"{self.name.partition(' until ')[0]}/", f"/{self._reader.birth}"

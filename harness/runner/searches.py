@@ -13,7 +13,8 @@ from harness.study import Study, Tune
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 from harness.tuning import design, extension, finalists
-from harness.tuning.search import ArmSearch, SharedDesign, Trial, close, open_storage
+from harness.tuning.search import ArmSearch, SharedDesign, Trial
+from harness.tuning.storage import close, open_storage
 from harness.tuning.tried import TriedSetting
 
 

@@ -3,5 +3,6 @@
 From the bottom: tried (what is known of a trial), design (the points that all arms share),
 bracketing (whether the best setting lies inside what was tried), extension (what an open search
 tries next), finalists (which setting is chosen), spread (how far a verdict hangs on the points
-tried), search and importances (Optuna, which only these two import).
+tried), storage (where Optuna keeps searches), search, told and importances (Optuna, which only
+these four import).
 """

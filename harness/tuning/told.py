@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from harness.tuning.search import open_storage
+from harness.tuning.storage import open_storage
 
 STATES = {
     TrialState.COMPLETE: "complete",

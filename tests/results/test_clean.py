@@ -21,7 +21,7 @@ from harness.store.source import experiment_ids
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import checkpoint_name
 from harness.training.plan import plans_from_json
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 
 def others(folder, name, keys):
@@ -75,7 +75,7 @@ def removable(store, make):
     writer.save_notes(StudyNotes(timed="then"))
     birth = writer.reader.birth
     make("gone-too", files=files)
-    storage = tuning.open_storage(Locations(store).storage_url)
+    storage = storages.open_storage(Locations(store).storage_url)
     for study, time in (("gone", birth), ("gone-too", birth), ("gone", "1")):
         for arm in ("wide", "narrow"):
             optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{time}")

@@ -23,7 +23,7 @@ from harness.runner.searches import Searches
 from harness.store import patience
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
 COLUMNS = ["arm", "phase", "index", "seed", "state", "objective", "test/loss"]
@@ -44,13 +44,13 @@ def runs(folder):
 
 
 def trials(folder):
-    storage = tuning.open_storage(Locations(folder).storage_url)
+    storage = storages.open_storage(Locations(folder).storage_url)
     found = {}
     for study in storage.get_all_studies():
         stored = storage.get_all_trials(study._study_id)
         arm = study.study_name.split("/")[1]
         found[arm] = [(t.number, t.state, t.params, t.value) for t in stored]
-    tuning.close(storage)
+    storages.close(storage)
     return found
 
 

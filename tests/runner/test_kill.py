@@ -20,7 +20,7 @@ from harness.store.reader import StudyReader
 from harness.store.source import holds_study
 from harness.training import saved_model
 from harness.training.files import MODEL_FILE
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 KILLS = 6
 LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]
@@ -128,7 +128,7 @@ def assert_nothing_lost(before, folder):
 
 def trials(folder: Path):
     """Returns every arm's trials as Optuna has them."""
-    storage = tuning.open_storage(Locations(folder).storage_url)
+    storage = storages.open_storage(Locations(folder).storage_url)
     found = {}
     for summary in storage.get_all_studies():
         arm = summary.study_name.split("/")[1]

@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.runner import launch
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
 
@@ -48,7 +48,7 @@ def runs(folder):
 
 def trials(folder):
     """Returns every arm's trials; what a pruner was told of them, too."""
-    storage = tuning.open_storage(Locations(folder).storage_url)
+    storage = storages.open_storage(Locations(folder).storage_url)
     found = {}
     for summary in storage.get_all_studies():
         stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))

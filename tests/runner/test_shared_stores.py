@@ -22,7 +22,7 @@ from harness.store import patience
 from harness.store.locations import Locations
 from harness.store.lock import LockedError
 from harness.store.reader import StudyReader
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
 COLUMNS = ["arm", "phase", "index", "seed", "state", "objective", "test/loss"]
@@ -43,7 +43,7 @@ def stored(locations):
     curves = reader.curves()
     at = ["arm", "phase", "index", "update"]
     curves = curves[[*at, "train/loss", "validation/loss"]].sort_values(at, ignore_index=True)
-    storage = tuning.open_storage(locations.storage_url)
+    storage = storages.open_storage(locations.storage_url)
     trials = {
         study.study_name.split("/")[1]: [
             (t.number, t.state, t.params, t.value, t.intermediate_values)
@@ -51,7 +51,7 @@ def stored(locations):
         ]
         for study in storage.get_all_studies()
     }
-    tuning.close(storage)
+    storages.close(storage)
     return runs, curves, trials
 
 

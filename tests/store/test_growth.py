@@ -9,7 +9,7 @@ from harness.store.background import BackgroundWriter
 from harness.store.writer import StudyWriter
 from harness.study.units import RunKey
 from harness.training.messages import RunState
-from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 
 KEY = RunKey.parse("lstm/trial/0")
 
@@ -19,7 +19,7 @@ def made(tmp_path_factory):
     """A folder with both databases: to make them takes seconds."""
     folder = tmp_path_factory.mktemp("made")
     StudyWriter(f"sqlite:///{folder}/mlflow.db", "s", folder / "artifacts").close()
-    tuning.close(tuning.open_storage(f"sqlite:///{folder}/optuna.db"))
+    storages.close(storages.open_storage(f"sqlite:///{folder}/optuna.db"))
     return folder
 
 
@@ -29,9 +29,9 @@ def study(folder):
     writer.open_run(KEY, "run", {"cell": "lstm"}, {})
     writer.end_run(KEY, RunState.FINISHED, {}, {"objective": 1.0}, {"curve.csv": "update\n"})
     writer.drain()
-    storage = tuning.open_storage(f"sqlite:///{folder}/optuna.db")
-    tuning.stored(storage)
-    tuning.close(storage)
+    storage = storages.open_storage(f"sqlite:///{folder}/optuna.db")
+    storages.stored(storage)
+    storages.close(storage)
     writer.close()
 
 

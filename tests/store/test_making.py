@@ -8,12 +8,12 @@ import optuna
 import pytest
 
 from harness.store.making import make_whole
-from harness.tuning.search import open_storage
+from harness.tuning.storage import open_storage
 
 NUM_PROCESSES = 4
 OPEN = """
 import sys
-from harness.tuning.search import open_storage
+from harness.tuning.storage import open_storage
 print("ready", flush=True)
 sys.stdin.readline()
 open_storage(sys.argv[1])

@@ -6,14 +6,15 @@ import pytest
 from harness.study import Range, Tune
 from harness.training.messages import RunState
 from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 from harness.tuning.extension import searched_space
 
 
 @pytest.fixture
 def storage(tmp_path):
-    storage = tuning.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    storage = storages.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
     yield storage
-    tuning.close(storage)
+    storages.close(storage)
 
 
 def make_tune(**changes):

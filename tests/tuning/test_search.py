@@ -11,6 +11,7 @@ from harness.store.patience import once
 from harness.study import Choices, Range, Tune
 from harness.training.messages import RunState
 from harness.tuning import search as tuning
+from harness.tuning import storage as storages
 from harness.tuning.importances import importances as importances_of
 
 SPACE = {"learning_rate": Range(0.01, 1.0, log=True), "clip_norm": Choices((0.25, 1.0, 4.0))}
@@ -30,7 +31,7 @@ def make_tune(**changes):
 
 @pytest.fixture
 def storage(tmp_path):
-    return tuning.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    return storages.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
 
 
 def loss(values):
@@ -68,13 +69,13 @@ def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
     }
     tune = make_tune(sampler=sampler, trials=14, space=space if sampler == "grid" else SPACE)
     whole = tuning.ArmSearch(
-        tuning.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20
+        storages.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20
     )
     expected = [t.values for t in run_to_end(whole)]
     url = f"sqlite:///{tmp_path / 'b.db'}"
     seen = {}
     for kill_at in range(40):  # a new process each time: asks, tells one trial, dies
-        own = tuning.ArmSearch(tuning.open_storage(url), "s", "lstm", tune, 20)
+        own = tuning.ArmSearch(storages.open_storage(url), "s", "lstm", tune, 20)
         trials = own.ask()
         seen |= {t.number: t.values for t in trials}
         if not trials:
@@ -92,7 +93,7 @@ def test_what_a_lost_storage_did_not_confirm_is_stored_once(tmp_path, kind):
         return function(*args, **kwargs)
 
     def trials(patience, name):
-        store = tuning.open_storage(f"{kind}:///{tmp_path / name}")
+        store = storages.open_storage(f"{kind}:///{tmp_path / name}")
         own = tuning.ArmSearch(store, "s", "lstm", make_tune(), 20, patience=patience)
         run_to_end(own)
         return [(t.number, t.state, t.params, t.value) for t in own.trials()]
@@ -109,7 +110,7 @@ def test_a_trial_is_stored_whole_or_not_at_all(storage):
 
 def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
     def values(name, arm, seed):
-        store = tuning.open_storage(f"sqlite:///{tmp_path / name}.db")
+        store = storages.open_storage(f"sqlite:///{tmp_path / name}.db")
         return [
             t.values
             for t in run_to_end(tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))
@@ -205,10 +206,10 @@ def test_a_grid_of_a_range_steps_through_it(storage):
 
 def test_a_storage_that_cannot_be_reached_is_an_error():
     with pytest.raises(
-        tuning.SearchError,
+        storages.SearchError,
         match=r"storage: must be a database that Optuna reaches, but got storage=",
     ):
-        tuning.open_storage("sqlite:////dev/null/optuna.db")
+        storages.open_storage("sqlite:////dev/null/optuna.db")
 
 
 def importance_runs(num_trials, loss, **changes):

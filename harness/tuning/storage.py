@@ -1,0 +1,75 @@
+"""Where searches are kept: Optuna's storage, opened, closed, listed and changed as a whole."""
+
+from pathlib import Path
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+
+from harness.store.address import JOURNAL, AddressedError, sqlite_path
+from harness.store.advisory_lock import made_by_one
+from harness.store.making import make_whole
+from harness.store.presence import await_database
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+BUSY_SECONDS = 0.5
+"""How long SQLite itself waits for another process."""
+
+
+class SearchError(AddressedError):
+    """The search's storage cannot be used."""
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """Returns Optuna's storage at ``url``, made where there is none yet.
+
+    Args:
+        url: ``sqlite:///FILE``, ``journal:///FILE``, or any address that SQLAlchemy reads.
+
+    Raises:
+        SearchError: It cannot be reached.
+        StoreError: Its server does not answer.
+    """
+    path = sqlite_path(url)
+    await_database("storage: Optuna's database", url)
+    try:
+        if url.startswith(JOURNAL):
+            return _open_journal(Path(url.removeprefix(JOURNAL)))
+        if path is not None and not path.exists():
+            make_whole(path, _make_storage)
+        # The driver asks again itself, where Ctrl-C is heard; a server may have ended a connection.
+        waits = {"connect_args": {"timeout": BUSY_SECONDS}} if path else {"pool_pre_ping": True}
+        with made_by_one(url):
+            return optuna.storages.RDBStorage(url, engine_kwargs=waits)
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        raise SearchError(
+            f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
+            "Write sqlite:///FILE, postgresql://USER@HOST/NAME or journal:///FILE."
+        ) from error
+
+
+def _open_journal(path: Path) -> optuna.storages.BaseStorage:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backend = JournalFileBackend(str(path))
+    return optuna.storages.JournalStorage(backend)
+
+
+def _make_storage(path: Path) -> None:
+    close(optuna.storages.RDBStorage(f"sqlite:///{path}"))
+
+
+def close(storage: optuna.storages.BaseStorage) -> None:
+    """Closes a storage's connections."""
+    if isinstance(storage, optuna.storages.RDBStorage):
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def stored(storage: optuna.storages.BaseStorage) -> list[str]:
+    """Returns the names of all searches."""
+    return optuna.get_all_study_names(storage)
+
+
+def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Removes a search with all its trials."""
+    optuna.delete_study(study_name=name, storage=storage)
