@@ -116,6 +116,22 @@ def sample(
         float | None,
         option(metavar="T", help="Temperature of the draws. (default: always the likeliest token)"),
     ] = None,
+    top_k: Annotated[
+        int | None,
+        option(
+            metavar="K",
+            help="Number of the likeliest tokens that are drawn from; needs a temperature. "
+            "(default: all tokens)",
+        ),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        option(
+            metavar="P",
+            help="Probability of the nucleus that is drawn from, the fewest of the likeliest "
+            "tokens that come to it; needs a temperature. (default: all tokens)",
+        ),
+    ] = None,
     seed: Annotated[int, option(metavar="N", help="Seed of the draws. (default: 0)")] = 0,
     file: OwnCells = None,
     changed_cell: Annotated[
@@ -135,7 +151,7 @@ def sample(
     model = trained_models.load_model(
         run, folder, tracking, cell_files=file or (), changed_cell=changed_cell
     )
-    for text in model.samples(prefix, length, temperature, seed):
+    for text in model.samples(prefix, length, temperature, seed, top_k=top_k, top_p=top_p):
         typer.echo(text)
 
 

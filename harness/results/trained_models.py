@@ -1,6 +1,5 @@
 """Finished runs' models, from the store: their losses on a text, their samples."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +14,15 @@ from harness.model.architecture import architecture
 from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.results.names import FORMS, Archive, Selection
-from harness.settings import SampleRequest, Settings
+from harness.settings import Settings
 from harness.store.configuration import locate
 from harness.store.missing import missing_artifacts
 from harness.study.units import Phase
+from harness.tasks.generation import Choice, ChoiceError, Stream
 from harness.tasks.language_modelling import (
     LanguageModelling,
     check_prefixes,
-    continuations,
+    continuation,
 )
 from harness.training.files import MODEL_FILE
 from harness.training.messages import RunState
@@ -140,10 +140,18 @@ class TrainedModel:
         return float(total / task.num_targets(split))
 
     def sample(
-        self, prefix: str, length: int = 50, temperature: float | None = None, seed: int = 0
+        self,
+        prefix: str,
+        length: int = 50,
+        temperature: float | None = None,
+        seed: int = 0,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> str:
         """Returns ``prefix`` continued by ``length`` tokens; :meth:`samples` of one prefix."""
-        return self.samples([prefix], length, temperature, seed)[0]
+        (text,) = self.samples([prefix], length, temperature, seed, top_k=top_k, top_p=top_p)
+        return text
 
     @torch.no_grad()
     def samples(
@@ -152,6 +160,9 @@ class TrainedModel:
         length: int = 50,
         temperature: float | None = None,
         seed: int = 0,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
     ) -> list[str]:
         """Returns every prefix continued by ``length`` tokens.
 
@@ -160,24 +171,33 @@ class TrainedModel:
             length: Tokens; a word is a token where the run was trained on words.
             temperature: Of the draws; None takes the likeliest token each time.
             seed: Of the draws; a replicate's own seed continues as it did at its end.
+            top_k: Draw from so many of the likeliest tokens alone; None: from all.
+            top_p: Draw from the nucleus alone, the fewest of the likeliest tokens that come to this
+                probability; None: from all.
 
         Raises:
-            ValueError: A prefix, the length or the temperature is wrong; the message names every
+            ValueError: A prefix, the length or a way to choose is wrong; the message names every
                 unknown character.
         """
-        if length < 1:
-            raise ModelError(f"length: must be >= 1, but got {length=}.")
-        if temperature is not None and not 0.0 < temperature < math.inf:
-            raise ModelError(
-                f"temperature: must be > 0, but got {temperature=}. "
-                "Leave it out for the likeliest token."
-            )
+        problems = [] if length >= 1 else [f"length: must be >= 1, but got {length=}."]
+        try:
+            choice = Choice(temperature, top_k, top_p)
+        except ChoiceError as error:
+            problems.append(str(error))
+        if problems:
+            raise ModelError("\n".join(problems))
         check_prefixes(prefixes, self.vocabulary)
-        request = SampleRequest(tuple(prefixes), length, temperature)
-        samples = continuations(
-            self._model, self._parameters, request, self.vocabulary, (seed,), self._masks
-        )
-        return [sample["text"] for sample in samples]
+        return [
+            continuation(
+                Stream(self._model, self._parameters, self._masks),
+                prefix,
+                length,
+                choice,
+                self.vocabulary,
+                (seed,),
+            )
+            for prefix in prefixes
+        ]
 
 
 def load_model(

@@ -18,6 +18,7 @@ from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
+from harness.tasks.generation import Choice, Stream, continued
 from harness.tasks.objective import LOSS, PERPLEXITY, Objective
 
 Seed = tuple[randomness.Name, ...]
@@ -154,7 +155,7 @@ class LanguageModelling:
 
     def batch(self, starts: Tensor) -> Batch:
         """See :class:`Task`."""
-        tokens = self._tokens["train"].take(starts + self._steps)
+        tokens = self._tokens["train"].take(starts + self._steps).long()
         return Batch(tokens[:-1], tokens[1:])
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
@@ -164,7 +165,7 @@ class LanguageModelling:
         starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
         for start, length in zip(starts.unsqueeze(1), lengths.unsqueeze(1), strict=True):
             at = start.expand(num_runs, -1) + self._steps
-            window = tokens.take(at.clamp_(max=len(tokens) - 1))
+            window = tokens.take(at.clamp_(max=len(tokens) - 1)).long()
             yield Batch(window[:-1], window[1:], self._steps[:-1] < length.expand(num_runs, -1))
 
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
@@ -242,36 +243,30 @@ def continuations(
     seed: Seed,
     masks: Masks | None = None,
 ) -> list[dict[str, Any]]:
-    """Returns {prefix, text} of every prefix, at every temperature; drawn ones name theirs.
-
-    Each is one stream from its start: the prefix is forced, then ``length`` tokens follow. Draws
-    are a function of (seed, prefix), so that the texts of one prefix differ by their temperature
-    alone. Parameters are those of a single run, (1, ...).
-    """
+    """Returns {prefix, text} of every prefix, at every temperature; drawn ones name theirs."""
     texts = []
     for prefix in wanted.prefixes:
-        draws = randomness.uniform(*seed, "sample", prefix, shape=(wanted.length,))
         for temperature in wanted.ways:
-            ids = [int(i) for i in vocabulary.encode(prefix)]
-            states = model.initial_states(parameters, 1, 1)
-            fresh = ids
-            for draw in draws:
-                inputs = torch.tensor(fresh, device=parameters["readout.b"].device).view(-1, 1, 1)
-                rows, states = model(parameters, inputs, states, masks)
-                scores = model.readout(parameters).scores(rows[:, -1:])
-                fresh = [_choose(scores[0, 0], temperature, float(draw))]
-                ids = ids + fresh
+            stream, choice = Stream(model, parameters, masks), Choice(temperature)
+            text = continuation(stream, prefix, wanted.length, choice, vocabulary, seed)
             drawn = {} if temperature is None else {"temperature": temperature}
-            texts.append({"prefix": prefix, "text": vocabulary.decode(ids), **drawn})
+            texts.append({"prefix": prefix, "text": text, **drawn})
     return texts
 
 
-def _choose(scores: Tensor, temperature: float | None, draw: float) -> int:
-    """Returns the likeliest token, or at a temperature the one that ``draw`` selects.
+def continuation(
+    stream: Stream,
+    prefix: str,
+    length: int,
+    choice: Choice,
+    vocabulary: data.Vocabulary,
+    seed: Seed,
+) -> str:
+    """Returns ``prefix`` and the ``length`` tokens that a fresh stream continues it by.
 
-    ``draw`` lies in [0, 1).
+    Draws are a function of (seed, prefix), so that the texts of one prefix differ by how their
+    tokens are chosen alone.
     """
-    if temperature is None:
-        return int(scores.argmax())
-    cumulative = torch.softmax(scores.double().cpu() / temperature, 0).cumsum(0)
-    return min(int(torch.searchsorted(cumulative, draw, right=True)), len(scores) - 1)
+    ids = [int(i) for i in vocabulary.encode(prefix)]
+    draws = randomness.uniform(*seed, "sample", prefix, shape=(length,))
+    return vocabulary.decode(ids + continued(stream, ids, choice, draws.tolist()))

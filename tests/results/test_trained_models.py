@@ -61,6 +61,11 @@ def test_losses_of_a_text_are_those_of_its_tokens_in_turn(store):
             "length: must be >= 1, but got length=0",
         ),
         (
+            lambda m: m.sample("the ", 0, 1.0, top_p=2.0),
+            trained_models.ModelError,
+            "(?s)length: must be >= 1, but got length=0.*top_p: must be > 0 and <= 1",
+        ),
+        (
             lambda m: m.sample("the ", 1, 0.0),
             trained_models.ModelError,
             "temperature: must be > 0, but got temperature=0.0",
@@ -147,5 +152,9 @@ def test_sample_prints_plain_text(store, monkeypatch, capsys):
     assert (
         code == 0 and [len(line) for line in out.splitlines()] == [9, 9] and out.startswith("the ")
     )
+    drawn = ("--prefix", "the ", "--length", 30, "--temperature", 1, "--top-k", 1)
+    greedy = cli(monkeypatch, capsys, *words, "--prefix", "the ", "--length", 30)[1]
+    assert cli(monkeypatch, capsys, *words, *drawn)[1] == greedy
+    assert cli(monkeypatch, capsys, *words, *drawn[:-2], "--top-p", 1e-9)[1] == greedy
     code, _, err = cli(monkeypatch, capsys, *words, "--prefix", "The ")
     assert code == 2 and "'T' at position=0" in err and "Write 't' instead of 'T'" in err
