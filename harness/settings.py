@@ -19,7 +19,7 @@ Token = Literal["char", "word"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
 Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras", "identity"]
-OptimizerName = Literal["sgd", "adam", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "nadam"]
 ScheduleName = Literal["constant", "cosine", "step"]
 EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "reference"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -341,14 +341,24 @@ class Settings:
 
     optimizer: OptimizerName = _setting("sgd", doc="the optimiser")
     learning_rate: float = _setting(1.0, doc="step size before the schedule", per_run=True, gt=0)
-    momentum: float = _setting(0.0, doc="of sgd (heavy ball)", per_run=True, ge=0, lt=1)
+    momentum: float = _setting(0.0, doc="of sgd and rmsprop (heavy ball)", per_run=True, ge=0, lt=1)
     weight_decay: float = _setting(
-        0.0, doc="sgd, adam: added to the gradient; adamw: decoupled", per_run=True, ge=0
+        0.0,
+        doc="so many times the parameters are added to the gradient; adamw: decoupled",
+        per_run=True,
+        ge=0,
     )
     clip_norm: float | None = _setting(
         1.0,
         doc="largest global norm of the gradient over all parameters; none: unclipped",
         per_run=True,
+        gt=0,
+    )
+    clip_value: float | None = _setting(
+        None,
+        doc="largest size of any element of the gradient; none: any",
+        per_run=True,
+        came_later=True,
         gt=0,
     )
     schedule: ScheduleName = _setting(

@@ -147,8 +147,8 @@ def optimizer_kernels(architecture: int) -> list[Kernel]:
                 alive = column.to(torch.int32 if dtype == torch.float32 else torch.int64)
                 optimizer_step.step(
                     name, rows, rows, [rows, rows], alive, column, column[:, 0],
-                    torch.empty(3, num_runs, 1, dtype=dtype), (column, column, column),
-                    (True, True, True), (0.9, 0.999),
+                    torch.empty(3, num_runs, 1, dtype=dtype), (column,) * 4,
+                    (True,) * 4, (0.9, 0.999),
                 )  # fmt: skip
 
             kernels.append(_launched((OPTIMIZER, 0, precision, architecture), name, launch))

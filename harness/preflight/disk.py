@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from harness.preflight.cost import Packs
 from harness.preflight.probe import Probe
+from harness.training.optimizer import moments
 
 # Bytes, fitted to finished studies of 16 to 52 runs with 4 and with 20 evaluations a run: to within
 # 3 % of all of them (MLflow 3.17 and Optuna 5.0 on SQLite; character tokens, so that a record has
@@ -67,8 +68,8 @@ def checkpoint_bytes(arm: Probe) -> int:
     It holds the parameters, the best ones, the optimiser's moments, and the carried state.
     """
     settings = arm.settings
-    moments = int(settings.momentum > 0) if settings.optimizer == "sgd" else 2
-    values = arm.num_parameters * (2 + moments) + arm.num_states * settings.batch_size
+    kept = 2 + len(moments(settings.optimizer, settings.momentum > 0))
+    values = arm.num_parameters * kept + arm.num_states * settings.batch_size
     return HEADER + values * _item_bytes(arm) + arm.num_evaluations * RECORD
 
 

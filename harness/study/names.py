@@ -60,6 +60,8 @@ FOREIGN = {
     "clip": "clip_norm",
     "grad_clip": "clip_norm",
     "max_norm": "clip_norm",
+    "clipvalue": "clip_value",
+    "clip_grad_value": "clip_value",
     "wd": "weight_decay",
     "l2": "weight_decay",
     "optim": "optimizer",

@@ -127,7 +127,20 @@ def _on_cell(
 
 _NEEDS = (
     _between_layers("dropout"),
-    _on("momentum", "optimizer", "sgd"),
+    Needs(
+        "momentum",
+        ("optimizer",),
+        lambda name: name in ("sgd", "rmsprop"),
+        "optimizer: sgd or rmsprop",
+        "optimizer: sgd",
+    ),
+    Needs(
+        "clip_value",
+        ("clip_norm",),
+        lambda norm: norm is None,
+        "clip_norm: none (a gradient is clipped in one way)",
+        "clip_norm: none",
+    ),
     _on("min_count", "token", "word"),
     _on("max_vocabulary", "token", "word"),
     _on("step_updates", "schedule", "step"),

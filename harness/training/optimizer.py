@@ -1,6 +1,6 @@
-"""SGD, Adam and AdamW over a pack of runs.
+"""SGD, Adam, AdamW, RMSprop and NAdam over a pack of runs.
 
-Every run has its own learning rate, clip norm, decay and schedule.
+Every run has its own learning rate, clips, decay and schedule.
 """
 
 import math
@@ -14,9 +14,13 @@ from harness.engine.cpu.products import address, optimizer_step
 from harness.settings import Settings
 
 BETAS = (0.9, 0.999)
+"""How much is kept of the mean of the gradients, and of that of their squares."""
+BETAS_OF_RMSPROP = (0.0, 0.99)
+MOMENTUM_DECAY = 4e-3
+"""Of NAdam: how fast its momentum rises to ``BETAS[0]``."""
 EPSILON = 1e-8
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
-KINDS = ("sgd", "adam", "adamw")
+KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam")
 """The optimizers as ``kernels/optimizer.cpp`` numbers them."""
 
 
@@ -46,9 +50,8 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
 
 def moments(name: str, has_momentum: bool) -> tuple[str, ...]:
     """Returns what an optimizer keeps besides the parameters, a tensor like them each."""
-    if name == "sgd":
-        return ("velocity",) if has_momentum else ()
-    return ("first", "second")
+    velocity = ("velocity",) if has_momentum else ()
+    return {"sgd": velocity, "rmsprop": (*velocity, "second")}.get(name, ("first", "second"))
 
 
 class Optimizer:
@@ -76,6 +79,7 @@ class Optimizer:
             return torch.tensor(values, dtype=torch.float64).unsqueeze(1).to(parameters)
 
         self._name = runs[0].optimizer
+        self._betas = BETAS_OF_RMSPROP if self._name == "rmsprop" else BETAS
         self._compiled = optimizer_step(parameters.dtype) if backend == "cpp" else None
         self._is_one_kernel = backend == "triton"
         self._has_momentum = any(r.momentum for r in runs)
@@ -84,13 +88,15 @@ class Optimizer:
         self._momentum = column([r.momentum for r in runs])
         self._weight_decay = column([r.weight_decay for r in runs])
         largest = torch.finfo(parameters.dtype).max  # no norm that is finite exceeds it
+        self._has_limit = any(r.clip_value is not None for r in runs)
+        self._clip_value = column([r.clip_value or math.inf for r in runs])
         self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
         kinds = moments(self._name, self._has_momentum)
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
         self.schedule = _schedule(runs, num_updates).to(parameters)
         self._infinity = column([math.inf] * len(runs))
         self._numbers = [
-            (math.inf if r.clip_norm is None else r.clip_norm, r.momentum, r.weight_decay)
+            (r.clip_norm or math.inf, r.clip_value or math.inf, r.momentum, r.weight_decay)
             for r in runs
         ]  # as compiled steps take them
         self._none = torch.zeros_like(self._infinity).view(BITS[parameters.dtype])
@@ -102,13 +108,13 @@ class Optimizer:
         return self._alive.squeeze(1) != 0
 
     def clipped(self, norms: Tensor) -> Tensor:
-        """Returns which of the ``norms`` (..., N) are clipped; never one that is not finite."""
+        """Returns which of the ``norms`` (..., N) exceed ``clip_norm``; none that is not finite."""
         return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
 
     def step(
         self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
     ) -> Tensor:
-        """Clips, then moves ``parameters`` in place.
+        """Clips the norm, then the elements, and moves ``parameters`` in place.
 
         A run whose loss or norm is not finite stays where it is, now and for ever.
 
@@ -132,6 +138,8 @@ class Optimizer:
         torch.where(finite, self._alive, self._none, out=self._alive)
         if self._has_clip:
             gradients.mul_(self._clip_norm / torch.maximum(norms, self._clip_norm))
+        if self._has_limit:
+            torch.clamp(gradients, -self._clip_value, self._clip_value, out=gradients)
         sizes, *others = schedule.unbind()
         direction = self._direction(parameters, gradients, others)
         # By their bits: a product with zero would keep a NaN, and a choice by element takes a CPU
@@ -149,7 +157,7 @@ class Optimizer:
         losses: Tensor,
     ) -> Tensor:
         kind, (num_runs, size) = KINDS.index(self._name), parameters.shape
-        moments = [*self.state.values(), None, None][:2]
+        moments = self._rows_of_kernels()
         norms, nats = [], losses.tolist()
         for n in range(num_runs):
             first, second = (None if m is None else address(m, n) for m in moments)
@@ -175,33 +183,46 @@ class Optimizer:
             self._name,
             parameters,
             gradients,
-            list(self.state.values()),
+            self._rows_of_kernels(),
             self._alive,
             norms,
             losses,
             schedule,
-            columns=(self._clip_norm, self._momentum, self._weight_decay),
-            acts=(self._has_clip, self._has_momentum, self._has_decay),
-            betas=BETAS,
+            columns=(self._clip_norm, self._clip_value, self._momentum, self._weight_decay),
+            acts=(self._has_clip, self._has_limit, self._has_momentum, self._has_decay),
+            betas=self._betas,
         )
+
+    def _rows_of_kernels(self) -> tuple[Tensor | None, Tensor | None]:
+        """Returns the moments as kernels take them: a velocity or a mean, and a mean square."""
+        return self.state.get("velocity", self.state.get("first")), self.state.get("second")
 
     def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
         """Returns what an update's size multiplies, (N, P)."""
         if self._has_decay and self._name != "adamw":
             gradients.addcmul_(parameters, self._weight_decay)
         if self._name == "sgd":
-            if not self._has_momentum:
-                return gradients
-            velocity: Tensor = self.state["velocity"]
-            return velocity.mul_(self._momentum).add_(gradients)
-        first, second = self.state["first"], self.state["second"]
-        first.lerp_(gradients, 1 - BETAS[0])
-        second.mul_(BETAS[1]).addcmul_(gradients, gradients, value=1 - BETAS[1])
-        epsilons, shrinkage = schedule
-        direction = first / second.sqrt().add_(epsilons)
+            return self._with_momentum(gradients)
+        second = self.state["second"]
+        second.mul_(self._betas[1]).addcmul_(gradients, gradients, value=1 - self._betas[1])
+        epsilons, *others = schedule
+        scale = second.sqrt().add_(epsilons)
+        if self._name == "rmsprop":
+            return self._with_momentum(gradients / scale)
+        first, (factor,) = self.state["first"], others
+        first.lerp_(gradients, 1 - self._betas[0])
+        if self._name == "nadam":
+            return torch.addcmul(first, gradients, factor).div_(scale)
+        direction = first / scale
         if self._has_decay and self._name == "adamw":
-            direction.addcmul_(parameters, shrinkage * self._weight_decay)
+            direction.addcmul_(parameters, factor * self._weight_decay)
         return direction
+
+    def _with_momentum(self, direction: Tensor) -> Tensor:
+        if not self._has_momentum:
+            return direction
+        velocity: Tensor = self.state["velocity"]
+        return velocity.mul_(self._momentum).add_(direction)
 
     def take_over(self, other: "Optimizer", indices: list[int]) -> None:
         """Goes on where the runs ``indices`` of another optimiser stand."""
@@ -213,13 +234,33 @@ class Optimizer:
 def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
     """Returns what depends on the update alone, (U, K, N, 1), float64.
 
-    That is the size of each update; for Adam also epsilon, and what decay is multiplied by. The
-    bias corrections of Adam are in them, as at the end of section 2 of Kingma & Ba 2015.
+    That is the size of each update; but for SGD also epsilon; for Adam also what decay is
+    multiplied by, and for NAdam what the gradient is multiplied by before it is added to the mean
+    of gradients. The bias corrections are in them, as at the end of section 2 of Kingma & Ba 2015.
     """
     rates = torch.stack([learning_rates(run, num_updates) for run in runs], dim=1)
-    if runs[0].optimizer == "sgd":
-        return rates[:, None, :, None]
-    updates = torch.arange(1, num_updates + 1, dtype=torch.float64).unsqueeze(1)
+    name, one = runs[0].optimizer, torch.ones(num_updates, 1, dtype=torch.float64)
+    updates = one.cumsum(0)
     first, root = 1 - BETAS[0] ** updates, (1 - BETAS[1] ** updates).sqrt()
-    parts = rates * root / first, EPSILON * root, first / root
+    if name == "sgd":
+        parts: tuple[Tensor, ...] = (rates,)
+    elif name == "rmsprop":
+        parts = rates, EPSILON * one
+    elif name == "nadam":
+        mean, fresh = _shares_of_nadam(num_updates)
+        parts = rates * root * mean, EPSILON * root, fresh / mean
+    else:
+        parts = rates * root / first, EPSILON * root, first / root
     return torch.stack([part.expand_as(rates) for part in parts], dim=1).unsqueeze(3)
+
+
+def _shares_of_nadam(num_updates: int) -> tuple[Tensor, Tensor]:
+    """Returns what NAdam takes of the mean of gradients and of the gradient, (U, 1) each.
+
+    Its momentum of update t is mu_t = 0.9 (1 - 0.96 ** (0.004 t) / 2); see Dozat, "Incorporating
+    Nesterov momentum into Adam", 2016, algorithm 8.
+    """
+    updates = torch.arange(1, num_updates + 2, dtype=torch.float64).unsqueeze(1)
+    momenta = BETAS[0] * (1 - 0.5 * 0.96 ** (updates * MOMENTUM_DECAY))
+    products = momenta.cumprod(0)
+    return momenta[1:] / (1 - products[1:]), (1 - momenta[:-1]) / (1 - products[:-1])

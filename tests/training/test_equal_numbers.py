@@ -134,11 +134,12 @@ def assert_same(found, expected, run):
         ("ordinary", "float32", "sgd"),
         ("ordinary", "float64", "sgd"),
         ("odd", "float32", "adam"),
+        ("odd", "float32", "rmsprop"),
     ],
 )
 def test_a_pack_of_five_equals_five_single_runs_bit_for_bit(text, shape, precision, optimizer):
     changes = {"num_layers": 2, "precision": precision, "optimizer": optimizer}
-    if optimizer == "adam":
+    if optimizer != "sgd":
         changes["learning_rate"] = 0.01
     runs = five(settings(text, shape, **changes))
     samples = SampleRequest(("time",), 6, temperatures=(0, 0.8))
@@ -251,7 +252,8 @@ def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
 
 
 @pytest.mark.parametrize(
-    "shape, optimizer", [("odd", "sgd"), ("odd", "adamw"), ("ordinary", "sgd")]
+    "shape, optimizer",
+    [("odd", "sgd"), ("odd", "adamw"), ("odd", "rmsprop"), ("ordinary", "sgd")],
 )
 def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
     text, tmp_path, shape, optimizer

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.settings import Settings
 from harness.training.flat_parameters import FlatLayout
-from harness.training.optimizer import Optimizer, learning_rates
+from harness.training.optimizer import KINDS, Optimizer, learning_rates
 
 STEPS = 20
 needs_triton = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux alone")
@@ -79,12 +79,23 @@ def torch_optimizer(run, parameters):
     common = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
     if run.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=run.momentum, **common)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer](
-        parameters, **common
-    )
+    if run.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, momentum=run.momentum, **common)
+    adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
+    return adaptive[run.optimizer](parameters, **common)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.fixture
+def double_by_default():
+    """What NAdam of torch counts by itself it counts in the default precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("double_by_default")
+@pytest.mark.parametrize("name", KINDS)
 def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make, name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
     parameters, gradients = (
@@ -144,6 +155,31 @@ def test_clipping_is_that_of_torch(make):
             torch.testing.assert_close(-change, p.grad, rtol=1e-6, atol=0)
 
 
+def test_clipping_of_elements_is_that_of_torch(make):
+    runs = [settings(learning_rate=1.0, clip_norm=n, clip_value=v) for n, v in CLIPS]
+    gradients, changes = draws(0, len(runs)), torch.zeros(len(runs), LAYOUT.size).double()
+    optimizer = make(runs, changes, 1)
+    norms = step(optimizer, changes, gradients)
+    assert optimizer.clipped(norms).tolist() == [False, False, False, True]
+    for n, run in enumerate(runs):
+        own = [torch.nn.Parameter(torch.zeros_like(g)) for g in named(gradients, n).values()]
+        for p, g in zip(own, named(gradients, n).values(), strict=True):
+            p.grad = g
+        if run.clip_norm:
+            torch.nn.utils.clip_grad_norm_(own, run.clip_norm)
+        if run.clip_value:
+            torch.nn.utils.clip_grad_value_(own, run.clip_value)
+        for p, change in zip(own, named(changes, n).values(), strict=True):
+            torch.testing.assert_close(-change, p.grad, rtol=1e-6, atol=0)
+    alone = torch.zeros(1, LAYOUT.size).double()
+    step(make(runs[:1], alone, 1), alone, gradients[:1])
+    assert torch.equal(alone, changes[:1])
+
+
+CLIPS = [(None, None), (None, 0.7), (None, 1e6), (2.0, 0.3)]
+"""Of norm and of elements."""
+
+
 def test_clipping_of_one_run_changes_no_bit_of_another(make):
     runs = [settings(learning_rate=0.3, clip_norm=c) for c in (None, 0.01)]
     alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
@@ -154,7 +190,7 @@ def test_clipping_of_one_run_changes_no_bit_of_another(make):
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("where", ["gradient", "loss"])
 def test_what_is_not_finite_freezes_its_run_alone_and_for_ever(make, name, clip_norm, bad, where):
@@ -186,19 +222,22 @@ def test_a_frozen_run_stays_where_it_is_even_if_that_is_no_number(make):
     assert math.copysign(1, parameters[0, 2]) == -1
 
 
-def test_momentum_of_one_run_changes_no_bit_of_another(make):
-    plain, with_momentum = settings(learning_rate=0.3), settings(learning_rate=0.3, momentum=0.9)
+@pytest.mark.parametrize(("name", "kept"), [("sgd", set()), ("rmsprop", {"second"})])
+def test_momentum_of_one_run_changes_no_bit_of_another(make, name, kept):
+    plain, with_momentum = (
+        settings(optimizer=name, learning_rate=0.3, momentum=each) for each in (0.0, 0.9)
+    )
     alone, packed = draws(0, 2)[:1].clone(), draws(0, 2)
     one, two = make([plain], alone, 5), make([plain, with_momentum], packed, 5)
     for update in range(5):
         gradients = draws(1 + update, 2)
         step(one, alone, gradients[:1], update)
         step(two, packed, gradients, update)
-    assert one.state == {} and set(two.state) == {"velocity"}
+    assert set(one.state) == kept and set(two.state) == {"velocity", *kept}
     assert torch.equal(packed[:1], alone)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
 def test_an_optimiser_takes_over_runs_of_another_where_they_stand(make, name):
     runs = [
         settings(optimizer=name, learning_rate=0.1 * (n + 1), momentum=0.3 * n) for n in range(4)
@@ -244,7 +283,7 @@ def test_step_multiplies_after_every_so_many():
     assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", KINDS)
 def test_one_pass_makes_the_steps_of_torchs_operations_in_float32(make, name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
     found = [draws(0, len(runs)).float() for _ in range(2)]
@@ -263,7 +302,7 @@ def test_one_pass_makes_the_steps_of_torchs_operations_in_float32(make, name):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", KINDS)
 def test_on_a_gpu_one_kernel_makes_the_steps_of_torchs_operations(name):
     runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
     found = [torch.randn(len(runs), 5008, device="cuda") for _ in range(2)]

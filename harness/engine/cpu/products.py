@@ -47,7 +47,7 @@ def optimizer_step(dtype: torch.dtype) -> Callable[..., float]:
     source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
     function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
     long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
-    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 4, pointer]
+    function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 5, pointer]
     function.restype = double
     compiled: Callable[..., float] = function
     return compiled

@@ -1,4 +1,4 @@
-"""One step of SGD, Adam or AdamW for all runs of a pack: one launch.
+"""One step of SGD, Adam, AdamW, RMSprop or NAdam for all runs of a pack: one launch.
 
 :meth:`harness.training.optimizer.Optimizer.step` says the same in torch's operations, some fifteen
 launches that each read or write every parameter. Triton is imported here, so this module is
@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024
-KINDS = ("sgd", "adam", "adamw")
+KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam")
 """The optimizers as the kernel numbers them."""
 
 
@@ -27,12 +27,14 @@ def move(  # type: ignore[no-untyped-def]
     losses,
     factors,
     clip_norms,
+    clip_values,
     momenta,
     decays,
     size,
     num_runs,
     KIND: tl.constexpr,
     HAS_CLIP: tl.constexpr,
+    HAS_LIMIT: tl.constexpr,
     HAS_MOMENTUM: tl.constexpr,
     HAS_DECAY: tl.constexpr,
     MEAN_WEIGHT: tl.constexpr,
@@ -62,29 +64,34 @@ def move(  # type: ignore[no-untyped-def]
             gradient *= clip / longest
         else:
             gradient *= tl.div_rn(clip, longest)
+    if HAS_LIMIT:
+        limit = tl.load(clip_values + run)
+        gradient = tl.minimum(tl.maximum(gradient, -limit), limit)
     if HAS_DECAY and KIND != 2:
         gradient += parameter * tl.load(decays + run)
     direction = gradient
-    if KIND == 0:
-        if HAS_MOMENTUM:
-            velocity = tl.load(first + place, mask=mask, other=0.0)
-            direction += velocity * tl.load(momenta + run)
-            tl.store(first + place, direction, mask=mask)
-    else:
-        mean = tl.load(first + place, mask=mask, other=0.0)
+    if KIND == 1 or KIND == 2 or KIND == 4:
+        direction = tl.load(first + place, mask=mask, other=0.0)
+        direction += (gradient - direction) * MEAN_WEIGHT
+        tl.store(first + place, direction, mask=mask)
+    if KIND != 0:
         square = tl.load(second + place, mask=mask, other=0.0)
-        mean += (gradient - mean) * MEAN_WEIGHT
         square = square * (1 - SQUARE_WEIGHT) + gradient * gradient * SQUARE_WEIGHT
-        tl.store(first + place, mean, mask=mask)
         tl.store(second + place, square, mask=mask)
         epsilon = tl.load(factors + num_runs + run)
+        if KIND == 4:
+            direction += gradient * tl.load(factors + 2 * num_runs + run)
         if gradient.dtype == tl.float64:
-            direction = mean / (tl.sqrt(square) + epsilon)
+            direction = direction / (tl.sqrt(square) + epsilon)
         else:
-            direction = tl.div_rn(mean, tl.sqrt_rn(square) + epsilon)
-        if HAS_DECAY and KIND == 2:
-            shrinkage = tl.load(factors + 2 * num_runs + run) * tl.load(decays + run)
-            direction += parameter * shrinkage
+            direction = tl.div_rn(direction, tl.sqrt_rn(square) + epsilon)
+    if HAS_DECAY and KIND == 2:
+        shrinkage = tl.load(factors + 2 * num_runs + run) * tl.load(decays + run)
+        direction += parameter * shrinkage
+    if HAS_MOMENTUM and (KIND == 0 or KIND == 3):
+        velocity = tl.load(first + place, mask=mask, other=0.0)
+        direction += velocity * tl.load(momenta + run)
+        tl.store(first + place, direction, mask=mask)
     tl.store(parameters + place, parameter - direction * tl.load(factors + run), mask=mask)
 
 
@@ -92,13 +99,13 @@ def step(
     name: str,
     parameters: Tensor,
     gradients: Tensor,
-    moments: Sequence[Tensor],
+    moments: Sequence[Tensor | None],
     alive: Tensor,
     norms: Tensor,
     losses: Tensor,
     factors: Tensor,
-    columns: tuple[Tensor, Tensor, Tensor],
-    acts: tuple[bool, bool, bool],
+    columns: tuple[Tensor, Tensor, Tensor, Tensor],
+    acts: tuple[bool, bool, bool, bool],
     betas: tuple[float, float],
 ) -> None:
     """Clips, then moves the parameters and moments of every run that is alive.
@@ -107,18 +114,20 @@ def step(
         name: One of ``KINDS``.
         parameters: (N, P), in one piece, as all tensors here.
         gradients: Likewise; they stay as they are.
-        moments: Of the optimizer, (N, P) each: none, SGD's velocity, or Adam's two.
+        moments: A velocity or a mean of gradients, and a mean of their squares, (N, P) each; None
+            where the optimizer has none.
         alive: (N, 1), 0 for a run that has stopped; it is 0 afterwards where a norm or a loss is
             not finite.
         norms: Of the gradients, (N, 1).
         losses: (N,).
         factors: The update's part of the schedule, (K, N, 1).
-        columns: Clip norm, momentum and weight decay, (N, 1) each.
+        columns: Clip norm and value, momentum and weight decay, (N, 1) each.
         acts: Whether any run has each of these.
-        betas: Adam's.
+        betas: How much is kept of the two means.
     """
     num_runs, size = parameters.shape
-    first, second = [*moments, parameters, parameters][:2]  # any address where there is none
+    # Any address where there is none.
+    first, second = (parameters if moment is None else moment for moment in moments)
     move[triton.cdiv(size, BLOCK), num_runs](
         parameters, gradients, first, second, alive, norms, losses, factors, *columns,
         size, num_runs, KINDS.index(name), *acts, 1 - betas[0], 1 - betas[1], BLOCK,

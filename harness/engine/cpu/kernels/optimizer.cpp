@@ -1,5 +1,5 @@
-// One step of SGD, Adam or AdamW for one run, whose parameters are one row: see harness/optimizer.py, which says the
-// same in torch's operations.
+// One step of SGD, Adam, AdamW, RMSprop or NAdam for one run, whose parameters are one row: see
+// harness/training/optimizer.py, which says the same in torch's operations.
 #include <cmath>
 
 #include "vector.h"
@@ -32,20 +32,25 @@ double norm(long P, const real* gradients) {
 
 extern "C" {
 
-enum Kind { SGD, ADAM, ADAMW };
+enum Kind { SGD, ADAM, ADAMW, RMSPROP, NADAM };
 
 // P is a multiple of 16. Returns the norm before clipping. Nothing moves where it, or the loss, is not finite: the run
-// is no longer alive. `first` is SGD's velocity, null without momentum; `factors` are the update's size, and for Adam
-// epsilon and what decay is multiplied by.
-double step(long P, long kind, real* parameters, const real* gradients, real* first, real* second,
-            const real* factors, long stride, double clip_norm, double momentum, double decay, double loss,
-            integer* alive) {
+// is no longer alive. `first` is the velocity of SGD and RMSprop, null without momentum; `factors` are the update's
+// size; but for SGD epsilon; for Adam what decay is multiplied by, for NAdam what the gradient is.
+double step(long P, long kind, real* parameters, real* gradients, real* first, real* second,
+            const real* factors, long stride, double clip_norm, double clip_value, double momentum, double decay,
+            double loss, integer* alive) {
   Flush subnormal;
   const double length = norm(P, gradients);
   if (!std::isfinite((real)length) || !std::isfinite((real)(length + loss))) *alive = 0;
   if (!*alive) return length;
-  const vec clip = splat((real)(length > clip_norm ? clip_norm / length : 1)), size = splat(factors[0]);
-  const vec shrink = splat((real)decay);
+  vec clip = splat((real)(length > clip_norm ? clip_norm / length : 1));
+  const vec size = splat(factors[0]);
+  const vec shrink = splat((real)decay), most = splat((real)clip_value);
+  if (std::isfinite(clip_value)) {  // a pass of its own: within the others it would change how they round
+    for (long i = 0; i < P; i += L) store(gradients + i, minimum(maximum(load(gradients + i) * clip, -most), most));
+    clip = splat(1);
+  }
   if (kind == SGD) {
     for (long i = 0; i < P; i += L) {
       const vec p = load(parameters + i);
@@ -56,16 +61,31 @@ double step(long P, long kind, real* parameters, const real* gradients, real* fi
     }
     return length;
   }
-  const vec epsilon = splat(factors[stride]), outside = splat((real)(factors[2 * stride] * decay));
+  const vec epsilon = splat(factors[stride]);
+  if (kind == RMSPROP) {
+    const real keep = 0.99, fresh = 1 - 0.99;
+    for (long i = 0; i < P; i += L) {
+      const vec p = load(parameters + i);
+      vec g = load(gradients + i) * clip;
+      if (decay) g += p * shrink;
+      const vec v = load(second + i) * keep + g * g * fresh;
+      store(second + i, v);
+      vec direction = g / (root(v) + epsilon);
+      if (first) store(first + i, direction = load(first + i) * (real)momentum + direction);
+      store(parameters + i, p - size * direction);
+    }
+    return length;
+  }
+  const vec outside = splat((real)(factors[2 * stride] * decay)), share = splat(factors[2 * stride]);
   const real keep = 0.999, fresh = 1 - 0.999, step = 1 - 0.9;
   for (long i = 0; i < P; i += L) {
     const vec p = load(parameters + i);
     vec g = load(gradients + i) * clip;
-    if (decay && kind == ADAM) g += p * shrink;
+    if (decay && kind != ADAMW) g += p * shrink;
     const vec m = load(first + i), moved = m + (g - m) * step, v = load(second + i) * keep + g * g * fresh;
     store(first + i, moved);
     store(second + i, v);
-    vec direction = moved / (root(v) + epsilon);
+    vec direction = (kind == NADAM ? moved + g * share : moved) / (root(v) + epsilon);
     if (decay && kind == ADAMW) direction += p * outside;
     store(parameters + i, p - size * direction);
   }
