@@ -21,6 +21,7 @@ COMMANDS = [
     ["resolve"],
     ["plan"],
     ["ingest"],
+    ["merge"],
     ["status"],
     ["report"],
     ["compare"],

@@ -16,7 +16,14 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
         writing.resolve,
         writing.schema,
     ),
-    "Run it": (running.run, running.plan, running.ingest, running.clean, running.doctor),
+    "Run it": (
+        running.run,
+        running.plan,
+        running.ingest,
+        running.merge,
+        running.clean,
+        running.doctor,
+    ),
     "Look at what came out": (
         looking.status,
         looking.report,

@@ -7,6 +7,7 @@ import typer
 
 from harness.cli import completion
 from harness.cli.options import (
+    REPEATED,
     Folder,
     Force,
     Set,
@@ -141,6 +142,36 @@ def ingest(
     from harness.runner import exchange
 
     typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))
+
+
+def merge(
+    folders: Annotated[
+        list[Path],
+        argument("FOLDER", "Folders that hold mlflow.db, optuna.db and artifacts/ each."),
+    ],
+    study: Annotated[
+        list[str] | None,
+        option(
+            "--study",
+            metavar="STUDY",
+            help=f"Name of a study that is brought. {REPEATED} (default: all studies)",
+        ),
+    ] = None,
+    folder: Folder = None,
+    tracking: Tracking = None,
+    storage: Storage = None,
+) -> None:
+    """Bring the studies of several folders into one store.
+
+    A study whose arms ran on several machines becomes one study; an arm that ran on two of them
+    is refused. Its runs, searches and files are copied, and the folders stay as they are. Each
+    study is there whole or not at all, and must be new where it is brought: `--folder` names
+    that place.
+    """
+    from harness.results import merge
+
+    locations = locate(None, folder, tracking, storage)
+    merge.merge(folders, study or (), locations, typer.echo)
 
 
 def clean(

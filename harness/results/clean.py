@@ -11,7 +11,7 @@ import pandas as pd
 from harness.results.names import Archive, units_of
 from harness.store.address import sqlite_path
 from harness.store.frames import unit_of_row
-from harness.store.kept import name_of
+from harness.store.kept import name_of, search_affixes
 from harness.store.known import ArchiveError, check_known
 from harness.store.locations import Locations
 from harness.store.lock import locked
@@ -252,8 +252,7 @@ def _searches(study: str, birth: str, locations: Locations, arm: str | None) -> 
         return []
     from harness.tuning import storage as storages  # loads Optuna
 
-    # A study that was put aside kept the names of its searches.
-    start, end = f"{study.partition(' until ')[0]}/", f"/{birth}"
+    start, end = search_affixes(study, birth)
     stored = storages.stored(storages.open_storage(locations.storage_url))
     names = [name for name in stored if name.startswith(start) and name.endswith(end)]
     if arm is None:

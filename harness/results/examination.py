@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.store import soundness
 from harness.store.address import StoreError, sqlite_path
+from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of
@@ -144,7 +145,7 @@ class Examination:
         from harness.tuning.storage import SearchError  # loads Optuna
         from harness.tuning.told import stored_trials
 
-        start, end = f"{self.name.partition(' until ')[0]}/", f"/{self._reader.birth}"
+        start, end = search_affixes(self.name, self._reader.birth)
         try:
             searches = stored_trials(self.locations.storage_url, start, end)
         except SearchError as error:

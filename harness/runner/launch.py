@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from harness.runner.progress import Display
-from harness.store.kept import load_study
+from harness.store.kept import ASIDE, load_study
 from harness.store.locations import Locations
 from harness.store.presence import await_readable, await_writable
 from harness.study import Study
@@ -269,4 +269,4 @@ def put_aside(study_name: str, locations: Locations) -> None:
     from harness.store.connection import rename_study
 
     now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
-    rename_study(locations.tracking_uri, study_name, f"{study_name} until {now}")
+    rename_study(locations.tracking_uri, study_name, f"{study_name}{ASIDE}{now}")

@@ -8,6 +8,7 @@ from typing import Any
 from harness.randomness import Name
 from harness.runner.recorder import End, Point
 from harness.settings import Settings
+from harness.store.kept import search_affixes
 from harness.store.patience import once
 from harness.study import Study, Tune
 from harness.study.units import Phase, RunKey, Unit
@@ -57,12 +58,13 @@ class Searches:
         if study.tune is None:
             return
         storage = self._storage = patience(open_storage, storage_url)
+        start, end = search_affixes(study.name, birth)
         for unit, own_settings in settings.items():
             tune = self._tune_of(unit)
             evaluations = own_settings.evaluations
             self.by_unit[unit] = ArmSearch(
                 storage,
-                f"{study.name}/{unit}/{birth}",
+                f"{start}{unit}{end}",
                 str(unit.first_repeat),
                 tune,
                 evaluations if isinstance(evaluations, int) else 20,

@@ -12,6 +12,21 @@ from harness.store.soundness import check_not_lost
 from harness.store.source import experiment_ids
 from harness.study import Study
 
+ASIDE = " until "
+"""What stands between the name of a study that was put aside and the time at which it was."""
+
+
+def search_affixes(study: str, birth: str) -> tuple[str, str]:
+    """Returns what stands before and after a unit in the names of a study's searches.
+
+    A study that was put aside kept the names of its searches.
+
+    Args:
+        study: Its name.
+        birth: Its experiment's.
+    """
+    return f"{study.partition(ASIDE)[0]}/", f"/{birth}"
+
 
 def load_study(
     study: str | Path | Mapping[str, Any], overrides: Sequence[str], locations: Locations

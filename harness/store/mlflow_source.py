@@ -9,7 +9,13 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from harness.store.connection import all_pages, connect
-from harness.store.rows import RunRow, StoredExperiment, artifact_path
+from harness.store.rows import (
+    MetricPoint,
+    RunRow,
+    StoredDataset,
+    StoredExperiment,
+    artifact_path,
+)
 
 
 class MlflowSource:
@@ -55,6 +61,19 @@ class MlflowSource:
             return None
         return self._client.get_experiment(run.info.experiment_id).name, _row(run)
 
+    def points(self, run_id: str) -> list[MetricPoint]:
+        """Returns all that was ever stored of a run's metrics, by time, update and name."""
+        metrics = self._client.get_run(run_id).data.metrics
+        history = self._client.get_metric_history
+        points = [point for name in metrics for point in history(run_id, name)]
+        return sorted(MetricPoint(p.timestamp, p.step, p.key, p.value) for p in points)
+
+    def datasets(self, run_id: str) -> list[StoredDataset]:
+        """Returns the data sets of a run."""
+        inputs = self._client.get_run(run_id).inputs
+        datasets = [each.dataset for each in inputs.dataset_inputs] if inputs else []
+        return sorted(StoredDataset(d.name, d.digest, d.source_type, d.source) for d in datasets)
+
     def artifact(self, run: RunRow, name: str) -> bytes | None:
         """Returns a file of a run, None where it has none of that name."""
         path = artifact_path(run.artifact_uri, name)
@@ -76,4 +95,5 @@ def _row(run: MlflowRun) -> RunRow:
         dict(data.params),
         dict(data.metrics),
         info.start_time,
+        info.end_time,
     )

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +13,7 @@ import pandas as pd
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.notes import StudyNotes, kept_text, load_notes
-from harness.store.rows import RunRow, artifact_path
+from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Phase, Unit
@@ -136,6 +136,21 @@ class StudyReader:
         """Returns a file of a run, None where it has none of that name."""
         stored = self._source.run(run_id)
         return None if stored is None else self._source.artifact(stored[1], name)
+
+    @timed
+    def points(self, run: RunRow) -> list[MetricPoint]:
+        """Returns all that was ever stored of a run's metrics, by time, update and name."""
+        return self._source.points(run.run_id)
+
+    @timed
+    def datasets(self, run: RunRow) -> list[StoredDataset]:
+        """Returns the data sets of a run."""
+        return self._source.datasets(run.run_id)
+
+    @timed
+    def tags(self) -> Mapping[str, str]:
+        """Returns the tags of the experiment."""
+        return self._source.tags(self.experiment_id)
 
     @timed
     def missing_artifacts(self) -> dict[Path, int]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -21,8 +21,8 @@ class StoredExperiment:
 class RunRow:
     """A run as the store keeps it.
 
-    ``metrics`` are the last values; an infinity is kept as the largest float. ``start_time`` is in
-    Unix milliseconds.
+    ``metrics`` are the last values; an infinity is kept as the largest float. ``start_time`` and
+    ``end_time`` are in Unix milliseconds.
     """
 
     run_id: str
@@ -32,6 +32,25 @@ class RunRow:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     start_time: int | None = None
+    end_time: int | None = None
+
+
+class MetricPoint(NamedTuple):
+    """A value of a metric at an update; ``time_ms`` is in Unix milliseconds."""
+
+    time_ms: int
+    update: int
+    metric: str
+    value: float
+
+
+class StoredDataset(NamedTuple):
+    """What the column of data sets shows of a run."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
 
 
 class Source(Protocol):
@@ -51,6 +70,14 @@ class Source(Protocol):
 
     def run(self, run_id: str) -> tuple[str, RunRow] | None:
         """Returns a run and the name of its experiment, None where there is no such run."""
+        ...
+
+    def points(self, run_id: str) -> list[MetricPoint]:
+        """Returns all that was ever stored of a run's metrics, by time, update and name."""
+        ...
+
+    def datasets(self, run_id: str) -> list[StoredDataset]:
+        """Returns the data sets of a run."""
         ...
 
     def artifact(self, run: RunRow, name: str) -> bytes | None:

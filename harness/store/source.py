@@ -12,7 +12,14 @@ from pathlib import Path
 
 from harness.store.address import absolute_uri, sqlite_path
 from harness.store.moved import artifact_uri_now
-from harness.store.rows import RunRow, Source, StoredExperiment, artifact_path
+from harness.store.rows import (
+    MetricPoint,
+    RunRow,
+    Source,
+    StoredDataset,
+    StoredExperiment,
+    artifact_path,
+)
 from harness.store.soundness import check_database, readable
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
@@ -90,6 +97,29 @@ class SqliteSource:
             ).fetchone()
         return name, runs[0]
 
+    def points(self, run_id: str) -> list[MetricPoint]:
+        """Returns all that was ever stored of a run's metrics, by time, update and name."""
+        query = (
+            "SELECT timestamp, step, key, value, is_nan FROM metrics WHERE run_uuid = ? "
+            "ORDER BY timestamp, step, key, value"
+        )
+        with readable(self._path), closing(_connect(self._path)) as connection:
+            rows = connection.execute(query, (run_id,)).fetchall()
+        return [
+            MetricPoint(time_ms, update, metric, float("nan") if is_nan else float(value))
+            for time_ms, update, metric, value, is_nan in rows
+        ]
+
+    def datasets(self, run_id: str) -> list[StoredDataset]:
+        """Returns the data sets of a run."""
+        query = (
+            "SELECT d.name, d.digest, d.dataset_source_type, d.dataset_source FROM datasets d "
+            "JOIN inputs i ON i.source_id = d.dataset_uuid AND i.source_type = 'DATASET' "
+            "WHERE i.destination_type = 'RUN' AND i.destination_id = ? ORDER BY d.name, d.digest"
+        )
+        with readable(self._path), closing(_connect(self._path)) as connection:
+            return [StoredDataset(*row) for row in connection.execute(query, (run_id,)).fetchall()]
+
     def artifact(self, run: RunRow, name: str) -> bytes | None:
         """Returns a file of a run, None where it has none of that name."""
         path = artifact_path(run.artifact_uri, name)
@@ -113,8 +143,8 @@ class SqliteSource:
             params = _by_owner(of_runs("params", "key, value"))
             metrics = _metrics(of_runs("latest_metrics", "key, value, is_nan"))
             rows = connection.execute(
-                f"SELECT r.run_uuid, r.status, r.artifact_uri, r.start_time FROM runs r {where} "
-                "ORDER BY r.start_time, r.run_uuid",
+                "SELECT r.run_uuid, r.status, r.artifact_uri, r.start_time, r.end_time "
+                f"FROM runs r {where} ORDER BY r.start_time, r.run_uuid",
                 (value,),
             ).fetchall()
         return [
@@ -126,8 +156,9 @@ class SqliteSource:
                 params.get(i, {}),
                 metrics.get(i, {}),
                 start_time,
+                end_time,
             )
-            for i, status, uri, start_time in rows
+            for i, status, uri, start_time, end_time in rows
         ]
 
 

@@ -1,5 +1,7 @@
 """Where searches are kept: Optuna's storage, opened, closed, listed and changed as a whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -65,6 +67,16 @@ def close(storage: optuna.storages.BaseStorage) -> None:
         storage.engine.dispose()
 
 
+@contextmanager
+def opened(url: str) -> Iterator[optuna.storages.BaseStorage]:
+    """Opens a storage for a block, as :func:`open_storage` does."""
+    storage = open_storage(url)
+    try:
+        yield storage
+    finally:
+        close(storage)
+
+
 def stored(storage: optuna.storages.BaseStorage) -> list[str]:
     """Returns the names of all searches."""
     return optuna.get_all_study_names(storage)
@@ -73,3 +85,15 @@ def stored(storage: optuna.storages.BaseStorage) -> list[str]:
 def remove(storage: optuna.storages.BaseStorage, name: str) -> None:
     """Removes a search with all its trials."""
     optuna.delete_study(study_name=name, storage=storage)
+
+
+def copy(
+    source: optuna.storages.BaseStorage,
+    name: str,
+    target: optuna.storages.BaseStorage,
+    new_name: str,
+) -> None:
+    """Copies a search with all its trials, in their order, from one storage to another."""
+    optuna.copy_study(
+        from_study_name=name, from_storage=source, to_storage=target, to_study_name=new_name
+    )

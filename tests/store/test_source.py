@@ -30,6 +30,7 @@ def uri(tmp_path_factory):
             key = RunKey(Unit("lstm", "docs", index % 2), Phase.TRIAL, index)
             params = {"learning_rate": 0.1 + index, "clip_norm": None, "text": "σ" * 300}
             run_id = writer.open_run(key, str(key), params, TAGS)
+            writer.log_dataset(run_id, "text", "f" * 64, "text.txt")
             for update in (1, 2):
                 values = {"train/loss": 2.0 / update, "nan": math.nan}
                 writer.log(run_id, update, values, time=float(update))
@@ -72,10 +73,14 @@ def test_both_ways_tell_the_same(uri):
         assert plain(by_id(rows)) == plain(by_id(same))
         for row in rows:
             assert plain(direct.run(row.run_id)) == plain(client.run(row.run_id))
+            assert plain(direct.points(row.run_id)) == plain(client.points(row.run_id))
+            assert direct.datasets(row.run_id) == client.datasets(row.run_id)
             for name in ("curve.csv", "none.csv"):
                 assert direct.artifact(row, name) == client.artifact(row, name)
     rows = direct.runs(next(each.id for each in experiments if each.name == "first"))
     assert any(direct.tags(each.id) for each in experiments)
+    assert max(len(direct.points(row.run_id)) for row in rows) == 2 * 2 + len(METRICS)
+    assert any(direct.datasets(row.run_id) for row in rows)
     assert len(rows) == 4 + 1 + 2  # the deleted run is not there; two arms have runs of their own
     assert {row.status for row in rows} == {"FINISHED", "FAILED", "RUNNING"}
 
