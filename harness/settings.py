@@ -135,9 +135,9 @@ def _setting(
     return field(default=default, metadata=metadata)
 
 
-def _fraction(doc: str) -> Any:
-    """A probability that acts while training."""
-    return _setting(0.0, doc=doc, unit="fraction", per_run=True, ge=0, lt=1)
+def _fraction(doc: str, *, came_later: bool = False) -> Any:
+    """A part of what there is, on which training acts."""
+    return _setting(0.0, doc=doc, unit="fraction", per_run=True, came_later=came_later, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -338,6 +338,11 @@ class Settings:
         "of h kept from the time step before, while training; evaluation takes the mean"
     )
     zoneout_c: float = _fraction("of c kept from the time step before, likewise")
+    label_smoothing: float = _fraction(
+        "of every target that goes to all outputs alike, while training; reported losses are "
+        "without it",
+        came_later=True,
+    )
 
     optimizer: OptimizerName = _setting("sgd", doc="the optimiser")
     learning_rate: float = _setting(1.0, doc="step size before the schedule", per_run=True, gt=0)

@@ -9,6 +9,7 @@ from torch import Tensor
 from harness.engine import Engine, Parameters, State, initial_state, lookup, lookup_gradient
 from harness.engine.base import Tape, by_run, by_time
 from harness.model.architecture import Architecture, start_name
+from harness.model.loss_terms import LossTerms
 from harness.model.masks import Masks
 from harness.model.readout import Gradients, Readout
 from harness.model.regularization import NONE, StepRegularization, regularization_of, regularized
@@ -60,19 +61,24 @@ class Model:
         named = list(zip(arch.cell.state, constant, strict=True))
         return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
 
-    def readout(self, parameters: Parameters, gradients: Parameters | None = None) -> Readout:
+    def readout(
+        self,
+        parameters: Parameters,
+        gradients: Parameters | None = None,
+        terms: LossTerms | None = None,
+    ) -> Readout:
         """Returns the read-out of the rows that a call returns.
 
         It may write the gradients of its parameters into ``gradients``.
         """
-        threads = self.threads if self.engine.has_kernels else None
+        precision, threads = self.arch.precision, self.threads if self.engine.has_kernels else None
+        smoothing = None if terms is None else terms.label_smoothing
+        bias = parameters["readout.b"]
         if self.arch.tied:
             table = parameters["lookup.W"].transpose(1, 2).contiguous()
-            return Readout(table, parameters["readout.b"], self.arch.precision, threads)
+            return Readout(table, bias, precision, threads, smoothing=smoothing)
         homes = None if gradients is None else (gradients["readout.W"], gradients["readout.b"])
-        return Readout(
-            parameters["readout.W"], parameters["readout.b"], self.arch.precision, threads, homes
-        )
+        return Readout(parameters["readout.W"], bias, precision, threads, homes, smoothing)
 
     def __call__(
         self,
@@ -111,6 +117,7 @@ class Model:
         loss: Callable[[Readout, Tensor], tuple[Tensor, Gradients]],
         masks: Masks | None = None,
         begins: Tensor | None = None,
+        terms: LossTerms | None = None,
     ) -> tuple[Tensor, list[State]]:
         """Returns the losses (N,) and the final states, and writes all ``gradients``.
 
@@ -124,6 +131,7 @@ class Model:
             masks: Those of this update; needed where the cell has any ``noise``.
             begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a
                 learned start.
+            terms: What else the gradients are of; None: of the losses alone.
         """
         masks = Masks([], [], tokens.device) if masks is None else masks
         values = self._lookup(parameters, tokens)
@@ -137,7 +145,8 @@ class Model:
             tapes.append(self.engine.forward(self._layer, layer_parameters, values, state, given))
             values = self._with_skip(index, tapes[-1].outputs, values)
             values = values if index == len(states) - 1 else masks.outputs(index, values)
-        losses, readout_gradients = loss(self.readout(parameters, gradients), by_run(values))
+        readout = self.readout(parameters, gradients, terms)
+        losses, readout_gradients = loss(readout, by_run(values))
         ahead: Tensor | None = by_time(readout_gradients.rows, len(values))
         for index in reversed(range(len(tapes))):
             assert ahead is not None

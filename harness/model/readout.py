@@ -47,6 +47,8 @@ class Readout:
         threads: Where given, the losses come from compiled kernels on so many threads; else from
             torch's operations.
         homes: Where the kernels write the gradients of weight and bias; None: into new tensors.
+        smoothing: The share of every target that goes to all outputs alike, (N,): it changes the
+            gradients, and no loss. None: none does.
     """
 
     weight: Tensor
@@ -54,6 +56,7 @@ class Readout:
     precision: str
     threads: int | None = None
     homes: tuple[Tensor, Tensor] | None = None
+    smoothing: Tensor | None = None
 
     def scores(self, rows: Tensor) -> Tensor:
         """Returns the scores (N, M, V) of ``rows`` (N, M, H)."""
@@ -74,6 +77,7 @@ class Readout:
     ) -> tuple[Tensor, Gradients]:
         """Returns ``scale`` times :meth:`losses`, and that product's gradients.
 
+        Where targets are smoothed, the gradients are those of the cross-entropy with the smoothed.
         They are taken while a chunk's scores are at hand: a backward pass would have to keep them
         or make them again.
         """
@@ -103,8 +107,9 @@ class Readout:
         """
         if self.threads is not None:
             return cross_entropy(
-                rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads
-            )
+                rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads,
+                self.smoothing,
+            )  # fmt: skip
         rows, weight = self._operand(rows), self._operand(self.weight)
         targets = targets.unsqueeze(2)
         losses = rows.new_zeros(rows.shape[0])
@@ -139,6 +144,10 @@ class Readout:
             return
         # The softmax, less 1 at the target.
         slopes = scores.exp_().scatter_(2, targets, logs.expm1_())
+        if self.smoothing is not None:
+            moved = self.smoothing.view(-1, 1, 1)
+            slopes.sub_(moved / slopes.shape[2])
+            slopes.scatter_add_(2, targets, moved.expand_as(targets))
         slopes = slopes if share is None else slopes.mul_(share)
         gradients.bias.add_(slopes.sum(1), alpha=scale)
         slopes = self._operand(slopes)

@@ -15,6 +15,7 @@ from torch import Tensor
 from harness.engine import Parameters, State, allow_tf32, dtype_of
 from harness.engine.gpu import trial
 from harness.model.initialization import initial_parameters
+from harness.model.loss_terms import LossTerms
 from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.settings import SampleRequest
@@ -88,6 +89,7 @@ class Shard:
             settings, self._flat, self.num_updates, self._optimizer_backend()
         )
         self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
+        self._terms = LossTerms(settings, self.device, self._flat.dtype)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
         self._epoch, self._starts = -1, torch.empty(0)
         self._recorder = GRAPH_RECORDERS.get(self.device.type)
@@ -179,6 +181,7 @@ class Shard:
             lambda readout, rows: self.task.mean_losses(readout, rows, batch),
             self._masks,
             begins,
+            self._terms,
         )
         self._leave(states)
         return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)

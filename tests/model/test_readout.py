@@ -27,13 +27,16 @@ def drawn(num_outputs, dtype=torch.float64, num_rows=ROWS):
     return *(x.to(dtype) for x in floats), targets, weights
 
 
-def plain(rows, weight, bias, targets, weights, precision):
+def plain(rows, weight, bias, targets, weights, precision, smoothing=(0.0, 0.0)):
     """Returns every run's summed nats by autograd's means."""
     scores = product(rows, weight, precision) + bias.unsqueeze(1)
-    each = torch.nn.functional.cross_entropy(
-        scores.flatten(0, 1), targets.flatten(), reduction="none"
+    each = torch.stack(
+        [
+            torch.nn.functional.cross_entropy(*run, reduction="none", label_smoothing=share)
+            for *run, share in zip(scores, targets, smoothing, strict=True)
+        ]
     )
-    return (each.view(targets.shape) * (1.0 if weights is None else weights)).sum(1)
+    return (each * (1.0 if weights is None else weights)).sum(1)
 
 
 def cut_after(monkeypatch, num_rows, num_outputs, itemsize=8):
@@ -61,6 +64,27 @@ def test_losses_and_all_gradients_equal_those_of_autograd(
         assert_close(getattr(gradients, name), wanted, name)
     with torch.no_grad():
         assert_close(Readout(*leaves[1:], "float64").losses(leaves[0], targets, weights), expected)
+
+
+@pytest.mark.parametrize("num_outputs", [28, 1027])
+@pytest.mark.parametrize("threads", [None, 1])
+def test_smoothed_targets_change_the_gradients_as_torchs_do_and_no_loss(
+    monkeypatch, num_outputs, threads
+):
+    cut_after(monkeypatch, 10, num_outputs)
+    shares = torch.tensor([0.1, 0.0], dtype=torch.float64)
+    *leaves, targets, weights = drawn(num_outputs)
+    plainly = Readout(*leaves[1:], "float64", threads)
+    readout = Readout(*leaves[1:], "float64", threads, smoothing=shares)
+    found, gradients = readout.losses_and_gradients(leaves[0], targets, weights, scale=0.25)
+    losses, unsmoothed = plainly.losses_and_gradients(leaves[0], targets, weights, scale=0.25)
+    assert torch.equal(found, losses)
+    leaves = [x.requires_grad_() for x in leaves]
+    smoothed = 0.25 * plain(*leaves, targets, weights, "float64", shares.tolist()).sum()
+    for name, wanted in zip(gradients._fields, torch.autograd.grad(smoothed, leaves), strict=True):
+        assert_close(getattr(gradients, name), wanted, name)
+        assert torch.equal(getattr(gradients, name)[1], getattr(unsmoothed, name)[1])
+        assert not torch.equal(getattr(gradients, name)[0], getattr(unsmoothed, name)[0])
 
 
 def test_a_mask_counts_rows_or_leaves_them_out():

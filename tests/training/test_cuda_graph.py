@@ -90,8 +90,20 @@ def runs_of(text, **changes):
     base = Settings(**{**fixed, **changes})
     differences = [
         {"dropout": 0.3, "momentum": 0.9, "clip_norm": 0.05},
-        {"clip_norm": None, "schedule": "cosine", "warmup_updates": 5, "weight_decay": 1e-3},
-        {"clip_norm": 0.3, "schedule": "step", "step_updates": 7, "dropout": 0.6},
+        {
+            "clip_norm": None,
+            "clip_value": 0.02,
+            "schedule": "cosine",
+            "warmup_updates": 5,
+            "weight_decay": 1e-3,
+        },
+        {
+            "clip_norm": 0.3,
+            "schedule": "step",
+            "step_updates": 7,
+            "dropout": 0.6,
+            "label_smoothing": 0.1,
+        },
     ]
     return [Run(f"r{i}", (i,), dataclasses.replace(base, **d)) for i, d in enumerate(differences)]
 

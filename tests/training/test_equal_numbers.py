@@ -61,6 +61,7 @@ def five(base):
         {
             "learning_rate": 0.2,
             "clip_norm": None,
+            "clip_value": 0.02,
             "schedule": "cosine",
             "warmup_updates": 5,
             "weight_decay": 1e-3,
@@ -71,6 +72,7 @@ def five(base):
             "schedule": "step",
             "step_updates": 7,
             "initial_scale": 0.3,
+            "label_smoothing": 0.1,
         },
         {
             "learning_rate": 0.7,

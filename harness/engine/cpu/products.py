@@ -31,7 +31,7 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
         "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],
         "draw": [ctypes.c_int64, ctypes.c_int64, long] + [double] * 3 + [pointer],
-        "cross_entropy": rows + [pointer] * 4 + [double] + [pointer] * 4 + [long],
+        "cross_entropy": rows + [pointer] * 4 + [double] * 2 + [pointer] * 4 + [long],
     }
     for name, types in signatures.items():
         function = getattr(library, name)
@@ -107,6 +107,7 @@ def cross_entropy(
     scale: float,
     gradients: tuple[Tensor, Tensor, Tensor] | None,
     threads: int = 1,
+    smoothing: Tensor | None = None,
 ) -> Tensor:
     """Returns ``scale`` times every run's summed cross-entropy, (N,); not differentiable.
 
@@ -119,6 +120,8 @@ def cross_entropy(
         scale: What the losses are multiplied by.
         gradients: Where to write those of rows, weight and bias; None where they are not wanted.
         threads: For the products; the result does not depend on it.
+        smoothing: The share of every target that goes to all outputs alike, (N,), in the gradients
+            alone; None for none.
 
     Raises:
         ValueError: Rows and weight do not fit.
@@ -136,12 +139,13 @@ def cross_entropy(
     weight, bias = weight.contiguous(), bias.contiguous()
     shares = None if shares is None else shares.to(rows.dtype).contiguous()
     losses = torch.empty(num_runs, dtype=torch.float64)
+    smoothed = [0.0] * num_runs if smoothing is None else smoothing.tolist()
     for n in range(num_runs):
         ends = (None, None, None) if gradients is None else [address(g, n) for g in gradients]
         kernels.cross_entropy(
             num_rows, size, weight.shape[2], address(rows, n), rows.stride(1),
             address(weight, n), address(bias, n), address(targets, n),
-            None if shares is None else address(shares, n), scale, address(losses, n), *ends,
-            threads,
+            None if shares is None else address(shares, n), scale, smoothed[n],
+            address(losses, n), *ends, threads,
         )  # fmt: skip
     return losses.to(rows.dtype)

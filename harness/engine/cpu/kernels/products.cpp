@@ -343,10 +343,11 @@ long first_outside(long count, const int64_t* indices, long size) {
 }
 
 // The read-out and its cross-entropy: *loss = scale * sum over rows of share * -log softmax(rows W + b)[target], and,
-// where d_rows is given, its gradients. Scores exist for so many rows at a time as a core's cache holds.
+// where d_rows is given, its gradients, in which a share of every target, `smoothing`, goes to all V alike. Scores exist
+// for so many rows at a time as a core's cache holds.
 void cross_entropy(long M, long H, long V, const real* rows, long ld, const real* weight, const real* bias,
-                   const int64_t* targets, const real* share, double scale, double* loss, real* d_rows,
-                   real* d_weight, real* d_bias, long threads) {
+                   const int64_t* targets, const real* share, double scale, double smoothing, double* loss,
+                   real* d_rows, real* d_weight, real* d_bias, long threads) {
   Flush subnormal;
   const long S = whole(V), SH = whole(H), length = row_length(1, S);
   const long chunk = std::min(M, std::max(64L, (1L << 18) / (S * (long)sizeof(real)) / 64 * 64));
@@ -389,9 +390,10 @@ void cross_entropy(long M, long H, long V, const real* rows, long ld, const real
       gaps[m] = most - own;
       if (!d_rows) continue;
       const vec each = splat((real)scale * (share ? share[begin + m] : 1) / whole_sum);
-      row[targets[begin + m]] -= whole_sum;  // the softmax, less 1 at the target
+      row[targets[begin + m]] -= whole_sum * (real)(1 - smoothing);  // the softmax, less the target
+      const vec even = splat(whole_sum * (real)(smoothing / V));
       for (long j = 0; j < S; j += L) {
-        const vec slope = load(row + j) * each;
+        const vec slope = (load(row + j) - even) * each;
         store(row + j, slope);
         store(bias_sum + j, load(bias_sum + j) + slope);
       }
