@@ -1,4 +1,4 @@
-"""A bench for ablating recurrent cells.
+"""A bench for ablating recurrent cells, and the cells as modules of torch.
 
 Start at README.md, then studies/quickstart.yaml, then cells/lstm.py.
 """
@@ -10,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # late in the functions: `import harness` loads no torch, Optuna or MLflow
     from rich.console import Console
 
+    from harness.layer import Recurrent, RecurrentCell
     from harness.report import Report
     from harness.results.export import Results
     from harness.results.trained_models import TrainedModel
 
-__all__ = ["load", "load_model", "run"]
+__all__ = ["Recurrent", "RecurrentCell", "load", "load_model", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("Recurrent", "RecurrentCell"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from harness import layer
+
+    return getattr(layer, name)
 
 
 def run(

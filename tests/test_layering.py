@@ -20,7 +20,7 @@ FLOORS = (
     ("cache", "documents", "metrics", "provenance", "randomness", "settings", "timing"),
     ("data", "engine"),
     ("model",),
-    ("tasks",),
+    ("tasks", "layer"),
     ("training", "train"),
     # What a worker does without.
     ("statistics", "study"),

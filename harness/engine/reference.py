@@ -119,7 +119,7 @@ def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     rows = inputs.transpose(0, 1).reshape(num_runs, num_steps * batch_size, width)
     result = product(rows, weight, layer.precision)
     result = result if shift is None else result + shift
-    return result.view(num_runs, num_steps, batch_size, -1).transpose(0, 1)
+    return result.view(num_runs, num_steps, batch_size, weight.shape[2]).transpose(0, 1)
 
 
 def lookup(table: Tensor, tokens: Tensor) -> Tensor:

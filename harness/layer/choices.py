@@ -1,0 +1,127 @@
+"""What a layer is made of beside its sizes: the bench's own settings, under its names."""
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import cells
+from cells.base import Cell
+from cells.registry import problems_of as declaration_problems
+from harness.settings import Settings, problems_of
+
+if TYPE_CHECKING:
+    from harness.settings import Initialization
+
+
+class Choices(TypedDict, total=False):
+    """The settings of a study that a layer takes too; `docs/study.md` explains each.
+
+    Attributes:
+        initialization: As in a study; ``uniform`` is that of torch.nn.
+        initial_scale: Of the initialization.
+        forget_bias: What the forget gates' biases begin with.
+        chrono_steps: Time steps of the chrono initialisation.
+        input_dropout: Of the layers' inputs, one mask for all time steps.
+        state_dropout: Before the recurrent products, one mask for all time steps.
+        recurrent_dropout: Of new content.
+        weight_dropout: Of the recurrent matrices' entries (DropConnect).
+        zoneout_h: Of h that is kept from the time step before.
+        zoneout_c: Of c, likewise.
+        state_clip: The largest size of a state's value.
+    """
+
+    initialization: "Initialization"
+    initial_scale: float | None
+    forget_bias: float | None
+    chrono_steps: int | None
+    input_dropout: float
+    state_dropout: float
+    recurrent_dropout: float
+    weight_dropout: float
+    zoneout_h: float
+    zoneout_c: float
+    state_clip: float | None
+
+
+NO_CORPUS = "none"
+"""Settings name a corpus; a layer has none."""
+
+
+def found(cell: str | type[Cell]) -> type[Cell]:
+    """Returns the cell of that name, or the class itself.
+
+    Raises:
+        cells.UnknownCell: There is none of that name.
+        cells.registry.InvalidCell: The class's declarations are wrong.
+    """
+    if isinstance(cell, str):
+        return cells.find(cell)
+    if not (isinstance(cell, type) and issubclass(cell, Cell)):
+        raise ValueError(
+            f"cell: must be a name or a subclass of cells.Cell, but got cell={cell!r}. "
+            "`harness cells` lists the names."
+        )
+    if problems := declaration_problems(cell):
+        raise cells.registry.InvalidCell("\n".join(problems))
+    return cell
+
+
+def settings_of(
+    cell: type[Cell], choices: Mapping[str, Any], bias: bool, **sizes: Any
+) -> tuple[Settings, list[str]]:
+    """Returns the settings of a layer, and what is wrong with them, a line each.
+
+    Args:
+        cell: Whose layer it is.
+        choices: Those of :class:`Choices` that are given.
+        bias: Whether the layer has biases.
+        **sizes: Other fields of :class:`harness.settings.Settings`.
+
+    Raises:
+        TypeError: A choice is unknown.
+    """
+    for name in choices:
+        if name not in Choices.__annotations__:
+            near = difflib.get_close_matches(name, Choices.__annotations__, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise TypeError(
+                f"{name}: must be one of {', '.join(Choices.__annotations__)}, "
+                f"but got {name}={choices[name]!r}.{hint}"
+            )
+    settings = Settings(cell=cell.name, corpus=NO_CORPUS, **sizes, **choices)
+    return settings, problems_of(settings) + _without_effect(cell, settings, bias)
+
+
+def _without_effect(cell: type[Cell], settings: Settings, bias: bool) -> list[str]:
+    """Returns a line for every setting that finds nothing in the cell to act on."""
+    zoneable = cell.zoneout_states
+    acts_on = {
+        "state_dropout": ("recurrent product", bool(cell.recurrent_products())),
+        "weight_dropout": ("recurrent product", bool(cell.recurrent_products())),
+        "recurrent_dropout": ("candidate", bool(cell.candidates)),
+        "zoneout_h": ("state h that zoneout may hold", "h" in zoneable),
+        "zoneout_c": ("state c that zoneout may hold", "c" in zoneable),
+        "forget_bias": ("forget gate with a bias", bias and bool(cell.forget_gates)),
+        "chrono_steps": ("forget gate with a bias", bias and bool(cell.forget_gates)),
+    }
+    return [
+        f"{name}: must have something to act on, but the layer of {cell.name} has no {what} "
+        f"and got {name}={getattr(settings, name)!r}. Leave it out."
+        for name, (what, is_there) in acts_on.items()
+        if getattr(settings, name) not in (None, 0.0) and not is_there
+    ]
+
+
+def size_problems(cell: type[Cell], hidden_size: int, input_sizes: Mapping[str, int]) -> list[str]:
+    """Returns what is wrong with the layers' input sizes, given by name, a line each."""
+    problems = []
+    for name, size in input_sizes.items():
+        where = f"input_size of {name.removeprefix('_')}" if name.startswith("_l") else "input_size"
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            problems.append(f"{where}: must be an int from 1 on, but got {size!r}.")
+        elif cell.reads_input and size != hidden_size:
+            problems.append(
+                f"{where}: must be hidden_size={hidden_size}, for a step of {cell.name} reads its "
+                f"input itself, but got {size}."
+            )
+    return problems
