@@ -34,6 +34,7 @@ COMMANDS = [
     ["cells", "show"],
     ["cells", "test"],
     ["bench"],
+    ["cost"],
     ["schema"],
 ]
 HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")

@@ -44,7 +44,7 @@ def measure(options: Options, words: Sequence[str], ticker: Ticker) -> Journal:
     assert options.budget is not None
     begun = time.monotonic()
     labels = wanted.labels(options)
-    made = describe(options, words) | {
+    made = describe(options, ["bench", *words]) | {
         "precision": ", ".join(dict.fromkeys(label.precision for label in labels)),
         "budget": str(options.budget),
     }

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -14,7 +15,14 @@ from harness import engine, provenance, timing
 from harness.bench.options import Options
 from harness.bench.peak import Products
 from harness.bench.record import MODES, Bench, Mode, Shape
-from harness.bench.subjects import Candidate, Subject, candidates, settings_of, write_text
+from harness.bench.subjects import (
+    Candidate,
+    Place,
+    Subject,
+    candidates,
+    settings_of,
+    write_text,
+)
 from harness.bench.ticker import Ticker
 from harness.training.cuda_graph import EAGER_CALLS
 from harness.training.execution import cpu_count
@@ -101,17 +109,31 @@ def problem(error: Exception) -> str:
 def begin(options: Options, words: Sequence[str]) -> Bench:
     """Returns a bench without a measurement."""
     engine.allow_tf32(options.precision)
-    return Bench(describe(options, words))
+    return Bench(describe(options, ["bench", *words]))
 
 
-def describe(options: Options, words: Sequence[str]) -> dict[str, str]:
-    """Returns the machine, the moment and the words of the command."""
+class Rounds(Place, Protocol):
+    """Where, and for how long, something is measured in rounds."""
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """The least length of a measurement."""
+        ...
+
+
+def describe(options: Rounds, words: Sequence[str]) -> dict[str, str]:
+    """Returns the machine, the moment and the words of the command, its name among them."""
     load = "unknown"
     if hasattr(os, "getloadavg"):
         load = ", ".join(f"{x:.2f}" for x in os.getloadavg())
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["harness", "bench", *words]),
+        "command": shlex.join(["harness", *words]),
         **provenance.describe(options.device),
         "processor": provenance.device_name("cpu"),
         "system": platform.platform(),

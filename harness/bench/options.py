@@ -1,15 +1,13 @@
 """The options of the bench: their defaults, and every mistake in them at once."""
 
 import argparse
-import difflib
-import os
 import re
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from harness.bench.record import KINDS, BenchError, Kind, Shape
+from harness.bench.values import Mistakes, count, names, near, one_of, seconds, writable
 from harness.settings import Precision
 
 PRESETS = {
@@ -43,8 +41,6 @@ DEVICES = ("auto", "cpu", "cuda")
 LISTS = ("cells", "kinds", "packs", "shapes")
 MOST_TOKENS = 0x100000
 """The largest vocabulary: there are no more characters."""
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -86,27 +82,6 @@ class Options:
     named: Named
 
 
-class _Mistakes:
-    """Reads values and keeps what is wrong with them, a line each."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def each(self, read: Callable[[str], Value], texts: Iterable[str]) -> list[Value]:
-        """Returns those of the values that can be read."""
-        values = []
-        for text in texts:
-            try:
-                values.append(read(text))
-            except ValueError as error:
-                self.lines.append(str(error))
-        return values
-
-    def one(self, read: Callable[[str], Value], text: str) -> Value | None:
-        """Returns the value, or None where it cannot be read."""
-        return next(iter(self.each(read, [text])), None)
-
-
 def checked(arguments: argparse.Namespace) -> Options:
     """Returns the options that the words ask for, the defaults filled in.
 
@@ -123,30 +98,30 @@ def checked(arguments: argparse.Namespace) -> Options:
         defaults |= {} if arguments.budget is None else BUDGETED
         return given if given is not None else defaults.get(name, "")
 
-    mistakes = _Mistakes()
+    mistakes = Mistakes()
     mistakes.each(cells.load_file, arguments.file or ())
     shapes = mistakes.each(
-        _preset, [] if arguments.shape and arguments.shapes is None else _names(text("shapes"))
+        _preset, [] if arguments.shape and arguments.shapes is None else names(text("shapes"))
     )
     values: dict[str, Any] = {
         "cells": tuple(
-            c.name for c in mistakes.each(cells.find, _names(text("cells")) or cells.names())
+            c.name for c in mistakes.each(cells.find, names(text("cells")) or cells.names())
         ),
-        "engines": tuple(e.name for e in mistakes.each(engine.get, _names(text("engines")))),
-        "kinds": tuple(mistakes.each(_one_of("kinds", KINDS), _names(text("kinds")))),
-        "packs": tuple(sorted(set(mistakes.each(_count("packs"), _names(text("packs")))))),
+        "engines": tuple(e.name for e in mistakes.each(engine.get, names(text("engines")))),
+        "kinds": tuple(mistakes.each(one_of("kinds", KINDS), names(text("kinds")))),
+        "packs": tuple(sorted(set(mistakes.each(count("packs"), names(text("packs")))))),
         "shapes": tuple(dict.fromkeys(shapes + mistakes.each(own_shape, arguments.shape or ()))),
-        "rounds": mistakes.one(_count("rounds"), text("rounds")),
-        "seconds": mistakes.one(_seconds("seconds"), text("seconds")),
+        "rounds": mistakes.one(count("rounds"), text("rounds")),
+        "seconds": mistakes.one(seconds("seconds"), text("seconds")),
         "budget": None
         if arguments.budget is None
-        else mistakes.one(_seconds("budget"), arguments.budget),
-        "threads": mistakes.one(_count("threads"), text("threads") or str(cpu_count())),
+        else mistakes.one(seconds("budget"), arguments.budget),
+        "threads": mistakes.one(count("threads"), text("threads") or str(cpu_count())),
         "device": mistakes.one(
-            lambda name: resolve_device(_one_of("device", DEVICES)(name)), arguments.device
+            lambda name: resolve_device(one_of("device", DEVICES)(name)), arguments.device
         ),
-        "json": mistakes.one(_writable, arguments.json) if arguments.json else None,
-        "precision": mistakes.one(_one_of("precision", get_args(Precision)), text("precision")),
+        "json": mistakes.one(writable, arguments.json) if arguments.json else None,
+        "precision": mistakes.one(one_of("precision", get_args(Precision)), text("precision")),
     }
     if arguments.budget is not None and arguments.quick:
         mistakes.lines.append(
@@ -198,10 +173,6 @@ def own_shape(text: str) -> Shape:
     return Shape(text, sizes["B"], sizes["T"], sizes["H"], sizes["V"])
 
 
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _preset(name: str) -> Shape:
     if name not in PRESETS:
         raise BenchError(
@@ -209,58 +180,3 @@ def _preset(name: str) -> Shape:
             f" shapes={name!r}.{near(name, PRESETS)} Your own: --shape B32,T35,H256,V28."
         )
     return PRESETS[name]
-
-
-def near(name: str, names: Iterable[str]) -> str:
-    """Returns a hint at the name that may have been meant, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f" Did you mean {found[0]}?" if found else ""
-
-
-def _count(where: str) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch("[1-9][0-9]{0,5}", text):
-            raise BenchError(
-                f"{where}: must be a whole number from 1 on, but got {where}={text!r}. Correct it."
-            )
-        return int(text)
-
-    return read
-
-
-def _seconds(where: str) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
-            raise BenchError(
-                f"{where}: must be a number over 0, up to 3600, but got {where}={text!r}. Write"
-                f" {'0.2' if where == 'seconds' else '200'}, say."
-            )
-        return float(text)
-
-    return read
-
-
-def _writable(text: str) -> Path:
-    path = Path(text)
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if (
-        path.is_dir()
-        or not home.is_dir()
-        or not os.access(path if path.exists() else home, os.W_OK)
-    ):
-        raise BenchError(
-            f"json: must be a file that can be written, but got json={text!r}. Name another."
-        )
-    return path
-
-
-def _one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:
-    def read(name: str) -> str:
-        if name not in names:
-            raise BenchError(
-                f"{where}: must be one of {', '.join(names)}, but got"
-                f" {where}={name!r}.{near(name, names)}"
-            )
-        return name
-
-    return read

@@ -40,6 +40,30 @@ MOST_ONE_HOT_BYTES = 2**30
 """One-hot rows that need more at once are left out, lest all else find no memory."""
 
 
+class Place(Protocol):
+    """Where runs are trained, as the options of a command say it."""
+
+    @property
+    def device(self) -> str:
+        """The device, resolved."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """The precision of products."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads of a CPU."""
+        ...
+
+    @property
+    def cell_files(self) -> tuple[str, ...]:
+        """The Python files of users' own cells."""
+        ...
+
+
 class Subject(Protocol):
     """Something that can be timed: when a call returns, the device has done the work."""
 
@@ -132,7 +156,7 @@ def write_text(shape: Shape, folder: Path) -> Path:
     return path
 
 
-def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
+def settings_of(shape: Shape, place: Place, text: Path) -> Settings:
     """Returns the settings of every run of a shape.
 
     The cell and the engine are replaced by those of each candidate.
@@ -148,9 +172,9 @@ def settings_of(shape: Shape, options: Options, text: Path) -> Settings:
         learning_rate=LEARNING_RATE,
         clip_norm=CLIP_NORM,
         budget=Budget(updates=100 * UPDATES_PER_EPOCH),
-        device=options.device,  # type: ignore[arg-type]
-        precision=options.precision,  # type: ignore[arg-type]
-        threads=options.threads,
+        device=place.device,  # type: ignore[arg-type]
+        precision=place.precision,  # type: ignore[arg-type]
+        threads=place.threads,
     )
 
 
@@ -232,14 +256,12 @@ def loop_forms(options: Options) -> list[str]:
     return [LOOP, COMPILED] if options.compile else [LOOP]
 
 
-def trained(
-    settings: Settings, cell: type[Cell], name: str, pack: int, options: Options
-) -> Candidate:
+def trained(settings: Settings, cell: type[Cell], name: str, pack: int, place: Place) -> Candidate:
     """Returns a pack of the cell as the engine trains it."""
-    by_engine = replace(_of(settings, cell), engine=name)  # type: ignore[arg-type]
+    by_engine = replace(of_cell(settings, cell), engine=name)  # type: ignore[arg-type]
     runs = tuple(Run(f"run{index}", (index,), by_engine) for index in range(pack))
-    plan = Plan(runs, objective="train/perplexity", cell_files=options.cell_files)
-    default, _ = engine.resolve([cell], options.device, options.precision)
+    plan = Plan(runs, objective="train/perplexity", cell_files=place.cell_files)
+    default, _ = engine.resolve([cell], place.device, place.precision)
     return Candidate("engine", name, cell, pack, lambda: Trained(plan), is_default=name == default)
 
 
@@ -253,11 +275,11 @@ def torch_nn(settings: Settings, cell: type[Cell], form: str, pack: int) -> Cand
 
 def published_loop(settings: Settings, cell: type[Cell], form: str) -> Candidate:
     """Returns one run of the cell's published loop."""
-    make = functools.partial(published.loop, _of(settings, cell), form)
+    make = functools.partial(published.loop, of_cell(settings, cell), form)
     return Candidate("loop", form, cell, 1, make)
 
 
-def _of(settings: Settings, cell: type[Cell]) -> Settings:
+def of_cell(settings: Settings, cell: type[Cell]) -> Settings:
     """Returns the settings with this cell, and an embedding where its step reads the input."""
     embedding_size = settings.hidden_size if cell.reads_input else None
     return replace(settings, cell=cell.name, embedding_size=embedding_size)

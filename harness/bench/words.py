@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn, get_args
 
-from harness.bench.options import PRESETS, near
+from harness.bench.options import PRESETS
 from harness.bench.record import BenchError
+from harness.bench.values import near
 from harness.settings import Precision
 
 

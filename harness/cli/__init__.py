@@ -1,8 +1,8 @@
 """Commands and exit codes, no logic.
 
 What a command needs is imported when it runs: ``--help`` loads no torch. The modules: options and
-completion (what commands have in common), writing, cells, running, looking and sharing (the
-commands), app (all of them, in the groups of the help), faults (what is said of an error).
+completion (what commands have in common), writing, cells, running, looking, costing and sharing
+(the commands), app (all of them, in the groups of the help), faults (what is said of an error).
 """
 
 import gc

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli import cells, looking, running, sharing, writing
+from harness.cli import cells, costing, looking, running, sharing, writing
 from harness.cli.options import option
 
 SECTIONS: dict[str, tuple[Any, ...]] = {
@@ -31,6 +31,7 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
         looking.sample,
         looking.ui,
         looking.bench,
+        costing.cost,
     ),
     "Share it": (sharing.export,),
 }

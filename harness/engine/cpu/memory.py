@@ -64,6 +64,12 @@ class Memory:
         """
         self._back.append(block)
 
+    def clear(self) -> None:
+        """Gives all that lies idle back to the system."""
+        with self._lock:
+            self._sort_in()
+            self._free.clear()
+
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Returns a tensor of arbitrary content.
 

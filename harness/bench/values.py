@@ -1,0 +1,104 @@
+"""Values that options are given as text: how each kind is read, and every mistake told at once."""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from harness.bench.record import BenchError
+
+Value = TypeVar("Value")
+
+
+class Mistakes:
+    """Reads values and keeps what is wrong with them, a line each."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def each(self, read: Callable[[str], Value], texts: Iterable[str]) -> list[Value]:
+        """Returns those of the values that can be read."""
+        values = []
+        for text in texts:
+            try:
+                values.append(read(text))
+            except ValueError as error:
+                self.lines.append(str(error))
+        return values
+
+    def one(self, read: Callable[[str], Value], text: str) -> Value | None:
+        """Returns the value, or None where it cannot be read."""
+        return next(iter(self.each(read, [text])), None)
+
+
+def names(text: str) -> list[str]:
+    """Returns the words of a list that commas separate."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Returns a hint at the name that may have been meant, or nothing."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def count(where: str) -> Callable[[str], int]:
+    """Returns what reads a whole number from 1 on; ``where`` is the option's name."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch("[1-9][0-9]{0,5}", text):
+            raise BenchError(
+                f"{where}: must be a whole number from 1 on, but got {where}={text!r}. Correct it."
+            )
+        return int(text)
+
+    return read
+
+
+def seconds(where: str) -> Callable[[str], float]:
+    """Returns what reads a length of time up to an hour."""
+
+    def read(text: str) -> float:
+        if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not 0 < float(text) <= 3600:
+            raise BenchError(
+                f"{where}: must be a number over 0, up to 3600, but got {where}={text!r}. Write"
+                f" {'0.2' if where == 'seconds' else '200'}, say."
+            )
+        return float(text)
+
+    return read
+
+
+def writable(text: str) -> Path:
+    """Returns the path of a file that can be written.
+
+    Raises:
+        BenchError: It cannot.
+    """
+    path = Path(text)
+    home = next(folder for folder in path.absolute().parents if folder.exists())
+    if (
+        path.is_dir()
+        or not home.is_dir()
+        or not os.access(path if path.exists() else home, os.W_OK)
+    ):
+        raise BenchError(
+            f"json: must be a file that can be written, but got json={text!r}. Name another."
+        )
+    return path
+
+
+def one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:
+    """Returns what reads one of several names."""
+
+    def read(name: str) -> str:
+        if name not in names:
+            raise BenchError(
+                f"{where}: must be one of {', '.join(names)}, but got"
+                f" {where}={name!r}.{near(name, names)}"
+            )
+        return name
+
+    return read
