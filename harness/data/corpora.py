@@ -5,10 +5,8 @@ to the character.
 """
 
 import io
-import itertools
 import platform
 import re
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,10 +17,9 @@ from harness.data import published
 from harness.data.encodings import decode
 from harness.data.errors import DataError
 from harness.data.published import Published
+from harness.data.text import File, Text
 from harness.settings import Paths
 
-MAX_BYTES = 2**31
-"""So large a text may be: its characters and tokens take some ten times that of memory."""
 TIME_MACHINE = Published(
     name="timemachine.txt",
     algorithm="SHA-256",
@@ -44,24 +41,6 @@ _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions
 
 
 @dataclass(frozen=True)
-class Text:
-    """A normalised text.
-
-    Attributes:
-        characters: Its char tokens.
-        words: Its word tokens between blanks.
-        source: Where it comes from, in one line.
-        lined: The text in the lines of its source. ``characters`` are these with line end
-            replaced, by one character or by none.
-    """
-
-    characters: str
-    words: str
-    source: str
-    lined: str
-
-
-@dataclass(frozen=True)
 class Corpus:
     """How a corpus is read, and what it asks of the settings.
 
@@ -78,35 +57,8 @@ class Corpus:
     num_tokens: int | None = None
 
 
-def _plain(text: str, source: str) -> Text:
-    return Text(text, text, source, lined=text)
-
-
-def _read_path(path: str, field: str = "path") -> bytes:
-    file = Path(path).expanduser()
-    try:
-        mode = file.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            raise DataError(
-                f"{field}: must be a file, but got {path=}, a device or a pipe, which may never "
-                "end. Write its text to a file."
-            )
-        if file.stat().st_size > MAX_BYTES:
-            raise DataError(
-                f"{field}: must be a file of at most {MAX_BYTES:,} bytes, since a text and its "
-                f"tokens are held in memory, but got {path=} of {file.stat().st_size:,}. Cut it."
-            )
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{field}: must be a readable file, but got {path=} ({error.strerror}). Correct it."
-        ) from error
-
-
-def _in_one_line(lined: str, source: str) -> Text:
-    lined = lined.replace("\r", " ")
-    text = lined.replace("\n", " ")
-    return Text(text, text, source, lined)
+def _in_one_line(text: str, source: str) -> Text:
+    return Text((text.replace("\r", " "),), source, between=" ")
 
 
 def _time_machine() -> str:
@@ -136,12 +88,11 @@ def _book_2022(path: str | None) -> Text:
     source = (
         f"The Time Machine, letters only, first {_EDITION_LENGTH} tokens, {TIME_MACHINE_ADDRESS}"
     )
-    lined = "\n".join(lines)
-    return Text("".join(lines), lined, source, lined)  # glued, as published
+    return Text(("\n".join(lines),), source, between="")  # glued, as published
 
 
 def _lyrics_2019(path: str | None) -> Text:
-    content = published.read_own(LYRICS) if path is None else _read_path(path)
+    content = published.read_own(LYRICS) if path is None else File(path, "path").read_bytes()
     where = path or LYRICS.name
     member, content = _only_member(content, where)
     text = decode(content, f"{where}/{member}", file=Path(member).name)
@@ -171,37 +122,15 @@ def _only_member(content: bytes, where: str) -> tuple[str, bytes]:
 
 def _text(path: str | None) -> Text:
     assert path is not None  # needs_path
-    return _plain(_read_text(path, "path"), f"the file {path}")
+    return Text(File(path, "path"), f"the file {path}")
 
 
-def _read_text(path: str, field: str) -> str:
-    text = decode(_read_path(path, field), path, file=path).removeprefix("\ufeff")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def read_paths(paths: Paths) -> dict[str, str]:
-    """Returns the text of each split.
-
-    Raises:
-        DataError: A file is missing or not what it must be, or two have one text. The message has a
-            line for every problem found.
-    """
-    texts: dict[str, str] = {}
-    problems: list[str] = []
-    for name, path in vars(paths).items():
-        try:
-            texts[name] = _read_text(path, f"paths.{name}")
-        except DataError as error:
-            problems += str(error).splitlines()
-    for one, other in itertools.combinations(texts, 2):
-        if texts[one] == texts[other]:
-            problems.append(
-                f"paths: must be three texts, but {one} and {other} have the same. "
-                "Correct one of the two paths."
-            )
-    if problems:
-        raise DataError(*problems)
-    return texts
+def text_in_three(paths: Paths) -> dict[str, Text]:
+    """Returns the text of each split, which has a file of its own."""
+    return {
+        name: Text(File(path, f"paths.{name}"), f"the file {path}")
+        for name, path in vars(paths).items()
+    }
 
 
 def _python_docs(path: str | None) -> Text:
@@ -213,9 +142,8 @@ def _python_docs(path: str | None) -> Text:
             f"but got error={str(error)!r}. Use another corpus, or a Python with pydoc_data."
         ) from error
     text = "".join(topics[name] for name in sorted(topics))
-    return _plain(
-        text, f"pydoc_data.topics of {platform.python_implementation()} {platform.python_version()}"
-    )
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    return Text((text,), f"pydoc_data.topics of {version}")
 
 
 BY_NAME = {

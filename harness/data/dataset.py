@@ -2,23 +2,21 @@
 
 import difflib
 import hashlib
+import itertools
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
-from harness.data import corpora
+from harness.data import corpora, token_cache
 from harness.data.errors import DataError
-from harness.data.tokens import (
-    UNKNOWN,
-    Vocabulary,
-    frequency_vocabulary,
-    sorted_vocabulary,
-    tokenize,
-)
+from harness.data.numbering import Characters, Numbering, Words, counts, joined, renumbered
+from harness.data.text import Digest, Text, ended
+from harness.data.token_cache import Tokens
+from harness.data.tokens import UNKNOWN, Vocabulary, frequency_vocabulary, sorted_vocabulary
 from harness.data.windows import evaluation_windows, training_windows
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
@@ -33,12 +31,12 @@ class Dataset:
         title: What the text is called: the corpus, or the file's name.
         token: What a token is.
         vocabulary: What tokens stand for.
-        splits: The int64 tokens by name: train, validation and test, or train alone.
+        splits: The tokens by name: train, validation and test, or train alone. They are of the
+            narrowest type for the vocabulary, since those of a long text are many.
         fingerprint: The SHA-256 of the normalised text in UTF-8; of a text in files of its own for
             each split, that of their SHA-256 in a row.
         source: Where the text comes from, in one line.
-        lined: The text in the lines of its source, some of which a corpus puts in one; of a text in
-            files of its own for each split, theirs.
+        texts: What it is read from: the one text, or that of each split.
         line_end: How many tokens stand for a line's end.
     """
 
@@ -49,7 +47,7 @@ class Dataset:
     splits: dict[str, np.ndarray]
     fingerprint: str
     source: str
-    lined: tuple[str, ...]
+    texts: tuple[Text, ...]
     line_end: int
 
 
@@ -86,8 +84,11 @@ def provide(settings: Settings, dataset: Dataset) -> None:
 
 def _names(settings: Settings) -> tuple[str, ...]:
     """Returns the settings that say which text is read, and how."""
-    fields = ("path", "paths", *_READING)
-    return tuple(repr(getattr(settings, name)) for name in fields)
+    return repr(settings.path), repr(settings.paths), *_reading(settings)
+
+
+def _reading(settings: Settings) -> tuple[str, ...]:
+    return tuple(repr(getattr(settings, name)) for name in _READING)
 
 
 _READING = ("corpus", "token", "min_count", "max_vocabulary", "lines", "split")
@@ -115,110 +116,131 @@ def _key(settings: Settings) -> tuple[object, ...] | None:
 
 
 def _read(settings: Settings) -> Dataset:
-    return _read_whole(settings) if settings.paths is None else _read_in_three(settings)
-
-
-def _read_in_three(settings: Settings) -> Dataset:
-    """Returns a text whose splits have a file each."""
-    assert settings.paths is not None
-    texts = corpora.read_paths(settings.paths)
-    digests = [hashlib.sha256(text.encode()).hexdigest() for text in texts.values()]
-    end = settings.line_end
-    if end is not None:
-        texts = {name: _with_line_ends(text, end, settings.token) for name, text in texts.items()}
-    parts = {name: tokenize(text, settings.token, end) for name, text in texts.items()}
-    _require_windows(settings, {name: len(part) for name, part in parts.items()})
-    vocabulary = _vocabulary(settings, "".join(texts.values()), parts["train"])
-    return _dataset(
-        settings,
-        vocabulary,
-        parts,
-        fingerprint=hashlib.sha256("".join(digests).encode()).hexdigest(),
-        source=f"the files {', '.join(vars(settings.paths).values())}",
-        lined=tuple(texts.values()),
-        line_end=int(settings.token == "char" or end is not None),
-    )
-
-
-def _dataset(
-    settings: Settings, vocabulary: Vocabulary, parts: Mapping[str, Sequence[str]], **rest: Any
-) -> Dataset:
-    """Returns the parts in numbers, and beside them what the settings say of the text."""
+    """Returns a text in numbers, which a cache may have from an earlier time."""
+    texts = _texts(settings)
+    read = token_cache.provided(texts, _reading(settings), lambda: _numbered(settings, texts))
+    _require_windows(settings, read.sizes)
+    ends = np.cumsum(list(read.sizes.values()))
     return Dataset(
         name=settings.corpus,
         title=settings.text_name,
         token=settings.token,
-        vocabulary=vocabulary,
-        splits={name: vocabulary.numbers(part) for name, part in parts.items()},
-        **rest,
+        vocabulary=read.vocabulary,
+        splits=dict(zip(read.sizes, np.split(read.numbers, ends[:-1]), strict=True)),
+        fingerprint=read.fingerprint,
+        source=_source(texts),
+        texts=tuple(texts.values()),
+        line_end=int(settings.line_end is not None or _reads_newlines(settings, texts)),
     )
 
 
-def _with_line_ends(text: str, end: str, token: Token) -> str:
-    """Returns a text whose last line is ended too, as the others are.
+def _texts(settings: Settings) -> dict[str, Text]:
+    """Returns the texts of the splits by their names, or the one that is split by position."""
+    if settings.paths is not None:
+        return corpora.text_in_three(settings.paths)
+    return {"": corpora.BY_NAME[settings.corpus].read(settings.path)}
+
+
+def _source(texts: Mapping[str, Text]) -> str:
+    sources = [text.source for text in texts.values()]
+    if len(sources) == 1:
+        return sources[0]
+    return f"the files {', '.join(source.removeprefix('the file ') for source in sources)}"
+
+
+def _reads_newlines(settings: Settings, texts: Mapping[str, Text]) -> bool:
+    return settings.token == "char" and all(text.between for text in texts.values())
+
+
+def _numbered(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
+    end = settings.line_end
+    numbering: Numbering = Characters(end) if settings.token == "char" else Words(end)
+    parts, digests = _read_each(settings, texts, numbering)
+    lengths = [len(part) for part in parts]
+    if numbering.num_own_ends:
+        raise DataError(
+            f"lines: end must be a token that the text does not have, but got {end=}, which it has "
+            f"{numbering.num_own_ends} times. Choose another."
+        )
+    numbers, all_symbols = joined(parts), numbering.symbols
+    num_tokens = corpora.BY_NAME[settings.corpus].num_tokens
+    sizes = (
+        _sizes(min(len(numbers), num_tokens or len(numbers)), settings.split)
+        if settings.paths is None
+        else dict(zip(texts, lengths, strict=True))
+    )
+    _require_windows(settings, sizes)
+    if settings.token == "char" and num_tokens is None:
+        vocabulary = sorted_vocabulary(all_symbols, "char", end)
+    else:
+        counted = numbers if num_tokens is not None else numbers[: sizes["train"]]
+        vocabulary = frequency_vocabulary(
+            counts(counted, all_symbols),
+            settings.token,
+            settings.min_count,
+            settings.max_vocabulary,
+            end,
+        )
+    kept = numbers[: sum(sizes.values())]
+    return Tokens(
+        numbers=renumbered(kept, all_symbols, vocabulary),
+        sizes=sizes,
+        vocabulary=vocabulary,
+        fingerprint=digests[0] if len(digests) == 1 else _digest("".join(digests)),
+    )
+
+
+def _read_each(
+    settings: Settings, texts: Mapping[str, Text], numbering: Numbering
+) -> tuple[list[np.ndarray], list[str]]:
+    """Returns each text in numbers, and its SHA-256.
 
     Raises:
-        DataError: The token of a line's end is one of the text already.
+        DataError: A file is missing or not what it must be, or two have one text. The message has
+            a line for every problem found.
     """
-    count = text.split().count(end) if token == "word" else text.count(end) * (len(end) == 1)
-    if count or end == UNKNOWN:
-        raise DataError(
-            f"lines: end must be a token that the text does not have, but got {end=}, "
-            f"{'which stands for rare words' if end == UNKNOWN else f'which it has {count} times'}."
-            " Choose another."
-        )
-    return text if text.endswith("\n") or not text else text + "\n"
+    numbers: dict[str, np.ndarray] = {}
+    digests: dict[str, str] = {}
+    problems: list[str] = []
+    for name, text in texts.items():
+        digest = hashlib.sha256()
+        try:
+            numbers[name] = numbering.read(_pieces(settings, text, digest))
+        except DataError as error:
+            problems += str(error).splitlines()
+            continue
+        digests[name] = digest.hexdigest()
+    for one, other in itertools.combinations(digests, 2):
+        if digests[one] == digests[other]:
+            problems.append(
+                f"paths: must be three texts, but {one} and {other} have the same. "
+                "Correct one of the two paths."
+            )
+    if problems:
+        raise DataError(*problems)
+    return list(numbers.values()), list(digests.values())
 
 
-def _vocabulary(settings: Settings, whole: Sequence[str], train: Sequence[str]) -> Vocabulary:
-    """Returns the vocabulary of words of the training text, or of all characters."""
-    end = settings.line_end
-    if settings.token == "char":
-        return sorted_vocabulary(whole, "char", end)
-    return frequency_vocabulary(train, "word", settings.min_count, settings.max_vocabulary, end)
+def _pieces(settings: Settings, text: Text, digest: Digest) -> Iterable[str]:
+    """Returns what is numbered of a text, which ``digest`` is told of."""
+    lined = text.lined(digest)
+    if settings.line_end is not None:
+        return ended(lined)
+    if settings.token == "word":
+        return lined
+    return (piece.replace("\n", text.between) for piece in lined)
 
 
-def _read_whole(settings: Settings) -> Dataset:
-    """Returns a text that is split by position."""
-    corpus = corpora.BY_NAME[settings.corpus]
-    text = corpus.read(settings.path)
-    end, lined = settings.line_end, text.lined
-    if end is not None:
-        lined = _with_line_ends(lined, end, settings.token)
-        tokens = tokenize(lined, settings.token, end)
-    else:
-        tokens = text.characters if settings.token == "char" else text.words.split()
-    parts = _split(
-        tokens if corpus.num_tokens is None else tokens[: corpus.num_tokens], settings.split
-    )
-    _require_windows(settings, {name: len(part) for name, part in parts.items()})
-    if corpus.num_tokens is not None:
-        vocabulary = frequency_vocabulary(
-            tokens, settings.token, settings.min_count, settings.max_vocabulary
-        )
-    else:
-        vocabulary = _vocabulary(settings, tokens, parts["train"])
-    is_glued = len(text.characters) < len(text.lined)
-    return _dataset(
-        settings,
-        vocabulary,
-        parts,
-        fingerprint=hashlib.sha256(text.words.encode()).hexdigest(),
-        source=text.source,
-        lined=(lined,),
-        line_end=int(end is not None or (settings.token == "char" and not is_glued)),
-    )
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _split(tokens: Sequence[str], split: Split) -> dict[str, Sequence[str]]:
+def _sizes(num_tokens: int, split: Split) -> dict[str, int]:
+    """Returns how many tokens each split has of a text that is split by position."""
     if split == "none":
-        return {"train": tokens}
-    validation, test = len(tokens) * 8 // 10, len(tokens) * 9 // 10
-    return {
-        "train": tokens[:validation],
-        "validation": tokens[validation:test],
-        "test": tokens[test:],
-    }
+        return {"train": num_tokens}
+    validation, test = num_tokens * 8 // 10, num_tokens * 9 // 10
+    return {"train": validation, "validation": test - validation, "test": num_tokens - test}
 
 
 def _problems(settings: Settings) -> list[str]:
@@ -237,6 +259,11 @@ def _problems(settings: Settings) -> list[str]:
         problems.append(
             "max_vocabulary: must be left out for char tokens, but got "
             f"max_vocabulary={settings.max_vocabulary}. Leave it out, or use token: word."
+        )
+    if settings.line_end == UNKNOWN:
+        problems.append(
+            "lines: end must be a token that the text does not have, but got "
+            f"end={settings.line_end!r}, which stands for rare words. Choose another."
         )
     corpus = corpora.BY_NAME.get(settings.corpus)
     if corpus is None:

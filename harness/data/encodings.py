@@ -99,8 +99,7 @@ def decode(content: bytes, where: Path | str, file: Path | str) -> str:
     except UnicodeDecodeError as error:
         fault = error.start
     else:
-        sample = content[:_SAMPLE_BYTES]
-        if sample.count(0) <= _NUL_SHARE * len(sample) or _likeliest(content) not in _WIDE:
+        if not may_be_wide(content) or _likeliest(content) not in _WIDE:
             return text
         fault = content.index(0)
     byte = f"{content[fault]:#04x}"
@@ -108,6 +107,12 @@ def decode(content: bytes, where: Path | str, file: Path | str) -> str:
     raise DataError(
         f"{where}: must be UTF-8, but got {byte=!s} at offset={fault} and {what}. {remedy}"
     )
+
+
+def may_be_wide(content: bytes) -> bool:
+    """Returns whether bytes that decode as UTF-8 may be UTF-16 or UTF-32, by how they begin."""
+    sample = content[:_SAMPLE_BYTES]
+    return sample.count(0) > _NUL_SHARE * len(sample)
 
 
 def _diagnosis(content: bytes, file: Path | str) -> tuple[str, str]:

@@ -3,13 +3,14 @@
 A share of lines that stand in the training text too says how much of a score is recitation.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from harness.data.dataset import Dataset
+from harness.data.text import Text, lines_of
 from harness.settings import Token
 
 LINE_LENGTH = 30
@@ -101,7 +102,7 @@ class CorpusFacts:
 def corpus_facts(dataset: Dataset) -> CorpusFacts:
     """Returns what is to be known of a text; one of 50 MB takes a second or two."""
     lines = _long_lines(dataset)
-    known = set(lines["train"])
+    known = set(lines["train"].tolist())
     return CorpusFacts(
         title=dataset.title,
         source=dataset.source,
@@ -113,7 +114,9 @@ def corpus_facts(dataset: Dataset) -> CorpusFacts:
                 num_tokens=len(tokens),
                 unknown_share=_share(tokens, dataset.vocabulary.unknown),
                 num_lines=len(lines[name]),
-                num_seen=None if name == "train" else sum(line in known for line in lines[name]),
+                num_seen=None
+                if name == "train"
+                else sum(line in known for line in lines[name].tolist()),
             )
             for name, tokens in dataset.splits.items()
         },
@@ -133,34 +136,45 @@ def facts_of(datasets: Iterable[Dataset]) -> list[CorpusFacts]:
 
 
 def _share(tokens: np.ndarray, number: int | None) -> float:
-    return 0.0 if number is None else float(np.mean(tokens == number))
+    return 0.0 if number is None else np.count_nonzero(tokens == number) / len(tokens)
 
 
-def _long_lines(dataset: Dataset) -> dict[str, Sequence[str]]:
-    """Returns the lines that count by the split in which each begins."""
-    parts: Mapping[str, Iterable[str]] = (
-        dict(zip(dataset.splits, (text.split("\n") for text in dataset.lined), strict=True))
-        if len(dataset.lined) == len(dataset.splits)
-        else _lines_by_position(dataset)
-    )
-    stripped = {name: map(str.strip, part) for name, part in parts.items()}
-    return {
-        name: [line for line in part if len(line) >= LINE_LENGTH] for name, part in stripped.items()
-    }
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a text that count.
+
+    Attributes:
+        hashes: Of each, without the blanks around it. Two different lines of a text of a gigabyte
+            have one hash of 64 bits in common at odds of one to a hundred thousand.
+        first_tokens: The position of the first token of each.
+    """
+
+    hashes: np.ndarray
+    first_tokens: np.ndarray
 
 
-def _lines_by_position(dataset: Dataset) -> dict[str, list[str]]:
-    """Returns the lines of the one text by the split in which each begins."""
-    lines = dataset.lined[0].split("\n")
-    if dataset.token == "char":
-        sizes = np.fromiter(map(len, lines), np.int64, len(lines)) + dataset.line_end
-    else:
-        sizes = np.fromiter((len(line.split()) for line in lines), np.int64, len(lines))
-        sizes += dataset.line_end
-    first_tokens = np.cumsum(sizes) - sizes
+def _long_lines(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Returns the hashes of the lines that count by the split in which each begins."""
+    found = [_lines(text, dataset) for text in dataset.texts]
+    if len(found) == len(dataset.splits):
+        return {name: each.hashes for name, each in zip(dataset.splits, found, strict=True)}
+    (whole,) = found
     ends = np.cumsum([len(tokens) for tokens in dataset.splits.values()])
-    bounds = [0, *np.searchsorted(first_tokens, ends).tolist()]
-    return {
-        name: lines[begin:end]
-        for name, begin, end in zip(dataset.splits, bounds[:-1], bounds[1:], strict=True)
-    }
+    bounds = np.searchsorted(whole.first_tokens, ends)
+    return dict(zip(dataset.splits, np.split(whole.hashes[: bounds[-1]], bounds[:-1]), strict=True))
+
+
+def _lines(text: Text, dataset: Dataset) -> _Lines:
+    hashes, first_tokens, num_tokens = [], [], 0
+    for lines in lines_of(text.pieces):
+        sizes = (
+            map(len, lines) if dataset.token == "char" else (len(line.split()) for line in lines)
+        )
+        ends = np.cumsum(np.fromiter(sizes, np.int64, len(lines)) + dataset.line_end)
+        starts = num_tokens + np.concatenate([[0], ends[:-1]])
+        num_tokens += int(ends[-1])
+        stripped = [line.strip() for line in lines]
+        is_long = np.fromiter(map(len, stripped), np.int64, len(lines)) >= LINE_LENGTH
+        hashes.append(np.fromiter(map(hash, stripped), np.int64, len(lines))[is_long])
+        first_tokens.append(starts[is_long])
+    return _Lines(np.concatenate(hashes), np.concatenate(first_tokens))

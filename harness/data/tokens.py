@@ -1,9 +1,7 @@
 """Vocabularies: from text to numbers and back."""
 
-import sys
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +11,6 @@ from harness.data.errors import DataError, UnknownCharacter
 from harness.settings import Token
 
 UNKNOWN = "<unk>"
-_PIECE = 2**18  # characters; their numbers fit a processor's cache
 _NUM_NAMED = 5  # unknown characters that a message names; a text in another script has thousands
 
 
@@ -41,8 +38,6 @@ class Vocabulary:
 
     def numbers(self, tokens: Sequence[str]) -> np.ndarray:
         """Returns the int64 number of each of ``tokens``; raises as :meth:`encode` does."""
-        if isinstance(tokens, str):
-            return self._numbers_of_characters(tokens)
         index, unknown = self._index, self.unknown
         try:
             numbers = (
@@ -54,18 +49,6 @@ class Vocabulary:
         except KeyError:
             raise UnknownCharacter(self._complaint(tokens)) from None
 
-    def _numbers_of_characters(self, text: str) -> np.ndarray:
-        numbers = np.empty(len(text), np.int64)
-        for start, codes in _code_points(text):
-            # A code point beyond the table is clipped to its end.
-            target = numbers[start : start + len(codes)]
-            np.take(self._number_of_code_point, codes, out=target, mode="clip")
-        if numbers.min(initial=0) < 0:
-            if self.unknown is None:
-                raise UnknownCharacter(self._complaint(text))
-            numbers[numbers < 0] = self.unknown
-        return numbers
-
     def decode(self, numbers: Iterable[int]) -> str:
         """Returns the text: characters joined, words with a blank between them."""
         return ("" if self.token == "char" else " ").join(self.symbols[n] for n in numbers)
@@ -76,23 +59,16 @@ class Vocabulary:
         return self._index.get(UNKNOWN)
 
     @cached_property
-    def _number_of_code_point(self) -> np.ndarray:
-        """The number of each character by its code point; -1, and at the end, where it has none."""
-        known = {ord(symbol): n for symbol, n in self._index.items() if len(symbol) == 1}
-        if self.line_end is not None:
-            known[ord("\n")] = self._index[self.line_end]
-        table = np.full(max(known, default=0) + 2, -1, np.int64)
-        table[list(known)] = list(known.values())
-        return table
-
-    @cached_property
     def _index(self) -> dict[str, int]:
-        return {symbol: number for number, symbol in enumerate(self.symbols)}
+        index = {symbol: number for number, symbol in enumerate(self.symbols)}
+        if self.token == "char" and self.line_end is not None:
+            index["\n"] = index[self.line_end]
+        return index
 
     def _complaint(self, tokens: Sequence[str]) -> str:
         first: dict[str, int] = {}  # unknown token -> its first position
         for position, token in enumerate(tokens):
-            if token not in self._index and not (self.line_end and token == "\n"):
+            if token not in self._index:
                 first.setdefault(token, position)
         named = [
             f"{token!r} at position={position}"
@@ -125,58 +101,42 @@ def tokenize(text: str, token: Token, line_end: str | None = None) -> Sequence[s
     return (text if line_end is None else text.replace("\n", f" {line_end} ")).split()
 
 
-def _code_points(text: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the uint32 code points of a text piece by piece, each with its first position.
-
-    A text of 50 million characters is loaded in half the time of a loop over its characters.
-    """
-    for start in range(0, len(text), _PIECE):
-        piece = text[start : start + _PIECE].encode("utf-32-le", "surrogatepass")
-        yield start, np.frombuffer(piece, "<u4")
-
-
 def sorted_vocabulary(
-    tokens: Sequence[str], token: Token, line_end: str | None = None
+    symbols: Iterable[str], token: Token, line_end: str | None = None
 ) -> Vocabulary:
-    """Returns the distinct ``tokens``, sorted, without ``<unk>``.
+    """Returns the distinct ``symbols``, sorted, without ``<unk>``.
 
     Where there is a ``line_end``, it is the symbol of what ends a line.
     """
-    if isinstance(tokens, str):
-        is_seen = np.zeros(sys.maxunicode + 1, np.bool_)
-        for _, codes in _code_points(tokens):
-            is_seen[codes] = True
-        characters = map(chr, np.flatnonzero(is_seen))
-        if line_end is None:
-            return Vocabulary(tuple(characters), token)
-        return Vocabulary(tuple(line_end if c == "\n" else c for c in characters), token, line_end)
-    return Vocabulary(tuple(sorted(set(tokens))), token)
+    characters = sorted(set(symbols))
+    if line_end is None:
+        return Vocabulary(tuple(characters), token)
+    return Vocabulary(tuple(line_end if c == "\n" else c for c in characters), token, line_end)
 
 
 def frequency_vocabulary(
-    tokens: Sequence[str],
+    counts: Mapping[str, int],
     token: Token,
     min_count: int = 1,
     max_size: int | None = None,
     line_end: str | None = None,
 ) -> Vocabulary:
-    """Returns ``<unk>`` and the ``tokens`` seen at least ``min_count`` times.
+    """Returns ``<unk>`` and the symbols that are seen at least ``min_count`` times.
 
     Of these they are the most frequent where there are more than ``max_size`` symbols with it.
-
-    The most frequent come first; of equally frequent ones, that which the text shows first.
+    The most frequent come first; of equally frequent ones, that which ``counts`` has first.
 
     Raises:
-        DataError: No token is that frequent.
+        DataError: No symbol is that frequent.
     """
-    counts = Counter(tokens)
-    counts.pop(UNKNOWN, None)  # a text that marks its own rare words has it already
-    kept = tuple(symbol for symbol, count in counts.most_common() if count >= min_count)
+    # A text that marks its own rare words has <unk> already.
+    kept = {s: count for s, count in counts.items() if count >= min_count and s != UNKNOWN}
     if not kept:
-        most = max(counts.values(), default=0)
+        most = max((count for s, count in counts.items() if s != UNKNOWN), default=0)
         raise DataError(
             f"vocabulary: a {token} must occur at least {min_count} times to be a symbol, "
             f"but got {most=}. "
             "Use a longer text or a smaller min_count."
         )
-    return Vocabulary((UNKNOWN, *kept)[:max_size], token, line_end)
+    symbols = sorted(kept, key=kept.__getitem__, reverse=True)
+    return Vocabulary((UNKNOWN, *symbols)[:max_size], token, line_end)

@@ -247,7 +247,7 @@ def test_what_may_never_end_is_refused_before_it_is_read(tmp_path):
 
 
 def test_a_text_that_memory_would_not_hold_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "MAX_BYTES", 3)
+    monkeypatch.setattr("harness.data.text.MAX_BYTES", 3)
     (tmp_path / "text.txt").write_text("four")
     with pytest.raises(DataError, match="at most 3 bytes"):
         load("text", tmp_path / "text.txt")

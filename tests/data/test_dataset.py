@@ -36,7 +36,7 @@ def test_splits_by_position(write, length):
         lengths["train"] == int(length * 0.8) and abs(lengths["test"] - lengths["validation"]) <= 1
     )
     joined = np.concatenate(list(dataset.splits.values()))
-    assert joined.dtype == np.int64
+    assert joined.dtype == np.uint8
     assert dataset.vocabulary.decode(joined) == text
 
 

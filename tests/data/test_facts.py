@@ -7,6 +7,7 @@ import pytest
 from harness import data
 from harness.data import Dataset, Vocabulary
 from harness.data.facts import LEAK_SHARE, LINE_LENGTH, CorpusFacts, corpus_facts, facts_of
+from harness.data.text import Text
 from harness.settings import Settings
 
 WORDS = [f"{a}{b}" for a in "bcdfghklmnprst" for b in ("ana", "ebo", "ili", "oru", "use")]
@@ -172,7 +173,7 @@ def test_every_line_is_of_one_split():
             splits=dict(zip(("train", "validation", "test"), parts, strict=True)),
             fingerprint="",
             source="",
-            lined=(text,),
+            texts=(Text((text,), ""),),
             line_end=1,
         )
         found = corpus_facts(dataset)

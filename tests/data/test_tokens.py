@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,26 +20,26 @@ def test_characters_round_trip(text):
 
 @given(st.lists(st.text(alphabet="abcé", min_size=1), min_size=1))
 def test_words_round_trip(words):
-    vocabulary = frequency_vocabulary(words, "word")
+    vocabulary = frequency_vocabulary(Counter(words), "word")
     text = " ".join(words)
     assert vocabulary.decode(vocabulary.encode(text)) == text
     assert len(vocabulary) == 1 + len(set(words))
 
 
 def test_words_by_falling_frequency_then_first_appearance():
-    words = "b a c a d c".split()
+    words = Counter("b a c a d c".split())
     assert frequency_vocabulary(words, "word").symbols == ("<unk>", "a", "c", "b", "d")
     assert frequency_vocabulary(words, "word", min_count=2).symbols == ("<unk>", "a", "c")
 
 
 def test_rare_words_become_unknown():
-    vocabulary = frequency_vocabulary("b a c a".split(), "word", min_count=2)
+    vocabulary = frequency_vocabulary(Counter("b a c a".split()), "word", min_count=2)
     assert vocabulary.encode("a\n b  never a").tolist() == [1, 0, 0, 1]
     assert vocabulary.decode([1, 0]) == "a <unk>"
 
 
 def test_a_text_with_its_own_unknown_words():
-    vocabulary = frequency_vocabulary("<unk> <unk> a".split(), "word")
+    vocabulary = frequency_vocabulary(Counter("<unk> <unk> a".split()), "word")
     assert vocabulary.symbols == ("<unk>", "a")
     assert vocabulary.encode("a <unk>").tolist() == [1, 0]
 
@@ -46,7 +48,7 @@ def test_a_text_with_its_own_unknown_words():
 def test_an_empty_vocabulary(min_count, most):
     rule = f"a word must occur at least {min_count} times to be a symbol, but got most={most}"
     with pytest.raises(DataError, match=rule):
-        frequency_vocabulary("a b a".split(), "word", min_count)
+        frequency_vocabulary(Counter("a b a".split()), "word", min_count)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,6 @@ def test_capitals_are_proposed_where_only_they_exist():
 
 
 def test_unknown_characters_where_the_vocabulary_has_them():
-    vocabulary = frequency_vocabulary("abba", "char")
+    vocabulary = frequency_vocabulary(Counter("abba"), "char")
     assert vocabulary.encode("aXb").tolist() == [1, 0, 2]
     assert vocabulary.decode([1, 0, 2]) == "a<unk>b"

@@ -98,7 +98,7 @@ def test_an_evaluation_scores_every_target_once_with_the_state_carried(
         rows, states = model(parameters, batch.inputs, states)
         total += task.losses(model.readout(parameters), rows, batch)
         counted += int(batch.weights[:, 0].sum())
-    tokens = task.dataset.splits[split]
+    tokens = task.dataset.splits[split].astype(np.int64)
     assert counted == task.num_targets(split) == len(tokens) - 1
     ends = [b * (len(tokens) - 1) // batch_size for b in range(batch_size + 1)]
     for n in range(2):

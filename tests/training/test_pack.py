@@ -159,7 +159,7 @@ def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
     lstm.bias_hh_l0.requires_grad_(False)
     trained = [*(p for p in lstm.parameters() if p.requires_grad), *readout.parameters()]
     optimizer = torch.optim.SGD(trained, lr=2.0)
-    tokens, norms = torch.from_numpy(task.dataset.splits["train"]), []
+    tokens, norms = torch.from_numpy(task.dataset.splits["train"]).long(), []
     for epoch, record in enumerate(kept(records, "evaluation")):
         state, nats, count, norms = None, 0.0, 0, []
         for starts in task.epoch([(0,)], epoch)[:, 0]:

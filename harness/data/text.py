@@ -1,0 +1,148 @@
+"""A text that is read piece by piece, as often as it is asked for, so that none is held whole."""
+
+import hashlib
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from harness.data.encodings import decode, may_be_wide
+from harness.data.errors import DataError
+
+MAX_BYTES = 2**31
+"""So large a file may be: four bytes of memory for each word of it are at hand everywhere."""
+PIECE_LENGTH = 2**18  # characters; their numbers fit a processor's cache
+
+
+class Digest(Protocol):
+    """What ``hashlib`` returns, as far as it is used here."""
+
+    def update(self, content: bytes, /) -> None:
+        """Takes more of the content."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A normalised text.
+
+    Attributes:
+        pieces: It in the lines of its source, anew whenever they are gone through.
+        source: Where it comes from, in one line.
+        between: What its characters have in place of a line's end.
+    """
+
+    pieces: Iterable[str]
+    source: str
+    between: str = "\n"
+
+    def lined(self, digest: Digest) -> Iterator[str]:
+        """Yields the pieces, and tells ``digest`` what a fingerprint of the text is made of.
+
+        Where there is nothing between lines the fingerprint is that of the lines, since words
+        would be lost.
+        """
+        for piece in self.pieces:
+            digest.update(piece.replace("\n", self.between or "\n").encode())
+            yield piece
+
+
+def ended(pieces: Iterable[str]) -> Iterator[str]:
+    """Yields pieces whose last line is ended too, as the others are."""
+    last = "\n"
+    for piece in pieces:
+        last = piece[-1:] or last
+        yield piece
+    if last != "\n":
+        yield "\n"
+
+
+def lines_of(pieces: Iterable[str]) -> Iterator[list[str]]:
+    """Yields the lines of a text without their ends, many at a time."""
+    begun: list[str] = []
+    for piece in pieces:
+        first, *others = piece.split("\n")
+        begun.append(first)
+        if others:
+            yield ["".join(begun), *others[:-1]]
+            begun = others[-1:]
+    yield ["".join(begun)]
+
+
+@dataclass(frozen=True)
+class File:
+    """The pieces of a file in UTF-8, with newlines for whatever ends its lines.
+
+    A mark of the encoding at its start is left out.
+
+    Attributes:
+        path: Where it lies.
+        field: The field of the settings that names it.
+    """
+
+    path: str
+    field: str
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the pieces.
+
+        Raises:
+            DataError: There is no such file, or it is not in UTF-8.
+        """
+        path = self._checked()
+        try:
+            with path.open("rb") as file:
+                if may_be_wide(file.read(PIECE_LENGTH)):
+                    decode(path.read_bytes(), self.path, file=self.path)
+            with path.open(encoding="utf-8-sig") as text:
+                yield from iter(partial(text.read, PIECE_LENGTH), "")
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except UnicodeDecodeError:
+            decode(path.read_bytes(), self.path, file=self.path)
+            raise
+
+    def read_bytes(self) -> bytes:
+        """Returns the content; raises a DataError where there is none."""
+        try:
+            return self._checked().read_bytes()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def checksum(self) -> str:
+        """Returns the SHA-256 of the content; raises a DataError where there is none."""
+        try:
+            with self._checked().open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the content; a DataError is raised where there is none."""
+        return self._checked().stat().st_size
+
+    def _checked(self) -> Path:
+        path = Path(self.path).expanduser()
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise DataError(
+                f"{self.field}: must be a file, but got path={self.path!r}, a device or a pipe, "
+                "which may never end. Write its text to a file."
+            )
+        if found.st_size > MAX_BYTES:
+            raise DataError(
+                f"{self.field}: must be a file of at most {MAX_BYTES:,} bytes, since its tokens "
+                f"are held in memory, but got path={self.path!r} of {found.st_size:,}. Cut it."
+            )
+        return path
+
+    def _unreadable(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self.field}: must be a readable file, but got path={self.path!r} "
+            f"({error.strerror}). Correct it."
+        )
