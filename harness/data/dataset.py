@@ -162,6 +162,7 @@ def _numbered(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
             f"lines: end must be a token that the text does not have, but got {end=}, which it has "
             f"{numbering.num_own_ends} times. Choose another."
         )
+    _require_tokens(texts.values(), lengths)
     numbers, all_symbols = joined(parts), numbering.symbols
     num_tokens = corpora.BY_NAME[settings.corpus].num_tokens
     sizes = (
@@ -170,6 +171,7 @@ def _numbered(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
         else dict(zip(texts, lengths, strict=True))
     )
     _require_windows(settings, sizes)
+    _require_choice(numbers[: sizes["train"]], all_symbols)
     if settings.token == "char" and num_tokens is None:
         vocabulary = sorted_vocabulary(all_symbols, "char", end)
     else:
@@ -229,6 +231,26 @@ def _pieces(settings: Settings, text: Text, digest: Digest) -> Iterable[str]:
     if settings.token == "word":
         return lined
     return (piece.replace("\n", text.between) for piece in lined)
+
+
+def _require_tokens(texts: Iterable[Text], lengths: Iterable[int]) -> None:
+    problems = [
+        f"text: must not be empty, but got num_tokens=0 in {text.source}. Name a text."
+        for text, length in zip(texts, lengths, strict=True)
+        if length == 0
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def _require_choice(train: np.ndarray, symbols: list[str]) -> None:
+    first = int(train[0])
+    if not (train != first).any():
+        raise DataError(
+            "vocabulary: the training text must have two different tokens at least, but got only "
+            f"{symbols[first]!r}, {len(train):,} times: there is nothing to predict. Name another "
+            "text."
+        )
 
 
 def _digest(text: str) -> str:

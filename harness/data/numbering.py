@@ -92,6 +92,7 @@ class Words:
             if self._line_end is not None and self._line_end in text:
                 self.num_own_ends += words.count(self._line_end) - text.count("\n")
             yield words
+        self.num_own_ends += bool(begun) and begun == self._line_end
         yield [begun] if begun else []
 
 

@@ -91,12 +91,23 @@ def test_a_text_too_short_names_every_split(write):
     ]
 
 
-@pytest.mark.parametrize("token", ["char", "word"])
-def test_an_empty_text(write, token):
-    with pytest.raises(
-        DataError, match="train windows: must have at least 11 .* but got num_tokens=0"
-    ):
-        load(**SMALL, path=write(""), token=token)
+@pytest.mark.parametrize(("token", "text"), [("char", ""), ("word", ""), ("word", " \n\t\r\n")])
+def test_an_empty_text(write, token, text):
+    rule = "^text: must not be empty, but got num_tokens=0 in the file .*text.txt. Name a text.$"
+    with pytest.raises(DataError, match=rule):
+        load(**SMALL, path=write(text), token=token)
+
+
+@pytest.mark.parametrize(
+    ("token", "text", "got"),
+    [
+        ("char", "a" * 80 + "b" * 20, "'a', 80 times"),
+        ("word", "one " * 80 + "two " * 20, "'one', 80 times"),
+    ],
+)
+def test_a_vocabulary_of_one(write, token, text, got):
+    with pytest.raises(DataError, match=f"two different tokens at least, but got only {got}"):
+        load(**SMALL, path=write(text), token=token)
 
 
 @pytest.mark.parametrize(

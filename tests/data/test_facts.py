@@ -6,7 +6,14 @@ import pytest
 
 from harness import data
 from harness.data import Dataset, Vocabulary
-from harness.data.facts import LEAK_SHARE, LINE_LENGTH, CorpusFacts, corpus_facts, facts_of
+from harness.data.facts import (
+    LEAK_SHARE,
+    LINE_LENGTH,
+    UNKNOWN_SHARE,
+    CorpusFacts,
+    corpus_facts,
+    facts_of,
+)
 from harness.data.text import Text
 from harness.settings import Settings
 
@@ -123,6 +130,22 @@ def test_the_share_of_unknown_words(facts):
     assert found.splits["validation"].unknown_share == held_out.count("five") / len(held_out) > 0.4
     assert found.splits["train"].unknown_share == 0
     assert found.vocabulary_size == 5
+
+
+@pytest.mark.parametrize(("most", "warns"), [(13, False), (12, True)])
+def test_many_unknown_words_are_a_warning(facts, most, warns):
+    """Of sixteen words in turn a quarter are rare where the vocabulary has <unk> and twelve."""
+    found = facts(" ".join(WORDS[i % 16] for i in range(1600)), token="word", max_vocabulary=most)
+    share = (17 - most) / 16
+    assert [split.unknown_share for split in found.splits.values()] == [share] * 3
+    assert bool(found.warnings()) == (share > UNKNOWN_SHARE) == warns
+    if not warns:
+        return
+    (warning,) = found.warnings()
+    assert warning.startswith(
+        "notes.txt: of the test tokens 31 % are <unk>, of the validation tokens 31 %, of the "
+        "train tokens 31 %. "
+    )
 
 
 def test_lines_that_a_corpus_puts_in_one_are_lines_still():

@@ -75,6 +75,9 @@ def test_one_text_twice_and_parts_too_short(paths, tmp_path):
         data.load(settings(twice))
     (tmp_path / "train.txt").write_text("short")
     (tmp_path / "validation.txt").write_text("")
+    with pytest.raises(DataError, match="not be empty, but got num_tokens=0 in the file .*validat"):
+        data.load(settings(paths))
+    (tmp_path / "validation.txt").write_text("e")
     with pytest.raises(DataError) as caught:
         data.load(settings(paths))
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
