@@ -20,8 +20,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 study: install
 	$(BIN)/harness run studies/quickstart.yaml
 
+# Three processes on two cores: a test that waits for a server, a browser or a process leaves its core to another.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/pip check --quiet --disable-pip-version-check

@@ -22,7 +22,7 @@ from harness.training import saved_model
 from harness.training.files import MODEL_FILE
 from harness.tuning import storage as storages
 
-KILLS = 6
+KILLS = 4
 LOSSES = ["validation/loss", "test/loss", "train/loss", "objective"]
 
 
@@ -63,7 +63,7 @@ def harness():
 @pytest.mark.slow
 def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, harness):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    path = small_study.write(whole, trials=4, seeds=6, updates=300)
+    path = small_study.write(whole, trials=4, seeds=4, updates=300)
     shutil.copytree(whole, killed)
     begun = time.monotonic()
     harness.start(["run", path, "--folder", whole], whole / "stderr")
@@ -76,12 +76,12 @@ def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, har
     hits = 0
     for _ in range(KILLS):
         harness.start(*again)
-        time.sleep(draw.uniform(0.08, 0.28) * seconds)
+        time.sleep(draw.uniform(0.12, 0.4) * seconds)
         harness.kill()
         hits += harness.wait() == -signal.SIGKILL
         if holds_study(Locations(killed).tracking_uri, "small"):
             ended = assert_nothing_lost(ended, killed)
-    assert hits >= 3  # a machine that has become faster is done before the last
+    assert hits >= 2  # a machine that has become faster is done before the last
     harness.start(*again)
     assert harness.wait() == 0, said(killed)
 

@@ -134,7 +134,7 @@ def test_interrupted_between_any_two_messages_it_ends_the_same(finished, tmp_pat
         return record(self, messages)
 
     monkeypatch.setattr(Scheduler, "record", interrupted)
-    for moment in (2, 5, 9, 14, 20):
+    for moment in (2, 9, 20):
         countdown = moment
         with pytest.raises(KeyboardInterrupt):
             run(path, tmp_path)
@@ -168,7 +168,7 @@ def test_salted_arms_share_points_and_nothing_else(tmp_path):
 
 
 def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
-    path = write(tmp_path, trials=12, updates=80)
+    path = write(tmp_path, trials=8, updates=80)
     text = path.read_text().replace("at_most: 8", "sampler: random")
     path.write_text(text.replace("{low: 0.0005, high: 0.001", "{low: 0.0001, high: 0.05"))
     scheduler = scheduler_of(path, tmp_path)
@@ -181,15 +181,15 @@ def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
     curves = StudyReader(Locations(tmp_path).tracking_uri, "small").curves()
     curves = curves[curves["arm"] == "wide"].assign(step=lambda rows: rows["update"] // 20)
     means = curves.groupby(["index", "step"])["validation/loss"].mean()
-    assert len(seen) == len(means) > 8 * 4  # every point of every trial, once
+    assert len(seen) == len(means) > 5 * 4  # every point of every trial, once
     for number, step, nats in seen:
         assert nats == pytest.approx(means[number, step], rel=1e-12)
 
 
 def test_scheduler_and_report_know_the_same_of_every_trial(tmp_path):
     """Some rates diverge, some learn nothing, some trials are pruned: one rule for all of them."""
-    path = write(tmp_path, trials=10, updates=120)
-    text = path.read_text().replace("at_most: 8", "at_most: 12\n  sampler: random")
+    path = write(tmp_path, trials=8, updates=120)
+    text = path.read_text().replace("at_most: 8", "at_most: 8\n  sampler: random")
     text = text.replace("{low: 0.0005, high: 0.001, log: true, widen: [0.0001, 0.3]}", RATES)
     path.write_text(text.replace("cell: lstm", "cell: rnn-relu\n  clip_norm: none"))
     report, _ = run(path, tmp_path)
