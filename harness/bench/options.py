@@ -120,7 +120,7 @@ def checked(arguments: argparse.Namespace) -> Options:
         "device": mistakes.one(
             lambda name: resolve_device(one_of("device", DEVICES)(name)), arguments.device
         ),
-        "json": mistakes.one(writable, arguments.json) if arguments.json else None,
+        "json": mistakes.one(writable("json"), arguments.json) if arguments.json else None,
         "precision": mistakes.one(one_of("precision", get_args(Precision)), text("precision")),
     }
     if arguments.budget is not None and arguments.quick:

@@ -10,6 +10,8 @@ from typing import TypeVar
 from harness.bench.record import BenchError
 
 Value = TypeVar("Value")
+FIGURES = (".svg", ".png", ".pdf")
+"""The endings of files that a figure can be written to."""
 
 
 class Mistakes:
@@ -71,23 +73,37 @@ def seconds(where: str) -> Callable[[str], float]:
     return read
 
 
-def writable(text: str) -> Path:
-    """Returns the path of a file that can be written.
+def writable(where: str) -> Callable[[str], Path]:
+    """Returns what reads the path of a file that can be written."""
+
+    def read(text: str) -> Path:
+        path = Path(text)
+        home = next(folder for folder in path.absolute().parents if folder.exists())
+        if (
+            path.is_dir()
+            or not home.is_dir()
+            or not os.access(path if path.exists() else home, os.W_OK)
+        ):
+            raise BenchError(
+                f"{where}: must be a file that can be written, but got {where}={text!r}. Name"
+                " another."
+            )
+        return path
+
+    return read
+
+
+def drawable(text: str) -> Path:
+    """Returns the path of a figure's file.
 
     Raises:
-        BenchError: It cannot.
+        BenchError: It is of no format that figures have, or cannot be written.
     """
-    path = Path(text)
-    home = next(folder for folder in path.absolute().parents if folder.exists())
-    if (
-        path.is_dir()
-        or not home.is_dir()
-        or not os.access(path if path.exists() else home, os.W_OK)
-    ):
+    if Path(text).suffix.lower() not in FIGURES:
         raise BenchError(
-            f"json: must be a file that can be written, but got json={text!r}. Name another."
+            f"plot: must end in {', '.join(FIGURES)}, but got plot={text!r}. Name another file."
         )
-    return path
+    return writable("plot")(text)
 
 
 def one_of(where: str, names: Sequence[str]) -> Callable[[str], str]:

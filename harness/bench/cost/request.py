@@ -7,12 +7,9 @@ from typing import Any
 
 from harness.bench.options import DEVICES, MOST_TOKENS
 from harness.bench.record import BenchError, Shape
-from harness.bench.values import Mistakes, count, names, one_of, seconds, writable
+from harness.bench.values import Mistakes, count, drawable, names, one_of, seconds, writable
 from harness.settings import MOST_TOKENS as MOST_STREAMS
 from harness.settings import MOST_UNITS, Precision
-
-DRAWN = (".svg", ".png", ".pdf")
-"""The endings of files that a figure can be written to."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,8 @@ def checked(asked: Asked) -> Request:
         "device": mistakes.one(
             lambda name: resolve_device(one_of("device", DEVICES)(name)), asked.device
         ),
-        "json": mistakes.one(writable, asked.json) if asked.json else None,
-        "plot": mistakes.one(_drawable, asked.plot) if asked.plot else None,
+        "json": mistakes.one(writable("json"), asked.json) if asked.json else None,
+        "plot": mistakes.one(drawable, asked.plot) if asked.plot else None,
     }
     if not asked.cells:
         mistakes.lines.append(
@@ -146,14 +143,3 @@ def _at_most(where: str, most: int, least: int = 1) -> Any:
         return int(text)
 
     return read
-
-
-def _drawable(text: str) -> Path:
-    if Path(text).suffix.lower() not in DRAWN:
-        raise BenchError(
-            f"plot: must end in {', '.join(DRAWN)}, but got plot={text!r}. Name another file."
-        )
-    try:
-        return writable(text)
-    except BenchError as error:
-        raise BenchError(str(error).replace("json", "plot")) from error
