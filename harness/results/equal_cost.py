@@ -228,7 +228,9 @@ def _clocked(condition: ConditionReport, metric: str) -> tuple[pd.DataFrame, str
     alike = {result.conditions[ALONE] for result in timed}
     if len(timed) == len(condition.results) and len(alike) == 1:
         rates = {result.name: result.tokens_per_second[ALONE] for result in timed}
-        return rows.assign(seconds=rows["tokens"] / rows["arm"].map(rates).astype(float)), ALONE_SECONDS
+        return rows.assign(
+            seconds=rows["tokens"] / rows["arm"].map(rates).astype(float)
+        ), ALONE_SECONDS
     return rows.assign(seconds=rows["time_seconds"].astype(float)), PACK_SECONDS
 
 
