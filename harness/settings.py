@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
-Token = Literal["char", "word"]
+Token = Literal["char", "word", "byte"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
 Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras", "identity"]
@@ -209,7 +209,9 @@ class Settings:
         doc="instead of path and split, of `text`: the files of a text that comes in three",
         came_later=True,
     )
-    token: Token = _setting("char", doc="what a token is")
+    token: Token = _setting(
+        "char", doc="what a token is; byte: of UTF-8, or of the file of `text`, whatever it holds"
+    )
     min_count: int = _setting(
         1,
         doc="a rarer word becomes <unk>; word tokens only",

@@ -14,7 +14,7 @@ import numpy as np
 from harness.data import corpora, token_cache
 from harness.data.errors import DataError
 from harness.data.numbering import Characters, Numbering, Words, counts, joined, renumbered
-from harness.data.text import Digest, Text, ended
+from harness.data.text import Digest, Text, ended, of_bytes
 from harness.data.token_cache import Tokens
 from harness.data.tokens import UNKNOWN, Vocabulary, frequency_vocabulary, sorted_vocabulary
 from harness.data.windows import evaluation_windows, training_windows
@@ -54,10 +54,10 @@ class Dataset:
 def load(settings: Settings) -> Dataset:
     """Returns the dataset that the settings name, each split long enough for their windows.
 
-    For characters the vocabulary is that of the whole corpus. For words, which blanks separate, it
-    is ``<unk>`` and the words that the training split holds ``min_count`` times. The 2022 edition
-    has a vocabulary of its own. A dataset that is held anywhere is returned again where the text
-    is the same, so nobody may write to it.
+    For characters and bytes the vocabulary is that of the whole corpus. For words, which blanks
+    separate, it is ``<unk>`` and the words that the training split holds ``min_count`` times. The
+    2022 edition has a vocabulary of its own. A dataset that is held anywhere is returned again
+    where the text is the same, so nobody may write to it.
 
     Raises:
         DataError: The settings contradict each other, a file is missing or not what it must be, or
@@ -137,8 +137,10 @@ def _read(settings: Settings) -> Dataset:
 def _texts(settings: Settings) -> dict[str, Text]:
     """Returns the texts of the splits by their names, or the one that is split by position."""
     if settings.paths is not None:
-        return corpora.text_in_three(settings.paths)
-    return {"": corpora.BY_NAME[settings.corpus].read(settings.path)}
+        texts = corpora.text_in_three(settings.paths)
+    else:
+        texts = {"": corpora.BY_NAME[settings.corpus].read(settings.path)}
+    return {n: of_bytes(t) for n, t in texts.items()} if settings.token == "byte" else texts
 
 
 def _source(texts: Mapping[str, Text]) -> str:
@@ -149,12 +151,12 @@ def _source(texts: Mapping[str, Text]) -> str:
 
 
 def _reads_newlines(settings: Settings, texts: Mapping[str, Text]) -> bool:
-    return settings.token == "char" and all(text.between for text in texts.values())
+    return settings.token != "word" and all(text.between for text in texts.values())
 
 
 def _numbered(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     end = settings.line_end
-    numbering: Numbering = Characters(end) if settings.token == "char" else Words(end)
+    numbering: Numbering = Words(end) if settings.token == "word" else Characters(end)
     parts, digests = _read_each(settings, texts, numbering)
     lengths = [len(part) for part in parts]
     if numbering.num_own_ends:
@@ -172,8 +174,8 @@ def _numbered(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     )
     _require_windows(settings, sizes)
     _require_choice(numbers[: sizes["train"]], all_symbols)
-    if settings.token == "char" and num_tokens is None:
-        vocabulary = sorted_vocabulary(all_symbols, "char", end)
+    if settings.token != "word" and num_tokens is None:
+        vocabulary = sorted_vocabulary(all_symbols, settings.token, end)
     else:
         counted = numbers if num_tokens is not None else numbers[: sizes["train"]]
         vocabulary = frequency_vocabulary(
@@ -272,15 +274,21 @@ def _problems(settings: Settings) -> list[str]:
         *_unknown_name("split", settings.split, get_args(Split)),
         *_unknown_name("windows", settings.windows, get_args(WindowsForm)),
     ]
-    if settings.token == "char" and settings.min_count != 1:
+    has_all = settings.token in ("char", "byte")
+    if has_all and settings.min_count != 1:
         problems.append(
-            f"min_count: must be 1 for char tokens, but got min_count={settings.min_count}. "
-            "Leave it out, or use token: word."
+            f"min_count: must be 1 for {settings.token} tokens, but got "
+            f"min_count={settings.min_count}. Leave it out, or use token: word."
         )
-    if settings.token == "char" and settings.max_vocabulary is not None:
+    if has_all and settings.max_vocabulary is not None:
         problems.append(
-            "max_vocabulary: must be left out for char tokens, but got "
+            f"max_vocabulary: must be left out for {settings.token} tokens, but got "
             f"max_vocabulary={settings.max_vocabulary}. Leave it out, or use token: word."
+        )
+    if settings.lines is not None and settings.token == "byte":
+        problems.append(
+            "lines: must be left out for byte tokens, among which a line's end is one already, "
+            f"but got lines={settings.lines}."
         )
     if settings.line_end == UNKNOWN:
         problems.append(

@@ -192,7 +192,7 @@ def _lines(text: Text, dataset: Dataset) -> _Lines:
     hashes, first_tokens, num_tokens = [], [], 0
     for lines in lines_of(text.pieces):
         sizes = (
-            map(len, lines) if dataset.token == "char" else (len(line.split()) for line in lines)
+            (len(line.split()) for line in lines) if dataset.token == "word" else map(len, lines)
         )
         ends = np.cumsum(np.fromiter(sizes, np.int64, len(lines)) + dataset.line_end)
         starts = num_tokens + np.concatenate([[0], ends[:-1]])

@@ -3,7 +3,7 @@
 import hashlib
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,7 @@ from harness.data.errors import DataError
 MAX_BYTES = 2**31
 """So large a file may be: four bytes of memory for each word of it are at hand everywhere."""
 PIECE_LENGTH = 2**18  # characters; their numbers fit a processor's cache
+_BYTES = "latin-1"
 
 
 class Digest(Protocol):
@@ -31,11 +32,13 @@ class Text:
         pieces: It in the lines of its source, anew whenever they are gone through.
         source: Where it comes from, in one line.
         between: What its characters have in place of a line's end.
+        encoding: In which its fingerprint is taken.
     """
 
     pieces: Iterable[str]
     source: str
     between: str = "\n"
+    encoding: str = "utf-8"
 
     def lined(self, digest: Digest) -> Iterator[str]:
         """Yields the pieces, and tells ``digest`` what a fingerprint of the text is made of.
@@ -44,8 +47,31 @@ class Text:
         would be lost.
         """
         for piece in self.pieces:
-            digest.update(piece.replace("\n", self.between or "\n").encode())
+            digest.update(piece.replace("\n", self.between or "\n").encode(self.encoding))
             yield piece
+
+
+def of_bytes(text: Text) -> Text:
+    """Returns the bytes of a text, each as the character of its number, as Latin-1 has them.
+
+    Those of a file are all that it holds: its line ends stay as they are.
+    """
+    pieces = (
+        replace(text.pieces, is_raw=True)
+        if isinstance(text.pieces, File)
+        else tuple(as_bytes(piece) for piece in text.pieces)
+    )
+    return replace(text, pieces=pieces, encoding=_BYTES)
+
+
+def as_bytes(text: str) -> str:
+    """Returns the bytes of UTF-8, each as the character of its number."""
+    return text.encode().decode(_BYTES)
+
+
+def from_bytes(text: str) -> str:
+    """Returns the text whose bytes these are; of what is no UTF-8, the sign for it."""
+    return text.encode(_BYTES).decode(errors="replace")
 
 
 def ended(pieces: Iterable[str]) -> Iterator[str]:
@@ -79,10 +105,12 @@ class File:
     Attributes:
         path: Where it lies.
         field: The field of the settings that names it.
+        is_raw: Whether it is read as bytes, each as the character of its number.
     """
 
     path: str
     field: str
+    is_raw: bool = False
 
     def __iter__(self) -> Iterator[str]:
         """Yields the pieces.
@@ -91,11 +119,12 @@ class File:
             DataError: There is no such file, or it is not in UTF-8.
         """
         path = self._checked()
+        encoding, newline = (_BYTES, "") if self.is_raw else ("utf-8-sig", None)
         try:
             with path.open("rb") as file:
-                if may_be_wide(file.read(PIECE_LENGTH)):
+                if not self.is_raw and may_be_wide(file.read(PIECE_LENGTH)):
                     decode(path.read_bytes(), self.path, file=self.path)
-            with path.open(encoding="utf-8-sig") as text:
+            with path.open(encoding=encoding, newline=newline) as text:
                 yield from iter(partial(text.read, PIECE_LENGTH), "")
         except OSError as error:
             raise self._unreadable(error) from error

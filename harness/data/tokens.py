@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from harness.data.errors import DataError, UnknownCharacter
+from harness.data.text import as_bytes, from_bytes
 from harness.settings import Token
 
 UNKNOWN = "<unk>"
@@ -29,7 +30,7 @@ class Vocabulary:
     def encode(self, text: str) -> np.ndarray:
         """Returns the int64 number of each token of ``text``, (number of tokens,).
 
-        A token is a character, or a word between blanks.
+        A token is a character, a word between blanks, or a byte of UTF-8.
 
         Raises:
             UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
@@ -50,8 +51,9 @@ class Vocabulary:
             raise UnknownCharacter(self._complaint(tokens)) from None
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """Returns the text: characters joined, words with a blank between them."""
-        return ("" if self.token == "char" else " ").join(self.symbols[n] for n in numbers)
+        """Returns the text: characters or bytes joined, words with a blank between them."""
+        text = (" " if self.token == "word" else "").join(self.symbols[n] for n in numbers)
+        return from_bytes(text) if self.token == "byte" else text
 
     @property
     def unknown(self) -> int | None:
@@ -70,14 +72,16 @@ class Vocabulary:
         for position, token in enumerate(tokens):
             if token not in self._index:
                 first.setdefault(token, position)
+        is_byte = self.token == "byte"
         named = [
-            f"{token!r} at position={position}"
+            f"{f'{ord(token):#04x}' if is_byte else repr(token)} at position={position}"
             for token, position in list(first.items())[:_NUM_NAMED]
         ]
         more = f" and {len(first) - _NUM_NAMED} others" if len(first) > _NUM_NAMED else ""
+        remedy = "Leave what has it out." if is_byte else self._remedy(next(iter(first)))
         return (
-            f"text: every character must be among the {len(self)} of the vocabulary, "
-            f"but got {', '.join(named)}{more}. {self._remedy(next(iter(first)))}"
+            f"text: every {'byte' if is_byte else 'character'} must be among the {len(self)} of "
+            f"the vocabulary, but got {', '.join(named)}{more}. {remedy}"
         )
 
     def _remedy(self, character: str) -> str:
@@ -92,12 +96,12 @@ class Vocabulary:
 
 
 def tokenize(text: str, token: Token, line_end: str | None = None) -> Sequence[str]:
-    """Returns the tokens of ``text``: its words, or the text itself as a sequence of characters.
+    """Returns the tokens of ``text``: its words, or a text as a sequence of characters or bytes.
 
     Among words, ``line_end`` stands for every line's end; among characters that is one already.
     """
-    if token == "char":
-        return text
+    if token != "word":
+        return as_bytes(text) if token == "byte" else text
     return (text if line_end is None else text.replace("\n", f" {line_end} ")).split()
 
 

@@ -138,10 +138,11 @@ def _ends_of_difference(
 def _differences_in(result: ArmResult, reading: Reading) -> dict[str, float | None]:
     """Returns the mean paired difference in another unit, and its interval, by their columns."""
     value, interval = _difference_in(result, reading) or (None, None)
+    column = f"{reading.unit.replace(' ', '_')}_difference"
     return {
-        f"{reading.unit}_difference": value,
-        f"{reading.unit}_difference_low": interval.low if interval else None,
-        f"{reading.unit}_difference_high": interval.high if interval else None,
+        column: value,
+        f"{column}_low": interval.low if interval else None,
+        f"{column}_high": interval.high if interval else None,
     }
 
 

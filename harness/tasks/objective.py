@@ -210,6 +210,13 @@ PERPLEXITY = Objective(
             of=metrics.bits,
             applies=lambda settings: settings.token == "char",
         ),
+        Reading(
+            key="bits_per_byte",
+            title="Bits per byte",
+            unit="bits per byte",
+            of=metrics.bits,
+            applies=lambda settings: settings.token == "byte",
+        ),
     ),
     predictions="What the first replicate of each arm writes",
 )
