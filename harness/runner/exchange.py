@@ -17,6 +17,7 @@ from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.soundness import check_stores
+from harness.tasks.objective import loss_of
 from harness.training import checkpoint, runtime
 from harness.training.fields import MessageError
 from harness.training.files import write_whole
@@ -157,7 +158,7 @@ def ingest_records(
         missing = [message for message in messages if key_of(message.run) not in ends]
         for message in missing:
             _check_wanted(message, wanted, source, scheduler)
-        _check_order(missing, source, scheduler.study.measure.objective.partition("/")[0])
+        _check_order(missing, source, scheduler.study.measure.objective)
         _check_arms(measured, {str(unit.first_repeat) for unit in scheduler.units}, source)
         _record(scheduler, missing)
         if measured:
@@ -228,12 +229,12 @@ def _check_arms(measured: Sequence[Measurement], known: set[str], source: Path) 
         )
 
 
-def _check_order(messages: Sequence[Message], source: Path, split: str) -> None:
+def _check_order(messages: Sequence[Message], source: Path, objective: str) -> None:
     """Raises RecordError where runs do not begin, go on and end in this order, with their numbers.
 
     It is asked of a whole file before any of it is stored.
     """
-    needed = ("seconds", "tokens_per_second", "tokens", f"{split}/perplexity", f"{split}/loss")
+    needed = ("seconds", "tokens_per_second", "tokens", objective, loss_of(objective))
     begun: dict[str, RunStarted] = {}
     last: dict[str, int] = {}
     ended: set[str] = set()

@@ -3,17 +3,19 @@
 from pathlib import Path
 
 from harness.runner.executor import Executor, ExecutorError, Inline
+from harness.store.patience import Say
 
 KINDS = ("inline", "ray")
 
 
-def open_executor(kind: str, address: str, checkpoints: Path) -> Executor:
+def open_executor(kind: str, address: str, checkpoints: Path, say: Say) -> Executor:
     """Returns what trains.
 
     Args:
         kind: One of KINDS.
         address: Of the cluster: ``auto``, ``local`` or HOST:PORT.
         checkpoints: The folder of the study's unfinished runs.
+        say: Told what a person should know.
 
     Raises:
         ExecutorError: There is no such kind, or its cluster cannot be used.
@@ -27,4 +29,4 @@ def open_executor(kind: str, address: str, checkpoints: Path) -> Executor:
         return Inline()
     from harness.runner.ray_executor import RayExecutor  # late: most launches are inline
 
-    return RayExecutor(address, checkpoints)
+    return RayExecutor(address, checkpoints, say)

@@ -108,7 +108,8 @@ def run(
         texts = _texts_of_sound_runs(study) if is_first else {}
         from harness.runner.executors import open_executor  # late: it takes torch along
 
-        with closing(open_executor(executor, address, locations.checkpoints(study.name))) as trains:
+        checkpoints = locations.checkpoints(study.name)
+        with closing(open_executor(executor, address, checkpoints, display.say)) as trains:
             if new:
                 put_aside(study.name, locations)
             scheduler = open_scheduler(study, locations, display, assure)

@@ -133,7 +133,7 @@ def keys(study: Study) -> list[str]:
 def set_views(
     study: Study, writer: BackgroundWriter, levels: tuple[float, float] | None = None
 ) -> None:
-    """Keeps a study's views; ``levels`` bound the perplexity of its curves."""
+    """Keeps a study's views; ``levels`` bound what its curves show."""
     for view in views.of_study(
         study.measure.objective,
         tuned=tuned(study),

@@ -83,7 +83,7 @@ def cells(result: ArmResult, split: str) -> dict[str, str]:
         "" if parameters is None else f"{parameters:,}",
         str(finished) if finished == planned else f"{finished} of {planned}",
     )
-    return dict(zip(views.verdict_columns(split), texts, strict=True))
+    return dict(zip(views.verdict_columns(result.objective, split), texts, strict=True))
 
 
 def _speed_text(result: ArmResult) -> str:

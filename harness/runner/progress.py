@@ -75,7 +75,8 @@ class Display:
         *,
         arm: str = "",
         condition: str = "",
-        level: float = math.nan,
+        loss: float = math.nan,
+        level: str = "",
     ) -> None:
         """Counts updates done.
 
@@ -83,15 +84,16 @@ class Display:
             updates: Their number.
             text: Where the latest run stands.
             arm: Whose run it is.
-            condition: Under which it is; levels of two conditions are not compared.
-            level: Its perplexity, NaN where it has none.
+            condition: Under which it is; losses of two conditions are not compared.
+            loss: Its last, NaN where it has none.
+            level: The number that the loss is shown as.
         """
         self._done += updates
         self._stage.done += updates
-        if level < self._best.get(condition, (math.inf, ""))[0]:
-            self._best[condition] = level, arm
+        if loss < self._best.get(condition, (math.inf, ""))[0]:
+            self._best[condition] = loss, f"best {level} {arm}"
         best = self._best.get(condition) if arm else None
-        self._text = f"best {best[0]:.3f} {best[1]}; {text}" if best else text
+        self._text = f"{best[1]}; {text}" if best else text
         now = time.monotonic()
         if self._bar is not None:
             self._show()

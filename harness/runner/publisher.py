@@ -4,7 +4,6 @@ import math
 import shutil
 from numbers import Real
 
-from harness.metrics import perplexity
 from harness.report import Report
 from harness.runner import live_page, page_texts, signals
 from harness.runner.finished import demand, report_digest
@@ -12,6 +11,7 @@ from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
 from harness.study import num_pairs
 from harness.study.units import Phase, Unit
+from harness.tasks.objective import loss_of, objective_of
 
 HEADROOM = 0.05
 """Nats between the outermost curve and the edge of its chart."""
@@ -41,12 +41,13 @@ def _write(scheduler: Scheduler, report: Report) -> None:
     The files are with the first baseline's own run: an experiment has no place for files.
     """
     study, writer = scheduler.study, scheduler.writer
+    key = objective_of(study.measure.objective).key  # its numbers are stored with their split
     report_run = None
     results = [result for each in report.conditions for result in each.results]
     for row, result in zip(report.table.to_dict("records"), results, strict=True):
         unit = Unit(row["arm"], row["condition"])
         metrics = {
-            _named(str(name), row["split"]): float(value)
+            f"{row['split']}_{name}" if str(name).startswith(key) else str(name): float(value)
             for name, value in row.items()
             if isinstance(value, Real) and math.isfinite(value)
         }
@@ -61,21 +62,17 @@ def _write(scheduler: Scheduler, report: Report) -> None:
 
 
 def _levels(scheduler: Scheduler) -> tuple[float, float] | None:
-    """Returns the perplexities between which curves are shown; None: as the page chooses.
+    """Returns the numbers between which curves are shown; None: as the page chooses.
 
     A seed that diverged is drawn as far as guessing: it would take the axis from all others.
     """
-    column = scheduler.study.measure.objective.replace("perplexity", "loss")
+    metric = scheduler.study.measure.objective
+    objective, column = objective_of(metric), loss_of(metric)
     curves = scheduler.writer.reader.curves()
     if column not in curves:
         return None
-    nats = curves.loc[curves["phase"] == Phase.REPLICATE, column].dropna()
-    guess = max(math.log(len(data.vocabulary)) for data in scheduler.datasets.values())
-    if not (nats > guess + HEADROOM).any():
+    losses = curves.loc[curves["phase"] == Phase.REPLICATE, column].dropna()
+    guess = max(objective.chance(data) for data in scheduler.datasets.values())
+    if not (losses > guess + HEADROOM).any():
         return None
-    return perplexity(nats.min() - HEADROOM), perplexity(guess + HEADROOM)
-
-
-def _named(column: str, split: str) -> str:
-    """Returns the name of a number of the report's table, a perplexity with its split."""
-    return f"{split}_{column}" if column.startswith("perplexity") else column
+    return objective.level_ends(losses.min() - HEADROOM, guess + HEADROOM)

@@ -5,11 +5,7 @@ driver alone, as everywhere. See docs/decisions/executors.md.
 """
 
 import math
-import os
 import secrets
-import signal
-import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -20,17 +16,20 @@ from typing import Any
 from harness import data
 from harness.preflight.memory import needed_bytes
 from harness.runner.executor import ExecutorError, Listener
+from harness.runner.ray_cluster import check_versions, first_line, imported, join
+from harness.store.patience import Say, clock
 from harness.training.execution import resolve_device
 from harness.training.files import write_whole
 from harness.training.messages import Evaluation, Message, RunEnded, RunState, failure
 from harness.training.plan import Plan
-from harness.training.remote import SharedFolder, Worker, versions
+from harness.training.remote import SharedFolder, Worker
 
-CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 """So long the driver waits for workers before it looks whether a person wants to end."""
 IDLE_SECONDS = 10.0
 """So long after its workers' end a cluster may take to count them as gone."""
+NOTICE_SECONDS = 30.0
+"""After so long without a worker a person is told: where there is room, one starts in seconds."""
 MAX_STARTING = 64
 """So many workers are asked for at once: more would come up when their packs are done."""
 MAX_STARTS = 3
@@ -63,7 +62,7 @@ class Demand:
         return f"{self.num_cpus} CPUs{gpus}, {self.num_bytes / 2**30:.2f} GiB"
 
 
-@dataclass
+@dataclass(eq=False)
 class _Working:
     """A worker, and where its pack stands."""
 
@@ -78,28 +77,33 @@ class _Working:
 class RayExecutor:
     """Trains packs beside each other, as a Ray cluster has room."""
 
-    def __init__(self, address: str, folder: Path):
+    def __init__(self, address: str, folder: Path, say: Say):
         """Joins a cluster.
 
         Args:
             address: Ray's: ``auto`` for the one that this machine is part of, ``local`` for one of
                 its own, or HOST:PORT.
             folder: Of checkpoints; workers that see it keep theirs there.
+            say: Told what a person should know.
 
         Raises:
             ExecutorError: There is no Ray, or no cluster.
         """
-        self._ray = _imported()
-        _connect(self._ray, address)
+        self._ray = imported()
+        join(self._ray, address)
         content = secrets.token_hex(16)
         file = folder.with_name(f"{folder.name}.shared")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content.encode("ascii"))
         self._shared = SharedFolder(str(file), content)
+        self._say = say
         self._texts: dict[str, Any] = {}
+        self._alive: list[_Working] = []
         self._calls: dict[Any, _Working] = {}
         self._idle: list[_Working] = []
         self._num_dead_starts = 0
+        self._waiting_since: float | None = None
+        self._is_told = False
 
     def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
         """Trains packs to their ends, begun in their order.
@@ -107,12 +111,14 @@ class RayExecutor:
         Raises:
             ExecutorError: No node has what a pack takes, or nodes have other versions.
         """
-        waiting = deque(self._demanded(plan) for plan in plans)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        waiting = deque(self._demanded(plan, nodes) for plan in plans)
         while waiting or self._is_training():
             self._start(waiting)
             ready, _ = self._ray.wait(list(self._calls), timeout=LOOK_SECONDS)
             for call in ready:
                 self._take(call, waiting, listen)
+            self._tell_of_wait(self._starting())
         self._end_workers(self._starting())
 
     def rest(self) -> None:
@@ -138,9 +144,17 @@ class RayExecutor:
 
     # What a pack takes
 
-    def _demanded(self, plan: Plan) -> tuple[Plan, Demand]:
-        """Returns a plan that names its text and its threads, and what it takes of a node."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+    @staticmethod
+    def _demanded(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> tuple[Plan, Demand]:
+        """Returns a plan that names its text and its threads, and what it takes of a node.
+
+        Args:
+            plan: The pack.
+            nodes: What each node has, by Ray's names.
+
+        Raises:
+            ExecutorError: No node has what it takes.
+        """
         text, settings = data.load(plan.settings), plan.settings
         size = len(plan.runs) * ROOM * needed_bytes(settings, len(text.vocabulary))
         is_on_gpu = resolve_device(settings.device) == "cuda"
@@ -183,7 +197,23 @@ class RayExecutor:
                 num_cpus=demand.num_cpus, num_gpus=demand.num_gpus, memory=demand.num_bytes
             )
             made = _Working(actor.remote(), demand)
+            self._alive.append(made)
             self._calls[made.actor.versions.remote()] = made
+
+    def _tell_of_wait(self, starting: Sequence[_Working]) -> None:
+        """Says once that no worker starts, where nothing trains meanwhile."""
+        if not starting or self._is_training():
+            self._waiting_since, self._is_told = None, False
+            return
+        self._waiting_since = self._waiting_since or time.time()
+        if not self._is_told and time.time() - self._waiting_since >= NOTICE_SECONDS:
+            self._is_told = True
+            self._say(
+                f"executor: no worker has started since {clock(self._waiting_since)}, since no "
+                f"node has {starting[0].demand} free, or starts slowly; training waits for it, "
+                "Ctrl-C ends",
+                "yellow",
+            )
 
     def _begin(self, worker: _Working, plan: Plan) -> None:
         text = data.load(plan.settings)
@@ -205,10 +235,11 @@ class RayExecutor:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
+            self._alive.remove(worker)
             self._bury(worker, error, listen)
             return
         if worker.plan is None:
-            _check_versions(said)
+            check_versions(said)
             self._num_dead_starts = 0
         elif said is not None:
             self._note(worker, said)
@@ -243,7 +274,7 @@ class RayExecutor:
                 return  # another is asked for
             raise ExecutorError(
                 f"executor: nodes must be able to start a worker, but {MAX_STARTS} in a row died "
-                f"as they started: {_first_line(error)}. Install recurrent-bench on every node."
+                f"as they started: {first_line(error)}. Install recurrent-bench on every node."
             ) from None
         died = WorkerDied(f"its worker died ({type(error).__name__})")
         split, now = worker.plan.objective.partition("/")[0], time.time()
@@ -257,9 +288,11 @@ class RayExecutor:
         )
 
     def _end_workers(self, workers: Sequence[_Working] | None = None) -> None:
-        ending = [*self._idle, *self._calls.values()] if workers is None else list(workers)
+        # Ctrl-C may come while a worker is in none of the other lists.
+        ending = list(self._alive if workers is None else workers)
         for worker in ending:
             self._ray.kill(worker.actor)
+        self._alive = [worker for worker in self._alive if worker not in ending]
         self._idle = [worker for worker in self._idle if worker not in ending]
         self._calls = {call: w for call, w in self._calls.items() if w not in ending}
 
@@ -268,56 +301,6 @@ class RayExecutor:
         whole, free = self._ray.cluster_resources(), self._ray.available_resources()
         used = {name: whole.get(name, 0) - free.get(name, 0) for name in ("CPU", "GPU")}
         return ", ".join(f"{count:g} {name}s are in use" for name, count in used.items() if count)
-
-
-def _imported() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its future
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise ExecutorError(
-            "executor: ray needs the package ray, which is not installed. "
-            "Install it: pip install 'recurrent-bench[ray]'."
-        ) from error
-    return ray
-
-
-def _connect(ray: Any, address: str) -> None:
-    """Joins the cluster; signals are handled as before, and Ray prints nothing."""
-    where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-    remedy = "Start one (ray start --head), or name its address with --executor-address."
-    wrong = f"executor: a Ray cluster must answer at {where}, but"
-    if where not in ("auto", "local"):
-        host, _, port = where.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-        except (OSError, ValueError, OverflowError) as error:
-            raise ExecutorError(f"{wrong} got {str(error)!r}. {remedy}") from error
-    is_main = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGTERM)
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
-    quiet |= {"include_dashboard": False} if where == "local" else {}
-    try:
-        ray.init(address=where, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ExecutorError(f"{wrong} got {_first_line(error)!r}. {remedy}") from error
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _check_versions(theirs: Mapping[str, str]) -> None:
-    """Raises ExecutorError where a worker would compute with something else."""
-    ours = versions()
-    other = [name for name in ours if theirs.get(name) != ours[name]]
-    if other:
-        differ = ", ".join(f"{name} {theirs.get(name)} (here {ours[name]})" for name in other)
-        raise ExecutorError(
-            f"executor: nodes must have the versions of this machine, but one has {differ}. "
-            "Install the same on all."
-        )
 
 
 def _fits(demand: Demand, node: Mapping[str, float]) -> bool:
@@ -340,7 +323,3 @@ def _pruned(at: Evaluation, split: str) -> RunEnded:
     metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
     metrics["objective"] = at.metrics[f"{split}/loss"]
     return RunEnded(at.run, at.update, time.time(), RunState.PRUNED, metrics)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")

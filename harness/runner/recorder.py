@@ -17,6 +17,7 @@ from harness.store.background import BackgroundWriter
 from harness.store.frames import excerpt, key_of_row, moment
 from harness.store.views import TRIED_LOSS
 from harness.study.units import Phase, RunKey, Unit
+from harness.tasks.objective import loss_of, objective_of
 from harness.training.fields import Sample
 from harness.training.files import MODEL_FILE, STATES_FILE
 from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState
@@ -146,12 +147,13 @@ class RunRecorder:
         Args:
             writer: The study's experiment.
             display: Told what a person should see.
-            objective: ``validation/perplexity`` or ``train/perplexity``.
+            objective: The metric that trials are judged by, such as ``validation/perplexity``.
             entry_of: What to write of a run that begins.
         """
         self._writer, self._display = writer, display
         self._entry_of = entry_of
-        self._split = objective.partition("/")[0]
+        self._level, self._loss = objective, loss_of(objective)
+        self._objective = objective_of(objective)
         self._open: dict[str, _OpenRun] = {}
         self.ends: dict[RunKey, End] = {}
         self.failures = Failures()
@@ -195,8 +197,7 @@ class RunRecorder:
     def _evaluation(self, evaluation: Evaluation) -> Point:
         """Writes a point of a curve."""
         run, metrics = self._opened(evaluation), evaluation.metrics
-        level, nats = f"{self._split}/perplexity", f"{self._split}/loss"
-        for name in ("seconds", "tokens_per_second", level, nats):
+        for name in ("seconds", "tokens_per_second", self._level, self._loss):
             if name not in metrics:
                 raise RecordError(f"{evaluation.run}: an evaluation must have {name}, but has not.")
         self._note(run, evaluation.notes)
@@ -207,16 +208,18 @@ class RunRecorder:
         run.curve.append({name: values[name] for name in CURVE if name in values})
         self._writer.log(run.key, update, metrics, evaluation.time)
         rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
-        text = f"{evaluation.run} perplexity {metrics[level]:.3f}, {rate}"
+        level = f"{metrics[self._level]:.3f}"
+        text = f"{evaluation.run} {self._objective.name} {level}, {rate}"
         unit = run.key.unit
         self._display.advance(
             int(update - previous),
             text,
             arm=unit.arm,
             condition=unit.condition,
-            level=metrics[level],
+            loss=metrics[self._loss],
+            level=level,
         )
-        return Point(run.key, len(run.curve), metrics[nats])
+        return Point(run.key, len(run.curve), metrics[self._loss])
 
     def _note(self, run: _OpenRun, notes: Sequence[str]) -> None:
         """Says what was not noted of the run before."""
@@ -265,9 +268,9 @@ class RunRecorder:
         if key.phase is not Phase.TRIAL or ended.state is RunState.FAILED:
             return {}
         entry = self._entry_of(key)
-        guess, nats = math.log(len(entry.dataset.vocabulary)), ended.metrics.get("objective")
-        is_worse = nats is None or not nats < guess  # also where it is no number
-        return {**entry.shown, TRIED_LOSS: guess if is_worse or nats is None else nats}
+        guess, loss = self._objective.chance(entry.dataset), ended.metrics.get("objective")
+        is_worse = loss is None or not loss < guess  # also where it is no number
+        return {**entry.shown, TRIED_LOSS: guess if is_worse or loss is None else loss}
 
     def _opened(self, evaluation: Evaluation) -> _OpenRun:
         if evaluation.run not in self._open:

@@ -12,6 +12,7 @@ from harness.store.kept import search_affixes
 from harness.store.patience import once
 from harness.study import Study, Tune
 from harness.study.units import Phase, RunKey, Unit
+from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 from harness.tuning import design, extension, finalists
 from harness.tuning.search import ArmSearch, SharedDesign, Trial
@@ -150,7 +151,7 @@ class Searches:
         if num_told < tune.num_trials:
             return
         num_told -= (num_told - tune.num_trials) % tune.batch
-        arms = {arm.key: arm.searched for arm in self._study.arms}
+        arms, measure = {arm.key: arm.searched for arm in self._study.arms}, self._study.measure
         points = extension.next_points(
             {str(unit): settings for unit, settings in tried.items()},
             tune.space,
@@ -158,7 +159,7 @@ class Searches:
             trials=tune.num_trials,
             batch=tune.batch,
             at_most=tune.at_most,
-            margin=self._study.measure.margin,
+            margin_loss=objective_of(measure.objective).within(measure.margin),
             names=(tune.search_seed, units[0].condition),
             num_ended=num_told,
         )

@@ -6,7 +6,6 @@ It imports nothing that calls it there: whoever can start a Python class far awa
 import functools
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from cells import registry
 from harness import data, provenance
+from harness.cache import cache_folder
+from harness.training.files import write_whole
 from harness.training.messages import Message
 from harness.training.plan import Plan
 from harness.training.steps import Steps, steps
@@ -39,7 +40,6 @@ class Worker:
 
     def __init__(self) -> None:
         self._steps: Steps | None = None
-        self._copies = tempfile.TemporaryDirectory(prefix="harness-cells-")
 
     def versions(self) -> dict[str, str]:
         """Returns what must be the same where numbers are to be: packages, and the bench's code."""
@@ -62,12 +62,8 @@ class Worker:
         """
         if shared is None or not shared.is_seen():
             plan = replace(plan, checkpoint_folder=None)
-        for number, (path, content) in enumerate(cell_files.items()):
-            digest = hashlib.sha256(content).hexdigest()[:16]
-            copy = Path(self._copies.name, f"{number}-{digest}", Path(path).name)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(content)
-            registry.read_from(path, copy)
+        for path, content in cell_files.items():
+            registry.read_from(path, _kept(Path(path).name, content))
         data.provide(plan.settings, text)
         self._steps = steps(plan)
         return next(self._steps, None)
@@ -83,6 +79,15 @@ class Worker:
     def process_id(self) -> int:
         """Returns the number of this process."""
         return os.getpid()
+
+
+def _kept(name: str, content: bytes) -> Path:
+    """Returns a file of this content, which stays: a worker that is killed removes nothing."""
+    folder = cache_folder() / "cells" / hashlib.sha256(content).hexdigest()[:32]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    copy = folder / name
+    write_whole(copy, content)
+    return copy
 
 
 @functools.cache

@@ -2,19 +2,27 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import small_study
 from rich.console import Console
 
-from harness.runner import launch
+from harness.runner import launch, ray_cluster, ray_executor
 from harness.runner.executor import ExecutorError
 from harness.runner.executors import open_executor
+from harness.runner.recorder import RunRecorder
+from harness.settings import Budget, Settings
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.training.plan import Plan, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
 
@@ -64,8 +72,24 @@ def test_the_numbers_are_those_of_this_process(cluster, study, tmp_path):
     assert numbers_of(path, tmp_path, "ray", cluster.address) == numbers
 
 
-def test_a_worker_that_is_killed_changes_no_number(cluster, study, tmp_path):
+def test_whatever_dies_changes_no_number(cluster, study, tmp_path, monkeypatch):
+    """A driver is asked to end, the next one is killed, and the third loses a worker."""
     path, numbers = study
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunRecorder, "record", ended_at(4, signal.SIGTERM))
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            numbers_of(path, tmp_path, "ray", cluster.address)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert ended_soon(), "workers of a driver that has ended"
+
+    words = [sys.executable, "-c", DRIVER, str(path), str(tmp_path), cluster.address]
+    done = subprocess.run(words, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert ended_soon(), "workers of a driver that was killed"
+    assert 0 < len(ended_runs(tmp_path)) < len(numbers[0])
+
     killed = []
 
     def kill_one():
@@ -82,6 +106,42 @@ def test_a_worker_that_is_killed_changes_no_number(cluster, study, tmp_path):
     assert not workers()
 
 
+def ended_at(number, death):
+    """Returns what records as ever, and sends this process a signal at one of its calls."""
+    record, calls = RunRecorder.record, []
+
+    def recorded(*args):
+        calls.append(args)
+        if len(calls) == number:
+            os.kill(os.getpid(), death)
+        return record(*args)
+
+    return recorded
+
+
+DRIVER = """
+import signal, sys
+sys.path.append("tests")
+sys.path.append("tests/runner")
+import test_ray_executor as tests
+tests.RunRecorder.record = tests.ended_at(12, signal.SIGKILL)
+tests.numbers_of(sys.argv[1], tests.Path(sys.argv[2]), "ray", sys.argv[3])
+"""
+
+
+def ended_runs(folder):
+    runs = StudyReader(Locations(folder).tracking_uri, "small").runs()
+    return runs[runs["state"] != "running"]
+
+
+def ended_soon():
+    """Returns whether all workers end within seconds."""
+    until = time.monotonic() + 15
+    while workers() and time.monotonic() < until:
+        time.sleep(0.1)
+    return not workers()
+
+
 def workers():
     """Returns the numbers of the processes in which Ray has our workers."""
     found = []
@@ -94,14 +154,72 @@ def workers():
     return found
 
 
-def test_what_is_no_cluster_is_told_at_once(tmp_path):
+def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
+    import ray
+
+    class Said(Exception):
+        pass
+
+    class Others:
+        def begin(self):
+            pass
+
+    def say(line, style):
+        raise Said(line)
+
+    for name in ("IDLE_SECONDS", "NOTICE_SECONDS"):
+        monkeypatch.setattr(ray_executor, name, 0.5)
+    (tmp_path / "text.txt").write_text("a text of a few words, " * 900)
+    settings = Settings(cell="lstm", corpus="text", path=str(tmp_path / "text.txt"), hidden_size=4)
+    plan = Plan((Run("a/replicate/0", (0,), replace(settings, budget=Budget(updates=1))),))
+    large = replace(plan, runs=(replace(plan.runs[0], settings=replace(settings, threads=64)),))
+    with closing(open_executor("ray", cluster.address, tmp_path / "study", say)) as executor:
+        hold = ray.remote(num_cpus=1)(Others)
+        others = [hold.remote() for _ in range(2)]
+        ray.get([other.begin.remote() for other in others])
+        with pytest.raises(RuntimeError, match="must be idle.* but 2 CPUs are in use"):
+            executor.rest()  # before the runtime phase
+        with pytest.raises(ExecutorError, match="what a pack takes, 64 CPUs, .* of 2 nodes none"):
+            executor.execute([large], lambda messages: set())
+        with pytest.raises(Said, match="no worker has started since .* 1 CPUs, .* Ctrl-C ends"):
+            executor.execute([plan], lambda messages: set())
+        for other in others:
+            ray.kill(other)
+        monkeypatch.setattr(ray_executor, "IDLE_SECONDS", 10.0)
+        executor.rest()
+
+
+def test_what_is_no_cluster_is_told_at_once(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed")
-    begun = time.monotonic()
-    with pytest.raises(ExecutorError, match="must answer at 127.0.0.1:1, but"):
-        open_executor("ray", "127.0.0.1:1", tmp_path / "study")
-    assert time.monotonic() - begun < 10
+    assert ray_cluster.CONNECT_SECONDS <= 5
+    monkeypatch.setattr(ray_cluster, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        def talk():
+            with other.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 400 Bad")
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        for place, why in ((1, "refused"), (port, "not Ray's: b'HTTP/1.1 '"), (port, "timed out")):
+            begun = time.monotonic()
+            with pytest.raises(ExecutorError, match=f"answer at 127.0.0.1:{place}, but .*{why}"):
+                open_executor("ray", f"127.0.0.1:{place}", tmp_path / "study", quiet)
+            assert time.monotonic() - begun < 10
+        talking.join()
+
+
+def test_without_the_package_it_is_told_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutorError, match=r"Install it: pip install 'recurrent-bench\[ray\]'"):
+        open_executor("ray", "auto", tmp_path / "study", quiet)
+
+
+def quiet(line, style):
+    pass
 
 
 def test_another_kind_is_refused(tmp_path):
     with pytest.raises(ExecutorError, match="one of inline, ray, but got executor='dask'"):
-        open_executor("dask", "auto", tmp_path)
+        open_executor("dask", "auto", tmp_path, quiet)
