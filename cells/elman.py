@@ -116,7 +116,7 @@ class LEM(Cell):
         h' = (1 - d2) * h + d2 * tanh(W_h x + R_h z' + b_h)
 
     The paper multiplies d1 and d2 by a constant, which is 1 here as in the authors' code for
-    language models.
+    language models. torchrecurrent's LEM computes h' from the old z, where the paper has z'.
 
     Source: Rusch et al., "Long expressive memory for sequence modeling", 2022.
     Reference: none.
@@ -179,7 +179,8 @@ class SCRN(Cell):
     The layer above sees y'; no step does. alpha = 0.95 is part of this definition, as in the paper,
     which also learns one of each unit. The paper has one layer, whose softmax sees U h' + V s';
     here these are H units, as many as h and s have each, and a read-out of its own follows. M is
-    the paper's P; the paper writes no bias.
+    the paper's P; the paper writes no bias. torchrecurrent's SCRN carries tanh(U h' + V s') on to
+    the next step, where the paper carries h'.
 
     Source: Mikolov, Joulin, Chopra, Mathieu & Ranzato, "Learning longer memory in recurrent neural
     networks", 2014.

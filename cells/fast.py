@@ -43,7 +43,7 @@ class FastGRNN(Cell):
 
     zeta and nu are one number a layer in the paper; here one a unit, so that they are vectors like
     any other. They start at 1 and -4, as in the authors' code. b_z and b_n start at 0. The paper's
-    low rank is not part of the cell.
+    low rank is not part of the cell. torchrecurrent's FastGRNN has tanh for the sigmoid of z.
 
     Source: Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated
     recurrent neural network", 2018 (FastGRNN).

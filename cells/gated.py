@@ -96,6 +96,9 @@ class STAR(Cell):
         z  = tanh   (W_z x + b_z)
         h' = tanh((1 - k) * h + k * z)
 
+    The authors' TensorFlow code weighs z by more than the paper does: with f for the
+    pre-activation of 1 - k, z has the factor 1 - sigmoid(f - 1), as in janet.
+
     Source: Turkoglu et al., "Gating revisited: deep multi-layer RNNs that can be trained", 2019.
     Reference: none.
     Differs: no parent.

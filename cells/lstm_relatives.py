@@ -18,7 +18,8 @@ class LSTMLayerNorm(Cell):
         c' = f * c + i * g
         h' = o * tanh(u_c * LN(c') + b_c)
 
-    The paper's bias of each LN and the gate's own bias only ever act as their sum, b.
+    The paper's bias of each LN and the gate's own bias only ever act as their sum, b. The cell of
+    TensorFlow Addons carries the normalised c' on to the next step, where the paper carries c'.
 
     Source: Ba, Kiros & Hinton, "Layer normalization", 2016.
     Reference: none.
@@ -138,6 +139,8 @@ class NAS(Cell):
         l4 = sigmoid(g7 + g8)
         c' = l1 * l2
         h' = tanh(c' * tanh(l3 + l4))
+
+    torchrecurrent's NAS adds W_g4 x and R_g4 h in g4, where the paper's drawing multiplies them.
 
     Source: Zoph & Le, "Neural architecture search with reinforcement learning", 2016 (the paper
     draws the cell and names no bias).
