@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
-Token = Literal["char", "word", "byte"]
+Token = Literal["char", "word", "byte", "subword"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
 Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras", "identity"]
-OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "nadam"]
-ScheduleName = Literal["constant", "cosine", "step"]
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "asgd"]
+ScheduleName = Literal["constant", "cosine", "step", "plateau"]
 EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "reference"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
@@ -210,7 +210,9 @@ class Settings:
         came_later=True,
     )
     token: Token = _setting(
-        "char", doc="what a token is; byte: of UTF-8, or of the file of `text`, whatever it holds"
+        "char",
+        doc="what a token is; byte: of UTF-8, or of the file of `text`, whatever it holds; "
+        "subword: byte-pair encoding, learned of the training text",
     )
     min_count: int = _setting(
         1,
@@ -222,7 +224,7 @@ class Settings:
     max_vocabulary: int | None = _setting(
         None,
         doc="most symbols, <unk> among them: a word that is not among the most frequent of the "
-        "training text becomes <unk>; word tokens only",
+        "training text becomes <unk>; so many subwords are learned; word and subword tokens only",
         unit="symbols",
         ge=2,
         le=MOST_PARAMETERS,
@@ -355,6 +357,17 @@ class Settings:
         per_run=True,
         ge=0,
     )
+    nonmonotone_interval: int | None = _setting(
+        5,
+        doc="asgd is sgd until a validation loss exceeds the lowest of those more than so many "
+        "evaluations old, and from then on evaluates the mean of its parameters (NT-ASGD); "
+        "none: from the first update on",
+        unit="evaluations",
+        per_run=True,
+        came_later=True,
+        ge=0,
+        le=MOST_RUNS,
+    )
     clip_norm: float | None = _setting(
         1.0,
         doc="largest global norm of the gradient over all parameters; none: unclipped",
@@ -384,6 +397,24 @@ class Settings:
     step_factor: float = _setting(
         0.5, doc="what `schedule: step` multiplies by", per_run=True, gt=0, le=1
     )
+    plateau_patience: int = _setting(
+        10,
+        doc="`schedule: plateau` multiplies at the first evaluation after so many in a row whose "
+        "validation loss is not below the lowest by 0.01 % either",
+        unit="evaluations",
+        per_run=True,
+        came_later=True,
+        ge=0,
+        le=MOST_RUNS,
+    )
+    plateau_factor: float = _setting(
+        0.1,
+        doc="what `schedule: plateau` multiplies by",
+        per_run=True,
+        came_later=True,
+        gt=0,
+        lt=1,
+    )
     cosine_floor: float = _setting(
         0.0,
         doc="fraction of the learning rate where `schedule: cosine` ends",
@@ -398,6 +429,16 @@ class Settings:
     )
     evaluations: int | Literal["epoch"] = _setting(
         20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1, le=MOST_RUNS
+    )
+
+    early_stopping_patience: int | None = _setting(
+        None,
+        doc="a run ends after so many evaluations in a row whose validation loss is not the "
+        "lowest; budget is then the most it trains; none: it trains for all of its budget",
+        unit="evaluations",
+        came_later=True,
+        ge=1,
+        le=MOST_RUNS,
     )
 
     engine: EngineName = _setting(

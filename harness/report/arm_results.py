@@ -21,7 +21,7 @@ from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.store import columns
 from harness.study.units import FAILURES_IN_A_ROW, Phase
-from harness.tasks.objective import Objective, Reading, objective_of
+from harness.tasks.objective import Objective, Reading, objective_of, units_metric
 from harness.training.messages import RunState
 
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
@@ -47,7 +47,8 @@ class ArmResult:
 
     Attributes:
         objective: What the arms are compared by.
-        readings: What its loss is told as beside that.
+        readings: What its loss is told as beside that, with how many of each one's units a token
+            stands for.
         losses: By the name of a pair, of what ended; infinite where it diverged. A pair is a
             seed; where the whole is repeated it is a repeat, with the mean of its seeds, diverged
             where one of them did.
@@ -66,6 +67,8 @@ class ArmResult:
         num_states: Floats of state per stream.
         tokens: Spent on all trials, finalists and replicates.
         searched_updates: Updates spent on trials and finalists.
+        replicate_updates: Those of every finished replicate; empty where nothing ends one before
+            its budget is spent.
         training_seconds: Of a replicate that trains alone, by the runtime phase. None: not timed.
         divergence: How often it diverged beside the baseline; None for the baseline, and where no
             run of the condition diverged.
@@ -80,7 +83,7 @@ class ArmResult:
     name: str
     is_baseline: bool
     objective: Objective
-    readings: tuple[Reading, ...]
+    readings: Mapping[Reading, float]
     losses: dict[str, float]
     num_failed: int
     num_not_learned: int
@@ -104,6 +107,7 @@ class ArmResult:
     flops_per_token: int | None
     tokens: int
     searched_updates: int
+    replicate_updates: tuple[int, ...]
     training_seconds: float | None
     divergence: Divergence | None
     lost_runs: LostRuns | None
@@ -264,7 +268,7 @@ def gather(
                 name=arm.name,
                 is_baseline=arm.name == study.baseline.name,
                 objective=objective,
-                readings=tuple(r for r in objective.readings if r.applies(arm.settings)),
+                readings=_readings(study, objective, arm, replicates),
                 num_failed=int((replicates["state"] == RunState.FAILED).sum()),
                 num_not_learned=int(tried.is_not_learned(replicates).sum()),
                 num_planned=num_planned,
@@ -272,7 +276,12 @@ def gather(
                 speeds=speeds.get(arm.name, {}),
                 **_timed(arm_timings),
                 **_described(arm_runs),
-                searched_updates=_searched_updates(arm, arm_runs),
+                searched_updates=sum(
+                    _updates_of(
+                        arm, arm_runs[arm_runs["phase"].isin([Phase.TRIAL, Phase.FINALIST])]
+                    )
+                ),
+                replicate_updates=_replicate_updates(arm, replicates),
                 training_seconds=_training_seconds(arm_runs, arm_timings),
                 fall=_fall(replicates),
                 trials=tried.whole(_trial_seeds(study), arm_runs[arm_runs["phase"] == Phase.TRIAL]),
@@ -280,6 +289,24 @@ def gather(
             )
         )
     return results
+
+
+def _readings(
+    study: StudyLike, objective: Objective, arm: ArmLike, replicates: pd.DataFrame
+) -> dict[Reading, float]:
+    """Returns what an arm's loss is read as; without a run nobody knows what subwords stand for."""
+    split = "test" if is_held_out(study) else "train"
+    return {
+        reading: _first(replicates, units_metric(split, reading.per))
+        for reading in objective.readings
+        if reading.applies(arm.settings)
+    }
+
+
+def _first(replicates: pd.DataFrame, column: str) -> float:
+    """Returns how many units a token stands for: one where no run says otherwise."""
+    known = replicates[column].dropna() if column in replicates else ()
+    return float(known.iloc[0]) if len(known) else 1.0
 
 
 @dataclass(frozen=True)
@@ -424,16 +451,22 @@ def replicates_of(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
     )
 
 
-def _searched_updates(arm: ArmLike, rows: pd.DataFrame) -> int:
-    """Returns the updates of an arm's trials and finalists: their tokens, by those of an update."""
-    searched = rows[rows["phase"].isin([Phase.TRIAL, Phase.FINALIST]) & rows["tokens"].notna()]
-    updates = 0
-    for tokens, params in zip(searched["tokens"], searched["params"], strict=True):
+def _updates_of(arm: ArmLike, rows: pd.DataFrame) -> list[int]:
+    """Returns the updates of an arm's runs that are known: their tokens, by those of an update."""
+    updates = []
+    known = rows[rows["tokens"].notna()]
+    for tokens, params in zip(known["tokens"], known["params"], strict=True):
         batch_size = params.get("batch_size", arm.settings.batch_size)
-        updates += round(
-            tokens / (batch_size * params.get("bptt_length", arm.settings.bptt_length))
+        updates.append(
+            round(tokens / (batch_size * params.get("bptt_length", arm.settings.bptt_length)))
         )
     return updates
+
+
+def _replicate_updates(arm: ArmLike, replicates: pd.DataFrame) -> tuple[int, ...]:
+    if arm.settings.early_stopping_patience is None:
+        return ()
+    return tuple(_updates_of(arm, replicates[replicates["state"] == RunState.FINISHED]))
 
 
 def _fall(replicates: pd.DataFrame) -> float | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,9 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         f"{objective.key}_low": low,
         f"{objective.key}_high": high,
         **{
-            each.key: each.of(mean) if mean is not None and each in result.readings else None
+            each.key: each.read(mean, result.readings[each])
+            if mean is not None and each in result.readings
+            else None
             for each in objective.readings
         },
         shown: objective.difference(decision.mean)
@@ -95,6 +98,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         **{
             name: value
             for each in objective.readings
+            if each.unit
             for name, value in _differences_in(result, each).items()
         },
         "p": decision.p if decision else None,
@@ -154,9 +158,9 @@ def _difference_in(result: ArmResult, reading: Reading) -> tuple[float, Interval
     decision = result.decision
     if decision is None or decision.mean is None or reading not in result.readings:
         return None
-    ends = decision.interval
-    interval = Interval(reading.of(ends.low), reading.of(ends.high)) if ends else None
-    return reading.of(decision.mean), interval
+    ends, per_token = decision.interval, result.readings[reading]
+    low_high = [reading.read(end, per_token) for end in (ends.low, ends.high)] if ends else []
+    return reading.read(decision.mean, per_token), Interval(*low_high) if ends else None
 
 
 def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
@@ -171,7 +175,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
         "Spread of the search",
         f"{scale} with that spread (95 %)",
         *(each.title for each in readings),
-        *(f"Difference in {each.unit} (95 %)" for each in readings),
+        *(f"Difference in {each.unit} (95 %)" for each in readings if each.unit),
         "p (sign-flip)",
         "Note",
     )
@@ -195,7 +199,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
             _spread_text(result),
             wide_text(result).partition(" ")[2].strip("()"),
             *(_reading_text(result, each) for each in readings),
-            *(_reading_difference_text(result, each) for each in readings),
+            *(_reading_difference_text(result, each) for each in readings if each.unit),
             holm_text(result),
             _flip_text(result),
             _seeds_text(result),
@@ -293,7 +297,7 @@ def _seeds_text(result: ArmResult) -> str:
 def _reading_text(result: ArmResult, reading: Reading) -> str:
     if result.mean is None or reading not in result.readings:
         return ""
-    return number(reading.of(result.mean), decimals=3)
+    return number(reading.read(result.mean, result.readings[reading]), decimals=3)
 
 
 def _integer(count: int | None) -> str:
@@ -311,6 +315,7 @@ def costs(results: Sequence[ArmResult]) -> Section:
         "States",
         "Tokens spent",
         "Updates of the search",
+        "Updates of a replicate",
     )
     rows = [
         (
@@ -322,10 +327,23 @@ def costs(results: Sequence[ArmResult]) -> Section:
             _integer(result.num_states),
             _integer(result.tokens),
             _integer(result.searched_updates or None),
+            _span(result.replicate_updates),
         )
         for result in results
     ]
-    return Section("Costs", header, rows).without_empty("Updates of the search")
+    optional = "Updates of the search", "Updates of a replicate"
+    return Section("Costs", header, rows).without_empty(*optional)
+
+
+def _span(counts: Sequence[int]) -> str:
+    """Returns the median with the least and the most, nothing of nothing.
+
+    >>> _span((1000, 3000, 1200)), _span(())
+    ('1,200 (1,000 to 3,000)', '')
+    """
+    if not counts:
+        return ""
+    return f"{statistics.median_low(counts):,} ({min(counts):,} to {max(counts):,})"
 
 
 def _seconds_text(seconds: float | None) -> str:

@@ -20,6 +20,16 @@ WITHIN_THE_STEP = ("state_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c
 """The fields that change a cell's step, which torch.nn does not let us do."""
 
 
+WAITING: dict[str, tuple[int, str, str | None]] = {
+    "early_stopping_patience": (2, "early_stopping_patience", None),
+    "plateau_patience": (3, "schedule", "plateau"),
+    "nonmonotone_interval": (3, "optimizer", "asgd"),
+}
+"""What waits for evaluations -> how many more there must be for it to act; which field asks for it,
+and by which value, None for any.
+"""
+
+
 def _number_of_arms(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     is_named = isinstance(parsed.form.compare, ArmsBase)
     if not is_named and not arms or len(arms) >= 2 or _has_invalid_arms(parsed):
@@ -179,6 +189,32 @@ def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             yield parsed.document.at_value(arm.paths["split"], message, "no-validation-text")
 
 
+def _waiting(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """What waits for validation losses needs a text to validate on, and evaluations enough."""
+    domains = space.domains(parsed)
+    for arm in arms:
+        for field, (more, cause, value) in WAITING.items():
+            possible, causes = (possible_values(arm, domains, name) for name in (field, cause))
+            patiences = [each for each in possible if each is not None]
+            is_asked = patiences and (value is None or value in causes)
+            if not is_asked or arm.invalid & {"split", "evaluations", field, cause}:
+                continue
+            least, count = min(patiences) + more, arm.value("evaluations")
+            if arm.value("split") == "none":
+                got, remedy = "split='none'", "Write split: holdout"
+            elif count != "epoch" and count < least:
+                got, remedy = f"evaluations={count}", f"Write evaluations: {least}"
+            else:
+                continue
+            message = (
+                f"must stand with split: holdout and {least} evaluations at least"
+                f"{_which(arm, arms, {field, cause, 'split', 'evaluations'})}, since it waits for "
+                f"validation losses, but got {field}={min(patiences)} and {got}. {remedy}."
+            )
+            path: Path = arm.paths.get(cause, ("tune", cause))
+            yield parsed.document.at_key(path, message, "too-few-evaluations")
+
+
 def _native(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         name = arm.value("cell")
@@ -297,6 +333,7 @@ RULES = (
     _sizes,
     _corpora,
     _held_out,
+    _waiting,
     _native,
     _logarithms,
     _one_size,

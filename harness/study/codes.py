@@ -122,6 +122,10 @@ CODES = {
         "The objective is measured on a text that `split: none` does not hold out.",
         "Write `split: holdout`, or `measure: {objective: train/perplexity}`.",
     ),
+    "too-few-evaluations": Code(
+        "The field waits for validation losses, of which there are none or too few for it to act.",
+        "Write `split: holdout`, and more `evaluations`; or less patience.",
+    ),
     "engine": Code("The engine cannot run this cell or this setting.", "Write `engine: auto`."),
     "two-forget-biases": Code(
         "`chrono_steps` and `forget_bias` both set the bias of the forget gates.",

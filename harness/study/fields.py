@@ -35,6 +35,7 @@ COMPARABLE = (
     "split",
     "budget",
     "evaluations",
+    "early_stopping_patience",
 )
 """Never searched: a cell is an arm, and trials that differ in the others are not measured alike."""
 _HINTS = typing.get_type_hints(Settings)

@@ -1,10 +1,12 @@
-"""SGD, Adam, AdamW, RMSprop and NAdam over a pack of runs.
+"""SGD, Adam, AdamW, RMSprop, NAdam and ASGD over a pack of runs.
 
 Every run has its own learning rate, clips, decay and schedule.
 """
 
+import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from harness.engine.cpu.products import address, optimizer_step
 from harness.settings import Settings
+from harness.training.patience import Heard, averaging_begins, reductions
 
 BETAS = (0.9, 0.999)
 """How much is kept of the mean of the gradients, and of that of their squares."""
@@ -20,12 +23,23 @@ MOMENTUM_DECAY = 4e-3
 """Of NAdam: how fast its momentum rises to ``BETAS[0]``."""
 EPSILON = 1e-8
 BITS = {torch.float32: torch.int32, torch.float64: torch.int64}
-KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam")
+KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam", "asgd")
 """The optimizers as ``kernels/optimizer.cpp`` numbers them."""
 
 
-def learning_rates(settings: Settings, num_updates: int) -> Tensor:
+FIRSTS = ("velocity", "first", "average")
+"""The moments of which an optimizer has one at most."""
+
+
+def learning_rates(
+    settings: Settings, num_updates: int, reduced_after: Sequence[int] = ()
+) -> Tensor:
     """Returns the learning rate of every update: a linear warm-up, then the schedule.
+
+    Args:
+        settings: Of the run.
+        num_updates: U.
+        reduced_after: The updates after which a plateau has reduced it, in their order.
 
     Returns:
         Float64, (num_updates,).
@@ -43,7 +57,7 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
         elif settings.schedule == "step":
             factor = settings.step_factor ** ((update - warmup) // settings.step_updates)
         else:
-            factor = 1.0
+            factor = settings.plateau_factor ** bisect.bisect_right(reduced_after, update)
         rates.append(settings.learning_rate * factor)
     return torch.tensor(rates, dtype=torch.float64)
 
@@ -51,7 +65,8 @@ def learning_rates(settings: Settings, num_updates: int) -> Tensor:
 def moments(name: str, has_momentum: bool) -> tuple[str, ...]:
     """Returns what an optimizer keeps besides the parameters, a tensor like them each."""
     velocity = ("velocity",) if has_momentum else ()
-    return {"sgd": velocity, "rmsprop": (*velocity, "second")}.get(name, ("first", "second"))
+    own = {"sgd": velocity, "rmsprop": (*velocity, "second"), "asgd": ("average",)}
+    return own.get(name, ("first", "second"))
 
 
 class Optimizer:
@@ -93,7 +108,8 @@ class Optimizer:
         self._clip_norm = column([largest if r.clip_norm is None else r.clip_norm for r in runs])
         kinds = moments(self._name, self._has_momentum)
         self.state = {kind: torch.zeros_like(parameters) for kind in kinds}
-        self.schedule = _schedule(runs, num_updates).to(parameters)
+        self._runs, self._waited = runs, [_Waited.of(run, ()) for run in runs]
+        self.schedule = _schedule(runs, num_updates, self._waited).to(parameters)
         self._infinity = column([math.inf] * len(runs))
         self._numbers = [
             (r.clip_norm or math.inf, r.clip_value or math.inf, r.momentum, r.weight_decay)
@@ -110,6 +126,19 @@ class Optimizer:
     def clipped(self, norms: Tensor) -> Tensor:
         """Returns which of the ``norms`` (..., N) exceed ``clip_norm``; none that is not finite."""
         return (norms > self._clip_norm.squeeze(1)) & torch.isfinite(norms)
+
+    @property
+    def average(self) -> Tensor | None:
+        """The mean of the parameters, (N, P), where an optimizer has one; it is evaluated."""
+        return self.state.get("average")
+
+    def hear(self, heard: Sequence[Sequence[Heard]]) -> None:
+        """Lets the schedule follow the validation losses that every run has had so far."""
+        for n, (run, own) in enumerate(zip(self._runs, heard, strict=True)):
+            waited = _Waited.of(run, own)
+            if waited != self._waited[n]:
+                self._waited[n] = waited
+                self.schedule[:, :, n] = _schedule([run], len(self.schedule), [waited])[:, :, 0]
 
     def step(
         self, parameters: Tensor, gradients: Tensor, schedule: Tensor, losses: Tensor
@@ -146,6 +175,8 @@ class Optimizer:
         # five times as long.
         direction.view(self._alive.dtype).bitwise_and_(self._alive)
         parameters.addcmul_(direction, sizes, value=-1.0)
+        if self.average is not None:
+            self.average.lerp_(parameters, *others)
         return norms.squeeze(1)
 
     def _step_compiled(
@@ -195,13 +226,14 @@ class Optimizer:
 
     def _rows_of_kernels(self) -> tuple[Tensor | None, Tensor | None]:
         """Returns the moments as kernels take them: a velocity or a mean, and a mean square."""
-        return self.state.get("velocity", self.state.get("first")), self.state.get("second")
+        firsts = [self.state[kind] for kind in FIRSTS if kind in self.state]
+        return firsts[0] if firsts else None, self.state.get("second")
 
     def _direction(self, parameters: Tensor, gradients: Tensor, schedule: list[Tensor]) -> Tensor:
         """Returns what an update's size multiplies, (N, P)."""
         if self._has_decay and self._name != "adamw":
             gradients.addcmul_(parameters, self._weight_decay)
-        if self._name == "sgd":
+        if self._name in ("sgd", "asgd"):
             return self._with_momentum(gradients)
         second = self.state["second"]
         second.mul_(self._betas[1]).addcmul_(gradients, gradients, value=1 - self._betas[1])
@@ -219,7 +251,7 @@ class Optimizer:
         return direction
 
     def _with_momentum(self, direction: Tensor) -> Tensor:
-        if not self._has_momentum:
+        if "velocity" not in self.state:
             return direction
         velocity: Tensor = self.state["velocity"]
         return velocity.mul_(self._momentum).add_(direction)
@@ -231,19 +263,40 @@ class Optimizer:
             moment.copy_(other.state[kind][indices])
 
 
-def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
+@dataclass(frozen=True)
+class _Waited:
+    """What a run's validation losses have brought about: see :mod:`harness.training.patience`."""
+
+    reduced_after: tuple[int, ...]
+    averaged_after: int | None
+
+    @staticmethod
+    def of(run: Settings, heard: Sequence[Heard]) -> "_Waited":
+        return _Waited(reductions(run, heard), averaging_begins(run, heard))
+
+
+def _schedule(runs: list[Settings], num_updates: int, waited: Sequence[_Waited]) -> Tensor:
     """Returns what depends on the update alone, (U, K, N, 1), float64.
 
-    That is the size of each update; but for SGD also epsilon; for Adam also what decay is
-    multiplied by, and for NAdam what the gradient is multiplied by before it is added to the mean
-    of gradients. The bias corrections are in them, as at the end of section 2 of Kingma & Ba 2015.
+    That is the size of each update; for ASGD also the part that it has in the mean of parameters;
+    for the adaptive ones epsilon; for Adam also what decay is multiplied by, and for NAdam what the
+    gradient is multiplied by before it is added to the mean of gradients. The bias corrections are
+    in them, as at the end of section 2 of Kingma & Ba 2015.
     """
-    rates = torch.stack([learning_rates(run, num_updates) for run in runs], dim=1)
+    rates = torch.stack(
+        [
+            learning_rates(run, num_updates, own.reduced_after)
+            for run, own in zip(runs, waited, strict=True)
+        ],
+        dim=1,
+    )
     name, one = runs[0].optimizer, torch.ones(num_updates, 1, dtype=torch.float64)
     updates = one.cumsum(0)
     first, root = 1 - BETAS[0] ** updates, (1 - BETAS[1] ** updates).sqrt()
     if name == "sgd":
         parts: tuple[Tensor, ...] = (rates,)
+    elif name == "asgd":
+        parts = rates, torch.stack([_shares_of_mean(num_updates, w) for w in waited], dim=1)
     elif name == "rmsprop":
         parts = rates, EPSILON * one
     elif name == "nadam":
@@ -252,6 +305,17 @@ def _schedule(runs: list[Settings], num_updates: int) -> Tensor:
     else:
         parts = rates * root / first, EPSILON * root, first / root
     return torch.stack([part.expand_as(rates) for part in parts], dim=1).unsqueeze(3)
+
+
+def _shares_of_mean(num_updates: int, waited: _Waited) -> Tensor:
+    """Returns the part of every update's parameters in their mean, (U,).
+
+    Until averaging begins the mean is the parameters themselves. Its first two updates both begin
+    it anew, as those of torch.optim.ASGD do.
+    """
+    begin = num_updates if waited.averaged_after is None else waited.averaged_after
+    counts = torch.arange(num_updates, dtype=torch.float64) - begin
+    return 1 / counts.clamp(min=1)
 
 
 def _shares_of_nadam(num_updates: int) -> tuple[Tensor, Tensor]:

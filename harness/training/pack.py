@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,7 @@ from harness.training.messages import (
     error_text,
     message_from_json,
 )
+from harness.training.patience import is_early_end, waits
 from harness.training.plan import Plan, PlanError, Run
 from harness.training.saved_model import SavedModel
 from harness.training.shard import Progress, Shard
@@ -46,14 +47,22 @@ Member = tuple[Run, checkpoint.Checkpoint | None]
 class Standing:
     """A shard at an evaluation point.
 
-    ``test`` and ``states`` are there only where its budget is spent, and ``samples`` there and on
-    demand.
+    ``test`` and ``states`` are there only where a run ends, and ``samples`` there and on demand.
+
+    Attributes:
+        progress: What it did since the last point.
+        losses: Every run's validation loss.
+        ending: Which of its runs end here: their budget is spent, or their patience.
+        test: Every run's test loss.
+        samples: What its runs wrote.
+        states: What their states are like.
     """
 
     progress: Progress
     losses: list[float] | None
+    ending: list[bool]
     test: list[float] | None = None
-    samples: list[list[Sample]] | None = None
+    samples: list[list[Sample]] = field(default_factory=list)
     states: list[StateStatistics | None] | None = None
 
 
@@ -79,6 +88,7 @@ class Pack:
         timing.reset_peak_memory(self.device)
         self.task: Task = LanguageModelling(settings, self.device)
         _check_text(plan, self.task)
+        _check_held_out(plan, self.task)
         self._objective_key = objective_key(plan, self.task)
         self._objective = objective_of(plan.objective)
         self.task.check(plan.samples)
@@ -274,26 +284,32 @@ class Pack:
         progress = shard.progress()
         losses = shard.evaluate("validation") if "validation" in self.task.splits else None
         if progress.update_seconds:  # none where a resumed run had only to finish
+            if losses is not None:
+                shard.hear(losses)
             if self._objective_key == "train/loss":  # the last evaluation counts, not the lowest
                 shard.best_nats.fill_(torch.inf)
                 shard.keep_best(progress.train_nats)
             else:
                 shard.keep_best(losses or [])
-        standing = Standing(progress, losses)
-        if shard.update == self.num_updates:
+        is_last = shard.update == self.num_updates
+        ending = [
+            is_last or is_early_end(run.settings, heard)
+            for run, heard in zip(shard.runs, shard.heard, strict=True)
+        ]
+        standing = Standing(progress, losses, ending)
+        if any(ending):
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", of_best=True)
             if self.plan.states:
                 standing.states = self._measure_states(shard, progress)
-        request = self.plan.samples
-        if shard.update == self.num_updates:
-            standing.samples = [
-                shard.samples(index, request, shard.best) for index in range(len(shard.runs))
-            ]
-        elif request.every and (self.points.index(shard.update) + 1) % request.every == 0:
-            standing.samples = [
-                shard.samples(index, request, shard.parameters) for index in range(len(shard.runs))
-            ]
+        request, number = self.plan.samples, self.points.index(shard.update) + 1
+        is_asked = bool(request.every) and number % (request.every or 1) == 0
+        standing.samples = [
+            shard.samples(index, request, shard.best if is_end else shard.evaluated)
+            if is_end or is_asked
+            else []
+            for index, is_end in enumerate(ending)
+        ]
         return standing
 
     def _measure_states(self, shard: Shard, progress: Progress) -> list[StateStatistics | None]:
@@ -332,7 +348,7 @@ class Pack:
                 "peak_memory_bytes": float(timing.peak_memory_bytes(self.device)),
             }
             samples: tuple[Sample, ...] = ()
-            if standing.samples is not None and shard.update < self.num_updates:
+            if not standing.ending[index]:
                 samples = tuple({**s, "update": shard.update} for s in standing.samples[index])
             evaluation = Evaluation(run.id, shard.update, time.time(), metrics, notes, samples)
             self._history[run.id].append(evaluation)
@@ -340,14 +356,14 @@ class Pack:
         return messages
 
     def _finish(self, shard: Shard, standing: Standing) -> list[Message]:
-        """Ends the runs that diverged, and all of them where the budget is spent."""
-        is_last = shard.update == self.num_updates
+        """Ends the runs that diverged, and those whose budget or patience is spent."""
         ends: list[Message] = []
         for index in range(len(shard.runs)):
             is_broken = standing.progress.bad_update[index] >= 0
-            if is_broken or (is_last and self._is_given_up(standing, index)):
+            is_end = standing.ending[index]
+            if is_broken or (is_end and self._is_given_up(standing, index)):
                 ends.append(self._diverged(shard, index))
-            elif is_last:
+            elif is_end:
                 ends.append(self._finished(shard, standing, index))
         self._drop(shard, {end.run for end in ends})
         return ends
@@ -380,7 +396,6 @@ class Pack:
         if standing.test is not None:  # anybody can guess, on a text that nobody has seen too
             loss = chance if not_learned else standing.test[index]
             metrics |= self.task.metrics("test", loss)
-        assert standing.samples is not None
         return RunEnded(
             run.id,
             shard.update,
@@ -541,6 +556,16 @@ def _check_text(plan: Plan, task: Task) -> None:
             f"corpus_fingerprint={asked[:12]!r}, but this machine's {plan.settings.corpus} is "
             f"{task.fingerprint[:12]!r}. Copy the text, or use the same version of Python: "
             "python-docs differs between versions."
+        )
+
+
+def _check_held_out(plan: Plan, task: Task) -> None:
+    """Raises PlanError where a run waits for a validation loss and there is no validation text."""
+    waiting = [field for run in plan.runs for field in waits(run.settings)]
+    if waiting and "validation" not in task.splits:
+        raise PlanError(
+            f"plan: there must be a validation text with {waiting[0]}, which waits for its losses, "
+            f"but got split={plan.settings.split!r}. Write split: holdout."
         )
 
 

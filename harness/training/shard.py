@@ -25,6 +25,7 @@ from harness.training.checkpoint import Checkpoint
 from harness.training.cuda_graph import GRAPH_RECORDERS, CapturedStep
 from harness.training.flat_parameters import FlatLayout
 from harness.training.optimizer import Optimizer
+from harness.training.patience import Heard
 from harness.training.plan import Run
 
 NOTED_UPDATES = 1024
@@ -72,6 +73,7 @@ class Shard:
         self.best_update = torch.zeros(len(runs), dtype=torch.int64, device=device)
         self.bad_update = torch.full((len(runs),), -1, dtype=torch.int64, device=device)
         self.last_loss = torch.full((len(runs),), math.nan, dtype=torch.float64, device=device)
+        self.heard: list[list[Heard]] = [[] for _ in runs]
         self._set_up()
         self.states = [
             tuple(s.clone() for s in state) for state in self._first_states(self.parameters)
@@ -88,6 +90,10 @@ class Shard:
         self.optimizer = Optimizer(
             settings, self._flat, self.num_updates, self._optimizer_backend()
         )
+        self.optimizer.hear(self.heard)
+        average = self.optimizer.average
+        self._flat_evaluated = self._flat if average is None else average
+        self.evaluated = self._layout.views(self._flat_evaluated)
         self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
         self._terms = LossTerms(settings, self.device, self._flat.dtype)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
@@ -241,7 +247,7 @@ class Shard:
             of_best: Whether the best parameters are scored, and not those of now.
         """
         self._allow_tf32()
-        flat = self._flat_best if of_best else self._flat
+        flat = self._flat_best if of_best else self._flat_evaluated
         total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
         states = self._first_states(self._layout.views(flat))
         for batch in self.task.evaluation(split, len(self.runs)):
@@ -279,6 +285,12 @@ class Shard:
         nats = self.task.losses(self.model.readout(parameters), rows, batch)
         return nats, *(value for final in finals for value in final)
 
+    def hear(self, losses: list[float]) -> None:
+        """Takes in every run's validation loss of now: what waits for it may have waited enough."""
+        for own, loss in zip(self.heard, losses, strict=True):
+            own.append(Heard(self.update, loss))
+        self.optimizer.hear(self.heard)
+
     @torch.no_grad()
     def keep_best(self, nats: list[float]) -> None:
         """Copies the parameters of the runs whose ``nats`` are their lowest so far."""
@@ -286,7 +298,9 @@ class Shard:
         better = values < self.best_nats  # false for NaN
         self.best_nats = torch.where(better, values, self.best_nats)
         self.best_update = torch.where(better, self.update, self.best_update)
-        self._flat_best.copy_(torch.where(better.unsqueeze(1), self._flat, self._flat_best))
+        self._flat_best.copy_(
+            torch.where(better.unsqueeze(1), self._flat_evaluated, self._flat_best)
+        )
 
     @torch.no_grad()
     def samples(
@@ -306,6 +320,7 @@ class Shard:
         self._add_up()
         before = self.optimizer
         self.runs = [self.runs[i] for i in indices]
+        self.heard = [self.heard[i] for i in indices]
         self.states = [tuple(s[indices] for s in state) for state in self.states]
         for name in ("_flat", "_flat_best", "best_nats", "best_update", "bad_update", "last_loss"):
             setattr(self, name, getattr(self, name)[indices])
@@ -338,6 +353,7 @@ class Shard:
             "best_nats": self.best_nats[index].item(),
             "best_update": self.best_update[index].item(),
             "last_loss": self.last_loss[index].item(),
+            "heard": [[each.update, each.loss] for each in self.heard[index]],
         }
         # Copies, since training goes on in place.
         copies = {name: array.detach().clone() for name, array in arrays.items()}
@@ -361,3 +377,6 @@ class Shard:
         self.best_nats[index] = checkpoint.values["best_nats"]
         self.best_update[index] = checkpoint.values["best_update"]
         self.last_loss[index] = checkpoint.values["last_loss"]
+        heard = checkpoint.values.get("heard", [])  # earlier versions waited for nothing
+        self.heard[index] = [Heard(int(update), float(loss)) for update, loss in heard]
+        self.optimizer.hear(self.heard)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from planted import BASE, UNIT, Replicate, Study, Tune, build, pair, run_rows, study, trial_rows
 
-from harness.report import arm_results
+from harness.report import arm_results, tables
 from harness.statistics import power
 
 
@@ -29,6 +29,24 @@ def repeated(num_repeats=5, num_seeds=3, states=None):
 
 def gathered(planned, rows):
     return build(planned, rows).conditions[0]
+
+
+def test_where_patience_ends_runs_the_updates_that_they_used_are_told():
+    planned = study("lstm", "gru")
+    stopping = [
+        replace(arm, settings=replace(arm.settings, early_stopping_patience=3))
+        for arm in planned.arms
+    ]
+    rows = [
+        {**row, "tokens": 32 * 35 * updates}
+        for arm in ("lstm", "gru")
+        for row, updates in zip(run_rows(arm, BASE[:3]), (90, 100, 200), strict=True)
+    ]
+    built = gathered(replace(planned, arms=tuple(stopping)), rows)
+    assert built.results[0].replicate_updates == (90, 100, 200)
+    costs = tables.costs(built.results)
+    assert costs.header[-1] == "Updates of a replicate" and costs.rows[0][-1] == "100 (90 to 200)"
+    assert "Updates of a replicate" not in tables.costs(gathered(planned, rows).results).header
 
 
 def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():

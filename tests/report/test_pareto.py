@@ -38,7 +38,7 @@ def arm(
             "name": name,
             "is_baseline": verdict is None,
             "objective": PERPLEXITY,
-            "readings": (),
+            "readings": {},
             "num_failed": 0,
             "num_planned": 10,
         },
@@ -78,7 +78,7 @@ def arm(
             "divergence": None,
             "lost_runs": None,
         },
-        **{"num_not_learned": 0, "searched_updates": 0},
+        **{"num_not_learned": 0, "searched_updates": 0, "replicate_updates": ()},
     }
     return ArmResult(**{**values, **changes})
 

@@ -65,7 +65,7 @@ assert {k.name for k in found} == {"forward_0", "backward_0"}, found
 assert all(k.registers > 8 and k.num_warps for k in found), found
 assert {k.architecture for k in found} == {80}
 steps = gpu_kernels.optimizer_kernels(90)
-assert gpu_check.problems(steps) == [] and len(steps) == 2 * 5, steps
+assert gpu_check.problems(steps) == [] and len(steps) == 2 * 6, steps
 triton_source.START = triton_source.START.replace("do_not_specialize=[{integers}]", "")
 triton_source.kernels.cache_clear()
 (line, *_) = gpu_check.problems(told("float64"))

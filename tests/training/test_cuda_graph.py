@@ -143,6 +143,7 @@ SORTS = [
     {"optimizer": "adam", "learning_rate": 0.01},
     {"optimizer": "adamw", "learning_rate": 0.01, "precision": "float64"},
     {"optimizer": "sgd", "windows": "random", "embedding_size": 5},
+    {"optimizer": "asgd", "nonmonotone_interval": 0},
 ]
 """Optimisers; a state that is carried over an epoch and one that is not."""
 
@@ -159,6 +160,7 @@ def test_replayed_updates_are_those_made_one_by_one(text, monkeypatch, recorders
             shard.advance(update)
             nats.append([shard.evaluate("validation"), shard.evaluate("train", of_best=True)])
             shard.keep_best(nats[-1][0])
+            shard.hear([3.0 + update, 2.0, 1.0 + update])  # of runs that wait, some have waited
         assert nats[0] == nats[1]
         assert_same(found, expected)
     for shard in (expected, found):

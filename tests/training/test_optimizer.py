@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.settings import Settings
 from harness.training.flat_parameters import FlatLayout
 from harness.training.optimizer import KINDS, Optimizer, learning_rates
+from harness.training.patience import Heard, reductions
 
 STEPS = 20
 needs_triton = pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux alone")
@@ -79,6 +80,8 @@ def torch_optimizer(run, parameters):
     common = {"lr": run.learning_rate, "weight_decay": run.weight_decay}
     if run.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=run.momentum, **common)
+    if run.optimizer == "asgd":
+        return torch.optim.ASGD(parameters, lambd=0.0, t0=0, **common)
     if run.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, momentum=run.momentum, **common)
     adaptive = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}
@@ -97,12 +100,13 @@ def double_by_default():
 @pytest.mark.usefixtures("double_by_default")
 @pytest.mark.parametrize("name", KINDS)
 def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make, name):
-    runs = [settings(optimizer=name, **h) for h in HYPERPARAMETERS]
+    at_once = {"nonmonotone_interval": None} if name == "asgd" else {}
+    runs = [settings(optimizer=name, **at_once, **h) for h in HYPERPARAMETERS]
     parameters, gradients = (
         draws(0, len(runs)),
         [draws(1 + update, len(runs)) for update in range(STEPS)],
     )
-    expected = []
+    expected, means = [], []
     for n, run in enumerate(runs):
         own = {name: torch.nn.Parameter(p) for name, p in named(parameters, n).items()}
         optimizer, rates = torch_optimizer(run, list(own.values())), learning_rates(run, STEPS)
@@ -112,17 +116,73 @@ def test_a_pack_of_different_hyperparameters_equals_torch_optim_run_by_run(make,
             for key, p in own.items():
                 p.grad = grads[key] * (min(1.0, run.clip_norm / norm) if run.clip_norm else 1.0)
             optimizer.param_groups[0]["lr"] = float(rates[update])
+            for state in optimizer.state.values():
+                if "eta" in state:  # of ASGD, whose rate would else be the last one's
+                    state["eta"].fill_(rates[update])
             optimizer.step()
         expected.append(own)
+        means.append([optimizer.state[p].get("ax") for p in own.values()])
     packed = make(runs, parameters, STEPS)
     for update in range(STEPS):
         step(packed, parameters, gradients[update], update)
     for key, found in LAYOUT.views(parameters).items():
         assert_close(found, torch.stack([own[key].detach() for own in expected]), key)
+    if packed.average is not None:
+        found = LAYOUT.views(packed.average).values()
+        for own, wanted in zip(found, zip(*means, strict=True), strict=True):
+            assert_close(own, torch.stack(wanted))
     named_elements = sum(view[0].numel() for view in LAYOUT.views(parameters).values())
     assert (parameters != 0).sum(1).tolist() == [named_elements] * len(
         runs
     )  # what lies between stays zero
+
+
+def test_a_run_is_averaged_once_its_losses_have_told_it_to_and_is_sgd_before(make):
+    """Run by run: from the first update on, after the second, and never."""
+    runs = [
+        settings(optimizer="asgd", learning_rate=0.1, nonmonotone_interval=interval)
+        for interval in (None, 0, 5)
+    ]
+    parameters, losses = draws(0, 3), [3.0, 2.0, 2.5, 2.0]
+    optimizer, history = make(runs, parameters, 6), []
+    for update in range(6):
+        gradients = draws(1 + update, 3)
+        before = parameters.clone()
+        step(optimizer, parameters, gradients, update)
+        norms = gradients.norm(dim=1, keepdim=True).clamp(min=1)
+        torch.testing.assert_close(parameters, before - 0.1 * gradients / norms)
+        history.append(parameters.clone())
+        heard = [Heard(index + 1, loss) for index, loss in enumerate(losses[: update + 1])]
+        optimizer.hear([heard] * 3)
+    # As torch counts, the mean begins with the second of the updates that it is of.
+    means = [torch.stack(history[1:]).mean(0)[0], torch.stack(history[4:]).mean(0)[1]]
+    torch.testing.assert_close(optimizer.average[:2], torch.stack(means))
+    assert torch.equal(optimizer.average[2], parameters[2])
+
+
+@pytest.mark.parametrize(("patience", "factor"), [(0, 0.5), (2, 0.1)])
+def test_a_plateau_reduces_as_that_of_torch_does(patience, factor):
+    generator = torch.Generator().manual_seed(patience)
+    losses = (2 + 0.001 * torch.randn(40, generator=generator)).tolist()
+    losses[7] = math.nan
+    run = settings(
+        schedule="plateau", plateau_patience=patience, plateau_factor=factor, warmup_updates=3
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=run.learning_rate)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=factor, patience=patience, eps=0
+    )
+    heard, wanted = [], [run.learning_rate] * 5  # before the first evaluation
+    for index, loss in enumerate(losses):
+        plateau.step(loss)
+        heard.append(Heard(5 * (index + 1), loss))
+        wanted += [optimizer.param_groups[0]["lr"]] * 5
+    rates = learning_rates(run, len(wanted), reductions(run, heard))
+    torch.testing.assert_close(rates[3:], torch.tensor(wanted[3:]).double())
+    assert rates[0] == run.learning_rate / 3 and rates[-1] < 0.1 * run.learning_rate
+    packed = Optimizer([settings(), run], torch.zeros(2, 16), len(wanted))
+    packed.hear([heard, heard])
+    assert packed.schedule[-1, 0, :, 0].tolist() == [1.0, rates[-1].float().item()]
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 1e-3])

@@ -1,4 +1,4 @@
-"""One step of SGD, Adam, AdamW, RMSprop or NAdam for all runs of a pack: one launch.
+"""One step of SGD, Adam, AdamW, RMSprop, NAdam or ASGD for all runs of a pack: one launch.
 
 :meth:`harness.training.optimizer.Optimizer.step` says the same in torch's operations, some fifteen
 launches that each read or write every parameter. Triton is imported here, so this module is
@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024
-KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam")
+KINDS = ("sgd", "adam", "adamw", "rmsprop", "nadam", "asgd")
 """The optimizers as the kernel numbers them."""
 
 
@@ -74,7 +74,7 @@ def move(  # type: ignore[no-untyped-def]
         direction = tl.load(first + place, mask=mask, other=0.0)
         direction += (gradient - direction) * MEAN_WEIGHT
         tl.store(first + place, direction, mask=mask)
-    if KIND != 0:
+    if KIND != 0 and KIND != 5:
         square = tl.load(second + place, mask=mask, other=0.0)
         square = square * (1 - SQUARE_WEIGHT) + gradient * gradient * SQUARE_WEIGHT
         tl.store(second + place, square, mask=mask)
@@ -92,7 +92,14 @@ def move(  # type: ignore[no-untyped-def]
         velocity = tl.load(first + place, mask=mask, other=0.0)
         direction += velocity * tl.load(momenta + run)
         tl.store(first + place, direction, mask=mask)
-    tl.store(parameters + place, parameter - direction * tl.load(factors + run), mask=mask)
+    parameter -= direction * tl.load(factors + run)
+    tl.store(parameters + place, parameter, mask=mask)
+    if KIND == 5:
+        share = tl.load(factors + num_runs + run)
+        mean = tl.load(first + place, mask=mask, other=0.0)
+        gap = parameter - mean
+        mean = tl.where(share < 0.5, mean + gap * share, parameter - gap * (1 - share))
+        tl.store(first + place, mean, mask=mask)
 
 
 def step(
@@ -114,8 +121,8 @@ def step(
         name: One of ``KINDS``.
         parameters: (N, P), in one piece, as all tensors here.
         gradients: Likewise; they stay as they are.
-        moments: A velocity or a mean of gradients, and a mean of their squares, (N, P) each; None
-            where the optimizer has none.
+        moments: A velocity or a mean of gradients or parameters, and a mean of squares, (N, P)
+            each; None where the optimizer has none.
         alive: (N, 1), 0 for a run that has stopped; it is 0 afterwards where a norm or a loss is
             not finite.
         norms: Of the gradients, (N, 1).

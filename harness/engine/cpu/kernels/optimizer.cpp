@@ -1,4 +1,4 @@
-// One step of SGD, Adam, AdamW, RMSprop or NAdam for one run, whose parameters are one row: see
+// One step of SGD, Adam, AdamW, RMSprop, NAdam or ASGD for one run, whose parameters are one row: see
 // harness/training/optimizer.py, which says the same in torch's operations.
 #include <cmath>
 
@@ -32,11 +32,11 @@ double norm(long P, const real* gradients) {
 
 extern "C" {
 
-enum Kind { SGD, ADAM, ADAMW, RMSPROP, NADAM };
+enum Kind { SGD, ADAM, ADAMW, RMSPROP, NADAM, ASGD };
 
 // P is a multiple of 16. Returns the norm before clipping. Nothing moves where it, or the loss, is not finite: the run
-// is no longer alive. `first` is the velocity of SGD and RMSprop, null without momentum; `factors` are the update's
-// size; but for SGD epsilon; for Adam what decay is multiplied by, for NAdam what the gradient is.
+// is no longer alive. `first` is the velocity of SGD and RMSprop, null without momentum, or the mean of ASGD's parameters;
+// `factors` are the update's size; for ASGD its part in the mean; else epsilon, and for Adam what decay is multiplied by, for NAdam what the gradient is.
 double step(long P, long kind, real* parameters, real* gradients, real* first, real* second,
             const real* factors, long stride, double clip_norm, double clip_value, double momentum, double decay,
             double loss, integer* alive) {
@@ -58,6 +58,18 @@ double step(long P, long kind, real* parameters, real* gradients, real* first, r
       if (decay) g += p * shrink;
       if (first) store(first + i, g = load(first + i) * (real)momentum + g);
       store(parameters + i, p - size * g);
+    }
+    return length;
+  }
+  if (kind == ASGD) {
+    const real share = factors[stride], rest = 1 - share;
+    for (long i = 0; i < P; i += L) {
+      const vec p = load(parameters + i);
+      vec g = load(gradients + i) * clip;
+      if (decay) g += p * shrink;
+      const vec moved = p - size * g, gap = moved - load(first + i);
+      store(parameters + i, moved);
+      store(first + i, share < (real)0.5 ? load(first + i) + gap * share : moved - gap * rest);
     }
     return length;
   }
