@@ -230,7 +230,7 @@ class Simulated:
         is_open = any(
             bracket.kind == "open"
             for tried in self.tried.values()
-            for bracket in bracketing.brackets(tried, space, fields, MARGIN).values()
+            for bracket in bracketing.brackets(tried, space, fields, math.log1p(MARGIN)).values()
         )
         of_halves = spread_of_halves(self.tried["1"], self.tried["0"])
         return Outcome(differences, spread, is_open, of_halves)
@@ -263,7 +263,7 @@ class Simulated:
                 trials=self.search.trials,
                 batch=4,
                 at_most=self.search.at_most,
-                margin=MARGIN,
+                margin_loss=math.log1p(MARGIN),
                 names=self._names(0),
                 num_ended=num_ended,
             )

@@ -11,9 +11,10 @@ from harness.preflight.design import num_comparisons
 from harness.preflight.history import Spread
 from harness.statistics import inference, power
 from harness.study import Study, is_repeated, num_pairs
+from harness.tasks.objective import Objective, objective_of
 
 SPREADS = (0.005, 0.01, 0.02)
-"""Fractions of perplexity, tried where no earlier pairs say how much pairs differ."""
+"""Read as margins are, and tried where no earlier pairs say how much pairs differ."""
 POWER = 0.8
 ANY_NUMBER = 10**9
 
@@ -35,21 +36,22 @@ def rows(part: Study, spread: Spread | None) -> list[Row]:
         spread: Of earlier pairs; None: there are none.
     """
     comparisons, baseline = num_comparisons(part), part.baseline.name
+    objective = objective_of(part.measure.objective)
     if comparisons == 0:
         return [Row("compares", f"nothing: no other arm reads the text of {baseline}")]
     if spread is None:
-        nats = [math.log1p(fraction) for fraction in SPREADS]
+        losses = [objective.within(margin) for margin in SPREADS]
         text = "of pairs is not known; if it is"
     else:
-        nats = sorted({min(spread.nats.values()), max(spread.nats.values())})
-        arms = ", smallest and largest" if len(nats) > 1 else ""
+        losses = sorted({min(spread.nats.values()), max(spread.nats.values())})
+        arms = ", smallest and largest" if len(losses) > 1 else ""
         text = f"of {spread.num_pairs} pairs of {spread.study}{arms}"
     return [
         Row("compares", f"{comparisons} arm{'s' if comparisons > 1 else ''} with {baseline}"),
         Row("pairs", _pairs(part)),
         Row("smallest p", _smallest_p(part, comparisons)),
-        Row("spread", text, _percents(nats)),
-        *_outlook(part, comparisons, nats),
+        Row("spread", text, _amounts(objective, losses)),
+        *_outlook(part, comparisons, losses),
     ]
 
 
@@ -59,7 +61,7 @@ def _pairs(part: Study) -> str:
         return f"{tune.repeats} repeats, each of {tune.num_trials} trials and {plan.seeds} seeds"
     if plan.until is None:
         return f"{plan.seeds} seeds"
-    half_width = percent(math.log1p(plan.until))
+    half_width = objective_of(part.measure.objective).margin_text(plan.until)
     return f"{plan.seeds} seeds, then as many as ± {half_width} takes, at most {plan.at_most}"
 
 
@@ -73,71 +75,71 @@ def _smallest_p(part: Study, comparisons: int) -> str:
     return f"{smallest_p:.3g} by sign flips{stage}; {level} takes {num_needed} {units}"
 
 
-def _outlook(part: Study, comparisons: int, nats: Sequence[float]) -> list[Row]:
+def _outlook(part: Study, comparisons: int, losses: Sequence[float]) -> list[Row]:
     """Returns what follows from each spread."""
     plan, threshold = part.replicate, part.measure.threshold
+    objective = objective_of(part.measure.objective)
     outlook: list[Row] = []
     if plan.until is None or plan.at_most is None:
-        counts = [num_pairs(part)] * len(nats)
+        counts = [num_pairs(part)] * len(losses)
         num_first = counts[0]
-        outlook.append(_detectable(num_first, comparisons, threshold, nats))
+        outlook.append(_detectable(part, comparisons, losses))
     else:
         num_first = plan.seeds
-        wanted = [stein_seeds(s, num_first, math.log1p(plan.until)) for s in nats]
+        half_width = objective.within(plan.until)
+        wanted = [stein_seeds(spread, num_first, half_width) for spread in losses]
         counts = [min(count, plan.at_most) for count in wanted]
-        widths = _half_widths(nats, counts, num_first, 0.95)
+        widths = _half_widths(losses, counts, num_first, 0.95)
         text = f"a 95 % interval with at most {plan.at_most} seeds, of ±"
         outlook.append(Row("seeds", "that this width takes", tuple(f"{n:,}" for n in wanted)))
-        outlook.append(Row("can show", text, _percents(widths)))
+        outlook.append(Row("can show", text, _amounts(objective, widths)))
     if part.measure.margin > 0.0:
         confidence = 1.0 - 2.0 * threshold
-        widths = _half_widths(nats, counts, num_first, confidence)
-        margin = percent(math.log1p(part.measure.margin))
+        widths = _half_widths(losses, counts, num_first, confidence)
+        margin = objective.margin_text(part.measure.margin)
         text = f"needs {100 * confidence:g} % intervals within ± {margin}; expect ±"
-        outlook.append(Row("equivalence", text, _percents(widths)))
+        outlook.append(Row("equivalence", text, _amounts(objective, widths)))
     return outlook
 
 
-def _detectable(count: int, comparisons: int, threshold: float, nats: Sequence[float]) -> Row:
-    """Returns the smallest difference that ``count`` pairs show, for each spread."""
+def _detectable(part: Study, comparisons: int, losses: Sequence[float]) -> Row:
+    """Returns the smallest difference that the design's pairs show, for each spread."""
+    count, threshold = num_pairs(part), part.measure.threshold
+    objective = objective_of(part.measure.objective)
     differences = [
-        power.detectable(s, count, comparisons, threshold=threshold, power=POWER) for s in nats
+        power.detectable(spread, count, comparisons, threshold=threshold, power=POWER)
+        for spread in losses
     ]
     return Row(
         "can show",
         f"a difference at given settings, with {100 * POWER:.0f} % power, of",
-        tuple("none" if value is None else percent(value) for value in differences),
+        tuple("none" if value is None else _amount(objective, value) for value in differences),
     )
 
 
-def stein_seeds(spread_nats: float, first: int, half_width_nats: float) -> int:
+def stein_seeds(spread_loss: float, first: int, half_width_loss: float) -> int:
     """Returns how many seeds a first stage of that spread would ask for, without a limit."""
     stage = np.resize([1.0, -1.0], first)
-    stage *= spread_nats / np.std(stage, ddof=1)
-    return power.stein_seeds([stage], half_width_nats=half_width_nats, at_most=ANY_NUMBER)
+    stage *= spread_loss / np.std(stage, ddof=1)
+    return power.stein_seeds([stage], half_width_nats=half_width_loss, at_most=ANY_NUMBER)
 
 
 def _half_widths(
-    spreads_nats: Sequence[float], counts: Sequence[int], num_first: int, confidence: float
+    spreads: Sequence[float], counts: Sequence[int], num_first: int, confidence: float
 ) -> list[float]:
-    """Returns half of Student's interval for each spread and its number of pairs, in nats.
+    """Returns half of Student's interval for each spread of losses and its number of pairs.
 
     The degrees of freedom are those of ``num_first`` pairs.
     """
     if num_first < 2:
-        return [math.inf for _ in spreads_nats]
+        return [math.inf for _ in spreads]
     t = float(special.stdtrit(num_first - 1, 0.5 + confidence / 2.0))
-    return [t * s / math.sqrt(count) for s, count in zip(spreads_nats, counts, strict=True)]
+    return [t * s / math.sqrt(count) for s, count in zip(spreads, counts, strict=True)]
 
 
-def _percents(nats: Sequence[float]) -> tuple[str, ...]:
-    return tuple(percent(value) for value in nats)
+def _amounts(objective: Objective, losses: Sequence[float]) -> tuple[str, ...]:
+    return tuple(_amount(objective, value) for value in losses)
 
 
-def percent(nats: float) -> str:
-    """Returns a difference as a fraction of perplexity.
-
-    >>> percent(0.00995), percent(0.0004)
-    ('1 %', '0.04 %')
-    """
-    return f"{100.0 * math.expm1(nats):.2g} %" if math.isfinite(nats) else "any"
+def _amount(objective: Objective, losses: float) -> str:
+    return objective.amount(losses) if math.isfinite(losses) else "any"

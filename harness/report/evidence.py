@@ -16,6 +16,7 @@ from harness.randomness import Name
 from harness.report.protocols import ArmLike, StudyLike, TuneLike
 from harness.report.searches import value_text
 from harness.report.tried import is_done, is_not_learned, tried, whole
+from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 from harness.tuning import bracketing, extension
 from harness.tuning.bracketing import Bracket
@@ -156,10 +157,14 @@ def _num_ended(runs: pd.DataFrame, arm: ArmLike, repeat: int, tune: TuneLike) ->
     return int(is_done(whole(tune.seeds, runs[is_own])).sum())
 
 
+def _margin_loss(study: StudyLike) -> float:
+    return objective_of(study.measure.objective).within(study.measure.margin)
+
+
 def _search(
     study: StudyLike, arm: ArmLike, known: list[TriedSetting], design: Design, num_ended: int
 ) -> Search:
-    brackets = bracketing.brackets(known, design.space, arm.searched, study.measure.margin)
+    brackets = bracketing.brackets(known, design.space, arm.searched, _margin_loss(study))
     is_lost = bool(known) and all(each.end == "diverged" for each in known)
     return Search(known, design, brackets, is_lost, num_ended)
 
@@ -244,7 +249,7 @@ def num_due(study: StudyLike, searches: Mapping[str, Evidence], repeat: int) -> 
         trials=tune.num_trials,
         batch=tune.batch,
         at_most=tune.at_most,
-        margin=study.measure.margin,
+        margin_loss=_margin_loss(study),
         names=(),  # that there are points does not depend on where they lie
         num_ended=num_ended,
     )

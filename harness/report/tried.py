@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report.protocols import StudyLike
+from harness.tasks.objective import loss_of
 from harness.training.messages import RESULTS, RunState
 from harness.tuning.tried import TrialEnd, TriedSetting
 
@@ -35,7 +36,7 @@ def tried(
     groups = _ended(study.tune.seeds, _of_search(runs, arm, repeat))
     fields = list(study.tune.space)
     settings = [_setting(number, rows, fields) for number, rows in groups]
-    column = study.measure.objective.replace("perplexity", "loss")
+    column = loss_of(study.measure.objective)
     leads = _leads(settings, dict(groups), _by_trial(curves, column, arm, repeat))
     return [dataclasses.replace(each, lead=leads.get(each.number)) for each in settings]
 

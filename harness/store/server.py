@@ -35,7 +35,7 @@ STUDIES = "/#/experiments?workflowType=machine_learning"
 # runs instead, the best first, for a study that has no view yet: one that is still tuning, or was
 # run before there were views.
 BEST_FIRST = (
-    "workflowType=machine_learning&orderByKey=metrics.%60validation%2Fperplexity%60&orderByAsc=true"
+    "workflowType=machine_learning&orderByKey=metrics.%60validation%2Floss%60&orderByAsc=true"
 )
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

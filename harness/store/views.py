@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.tasks.objective import Objective, objective_of
+
 TAG = "mlflow.sharedViewState."
 ANSWER, CURVES, TRIALS, COSTS = "answer", "curves", "trials", "costs"
 """The keys of the views; the first answers the study's question."""
@@ -35,11 +37,12 @@ TRIED_LOG10 = "trial/log10_"
 
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 75, 140, 360  # pixels
+LEVEL_WIDTH = 115  # of the column of the objective
 WIDTHS = {
     "verdict": 110,
     "ratio with interval": 160,
+    "difference with interval": 160,
     "p": 80,
-    "test perplexity": 115,
     "speed": 80,
     "parameters": 90,
     "n": 50,
@@ -87,10 +90,11 @@ def address(key: str) -> str:
     return f"{query}&compareRunsMode=CHART" if key in (CURVES, TRIALS) else query
 
 
-def verdict_columns(split: str) -> tuple[str, ...]:
+def verdict_columns(objective: Objective, split: str) -> tuple[str, ...]:
     """Returns tags of an arm's own run: what the report's first table says, in its order."""
     numbers = ("speed", "parameters", "n")
-    return ("verdict", "ratio with interval", "p", f"{split} perplexity", *numbers)
+    compared = f"{objective.scale} with interval"
+    return ("verdict", compared, "p", f"{split} {objective.name}", *numbers)
 
 
 def of_study(
@@ -110,49 +114,50 @@ def of_study(
         tuned: The parameters that were searched; whether by their logarithm.
         num_seeds: Of a trial.
         is_timed: Whether it measures runtime.
-        split: Which split the perplexity of an arm's summary is of: ``test`` or ``training``.
+        split: Which split an arm's summary is of: ``test`` or ``training``.
         has_conditions: Whether arms stand under conditions.
-        levels: The least and the greatest perplexity that curves show; None: whatever they have.
+        levels: The least and the greatest number that curves show; None: whatever they have.
     """
     places = ["condition", "arm"] if has_conditions else ["arm"]
     return [
-        _answer(places[:-1], split, is_timed),
+        _answer(places[:-1], objective_of(objective), split, is_timed),
         _curves(places, objective, levels),
         *([_trials(places, objective, tuned, num_seeds)] if tuned else []),
-        _costs(places[:-1], split, is_timed),
+        _costs(places[:-1], objective_of(objective), split, is_timed),
     ]
 
 
-def _answer(places: list[str], split: str, is_timed: bool) -> View:
+def _answer(places: list[str], objective: Objective, split: str, is_timed: bool) -> View:
     """Returns the view of one row an arm: what the report's first table says, as texts.
 
     Rows are arms' own runs. A group of an arm's runs would show numbers alone, each with all its
     digits and the word average, and would be coloured by its name.
     """
-    level = _level(split)
-    columns = [_tag(name) for name in (*places, *verdict_columns(split), "state", PROGRESS_TAG)]
+    level = _level(objective, split)
+    shown = (*places, *verdict_columns(objective, split), "state", PROGRESS_TAG)
+    columns = [_tag(name) for name in shown]
     charts = [
         _chart("BAR", "level", metricKey=level),
         _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", level)),
     ]
     if is_timed:
         charts.append(_speed(level))
-    return View(
-        ANSWER, "The answer, arm by arm", _state(columns, charts, _metric(level), "phase = 'arm'")
-    )
+    state = _state(columns, charts, level, objective, "phase = 'arm'")
+    return View(ANSWER, "The answer, arm by arm", state)
 
 
 def _curves(places: list[str], objective: str, levels: tuple[float, float] | None) -> View:
     """Returns the view of one row a seed, its curve in its arm's colour, over time and updates."""
+    shown_as = objective_of(objective)
     columns = [_tag(name) for name in (*places, "seed", "state")]
-    columns += [_metric(name) for name in (objective, "test/perplexity", "seconds")]
+    columns += [_metric(name) for name in (objective, f"test/{shown_as.key}", "seconds")]
     # Unless told otherwise, the page smooths, and takes updates for every chart.
     shown = {
         "metricKey": objective,
         "lineSmoothness": 0,
         "useGlobalLineSmoothing": False,
         "useGlobalXaxisKey": False,
-        "scaleType": "log",
+        "scaleType": "log" if shown_as.is_ratio else "linear",
     }
     if levels is not None:
         shown["range"] = {"yMin": levels[0], "yMax": levels[1]}
@@ -161,15 +166,15 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         _chart("LINE", "over seconds", **shown, **over_seconds),
         _chart("LINE", "over updates", **shown, xAxisKey="step"),
     ]
-    state = _state(columns, charts, _metric(objective), "phase = 'replicate'")
+    state = _state(columns, charts, objective, shown_as, "phase = 'replicate'")
     return View(CURVES, "Curves over seconds and updates", state)
 
 
 def _trials(places: list[str], objective: str, tuned: Mapping[str, bool], num_seeds: int) -> View:
     """Returns the view of one row a trial, or a seed of one, the best first.
 
-    Beside the values that were tried stand perplexity, running time and what was written. A scatter
-    has no logarithmic axis, so a field that is searched by its logarithm is drawn by that.
+    Beside the values that were tried stand the objective, running time and a sample. A scatter has
+    no logarithmic axis, so a field that is searched by its logarithm is drawn by that.
     """
     shown = [*places, "index", "draw"] if num_seeds > 1 else places
     columns = [_tag(tag) for tag in shown] + [f"params.`{name}`" for name in tuned]
@@ -191,22 +196,23 @@ def _trials(places: list[str], objective: str, tuned: Mapping[str, bool], num_se
                 selectedMetrics=[*metrics, TRIED_LOSS],
             )
         )
-    return View(TRIALS, "Trials", _state(columns, charts, _metric(objective), "phase = 'trial'"))
+    state = _state(columns, charts, objective, objective_of(objective), "phase = 'trial'")
+    return View(TRIALS, "Trials", state)
 
 
-def _costs(places: list[str], split: str, is_timed: bool) -> View:
+def _costs(places: list[str], objective: Objective, split: str, is_timed: bool) -> View:
     """Returns the view of what an arm costs, as numbers that the page sorts by."""
-    level = _level(split)
-    columns = [_tag(name) for name in (*places, "verdict", f"{split} perplexity")]
+    level = _level(objective, split)
+    columns = [_tag(name) for name in (*places, "verdict", f"{split} {objective.name}")]
     costs = [f"arm/{name}" for name in COSTS_OF_ARM]
     columns += [_metric(name) for name in costs]
     charts = [_speed(level)] if is_timed else []
     charts += [_chart("BAR", name, metricKey=name) for name in costs[: 3 if is_timed else 1]]
-    return View(COSTS, "Costs", _state(columns, charts, _metric(level), "phase = 'arm'"))
+    return View(COSTS, "Costs", _state(columns, charts, level, objective, "phase = 'arm'"))
 
 
-def _level(split: str) -> str:
-    return f"arm/{split}_perplexity"
+def _level(objective: Objective, split: str) -> str:
+    return f"arm/{split}_{objective.key}"
 
 
 def _speed(level: str) -> dict[str, Any]:
@@ -222,9 +228,13 @@ def _tag(name: str) -> str:
 
 
 def _state(
-    columns: list[str], charts: list[dict[str, Any]], order: str, runs: str
+    columns: list[str],
+    charts: list[dict[str, Any]],
+    level: str,
+    objective: Objective,
+    runs: str,
 ) -> dict[str, Any]:
-    """Returns a state that shows all runs with a tag, sorted upwards.
+    """Returns a state that shows all runs with a tag, the best by ``level`` first.
 
     Of the sections of charts it opens its own alone.
     """
@@ -234,10 +244,11 @@ def _state(
     sections[0] |= {"columns": 2, "cardHeight": CARD_HEIGHT}
     sections += [{"uuid": name, "name": name, "display": False} for name in OTHER_SECTIONS]
     widths = {_tag(name): width for name, width in WIDTHS.items()}
+    widths[_tag(f"test {objective.name}")] = LEVEL_WIDTH
     return {
         "searchFilter": f"tags.{runs}",
-        "orderByKey": order,
-        "orderByAsc": True,
+        "orderByKey": _metric(level),
+        "orderByAsc": objective.better == "lower",
         "selectedColumns": columns,
         "columnOrder": [NAME, CREATED, *columns],
         "columnWidths": {NAME: NAME_WIDTH, CREATED: CREATED_WIDTH}

@@ -46,7 +46,7 @@ class Bracket:
 
 
 def brackets(
-    tried: Sequence[TriedSetting], space: Space, fields: Iterable[str], margin: float
+    tried: Sequence[TriedSetting], space: Space, fields: Iterable[str], margin_loss: float
 ) -> dict[str, Bracket]:
     """Returns what a search shows of every field whose values have an order.
 
@@ -60,12 +60,12 @@ def brackets(
         tried: Of one arm in one repeat.
         space: What is searched, as wide as it is by now.
         fields: Those that act in the arm.
-        margin: Of equivalence, as a fraction of perplexity.
+        margin_loss: Of equivalence, as a difference of losses.
     """
     best = best_of(tried)
     if best is None:
         return {}
-    within = tolerance(tried, margin)
+    within = tolerance(tried, margin_loss)
     return {
         field: _bracket(tried, best, field, space[field], within)
         for field in sorted(fields)
@@ -79,16 +79,16 @@ def best_of(tried: Sequence[TriedSetting]) -> TriedSetting | None:
     return min(finished, key=lambda each: (each.nats, each.number), default=None)
 
 
-def tolerance(tried: Sequence[TriedSetting], margin: float) -> float:
-    """Returns how far from the best a mean may lie, in nats, and still be as good.
+def tolerance(tried: Sequence[TriedSetting], margin_loss: float) -> float:
+    """Returns how far from the best a mean loss may lie and still be as good.
 
     It is the margin, or two standard errors of a setting's mean where those are more.
     """
     squares, degrees = seed_squares(tried)
     if not degrees:
-        return math.log1p(margin)
+        return margin_loss
     num_seeds = max(len(each.seed_nats) for each in tried)
-    return max(math.log1p(margin), NUM_ERRORS * math.sqrt(squares / degrees / num_seeds))
+    return max(margin_loss, NUM_ERRORS * math.sqrt(squares / degrees / num_seeds))
 
 
 def seed_squares(tried: Sequence[TriedSetting]) -> tuple[float, int]:

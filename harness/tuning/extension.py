@@ -27,7 +27,7 @@ def next_points(
     trials: int,
     batch: int,
     at_most: int,
-    margin: float,
+    margin_loss: float,
     names: tuple[Name, ...],
     num_ended: int | None = None,
 ) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def next_points(
         trials: The budget of an arm.
         batch: Trials of a round.
         at_most: Most trials of an arm.
-        margin: Of equivalence, as a fraction of perplexity.
+        margin_loss: Of equivalence, as a difference of losses.
         names: What the points derive from, the same for all arms.
         num_ended: The trials of lower numbers have ended in every arm, in whole rounds. None: that
             holds for all trials given.
@@ -60,7 +60,7 @@ def next_points(
     numbers = range(num_ended, min(num_ended + batch, at_most))
     whole = {arm: [e for e in tried[arm] if e.number < num_ended] for arm in tried}
     now = searched_space(space, (values for n, values in known.items() if n < num_ended))
-    made = _round(_open_ends(whole, now, fields, margin), space, now, numbers, names)
+    made = _round(_open_ends(whole, now, fields, margin_loss), space, now, numbers, names)
     begun = [known.get(n, made[n - num_ended] if made else None) for n in numbers]
     return [values for values in begun if values is not None]
 
@@ -94,7 +94,7 @@ def _open_ends(
     tried: Mapping[str, Sequence[TriedSetting]],
     space: Space,
     fields: Mapping[str, Sequence[str]],
-    margin: float,
+    margin_loss: float,
 ) -> dict[End, Any]:
     """Returns the ends at which an arm is open, each with the value tried there.
 
@@ -102,7 +102,7 @@ def _open_ends(
     """
     ends: dict[End, Any] = {}
     for arm, trials in tried.items():
-        for field, bracket in brackets(trials, space, fields[arm], margin).items():
+        for field, bracket in brackets(trials, space, fields[arm], margin_loss).items():
             if bracket.kind == "open" and bracket.edge:
                 end = (field, bracket.edge)
                 nearest = min if bracket.edge == "largest" else max

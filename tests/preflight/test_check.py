@@ -22,6 +22,7 @@ from harness.runner.scheduler import Scheduler
 from harness.settings import Budget
 from harness.statistics import inference, power
 from harness.store.locations import Locations
+from harness.tasks.objective import PERPLEXITY
 from harness.training.pack import Pack
 from harness.training.shard import Shard
 
@@ -288,9 +289,9 @@ def test_the_power_table_is_that_of_the_design(loaded):
     rows = power_table.rows(loaded, spread)
     shown = [power.detectable(s, 6, 1, threshold=0.05, power=0.8) for s in (0.004, 0.008)]
     assert values(rows, "spread") == ("0.4 %", "0.8 %")
-    assert values(rows, "can show") == tuple(power_table.percent(s) for s in shown)
+    assert values(rows, "can show") == tuple(PERPLEXITY.amount(s) for s in shown)
     half = [2.015048 * s / math.sqrt(6) for s in (0.004, 0.008)]  # t of 5 degrees of freedom
-    assert values(rows, "equivalence") == tuple(power_table.percent(s) for s in half)
+    assert values(rows, "equivalence") == tuple(PERPLEXITY.amount(s) for s in half)
     assert values(power_table.rows(loaded, None), "spread") == ("0.5 %", "1 %", "2 %")
 
 
@@ -304,7 +305,7 @@ def test_a_sequential_design_says_how_many_seeds_it_would_take(loaded):
         t * math.log1p(s) / math.sqrt(min(n, 40))
         for s, n in zip(power_table.SPREADS, wanted, strict=True)
     ]
-    assert values(rows, "can show") == tuple(power_table.percent(w) for w in widths)
+    assert values(rows, "can show") == tuple(PERPLEXITY.amount(w) for w in widths)
     assert "of the first stage; 0.05 takes 6 seeds" in rows[2].text
 
 

@@ -42,11 +42,11 @@ def test_the_count_is_that_of_the_whole_study_and_goes_on_from_stage_to_stage(no
     display = progress.Display(Console(file=out, width=80))
     display.begin("trials", 800, remaining=2000)
     now[0] = 30.0
-    display.advance(600, "a", arm="lstm", level=9.0)
+    display.advance(600, "a", arm="lstm", loss=2.197, level="9.000")
     display.end()  # 200 updates of pruned trials never run
     display.begin("replicates", 1200, remaining=1200)
     now[0] = 60.0
-    display.advance(600, "b", arm="gru", level=9.5)
+    display.advance(600, "b", arm="gru", loss=2.251, level="9.500")
     display.end()
     assert out.getvalue().splitlines() == [
         "trials: 800 updates, 2,000 in the study",
@@ -61,10 +61,10 @@ def test_the_best_is_that_of_the_condition_and_never_nan(now):
     display = progress.Display(Console(file=out, width=80))
     display.begin("trials", 800)
     now[0] = 30.0
-    display.advance(1, "", arm="lstm", condition="book", level=float("nan"))
-    display.advance(1, "", arm="lstm", condition="book", level=5.0)
+    display.advance(1, "", arm="lstm", condition="book", loss=float("nan"))
+    display.advance(1, "", arm="lstm", condition="book", loss=1.609, level="5.000")
     now[0] = 60.0
-    display.advance(1, "x", arm="gru", condition="notes", level=7.0)
+    display.advance(1, "x", arm="gru", condition="notes", loss=1.946, level="7.000")
     assert out.getvalue().rstrip().endswith("best 7.000 gru; x")
 
 
@@ -74,7 +74,7 @@ def test_on_a_terminal_the_text_is_shortened_and_nothing_else(width, now):
     display = progress.Display(Console(file=out, width=width, force_terminal=True))
     display.begin("12 replicates of 9 arms", 40_000, remaining=54_321)
     now[0] = 7200.0
-    display.advance(12_345, LATEST, arm="lstm-no-output-tanh", level=8.214)
+    display.advance(12_345, LATEST, arm="lstm-no-output-tanh", loss=2.106, level="8.214")
     display.end()
     shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out.getvalue())
     line = [each for each in re.split(r"[\r\n]+", shown) if "left" in each][-1]

@@ -4,6 +4,7 @@ import zlib
 
 from harness.store import views
 from harness.store.notes import EXPERIMENT_TAG_LENGTH
+from harness.tasks.objective import OBJECTIVES, Objective
 
 TUNED = {"learning_rate": True, "clip_norm": False}
 
@@ -70,6 +71,19 @@ def test_the_answer_is_the_first_table_of_the_report_in_texts():
     trained = state("answer", split="training", objective="train/perplexity")
     assert trained["orderByKey"] == "metrics.`arm/training_perplexity`"
     assert "tags.`training perplexity`" in trained["selectedColumns"]
+
+
+def test_a_number_that_is_better_high_is_sorted_downwards_and_drawn_as_it_is(monkeypatch):
+    accuracy = Objective("accuracy", "accuracy", "accuracies", "difference", len, better="higher")
+    monkeypatch.setitem(OBJECTIVES, "accuracy", accuracy)
+    answer = state("answer", objective="validation/accuracy")
+    assert answer["orderByKey"] == "metrics.`arm/test_accuracy`" and not answer["orderByAsc"]
+    columns = {"tags.`difference with interval`", "tags.`test accuracy`"}
+    assert columns <= set(answer["selectedColumns"])
+    curves = state("curves", objective="validation/accuracy")
+    assert curves["orderByKey"] == "metrics.`validation/accuracy`" and not curves["orderByAsc"]
+    assert {chart["scaleType"] for chart in curves["compareRunCharts"]} == {"linear"}
+    assert {chart["scaleType"] for chart in state("curves")["compareRunCharts"]} == {"log"}
 
 
 def test_conditions_stand_before_arms():

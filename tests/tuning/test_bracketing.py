@@ -9,7 +9,7 @@ from harness.tuning.bracketing import Bracket, best_of, brackets, seed_squares, 
 from harness.tuning.tried import TriedSetting
 
 RATE = Range(0.001, 1.0, log=True)
-MARGIN = math.expm1(0.01)  # 0.01 nats
+MARGIN = 0.01
 
 
 def tried(rows, field="learning_rate"):

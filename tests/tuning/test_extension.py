@@ -31,7 +31,13 @@ def searched(space, bests, trials=4):
 
 
 def more(tried, space, fields=None, **options):
-    options = {"trials": 4, "batch": 4, "at_most": 12, "margin": 0.01, "names": NAMES} | options
+    options = {
+        "trials": 4,
+        "batch": 4,
+        "at_most": 12,
+        "margin_loss": 0.01,
+        "names": NAMES,
+    } | options
     fields = fields or {arm: list(space) for arm in tried}
     return next_points(tried, space, fields, **options)
 
