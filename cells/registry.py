@@ -85,6 +85,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "bistable": ("nbrc", "brc"),
     "linear": ("min-gru", "min-lstm", "t-rnn", "t-gru", "t-lstm", "qrnn"),
     "highway": ("intersection-rnn", "sru", "rg-lru"),
+    "normalized": ("gru-layer-norm", "indrnn-layer-norm"),
+    "independent": ("indylstm", "indygru"),
 }
 """File of this package -> the cells that it defines, in the order of the file."""
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -164,5 +164,7 @@ def run(step, w, inputs, state):
 import equations_gated  # noqa: E402  (these take the helpers above)
 import equations_lstm  # noqa: E402
 import equations_products  # noqa: E402
+import equations_variants  # noqa: E402
 
-EQUATIONS |= equations_gated.EQUATIONS | equations_lstm.EQUATIONS | equations_products.EQUATIONS
+for stated in (equations_gated, equations_lstm, equations_products, equations_variants):
+    EQUATIONS |= stated.EQUATIONS

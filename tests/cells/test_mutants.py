@@ -24,6 +24,7 @@ SYMMETRIC = {
             "lstm-mogrifier",
             "lstm-projected",
             "lstm-multiplicative-integration",
+            "indylstm",
         ),
         *("lstm-no-forget-gate", "lstm-no-output-gate", "lstm-no-input-tanh"),
         *(
