@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,34 +60,35 @@ class Choice:
         if problems:
             raise ChoiceError("\n".join(problems))
 
-    def probabilities(self, scores: Tensor) -> Tensor:
+    def probabilities(self, scores: Tensor) -> np.ndarray:
         """Returns with what probability each token is chosen, (V,), float64, of its scores (V,)."""
         scores = scores.double().cpu()
-        if self.temperature is None:
-            return torch.nn.functional.one_hot(scores.argmax(), len(scores)).double()
-        # Taken from the largest: near a temperature of 0 the quotients overflow on one side alone.
-        probabilities = torch.softmax((scores - scores.max()) / self.temperature, 0)
+        scaled = scores / (self.temperature or 1.0)
+        if self.temperature is None or not torch.isfinite(scaled).all():
+            # So near to 0 that the quotients overflow, a temperature leaves the likeliest alone.
+            likeliest = np.zeros(len(scores))
+            likeliest[int(scores.argmax())] = 1.0
+            return likeliest
+        probabilities: np.ndarray = torch.softmax(scaled, 0).numpy()
         if self.top_k is None and self.top_p is None:
             return probabilities
-        order = probabilities.argsort(descending=True, stable=True)
-        kept = order if self.top_k is None else order[: self.top_k]
+        kept = np.argsort(-probabilities, kind="stable")[: self.top_k]
         if self.top_p is not None:
             # A token stays where those before it have not come to top_p yet.
             share = probabilities[kept] / probabilities[kept].sum()
-            kept = kept[share.cumsum(0) - share < self.top_p]
-        cut = torch.zeros_like(probabilities)
-        cut[kept] = probabilities[kept]
-        return cut / cut.sum()
+            kept = kept[np.cumsum(share) - share < self.top_p]
+        cut = np.zeros_like(probabilities)
+        cut[kept] = probabilities[kept] / probabilities[kept].sum()
+        return cut
 
     def token(self, scores: Tensor, draw: float) -> int:
         """Returns the token that ``draw``, from [0, 1), selects of the scores (V,)."""
         if self.temperature is None:
             return int(scores.argmax())
-        cumulative = self.probabilities(scores).cumsum(0)
-        selected = int(torch.searchsorted(cumulative, draw, right=True))
+        cumulative = np.cumsum(self.probabilities(scores))
+        selected = int(np.searchsorted(cumulative, draw, side="right"))
         # The sum may be rounded to less than a draw: the last token that can be drawn is meant.
-        last = int(torch.searchsorted(cumulative, cumulative[-1]))
-        return min(selected, last)
+        return min(selected, int(np.searchsorted(cumulative, cumulative[-1])))
 
 
 class Stream:
