@@ -14,6 +14,8 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from harness.cli import faults, looking, main
+from harness.store.patience import lacking
+from harness.training.logs import MAX_LOGS
 
 STEP = """
 from cells import Cell
@@ -99,6 +101,12 @@ def test_a_file_that_the_system_refuses_is_named_with_the_remedy(told, number, w
     assert text.startswith("a/file.csv: must ") and words in text
 
 
+def test_of_a_full_disk_it_is_said_how_much_must_find_room(told, tmp_path):
+    full = OSError(errno.ENOSPC, "full", str(tmp_path / "absent" / "mlflow.db"))
+    _, text, _ = told(lacking(full, "the store", 1_234_567))
+    assert "At least 1,234,567 bytes must find room, and " in text and "are free now." in text
+
+
 def test_debug_prints_the_traceback_wherever_it_stands(told, monkeypatch):
     _, text, _ = told(KeyError("boom"), "--Debug")
     assert text.startswith("Traceback (most recent call last)") and "a fault of the bench" in text
@@ -117,17 +125,17 @@ def test_no_password_reaches_a_message_or_a_log(told):
 def test_old_logs_go_and_a_link_is_not_followed(told, tmp_path, monkeypatch):
     logs = tmp_path / "cache" / "logs"
     logs.mkdir(parents=True)
-    for number in range(faults.MAX_LOGS):
+    for number in range(MAX_LOGS):
         (logs / f"20200101-0000{number:02}-1.log").touch()
     victim = tmp_path / "victim"
-    monkeypatch.setattr(faults, "datetime", Frozen)
+    monkeypatch.setattr("harness.training.logs.datetime", Frozen)
     (logs / f"20260101-000000-{os.getpid()}.log").symlink_to(victim)
     _, text, _ = told(KeyError("boom"))
     assert not victim.exists() and "harness-20260101-000000" in text
     Path(text.split("is in ")[1].split(";")[0]).unlink()
     (logs / f"20260101-000000-{os.getpid()}.log").unlink()
     _, _, kept = told(KeyError("boom"))
-    assert len(kept) == faults.MAX_LOGS and kept[-1].name.startswith("20260101")
+    assert len(kept) == MAX_LOGS and kept[-1].name.startswith("20260101")
 
 
 class Frozen:

@@ -7,10 +7,11 @@ which the message names; ``--debug`` prints it too.
 import errno
 import os
 import re
+import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +24,6 @@ FAULT, MISTAKE = 1, 2
 """The exit codes of what went wrong in the machine, and of what a person wrote."""
 MAX_WORDS = 400
 """The most characters of an error of others: some quote whole tables."""
-MAX_LOGS = 50
-"""So many logs are kept; the oldest go."""
 
 _MEMORY = re.compile(
     r"out of memory|alloc_cpu|can't allocate memory|Unable to allocate|bad_alloc", re.I
@@ -127,8 +126,20 @@ def told_of(error: BaseException) -> Told:
         if isinstance(each, OSError) and each.errno in _FILES and each.filename is not None:
             is_full = each.errno in (errno.ENOSPC, errno.EDQUOT)
             text = f"{os.fsdecode(each.filename)}: {_FILES[each.errno]}"
+            text += _room(each) if is_full else ""
             return Told(text, FAULT if is_full else MISTAKE, has_more=False)
     return _of_a_library(error)
+
+
+def _room(error: OSError) -> str:
+    """Returns how much room is needed, where that is known, and how much there is."""
+    words: list[str] = list(getattr(error, "__notes__", []))
+    path = Path(os.fsdecode(error.filename)).absolute()
+    with suppress(OSError):  # a place that is no file has no disk
+        folder = next(each for each in (path, *path.parents) if each.exists())
+        words.append(f"{shutil.disk_usage(folder).free:,} bytes are free now")
+    text = ", and ".join(words)
+    return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
 def is_of_a_users_cell(error: BaseException) -> bool:
@@ -222,28 +233,10 @@ def _traceback(error: BaseException) -> str:
 
 def _logged(error: BaseException) -> str:
     """Writes an error's traceback to a file, and returns a line that names the file."""
-    from harness.cache import cache_folder
+    from harness.training.logs import write_log
 
     words = " ".join(["harness", *sys.argv[1:]])
     text = without_passwords(f"{datetime.now():%Y-%m-%d %H:%M:%S} {words}\n{_traceback(error)}\n")
-    name = f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.log"
-    for folder in (cache_folder() / "logs", Path(tempfile.gettempdir())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / (name if folder.name == "logs" else f"harness-{name}")
-            # A new file alone: a link that somebody planted under its name is not followed.
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            _forget_old_logs(folder)
-        except OSError:
-            continue
-        return f"The traceback is in {path}; {DEBUG} prints it."
-    return f"The traceback could not be written anywhere; {DEBUG} prints it."
-
-
-def _forget_old_logs(folder: Path) -> None:
-    if folder.name != "logs":  # the system's folder holds files of others
-        return
-    for path in sorted(folder.glob("*.log"))[:-MAX_LOGS]:
-        path.unlink(missing_ok=True)
+    path = write_log(text)
+    where = "could not be written anywhere" if path is None else f"is in {path}"
+    return f"The traceback {where}; {DEBUG} prints it."

@@ -24,8 +24,12 @@ FLUSH_SECONDS = 3.0
 """How long an operation waits for others that are written with it, unless it is urgent."""
 PER_BATCH = 64
 """Operations that are taken off the queue together once all of them are stored."""
-MAX_WAITING = 2000
-"""Operations in memory; above it they go to the file."""
+BATCH_BYTES = 16 * 2**20
+"""About how much of the file is read at once: a run's model may be as large alone."""
+MAX_WAITING_BYTES = 64 * 2**20
+"""About how much memory operations may take; above it they go to the file."""
+VALUE_BYTES = 64
+"""About what a value takes in memory beside its text."""
 CLOSE_SECONDS = 3.0
 """How long an end waits for the store before what is left goes to the file."""
 
@@ -54,6 +58,20 @@ class _Operation:
     function: Callable[[], Any] | None = None
     result: Any = None
     done: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.num_bytes = num_bytes_of(self.arguments)
+
+
+def num_bytes_of(value: Any) -> int:
+    """Returns about how much memory a value takes: its texts and files, and a little for each."""
+    if isinstance(value, str | bytes):
+        return VALUE_BYTES + len(value)
+    if isinstance(value, Mapping):
+        return VALUE_BYTES + sum(map(num_bytes_of, (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return VALUE_BYTES + sum(map(num_bytes_of, value))
+    return VALUE_BYTES
 
 
 class Handover:
@@ -94,6 +112,7 @@ class Handover:
         self._spool, self._say, self._check = spool, say, check
         self._is_spooling = self._is_told = self._is_ending = self._is_wanted = False
         self._waiting: deque[_Operation] = deque()
+        self._waiting_bytes = 0
         self._last: deque[_Operation] = deque()  # what follows all that is in the file
         self._oldest = 0.0
         self._asked_since: float | None = None
@@ -145,6 +164,7 @@ class Handover:
             self._spool.close(keep=False)
             self._is_spooling, self._error, self._thread = False, None, None
             self._waiting.clear()
+            self._waiting_bytes = 0
             self._last.clear()
 
     def close(self) -> None:
@@ -184,6 +204,7 @@ class Handover:
             if not self._is_spooling:
                 self._oldest = time.monotonic() if not self._waiting else self._oldest
                 self._waiting.append(operation)
+                self._waiting_bytes += operation.num_bytes
             elif operation.function is not None:
                 self._last.append(operation)
             elif self._is_kept(operation):
@@ -201,7 +222,7 @@ class Handover:
                 raise self._error
             since = self._asked_since
             is_late = since is not None and time.time() - since >= patience.NOTICE_SECONDS
-            if is_late or len(self._waiting) > MAX_WAITING:
+            if is_late or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._begin_spool()
             is_over = self._is_told and not self._has_work()
         if is_late and not self._is_told and since is not None:
@@ -251,7 +272,9 @@ class Handover:
         except _Ended:
             pass
         except BaseException as error:  # the driver raises it
-            self._fail(patience.lacking(error, self._place) if is_lasting(error) else error)
+            left = self._waiting_bytes + self._spool.num_unread_bytes
+            lasts = is_lasting(error)
+            self._fail(patience.lacking(error, self._place, left) if lasts else error)
 
     def _next(self) -> list[_Operation] | None:
         """Returns what is due, once something is; None when this object is closed."""
@@ -269,17 +292,19 @@ class Handover:
         """Takes operations from the file once those in memory are done, and then ends the file."""
         if not self._is_spooling or self._waiting:
             return
-        read = self._spool.read(PER_BATCH)
+        read = self._spool.read(PER_BATCH, BATCH_BYTES)
         self._waiting.extend(_Operation(name, arguments) for name, arguments in read)
+        self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
         if not read:
             self._spool.close(keep=False)
             self._is_spooling = False
             self._waiting, self._last = self._last, deque()
+            self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
 
     def _finish(self, batch: list[_Operation]) -> None:
         with self._changed:
             for operation in batch:
-                self._waiting.popleft()
+                self._waiting_bytes -= self._waiting.popleft().num_bytes
                 operation.done.set()
             self._oldest = time.monotonic()
             self._is_wanted = any(map(self._is_urgent, self._waiting))

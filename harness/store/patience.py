@@ -19,6 +19,14 @@ PAUSE_SECONDS = 0.05
 """How often a wait looks whether it was interrupted."""
 HTTP_BUSY = (408, 429)
 """Answers of a server that may be asked again; so are all from 500 on."""
+REFUSALS = (
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "does not exist",
+    "is not permitted to log in",
+)
+"""What a database's server says of who asks, or for what: it would say the same again."""
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 LASTING = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -27,6 +35,9 @@ LASTING = {
     sqlite3.SQLITE_IOERR: errno.EIO,
 }
 """SQLite's codes of what lacks on the disk, and the system's own."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The system's codes of a disk without room."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,11 +55,22 @@ def is_passing(error: BaseException) -> bool:
     for cause in _chain(error):
         if isinstance(cause, sqlite3.Error):
             return _code(cause) in PASSING
+        if is_refusal(cause):
+            return False
         if isinstance(cause, ConnectionError | TimeoutError) or _is_away(cause):
             return True
         if (status := _answer(cause)) is not None:
             return status >= 500 or status in HTTP_BUSY
     return False
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Returns whether a server answered that it lets nobody in of this name, or to this database.
+
+    A connection that failed has no code, so its words are asked; a server of another language is
+    waited for like one that is away.
+    """
+    return _is_away(error) and any(words in str(error) for words in REFUSALS)
 
 
 def is_lasting(error: BaseException) -> bool:
@@ -180,12 +202,21 @@ def never(store: str, error: BaseException) -> StoreError:
     )
 
 
-def lacking(error: BaseException, place: Path | str) -> OSError:
+def refused(store: str, error: BaseException) -> StoreError:
+    """Returns one line for a database's server that does not let the asker in."""
+    return StoreError(
+        f"{store}: must let you in, but says {reason(error)!r}. Correct the user, the password or "
+        "the name of the database in its address, in ~/.pgpass or in PGPASSWORD."
+    )
+
+
+def lacking(error: BaseException, place: Path | str, needed_bytes: int = 0) -> OSError:
     """Returns what the system lacks, as its own error with a file's name: room, or a right.
 
     Args:
         error: One for which :func:`is_lasting` holds.
         place: What could not be written, where the error does not say.
+        needed_bytes: What is still to be written, at least: a note of the error says it.
     """
     number, name = errno.EIO, str(place)
     for cause in _chain(error):
@@ -196,5 +227,7 @@ def lacking(error: BaseException, place: Path | str) -> OSError:
             number, name = cause.errno, cause.filename2 or cause.filename or name
             break
     told = OSError(number, os.strerror(number), name)
+    if number in FULL and needed_bytes:
+        told.add_note(f"at least {needed_bytes:,} bytes must find room")
     told.__cause__ = error
     return told

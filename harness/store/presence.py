@@ -74,6 +74,8 @@ def _await(store: str, ask: Callable[..., None], *args: object) -> None:
         try:
             return ask(*args)
         except Exception as error:
+            if patience.is_refusal(error):
+                raise patience.refused(store, error) from error
             if not (isinstance(error, OSError | sqlite3.Error) or patience.is_passing(error)):
                 raise
             if time.monotonic() - begun >= patience.START_SECONDS:

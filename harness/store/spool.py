@@ -76,14 +76,20 @@ class Spool:
         self._file.flush()
         self._end += sum(map(len, lines))
 
-    def read(self, count: int) -> list[tuple[str, dict[str, Any]]]:
-        """Returns the next operations, ``count`` at most."""
+    @property
+    def num_unread_bytes(self) -> int:
+        """The size of what was not read yet."""
+        return self._end - self._read_at if self.num_unread else 0
+
+    def read(self, count: int, num_bytes: int) -> list[tuple[str, dict[str, Any]]]:
+        """Returns the next operations, ``count`` at most, and none after so many bytes."""
         if self._file is None:
             return []
         found: list[tuple[str, dict[str, Any]]] = []
         with open(self.path, "rb") as file:
             file.seek(self._read_at)
-            while len(found) < count and self.num_unread:
+            end = self._read_at + num_bytes
+            while len(found) < count and self.num_unread and file.tell() < end:
                 name, arguments = _value(file.readline())
                 found.append((name, arguments))
                 self.num_unread -= 1

@@ -4,6 +4,7 @@
 """
 
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from harness import data, engine
 from harness.model.architecture import SizeError
 from harness.settings import BudgetError
 from harness.training import runtime
+from harness.training.logs import write_log
 from harness.training.pack import train
 from harness.training.plan import PlanError, plans_from_json
 
@@ -55,7 +57,8 @@ def _read(path: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Answers the file of plans that ``arguments`` name and returns the exit code.
 
-    The answer is printed as lines of JSON.
+    The answer is printed as lines of JSON. The code is 2 for what a person can mend, 1 for a fault
+    of the worker, 130 after Ctrl-C.
     """
     if len(arguments) != 1:
         print("usage: python -m harness.train PLAN.json", file=sys.stderr)
@@ -66,4 +69,22 @@ def main(arguments: list[str]) -> int:
     except INPUT_ERRORS as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was printed is whole, and can be ingested", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(_of_the_worker(error), file=sys.stderr)
+        return 1
     return 0
+
+
+def _of_the_worker(error: Exception) -> str:
+    """Returns what is said of an error that nobody foresaw; its traceback goes to a file."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    path = write_log("".join(traceback.format_exception(error)))
+    where = "could not be written anywhere" if path is None else f"is in {path}"
+    return (
+        f"harness.train: a fault of the worker itself, {type(error).__name__}: "
+        f"{first.rstrip('.')}. What was printed is whole, and can be ingested; please report it "
+        f"with the traceback, which {where}."
+    )

@@ -6,7 +6,7 @@ import time
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from harness.store import advisory_lock, databases
+from harness.store import advisory_lock, databases, patience
 from harness.store.address import StoreError
 from harness.store.advisory_lock import AdvisoryLock, LockedError, made_by_one
 from harness.store.locations import Locations
@@ -160,3 +160,26 @@ def test_a_driver_that_is_not_installed_is_named(tmp_path, url):
     with pytest.raises(StoreError, match="with its driver installed, .* or install the") as told:
         await_readable(Locations(tmp_path, storage=url))
     assert "s3cret" not in str(told.value)
+
+
+def test_whoever_is_not_let_in_is_told_at_once(postgres, tmp_path, monkeypatch):
+    postgres.make("guarded")
+    postgres.execute("guarded", "ALTER ROLE harness PASSWORD 'right'")
+    rules = postgres.folder / "data" / "pg_hba.conf"
+    trusting = rules.read_text()
+    try:
+        rules.write_text(f"local guarded all scram-sha-256\n{trusting}")
+        postgres.execute("postgres", "SELECT pg_reload_conf()")
+        for url, words in (
+            (postgres.url("guarded", password="wr0ng"), "password authentication failed"),
+            (postgres.url("absent"), 'database "absent" does not exist'),
+        ):
+            begun = time.monotonic()
+            with pytest.raises(StoreError, match=f"must let you in, but says .*{words}") as told:
+                await_readable(Locations(tmp_path, "sqlite:///mlflow.db", url))
+            assert time.monotonic() - begun < patience.START_SECONDS / 2
+            assert "wr0ng" not in str(told.value) and "\n" not in str(told.value)
+        await_readable(Locations(tmp_path, "sqlite:///m.db", postgres.url("guarded", "right")))
+    finally:
+        rules.write_text(trusting)
+        postgres.execute("postgres", "SELECT pg_reload_conf()")

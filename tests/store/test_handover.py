@@ -1,6 +1,7 @@
 """The thread that writes: its order, its patience, and what it leaves on disk."""
 
 import errno
+import re
 import sqlite3
 import threading
 import time
@@ -157,13 +158,28 @@ def test_one_that_is_stuck_is_told_too(new, store, quick, lines):
 
 
 def test_above_a_bound_operations_wait_on_disk_alone(new, store, monkeypatch, path):
-    monkeypatch.setattr(handover, "MAX_WAITING", 10)
+    """What counts is how large they are: a run's model is as large as thousands of points."""
+    monkeypatch.setattr(handover, "MAX_WAITING_BYTES", 10_000)
+    monkeypatch.setattr(handover, "BATCH_BYTES", 5_000)
     own = new()
     store.lets_go.clear()
-    put(own, *range(500), name="end")
-    assert path.exists() and len(own._waiting) <= 11
+    put(own, *range(20), name="end")
+    assert not path.exists()
+    files = [{"model.npz": bytes([i]) * 4_000} for i in range(30)]
+    put(own, *files, name="end")
+    assert path.exists() and own._waiting_bytes <= 10_000 + 4_500
+    read = own._spool.read
+    sizes = []
+
+    def noted(*bounds):
+        found = read(*bounds)
+        sizes.append(sum(len(arguments["value"]["model.npz"]) for _, arguments in found))
+        return found
+
+    own._spool.read = noted
     store.lets_go.set()
-    assert own.call(lambda: list(store.kept)) == list(range(500))
+    assert own.call(lambda: list(store.kept)) == [*range(20), *files]
+    assert max(sizes) <= 8_000 and own._waiting_bytes == 0
     assert not path.exists()
 
 
@@ -250,11 +266,13 @@ def test_left_records_that_the_store_refuses_are_told_and_passed_over(
 def test_a_full_disk_is_no_matter_of_patience(new, store, error, number):
     store.is_away, store.error = True, error
     own = new()
-    put(own, 0, name="end")
+    put(own, "a" * 100_000, name="end")
     with pytest.raises(OSError) as raised:
         own.call(lambda: None)
     assert raised.value.errno == number
     assert raised.value.filename == (error.filename or "mlflow.db")
+    (note,) = getattr(raised.value, "__notes__", [""])
+    assert bool(re.match("at least 100,[0-9]{3} bytes", note)) == (number == errno.ENOSPC)
 
 
 def test_a_spool_that_cannot_be_written_names_its_file_and_hides_no_other_end(

@@ -30,9 +30,9 @@ def test_what_was_appended_is_read_in_order_by_the_next_launch(path):
     written(path)
     spool = Spool(path, "1 born")
     assert spool.resume() is None and spool.num_unread == 3
-    assert spool.read(2) == OPERATIONS[:2]
+    assert spool.read(2, 10**6) == OPERATIONS[:2]
     spool.append(OPERATIONS[:1], are_known=False)
-    assert spool.read(9) == [OPERATIONS[2], OPERATIONS[0]] and spool.read(9) == []
+    assert spool.read(9, 10**6) == [OPERATIONS[2], OPERATIONS[0]] and spool.read(9, 10**6) == []
     spool.close(keep=False)
     assert not path.exists()
 
@@ -41,17 +41,17 @@ def test_what_the_caller_has_too_is_read_by_the_next_launch_alone(path):
     spool = Spool(path, "1 born")
     spool.append(OPERATIONS[:2], are_known=True)
     spool.append(OPERATIONS[2:], are_known=False)
-    assert spool.read(9) == OPERATIONS[2:]
+    assert spool.read(9, 10**6) == OPERATIONS[2:]
     spool.close(keep=True)
     again = Spool(path, "1 born")
     again.resume()
-    assert again.read(9) == OPERATIONS
+    assert again.read(9, 10**6) == OPERATIONS
     again.close(keep=False)
 
 
 def test_there_is_no_file_until_something_is_written(path):
     spool = Spool(path, "1 born")
-    assert spool.resume() is None and spool.read(9) == []
+    assert spool.resume() is None and spool.read(9, 10**6) == []
     spool.close(keep=False)
     assert not path.parent.exists()
 
@@ -66,7 +66,7 @@ def test_a_damaged_line_ends_the_file(path, damage):
     spool = Spool(path, "1 born")
     assert spool.resume() == "its last 1 lines"
     spool.append(OPERATIONS[:1], are_known=False)
-    assert spool.read(9) == [*OPERATIONS[:2], OPERATIONS[0]]
+    assert spool.read(9, 10**6) == [*OPERATIONS[:2], OPERATIONS[0]]
     spool.close(keep=False)
 
 

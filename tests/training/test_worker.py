@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.settings import Budget, SampleRequest, Settings
+from harness.training import worker
 from harness.training.messages import RunEnded, RunStarted, message_from_json
 from harness.training.pack import Pack, train
 from harness.training.plan import Plan, Run, plans_to_json
@@ -207,6 +208,24 @@ def test_a_plan_that_is_no_text_exits_2(tmp_path, capsys):
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe\x00")
     assert main([str(tmp_path / "plan.json")]) == 2
     assert "plan.json must be UTF-8, but got byte=0xff." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyError("boom"), 1), (KeyboardInterrupt(), 130)])
+def test_what_nobody_foresaw_is_one_message(plan, tmp_path, capsys, monkeypatch, error, code):
+    def fails(plan):
+        yield []
+        raise error
+
+    monkeypatch.setattr(worker, "train", fails)
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    assert main([str(tmp_path / "plan.json")]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    logs = [*(tmp_path / "logs").glob("*.log")]
+    assert "can be ingested" in line and len(logs) == (code == 1)
+    if logs:
+        assert "KeyError: 'boom'. What" in line and str(logs[0]) in line
+        assert "Traceback (most recent call last)" in logs[0].read_text()
 
 
 def test_a_worker_refuses_another_text_before_it_trains(plan, tmp_path, capsys):
