@@ -86,9 +86,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         f"{objective.key}_low": low,
         f"{objective.key}_high": high,
         **{
-            each.key: each.read(mean, result.readings[each])
-            if mean is not None and each in result.readings
-            else None
+            each.key: each.of(mean) if mean is not None and each in result.readings else None
             for each in objective.readings
         },
         shown: objective.difference(decision.mean)
@@ -98,7 +96,6 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         **{
             name: value
             for each in objective.readings
-            if each.unit
             for name, value in _differences_in(result, each).items()
         },
         "p": decision.p if decision else None,
@@ -158,9 +155,9 @@ def _difference_in(result: ArmResult, reading: Reading) -> tuple[float, Interval
     decision = result.decision
     if decision is None or decision.mean is None or reading not in result.readings:
         return None
-    ends, per_token = decision.interval, result.readings[reading]
-    low_high = [reading.read(end, per_token) for end in (ends.low, ends.high)] if ends else []
-    return reading.read(decision.mean, per_token), Interval(*low_high) if ends else None
+    ends = decision.interval
+    interval = Interval(reading.of(ends.low), reading.of(ends.high)) if ends else None
+    return reading.of(decision.mean), interval
 
 
 def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
@@ -175,7 +172,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
         "Spread of the search",
         f"{scale} with that spread (95 %)",
         *(each.title for each in readings),
-        *(f"Difference in {each.unit} (95 %)" for each in readings if each.unit),
+        *(f"Difference in {each.unit} (95 %)" for each in readings),
         "p (sign-flip)",
         "Note",
     )
@@ -199,7 +196,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
             _spread_text(result),
             wide_text(result).partition(" ")[2].strip("()"),
             *(_reading_text(result, each) for each in readings),
-            *(_reading_difference_text(result, each) for each in readings if each.unit),
+            *(_reading_difference_text(result, each) for each in readings),
             holm_text(result),
             _flip_text(result),
             _seeds_text(result),
@@ -297,7 +294,7 @@ def _seeds_text(result: ArmResult) -> str:
 def _reading_text(result: ArmResult, reading: Reading) -> str:
     if result.mean is None or reading not in result.readings:
         return ""
-    return number(reading.read(result.mean, result.readings[reading]), decimals=3)
+    return number(reading.of(result.mean), decimals=3)
 
 
 def _integer(count: int | None) -> str:
