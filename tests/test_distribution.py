@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = (".ci", ".github", "cells", "docs", "harness", "studies", "tests", "tools")
+FOLDERS = (".ci", ".github", "cells", "docs", "examples", "harness", "studies", "tests", "tools")
 NOT_SOURCES = ("__pycache__", "generated", "_build", ".hypothesis", "*.egg-info", "*.db*")
 PLACES = {"docs": "harness/docs", "studies": "harness/studies"}
 """Folder of the repository -> where a wheel installs what it takes of it."""

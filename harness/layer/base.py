@@ -12,7 +12,7 @@ from cells.base import Cell, Parameter
 from harness.engine import Layer, Parameters, State
 from harness.layer import dropouts, torch_names
 from harness.layer.choices import Choices
-from harness.layer.pieces import Run
+from harness.layer.pieces import Piece, Run, holding
 from harness.layer.running import DEFINITION, engine_for, run
 from harness.model.architecture import Architecture
 from harness.model.initialization import initial_parameters
@@ -130,16 +130,22 @@ class CellModule(nn.Module):
             like: Of a state (B, H); gives size, dtype and device.
         """
         cell = dropouts.cell_for(self.cell, self.settings, self.training)
-        layer = dataclasses.replace(self.layer, cell=cell)
-        engine = engine_for(self.engine, cell, like.device.type, layer.precision)
+        layer, device = dataclasses.replace(self.layer, cell=cell), like.device.type
         parameters = dropouts.with_weight_dropout(
             cell, self.weights(suffix, like.dtype), self.rate("weight_dropout")
         )
         noise = dropouts.Noise(cell, self.settings, like, self.training)
 
-        def of_piece(piece: Tensor, state: State) -> tuple[Tensor, State]:
-            factors = noise.factors(*piece.shape[:2])
-            return run(engine, layer, parameters, piece, state, factors)
+        def of_piece(piece: Piece, state: State) -> tuple[Tensor, State]:
+            used, factors = layer, noise.factors(*piece.values.shape[:2])
+            if piece.present is not None:
+                used = dataclasses.replace(layer, cell=holding(cell))
+                held = (~piece.present).to(like.dtype).unsqueeze(-1)
+                held = held.expand(-1, -1, self.hidden_size)
+                joined = [] if factors is None else [factors.expand(len(held), -1, -1)]
+                factors = torch.cat([*joined, held], dim=-1)
+            engine = engine_for(self.engine, used.cell, device, layer.precision)
+            return run(engine, used, parameters, piece.values, state, factors)
 
         return of_piece
 

@@ -11,6 +11,7 @@ from harness.engine import State, initial_state
 from harness.layer import checks, dropouts
 from harness.layer.base import CellModule, Hidden
 from harness.layer.choices import Choices, found, settings_of, size_problems
+from harness.layer.pieces import Piece
 
 ONLY = ""
 """What ends the names of the only layer's parameters."""
@@ -106,7 +107,8 @@ class RecurrentCell(CellModule):
             shape = (*rows, self.hidden_size)
             checks.raise_all(checks.state_problems(given, self.cell.state, shape, parameters[0]))
             state = tuple(values.to(dtype).reshape(len(data), -1) for values in given)
-        (piece,) = dropouts.with_input_dropout([data.unsqueeze(0)], self.rate("input_dropout"))
+        pieces = [Piece(data.unsqueeze(0))]
+        (piece,) = dropouts.with_input_dropout(pieces, self.rate("input_dropout"))
         _, final = self.run_of(ONLY, state[0])(piece, state)
         final = tuple(values.to(parameters[0].dtype) for values in final)
         final = tuple(values.squeeze(0) for values in final) if is_single else final

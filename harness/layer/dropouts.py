@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from cells.base import Cell
 from harness.engine import Parameters
+from harness.layer.pieces import Piece
 from harness.model.masks import rate_field
 from harness.model.regularization import regularization_of, regularized
 from harness.settings import Settings
@@ -54,12 +55,12 @@ class Noise:
         return functional.dropout(self._like.new_ones(num_steps, rows, size), rate)
 
 
-def with_input_dropout(pieces: Sequence[Tensor], rate: float) -> list[Tensor]:
-    """Returns pieces (t, b, I) with one mask for all time steps; tokens stay as they are."""
-    if rate == 0 or not pieces[0].is_floating_point():
+def with_input_dropout(pieces: Sequence[Piece], rate: float) -> list[Piece]:
+    """Returns pieces with one mask for all time steps; tokens stay as they are."""
+    if rate == 0 or not pieces[0].values.is_floating_point():
         return list(pieces)
-    mask = functional.dropout(torch.ones_like(pieces[0][0]), rate)
-    return [piece * mask[: piece.shape[1]] for piece in pieces]
+    mask = functional.dropout(torch.ones_like(pieces[0].values[0]), rate)
+    return [piece.with_values(piece.values * mask[: piece.values.shape[1]]) for piece in pieces]
 
 
 def with_weight_dropout(cell: type[Cell], parameters: Parameters, rate: float) -> Parameters:

@@ -1,21 +1,51 @@
-"""A batch whose sequences may differ in length, as pieces of equal batch size.
+"""A batch whose sequences may differ in length, as pieces that are each one run of an engine.
 
-A batch of equal lengths is one piece. A packed sequence has fewer and fewer rows from one piece to
-the next, and each piece is one run of the engine.
+A batch of equal lengths is one piece. A packed sequence has fewer and fewer rows as time goes on: a
+piece ends where fewer than a share of its rows are left, so that half the work at most is for
+nothing and a batch has few pieces. Within a piece a row that has ended holds its state.
 """
 
-import itertools
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from cells.base import Cell
 from harness.engine import State
 
-Run = Callable[[Tensor, State], tuple[Tensor, State]]
-"""Maps a piece (t, b, ...) and the state of its rows to outputs and final state."""
+HELD = "held"
+"""The factor of a cell's step that is 1 where a row has ended, else 0."""
+SHARE = 0.5
+"""The rows of a piece that are left at its end, at least, of those at its beginning."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some time steps of the rows that have not ended before.
+
+    Attributes:
+        values: (t, b, ...); of rows that have ended anything at all.
+        present: (t, b), whether the row is still there; None where all are.
+    """
+
+    values: Tensor
+    present: Tensor | None = None
+
+    def with_values(self, values: Tensor) -> "Piece":
+        """Returns the same part of the batch with other values (t, b, ...)."""
+        return Piece(values, self.present)
+
+    def flipped(self) -> "Piece":
+        """Returns the piece in reversed time."""
+        return Piece(self.values.flip(0), None if self.present is None else self.present.flip(0))
+
+
+Run = Callable[[Piece, State], tuple[Tensor, State]]
+"""Maps a piece and the state of its rows to outputs (t, b, ...) and final state."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +69,42 @@ class Form:
             return Form(given, False, batch_first)
         return Form(None, given.ndim == 1 + given.is_floating_point(), batch_first)
 
-    def pieces(self, data: Tensor) -> list[Tensor]:
-        """Returns the pieces (t, b, ...) of the input, or of a packed one's data."""
+    def sizes(self, data: Tensor) -> tuple[int, int]:
+        """Returns the time steps and the rows of the input, or of a packed one's data."""
+        if self.packed is not None:
+            return len(self.packed.batch_sizes), int(self.packed.batch_sizes[0])
         if self.is_single:
-            return [data.unsqueeze(1)]
-        if self.packed is None:
-            return [data.transpose(0, 1) if self.batch_first else data]
-        counts = itertools.groupby(self.packed.batch_sizes.tolist())
-        sizes = [(len(list(steps)), rows) for rows, steps in counts]
-        parts = data.split([num_steps * rows for num_steps, rows in sizes])
-        return [part.unflatten(0, size) for part, size in zip(parts, sizes, strict=True)]
+            return len(data), 1
+        rows, num_steps = data.shape[:2] if self.batch_first else (data.shape[1], data.shape[0])
+        return num_steps, rows
 
-    def output(self, pieces: Sequence[Tensor]) -> Tensor | PackedSequence:
+    def pieces(self, data: Tensor, share: float = SHARE) -> list[Piece]:
+        """Returns the pieces of the input, or of a packed one's data.
+
+        Args:
+            data: As the form says.
+            share: 1: a piece ends as soon as a row does.
+        """
+        if self.is_single:
+            return [Piece(data.unsqueeze(1))]
+        if self.packed is None:
+            return [Piece(data.transpose(0, 1) if self.batch_first else data)]
+        parts = _parts(self.packed.batch_sizes.tolist(), share)
+        segments = data.split([sum(rows) for rows in parts])
+        return [_piece(*each) for each in zip(segments, parts, strict=True)]
+
+    def output(self, pieces: Sequence[Piece]) -> Tensor | PackedSequence:
         """Returns the output of these pieces: :meth:`pieces` backwards."""
         if self.packed is not None:
-            data = torch.cat([piece.flatten(0, 1) for piece in pieces])
-            return self.packed._replace(data=data)
-        (piece,) = pieces
+            segments = [
+                piece.values.flatten(0, 1) if piece.present is None else piece.values[piece.present]
+                for piece in pieces
+            ]
+            return self.packed._replace(data=torch.cat(segments))
+        values = pieces[0].values
         if self.is_single:
-            return piece.squeeze(1)
-        return piece.transpose(0, 1) if self.batch_first else piece
+            return values.squeeze(1)
+        return values.transpose(0, 1) if self.batch_first else values
 
     def sorted(self, state: State) -> State:
         """Returns a state, (L, B, H) each, in the order of the pieces' rows."""
@@ -79,9 +125,55 @@ def _ordered(state: State, order: Tensor | None) -> State:
     return state if order is None else tuple(s.index_select(1, order) for s in state)
 
 
+def _parts(batch_sizes: Sequence[int], share: float) -> list[list[int]]:
+    """Returns the rows of every time step, in parts of which each is a piece."""
+    parts: list[list[int]] = [[]]
+    for rows in batch_sizes:
+        if parts[-1] and rows < share * parts[-1][0]:
+            parts.append([])
+        parts[-1].append(rows)
+    return parts
+
+
+def _piece(segment: Tensor, rows: Sequence[int]) -> Piece:
+    """Returns the piece of a packed sequence's data in which time step t has ``rows[t]`` rows."""
+    if rows[-1] == rows[0]:
+        return Piece(segment.unflatten(0, (len(rows), rows[0])))
+    index = torch.arange(rows[0], device=segment.device)
+    present = index < torch.tensor(rows, device=segment.device).unsqueeze(1)
+    values = segment.new_zeros(len(rows), rows[0], *segment.shape[1:])
+    return Piece(values.masked_scatter(_like(present, values), segment), present)
+
+
+def _like(present: Tensor, values: Tensor) -> Tensor:
+    return present.view(*present.shape, *[1] * (values.ndim - 2)).expand_as(values)
+
+
+def holding(cell: type[Cell]) -> type[Cell]:
+    """Returns the cell whose states stay what they are where ``HELD`` is 1.
+
+    The same cell gives the same class each time.
+    """
+    return _holding(cell)  # type: ignore[arg-type]  # classes have a hash
+
+
+@functools.lru_cache(maxsize=256)
+def _holding(cell: type[Cell]) -> type[Cell]:
+    inner = cell()
+
+    def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
+        new = inner.step(p, x, *state)
+        return tuple(
+            p.held * old + (1 - p.held) * value for old, value in zip(state, new, strict=True)
+        )
+
+    body = {"step": step, "noise": (*cell.noise, HELD), "reference": None, "__doc__": cell.__doc__}
+    return type(f"Holding{cell.__name__}", (cell,), body)
+
+
 def through_time(
-    run: Run, pieces: Sequence[Tensor], state: State, reverse: bool
-) -> tuple[list[Tensor], State]:
+    run: Run, pieces: Sequence[Piece], state: State, reverse: bool
+) -> tuple[list[Piece], State]:
     """Runs pieces in the order of time, or in reversed time.
 
     Args:
@@ -95,11 +187,11 @@ def through_time(
     """
     outputs = []
     for piece in reversed(pieces) if reverse else pieces:
-        rows = piece.shape[1]
-        if reverse:
-            piece = piece.flip(0)
-        output, end = run(piece, tuple(s[:rows] for s in state))
-        outputs.append(output.flip(0) if reverse else output)
+        rows = piece.values.shape[1]
+        values, end = run(
+            piece.flipped() if reverse else piece, tuple(each[:rows] for each in state)
+        )
+        outputs.append(piece.with_values(values.flip(0) if reverse else values))
         if rows < len(state[0]):
             end = tuple(torch.cat([e, s[rows:]]) for e, s in zip(end, state, strict=True))
         state = end

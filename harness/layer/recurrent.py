@@ -14,7 +14,10 @@ from harness.engine import State, initial_state
 from harness.layer import checks, dropouts, torch_names
 from harness.layer.base import CellModule, Hidden
 from harness.layer.choices import Choices, found, settings_of, size_problems
-from harness.layer.pieces import Form, through_time
+from harness.layer.pieces import SHARE, Form, Piece, through_time
+
+NATIVE = "native"
+"""The engine that is torch.nn's own modules."""
 
 
 class Recurrent(CellModule):
@@ -165,26 +168,25 @@ class Recurrent(CellModule):
         self, input: Tensor | PackedSequence, hx: Tensor | Sequence[Tensor] | None
     ) -> tuple[Any, Hidden]:
         given = None if hx is None else checks.as_state(hx)
-        form, parts = self._checked(input, given)
+        form, data = self._checked(input, given)
         parameter = next(self.parameters())
         dtype = checks.computed_in(parameter.dtype)
-        if parts[0].is_floating_point():
-            parts = [part.to(dtype) for part in parts]
+        # torch.nn's own modules know no state that is held.
+        share = 1.0 if self.engine == NATIVE else SHARE
+        pieces = form.pieces(data.to(dtype) if data.is_floating_point() else data, share)
         if given is None:
-            count, rows = len(self.suffixes), parts[0].shape[1]
+            count, rows = len(self.suffixes), pieces[0].values.shape[1]
             like = parameter.detach().to(dtype)
             state = initial_state(self.cell, count, rows, self.hidden_size, like)
         else:
             state = form.sorted(tuple(values.to(dtype) for values in given))
-        parts, final = self._all_layers(parts, state)
+        pieces, final = self._all_layers(pieces, state)
         final = form.unsorted(tuple(values.to(parameter.dtype) for values in final))
-        output = form.output([part.to(parameter.dtype) for part in parts])
-        return output, final[0] if len(final) == 1 else final
+        pieces = [piece.with_values(piece.values.to(parameter.dtype)) for piece in pieces]
+        return form.output(pieces), final[0] if len(final) == 1 else final
 
-    def _checked(
-        self, input: Tensor | PackedSequence, state: State | None
-    ) -> tuple[Form, list[Tensor]]:
-        """Returns the form of the input and its pieces.
+    def _checked(self, input: Tensor | PackedSequence, state: State | None) -> tuple[Form, Tensor]:
+        """Returns the form of the input and its values.
 
         Raises:
             ValueError: The input, the state or the parameters are wrong.
@@ -195,35 +197,41 @@ class Recurrent(CellModule):
         axes = (1,) if is_packed else (1, 2)
         checks.raise_all(checks.input_problems(data, axes, self.input_size, parameters[0]))
         form = Form.of(input, self.batch_first)
-        parts = form.pieces(data)
+        num_steps, rows = form.sizes(data)
         problems = []
-        if len(parts[0]) == 0:
+        if num_steps == 0:
             problems.append(f"input: must have a time step, but got shape={tuple(data.shape)}.")
         if state is not None:
-            rows = [] if form.is_single else [parts[0].shape[1]]
-            shape = (len(self.suffixes), *rows, self.hidden_size)
+            batch = () if form.is_single else (rows,)
+            shape = (len(self.suffixes), *batch, self.hidden_size)
             problems += checks.state_problems(state, self.cell.state, shape, parameters[0])
         checks.raise_all(problems)
-        return form, parts
+        return form, data
 
-    def _all_layers(self, parts: list[Tensor], state: State) -> tuple[list[Tensor], State]:
+    def _all_layers(self, pieces: list[Piece], state: State) -> tuple[list[Piece], State]:
         """Runs the layers one above the other; states are (D * num_layers, B, H) each."""
         directions, finals = 1 + self.bidirectional, []
         for k in range(self.num_layers):
-            parts = dropouts.with_input_dropout(parts, self.rate("input_dropout"))
+            pieces = dropouts.with_input_dropout(pieces, self.rate("input_dropout"))
             outputs = []
             for index in range(k * directions, (k + 1) * directions):
                 start = tuple(values[index] for values in state)
                 run = self.run_of(self.suffixes[index], start[0])
-                output, final = through_time(run, parts, start, reverse=index > k * directions)
+                output, final = through_time(run, pieces, start, reverse=index > k * directions)
                 outputs.append(output)
                 finals.append(final)
-            parts = outputs[0]
+            pieces = outputs[0]
             if self.bidirectional:
-                parts = [torch.cat(both, dim=-1) for both in zip(*outputs, strict=True)]
+                pieces = [
+                    one.with_values(torch.cat([one.values, other.values], dim=-1))
+                    for one, other in zip(*outputs, strict=True)
+                ]
             if k < self.num_layers - 1 and self.dropout and self.training:
-                parts = [functional.dropout(part, self.dropout) for part in parts]
-        return parts, tuple(torch.stack(each) for each in zip(*finals, strict=True))
+                pieces = [
+                    piece.with_values(functional.dropout(piece.values, self.dropout))
+                    for piece in pieces
+                ]
+        return pieces, tuple(torch.stack(each) for each in zip(*finals, strict=True))
 
 
 def _projection_problems(cell: type[Cell], proj_size: int) -> list[str]:

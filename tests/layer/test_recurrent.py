@@ -472,14 +472,30 @@ def test_dropouts_are_those_of_the_bench_and_follow_torch_s_seed(field):
     assert torch.equal(made.eval()(x)[0], plain(x)[0])
 
 
+def packed_rows():
+    return pack_padded_sequence(torch.ones(9, 8, 4), torch.tensor([9, 9, 9, 9, 9, 8, 3, 2]))
+
+
 def test_one_mask_holds_for_all_time_steps_of_a_packed_batch():
-    lengths = torch.tensor([2, 5])
-    x = pack_padded_sequence(torch.ones(5, 2, 4), lengths, enforce_sorted=False)
-    pieces = with_input_dropout(Form.of(x, False).pieces(x.data), 0.5)
-    rows = torch.cat([piece[:, 0] for piece in pieces])
+    x = packed_rows()
+    pieces = with_input_dropout(Form.of(x, False).pieces(x.data, share=1.0), 0.5)
+    rows = torch.cat([piece.values[:, 0] for piece in pieces])
     assert (
-        len(pieces) == 2 and (rows == rows[0]).all() and set(rows.unique().tolist()) <= {0.0, 2.0}
+        len(pieces) == 4 and (rows == rows[0]).all() and set(rows.unique().tolist()) <= {0.0, 2.0}
     )
+
+
+def test_a_piece_ends_where_fewer_than_half_of_its_rows_are_left():
+    x = pack_padded_sequence(
+        torch.arange(72.0).view(9, 8, 1), torch.tensor([9, 8, 5, 5, 3, 3, 2, 2])
+    )
+    form = Form.of(x, False)
+    pieces = form.pieces(x.data)
+    assert [piece.values.shape[:2] for piece in pieces] == [(5, 8), (4, 2)]
+    assert [piece.present.sum(1).tolist() for piece in pieces] == [[8, 8, 6, 4, 4], [2, 2, 2, 1]]
+    assert torch.equal(form.output(pieces).data, x.data)
+    assert [len(piece.values) for piece in form.pieces(x.data, share=1.0)] == [2, 1, 2, 3, 1]
+    assert all(piece.present is None for piece in form.pieces(x.data, share=1.0))
 
 
 # Initial values
