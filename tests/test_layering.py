@@ -41,11 +41,12 @@ ONLY_IN = {
     "matplotlib": {"bench", "report"},
     "typer": {"cli"},
     "ray": {"runner"},
+    "tokenizers": {"data"},
 }
 """Library -> the rooms that import it."""
 ONLY_BY = {"contract": {"cli"}}
 """Room -> the rooms that import it; tests may."""
-LATE = {("cache", "platformdirs")}
+LATE = {("cache", "platformdirs"), ("data", "tokenizers")}
 """Libraries that are imported inside a function and nowhere else: a worker may lack them."""
 TRITON = "harness.engine.gpu.optimizer_step"
 """The module that imports Triton, which a worker may lack; it is itself imported late alone."""

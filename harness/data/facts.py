@@ -183,7 +183,10 @@ def _long_lines(dataset: Dataset) -> dict[str, np.ndarray]:
     if len(found) == len(dataset.splits):
         return {name: each.hashes for name, each in zip(dataset.splits, found, strict=True)}
     (whole,) = found
-    ends = np.cumsum([len(tokens) for tokens in dataset.splits.values()])
+    sizes = [len(tokens) for tokens in dataset.splits.values()]
+    if dataset.units:  # the places of lines are in characters
+        sizes = [units.num_characters for units in dataset.units.values()]
+    ends = np.cumsum(sizes)
     bounds = np.searchsorted(whole.first_tokens, ends)
     return dict(zip(dataset.splits, np.split(whole.hashes[: bounds[-1]], bounds[:-1]), strict=True))
 

@@ -7,6 +7,7 @@ import itertools
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,39 @@ import numpy as np
 from harness.data.tokens import Vocabulary, tokenize
 
 _BLOCK = 2**20  # numbers that are looked up at once; NumPy makes eight bytes of each
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the tokens of a split stand for, where they differ in that.
+
+    Attributes:
+        num_characters: Of the split.
+        per_token: Unit, in the plural -> how many a predicted token stands for in the mean. Those
+            of the first token do not count, which is given and not predicted.
+    """
+
+    num_characters: int
+    per_token: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A text in numbers.
+
+    Attributes:
+        numbers: The tokens of all splits, one after the other.
+        sizes: How many are of each split.
+        vocabulary: What they stand for.
+        fingerprint: Of the text.
+        units: Of each split, where a token is a subword; else empty.
+    """
+
+    numbers: np.ndarray
+    sizes: dict[str, int]
+    vocabulary: Vocabulary
+    fingerprint: str
+    units: dict[str, Units] = field(default_factory=dict)
 
 
 class Numbering(Protocol):

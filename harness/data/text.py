@@ -74,6 +74,15 @@ def from_bytes(text: str) -> str:
     return text.encode(_BYTES).decode(errors="replace")
 
 
+def between(pieces: Iterable[str], begin: int, end: int) -> Iterator[str]:
+    """Yields the characters of a text from ``begin`` to ``end``."""
+    position = 0
+    for piece in pieces:
+        if part := piece[max(0, begin - position) : max(0, end - position)]:
+            yield part
+        position += len(piece)
+
+
 def ended(pieces: Iterable[str]) -> Iterator[str]:
     """Yields pieces whose last line is ended too, as the others are."""
     last = "\n"

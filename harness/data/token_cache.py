@@ -12,7 +12,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 
 from harness.cache import cache_folder
 from harness.data.errors import DataError
+from harness.data.numbering import Tokens, Units
 from harness.data.text import File, Text
 from harness.data.tokens import Vocabulary
 
@@ -28,23 +29,6 @@ LEAST_BYTES = 2**22
 """A smaller text is read anew, which takes a fraction of a second."""
 KEPT_SECONDS = 30 * 24 * 3600
 """What nobody has read for so long goes when something else comes."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A text in numbers.
-
-    Attributes:
-        numbers: The tokens of all splits, one after the other.
-        sizes: How many are of each split.
-        vocabulary: What they stand for.
-        fingerprint: Of the text.
-    """
-
-    numbers: np.ndarray
-    sizes: dict[str, int]
-    vocabulary: Vocabulary
-    fingerprint: str
 
 
 def provided(
@@ -90,7 +74,7 @@ def _path(files: Iterable[File], reading: Iterable[str]) -> Path:
 def _load(path: Path) -> Tokens:
     # The header is written last.
     header: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    words = header.pop("vocabulary")
+    words, units = header.pop("vocabulary"), header.pop("units")
     # Copied where it is written to, which nobody does: torch warns of what cannot be.
     numbers = np.load(path.with_suffix(".npy"), mmap_mode="c")
     if len(numbers) != sum(header["sizes"].values()):
@@ -99,6 +83,7 @@ def _load(path: Path) -> Tokens:
     return Tokens(
         numbers=numbers,
         vocabulary=Vocabulary(**{**words, "symbols": tuple(words["symbols"])}),
+        units={name: Units(**each) for name, each in units.items()},
         **header,
     )
 
@@ -114,6 +99,7 @@ def _save(path: Path, tokens: Tokens) -> None:
         "sizes": tokens.sizes,
         "vocabulary": asdict(tokens.vocabulary),
         "fingerprint": tokens.fingerprint,
+        "units": {name: asdict(each) for name, each in tokens.units.items()},
     }
     _write(path.with_suffix(".npy"), lambda file: np.save(file, tokens.numbers))
     _write(path.with_suffix(".json"), lambda file: file.write(json.dumps(header).encode()))

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from harness.data import subwords
 from harness.data.errors import DataError, UnknownCharacter
 from harness.data.text import as_bytes, from_bytes
 from harness.settings import Token
@@ -22,7 +23,12 @@ class Vocabulary:
     symbols: tuple[str, ...]
     token: Token
     line_end: str | None = None
-    """The symbol of a line's end; None where none stands for it, or where it is a character."""
+    """The symbol of a line's end; None where none stands for it, or where it is a character.
+
+    Among subwords it is none: line ends are bytes, and count as words.
+    """
+    subwords: str | None = None
+    """What :mod:`harness.data.subwords` learned; None where a token is no subword."""
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -30,11 +36,15 @@ class Vocabulary:
     def encode(self, text: str) -> np.ndarray:
         """Returns the int64 number of each token of ``text``, (number of tokens,).
 
-        A token is a character, a word between blanks, or a byte of UTF-8.
+        A token is a character, a word between blanks, a byte of UTF-8, or a subword.
 
         Raises:
             UnknownCharacter: A token is not in a vocabulary that has no ``<unk>``.
         """
+        if self.subwords is not None:
+            read = subwords.encoded(self.subwords, subwords.passages_of([text]))
+            numbers = [number for _, ids in read for each in ids for number in each]
+            return np.array(numbers, np.int64)
         return self.numbers(tokenize(text, self.token, self.line_end))
 
     def numbers(self, tokens: Sequence[str]) -> np.ndarray:
@@ -52,13 +62,15 @@ class Vocabulary:
 
     def decode(self, numbers: Iterable[int]) -> str:
         """Returns the text: characters or bytes joined, words with a blank between them."""
+        if self.subwords is not None:
+            return subwords.decoded(self.subwords, numbers)
         text = (" " if self.token == "word" else "").join(self.symbols[n] for n in numbers)
         return from_bytes(text) if self.token == "byte" else text
 
     @property
     def unknown(self) -> int | None:
         """The number of ``<unk>``; None in a vocabulary that has none."""
-        return self._index.get(UNKNOWN)
+        return None if self.token == "subword" else self._index.get(UNKNOWN)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -6,7 +6,7 @@ minibatches, B streams.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -139,6 +139,25 @@ def training_windows(settings: Settings, num_tokens: int) -> Windows:
             "Use a longer text, or a smaller batch_size or bptt_length."
         )
     return windows
+
+
+def require_windows(settings: Settings, sizes: Mapping[str, int]) -> None:
+    """Checks that every split has a window, given its number of tokens.
+
+    Raises:
+        DataError: One is too short. The message has a line for each that is.
+    """
+    problems = []
+    for name, count in sizes.items():
+        try:
+            if name == "train":
+                training_windows(settings, count)
+            else:
+                evaluation_windows(count, settings.batch_size, settings.bptt_length)
+        except DataError as error:
+            problems.append(f"{name} {error}")
+    if problems:
+        raise DataError(*problems)
 
 
 def evaluation_windows(

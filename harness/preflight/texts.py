@@ -50,7 +50,8 @@ def table(facts: Mapping[str, CorpusFacts]) -> Table:
     for column in ("tokens", "<unk>", "lines", "seen"):
         made.add_column(column, justify="right", no_wrap=True)
     for readers, text in facts.items():
-        kind = {"char": "characters", "word": "words", "byte": "bytes"}[text.token]
+        kinds = {"char": "characters", "word": "words", "byte": "bytes", "subword": "subwords"}
+        kind = kinds[text.token]
         title = f"{text.title}, {text.vocabulary_size:,} different {kind}"
         made.add_row(Text(f"{title} ({readers})" if readers else title, style="bold"))
         for name, split in text.splits.items():

@@ -21,7 +21,7 @@ from harness.statistics.decisions import Decision, SpeedDecision, Timing
 from harness.statistics.inference import Interval
 from harness.store import columns
 from harness.study.units import FAILURES_IN_A_ROW, Phase
-from harness.tasks.objective import Objective, Reading, objective_of
+from harness.tasks.objective import Objective, Reading, objective_of, units_metric
 from harness.training.messages import RunState
 
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
@@ -47,7 +47,8 @@ class ArmResult:
 
     Attributes:
         objective: What the arms are compared by.
-        readings: What its loss is told as beside that.
+        readings: What its loss is told as beside that, with how many of each one's units a token
+            stands for.
         losses: By the name of a pair, of what ended; infinite where it diverged. A pair is a
             seed; where the whole is repeated it is a repeat, with the mean of its seeds, diverged
             where one of them did.
@@ -82,7 +83,7 @@ class ArmResult:
     name: str
     is_baseline: bool
     objective: Objective
-    readings: tuple[Reading, ...]
+    readings: Mapping[Reading, float]
     losses: dict[str, float]
     num_failed: int
     num_not_learned: int
@@ -267,7 +268,7 @@ def gather(
                 name=arm.name,
                 is_baseline=arm.name == study.baseline.name,
                 objective=objective,
-                readings=tuple(r for r in objective.readings if r.applies(arm.settings)),
+                readings=_readings(study, objective, arm, replicates),
                 num_failed=int((replicates["state"] == RunState.FAILED).sum()),
                 num_not_learned=int(tried.is_not_learned(replicates).sum()),
                 num_planned=num_planned,
@@ -288,6 +289,24 @@ def gather(
             )
         )
     return results
+
+
+def _readings(
+    study: StudyLike, objective: Objective, arm: ArmLike, replicates: pd.DataFrame
+) -> dict[Reading, float]:
+    """Returns what an arm's loss is read as; without a run nobody knows what subwords stand for."""
+    split = "test" if is_held_out(study) else "train"
+    return {
+        reading: _first(replicates, units_metric(split, reading.per))
+        for reading in objective.readings
+        if reading.applies(arm.settings)
+    }
+
+
+def _first(replicates: pd.DataFrame, column: str) -> float:
+    """Returns how many units a token stands for: one where no run says otherwise."""
+    known = replicates[column].dropna().tolist() if column in replicates else []
+    return float(known[0]) if known else 1.0
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,9 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         f"{objective.key}_low": low,
         f"{objective.key}_high": high,
         **{
-            each.key: each.of(mean) if mean is not None and each in result.readings else None
+            each.key: each.read(mean, result.readings[each])
+            if mean is not None and each in result.readings
+            else None
             for each in objective.readings
         },
         shown: objective.difference(decision.mean)
@@ -96,6 +98,7 @@ def numbers(result: ArmResult) -> dict[str, Any]:
         **{
             name: value
             for each in objective.readings
+            if each.unit
             for name, value in _differences_in(result, each).items()
         },
         "p": decision.p if decision else None,
@@ -155,9 +158,9 @@ def _difference_in(result: ArmResult, reading: Reading) -> tuple[float, Interval
     decision = result.decision
     if decision is None or decision.mean is None or reading not in result.readings:
         return None
-    ends = decision.interval
-    interval = Interval(reading.of(ends.low), reading.of(ends.high)) if ends else None
-    return reading.of(decision.mean), interval
+    ends, per_token = decision.interval, result.readings[reading]
+    low_high = [reading.read(end, per_token) for end in (ends.low, ends.high)] if ends else []
+    return reading.read(decision.mean, per_token), Interval(*low_high) if ends else None
 
 
 def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
@@ -172,7 +175,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
         "Spread of the search",
         f"{scale} with that spread (95 %)",
         *(each.title for each in readings),
-        *(f"Difference in {each.unit} (95 %)" for each in readings),
+        *(f"Difference in {each.unit} (95 %)" for each in readings if each.unit),
         "p (sign-flip)",
         "Note",
     )
@@ -196,7 +199,7 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
             _spread_text(result),
             wide_text(result).partition(" ")[2].strip("()"),
             *(_reading_text(result, each) for each in readings),
-            *(_reading_difference_text(result, each) for each in readings),
+            *(_reading_difference_text(result, each) for each in readings if each.unit),
             holm_text(result),
             _flip_text(result),
             _seeds_text(result),
@@ -294,7 +297,7 @@ def _seeds_text(result: ArmResult) -> str:
 def _reading_text(result: ArmResult, reading: Reading) -> str:
     if result.mean is None or reading not in result.readings:
         return ""
-    return number(reading.of(result.mean), decimals=3)
+    return number(reading.read(result.mean, result.readings[reading]), decimals=3)
 
 
 def _integer(count: int | None) -> str:
@@ -423,8 +426,8 @@ def lost_runs(results: Sequence[ArmResult]) -> Section | None:
 
 def _ends_of(runs: pd.DataFrame, what: str) -> dict[str, int]:
     """Returns how many of these runs ended how; one that did not learn did not just finish."""
-    states = runs["state"].where(~is_not_learned(runs), "not learned")
-    ends = (RunState.FINISHED, "not learned", *ENDS[1:], RunState.RUNNING)
+    states = runs["state"].where(~is_not_learned(runs), NOT_LEARNED)
+    ends = (RunState.FINISHED, NOT_LEARNED, *ENDS[1:], RunState.RUNNING)
     return {f"{what} {end}": int((states == end).sum()) for end in ends}
 
 

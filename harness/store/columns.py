@@ -40,6 +40,12 @@ RUN_DTYPES = KEY_DTYPES | {
     "params": "object",
     "samples": "object",
 }
+UNIT_DTYPES = {
+    f"{split}/{unit}_per_token": "float64"
+    for split in ("train", "test")
+    for unit in ("bytes", "characters", "words")
+}
+"""Columns of runs that are there where a run has them: what its subwords stand for."""
 CURVE_DTYPES = {
     "update": "int64",
     "tokens": "int64",

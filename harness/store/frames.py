@@ -22,6 +22,7 @@ from harness.store.columns import (
     RUN_DTYPES,
     STATE_DTYPES,
     TIMING_DTYPES,
+    UNIT_DTYPES,
 )
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
@@ -91,12 +92,15 @@ def decode(text: str) -> Any:
 def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
     """Returns one row per run, ordered by arm, phase and index.
 
-    Its columns are those of :data:`RUN_DTYPES`.
+    Its columns are those of :data:`RUN_DTYPES`, and those of :data:`UNIT_DTYPES` that any run has.
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
-    frame = pd.DataFrame([_row(run) for run in stored], columns=list(RUN_DTYPES))
-    return frame.astype(RUN_DTYPES).sort_values(list(KEY_DTYPES), ignore_index=True)
+    known = list(stored)
+    units = {n: t for n, t in UNIT_DTYPES.items() if any(n in run.metrics for run in known)}
+    dtypes = RUN_DTYPES | units
+    frame = pd.DataFrame([_row(run) for run in known], columns=list(dtypes))
+    return frame.astype(dtypes).sort_values(list(KEY_DTYPES), ignore_index=True)
 
 
 def _row(run: StoredRun) -> dict[str, Any]:
@@ -119,7 +123,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
     given["versions"] = (
         ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
     )
-    for column, dtype in RUN_DTYPES.items():
+    for column, dtype in (RUN_DTYPES | UNIT_DTYPES).items():
         if dtype == "float64":
             row[column] = _infinite(run.metrics.get(column, math.nan))
         elif dtype in ("Int64", "int64"):

@@ -19,7 +19,7 @@ from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
 from harness.tasks.generation import Choice, Stream, continued
-from harness.tasks.objective import LOSS, PERPLEXITY, Objective
+from harness.tasks.objective import LOSS, PERPLEXITY, Objective, units_metric
 
 Seed = tuple[randomness.Name, ...]
 
@@ -185,11 +185,14 @@ class LanguageModelling:
 
     def metrics(self, prefix: str, loss: float) -> dict[str, float]:
         """See :class:`Task`."""
+        units = self.dataset.units
+        per_token = units[prefix].per_token if units else {}
         values = {f"{prefix}/{LOSS}": loss}
+        values |= {units_metric(prefix, unit): number for unit, number in per_token.items()}
         for each in self.objectives:
             values[f"{prefix}/{each.key}"] = each.level(loss)
             values |= {
-                f"{prefix}/{reading.key}": reading.of(loss)
+                f"{prefix}/{reading.key}": reading.read(loss, per_token.get(reading.per, 1.0))
                 for reading in each.readings
                 if reading.applies(self._settings)
             }

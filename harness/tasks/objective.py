@@ -27,9 +27,11 @@ class Reading:
     Attributes:
         key: The name of the metric, after its split.
         title: What it is called over a column.
-        unit: That of a difference.
+        unit: That of a difference; empty where none is told.
         of: Returns a loss, or a difference of losses, in this unit.
         applies: Whether it is told of an arm with these settings.
+        per: What it is a number for, in the plural. Where a token stands for another number of
+            these, in the mean, the metric ``SPLIT/{per}_per_token`` says for how many.
     """
 
     key: str
@@ -37,6 +39,11 @@ class Reading:
     unit: str
     of: Callable[[float], float]
     applies: Callable[[Settings], bool]
+    per: str
+
+    def read(self, loss: float, per_token: float = 1.0) -> float:
+        """Returns a loss per token, or a difference of such, in this unit."""
+        return self.of(loss / per_token)
 
 
 @dataclass(frozen=True)
@@ -208,14 +215,24 @@ PERPLEXITY = Objective(
             title="Bits per character",
             unit="bits",
             of=metrics.bits,
-            applies=lambda settings: settings.token == "char",
+            applies=lambda settings: settings.token in ("char", "subword"),
+            per="characters",
         ),
         Reading(
             key="bits_per_byte",
             title="Bits per byte",
             unit="bits per byte",
             of=metrics.bits,
-            applies=lambda settings: settings.token == "byte",
+            applies=lambda settings: settings.token in ("byte", "subword"),
+            per="bytes",
+        ),
+        Reading(
+            key="word_perplexity",
+            title="Word perplexity",
+            unit="",
+            of=metrics.perplexity,
+            applies=lambda settings: settings.token == "subword",
+            per="words",
         ),
     ),
     predictions="What the first replicate of each arm writes",
@@ -236,6 +253,11 @@ def objective_of(metric: str) -> Objective:
             f"objective: must be one of {', '.join(OBJECTIVES)}, after a split, but got {metric!r}."
         )
     return OBJECTIVES[key]
+
+
+def units_metric(split: str, unit: str) -> str:
+    """Returns the metric that says how many units, in the plural, a token of a split stands for."""
+    return f"{split}/{unit}_per_token"
 
 
 def split_of(metric: str) -> str:

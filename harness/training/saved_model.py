@@ -56,7 +56,7 @@ class SavedModel:
             "vocabulary": {
                 name: value
                 for name, value in asdict(self.vocabulary).items()
-                if name != "line_end" or value is not None
+                if name not in ("line_end", "subwords") or value is not None
             },
         }
         return npz.to_bytes(header, self.parameters)
@@ -76,7 +76,7 @@ class SavedModel:
                     "Update the bench."
                 )
             words = header["vocabulary"]
-            vocabulary = Vocabulary(tuple(words["symbols"]), words["token"], words.get("line_end"))
+            vocabulary = Vocabulary(**{**words, "symbols": tuple(words["symbols"])})
             return SavedModel(
                 **{
                     **header,

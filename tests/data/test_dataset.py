@@ -120,7 +120,7 @@ def test_a_vocabulary_of_one(write, token, text, got):
         ({"corpus": "xyz"}, "but got corpus='xyz'. Use one of these"),
         (
             {"corpus": "python-docs", "token": "words"},
-            "token: must be one of char, word, byte, but got token='words'. Did you",
+            "token: must be one of char, word, byte, subword, but got token='words'. Did you",
         ),
         (
             {"corpus": "python-docs", "split": "no"},

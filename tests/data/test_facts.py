@@ -197,6 +197,7 @@ def test_every_line_is_of_one_split():
             fingerprint="",
             source="",
             texts=(Text((text,), ""),),
+            units={},
             line_end=1,
         )
         found = corpus_facts(dataset)

@@ -32,19 +32,27 @@ def kept(tmp_path):
 
 def reads(monkeypatch):
     """Returns the list of texts that are read from now on."""
-    found, read = [], dataset._numbered
-    monkeypatch.setattr(dataset, "_numbered", lambda *given: found.append(given) or read(*given))
+    found, read = [], dataset.tokens_of
+    monkeypatch.setattr(dataset, "tokens_of", lambda *given: found.append(given) or read(*given))
     return found
 
 
 def agree(one, other):
     assert (one.vocabulary, one.fingerprint) == (other.vocabulary, other.fingerprint)
     assert list(one.splits) == list(other.splits)
+    assert one.units == other.units
     assert all(np.array_equal(one.splits[name], other.splits[name]) for name in one.splits)
     assert data.corpus_facts(one) == data.corpus_facts(other)
 
 
-@pytest.mark.parametrize("given", [{}, {"token": "word", "lines": Lines("<eos>"), "min_count": 2}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"token": "word", "lines": Lines("<eos>"), "min_count": 2},
+        {"token": "subword", "max_vocabulary": 270, "bptt_length": 9},
+    ],
+)
 def test_what_is_kept_is_what_is_read(load, tmp_path, monkeypatch, given):
     monkeypatch.setattr(token_cache, "LEAST_BYTES", 10**6)
     fresh = load(**given)

@@ -117,6 +117,24 @@ def test_repeats_of_the_search_are_the_pairs():
     )
 
 
+def test_subwords_are_told_by_what_they_stand_for():
+    """A token of the arms stands for 4 bytes, 3.5 characters and 0.8 words of the test text."""
+    units = {f"test/{u}_per_token": n for u, n in zip(UNITS, (4.0, 3.5, 0.8), strict=True)}
+    rows = run_rows("lstm", BASE, **units) + run_rows("gru", BASE + 0.03, **units)
+    built = build(study("lstm", "gru", token="subword"), rows)
+    row, nats = built.table.loc[1], float(np.mean(BASE)) + 0.03
+    assert row["bits_per_byte"] == pytest.approx(nats / 4.0 / np.log(2))
+    assert row["bits_per_byte_difference"] == pytest.approx(0.03 / 4.0 / np.log(2))
+    assert row["bits_per_character"] == pytest.approx(nats / 3.5 / np.log(2))
+    assert row["word_perplexity"] == pytest.approx(np.exp(nats / 0.8))
+    assert row["perplexity"] == pytest.approx(np.exp(nats))
+    for title in ("Bits per byte", "Difference in bits per byte", "Word perplexity"):
+        assert f"| {title} " in built.markdown()
+
+
+UNITS = ("bytes", "characters", "words")
+
+
 def test_a_sequential_design_names_its_rule():
     planned = study("lstm", "gru", replicate=Replicate(10, until=0.05, at_most=40))
     built = build(planned, pair(0.03, 0.02))

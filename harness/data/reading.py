@@ -1,0 +1,219 @@
+"""From a text to numbers: it is split, and its tokens are counted and given a vocabulary."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from harness.data import corpora, subwords
+from harness.data.errors import DataError
+from harness.data.numbering import (
+    Characters,
+    Numbering,
+    Tokens,
+    Units,
+    Words,
+    counts,
+    joined,
+    narrowest,
+    renumbered,
+)
+from harness.data.text import Digest, Text, between, ended
+from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
+from harness.data.windows import require_windows
+from harness.settings import Settings, Split
+
+_Read = TypeVar("_Read")
+
+
+def tokens_of(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
+    """Returns texts in numbers.
+
+    Args:
+        settings: How they are read; they do not contradict each other.
+        texts: Those of the splits by their names, or the one that is split by position.
+
+    Raises:
+        DataError: A file is missing or not what it must be, or a text is too short or has nothing
+            to predict. The message has a line for every problem found.
+    """
+    return _subwords(settings, texts) if settings.token == "subword" else _whole(settings, texts)
+
+
+def _whole(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
+    """Returns the tokens that a text has by itself: its characters, bytes or words."""
+    end = settings.line_end
+    numbering: Numbering = Words(end) if settings.token == "word" else Characters(end)
+
+    def read(text: Text, digest: Digest) -> np.ndarray:
+        return numbering.read(_pieces(settings, text, text.lined(digest)))
+
+    parts, fingerprint = _read_each(texts, read)
+    lengths = [len(part) for part in parts]
+    if numbering.num_own_ends:
+        raise DataError(
+            f"lines: end must be a token that the text does not have, but got {end=}, which it has "
+            f"{numbering.num_own_ends} times. Choose another."
+        )
+    _require_tokens(texts, lengths)
+    numbers, all_symbols = joined(parts), numbering.symbols
+    num_tokens = corpora.BY_NAME[settings.corpus].num_tokens
+    sizes = _sizes(settings, texts, lengths if num_tokens is None else [num_tokens])
+    require_windows(settings, sizes)
+    _require_choice(numbers[: sizes["train"]], all_symbols)
+    if settings.token != "word" and num_tokens is None:
+        vocabulary = sorted_vocabulary(all_symbols, settings.token, end)
+    else:
+        counted = numbers if num_tokens is not None else numbers[: sizes["train"]]
+        vocabulary = frequency_vocabulary(
+            counts(counted, all_symbols),
+            settings.token,
+            settings.min_count,
+            settings.max_vocabulary,
+            end,
+        )
+    kept = numbers[: sum(sizes.values())]
+    return Tokens(
+        numbers=renumbered(kept, all_symbols, vocabulary),
+        sizes=sizes,
+        vocabulary=vocabulary,
+        fingerprint=fingerprint,
+    )
+
+
+def _subwords(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
+    """Returns the subwords that are learned of the training split, which is split by characters."""
+
+    def length(text: Text, digest: Digest) -> int:
+        return sum(map(len, _pieces(settings, text, text.lined(digest))))
+
+    assert settings.max_vocabulary is not None  # asked for before
+    lengths, fingerprint = _read_each(texts, length)
+    _require_tokens(texts, lengths)
+    ends = list(itertools.accumulate(_sizes(settings, texts, lengths).values()))
+
+    def passages(split: int) -> Iterator[str]:
+        pieces = (_pieces(settings, text, text.pieces) for text in texts.values())
+        begin = ends[split - 1] if split else 0
+        whole = itertools.chain.from_iterable(pieces)
+        return subwords.passages_of(between(whole, begin, ends[split]))
+
+    names = list(_sizes(settings, texts, lengths))
+    model = subwords.learned(passages(0), settings.max_vocabulary)
+    vocabulary = Vocabulary(subwords.symbols(model), "subword", settings.line_end, model)
+    read = [_encoded(vocabulary, passages(split)) for split in range(len(names))]
+    sizes = {name: len(numbers) for name, (numbers, _) in zip(names, read, strict=True)}
+    require_windows(settings, sizes)
+    _require_choice(read[0][0], list(vocabulary.symbols))
+    return Tokens(
+        numbers=joined([numbers for numbers, _ in read]),
+        sizes=sizes,
+        vocabulary=vocabulary,
+        fingerprint=fingerprint,
+        units={name: units for name, (_, units) in zip(names, read, strict=True)},
+    )
+
+
+def _encoded(vocabulary: Vocabulary, passages: Iterator[str]) -> tuple[np.ndarray, Units]:
+    """Returns a split in numbers, and what its tokens stand for."""
+    assert vocabulary.subwords is not None
+    parts: list[np.ndarray] = []
+    totals = dict.fromkeys(("bytes", "characters", "words"), 0)
+    first = b""
+    for batch, ids in subwords.encoded(vocabulary.subwords, passages):
+        numbers = list(itertools.chain.from_iterable(ids))
+        parts.append(np.array(numbers, narrowest(len(vocabulary))))
+        first = first or batch[0].encode()[: len(vocabulary.symbols[numbers[0]])]
+        totals["bytes"] += sum(len(passage.encode()) for passage in batch)
+        totals["characters"] += sum(map(len, batch))
+        totals["words"] += sum(len(passage.split()) for passage in batch)
+        if vocabulary.line_end is not None:
+            totals["words"] += sum(passage.count("\n") for passage in batch)
+    tokens = joined(parts)
+    given = {
+        "bytes": len(first),
+        "characters": sum(byte & 0xC0 != 0x80 for byte in first),  # others begin none
+        "words": 1,
+    }
+    num_targets = max(1, len(tokens) - 1)
+    per_token = {unit: (totals[unit] - given[unit]) / num_targets for unit in totals}
+    return tokens, Units(totals["characters"], per_token)
+
+
+def _read_each(
+    texts: Mapping[str, Text], read: Callable[[Text, Digest], _Read]
+) -> tuple[list[_Read], str]:
+    """Returns what ``read`` does of each text, and the fingerprint of all.
+
+    Raises:
+        DataError: A file is missing or not what it must be, or two have one text. The message has
+            a line for every problem found.
+    """
+    found: list[_Read] = []
+    digests: dict[str, str] = {}
+    problems: list[str] = []
+    for name, text in texts.items():
+        digest = hashlib.sha256()
+        try:
+            found.append(read(text, digest))
+        except DataError as error:
+            problems += str(error).splitlines()
+            continue
+        digests[name] = digest.hexdigest()
+    for one, other in itertools.combinations(digests, 2):
+        if digests[one] == digests[other]:
+            problems.append(
+                f"paths: must be three texts, but {one} and {other} have the same. "
+                "Correct one of the two paths."
+            )
+    if problems:
+        raise DataError(*problems)
+    first, *others = digests.values()
+    whole = hashlib.sha256("".join([first, *others]).encode())
+    return found, whole.hexdigest() if others else first
+
+
+def _pieces(settings: Settings, text: Text, lined: Iterable[str]) -> Iterable[str]:
+    """Returns what is read of the pieces of a text in its lines."""
+    if settings.line_end is not None:
+        return ended(lined)
+    if settings.token == "word":
+        return lined
+    return (piece.replace("\n", text.between) for piece in lined)
+
+
+def _sizes(settings: Settings, texts: Mapping[str, Text], lengths: list[int]) -> dict[str, int]:
+    """Returns how much each split has of the texts, which have ``lengths``."""
+    if settings.paths is not None:
+        return dict(zip(texts, lengths, strict=True))
+    (length,) = lengths
+    return _by_position(length, settings.split)
+
+
+def _by_position(length: int, split: Split) -> dict[str, int]:
+    if split == "none":
+        return {"train": length}
+    validation, test = length * 8 // 10, length * 9 // 10
+    return {"train": validation, "validation": test - validation, "test": length - test}
+
+
+def _require_tokens(texts: Mapping[str, Text], lengths: Iterable[int]) -> None:
+    problems = [
+        f"text: must not be empty, but got num_tokens=0 in {text.source}. Name a text."
+        for text, length in zip(texts.values(), lengths, strict=True)
+        if length == 0
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def _require_choice(train: np.ndarray, symbols: list[str]) -> None:
+    first = int(train[0])
+    if not (train != first).any():
+        raise DataError(
+            "vocabulary: the training text must have two different tokens at least, but got only "
+            f"{symbols[first]!r}, {len(train):,} times: there is nothing to predict. Name another "
+            "text."
+        )
