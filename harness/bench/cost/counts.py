@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness import engine
-from harness.engine import dtype_of
+from harness.engine import Parameters, dtype_of
 from harness.model.architecture import Architecture
 from harness.model.initialization import initial_parameters
 from harness.model.network import Model
@@ -21,8 +21,6 @@ BACKWARD = 2
 """Products of a backward pass for each of the forward pass: by its operand, and by its matrix."""
 UPDATE_MOVES = 4
 """Moves of a parameter by a step of SGD: gradient written and read, value read and written."""
-COUNTED_STEPS = 2
-"""Time steps of the pass that torch counts."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +96,29 @@ def counted_flops(arch: Architecture, settings: Settings) -> tuple[float, float]
     """Returns the FLOPs of a token forward and in training, as torch counts them.
 
     Its counter watches the reference engine: what is counted is the cell's own step, whatever a
-    closed form says of it.
+    closed form says of it. They are what one more time step adds: matrices that are made of
+    parameters are made once, however many steps there are.
     """
-    plain = Model(arch, engine.get("reference"))
     drawn = initial_parameters(arch, settings, ("cost",))
     parameters = {name: value.unsqueeze(0).requires_grad_() for name, value in drawn.items()}
-    tokens = (torch.arange(COUNTED_STEPS) % arch.num_inputs).view(-1, 1, 1)
+    (forward, training), (more_forward, more_training) = (
+        _flops(arch, parameters, num_steps) for num_steps in (1, 2)
+    )
+    return more_forward - forward, more_training - training
+
+
+def _flops(arch: Architecture, parameters: Parameters, num_steps: int) -> tuple[int, int]:
+    """Returns torch's counts of a forward pass of one stream, and of that and the way back."""
+    model = Model(arch, engine.get("reference"))
+    tokens = (torch.arange(num_steps) % arch.num_inputs).view(-1, 1, 1)
     # The state before the first step has a gradient too: every step is like every other.
     states = [
         tuple(each.detach().requires_grad_() for each in state)
-        for state in plain.initial_states(parameters, 1, 1)
+        for state in model.initial_states(parameters, 1, 1)
     ]
     with FlopCounterMode(display=False) as counter:
-        rows, _ = plain(parameters, tokens, states)
-        scores = plain.readout(parameters).scores(rows)
+        rows, _ = model(parameters, tokens, states)
+        scores = model.readout(parameters).scores(rows)
         forward = counter.get_total_flops()
         torch.nn.functional.cross_entropy(scores[0], tokens.flatten()).backward()
-    return forward / COUNTED_STEPS, counter.get_total_flops() / COUNTED_STEPS
+    return forward, counter.get_total_flops()

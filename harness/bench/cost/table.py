@@ -97,8 +97,8 @@ def _legend(costs: Costs) -> list[str]:
         f"memory, MB: {costs.memory}.",
         f"energy, mJ an update: {costs.energy}.",
         "FLOPs: of a forward pass's products, and by torch's counter on the cell's own step; an "
-        "update is three times as many. A counter finds more where a matrix is made of "
-        "parameters, and pointwise work counts nowhere.",
+        "update is three times as many. A counter finds more where a matrix that is made of few "
+        "parameters is multiplied whole, and pointwise work counts nowhere.",
         "B: bytes that one token of one stream, and a token of an update, moves if every time step "
         "reads each parameter once. F/B: FLOPs for each of them.",
         f"GFLOP/s: {costs.roofs[0].how}. GB/s: reads alone.",
