@@ -23,6 +23,7 @@ OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "asgd"]
 ScheduleName = Literal["constant", "cosine", "step", "plateau"]
 EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "reference"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+MaskDuration = Literal["step", "update"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
 
 MOST_UNITS = 65_536
@@ -342,6 +343,39 @@ class Settings:
         "of h kept from the time step before, while training; evaluation takes the mean"
     )
     zoneout_c: float = _fraction("of c kept from the time step before, likewise")
+    output_dropout: float = _fraction(
+        "dropped before the read-out, while training", came_later=True
+    )
+    lookup_dropout: float = _fraction(
+        "dropped of the vectors that an embedding_size looks up, while training", came_later=True
+    )
+    embedding_dropout: float = _fraction(
+        "of word types that an embedding_size looks up as zeros, while training: whole rows of its "
+        "table, drawn at every update",
+        came_later=True,
+    )
+    dropout_masks: MaskDuration = _setting(
+        "step",
+        doc="of dropout, output_dropout and lookup_dropout: step: drawn at every time step; "
+        "update: one for all time steps of an update",
+        came_later=True,
+    )
+    activation_regularization: float = _setting(
+        0.0,
+        doc="AR: so many times the mean square of the read-out's inputs are added to the loss of "
+        "training; reported losses are without it",
+        per_run=True,
+        came_later=True,
+        ge=0,
+    )
+    temporal_activation_regularization: float = _setting(
+        0.0,
+        doc="TAR: likewise of the differences of the last layer's outputs from time step to time "
+        "step",
+        per_run=True,
+        came_later=True,
+        ge=0,
+    )
     label_smoothing: float = _fraction(
         "of every target that goes to all outputs alike, while training; reported losses are "
         "without it",

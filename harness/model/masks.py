@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cells.base import Cell
 from harness import randomness
+from harness.engine import lookup
 from harness.engine.cpu.products import drawn
 from harness.settings import Settings
 
@@ -30,6 +31,9 @@ FIELDS = (
     "weight_dropout",
     "zoneout_h",
     "zoneout_c",
+    "output_dropout",
+    "lookup_dropout",
+    "embedding_dropout",
 )
 """The settings that are the rate of a mask."""
 
@@ -73,6 +77,7 @@ class Masks:
     ):
         """Takes every run's seed and settings, and whether compiled kernels draw, on a CPU."""
         self._compiled = compiled
+        self._is_of_update = any(s.dropout_masks == "update" for s in settings)
         self._seeds, self._keys = list(seeds), dict[Names, Tensor]()
         self._rates = {
             name: torch.tensor(
@@ -89,9 +94,29 @@ class Masks:
 
     def outputs(self, layer: int, values: Tensor) -> Tensor:
         """Returns a layer's outputs (T, N, B, H), or their gradient, with ``dropout``."""
-        if "dropout" not in self._rates:
+        return self._dropped("dropout", ("dropout", layer), values)
+
+    def readout(self, values: Tensor) -> Tensor:
+        """Returns the read-out's inputs (T, N, B, H), or their gradient, with dropout."""
+        return self._dropped("output_dropout", ("output dropout",), values)
+
+    def lookup(self, tokens: Tensor, num_types: int, values: Tensor) -> Tensor:
+        """Returns the vectors (T, N, B, E) of tokens (T, N, B), or their gradient, with dropout.
+
+        That is ``embedding_dropout``, by the token's type, and ``lookup_dropout``, by element.
+        """
+        if "embedding_dropout" in self._rates:
+            shape = len(self._seeds), num_types
+            site = ("embedding dropout",)
+            factors = self._factors("embedding_dropout", site, shape, 0, values.dtype)
+            values = values * lookup(factors.unsqueeze(2), tokens)
+        return self._dropped("lookup_dropout", ("lookup dropout",), values)
+
+    def _dropped(self, field: str, site: Names, values: Tensor) -> Tensor:
+        if field not in self._rates:
             return values
-        return values * self._factors("dropout", ("dropout", layer), values.shape, 1, values.dtype)
+        shape = (1 if self._is_of_update else len(values), *values.shape[1:])
+        return values * self._factors(field, site, shape, 1, values.dtype)
 
     def inputs(self, layer: int, values: Tensor) -> Tensor:
         """Returns a layer's inputs (T, N, B, I), or their gradient, with ``input_dropout``."""

@@ -134,7 +134,7 @@ class Model:
             terms: What else the gradients are of; None: of the losses alone.
         """
         masks = Masks([], [], tokens.device) if masks is None else masks
-        values = self._lookup(parameters, tokens)
+        values = self._dropped_lookup(tokens, self._lookup(parameters, tokens), masks)
         tapes = []
         for index, state in enumerate(states):
             values = values if index == 0 and values is tokens else masks.inputs(index, values)
@@ -144,15 +144,21 @@ class Model:
             )
             tapes.append(self.engine.forward(self._layer, layer_parameters, values, state, given))
             values = self._with_skip(index, tapes[-1].outputs, values)
-            values = values if index == len(states) - 1 else masks.outputs(index, values)
+            outputs = values
+            values = (
+                masks.readout(values) if index == len(states) - 1 else masks.outputs(index, values)
+            )
         readout = self.readout(parameters, gradients, terms)
         losses, readout_gradients = loss(readout, by_run(values))
-        ahead: Tensor | None = by_time(readout_gradients.rows, len(values))
+        seen = by_time(readout_gradients.rows, len(values))
+        seen = masks.readout(seen if terms is None else terms.with_activation(seen, values))
+        ahead: Tensor | None = seen if terms is None else terms.with_temporal(seen, outputs)
         for index in reversed(range(len(tapes))):
             assert ahead is not None
             ahead = ahead if index == len(tapes) - 1 else masks.outputs(index, ahead)
             ahead = self._back(index, tapes[index], ahead, gradients, masks, begins)
         if ahead is not None:
+            ahead = self._dropped_lookup(tokens, ahead, masks)
             gradients["lookup.W"].copy_(lookup_gradient(parameters["lookup.W"], tokens, ahead))
         self._take(readout_gradients, gradients)
         return losses, [tape.final for tape in tapes]
@@ -214,6 +220,12 @@ class Model:
             name: masks.weights(index, name, parameters[name])
             for name in self.cell.recurrent_products()
         }
+
+    def _dropped_lookup(self, tokens: Tensor, values: Tensor, masks: Masks) -> Tensor:
+        """Returns the vectors of tokens with dropout; the gradients of both are treated alike."""
+        if self.arch.embedding_size is None:
+            return values
+        return masks.lookup(tokens, self.arch.num_inputs, values)
 
     def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
         if self.arch.embedding_size is None:

@@ -125,7 +125,33 @@ def _on_cell(
     return Needs(field, ("cell",), allowed, f"a cell that {has}", remedy)
 
 
+def _on_vectors(field: str) -> Needs:
+    return Needs(
+        field,
+        ("embedding_size",),
+        lambda size: size is not None,
+        "embedding_size (it acts on what a table looks up)",
+        "embedding_size: 64",
+    )
+
+
 _NEEDS = (
+    _on_vectors("lookup_dropout"),
+    _on_vectors("embedding_dropout"),
+    Needs(
+        "dropout_masks",
+        ("dropout", "output_dropout", "lookup_dropout"),
+        lambda *rates: any(rates),
+        "dropout, output_dropout or lookup_dropout",
+        "output_dropout: 0.2",
+    ),
+    Needs(
+        "temporal_activation_regularization",
+        ("bptt_length",),
+        lambda length: length > 1,
+        "bptt_length > 1 (it acts between time steps)",
+        "bptt_length: 35",
+    ),
     _between_layers("dropout"),
     Needs(
         "momentum",

@@ -145,7 +145,49 @@ def test_weights_are_dropped_entry_by_entry_and_anew_at_each_update():
         )
 
 
-RATES = dict(zip(FIELDS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6), strict=True))
+def test_whole_word_types_are_dropped_at_every_place_alike():
+    """Rows of the table are zeros, as Gal & Ghahramani 2016 have it; the others are scaled up."""
+    masks, num_types = masks_of([(1,), (2,)], embedding_dropout=[0.4, 0.0]), 2000
+    tokens = torch.randint(num_types, (5, 2, 30), generator=torch.Generator().manual_seed(0))
+    tokens[1] = tokens[0]
+    every = torch.arange(num_types).view(1, 1, -1).expand(1, 2, -1)
+    rows = masks.lookup(every, num_types, torch.ones(1, 2, num_types, 3))[0]
+    assert torch.equal(rows[1], torch.ones(num_types, 3))
+    assert (rows[0] == 0).all(1).sum() == (rows[0] == 0).any(1).sum()
+    assert (rows[0, :, 0] == 0).double().mean() == pytest.approx(
+        0.4, abs=4 * math.sqrt(0.24 / num_types)
+    )
+    assert set(rows[0].unique().tolist()) == {0.0, torch.tensor(1 / 0.6).item()}
+    found = masks.lookup(tokens, num_types, torch.ones(5, 2, 30, 3))
+    for n in range(2):
+        assert torch.equal(found[:, n], rows[n][tokens[:, n]])
+    masks.update.fill_(1)
+    assert not torch.equal(masks.lookup(tokens, num_types, torch.ones(5, 2, 30, 3)), found)
+
+
+@pytest.mark.parametrize("field", ["dropout", "output_dropout", "lookup_dropout"])
+def test_masks_of_an_update_are_the_same_at_all_time_steps(field):
+    values, tokens = torch.ones(5, 1, 30, 40), torch.zeros(5, 1, 30, dtype=torch.int64)
+
+    def factors(**changes):
+        run = Settings(cell="lstm", corpus="text", **{field: 0.5}, **changes)
+        masks = Masks([(1,)], [run], CPU)
+        sites = {
+            "dropout": lambda: masks.outputs(0, values),
+            "output_dropout": lambda: masks.readout(values),
+            "lookup_dropout": lambda: masks.lookup(tokens, 1, values),
+        }
+        return sites[field]()
+
+    locked, fresh = factors(dropout_masks="update"), factors()
+    assert torch.equal(locked, locked[:1].expand_as(locked))
+    assert not torch.equal(fresh[0], fresh[1])
+    for each in (locked[0], fresh):
+        count = each.numel()
+        assert (each == 0).double().mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(count))
+
+
+RATES = dict(zip(FIELDS, (0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.6, 0.35, 0.45, 0.55), strict=True))
 
 
 def steps(seed=(1,), update=0, rates=RATES, num_steps=4):

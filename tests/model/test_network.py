@@ -13,6 +13,7 @@ from harness.engine import get, lookup
 from harness.engine.reference import bind
 from harness.model.architecture import Architecture, SizeError, architecture
 from harness.model.initialization import initial_parameters
+from harness.model.loss_terms import LossTerms
 from harness.model.masks import FIELDS, Masks
 from harness.model.network import Model
 from harness.model.regularization import regularization_of, regularized
@@ -346,7 +347,12 @@ def test_dropout_acts_between_layers_only_on_values_and_on_gradients(monkeypatch
     assert [bool(gradients[f"layer{k}.R"].any()) for k in range(3)] == [False, False, True]
 
 
-ALL_NOISE = dict(zip(FIELDS, (0.4, 0.3, 0.2, 0.3, 0.2, 0.1, 0.5), strict=True))
+ALL_NOISE = dict(zip(FIELDS, (0.4, 0.3, 0.2, 0.3, 0.2, 0.1, 0.5, 0.4, 0.3, 0.3), strict=True))
+TERMS = {
+    "activation_regularization": 2.0,
+    "temporal_activation_regularization": 3.0,
+    "dropout_masks": "update",
+}
 LAYERS = {"embedding_size": 4, "num_layers": 2, "biases": 2}
 PROJECTED = {
     "cell": "lstm-projected",
@@ -365,11 +371,13 @@ EVERYTHING = {
 
 
 def by_definition(arch, run, masks, parameters, tokens, states):
-    """Returns the scores (N, T*B, V) of an update and the final states, by the reference engine,
-    differentiable.
+    """Returns the scores (N, T*B, V) of an update, the penalties (N,) and the final states, by the
+    reference engine, differentiable.
     """
     cell = regularized(arch.cell, regularization_of(arch.cell, [run]))
-    values = tokens if arch.embedding_size is None else lookup(parameters["lookup.W"], tokens)
+    values = tokens
+    if arch.embedding_size is not None:
+        values = masks.lookup(tokens, arch.num_inputs, lookup(parameters["lookup.W"], tokens))
     finals = []
     for index, state in enumerate(states):
         prefix = f"layer{index}."
@@ -387,16 +395,24 @@ def by_definition(arch, run, masks, parameters, tokens, states):
         )
         finals.append(final)
         values = values + below if run.residual and index > 0 else values
-        values = masks.outputs(index, values) if index < len(states) - 1 else values
+        outputs = values
+        is_last = index == len(states) - 1
+        values = masks.readout(values) if is_last else masks.outputs(index, values)
+    penalties = run.activation_regularization * values.pow(2).mean((0, 2, 3))
+    differences = outputs[1:] - outputs[:-1]
+    penalties = penalties + run.temporal_activation_regularization * differences.pow(2).mean(
+        (0, 2, 3)
+    )
     table = parameters["lookup.W"].transpose(1, 2) if run.tied else parameters["readout.W"]
     rows = values.transpose(0, 1).flatten(1, 2)
-    return rows @ table + parameters["readout.b"].unsqueeze(1), finals
+    return rows @ table + parameters["readout.b"].unsqueeze(1), penalties, finals
 
 
 @pytest.mark.parametrize("engine", ["reference", "cpu", "scan", "gpu"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}],
+    [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}]
+    + [{**LAYERS, **ALL_NOISE, **TERMS}, {**PROJECTED, **TERMS, "output_dropout": 0.3}],
 )
 def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
     """Against autograd through the definition: layers, read-out, masks, skips, tied tables and
@@ -419,22 +435,24 @@ def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
 
     model = Model(arch, get(engine)).for_runs([run])
     states = model.initial_states(parameters, RUNS, STREAMS)
-    scores, finals = by_definition(arch, run, masks, parameters, tokens, states)
+    scores, penalties, finals = by_definition(arch, run, masks, parameters, tokens, states)
     logs = (
         torch.log_softmax(scores, 2)
         .gather(2, targets.transpose(0, 1).flatten(1).unsqueeze(2))
         .squeeze(2)
     )
     expected_losses = -logs.mean(1)
-    expected = torch.autograd.grad(expected_losses.sum(), list(parameters.values()))
+    total = (expected_losses + penalties).sum()
+    expected = torch.autograd.grad(total, list(parameters.values()))
 
     plain = {name: p.detach() for name, p in parameters.items()}
     gradients = {name: torch.full_like(p, torch.nan) for name, p in plain.items()}
     with torch.no_grad():
         first = model.initial_states(plain, RUNS, STREAMS)
         begins = torch.ones((), dtype=torch.float64)
+        terms = LossTerms([run] * RUNS, CPU, torch.float64)
         losses, last = model.update(
-            plain, gradients, tokens, first, loss_of(tokens, targets), masks, begins
+            plain, gradients, tokens, first, loss_of(tokens, targets), masks, begins, terms
         )
     assert_close(losses, expected_losses)
     for wanted, got in zip(finals, last, strict=True):

@@ -73,6 +73,7 @@ def five(base):
             "step_updates": 7,
             "initial_scale": 0.3,
             "label_smoothing": 0.1,
+            "activation_regularization": 2.0,
         },
         {
             "learning_rate": 0.7,
@@ -80,6 +81,7 @@ def five(base):
             "dropout": 0.6,
             "momentum": 0.5,
             **dict.fromkeys(FIELDS, 0.25),
+            "temporal_activation_regularization": 1.0,
         },
     ]
     return [
