@@ -21,7 +21,7 @@ from harness.report.searches import (
 )
 from harness.report.sentences import number, ratio_texts
 from harness.report.tables import Section
-from harness.report.tried import ENDS
+from harness.report.tried import ENDS, counted
 from harness.store.frames import excerpt
 from harness.study import Choices, Range
 from harness.tasks.objective import objective_of, split_of
@@ -219,6 +219,8 @@ def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tup
 
 def _level_text(search: Search, trial: Any) -> str:
     """Returns a trial's number, or how it ended without one of its own."""
+    if trial["not_learned"]:
+        return "not learned"
     if trial["state"] == RunState.FINISHED:
         return number(search.objective.level(float(trial["loss"])))
     if trial["state"] == RunState.PRUNED:
@@ -254,8 +256,8 @@ def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
 def _ends(search: Search) -> str:
     if not len(search.rows):
         return "0"
-    counts = [(end, int((search.rows["state"] == end).sum())) for end in ENDS]
-    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts if n)}"
+    counts = counted(search.rows, ENDS)
+    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts.items() if n)}"
 
 
 def _levels(search: Search) -> tuple[str, str, str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report.protocols import StudyLike
-from harness.report.tried import ENDS
+from harness.report.tried import ENDS, is_not_learned
 from harness.study import Choices, Range
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
@@ -25,8 +25,8 @@ class Search:
     Attributes:
         arm: The arm's name.
         objective: What they are judged by.
-        rows: The columns ``state``, ``loss`` (of a pruned trial its last value), ``params`` and
-            ``repeat``.
+        rows: The columns ``state``, ``not_learned`` (whether it finished and never did better than
+            guessing), ``loss`` (of a pruned trial its last value), ``params`` and ``repeat``.
     """
 
     arm: str
@@ -35,9 +35,9 @@ class Search:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """The trials with a final value of their own."""
+        """The trials with a final value of their own, better than that of a guess."""
         is_final = (self.rows["state"] == RunState.FINISHED) & np.isfinite(self.rows["loss"])
-        rows: pd.DataFrame = self.rows[is_final]
+        rows: pd.DataFrame = self.rows[is_final & ~self.rows["not_learned"]]
         return rows
 
     @property
@@ -56,7 +56,7 @@ class Search:
 
     @property
     def worse(self) -> pd.DataFrame:
-        """The trials that finished or diverged and are not near.
+        """The trials that finished, learned nothing or diverged, and are not near.
 
         Of a pruned trial it is not known.
         """
@@ -77,7 +77,9 @@ def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
     if not study.tune or ended.empty:
         return []
     repeat = ended["repeat"] if "repeat" in ended else 0
-    ended = ended.assign(loss=ended["objective"].astype(float), repeat=repeat)
+    ended = ended.assign(
+        loss=ended["objective"].astype(float), repeat=repeat, not_learned=is_not_learned(ended)
+    )
     ended = ended.sort_values(["repeat", "index"])
     objective = objective_of(study.measure.objective)
     return [Search(arm.name, objective, ended[ended["arm"] == arm.name]) for arm in study.arms]

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.report import sentences
 from harness.report.arm_results import ArmResult, Timed
 from harness.report.sentences import number
-from harness.report.tried import ENDS, is_not_learned
+from harness.report.tried import ENDS, counted
 from harness.statistics.inference import Interval
 from harness.tasks.objective import Reading
 from harness.training.messages import RunState
@@ -426,9 +426,7 @@ def lost_runs(results: Sequence[ArmResult]) -> Section | None:
 
 def _ends_of(runs: pd.DataFrame, what: str) -> dict[str, int]:
     """Returns how many of these runs ended how; one that did not learn did not just finish."""
-    states = runs["state"].where(~is_not_learned(runs), NOT_LEARNED)
-    ends = (RunState.FINISHED, NOT_LEARNED, *ENDS[1:], RunState.RUNNING)
-    return {f"{what} {end}": int((states == end).sum()) for end in ends}
+    return {f"{what} {end}": n for end, n in counted(runs, (*ENDS, RunState.RUNNING)).items()}
 
 
 def runtimes(results: Sequence[ArmResult]) -> Section:

@@ -57,6 +57,13 @@ def is_not_learned(runs: pd.DataFrame) -> pd.Series:
     return not_learned & (runs["state"] == RunState.FINISHED)
 
 
+def counted(runs: pd.DataFrame, ends: Sequence[str]) -> dict[str, int]:
+    """Returns how many runs or trials ended in each way; one that did not learn did not finish."""
+    states = runs["state"].where(~is_not_learned(runs), "not learned")
+    shown = (ends[0], "not learned", *ends[1:])
+    return {str(end): int((states == end).sum()) for end in shown}
+
+
 def whole(num_seeds: int, trials: pd.DataFrame) -> pd.DataFrame:
     """Returns the runs of trials as one row a trial, in the order of arm, repeat and number.
 

@@ -39,6 +39,7 @@ def trials(arm, *ends, field="learning_rate", repeat=0):
                 "repeat": repeat,
                 "index": i,
                 "objective": math.log(end[1]),
+                "not_learned": None,
             },
             **{"state": end[2] if len(end) > 2 else "finished", "params": {field: end[0]}},
         }
@@ -141,6 +142,14 @@ def test_what_tuning_bought():
         ("gru", "3: 2 finished, 1 pruned", "5.000", "6.708", "5.000", "1.000"),
         ("rnn", "3: 1 diverged, 1 pruned, 1 failed", "diverged", "none", "none", ""),
     ]
+
+
+def test_a_trial_that_learned_nothing_is_not_counted_among_the_finished():
+    rows = trials("lstm", (0.1, 9.0), (0.2, 4.0), (0.9, 28.0))
+    rows[2]["not_learned"] = True
+    table = hyperparameters.bought(study("lstm"), frame(rows))
+    ended = "3: 2 finished, 1 not learned"
+    assert table.rows == [("lstm", ended, "9.000", "6.000", "4.000", "0.444")]
 
 
 def test_what_tuning_bought_is_a_mean_over_repeats():
