@@ -26,6 +26,10 @@ def run(words: Sequence[str]) -> str:
     if arguments.read:
         return _text(read(Path(arguments.read)))
     options = checked(arguments)
+    if arguments.module:
+        from harness.bench import modules
+
+        return modules.run(options, words)
     bench = measured(options, words)
     return _in_brief(bench) if options.quick and isinstance(bench, Bench) else _text(bench)
 

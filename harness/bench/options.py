@@ -37,6 +37,10 @@ QUICK = {
     "seconds": "0.05",
 }
 """What ``--quick`` says where nothing else is said."""
+MODULE = {"cells": "lstm,gru,lstm-peephole", "rounds": "11", "seconds": "0.2"}
+"""What ``--module`` says where nothing else is said."""
+MODULE_SHAPES = tuple(Shape(f"batch {size}", size, 35, 256, 28) for size in (32, 1, 256))
+"""The shapes of ``--module``: vectors of H enter, so that V has no meaning."""
 DEVICES = ("auto", "cpu", "cuda")
 LISTS = ("cells", "kinds", "packs", "shapes")
 MOST_TOKENS = 0x100000
@@ -96,6 +100,7 @@ def checked(arguments: argparse.Namespace) -> Options:
         given: str | None = getattr(arguments, name)
         defaults = DEFAULTS | (QUICK if arguments.quick else {})
         defaults |= {} if arguments.budget is None else BUDGETED
+        defaults |= MODULE if arguments.module else {}
         return given if given is not None else defaults.get(name, "")
 
     mistakes = Mistakes()
@@ -103,6 +108,8 @@ def checked(arguments: argparse.Namespace) -> Options:
     shapes = mistakes.each(
         _preset, [] if arguments.shape and arguments.shapes is None else names(text("shapes"))
     )
+    if arguments.module and not (arguments.shape or arguments.shapes):
+        shapes = list(MODULE_SHAPES)
     values: dict[str, Any] = {
         "cells": tuple(
             c.name for c in mistakes.each(cells.find, names(text("cells")) or cells.names())
@@ -128,6 +135,7 @@ def checked(arguments: argparse.Namespace) -> Options:
             "bench: --budget and --quick must not stand together, but both do. Leave out --quick:"
             " a budget says how much is measured."
         )
+    mistakes.lines += _module_mistakes(arguments)
     if not mistakes.lines:
         mistakes.lines += [
             f"{name}: must name one at least, but got none." for name in LISTS if not values[name]
@@ -141,6 +149,16 @@ def checked(arguments: argparse.Namespace) -> Options:
         cell_files=tuple(arguments.file or ()),
         named=_named(arguments, values),
     )
+
+
+def _module_mistakes(arguments: argparse.Namespace) -> list[str]:
+    """Returns the options that mean nothing beside --module, a line each."""
+    others = ("engines", "kinds", "packs", "budget", "quick", "compile")
+    given = [name for name in others if arguments.module and getattr(arguments, name)]
+    return [
+        f"bench: --module and --{name} must not stand together, but both do. Leave out --{name}."
+        for name in given
+    ]
 
 
 def _named(arguments: argparse.Namespace, values: dict[str, Any]) -> Named:

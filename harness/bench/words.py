@@ -103,6 +103,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Measure less: four cells, each on one engine, in six short rounds.",
     )
+    arguments.add_argument(
+        "--module",
+        action="store_true",
+        help="Measure harness.Recurrent beside modules of torch.nn, and of torchrecurrent where "
+        "it is installed, with vectors as inputs, at batches of 32, 1 and 256.",
+    )
     option(
         "--file",
         "PATH",
