@@ -95,18 +95,18 @@ class ArmSearch:
         self.arm, self.tune, self.design = arm, tune, design
         self._storage, self._name = storage, name
         self._known: list[FrozenTrial] | None = None
+        self._ids: dict[int, int] = {}
         # The pruner looks at trials of earlier rounds only: those of this round are all still
         # running.
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if self.prunes:
             pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
         self._study = patience(
-            optuna.create_study,
-            storage=storage,
-            study_name=name,
-            load_if_exists=True,
-            pruner=pruner,
+            optuna.create_study, storage=storage, study_name=name, load_if_exists=True
         )
+        # What the pruner measures by, in memory: it would read all trials again at every report.
+        self._complete = optuna.create_study(pruner=pruner)
+        self._measured: set[int] = set()
         self.seconds = time.perf_counter() - begun
 
     def trials(self) -> list[FrozenTrial]:
@@ -317,23 +317,33 @@ class ArmSearch:
             return False
         is_shared = self.design is not None and number < len(self.design.points)
         begun = time.perf_counter()
-        prune: bool = self._patiently(self._report, number, step, nats)
-        self._known = None
+        trials = self.trials()
+        if step not in trials[number].intermediate_values:
+            self._patiently(self._store_value, number, step, nats)
+            trials[number] = _with_values(
+                trials[number], {**trials[number].intermediate_values, step: nats}
+            )
+        values = trials[number].intermediate_values
+        seen = _with_values(trials[number], {at: v for at, v in values.items() if at <= step})
+        self._measure(trials)
+        prune: bool = self._complete.pruner.prune(self._complete, seen)
         self.seconds += time.perf_counter() - begun
         return prune and not is_shared
 
-    def _report(self, number: int, step: int, nats: float) -> bool:
-        study_id = self._storage.get_study_id_from_name(self._name)
-        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        trial = copy.copy(self._storage.get_trial(trial_id))
-        if (
-            step not in trial.intermediate_values
-        ):  # a `Trial` would sample its fields again for this
-            self._storage.set_trial_intermediate_value(trial_id, step, nats)
-        known = {step: nats} | trial.intermediate_values
-        trial.intermediate_values = {at: value for at, value in known.items() if at <= step}
-        prune: bool = self._study.pruner.prune(self._study, trial)
-        return prune
+    def _store_value(self, number: int, step: int, nats: float) -> None:
+        """Stores an intermediate value; a `Trial` of Optuna's would sample its fields for this."""
+        if number not in self._ids:
+            study_id = self._storage.get_study_id_from_name(self._name)
+            find = self._storage.get_trial_id_from_study_id_trial_number
+            self._ids[number] = find(study_id, number)
+        self._storage.set_trial_intermediate_value(self._ids[number], step, nats)
+
+    def _measure(self, trials: Sequence[FrozenTrial]) -> None:
+        """Has the pruner measure by every complete trial."""
+        for trial in trials:
+            if trial.state == TrialState.COMPLETE and trial.number not in self._measured:
+                self._complete.add_trial(trial)
+                self._measured.add(trial.number)
 
     def means(self, number: int) -> dict[int, float]:
         """Returns what was reported of a trial, by step."""
@@ -429,6 +439,13 @@ def distribution(field: str, values: Range | Choices) -> BaseDistribution:
             int(values.low), int(values.high), log=values.log, step=int(values.step or 1)
         )
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
+
+
+def _with_values(trial: FrozenTrial, values: Mapping[int, float]) -> FrozenTrial:
+    """Returns the trial with these intermediate values."""
+    trial = copy.copy(trial)
+    trial.intermediate_values = dict(values)
+    return trial
 
 
 def _registered(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
