@@ -131,26 +131,25 @@ class EqualCosts:
     def section(self) -> Section:
         """A row per arm."""
         name = objective_of(f"{self.split}/{self.objective}").title
-        header = ("Arm", f"{name} (final)", "Reach it", "Seconds", "Range", "Ratio (95 %)")
+        header = ("Arm", f"{name} (final)", "Reach it", "Seconds", "Ratio (95 %)")
         title = f"{f'{self.condition}: ' if self.condition else ''}{self.clock}"
         rows = [_row(arm) for arm in self.arms]
         return Section(title, (*header, "TFLOP", "Step, s"), rows)
 
 
 def _row(arm: ArmCost) -> tuple[str, ...]:
-    reach = f"{arm.num_reached} of {arm.num_replicates}"
+    reach = f"{arm.num_reached}/{arm.num_replicates}"
     final = "none" if arm.final is None else number(arm.final)
     if arm.left_out:
-        return arm.name, final, "", f"left out: {arm.left_out}", "", "", "", ""
+        return arm.name, final, "", f"left out: {arm.left_out}", "", "", ""
     step = "" if arm.seconds_between is None else number(arm.seconds_between)
     if arm.seconds is None:
-        return arm.name, final, reach, "never", "", "", "", step
-    ratio = "1" if arm.ratio is None else number(arm.ratio)
+        return arm.name, final, reach, "never", "", "", step
+    ratio = "1" if arm.ratio is None else f"{arm.ratio:.2f}"
     if arm.interval is not None:
-        ratio = f"{ratio} ({number(arm.interval[0])} to {number(arm.interval[1])})"
+        ratio = f"{ratio} ({arm.interval[0]:.2f}-{arm.interval[1]:.2f})"
     flops = "" if arm.flops is None else f"{arm.flops / TERA:.3g}"
-    ends = f"{number(arm.lowest_seconds or 0.0)} to {number(arm.highest_seconds or 0.0)}"
-    return arm.name, final, reach, number(arm.seconds), ends, ratio, flops, step
+    return arm.name, final, reach, number(arm.seconds), ratio, flops, step
 
 
 def equal_costs(

@@ -91,7 +91,7 @@ def test_arms_that_never_reach_the_target_are_said_to():
     assert lstm.seconds is not None and rnn.seconds is None and rnn.num_reached == 0
     assert "which was asked for, lstm is cheapest" in costs.answer
     assert costs.answer.endswith("rnn never reaches it in half of the replicates.")
-    assert costs.section.rows[1][:4] == ("rnn", "3.320", "0 of 3", "never")
+    assert costs.section.rows[1][:4] == ("rnn", "3.320", "0/3", "never")
     nobody = equal_cost.costs_of(condition(("lstm", FAST, BASE)), target=1.0)
     assert nobody.cheapest is None and "no arm is cheapest" in nobody.answer
 
