@@ -152,9 +152,9 @@ class Cell:
         """Returns what the products multiply with, made of the ``parameters`` (N, ...).
 
         It is made once for all time steps.
-        Most cells multiply with the parameters themselves. A cell whose matrices are made of them
-        overrides this, in torch's operations, and gives back matrices (N, H, g*H) under the same
-        names.
+        Most cells multiply with the parameters themselves. A cell whose matrices or vectors are
+        made of them overrides this, in torch's operations, and gives back matrices (N, H, g*H) and
+        vectors (N, H) under the same names.
         """
         return parameters
 

@@ -49,8 +49,8 @@ class IndyGRU(Cell):
 
     With vectors it is all the same whether the reset comes before or after the product.
 
-    Source: TensorFlow 1.15, a library, tf.contrib.rnn.IndyGRUCell; the idea is that of Li et al.,
-    "Independently recurrent neural network (IndRNN)", 2018.
+    Source: Li et al., "Independently recurrent neural network (IndRNN)", 2018; these equations are
+    those of TensorFlow 1.15, tf.contrib.rnn.IndyGRUCell.
     Reference: none.
     Differs from gru-reset-before: the vectors u in place of the matrices R.
     """
@@ -67,3 +67,34 @@ class IndyGRU(Cell):
         z = sigmoid(x.z + p.u_z * h)
         n = p.drop(tanh(x.n + p.u_n * (r * h)))
         return ((1 - z) * n + z * h,)
+
+
+class UnICORNN(Cell):
+    r"""Independent oscillators, undamped, each with a learned time step.
+
+        z' = z - dt * sigmoid(c) * tanh(W_z x + u * h + b_z)
+        h' = h + dt * sigmoid(c) * z'
+
+    c is one number a unit, and so is u, the paper's w. dt = 0.205 is part of this definition, and
+    so is that the paper's alpha is 0: the authors' code has both for its one task on text, IMDB,
+    and a smaller dt in the first of its two layers. c starts at 0, about which that code draws it.
+
+    Source: Rusch & Mishra, "UnICORNN: a recurrent model for learning very long time dependencies",
+    2021.
+    Reference: none.
+    Differs from cornn: no damping, no pull towards 0, the vector u in place of the matrices, and a
+    time step of each unit.
+    """
+
+    name = "unicornn"
+    gates = ("z",)
+    state = ("h", "z")
+    products = {}
+    vectors = {"u": DRAWN, "c": 0.0}
+    candidates = ("z",)
+    zoneout_states = ("h", "z")
+
+    def step(self, p, x, h, z):
+        d = 0.205 * sigmoid(p.c)
+        z = z - d * p.drop(tanh(x.z + p.u * h))
+        return h + d * z, z

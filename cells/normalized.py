@@ -53,8 +53,8 @@ class IndRNNLayerNorm(Cell):
 
     LN leaves h out, so that a unit still sees its own past alone.
 
-    Source: Nanavati, Haste, 2020, a library (LayerNormIndRNN, there with tanh); LN of Ba, Kiros &
-    Hinton, "Layer normalization", 2016.
+    Source: Ba, Kiros & Hinton, "Layer normalization", 2016; LN has this place in IndRNN in the
+    library Haste (Nanavati, 2020, LayerNormIndRNN, there with tanh).
     Reference: none.
     Differs from indrnn: LN on W_h x, with the gain v_h.
     """

@@ -86,7 +86,13 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "linear": ("min-gru", "min-lstm", "t-rnn", "t-gru", "t-lstm", "qrnn"),
     "highway": ("intersection-rnn", "sru", "rg-lru"),
     "normalized": ("gru-layer-norm", "indrnn-layer-norm"),
-    "independent": ("indylstm", "indygru"),
+    "independent": ("indylstm", "indygru", "unicornn"),
+    "integration": ("gru-multiplicative-integration",),
+    "residual": ("lstm-residual",),
+    "simple_gated": ("sgu", "dsgu"),
+    "continuous": ("cfc",),
+    "orthogonal": ("exprnn", "scornn"),
+    "weighted_past": ("rwkv-4", "lru"),
 }
 """File of this package -> the cells that it defines, in the order of the file."""
 PRESETS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -122,28 +122,29 @@ class Loop:
             }
             for name, (gates, parts) in blocks.items()
         }
-        self._vectors = {name: self._named[f"layer0.{name}"][""] for name in arch.cell.vectors}
         self._unrolled = self._loop
 
     def _readout(self, h: Tensor) -> Tensor:
         return torch.matmul(h, self._named["readout.W"][""]) + self._named["readout.b"][""]
 
-    def _matrices(self) -> dict[str, dict[str, Tensor]]:
-        """Returns what the step multiplies with, gate by gate.
+    def _made(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """Returns what the step multiplies with: matrices gate by gate, and vectors.
 
-        The cell may compute it from the parameters.
+        The cell may compute them from the parameters.
         """
         products = self._cell.recurrent_products()
         matrices = {name: self._named[f"layer0.{name}"] for name in products}
+        vectors = {name: self._named[f"layer0.{name}"] for name in self._cell.vectors}
         if not self._cell.is_prepared():
-            return matrices
-        blocks = matrices | ({"P": self._named["layer0.P"]} if self._cell.projects else {})
+            return matrices, {name: parts[""] for name, parts in vectors.items()}
+        projection = {"P": self._named["layer0.P"]} if self._cell.projects else {}
+        blocks = {**matrices, **vectors, **projection}
         prepared = self._cell.prepared(
             {name: torch.cat(list(parts.values()), -1)[None] for name, parts in blocks.items()}
         )
         return {
             name: vars(split_gates(prepared[name][0], gates)) for name, gates in products.items()
-        }
+        }, {name: prepared[name][0] for name in vectors}
 
     def _product(self, matrices: dict[str, Tensor], bias: str) -> Callable[[Tensor], _Parts]:
         biases = self._named.get(f"layer0.{bias}", {})
@@ -177,11 +178,9 @@ class Loop:
         return self._unrolled(inputs, state)
 
     def _loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        products = {
-            name: self._product(matrices, f"b_{name}")
-            for name, matrices in self._matrices().items()
-        }
-        step, p = self._cell().step, _Parts({**products, **self._vectors, "drop": unchanged})
+        made, vectors = self._made()
+        products = {name: self._product(parts, f"b_{name}") for name, parts in made.items()}
+        step, p = self._cell().step, _Parts({**products, **vectors, "drop": unchanged})
         multiplied = self._product(self._named.get("layer0.W", {}), "b")
         scores = []
         for rows in functional.one_hot(inputs, self._num_tokens).to(self._dtype):

@@ -163,8 +163,15 @@ def run(step, w, inputs, state):
 
 import equations_gated  # noqa: E402  (these take the helpers above)
 import equations_lstm  # noqa: E402
+import equations_past  # noqa: E402
 import equations_products  # noqa: E402
 import equations_variants  # noqa: E402
 
-for stated in (equations_gated, equations_lstm, equations_products, equations_variants):
+for stated in (
+    equations_gated,
+    equations_lstm,
+    equations_products,
+    equations_variants,
+    equations_past,
+):
     EQUATIONS |= stated.EQUATIONS

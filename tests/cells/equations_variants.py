@@ -1,7 +1,7 @@
 """As `equations`, for variants of LSTM, GRU and IndRNN that came after their parents."""
 
 import torch
-from equations import ln, s, th
+from equations import a, ln, s, th
 from equations_gated import moved, relu
 
 
@@ -38,9 +38,58 @@ def indygru(w, x, h):
     return (moved(content, h, s(own_past(w, "z", x, h))),)
 
 
+def gru_multiplicative_integration(w, x, h):
+    """Factored: (alpha u + beta1) v + beta2 u + b, with u = W x and v = R h."""
+
+    def seen(g, state):
+        u, v = x @ w[f"W_{g}"], state @ w[f"R_{g}"]
+        return (w[f"alpha_{g}"] * u + w[f"beta1_{g}"]) * v + w[f"beta2_{g}"] * u + w[f"b_{g}"]
+
+    return (moved(th(seen("n", s(seen("r", h)) * h)), h, s(seen("z", h))),)
+
+
+def lstm_residual(w, x, h, c):
+    """The shortcut and the projection as one product, of input and squashed state side by side."""
+    i = s(a(w, "i", x, h) + c * w["p_i"])
+    f = s(a(w, "f", x, h) + c * w["p_f"])
+    c = f * c + i * th(a(w, "g", x, h))
+    o = s(a(w, "o", x, h) + c * w["p_o"])
+    return o * (torch.cat([x, th(c)]) @ torch.cat([w["W_s"], w["R_m"]])), c
+
+
+def hard(v):
+    """A line of slope a fifth through a half, between 0 and 1."""
+    line = v / 5 + 0.5
+    return line * (line > 0) * (line < 1) + (line >= 1)
+
+
+def multiplied(w, x, h):
+    """The old state times what the input and it make together."""
+    return h * th((h * (x @ w["W_a"] + w["b_a"])) @ w["R_m"])
+
+
+def sgu(w, x, h):
+    content = torch.log(1 + torch.exp(multiplied(w, x, h)))
+    return (moved(h, content, hard(a(w, "z", x, h))),)
+
+
+def dsgu(w, x, h):
+    return (moved(h, s(multiplied(w, x, h) @ w["R_n"]), hard(a(w, "z", x, h))),)
+
+
+def cfc(w, x, h):
+    share = 1 / (1 + torch.exp(a(w, "f", x, h)))
+    return (moved(th(a(w, "k", x, h)), th(a(w, "g", x, h)), share),)
+
+
 EQUATIONS = {
     "gru-layer-norm": gru_layer_norm,
     "indrnn-layer-norm": indrnn_layer_norm,
     "indylstm": indylstm,
     "indygru": indygru,
+    "gru-multiplicative-integration": gru_multiplicative_integration,
+    "lstm-residual": lstm_residual,
+    "sgu": sgu,
+    "dsgu": dsgu,
+    "cfc": cfc,
 }

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from parity import random_inputs
-from test_laws import arguments, assert_same_run, run
-from test_laws_gated import by_gate, everywhere, of_gates
+from parity import H, random_inputs
+from test_laws import OPEN, arguments, assert_same_run, run
+from test_laws_gated import by_gate, everywhere, of_gates, taken
 from tolerances import assert_close
 
 import cells
@@ -79,3 +79,82 @@ def test_a_unit_of_an_independent_cell_acts_on_itself_alone(name):
         after, _ = run(name, parameters, other, inputs)
         changed = (after != before).flatten(0, 2).any(0)
         assert changed.nonzero().tolist() == [[unit]]
+
+
+# Products of input and state, and a shortcut.
+
+
+def test_multiplicative_integration_without_its_products_is_gru_reset_before():
+    found, state = by_gate("gru-multiplicative-integration")
+    for gate in "rzn":
+        found |= {f"alpha_{gate}": everywhere(0.0)}
+        found |= {f"beta{k}_{gate}": everywhere(1.0) for k in (1, 2)}
+    assert_same_run(
+        run(
+            "gru-multiplicative-integration",
+            of_gates("gru-multiplicative-integration", found),
+            state,
+        ),
+        run("gru-reset-before", of_gates("gru-reset-before", found), state),
+    )
+
+
+def test_a_residual_lstm_without_its_shortcut_and_its_projection_is_lstm_peephole():
+    found, state = by_gate("lstm-residual")
+    found["W_s"] = torch.zeros_like(found["W_s"])
+    found["R_m"] = torch.eye(H, dtype=torch.float64)[None]
+    assert_same_run(
+        run("lstm-residual", of_gates("lstm-residual", found), state),
+        run("lstm-peephole", of_gates("lstm-peephole", found), state),
+    )
+
+
+def test_the_shortcut_of_a_residual_lstm_passes_the_output_gate():
+    """Open, it adds W_s x to what comes without it; closed, nothing comes."""
+    found, state = by_gate("lstm-residual")
+    inputs = random_inputs(steps=1)
+    opened, closed = (found | {"b_o": everywhere(bias)} for bias in (OPEN, -OPEN))
+    without = opened | {"W_s": torch.zeros_like(found["W_s"])}
+    outputs, inner, none = (
+        run("lstm-residual", of_gates("lstm-residual", given), state, inputs)[0]
+        for given in (opened, without, closed)
+    )
+    assert_close(outputs - inner, inputs @ found["W_s"])
+    assert none.abs().max() < 1e-15
+
+
+# One gate.
+
+
+@pytest.mark.parametrize("name", ["sgu", "dsgu"])
+def test_a_simple_gated_unit_with_its_gate_closed_stays_to_the_last_bit(name):
+    found, state = by_gate(name)
+    outputs, _ = run(name, of_gates(name, found | {"b_z": everywhere(-OPEN)}), state)
+    assert torch.equal(outputs, state[0].expand_as(outputs))
+
+
+def test_an_open_step_of_dsgu_without_its_matrix_is_a_function_of_that_of_sgu():
+    """sigmoid(u) = 1 - exp(-softplus(u))."""
+    found, state = by_gate("dsgu")
+    found |= {"b_z": everywhere(OPEN), "R_n": torch.eye(H, dtype=torch.float64)[None]}
+    inputs = random_inputs(steps=1)
+    outputs, _ = run("dsgu", of_gates("dsgu", found), state, inputs)
+    soft, _ = run("sgu", of_gates("sgu", found), state, inputs)
+    assert_close(outputs, 1 - torch.exp(-soft))
+
+
+def test_cfc_whose_contents_are_alike_is_rnn_tanh():
+    found, state = by_gate("cfc")
+    alike = found | taken(found, "g", "k")
+    assert_same_run(
+        run("cfc", of_gates("cfc", alike), state),
+        run("rnn-tanh", of_gates("rnn-tanh", taken(found, "g", "h")), state),
+    )
+
+
+def test_cfc_with_its_contents_exchanged_and_its_time_reversed_is_itself():
+    found, state = by_gate("cfc")
+    other = taken(found, "g", "k") | taken(found, "k", "g") | taken(found, "f", "f", sign=-1)
+    assert_same_run(
+        run("cfc", of_gates("cfc", other), state), run("cfc", of_gates("cfc", found), state)
+    )
