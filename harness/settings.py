@@ -199,8 +199,8 @@ class Settings:
 
     cell: str = _setting(doc="name of a cell (`harness cells` lists them)")
     corpus: str = _setting(
-        doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, python-docs "
-        "or text"
+        doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, "
+        "python-docs, ptb, wikitext-2, wikitext-103, text8, enwik8, tiny-shakespeare or text"
     )
     path: str | None = _setting(
         None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"

@@ -9,16 +9,18 @@ import platform
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from harness.data import published
 from harness.data.encodings import decode
 from harness.data.errors import DataError
 from harness.data.published import Published
+from harness.data.standard import STANDARD
 from harness.data.text import File, Text
-from harness.settings import Paths
+from harness.settings import Paths, Settings, Token
 
 TIME_MACHINE = Published(
     name="timemachine.txt",
@@ -44,17 +46,30 @@ _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions
 class Corpus:
     """How a corpus is read, and what it asks of the settings.
 
-    ``num_tokens`` marks an edition whose vocabulary is its own: ``<unk>`` and all the tokens of its
-    text by falling frequency, made before the first ``num_tokens`` are kept.
+    Attributes:
+        description: What it is, in one line.
+        read: Returns its text, or those of its splits by their names.
+        takes_path: Whether a study may name its file.
+        needs_path: Whether it must.
+        takes_paths: Whether it may name a file of each split.
+        tokens: What it can be read as, the usual first.
+        num_tokens: Marks an edition whose vocabulary is its own: ``<unk>`` and all the tokens of
+            its text by falling frequency, made before the first ``num_tokens`` are kept.
+        line_end: The word that stands for a line's end where a study names none; None: none does.
+        cuts: Where validation and test text begin, in percent.
+        has_parts: Whether ``read`` returns the texts of its splits.
     """
 
     description: str
-    read: Callable[[str | None], Text]
+    read: Callable[[str | None], Text | Mapping[str, Text]]
     takes_path: bool = False
     needs_path: bool = False
     takes_paths: bool = False
-    has_words: bool = True
+    tokens: tuple[Token, ...] = get_args(Token)
     num_tokens: int | None = None
+    line_end: str | None = None
+    cuts: tuple[int, int] = (80, 90)
+    has_parts: bool = False
 
 
 def _in_one_line(text: str, source: str) -> Text:
@@ -125,6 +140,13 @@ def _text(path: str | None) -> Text:
     return Text(File(path, "path"), f"the file {path}")
 
 
+def line_end(settings: Settings) -> str | None:
+    """Returns the token that stands for a line's end, by the settings or else by the corpus."""
+    if settings.line_end is not None or settings.token not in ("word", "subword"):
+        return settings.line_end
+    return BY_NAME[settings.corpus].line_end
+
+
 def text_in_three(paths: Paths) -> dict[str, Text]:
     """Returns the text of each split, which has a file of its own."""
     return {
@@ -153,11 +175,12 @@ BY_NAME = {
     "time-machine-2019": Corpus(
         "its first 10,000 characters: lower case, in one line; char tokens only",
         _book_2019,
-        has_words=False,
+        tokens=("char",),
     ),
     "time-machine-2022": Corpus(
         "its first 10,000 tokens: lower-case letters and blanks, nothing between lines, with <unk>",
         _book_2022,
+        tokens=("char", "word"),
         num_tokens=_EDITION_LENGTH,
     ),
     "genesis": Corpus(
@@ -168,12 +191,23 @@ BY_NAME = {
         "case kept, in one line; char tokens only",
         _lyrics_2019,
         takes_path=True,
-        has_words=False,
+        tokens=("char",),
     ),
     "python-docs": Corpus(
         "the English help texts of the Python that runs: another text with each version",
         _python_docs,
     ),
+    **{
+        name: Corpus(
+            f"{each.description}; you bring it",
+            each.read,
+            tokens=each.tokens,
+            line_end=each.line_end,
+            cuts=(90, 95),
+            has_parts=each.has_parts,
+        )
+        for name, each in STANDARD.items()
+    },
     "text": Corpus(
         "a file of your own in UTF-8, as it is (line ends become \\n)",
         _text,

@@ -13,6 +13,7 @@ from harness.data import corpora, subwords, token_cache
 from harness.data.errors import DataError
 from harness.data.numbering import Units
 from harness.data.reading import tokens_of
+from harness.data.standard import STANDARD
 from harness.data.text import Text, of_bytes
 from harness.data.tokens import UNKNOWN, Vocabulary
 from harness.data.windows import require_windows
@@ -108,7 +109,8 @@ def _key(settings: Settings) -> tuple[object, ...] | None:
     named = [settings.path] if settings.paths is None else list(vars(settings.paths).values())
     files = [Path(path).expanduser().absolute() for path in named if path is not None]
     if not files:
-        return None if corpora.BY_NAME[settings.corpus].takes_path else reading
+        is_brought = settings.corpus in STANDARD or corpora.BY_NAME[settings.corpus].takes_path
+        return None if is_brought else reading
     try:
         stats = [file.stat() for file in files]
     except OSError:
@@ -132,7 +134,7 @@ def _read(settings: Settings) -> Dataset:
         source=_source(texts),
         texts=tuple(texts.values()),
         units=read.units,
-        line_end=int(settings.line_end is not None or _reads_newlines(settings, texts)),
+        line_end=int(corpora.line_end(settings) is not None or _reads_newlines(settings, texts)),
     )
 
 
@@ -141,12 +143,13 @@ def _texts(settings: Settings) -> dict[str, Text]:
     if settings.paths is not None:
         texts = corpora.text_in_three(settings.paths)
     else:
-        texts = {"": corpora.BY_NAME[settings.corpus].read(settings.path)}
+        read = corpora.BY_NAME[settings.corpus].read(settings.path)
+        texts = {"": read} if isinstance(read, Text) else dict(read)
     return {n: of_bytes(t) for n, t in texts.items()} if settings.token == "byte" else texts
 
 
 def _source(texts: Mapping[str, Text]) -> str:
-    sources = [text.source for text in texts.values()]
+    sources = list(dict.fromkeys(text.source for text in texts.values()))
     if len(sources) == 1:
         return sources[0]
     return f"the files {', '.join(source.removeprefix('the file ') for source in sources)}"
@@ -214,13 +217,15 @@ def _problems(settings: Settings) -> list[str]:
             f"path: {settings.corpus} needs a file, but got path=None. "
             "Add path: FILE, a text in UTF-8."
         )
-    is_cut = corpus.num_tokens is not None  # after so many tokens
-    if (settings.token in ("word", "subword") and not corpus.has_words) or (
-        settings.token == "subword" and is_cut
-    ):
+    if settings.token in get_args(Token) and settings.token not in corpus.tokens:
         problems.append(
-            f"token: {settings.corpus} has {'char and word' if is_cut else 'char'} tokens only, "
-            f"but got token={settings.token!r}. Use token: char."
+            f"token: {settings.corpus} has {' and '.join(corpus.tokens)} tokens only, "
+            f"but got token={settings.token!r}. Use token: {corpus.tokens[0]}."
+        )
+    if corpus.has_parts and settings.split != "holdout":
+        problems.append(
+            f"split: must be left out with corpus {settings.corpus}, whose splits are published, "
+            f"but got split={settings.split!r}."
         )
     return problems
 

@@ -3,6 +3,7 @@
 Nothing is downloaded.
 """
 
+import functools
 import hashlib
 import os
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Literal
 from harness.cache import cache_folder
 from harness.data.errors import DataError
 
+_REMEDY = "Remove it, and put the published file there."
 SHIPPED = Path(__file__).parent / "texts"
 
 
@@ -20,7 +22,7 @@ class Published:
     """A file that somebody published, and the checksum that proves a copy of it."""
 
     name: str
-    algorithm: Literal["SHA-1", "SHA-256"]
+    algorithm: Literal["MD5", "SHA-1", "SHA-256"]
     checksum: str
 
 
@@ -58,24 +60,52 @@ def read_own(file: Published) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(
-            f"{path}: must be there, but got no such file, and it may not be shipped. "
-            f"Put a file named {file.name} with {file.algorithm} {file.checksum} into "
-            f"{path.parent} (the environment variable HARNESS_DATA names another folder). "
-            "Or name a copy with path."
-        ) from error
+        raise absent(file, path, "Or name a copy with path.") from error
     except OSError as error:
         raise DataError(
             f"{path}: must be a readable file, but got error={str(error)!r}. Mend HARNESS_DATA."
         ) from error
-    _verify(file, content, where=path, remedy="Remove it, and put the published file there.")
+    _verify(file, content, where=path, remedy=_REMEDY)
     return content
 
 
+def absent(file: Published, path: Path, more: str) -> DataError:
+    """Returns the error of a file that is not at its path, which says what to put where."""
+    return DataError(
+        f"{path}: must be there, but got no such file, and it may not be shipped. "
+        f"Put a file named {file.name} with {file.algorithm} {file.checksum} into "
+        f"{path.parent} (the environment variable HARNESS_DATA names another folder). {more}"
+    )
+
+
+def verify_file(file: Published, path: Path) -> None:
+    """Checks a copy, whose content may be large; once while it stays as it is.
+
+    Raises:
+        DataError: Its checksum is another.
+    """
+    found = path.stat()
+    checksum = _checksum_of(file.algorithm, path, found.st_size, found.st_mtime_ns)
+    _compare(file, checksum, where=path, remedy=_REMEDY)
+
+
+@functools.lru_cache(maxsize=64)
+def _checksum_of(algorithm: str, path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, lambda: _digest(algorithm)).hexdigest()
+
+
+def _digest(algorithm: str) -> "hashlib._Hash":
+    return hashlib.new(algorithm.replace("-", "").lower(), usedforsecurity=False)
+
+
 def _verify(file: Published, content: bytes, *, where: Path, remedy: str) -> None:
-    checksum = hashlib.new(
-        file.algorithm.replace("-", "").lower(), content, usedforsecurity=False
-    ).hexdigest()
+    digest = _digest(file.algorithm)
+    digest.update(content)
+    _compare(file, digest.hexdigest(), where=where, remedy=remedy)
+
+
+def _compare(file: Published, checksum: str, *, where: Path, remedy: str) -> None:
     if checksum != file.checksum:
         raise DataError(
             f"{where}: {file.algorithm} must be {file.checksum}, but got {checksum=}. {remedy}"

@@ -23,7 +23,7 @@ from harness.data.numbering import (
 from harness.data.text import Digest, Text, between, ended
 from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
 from harness.data.windows import require_windows
-from harness.settings import Settings, Split
+from harness.settings import Settings
 
 _Read = TypeVar("_Read")
 
@@ -44,7 +44,7 @@ def tokens_of(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
 
 def _whole(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     """Returns the tokens that a text has by itself: its characters, bytes or words."""
-    end = settings.line_end
+    end = corpora.line_end(settings)
     numbering: Numbering = Words(end) if settings.token == "word" else Characters(end)
 
     def read(text: Text, digest: Digest) -> np.ndarray:
@@ -102,7 +102,7 @@ def _subwords(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
 
     names = list(_sizes(settings, texts, lengths))
     model = subwords.learned(passages(0), settings.max_vocabulary)
-    vocabulary = Vocabulary(subwords.symbols(model), "subword", settings.line_end, model)
+    vocabulary = Vocabulary(subwords.symbols(model), "subword", corpora.line_end(settings), model)
     read = [_encoded(vocabulary, passages(split)) for split in range(len(names))]
     sizes = {name: len(numbers) for name, (numbers, _) in zip(names, read, strict=True)}
     require_windows(settings, sizes)
@@ -177,7 +177,7 @@ def _read_each(
 
 def _pieces(settings: Settings, text: Text, lined: Iterable[str]) -> Iterable[str]:
     """Returns what is read of the pieces of a text in its lines."""
-    if settings.line_end is not None:
+    if corpora.line_end(settings) is not None:
         return ended(lined)
     if settings.token == "word":
         return lined
@@ -186,16 +186,12 @@ def _pieces(settings: Settings, text: Text, lined: Iterable[str]) -> Iterable[st
 
 def _sizes(settings: Settings, texts: Mapping[str, Text], lengths: list[int]) -> dict[str, int]:
     """Returns how much each split has of the texts, which have ``lengths``."""
-    if settings.paths is not None:
+    if len(texts) > 1:
         return dict(zip(texts, lengths, strict=True))
     (length,) = lengths
-    return _by_position(length, settings.split)
-
-
-def _by_position(length: int, split: Split) -> dict[str, int]:
-    if split == "none":
+    if settings.split == "none":
         return {"train": length}
-    validation, test = length * 8 // 10, length * 9 // 10
+    validation, test = (length * cut // 100 for cut in corpora.BY_NAME[settings.corpus].cuts)
     return {"train": validation, "validation": test - validation, "test": length - test}
 
 

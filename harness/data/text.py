@@ -1,15 +1,19 @@
 """A text that is read piece by piece, as often as it is asked for, so that none is held whole."""
 
+import contextlib
 import hashlib
+import io
 import stat
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from harness.data.encodings import decode, may_be_wide
 from harness.data.errors import DataError
+from harness.data.published import Published, absent, verify_file
 
 MAX_BYTES = 2**31
 """So large a file may be: four bytes of memory for each word of it are at hand everywhere."""
@@ -106,6 +110,24 @@ def lines_of(pieces: Iterable[str]) -> Iterator[list[str]]:
 
 
 @dataclass(frozen=True)
+class Stripped:
+    """The pieces of a text, without the blanks around its lines.
+
+    Attributes:
+        pieces: The text's; they can be gone through again.
+    """
+
+    pieces: Iterable[str]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the pieces."""
+        before = ""
+        for lines in lines_of(self.pieces):
+            yield before + "\n".join(line.strip(" ") for line in lines)
+            before = "\n"
+
+
+@dataclass(frozen=True)
 class File:
     """The pieces of a file in UTF-8, with newlines for whatever ends its lines.
 
@@ -115,31 +137,55 @@ class File:
         path: Where it lies.
         field: The field of the settings that names it.
         is_raw: Whether it is read as bytes, each as the character of its number.
+        published: What it must be; None: whatever it is.
+        address: Where that is to be had.
+        member: The file in it that is read, where it is a zip; None: it is read itself.
     """
 
     path: str
     field: str
     is_raw: bool = False
+    published: Published | None = None
+    address: str = ""
+    member: str | None = None
 
     def __iter__(self) -> Iterator[str]:
         """Yields the pieces.
 
         Raises:
-            DataError: There is no such file, or it is not in UTF-8.
+            DataError: There is no such file, it is not in UTF-8, or not what was published.
         """
-        path = self._checked()
         encoding, newline = (_BYTES, "") if self.is_raw else ("utf-8-sig", None)
         try:
-            with path.open("rb") as file:
-                if not self.is_raw and may_be_wide(file.read(PIECE_LENGTH)):
-                    decode(path.read_bytes(), self.path, file=self.path)
-            with path.open(encoding=encoding, newline=newline) as text:
+            with self._opened() as file:
+                begin = file.read(PIECE_LENGTH)
+            if not self.is_raw and may_be_wide(begin):
+                self._complain()
+            with self._opened() as file:
+                text = io.TextIOWrapper(file, encoding, newline=newline)
                 yield from iter(partial(text.read, PIECE_LENGTH), "")
+        except UnicodeDecodeError:
+            self._complain()
+            raise
         except OSError as error:
             raise self._unreadable(error) from error
-        except UnicodeDecodeError:
-            decode(path.read_bytes(), self.path, file=self.path)
-            raise
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        path = self._checked()
+        if self.published is not None:
+            verify_file(self.published, path)
+        if self.member is None:
+            with path.open("rb") as file:
+                yield file
+        else:
+            with zipfile.ZipFile(path) as archive, archive.open(self.member) as file:
+                yield file
+
+    def _complain(self) -> None:
+        """Raises the error of a content that is not in UTF-8; returns where it is."""
+        with self._opened() as file:
+            decode(file.read(), self.path, file=self.path)
 
     def read_bytes(self) -> bytes:
         """Returns the content; raises a DataError where there is none."""
@@ -152,7 +198,7 @@ class File:
         """Returns the SHA-256 of the content; raises a DataError where there is none."""
         try:
             with self._checked().open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return hashlib.file_digest(file, "sha256").hexdigest() + (self.member or "")
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -165,6 +211,11 @@ class File:
         path = Path(self.path).expanduser()
         try:
             found = path.stat()
+        except FileNotFoundError as error:
+            if self.published is None:
+                raise self._unreadable(error) from error
+            more = f"It is published at {self.address}."
+            raise absent(self.published, path, more) from error
         except OSError as error:
             raise self._unreadable(error) from error
         if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):

@@ -150,9 +150,18 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         if corpus.num_tokens is not None and arm.value("lines") is not None:
             message = f"must be left out with corpus {name}, an edition with nothing between lines."
             yield parsed.document.at_key(arm.paths["lines"], message, "corpus")
-        if not corpus.has_words and arm.value("token") == "word":
-            message = f"must be char with corpus {name}, but got token='word'. Write token: char."
-            yield parsed.document.at_value(arm.paths["token"], message, "corpus")
+        token = arm.value("token")
+        if token not in corpus.tokens:
+            message = (
+                f"must be {' or '.join(corpus.tokens)} with corpus {name}, but got {token=}. "
+                f"Write token: {corpus.tokens[0]}."
+            )
+            yield parsed.document.at_value(
+                arm.paths.get("token", arm.paths["corpus"]), message, "corpus"
+            )
+        if corpus.has_parts and arm.value("split") == "none":
+            message = f"must be left out with corpus {name}, whose splits are published."
+            yield parsed.document.at_key(arm.paths["split"], message, "corpus")
 
 
 def _text_in_three(parsed: Parsed, arm: ArmDraft, corpus: str) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness import data
-from harness.data import DataError, corpora
+from harness.data import DataError
 from harness.settings import Lines, Settings
 from harness.tasks.language_modelling import LanguageModelling
 
@@ -69,10 +69,3 @@ def test_the_loss_in_bits_per_byte(path):
 def test_what_bytes_do_not_stand_with(path, given, rule):
     with pytest.raises(DataError, match=rule):
         data.load(Settings("lstm", "text", path=path, **SMALL, **given))
-
-
-def test_a_zip_of_lyrics_is_read_as_bytes_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpora, "_only_member", lambda content, where: ("a.txt", b"one two " * 99))
-    (tmp_path / "a.zip").write_bytes(b"")
-    settings = Settings("lstm", "lyrics-2019", path=str(tmp_path / "a.zip"), **SMALL)
-    assert data.load(settings).vocabulary.symbols == tuple(" enotw")

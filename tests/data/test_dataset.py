@@ -7,6 +7,7 @@ import pytest
 
 from harness import data
 from harness.data import DataError
+from harness.data.standard import STANDARD
 from harness.settings import Settings
 
 SMALL = {"corpus": "text", "batch_size": 2, "bptt_length": 5, "max_offset": 0}
@@ -161,15 +162,10 @@ def test_every_problem_at_once():
 
 
 def test_every_corpus_is_described():
-    assert set(data.CORPORA) == {
-        "time-machine",
-        "time-machine-2019",
-        "time-machine-2022",
-        "genesis",
-        "lyrics-2019",
-        "python-docs",
-        "text",
-    }
+    own = {"time-machine", "time-machine-2019", "time-machine-2022", "genesis", "lyrics-2019"}
+    assert set(data.CORPORA) == {*own, "python-docs", "text", *STANDARD}
+    doc = Settings.__dataclass_fields__["corpus"].metadata["doc"]
+    assert set(doc.replace(" or ", ", ").split(", ")) == set(data.CORPORA)
     assert all(data.CORPORA.values())
 
 
