@@ -1,14 +1,20 @@
 """What is installed is what lies in the tree, and it works without the tree."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from harness.cli import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = (".ci", ".github", "cells", "docs", "examples", "harness", "studies", "tests", "tools")
@@ -60,15 +66,42 @@ def built(tmp_path_factory):
     return folder
 
 
-def python(built, code, cwd):
-    """Runs code where the wheel's content hides the tree, and nothing of the tree is at hand."""
+def python(built, code, cwd, libraries=None):
+    """Runs code where the wheel's content hides the tree, and nothing of the tree is at hand.
+
+    ``libraries`` is a folder that takes the place of the environment's.
+    """
     kept = {"PATH", "HOME", "HARNESS_CACHE", "OMP_NUM_THREADS"} & os.environ.keys()
-    env = {name: os.environ[name] for name in kept} | {"PYTHONPATH": str(built / "installed")}
+    paths = [str(path) for path in (built / "installed", libraries) if path is not None]
+    env = {name: os.environ[name] for name in kept} | {"PYTHONPATH": os.pathsep.join(paths)}
+    options = ["-P"] if libraries is None else ["-P", "-S"]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=cwd, env=env, capture_output=True, text=True
+        [sys.executable, *options, "-c", code], cwd=cwd, env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def linked(names, folder):
+    """Links what these distributions need, and no more, into an empty folder."""
+    wanted, known = [*names], set()
+    while wanted:
+        name = wanted.pop()
+        if name in known:
+            continue
+        known.add(name)
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:  # of another system
+            continue
+        for part in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+            if not (folder / part).exists():
+                (folder / part).symlink_to(found.locate_file(part))
+        for text in found.requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                wanted.append(needed.name)
+    return known
 
 
 def test_a_wheel_holds_every_file_of_the_packages_and_what_messages_name(built):
@@ -129,3 +162,46 @@ except study.StudyError as error:
     document = built / "installed" / "harness" / "docs" / "study.md"
     assert f"{document}  explains every field" in said
     assert f"{document} lists all fields" in said
+
+
+def requirements():
+    """What an install brings, and what the extra ``studies`` adds: names of distributions."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    both = project["dependencies"], project["optional-dependencies"]["studies"]
+    return tuple({Requirement(text).name for text in texts} for texts in both)
+
+
+def test_the_layer_works_beside_torch_and_numpy_alone_and_commands_say_what_is_missing(
+    built, tmp_path
+):
+    libraries = tmp_path / "libraries"
+    libraries.mkdir()
+    basis, extra = requirements()
+    assert basis == {"torch", "numpy"}
+    assert linked(basis, libraries) & extra <= {"filelock"}  # torch needs it itself
+    code = """
+import sys
+import torch
+from harness import Recurrent, RecurrentCell
+
+for engine in ("auto", "reference"):
+    output, (h, c) = Recurrent("lstm", 3, 4, engine=engine)(torch.ones(5, 2, 3))
+    output.sum().backward()
+print(tuple(output.shape), tuple(RecurrentCell("gru", 3, 4)(torch.ones(2, 3)).shape))
+sys.stderr = sys.stdout
+try:
+    from harness.cli import main
+except SystemExit as end:
+    print("exit code", end.code)
+"""
+    said = python(built, code, tmp_path, libraries)
+    assert "(5, 2, 4) (2, 4)" in said and "exit code 2" in said
+    assert re.search(r"need typer, which is not .* pip install 'recurrent-bench\[studies\]'", said)
+
+
+def test_the_modules_that_may_be_missing_are_those_of_the_extra():
+    _, extra = requirements()
+    installing = metadata.packages_distributions()
+    named = [{name.lower() for name in installing[module]} for module in missing.MODULES]
+    wanted = {name.lower() for name in extra}
+    assert len(named) == len(wanted) and all(names & wanted for names in named)

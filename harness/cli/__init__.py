@@ -2,17 +2,26 @@
 
 What a command needs is imported when it runs: ``--help`` loads no torch. The modules: options and
 completion (what commands have in common), writing, cells, running, looking, costing and sharing
-(the commands), app (all of them, in the groups of the help), faults (what is said of an error).
+(the commands), app (all of them, in the groups of the help), faults (what is said of an error),
+missing (what is said where nothing but the layer is installed).
 """
 
 import gc
 import signal
 import sys
 
-import typer
+from harness.cli import missing
 
-from harness.cli import faults
-from harness.cli.app import app
+try:
+    import typer
+
+    from harness.cli import faults
+    from harness.cli.app import app
+except ModuleNotFoundError as error:
+    if (told := missing.told_of(error)) is None:
+        raise
+    print(told, file=sys.stderr)
+    sys.exit(2)
 
 __all__ = ["app", "main"]
 

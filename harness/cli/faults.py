@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.cli import missing
 from harness.store.address import without_passwords
 
 DEBUG = "--debug"
@@ -113,6 +114,8 @@ def told_of(error: BaseException) -> Told:
 
     if isinstance(error, Exception) and is_ours(error):
         return Told(str(error), MISTAKE, has_more=False)
+    if isinstance(error, ModuleNotFoundError) and (lacking := missing.told_of(error)):
+        return Told(lacking, MISTAKE, has_more=False)
     if own := _in_a_users_cell(error):
         return Told(own, MISTAKE, has_more=True)
     if any(_is_of_memory(each) for each in _chain(error)):
