@@ -428,6 +428,15 @@ class Settings:
         per_run=True,
         ge=1,
     )
+    step_first_updates: int | None = _setting(
+        None,
+        doc="`schedule: step` multiplies first after so many; none: step_updates",
+        unit="updates",
+        per_run=True,
+        came_later=True,
+        ge=0,
+        le=MOST_UPDATES,
+    )
     step_factor: float = _setting(
         0.5, doc="what `schedule: step` multiplies by", per_run=True, gt=0, le=1
     )

@@ -176,6 +176,7 @@ _NEEDS = (
         "token: word",
     ),
     _on("step_updates", "schedule", "step"),
+    _on("step_first_updates", "schedule", "step"),
     _on("step_factor", "schedule", "step"),
     _on("cosine_floor", "schedule", "cosine"),
     _on("plateau_patience", "schedule", "plateau"),

@@ -44,7 +44,8 @@ def learning_rates(
     Returns:
         Float64, (num_updates,).
     """
-    warmup = settings.warmup_updates
+    warmup, first_step = settings.warmup_updates, settings.step_first_updates
+    first_step = settings.step_updates if first_step is None else first_step
     rates = []
     for update in range(num_updates):
         if update < warmup:
@@ -55,7 +56,8 @@ def learning_rates(
                 1 + math.cos(math.pi * done)
             )
         elif settings.schedule == "step":
-            factor = settings.step_factor ** ((update - warmup) // settings.step_updates)
+            since_first = update - warmup - first_step
+            factor = settings.step_factor ** max(0, since_first // settings.step_updates + 1)
         else:
             factor = settings.plateau_factor ** bisect.bisect_right(reduced_after, update)
         rates.append(settings.learning_rate * factor)

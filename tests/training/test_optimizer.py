@@ -5,6 +5,7 @@ formulas.
 import functools
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -341,6 +342,10 @@ def test_step_multiplies_after_every_so_many():
         learning_rate=8.0, schedule="step", step_updates=3, step_factor=0.5, warmup_updates=2
     )
     assert learning_rates(run, 10).tolist() == [4.0, 8.0, 8.0, 8.0, 8.0, 4.0, 4.0, 4.0, 2.0, 2.0]
+    later = replace(run, warmup_updates=0, step_first_updates=5)
+    assert learning_rates(later, 12).tolist() == [8.0] * 5 + [4.0] * 3 + [2.0] * 3 + [1.0]
+    at_once = replace(later, step_first_updates=0)
+    assert learning_rates(at_once, 4).tolist() == [4.0] * 3 + [2.0]
 
 
 @pytest.mark.parametrize("name", KINDS)
