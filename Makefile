@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large docs bench gpu gpu-check gpu-plan
+.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check gpu-plan
 
 install: $(VENV)/.installed
 
@@ -59,6 +59,16 @@ search-simulation: install
 # How long the report of 20 arms, 50 seeds and 200 points takes; the root goes first, or tests/cells would be `cells`.
 large: install
 	PYTHONPATH=. $(BIN)/python tools/large_report.py
+
+# What the driver costs from 100 to 10,000 trials, and what two Ray workers gain on one; with nothing else running.
+scale: install
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/scale.py
+
+# Studies that are killed 1,000 times in files, and 100 times each on a Ray cluster and in PostgreSQL; hours.
+kills: install
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py files --kills 1000
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py ray --kills 100
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py postgres --kills 100
 
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
 # Some forty minutes on 2 cores.
