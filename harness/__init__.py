@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # late in the functions: `import harness` loads no torch, Opt
     from harness.layer import Recurrent, RecurrentCell
     from harness.report import Report
     from harness.results.export import Results
+    from harness.results.modules import LanguageModel
     from harness.results.trained_models import TrainedModel
 
-__all__ = ["Recurrent", "RecurrentCell", "load", "load_model", "run"]
+__all__ = ["Recurrent", "RecurrentCell", "load", "load_model", "load_module", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -171,4 +172,43 @@ def load_model(
 
     return trained_models.load_model(
         run, folder, tracking, cell_files=cell_files, changed_cell=changed_cell
+    )
+
+
+def load_module(
+    run: str,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
+    *,
+    cell_files: Sequence[str | Path] = (),
+    changed_cell: bool = False,
+    engine: str = "auto",
+) -> "LanguageModel":
+    """Returns what a finished run learned as a module of torch: lookup, layers and read-out.
+
+    Args:
+        run: As :func:`load_model` takes it.
+        folder: Where ``mlflow.db`` lies; None: as :func:`run` finds it.
+        tracking: MLflow's store, as ``harness run`` was given it; None: as :func:`run` finds it.
+        cell_files: Python files of cells of your own that the run needs.
+        changed_cell: Take the cell even where its source was changed since.
+        engine: What runs the layers; ``auto``: the fastest that can.
+
+    Raises:
+        ValueError: There is no such run, it has no model, or its cell is unknown or another now.
+
+    Example:
+        Of the study that the example of :func:`run` has run:
+
+        >>> import harness, torch
+        >>> model = harness.load_module("first:lstm:1000", folder="results")
+        >>> tokens = torch.from_numpy(model.vocabulary.encode("the time"))
+        >>> scores, (h, c) = model(tokens.unsqueeze(1))
+        >>> tuple(scores.shape), tuple(h.shape)
+        ((8, 1, 28), (1, 1, 8))
+    """
+    from harness.results import modules
+
+    return modules.load_module(
+        run, folder, tracking, cell_files=cell_files, changed_cell=changed_cell, engine=engine
     )

@@ -15,8 +15,8 @@ from harness import study
 def test_the_examples_of_the_docstrings_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    # The latter two look at what the first has run.
-    for function in (harness.run, harness.load, harness.load_model):
+    # All others look at what the first has run.
+    for function in (harness.run, harness.load, harness.load_model, harness.load_module):
         (example,) = finder.find(function, globs={})
         assert example.examples, function.__name__
         runner.run(example)

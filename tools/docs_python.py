@@ -12,6 +12,7 @@ RETURNED = (
     "harness.report.Report",
     "harness.results.export.Results",
     "harness.results.trained_models.TrainedModel",
+    "harness.results.modules.LanguageModel",
 )
 """What the functions of ``harness`` return."""
 HIDDEN_SIZE, NUM_TOKENS = 256, 28

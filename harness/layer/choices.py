@@ -94,22 +94,27 @@ def settings_of(
 
 def _without_effect(cell: type[Cell], settings: Settings, bias: bool) -> list[str]:
     """Returns a line for every setting that finds nothing in the cell to act on."""
-    zoneable = cell.zoneout_states
+    return [
+        f"{name}: must have something to act on, but the layer of {cell.name} has no {what} "
+        f"and got {name}={getattr(settings, name)!r}. Leave it out."
+        for name, what in lacking(cell, bias).items()
+        if getattr(settings, name) not in (None, 0.0)
+    ]
+
+
+def lacking(cell: type[Cell], bias: bool = True) -> dict[str, str]:
+    """Returns the choices that find nothing in the cell to act on, and what each looks for."""
+    zoneable, has_products = cell.zoneout_states, bool(cell.recurrent_products())
     acts_on = {
-        "state_dropout": ("recurrent product", bool(cell.recurrent_products())),
-        "weight_dropout": ("recurrent product", bool(cell.recurrent_products())),
+        "state_dropout": ("recurrent product", has_products),
+        "weight_dropout": ("recurrent product", has_products),
         "recurrent_dropout": ("candidate", bool(cell.candidates)),
         "zoneout_h": ("state h that zoneout may hold", "h" in zoneable),
         "zoneout_c": ("state c that zoneout may hold", "c" in zoneable),
         "forget_bias": ("forget gate with a bias", bias and bool(cell.forget_gates)),
         "chrono_steps": ("forget gate with a bias", bias and bool(cell.forget_gates)),
     }
-    return [
-        f"{name}: must have something to act on, but the layer of {cell.name} has no {what} "
-        f"and got {name}={getattr(settings, name)!r}. Leave it out."
-        for name, (what, is_there) in acts_on.items()
-        if getattr(settings, name) not in (None, 0.0) and not is_there
-    ]
+    return {name: what for name, (what, is_there) in acts_on.items() if not is_there}
 
 
 def size_problems(cell: type[Cell], hidden_size: int, input_sizes: Mapping[str, int]) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import cells
+from cells.base import Cell
 from cells.registry import source_of
 from harness import engine, metrics
 from harness.data import Vocabulary
@@ -54,7 +55,7 @@ class TrainedModel:
             ModelError: The cell is unknown, or is another now.
         """
         self._saved = saved
-        _check_cell(saved, changed_cell)
+        checked_cell(saved, changed_cell)
         settings, size = saved.settings, len(saved.vocabulary)
         plain = Model(architecture(settings, size, size), engine.get("reference"))
         self._model = plain.for_runs([settings])
@@ -221,6 +222,22 @@ def load_model(
     Raises:
         ValueError: There is no such run, it has no model, or its cell is unknown or another now.
     """
+    saved = saved_model(run, folder, tracking, cell_files=cell_files)
+    return TrainedModel(saved, changed_cell=changed_cell)
+
+
+def saved_model(
+    run: str,
+    folder: str | Path | None = None,
+    tracking: str | None = None,
+    *,
+    cell_files: Sequence[str | Path] = (),
+) -> SavedModel:
+    """Returns the file that a finished replicate ended with; :func:`load_model` explains the rest.
+
+    Raises:
+        ValueError: There is no such run, or it has no model.
+    """
     for path in cell_files:
         cells.load_file(path)
     selection = Archive(locate(run.partition(":")[0], folder, tracking)).find(run)
@@ -236,7 +253,7 @@ def load_model(
         raise ModelError(
             f"{selection.name}: must have kept its model, but has not: {_why_none(selection)}"
         )
-    return TrainedModel(SavedModel.from_bytes(content), changed_cell=changed_cell)
+    return SavedModel.from_bytes(content)
 
 
 def _why_none(selection: Selection) -> str:
@@ -255,7 +272,12 @@ def _why_none(selection: Selection) -> str:
     )
 
 
-def _check_cell(saved: SavedModel, changed_cell: bool) -> None:
+def checked_cell(saved: SavedModel, changed_cell: bool) -> type[Cell]:
+    """Returns the cell of a model.
+
+    Raises:
+        ModelError: It is unknown, or another than the one that was trained.
+    """
     name = saved.settings.cell
     try:
         cell = cells.find(name)
@@ -271,3 +293,4 @@ def _check_cell(saved: SavedModel, changed_cell: bool) -> None:
             "changed since. Go back to the run's commit, or say --changed-cell where words alone "
             "have changed."
         )
+    return cell

@@ -1,0 +1,85 @@
+"""A run's model as a module of torch gives what the run's own model gives."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import cells
+import harness
+from cells.registry import source_of
+from harness.data import Vocabulary
+from harness.model.architecture import architecture
+from harness.model.initialization import initial_parameters
+from harness.results.modules import LanguageModel
+from harness.results.trained_models import ModelError, TrainedModel
+from harness.settings import Settings
+from harness.training.saved_model import SavedModel
+
+TEXT = "the white sphinx of the time traveller"
+
+
+def saved(**fields):
+    """A model at its beginning, its constant starts moved, as a run would end with it."""
+    settings = Settings(**{"corpus": "text", "hidden_size": 6, "precision": "float64", **fields})
+    symbols = tuple(sorted(set(TEXT)))
+    arch = architecture(settings, len(symbols), len(symbols))
+    values = {k: v.numpy() for k, v in initial_parameters(arch, settings, (1,)).items()}
+    return SavedModel(
+        run="small/replicate/1",
+        seed=(1,),
+        settings=settings,
+        vocabulary=Vocabulary(symbols, "char"),
+        hidden_size=6,
+        cell_source=source_of(cells.find(settings.cell)),
+        cell_files=(),
+        corpus_fingerprint="",
+        parameters={k: v + 0.1 if k.startswith("start") else v for k, v in values.items()},
+    )
+
+
+def losses(model, text):
+    tokens = torch.from_numpy(model.vocabulary.encode(text))
+    with torch.no_grad():
+        scores, _ = model(tokens[:-1].unsqueeze(1))
+    return cross_entropy(scores.squeeze(1).double(), tokens[1:], reduction="none").numpy()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cell": "lstm", "num_layers": 3, "residual": True, "zoneout_c": 0.2, "dropout": 0.3},
+        {"cell": "gru", "embedding_size": 6, "tied": True, "biases": 2, "zoneout_c": 0.2},
+        {"cell": "lstm-peephole", "learned_start": True, "state_dropout": 0.1, "state_clip": 0.4},
+        {"cell": "lstm-projected", "num_layers": 2, "projection_size": 2},
+        {"cell": "sru", "embedding_size": 6, "weight_dropout": 0.5},
+    ],
+    ids=lambda fields: fields["cell"],
+)
+def test_a_module_gives_the_losses_of_the_run_s_model(fields):
+    given = saved(**fields)
+    model = LanguageModel(given, engine="reference")
+    np.testing.assert_allclose(losses(model, TEXT), TrainedModel(given).losses(TEXT), rtol=1e-12)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == sum(values.size for values in given.parameters.values())
+    tokens = torch.from_numpy(model.vocabulary.encode(TEXT)).unsqueeze(1)
+    whole, _ = model(tokens)
+    first, state = model(tokens[:9])
+    second, _ = model(tokens[9:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
+
+
+def test_a_module_is_trained_further_and_what_it_cannot_be_is_refused():
+    model = LanguageModel(saved(cell="lstm", learned_start=True), engine="reference").train()
+    scores, _ = model(torch.zeros(4, 2, dtype=torch.int64))
+    scores.logsumexp(-1).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with pytest.raises(ModelError, match="precision must be one of float32.* but got .*'bf16'"):
+        LanguageModel(saved(cell="lstm", precision="bf16"))
+
+
+def test_a_finished_run_is_loaded_as_a_module(store):
+    model = harness.load_module("small:wide:1000", store)
+    text = "the cell state gate opens " * 3
+    expected = harness.load_model("small:wide:1000", store).losses(text)
+    np.testing.assert_allclose(losses(model, text), expected, rtol=1e-4)
