@@ -19,6 +19,8 @@ from harness.training.plan import Plan, Run
 from harness.training.shard import Shard
 
 UPDATES = 50
+FEWER = Budget(updates=30)
+"""Of the tests that train many runs, two layers each."""
 SHAPES = {
     "odd": {"hidden_size": 7, "batch_size": 3, "bptt_length": 5},
     "ordinary": {"hidden_size": 32, "batch_size": 8, "bptt_length": 8},
@@ -142,7 +144,7 @@ def assert_same(found, expected, run):
     ],
 )
 def test_a_pack_of_five_equals_five_single_runs_bit_for_bit(text, shape, precision, optimizer):
-    changes = {"num_layers": 2, "precision": precision, "optimizer": optimizer}
+    changes = {"num_layers": 2, "precision": precision, "optimizer": optimizer, "budget": FEWER}
     if optimizer != "sgd":
         changes["learning_rate"] = 0.01
     runs = five(settings(text, shape, **changes))
@@ -262,7 +264,8 @@ def test_runs_that_leave_in_the_middle_change_nothing_for_the_others(text):
 def test_a_run_resumed_in_the_middle_of_an_epoch_goes_on_bit_for_bit(
     text, tmp_path, shape, optimizer
 ):
-    runs = five(settings(text, shape, num_layers=2, threads=2, optimizer=optimizer))
+    changes = {"num_layers": 2, "threads": 2, "optimizer": optimizer, "budget": FEWER}
+    runs = five(settings(text, shape, **changes))
     whole = trained(runs)
     plan = Plan(tuple(runs), checkpoint_folder=str(tmp_path))
     pack = Pack(plan)
