@@ -103,6 +103,11 @@ def runs_of(text, **changes):
             "step_updates": 7,
             "dropout": 0.6,
             "label_smoothing": 0.1,
+            "output_dropout": 0.2,
+            "embedding_dropout": 0.2,
+            "lookup_dropout": 0.2,
+            "activation_regularization": 2.0,
+            "temporal_activation_regularization": 1.0,
         },
     ]
     return [Run(f"r{i}", (i,), dataclasses.replace(base, **d)) for i, d in enumerate(differences)]
