@@ -18,6 +18,7 @@ LISTED_REASONS = (
     "no Chromium",
     "no PostgreSQL",
     "Ray is not installed",
+    "torchrecurrent is not installed",
 )
 
 _unlisted: list[str] = []

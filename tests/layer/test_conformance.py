@@ -4,6 +4,9 @@ On the reference engine, for nothing is compiled there; the other engines equal 
 tests/engine, and as a layer in the test at the end.
 """
 
+import copy
+import functools
+
 import pytest
 import torch
 from tolerances import TOLERANCES
@@ -22,9 +25,14 @@ ONE_DIRECTION = [name for name in NAMES if cells.find(name).reads_input]
 
 
 def module(name, kind=Recurrent, **arguments):
+    """A module whose parameters are always the same; drawing them takes longer than a call."""
+    return copy.deepcopy(drawn(name, kind, tuple(sorted(arguments.items()))))
+
+
+@functools.cache
+def drawn(name, kind, arguments):
     torch.manual_seed(0)
-    given = {"dtype": torch.float64, "engine": "reference", **arguments}
-    return kind(name, H, H, **given)
+    return kind(name, H, H, dtype=torch.float64, engine="reference", **dict(arguments))
 
 
 def inputs(*shape):
