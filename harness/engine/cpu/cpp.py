@@ -7,8 +7,9 @@ Pointers come in one array and lengths in another; see :mod:`harness.engine.cpu.
 
 from collections.abc import Iterator
 
+from harness.engine.cpu.compiler import KERNELS
 from harness.engine.cpu.interface import SYMBOLS, Buffer, Lengths, interface
-from harness.engine.tracing.program import Node
+from harness.engine.tracing.program import MOVES, REDUCTIONS, Node
 from harness.engine.tracing.schedule import Schedule, Stack, Stage
 
 EXPRESSIONS = {
@@ -30,7 +31,15 @@ EXPRESSIONS = {
     "log1p": "logarithm_of_1_plus({})",
     "sigmoid": "sigmoid({})",
     "tanh": "hyperbolic_tangent({})",
+    "sin": "sine({})",
+    "cos": "cosine({})",
+    "atan": "arctangent({})",
+    "erf": "error_function({})",
+    "fmod": "modulo({}, {})",
     "cumsum": "running_sum({0}, sum_to_{0})",
+    "roll": "rolled({row}, {1}, j, H)",
+    "flip": "flipped({row}, j, H)",
+    "part": "choose((numbered(j) >= {2}) & (numbered(j) < {3}), {0}, {1})",
     "lt": "{} < {}",
     "le": "{} <= {}",
     "eq": "{} == {}",
@@ -38,14 +47,23 @@ EXPRESSIONS = {
     "or": "{} | {}",
     "not": "~{}",
 }
-"""OPERATIONS in C++, over vectors."""
+"""OPERATIONS in C++, over vectors; ``row`` is where an argument's whole row lies."""
 
-RUNNING_SUM = """static inline vec running_sum(vec v, real& so_far) {
-  for (long k = 0; k < L; k++) v[k] = so_far += v[k];
-  return v;
+HELPERS = {
+    "cumsum": ("running_sum",),
+    "sin": ("circular",),
+    "cos": ("circular",),
+    "atan": ("polynomial", "arctangent"),
+    "erf": ("polynomial", "error"),
+    "fmod": ("polynomial", "modulo"),
+    "roll": ("units",),
+    "flip": ("units",),
+    "part": ("units",),
 }
+"""Operation -> the files ``kernels/*.inc`` that stand in the code that calls it.
+
+A change of the headers would be one of every cell's code.
 """
-"""Stands in the code that calls it: a change of the headers is one of every cell's code."""
 
 
 class Emitter:
@@ -71,7 +89,8 @@ class Emitter:
 
     def source(self) -> str:
         """Returns the whole file."""
-        helpers = [RUNNING_SUM] if any(node.op == "cumsum" for node in self.nodes) else []
+        names = dict.fromkeys(name for node in self.nodes for name in HELPERS.get(node.op, ()))
+        helpers = [(KERNELS / f"{name}.inc").read_text(encoding="utf-8") for name in names]
         return "\n".join(
             ['#include "layer.h"', "", *helpers, *self._forward(), "", *self._backward(), ""]
         )
@@ -417,7 +436,7 @@ class Emitter:
         last = max(passes.values(), default=0)
         across = self._across(stage, passes)
         yield "    {"
-        for i in sorted(across):
+        for i in sorted(across | self._copied(stage)):
             yield f"    real across_{i}[S];"
         yield "    for (long b = begin; b < end; b++) {"
         groups = {
@@ -441,7 +460,7 @@ class Emitter:
             yield f"      {self._declare(i, f'load({self._rows(i)} + b * L)')}"
         for number in range(last + 1):
             for i in rows:
-                if passes[i] == number and self.nodes[i].op not in ("row_sum", "row_max"):
+                if passes[i] == number and self.nodes[i].op not in REDUCTIONS:
                     yield f"      {self._declare(i, self._expression(i))}"
             yield from self._pass(stage, number, passes, across)
         for i in rows:
@@ -452,20 +471,20 @@ class Emitter:
     def _passes(self, stage: Stage) -> dict[int, int]:
         """Returns the pass in which each node is ready.
 
-        A node that reduces its arguments is ready one pass after them.
+        A node that reads whole rows of its arguments is ready one pass after them.
         """
         passes = dict.fromkeys(stage.loaded, 0)
         for i in stage.computed:
             node = self.nodes[i]
-            is_reduction = node.op in ("row_sum", "row_max")
-            passes[i] = max((passes[a] for a in node.args), default=0) + is_reduction
+            reads_rows = node.op in REDUCTIONS or node.op in MOVES
+            passes[i] = max((passes[a] for a in node.args), default=0) + reads_rows
         return passes
 
     def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
         """Returns the values of a row that a later pass reads again."""
         computed = set(stage.computed)
         readers = [
-            (a, passes[i] - (self.nodes[i].op in ("row_sum", "row_max")))
+            (a, passes[i] - (self.nodes[i].op in REDUCTIONS))
             for i in computed
             for a in self.nodes[i].args
         ]
@@ -475,13 +494,16 @@ class Emitter:
             if a in computed and self.nodes[a].kind != "row" and at > passes[a]
         }
 
+    def _copied(self, stage: Stage) -> set[int]:
+        """Returns the loaded values whose rows are read in another order."""
+        moved = {self.nodes[i].args[0] for i in stage.computed if self.nodes[i].op in MOVES}
+        return moved & set(stage.loaded)
+
     def _pass(
         self, stage: Stage, number: int, passes: dict[int, int], across: set[int]
     ) -> Iterator[str]:
         reduced = [
-            i
-            for i in stage.computed
-            if self.nodes[i].op in ("row_sum", "row_max") and passes[i] == number + 1
+            i for i in stage.computed if self.nodes[i].op in REDUCTIONS and passes[i] == number + 1
         ]
         computed = [
             i for i in stage.computed if self.nodes[i].kind != "row" and passes[i] == number
@@ -493,9 +515,10 @@ class Emitter:
             for i in stage.sums
             if passes.get(self.nodes[i].args[0], 0) == number
         ]
+        copied = sorted(self._copied(stage)) if number == 0 else []
         read = [i for _, i in stores if i is not None] + sources + [source for _, source in sums]
-        loads = self._loads(computed, read, across)
-        if not (computed or stores or reduced or sums):
+        loads = self._loads(computed, read + copied, across)
+        if not (computed or stores or reduced or sums or copied):
             return
         for i in reduced:
             start = "splat(0)" if self.nodes[i].op == "row_sum" else "splat(-INFINITY)"
@@ -506,6 +529,8 @@ class Emitter:
         yield "      for (long j = 0; j < S; j += L) {"
         for line in loads:
             yield f"        {line}"
+        for i in copied:
+            yield f"        store(across_{i} + j, v{i});"
         for i in computed:
             yield f"        {self._declare(i, self._expression(i))}"
             if i in across:
@@ -552,7 +577,13 @@ class Emitter:
     def _loads(self, computed: list[int], read: list[int], across: set[int]) -> list[str]:
         """Returns the declarations of what a pass reads and does not compute."""
         here = set(computed)
-        wanted = dict.fromkeys([a for i in computed for a in self.nodes[i].args] + read)
+        arguments = [
+            a
+            for i in computed
+            for k, a in enumerate(self.nodes[i].args)
+            if k > 0 or self.nodes[i].op not in MOVES
+        ]
+        wanted = dict.fromkeys(arguments + read)
         lines = []
         for i in wanted:
             if i in here or self.nodes[i].kind == "row" or self.nodes[i].op == "constant":
@@ -575,7 +606,8 @@ class Emitter:
 
     def _expression(self, i: int) -> str:
         node = self.nodes[i]
-        return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
+        row = f"across_{node.args[0]}" if node.op in MOVES else ""
+        return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args), row=row)
 
     def _load(self, i: int) -> str:
         node: Node = self.nodes[i]

@@ -228,8 +228,9 @@ def layout(layer: Layer) -> Layout:
     Raises:
         Untraceable: The step cannot be traced.
     """
-    # Neither the precision nor the threads change what is computed.
-    return _layout(replace(layer, precision="float64", threads=1))
+    # Neither the rounding of operands nor the threads change what is computed.
+    precision = "float64" if layer.precision == "float64" else "float32"
+    return _layout(replace(layer, precision=precision, threads=1))
 
 
 @functools.lru_cache(maxsize=256)

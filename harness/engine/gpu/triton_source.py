@@ -39,7 +39,15 @@ EXPRESSIONS = {
     "log1p": "libdevice.log1p({})",
     "sigmoid": "divided(one, one + libdevice.exp(-{}))",
     "tanh": "libdevice.tanh({})",
+    "sin": "libdevice.sin({})",
+    "cos": "libdevice.cos({})",
+    "atan": "libdevice.atan({})",
+    "erf": "libdevice.erf({})",
+    "fmod": "libdevice.fmod({}, {})",
     "cumsum": "tl.cumsum({}, axis=0)",
+    "roll": ("tl.gather({0}, unit - {1}.to(tl.int32) + tl.where(unit < {1}, {size}, 0), axis=0)"),
+    "flip": "tl.gather({0}, tl.where(mask, {size} - 1 - unit, 0), axis=0)",
+    "part": "tl.where((unit >= {2}) & (unit < {3}), {0}, {1})",
     "lt": "{} < {}",
     "le": "{} <= {}",
     "eq": "{} == {}",
@@ -172,7 +180,7 @@ def _kernel(piece: Piece, dtype: str) -> str:
     starts = {f"{_start(p)} = {_address(p.buffer, p.ahead)}": None for p in places}
     lines = [*starts, *(_load(load) for load in piece.loads)]
     known = {load.index: load.node for load in piece.loads} | dict(piece.nodes)
-    lines += [f"v{i} = {_value(node, known, dtype)}" for i, node in piece.nodes]
+    lines += [f"v{i} = {_value(node, known, dtype, piece.hidden_size)}" for i, node in piece.nodes]
     lines += [_store(place, i, known) for place, i in piece.stores]
     arguments = ", ".join(_name(buffer) for buffer in _used(piece))
     size, parameters = piece.hidden_size, ALL if piece.is_alone else ONCE
@@ -224,12 +232,12 @@ def _load(load: Load) -> str:
     return f"v{load.index} = {value} != 0.0" if load.node.boolean else f"v{load.index} = {value}"
 
 
-def _value(node: Node, known: dict[int, Node], dtype: str) -> str:
+def _value(node: Node, known: dict[int, Node], dtype: str, size: int) -> str:
     if node.op == "constant":
         return f'tl.full((), float("{node.value!r}"), {dtype})'
     if node.op.startswith("row_") and known[node.args[0]].kind in ("row", "scalar"):
         return f"v{node.args[0]}"  # H is 1
-    return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
+    return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args), size=size)
 
 
 def _store(place: Place, i: int | None, known: dict[int, Node]) -> str:

@@ -28,6 +28,13 @@ class Operation:
     boolean: bool = False
 
 
+def _part(x: Tensor, other: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Returns x in the units from ``start`` to before ``end``, and elsewhere another value."""
+    x, other = torch.broadcast_tensors(x, other)
+    units = torch.arange(x.shape[-1], device=x.device)
+    return torch.where((units >= start) & (units < end), x, other)
+
+
 OPERATIONS: dict[str, Operation] = {
     "add": Operation(torch.add),
     "sub": Operation(torch.sub),
@@ -47,7 +54,15 @@ OPERATIONS: dict[str, Operation] = {
     "log1p": Operation(torch.log1p, costly=True),
     "sigmoid": Operation(torch.sigmoid, costly=True),
     "tanh": Operation(torch.tanh, costly=True),
+    "sin": Operation(torch.sin, costly=True),
+    "cos": Operation(torch.cos, costly=True),
+    "atan": Operation(torch.atan, costly=True),
+    "erf": Operation(torch.erf, costly=True),
+    "fmod": Operation(torch.fmod, costly=True),
     "cumsum": Operation(lambda x: x.cumsum(-1), costly=True),
+    "roll": Operation(lambda x, turn: x.roll(int(turn), -1), costly=True),
+    "flip": Operation(lambda x: x.flip(-1), costly=True),
+    "part": Operation(_part),
     "lt": Operation(torch.lt, boolean=True),
     "le": Operation(torch.le, boolean=True),
     "eq": Operation(torch.eq, boolean=True),
@@ -55,7 +70,13 @@ OPERATIONS: dict[str, Operation] = {
     "or": Operation(torch.logical_or, boolean=True),
     "not": Operation(torch.logical_not, boolean=True),
 }
-"""The operations of a pointwise piece; ``cumsum`` is over the units, of (B, H) values alone."""
+"""The operations of a pointwise piece.
+
+``cumsum``, ``roll`` (by a constant) and ``flip`` are over the units, of (B, H) values alone.
+``part`` is one value in the units from a constant to before another, and elsewhere a second value.
+"""
+MOVES = ("roll", "flip")
+"""Those that read other units of a row than the one that they write."""
 
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "row_sum": lambda x: x.sum(-1, keepdim=True),

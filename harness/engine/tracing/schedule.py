@@ -182,6 +182,11 @@ def _kept(program: Program, forward: set[int], once: set[int]) -> set[int]:
         a for i, n in enumerate(nodes) if i not in forward for a in n.args if a in forward
     } - free
     kept |= {i for i in needed if _costly(nodes[i])}
+    # What is compared with its row's largest unit must be that very number: computed again, it may
+    # be rounded elsewhere.
+    for i, node in enumerate(nodes):
+        if node.op == "eq" and i not in forward and any(nodes[a].kind == "row" for a in node.args):
+            kept |= needed & set(node.args)
 
     def recomputable(i: int) -> bool:
         return (

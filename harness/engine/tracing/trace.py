@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cells.base import Cell, Parameter, split_gates, unchanged
-from harness.engine.base import Layer
-from harness.engine.tracing.aten import (
+from harness.engine.base import Layer, dtype_of
+from harness.engine.tracing import activations, aten, units
+from harness.engine.tracing.calls import (
     ROWS,
     RULES,
     Call,
@@ -33,6 +34,9 @@ from harness.engine.tracing.aten import (
 from harness.engine.tracing.program import Builder, Node, Outer, Program, Ref
 
 __all__ = ["Untraceable", "trace", "untraceable", "vector_names"]
+
+_RULES_FROM = (activations, aten, units)
+"""They enter their rules as they are imported."""
 
 
 class _Product(torch.autograd.Function):
@@ -120,7 +124,8 @@ class Leaves:
 def trace(layer: Layer) -> Program:
     """Returns the program of a layer's step.
 
-    Constants that depend on H, as in a mean, are those of this H.
+    Constants that depend on H, as in a mean, are those of this H; those that depend on the dtype,
+    as the epsilon of ``rms_norm``, are those of this precision.
 
     Raises:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way
@@ -177,10 +182,10 @@ def vector_names(layer: Layer) -> tuple[str, ...]:
 
 
 def _leaves(layer: Layer, value: float) -> Leaves:
-    cell, size = layer.cell, layer.hidden_size
+    cell, size, dtype = layer.cell, layer.hidden_size, dtype_of(layer.precision)
 
     def full(*shape: int, differentiable: bool = True) -> Tensor:
-        return torch.full(shape, value, requires_grad=differentiable)
+        return torch.full(shape, value, dtype=dtype, requires_grad=differentiable)
 
     return Leaves(
         {gate: full(ROWS, size) for gate in cell.input_products()},
@@ -246,7 +251,9 @@ class _Lowering:
             for part, lowered in zip(parts, values, strict=True):
                 self.values[id(part)] = lowered
             self.tensors += [part for part in parts if isinstance(part, Tensor)]
-        return self._finished([None if r is None else self._value(r) for r in results])
+        return self._finished(
+            [None if r is None else self._unflipped(self._value(r)) for r in results]
+        )
 
     def _leaf(self, name: str) -> Ref | Matrix:
         group, _, short_name = name.partition(".")
@@ -268,20 +275,26 @@ class _Lowering:
         name = operation.function.overloadpacket.__name__
         args = self._value(operation.args)
         if name == "mm":
-            return self._product(*args)
+            return self._product(*map(self._unflipped, args))
         if name.endswith("_"):
             self._refuse_shared(name, operation.args[0])
-        if name not in ("cumsum", "flip") and any(isinstance(a, Flipped) for a in args):
-            raise Untraceable("operation flip")
+        if name not in ("cumsum", "flip"):
+            args = [self._unflipped(a) for a in args]
         rule = RULES.get(name, RULES.get(name.removesuffix("_")))
         if rule is None:
             raise Untraceable(f"operation {name}")
         shape = tuple(operation.result.shape) if isinstance(operation.result, Tensor) else ()
-        call = Call(self.build, self.layer.hidden_size, shape, name)
+        call = Call(self.build, self.layer.hidden_size, shape, name, _widths(operation.args))
         known = inspect.signature(rule).parameters
         return rule(
             call, *args, **{k: self._value(v) for k, v in operation.kwargs.items() if k in known}
         )
+
+    def _unflipped(self, value: Any) -> Any:
+        """Returns a flipped value as one of its own, in lists too; anything else as it is."""
+        if isinstance(value, list):
+            return [self._unflipped(v) for v in value]
+        return self.build.apply("flip", value.value) if isinstance(value, Flipped) else value
 
     def _refuse_shared(self, name: str, target: Tensor) -> None:
         """Refuses to change in place what another tensor shows too.
@@ -330,6 +343,12 @@ class _Lowering:
             {name: () if t is None else t.terms for name, t in zip(matrices, terms, strict=True)},
         )
         return pruned(program)
+
+
+def _widths(arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    """Returns how many units each tensor of the first argument has, where that is a list."""
+    listed = arguments[0] if arguments and isinstance(arguments[0], (list, tuple)) else ()
+    return tuple(t.shape[-1] for t in listed if isinstance(t, Tensor) and t.dim())
 
 
 def pruned(program: Program) -> Program:

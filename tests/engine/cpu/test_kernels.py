@@ -1,4 +1,4 @@
-"""The functions of vector.h in units of the last place, and the products of products.cpp beside
+"""The functions of vectors in units of the last place, and the products of products.cpp beside
 torch's.
 """
 
@@ -6,6 +6,7 @@ import ctypes
 
 import numpy as np
 import pytest
+import scipy.special
 import torch
 
 from harness.engine.cpu import compiler
@@ -28,22 +29,34 @@ NAMES = {
     "sign": "sign",
     "minimum": "minimum",
     "maximum": "maximum",
+    "sin": "sine",
+    "cos": "cosine",
+    "atan": "arctangent",
+    "erf": "error_function",
+    "fmod": "modulo",
 }
-ARRAYS = """
+PIECES = ("circular", "polynomial", "arctangent", "error", "modulo")
+INCLUDED = "".join((compiler.KERNELS / f"{name}.inc").read_text() for name in PIECES)
+ARRAYS = (
+    f"""
 #include "vector.h"
+{INCLUDED}"""
+    + """
 #define ONE(f) extern "C" void array_##f(const real* x, const real*, real* y, long n) { \\
     for (long i = 0; i < n; i += L) store(y + i, f(load(x + i))); }
 #define TWO(f) extern "C" void array_##f(const real* x, const real* z, real* y, long n) { \\
     for (long i = 0; i < n; i += L) store(y + i, f(load(x + i), load(z + i))); }
 ONE(exponential) ONE(sigmoid) ONE(hyperbolic_tangent) ONE(exponential_minus_1) ONE(logarithm)
 ONE(logarithm_of_1_plus) ONE(root) ONE(reciprocal_root) ONE(absolute) ONE(sign)
-TWO(minimum) TWO(maximum)
+ONE(sine) ONE(cosine) ONE(arctangent) ONE(error_function)
+TWO(minimum) TWO(maximum) TWO(modulo)
 """
+)
 REAL = {np.float32: "float", np.float64: "double"}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 DTYPES = [np.float32, np.float64]
 ULPS = 4
-"""What vector.h promises."""
+"""What vector.h and the files beside it promise."""
 
 
 def apply(name, x, z=None):
@@ -64,7 +77,28 @@ def exact(name, x):
     with np.errstate(all="ignore"):
         if name == "sigmoid":
             return 1 / (1 + np.exp(-x))
-        return 1 / np.sqrt(x) if name == "rsqrt" else getattr(np, name)(x)
+        if name == "erf":
+            return scipy.special.erf(x) if x.dtype == np.float64 else exact_erf(x)
+        known = {"rsqrt": lambda x: 1 / np.sqrt(x), "atan": np.arctan}
+        return known.get(name, getattr(np, name, None))(x)
+
+
+def exact_erf(x):
+    """The error function in NumPy's longest floats, which no library has: Taylor's series up to 2,
+    and a continued fraction beyond.
+    """
+    root = np.sqrt(np.arccos(np.longdouble(-1)))
+    size = np.minimum(np.abs(x), 7)
+    near, far = size[size < 2], size[size >= 2]
+    total, term = np.zeros_like(near), near.copy()
+    for n in range(40):
+        total += term / (2 * n + 1)
+        term *= -near * near / (n + 1)
+    fraction = far.copy()
+    for k in range(60, 0, -1):
+        fraction = far + k / 2 / fraction
+    size[size < 2], size[size >= 2] = 2 / root * total, 1 - np.exp(-far * far) / (root * fraction)
+    return np.copysign(size, x)
 
 
 def everywhere(dtype):
@@ -105,12 +139,18 @@ def domain(name, x):
         return x[x > np.log(info.tiny) + 1]
     if name in ("log", "sqrt", "rsqrt"):
         return x[x > 0]
+    if name == "erf" and x.dtype == np.float64:
+        return x[::3]  # the exact ones take seconds
     return x[x > -1] if name == "log1p" else x
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "name", ["exp", "sigmoid", "tanh", "expm1", "log", "log1p", "sqrt", "rsqrt"]
+    "name",
+    [
+        *("exp", "sigmoid", "tanh", "expm1", "log", "log1p", "sqrt", "rsqrt"),
+        *("sin", "cos", "atan", "erf"),
+    ],
 )
 def test_a_function_is_within_the_promised_steps_of_the_exact_value(name, dtype):
     x = domain(name, everywhere(dtype))
@@ -144,6 +184,9 @@ def test_the_measure_of_steps_sees_a_step():
         ("sqrt", np.nan, 0, np.inf),
         ("abs", np.inf, 0, np.inf),
         ("sign", -1, 0, 1),
+        ("sin", np.nan, 0, np.nan),
+        ("cos", np.nan, 1, np.nan),
+        ("erf", -1, 0, 1),
     ],
 )
 def test_a_function_at_its_edges(name, at_minus_infinity, at_zero, at_infinity, dtype):
@@ -191,6 +234,19 @@ def test_minimum_and_maximum_are_torchs_with_nan_too(name, dtype):
     x, z = (axis.flatten() for axis in np.meshgrid(values, values))
     expected = getattr(torch, name)(torch.from_numpy(x.copy()), torch.from_numpy(z.copy())).numpy()
     np.testing.assert_array_equal(apply(name, x, z), expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_remainder_is_that_of_the_library_bit_for_bit(dtype):
+    """By units of all sizes, zero, infinity and NaN, and near whole multiples of them."""
+    units = np.array([1.0, -2.0, 0.1, 3e-3, 7e5, 0.0, np.inf, np.nan], dtype)
+    multiples = (np.arange(-50, 51, dtype=dtype)[:, None] * units[:5]).flatten()
+    x = np.concatenate([everywhere(dtype)[::997], multiples, np.nextafter(multiples, dtype(0))])
+    x = np.concatenate([x, np.array([np.inf, -np.inf, np.nan, 0.0, -0.0], dtype)])
+    for unit in units:
+        with np.errstate(invalid="ignore"):
+            expected = np.fmod(x, unit)
+        np.testing.assert_array_equal(apply("fmod", x, np.full_like(x, unit)), expected)
 
 
 # Products.

@@ -15,11 +15,13 @@ os.environ["TRITON_INTERPRET"] = "1"
 sys.path[:0] = [str(parent) for parent in pathlib.Path(__file__).resolve().parents[:4]]
 
 import numpy as np  # noqa: E402
+import scipy.special  # noqa: E402
 import torch  # noqa: E402
 import triton.language as tl  # noqa: E402
 from agreement import ALL_CELLS, case, differences, errors, results  # noqa: E402
 from corner_cells import CORNERS  # noqa: E402
 from odd_cells import ODD_CELLS  # noqa: E402
+from variant_steps import COMPILED, together  # noqa: E402
 
 import cells  # noqa: E402
 from harness import engine  # noqa: E402
@@ -28,6 +30,7 @@ from harness.engine.gpu.layout import Buffer, Load, Piece, Place, by_torch  # no
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node  # noqa: E402
 
 CELLS = {name: cells.find(name) for name in ALL_CELLS} | CORNERS | ODD_CELLS
+CELLS["variants"] = together(COMPILED)
 BOUNDS = {"float32": 1e-5, "tf32": 2e-4, "bf16": 2e-5}
 """Of errors: sums in another order, another exp, and what rounding of operands makes of them.
 
@@ -39,8 +42,9 @@ share of 2**-11 of one term. Between two of bfloat16 it lies eight times as rare
 def stand_in(function):
     from triton.runtime.interpreter import TensorHandle
 
-    def call(x):
-        values = function(x.handle.data).astype(x.handle.data.dtype)
+    def call(x, *others):
+        given = (x.handle.data, *(other.handle.data for other in others))
+        values = function(*given).astype(x.handle.data.dtype)
         return tl.tensor(TensorHandle(values, x.dtype.scalar), x.type)
 
     return staticmethod(call)
@@ -48,8 +52,9 @@ def stand_in(function):
 
 def library():
     """Returns what the kernels use of libdevice."""
-    names = ("tanh", "exp", "expm1", "log", "log1p")
-    functions = {name: getattr(np, name) for name in names} | {"rsqrt": lambda x: 1 / np.sqrt(x)}
+    names = ("tanh", "exp", "expm1", "log", "log1p", "sin", "cos", "fmod")
+    functions = {name: getattr(np, name) for name in names}
+    functions |= {"rsqrt": lambda x: 1 / np.sqrt(x), "atan": np.arctan, "erf": scipy.special.erf}
     return type("Library", (), {name: stand_in(function) for name, function in functions.items()})
 
 
@@ -78,22 +83,24 @@ SPECIAL = (
     -torch.inf,
     torch.nan,
 )
-BOTH = ("add", "sub", "mul", "div", "minimum", "maximum", "lt", "le", "eq")
+BOTH = ("add", "sub", "mul", "div", "minimum", "maximum", "fmod", "lt", "le", "eq")
 ARGUMENTS = {"where": (2, 0, 1), "and": (2, 3), "or": (2, 3), "not": (2,)} | dict.fromkeys(
     BOTH, (0, 1)
 )
-"""Of nodes: 0 and 1 are numbers, 2 and 3 comparisons of them."""
+ARGUMENTS |= {"roll": (0, 4), "part": (0, 1, 4, 5)}
+"""Of nodes: 0 and 1 are numbers, 2 and 3 comparisons of them, 4 and 5 constants."""
 
 
 def every_operation(size):
     """Returns a piece of all operations and reductions of two rows of values that it loads."""
     nodes = [Node("input"), Node("input"), Node("lt", (0, 1)), Node("le", (0, 1))]
+    nodes += [Node("constant", kind="scalar", value=value) for value in (3.0, size - 2.0)]
     nodes += [Node(op, ARGUMENTS.get(op, (0,))) for op in OPERATIONS]
     nodes += [Node(op, (0,), kind="row") for op in REDUCTIONS]
     given = Buffer("given", 2 * size, extra=1)
     loads = tuple(Load(i, nodes[i], (Place(given, i * size, size),)) for i in range(2))
     numbered = tuple(enumerate(nodes))[2:]
-    widths = {i: 1 if node.kind == "row" else size for i, node in numbered}
+    widths = {i: 1 if node.kind == "row" else size for i, node in numbered if node.op != "constant"}
     stores = tuple(
         (Place(Buffer(f"made.{i}", width, extra=1), 0, width), i) for i, width in widths.items()
     )
@@ -120,7 +127,8 @@ def interpret_operations():
         return buffers
 
     ours = made(functools.partial(triton_source.bind, module, sizes=(1, 1, 2)))
-    theirs = made(functools.partial(by_torch, numbers={}))
+    numbers = {i: torch.tensor(n.value) for i, n in piece.nodes if n.op == "constant"}
+    theirs = made(functools.partial(by_torch, numbers=numbers))
     for place, i in piece.stores:
         name = place.buffer.name
         if not torch.allclose(ours[name], theirs[name], rtol=1e-12, atol=0, equal_nan=True):

@@ -24,6 +24,7 @@ SPREAD = (
     "DependentReductions",
     "Compared",
     "MadeOfVectors",
+    "variants",
 )
 """Cells whose kernels are made of different things; ``make gpu-check`` interprets all cells."""
 

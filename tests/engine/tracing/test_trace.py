@@ -262,13 +262,50 @@ def test_torchs_functions_of_one_value():
             "operation cumsum of a value that is equal in all units or rows",
         ),
         (lambda p, x, h: (h.flip(-2) + x.h,), "operation flip over the batch"),
-        (lambda p, x, h: (x.h / torch.cumsum(h.flip(-1), -1),), "operation flip"),
-        (lambda p, x, h: (torch.cat([h.flip(-1)], -1) + x.h,), "operation flip"),
-        (lambda p, x, h: (x.h + 0 * h, h.flip(-1))[1:], "operation flip"),
-        (lambda p, x, h: (torch.erf(h) + x.h,), "operation erf"),
-        (lambda p, x, h: (h.flip(-1) + x.h,), "operation flip"),
-        (lambda p, x, h: (h[..., :1] * x.h,), "operation slice"),
-        (lambda p, x, h: (h.amax(-1, keepdim=True) * x.h,), "operation amax"),
+        (lambda p, x, h: (torch.roll(h, 1, -2) + x.h,), "operation roll over the batch"),
+        (
+            lambda p, x, h: (torch.roll(p.a, 1, -1) + x.h,),
+            "operation roll of a value that is equal in all units or rows",
+        ),
+        (lambda p, x, h: (torch.lgamma(h) + x.h,), "operation lgamma"),
+        (
+            lambda p, x, h: (torch.cat([h[..., ::2], h[..., 1::2]], -1) + x.h,),
+            "operation slice of some rows, or with a step",
+        ),
+        (
+            lambda p, x, h: (h.amax(-2, keepdim=True) * x.h,),
+            "operation amax over anything but the units, with keepdim=True",
+        ),
+        (
+            lambda p, x, h: (h.norm(dim=-1).unsqueeze(-1) * x.h,),
+            "operation linalg_vector_norm over anything but the units, with keepdim=True",
+        ),
+        (
+            lambda p, x, h: (h / h.norm(p=3, dim=-1, keepdim=True) + x.h,),
+            "operation linalg_vector_norm with order=3",
+        ),
+        (
+            lambda p, x, h: (torch.cat([h[..., :4].roll(1, -1), h[..., 4:]], -1) + x.h,),
+            "4 units where all are needed",
+        ),
+        (
+            lambda p, x, h: (torch.cat([h, x.h[..., :4]], -1)[..., :16] + x.h,),
+            "operation cat of parts to more than the units",
+        ),
+        (
+            lambda p, x, h: (h * p.a[..., :1] + x.h,),
+            "operation slice of one unit of a vector",
+        ),
+        (
+            lambda p, x, h: (
+                torch.cat([h[..., :8] * p.a[..., 8:], h[..., 8:] * p.a[..., :8]], -1) + x.h,
+            ),
+            "operation mul of different units of a vector",
+        ),
+        (
+            lambda p, x, h: (functional.layer_norm(h, (16,), torch.ones(16)) + x.h,),
+            "operation native_layer_norm with weights, or over the batch",
+        ),
         (
             lambda p, x, h: (h - h.mean(-2, keepdim=True) + x.h,),
             "operation mean over anything but the units, with keepdim=True",
@@ -298,8 +335,8 @@ def test_torchs_functions_of_one_value():
             "operation view to (3, 2, 8)",
         ),
         (
-            lambda p, x, h: (torch.cat(h.chunk(2, -1)[::-1], -1) + x.h,),
-            "operation split of anything but a product into its gates",
+            lambda p, x, h: (torch.cat(h.chunk(2, 0), -2) + x.h,),
+            "operation split over the batch",
         ),
         (lambda p, x, h: (torch.cat([h, x.h], -2)[:3],), "operation cat over the batch"),
         (lambda p, x, h: (h.half().to(x.h.dtype) + x.h,), "operation _to_copy to torch.float16"),
@@ -353,8 +390,8 @@ def test_a_trace_needs_no_gradient_of_its_callers(mode):
 
 
 def test_running_what_cannot_be_traced_says_so():
-    with pytest.raises(Untraceable, match="operation erf"):
-        case(made(lambda p, x, h: (torch.erf(h) + x.h,))).run("cpu")
+    with pytest.raises(Untraceable, match="operation lgamma"):
+        case(made(lambda p, x, h: (torch.lgamma(h) + x.h,))).run("cpu")
 
 
 # The parts.
