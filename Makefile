@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check gpu-plan
+.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check gpu-plan bench-peer
 
 install: $(VENV)/.installed
 
@@ -78,6 +78,10 @@ bench: install
 	$(BIN)/harness bench --engines cpu --rounds 6 --shapes small,wide,words --json studies/bench/shapes.json > studies/bench/shapes.txt
 	$(BIN)/harness bench --plot studies/bench/sources.json
 	$(BIN)/harness bench --plot studies/bench/shapes.json
+
+# A study beside the script of Optuna, torch.nn and MLflow that its user would write instead, two pairs in turn.
+bench-peer: install
+	$(BIN)/python tools/bench_peer.py --pairs 2 --json studies/bench/peer.json
 
 # Engine `gpu` without a GPU: every kernel compiled for every architecture, every cell in Triton's interpreter.
 # Some five minutes on 2 cores. JSON=FILE keeps a row of every kernel.

@@ -1,0 +1,91 @@
+"""A study beside the script that its user would write instead: both in turn, and their ratio.
+
+``make bench-peer`` runs it; the script is ``tools/peer_script.py``, the study
+``studies/bench/peer.yaml``. Where the seconds go is told by each itself.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness import data, provenance, study
+
+STUDY = Path(__file__).resolve().parents[1] / "studies" / "bench" / "peer.yaml"
+SPLIT = re.compile(
+    r"(?P<all>\d+) s: (?P<training>\d+) s training, \d+ s timing, (?P<outside>[\d.]+) s outside "
+    r"these \(start-up (?P<start_up>[\d.]+), MLflow and Optuna (?P<stores>[\d.]+), "
+    r"checks and report (?P<rest>[\d.]+)\)"
+)
+"""The line in which a launch says where its seconds went."""
+
+
+def main() -> None:
+    """Measures pairs, prints each as it comes, and writes all of them as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=2, help="How often both are run, in turn.")
+    parser.add_argument("--epochs", type=int, default=40, help="Epochs of a run.")
+    parser.add_argument("--json", type=Path, help="File for the seconds of every pair.")
+    arguments = parser.parse_args()
+    pairs = []
+    for number in range(arguments.pairs):
+        pair = {"script": run_script(arguments.epochs), "study": run_study(arguments.epochs)}
+        pairs.append(pair)
+        print(f"pair {number + 1}: {told(pair)}", flush=True)
+    ratios = [pair["script"]["all"] / pair["study"]["all"] for pair in pairs]
+    print(f"the script takes {statistics.median(ratios):.2f} times as long as the study")
+    if arguments.json is not None:
+        about = {"versions": provenance.versions(), "epochs": arguments.epochs, "pairs": pairs}
+        arguments.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def run_script(epochs: int) -> dict[str, float]:
+    """Returns the script's seconds, by what took them; ``all`` is the clock on the wall."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "text.txt")
+        corpus = data.load(study.load(STUDY).arms[0].settings)
+        text.write_text("".join(corpus.vocabulary.decode(corpus.splits["train"])), encoding="utf-8")
+        script = Path(__file__).with_name("peer_script.py")
+        wall, said = _timed([sys.executable, script, text, folder, str(epochs)])
+    seconds: dict[str, float] = json.loads(said.splitlines()[-1])["seconds"]
+    return seconds | {"all": wall}
+
+
+def run_study(epochs: int) -> dict[str, float]:
+    """Returns the study's seconds likewise, as the launch tells them."""
+    with tempfile.TemporaryDirectory() as folder:
+        setting = ["--set", f"fix.budget={{epochs: {epochs}}}"]
+        command = [sys.executable, "-m", "harness.cli", "run", STUDY, "--folder", folder, *setting]
+        wall, said = _timed([*command, "--force"])
+    found = SPLIT.search(" ".join(said.split()))
+    if found is None:
+        raise RuntimeError(f"harness run: must say where its seconds went, but said {said!r}.")
+    return {name: float(text) for name, text in found.groupdict().items()} | {"all": wall}
+
+
+def told(pair: dict[str, dict[str, float]]) -> str:
+    """Returns a pair in words."""
+    parts = []
+    for name, seconds in pair.items():
+        others = ", ".join(
+            f"{part.replace('_', '-')} {s:.1f}" for part, s in seconds.items() if part != "all"
+        )
+        parts.append(f"{name} {seconds['all']:.1f} s ({others})")
+    return "; ".join(parts)
+
+
+def _timed(command: list[str | Path]) -> tuple[float, str]:
+    begun = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[1]}: must end with 0, but ended with {done.stderr[-2000:]}")
+    return time.perf_counter() - begun, done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    main()
