@@ -204,6 +204,7 @@ class CpuTape:
         training: bool,
     ):
         """Runs forward; where not ``training``, nothing is kept and there is no way back."""
+        _check_numbers(layer, parameters, inputs, state, noise)
         parameters = {name: p.contiguous() for name, p in parameters.items()}
         state = tuple(s.contiguous() for s in state)
         self._inputs = inputs.transpose(0, 1).contiguous()
@@ -285,6 +286,27 @@ class _Run(torch.autograd.Function):
 
 
 _run: Callable[..., tuple[Tensor, ...]] = _Run.apply
+
+
+def _check_numbers(
+    layer: Layer, parameters: Parameters, inputs: Tensor, state: State, noise: Tensor | None
+) -> None:
+    """Checks that compiled code can read what it is given: it takes addresses for its own dtype.
+
+    Raises:
+        ValueError: Something has another dtype, or lies on another device.
+    """
+    dtype = dtype_of(layer.precision)
+    named = {**parameters, **dict(zip(layer.cell.state, state, strict=True)), "inputs": inputs}
+    if noise is not None:
+        named["noise"] = noise
+    for name, values in named.items():
+        wanted = dtype if values is not inputs or inputs.is_floating_point() else torch.int64
+        if values.dtype != wanted or values.device.type != "cpu":
+            raise ValueError(
+                f"engine cpu: {name} must be of {wanted} on the cpu, but got "
+                f"dtype={values.dtype} on device={str(values.device)!r}. Convert it."
+            )
 
 
 def _with_identity(layer: Layer, ready: Parameters, inputs: Tensor) -> Parameters:

@@ -476,3 +476,19 @@ def test_code_that_does_not_compile_is_a_reason(monkeypatch):
 def test_random_arguments_are_random():
     """Or equality bit for bit would prove little."""
     assert len(random((I, I), 0).unique()) == I * I
+
+
+@pytest.mark.parametrize("what", ["inputs", "state", "W", "R"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_compiled_code_reads_no_numbers_of_another_kind(what, dtype):
+    """It takes addresses: what is shorter than it thinks would end the process."""
+    given = case("lstm", batch=64, hidden=64)
+    if what in ("W", "R"):
+        given.parameters[what] = given.parameters[what].to(dtype)
+    elif what == "state":
+        given = replace(given, state=(given.state[0], given.state[1].to(dtype)))
+    else:
+        given = replace(given, inputs=given.inputs.to(dtype))
+    name = {"state": "c"}.get(what, what)
+    with pytest.raises(ValueError, match=f"{name} must be of torch.float64 on the cpu, but got"):
+        given.run("cpu")
