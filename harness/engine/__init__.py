@@ -36,6 +36,7 @@ __all__ = [
     "notes",
     "product",
     "resolve",
+    "resolve_each",
 ]
 
 ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
@@ -77,6 +78,31 @@ def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, 
                 f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}"
             )
     raise AssertionError("the reference engine refuses nothing")
+
+
+def resolve_each(
+    cells: list[type[Cell]], device: str, precision: str
+) -> tuple[list[str], list[str]]:
+    """Returns the engine of each of some cells that are compared, and notes as :func:`resolve`.
+
+    It is one for all where any but the definition runs all of them. Else the cells that the
+    device's own engine refuses run by themselves, so that they slow no other.
+    """
+    name, passed_over = resolve(cells, device, precision)
+    own = next((engine for engine in ENGINES if engine.general_device == device), None)
+    if name != Reference.name or own is None:
+        return [name] * len(cells), passed_over
+    is_refused = [own.refusal(cell, device, precision) is not None for cell in cells]
+    groups = [[c for c, out in zip(cells, is_refused, strict=True) if out == k] for k in (0, 1)]
+    if not all(groups):
+        return [name] * len(cells), passed_over
+    (fast, fast_notes), (slow, slow_notes) = (resolve(g, device, precision) for g in groups)
+    apart = [
+        f"{note}; its arms run on {slow} and the others on {fast}, and runtimes compare within an "
+        "engine alone"
+        for note in slow_notes
+    ]
+    return [slow if out else fast for out in is_refused], [*fast_notes, *apart]
 
 
 def notes(engine: Engine) -> list[str]:

@@ -18,7 +18,8 @@ from harness.training.plan import Plan, Run
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     """Returns every arm's settings by its key, and which engines were passed over.
 
-    ``engine: auto`` is resolved once for all arms of a device and a precision.
+    ``engine: auto`` is resolved once for all arms of a device and a precision; see
+    :func:`harness.engine.resolve_each`.
 
     Raises:
         ValueError: A cell, an engine or a device is not to be had.
@@ -26,22 +27,32 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     for path in study.cell_files:
         cells.load_file(path)
     open_arms = [arm for arm in study.arms if arm.settings.engine == "auto"]
-    chosen: dict[tuple[str, str], Any] = {}
+    settings = {arm.key: arm.settings for arm in study.arms}
     notes: list[str] = []
     for device, precision in {(arm.settings.device, arm.settings.precision) for arm in open_arms}:
         alike = [
             a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
         ]
         variants = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
-        chosen[device, precision], passed = engine.resolve(
-            variants, resolve_device(device), precision
-        )
+        names, passed = engine.resolve_each(variants, resolve_device(device), precision)
         notes += passed
-    settings = {arm.key: arm.settings for arm in study.arms}
-    for arm in open_arms:
-        engine_name = chosen[arm.settings.device, arm.settings.precision]
-        settings[arm.key] = replace(arm.settings, engine=engine_name)
+        for arm, name in zip(alike, names, strict=True):
+            settings[arm.key] = _on(arm.settings, name)
     return settings, notes
+
+
+def _on(settings: Settings, name: Any) -> Settings:
+    """Returns settings with an engine, whose name is one that a study may give."""
+    return replace(settings, engine=name)
+
+
+def runs_on(name: str, study: Study, settings: Settings) -> bool:
+    """Returns whether an engine runs an arm; ``study`` is its condition's."""
+    cell, device = _cell_of(study, settings), resolve_device(settings.device)
+    return any(
+        each.name == name and each.refusal(cell, device, settings.precision) is None
+        for each in engine.ENGINES
+    )
 
 
 def _cell_of(study: Study, settings: Settings) -> type[Cell]:

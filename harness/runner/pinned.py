@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.data import Dataset
-from harness.preflight.resolve import first_values, seconds_to_updates
+from harness.preflight.resolve import first_values, runs_on, seconds_to_updates
 from harness.settings import Settings
 from harness.study import Study
 from harness.study.units import Unit
@@ -20,8 +20,10 @@ def pin_resolved(
 ) -> tuple[dict[Unit, Settings], dict[str, dict[str, Any]], list[str]]:
     """Returns the arms' settings with what is pinned, all that is pinned now, and what changed.
 
-    A budget of seconds becomes one of updates, which is measured once and then stays. Changes mean
-    that runs of one arm or study would not compare.
+    A budget of seconds becomes one of updates, which is measured once and then stays. So does the
+    engine of ``auto``, where it still runs the arm: it may have become another since, by another
+    version or a compiler that was missing. Changes mean that runs of one arm or study would not
+    compare.
 
     Args:
         study: All its conditions.
@@ -32,8 +34,14 @@ def pin_resolved(
     """
     pins: dict[str, dict[str, Any]] = {arm: dict(values) for arm, values in pinned.items()}
     changes, resolved = [], dict(settings)
+    are_auto = {arm.key for arm in study.arms if arm.settings.engine == "auto"}
     for unit, own_settings in settings.items():
         pin = pins.setdefault(str(unit), {})
+        engine = pin.get("engine", own_settings.engine)
+        is_other = engine != own_settings.engine and str(unit) in are_auto
+        if is_other and runs_on(engine, study.under(unit.condition), own_settings):
+            resolved[unit] = own_settings = replace(own_settings, engine=engine)
+            say(f"{unit}: engine {engine}, on which it began")
         now = {"engine": own_settings.engine, "text": datasets[unit].fingerprint[:12]}
         changes += [
             f"{unit}: {name}: {pin[name]} -> {value}"

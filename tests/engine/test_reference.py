@@ -204,6 +204,39 @@ def test_each_reason_is_said_once(monkeypatch):
     assert resolved == ("native", ["engine cpu: not used, no lstm; no gru"])
 
 
+@pytest.mark.parametrize(
+    ("device", "names", "refused", "expected"),
+    [
+        ("cpu", ["lstm", "min-gru"], [], ["cpu", "cpu"]),
+        ("cpu", ["lstm", "mgu", "gru"], ["mgu"], ["cpu", "reference", "cpu"]),
+        ("cpu", ["lstm", "gru"], ["gru"], ["native", "native"]),
+        ("cpu", ["lstm", "mgu"], ["lstm", "mgu"], ["reference", "reference"]),
+        ("cuda", ["min-gru", "mgu"], ["mgu"], ["scan", "reference"]),
+        ("mps", ["lstm", "mgu"], [], ["reference", "reference"]),
+    ],
+)
+def test_an_arm_that_cannot_be_generated_slows_no_other(
+    monkeypatch, device, names, refused, expected
+):
+    for name, of in (("cpu", "cpu"), ("gpu", "cuda")):
+        monkeypatch.setattr(
+            engine.get(name),
+            "refusal",
+            lambda cell, device, _, of=of: (
+                f"no {cell.name}" if device != of or cell.name in refused else None
+            ),
+        )
+        monkeypatch.setattr(engine.get(name), "note", lambda: None)
+    found, notes = engine.resolve_each([cells.find(name) for name in names], device, "float32")
+    assert found == expected
+    if len(set(expected)) > 1:
+        own = {"cpu": "cpu", "cuda": "gpu"}[device]
+        assert notes == [
+            f"engine {own}: not used, no mgu; its arms run on reference and the others on "
+            f"{found[0]}, and runtimes compare within an engine alone"
+        ]
+
+
 def test_that_no_engine_runs_a_cell_is_a_mistake_of_ours(monkeypatch):
     monkeypatch.setattr(engine, "ENGINES", [e for e in engine.ENGINES if e.name == "native"])
     with pytest.raises(AssertionError, match="the reference engine refuses nothing"):

@@ -378,6 +378,27 @@ def test_every_condition_is_a_family_of_its_own(tmp_path):
     assert "runs 40" in words(text)
 
 
+def test_an_arm_that_cannot_be_generated_runs_on_an_engine_of_its_own(tmp_path):
+    path = small_study.write(tmp_path)
+    (tmp_path / "grouped.py").write_text(
+        "import torch\nfrom cells import Cell\n\nclass Grouped(Cell):\n"
+        '    """h\' = lgamma(W x + R h)\n\n    Source: none\n    Reference: none\n'
+        '    Differs from rnn-tanh: in lgamma\n    """\n    name, gates = "grouped", ("h",)\n'
+        "    def step(self, p, x, h):\n        return (torch.lgamma(x.h + p.R(h).h),)\n"
+    )
+    text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {cell: grouped}")
+    path.write_text(text.replace("fix:", "cells: [grouped.py]\nfix:\n  hidden_size: 3"))
+    settings, notes = resolve(study.load(path, OVERRIDES))
+    assert {key: own.engine for key, own in settings.items()} == {
+        "narrow": "cpu",
+        "wide": "reference",
+    }
+    assert notes == [
+        "engine cpu: not used, grouped: operation lgamma; its arms run on reference and the "
+        "others on cpu, and runtimes compare within an engine alone"
+    ]
+
+
 def test_solved_sizes_are_starred(tmp_path):
     path = small_study.write(tmp_path)
     text = path.read_text().replace("wide: {hidden_size: 16}", "wide: {num_parameters: 2870}")

@@ -441,6 +441,16 @@ def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
         scheduler_of(path, tmp_path)
 
 
+def test_a_study_stays_on_the_engine_on_which_it_began(tmp_path, monkeypatch):
+    """A later version, or a compiler that was missing, may have a faster one."""
+    path = small_study.write(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
+        begin(path, tmp_path)
+    settings = scheduler_of(path, tmp_path).settings
+    assert {own.engine for own in settings.values()} == {"native"}
+
+
 def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
     path = small_study.write(tmp_path, trials=2, seeds=6)
     half = scheduler_of(path, tmp_path)
