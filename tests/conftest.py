@@ -17,6 +17,7 @@ LISTED_REASONS = (
     "subnormal numbers cost nothing here",
     "no Chromium",
     "no PostgreSQL",
+    "no cross compiler and emulator of aarch64",
     "Ray is not installed",
     "torchrecurrent is not installed",
 )
