@@ -5,6 +5,7 @@ a cell's paper says; a cell with a ``reference`` is compared with torch.nn too.
 """
 
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -58,9 +59,18 @@ def _findings_of(
         for message in function(cell):
             violations.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
     except Exception as error:  # a user's step may raise anything at all; its words are reported
-        words = f"{cell.__name__}: step must run, but raised {type(error).__name__}: {error}"
+        raised = f"{type(error).__name__}: {error}{_place_of(error, cell)}"
+        words = f"{cell.__name__}: step must run, but raised {raised}"
         violations.append(Finding(function.__name__, words))
     return violations
+
+
+def _place_of(error: Exception, cell: type[Cell]) -> str:
+    """Returns the line of the cell's own file at which the error was raised, if there is one."""
+    path = getattr(getattr(cell.step, "__code__", None), "co_filename", None)
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,8 @@ Verbose = Annotated[
     bool,
     option(
         "--verbose",
-        help="Print everything that the report tells: sentences, costs, tuning, whole warnings. "
-        "(default: the verdicts, a line for each warning, and the answer)",
+        help="Print everything that the report tells: sentences, costs, tuning. "
+        "(default: the verdicts, the warnings, and the answer)",
     ),
 ]
 OwnCells = Annotated[

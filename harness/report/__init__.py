@@ -109,6 +109,19 @@ class Report:
         return list(dict.fromkeys(lines))
 
     @property
+    def undecided(self) -> list[str]:
+        """What would decide the arms whose p alone would let a reader expect a verdict."""
+        return [
+            each.under_title(f"{result.name}: {'. '.join(sentences.outlook(each.study, result))}.")
+            for each in self.conditions
+            for result in each.results
+            if result.decision is not None
+            and result.decision.verdict == "undecided"
+            and result.decision.adjusted_p is not None
+            and result.decision.adjusted_p < each.study.measure.threshold
+        ]
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row per condition and arm, with losses, and what compares it with the baseline."""
         rows = [
@@ -254,8 +267,7 @@ class Report:
     def terminal(self, console: Console, verbose: bool = False) -> None:
         """Prints tables that fit 80 columns, what is missing or doubtful, and the answer.
 
-        Warnings are a line each, and whole where ``verbose`` says so; then the sentences, the costs
-        and how the runs ended are printed too. What is missing or not comparable is always whole.
+        Where ``verbose`` says so the sentences, the costs and how the runs ended are printed too.
         """
         for each in self.conditions:
             if each.title:
@@ -271,11 +283,10 @@ class Report:
             console.print()
         whole = [f"Missing: {line}" for line in self.missing]
         whole += [f"Not comparable: {line}" for line in self.not_comparable]
+        whole += [f"Undecided: {line}" for line in self.undecided]
+        whole += [f"Warning: {line}" for line in self.warnings]
         for note in whole:  # without them the verdict cannot be understood
             console.print(Text(note, style="yellow"))
-        for line in self.warnings:
-            text = Text(f"Warning: {line}", style="yellow")
-            console.print(text, no_wrap=not verbose, overflow="fold" if verbose else "ellipsis")
         if not verbose:
             console.print(Text("--verbose tells more: sentences, costs, tuning.", style="dim"))
         console.print(Text(self.answer, style="bold"))

@@ -116,12 +116,19 @@ def doubts(
     for result in results:
         lines += _doubts_of_replicates(study, result, arm_results.replicates_of(runs, result.name))
         lines += _disagreement(result, study.measure.threshold)
-        is_timed = timings["arm"] == result.name
-        num_busy = int((is_timed & (timings["busy"] == True)).sum())  # noqa: E712  (may hold NaN)
-        if num_busy:
-            of_timings = f"{num_busy} of {int(is_timed.sum())} timings"
-            lines.append(f"{result.name}: the machine was busy in {of_timings}.")
-    return lines
+    return lines + _busy(timings, [result.name for result in results])
+
+
+def _busy(timings: pd.DataFrame, arms: Sequence[str]) -> list[str]:
+    """Returns one line on the timings during which others kept the machine busy, or none."""
+    timed = timings[timings["arm"].isin(arms)]
+    busy = timed[timed["busy"] == True]  # noqa: E712  (may hold NaN)
+    if busy.empty:
+        return []
+    counts = busy["arm"].value_counts()
+    named = [f"{counts[arm]} of {arm}'s" for arm in arms if arm in counts]
+    text = f"the machine was busy in {len(busy)} of {len(timed)} timings"
+    return [f"{text}: {', '.join(named)}."]
 
 
 def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFrame) -> list[str]:

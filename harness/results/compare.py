@@ -88,7 +88,10 @@ def compare(texts: Sequence[str], locations: Locations) -> Comparison:
     else:
         lines = [_level(baseline)]
     differing = differences(comparands)
-    if len(differing.rows) > 1 and len(alike) > 1:
+    names = {row[0] for row in differing.rows}
+    if "cell" in names:  # another cell has another source
+        names.discard(CELL_SOURCE)
+    if len(names) > 1 and len(alike) > 1:
         lines.append(
             "Several settings differ, as listed above: the comparison is of all of them together."
         )

@@ -99,7 +99,7 @@ def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> St
     if origin is None or content is None:
         raise ArchiveError(
             f"study: must be kept with its runs to be named alone, but got study={name!r}, "
-            "which is not. Give its YAML file."
+            "which has no run that keeps it. Give its YAML file, or run it first."
         )
     path = None if origin.path is None else _found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")

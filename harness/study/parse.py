@@ -263,6 +263,8 @@ class _Fault:
 
     def _choice_remedy(self) -> str:
         value, name = str(self.value), self.name
+        if name == "objective" and value.startswith("test/"):
+            return "Write validation/perplexity: nothing may be chosen by the test text."
         similar = nearest(value, self._allowed())
         if similar:
             return f"Did you mean {similar[0]}?"

@@ -152,7 +152,7 @@ def fails_at_one_unit(self, p, x, h, c, new):
         (
             wrong(raises),
             "returned_states",
-            "Wrong: step must run, but raised RuntimeError: what I say",
+            "Wrong: step must run, but raised RuntimeError: what I say (line ",
         ),
         (
             wrong(mean_over_batch),

@@ -319,7 +319,7 @@ def test_warnings():
     assert built.warnings == [
         "gru: learning_rate at the edge of its range.",
         "gru: its replicates were trained at different tuned values.",
-        "gru: the machine was busy in 20 of 20 timings.",
+        "the machine was busy in 20 of 40 timings: 20 of gru's.",
     ]
 
 
