@@ -486,8 +486,8 @@ class Settings:
 
     engine: EngineName = _setting(
         "auto",
-        doc="auto: the fastest engine that runs every arm; arms that only reference runs run there, "
-        "and the others on the fastest that runs all of them",
+        doc="auto: the fastest engine that runs every arm; arms that only reference runs run "
+        "there, and the others on the fastest that runs all of them",
     )
     device: DeviceName = _setting("auto", doc="auto: CUDA where there is one")
     precision: Precision = _setting(
