@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import data
+from harness.data.facts import reading
 from harness.preflight.memory import needed_bytes
 from harness.runner.executor import ExecutorError, Listener
 from harness.runner.ray_cluster import check_versions, first_line, imported, join
@@ -97,7 +98,7 @@ class RayExecutor:
         write_whole(file, content.encode("ascii"))
         self._shared = SharedFolder(str(file), content)
         self._say = say
-        self._texts: dict[str, Any] = {}
+        self._texts: dict[tuple[object, ...], Any] = {}
         self._alive: list[_Working] = []
         self._calls: dict[Any, _Working] = {}
         self._idle: list[_Working] = []
@@ -216,16 +217,19 @@ class RayExecutor:
             )
 
     def _begin(self, worker: _Working, plan: Plan) -> None:
-        text = data.load(plan.settings)
-        if text.fingerprint not in self._texts:
-            self._texts[text.fingerprint] = self._ray.put(text)
+        text = self._shared_text(data.load(plan.settings))
         worker.plan, worker.last, worker.pruned = plan, {}, set()
         worker.running = [run.id for run in plan.runs]
         cell_files = {path: Path(path).read_bytes() for path in plan.cell_files}
-        call = worker.actor.begin.remote(
-            plan, self._texts[text.fingerprint], cell_files, self._shared
-        )
+        call = worker.actor.begin.remote(plan, text, cell_files, self._shared)
         self._calls[call] = worker
+
+    def _shared_text(self, text: data.Dataset) -> Any:
+        """Returns where Ray holds a text, which all packs share that read it in the same way."""
+        key = reading(text)
+        if key not in self._texts:
+            self._texts[key] = self._ray.put(text)
+        return self._texts[key]
 
     def _take(self, call: Any, waiting: deque[tuple[Plan, Demand]], listen: Listener) -> None:
         """Takes what a worker said, and has it go on."""

@@ -10,11 +10,13 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import small_study
 from rich.console import Console
 
+from harness import data
 from harness.runner import launch, ray_cluster, ray_executor
 from harness.runner.executor import ExecutorError
 from harness.runner.executors import open_executor
@@ -187,6 +189,22 @@ def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
             ray.kill(other)
         monkeypatch.setattr(ray_executor, "IDLE_SECONDS", 10.0)
         executor.rest()
+
+
+def test_texts_are_shared_that_are_read_in_the_same_way(tmp_path, monkeypatch):
+    """Two arms may read one text as characters and as words; both have its fingerprint."""
+    path = tmp_path / "text.txt"
+    path.write_text("the time traveller and the morlocks " * 40)
+    settings = Settings("lstm", corpus="text", path=str(path), batch_size=2, bptt_length=4)
+    characters, words = data.load(settings), data.load(replace(settings, token="word"))
+    assert characters.fingerprint == words.fingerprint
+    executor = ray_executor.RayExecutor.__new__(ray_executor.RayExecutor)
+    put = lambda text: [text]  # noqa: E731
+    monkeypatch.setattr(executor, "_ray", SimpleNamespace(put=put), raising=False)
+    monkeypatch.setattr(executor, "_texts", {}, raising=False)
+    for text in (characters, words, characters):
+        assert executor._shared_text(text) == [text]
+    assert len(executor._texts) == 2
 
 
 def test_what_is_no_cluster_is_told_at_once(tmp_path, monkeypatch):
