@@ -205,7 +205,7 @@ def load_module(
         >>> tokens = torch.from_numpy(model.vocabulary.encode("the time"))
         >>> scores, (h, c) = model(tokens.unsqueeze(1))
         >>> tuple(scores.shape), tuple(h.shape)
-        ((8, 1, 28), (1, 1, 8))
+        ((8, 1, 44), (1, 1, 8))
     """
     from harness.results import modules
 

@@ -22,6 +22,16 @@ LISTED_REASONS = (
     "torchrecurrent is not installed",
 )
 
+LONG = (
+    "test_budget",
+    "test_cli",
+    "test_equal_numbers",
+    "test_launch",
+    "test_mutants",
+    "test_shared_searches",
+)
+"""Files of over a minute, though none of their tests is slow."""
+
 _unlisted: list[str] = []
 
 
@@ -37,6 +47,7 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files first, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
+    slow |= {item.path for item in items if item.path.stem in LONG}
     items.sort(key=lambda item: item.path not in slow)
 
 

@@ -63,7 +63,7 @@ def harness():
 @pytest.mark.slow
 def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, harness):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    path = small_study.write(whole, trials=4, seeds=4, updates=300)
+    path = small_study.write(whole, trials=4, seeds=6, updates=300)
     shutil.copytree(whole, killed)
     begun = time.monotonic()
     harness.start(["run", path, "--folder", whole], whole / "stderr")

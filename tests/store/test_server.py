@@ -222,9 +222,10 @@ def test_ctrl_c_leaves_no_process(served):
 def test_a_signal_before_the_page_answers_leaves_no_process(folder, signum):
     with start(folder) as process:
         deadline = time.monotonic() + 60
-        while len(processes := family(process)) < 2 and time.monotonic() < deadline:
+        # Imports may start a process for a moment; the server has its watcher beside it.
+        while len(processes := family(process)) < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert len(processes) >= 2
+        assert len(processes) >= 3
         os.kill(process.pid, signum)
         assert process.communicate(timeout=server.STOP_SECONDS + 10) == ("ended\n", None)
         assert psutil.wait_procs(processes, timeout=5)[1] == []

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(p for p in ROOT.glob("studies/**/*.yaml") if p.parent.name != "published")
 """The studies of published figures have texts of their own: see test_published_recipes.py."""
 REPRODUCTIONS = {"s1", "s2", "s3", "s4", "s5", "gru-2019"}
+TIMED = {"peer"}
+"""Of few seeds: it is run for its seconds."""
 
 
 def lyrics_zip(folder: Path) -> Path:
@@ -41,7 +43,7 @@ def test_a_shipped_study_is_named_after_its_file_and_can_reach_its_threshold(pat
     assert loaded.name in (path.stem, f"{path.stem}-2019")
     problem = design_problem(loaded)
     assert (problem is not None) == (
-        loaded.name in REPRODUCTIONS
+        loaded.name in REPRODUCTIONS | TIMED
     )  # three seeds show numbers, not a verdict
 
 

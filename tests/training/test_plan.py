@@ -97,9 +97,9 @@ def test_a_text_that_is_no_plan_is_refused(text, rule):
     [
         (
             {"schedule": "cosin"},
-            r"schedule: must be Literal\['constant', 'cosine', 'step'\], but got schedule='cosin'",
+            "schedule: must be .* but got schedule='cosin'",
         ),
-        ({"optimizer": "rmsprop"}, "optimizer: must be .* but got optimizer='rmsprop'"),
+        ({"optimizer": "lion"}, "optimizer: must be .* but got optimizer='lion'"),
         (
             {"initialization": "xavier"},
             "initialization: must be .* but got initialization='xavier'",

@@ -38,6 +38,12 @@ largest value.
 """
 
 
+EXPONENTIALS = ("exprnn", "lru")
+"""Cells that multiply with exponentials of their parameters, which float32 rounds before the first
+step: the definition in float32 is as far from that in float64.
+"""
+
+
 def bound_of(name):
     return next(bound for start, bound in BOUNDS.items() if name.startswith(start))
 
@@ -68,7 +74,15 @@ def test_float32_follows_the_definition_in_float64():
     for name in ALL_CELLS:
         for kind in ("tokens", "rows"):
             given = case(name, steps=20, batch=4, hidden=33, scale=0.2, inputs=kind).to("float32")
-            found = errors(results("cpu", given), results("reference", given.to("float64")))
+            exact = results("reference", given.to("float64"))
+            found = errors(results("cpu", given), exact)
+            if name in EXPONENTIALS:
+                rounded = errors(results("reference", given), exact)
+                for quantity, error in found.items():
+                    assert error < max(1.5 * rounded[quantity], bound_of(quantity)), (
+                        f"{name}, {kind}: {quantity} differs by {error:.1e}"
+                    )
+                continue
             for quantity, error in found.items():
                 assert error < bound_of(quantity), (
                     f"{name}, {kind}: {quantity} differs by {error:.1e}"
