@@ -28,6 +28,7 @@ from harness.training.messages import (
     RunStarted,
     RunState,
     message_from_json,
+    pruned_at,
 )
 from harness.training.plan import Plan, Run, plans_to_json
 from harness.training.runtime import Measurement
@@ -278,7 +279,7 @@ def _check_model(ended: RunEnded, source: Path) -> None:
 
 def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
     """Records messages one by one, as if they came in now: a run that is pruned here ends there."""
-    split = scheduler.study.measure.objective.partition("/")[0]
+    loss = loss_of(scheduler.study.measure.objective)
     pruned: set[str] = set()
     last: dict[str, Evaluation] = {}
     for batch in _with_ends(messages):
@@ -288,10 +289,7 @@ def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
             last[batch[0].run] = batch[0]
         for run in sorted(scheduler.record(batch)):  # all seeds of a trial go together
             pruned.add(run)
-            at = last[run]
-            metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
-            metrics["objective"] = at.metrics[f"{split}/loss"]
-            scheduler.record([RunEnded(run, at.update, at.time, RunState.PRUNED, metrics)])
+            scheduler.record([pruned_at(last[run], loss, last[run].time)])
     scheduler.writer.flush()
     scheduler.searches.tell_finished()
 

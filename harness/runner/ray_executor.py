@@ -19,9 +19,10 @@ from harness.preflight.memory import needed_bytes
 from harness.runner.executor import ExecutorError, Listener
 from harness.runner.ray_cluster import check_versions, first_line, imported, join
 from harness.store.patience import Say, clock
+from harness.tasks.objective import loss_of
 from harness.training.execution import resolve_device
 from harness.training.files import write_whole
-from harness.training.messages import Evaluation, Message, RunEnded, RunState, failure
+from harness.training.messages import Evaluation, Message, RunEnded, failure, pruned_at
 from harness.training.plan import Plan
 from harness.training.remote import SharedFolder, Worker
 
@@ -281,10 +282,10 @@ class RayExecutor:
                 f"as they started: {first_line(error)}. Install recurrent-bench on every node."
             ) from None
         died = WorkerDied(f"its worker died ({type(error).__name__})")
-        split, now = worker.plan.objective.partition("/")[0], time.time()
+        loss, now = loss_of(worker.plan.objective), time.time()
         listen(
             [
-                _pruned(worker.last[run], split)
+                pruned_at(worker.last[run], loss, now)
                 if run in worker.pruned
                 else failure(run, died, now)
                 for run in worker.running
@@ -320,10 +321,3 @@ def _gpu_share(num_bytes: int) -> float:
 
     total = torch.cuda.get_device_properties(0).total_memory
     return min(1.0, math.ceil(100 * num_bytes / total) / 100)
-
-
-def _pruned(at: Evaluation, split: str) -> RunEnded:
-    """Returns the end of a run that was to be pruned where it stood when its worker died."""
-    metrics = {name: at.metrics[name] for name in ("tokens", "seconds")}
-    metrics["objective"] = at.metrics[f"{split}/loss"]
-    return RunEnded(at.run, at.update, time.time(), RunState.PRUNED, metrics)

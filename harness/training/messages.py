@@ -187,6 +187,13 @@ def failure(run: str, error: Exception, time: float) -> RunEnded:
     return RunEnded(run, 0, time, RunState.FAILED, message=message, refused=refused)
 
 
+def pruned_at(last: Evaluation, loss: str, time: float) -> RunEnded:
+    """Returns the end of a run that is pruned where it last stood; ``loss`` is judged of it."""
+    metrics = {name: last.metrics[name] for name in ("tokens", "seconds")}
+    metrics["objective"] = last.metrics[loss]
+    return RunEnded(last.run, last.update, time, RunState.PRUNED, metrics)
+
+
 def is_ours(error: Exception) -> bool:
     """Returns whether an error is one of this project's, whose message is written for a person."""
     return type(error).__module__.split(".")[0] in ("harness", "cells")
