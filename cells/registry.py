@@ -35,6 +35,7 @@ __all__ = [
     "problems_of",
     "read_from",
     "register",
+    "similar",
     "source_of",
 ]
 
@@ -155,6 +156,11 @@ def names() -> list[str]:
     """Returns the names of all cells, sorted, so that variants stand beside their parent."""
     _load_entry_points()
     return sorted({*_FAMILY_OF, *_cells})
+
+
+def similar(name: str) -> list[str]:
+    """Returns the names of cells that a misspelt one may mean, the nearest first, three at most."""
+    return nearest(name, _known(), 3, 0.5)
 
 
 def load_file(path: str | Path) -> list[str]:
@@ -308,10 +314,13 @@ def _is_same_source(one: type[Cell], other: type[Cell]) -> bool:
 
 
 def _unknown(name: str) -> UnknownCell:
-    known = sorted({*_FAMILY_OF, *_cells, *PRESETS})
-    near = nearest(name, known, 3, 0.5)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return UnknownCell(f"cell: must be one of {', '.join(known)}, but got cell={name!r}.{hint}")
+    near = similar(name)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(_known())}."
+    return UnknownCell(f"cell: must be the name of a cell, but got cell={name!r}. {hint}")
+
+
+def _known() -> list[str]:
+    return sorted({*_FAMILY_OF, *_cells, *PRESETS})
 
 
 def _cells_of(module: ModuleType) -> list[type[Cell]]:

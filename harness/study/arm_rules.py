@@ -90,12 +90,18 @@ def _cells(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         if "cell" not in arm.values or "cell" in arm.invalid:
             continue
-        try:
-            registry.declarations(arm.values["cell"])
-        except registry.UnknownCell as error:
-            message = str(error).removeprefix("cell: ")
-            if not message.endswith("?"):
-                message += " Name one of these, or add the file of your own to cells."
+        cell = arm.values["cell"]
+        if declared(cell) is None:
+            near = registry.similar(cell)
+            remedy = (
+                f"Did you mean {' or '.join(near)}?"
+                if near
+                else "Name the file of your own under cells: [FILE]."
+            )
+            message = (
+                f"must be the name of a cell, but got cell={shown(cell)}. {remedy} "
+                "`harness cells` lists all."
+            )
             yield parsed.document.at_value(arm.paths["cell"], message, "unknown-cell")
 
 

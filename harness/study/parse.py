@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -26,6 +27,10 @@ _KINDS = {
     "dict_type": "a mapping",
 }
 
+
+_PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
+_WHERE_TEXTS_ARE = ("corpus", "path")
+"""Fields that name a text. Arms compare on one text, so that several texts are conditions."""
 
 _CODES = {
     "rule": "budget",
@@ -246,12 +251,11 @@ class _Fault:
             return f"Write {name}: [{item}]."
         if self.kind in _KINDS and _KINDS[self.kind] == "a mapping":
             return _mapping_remedy(self.path, name, value)
-        if (
-            self.kind in ("int_type", "float_type", "bool_type")
-            and isinstance(value, str)
-            and _is_plain(value)
-        ):
-            return "Remove the quotes."
+        if self.kind in ("int_type", "float_type", "bool_type") and isinstance(value, str):
+            if _is_plain(value):
+                return "Remove the quotes."
+            if self.kind == "float_type" and (percent := _PERCENT.fullmatch(value)):
+                return f"Write {name}: {float(percent[1]) / 100:g}."
         if isinstance(value, float) and value.is_integer():
             return f"Write {int(value)}."
         if self.kind == "string_type" and isinstance(value, int | float):
@@ -304,10 +308,26 @@ def _is_plain(text: str) -> bool:
 
 
 def _several_values_remedy(name: str, values: list[Any]) -> str:
+    if name in _WHERE_TEXTS_ARE:
+        return _several_texts_remedy(name, values)
     listed = f"[{', '.join(shown(value).strip(chr(39)) for value in values)}]"
     remedy = f"To compare these values, move them to compare: {{cross: {{{name}: {listed}}}}}"
     if name in TUNABLE:
         remedy += f"; to search them, to tune: {{{name}: {{choices: {listed}}}}}"
+    return f"{remedy}."
+
+
+def _several_texts_remedy(name: str, values: list[Any]) -> str:
+    texts = {
+        re.sub(r"[^\w+=,-]", "-", PurePath(str(value)).stem, flags=re.ASCII): str(value)
+        for value in values
+    }
+    listed = ", ".join(f"{text}: {{{name}: {value}}}" for text, value in texts.items())
+    remedy = f"To compare the arms on each text, write across: {{{listed}}}"
+    if name == "path":
+        remedy += (
+            "; for one text in three files, paths: {train: FILE, validation: FILE, test: FILE}"
+        )
     return f"{remedy}."
 
 

@@ -41,10 +41,12 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[ArmDraft], list[Proble
     arms, problems = arm_drafts(parsed)
     for rule in (_required, _baseline, _pairs, _temperatures, *space.RULES):
         problems += rule(parsed)
-    problems += _cell_files(parsed, folder)
+    unread = list(_cell_files(parsed, folder))
     for arm_rule in (*arm_rules.RULES, needs_of_fields):
         problems += arm_rule(parsed, arms)
-    return arms, list(dict.fromkeys(problems))
+    if unread:  # what a file may hold that could not be read is not known to be unknown
+        problems = [problem for problem in problems if problem.code != "unknown-cell"]
+    return arms, list(dict.fromkeys(problems + unread))
 
 
 def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Problem]:

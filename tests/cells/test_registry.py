@@ -61,7 +61,8 @@ def test_an_unknown_name_is_told_what_comes_near():
 
 def test_an_unknown_name_that_is_near_nothing_is_told_all_names():
     with pytest.raises(
-        cells.UnknownCell, match=r"must be one of antisymmetric-rnn, .*, but got cell='qqqq'\.$"
+        cells.UnknownCell,
+        match=r"must be the name of a cell, but got cell='qqqq'\. Known: antisymmetric-rnn, .*\.$",
     ):
         cells.find("qqqq")
 

@@ -389,7 +389,7 @@ def test_an_override_makes_the_block_that_it_needs():
             "study.name: must be a mapping to hold a field, but got study='output-tanh'.",
         ),
         ("fix.batch_size=[1", "fix.batch_size: must be valid YAML"),
-        ("compare.cross.cell=[lstm, grv]", "compare.cross.cell[1]: must be one of"),
+        ("compare.cross.cell=[lstm, grv]", "compare.cross.cell[1]: must be the name of a cell"),
     ],
 )
 def test_a_wrong_override_names_itself(override, message):
