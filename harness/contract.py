@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from cells.base import Cell, split_gates, unchanged
+from cells.faults import words_of
 from cells.registry import problems_of
 from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.native import Native, to_torch
@@ -59,18 +61,18 @@ def _findings_of(
         for message in function(cell):
             violations.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
     except Exception as error:  # a user's step may raise anything at all; its words are reported
-        raised = f"{type(error).__name__}: {error}{_place_of(error, cell)}"
+        raised = f"{words_of(error)}{_place_of(error, cell)}"
         words = f"{cell.__name__}: step must run, but raised {raised}"
         violations.append(Finding(function.__name__, words))
     return violations
 
 
 def _place_of(error: Exception, cell: type[Cell]) -> str:
-    """Returns the line of the cell's own file at which the error was raised, if there is one."""
+    """Returns the file of the cell and the line at which it raised, if there is one."""
     path = getattr(getattr(cell.step, "__code__", None), "co_filename", None)
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename == path]
-    return f" (line {lines[-1]})" if lines else ""
+    return f" ({Path(str(path)).name}:{lines[-1]})" if lines else ""
 
 
 @dataclass(frozen=True)

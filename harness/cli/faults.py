@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from cells.faults import words_of
 from harness.cli import missing
 from harness.store.address import without_passwords
 
@@ -225,8 +226,7 @@ def _is_of_memory(error: BaseException) -> bool:
 
 def _words(error: BaseException) -> str:
     """Returns the class of an error and its first line, cut to what a person reads."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    text = f"{type(error).__name__}: {first.rstrip('.')}" if first else type(error).__name__
+    text = words_of(error)
     return text if len(text) <= MAX_WORDS else f"{text[: MAX_WORDS - 3]}..."
 
 

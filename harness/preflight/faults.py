@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cells import registry
+from cells.faults import words_of
 from harness import data
-from harness.data import Dataset
+from harness.data import Data, Dataset
 from harness.preflight.memory import memory_fault
 from harness.preflight.resolve import first_values, pack_of
 from harness.settings import Budget, SampleRequest, Settings
@@ -24,8 +25,8 @@ class RunFault(ValueError):
     """Every run of an arm would fail; the message has a line for every fault."""
 
 
-def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Dataset]:
-    """Returns every arm's text, by its key, where runs of all arms can train.
+def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data]:
+    """Returns every arm's data, by its key, where runs of all arms can train.
 
     Of every arm one run makes one update, and continues a prefix by one token.
 
@@ -39,7 +40,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
             lacks, a plan cannot be built, or a cell raises.
     """
     faults: dict[str, list[str]] = {}  # each with its arms
-    texts: dict[str, Dataset] = {}
+    texts: dict[str, Data] = {}
     for arm, own in settings.items():
         try:
             part = study.under(Unit.parse(arm).condition)
@@ -49,7 +50,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
     readable = _readable_prefixes(study, texts, faults)
     for arm, text in texts.items():
         own = replace(settings[arm], **first_values(study.under(Unit.parse(arm).condition)))
-        for line in _trial_faults(study, arm, own, readable[id(text)], len(text.vocabulary)):
+        for line in _trial_faults(study, arm, own, readable[id(text)], text):
             faults.setdefault(line, []).append(arm)
     if faults:
         raise RunFault("\n".join(_told(line, arms, len(settings)) for line, arms in faults.items()))
@@ -67,12 +68,15 @@ def _told(line: str, arms: list[str], num_arms: int) -> str:
 
 
 def _readable_prefixes(
-    study: Study, texts: Mapping[str, Dataset], faults: dict[str, list[str]]
+    study: Study, texts: Mapping[str, Data], faults: dict[str, list[str]]
 ) -> dict[int, tuple[str, ...]]:
     """Returns the prefixes that each text can read, and notes what the others hold."""
     readable: dict[int, tuple[str, ...]] = {}
     for arm, text in texts.items():
-        kept = []
+        kept: list[str] = []
+        if not isinstance(text, Dataset):
+            readable[id(text)] = ()
+            continue
         for prefix in study.measure.samples.prefixes:
             try:
                 check_prefixes([prefix], text.vocabulary)
@@ -84,12 +88,12 @@ def _readable_prefixes(
 
 
 def _trial_faults(
-    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], num_tokens: int
+    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], text: Data
 ) -> list[str]:
     """Returns what a run of one update raises, a line each; nothing where all is well."""
     one_update = replace(settings, budget=Budget(updates=1), evaluations=1)
     try:
-        if line := memory_fault(one_update, num_tokens):
+        if line := memory_fault(one_update, text):
             return [line]
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
     except Exception as error:  # a user's step may raise anything at all
@@ -118,7 +122,7 @@ def _memory_fault(error: Exception) -> str | None:
     if not out_of_memory(error):
         return None
     return (
-        f"memory must suffice for one run, but got {_words(error)}. "
+        f"memory must suffice for one run, but got {words_of(error)}. "
         "Use a smaller hidden_size, batch_size or bptt_length."
     )
 
@@ -133,14 +137,9 @@ def _cell_fault(study: Study, settings: Settings, error: Exception) -> str | Non
     where = _shown(file) if place is None else f"{_shown(place[0])}:{place[1]}"
     what = "training" if place is None else "a step"
     return (
-        f"{where}: {what} of {cell.name} must run, but raised {_words(error)}. "
+        f"{where}: {what} of {cell.name} must run, but raised {words_of(error)}. "
         f"Correct the cell: `harness cells test {_shown(file)}` says more."
     )
-
-
-def _words(error: Exception) -> str:
-    first_line = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first_line.strip().rstrip('.')}".rstrip(": ")
 
 
 def _shown(file: str | Path) -> str:

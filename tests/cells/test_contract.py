@@ -152,7 +152,7 @@ def fails_at_one_unit(self, p, x, h, c, new):
         (
             wrong(raises),
             "returned_states",
-            "Wrong: step must run, but raised RuntimeError: what I say (line ",
+            "Wrong: step must run, but raised RuntimeError: what I say (test_contract.py:",
         ),
         (
             wrong(mean_over_batch),

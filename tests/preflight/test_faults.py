@@ -87,7 +87,8 @@ REMEDY = r" Correct the cell: `harness cells test mine\.py` says more\."
         (
             "misspelt",
             "p.R(h).gate",
-            r"a step of misspelt must run, but raised AttributeError: .* has no attribute 'gate'\.",
+            r"a step of misspelt must run, but raised AttributeError: there is no gate 'gate' "
+            r"among g\.",
         ),
         # A batch of four trains; a text is continued in a batch of one.
         (
