@@ -9,7 +9,7 @@ from pathlib import Path
 from cells import registry
 from cells.faults import words_of
 from harness import data
-from harness.data import Data, Dataset
+from harness.data import Dataset
 from harness.preflight.memory import memory_fault
 from harness.preflight.resolve import first_values, pack_of
 from harness.settings import Budget, SampleRequest, Settings
@@ -25,8 +25,8 @@ class RunFault(ValueError):
     """Every run of an arm would fail; the message has a line for every fault."""
 
 
-def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data]:
-    """Returns every arm's data, by its key, where runs of all arms can train.
+def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Dataset]:
+    """Returns every arm's text, by its key, where runs of all arms can train.
 
     Of every arm one run makes one update, and continues a prefix by one token.
 
@@ -40,7 +40,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
             lacks, a plan cannot be built, or a cell raises.
     """
     faults: dict[str, list[str]] = {}  # each with its arms
-    texts: dict[str, Data] = {}
+    texts: dict[str, Dataset] = {}
     for arm, own in settings.items():
         try:
             part = study.under(Unit.parse(arm).condition)
@@ -50,7 +50,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
     readable = _readable_prefixes(study, texts, faults)
     for arm, text in texts.items():
         own = replace(settings[arm], **first_values(study.under(Unit.parse(arm).condition)))
-        for line in _trial_faults(study, arm, own, readable[id(text)], text):
+        for line in _trial_faults(study, arm, own, readable[id(text)], len(text.vocabulary)):
             faults.setdefault(line, []).append(arm)
     if faults:
         raise RunFault("\n".join(_told(line, arms, len(settings)) for line, arms in faults.items()))
@@ -68,15 +68,12 @@ def _told(line: str, arms: list[str], num_arms: int) -> str:
 
 
 def _readable_prefixes(
-    study: Study, texts: Mapping[str, Data], faults: dict[str, list[str]]
+    study: Study, texts: Mapping[str, Dataset], faults: dict[str, list[str]]
 ) -> dict[int, tuple[str, ...]]:
     """Returns the prefixes that each text can read, and notes what the others hold."""
     readable: dict[int, tuple[str, ...]] = {}
     for arm, text in texts.items():
-        kept: list[str] = []
-        if not isinstance(text, Dataset):
-            readable[id(text)] = ()
-            continue
+        kept = []
         for prefix in study.measure.samples.prefixes:
             try:
                 check_prefixes([prefix], text.vocabulary)
@@ -88,12 +85,12 @@ def _readable_prefixes(
 
 
 def _trial_faults(
-    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], text: Data
+    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], num_tokens: int
 ) -> list[str]:
     """Returns what a run of one update raises, a line each; nothing where all is well."""
     one_update = replace(settings, budget=Budget(updates=1), evaluations=1)
     try:
-        if line := memory_fault(one_update, text):
+        if line := memory_fault(one_update, num_tokens):
             return [line]
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
     except Exception as error:  # a user's step may raise anything at all
