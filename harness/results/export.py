@@ -14,6 +14,7 @@ from harness.report.assemble import build_report, warnings_of
 from harness.results.open import open_study
 from harness.store import frames
 from harness.store.configuration import locate
+from harness.store.folders import take_files
 from harness.store.locations import Locations
 from harness.training.files import write_whole
 
@@ -96,9 +97,11 @@ def export(
     formats.
 
     Raises:
+        FolderError: No file can be made in the folder.
         ValueError: As :func:`load`.
     """
     results = load(study, locations.folder, locations.tracking, overrides=overrides)
+    take_files(out, "folder", "Name another one.")
     samples = [json.dumps(texts, ensure_ascii=False) for texts in results.runs["samples"]]
     tables = {
         "runs": results.runs.assign(samples=samples),
@@ -106,7 +109,6 @@ def export(
         "timings": results.timings,
         "verdict": results.verdict,
     } | ({} if results.states is None else {"states": results.states})
-    out.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, frame in tables.items():
         for form in formats:

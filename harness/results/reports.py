@@ -6,6 +6,7 @@ from rich.console import Console
 
 from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
+from harness.store.folders import take_files
 from harness.store.locations import Locations
 from harness.store.missing import missing_artifacts
 
@@ -29,9 +30,12 @@ def print_report(
         verbose: Print the whole report, and not the verdicts alone.
 
     Raises:
+        FolderError: No file can be made in ``out``.
         ValueError: As :func:`harness.results.open.open_study`.
     """
     loaded, reader = open_study(study, overrides, locations)
+    if out is not None:
+        take_files(out, "out", "Name another with --out.")
     if lost := missing_artifacts(reader):
         console.print(lost, style="yellow", markup=False, highlight=False)
     warnings = warnings_of(loaded, reader.notes())

@@ -1,11 +1,15 @@
 """How far a study has come: how many runs of each arm have ended, and how."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from harness.results.open import open_study
 from harness.store.locations import Locations
+from harness.store.lock import holder_of
 from harness.store.reader import StudyReader
 from harness.study import Study
 from harness.study.units import Phase
@@ -22,7 +26,7 @@ STATES = {
 
 
 def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -> Table:
-    """Returns how many runs of each arm and phase have ended, and how.
+    """Returns how many runs of each arm and phase have ended, and how; below it, what goes on.
 
     Args:
         study: Its YAML file, or its name in the store.
@@ -34,9 +38,12 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     """
     loaded, reader = open_study(study, overrides, locations)
     runs = reader.runs()
+    # A run that was killed goes on another time.
+    runs["state"] = runs["state"].replace(str(RunState.KILLED), str(RunState.RUNNING))
     has_conditions = any(loaded.conditions)
     table = _table(loaded.name, has_conditions)
     num_repeats = loaded.tune.repeats if loaded.tune else 1
+    num_wanted = 0
     for arm in loaded.arms:
         condition_runs = runs[runs["condition"] == arm.condition]
         arm_runs = condition_runs[condition_runs["arm"] == arm.name]
@@ -48,10 +55,37 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
         for phase, count in wanted.items():
             counts = arm_runs.loc[arm_runs["phase"] == phase, "state"].value_counts()
             numbers = [int(counts.get(str(state), 0)) for state in STATES]
-            texts = [str(number) if number else "" for number in numbers]
+            texts = [Text(str(number), style="" if number else "dim") for number in numbers]
             condition = [arm.condition] if has_conditions else []
             table.add_row(*condition, arm.name, phase, str(num_repeats * count), *texts)
+            num_wanted += num_repeats * count
+    table.caption = " ".join(_standing(runs, num_wanted, reader, locations))
     return table
+
+
+def _standing(
+    runs: pd.DataFrame, num_wanted: int, reader: StudyReader, locations: Locations
+) -> Iterator[str]:
+    """Yields sentences on how much has ended, where the rest stands, and who trains it."""
+    runs = runs[runs["phase"].isin(list(Phase))]
+    unfinished = set(runs.loc[runs["state"] == str(RunState.RUNNING), "run_id"])
+    num_unfinished = len(unfinished)
+    num_ended = len(runs) - num_unfinished
+    yield f"{num_ended:,} of {num_wanted:,} runs have ended."
+    if num_unfinished:
+        begun = [run for run in reader.search() if run.run_id in unfinished]
+        updates = [point.update for run in begun for point in reader.points(run)]
+        where = f"; the furthest stands at update {max(updates):,}" if updates else ""
+        yield f"{num_unfinished:,} are unfinished{where}."
+    if holder := holder_of(reader.study_name, locations):
+        yield f"{holder[:1].upper()}{holder[1:]} runs the study."
+    elif num_unfinished:
+        yield "`harness run` goes on with them from their last checkpoints."
+    elif num_ended < num_wanted:
+        yield (
+            "Nothing is under way. A run is stored from its first evaluation on: what was "
+            "interrupted before is trained again."
+        )
 
 
 def _num_finalists(study: Study) -> dict[Phase, int]:
@@ -80,6 +114,8 @@ def _table(title: str, has_conditions: bool) -> Table:
         box=box.SIMPLE_HEAD,
         title=title,
         title_justify="left",
+        caption_justify="left",
+        caption_style="",
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )

@@ -13,6 +13,7 @@ from harness.store import advisory_lock
 from harness.store.address import sqlite_path
 from harness.store.advisory_lock import AdvisoryLock, LockedError, key_of
 from harness.store.databases import is_postgresql
+from harness.store.folders import take_files
 from harness.store.locations import Locations
 
 __all__ = ["LockedError", "database_of", "held", "holder_of", "locked", "paths"]
@@ -31,6 +32,7 @@ def locked(study_name: str, locations: Locations) -> Iterator[Assure]:
 
     Raises:
         LockedError: Another process holds it.
+        FolderError: No file can be made in the folder.
     """
     with _file_locked(study_name, locations) as holder:
         url = database_of(locations)
@@ -69,7 +71,8 @@ def _key(study_name: str, locations: Locations) -> int:
 @contextmanager
 def _file_locked(study_name: str, locations: Locations) -> Iterator[str]:
     """Holds the lock in the folder, and yields who this process is and since when."""
-    locations.folder.mkdir(parents=True, exist_ok=True)
+    # Else a folder that takes no file would look like a lock that another process holds.
+    take_files(locations.folder, "folder", "Choose another with --folder.")
     lock_path, holder = paths(study_name, locations)
     lock = FileLock(lock_path)
     try:

@@ -1,0 +1,49 @@
+"""What has ended is counted, and what has not is said too."""
+
+import pytest
+from small_study import write
+from stored import reader_of, writer_of
+
+from harness.results.status import status_table
+from harness.store.locations import Locations
+from harness.store.lock import locked
+from harness.study.units import Phase, RunKey, Unit
+
+
+@pytest.fixture
+def interrupted(store, tmp_path):
+    """A study of one ended and one begun trial, with the identity of ``small``."""
+    path = write(tmp_path, trials=2, seeds=5, runtime="{rounds: 6, seconds: 0.001}")
+    text = path.read_text().replace("cell: lstm", "cell: lstm\n  engine: reference\n  pack_size: 1")
+    path.write_text(text)
+    writer = writer_of(tmp_path, "small")
+    writer.set_identity(reader_of(store, "small").identity())
+    for index in range(2):
+        key = RunKey(Unit("wide"), Phase.TRIAL, index)
+        run_id = writer.open_run(key, "", {"learning_rate": 0.1}, {"seed": "0"})
+        writer.log(run_id, 120 + index, {"validation/loss": 2.0}, time=1.0)
+        if index == 0:
+            writer.end_run(run_id, "finished", {}, {"objective": 2.0})
+    writer.flush()
+    return path, Locations(tmp_path)
+
+
+def counts(table):
+    return [[str(cell) for cell in column.cells] for column in table.columns[3:]]
+
+
+def test_a_run_that_was_interrupted_is_counted_with_where_it_stands(interrupted):
+    path, locations = interrupted
+    table = status_table(str(path), (), locations)
+    finished, *_, unfinished = counts(table)
+    assert sum(map(int, finished)) == sum(map(int, unfinished)) == 1
+    assert table.caption == (
+        "1 of 14 runs have ended. 1 are unfinished; the furthest stands at update 121. "
+        "`harness run` goes on with them from their last checkpoints."
+    )
+    with locked("small", locations):
+        assert "runs the study." in status_table(str(path), (), locations).caption
+
+
+def test_a_study_that_ended_says_so(store):
+    assert status_table("small", (), Locations(store)).caption == "12 of 12 runs have ended."
