@@ -19,8 +19,9 @@ def _missing_name(error: BaseException) -> str | None:
     """Returns what is said of a name that ``x``, ``p`` or a product lacks; None of other errors."""
     if not isinstance(error, AttributeError) or not isinstance(error.obj, SimpleNamespace):
         return None
+    name = error.name or ""
     known = list(vars(error.obj))
     what = "p has no product or vector" if "drop" in known else "there is no gate"
-    near = nearest(error.name, known, cutoff=0.5)
+    near = nearest(name, known, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{what} {error.name!r} among {', '.join(known)}{hint}"
+    return f"{what} {name!r} among {', '.join(known)}{hint}"

@@ -151,7 +151,12 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
         cells.load_file(path)
     from harness import engine
 
-    cell = cells.find(PRESETS[name][0] if name in PRESETS else name)
+    try:
+        cell = cells.find(PRESETS[name][0] if name in PRESETS else name)
+    except cells.UnknownCell as error:
+        raise cells.UnknownCell(
+            f"{error} A cell of your own needs its file: --file FILE."
+        ) from error
     arch = single_layer(cell, num_tokens, hidden_size)
     chosen, notes = engine.resolve([cell], "cpu", "float32")
     lines = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from cells import Cell, registry
 from harness.bench.record import BenchError
 
 Value = TypeVar("Value")
@@ -29,6 +30,23 @@ class Mistakes:
             except ValueError as error:
                 self.lines.append(str(error))
         return values
+
+    def cells(self, files: Iterable[str], names: Iterable[str]) -> list[type[Cell]]:
+        """Returns the cells of these names that are known, once ``files`` have been read.
+
+        Where a file could not be, a name may be that of a cell in it, and is no mistake of its own.
+        """
+        num_before = len(self.lines)
+        self.each(registry.load_file, files)
+        is_all_read = len(self.lines) == num_before
+        found = []
+        for name in names:
+            try:
+                found.append(registry.find(name))
+            except registry.UnknownCell as error:
+                if is_all_read:
+                    self.lines.append(f"{error} A cell of your own needs its file: --file FILE.")
+        return found
 
     def one(self, read: Callable[[str], Value], text: str) -> Value | None:
         """Returns the value, or None where it cannot be read."""

@@ -9,7 +9,6 @@ from harness.cli import completion
 from harness.cli.options import (
     REPEATED,
     Folder,
-    OwnCells,
     Set,
     Storage,
     StudyName,
@@ -133,7 +132,15 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int, option(metavar="N", help="Seed of the draws. (default: 0)")] = 0,
-    file: OwnCells = None,
+    file: Annotated[
+        list[Path] | None,
+        option(
+            "--file",
+            metavar="FILE",
+            help=f"Path of a Python file with cells of your own. {REPEATED} "
+            "(default: the files that the study named)",
+        ),
+    ] = None,
     changed_cell: Annotated[
         bool,
         option(

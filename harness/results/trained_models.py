@@ -17,6 +17,7 @@ from harness.model.network import Model
 from harness.results.names import FORMS, Archive, Selection
 from harness.settings import Settings
 from harness.store.configuration import locate
+from harness.store.kept import found
 from harness.store.missing import missing_artifacts
 from harness.study.units import Phase
 from harness.tasks.generation import Choice, ChoiceError, Stream
@@ -216,7 +217,8 @@ def load_model(
             ``STUDY:ARM@1:SEED`` (the first has no mark); or the id of an MLflow run.
         folder: Where ``mlflow.db`` lies; None: as ``harness run`` finds it.
         tracking: MLflow's store, as ``harness run`` was given it; None: as that finds it.
-        cell_files: Python files of cells of your own that the run needs.
+        cell_files: Python files of cells of your own that the run needs; empty: those that it was
+            trained with, where they still are.
         changed_cell: Take the cell even where its source was changed since.
 
     Raises:
@@ -236,11 +238,12 @@ def saved_model(
     """Returns the file that a finished replicate ended with; :func:`load_model` explains the rest.
 
     Raises:
-        ValueError: There is no such run, or it has no model.
+        ValueError: There is no such run, it has no model, or the file of its cell is wrong.
     """
     for path in cell_files:
         cells.load_file(path)
-    selection = Archive(locate(run.partition(":")[0], folder, tracking)).find(run)
+    archive = Archive(locate(run.partition(":")[0], folder, tracking))
+    selection = archive.find(run)
     if not selection.is_run:
         seeds = selection.runs.loc[selection.runs["phase"] == Phase.REPLICATE, "seed"]
         example = f" Add a seed: {selection.text}:{seeds.iloc[0]}." if len(seeds) else ""
@@ -253,7 +256,20 @@ def saved_model(
         raise ModelError(
             f"{selection.name}: must have kept its model, but has not: {_why_none(selection)}"
         )
-    return SavedModel.from_bytes(content)
+    saved = SavedModel.from_bytes(content)
+    if not cell_files:
+        _load_own_cells(saved, archive.locations.folder)
+    return saved
+
+
+def _load_own_cells(saved: SavedModel, folder: Path) -> None:
+    """Loads the cell of a model from the files that its study named, if it is not known without."""
+    try:
+        cells.find(saved.settings.cell)
+    except cells.UnknownCell:
+        for path in (found(Path(file), folder) for file in saved.cell_files):
+            if path.is_file():  # else the error names it
+                cells.load_file(path)
 
 
 def _why_none(selection: Selection) -> str:

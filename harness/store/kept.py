@@ -101,13 +101,13 @@ def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> St
             f"study: must be kept with its runs to be named alone, but got study={name!r}, "
             "which has no run that keeps it. Give its YAML file, or run it first."
         )
-    path = None if origin.path is None else _found(Path(origin.path), locations.folder)
+    path = None if origin.path is None else found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")
     return studies.loads(text, name, (*origin.overrides, *overrides), path=path)
 
 
-def _found(path: Path, folder: Path) -> Path:
-    """Returns where a study's file lies now: files that it names are looked for beside it.
+def found(path: Path, folder: Path) -> Path:
+    """Returns where a study's file, or one that it names, lies now.
 
     It may have moved together with its results, which often lie beside it or in a folder there.
     """

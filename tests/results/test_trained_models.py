@@ -136,6 +136,34 @@ def test_a_cell_that_is_gone_or_changed_is_refused(saved):
         trained_models.TrainedModel(replace(saved, parameters={}))
 
 
+OWN = """
+from cells.lstm import LSTM
+
+
+class Mine(LSTM):
+    r'''i f g o: W_i x W_f x W_g x W_o x R h; c' = f * c + i * g; h' = o * tanh(c')
+
+    Source: none. Reference: none. Differs from lstm: nothing.
+    '''
+
+    name = "of-the-reader"
+"""
+
+
+def test_a_cell_of_ones_own_is_found_where_its_study_named_it(saved, make, store, tmp_path):
+    own = replace(saved.settings, cell="of-the-reader")
+    moved = replace(saved, settings=own, cell_files=("/gone/of_the_reader.py",))
+    make("own-cell", states=["finished"], files={MODEL_FILE: moved.to_bytes()})
+    with pytest.raises(trained_models.ModelError, match=r"Name its file \(/gone/of_the_reader.py"):
+        harness.load_model("own-cell:wide:1000", store, changed_cell=True)
+    (store / "of_the_reader.py").write_text(OWN)  # beside the results, as after a move
+    try:
+        model = harness.load_model("own-cell:wide:1000", store, changed_cell=True)
+    finally:
+        (store / "of_the_reader.py").unlink()
+    assert model.settings.cell == "of-the-reader" and len(model.sample("the ", 3)) == 7
+
+
 def test_another_text_is_no_test_split(saved):
     with pytest.raises(
         trained_models.ModelError,

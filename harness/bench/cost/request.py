@@ -83,13 +83,11 @@ def checked(asked: Asked) -> Request:
     Raises:
         BenchError: Some of them are wrong; a line for each.
     """
-    import cells  # late, as all that follows: --help loads no torch
-    from harness import engine
+    from harness import engine  # late, as all that follows: --help loads no torch
     from harness.training.execution import cpu_count, resolve_device
 
     mistakes = Mistakes()
-    mistakes.each(cells.load_file, asked.files)
-    found = mistakes.each(cells.find, asked.cells)
+    found = mistakes.cells(asked.files, asked.cells)
     engines = ("auto", *(each.name for each in engine.ENGINES))
     values: dict[str, Any] = {
         "cells": tuple(dict.fromkeys(cell.name for cell in found)),
