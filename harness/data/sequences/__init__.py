@@ -80,7 +80,15 @@ class BoundedGenerator(Generator, Protocol):
     """A source of which it is known exactly how badly and how well it can be predicted."""
 
     def chance(self, length: int) -> Level:
-        """Returns the score of the best prediction that remembers nothing of a sequence."""
+        """Returns the score of the best prediction that knows the number of a step alone.
 
-    def floor(self, length: int) -> Level:
-        """Returns the score of the best prediction that there is."""
+        Raises:
+            DataError: Sequences of this kind cannot be so short.
+        """
+
+    def floor(self, length: int) -> Level | None:
+        """Returns the score of the best prediction that there is; None where nobody knows it.
+
+        Raises:
+            DataError: Sequences of this kind cannot be so short.
+        """
