@@ -184,7 +184,14 @@ def ui(
 
     locations = locate(study, folder, tracking)
     name = None if study is None else name_of(study)
-    user_interface.serve(locations.tracking_uri, locations.artifacts, name, port, typer.echo)
+    user_interface.serve(
+        locations.tracking_uri,
+        locations.artifacts,
+        name,
+        port,
+        typer.echo,
+        lambda line: typer.echo(line, err=True),
+    )
 
 
 def bench(context: typer.Context) -> None:

@@ -21,7 +21,6 @@ from typing import IO
 
 from harness.store import pages, views
 from harness.store.address import StoreError, absolute_uri, sqlite_path
-from harness.store.connection import connect
 from harness.store.moved import mend
 from harness.store.soundness import check_database
 from harness.store.source import experiment_ids
@@ -30,6 +29,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 90.0
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.1
+TOLD_EVERY_SECONDS = 10.0
+"""So often a person who waits is told that the server still starts."""
 STUDIES = "/#/experiments?workflowType=machine_learning"
 # MLflow 3.17 opens an experiment on its page for language-model traces; this opens the table of
 # runs instead, the best first, for a study that has no view yet: one that is still tuning, or was
@@ -63,6 +64,7 @@ def serve(
     study_name: str | None,
     port: int | None,
     say: Callable[[str], None],
+    progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serves MLflow's pages on this machine alone until Ctrl-C, SIGTERM or SIGHUP.
 
@@ -76,6 +78,7 @@ def serve(
         study_name: The study whose page is said; None for the list of all.
         port: None for a free one.
         say: Told the address once the page answers.
+        progress: Told what is waited for until then.
 
     Raises:
         StoreError: There is no database, no such study, or the port is taken.
@@ -91,17 +94,19 @@ def serve(
     if path is not None:
         check_database(path)
         mend(path)
-    page = STUDIES if study_name is None else _page(uri, _experiment_id(uri, study_name))
+    experiment_id = None if study_name is None else _experiment_id(uri, study_name)
     if uri.startswith("http"):
-        say(f"MLflow: {uri.rstrip('/')}{page}")
+        say(f"MLflow: {uri.rstrip('/')}{_page(uri, experiment_id)}")
         return
     port = _free_port(port)
+    progress("MLflow's server starts, which takes a while; its address follows.")
+    page = _page(uri, experiment_id)
     with (
         _ending_signals() as ended,
         tempfile.TemporaryFile() as output,
         _server(uri, artifact_root, port, output) as server,
     ):
-        if _answers(server, port, ended):
+        if _answers(server, port, ended, progress):
             say(f"MLflow: http://{HOST}:{port}{page} (Ctrl-C ends it)")
             while not ended and server.poll() is None:
                 time.sleep(POLL_SECONDS)
@@ -126,8 +131,15 @@ def _experiment_id(uri: str, study_name: str) -> str:
     return known[study_name]
 
 
-def _page(uri: str, experiment_id: str) -> str:
-    """Returns the page of an experiment's runs, under its answering view where it has one."""
+def _page(uri: str, experiment_id: str | None) -> str:
+    """Returns the page of an experiment's runs, under its answering view where it has one.
+
+    None stands for the page of all studies.
+    """
+    if experiment_id is None:
+        return STUDIES
+    from harness.store.connection import connect  # late: it loads MLflow, for seconds
+
     has_view = f"{views.TAG}{views.ANSWER}" in connect(uri).get_experiment(experiment_id).tags
     query = views.address(views.ANSWER) if has_view else BEST_FIRST
     return f"/#/experiments/{experiment_id}/runs?{query}"
@@ -235,12 +247,21 @@ def _end_group(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
-def _answers(server: subprocess.Popen[bytes], port: int, ended: list[int]) -> bool:
+def _answers(
+    server: subprocess.Popen[bytes],
+    port: int,
+    ended: list[int],
+    progress: Callable[[str], None],
+) -> bool:
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({})
     )  # never through a proxy: it is this machine
-    deadline = time.monotonic() + START_SECONDS
+    begun = told = time.monotonic()
+    deadline = begun + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None and not ended:
+        if time.monotonic() - told > TOLD_EVERY_SECONDS:
+            told = time.monotonic()
+            progress(f"MLflow's server still starts, {told - begun:.0f} s so far.")
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             with opener.open(f"http://{HOST}:{port}/health", timeout=5):
                 return True

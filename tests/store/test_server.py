@@ -104,6 +104,19 @@ def test_no_database_is_an_error_with_a_remedy(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_waits_is_told_that_the_server_still_starts(monkeypatch):
+    class Starting:
+        def poll(self):
+            return None
+
+    monkeypatch.setattr(server, "TOLD_EVERY_SECONDS", 0.0)
+    told: list[str] = []
+    ended: list[int] = []
+    monkeypatch.setattr(server.time, "sleep", lambda _: ended.append(1))  # after one try
+    assert not server._answers(Starting(), server._free_port(None), ended, told.append)
+    assert told == ["MLflow's server still starts, 0 s so far."]
+
+
 def test_an_unknown_study_is_met_by_the_closest_ones(folder):
     with pytest.raises(StoreError, match=r"got study='output-tan'. Did you mean output-tanh\?"):
         server.serve(uri(folder), folder / "artifacts", "output-tan", None, refuse)
@@ -139,8 +152,10 @@ def test_a_tracking_server_shows_its_own_pages():
 def test_a_server_that_ends_is_an_error_with_what_it_said(folder, monkeypatch):
     monkeypatch.setattr(server.sys, "executable", "false")
     handlers = [signal.getsignal(signum) for signum in server.ENDING_SIGNALS]
+    told: list[str] = []
     with pytest.raises(server.UIError, match="server must answer within 90 s, but got exit_code=1"):
-        server.serve(uri(folder), folder / "artifacts", None, None, refuse)
+        server.serve(uri(folder), folder / "artifacts", None, None, refuse, told.append)
+    assert told == ["MLflow's server starts, which takes a while; its address follows."]
     assert [signal.getsignal(signum) for signum in server.ENDING_SIGNALS] == handlers
 
 
