@@ -1,6 +1,7 @@
 """The options of a memory task, and the lengths that it can have."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,9 +25,9 @@ def switch(*, doc: str) -> Any:
     return dataclasses.field(default=False, metadata={"kind": bool, "doc": doc})
 
 
-def text(*, doc: str) -> Any:
-    """An option that must be named."""
-    return dataclasses.field(metadata={"kind": str, "doc": doc})
+def text(default: Any = dataclasses.MISSING, *, doc: str) -> Any:
+    """An option that is a text; without a default it must be named."""
+    return dataclasses.field(default=default, metadata={"kind": str, "doc": doc})
 
 
 def option_fields(kind: Any) -> "dict[str, dataclasses.Field[Any]]":
@@ -73,9 +74,9 @@ def _problems(name: str, field: "dataclasses.Field[Any]", value: Any) -> list[st
 
 
 def _described(field: "dataclasses.Field[Any]") -> str:
-    if field.default is dataclasses.MISSING:
+    if field.default is dataclasses.MISSING or field.default == "":
         return f"Write {field.name}: {field.metadata['doc']}."
-    default = str(field.default).lower()
+    default = json.dumps(field.default).strip('"')  # as YAML has it
     return f"Write {field.name}: {default}, for example ({field.metadata['doc']})."
 
 
