@@ -42,24 +42,27 @@ def test_the_counts_are_those_of_the_committed_table():
 
 
 def test_a_study_is_told_what_the_largest_search_within_its_own_finds():
-    assert rows_of("trials: 12, seeds: 4")[0][1].startswith("8 trials with 3 seeds each; simulated")
-    rows = rows_of("trials: 8")
-    assert rows[0] == (
-        "search",
-        "8 trials; simulated, with noise of seeds of",
-        ("0.5 %", "2 %", "5 %"),
-    )
-    assert rows[1][1:] == ("  an arm that is 5 % worse is found in", ("100 %", "20 %", "1 %"))
-    advice = ("  5 %, by 8 trials, 3 finalists with 5 seeds", ("100 %", "76 %", "10 %"))
-    assert rows[-1][1:] == advice
+    assert rows_of("trials: 12, seeds: 4")[0][1].endswith("a search of 8 trials with 3 seeds each,")
+    (label, text, _), *rows = rows_of("trials: 8")
+    assert label == "search" and text.endswith("simulated studies with a search of 8 trials,")
+    assert rows == [
+        ("", "  where seeds alone make runs differ by", ("0.5 %", "2 %", "5 %")),
+        ("", "  an arm that is 5 % worse was found in", ("100 %", "20 %", "1 %")),
+        ("", "  an arm that is 10 % worse was found in", ("100 %", "93 %", "12 %")),
+        ("", "With a search of 8 trials, 3 finalists with 5 seeds (23 runs of an arm),", ()),
+        ("", "  where seeds alone make runs differ by", ("0.5 %", "2 %", "5 %")),
+        ("", "  an arm that is 5 % worse was found in", ("100 %", "76 %", "10 %")),
+    ]
     best = rows_of("trials: 8, finalists: 3, finalist_seeds: 5")
-    assert best[1][2] == ("100 %", "76 %", "10 %") and len(best) == 3
+    assert best[2][2] == ("100 %", "76 %", "10 %") and len(best) == 4
 
 
 def test_a_small_search_is_told_what_it_can_do():
     rows = rows_of("trials: 4")
-    assert rows[0][1] == "4 trials: a difference of 28 % shows; less was not simulated"
-    assert len(rows) == 3
+    assert "(4 trials) shows large differences alone: in 394 or more of 400" in rows[0][1]
+    table = pd.read_csv(TABLE).query("landscape == 'first study, 28 % worse' and grid")
+    assert set(table["trials"]) == {4} and len(rows) == 4
+    assert table["told_apart"].min() == search_power.LEAST_OF_4_TRIALS
 
 
 @pytest.mark.parametrize(
