@@ -46,7 +46,12 @@ ONLY_IN = {
 """Library -> the rooms that import it."""
 ONLY_BY = {"contract": {"cli"}}
 """Room -> the rooms that import it; tests may."""
-LATE = {("cache", "platformdirs"), ("data", "tokenizers")}
+LATE = {
+    ("cache", "platformdirs"),
+    ("data", "pyarrow"),
+    ("data", "statsmodels"),
+    ("data", "tokenizers"),
+}
 """Libraries that are imported inside a function and nowhere else: a worker may lack them."""
 TRITON = "harness.engine.gpu.optimizer_step"
 """The module that imports Triton, which a worker may lack; it is itself imported late alone."""
