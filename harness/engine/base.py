@@ -207,7 +207,7 @@ def emitted(layer: Layer, parameters: Parameters, outputs: Tensor) -> Tensor:
     """Returns what the layer above sees: the first states (T, N, B, H), or their projection."""
     if not layer.cell.projects:
         return outputs
-    return by_time(product(by_run(outputs), parameters["P"], layer.precision), len(outputs))
+    return by_time(product(by_run(outputs), parameters["P"], layer.precision), outputs.shape[0])
 
 
 def by_run(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cells.base import Cell, Parameter
 from harness.engine import Layer, Parameters, State
-from harness.layer import dropouts, torch_names
+from harness.layer import dropouts, loops, torch_names
 from harness.layer.choices import Choices
 from harness.layer.pieces import Piece, Run, holding
 from harness.layer.running import DEFINITION, engine_for, run
@@ -144,6 +144,8 @@ class CellModule(nn.Module):
                 held = held.expand(-1, -1, self.hidden_size)
                 joined = [] if factors is None else [factors.expand(len(held), -1, -1)]
                 factors = torch.cat([*joined, held], dim=-1)
+            if torch.compiler.is_exporting():
+                return loops.run(used, parameters, piece.values, state, factors)
             engine = engine_for(self.engine, used.cell, device, layer.precision)
             return run(engine, used, parameters, piece.values, state, factors)
 
@@ -152,18 +154,12 @@ class CellModule(nn.Module):
     def outside_graphs(self, forward: Callable[..., Any], *arguments: Any) -> Any:
         """Calls ``forward``; where torch.compile traces, outside of its graph.
 
-        The reference is made of torch's operations, and is traced as they are.
-
-        Raises:
-            ValueError: A whole graph is exported, and the engine is compiled code.
+        The reference is made of torch's operations, and is traced as they are. A graph that is
+        exported holds a loop of such operations, whatever the engine.
         """
-        if not torch.compiler.is_compiling() or self.engine == DEFINITION:
+        is_traced = torch.compiler.is_exporting() or self.engine == DEFINITION
+        if is_traced or not torch.compiler.is_compiling():
             return forward(*arguments)
-        if torch.compiler.is_exporting():
-            raise ValueError(
-                f"engine: must be {DEFINITION} where a graph is exported, "
-                f"but got engine={self.engine!r}. Set `module.engine = {DEFINITION!r}` first."
-            )
         from harness.layer.outside_graphs import call  # late: it imports torch's compiler
 
         return call(forward, *arguments)

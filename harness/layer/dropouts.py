@@ -41,7 +41,7 @@ class Noise:
         if not self._names:
             return None
         parts = [self._factor(name, num_steps, rows) for name in self._names]
-        longest = max(len(part) for part in parts)
+        longest = max(part.shape[0] for part in parts)  # len() is a constant in a graph
         return torch.cat([part.expand(longest, -1, -1) for part in parts], dim=-1)
 
     def _factor(self, name: str, num_steps: int, rows: int) -> Tensor:

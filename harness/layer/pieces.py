@@ -74,7 +74,7 @@ class Form:
         if self.packed is not None:
             return len(self.packed.batch_sizes), int(self.packed.batch_sizes[0])
         if self.is_single:
-            return len(data), 1
+            return data.shape[0], 1
         rows, num_steps = data.shape[:2] if self.batch_first else (data.shape[1], data.shape[0])
         return num_steps, rows
 
@@ -192,7 +192,7 @@ def through_time(
             piece.flipped() if reverse else piece, tuple(each[:rows] for each in state)
         )
         outputs.append(piece.with_values(values.flip(0) if reverse else values))
-        if rows < len(state[0]):
+        if rows < state[0].shape[0]:
             end = tuple(torch.cat([e, s[rows:]]) for e, s in zip(end, state, strict=True))
         state = end
     return outputs[::-1] if reverse else outputs, state
