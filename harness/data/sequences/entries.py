@@ -50,9 +50,9 @@ def times_of(where: str, entries: Sequence[Any]) -> tuple[np.ndarray | None, lis
         where: What the message calls the column.
         entries: Texts, numbers, dates or None.
     """
-    moments, numbers = _each(_moment, entries), _each(_time, entries)
-    are_moments = moments.count(None) <= numbers.count(None)
-    found = moments if are_moments else numbers
+    readings = _each(_moment, entries), _each(_time, entries)
+    found = min(readings, key=lambda reading: reading.count(None))
+    are_moments = found is readings[0]
     # NaN is neither before nor after anything, so it is no further problem.
     positions = np.array([np.nan if each is None else each for each in found], np.float64)
     problems = []
