@@ -32,20 +32,18 @@ from harness.engine.base import (
     multiplied,
     operand,
     prepared,
-    product,
 )
 from harness.engine.gpu import trial, triton_source
+from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
 from harness.engine.gpu.layout import (
     Buffer,
     Buffers,
     Call,
     Layout,
     Piece,
-    Place,
     Product,
     Step,
     by_torch,
-    evaluate,
     layout,
 )
 from harness.engine.gpu.rounded import with_rounded_operands
@@ -205,7 +203,7 @@ class _Recurrence(torch.autograd.Function):
         }
         given = {"x": x.contiguous(), "noise": noise.contiguous()}  # kernels count on the layout
         buffers = _allocated(plan.buffers[0], given, x)
-        _fill_vectors(plan, buffers, vectors)
+        fill_vectors(plan, buffers, vectors)
         for s, start in enumerate(others[num_matrices:]):
             for name in {f"state.{s}", f"state.{s}.rounded"} & set(buffers):
                 buffers[name][:, 0].copy_(start)
@@ -239,9 +237,9 @@ class _Recurrence(torch.autograd.Function):
             plan.backward, range(num_steps - 1, -1, -1)
         )
         of_x = plan.input_gradient.over_time(buffers, num_steps)
-        of_vectors = _vector_gradients(plan, buffers, gradient)
+        of_vectors = vector_gradients(plan, buffers, gradient)
         of_matrices = [
-            _matrix_gradient(plan.outers[name], buffers, precision, matrix)
+            matrix_gradient(plan.outers[name], buffers, precision, matrix)
             for name, matrix in matrices.items()
         ]
         of_states = [
@@ -269,45 +267,3 @@ def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffe
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Returns memory of arbitrary content: every buffer is written before it is read."""
     return like.new_empty(shape)
-
-
-def _fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:
-    """Writes the vectors, and what follows from them alone."""
-    if "vectors" not in buffers:
-        return
-    buffers["vectors"][:, 0, :, : vectors.shape[1]].copy_(vectors[:, None])
-    values = plan.numbers(vectors) | {i: p.at(buffers, 0) for i, p in plan.vectors.items()}
-    nodes = plan.schedule.program.nodes
-    evaluate(((i, nodes[i]) for i in plan.schedule.prologue), values)
-    for i in plan.schedule.prologue:
-        plan.vectors[i].at(buffers, 0).copy_(values[i])
-
-
-def _vector_gradients(plan: Layout, buffers: Buffers, gradient: Tensor) -> Tensor:
-    """Returns the gradients of the vectors side by side, (N, K*H).
-
-    They are sums over T and B, and what follows from such sums.
-    """
-    num_runs, num_steps, _, size = gradient.shape
-    values = plan.vector_values(buffers, gradient)
-    for i, place in plan.sums.items():
-        values[i] = place.over_time(buffers, num_steps).sum((1, 2))[:, None]
-    nodes, wanted = plan.schedule.program.nodes, plan.schedule.program.vector_gradients.values()
-    evaluate(((i, nodes[i]) for i in plan.schedule.epilogue), values)
-    zero = gradient.new_zeros(num_runs, 1, size)
-    gradients = [zero if i is None else values[i].expand_as(zero) for i in wanted]
-    return torch.cat([zero[:, :, :0], *gradients], dim=-1)[:, 0]
-
-
-def _matrix_gradient(
-    terms: tuple[tuple[Place, Place], ...], buffers: Buffers, precision: str, matrix: Tensor
-) -> Tensor:
-    """Returns the gradient of a matrix: for each of its terms one product over T and B."""
-    num_steps = buffers["gradient"].shape[1]
-    pairs = [
-        [place.over_time(buffers, num_steps).flatten(1, 2) for place in term] for term in terms
-    ]
-    if not pairs:
-        return buffers["gradient"].new_zeros(matrix.shape)
-    products = [product(left.transpose(1, 2), cotangent, precision) for left, cotangent in pairs]
-    return functools.reduce(torch.add, products)

@@ -1,0 +1,73 @@
+"""Which layers run as one kernel a direction, and why the others do not."""
+
+from harness.engine.gpu.layout import Layout, Piece, Product
+from harness.engine.persistent.places import is_state
+from harness.engine.persistent.source import EXPRESSIONS, Source
+from harness.engine.persistent.tiling import SHARED_BYTES
+from harness.engine.tracing.program import MOVES, REDUCTIONS
+
+
+def uncovered(plan: Layout) -> str | None:
+    """Returns why a layout's time loops are not generated, or None where they are."""
+    pieces = [step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)]
+    operations = {node.op for piece in pieces for _, node in piece.nodes} - {"constant"}
+    across = sorted(operations - EXPRESSIONS.keys())
+    if across:
+        return f"{_named(across)}, and units lie in several blocks"
+    if any(load.node.kind == "row" for piece in pieces for load in piece.loads):
+        return "a value of a whole row, and units lie in several blocks"
+    return _product_refusal(plan)
+
+
+def _named(operations: list[str]) -> str:
+    kinds = {
+        "a reduction over the units": REDUCTIONS,
+        "a sum up to each unit": ("cumsum",),
+        "an order of the units": MOVES,
+    }
+    found = [what for what, names in kinds.items() if set(operations) & set(names)]
+    return f"it has {' and '.join(found)} ({', '.join(operations)})"
+
+
+def _product_refusal(plan: Layout) -> str | None:
+    """Returns which product's operand is not sent in time, or None.
+
+    What a step's first phase makes of a state is sent before a block knows that all others have
+    read the state of the step before: it would overwrite that.
+    """
+    is_before_product = True
+    early = set()
+    stored = set()
+    for step in plan.forward:
+        if isinstance(step, Product):
+            is_before_product = False
+            continue
+        names = {place.buffer.name for place, _ in step.stores}
+        stored |= names
+        early |= names if is_before_product else set()
+    for product in [step for step in plan.forward if isinstance(step, Product)]:
+        name = product.operand.buffer.name
+        if name not in stored or product.operand.width != plan.hidden_size:
+            return f"the product {product.matrix} reads what no pointwise piece writes"
+        if is_state(product.operand) and product.operand.ahead == 0 and name in early:
+            return (
+                f"the product {product.matrix} reads a state that the next step makes anew before "
+                "its first product"
+            )
+    return None
+
+
+def capacity(source: Source, architecture: int) -> str | None:
+    """Returns why a layer's kernels do not fit a device, or None where they do.
+
+    Args:
+        source: The kernels.
+        architecture: 90 for sm_90.
+    """
+    most = SHARED_BYTES[architecture]
+    if source.shared_bytes <= most:
+        return None
+    return (
+        f"a block must have at most {most:,} bytes of shared memory on sm_{architecture}, but got "
+        f"shared_bytes={source.shared_bytes:,}"
+    )

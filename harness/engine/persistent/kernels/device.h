@@ -1,0 +1,84 @@
+// A block of a cluster on CUDA. host.h offers the same names where blocks are threads of the host.
+#define DEVICE static __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+
+struct Block {
+  int rank, thread;
+  long long run, tile;
+  real* memory;  // what the block's threads share, and the other blocks of the cluster reach
+
+  __device__ explicit Block(real* memory)
+      : rank(blockIdx.x), thread(threadIdx.x), run(blockIdx.z), tile(blockIdx.y), memory(memory) {}
+
+  __device__ __forceinline__ void sync() const { __syncthreads(); }
+
+  // What a block wrote into another one's memory before it is there after it.
+  __device__ __forceinline__ void cluster_sync() const {
+#if CLUSTERS
+    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#else
+    __syncthreads();
+#endif
+  }
+
+  // Where `own`, of this block's memory, lies in that of another block.
+  __device__ __forceinline__ real* peer(real* own, int other) const {
+#if CLUSTERS
+    real* there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(own), "r"(other));
+    return there;
+#else
+    return own;
+#endif
+  }
+};
+
+DEVICE void load_4(const float* from, float (&to)[4]) {
+  const float4 all = *reinterpret_cast<const float4*>(from);
+  to[0] = all.x, to[1] = all.y, to[2] = all.z, to[3] = all.w;
+}
+DEVICE void load_4(const double* from, double (&to)[4]) {
+  const double2 low = *reinterpret_cast<const double2*>(from), high = *reinterpret_cast<const double2*>(from + 2);
+  to[0] = low.x, to[1] = low.y, to[2] = high.x, to[3] = high.y;
+}
+DEVICE void store_4(float* to, const float (&from)[4]) {
+  *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+}
+DEVICE void store_4(double* to, const double (&from)[4]) {
+  reinterpret_cast<double2*>(to)[0] = make_double2(from[0], from[1]);
+  reinterpret_cast<double2*>(to)[1] = make_double2(from[2], from[3]);
+}
+
+DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
+DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
+
+#define FUNCTION_1(name, single, twice) \
+  DEVICE float name(float x) { return single(x); } \
+  DEVICE double name(double x) { return twice(x); }
+FUNCTION_1(root, sqrtf, sqrt)
+FUNCTION_1(exponential, expf, exp)
+FUNCTION_1(exponential_minus_1, expm1f, expm1)
+FUNCTION_1(logarithm, logf, log)
+FUNCTION_1(logarithm_of_1_plus, log1pf, log1p)
+FUNCTION_1(hyperbolic_tangent, tanhf, tanh)
+FUNCTION_1(sine, sinf, sin)
+FUNCTION_1(cosine, cosf, cos)
+FUNCTION_1(arctangent, atanf, atan)
+FUNCTION_1(error_function, erff, erf)
+FUNCTION_1(absolute, fabsf, fabs)
+DEVICE float modulo(float x, float y) { return fmodf(x, y); }
+DEVICE double modulo(double x, double y) { return fmod(x, y); }
+DEVICE real infinity() { return __int_as_float(0x7f800000); }
+DEVICE real not_a_number() { return __int_as_float(0x7fc00000); }
+
+// One kernel: C blocks on x are a cluster, tiles of rows on y, runs on z.
+#if CLUSTERS
+#define CLUSTER __cluster_dims__(C, 1, 1)
+#else
+#define CLUSTER
+#endif
+#define KERNEL(name, bytes) \
+  extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1) name(const __grid_constant__ Arguments a) { \
+    extern __shared__ __align__(16) unsigned char shared[]; \
+    name##_block(Block(reinterpret_cast<real*>(shared)), a); \
+  }

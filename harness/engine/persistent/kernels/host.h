@@ -1,0 +1,105 @@
+// A block of a cluster as threads of the host, so that what is generated for CUDA runs where there is none.
+#include <cmath>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#define DEVICE static inline
+#define UNROLL
+
+class Barrier {
+  const int count;
+  int waiting = 0;
+  long long round = 0;
+  std::mutex mutex;
+  std::condition_variable all_here;
+
+public:
+  explicit Barrier(int count) : count(count) {}
+  void wait() {
+    std::unique_lock<std::mutex> lock(mutex);
+    const long long now = round;
+    if (++waiting == count) {
+      waiting = 0;
+      round++;
+      all_here.notify_all();
+    } else {
+      all_here.wait(lock, [&] { return round != now; });
+    }
+  }
+};
+
+struct Block {
+  int rank, thread;
+  long long run, tile;
+  real* memory;  // what the block's threads share, and the other blocks of the cluster reach
+  real* const* memories;
+  Barrier *block_barrier, *cluster_barrier;
+
+  void sync() const { block_barrier->wait(); }
+  void cluster_sync() const { cluster_barrier->wait(); }
+  real* peer(real* own, int other) const { return memories[other] + (own - memory); }
+};
+
+DEVICE void load_4(const real* from, real (&to)[4]) {
+  for (int i = 0; i < 4; i++) to[i] = from[i];
+}
+DEVICE void store_4(real* to, const real (&from)[4]) {
+  for (int i = 0; i < 4; i++) to[i] = from[i];
+}
+
+DEVICE unsigned bits_of(float x) {
+  unsigned bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+DEVICE float float_of(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+DEVICE real root(real x) { return std::sqrt(x); }
+DEVICE real exponential(real x) { return std::exp(x); }
+DEVICE real exponential_minus_1(real x) { return std::expm1(x); }
+DEVICE real logarithm(real x) { return std::log(x); }
+DEVICE real logarithm_of_1_plus(real x) { return std::log1p(x); }
+DEVICE real hyperbolic_tangent(real x) { return std::tanh(x); }
+DEVICE real sine(real x) { return std::sin(x); }
+DEVICE real cosine(real x) { return std::cos(x); }
+DEVICE real arctangent(real x) { return std::atan(x); }
+DEVICE real error_function(real x) { return std::erf(x); }
+DEVICE real absolute(real x) { return std::fabs(x); }
+DEVICE real modulo(real x, real y) { return std::fmod(x, y); }
+DEVICE real infinity() { return INFINITY; }
+DEVICE real not_a_number() { return NAN; }
+
+// All clusters of a launch, one after another, each by C * THREADS threads. Memory is NaN before a cluster begins, so
+// that what is read before it is written shows.
+template <class Arguments>
+void launch(void (*work)(const Block&, const Arguments&), const Arguments& a, long long bytes) {
+  const long long tiles = (a.batch + ROWS - 1) / ROWS, size = bytes / sizeof(real);
+  std::vector<std::vector<real>> memory(C, std::vector<real>(size));
+  std::vector<real*> memories;
+  for (auto& one : memory) memories.push_back(one.data());
+  Barrier cluster_barrier(C * THREADS);
+  std::vector<Barrier*> block_barriers;
+  for (int rank = 0; rank < C; rank++) block_barriers.push_back(new Barrier(THREADS));
+  auto all_clusters = [&](int rank, int thread) {
+    for (long long cluster = 0; cluster < a.runs * tiles; cluster++) {
+      cluster_barrier.wait();
+      if (thread == 0) memory[rank].assign(size, not_a_number());
+      cluster_barrier.wait();
+      work(Block{rank, thread, cluster / tiles, cluster % tiles, memories[rank], memories.data(),
+                 block_barriers[rank], &cluster_barrier}, a);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < C * THREADS; i++) threads.emplace_back(all_clusters, i / THREADS, i % THREADS);
+  for (auto& one : threads) one.join();
+  for (Barrier* one : block_barriers) delete one;
+}
+#define KERNEL(name, bytes) \
+  extern "C" void name(const Arguments* a) { launch(name##_block, *a, bytes); }

@@ -1,0 +1,130 @@
+// What the generated time loops are made of, on a device and on the host alike.
+
+// One (unit, row) of a block, which belongs to one thread for all time steps.
+struct Element {
+  bool inside;              // false in what pads the units and the rows
+  int own_unit, own_row;    // among those of the block
+  int unit;                 // of H
+  long long row;            // of B
+};
+
+DEVICE Element element(const Block& block, const Arguments& a, int p) {
+  const int number = block.thread + p * THREADS, own_unit = number % U, own_row = number / U;
+  const int unit = block.rank * U + own_unit;
+  const long long row = block.tile * ROWS + own_row;
+  return {own_row < ROWS && unit < H && row < a.batch, own_unit, own_row, unit, row};
+}
+
+// Which row of (N, length, B, ...) is the element's at a time.
+DEVICE long long row_at(const Block& block, const Arguments& a, const Element& e, long long length, long long time) {
+  return (block.run * length + time) * a.batch + e.row;
+}
+
+// Which row of x: by its token where there are tokens, of a table (N, V, ...).
+DEVICE long long row_of_x(const Block& block, const Arguments& a, const Element& e, long long t) {
+  const long long row = row_at(block, a, e, a.steps, t);
+  return a.tokens ? block.run * a.vocabulary + a.tokens[row] : row;
+}
+
+DEVICE real sigmoid(real x) { return real(1) / (real(1) + exponential(-x)); }
+DEVICE real sign(real x) { return real(x > 0) - real(x < 0); }
+DEVICE real minimum(real a, real b) { return a != a || a < b ? a : b; }
+DEVICE real maximum(real a, real b) { return a != a || a > b ? a : b; }
+
+// An operand of a product: float32 whose last DROPPED_BITS of the mantissa are rounded away, to nearest, ties to even.
+DEVICE real operand(real x) {
+#if DROPPED_BITS
+  const unsigned bits = bits_of(x);
+  if ((bits & 0x7f800000u) == 0x7f800000u) return x;
+  return float_of((bits + (1u << (DROPPED_BITS - 1)) - 1 + ((bits >> DROPPED_BITS) & 1)) & ~((1u << DROPPED_BITS) - 1));
+#else
+  return x;
+#endif
+}
+
+DEVICE void zero(const Block& block, long long bytes) {
+  for (long long i = block.thread; i < bytes / (long long)sizeof(real); i += THREADS) block.memory[i] = 0;
+}
+
+// slice[k][gate * U + own unit] = the block's columns of a run's matrix (H, GATES * H).
+template <int GATES, int WIDTH>
+DEVICE void take_columns(const Block& block, const real* matrix, real* slice) {
+  for (int i = block.thread; i < H * GATES * U; i += THREADS) {
+    const int own_unit = i % U, gate = i / U % GATES, k = i / (U * GATES), unit = block.rank * U + own_unit;
+    if (unit < H)
+      slice[k * WIDTH + gate * U + own_unit] = operand(matrix[((block.run * H + k) * GATES + gate) * H + unit]);
+  }
+}
+
+// slice[gate * U + own unit][k] = likewise, transposed.
+template <int GATES, int WIDTH>
+DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
+  for (int i = block.thread; i < H * GATES * U; i += THREADS) {
+    const int own_unit = i % U, gate = i / U % GATES, k = i / (U * GATES), unit = block.rank * U + own_unit;
+    if (unit < H)
+      slice[(gate * U + own_unit) * WIDTH + k] = operand(matrix[((block.run * H + k) * GATES + gate) * H + unit]);
+  }
+}
+
+// part[s][row][output] = the sum over the s-th of SLICES parts of k of left[row][k] * right[k][output].
+// Each thread makes all rows of 4 outputs, so that it loads 12 vectors of 4 for 128 multiplications.
+template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES>
+DEVICE void product(const Block& block, const real* left, const real* right, real* part) {
+  constexpr int GROUPS = (OUTPUTS + 3) / 4, LENGTH = (TERMS + 4 * SLICES - 1) / (4 * SLICES) * 4;
+  for (int item = block.thread; item < GROUPS * SLICES; item += THREADS) {
+    const int first = item % GROUPS * 4, slice = item / GROUPS;
+    const int end = (slice + 1) * LENGTH < TERMS ? (slice + 1) * LENGTH : TERMS;
+    real sums[ROWS][4] = {};
+    for (int k = slice * LENGTH; k < end; k += 4) {
+      real factors[ROWS][4];
+      UNROLL for (int row = 0; row < ROWS; row++) load_4(left + row * LEFT_WIDTH + k, factors[row]);
+      UNROLL for (int i = 0; i < 4; i++) {
+        real values[4];
+        load_4(right + (k + i) * WIDTH + first, values);
+        UNROLL for (int row = 0; row < ROWS; row++)
+          UNROLL for (int j = 0; j < 4; j++) sums[row][j] += factors[row][i] * values[j];
+      }
+    }
+    UNROLL for (int row = 0; row < ROWS; row++) store_4(part + (slice * ROWS + row) * WIDTH + first, sums[row]);
+  }
+}
+
+// The sum of an output's parts, in their order.
+template <int WIDTH, int SLICES>
+DEVICE real whole(const real* part, int row, int output) {
+  real sum = part[row * WIDTH + output];
+  UNROLL for (int slice = 1; slice < SLICES; slice++) sum += part[(slice * ROWS + row) * WIDTH + output];
+  return sum;
+}
+
+// Each unit's part of a transposed product goes to the block that owns the unit; to[rank][row][own unit].
+template <int WIDTH, int SLICES>
+DEVICE void send_to_owners(const Block& block, const real* part, real* to) {
+  for (int i = block.thread; i < H * ROWS; i += THREADS) {
+    const int unit = i % H, row = i / H;
+    block.peer(to, unit / U)[(block.rank * ROWS + row) * U + unit % U] = whole<WIDTH, SLICES>(part, row, unit);
+  }
+}
+
+// What all blocks sent of an own unit, added in the order of the blocks.
+DEVICE real collected(const real* sent, const Element& e) {
+  real sum = 0;
+  UNROLL for (int rank = 0; rank < C; rank++) sum += sent[(rank * ROWS + e.own_row) * U + e.own_unit];
+  return sum;
+}
+
+// An operand's unit goes to all blocks; to[row][unit].
+DEVICE void send_to_all(const Block& block, real* to, const Element& e, real value) {
+  const real rounded = operand(value);
+  UNROLL for (int rank = 0; rank < C; rank++) block.peer(to, rank)[e.own_row * OPERAND_WIDTH + e.unit] = rounded;
+}
+
+// What each block holds of all units before the first time step, of a state (N, T + 1, B, H).
+DEVICE void take_first(const Block& block, const Arguments& a, const real* states, real* to) {
+  for (int i = block.thread; i < ROWS * H; i += THREADS) {
+    const int unit = i % H, own_row = i / H;
+    const long long row = block.tile * ROWS + own_row;
+    if (row < a.batch)
+      to[own_row * OPERAND_WIDTH + unit] = operand(states[(block.run * (a.steps + 1) * a.batch + row) * H + unit]);
+  }
+}

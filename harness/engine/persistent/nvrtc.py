@@ -1,0 +1,127 @@
+"""Compiles the kernels for a GPU, which need not be there: NVRTC, then what ``ptxas`` says of them.
+
+NVRTC comes with torch's builds for CUDA; alone it is the package ``nvidia-cuda-nvrtc``.
+"""
+
+import ctypes
+import functools
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PATTERN = "nvidia/**/libnvrtc.so.*"
+"""Where packages put it, below a folder of ``sys.path``."""
+OPTIONS = ("--std=c++17", "--fmad=true", "--ptxas-options=--verbose")
+
+
+class NvrtcError(RuntimeError):
+    """There is no NVRTC, or it refused the source."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a kernel takes of a device.
+
+    Attributes:
+        registers: A thread's.
+        spill_bytes: What a thread stores in memory since its registers do not suffice.
+        stack_bytes: What a thread has in memory besides.
+    """
+
+    registers: int
+    spill_bytes: int
+    stack_bytes: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Machine code for one architecture.
+
+    Attributes:
+        code: What a driver loads.
+        resources: By the kernel's name.
+    """
+
+    code: bytes
+    resources: dict[str, Resources]
+
+
+def find() -> Path | None:
+    """Returns NVRTC's library, None where no package has brought it."""
+    found = (path for folder in sys.path for path in Path(folder or ".").glob(PATTERN))
+    return next(found, None)
+
+
+def version() -> str:
+    """Returns NVRTC's version, as 12.9.
+
+    Raises:
+        NvrtcError: There is none.
+    """
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _checked(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)), "give its version")
+    return f"{major.value}.{minor.value}"
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    path = find()
+    if path is None:
+        raise NvrtcError(
+            "NVRTC was not found. Install nvidia-cuda-nvrtc-cu12, or a build of torch for CUDA."
+        )
+    return ctypes.CDLL(str(path))
+
+
+def _checked(code: int, what: str, log: str = "") -> None:
+    if code:
+        raise NvrtcError(f"NVRTC must {what}, but returned {code}. {log}".rstrip())
+
+
+def compile_for(text: str, architecture: int) -> Compiled:
+    """Returns the machine code of a source for the device.
+
+    Args:
+        text: CUDA C++.
+        architecture: 90 for sm_90.
+
+    Raises:
+        NvrtcError: There is no NVRTC, or it refuses; the message holds what it said.
+    """
+    library, program = _library(), ctypes.c_void_p()
+    source = text.encode()
+    created = library.nvrtcCreateProgram(
+        ctypes.byref(program), source, b"recurrence.cu", 0, None, None
+    )
+    _checked(created, "take the source")
+    try:
+        options = [f"--gpu-architecture=sm_{architecture}", *OPTIONS]
+        encoded = [option.encode() for option in options]
+        done = library.nvrtcCompileProgram(
+            program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
+        )
+        log = _read(program, "ProgramLog").decode(errors="replace").rstrip("\0")
+        _checked(done, f"compile for sm_{architecture}", log[-2000:])
+        return Compiled(_read(program, "CUBIN"), resources(log))
+    finally:
+        library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _read(program: ctypes.c_void_p, what: str) -> bytes:
+    size = ctypes.c_size_t()
+    _checked(getattr(_library(), f"nvrtcGet{what}Size")(program, ctypes.byref(size)), "end")
+    buffer = ctypes.create_string_buffer(size.value)
+    _checked(getattr(_library(), f"nvrtcGet{what}")(program, buffer), "end")
+    return buffer.raw
+
+
+def resources(log: str) -> dict[str, Resources]:
+    """Returns what ``ptxas`` says of each kernel in its log."""
+    found = {}
+    for part in re.split(r"Compiling entry function ", log)[1:]:
+        (name,) = re.findall(r"^'(\w+)'", part)
+        (registers,) = re.findall(r"Used (\d+) registers", part)
+        (stack, stores) = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", part)[0]
+        found[name] = Resources(int(registers), int(stores), int(stack))
+    return found

@@ -1,0 +1,201 @@
+"""Where the values of a time loop lie: registers, a block's shared memory, or tensors.
+
+A (unit, row) belongs to one thread for all time steps, so that what only pointwise pieces write and
+read stays in that thread's registers; products read what all blocks of a cluster have sent.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+
+from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, Step
+from harness.engine.persistent.tiling import ROWS, Contraction, Tiling, rounded_up
+
+ALIGNMENT = 4
+"""Numbers: what is loaded at once begins at a multiple of it."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a block's shared memory.
+
+    Attributes:
+        name: In C++.
+        numbers: Its length.
+        parities: 2 where what is sent at one time step may still be read at the next.
+    """
+
+    name: str
+    numbers: int
+    parities: int = 1
+
+    @property
+    def padded(self) -> int:
+        """The numbers up to the next one."""
+        return rounded_up(self.numbers, ALIGNMENT)
+
+
+def register(place: Place) -> str:
+    """Returns the name of the registers that hold a place's values."""
+    return f"{identifier(place.buffer)}_{place.first // max(1, place.width)}_{place.ahead}"
+
+
+def identifier(buffer: Buffer) -> str:
+    """Returns a buffer's name in C++."""
+    return buffer.name.replace(".", "_")
+
+
+def is_state(place: Place) -> bool:
+    """Returns whether a place is of a state, which has a value before the first time step too."""
+    return place.buffer.per_step and place.buffer.extra == 1
+
+
+def gates(product: Product) -> list[Place]:
+    """Returns the places of a forward product's gates, H values each."""
+    size, whole = product.operand.width, product.result
+    return [replace(whole, first=k * size, width=size) for k in range(whole.width // size)]
+
+
+def _loads(steps: tuple[Step, ...]) -> list[Place]:
+    pieces = [step for step in steps if isinstance(step, Piece)]
+    return [place for piece in pieces for load in piece.loads for place in load.places]
+
+
+class Direction:
+    """One direction's time loop: what lies where.
+
+    Attributes:
+        plan: Whose.
+        is_backward: Which direction.
+        tiling: How the layer is cut.
+        name: Of the kernel.
+        steps: The phases of a time step.
+        pieces: Those that are pointwise.
+        products: The others.
+        once: What is loaded before the first time step.
+        fetched: What is loaded at every time step, since none of these phases writes it.
+        read: What the phases write and read.
+    """
+
+    def __init__(self, plan: Layout, is_backward: bool, tiling: Tiling):
+        """Takes one direction of a layout."""
+        self.plan, self.is_backward, self.tiling = plan, is_backward, tiling
+        self.name = "backward" if is_backward else "forward"
+        self.steps = plan.backward if is_backward else plan.forward
+        self.pieces = [step for step in self.steps if isinstance(step, Piece)]
+        self.products = [step for step in self.steps if isinstance(step, Product)]
+        loads = _loads(self.steps)
+        stored = [place for piece in self.pieces for place, _ in piece.stores]
+        written = {place.buffer.name for place in stored}
+        written |= {product.result.buffer.name for product in self.products}
+        self.once = list(dict.fromkeys(p for p in loads if p.buffer.shared))
+        self.fetched = list(
+            dict.fromkeys(p for p in loads if not p.buffer.shared and p.buffer.name not in written)
+        )
+        self.read = {p for p in loads if p.buffer.name in written}
+        other = plan.forward if is_backward else plan.backward
+        self._read_by_other = set(_loads(other))
+
+    @functools.cached_property
+    def carried(self) -> list[tuple[Place, Place]]:
+        """(before, after) a time step, of what one step leaves in registers for the next."""
+        if self.is_backward:
+            places = [replace(p, ahead=0) for terms in self.plan.carries for p in terms]
+            return [(replace(p, ahead=1), p) for p in places]
+        before = [p for p in self.read if p.ahead == 0 and is_state(p)]
+        return [(p, replace(p, ahead=1)) for p in sorted(before, key=register)]
+
+    @functools.cached_property
+    def registers(self) -> list[str]:
+        """The registers of every (unit, row) of a thread."""
+        places = [*self.once, *self.fetched, *self.read]
+        places += [place for pair in self.carried for place in pair]
+        places += [place for product in self.products for place in self.results(product)]
+        return sorted({register(place) for place in places})
+
+    def results(self, product: Product) -> list[Place]:
+        """Returns where a product's result lies, gate by gate."""
+        return [product.result] if product.transposed else gates(product)
+
+    def contraction(self, product: Product) -> Contraction:
+        """Returns the shape of a block's part of a product."""
+        size, num_units = self.tiling.hidden_size, self.tiling.num_units
+        own = self.num_gates(product) * num_units
+        sizes = (own, size) if product.transposed else (size, own)
+        return Contraction(*sizes, self.tiling.num_threads)
+
+    def num_gates(self, product: Product) -> int:
+        """Returns how many gates a product's matrix has."""
+        wide = product.operand if product.transposed else product.result
+        return wide.width // self.tiling.hidden_size
+
+    @functools.cached_property
+    def regions(self) -> list[Region]:
+        """The block's shared memory."""
+        found: dict[str, Region] = {}
+        for number, product in enumerate(self.products):
+            shape = self.contraction(product)
+            operand = Region(
+                self.operand(product), ROWS * shape.left_width, 1 if product.transposed else 2
+            )
+            regions = [
+                Region(f"slice_{product.matrix}", shape.matrix_numbers),
+                operand,
+                Region(f"part_{number}", shape.part_numbers),
+            ]
+            if product.transposed:
+                sent = self.tiling.num_blocks * ROWS * self.tiling.num_units
+                regions.append(Region(f"sent_{number}", sent, 2))
+            found |= {region.name: region for region in regions}
+        return list(found.values())
+
+    @functools.cached_property
+    def num_shared(self) -> int:
+        """The numbers of the block's shared memory."""
+        return sum(region.padded * region.parities for region in self.regions)
+
+    def operand(self, product: Product) -> str:
+        """Returns the region that holds a product's operand."""
+        place = product.operand
+        first = place.first // self.tiling.hidden_size
+        return f"operand_{identifier(place.buffer)}_{first}"
+
+    @functools.cached_property
+    def pointers(self) -> list[str]:
+        """The tensors that the loop reads and writes, beside the tokens."""
+        names = [identifier(p.buffer) for p in (*self.once, *self.fetched)]
+        names += [identifier(place.buffer) for place, _ in self.stores()]
+        for product in self.products:
+            names.append(f"matrix_{product.matrix}")
+            if any(self.outlives(place) for place in self.results(product)):
+                names.append(identifier(product.result.buffer))
+        if self.is_backward:
+            ends = range(len(self.plan.carries))
+            names += [f"{end}_gradient_{s}" for end in ("last", "first") for s in ends]
+            names += [f"sum_{i}" for i in self.plan.sums]
+        return sorted(set(names))
+
+    def stores(self) -> list[tuple[Place, int | None]]:
+        """Returns what pieces store in tensors."""
+        return [
+            (place, i)
+            for piece in self.pieces
+            for place, i in piece.stores
+            if place.buffer.per_step
+        ]
+
+    def outlives(self, place: Place) -> bool:
+        """Returns whether the other direction reads it."""
+        return place.buffer.per_step and place in self._read_by_other
+
+    def sums(self, piece: Piece) -> list[int]:
+        """Returns the sums over the batch whose terms this piece is the first to have."""
+        if not self.is_backward:
+            return []
+        nodes = self.plan.schedule.program.nodes
+
+        def home(source: int) -> Piece:
+            computing = [p for p in self.pieces if source in dict(p.nodes)]
+            loading = [p for p in self.pieces if source in {load.index for load in p.loads}]
+            return [*computing, *loading][0]
+
+        return [i for i in self.plan.sums if home(nodes[i].args[0]) is piece]

@@ -1,0 +1,359 @@
+"""From a layout to C++: a time loop for each direction, which is one kernel.
+
+The launches of a time step, as :mod:`harness.engine.gpu.layout` has them, become its phases, and
+``kernels/recurrence.h`` has what the phases are made of.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.engine.gpu.layout import Buffer, Layout, Load, Piece, Place, Product
+from harness.engine.persistent.places import Direction, gates, identifier, is_state, register
+from harness.engine.persistent.tiling import ROWS, Tiling, left_width
+from harness.engine.tracing.program import Node
+
+KERNELS = Path(__file__).parent / "kernels"
+REAL_BYTES = {"float": 4, "double": 8}
+DROPPED_BITS = {"float64": 0, "float32": 0, "tf32": 13, "bf16": 16}
+"""Of the mantissa of a product's operands, by precision."""
+
+EXPRESSIONS = {
+    "add": "{} + {}",
+    "sub": "{} - {}",
+    "mul": "{} * {}",
+    "div": "{} / {}",
+    "neg": "-{}",
+    "abs": "absolute({})",
+    "sign": "sign({})",
+    "minimum": "minimum({}, {})",
+    "maximum": "maximum({}, {})",
+    "where": "{} ? {} : {}",
+    "sqrt": "root({})",
+    "rsqrt": "real(1) / root({})",
+    "exp": "exponential({})",
+    "expm1": "exponential_minus_1({})",
+    "log": "logarithm({})",
+    "log1p": "logarithm_of_1_plus({})",
+    "sigmoid": "sigmoid({})",
+    "tanh": "hyperbolic_tangent({})",
+    "sin": "sine({})",
+    "cos": "cosine({})",
+    "atan": "arctangent({})",
+    "erf": "error_function({})",
+    "fmod": "modulo({}, {})",
+    "part": "e.unit >= {2} && e.unit < {3} ? {0} : {1}",
+    "lt": "{} < {}",
+    "le": "{} <= {}",
+    "eq": "{} == {}",
+    "and": "{} && {}",
+    "or": "{} || {}",
+    "not": "!{}",
+}
+"""OPERATIONS in C++, of one (unit, row); those that need other units are not here."""
+
+
+class _Writer:
+    """Writes one direction's time loop."""
+
+    def __init__(self, at: Direction):
+        self.at = at
+
+    def text(self) -> Iterator[str]:
+        """Yields the function of a block, and the kernel."""
+        yield f"DEVICE void {self.at.name}_block(const Block& block, const Arguments& a) {{"
+        yield from self._memory()
+        yield from self._start()
+        first, end, step, more = (
+            ("a.steps - 1", "t >= 0", "t--", "t > 0")
+            if self.at.is_backward
+            else ("0", "t < a.steps", "t++", "t + 1 < a.steps")
+        )
+        yield from self._fetch(first, "  ")
+        yield f"  for (long long t = {first}; {end}; {step}) {{"
+        yield from self._step(more)
+        yield "  }"
+        yield from self._end()
+        yield "}"
+        yield f"KERNEL({self.at.name}, {self.at.num_shared} * sizeof(real))"
+
+    def _memory(self) -> Iterator[str]:
+        position = 0
+        for region in self.at.regions:
+            for parity in range(region.parities):
+                yield f"  real* const {region.name}_{parity} = block.memory + {position};"
+                position += region.padded
+        for name in self.at.registers:
+            yield f"  real {name}[PER];"
+        if self.at.is_backward:
+            for i in self.at.plan.sums:
+                yield f"  real sum_{i}[PER] = {{}};"
+
+    def _start(self) -> Iterator[str]:
+        yield f"  zero(block, {self.at.num_shared} * sizeof(real));"
+        yield "  block.sync();"
+        for product in {p.matrix: p for p in self.at.products}.values():
+            take = "take_rows" if product.transposed else "take_columns"
+            sizes = f"{self.at.num_gates(product)}, {self.at.contraction(product).width}"
+            matrix, slice_ = f"matrix_{product.matrix}", f"slice_{product.matrix}_0"
+            yield f"  {take}<{sizes}>(block, a.{matrix}, {slice_});"
+        products = [p for p in self.at.products if not p.transposed]
+        states = {self.at.operand(p): p.operand for p in products if is_state(p.operand)}
+        for name, place in states.items():
+            yield f"  take_first(block, a, a.{identifier(place.buffer)}, {name}_0);"
+        lines = [f"{register(p)}[p] = a.{self._shared(p)};" for p in self.at.once]
+        for before, _ in self.at.carried:
+            lines.append(f"{register(before)}[p] = {self._first(before)};")
+        yield from self._each(lines, "  ")
+        # A block must not be written to before it has begun, nor before its memory is zero.
+        yield "  block.cluster_sync();"
+
+    def _first(self, before: Place) -> str:
+        """Returns the value of what is carried, before the first time step of the loop."""
+        if not self.at.is_backward:
+            return f"a.{self._address(before, '0')}"
+        for s, terms in enumerate(self.at.plan.carries):
+            if terms[0] == replace(before, ahead=0):
+                return f"a.last_gradient_{s}[row_at(block, a, e, 1, 0) * H + e.unit]"
+        return "0"
+
+    def _fetch(self, time: str, indent: str) -> Iterator[str]:
+        """Yields loads of what no phase of this direction writes: they go on beside a product."""
+        lines = [f"{register(p)}[p] = a.{self._address(p, time)};" for p in self.at.fetched]
+        yield from self._each(lines, indent)
+
+    def _step(self, more: str) -> Iterator[str]:
+        last = max((k for k, s in enumerate(self.at.steps) if isinstance(s, Piece)), default=-1)
+        group: list[Product] = []
+        for k, step in enumerate(self.at.steps):
+            if isinstance(step, Product):
+                group.append(step)
+                if k + 1 == len(self.at.steps) or isinstance(self.at.steps[k + 1], Piece):
+                    yield from self._multiply(group)
+                    group = []
+                continue
+            yield from self._piece(step)
+            if k == last and self.at.fetched:
+                yield f"    if ({more}) {{"
+                yield from self._fetch("t - 1" if self.at.is_backward else "t + 1", "      ")
+                yield "    }"
+        yield from self._each(
+            [f"{register(before)}[p] = {register(after)}[p];" for before, after in self.at.carried],
+            "    ",
+        )
+
+    def _multiply(self, group: list[Product]) -> Iterator[str]:
+        """Yields products of which none needs another's result."""
+        transposed = group[0].transposed
+        # The operand is there: in this block's memory, or sent by all blocks.
+        yield "    block.sync();" if transposed else "    block.cluster_sync();"
+        for product in group:
+            shape, number = self.at.contraction(product), self.at.products.index(product)
+            yield (
+                f"    product<{shape.outputs}, {shape.width}, {shape.depth}, {shape.left_width}, "
+                f"{shape.num_slices}>(block, {self._operand_at(product)}, "
+                f"slice_{product.matrix}_0, part_{number}_0);"
+            )
+        yield "    block.sync();"
+        lines = []
+        for product in group:
+            shape, number = self.at.contraction(product), self.at.products.index(product)
+            sizes = f"{shape.width}, {shape.num_slices}"
+            if transposed:
+                sent = f"(t % 2 ? sent_{number}_1 : sent_{number}_0)"
+                yield f"    send_to_owners<{sizes}>(block, part_{number}_0, {sent});"
+                lines.append(f"{register(product.result)}[p] = collected({sent}, e);")
+                continue
+            for k, gate in enumerate(gates(product)):
+                value = f"whole<{sizes}>(part_{number}_0, e.own_row, {k} * U + e.own_unit)"
+                lines.append(f"{register(gate)}[p] = {value};")
+                if self.at.outlives(gate):
+                    lines.append(f"a.{self._address(gate, 't')} = {register(gate)}[p];")
+        if transposed:
+            yield "    block.cluster_sync();"
+        yield from self._each(lines, "    ")
+
+    def _operand_at(self, product: Product) -> str:
+        name = self.at.operand(product)
+        if product.transposed:
+            return f"{name}_0"
+        return f"(({_time(product.operand)}) % 2 ? {name}_1 : {name}_0)"
+
+    def _piece(self, piece: Piece) -> Iterator[str]:
+        known = {load.index: load.node for load in piece.loads} | dict(piece.nodes)
+        lines = [_loaded(load) for load in piece.loads]
+        for index, node in piece.nodes:
+            kind = "bool" if node.boolean else "real"
+            lines.append(f"const {kind} v{index} = {_value(node)};")
+        for place, i in piece.stores:
+            lines += self._store(place, "real(0)" if i is None else _number(i, known[i]), i)
+        nodes = self.at.plan.schedule.program.nodes
+        lines += [f"sum_{k}[p] += v{nodes[k].args[0]};" for k in self.at.sums(piece)]
+        yield from self._each(lines, "    ")
+
+    def _store(self, place: Place, value: str, i: int | None) -> Iterator[str]:
+        if place.buffer.per_step:
+            yield f"a.{self._address(place, 't')} = {value};"
+        if place in self.at.read or any(place == after for _, after in self.at.carried):
+            yield f"{register(place)}[p] = {value};"
+        if i is None:  # the memory is zero from the start
+            return
+        sent = {self.at.operand(p): p for p in self.at.products}
+        for name, product in sent.items():
+            wanted, size = product.operand, self.at.tiling.hidden_size
+            if wanted.buffer != place.buffer:
+                continue
+            if not product.transposed:
+                there = f"({_time(place)}) % 2 ? {name}_1 : {name}_0"
+                yield f"send_to_all(block, {there}, e, {value});"
+            elif wanted.first <= place.first < wanted.first + wanted.width:
+                at = f"e.own_row * {self.at.contraction(product).left_width}"
+                gate = (place.first - wanted.first) // size
+                yield f"{name}_0[{at} + {gate} * U + e.own_unit] = operand({value});"
+
+    def _end(self) -> Iterator[str]:
+        lines = []
+        if self.at.is_backward:
+            for s, terms in enumerate(self.at.plan.carries):
+                total = " + ".join(f"{register(replace(p, ahead=1))}[p]" for p in terms)
+                lines.append(
+                    f"a.first_gradient_{s}[row_at(block, a, e, 1, 0) * H + e.unit] = {total};"
+                )
+            for i in self.at.plan.sums:
+                lines.append(f"a.sum_{i}[row_at(block, a, e, 1, 0) * H + e.unit] = sum_{i}[p];")
+        yield from self._each(lines, "  ")
+        if self.at.products:  # a block's memory must last while others write to it
+            yield "  block.cluster_sync();"
+
+    def _shared(self, place: Place) -> str:
+        return f"{identifier(place.buffer)}[block.run * {_column(place)}]"
+
+    def _address(self, place: Place, time: str) -> str:
+        buffer = place.buffer
+        if buffer.name == "x":
+            row = f"row_of_x(block, a, e, {time})"
+        else:
+            length = f"a.steps + {buffer.extra}" if buffer.extra else "a.steps"
+            row = f"row_at(block, a, e, {length}, {_time(place, time)})"
+        return f"{identifier(buffer)}[{row} * {_column(place)}]"
+
+    def _each(self, lines: list[str], indent: str) -> Iterator[str]:
+        """Yields what is done for each (unit, row) of a thread."""
+        if not lines:
+            return
+        yield f"{indent}UNROLL for (int p = 0; p < PER; p++) {{"
+        yield f"{indent}  const Element e = element(block, a, p);"
+        yield f"{indent}  if (!e.inside) continue;"
+        for line in lines:
+            yield f"{indent}  {line}"
+        yield f"{indent}}}"
+
+
+def _time(place: Place, t: str = "t") -> str:
+    return f"{t} + {place.ahead}" if place.ahead else t
+
+
+def _column(place: Place) -> str:
+    first = f" + {place.first}" if place.first else ""
+    return f"{place.buffer.width}{first} + e.unit"
+
+
+def _loaded(load: Load) -> str:
+    value = " + ".join(f"{register(place)}[p]" for place in load.places)
+    if load.node.boolean:
+        return f"const bool v{load.index} = {value} != 0;"
+    return f"const real v{load.index} = {value};"
+
+
+def _number(i: int, node: Node) -> str:
+    return f"real(v{i})" if node.boolean else f"v{i}"
+
+
+def _value(node: Node) -> str:
+    if node.op != "constant":
+        return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
+    text = f"real({node.value!r})"
+    return (
+        text.replace("(inf)", "(infinity())")
+        .replace("(-inf)", "(-infinity())")
+        .replace("(nan)", "(not_a_number())")
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A layer's two kernels.
+
+    Attributes:
+        text: C++ that stands after ``device.h`` or ``host.h``.
+        opening: What stands before them.
+        pointers: The names of the tensors that a call gives, in order.
+        shared_bytes: The shared memory of a block, of the larger kernel.
+    """
+
+    opening: str
+    text: str
+    pointers: tuple[str, ...]
+    shared_bytes: int
+
+    def on(self, side: str) -> str:
+        """Returns the whole of it for the ``device`` or for the ``host``."""
+        primitives = (KERNELS / f"{side}.h").read_text(encoding="utf-8")
+        return "\n".join([self.opening, primitives, self.text])
+
+
+INTEGERS = ("runs", "steps", "batch", "vocabulary")
+"""The fields of ``Arguments`` before its pointers, of which the first is that of the tokens."""
+
+
+def with_sums_in_registers(plan: Layout) -> Layout:
+    """Returns the layout whose sums over T are added up by the time loop, row by row."""
+    size = plan.hidden_size
+    steps = [
+        replace(
+            s, stores=tuple((p, i) for p, i in s.stores if not p.buffer.name.startswith("sum."))
+        )
+        if isinstance(s, Piece)
+        else s
+        for s in plan.backward
+    ]
+    sums = {i: Place(Buffer(f"sum_{i}", size, extra=1), 0, size) for i in plan.sums}
+    return replace(plan, backward=tuple(steps), sums=sums)
+
+
+def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
+    """Returns the kernels of a layout; equal layouts give equal text."""
+    real = "double" if precision == "float64" else "float"
+    directions = [Direction(plan, is_backward, tiling) for is_backward in (False, True)]
+    pointers = sorted({name for direction in directions for name in direction.pointers})
+    sizes = {
+        "H": tiling.hidden_size,
+        "C": tiling.num_blocks,
+        "U": tiling.num_units,
+        "ROWS": ROWS,
+        "THREADS": tiling.num_threads,
+        "PER": tiling.num_elements,
+        "OPERAND_WIDTH": left_width(tiling.hidden_size),
+    }
+    opening = [
+        f"#define CLUSTERS {int(tiling.num_blocks > 1)}",
+        f"#define DROPPED_BITS {DROPPED_BITS[precision]}",
+        f"typedef {real} real;",
+        *(f"constexpr int {name} = {size};" for name, size in sizes.items()),
+    ]
+    arguments = [
+        "struct Arguments {",
+        f"  long long {', '.join(INTEGERS)};",
+        "  const long long* tokens;",
+        *(f"  real* {name};" for name in pointers),
+        "};",
+    ]
+    common = (KERNELS / "recurrence.h").read_text(encoding="utf-8")
+    loops = [line for direction in directions for line in _Writer(direction).text()]
+    num_shared = max(direction.num_shared for direction in directions)
+    return Source(
+        "\n".join(opening),
+        "\n".join([*arguments, common, *loops, ""]),
+        tuple(pointers),
+        num_shared * REAL_BYTES[real],
+    )

@@ -1,0 +1,116 @@
+"""How a layer is cut into blocks, and what each of them holds in its shared memory.
+
+A cluster of C blocks does one run and :data:`ROWS` rows of its batch. Block j owns the units j * U
+to (j + 1) * U of every gate, U = ceil(H / C), and the matrices' columns that make them. Nothing
+here depends on the number of runs, so that a run of a pack is bit for bit that run alone.
+"""
+
+from dataclasses import dataclass
+
+ROWS = 8
+"""Rows of the batch that a cluster does: what one tensor-core product takes."""
+THREADS = 256
+"""Of a block: with :data:`UNITS` units and :data:`ROWS` rows each has one (unit, row)."""
+UNITS = 32
+"""The most units that a block owns."""
+MOST_BLOCKS = 16
+"""Of a cluster on an H100; more than 8 must be asked for."""
+MOST_SLICES = 8
+"""The sums that a contraction is cut into, at most, so that all threads have work."""
+
+SHARED_BYTES = {90: 232_448, 80: 166_912}
+"""Architecture -> the shared memory of a block, which a kernel may ask for."""
+
+
+def rounded_up(number: int, multiple: int) -> int:
+    """Returns the least multiple that is not less."""
+    return -(-number // multiple) * multiple
+
+
+def left_width(depth: int) -> int:
+    """Returns the numbers from one row of a product's operand to the next.
+
+    It is 4 above a multiple of 8: so rows, of which a warp reads 8 at once, lie in other banks.
+    """
+    return rounded_up(depth, 8) + 4
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The sizes that a kernel is compiled for.
+
+    Attributes:
+        hidden_size: H.
+        num_blocks: C.
+        num_threads: Of a block.
+    """
+
+    hidden_size: int
+    num_blocks: int
+    num_threads: int = THREADS
+
+    @property
+    def num_units(self) -> int:
+        """The units of a block, U; the last block may have fewer."""
+        return -(-self.hidden_size // self.num_blocks)
+
+    @property
+    def num_elements(self) -> int:
+        """The (unit, row) of a thread, at most."""
+        return -(-self.num_units * ROWS // self.num_threads)
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The shape of a block's part of a product: (ROWS, depth) times (depth, outputs).
+
+    Attributes:
+        depth: What is summed over.
+        outputs: The numbers of a row of the result.
+        num_threads: Of the block.
+    """
+
+    depth: int
+    outputs: int
+    num_threads: int
+
+    @property
+    def width(self) -> int:
+        """The numbers from one row of the matrix, and of the result, to the next.
+
+        It is 8 above a multiple of 32: so what a tensor core reads at once lies in other banks.
+        """
+        return rounded_up(rounded_up(self.outputs, 16) + 24, 32) - 24
+
+    @property
+    def left_width(self) -> int:
+        """The numbers from one row of the operand to the next."""
+        return left_width(self.depth)
+
+    @property
+    def num_slices(self) -> int:
+        """The parts of the sum, each made by threads of its own."""
+        groups = -(-self.outputs // 4)
+        steps = -(-self.depth // 4)
+        return max(1, min(MOST_SLICES, self.num_threads // groups, steps))
+
+    @property
+    def matrix_numbers(self) -> int:
+        """The numbers of the matrix, its depth padded."""
+        return rounded_up(self.depth, 8) * self.width
+
+    @property
+    def part_numbers(self) -> int:
+        """The numbers of all parts of the result."""
+        return self.num_slices * ROWS * self.width
+
+
+def tiling(hidden_size: int, architecture: int = 90) -> Tiling:
+    """Returns how a layer is cut: into as few blocks as own at most :data:`UNITS` units each.
+
+    Blocks reach one another's memory from sm_90 on; before, one block owns all units.
+    """
+    num_blocks = 1
+    while architecture >= 90 and num_blocks < MOST_BLOCKS and num_blocks * UNITS < hidden_size:
+        num_blocks *= 2
+    return Tiling(hidden_size, num_blocks)

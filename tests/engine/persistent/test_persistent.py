@@ -1,0 +1,212 @@
+"""One kernel a direction, its threads those of the host, against the definition."""
+
+import functools
+
+import pytest
+import torch
+from agreement import assert_agrees, assert_same, case, errors, random, results
+
+import cells
+from harness import engine
+from harness.engine import Layer
+from harness.engine.gpu.layout import layout
+from harness.engine.persistent import persistent
+from harness.engine.persistent.coverage import capacity, uncovered
+from harness.engine.persistent.source import source, with_sums_in_registers
+from harness.engine.persistent.tiling import Tiling, tiling
+from harness.model.regularization import StepRegularization, regularized
+
+FIRST = ["lstm", "gru", "rnn-tanh", "rnn-relu"]
+SPREAD = {
+    "gru-reset-before": "two dependent products",
+    "lstm-mogrifier": "its input is an operand",
+    "lem": "a state that is an operand in its own step",
+    "lstm-peephole": "vectors beside the product",
+    "min-gru": "no product",
+    "nas": "a state that is capped, and many operations",
+}
+SHAPES = [(1, 1), (1, 32), (1, 33), (35, 1), (35, 32), (35, 33)]  # T, B
+FLOAT32_ERROR = 2e-5  # sums in another order and another exp, amplified over the time steps
+ROUNDING = {"tf32": 2**-11, "bf16": 2**-8}
+
+
+def four_blocks(hidden_size):
+    """A cluster of four for few units too: of 7 the last block owns one."""
+    return Tiling(hidden_size, num_blocks=4, num_threads=2)
+
+
+@pytest.fixture(autouse=True)
+def spoilt_memory(monkeypatch):
+    """New tensors hold NaN, so that what is read before it is written shows."""
+    monkeypatch.setattr(persistent, "_empty", lambda shape, like: like.new_full(shape, torch.nan))
+
+
+@pytest.fixture(autouse=True)
+def small_clusters(monkeypatch):
+    ours = persistent.Persistent(four_blocks)
+    monkeypatch.setattr(engine, "ENGINES", (ours, *engine.ENGINES))
+
+
+@pytest.fixture
+def whole_clusters(monkeypatch):
+    """As many blocks as on a device."""
+    monkeypatch.setattr(engine, "ENGINES", (persistent.Persistent(), *engine.ENGINES))
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_cell_is_the_definitions(name):
+    small = functools.partial(case, name, hidden=7, biases=2)
+    assert_agrees("persistent", small(steps=5, runs=3, batch=9, inputs="tokens"))
+    assert_agrees("persistent", small(steps=4, runs=2, batch=3, inputs="rows"))
+    assert_agrees("persistent", small(steps=35, batch=33, inputs="tokens", scale=0.3))
+    assert_agrees("persistent", small(steps=1, batch=1, inputs="tokens"))
+
+
+def test_repeats_packs_and_parts_of_time_are_the_same_bit_for_bit():
+    given = case("lstm", steps=5, runs=3, batch=9, hidden=7, biases=2, inputs="tokens")
+    assert_same(results("persistent", given), results("persistent", given))
+    outputs, final = given.run("persistent")
+    for n in range(3):
+        own_outputs, own_final = given.alone(n).run("persistent")
+        assert torch.equal(own_outputs, outputs[:, n : n + 1])
+        assert all(torch.equal(a, b[n : n + 1]) for a, b in zip(own_final, final, strict=True))
+    assert not torch.equal(outputs[:, 0], outputs[:, 1])
+    run = functools.partial(engine.get("persistent").run, given.layer, given.parameters)
+    first, carried = run(given.inputs[:2], given.state)
+    second, end = run(given.inputs[2:], carried)
+    assert torch.equal(torch.cat([first, second]), outputs)
+    assert all(torch.equal(a, b) for a, b in zip(end, final, strict=True))
+
+
+def gradients(given, name, noise=None):
+    """All gradients of one weighting, which is the same for all runs, and the outputs."""
+    leaves = {key: value.clone().requires_grad_() for key, value in given.leaves().items()}
+    state = tuple(leaves[f"initial state {k}"] for k in range(len(given.state)))
+    parameters = {key: leaves[key] for key in given.parameters}
+    outputs, final = engine.get(name).run(given.layer, parameters, given.inputs, state, noise)
+    total = outputs.sum() + sum((s * s).sum() for s in final)
+    found = dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+    return found | {"outputs": outputs.transpose(0, 1)}
+
+
+def test_gradients_of_a_run_of_a_pack_are_those_of_that_run_alone():
+    given = case("lstm", steps=5, runs=2, batch=9, hidden=7, biases=2, inputs="tokens")
+    together = gradients(given, "persistent")
+    for n in range(2):
+        alone = gradients(given.alone(n), "persistent")
+        assert_same(alone, {key: value[n : n + 1] for key, value in together.items()})
+
+
+def test_without_gradients_the_results_are_the_same_and_few_time_steps_exist_at_once(monkeypatch):
+    steps = 2 * persistent.STEPS_AT_ONCE + 3
+    given = case("lstm", steps=steps, runs=2, batch=3, hidden=7, biases=2, inputs="tokens")
+    lengths = []
+    empty = persistent._empty
+    monkeypatch.setattr(
+        persistent, "_empty", lambda shape, like: lengths.append(shape[1]) or empty(shape, like)
+    )
+    with torch.no_grad():
+        outputs, final = given.run("persistent")
+    assert max(lengths) == persistent.STEPS_AT_ONCE + 1
+    expected = results("persistent", given)
+    assert torch.equal(outputs, expected["outputs"])
+    assert all(torch.equal(s, expected[f"final state {k}"]) for k, s in enumerate(final))
+
+
+@pytest.mark.parametrize("precision", ["tf32", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_operands_are_rounded_as_the_definition_rounds_them(precision):
+    given = case("lstm", runs=2, biases=2, inputs="tokens", scale=0.3).to(precision)
+    ours, theirs = results("persistent", given), results("reference", given)
+    exact = results("reference", given.to("float32"))
+    assert max(errors(ours, theirs).values()) < FLOAT32_ERROR
+    # Else the bound would not see the rounding.
+    assert max(errors(exact, theirs).values()) > ROUNDING[precision] / 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPREAD)
+def test_a_cell_of_another_kind_is_the_definitions(name):
+    assert_agrees("persistent", case(name, steps=5, runs=2, batch=9, biases=2, inputs="tokens"))
+    assert_agrees("persistent", case(name, steps=1, batch=1, biases=2, inputs="rows"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_noise_steps", [1, 5])
+def test_noise_within_a_step_is_the_definitions(num_noise_steps):
+    varied = StepRegularization(True, True, ("h", "c"), state_clip=0.6)
+    cell = regularized(cells.find("lstm"), varied)
+    given = case(cell, steps=5, runs=2, batch=9, inputs="tokens", scale=0.5)
+    noise = random((num_noise_steps, 2, 9, len(cell.noise) * 7), 7).sigmoid()
+    ours, theirs = (gradients(given, name, noise) for name in ("persistent", "reference"))
+    assert max(errors(ours, theirs).values()) < 1e-10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden", [64, 256])
+@pytest.mark.parametrize("name", FIRST)
+def test_clusters_of_a_devices_size_are_the_definitions(whole_clusters, name, hidden):
+    for steps, batch in SHAPES:
+        given = case(
+            name, steps=steps, batch=batch, hidden=hidden, inputs="tokens", scale=0.5 / hidden**0.5
+        )
+        assert_agrees("persistent", given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIRST)
+def test_float32_follows_the_definition_in_float64(whole_clusters, name):
+    given = case(name, steps=35, batch=33, hidden=64, inputs="tokens", scale=0.1)
+    exact = results("reference", given)
+    found = errors(results("persistent", given.to("float32")), exact)
+    assert max(found.values()) < FLOAT32_ERROR, found
+
+
+def test_what_needs_other_units_is_refused_by_name():
+    refused = {
+        name: reason
+        for name in cells.names()
+        if not name.startswith("my-")  # the tests' own
+        if (reason := engine.get("persistent").refusal(cells.find(name), "cpu", "float32"))
+    }
+    assert sorted(refused) == ["gru-layer-norm", "indrnn-layer-norm", "lstm-layer-norm", "lstm-on"]
+    assert refused["lstm-layer-norm"] == (
+        "lstm-layer-norm: it has a reduction over the units (row_sum), and units lie in several "
+        "blocks"
+    )
+
+
+def test_it_is_refused_on_cuda():
+    assert engine.get("persistent").refusal(cells.find("lstm"), "cuda", "float32") == (
+        "its kernels are not launched on CUDA yet, but got device=cuda"
+    )
+
+
+def test_a_token_outside_the_table_is_an_error():
+    given = case("lstm", inputs="tokens")
+    with pytest.raises(IndexError, match="tokens: must lie in 0 to 4, but got 5"):
+        engine.get("persistent").run(
+            given.layer, given.parameters, given.inputs.clamp(min=5), given.state
+        )
+
+
+def code(name, hidden_size, architecture=90, precision="float32"):
+    plan = with_sums_in_registers(layout(Layer(cells.find(name), hidden_size, 1, precision)))
+    assert uncovered(plan) is None
+    return source(plan, precision, tiling(hidden_size, architecture))
+
+
+def test_blocks_own_32_units_at_most_where_a_cluster_reaches():
+    assert [tiling(size).num_blocks for size in (7, 32, 33, 64, 256, 512, 1024)] == [
+        1, 1, 2, 2, 8, 16, 16,
+    ]  # fmt: skip
+    assert tiling(256, architecture=80).num_blocks == 1
+
+
+def test_what_does_not_fit_into_shared_memory_says_so():
+    assert capacity(code("lstm", 256), 90) is None
+    assert capacity(code("lstm", 512), 90) == (
+        "a block must have at most 232,448 bytes of shared memory on sm_90, but got "
+        f"shared_bytes={code('lstm', 512).shared_bytes:,}"
+    )
+    assert capacity(code("rnn-tanh", 128, 80), 80) is None
+    assert capacity(code("lstm", 256, 80), 80) is not None
