@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from harness import randomness
-from harness.data.errors import DataError
+from harness.data.errors import TextTooShort
 from harness.randomness import Name
 from harness.settings import Settings
 
@@ -125,15 +125,15 @@ def training_windows(settings: Settings, num_tokens: int) -> Windows:
     """Returns the windows of a training text of ``num_tokens`` tokens.
 
     Raises:
-        DataError: The text is too short for one update at the largest offset.
+        TextTooShort: The text is too short for one update at the largest offset.
     """
     max_offset = settings.bptt_length - 1 if settings.max_offset is None else settings.max_offset
     windows = _FORMS[settings.windows](
         num_tokens, settings.batch_size, settings.bptt_length, max_offset
     )
     if num_tokens < windows.num_tokens_needed:
-        raise DataError(
-            f"windows: must have at least {windows.num_tokens_needed} tokens for one update "
+        raise TextTooShort(
+            f"text: must have at least {windows.num_tokens_needed} tokens for one update "
             f"(batch_size={settings.batch_size}, bptt_length={settings.bptt_length}, "
             f"{max_offset=}), but got {num_tokens=}. "
             "Use a longer text, or a smaller batch_size or bptt_length."
@@ -145,7 +145,7 @@ def require_windows(settings: Settings, sizes: Mapping[str, int]) -> None:
     """Checks that every split has a window, given its number of tokens.
 
     Raises:
-        DataError: One is too short. The message has a line for each that is.
+        TextTooShort: One is too short. The message has a line for each that is.
     """
     problems = []
     for name, count in sizes.items():
@@ -154,10 +154,10 @@ def require_windows(settings: Settings, sizes: Mapping[str, int]) -> None:
                 training_windows(settings, count)
             else:
                 evaluation_windows(count, settings.batch_size, settings.bptt_length)
-        except DataError as error:
+        except TextTooShort as error:
             problems.append(f"{name} {error}")
     if problems:
-        raise DataError(*problems)
+        raise TextTooShort(*problems)
 
 
 def evaluation_windows(
@@ -174,11 +174,11 @@ def evaluation_windows(
         where it may be 0; ``start`` is a position that has a target even then.
 
     Raises:
-        DataError: The text has no target.
+        TextTooShort: The text has no target.
     """
     if num_tokens < 2:
-        raise DataError(
-            f"windows: must have at least 2 tokens, but got {num_tokens=}. Use a longer text."
+        raise TextTooShort(
+            f"text: must have at least 2 tokens, but got {num_tokens=}. Use a longer text."
         )
     num_targets = num_tokens - 1
     # Dealt in this way, the last stream is a longest one: no other stream's start can pass the last

@@ -10,7 +10,7 @@ build (from a form to a study), file (load, loads and from_dict), table (documen
 """
 
 from harness.settings import SampleRequest
-from harness.study.file import from_dict, is_file, load, loads
+from harness.study.file import from_dict, is_file, load, loads, problem_of_arms
 from harness.study.form import json_schema
 from harness.study.model import (
     Arm,
@@ -48,4 +48,5 @@ __all__ = [
     "load",
     "loads",
     "num_pairs",
+    "problem_of_arms",
 ]

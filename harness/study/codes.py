@@ -173,6 +173,30 @@ CODES = {
         "The field came with version 2 of the format.",
         "Write `version: 2`, and give the study another name.",
     ),
+    # What shows only where runs are tried: harness check, and the start of harness run
+    "text": Code(
+        "A text cannot be read, or does not go with the settings by which it is read.",
+        "Correct the path, or the text, as the message says.",
+    ),
+    "text-too-short": Code(
+        "A part of the text has fewer tokens than one update, or one evaluation, reads.",
+        "Take a longer text, or a smaller `batch_size` or `bptt_length`.",
+    ),
+    "prefix": Code(
+        "A text to be continued has a character that the model's vocabulary lacks.",
+        "Write it with characters of the text.",
+    ),
+    "cell-step": Code(
+        "A cell of your own raised an error in a step, or in training.",
+        "Correct the cell at the line that the message names; `harness cells test FILE` says more.",
+    ),
+    "memory": Code(
+        "The memory that is free does not suffice for one run.",
+        "Take a smaller `hidden_size`, `batch_size` or `bptt_length`.",
+    ),
+    "no-run": Code(
+        "A run with these settings cannot be built.", "Change the field that the message names."
+    ),
 }
 """Code -> what it means, in the order of the page."""
 

@@ -2,15 +2,20 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness import documents
-from harness.study import build, reader, rules
+from harness.study import build, reader, rules, space
+from harness.study.arms import ArmDraft
+from harness.study.fields import FIELDS
 from harness.study.model import Study
-from harness.study.parse import parse
+from harness.study.parse import Parsed, parse
 from harness.study.reader import MAX_BYTES, Document, Problem, StudyError, shown
+from harness.study.units import Unit
 
 
 def is_file(study: str) -> bool:
@@ -87,7 +92,75 @@ def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Stu
     return StudyError([Problem(line, column, "study file", message, str(path), "unreadable-file")])
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A file that has been read, right or wrong.
+
+    Attributes:
+        parsed: Its form.
+        parts: That of every condition as a study by itself; without a name where there is none.
+        arms: The arms of each.
+        problems: Everything that is wrong.
+    """
+
+    parsed: Parsed
+    parts: dict[str, Parsed]
+    arms: dict[str, list[ArmDraft]]
+    problems: list[Problem]
+
+
+def problem_of_arms(
+    study: Study, arms: Sequence[str], path: reader.Path, message: str, code: str
+) -> Problem:
+    """Returns a problem that shows only where arms are to run, with its place in the study's file.
+
+    Args:
+        study: All its conditions.
+        arms: The keys of the arms that have it; one at least.
+        path: The field that is wrong; of a setting its name alone, wherever the arms have it from.
+        message: The rule, the value and the remedy.
+        code: Of :data:`harness.study.codes.CODES`.
+    """
+    folder = study.path.parent if study.path else Path()
+    read = _read(study.text, _shown_source(study), folder, study.overrides)
+    unit = Unit.parse(arms[0])
+    part = read.parts[unit.condition]
+    if path[0] in FIELDS:
+        draft = next(draft for draft in read.arms[unit.condition] if draft.name == unit.arm)
+        name = str(path[0])
+        block = "tune" if name in space.domains(part) else "fix"
+        path = (*draft.paths.get(name, (block, name)), *path[1:])
+    found = part.document.at_value(path, message, code)
+    if len(arms) == len(study.arms):
+        return found
+    return dataclasses.replace(found, where=f"{found.where} (of {', '.join(arms)})")
+
+
+def _shown_source(study: Study) -> str:
+    """Returns a study's file as a person in the working directory would write it."""
+    if study.path is None:
+        return study.name
+    is_near = study.path.is_relative_to(Path.cwd())
+    return os.path.relpath(study.path) if is_near else str(study.path)
+
+
 def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]) -> Study:
+    read = _read(text, source, path.parent if path else Path(), overrides)
+    if read.problems:
+        raise StudyError(read.problems)
+    file = build.StudyFile(text, path, overrides)
+    studies = [
+        build.study_of(part, read.arms[name], name, file) for name, part in read.parts.items()
+    ]
+    return studies[0] if "" in read.parts else build.joined(read.parsed, studies)
+
+
+def _read(text: str, source: str, folder: Path, overrides: tuple[str, ...]) -> _Read:
+    """Returns what a text holds; files that it names are looked for in ``folder``.
+
+    Raises:
+        StudyError: It is no mapping.
+    """
     document = reader.read(text, source)
     if document.data is None and document.problems:
         raise StudyError(document.problems)
@@ -96,7 +169,6 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
         raise StudyError([*document.problems, document.at_value((), message, "wrong-kind")])
     _override(document, overrides)
     parsed, problems = parse(document)
-    folder = path.parent if path else Path()
     # Each condition is checked as a study by itself, so that no rule needs to know of conditions.
     parts = {name: parse(part)[0] for name, part in conditions(document).items()} or {"": parsed}
     arms = {}
@@ -105,11 +177,7 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
         arms[name], part_problems = rules.check(part, folder)
         problems += part_problems
     problems += rules.across({name: (part, arms[name]) for name, part in parts.items()})
-    if problems:
-        raise StudyError(list(dict.fromkeys(problems)))
-    file = build.StudyFile(text, path, overrides)
-    studies = [build.study_of(part, arms[name], name, file) for name, part in parts.items()]
-    return studies[0] if "" in parts else build.joined(parsed, studies)
+    return _Read(parsed, parts, arms, list(dict.fromkeys(problems)))
 
 
 def _override(document: Document, overrides: tuple[str, ...]) -> None:

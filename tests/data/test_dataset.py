@@ -70,7 +70,7 @@ def test_one_reading_of_a_text_is_shared_while_somebody_holds_it(write):
     assert load(**{**SMALL, "bptt_length": 3}, path=path) is first
     assert load(**SMALL, path=path, token="word") is not first
     assert load(**SMALL, path=path, split="none") is not first
-    with pytest.raises(DataError, match="train windows: must have at least"):
+    with pytest.raises(DataError, match="train text: must have at least"):
         load(**{**SMALL, "bptt_length": 3000}, path=path)
     write("four five six seven " * 40)
     changed = load(**SMALL, path=path)
@@ -84,11 +84,11 @@ def test_a_text_too_short_names_every_split(write):
     with pytest.raises(DataError) as caught:
         load(**SMALL, path=write("abcdefghij"))
     assert str(caught.value).split("\n") == [
-        "train windows: must have at least 11 tokens for one update (batch_size=2, bptt_length=5, "
+        "train text: must have at least 11 tokens for one update (batch_size=2, bptt_length=5, "
         "max_offset=0), but got num_tokens=8. "
         "Use a longer text, or a smaller batch_size or bptt_length.",
-        "validation windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
-        "test windows: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
+        "validation text: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
+        "test text: must have at least 2 tokens, but got num_tokens=1. Use a longer text.",
     ]
 
 

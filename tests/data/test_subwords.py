@@ -100,7 +100,7 @@ def test_units_per_token_are_those_of_the_predicted_text(paths, lines):
         ({"max_vocabulary": None}, "max_vocabulary: must be 257 at least for subword tokens"),
         ({"max_vocabulary": 256}, "but got max_vocabulary=256. Write max_vocabulary: 4000"),
         ({"min_count": 2}, "min_count: must be 1 for subword tokens"),
-        ({"bptt_length": 999}, "train windows: must have at least"),
+        ({"bptt_length": 999}, "train text: must have at least"),
     ],
 )
 def test_what_subwords_need(paths, given, rule):

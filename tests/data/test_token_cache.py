@@ -72,7 +72,7 @@ def test_another_text_is_read_and_a_short_one_is_no_less_short(load, tmp_path, m
     with open(tmp_path / "text.txt", "a", encoding="utf-8") as file:
         file.write("six\n")
     assert load().fingerprint != first.fingerprint and len(found) == 1
-    with pytest.raises(data.DataError, match="train windows: must have at least"):
+    with pytest.raises(data.DataError, match="train text: must have at least"):
         load(bptt_length=3000)
     assert len(found) == 1
 

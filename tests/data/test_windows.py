@@ -157,8 +157,7 @@ def test_too_short_by_one(form, shape):
     assert w.updates_per_epoch >= 1
     short = num_tokens - 1
     rule = (
-        f"windows: must have at least {num_tokens} tokens for one update "
-        f".*but got num_tokens={short}"
+        f"text: must have at least {num_tokens} tokens for one update .*but got num_tokens={short}"
     )
     with pytest.raises(DataError, match=rule):
         training_windows(settings(form, *shape[:3]), short)
@@ -197,6 +196,6 @@ def test_an_evaluation_carries_along_streams_of_equal_length(num_tokens, batch_s
 @pytest.mark.parametrize("num_tokens", [0, 1])
 def test_nothing_to_evaluate(num_tokens):
     with pytest.raises(
-        DataError, match=f"windows: must have at least 2 tokens, but got num_tokens={num_tokens}"
+        DataError, match=f"text: must have at least 2 tokens, but got num_tokens={num_tokens}"
     ):
         evaluation_windows(num_tokens, 32, 35)

@@ -78,7 +78,7 @@ def test_sound_runs_have_texts_and_nothing_is_said(write):
     assert list(texts) == ["lstm", "sound"] and texts["lstm"] is texts["sound"]
 
 
-REMEDY = r" Correct the cell: `harness cells test mine\.py` says more\."
+REMEDY = r" Correct the cell: `harness cells test mine\.py` says more\. \[cell-step\]"
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,13 @@ def test_a_cell_whose_states_are_no_states_is_told_with_its_file(write):
 
 def test_all_faults_of_all_arms_are_told_at_once(write):
     lines = said_of(write("misspelt", "sound", "of-one-batch-size", prefixes='["The Time", "ß"]'))
-    assert [line.split(": ")[0] for line in lines] == ["time-machine", "time-machine", "misspelt"]
-    assert "'The Time'" in lines[0] and "'T' at position=0" in lines[0]
-    assert "'ß': text: every character must be among the 44" in lines[1]
+    at = "faulty.yaml:16:47: measure.samples.prefixes[0]: time-machine: samples: 'The Time': "
+    assert lines[0].startswith(at) and "'T' at position=0" in lines[0]
+    assert (
+        "prefixes[1]: time-machine: samples: 'ß': text: every character must be among" in lines[1]
+    )
+    assert lines[2].startswith("misspelt: mine.py:")
+    assert [line.rpartition(" [")[2] for line in lines] == ["prefix]", "prefix]", "cell-step]"]
     # Neither prefix can be continued, so nothing is said of a cell that can do no batch of one.
 
 
@@ -134,8 +138,10 @@ def test_a_prefix_is_told_once_a_text_that_cannot_read_it(write, tmp_path):
     )
     lines = said_of(path)
     assert [line.split(": text:")[0] for line in lines] == [
-        "book/lstm, book/sound: time-machine: samples: 'The'",
-        "own/lstm, own/sound: own.txt: samples: 'x'",
+        "faulty.yaml:18:47: measure.samples.prefixes[0] (of book/lstm, book/sound): time-machine: "
+        "samples: 'The'",
+        "faulty.yaml:18:54: measure.samples.prefixes[1] (of own/lstm, own/sound): own.txt: "
+        "samples: 'x'",
     ]
 
 
@@ -146,7 +152,18 @@ def test_a_text_that_is_too_short_is_told_once(write, tmp_path):
     (tmp_path / "own.txt").write_text("the time traveller\n" * 20)
     changes = [OWN_TEXT, ("bptt_length: 8", "bptt_length: 300")]
     (line,) = said_of(write("sound", changes=changes))
-    assert line.startswith("train windows: must have at least")
+    assert line.startswith("faulty.yaml:10:9: fix.path: train text: must have at least")
+    assert line.endswith("[text-too-short]")
+
+
+def test_a_text_that_cannot_be_read_is_told_where_its_condition_names_it(write):
+    across = "across:\n  a: {corpus: text, path: absent.txt}\n  b: {corpus: time-machine}\nfix:"
+    path = write("sound", changes=[("fix:\n  corpus: time-machine", across)])
+    (line,) = said_of(path)
+    assert line.startswith(
+        "faulty.yaml:9:27: across.a.path (of a/lstm, a/sound): must be a readable file, but got"
+    )
+    assert line.endswith("[text]")
 
 
 def test_the_arms_are_told_that_a_fault_concerns(write, tmp_path):
@@ -159,14 +176,16 @@ def test_the_arms_are_told_that_a_fault_concerns(write, tmp_path):
     ]
     (line,) = said_of(write("sound", changes=changes))
     assert line.startswith(
-        "cell=lstm,bptt_length=300, cell=sound,bptt_length=300: train windows: must have at least"
+        "faulty.yaml:10:9: fix.path (of cell=lstm,bptt_length=300, cell=sound,bptt_length=300): "
+        "train text: must have at least"
     )
 
 
 def test_plans_that_cannot_be_built_are_told_for_every_arm(write):
     lines = said_of(write("sound", changes=[("hidden_size: 8", "num_parameters: 40")]))
-    assert [line.split(":")[0] for line in lines] == ["lstm", "sound"]
-    assert all("num_parameters=40" in line for line in lines)
+    arms = [f"faulty.yaml:10:19: fix.num_parameters (of {arm}): " for arm in ("lstm", "sound")]
+    assert all(line.startswith(arm) for line, arm in zip(lines, arms, strict=True))
+    assert all("num_parameters=40" in line and line.endswith("[no-run]") for line in lines)
 
 
 def test_memory_that_does_not_suffice_for_one_run(write, monkeypatch):
@@ -175,7 +194,11 @@ def test_memory_that_does_not_suffice_for_one_run(write, monkeypatch):
 
     monkeypatch.setattr(faults, "_train_once", train_once)
     (line,) = said_of(write("sound"))
-    assert line.startswith("memory must suffice for one run, but got RuntimeError: [enforce fail]")
+    place = "faulty.yaml:10:16: fix.hidden_size: "
+    assert line.startswith(
+        f"{place}memory must suffice for one run, but got RuntimeError: [enforce"
+    )
+    assert line.endswith("[memory]")
 
 
 def test_a_fault_of_the_bench_itself_is_no_fault_of_the_study(write, monkeypatch):
