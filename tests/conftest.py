@@ -20,6 +20,9 @@ LISTED_REASONS = (
     "no cross compiler and emulator of aarch64",
     "Ray is not installed",
     "torchrecurrent is not installed",
+    "the packages of the extra export are not installed",
+    "NVRTC is not installed",
+    "no ThreadSanitizer",
 )
 
 LONG = (

@@ -5,7 +5,6 @@ backward; then one product over T and B for each term of a matrix's gradient, an
 vector's. Nothing is launched for a single time step, and W x of T * B tokens exists nowhere.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +16,10 @@ from torch.autograd.function import once_differentiable
 from cells.base import Cell
 from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
-from harness.engine.gpu.layout import Buffers, Layout, layout
+from harness.engine.gpu.layout import Buffers, Layout
 from harness.engine.persistent import host
 from harness.engine.persistent.coverage import uncovered
-from harness.engine.persistent.source import INTEGERS, source, with_sums_in_registers
+from harness.engine.persistent.source import INTEGERS, plan_of, source
 from harness.engine.persistent.tiling import Tiling, tiling
 from harness.engine.reference import input_product, lookup_gradient
 from harness.engine.tracing.trace import untraceable
@@ -56,7 +55,7 @@ class Persistent(ByAutograd):
         reason = untraceable(cell, precision)
         if reason is not None:
             return reason
-        reason = uncovered(layout(Layer(cell, 2, 1, precision)))
+        reason = uncovered(plan_of(Layer(cell, 2, 1, precision)))
         return None if reason is None else f"{cell.name}: {reason}"
 
     def run(
@@ -74,7 +73,7 @@ class Persistent(ByAutograd):
             IndexError: A token lies outside W.
             CompileError: There is no compiler, or it refuses.
         """
-        plan, ready = _plan(layer), prepared(layer, parameters, inputs)
+        plan, ready = plan_of(layer), prepared(layer, parameters, inputs)
         loop = _Loop(plan, layer.precision, self._tile(layer.hidden_size))
         num_steps, num_runs, batch_size = inputs.shape[:3]
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
@@ -98,11 +97,6 @@ class Persistent(ByAutograd):
             outputs.append(output)
             state = tuple(final)
         return emitted(layer, parameters, torch.cat(outputs)), state
-
-
-@functools.lru_cache(maxsize=256)
-def _plan(layer: Layer) -> Layout:
-    return with_sums_in_registers(layout(layer))
 
 
 def _table(layer: Layer, parameters: Parameters, tokens: Tensor) -> Tensor:

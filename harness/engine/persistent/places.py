@@ -65,6 +65,7 @@ class Direction:
 
     Attributes:
         plan: Whose.
+        precision: What the operands of products are rounded to.
         is_backward: Which direction.
         tiling: How the layer is cut.
         name: Of the kernel.
@@ -76,9 +77,10 @@ class Direction:
         read: What the phases write and read.
     """
 
-    def __init__(self, plan: Layout, is_backward: bool, tiling: Tiling):
+    def __init__(self, plan: Layout, precision: str, is_backward: bool, tiling: Tiling):
         """Takes one direction of a layout."""
-        self.plan, self.is_backward, self.tiling = plan, is_backward, tiling
+        self.plan, self.precision = plan, precision
+        self.is_backward, self.tiling = is_backward, tiling
         self.name = "backward" if is_backward else "forward"
         self.steps = plan.backward if is_backward else plan.forward
         self.pieces = [step for step in self.steps if isinstance(step, Piece)]
@@ -121,7 +123,7 @@ class Direction:
         size, num_units = self.tiling.hidden_size, self.tiling.num_units
         own = self.num_gates(product) * num_units
         sizes = (own, size) if product.transposed else (size, own)
-        return Contraction(*sizes, self.tiling.num_threads)
+        return self.tiling.contraction(*sizes, self.precision)
 
     def num_gates(self, product: Product) -> int:
         """Returns how many gates a product's matrix has."""

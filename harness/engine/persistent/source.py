@@ -4,11 +4,13 @@ The launches of a time step, as :mod:`harness.engine.gpu.layout` has them, becom
 ``kernels/recurrence.h`` has what the phases are made of.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.engine.gpu.layout import Buffer, Layout, Load, Piece, Place, Product
+from harness.engine.base import Layer
+from harness.engine.gpu.layout import Buffer, Layout, Load, Piece, Place, Product, layout
 from harness.engine.persistent.places import Direction, gates, identifier, is_state, register
 from harness.engine.persistent.tiling import ROWS, Tiling, left_width
 from harness.engine.tracing.program import Node
@@ -306,25 +308,34 @@ INTEGERS = ("runs", "steps", "batch", "vocabulary")
 """The fields of ``Arguments`` before its pointers, of which the first is that of the tokens."""
 
 
-def with_sums_in_registers(plan: Layout) -> Layout:
-    """Returns the layout whose sums over T are added up by the time loop, row by row."""
+def plan_of(layer: Layer) -> Layout:
+    """Returns a layer's layout, whose sums over T the time loop adds up in registers, row by row.
+
+    Raises:
+        Untraceable: The step cannot be traced.
+    """
+    return _with_sums_in_registers(layout(layer))
+
+
+@functools.lru_cache(maxsize=256)
+def _with_sums_in_registers(plan: Layout) -> Layout:
     size = plan.hidden_size
-    steps = [
-        replace(
-            s, stores=tuple((p, i) for p, i in s.stores if not p.buffer.name.startswith("sum."))
-        )
-        if isinstance(s, Piece)
-        else s
-        for s in plan.backward
-    ]
+    steps = tuple(
+        _without_sums(step) if isinstance(step, Piece) else step for step in plan.backward
+    )
     sums = {i: Place(Buffer(f"sum_{i}", size, extra=1), 0, size) for i in plan.sums}
-    return replace(plan, backward=tuple(steps), sums=sums)
+    return replace(plan, backward=steps, sums=sums)
+
+
+def _without_sums(piece: Piece) -> Piece:
+    stores = [store for store in piece.stores if not store[0].buffer.name.startswith("sum.")]
+    return replace(piece, stores=tuple(stores))
 
 
 def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
     """Returns the kernels of a layout; equal layouts give equal text."""
     real = "double" if precision == "float64" else "float"
-    directions = [Direction(plan, is_backward, tiling) for is_backward in (False, True)]
+    directions = [Direction(plan, precision, is_backward, tiling) for is_backward in (False, True)]
     pointers = sorted({name for direction in directions for name in direction.pointers})
     sizes = {
         "H": tiling.hidden_size,
@@ -338,6 +349,7 @@ def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
     opening = [
         f"#define CLUSTERS {int(tiling.num_blocks > 1)}",
         f"#define DROPPED_BITS {DROPPED_BITS[precision]}",
+        f"#define TENSOR_CORES {int(tiling.uses_tensor_cores(precision))}",
         f"typedef {real} real;",
         *(f"constexpr int {name} = {size};" for name, size in sizes.items()),
     ]

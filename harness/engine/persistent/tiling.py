@@ -36,6 +36,72 @@ def left_width(depth: int) -> int:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """What makes the outputs of a product: a thread, or a warp with a tensor core.
+
+    Attributes:
+        num_threads: 1 or 32.
+        outputs: So many it makes at once.
+        terms: So many terms of each sum it takes at once.
+    """
+
+    num_threads: int
+    outputs: int
+    terms: int
+
+
+THREAD = Worker(1, 4, 4)
+WARP = Worker(32, 16, 8)
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """The shape of a block's part of a product: (ROWS, depth) times (depth, outputs).
+
+    Attributes:
+        depth: What is summed over.
+        outputs: The numbers of a row of the result.
+        worker: What makes them.
+        num_workers: Of the block.
+    """
+
+    depth: int
+    outputs: int
+    worker: Worker
+    num_workers: int
+
+    @property
+    def width(self) -> int:
+        """The numbers from one row of the matrix, and of the result, to the next.
+
+        It is 8 above a multiple of 32: so what a tensor core reads at once lies in other banks.
+        """
+        return rounded_up(rounded_up(self.outputs, 16) + 24, 32) - 24
+
+    @property
+    def left_width(self) -> int:
+        """The numbers from one row of the operand to the next."""
+        return left_width(self.depth)
+
+    @property
+    def num_slices(self) -> int:
+        """The parts of the sum, each made by threads of its own."""
+        groups = -(-self.outputs // self.worker.outputs)
+        steps = -(-self.depth // self.worker.terms)
+        return max(1, min(MOST_SLICES, self.num_workers // groups, steps))
+
+    @property
+    def matrix_numbers(self) -> int:
+        """The numbers of the matrix, its depth padded."""
+        return rounded_up(self.depth, 8) * self.width
+
+    @property
+    def part_numbers(self) -> int:
+        """The numbers of all parts of the result."""
+        return self.num_slices * ROWS * self.width
+
+
+@dataclass(frozen=True)
 class Tiling:
     """The sizes that a kernel is compiled for.
 
@@ -54,55 +120,19 @@ class Tiling:
         """The units of a block, U; the last block may have fewer."""
         return -(-self.hidden_size // self.num_blocks)
 
+    def contraction(self, depth: int, outputs: int, precision: str) -> Contraction:
+        """Returns a block's part of a product: tensor cores take operands of tf32 and bf16."""
+        worker = WARP if self.uses_tensor_cores(precision) else THREAD
+        return Contraction(depth, outputs, worker, self.num_threads // worker.num_threads)
+
+    def uses_tensor_cores(self, precision: str) -> bool:
+        """Returns whether products are a warp's work, which needs whole warps."""
+        return precision in ("tf32", "bf16") and self.num_threads % WARP.num_threads == 0
+
     @property
     def num_elements(self) -> int:
         """The (unit, row) of a thread, at most."""
         return -(-self.num_units * ROWS // self.num_threads)
-
-
-@dataclass(frozen=True)
-class Contraction:
-    """The shape of a block's part of a product: (ROWS, depth) times (depth, outputs).
-
-    Attributes:
-        depth: What is summed over.
-        outputs: The numbers of a row of the result.
-        num_threads: Of the block.
-    """
-
-    depth: int
-    outputs: int
-    num_threads: int
-
-    @property
-    def width(self) -> int:
-        """The numbers from one row of the matrix, and of the result, to the next.
-
-        It is 8 above a multiple of 32: so what a tensor core reads at once lies in other banks.
-        """
-        return rounded_up(rounded_up(self.outputs, 16) + 24, 32) - 24
-
-    @property
-    def left_width(self) -> int:
-        """The numbers from one row of the operand to the next."""
-        return left_width(self.depth)
-
-    @property
-    def num_slices(self) -> int:
-        """The parts of the sum, each made by threads of its own."""
-        groups = -(-self.outputs // 4)
-        steps = -(-self.depth // 4)
-        return max(1, min(MOST_SLICES, self.num_threads // groups, steps))
-
-    @property
-    def matrix_numbers(self) -> int:
-        """The numbers of the matrix, its depth padded."""
-        return rounded_up(self.depth, 8) * self.width
-
-    @property
-    def part_numbers(self) -> int:
-        """The numbers of all parts of the result."""
-        return self.num_slices * ROWS * self.width
 
 
 def tiling(hidden_size: int, architecture: int = 90) -> Tiling:

@@ -9,10 +9,9 @@ from agreement import assert_agrees, assert_same, case, errors, random, results
 import cells
 from harness import engine
 from harness.engine import Layer
-from harness.engine.gpu.layout import layout
 from harness.engine.persistent import persistent
 from harness.engine.persistent.coverage import capacity, uncovered
-from harness.engine.persistent.source import source, with_sums_in_registers
+from harness.engine.persistent.source import plan_of, source
 from harness.engine.persistent.tiling import Tiling, tiling
 from harness.model.regularization import StepRegularization, regularized
 
@@ -113,6 +112,35 @@ def test_without_gradients_the_results_are_the_same_and_few_time_steps_exist_at_
     assert all(torch.equal(s, expected[f"final state {k}"]) for k, s in enumerate(final))
 
 
+TENSOR_CORES = {
+    # Whole warps, of which each has a tile of the outputs.
+    "lstm": Tiling(7, num_blocks=2, num_threads=32),
+    # Two warps, of which each has half the terms of a sum.
+    "rnn-tanh": Tiling(20, num_blocks=2, num_threads=64),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TENSOR_CORES)
+def test_a_tensor_cores_product_is_the_definitions(monkeypatch, name):
+    """Each lane of a warp takes its part of the operands, and shows it to the others."""
+    tile = TENSOR_CORES[name]
+    ours = persistent.Persistent(lambda hidden_size: tile)
+    monkeypatch.setattr(engine, "ENGINES", (ours, *engine.ENGINES))
+    given = case(
+        name,
+        steps=3,
+        runs=2,
+        batch=9,
+        hidden=tile.hidden_size,
+        biases=2,
+        inputs="tokens",
+        scale=0.3,
+    ).to("tf32")
+    found = errors(results("persistent", given), results("reference", given))
+    assert max(found.values()) < FLOAT32_ERROR, found
+
+
 @pytest.mark.parametrize("precision", ["tf32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_operands_are_rounded_as_the_definition_rounds_them(precision):
     given = case("lstm", runs=2, biases=2, inputs="tokens", scale=0.3).to(precision)
@@ -190,7 +218,7 @@ def test_a_token_outside_the_table_is_an_error():
 
 
 def code(name, hidden_size, architecture=90, precision="float32"):
-    plan = with_sums_in_registers(layout(Layer(cells.find(name), hidden_size, 1, precision)))
+    plan = plan_of(Layer(cells.find(name), hidden_size, 1, precision))
     assert uncovered(plan) is None
     return source(plan, precision, tiling(hidden_size, architecture))
 

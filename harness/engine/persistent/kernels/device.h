@@ -52,6 +52,19 @@ DEVICE void store_4(double* to, const double (&from)[4]) {
 DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
+#if TENSOR_CORES
+// sums (16, 8) += a (16, 8) * b (8, 8) of a warp, each lane with its part: the layout of m16n8k8 in the PTX manual.
+// The operands are rounded already. Those in bfloat16 are tf32 too.
+DEVICE void multiply_add(const Block&, float (&sums)[4], const float (&a)[4], const float (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(bits_of(a[0])), "r"(bits_of(a[1])), "r"(bits_of(a[2])), "r"(bits_of(a[3])), "r"(bits_of(b[0])),
+        "r"(bits_of(b[1])));
+}
+#endif
+
 #define FUNCTION_1(name, single, twice) \
   DEVICE float name(float x) { return single(x); } \
   DEVICE double name(double x) { return twice(x); }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -31,12 +32,19 @@ public:
   }
 };
 
+// What the 32 threads of a warp show one another.
+struct Warp {
+  Barrier barrier{32};
+  real a[32][4], b[32][2];
+};
+
 struct Block {
   int rank, thread;
   long long run, tile;
   real* memory;  // what the block's threads share, and the other blocks of the cluster reach
   real* const* memories;
   Barrier *block_barrier, *cluster_barrier;
+  Warp* warp;
 
   void sync() const { block_barrier->wait(); }
   void cluster_sync() const { cluster_barrier->wait(); }
@@ -61,6 +69,20 @@ DEVICE float float_of(unsigned bits) {
   return x;
 }
 
+// sums (16, 8) += a (16, 8) * b (8, 8) of a warp, each lane with its part: the layout of m16n8k8 in the PTX manual.
+DEVICE void multiply_add(const Block& block, real (&sums)[4], const real (&a)[4], const real (&b)[2]) {
+  const int lane = block.thread % 32;
+  std::memcpy(block.warp->a[lane], a, sizeof a);
+  std::memcpy(block.warp->b[lane], b, sizeof b);
+  block.warp->barrier.wait();
+  for (int i = 0; i < 4; i++) {
+    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 8; k++)
+      sums[i] += block.warp->a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2] * block.warp->b[column * 4 + k % 4][k / 4];
+  }
+  block.warp->barrier.wait();
+}
+
 DEVICE real root(real x) { return std::sqrt(x); }
 DEVICE real exponential(real x) { return std::exp(x); }
 DEVICE real exponential_minus_1(real x) { return std::expm1(x); }
@@ -80,26 +102,27 @@ DEVICE real not_a_number() { return NAN; }
 // that what is read before it is written shows.
 template <class Arguments>
 void launch(void (*work)(const Block&, const Arguments&), const Arguments& a, long long bytes) {
+  constexpr int WARPS = (THREADS + 31) / 32;
   const long long tiles = (a.batch + ROWS - 1) / ROWS, size = bytes / sizeof(real);
   std::vector<std::vector<real>> memory(C, std::vector<real>(size));
   std::vector<real*> memories;
   for (auto& one : memory) memories.push_back(one.data());
   Barrier cluster_barrier(C * THREADS);
-  std::vector<Barrier*> block_barriers;
-  for (int rank = 0; rank < C; rank++) block_barriers.push_back(new Barrier(THREADS));
+  std::deque<Barrier> block_barriers;
+  for (int rank = 0; rank < C; rank++) block_barriers.emplace_back(THREADS);
+  std::deque<Warp> warps(C * WARPS);
   auto all_clusters = [&](int rank, int thread) {
     for (long long cluster = 0; cluster < a.runs * tiles; cluster++) {
       cluster_barrier.wait();
       if (thread == 0) memory[rank].assign(size, not_a_number());
       cluster_barrier.wait();
       work(Block{rank, thread, cluster / tiles, cluster % tiles, memories[rank], memories.data(),
-                 block_barriers[rank], &cluster_barrier}, a);
+                 &block_barriers[rank], &cluster_barrier, &warps[rank * WARPS + thread / 32]}, a);
     }
   };
   std::vector<std::thread> threads;
   for (int i = 0; i < C * THREADS; i++) threads.emplace_back(all_clusters, i / THREADS, i % THREADS);
   for (auto& one : threads) one.join();
-  for (Barrier* one : block_barriers) delete one;
 }
 #define KERNEL(name, bytes) \
   extern "C" void name(const Arguments* a) { launch(name##_block, *a, bytes); }

@@ -67,7 +67,35 @@ DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
 }
 
 // part[s][row][output] = the sum over the s-th of SLICES parts of k of left[row][k] * right[k][output].
-// Each thread makes all rows of 4 outputs, so that it loads 12 vectors of 4 for 128 multiplications.
+#if TENSOR_CORES
+// Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once.
+template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES>
+DEVICE void product(const Block& block, const real* left, const real* right, real* part) {
+  constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8, CHAINS = 4;
+  const int lane = block.thread % 32, group = lane / 4, member = lane % 4;
+  for (int item = block.thread / 32; item < TILES * SLICES; item += THREADS / 32) {
+    const int first = item % TILES * 16 + group, slice = item / TILES;
+    const int end = (slice + 1) * LENGTH < TERMS ? (slice + 1) * LENGTH : TERMS;
+    real sums[CHAINS][4] = {};
+    for (int begin = slice * LENGTH; begin < end; begin += 8 * CHAINS) {
+      UNROLL for (int chain = 0; chain < CHAINS; chain++) {
+        const int k = begin + 8 * chain + member;
+        if (begin + 8 * chain >= end) break;
+        const real* const values = right + k * WIDTH + first;
+        const real* const factors = left + group * LEFT_WIDTH + k;
+        const real a[4] = {values[0], values[8], values[4 * WIDTH], values[4 * WIDTH + 8]};
+        const real b[2] = {factors[0], factors[4]};
+        multiply_add(block, sums[chain], a, b);
+      }
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+      const real sum = (sums[0][i] + sums[1][i]) + (sums[2][i] + sums[3][i]);
+      part[(slice * ROWS + 2 * member + i % 2) * WIDTH + first + i / 2 * 8] = sum;
+    }
+  }
+}
+#else
+// Each thread makes 4 outputs of all rows, so that it loads 12 vectors of 4 for 128 multiplications.
 template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES>
 DEVICE void product(const Block& block, const real* left, const real* right, real* part) {
   constexpr int GROUPS = (OUTPUTS + 3) / 4, LENGTH = (TERMS + 4 * SLICES - 1) / (4 * SLICES) * 4;
@@ -88,6 +116,7 @@ DEVICE void product(const Block& block, const real* left, const real* right, rea
     UNROLL for (int row = 0; row < ROWS; row++) store_4(part + (slice * ROWS + row) * WIDTH + first, sums[row]);
   }
 }
+#endif
 
 // The sum of an output's parts, in their order.
 template <int WIDTH, int SLICES>

@@ -1,0 +1,83 @@
+"""No thread reads what another one may still write: by ThreadSanitizer, on the host's threads."""
+
+import functools
+import os
+import subprocess
+
+import pytest
+
+import cells
+from harness.engine import Layer
+from harness.engine.cpu import compiler
+from harness.engine.persistent.source import plan_of, source
+from harness.engine.persistent.tiling import Tiling
+
+CELLS = {"lstm": "one product", "lem": "a state that is an operand in its own step"}
+RACE = "WARNING: ThreadSanitizer: data race"
+MAIN = """
+int main() {{
+  static real tensors[{count}][5000];
+  for (auto& tensor : tensors)
+    for (real& number : tensor) number = real(0.1);
+  Arguments a{{}};
+  a.runs = 2, a.steps = 3, a.batch = 9;
+  real (*next)[5000] = tensors;
+{arguments}
+  forward(&a);
+  backward(&a);
+}}
+"""
+
+
+@functools.cache
+def has_sanitizer():
+    command = [*(compiler.find() or ["g++"]), "-fsanitize=thread", "-xc++", "-", "-o", os.devnull]
+    try:
+        return subprocess.run(command, input="int main() {}", text=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def needs_sanitizer():
+    if not has_sanitizer():
+        pytest.skip("no ThreadSanitizer")
+
+
+def program(name):
+    """A program that runs both kernels of a cell, three blocks of two threads each."""
+    plan = plan_of(Layer(cells.find(name), 7, 2, "float64"))
+    code = source(plan, "float64", Tiling(7, num_blocks=3, num_threads=2))
+    arguments = "\n".join(f"  a.{pointer} = *next++;" for pointer in code.pointers)
+    return code.on("host") + MAIN.format(count=len(code.pointers), arguments=arguments)
+
+
+def told(text, folder):
+    """What a run of the program tells of races; nothing where there are none."""
+    file, binary = folder / "program.cpp", folder / "program"
+    file.write_text(text)
+    options = ["-std=c++17", "-O1", "-fsanitize=thread", "-pthread"]
+    subprocess.run([*compiler.find(), *options, str(file), "-o", str(binary)], check=True)
+    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run([str(binary)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 or RACE in done.stderr, done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+def test_no_two_threads_meet(name, tmp_path):
+    assert told(program(name), tmp_path) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "before",
+    ["    block.cluster_sync();\n    product<12,", "    block.sync();\n    send_to_owners<"],
+    ids=["forward, of the cluster", "backward, of the block"],
+)
+def test_a_barrier_that_is_missing_is_seen(before, tmp_path):
+    text = program("lstm")
+    assert text.count(before) == 1
+    _, barrier, after = before.partition("sync();\n")
+    assert RACE in told(text.replace(before, after), tmp_path)
