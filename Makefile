@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check gpu-plan bench-peer
+.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check persistent-check gpu-plan bench-peer
 
 install: $(VENV)/.installed
 
@@ -87,6 +87,11 @@ bench-peer: install
 # Some five minutes on 2 cores. JSON=FILE keeps a row of every kernel.
 gpu-check: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/gpu_check.py $(if $(JSON),--json $(JSON))
+
+# Engine `persistent` without a GPU: every cell's two kernels compiled by NVRTC, where that is installed. Some minutes
+# on one core. JSON=FILE keeps a row of every kernel.
+persistent-check: install
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/persistent_check.py $(if $(JSON),--json $(JSON))
 
 # The plan that `make gpu` trains, and its records of this CPU, into tools/gpu; both are committed.
 gpu-plan: install

@@ -2,8 +2,8 @@
 
 from harness.engine.gpu.layout import Layout, Piece, Product
 from harness.engine.persistent.places import is_state
-from harness.engine.persistent.source import EXPRESSIONS, Source
-from harness.engine.persistent.tiling import SHARED_BYTES
+from harness.engine.persistent.source import EXPRESSIONS, Source, source
+from harness.engine.persistent.tiling import SHARED_BYTES, tilings
 from harness.engine.tracing.program import MOVES, REDUCTIONS
 
 
@@ -57,17 +57,29 @@ def _product_refusal(plan: Layout) -> str | None:
     return None
 
 
-def capacity(source: Source, architecture: int) -> str | None:
+def fitted(plan: Layout, precision: str, architecture: int) -> Source:
+    """Returns the kernels for the fewest blocks whose shared memory suffices.
+
+    Where none suffices they are those for the most blocks, and :func:`capacity` says why not.
+    """
+    for tile in tilings(plan.hidden_size, architecture):
+        code = source(plan, precision, tile)
+        if capacity(code, architecture) is None:
+            break
+    return code
+
+
+def capacity(code: Source, architecture: int) -> str | None:
     """Returns why a layer's kernels do not fit a device, or None where they do.
 
     Args:
-        source: The kernels.
+        code: The kernels.
         architecture: 90 for sm_90.
     """
     most = SHARED_BYTES[architecture]
-    if source.shared_bytes <= most:
+    if code.shared_bytes <= most:
         return None
     return (
         f"a block must have at most {most:,} bytes of shared memory on sm_{architecture}, but got "
-        f"shared_bytes={source.shared_bytes:,}"
+        f"shared_bytes={code.shared_bytes:,}"
     )

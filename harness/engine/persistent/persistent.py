@@ -20,7 +20,7 @@ from harness.engine.gpu.layout import Buffers, Layout
 from harness.engine.persistent import host
 from harness.engine.persistent.coverage import uncovered
 from harness.engine.persistent.source import INTEGERS, plan_of, source
-from harness.engine.persistent.tiling import Tiling, tiling
+from harness.engine.persistent.tiling import Tiling, tilings
 from harness.engine.reference import input_product, lookup_gradient
 from harness.engine.tracing.trace import untraceable
 
@@ -32,7 +32,7 @@ HOST_THREADS = 2
 
 def on_host(hidden_size: int) -> Tiling:
     """Returns how a layer is cut where threads of the host stand for those of the blocks."""
-    return replace(tiling(hidden_size), num_threads=HOST_THREADS)
+    return replace(tilings(hidden_size)[0], num_threads=HOST_THREADS)
 
 
 class Persistent(ByAutograd):

@@ -291,12 +291,14 @@ class Source:
         opening: What stands before them.
         pointers: The names of the tensors that a call gives, in order.
         shared_bytes: The shared memory of a block, of the larger kernel.
+        tiling: How the layer is cut.
     """
 
     opening: str
     text: str
     pointers: tuple[str, ...]
     shared_bytes: int
+    tiling: Tiling
 
     def on(self, side: str) -> str:
         """Returns the whole of it for the ``device`` or for the ``host``."""
@@ -368,4 +370,5 @@ def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
         "\n".join([*arguments, common, *loops, ""]),
         tuple(pointers),
         num_shared * REAL_BYTES[real],
+        tiling,
     )

@@ -135,12 +135,13 @@ class Tiling:
         return -(-self.num_units * ROWS // self.num_threads)
 
 
-def tiling(hidden_size: int, architecture: int = 90) -> Tiling:
-    """Returns how a layer is cut: into as few blocks as own at most :data:`UNITS` units each.
+def tilings(hidden_size: int, architecture: int = 90) -> list[Tiling]:
+    """Returns how a layer may be cut, the fewest blocks first that own :data:`UNITS` units or less.
 
     Blocks reach one another's memory from sm_90 on; before, one block owns all units.
     """
-    num_blocks = 1
-    while architecture >= 90 and num_blocks < MOST_BLOCKS and num_blocks * UNITS < hidden_size:
-        num_blocks *= 2
-    return Tiling(hidden_size, num_blocks)
+    if architecture < 90:
+        return [Tiling(hidden_size, 1)]
+    numbers = [2**k for k in range(MOST_BLOCKS.bit_length())]
+    enough = [number for number in numbers if number * UNITS >= hidden_size]
+    return [Tiling(hidden_size, number) for number in enough or [MOST_BLOCKS]]

@@ -5,9 +5,9 @@ import pytest
 import cells
 from harness.engine import Layer
 from harness.engine.persistent import nvrtc
+from harness.engine.persistent.coverage import fitted
 from harness.engine.persistent.nvrtc import Resources
-from harness.engine.persistent.source import plan_of, source
-from harness.engine.persistent.tiling import tiling
+from harness.engine.persistent.source import plan_of
 
 LOG = """ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'backward' for 'sm_80'
@@ -46,7 +46,7 @@ def test_without_nvrtc_one_line_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize("precision", ["float64", "float32", "tf32", "bf16"])
 def test_both_kernels_compile_without_spills(precision, architecture):
     layer = Layer(cells.find("lstm"), 64, 2, precision)
-    code = source(plan_of(layer), precision, tiling(64, architecture))
+    code = fitted(plan_of(layer), precision, architecture)
     compiled = nvrtc.compile_for(code.on("device"), architecture)
     assert compiled.code.startswith(b"\x7fELF")
     assert sorted(compiled.resources) == ["backward", "forward"]

@@ -10,9 +10,9 @@ import cells
 from harness import engine
 from harness.engine import Layer
 from harness.engine.persistent import persistent
-from harness.engine.persistent.coverage import capacity, uncovered
-from harness.engine.persistent.source import plan_of, source
-from harness.engine.persistent.tiling import Tiling, tiling
+from harness.engine.persistent.coverage import capacity, fitted, uncovered
+from harness.engine.persistent.source import plan_of
+from harness.engine.persistent.tiling import Tiling, tilings
 from harness.model.regularization import StepRegularization, regularized
 
 FIRST = ["lstm", "gru", "rnn-tanh", "rnn-relu"]
@@ -220,14 +220,19 @@ def test_a_token_outside_the_table_is_an_error():
 def code(name, hidden_size, architecture=90, precision="float32"):
     plan = plan_of(Layer(cells.find(name), hidden_size, 1, precision))
     assert uncovered(plan) is None
-    return source(plan, precision, tiling(hidden_size, architecture))
+    return fitted(plan, precision, architecture)
 
 
 def test_blocks_own_32_units_at_most_where_a_cluster_reaches():
-    assert [tiling(size).num_blocks for size in (7, 32, 33, 64, 256, 512, 1024)] == [
+    assert [tilings(size)[0].num_blocks for size in (7, 32, 33, 64, 256, 512, 1024)] == [
         1, 1, 2, 2, 8, 16, 16,
     ]  # fmt: skip
-    assert tiling(256, architecture=80).num_blocks == 1
+    assert [tile.num_blocks for tile in tilings(256, architecture=80)] == [1]
+
+
+def test_eight_gates_take_twice_the_blocks():
+    assert [code("nas", 256).tiling.num_blocks, code("lstm", 256).tiling.num_blocks] == [16, 8]
+    assert capacity(code("nas", 256), 90) is None
 
 
 def test_what_does_not_fit_into_shared_memory_says_so():

@@ -1,0 +1,53 @@
+"""What `make persistent-check` reports and what ends it with 1; tests/engine/persistent compiles."""
+
+import json
+
+import persistent_check
+import pytest
+from persistent_check import Kernel, compiled, problems, summary, text_of
+
+LSTM = ("lstm", 90, 256, "float32")
+MADE = [
+    Kernel(*LSTM, "backward", num_blocks=8, shared_bytes=190_720, registers=123),
+    Kernel(*LSTM, "forward", num_blocks=8, shared_bytes=190_720, registers=121),
+]
+
+
+def test_what_is_refused_is_no_problem():
+    (row,) = compiled("lstm-on", 90, 256, "float32")
+    assert "a reduction over the units" in row.refusal
+    (row,) = compiled("lstm", 80, 256, "float32")
+    assert "at most 166,912 bytes of shared memory on sm_80" in row.refusal
+    assert problems([row, *MADE]) == []
+
+
+def test_spills_and_what_does_not_compile_are():
+    spilled = Kernel(*LSTM, "forward", registers=255, spill_bytes=12)
+    failed = Kernel(*LSTM, problem="NVRTC must compile for sm_90, but returned 6.")
+    assert problems([*MADE, spilled, failed]) == [
+        "sm_90 lstm H=256 float32 forward: 12 bytes of registers spilled",
+        "sm_90 lstm H=256 float32 : NVRTC must compile for sm_90, but returned 6.",
+    ]
+
+
+def test_a_line_sums_up():
+    assert summary([*MADE, *compiled("lstm-on", 90, 256, "float32")]) == (
+        "sm_90 H=256 float32: 1 cells compiled, 1 refused, 0 failures, 0 with spills; most "
+        "registers 123 (lstm, backward), most shared memory 190,720 bytes; refused: lstm-on"
+    )
+
+
+def test_the_file_holds_all_rows():
+    found = json.loads(text_of({"nvrtc": "12.9"}, ["wrong"], MADE))
+    assert found["facts"] == {"nvrtc": "12.9"} and found["problems"] == ["wrong"]
+    assert [Kernel(**row) for row in found["kernels"]] == MADE
+
+
+def test_a_cell_that_is_not_there_and_no_nvrtc_are_told(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        persistent_check.parse(["--cells", "nosuch"])
+    assert "cells must be in the registry, but got nosuch" in capsys.readouterr().err
+    monkeypatch.setattr(persistent_check.nvrtc, "find", lambda: None)
+    with pytest.raises(SystemExit):
+        persistent_check.parse([])
+    assert "NVRTC must be installed: pip install nvidia-cuda-nvrtc-cu12" in capsys.readouterr().err

@@ -1,0 +1,167 @@
+"""What the one-kernel recurrences take of a GPU that is not there; ``make persistent-check``.
+
+All cells' two kernels are compiled by NVRTC for every architecture: registers, shared memory,
+spills. The exit code is 1 where a kernel that fits does not compile or spills registers. NVRTC is
+no part of the lock (90 MB): ``pip install nvidia-cuda-nvrtc-cu12``, or a build of torch for CUDA.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cells
+from harness import provenance
+from harness.engine import Layer
+from harness.engine.persistent import nvrtc
+from harness.engine.persistent.coverage import capacity, fitted, uncovered
+from harness.engine.persistent.source import plan_of
+from harness.engine.tracing.trace import untraceable
+
+SIZES = ((90, 256, "float32"), (90, 256, "tf32"), (80, 64, "float32"), (80, 64, "tf32"))
+"""(architecture, H, precision). Kernels in bf16 are those in tf32 that round at another bit."""
+MOST_NAMED = 20
+"""Of what is wrong; the JSON holds all of it."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One direction of a cell, or why there is none.
+
+    Attributes:
+        cell: Its name.
+        architecture: 90 for sm_90.
+        hidden_size: H.
+        precision: Of products' operands.
+        name: ``forward`` or ``backward``; empty where there is no kernel.
+        refusal: Why engine ``persistent`` leaves the cell to engine ``gpu``.
+        problem: What NVRTC says where it does not compile.
+        num_blocks: Of a cluster.
+        shared_bytes: Of a block.
+        registers: Of a thread.
+        spill_bytes: Of a thread.
+        stack_bytes: Of a thread.
+    """
+
+    cell: str
+    architecture: int
+    hidden_size: int
+    precision: str
+    name: str = ""
+    refusal: str | None = None
+    problem: str | None = None
+    num_blocks: int = 0
+    shared_bytes: int = 0
+    registers: int = 0
+    spill_bytes: int = 0
+    stack_bytes: int = 0
+
+
+def compiled(cell: str, architecture: int, hidden_size: int, precision: str) -> list[Kernel]:
+    """Returns a cell's kernels, or one row that says why there are none."""
+    where = (cell, architecture, hidden_size, precision)
+    kind = cells.find(cell)
+    if reason := untraceable(kind, precision):
+        return [Kernel(*where, refusal=reason)]
+    plan = plan_of(Layer(kind, hidden_size, 2, precision))
+    if reason := uncovered(plan):
+        return [Kernel(*where, refusal=reason)]
+    code = fitted(plan, precision, architecture)
+    if reason := capacity(code, architecture):
+        return [Kernel(*where, refusal=reason)]
+    try:
+        found = nvrtc.compile_for(code.on("device"), architecture).resources
+    except nvrtc.NvrtcError as error:
+        return [Kernel(*where, problem=str(error))]
+    return [
+        Kernel(
+            *where,
+            name,
+            num_blocks=code.tiling.num_blocks,
+            shared_bytes=code.shared_bytes,
+            **asdict(resources),
+        )
+        for name, resources in sorted(found.items())
+    ]
+
+
+def problems(kernels: Sequence[Kernel]) -> list[str]:
+    """Returns what is wrong with kernels, a line each."""
+    lines = []
+    for kernel in kernels:
+        where = (
+            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.precision} "
+            f"{kernel.name}"
+        )
+        if kernel.problem is not None:
+            lines.append(f"{where}: {kernel.problem}")
+        elif kernel.spill_bytes:
+            lines.append(f"{where}: {kernel.spill_bytes} bytes of registers spilled")
+    return lines
+
+
+def summary(kernels: Sequence[Kernel]) -> str:
+    """Returns a line about the kernels of one architecture, size and precision."""
+    first, made = kernels[0], [kernel for kernel in kernels if kernel.name]
+    refused = [kernel.cell for kernel in kernels if kernel.refusal]
+    widest = max(made, key=lambda kernel: kernel.registers, default=None)
+    most = "none" if widest is None else f"{widest.registers} ({widest.cell}, {widest.name})"
+    return (
+        f"sm_{first.architecture} H={first.hidden_size} {first.precision}: "
+        f"{len({kernel.cell for kernel in made})} cells compiled, {len(refused)} refused, "
+        f"{sum(kernel.problem is not None for kernel in kernels)} failures, "
+        f"{sum(kernel.spill_bytes > 0 for kernel in made)} with spills; most registers {most}, "
+        f"most shared memory {max((kernel.shared_bytes for kernel in made), default=0):,} bytes"
+        + (f"; refused: {', '.join(refused)}" if refused else "")
+    )
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Returns the options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--cells", type=lambda text: text.split(","), help="default: all")
+    parser.add_argument("--json", type=Path, help="file for a row of every kernel")
+    options = parser.parse_args(words)
+    options.cells = options.cells or list(cells.names())
+    if unknown := sorted(set(options.cells) - set(cells.names())):
+        parser.error(f"cells must be in the registry, but got {', '.join(unknown)}")
+    if nvrtc.find() is None:
+        parser.error("NVRTC must be installed: pip install nvidia-cuda-nvrtc-cu12")
+    return options
+
+
+def text_of(facts: dict[str, str], wrong: list[str], kernels: Sequence[Kernel]) -> str:
+    """Returns the JSON, a row of a kernel on a line."""
+    rows = ",\n  ".join(json.dumps(asdict(kernel)) for kernel in kernels)
+    head = json.dumps({"facts": facts, "problems": wrong}, indent=1).removesuffix("\n}")
+    return f'{head},\n "kernels": [\n  {rows}\n ]\n}}\n'
+
+
+def main(words: Sequence[str]) -> int:
+    """Compiles, prints what was found and returns the exit code."""
+    options, begun = parse(words), time.monotonic()
+    facts = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **provenance.describe("cpu"),
+        "nvrtc": nvrtc.version(),
+    }
+    print(f"NVRTC {facts['nvrtc']}, commit {facts['git_commit']}")
+    kernels: list[Kernel] = []
+    for size in SIZES:
+        made = [kernel for name in options.cells for kernel in compiled(name, *size)]
+        print(summary(made), flush=True)
+        kernels += made
+    wrong = problems(kernels)
+    facts["seconds"] = str(round(time.monotonic() - begun))
+    if options.json is not None:
+        options.json.write_text(text_of(facts, wrong, kernels), encoding="utf-8")
+    print("\n".join(wrong[:MOST_NAMED]) or f"all is well ({facts['seconds']} s)")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
