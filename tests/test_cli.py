@@ -26,6 +26,7 @@ COMMANDS = [
     ["report"],
     ["compare"],
     ["export"],
+    ["export-model"],
     ["sample"],
     ["clean"],
     ["doctor"],

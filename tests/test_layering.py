@@ -42,6 +42,9 @@ ONLY_IN = {
     "typer": {"cli"},
     "ray": {"runner"},
     "tokenizers": {"data"},
+    "safetensors": {"results"},
+    "onnxruntime": {"results"},
+    "onnx": {"store"},
 }
 """Library -> the rooms that import it."""
 ONLY_BY = {"contract": {"cli"}}

@@ -1,9 +1,9 @@
 """Commands and exit codes, no logic.
 
 What a command needs is imported when it runs: ``--help`` loads no torch. The modules: options and
-completion (what commands have in common), writing, cells, running, looking, costing and sharing
-(the commands), app (all of them, in the groups of the help), faults (what is said of an error),
-missing (what is said where nothing but the layer is installed).
+completion (what commands have in common), writing, cells, running, looking, costing, sharing and
+exporting (the commands), app (all of them, in the groups of the help), faults (what is said of an
+error), missing (what is said where nothing but the layer is installed).
 """
 
 import gc

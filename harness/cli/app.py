@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli import cells, costing, looking, running, sharing, writing
+from harness.cli import cells, costing, exporting, looking, running, sharing, writing
 from harness.cli.options import option
 
 SECTIONS: dict[str, tuple[Any, ...]] = {
@@ -33,7 +33,7 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
         looking.bench,
         costing.cost,
     ),
-    "Share it": (sharing.export,),
+    "Share it": (sharing.export, exporting.export_model),
 }
 """Heading in the help -> its commands, in the order of their use."""
 
@@ -44,7 +44,7 @@ class Sections(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes a list of commands for every section."""
         name_width = max(map(len, self.commands))
-        width = formatter.width - 6 - name_width
+        width = formatter.width - 4 - name_width  # the indent, and what is between
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in SECTIONS}
         for name, command in self.commands.items():
             heading = str(getattr(command, "rich_help_panel", ""))

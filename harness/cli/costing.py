@@ -104,7 +104,7 @@ def cost(
     tracking: Tracking = None,
     storage: Storage = None,
 ) -> None:
-    """Tell what cells cost at given sizes, or arms at equal perplexity.
+    """Tell what cells cost at given sizes, or at equal perplexity.
 
     Of cells, all is measured: an update and a forward pass, the time from one token to the next,
     tokens a second in a large batch, memory, and energy where the machine reports it; parameters,

@@ -8,7 +8,10 @@ import typer
 from harness.cli import completion
 from harness.cli.options import (
     REPEATED,
+    ChangedCell,
     Folder,
+    Run,
+    RunCells,
     Set,
     Storage,
     StudyName,
@@ -28,7 +31,7 @@ def status(
     tracking: Tracking = None,
     storage: Storage = None,
 ) -> None:
-    """Print how many runs of each arm have ended, and how they ended.
+    """Print how many runs of each arm have ended, and in what way.
 
     Below it stands where the results live, and which place decided it, where that is not the
     default.
@@ -98,15 +101,7 @@ def compare(
 
 
 def sample(
-    run: Annotated[
-        str,
-        argument(
-            "RUN",
-            "Name of a run: STUDY:ARM:SEED or STUDY:CONDITION/ARM:SEED, or the id of an MLflow "
-            "run. ARM@1 means the second repeat of an arm's search; the first repeat has no "
-            "mark.",
-        ),
-    ],
+    run: Run,
     prefix: Annotated[list[str], option(metavar="TEXT", help=f"Text to continue. {REPEATED}")],
     length: Annotated[
         int, option(metavar="N", help="Number of tokens to append. (default: 50)")
@@ -132,23 +127,8 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int, option(metavar="N", help="Seed of the draws. (default: 0)")] = 0,
-    file: Annotated[
-        list[Path] | None,
-        option(
-            "--file",
-            metavar="FILE",
-            help=f"Path of a Python file with cells of your own. {REPEATED} "
-            "(default: the files that the study named)",
-        ),
-    ] = None,
-    changed_cell: Annotated[
-        bool,
-        option(
-            "--changed-cell",
-            help="Accept a cell whose definition has changed since the run. "
-            "(default: such a cell is refused)",
-        ),
-    ] = False,
+    file: RunCells = None,
+    changed_cell: ChangedCell = False,
     folder: Folder = None,
     tracking: Tracking = None,
 ) -> None:

@@ -93,3 +93,29 @@ OwnCells = Annotated[
         help=f"Path of a Python file with cells of your own. {REPEATED} (default: no file)",
     ),
 ]
+Run = Annotated[
+    str,
+    argument(
+        "RUN",
+        "Name of a run: STUDY:ARM:SEED or STUDY:CONDITION/ARM:SEED, or the id of an MLflow "
+        "run. ARM@1 means the second repeat of an arm's search; the first repeat has no "
+        "mark.",
+    ),
+]
+RunCells = Annotated[
+    list[Path] | None,
+    option(
+        "--file",
+        metavar="FILE",
+        help=f"Path of a Python file with cells of your own. {REPEATED} "
+        "(default: the files that the study named)",
+    ),
+]
+ChangedCell = Annotated[
+    bool,
+    option(
+        "--changed-cell",
+        help="Accept a cell whose definition has changed since the run. "
+        "(default: such a cell is refused)",
+    ),
+]

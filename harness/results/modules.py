@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import cells
 from harness.engine import initial_state
 from harness.layer import Recurrent
 from harness.layer.base import Hidden
 from harness.layer.checks import as_state
 from harness.layer.choices import Choices, lacking
 from harness.model.architecture import start_name
+from harness.results import safetensors_file
 from harness.results.trained_models import ModelError, checked_cell, saved_model
 from harness.training.saved_model import SavedModel
 
@@ -26,6 +28,7 @@ class LanguageModel(nn.Module):
     In training mode it drops what the run dropped. It begins in evaluation mode.
 
     Attributes:
+        cell: The equations.
         vocabulary: The symbols that the tokens are indices of.
         layers: One ``harness.Recurrent`` a layer.
     """
@@ -46,6 +49,7 @@ class LanguageModel(nn.Module):
             )
         values = {name: torch.from_numpy(value.copy()) for name, value in saved.parameters.items()}
         dtype, size = values["readout.b"].dtype, saved.hidden_size
+        self.cell = cell
         self.vocabulary, self.residual, self.dropout = (
             saved.vocabulary,
             settings.residual,
@@ -99,13 +103,10 @@ class LanguageModel(nn.Module):
             ValueError: Shapes, dtypes or devices are wrong.
             IndexError: A token is none of the vocabulary's.
         """
-        given = None if state is None else as_state(state)
+        given = self.start(tokens.shape[1]) if state is None else as_state(state)
         values, finals = tokens if self.lookup is None else self.lookup(tokens), []
         for index, layer in enumerate(self.layers):
-            if given is None:
-                start = self._start(index, tokens.shape[1])
-            else:
-                start = tuple(each[index : index + 1] for each in given)
+            start = tuple(each[index : index + 1] for each in given)
             below = values
             values, final = layer(values, start)
             if self.residual and index > 0:
@@ -115,6 +116,11 @@ class LanguageModel(nn.Module):
             finals.append(as_state(final))
         final = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
         return self.readout(values), final[0] if len(final) == 1 else final
+
+    def start(self, rows: int = 1) -> tuple[Tensor, ...]:
+        """Returns the state at the start of a stream, (num_layers, B, H) each."""
+        layers = [self._start(index, rows) for index in range(len(self.layers))]
+        return tuple(torch.cat(parts) for parts in zip(*layers, strict=True))
 
     def _start(self, index: int, rows: int) -> tuple[Tensor, ...]:
         """Returns a layer's state at the start of a stream, (1, B, H) each."""
@@ -144,5 +150,10 @@ def load_module(
     Raises:
         ValueError: There is no such run, it has no model, or its cell is unknown or another now.
     """
-    saved = saved_model(run, folder, tracking, cell_files=cell_files)
+    if Path(run).suffix == safetensors_file.SUFFIX:
+        for path in cell_files:
+            cells.load_file(path)
+        saved = safetensors_file.read(Path(run))
+    else:
+        saved = saved_model(run, folder, tracking, cell_files=cell_files)
     return LanguageModel(saved, changed_cell=changed_cell, engine=engine)

@@ -1,0 +1,172 @@
+"""A run as a file for others: every form gives the run's numbers, read as its readers read it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from saved_models import saved
+from tolerances import assert_close
+from typer.testing import CliRunner
+
+import harness
+from cells.base import Cell
+from harness.cli import app
+from harness.results import export_model, modules
+from harness.results.trained_models import ModelError
+from harness.store.locations import Locations
+
+RUN = "small:wide:1000"
+needs_onnx = pytest.mark.usefixtures("onnx")
+
+
+@pytest.fixture(scope="module")
+def onnx():
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="the packages of the extra export are not installed")
+
+
+@pytest.fixture(scope="module")
+def expected(store):
+    """Tokens, a state, and what the run makes of them, at sizes that no file was tried with."""
+    module = harness.load_module(RUN, store, engine="reference")
+    tokens = torch.arange(10).view(5, 2)
+    state = tuple(values + 0.2 for values in module.start(2))
+    with torch.no_grad():
+        scores, final = module(tokens, state)
+    return tokens, state, (scores, *final)
+
+
+def assert_all_close(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert_close(torch.as_tensor(one), other)
+
+
+def test_a_run_as_safetensors_is_loaded_again(store, expected, tmp_path):
+    file, (tokens, state, wanted) = tmp_path / "gru.safetensors", expected
+    done = CliRunner().invoke(app, ["export-model", RUN, str(file), "--folder", str(store)])
+    assert done.exit_code == 0 and done.output.split() == [
+        str(file),
+        str(file.with_suffix(".json")),
+    ]
+    module = harness.load_module(str(file), engine="reference")
+    scores, final = module(tokens, state)
+    assert_all_close((scores, *final), wanted)
+    assert json.loads(file.with_suffix(".json").read_text())["start"] == {
+        name: [[0.0] * 16] for name in ("h", "c")
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning", "ignore:.isinstance.treespec")
+def test_a_run_as_pt2_needs_torch_alone(store, expected, tmp_path):
+    file, (tokens, state, wanted) = tmp_path / "lstm.pt2", expected
+    export_model.export_model(RUN, file, store)
+    described = {export_model.KEY: ""}
+    module = torch.export.load(file, extra_files=described).module()
+    scores, final = module(tokens, state)
+    assert_all_close((scores, *final), wanted)
+    assert json.loads(described[export_model.KEY])["settings"]["cell"] == "lstm"
+
+
+@needs_onnx
+def test_a_run_as_onnx_is_served_by_mlflow(store, expected, tmp_path):
+    import mlflow
+    import onnxruntime
+    from mlflow.pyfunc import scoring_server
+
+    file, (tokens, state, wanted) = tmp_path / "lstm.onnx", expected
+    address = export_model.export_model(RUN, file, store, log=True).address
+    session = onnxruntime.InferenceSession(file)
+    named = dict(zip(("tokens", "h", "c"), (tokens, *state), strict=True))
+    assert_all_close(session.run(None, {name: v.numpy() for name, v in named.items()}), wanted)
+    assert export_model.KEY in session.get_modelmeta().custom_metadata_map
+
+    uri = Locations(store).tracking_uri
+    client = mlflow.MlflowClient(uri, uri)
+    logged = client.get_logged_model(address.removeprefix("models:/"))
+    assert client.get_run(logged.source_run_id).data.tags["seed"] == "1000"
+    served = mlflow.pyfunc.load_model(logged.artifact_location)
+    assert served.metadata.signature.inputs.input_names() == ["tokens", "h", "c"]
+    request = json.dumps({"inputs": {name: values.tolist() for name, values in named.items()}})
+    answer = scoring_server.invocations(
+        request, "application/json", served, served.metadata.get_input_schema()
+    )
+    predictions = json.loads(answer.response)["predictions"]
+    found = [np.float32(predictions[name]) for name in ("scores", "next_h", "next_c")]
+    assert_all_close(found, wanted)
+
+
+@needs_onnx
+def test_operations_that_onnx_lacks_are_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(export_model, "saved_model", lambda *_, **__: saved(cell="exprnn"))
+    with pytest.raises(ModelError, match=r"exprnn: .*No ONNX function.*matrix_exp.*ends in .pt2"):
+        export_model.export_model("s:a:1", tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_step_that_cannot_be_traced_is_told(monkeypatch, tmp_path):
+    class Branching(Cell):
+        """h' = W x, or h where its first unit is above 0."""
+
+        name, gates, state = "branching", ("h",), ("h",)
+
+        def step(self, p, x, h):
+            return (h + 0 if h[0, 0, 0] > 0 else x.h,)
+
+    module = modules.LanguageModel(saved(cell="rnn-tanh"), engine="reference")
+    module.layers[0].cell = module.cell = Branching
+    with pytest.raises(ModelError, match=r"branching: its step must be one that torch.export"):
+        export_model._program(module)
+
+
+def test_a_file_with_other_numbers_is_not_written(monkeypatch, tmp_path):
+    def opened(content, source):
+        return lambda tokens, state: [values + 1 for values in state]
+
+    form = export_model.FORMS[".safetensors"]
+    other = export_model.Form(form.packages, form.content, opened)
+    monkeypatch.setitem(export_model.FORMS, ".safetensors", other)
+    monkeypatch.setattr(export_model, "saved_model", lambda *_, **__: saved(cell="gru"))
+    with pytest.raises(ModelError, match="must give the run's own numbers, but at 1 time steps"):
+        export_model.export_model("s:a:1", tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "messages"),
+    [
+        ("model.tar", False, [r"must end in .safetensors, .pt2 or .onnx.*suffix='.tar'"]),
+        ("model.safetensors", False, [r"model.json: must not exist yet"]),
+        ("taken.pt2", True, [r"taken.pt2: must not exist yet", r"--log: must come with.*.onnx"]),
+        ("absent/model.pt2", False, [r"absent: must be a folder"]),
+        (
+            "model.onnx",
+            False,
+            [r"needs the packages onnx, onnxscript.*'recurrent-bench\[export\]'"],
+        ),
+    ],
+)
+def test_all_that_is_wrong_with_a_file_is_told_at_once(monkeypatch, tmp_path, name, log, messages):
+    for taken in ("model.json", "taken.pt2"):
+        (tmp_path / taken).touch()
+    find = export_model.importlib.util.find_spec
+    monkeypatch.setattr(
+        export_model.importlib.util,
+        "find_spec",
+        lambda package: None if package == "onnxscript" else find(package),
+    )
+    with pytest.raises(ModelError) as told:
+        export_model.export_model("s:a:1", tmp_path / name, log=log)
+    assert len(str(told.value).splitlines()) == len(messages)
+    for message in messages:
+        told.match(message)
+
+
+def test_a_damaged_or_absent_file_is_told(tmp_path):
+    file = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="with model.json beside it, but there is no"):
+        harness.load_module(str(file))
+    file.write_bytes(b"{}")
+    file.with_suffix(".json").write_text("{}")
+    with pytest.raises(ValueError, match="must be as `harness export-model` wrote them"):
+        harness.load_module(str(file))
