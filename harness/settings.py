@@ -231,7 +231,7 @@ class Settings:
         le=MOST_PARAMETERS,
         came_later=True,
     )
-    lines: Lines | None = _setting(
+    lines: Lines | Literal["sequences"] | None = _setting(
         None,
         doc="how lines are read, {end: <eos>}: that token stands for the end of each; "
         "none: the corpus says",
@@ -513,7 +513,12 @@ class Settings:
     @property
     def line_end(self) -> str | None:
         """The token that stands for the end of every line; None: none of its own does."""
-        return None if self.lines is None else self.lines.end
+        return self.lines.end if isinstance(self.lines, Lines) else None
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether each line is a sequence of its own, which begins from a fresh state."""
+        return self.lines == "sequences"
 
     @property
     def text_name(self) -> str:

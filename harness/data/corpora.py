@@ -39,6 +39,8 @@ LYRICS = Published(  # copyrighted: the user brings it
     algorithm="SHA-1",
     checksum="9529987e701a4f37048ab778270a5dde9a762a0b",
 )
+LINE_END = "<eos>"
+"""The word that ends a line that is a sequence of its own, where neither study nor corpus says."""
 _EDITION_LENGTH = 10_000  # characters (2019) or tokens (2022) that the editions keep
 
 
@@ -144,7 +146,7 @@ def line_end(settings: Settings) -> str | None:
     """Returns the token that stands for a line's end, by the settings or else by the corpus."""
     if settings.line_end is not None or settings.token not in ("word", "subword"):
         return settings.line_end
-    return BY_NAME[settings.corpus].line_end
+    return BY_NAME[settings.corpus].line_end or (LINE_END if settings.reads_lines else None)
 
 
 def text_in_three(paths: Paths) -> dict[str, Text]:

@@ -3,7 +3,7 @@
 import difflib
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -11,12 +11,23 @@ import numpy as np
 
 from harness.data import corpora, subwords, token_cache
 from harness.data.errors import DataError
-from harness.data.numbering import Units
+from harness.data.line_windows import (
+    LineWindows,
+    evaluation_lines,
+    lines_to_read,
+    require_lines,
+)
+from harness.data.numbering import Units, positions
 from harness.data.reading import tokens_of
 from harness.data.standard import STANDARD
 from harness.data.text import Text, of_bytes
 from harness.data.tokens import UNKNOWN, Vocabulary
-from harness.data.windows import require_windows
+from harness.data.windows import (
+    Windows,
+    evaluation_windows,
+    require_windows,
+    training_windows,
+)
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
 
@@ -38,6 +49,8 @@ class Dataset:
         texts: What it is read from: the one text, or that of each split.
         units: What the subwords of each split stand for; empty where a token is something else.
         line_end: How many tokens stand for a line's end.
+        line_ends: Where lines are sequences, the positions of the tokens that end one, int64, by
+            split; else empty.
     """
 
     name: str
@@ -50,6 +63,36 @@ class Dataset:
     texts: tuple[Text, ...]
     units: Mapping[str, Units]
     line_end: int
+    line_ends: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def targets_per_update(self, settings: Settings) -> float:
+        """Returns the targets of an update; raises as :meth:`training_windows` does."""
+        return self.training_windows(settings).targets_per_update
+
+    def num_targets(self, split: str) -> int:
+        """Returns how many tokens of a split are predicted: all but those that are given."""
+        if self.line_ends:
+            return int(lines_to_read(self.line_ends[split])[1].sum())
+        return len(self.splits[split]) - 1
+
+    def training_windows(self, settings: Settings) -> Windows:
+        """Returns the windows of the training text; raises a DataError where it has none."""
+        if self.line_ends:
+            return LineWindows(self.line_ends["train"], settings.batch_size)
+        return training_windows(settings, len(self.splits["train"]))
+
+    def evaluation_windows(self, split: str, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
+        """Returns starts and lengths of the windows that score a split once, (U, B) each."""
+        if self.line_ends:
+            return evaluation_lines(self.line_ends[split], settings.batch_size)
+        length = len(self.splits[split])
+        return evaluation_windows(length, settings.batch_size, settings.bptt_length)
+
+    def require_windows(self, settings: Settings) -> None:
+        """Raises a DataError where a split is too short, or a line too long."""
+        require_windows(settings, {name: len(part) for name, part in self.splits.items()})
+        is_one = len(self.texts) == 1
+        require_lines(self.line_ends, settings.bptt_length, in_one_text=is_one)
 
 
 def load(settings: Settings) -> Dataset:
@@ -70,9 +113,10 @@ def load(settings: Settings) -> Dataset:
     key = _key(settings)
     dataset = _provided.get(_names(settings)) or (None if key is None else _loaded.get(key))
     if dataset is not None:
-        require_windows(settings, {name: len(part) for name, part in dataset.splits.items()})
+        dataset.require_windows(settings)
         return dataset
     dataset = _read(settings)
+    dataset.require_windows(settings)
     if key is not None:
         _loaded[key] = dataset
     return dataset
@@ -122,20 +166,37 @@ def _read(settings: Settings) -> Dataset:
     """Returns a text in numbers, which a cache may have from an earlier time."""
     texts = _texts(settings)
     read = token_cache.provided(texts, _reading(settings), lambda: tokens_of(settings, texts))
-    require_windows(settings, read.sizes)
     ends = np.cumsum(list(read.sizes.values()))
+    splits = dict(zip(read.sizes, np.split(read.numbers, ends[:-1]), strict=True))
     return Dataset(
         name=settings.corpus,
         title=settings.text_name,
         token=settings.token,
         vocabulary=read.vocabulary,
-        splits=dict(zip(read.sizes, np.split(read.numbers, ends[:-1]), strict=True)),
+        splits=splits,
         fingerprint=read.fingerprint,
         source=_source(texts),
         texts=tuple(texts.values()),
         units=read.units,
         line_end=int(corpora.line_end(settings) is not None or _reads_newlines(settings, texts)),
+        line_ends=_line_ends(splits, read.vocabulary) if settings.reads_lines else {},
     )
+
+
+def _line_ends(splits: Mapping[str, np.ndarray], vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+    """Returns the positions of the tokens that end a line, by split.
+
+    Raises:
+        DataError: The vocabulary has no such token.
+    """
+    ends_line = vocabulary.ends_line()
+    if not ends_line.any():
+        raise DataError(
+            f"vocabulary: must have what ends a line, {vocabulary.line_end!r}, with lines: "
+            f"sequences, but got the {len(vocabulary)} symbols that are more frequent. Write a "
+            "smaller min_count or a larger max_vocabulary."
+        )
+    return {name: positions(part, ends_line) for name, part in splits.items()}
 
 
 def _texts(settings: Settings) -> dict[str, Text]:
@@ -182,7 +243,7 @@ def _problems(settings: Settings) -> list[str]:
             f"max_vocabulary: must be {subwords.LEAST_SIZE} at least for subword tokens, one for "
             f"each byte and a merge, but got max_vocabulary={size}. Write max_vocabulary: 4000."
         )
-    if settings.lines is not None and settings.token == "byte":
+    if settings.line_end is not None and settings.token == "byte":
         problems.append(
             "lines: must be left out for byte tokens, among which a line's end is one already, "
             f"but got lines={settings.lines}."
@@ -191,6 +252,13 @@ def _problems(settings: Settings) -> list[str]:
         problems.append(
             "lines: end must be a token that the text does not have, but got "
             f"end={settings.line_end!r}, which stands for rare words. Choose another."
+        )
+    order = settings.windows, settings.max_offset
+    if settings.reads_lines and order != (Settings.windows, Settings.max_offset):
+        problems.append(
+            "lines: sequences are read in random order, each from its start, so that windows and "
+            f"max_offset must be left out, but got windows={settings.windows!r} and "
+            f"max_offset={settings.max_offset}. Leave both out."
         )
     corpus = corpora.BY_NAME.get(settings.corpus)
     if corpus is None:

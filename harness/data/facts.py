@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.dataset import Dataset
+from harness.data.line_windows import lines_to_read
 from harness.data.text import Text, lines_of
 from harness.settings import Token
 
@@ -44,12 +45,18 @@ class SplitFacts:
         num_lines: Its lines of ``LINE_LENGTH`` characters or more; a line is of the split in which
             it begins.
         num_seen: How many of these stand verbatim in the training text; None of the training text.
+        num_sequences: Its lines that are read as sequences; None where none are.
+        num_empty: Its empty lines, which are left out there; likewise.
+        longest: The most targets of a line, likewise.
     """
 
     num_tokens: int
     unknown_share: float
     num_lines: int
     num_seen: int | None
+    num_sequences: int | None = None
+    num_empty: int | None = None
+    longest: int | None = None
 
     @property
     def seen_share(self) -> float | None:
@@ -141,6 +148,7 @@ def corpus_facts(dataset: Dataset) -> CorpusFacts:
                 num_seen=None
                 if name == "train"
                 else sum(line in known for line in lines[name].tolist()),
+                **_sequences(dataset, name),
             )
             for name, tokens in dataset.splits.items()
         },
@@ -150,13 +158,27 @@ def corpus_facts(dataset: Dataset) -> CorpusFacts:
 def reading(dataset: Dataset) -> tuple[object, ...]:
     """Returns what datasets agree in that are one text, read in one way."""
     sizes = tuple(map(len, dataset.splits.values()))
-    return (dataset.fingerprint, dataset.token, len(dataset.vocabulary), *sizes)
+    reads_lines = bool(dataset.line_ends)
+    return (dataset.fingerprint, dataset.token, len(dataset.vocabulary), reads_lines, *sizes)
 
 
 def facts_of(datasets: Iterable[Dataset]) -> list[CorpusFacts]:
     """Returns the facts of each text that is read in its own way, once."""
     distinct = {reading(dataset): dataset for dataset in datasets}
     return [corpus_facts(dataset) for dataset in distinct.values()]
+
+
+def _sequences(dataset: Dataset, split: str) -> dict[str, int]:
+    """Returns what is to be known of lines that are sequences."""
+    if not dataset.line_ends:
+        return {}
+    ends = dataset.line_ends[split]
+    _, lengths = lines_to_read(ends)
+    return {
+        "num_sequences": len(lengths),
+        "num_empty": len(ends) - len(lengths),
+        "longest": int(lengths.max()),
+    }
 
 
 def _share(tokens: np.ndarray, number: int | None) -> float:

@@ -168,6 +168,12 @@ def renumbered(numbers: np.ndarray, symbols: list[str], vocabulary: Vocabulary) 
     return result
 
 
+def positions(numbers: np.ndarray, is_sought: np.ndarray) -> np.ndarray:
+    """Returns where those tokens are whose numbers are sought, int64; (V,) says which these are."""
+    found = [block.start + np.flatnonzero(is_sought[numbers[block]]) for block in _blocks(numbers)]
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
 def _blocks(numbers: np.ndarray) -> Iterator[slice]:
     for start in range(0, len(numbers), _BLOCK):
         yield slice(start, start + _BLOCK)

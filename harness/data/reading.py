@@ -20,7 +20,7 @@ from harness.data.numbering import (
     narrowest,
     renumbered,
 )
-from harness.data.text import Digest, Text, between, ended
+from harness.data.text import Digest, Text, between, ended, line_start
 from harness.data.tokens import Vocabulary, frequency_vocabulary, sorted_vocabulary
 from harness.data.windows import require_windows
 from harness.settings import Settings
@@ -53,14 +53,21 @@ def _whole(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     parts, fingerprint = _read_each(texts, read)
     lengths = [len(part) for part in parts]
     if numbering.num_own_ends:
+        remedy = "Rename it in the text" if settings.line_end is None else "Choose another"
         raise DataError(
             f"lines: end must be a token that the text does not have, but got {end=}, which it has "
-            f"{numbering.num_own_ends} times. Choose another."
+            f"{numbering.num_own_ends} times. {remedy}."
         )
     _require_tokens(texts, lengths)
     numbers, all_symbols = joined(parts), numbering.symbols
+
+    def next_line(least: int) -> int:
+        mark = all_symbols.index("\n" if settings.token != "word" else end or "")
+        return least and least + int((numbers[least - 1 :] == mark).argmax())
+
     num_tokens = corpora.BY_NAME[settings.corpus].num_tokens
-    sizes = _sizes(settings, texts, lengths if num_tokens is None else [num_tokens])
+    read_lengths = lengths if num_tokens is None else [num_tokens]
+    sizes = _sizes(settings, texts, read_lengths, next_line)
     require_windows(settings, sizes)
     _require_choice(numbers[: sizes["train"]], all_symbols)
     if settings.token != "word" and num_tokens is None:
@@ -89,21 +96,24 @@ def _subwords(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     def length(text: Text, digest: Digest) -> int:
         return sum(map(len, _pieces(settings, text, text.lined(digest))))
 
+    def whole() -> Iterator[str]:
+        pieces = (_pieces(settings, text, text.pieces) for text in texts.values())
+        return itertools.chain.from_iterable(pieces)
+
     assert settings.max_vocabulary is not None  # asked for before
     lengths, fingerprint = _read_each(texts, length)
     _require_tokens(texts, lengths)
-    ends = list(itertools.accumulate(_sizes(settings, texts, lengths).values()))
+    cut = _sizes(settings, texts, lengths, lambda least: line_start(whole(), least))
+    names, ends = list(cut), list(itertools.accumulate(cut.values()))
 
     def passages(split: int) -> Iterator[str]:
-        pieces = (_pieces(settings, text, text.pieces) for text in texts.values())
         begin = ends[split - 1] if split else 0
-        whole = itertools.chain.from_iterable(pieces)
-        return subwords.passages_of(between(whole, begin, ends[split]))
+        return subwords.passages_of(between(whole(), begin, ends[split]))
 
-    names = list(_sizes(settings, texts, lengths))
     model = subwords.learned(passages(0), settings.max_vocabulary)
     vocabulary = Vocabulary(subwords.symbols(model), "subword", corpora.line_end(settings), model)
-    read = [_encoded(vocabulary, passages(split)) for split in range(len(names))]
+    is_read = settings.reads_lines
+    read = [_encoded(vocabulary, passages(split), is_read) for split in range(len(names))]
     sizes = {name: len(numbers) for name, (numbers, _) in zip(names, read, strict=True)}
     require_windows(settings, sizes)
     _require_choice(read[0][0], list(vocabulary.symbols))
@@ -116,28 +126,36 @@ def _subwords(settings: Settings, texts: Mapping[str, Text]) -> Tokens:
     )
 
 
-def _encoded(vocabulary: Vocabulary, passages: Iterator[str]) -> tuple[np.ndarray, Units]:
-    """Returns a split in numbers, and what its tokens stand for."""
+def _encoded(
+    vocabulary: Vocabulary, passages: Iterator[str], reads_lines: bool
+) -> tuple[np.ndarray, Units]:
+    """Returns a split in numbers, and what its tokens stand for.
+
+    The first token is given, or that of every line where lines are sequences.
+    """
     assert vocabulary.subwords is not None
     parts: list[np.ndarray] = []
     totals = dict.fromkeys(("bytes", "characters", "words"), 0)
-    first = b""
+    given = totals.copy()
+    num_given, is_first = 0, True
     for batch, ids in subwords.encoded(vocabulary.subwords, passages):
         numbers = list(itertools.chain.from_iterable(ids))
         parts.append(np.array(numbers, narrowest(len(vocabulary))))
-        first = first or batch[0].encode()[: len(vocabulary.symbols[numbers[0]])]
+        for passage, own in zip(batch, ids, strict=True):
+            if is_first:
+                first = passage.encode()[: len(vocabulary.symbols[own[0]])]
+                given["bytes"] += len(first)
+                given["characters"] += sum(byte & 0xC0 != 0x80 for byte in first)  # of one each
+                given["words"] += 1
+                num_given += 1
+            is_first = reads_lines and passage.endswith("\n")
         totals["bytes"] += sum(len(passage.encode()) for passage in batch)
         totals["characters"] += sum(map(len, batch))
         totals["words"] += sum(len(passage.split()) for passage in batch)
         if vocabulary.line_end is not None:
             totals["words"] += sum(passage.count("\n") for passage in batch)
     tokens = joined(parts)
-    given = {
-        "bytes": len(first),
-        "characters": sum(byte & 0xC0 != 0x80 for byte in first),  # others begin none
-        "words": 1,
-    }
-    num_targets = max(1, len(tokens) - 1)
+    num_targets = max(1, len(tokens) - num_given)
     per_token = {unit: (totals[unit] - given[unit]) / num_targets for unit in totals}
     return tokens, Units(totals["characters"], per_token)
 
@@ -177,21 +195,31 @@ def _read_each(
 
 def _pieces(settings: Settings, text: Text, lined: Iterable[str]) -> Iterable[str]:
     """Returns what is read of the pieces of a text in its lines."""
-    if corpora.line_end(settings) is not None:
+    if corpora.line_end(settings) is not None or settings.reads_lines:
         return ended(lined)
     if settings.token == "word":
         return lined
     return (piece.replace("\n", text.between) for piece in lined)
 
 
-def _sizes(settings: Settings, texts: Mapping[str, Text], lengths: list[int]) -> dict[str, int]:
-    """Returns how much each split has of the texts, which have ``lengths``."""
+def _sizes(
+    settings: Settings,
+    texts: Mapping[str, Text],
+    lengths: list[int],
+    next_line: Callable[[int], int],
+) -> dict[str, int]:
+    """Returns how much each split has of the texts, which have ``lengths``.
+
+    Where lines are sequences each is of the split in which it starts: ``next_line`` returns where
+    the first one starts that does not start before a position.
+    """
     if len(texts) > 1:
         return dict(zip(texts, lengths, strict=True))
     (length,) = lengths
     if settings.split == "none":
         return {"train": length}
-    validation, test = (length * cut // 100 for cut in corpora.BY_NAME[settings.corpus].cuts)
+    cuts = [length * cut // 100 for cut in corpora.BY_NAME[settings.corpus].cuts]
+    validation, test = map(next_line, cuts) if settings.reads_lines else cuts
     return {"train": validation, "validation": test - validation, "test": length - test}
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from harness.data.errors import DataError
 from harness.data.text import lines_of
 
+NEWLINE = "\u010a"
+"""What stands for the byte of a line's end in a symbol; it can only be the last there."""
 LEAST_SIZE = 257
 """The symbols of a vocabulary that has a merge: one for each byte, and it."""
 _BATCH = 1000  # passages that are encoded at once

@@ -87,6 +87,22 @@ def between(pieces: Iterable[str], begin: int, end: int) -> Iterator[str]:
         position += len(piece)
 
 
+def line_start(pieces: Iterable[str], least: int) -> int:
+    """Returns where the first line starts that does not start before ``least``.
+
+    Every line of the text has an end. After the last line it is the text's length.
+    """
+    if least == 0:
+        return 0
+    position = 0
+    for piece in pieces:
+        end = piece.find("\n", max(0, least - 1 - position))
+        if end >= 0:
+            return position + end + 1
+        position += len(piece)
+    return position
+
+
 def ended(pieces: Iterable[str]) -> Iterator[str]:
     """Yields pieces whose last line is ended too, as the others are."""
     last = "\n"

@@ -72,6 +72,13 @@ class Vocabulary:
         """The number of ``<unk>``; None in a vocabulary that has none."""
         return None if self.token == "subword" else self._index.get(UNKNOWN)
 
+    def ends_line(self) -> np.ndarray:
+        """Returns whether each symbol is the last token of a line, (V,), bool."""
+        if self.subwords is not None:
+            return np.array([symbol.endswith(subwords.NEWLINE) for symbol in self.symbols])
+        end = "\n" if self.line_end is None else self.line_end
+        return np.array([symbol == end for symbol in self.symbols])
+
     @cached_property
     def _index(self) -> dict[str, int]:
         index = {symbol: number for number, symbol in enumerate(self.symbols)}

@@ -18,14 +18,36 @@ from harness.randomness import Name
 from harness.settings import Settings
 
 
-@dataclass(frozen=True)
 class Windows(ABC):
-    """An epoch's windows.
+    """An epoch's windows; :mod:`harness.data.line_windows` has those of lines."""
+
+    carried: ClassVar[bool]  # whether a stream's state is carried over the minibatches of an epoch
+
+    @property
+    @abstractmethod
+    def updates_per_epoch(self) -> int:
+        """Number of updates of every epoch."""
+
+    @property
+    @abstractmethod
+    def targets_per_update(self) -> float:
+        """Number of targets of an update; where updates differ, the mean of an epoch's."""
+
+    @abstractmethod
+    def starts(self, seed: Sequence[Name], epoch: int) -> np.ndarray:
+        """Returns int64 (U, B): the position of the first input of window u of stream b."""
+
+    def lengths(self, starts: np.ndarray) -> np.ndarray | None:
+        """Returns the number of targets of windows, likewise; None where all are as long."""
+        return None
+
+
+@dataclass(frozen=True)
+class TextWindows(Windows):
+    """Windows of equal length of a running text.
 
     Every epoch has as many as its largest offset leaves room for; others are dropped.
     """
-
-    carried: ClassVar[bool]  # whether a stream's state is carried over the minibatches of an epoch
 
     num_tokens: int
     batch_size: int
@@ -38,12 +60,17 @@ class Windows(ABC):
         return self._num_updates(self.max_offset)
 
     @property
+    def targets_per_update(self) -> int:
+        """Number of targets of every update."""
+        return self.batch_size * self.bptt_length
+
+    @property
     def num_tokens_needed(self) -> int:
         """Number of tokens that the text must have for one update an epoch."""
         return self.max_offset + self.batch_size * self.bptt_length + 1
 
     def starts(self, seed: Sequence[Name], epoch: int) -> np.ndarray:
-        """Returns int64 (U, B): the position of the first input of window u of stream b."""
+        """See :class:`Windows`."""
         offset = randomness.integer(*seed, "order", epoch, "offset", high=self.max_offset)
         return self._starts(offset, seed, epoch)
 
@@ -54,7 +81,7 @@ class Windows(ABC):
     def _starts(self, offset: int, seed: Sequence[Name], epoch: int) -> np.ndarray: ...
 
 
-class SequentialWindows(Windows):
+class SequentialWindows(TextWindows):
     """B streams side by side, each read from left to right.
 
     The last target may lie beyond the streams.
@@ -95,7 +122,7 @@ class Sequential2019Windows(SequentialWindows):
         return (self._num_columns(offset) - 1) // self.bptt_length
 
 
-class RandomWindows(Windows):
+class RandomWindows(TextWindows):
     """The text cut into windows, in random order; the state begins anew at every minibatch."""
 
     carried = False
@@ -114,14 +141,14 @@ class RandomWindows(Windows):
         return offset + order[: shape[0] * shape[1]].reshape(shape) * self.bptt_length
 
 
-_FORMS: dict[str, type[Windows]] = {
+_FORMS: dict[str, type[TextWindows]] = {
     "sequential": SequentialWindows,
     "sequential-2019": Sequential2019Windows,
     "random": RandomWindows,
 }
 
 
-def training_windows(settings: Settings, num_tokens: int) -> Windows:
+def training_windows(settings: Settings, num_tokens: int) -> TextWindows:
     """Returns the windows of a training text of ``num_tokens`` tokens.
 
     Raises:
@@ -144,13 +171,15 @@ def training_windows(settings: Settings, num_tokens: int) -> Windows:
 def require_windows(settings: Settings, sizes: Mapping[str, int]) -> None:
     """Checks that every split has a window, given its number of tokens.
 
+    Where lines are sequences it has one where it has a target.
+
     Raises:
         TextTooShort: One is too short. The message has a line for each that is.
     """
     problems = []
     for name, count in sizes.items():
         try:
-            if name == "train":
+            if name == "train" and not settings.reads_lines:
                 training_windows(settings, count)
             else:
                 evaluation_windows(count, settings.batch_size, settings.bptt_length)

@@ -7,10 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.data import CorpusFacts, Dataset, corpus_facts
-from harness.data.facts import LINE_LENGTH, reading
+from harness.data.facts import LINE_LENGTH, SplitFacts, reading
 from harness.study import Study
 from harness.study.units import Unit
 
+_LINES = ("sequences", "empty", "longest")
+"""What is told of lines that are sequences: how many, how many are left out, most targets."""
 LEGEND = (
     f"lines: of {LINE_LENGTH} characters or more; seen: those that stand in train word for word"
 )
@@ -47,7 +49,9 @@ def table(facts: Mapping[str, CorpusFacts]) -> Table:
     """Returns the table of all texts, which :func:`facts_by_readers` gave."""
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("text", overflow="fold")
-    for column in ("tokens", "<unk>", "lines", "seen"):
+    splits = [split for text in facts.values() for split in text.splits.values()]
+    reads_lines = any(split.num_sequences is not None for split in splits)
+    for column in ("tokens", "<unk>", "lines", "seen", *(_LINES if reads_lines else ())):
         made.add_column(column, justify="right", no_wrap=True)
     for readers, text in facts.items():
         kinds = {"char": "characters", "word": "words", "byte": "bytes", "subword": "subwords"}
@@ -57,8 +61,15 @@ def table(facts: Mapping[str, CorpusFacts]) -> Table:
         for name, split in text.splits.items():
             seen = "" if split.seen_share is None else _percent(split.seen_share)
             numbers = (f"{split.num_tokens:,}", _percent(split.unknown_share))
-            made.add_row(Text(f" {name}"), *numbers, f"{split.num_lines:,}", seen)
+            of_lines = _of_lines(split) if reads_lines else []
+            made.add_row(Text(f" {name}"), *numbers, f"{split.num_lines:,}", seen, *of_lines)
     return made
+
+
+def _of_lines(split: SplitFacts) -> list[str]:
+    """Returns the columns of ``_LINES``, empty where no line is a sequence."""
+    counts = (split.num_sequences, split.num_empty, split.longest)
+    return ["" if count is None else f"{count:,}" for count in counts]
 
 
 def _percent(share: float) -> str:

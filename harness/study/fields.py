@@ -148,9 +148,8 @@ _FORMS: dict[str, Any] = {
 def hint_of(name: str) -> tuple[Any, bool]:
     """Returns the type of a field's values, and whether it may be none instead."""
     hint = _HINTS[name]
-    if isinstance(hint, types.UnionType) and types.NoneType in typing.get_args(hint):
-        return typing.get_args(hint)[0], True
-    return hint, False
+    kinds = typing.get_args(hint)
+    return (kinds[0], True) if types.NoneType in kinds else (hint, False)
 
 
 def base_type(name: str) -> Any:

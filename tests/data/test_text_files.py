@@ -81,8 +81,8 @@ def test_one_text_twice_and_parts_too_short(paths, tmp_path):
     with pytest.raises(DataError) as caught:
         data.load(settings(paths))
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
-        "train windows",
-        "validation windows",
+        "train text",
+        "validation text",
     ]
 
 

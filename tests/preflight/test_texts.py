@@ -43,6 +43,20 @@ def test_the_table_of_a_text():
     ]
 
 
+def test_lines_that_are_sequences_are_counted(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("a line of some more than thirty letters\n\nfour five\n" * 40)
+    words = {"corpus": "text", "path": str(path), "token": "word"}
+    read = {"lstm": dataset(**words, lines="sequences")}
+    title, _, _, *splits = printed(texts.facts_by_readers(None, read), 99)
+    assert title.split() == "text tokens <unk> lines seen sequences empty longest".split()
+    assert [row.split() for row in splits] == [
+        "train 416 0 % 32 64 32 8".split(),
+        "validation 52 0 % 4 100 % 8 4 8".split(),
+        "test 52 0 % 4 100 % 8 4 8".split(),
+    ]
+
+
 def test_who_reads_which_of_several_texts(loaded):
     book, docs = dataset(), dataset(corpus="python-docs")
     words = dataset(token="word")
