@@ -1,10 +1,11 @@
 """Whether a study's design can show anything, before anything trains."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from harness.report.arm_results import text_of
 from harness.statistics import inference
-from harness.study import Study, is_repeated, num_pairs
+from harness.study import Study, is_repeated, num_pairs, problem_of_arms
 
 
 class DesignError(ValueError):
@@ -33,16 +34,33 @@ def design_problem(study: Study) -> str | None:
     Every condition is a family of comparisons of its own. All problems are told, a line each.
     """
     parts = [study.under(condition) for condition in study.conditions]
-    return "\n".join(dict.fromkeys(line for part in parts for line in _problems(part))) or None
+    found = dict.fromkeys(problem for part in parts for problem in _problems(part))
+    arms = [arm.key for arm in study.arms]
+    return "\n".join(str(problem_of_arms(study, arms, *each)) for each in found) or None
 
 
-def _problems(part: Study) -> Iterator[str]:
+class _Problem(NamedTuple):
+    """What a design cannot do.
+
+    Attributes:
+        field: Of the study file, that decides it.
+        message: The rule, the value and the remedy.
+        code: Of the message.
+    """
+
+    field: tuple[str, ...]
+    message: str
+    code: str
+
+
+def _problems(part: Study) -> Iterator[_Problem]:
     comparisons, phase = num_comparisons(part), part.measure.runtime
     if comparisons == 0:
-        yield (
-            f"compare: an arm must read the text of the baseline ({part.baseline.key}) to be "
-            "compared with it, but none does. Write texts under across, or give --force."
+        message = (
+            f"an arm must read the text of the baseline ({part.baseline.key}) to be compared with "
+            "it, but none does. Write texts under across, or give --force."
         )
+        yield _Problem(("compare",), message, "nothing-compared")
     else:
         yield from _too_few(_pairs_field(part), num_pairs(part), "sign-flip", comparisons, part)
     if phase is not None:
@@ -57,15 +75,18 @@ def _pairs_field(part: Study) -> str:
     return "tune.repeats" if is_repeated(part) else "replicate.seeds"
 
 
-def _too_few(field: str, count: int, test: str, comparisons: int, part: Study) -> Iterator[str]:
+def _too_few(
+    field: str, count: int, test: str, comparisons: int, part: Study
+) -> Iterator[_Problem]:
     """Yields a problem where all of ``count`` signs agreeing cannot pass Holm's first step."""
     threshold, name = part.measure.threshold, field.rpartition(".")[2]
     smallest_p = inference.smallest_p(count)
     if smallest_p > threshold / comparisons:
-        yield (
-            f"{field}: the smallest {test} p, 2/2^n, must not exceed {threshold:g}/{comparisons} "
+        message = (
+            f"the smallest {test} p, 2/2^n, must not exceed {threshold:g}/{comparisons} "
             f"({comparisons} comparison{'s' if comparisons > 1 else ''}), but got {name}={count}, "
             f"whose smallest p is {smallest_p:.3g}. "
             f"Write {name}: {inference.seeds_needed(comparisons, threshold)} or more, "
             "or give --force."
         )
+        yield _Problem(tuple(field.split(".")), message, "too-few-pairs")

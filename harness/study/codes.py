@@ -173,7 +173,16 @@ CODES = {
         "The field came with version 2 of the format.",
         "Write `version: 2`, and give the study another name.",
     ),
-    # What shows only where runs are tried: harness check, and the start of harness run
+    # What harness check finds, and harness run before it begins
+    "too-few-pairs": Code(
+        "Even if all pairs, or rounds of timings, agreed, the smallest p would not be below the "
+        "threshold: the study could find nothing.",
+        "Write as many seeds, repeats or rounds as the message says, or give `--force`.",
+    ),
+    "nothing-compared": Code(
+        "No arm reads the text of the baseline, so that no losses compare.",
+        "Write texts as conditions, under `across`.",
+    ),
     "text": Code(
         "A text cannot be read, or does not go with the settings by which it is read.",
         "Correct the path, or the text, as the message says.",

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import io
+import re
 import shlex
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from harness.training import worker
 
 RULE = "───"
 """What stands under the heading of a table."""
+PLACE = re.compile(r"^(\S+\.yaml):\d+:\d+: ")
+"""A place in a study; a shortened one has other lines than that of the page."""
 
 
 def shortened(text: str) -> str:
@@ -118,9 +121,9 @@ class Reader:
 
 def assert_shows(text: str, expected: list[str], where: str) -> None:
     """Holds output to the lines of a page; ``...`` stands for any lines."""
-    said = [line.rstrip() for line in text.splitlines()]
+    said = [PLACE.sub(r"\1: ", line.rstrip()) for line in text.splitlines()]
     place, skips = 0, False
-    for line in expected:
+    for line in (PLACE.sub(r"\1: ", line) for line in expected):
         if line == "...":
             skips = True
             continue

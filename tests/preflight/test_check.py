@@ -326,7 +326,8 @@ THREE = (
     [
         (
             [("seeds: 6", "seeds: 2")],
-            r"replicate.seeds: the smallest sign-flip p, .* got seeds=2, .* Write seeds: 6",
+            r"^\S+small.yaml:\d+:20: replicate.seeds: the smallest sign-flip p, .* got seeds=2, "
+            r".* Write seeds: 6 .*\[too-few-pairs\]$",
         ),
         (
             [("batch: 2", "batch: 2\n  repeats: 5")],
@@ -348,7 +349,7 @@ THREE = (
         (
             [("hidden_size: 16}", "hidden_size: 16, token: word}")],
             r"compare: an arm must read the text of the baseline \(narrow\) .* "
-            "Write texts under across",
+            r"Write texts under across, .*\[nothing-compared\]$",
         ),
     ],
 )
