@@ -17,9 +17,12 @@ from cells.base import Cell
 from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
 from harness.engine.gpu.layout import Buffers, Layout
-from harness.engine.persistent import host
+from harness.engine.persistent import device as on_device
+from harness.engine.persistent import host, nvrtc
+from harness.engine.persistent.arguments import Call, Kernels
 from harness.engine.persistent.coverage import uncovered
-from harness.engine.persistent.source import INTEGERS, plan_of, source
+from harness.engine.persistent.places import identifier
+from harness.engine.persistent.source import plan_of
 from harness.engine.persistent.tiling import Tiling, tilings
 from harness.engine.reference import input_product, lookup_gradient
 from harness.engine.tracing.trace import untraceable
@@ -38,20 +41,23 @@ def on_host(hidden_size: int) -> Tiling:
 class Persistent(ByAutograd):
     """Cells whose pointwise pieces need one unit alone.
 
-    There is no launch on CUDA yet: the kernels run as threads of the host, which shows what they
-    compute and not how fast. So no study can choose this engine.
+    On a CPU the kernels run as threads of the host, which shows what they compute and not how fast.
+    They were never launched on CUDA, so no study can choose this engine.
     """
 
     name = "persistent"
 
     def __init__(self, tile: Callable[[int], Tiling] = on_host):
-        """Takes what cuts a layer of H units into blocks."""
+        """Takes what cuts a layer of H units into blocks, on the host."""
         self._tile = tile
 
     def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
         """Returns why this engine does not run the cell there, or None where it does."""
-        if device != "cpu":
-            return f"its kernels are not launched on CUDA yet, but got device={device}"
+        kind = device.partition(":")[0]
+        if kind not in ("cpu", "cuda"):
+            return f"it runs on cuda, and on cpu to be tested, not on {device}"
+        if kind == "cuda" and nvrtc.find() is None:
+            return "it needs NVRTC, which was not found"
         reason = untraceable(cell, precision)
         if reason is not None:
             return reason
@@ -72,9 +78,16 @@ class Persistent(ByAutograd):
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token lies outside W.
             CompileError: There is no compiler, or it refuses.
+            DeviceError: The layer does not fit the device, or its driver refuses.
+            NvrtcError: NVRTC refuses.
         """
         plan, ready = plan_of(layer), prepared(layer, parameters, inputs)
-        loop = _Loop(plan, layer.precision, self._tile(layer.hidden_size))
+        table = None if inputs.is_floating_point() else _table(layer, ready, inputs)
+        if inputs.is_cuda:
+            made = on_device.kernels(plan, layer.precision, inputs.get_device())
+        else:
+            made = host.kernels(plan, layer.precision, self._tile(layer.hidden_size))
+        loop = _Loop(plan, layer.precision, made)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
         vectors = [ready[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
@@ -84,7 +97,6 @@ class Persistent(ByAutograd):
         factors = like.new_empty(num_runs, num_steps, batch_size, 0)
         if noise is not None:
             factors = noise.transpose(0, 1).expand(-1, num_steps, -1, -1)
-        table = None if inputs.is_floating_point() else _table(layer, ready, inputs)
         outputs = []
         at_once = num_steps if torch.is_grad_enabled() else STEPS_AT_ONCE
         parts = zip(inputs.split(at_once), factors.split(at_once, dim=1), strict=True)
@@ -103,12 +115,15 @@ def _table(layer: Layer, parameters: Parameters, tokens: Tensor) -> Tensor:
     """Returns W x + b of every token, (N, V, G*H).
 
     Raises:
-        IndexError: A token lies outside.
+        IndexError: A token lies outside, on a CPU; CUDA asserts it without being waited for.
     """
     num_runs, num_tokens = parameters["W"].shape[:2]
-    outside = tokens[(tokens < 0) | (tokens >= num_tokens)]
-    if len(outside):
-        raise IndexError(f"tokens: must lie in 0 to {num_tokens - 1}, but got {outside[0].item()}.")
+    is_outside = (tokens < 0) | (tokens >= num_tokens)
+    rule = f"tokens: must lie in 0 to {num_tokens - 1}"
+    if tokens.is_cuda:
+        torch._assert_async(~is_outside.any(), rule)
+    elif is_outside.any():
+        raise IndexError(f"{rule}, but got {tokens[is_outside][0].item()}.")
     every = torch.arange(num_tokens, device=tokens.device).view(-1, 1, 1).expand(-1, num_runs, 1)
     return input_product(layer, parameters, every)[:, :, 0].transpose(0, 1)
 
@@ -119,7 +134,7 @@ class _Loop:
 
     plan: Layout
     precision: str
-    tile: Tiling
+    kernels: Kernels
 
     def run(
         self,
@@ -142,20 +157,17 @@ class _Loop:
             The tensors that the loop reads and writes, by the names of their buffers.
         """
         num_steps, num_runs, batch_size = shape
-        code = source(self.plan, self.precision, self.tile)
-        vocabulary = 0 if tokens is None else given["x"].shape[1]
-        wanted = self.plan.buffers[is_backward]
+        pointers = self.kernels.source.pointers
         made = {
             name: _empty(buffer.shape(num_steps, num_runs, batch_size), given["x"])
-            for name, buffer in wanted.items()
-            if name not in given and name.replace(".", "_") in code.pointers
+            for name, buffer in self.plan.buffers[is_backward].items()
+            if name not in given and identifier(buffer) in pointers
         }
         buffers = given | made
         tensors = {name.replace(".", "_"): tensor for name, tensor in buffers.items()}
         tensors |= {f"matrix_{name}": matrix for name, matrix in matrices.items()}
-        integers = dict(runs=num_runs, steps=num_steps, batch=batch_size, vocabulary=vocabulary)
-        kernel = host.kernels(code)[is_backward]
-        kernel(tuple(integers[name] for name in INTEGERS), tokens, tensors)
+        kernel = self.kernels.backward if is_backward else self.kernels.forward
+        kernel(Call(num_runs, num_steps, batch_size, tokens, tensors))
         return buffers
 
 

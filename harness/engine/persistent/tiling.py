@@ -14,7 +14,9 @@ THREADS = 256
 UNITS = 32
 """The most units that a block owns."""
 MOST_BLOCKS = 16
-"""Of a cluster on an H100; more than 8 must be asked for."""
+"""Of a cluster on an H100."""
+PORTABLE_BLOCKS = 8
+"""So many any device with clusters runs; a kernel must ask for more."""
 MOST_SLICES = 8
 """The sums that a contraction is cut into, at most, so that all threads have work."""
 

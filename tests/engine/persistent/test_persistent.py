@@ -189,24 +189,32 @@ def test_float32_follows_the_definition_in_float64(whole_clusters, name):
     assert max(found.values()) < FLOAT32_ERROR, found
 
 
-def test_what_needs_other_units_is_refused_by_name():
-    refused = {
-        name: reason
-        for name in cells.names()
-        if not name.startswith("my-")  # the tests' own
-        if (reason := engine.get("persistent").refusal(cells.find(name), "cpu", "float32"))
-    }
-    assert sorted(refused) == ["gru-layer-norm", "indrnn-layer-norm", "lstm-layer-norm", "lstm-on"]
-    assert refused["lstm-layer-norm"] == (
-        "lstm-layer-norm: it has a reduction over the units (row_sum), and units lie in several "
-        "blocks"
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("lstm-layer-norm", "a reduction over the units (row_sum)"),
+        (
+            "lstm-on",
+            "a reduction over the units and a sum up to each unit (cumsum, row_max, row_sum)",
+        ),
+    ],
+)
+def test_what_needs_other_units_is_refused(name, reason):
+    assert engine.get("persistent").refusal(cells.find(name), "cpu", "float32") == (
+        f"{name}: it has {reason}, and units lie in several blocks"
     )
 
 
-def test_it_is_refused_on_cuda():
-    assert engine.get("persistent").refusal(cells.find("lstm"), "cuda", "float32") == (
-        "its kernels are not launched on CUDA yet, but got device=cuda"
+def test_a_device_without_nvrtc_is_refused(monkeypatch):
+    monkeypatch.setattr(persistent.nvrtc, "find", lambda: None)
+    ours = engine.get("persistent")
+    assert ours.refusal(cells.find("lstm"), "cuda:0", "float32") == (
+        "it needs NVRTC, which was not found"
     )
+    assert ours.refusal(cells.find("lstm"), "mps", "float32") == (
+        "it runs on cuda, and on cpu to be tested, not on mps"
+    )
+    assert ours.refusal(cells.find("lstm"), "cpu", "float32") is None
 
 
 def test_a_token_outside_the_table_is_an_error():

@@ -1,0 +1,141 @@
+"""The launch through CUDA's driver: what it is asked for, and on a GPU what the kernels compute."""
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+import torch
+from agreement import assert_same, case, errors, results
+
+import cells
+from harness import engine
+from harness.engine import Layer
+from harness.engine.persistent import device, nvrtc, persistent
+from harness.engine.persistent.arguments import Call
+from harness.engine.persistent.coverage import fitted
+from harness.engine.persistent.source import plan_of
+
+FIRST = ["lstm", "gru", "rnn-tanh", "rnn-relu"]
+ERRORS = {"float64": 1e-10, "float32": 2e-5, "tf32": 2e-4, "bf16": 2e-3}
+"""Sums in another order; in tf32 and bf16 an operand that lies between two may round elsewhere."""
+
+
+class Driver:
+    """Takes down what the driver is asked for, and does nothing."""
+
+    def __init__(self, refusing="", num_fields=1):
+        self.calls, self.refusing, self.num_fields = [], refusing, num_fields
+
+    def __getattr__(self, name):
+        def call(*arguments):
+            if name == "cuLaunchKernel":  # the arguments need not outlive the call
+                *others, parameters, extra = arguments
+                numbers = (ctypes.c_int64 * self.num_fields).from_address(parameters[0])
+                arguments = (*others, list(numbers), extra)
+            self.calls.append((name, *arguments))
+            return 700 if name == self.refusing else 0
+
+        return call
+
+    def named(self, name):
+        return [arguments for called, *arguments in self.calls if called == name]
+
+
+def code(name, hidden_size):
+    return fitted(plan_of(Layer(cells.find(name), hidden_size, 1, "float32")), "float32", 90)
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77))
+
+
+def test_a_launch_is_a_cluster_for_each_run_and_eight_rows(stream):
+    lstm = code("lstm", 256)
+    driver = Driver(num_fields=5 + len(lstm.pointers))
+    kernels = device.loaded(lstm, b"code", driver)
+    tokens, x = torch.zeros(3, 35, 33, dtype=torch.int64), torch.zeros(3, 50, 1024)
+    kernels.forward(Call(3, 35, 33, tokens, {"x": x}))
+    ((_, *sizes, stream, fields, extra),) = driver.named("cuLaunchKernel")
+    assert sizes == [8, 5, 3, 256, 1, 1, lstm.shared_bytes]
+    assert stream.value == 77 and extra is None
+    assert fields[:5] == [3, 35, 33, 50, tokens.data_ptr()]
+    given = dict(zip(lstm.pointers, fields[5:], strict=True))
+    assert {name for name, address in given.items() if address} == {"x"}
+    assert given["x"] == x.data_ptr()
+
+
+def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
+    for name, clusters in {"lstm": [], "nas": [1]}.items():
+        driver, wanted = Driver(), code(name, 256)
+        device.loaded(wanted, b"code", driver)
+        asked = [tuple(arguments[1:]) for arguments in driver.named("cuFuncSetAttribute")]
+        shared = (device.MAX_DYNAMIC_SHARED_SIZE_BYTES, wanted.shared_bytes)
+        wide = [(device.NON_PORTABLE_CLUSTER_SIZE_ALLOWED, value) for value in clusters]
+        assert asked == 2 * [shared, *wide]
+
+
+def test_what_the_driver_refuses_is_told(stream):
+    with pytest.raises(device.DeviceError, match="must load the kernels, but returned 700"):
+        device.loaded(code("lstm", 7), b"code", Driver("cuModuleLoadData"))
+    kernels = device.loaded(code("lstm", 7), b"code", Driver("cuLaunchKernel"))
+    with pytest.raises(
+        device.DeviceError,
+        match=r"must launch the kernel backward with grid=\(1, 1, 2\), but returned 700",
+    ):
+        kernels.backward(Call(2, 1, 3, None, {}))
+
+
+@pytest.mark.parametrize(
+    ("capability", "hidden_size", "message"),
+    [
+        ((7, 5), 7, r"a device must be of 9.x, 8.x, but got 7.5"),
+        ((8, 0), 256, "at most 166,912 bytes of shared memory on sm_80"),
+    ],
+)
+def test_a_device_that_cannot_is_told(monkeypatch, capability, hidden_size, message):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: capability)
+    plan = plan_of(Layer(cells.find("lstm"), hidden_size, 1, "float32"))
+    with pytest.raises(device.DeviceError, match=message):
+        device.kernels(plan, "float32", 0)
+
+
+class OnCuda:
+    """The engine on a GPU, its arguments and results on the CPU."""
+
+    name = "persistent"
+
+    def run(self, layer, parameters, inputs, state):
+        engine.allow_tf32(layer.precision)
+        parameters = {name: value.cuda() for name, value in parameters.items()}
+        outputs, final = persistent.Persistent().run(
+            layer, parameters, inputs.cuda(), tuple(s.cuda() for s in state)
+        )
+        return outputs.cpu(), tuple(s.cpu() for s in final)
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    if nvrtc.find() is None:
+        pytest.skip("NVRTC is not installed")
+    monkeypatch.setattr(engine, "ENGINES", (OnCuda(), *engine.ENGINES))
+    yield
+    engine.allow_tf32("float32")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ERRORS)
+@pytest.mark.parametrize("hidden", [7, 256])
+@pytest.mark.parametrize("name", FIRST)
+def test_a_cell_is_the_definitions_on_a_device(on_cuda, name, hidden, precision):
+    if precision == "float64" and hidden == 256:
+        hidden = 128  # numbers of twice the size
+    for steps, batch in [(1, 1), (35, 32), (35, 33)]:
+        given = case(
+            name, steps=steps, runs=2, batch=batch, hidden=hidden, biases=2, inputs="tokens",
+            scale=0.5 / hidden**0.5,
+        ).to(precision)  # fmt: skip
+        found = results("persistent", given)
+        assert max(errors(found, results("reference", given)).values()) < ERRORS[precision]
+        assert_same(results("persistent", given), found)
