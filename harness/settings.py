@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
+TaskName = Literal["language-modelling", "memory", "forecasting", "classification"]
 Token = Literal["char", "word", "byte", "subword"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
@@ -60,6 +61,25 @@ class Lines:
     """How the lines of a text are read: one token, ``end``, stands for the end of each."""
 
     end: str
+
+
+OptionValue = int | float | str | bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """What else a source of sequences is told, by name; which there are depends on the corpus."""
+
+    items: tuple[tuple[str, OptionValue], ...] = ()
+
+    @staticmethod
+    def of(values: Mapping[str, OptionValue]) -> "Options":
+        """Returns the options of a mapping; equal mappings give equal options."""
+        return Options(tuple(sorted(values.items())))
+
+    def to_dict(self) -> dict[str, OptionValue]:
+        """Returns the mapping."""
+        return dict(self.items)
 
 
 class BudgetError(ValueError):
@@ -202,6 +222,35 @@ class Settings:
         doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, "
         "python-docs, ptb, wikitext-2, wikitext-103, text8, enwik8, tiny-shakespeare or text"
     )
+    task: TaskName = _setting(
+        "language-modelling",
+        doc="what is predicted: the next token of a text; or what a source of sequences asks for, "
+        "which is the corpus then (docs/how-to/tasks.md)",
+        came_later=True,
+    )
+    options: Options | None = _setting(
+        None,
+        doc="what else a source of sequences is told, such as {symbols: 8}; not of language "
+        "modelling",
+        came_later=True,
+    )
+    num_sequences: int | None = _setting(
+        None,
+        doc="sequences of a training set that is drawn once; none: every update draws fresh ones; "
+        "memory only",
+        unit="sequences",
+        came_later=True,
+        ge=1,
+        le=MOST_PARAMETERS,
+    )
+    num_held_out: int = _setting(
+        1000,
+        doc="sequences of the validation and of the test set; memory only",
+        unit="sequences",
+        came_later=True,
+        ge=1,
+        le=MOST_PARAMETERS,
+    )
     path: str | None = _setting(
         None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
     )
@@ -233,8 +282,9 @@ class Settings:
     )
     lines: Lines | Literal["sequences"] | None = _setting(
         None,
-        doc="how lines are read, {end: <eos>}: that token stands for the end of each; "
-        "none: the corpus says",
+        doc="how lines are read, {end: <eos>}: that token stands for the end of each; sequences: "
+        "each is read from a fresh state to its end, as a sequence of at most bptt_length time "
+        "steps; none: the corpus says",
         came_later=True,
     )
     split: Split = _setting(
@@ -242,7 +292,8 @@ class Settings:
     )
     windows: Windows = _setting(
         "sequential",
-        doc="sequential carries the state over minibatches; random resets it at every one",
+        doc="sequential carries the state over minibatches; random resets it at every one; not "
+        "with lines: sequences",
     )
     max_offset: int | None = _setting(
         None,
@@ -534,7 +585,12 @@ EXECUTION = tuple(f.name for f in dataclasses.fields(Settings) if not f.metadata
 LATER = tuple(f.name for f in dataclasses.fields(Settings) if f.metadata["came_later"])
 """The fields that are written only where they are set."""
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Settings)}
-_BLOCKS: dict[str, type] = {"budget": Budget, "paths": Paths, "lines": Lines}
+_BLOCKS: dict[str, Callable[..., Any]] = {
+    "budget": Budget,
+    "paths": Paths,
+    "lines": Lines,
+    "options": lambda **values: Options.of(values),
+}
 """The fields whose values are mappings."""
 
 
@@ -588,6 +644,10 @@ def _fits(value: Any, hint: Any) -> bool:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Compared, and not converted: a whole number may be larger than every float.
         return is_number and abs(value) <= sys.float_info.max
+    if hint is Options:
+        return isinstance(value, Options) and all(
+            isinstance(name, str) and isinstance(item, OptionValue) for name, item in value.items
+        )
     if hint in (Paths, Lines):
         return isinstance(value, hint) and all(_fits(item, str) for item in vars(value).values())
     return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
@@ -610,6 +670,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     of a study without it are those of versions that knew none.
     """
     values = dataclasses.asdict(settings)
+    values["options"] = None if settings.options is None else settings.options.to_dict()
     unset = [name for name in LATER if getattr(settings, name) == _DEFAULTS[name]]
     return {name: value for name, value in values.items() if name not in unset}
 

@@ -307,6 +307,7 @@ def _given(settings: Settings, index: int) -> tuple[Architecture, Parameters, Ba
     if settings.device == "cpu" and dtype is torch.bfloat16:
         dtype = torch.float32  # the engines' products round their operands there; torch's do not
     parameters = {name: value.to(settings.device, dtype) for name, value in initial.items()}
-    epoch = [task.batch(starts) for starts in task.epoch([(index,)], 0)]
+    (starts,) = task.epoch([(index,)], 0)
+    epoch = [task.batch(each) for each in starts]
     batches = [(batch.inputs[:, 0].contiguous(), batch.targets[:, 0].flatten()) for batch in epoch]
     return arch, parameters, batches

@@ -11,14 +11,17 @@ from harness.data.corpora import CORPORA
 from harness.data.errors import DataError, UnknownCharacter
 
 if TYPE_CHECKING:
-    from harness.data.dataset import Dataset, load, provide
+    from harness.data.dataset import Dataset
+    from harness.data.dataset import load as load_text
     from harness.data.facts import CorpusFacts, corpus_facts, facts_of
+    from harness.data.loading import Data, load, provide, reading
     from harness.data.tokens import Vocabulary
     from harness.data.windows import Windows, evaluation_windows, training_windows
 
 __all__ = [
     "CORPORA",
     "CorpusFacts",
+    "Data",
     "DataError",
     "Dataset",
     "UnknownCharacter",
@@ -28,20 +31,25 @@ __all__ = [
     "evaluation_windows",
     "facts_of",
     "load",
+    "load_text",
     "provide",
+    "reading",
     "training_windows",
 ]
 
 _MODULES = {
     "CorpusFacts": "facts",
+    "Data": "loading",
     "Dataset": "dataset",
     "Vocabulary": "tokens",
     "Windows": "windows",
     "corpus_facts": "facts",
     "evaluation_windows": "windows",
     "facts_of": "facts",
-    "load": "dataset",
-    "provide": "dataset",
+    "load": "loading",
+    "load_text": "dataset",
+    "provide": "loading",
+    "reading": "loading",
     "training_windows": "windows",
 }
 
@@ -50,4 +58,5 @@ def __getattr__(name: str) -> Any:
     """Imports a public name from its module on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    return getattr(module, "load" if name == "load_text" else name)

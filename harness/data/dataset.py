@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 
@@ -65,8 +65,39 @@ class Dataset:
     line_end: int
     line_ends: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    reads_tokens: ClassVar[bool] = True
+
+    @property
+    def num_inputs(self) -> int:
+        """V, the size of the vocabulary."""
+        return len(self.vocabulary)
+
+    @property
+    def num_outputs(self) -> int:
+        """Likewise."""
+        return len(self.vocabulary)
+
+    def updates_per_epoch(self, settings: Settings) -> int:
+        """Returns the updates of an epoch.
+
+        Raises:
+            DataError: The training text is too short for one.
+        """
+        return self.training_windows(settings).updates_per_epoch
+
+    def num_minibatches(self, settings: Settings, split: str) -> int:
+        """Returns the minibatches of an evaluation on a split; none where there is no such split.
+
+        Raises:
+            DataError: The split has no target.
+        """
+        if split not in self.splits:
+            return 0
+        starts, _ = self.evaluation_windows(split, settings)
+        return len(starts)
+
     def targets_per_update(self, settings: Settings) -> float:
-        """Returns the targets of an update; raises as :meth:`training_windows` does."""
+        """Returns the targets of an update; raises as :meth:`updates_per_epoch` does."""
         return self.training_windows(settings).targets_per_update
 
     def num_targets(self, split: str) -> int:

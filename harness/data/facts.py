@@ -162,9 +162,10 @@ def reading(dataset: Dataset) -> tuple[object, ...]:
     return (dataset.fingerprint, dataset.token, len(dataset.vocabulary), reads_lines, *sizes)
 
 
-def facts_of(datasets: Iterable[Dataset]) -> list[CorpusFacts]:
-    """Returns the facts of each text that is read in its own way, once."""
-    distinct = {reading(dataset): dataset for dataset in datasets}
+def facts_of(datasets: Iterable[object]) -> list[CorpusFacts]:
+    """Returns the facts of each text that is read in its own way, once; of no other data."""
+    texts = [dataset for dataset in datasets if isinstance(dataset, Dataset)]
+    distinct = {reading(dataset): dataset for dataset in texts}
     return [corpus_facts(dataset) for dataset in distinct.values()]
 
 

@@ -49,7 +49,8 @@ class Slot:
 class Architecture:
     """The shape of a model, and its costs.
 
-    ``num_inputs`` = ``num_outputs`` = V for a language model.
+    ``num_inputs`` = ``num_outputs`` = V for a language model. Where ``reads_tokens`` is false,
+    inputs are vectors of ``num_inputs`` values, and what looks tokens up multiplies instead.
     """
 
     cell: type[Cell]
@@ -64,6 +65,7 @@ class Architecture:
     tied: bool = False
     learned_start: bool = False
     projection_size: int | None = None
+    reads_tokens: bool = True
 
     @property
     def output_size(self) -> int:
@@ -114,16 +116,19 @@ class Architecture:
         return self.num_layers * (len(self.cell.state) - len(self.cell.unread)) * self.hidden_size
 
     def flops_per_token(self) -> int:
-        """Returns the forward FLOPs of all products per token; lookups cost none."""
+        """Returns the forward FLOPs of all products per time step; lookups cost none."""
         sizes = [
-            None if i == 0 and self.embedding_size is None else self._input_size(i)
+            None
+            if i == 0 and self.embedding_size is None and self.reads_tokens
+            else self._input_size(i)
             for i in range(self.num_layers)
         ]
+        embedding = 0 if self.reads_tokens else 2 * self.num_inputs * (self.embedding_size or 0)
         recurrent = sum(
             self.cell.flops_per_token(size, self.hidden_size, self.projection_size)
             for size in sizes
         )
-        return recurrent + 2 * self.output_size * self.num_outputs
+        return embedding + recurrent + 2 * self.output_size * self.num_outputs
 
     def _input_size(self, index: int) -> int:
         first = self.num_inputs if self.embedding_size is None else self.embedding_size
@@ -144,7 +149,9 @@ def start_name(layer: int, state: str) -> str:
     return f"start{layer}.{state}"
 
 
-def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Architecture:
+def architecture(
+    settings: Settings, num_inputs: int, num_outputs: int, reads_tokens: bool = True
+) -> Architecture:
     """Returns the architecture that ``settings`` describe.
 
     The hidden size is solved where a budget of parameters or FLOPs is given instead.
@@ -170,8 +177,15 @@ def architecture(settings: Settings, num_inputs: int, num_outputs: int) -> Archi
             settings.tied,
             settings.learned_start,
             settings.projection_size,
+            reads_tokens,
         )
 
+    if settings.tied and not (reads_tokens and num_inputs == num_outputs):
+        raise SizeError(
+            "tied: inputs and outputs must be the same tokens, since one table serves both, but "
+            f"got {num_inputs} {'tokens' if reads_tokens else 'values'} in and {num_outputs} out. "
+            "Leave tied out."
+        )
     needs = [("tied", "one table serves both")] if settings.tied else []
     needs += [(f"cell {cell.name}", "its step reads the input itself")] if cell.reads_input else []
     field = "projection_size" if cell.projects else "hidden_size"

@@ -100,12 +100,13 @@ class Masks:
         """Returns the read-out's inputs (T, N, B, H), or their gradient, with dropout."""
         return self._dropped("output_dropout", ("output dropout",), values)
 
-    def lookup(self, tokens: Tensor, num_types: int, values: Tensor) -> Tensor:
+    def lookup(self, tokens: Tensor | None, num_types: int, values: Tensor) -> Tensor:
         """Returns the vectors (T, N, B, E) of tokens (T, N, B), or their gradient, with dropout.
 
         That is ``embedding_dropout``, by the token's type, and ``lookup_dropout``, by element.
+        Where inputs are no tokens, these have no type.
         """
-        if "embedding_dropout" in self._rates:
+        if "embedding_dropout" in self._rates and tokens is not None:
             shape = len(self._seeds), num_types
             site = ("embedding dropout",)
             factors = self._factors("embedding_dropout", site, shape, 0, values.dtype)

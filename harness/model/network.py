@@ -6,7 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.engine import Engine, Parameters, State, initial_state, lookup, lookup_gradient
+from harness.engine import (
+    Engine,
+    Parameters,
+    State,
+    initial_state,
+    lookup,
+    lookup_gradient,
+    product,
+)
 from harness.engine.base import Tape, by_run, by_time
 from harness.model.architecture import Architecture, start_name
 from harness.model.loss_terms import LossTerms
@@ -83,7 +91,7 @@ class Model:
     def __call__(
         self,
         parameters: Parameters,
-        tokens: Tensor,
+        inputs: Tensor,
         states: list[State],
         masks: Masks | None = None,
     ) -> tuple[Tensor, list[State]]:
@@ -93,11 +101,11 @@ class Model:
 
         Args:
             parameters: Name -> (N, ...).
-            tokens: (T, N, B), int64.
+            inputs: Tokens, (T, N, B), int64; or vectors, (T, N, B, I).
             states: One a layer.
             masks: Their means stand for them; needed where the cell has any ``noise``.
         """
-        values = self._lookup(parameters, tokens)
+        values = self._lookup(parameters, inputs)
         finals = []
         for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
             given = None if masks is None else masks.expected(self.cell, state[0])
@@ -112,7 +120,7 @@ class Model:
         self,
         parameters: Parameters,
         gradients: Parameters,
-        tokens: Tensor,
+        inputs: Tensor,
         states: list[State],
         loss: Callable[[Readout, Tensor], tuple[Tensor, Gradients]],
         masks: Masks | None = None,
@@ -124,7 +132,7 @@ class Model:
         Args:
             parameters: Name -> (N, ...).
             gradients: Likewise, overwritten.
-            tokens: (T, N, B), int64.
+            inputs: Tokens, (T, N, B), int64; or vectors, (T, N, B, I).
             states: One a layer; no gradient flows into them but where they are a learned start.
             loss: Maps the read-out and the last layer's rows to the losses (N,), and to the
                 gradients to begin with.
@@ -133,12 +141,12 @@ class Model:
                 learned start.
             terms: What else the gradients are of; None: of the losses alone.
         """
-        masks = Masks([], [], tokens.device) if masks is None else masks
-        values = self._dropped_lookup(tokens, self._lookup(parameters, tokens), masks)
+        masks = Masks([], [], inputs.device) if masks is None else masks
+        values = self._dropped_lookup(inputs, self._lookup(parameters, inputs), masks)
         tapes = []
         for index, state in enumerate(states):
-            values = values if index == 0 and values is tokens else masks.inputs(index, values)
-            given = masks.steps(index, self.cell, state[0], len(tokens))
+            values = masks.inputs(index, values) if values.is_floating_point() else values
+            given = masks.steps(index, self.cell, state[0], len(inputs))
             layer_parameters = self._dropped(
                 index, _of_layer(parameters, self._names[index]), masks
             )
@@ -158,8 +166,8 @@ class Model:
             ahead = ahead if index == len(tapes) - 1 else masks.outputs(index, ahead)
             ahead = self._back(index, tapes[index], ahead, gradients, masks, begins)
         if ahead is not None:
-            ahead = self._dropped_lookup(tokens, ahead, masks)
-            gradients["lookup.W"].copy_(lookup_gradient(parameters["lookup.W"], tokens, ahead))
+            ahead = self._dropped_lookup(inputs, ahead, masks)
+            gradients["lookup.W"].copy_(self._lookup_gradient(parameters, inputs, ahead))
         self._take(readout_gradients, gradients)
         return losses, [tape.final for tape in tapes]
 
@@ -175,12 +183,12 @@ class Model:
         """Writes the gradients of a layer's parameters, given that of its outputs.
 
         Returns:
-            The gradient of the layer's inputs, None for tokens.
+            The gradient of the layer's inputs, None for those of the model.
         """
         layer_gradients = _of_layer(gradients, self._names[index])
-        has_float_inputs = index > 0 or self.arch.embedding_size is not None
+        has_gradient = index > 0 or self.arch.embedding_size is not None
         start = [torch.empty_like(s) for s in tape.final] if self.arch.learned_start else None
-        input_gradient = tape.backward(outputs, layer_gradients, has_float_inputs, start)
+        input_gradient = tape.backward(outputs, layer_gradients, has_gradient, start)
         for name, gradient in self._dropped(index, layer_gradients, masks).items():
             if gradient is not layer_gradients[name]:
                 layer_gradients[name].copy_(gradient)
@@ -221,16 +229,28 @@ class Model:
             for name in self.cell.recurrent_products()
         }
 
-    def _dropped_lookup(self, tokens: Tensor, values: Tensor, masks: Masks) -> Tensor:
-        """Returns the vectors of tokens with dropout; the gradients of both are treated alike."""
+    def _dropped_lookup(self, inputs: Tensor, values: Tensor, masks: Masks) -> Tensor:
+        """Returns the vectors of inputs with dropout; the gradients of both are treated alike."""
         if self.arch.embedding_size is None:
             return values
-        return masks.lookup(tokens, self.arch.num_inputs, values)
+        return masks.lookup(
+            inputs if self.arch.reads_tokens else None, self.arch.num_inputs, values
+        )
 
-    def _lookup(self, parameters: Parameters, tokens: Tensor) -> Tensor:
+    def _lookup(self, parameters: Parameters, inputs: Tensor) -> Tensor:
+        """Returns what the first layer reads: the inputs, their rows of a table, or a product."""
         if self.arch.embedding_size is None:
-            return tokens
-        return lookup(parameters["lookup.W"], tokens)
+            return inputs
+        if self.arch.reads_tokens:
+            return lookup(parameters["lookup.W"], inputs)
+        rows = product(by_run(inputs), parameters["lookup.W"], self.arch.precision)
+        return by_time(rows, len(inputs))
+
+    def _lookup_gradient(self, parameters: Parameters, inputs: Tensor, ahead: Tensor) -> Tensor:
+        """Returns the gradient of the table, or of the matrix, given that of :meth:`_lookup`."""
+        if self.arch.reads_tokens:
+            return lookup_gradient(parameters["lookup.W"], inputs, ahead)
+        return product(by_run(inputs).transpose(1, 2), by_run(ahead), self.arch.precision)
 
 
 def _of_layer(values: Parameters, names: dict[str, str]) -> Parameters:

@@ -62,6 +62,15 @@ class Readout:
         """Returns the scores (N, M, V) of ``rows`` (N, M, H)."""
         return product(rows, self.weight, self.precision) + self.bias.unsqueeze(1)
 
+    def gradients(self, rows: Tensor, slopes: Tensor) -> Gradients:
+        """Returns the gradients of a loss, given those of the scores, ``slopes`` (N, M, V).
+
+        For losses other than the cross-entropy, which has few outputs: all scores exist at once.
+        """
+        ahead = product(slopes, self.weight.transpose(1, 2), self.precision)
+        weight = product(rows.transpose(1, 2), slopes, self.precision)
+        return Gradients(ahead, weight, slopes.sum(1))
+
     def losses(self, rows: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Returns every run's summed cross-entropy in nats, (N,); not differentiable.
 

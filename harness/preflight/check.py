@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from harness.data import CorpusFacts, Dataset
-from harness.preflight import history, power_table, search_power, texts
+from harness.data import CorpusFacts, Data
+from harness.preflight import history, power_table, search_power, sequences, texts
 from harness.preflight.cost import Pace
 from harness.preflight.design import check_design, design_problem
 from harness.preflight.disk import disk
@@ -63,12 +63,17 @@ def check(
     loaded = load_study(path, overrides, locations)
     stored = History(loaded, locations)
     settings, notes = resolve(loaded)
-    facts = texts.facts_by_readers(loaded, _checked_texts(loaded, settings, force))
+    found = _checked_texts(loaded, settings, force)
+    facts = texts.facts_by_readers(loaded, found)
     settings = history.with_pinned_budgets(settings, stored)
     probes = [
         _probe(loaded, arm, settings, stored, trains) for arm in _shown(console, list(settings))
     ]
-    _print_texts(console, facts)
+    if facts:
+        _print_texts(console, facts)
+    if (sequences_table := sequences.table(found)) is not None:
+        console.print(sequences_table)
+        console.print()
     console.print(_arms_table(loaded, probes))
     for line in [*_legend(loaded, probes), *notes]:
         console.print(line, markup=False, highlight=False)
@@ -78,9 +83,7 @@ def check(
     check_design(loaded, force)
 
 
-def _checked_texts(
-    loaded: Study, settings: Mapping[str, Settings], force: bool
-) -> dict[str, Dataset]:
+def _checked_texts(loaded: Study, settings: Mapping[str, Settings], force: bool) -> dict[str, Data]:
     """Returns every arm's text; what is wrong with runs and design is told together."""
     try:
         return check_runs(loaded, settings)

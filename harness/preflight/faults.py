@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cells import registry
 from cells.faults import words_of
 from harness import data
-from harness.data import Dataset
+from harness.data import Data, Dataset
 from harness.preflight.memory import memory_fault
 from harness.preflight.resolve import first_values, pack_of
 from harness.settings import Budget, SampleRequest, Settings
@@ -27,8 +27,8 @@ class RunFault(ValueError):
     """Every run of an arm would fail; the message has a line for every fault."""
 
 
-def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Dataset]:
-    """Returns every arm's text, by its key, where runs of all arms can train.
+def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data]:
+    """Returns every arm's data, by its key, where runs of all arms can train.
 
     Of every arm one run makes one update, and continues a prefix by one token.
 
@@ -42,7 +42,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
             lacks, a plan cannot be built, or a cell raises.
     """
     faults: dict[_Fault, list[str]] = {}  # each with its arms
-    texts: dict[str, Dataset] = {}
+    texts: dict[str, Data] = {}
     for arm, own in settings.items():
         try:
             part = study.under(Unit.parse(arm).condition)
@@ -53,7 +53,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
     readable = _readable_prefixes(study, texts, faults)
     for arm, text in texts.items():
         own = replace(settings[arm], **first_values(study.under(Unit.parse(arm).condition)))
-        for fault in _trial_faults(study, arm, own, readable[id(text)], len(text.vocabulary)):
+        for fault in _trial_faults(study, arm, own, readable[id(text)], text):
             faults.setdefault(fault, []).append(arm)
     if faults:
         lines = (_told(study, fault, arms, len(settings)) for fault, arms in faults.items())
@@ -101,12 +101,15 @@ def _headed(line: str) -> tuple[tuple[str, ...], str]:
 
 
 def _readable_prefixes(
-    study: Study, texts: Mapping[str, Dataset], faults: dict[_Fault, list[str]]
+    study: Study, texts: Mapping[str, Data], faults: dict[_Fault, list[str]]
 ) -> dict[int, tuple[str, ...]]:
     """Returns the prefixes that each text can read, and notes what the others hold."""
     readable: dict[int, tuple[str, ...]] = {}
     for arm, text in texts.items():
-        kept = []
+        kept: list[str] = []
+        if not isinstance(text, Dataset):
+            readable[id(text)] = ()
+            continue
         for index, prefix in enumerate(study.measure.samples.prefixes):
             try:
                 check_prefixes([prefix], text.vocabulary)
@@ -120,12 +123,12 @@ def _readable_prefixes(
 
 
 def _trial_faults(
-    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], num_tokens: int
+    study: Study, arm: str, settings: Settings, prefixes: tuple[str, ...], text: Data
 ) -> list[_Fault]:
     """Returns what a run of one update raises; nothing where all is well."""
     one_update = replace(settings, budget=Budget(updates=1), evaluations=1)
     try:
-        if line := memory_fault(one_update, num_tokens):
+        if line := memory_fault(one_update, text):
             return [_Fault(("hidden_size",), line, "memory")]
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
     except Exception as error:  # a user's step may raise anything at all

@@ -203,13 +203,7 @@ def _pace_of_timings(arm: Probe, stored: StoredStudy, arms: set[tuple[str, str]]
 
 
 def _num_minibatches(arm: Probe) -> int:
-    splits = data.load(arm.settings).splits
-    if "validation" not in splits:
-        return 0
-    starts, _ = data.evaluation_windows(
-        len(splits["validation"]), arm.settings.batch_size, arm.settings.bptt_length
-    )
-    return len(starts)
+    return data.load(arm.settings).num_minibatches(arm.settings, "validation")
 
 
 def _nearest(sizes: pd.Series, size: int) -> int:

@@ -7,6 +7,7 @@ says so then.
 import psutil
 import torch
 
+from harness.data import Data
 from harness.engine import dtype_of
 from harness.model.architecture import architecture
 from harness.settings import Settings
@@ -14,7 +15,7 @@ from harness.training.execution import resolve_device
 from harness.training.optimizer import moments
 
 
-def needed_bytes(settings: Settings, num_tokens: int) -> int:
+def needed_bytes(settings: Settings, data: Data) -> int:
     """Returns the least memory that one run takes while it trains.
 
     That is parameters, their gradients, the best ones so far and the optimizer's moments; and the
@@ -22,9 +23,9 @@ def needed_bytes(settings: Settings, num_tokens: int) -> int:
 
     Args:
         settings: Of the run.
-        num_tokens: The size of the vocabulary.
+        data: That the run trains on.
     """
-    arch = architecture(settings, num_tokens, num_tokens)
+    arch = architecture(settings, data.num_inputs, data.num_outputs, data.reads_tokens)
     kept = 3 + len(moments(settings.optimizer, settings.momentum > 0))
     steps = settings.batch_size * settings.bptt_length
     count = kept * arch.num_parameters() + steps * arch.num_states()
@@ -38,15 +39,15 @@ def free_bytes(device: str) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def memory_fault(settings: Settings, num_tokens: int) -> str | None:
+def memory_fault(settings: Settings, data: Data) -> str | None:
     """Returns what to tell of a run that cannot fit into memory, None where it may.
 
     Args:
         settings: Of the run.
-        num_tokens: The size of the vocabulary.
+        data: That the run trains on.
     """
     device = resolve_device(settings.device)
-    needed, free = needed_bytes(settings, num_tokens), free_bytes(device)
+    needed, free = needed_bytes(settings, data), free_bytes(device)
     if needed <= free:
         return None
     return (

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from harness.data import CorpusFacts, Dataset, corpus_facts
+from harness.data import CorpusFacts, Data, Dataset, corpus_facts
 from harness.data.facts import LINE_LENGTH, SplitFacts, reading
 from harness.study import Study
 from harness.study.units import Unit
@@ -18,7 +18,7 @@ LEGEND = (
 )
 
 
-def facts_by_readers(study: Study, texts: Mapping[str, Dataset]) -> dict[str, CorpusFacts]:
+def facts_by_readers(study: Study, texts: Mapping[str, Data]) -> dict[str, CorpusFacts]:
     """Returns the facts of each text by who reads it.
 
     These are its conditions, or its arms where not all arms of a condition read it; nobody is named
@@ -29,10 +29,12 @@ def facts_by_readers(study: Study, texts: Mapping[str, Dataset]) -> dict[str, Co
         texts: Of every arm by its key.
     """
     readers: dict[tuple[object, ...], list[str]] = {}
-    for arm, text in texts.items():
+    known = {arm: text for arm, text in texts.items() if isinstance(text, Dataset)}
+    for arm, text in known.items():
         readers.setdefault(reading(text), []).append(arm)
-    names = [_named(study, arms) for arms in readers.values()] if len(readers) > 1 else [""]
-    firsts = (texts[arms[0]] for arms in readers.values())
+    is_one = len(readers) == 1 and len(known) == len(texts)
+    names = [""] if is_one else [_named(study, arms) for arms in readers.values()]
+    firsts = (known[arms[0]] for arms in readers.values())
     return dict(zip(names, map(corpus_facts, firsts), strict=True))
 
 

@@ -262,9 +262,10 @@ def _ends(search: Search) -> str:
 
 def _levels(search: Search) -> tuple[str, str, str, str]:
     objective, firsts = search.objective, search.rows.groupby("repeat").head(1)
-    started = firsts[firsts["state"] == RunState.FINISHED]
+    started = firsts[firsts.index.isin(search.finished.index)]
     best = search.finished.groupby("repeat")["loss"].min()
-    first_text = _listed(list(dict.fromkeys(firsts["state"]))) if len(firsts) else ""
+    ends = firsts["state"].mask(firsts["not_learned"].fillna(False).astype(bool), "not learned")
+    first_text = _listed(list(dict.fromkeys(ends))) if len(firsts) else ""
     gain = ""
     if len(started):
         first = float(started["loss"].mean())

@@ -9,8 +9,9 @@ import pandas as pd
 from harness.report import arm_results
 from harness.report.arm_results import ALONE, ArmResult
 from harness.report.protocols import StudyLike
-from harness.report.sentences import level_text, number
+from harness.report.sentences import level_text, number, p_text
 from harness.report.tables import Section
+from harness.statistics.survival import Times, kaplan_meier, log_rank
 from harness.tasks.objective import Objective, objective_of, split_of
 
 EQUAL = 0.01
@@ -194,20 +195,26 @@ def time_to_target(
     target, origin = _target(study, objective, rows)
     if target is None:
         return None
-    table = [
-        _reaching(result, rows[rows["arm"] == result.name], objective.loss(target))
-        for result in results
-    ]
-    header = (
+    by_arm = {result.name: rows[rows["arm"] == result.name] for result in results}
+    loss = objective.loss(target)
+    table = [_reaching(result, by_arm[result.name], loss) for result in results]
+    header: tuple[str, ...] = (
         "Arm",
         "Replicates that reach it",
         "Tokens (median)",
         "Seconds of a run alone (median)",
+        "Tokens between evaluations",
     )
+    if study.measure.target is not None:  # it was named before anything was seen: a test is fair
+        times = {name: _times(own, loss) for name, own in by_arm.items()}
+        base = times.get(study.baseline.name)
+        header += ("Updates (Kaplan-Meier median)", "p of the log-rank test, unadjusted")
+        table = [
+            (*row, *_survival(times[row[0]], None if row[0] == study.baseline.name else base))
+            for row in table
+        ]
     name = f"{split_of(metric)} {objective.name}"
-    return Section(
-        f"Time to {name} {number(target)}: {origin}", (*header, "Tokens between evaluations"), table
-    )
+    return Section(f"Time to {name} {number(target)}: {origin}", header, table)
 
 
 def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple[float | None, str]:
@@ -227,6 +234,30 @@ def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple
         f"the median {number(level)} of {base}'s replicates and {objective.margin_text(margin)}"
     )
     return objective.raised(level, margin), origin
+
+
+def _times(rows: pd.DataFrame, target_loss: float) -> Times | None:
+    """Returns after how many updates each replicate reached the target; None where there is none.
+
+    One that did not is censored at its last evaluation.
+    """
+    replicate = ["repeat", "index"]
+    last = rows.groupby(replicate)["update"].max()
+    if last.empty:
+        return None
+    first = rows[rows["loss"] <= target_loss].groupby(replicate)["update"].min()
+    reached = first.reindex(last.index)
+    return Times(reached.fillna(last).tolist(), reached.notna().tolist())
+
+
+def _survival(own: Times | None, baseline: Times | None) -> tuple[str, str]:
+    """Returns the median time, and how likely the baseline's are as different by chance."""
+    if own is None:
+        return "", ""
+    median = kaplan_meier(own).median
+    shown = "not half reach it" if median is None else f"{median:,.0f}"
+    p = "" if baseline is None else p_text(log_rank(own, baseline).p).removeprefix("= ")
+    return shown, p
 
 
 def _reaching(result: ArmResult, rows: pd.DataFrame, target_loss: float) -> tuple[str, ...]:

@@ -40,6 +40,11 @@ class LanguageModel(nn.Module):
             ModelError: The cell is unknown or another now, or the run's precision is no dtype.
         """
         super().__init__()
+        if saved.vocabulary is None:
+            raise ModelError(
+                f"{saved.run}: must be a model of language for this, but got "
+                f"task={saved.settings.task!r}. harness.load_model(...).predict() has the others."
+            )
         cell, settings = checked_cell(saved, changed_cell), saved.settings
         if settings.precision not in PRECISIONS:
             raise ModelError(
@@ -59,7 +64,8 @@ class LanguageModel(nn.Module):
         if "lookup.W" in values:
             self.lookup = nn.Embedding.from_pretrained(values["lookup.W"], freeze=False)
         self.output_size = cell.output_size(size, settings.projection_size)
-        first = len(saved.vocabulary) if self.lookup is None else self.lookup.embedding_dim
+        sizes = saved.reads_and_predicts
+        first = sizes.num_inputs if self.lookup is None else self.lookup.embedding_dim
         # What has nothing to act on in a cell is left out, as in the run itself.
         names = Choices.__annotations__.keys() - lacking(cell).keys()
         choices = {name: getattr(settings, name) for name in names}
@@ -83,7 +89,7 @@ class LanguageModel(nn.Module):
             for name in cell.state:
                 if start_name(index, name) in values:
                     self.starts[f"{index}_{name}"] = values[start_name(index, name)]
-        self.readout = nn.Linear(self.output_size, len(saved.vocabulary), dtype=dtype)
+        self.readout = nn.Linear(self.output_size, sizes.num_outputs, dtype=dtype)
         if self.lookup is not None and settings.tied:
             self.readout.weight = self.lookup.weight
         else:

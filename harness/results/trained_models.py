@@ -21,11 +21,8 @@ from harness.store.kept import found
 from harness.store.missing import missing_artifacts
 from harness.study.units import Phase
 from harness.tasks.generation import Choice, ChoiceError, Stream
-from harness.tasks.language_modelling import (
-    LanguageModelling,
-    check_prefixes,
-    continuation,
-)
+from harness.tasks.language_modelling import check_prefixes, continuation
+from harness.tasks.registry import task_of
 from harness.training.files import MODEL_FILE
 from harness.training.messages import RunState
 from harness.training.saved_model import SavedModel
@@ -57,8 +54,9 @@ class TrainedModel:
         """
         self._saved = saved
         checked_cell(saved, changed_cell)
-        settings, size = saved.settings, len(saved.vocabulary)
-        plain = Model(architecture(settings, size, size), engine.get("reference"))
+        settings, sizes = saved.settings, saved.reads_and_predicts
+        arch = architecture(settings, sizes.num_inputs, sizes.num_outputs, sizes.reads_tokens)
+        plain = Model(arch, engine.get("reference"))
         self._model = plain.for_runs([settings])
         shapes = {slot.name: slot.shape for slot in plain.arch.slots()}
         if shapes != {name: values.shape for name, values in saved.parameters.items()}:
@@ -78,7 +76,16 @@ class TrainedModel:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The symbols that it reads and writes."""
+        """The symbols that it reads and writes.
+
+        Raises:
+            ModelError: Its task has no words.
+        """
+        if self._saved.vocabulary is None:
+            raise ModelError(
+                f"{self._saved.run}: must be a model of language for this, but got "
+                f"task={self.settings.task!r}. Use predict() or evaluate()."
+            )
         return self._saved.vocabulary
 
     @property
@@ -119,14 +126,15 @@ class TrainedModel:
 
     @torch.no_grad()
     def evaluate(self, split: str = "test") -> float:
-        """Returns the mean nats over a split of the run's own corpus.
+        """Returns the loss over a split of the run's own data, in nats of language modelling.
 
-        It is read in streams, as the run was evaluated.
+        It is read in streams, as the run was evaluated. Of another task it is what training
+        followed: the cross-entropy of classes, the mean squared error of values.
 
         Raises:
             ValueError: The corpus cannot be had, is another now, or has no such split.
         """
-        task = LanguageModelling(self.settings, CPU)
+        task = task_of(self.settings, CPU, "")
         if task.fingerprint != self._saved.corpus_fingerprint:
             raise ModelError(
                 f"{self._saved.run}: its corpus must be the text that it was trained on, "
@@ -135,11 +143,39 @@ class TrainedModel:
         if split not in task.splits:
             raise ModelError(f"split: must be one of {', '.join(task.splits)}, but got {split=}.")
         states = self._model.initial_states(self._parameters, 1, self.settings.batch_size)
-        total = torch.zeros(1, dtype=torch.float64)
+        first, total = states, torch.zeros((), dtype=torch.float64)
         for batch in task.evaluation(split, 1):
+            states = first if batch.begins else states
             rows, states = self._model(self._parameters, batch.inputs, states, self._masks)
-            total += task.losses(self._model.readout(self._parameters), rows, batch)
-        return float(total / task.num_targets(split))
+            total = total + task.sums(self._model.readout(self._parameters), rows, batch)
+        means: list[float] = (total / task.num_targets(split))[0].tolist()
+        return task.criterion(means)
+
+    @torch.no_grad()
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns the scores of the classes, or the values, after every step of each sequence.
+
+        Args:
+            inputs: Tokens, (S, T), or vectors, (S, T, I); each sequence begins in the start state.
+
+        Returns:
+            (S, T, V), or (S, T, O).
+
+        Raises:
+            ModelError: The inputs are of another shape than the model reads.
+        """
+        sizes = self._saved.reads_and_predicts
+        wanted = 2 if sizes.reads_tokens else 3
+        if inputs.ndim != wanted or (wanted == 3 and inputs.shape[2] != sizes.num_inputs):
+            shape = "(S, T)" if sizes.reads_tokens else f"(S, T, {sizes.num_inputs})"
+            raise ModelError(f"inputs: must be {shape}, but got shape={inputs.shape}.")
+        given = torch.from_numpy(np.ascontiguousarray(inputs)).transpose(0, 1).unsqueeze(1)
+        given = given.long() if sizes.reads_tokens else given.to(self._parameters["readout.b"])
+        states = self._model.initial_states(self._parameters, 1, len(inputs))
+        rows, _ = self._model(self._parameters, given, states, self._masks)
+        scores = self._model.readout(self._parameters).scores(rows)[0]
+        predictions: np.ndarray = scores.unflatten(0, (-1, len(inputs))).transpose(0, 1).numpy()
+        return predictions
 
     def sample(
         self,

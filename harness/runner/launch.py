@@ -17,7 +17,7 @@ from harness.store.presence import await_readable, await_writable
 from harness.study import Study
 
 if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study is told before that
-    from harness.data import Dataset
+    from harness.data import Data
     from harness.report import Report
     from harness.runner.scheduler import Scheduler
     from harness.store.lock import Assure
@@ -119,7 +119,7 @@ def run(
                 return _run(scheduler, started, verbose, is_checked=is_first)
 
 
-def _texts_of_sound_runs(study: Study) -> "dict[str, Dataset]":
+def _texts_of_sound_runs(study: Study) -> "dict[str, Data]":
     """Returns every arm's text.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from harness.data import Dataset
+from harness.data import Data
 from harness.preflight.resolve import first_values, runs_on, seconds_to_updates
 from harness.settings import Settings
 from harness.study import Study
@@ -14,7 +14,7 @@ from harness.study.units import Unit
 def pin_resolved(
     study: Study,
     settings: Mapping[Unit, Settings],
-    datasets: Mapping[Unit, Dataset],
+    datasets: Mapping[Unit, Data],
     pinned: Mapping[str, Mapping[str, Any]],
     say: Callable[[str], None],
 ) -> tuple[dict[Unit, Settings], dict[str, dict[str, Any]], list[str]]:

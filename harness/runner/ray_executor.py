@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import data
-from harness.data.facts import reading
 from harness.preflight.memory import needed_bytes
 from harness.runner.executor import ExecutorError, Listener
 from harness.runner.ray_cluster import check_versions, first_line, imported, join
@@ -158,7 +157,7 @@ class RayExecutor:
             ExecutorError: No node has what it takes.
         """
         text, settings = data.load(plan.settings), plan.settings
-        size = len(plan.runs) * ROOM * needed_bytes(settings, len(text.vocabulary))
+        size = len(plan.runs) * ROOM * needed_bytes(settings, text)
         is_on_gpu = resolve_device(settings.device) == "cuda"
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         useful = 1 if is_on_gpu else min(len(plan.runs), max(1, largest))
@@ -225,9 +224,9 @@ class RayExecutor:
         call = worker.actor.begin.remote(plan, text, cell_files, self._shared)
         self._calls[call] = worker
 
-    def _shared_text(self, text: data.Dataset) -> Any:
+    def _shared_text(self, text: data.Data) -> Any:
         """Returns where Ray holds a text, which all packs share that read it in the same way."""
-        key = reading(text)
+        key = data.reading(text)
         if key not in self._texts:
             self._texts[key] = self._ray.put(text)
         return self._texts[key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.data import Dataset
+from harness.data import Data
 from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
@@ -60,7 +60,7 @@ class Entry:
     seed: str
     label: str
     tags: dict[str, Any]
-    dataset: Dataset
+    dataset: Data
     shown: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -112,7 +112,7 @@ def key_of(run_id: str) -> RunKey:
         ) from error
 
 
-def check_text(started: RunStarted, dataset: Dataset, where: str = "") -> None:
+def check_text(started: RunStarted, dataset: Data, where: str = "") -> None:
     """Checks that a run was trained on a text; ``where`` stands before the run in the message.
 
     Raises:

@@ -387,9 +387,8 @@ class Scheduler:
     def _updates(self, unit: Unit, settings: Settings | None = None) -> int:
         """Returns the updates of one of a unit's runs; none where it cannot begin."""
         settings = settings or self.settings[unit]
-        train = self.datasets[unit.first_repeat].splits["train"]
         try:
-            updates_per_epoch = data.training_windows(settings, len(train)).updates_per_epoch
+            updates_per_epoch = self.datasets[unit.first_repeat].updates_per_epoch(settings)
         except data.DataError:
             return 0
         return settings.budget.num_updates(

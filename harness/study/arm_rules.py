@@ -7,7 +7,7 @@ from typing import Any
 from cells import registry
 from harness.data import corpora
 from harness.settings import PER_RUN
-from harness.study import space
+from harness.study import space, tasks
 from harness.study.arms import ArmDraft
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsBase
@@ -137,7 +137,9 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         name = arm.value("corpus")
-        if name is None or arm.invalid & {"corpus", "path", "paths", "token", "split", "lines"}:
+        if name not in corpora.BY_NAME or arm.value("task") != "language-modelling":
+            continue  # the rules of tasks have it
+        if arm.invalid & {"corpus", "path", "paths", "token", "split", "lines"}:
             continue
         corpus, text_path = corpora.BY_NAME[name], arm.value("path")
         if arm.value("paths") is not None:
@@ -192,7 +194,7 @@ def _text_in_three(parsed: Parsed, arm: ArmDraft, corpus: str) -> Iterator[Probl
 def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     measure = parsed.form.measure
     objective = measure.objective if measure else "validation/perplexity"
-    if objective == "train/perplexity" or parsed.is_invalid(("measure", "objective")):
+    if objective.startswith("train/") or parsed.is_invalid(("measure", "objective")):
         return
     for arm in arms:
         if "split" not in arm.invalid and arm.value("split") == "none":
@@ -340,6 +342,7 @@ def _forget_bias(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 
 
 RULES = (
+    tasks.rules,
     _number_of_arms,
     _distinct,
     _complete,

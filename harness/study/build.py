@@ -9,6 +9,7 @@ from typing import Any
 
 from cells.registry import PRESETS
 from harness.settings import SampleRequest, Settings, with_paths
+from harness.study import tasks
 from harness.study.arms import ArmDraft, crossed, explicit_fields
 from harness.study.fields import FIELDS, default_of, written
 from harness.study.form import TUNE_NAMES, UntilForm, tune_names
@@ -63,7 +64,7 @@ def study_of(parsed: Parsed, drafts: list[ArmDraft], condition: str, file: Study
         arms=arms,
         tune=tune,
         replicate=_replicate(form.replicate),
-        measure=_measure(form.measure),
+        measure=_measure(form.measure, drafts),
         cell_files=tuple(str(folder / name) if folder else name for name in form.cells or ()),
         condition=condition,
         crossed=tuple(crossed(parsed)),
@@ -153,8 +154,9 @@ def _seeds(replicate: Replicate) -> Any:
     return {"until": replicate.until, "at_most": replicate.at_most, "first": replicate.seeds}
 
 
-def _measure(form: Any) -> Measure:
+def _measure(form: Any, drafts: list[ArmDraft]) -> Measure:
     values = explicit_fields(form)
+    values.setdefault("objective", tasks.default_objective(drafts))
     if values.get("samples", ...) is None:
         del values["samples"]
     if "samples" in values:
@@ -166,7 +168,11 @@ def _measure(form: Any) -> Measure:
 
 def _resolved(parsed: Parsed, drafts: list[ArmDraft]) -> dict[str, Any]:
     """Returns the study as a file with all defaults written out."""
-    form, tune, measure = parsed.form, _tune(parsed.form.tune), _measure(parsed.form.measure)
+    form, tune, measure = (
+        parsed.form,
+        _tune(parsed.form.tune),
+        _measure(parsed.form.measure, drafts),
+    )
     replicate = _replicate(form.replicate)
     blocks: dict[str, Any] = {
         "study": form.study,

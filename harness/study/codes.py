@@ -114,6 +114,15 @@ CODES = {
         "A tied table, or a cell that reads its input itself, needs inputs as wide as the state.",
         "Give `embedding_size` the number of `hidden_size`.",
     ),
+    "objective": Code(
+        "What trials are judged by is not a number of this task, or arms are of tasks that are "
+        "judged by different numbers.",
+        "Leave `objective` out, or take one of those that the message lists.",
+    ),
+    "endless": Code(
+        "Sequences are drawn afresh at every update, and something is counted in passes over them.",
+        "Count in updates, or give the training set a size with `num_sequences`.",
+    ),
     "corpus": Code(
         "The corpus does not go with the path or with the kind of token.",
         "`corpus: text` needs `path` or `paths`; a corpus without words needs `token: char`.",

@@ -18,7 +18,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.data.corpora import CORPORA
-from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Lines, Paths, Settings
+from harness.data.sources import SOURCES
+from harness.settings import MOST_RUNS, MOST_UPDATES, Budget, Lines, Options, Paths, Settings
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {
     field.name: field for field in dataclasses.fields(Settings)
@@ -26,6 +27,10 @@ FIELDS: dict[str, dataclasses.Field[Any]] = {
 COMPARABLE = (
     "cell",
     "corpus",
+    "task",
+    "options",
+    "num_sequences",
+    "num_held_out",
     "path",
     "paths",
     "token",
@@ -138,9 +143,14 @@ _FORMS: dict[str, Any] = {
         | Annotated[EachForm, AfterValidator(lambda form: form.each), Tag("each")],
         Discriminator(lambda value: "each" if isinstance(value, dict) else "number"),
     ],
-    "corpus": Literal[tuple(CORPORA)],
+    "corpus": Literal[(*CORPORA, *SOURCES)],
+    "options": Annotated[dict[str, int | float | bool | str], AfterValidator(Options.of)],
     "paths": Annotated[PathsForm, AfterValidator(_paths)],
-    "lines": Annotated[LinesForm, AfterValidator(lambda form: Lines(form.end))],
+    "lines": Annotated[
+        Annotated[LinesForm, AfterValidator(lambda form: Lines(form.end)), Tag("end")]
+        | Annotated[Literal["sequences"], Tag("sequences")],
+        Discriminator(lambda value: "end" if isinstance(value, dict) else "sequences"),
+    ],
 }
 """The fields that are written otherwise than Settings keeps them."""
 
@@ -191,6 +201,8 @@ def written(value: Any) -> Any:
     """Returns a value of Settings as a study file writes it."""
     if isinstance(value, Budget):
         return {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
+    if isinstance(value, Options):
+        return value.to_dict()
     if isinstance(value, Paths | Lines):
         return dataclasses.asdict(value)
     return "none" if value is None else {"each": "epoch"} if value == "epoch" else value

@@ -31,7 +31,16 @@ CONDITION_NAME = r"^[A-Za-z0-9][A-Za-z0-9_+=,.-]*$"
 STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Objective = Literal["validation/perplexity", "train/perplexity"]
+Objective = Literal[
+    "validation/perplexity",
+    "train/perplexity",
+    "validation/accuracy",
+    "validation/cross_entropy",
+    "train/cross_entropy",
+    "validation/mse",
+    "validation/mae",
+    "train/mse",
+]
 Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]
 Models = Literal["replicates", "none"]
@@ -109,17 +118,24 @@ class RuntimeForm(Block):
 class MeasureForm(Block):
     """What is reported, and what counts as a difference."""
 
-    objective: Objective = describe("what trials are judged by", default="validation/perplexity")
+    objective: Objective = describe(
+        "what trials are judged by; left out: what the task is judged by",
+        default="validation/perplexity",
+    )
     margin: Finite = describe(
-        "equivalence margin, a fraction of perplexity", "fraction", default=0.01, ge=0
+        "equivalence margin, a fraction of perplexity or of an error; of an accuracy or a "
+        "cross-entropy in its own unit",
+        "fraction",
+        default=0.01,
+        ge=0,
     )
     threshold: Finite = describe(
         "largest family-wise error rate", "probability", default=0.05, ge=LEAST_THRESHOLD, lt=0.5
     )
     target: Finite = describe(
-        "the perplexity that the time to reach is told of; "
-        "left out: the baseline's, and the margin",
-        gt=1,
+        "the number, of what trials are judged by, that the time to reach is told of, with a "
+        "log-rank test; left out: the baseline's, and the margin",
+        gt=0,
     )
     samples: Annotated[SamplesForm | None, BeforeValidator(as_none)] = describe(
         "texts that every run continues; none: no run does"

@@ -135,7 +135,42 @@ def _on_vectors(field: str) -> Needs:
     )
 
 
+def _on_running_text(field: str) -> Needs:
+    rule = "a running text (lines that are sequences come in random order)"
+    return Needs(field, ("lines",), lambda lines: lines != "sequences", rule, "lines: none")
+
+
+_LANGUAGE_FIELDS = (
+    "paths",
+    "token",
+    "min_count",
+    "max_vocabulary",
+    "lines",
+    "split",
+    "windows",
+    "max_offset",
+    "tied",
+    "embedding_dropout",
+)
+"""The fields of texts, which other tasks do not have."""
+
+
+def _of_language(field: str) -> Needs:
+    return _on(field, "task", "language-modelling")
+
+
+def _of_sequences() -> Needs:
+    rule = "a task other than language-modelling"
+    return Needs(
+        "options", ("task",), lambda task: task != "language-modelling", rule, "task: memory"
+    )
+
+
 _NEEDS = (
+    *map(_of_language, _LANGUAGE_FIELDS),
+    _of_sequences(),
+    _on("num_sequences", "task", "memory"),
+    _on("num_held_out", "task", "memory"),
     _on_vectors("lookup_dropout"),
     _on_vectors("embedding_dropout"),
     Needs(
@@ -167,6 +202,8 @@ _NEEDS = (
         "clip_norm: none (a gradient is clipped in one way)",
         "clip_norm: none",
     ),
+    _on_running_text("windows"),
+    _on_running_text("max_offset"),
     _on("min_count", "token", "word"),
     Needs(
         "max_vocabulary",

@@ -272,6 +272,8 @@ class _Fault:
         similar = nearest(value, self._allowed())
         if similar:
             return f"Did you mean {similar[0]}?"
+        if name == "lines":
+            return "Write lines: {end: <eos>}, or lines: sequences."
         if name != "corpus":
             return f"Write {name}: {self._allowed()[0]}."
         if isinstance(self.value, str) and re.search(r"[./\\]", value):
@@ -335,8 +337,6 @@ def _mapping_remedy(path: Path, name: str, value: Any) -> str:
     if name == "budget":
         number = value if isinstance(value, int) and not isinstance(value, bool) else 2000000
         return f"Write budget: {{tokens: {number}}}, or updates, epochs, seconds."
-    if name == "lines":
-        return "Write lines: {end: <eos>}."
     if name == "paths":
         return "Write paths: {train: FILE, validation: FILE, test: FILE}."
     if path == ("compare", "baseline"):

@@ -1,11 +1,7 @@
-"""What is predicted, and how it is scored.
-
-Training knows only :class:`Task`.
-"""
+"""Language modelling: the next token given the previous ones."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,112 +16,15 @@ from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
 from harness.tasks.generation import Choice, Stream, continued
 from harness.tasks.objective import LOSS, PERPLEXITY, Objective, units_metric
-
-Seed = tuple[randomness.Name, ...]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One minibatch of every run.
-
-    Attributes:
-        inputs: (T, N, B), int64.
-        targets: Likewise.
-        weights: How often each target counts, (T, N, B); None where all count once.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    weights: Tensor | None = None
-
-
-class Task(Protocol):
-    """What training asks of a task.
-
-    Attributes:
-        num_inputs: The V of the inputs.
-        num_outputs: The V of the outputs.
-        updates_per_epoch: The same in every epoch.
-        targets_per_update: Those of one run's minibatch, B times T.
-        carried: Whether a stream's state is carried over the minibatches of an epoch.
-        objectives: What its models may be judged by.
-        chance_loss: The mean loss of a model that has learned nothing.
-        splits: The names of the splits.
-        fingerprint: Of the data: equal fingerprints mean equal data.
-        vocabulary: What tokens stand for.
-    """
-
-    num_inputs: int
-    num_outputs: int
-    updates_per_epoch: int
-    targets_per_update: int
-    carried: bool
-    objectives: tuple[Objective, ...]
-    chance_loss: float
-    splits: tuple[str, ...]
-    fingerprint: str
-    vocabulary: data.Vocabulary
-
-    def epoch(self, seeds: list[Seed], epoch: int) -> Tensor:
-        """Returns where each update's windows of that epoch start, (U, N, B), on the device."""
-        ...
-
-    def batch(self, starts: Tensor) -> Batch:
-        """Returns the minibatch whose windows start at ``starts`` (N, B)."""
-        ...
-
-    def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
-        """Yields the minibatches of a split, in order.
-
-        The state is carried from zero; every target has weight 1 exactly once.
-        """
-        ...
-
-    def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
-        """Returns every run's summed loss over the batch's targets, (N,).
-
-        ``rows`` are the model's, (N, T*B, H).
-        """
-        ...
-
-    def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
-        """Returns every run's mean loss over a minibatch of training, (N,), and their gradients."""
-        ...
-
-    def num_targets(self, split: str) -> int:
-        """Returns how many targets a split scores."""
-        ...
-
-    def metrics(self, prefix: str, loss: float) -> dict[str, float]:
-        """Returns the metrics of a mean loss, keys ``prefix/...``.
-
-        Among them are ``prefix/loss``, which is compared, and each objective's own.
-        """
-        ...
-
-    def check(self, wanted: SampleRequest) -> None:
-        """Raises a DataError where a prefix cannot be read: before training, not at its end."""
-        ...
-
-    def samples(
-        self,
-        model: Model,
-        parameters: Parameters,
-        wanted: SampleRequest,
-        seed: Seed,
-        masks: Masks | None = None,
-    ) -> list[dict[str, Any]]:
-        """Returns what one run predicts: ``prefix`` is what it was given, ``text`` what came of it.
-
-        That is told of every prefix, at every temperature.
-        """
-        ...
+from harness.tasks.task import Batch, Seed
 
 
 class LanguageModelling:
     """Next token given the previous ones; the loss is the cross-entropy in nats."""
 
     objectives: tuple[Objective, ...] = (PERPLEXITY,)
+    trained_objectives = objectives
+    reads_tokens = True
 
     def __init__(self, settings: Settings, device: torch.device):
         """Loads the corpus onto the device.
@@ -133,9 +32,10 @@ class LanguageModelling:
         Raises:
             data.DataError: The corpus cannot be had, or is too short.
         """
-        self.dataset = data.load(settings)
-        self.fingerprint, self.vocabulary = self.dataset.fingerprint, self.dataset.vocabulary
-        self.num_inputs = self.num_outputs = len(self.vocabulary)
+        self.dataset = data.load_text(settings)
+        self.fingerprint = self.dataset.fingerprint
+        self.vocabulary: data.Vocabulary | None = self.dataset.vocabulary
+        self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
         self.splits = tuple(self.dataset.splits)
         self.chance_loss = PERPLEXITY.chance(self.dataset)
         self._tokens = {
@@ -148,18 +48,22 @@ class LanguageModelling:
         self.targets_per_update = settings.batch_size * settings.bptt_length
         self.carried = self._windows.carried
 
-    def epoch(self, seeds: list[Seed], epoch: int) -> Tensor:
-        """See :class:`Task`."""
-        starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
-        return torch.from_numpy(starts).to(self._device)
+    def epoch(self, seeds: list[Seed], epoch: int) -> tuple[Tensor, ...]:
+        """See :class:`~harness.tasks.task.Task`.
 
-    def batch(self, starts: Tensor) -> Batch:
-        """See :class:`Task`."""
+        The one part says where each update's windows start, (U, N, B).
+        """
+        starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
+        return (torch.from_numpy(starts).to(self._device),)
+
+    def batch(self, *parts: Tensor) -> Batch:
+        """See :class:`~harness.tasks.task.Task`."""
+        (starts,) = parts
         tokens = self._tokens["train"].take(starts + self._steps).long()
         return Batch(tokens[:-1], tokens[1:])
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
-        """See :class:`Task`."""
+        """See :class:`~harness.tasks.task.Task`."""
         tokens, settings = self._tokens[split], self._settings
         windows = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
         starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
@@ -168,23 +72,43 @@ class LanguageModelling:
             window = tokens.take(at.clamp_(max=len(tokens) - 1)).long()
             yield Batch(window[:-1], window[1:], self._steps[:-1] < length.expand(num_runs, -1))
 
+    def sums(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
+        """See :class:`~harness.tasks.task.Task`; the one sum is of :meth:`losses`."""
+        return self.losses(readout, rows, batch).unsqueeze(1)
+
     def losses(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
-        """See :class:`Task`."""
+        """Returns every run's summed cross-entropy in nats over a batch's targets, (N,)."""
         weights = None if batch.weights is None else by_run(batch.weights)
         return readout.losses(rows, by_run(batch.targets), weights)
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
-        """See :class:`Task`."""
+        """See :class:`~harness.tasks.task.Task`."""
         return readout.losses_and_gradients(
             rows, by_run(batch.targets), scale=1.0 / self.targets_per_update
         )
 
-    def num_targets(self, split: str) -> int:
-        """See :class:`Task`."""
+    def num_targets(self, split: str) -> float:
+        """See :class:`~harness.tasks.task.Task`."""
         return len(self._tokens[split]) - 1
 
+    def criterion(self, means: Sequence[float]) -> float:
+        """See :class:`~harness.tasks.task.Task`; the mean cross-entropy."""
+        return means[0]
+
+    def loss(self, criterion: float) -> float:
+        """See :class:`~harness.tasks.task.Task`; the criterion itself."""
+        return criterion
+
+    def evaluation_metrics(self, prefix: str, means: Sequence[float]) -> dict[str, float]:
+        """See :class:`~harness.tasks.task.Task`."""
+        return self.metrics(prefix, means[0])
+
+    def training_metrics(self, mean: float) -> dict[str, float]:
+        """See :class:`~harness.tasks.task.Task`."""
+        return self.metrics("train", mean)
+
     def metrics(self, prefix: str, loss: float) -> dict[str, float]:
-        """See :class:`Task`."""
+        """See :class:`~harness.tasks.task.Task`."""
         units = self.dataset.units
         per_token = units[prefix].per_token if units else {}
         values = {f"{prefix}/{LOSS}": loss}
@@ -199,12 +123,12 @@ class LanguageModelling:
         return values
 
     def check(self, wanted: SampleRequest) -> None:
-        """See :class:`Task`.
+        """See :class:`~harness.tasks.task.Task`.
 
         Raises:
             data.DataError: A prefix is empty, or holds a character that the corpus does not.
         """
-        check_prefixes(wanted.prefixes, self.vocabulary)
+        check_prefixes(wanted.prefixes, self.dataset.vocabulary)
 
     def samples(
         self,
@@ -214,8 +138,8 @@ class LanguageModelling:
         seed: Seed,
         masks: Masks | None = None,
     ) -> list[dict[str, Any]]:
-        """See :class:`Task`."""
-        return continuations(model, parameters, wanted, self.vocabulary, seed, masks)
+        """See :class:`~harness.tasks.task.Task`."""
+        return continuations(model, parameters, wanted, self.dataset.vocabulary, seed, masks)
 
 
 def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:

@@ -237,7 +237,47 @@ PERPLEXITY = Objective(
     ),
     predictions="What the first replicate of each arm writes",
 )
-OBJECTIVES = {each.key: each for each in (PERPLEXITY,)}
+ACCURACY = Objective(
+    key="accuracy",
+    name="accuracy",
+    plural="accuracies",
+    scale="difference",
+    chance=lambda data: 1.0 - data.chance["accuracy"],
+    better="higher",
+    origin=1.0,
+    near=0.01,
+)
+"""The share of targets whose class is the likeliest one; its loss is the rate of errors."""
+CROSS_ENTROPY = Objective(
+    key="cross_entropy",
+    name="cross-entropy",
+    plural="cross-entropies",
+    scale="difference",
+    chance=lambda data: data.chance["cross_entropy"],
+    unit="nats",
+    loss_unit="nats",
+    near=0.02,
+)
+"""Of a class among several, per target."""
+MSE = Objective(
+    key="mse",
+    name="mean squared error",
+    plural="mean squared errors",
+    scale="ratio",
+    chance=lambda data: math.log(data.chance["mse"]),
+)
+"""Its loss is the logarithm of the mean."""
+MAE = Objective(
+    key="mae",
+    name="mean absolute error",
+    plural="mean absolute errors",
+    scale="ratio",
+    chance=lambda data: math.log(data.chance["mae"]),
+)
+"""Likewise."""
+OF_CLASSES = (ACCURACY, CROSS_ENTROPY)
+OF_VALUES = (MSE, MAE)
+OBJECTIVES = {each.key: each for each in (PERPLEXITY, *OF_CLASSES, *OF_VALUES)}
 """The objectives of all tasks, by their keys."""
 
 

@@ -13,8 +13,9 @@ from harness import provenance, timing
 from harness.model import network
 from harness.model.architecture import architecture
 from harness.settings import Settings
-from harness.tasks.language_modelling import LanguageModelling, Task
 from harness.tasks.objective import loss_of, objective_of, split_of
+from harness.tasks.registry import task_of
+from harness.tasks.task import Task
 from harness.training import checkpoint, saved_model, state_measurement
 from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
 from harness.training.fields import Sample
@@ -29,7 +30,7 @@ from harness.training.messages import (
 )
 from harness.training.patience import is_early_end, waits
 from harness.training.plan import Plan, PlanError, Run
-from harness.training.saved_model import SavedModel
+from harness.training.saved_model import Interface, SavedModel
 from harness.training.shard import Progress, Shard
 from harness.training.state_statistics import StateStatistics
 
@@ -51,17 +52,17 @@ class Standing:
 
     Attributes:
         progress: What it did since the last point.
-        losses: Every run's validation loss.
+        validation: The means of every run's evaluation on the validation split.
         ending: Which of its runs end here: their budget is spent, or their patience.
-        test: Every run's test loss.
+        test: Likewise on the test split.
         samples: What its runs wrote.
         states: What their states are like.
     """
 
     progress: Progress
-    losses: list[float] | None
+    validation: list[list[float]] | None
     ending: list[bool]
-    test: list[float] | None = None
+    test: list[list[float]] | None = None
     samples: list[list[Sample]] = field(default_factory=list)
     states: list[StateStatistics | None] | None = None
 
@@ -86,13 +87,15 @@ class Pack:
         self.engine, notes = resolve_engine(settings, self.device.type)
         self.notes = tuple(notes)
         timing.reset_peak_memory(self.device)
-        self.task: Task = LanguageModelling(settings, self.device)
+        self.task = task_of(settings, self.device, plan.objective)
         _check_text(plan, self.task)
         _check_held_out(plan, self.task)
         self._objective_key = objective_key(plan, self.task)
         self._objective = objective_of(plan.objective)
         self.task.check(plan.samples)
-        arch = architecture(settings, self.task.num_inputs, self.task.num_outputs)
+        arch = architecture(
+            settings, self.task.num_inputs, self.task.num_outputs, self.task.reads_tokens
+        )
         self.num_updates = settings.budget.num_updates(
             updates_per_epoch=self.task.updates_per_epoch,
             tokens_per_update=self.task.targets_per_update,
@@ -282,21 +285,22 @@ class Pack:
 
     def _evaluate(self, shard: Shard) -> Standing:
         progress = shard.progress()
-        losses = shard.evaluate("validation") if "validation" in self.task.splits else None
+        means = shard.evaluate("validation") if "validation" in self.task.splits else None
         if progress.update_seconds:  # none where a resumed run had only to finish
-            if losses is not None:
-                shard.hear(losses)
+            criteria = [self.task.criterion(each) for each in means or []]
+            if means is not None:
+                shard.hear(criteria)
             if self._objective_key == "train/loss":  # the last evaluation counts, not the lowest
                 shard.best_nats.fill_(torch.inf)
                 shard.keep_best(progress.train_nats)
             else:
-                shard.keep_best(losses or [])
+                shard.keep_best(criteria)
         is_last = shard.update == self.num_updates
         ending = [
             is_last or is_early_end(run.settings, heard)
             for run, heard in zip(shard.runs, shard.heard, strict=True)
         ]
-        standing = Standing(progress, losses, ending)
+        standing = Standing(progress, means, ending)
         if any(ending):
             if self.plan.read_test and "test" in self.task.splits:
                 standing.test = shard.evaluate("test", of_best=True)
@@ -335,9 +339,9 @@ class Pack:
         for index, run in enumerate(shard.runs):
             if progress.bad_update[index] >= 0:
                 continue
-            metrics = self.task.metrics("train", progress.train_nats[index])
-            if standing.losses is not None:
-                metrics |= self.task.metrics("validation", standing.losses[index])
+            metrics = self.task.training_metrics(progress.train_nats[index])
+            if standing.validation is not None:
+                metrics |= self.task.evaluation_metrics("validation", standing.validation[index])
             metrics |= {
                 "train/gradient_norm": progress.gradient_norm[index],
                 "train/clipped_fraction": progress.clipped_fraction[index],
@@ -373,29 +377,32 @@ class Pack:
 
         It keeps doing so, since a study under way must not mix two rules.
         """
-        is_worse = (
-            standing.losses is not None and not standing.losses[index] <= self.task.chance_loss
-        )
-        return self.plan.version == 1 and is_worse
+        if self.plan.version != 1 or standing.validation is None:
+            return False
+        loss = self.task.loss(self.task.criterion(standing.validation[index]))
+        return not loss <= self.task.chance_loss
 
     def _finished(self, shard: Shard, standing: Standing, index: int) -> RunEnded:
         """A run is worth its best evaluation; from version 2 on no less than a guess."""
-        run, worth, chance = shard.runs[index], float(shard.best_nats[index]), self.task.chance_loss
+        run, chance = shard.runs[index], self.task.chance_loss
+        worth, best_update = self.task.loss(float(shard.best_nats[index])), shard.best_update[index]
         # Also where no evaluation was a number: training stayed finite, so nothing diverged.
         not_learned = None if self.plan.version == 1 else not worth < chance
         worth = chance if not_learned else worth
         metrics = {
             "objective": worth,
-            "best_update": float(shard.best_update[index]),
+            "best_update": float(best_update),
             **self._spent(shard, run),
         }
         for last in self._history[run.id][-1:]:
             metrics["final/loss"] = last.metrics[self._objective_key]
         if self._objective_key == "validation/loss":  # a table shows the value that selected
+            metrics |= self._validation_at(run, int(best_update))
             metrics |= self.task.metrics("validation", worth)
-        if standing.test is not None:  # anybody can guess, on a text that nobody has seen too
-            loss = chance if not_learned else standing.test[index]
-            metrics |= self.task.metrics("test", loss)
+        if standing.test is not None:
+            metrics |= self.task.evaluation_metrics("test", standing.test[index])
+            if not_learned:  # anybody can guess, on data that nobody has seen too
+                metrics |= self.task.metrics("test", chance)
         return RunEnded(
             run.id,
             shard.update,
@@ -408,6 +415,16 @@ class Pack:
             model=self._best_model(shard, index).to_bytes() if self.plan.keep_models else None,
             states=None if standing.states is None else standing.states[index],
         )
+
+    def _validation_at(self, run: Run, update: int) -> dict[str, float]:
+        """Returns what the evaluation after an update said of the validation split."""
+        said = [each.metrics for each in self._history[run.id] if each.update == update]
+        return {
+            name: value
+            for metrics in said
+            for name, value in metrics.items()
+            if split_of(name) == "validation"
+        }
 
     def _not_learned_message(self) -> str:
         chance = f"{self.task.chance_loss:.3f} {self._objective.loss_unit}".rstrip()
@@ -422,6 +439,9 @@ class Pack:
             shard.runs[index],
             {name: values[index] for name, values in shard.best.items()},
             vocabulary=self.task.vocabulary,
+            interface=Interface(
+                self.task.num_inputs, self.task.num_outputs, self.task.reads_tokens
+            ),
             hidden_size=self.model.arch.hidden_size,
             corpus_fingerprint=self.task.fingerprint,
             cell_files=self.plan.cell_files,
@@ -575,9 +595,8 @@ def objective_key(plan: Plan, task: Task) -> str:
     Raises:
         PlanError: The objective is unknown, or needs a split that the corpus does not have.
     """
-    trained, held_out = (
-        [f"{split}/{each.key}" for each in task.objectives] for split in ("train", "validation")
-    )
+    trained = [f"train/{each.key}" for each in task.trained_objectives]
+    held_out = [f"validation/{each.key}" for each in task.objectives]
     is_known = plan.objective in (*trained, *held_out)
     if not is_known or split_of(plan.objective) not in task.splits:
         raise PlanError(

@@ -48,7 +48,7 @@ class Worker:
     def begin(
         self,
         plan: Plan,
-        text: data.Dataset,
+        text: data.Data,
         cell_files: Mapping[str, bytes],
         shared: SharedFolder | None,
     ) -> list[Message] | None:

@@ -24,6 +24,21 @@ class SavedModelError(ValueError):
 
 
 @dataclass(frozen=True)
+class Interface:
+    """What a model reads and predicts.
+
+    Attributes:
+        num_inputs: The V of tokens, or the I of vectors.
+        num_outputs: The width of the read-out.
+        reads_tokens: Whether inputs are tokens.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    reads_tokens: bool
+
+
+@dataclass(frozen=True)
 class SavedModel:
     """What a finished run learned.
 
@@ -35,17 +50,28 @@ class SavedModel:
         corpus_fingerprint: SHA-256 of the text that it was trained on.
         hidden_size: The one that was trained, solved where the settings give a budget instead.
         parameters: Name -> values of one run, in the precision that they were trained in.
+        vocabulary: What tokens stand for; None where the task has no words.
+        interface: What such a model reads and predicts; else None, the vocabulary says it.
     """
 
     run: str
     seed: tuple[Any, ...]
     settings: Settings
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     hidden_size: int
     cell_source: str
     cell_files: tuple[str, ...]
     corpus_fingerprint: str
     parameters: dict[str, np.ndarray]
+    interface: Interface | None = None
+
+    @property
+    def reads_and_predicts(self) -> Interface:
+        """What the model reads and predicts."""
+        if self.interface is not None:
+            return self.interface
+        assert self.vocabulary is not None
+        return Interface(len(self.vocabulary), len(self.vocabulary), reads_tokens=True)
 
     def to_bytes(self) -> bytes:
         """Returns the file; :meth:`from_bytes` is its inverse."""
@@ -53,12 +79,17 @@ class SavedModel:
         header |= {
             "format": FORMAT,
             "settings": to_dict(self.settings),
-            "vocabulary": {
+            "vocabulary": None
+            if self.vocabulary is None
+            else {
                 name: value
                 for name, value in asdict(self.vocabulary).items()
                 if name not in ("line_end", "subwords") or value is not None
             },
         }
+        # Models of language name none, as those of versions that knew no other task.
+        interface = header.pop("interface")
+        header |= {} if interface is None else {"interface": asdict(interface)}
         return npz.to_bytes(header, self.parameters)
 
     @staticmethod
@@ -75,8 +106,8 @@ class SavedModel:
                     f"model: its format must be known to this version, but got format={version}. "
                     "Update the bench."
                 )
-            words = header["vocabulary"]
-            vocabulary = Vocabulary(**{**words, "symbols": tuple(words["symbols"])})
+            words, interface = header["vocabulary"], header.pop("interface", None)
+            vocabulary = words and Vocabulary(**{**words, "symbols": tuple(words["symbols"])})
             return SavedModel(
                 **{
                     **header,
@@ -86,6 +117,7 @@ class SavedModel:
                     "cell_files": tuple(header["cell_files"]),
                 },
                 parameters=parameters,
+                interface=interface and Interface(**interface),
             )
         except (AttributeError, KeyError, npz.ArraysError, TypeError) as error:
             raise SavedModelError(
@@ -97,7 +129,8 @@ def of_run(
     run: Run,
     parameters: Mapping[str, Tensor],
     *,
-    vocabulary: Vocabulary,
+    vocabulary: Vocabulary | None,
+    interface: Interface,
     hidden_size: int,
     corpus_fingerprint: str,
     cell_files: tuple[str, ...],
@@ -112,5 +145,6 @@ def of_run(
         cell_source=source_of(find(run.settings.cell)),
         cell_files=cell_files,
         corpus_fingerprint=corpus_fingerprint,
+        interface=interface if vocabulary is None else None,
         parameters={name: values.cpu().numpy() for name, values in parameters.items()},
     )

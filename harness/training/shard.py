@@ -19,7 +19,7 @@ from harness.model.loss_terms import LossTerms
 from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.settings import SampleRequest
-from harness.tasks.language_modelling import Batch, Task
+from harness.tasks.task import Batch, Task
 from harness.timing import Clock
 from harness.training.checkpoint import Checkpoint
 from harness.training.cuda_graph import GRAPH_RECORDERS, CapturedStep
@@ -97,7 +97,7 @@ class Shard:
         self._masks = Masks(seeds, settings, self.device, self.model.engine.has_kernels)
         self._terms = LossTerms(settings, self.device, self._flat.dtype)
         self._begins = torch.tensor([0.0, 1.0], dtype=self._flat.dtype, device=self.device)
-        self._epoch, self._starts = -1, torch.empty(0)
+        self._epoch, self._parts = -1, tuple[Tensor, ...]()
         self._recorder = GRAPH_RECORDERS.get(self.device.type)
         self._captured = self._capture("update")
         self._captured_batches: dict[bool, CapturedStep | None] = {}
@@ -138,7 +138,8 @@ class Shard:
         Nothing of it is kept.
         """
         self._allow_tf32()
-        batch = self.task.batch(self.task.epoch([run.seed for run in self.runs], 0)[0])
+        parts = self.task.epoch([run.seed for run in self.runs], 0)
+        batch = self.task.batch(*(part[0] for part in parts))
         states = self._first_states(self.parameters)
         for _ in range(count):
             self._scored(self._flat, batch, states)
@@ -154,16 +155,16 @@ class Shard:
         epoch, index = divmod(self.update, self.task.updates_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
-            self._starts = self.task.epoch([run.seed for run in self.runs], epoch)
+            self._parts = self.task.epoch([run.seed for run in self.runs], epoch)
         begins = index == 0 or not self.task.carried
         if begins:
             self._leave(self._first_states(self.parameters))
         if self._masks:
             self._masks.update.fill_(self.update)
         inputs = (
-            self._starts[index],
             self.optimizer.schedule[self.update],
             self._begins[int(begins)],
+            *(part[index] for part in self._parts),
         )
         self._noted.append(
             self._step(*inputs) if self._captured is None else self._captured(self._step, *inputs)
@@ -173,12 +174,12 @@ class Shard:
             self._add_up()
 
     @torch.no_grad()
-    def _step(self, starts: Tensor, schedule: Tensor, begins: Tensor) -> tuple[Tensor, Tensor]:
-        """Makes one update and returns losses and norms, (N,) each.
+    def _step(self, schedule: Tensor, begins: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes one update and returns losses and norms, (N,) each; ``parts`` are its minibatch's.
 
         What tells one update from the next is on the device.
         """
-        batch = self.task.batch(starts)
+        batch = self.task.batch(*parts)
         losses, states = self.model.update(
             self.parameters,
             self._gradients,
@@ -239,8 +240,8 @@ class Shard:
         return progress
 
     @torch.no_grad()
-    def evaluate(self, split: str, *, of_best: bool = False) -> list[float]:
-        """Returns every run's mean nats over a split, each target scored once.
+    def evaluate(self, split: str, *, of_best: bool = False) -> list[list[float]]:
+        """Returns the means of every run's sums over a split, each target scored once.
 
         Args:
             split: Its name.
@@ -248,17 +249,18 @@ class Shard:
         """
         self._allow_tf32()
         flat = self._flat_best if of_best else self._flat_evaluated
-        total = torch.zeros(len(self.runs), dtype=torch.float64, device=self.device)
-        states = self._first_states(self._layout.views(flat))
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        states = first = self._first_states(self._layout.views(flat))
         for batch in self.task.evaluation(split, len(self.runs)):
-            nats, states = self._scored(flat, batch, states)
-            total += nats
-        return (total / self.task.num_targets(split)).tolist()
+            sums, states = self._scored(flat, batch, first if batch.begins else states)
+            total = total + sums
+        means: list[list[float]] = (total / self.task.num_targets(split)).tolist()
+        return means
 
     def _scored(
         self, flat: Tensor, batch: Batch, states: list[State]
     ) -> tuple[Tensor, list[State]]:
-        """Returns every run's summed nats over a batch, (N,), and the final states."""
+        """Returns every run's sums over a batch, (N, K), and the final states."""
         weights = () if batch.weights is None else (batch.weights,)
         leaves = [value for state in states for value in state]
         inputs = (flat, batch.inputs, batch.targets, *leaves, *weights)
@@ -267,12 +269,12 @@ class Shard:
         if is_weighted not in self._captured_batches:
             self._captured_batches[is_weighted] = self._capture("batch of an evaluation")
         captured = self._captured_batches[is_weighted]
-        nats, *finals = self._score(*inputs) if captured is None else captured(self._score, *inputs)
+        sums, *finals = self._score(*inputs) if captured is None else captured(self._score, *inputs)
         final = iter(finals)
-        return nats, [tuple(next(final) for _ in state) for state in states]
+        return sums, [tuple(next(final) for _ in state) for state in states]
 
     def _score(
-        self, flat: Tensor, tokens: Tensor, targets: Tensor, *others: Tensor
+        self, flat: Tensor, inputs: Tensor, targets: Tensor, *others: Tensor
     ) -> tuple[Tensor, ...]:
         """Does the work of :meth:`_scored`: tensors in, tensors out, so that it can be recorded.
 
@@ -280,13 +282,13 @@ class Shard:
         """
         parameters, given = self._layout.views(flat), iter(others)
         states = [tuple(next(given) for _ in state) for state in self.states]
-        batch = Batch(tokens, targets, next(given, None))
-        rows, finals = self.model(parameters, tokens, states, self._masks)
-        nats = self.task.losses(self.model.readout(parameters), rows, batch)
-        return nats, *(value for final in finals for value in final)
+        batch = Batch(inputs, targets, next(given, None))
+        rows, finals = self.model(parameters, inputs, states, self._masks)
+        sums = self.task.sums(self.model.readout(parameters), rows, batch)
+        return sums, *(value for final in finals for value in final)
 
     def hear(self, losses: list[float]) -> None:
-        """Takes in every run's validation loss of now: what waits for it may have waited enough."""
+        """Takes in every run's validation loss of now, its criterion: what waits for it may end."""
         for own, loss in zip(self.heard, losses, strict=True):
             own.append(Heard(self.update, loss))
         self.optimizer.hear(self.heard)

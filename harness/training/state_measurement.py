@@ -15,7 +15,7 @@ from harness import engine
 from harness.engine import Parameters
 from harness.model.masks import Masks
 from harness.model.network import Model
-from harness.tasks.language_modelling import Batch, Task
+from harness.tasks.task import Batch, Task
 from harness.training.plan import Run
 from harness.training.state_statistics import (
     MOST_STEPS,
@@ -59,6 +59,9 @@ def _windows(task: Task, split: str, bptt_length: int) -> list[Batch]:
     """
     batches = task.evaluation(split, 1)
     first = next(batches)
+    if first.begins:  # whole sequences, each from its start
+        num_steps = min(len(first.inputs), MOST_STEPS)
+        return [_part(first, num_steps, torch.arange(first.inputs.shape[2]))]
     counted = _counted(first)
     lengths = counted.sum(0)
     num_steps = min(int(lengths.max()), MOST_STEPS)
@@ -114,8 +117,11 @@ class _Reader:
             self.seen.append([s.detach()[0] for s in left[-1]])
         with torch.enable_grad():
             scores = self._model.readout(self._parameters).scores(rows)[0]
-            losses = torch.nn.functional.cross_entropy(
-                scores, window.targets[-1, 0], reduction="none"
+            targets = window.targets[-1, 0]
+            losses = (
+                (scores - targets).square().mean(1)
+                if targets.is_floating_point()
+                else torch.nn.functional.cross_entropy(scores, targets, reduction="none")
             )
         gradients = _pulled_back([losses], [torch.ones_like(losses)], taken[-1])
         columns = [_norms(gradients)]

@@ -1,5 +1,7 @@
 """What a run needs at least is counted, and told where there is less, before it is allocated."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +9,9 @@ from harness.preflight import memory
 from harness.settings import MOST_LAYERS, MOST_UNITS, MOST_UPDATES, Budget, BudgetError, Settings
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
+
+TEXT = SimpleNamespace(num_inputs=28, num_outputs=28, reads_tokens=True)
+"""What counting asks of a text."""
 
 
 def settings(**changes):
@@ -27,29 +32,29 @@ def test_it_is_no_more_than_what_a_pack_holds(changes, rows):
         held += shard.optimizer.state.values()
         assert len(held) == rows
         named = rows * pack.model.arch.num_parameters() * 4
-        num_tokens = pack.task.num_inputs
+        text = pack.task.dataset
     finally:
         pack.close()
     states = 2 * 4 * 16 * 4  # T = 4 steps of B = 2 streams of c and h, 8 units of 4 bytes each
-    assert memory.needed_bytes(own, num_tokens) == named + states
+    assert memory.needed_bytes(own, text) == named + states
     assert named <= sum(each.numel() for each in held) * 4
 
 
 def test_the_largest_model_that_a_file_may_ask_for_is_priced_and_not_made():
     own = settings(hidden_size=MOST_UNITS, num_layers=MOST_LAYERS, optimizer="adam")
-    line = memory.memory_fault(own, 28)
+    line = memory.memory_fault(own, TEXT)
     assert line is not None and line.startswith("memory must suffice for one run, but it needs ")
     assert "GiB of cpu memory are free. Use a smaller hidden_size" in line
 
 
 def test_a_small_one_fits():
-    assert memory.memory_fault(settings(), 28) is None
+    assert memory.memory_fault(settings(), TEXT) is None
 
 
 def test_a_gpus_memory_is_asked_of_the_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2000))
     monkeypatch.setattr(memory, "resolve_device", lambda name: "cuda")
-    assert "GiB of cuda memory are free" in memory.memory_fault(settings(), 28)
+    assert "GiB of cuda memory are free" in memory.memory_fault(settings(), TEXT)
 
 
 @pytest.mark.parametrize("budget", [Budget(tokens=10**13), Budget(epochs=10**6)])

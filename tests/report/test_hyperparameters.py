@@ -152,6 +152,15 @@ def test_a_trial_that_learned_nothing_is_not_counted_among_the_finished():
     assert table.rows == [("lstm", ended, "9.000", "6.000", "4.000", "0.444")]
 
 
+@pytest.mark.parametrize("later", [4.0, 28.0])
+def test_a_first_trial_that_learned_nothing_has_gained_nothing_to_measure_from(later):
+    rows = trials("lstm", (0.1, 28.0), (0.2, later))
+    rows[0]["not_learned"], rows[1]["not_learned"] = True, later == 28.0
+    (row,) = hyperparameters.bought(study("lstm"), frame(rows)).rows
+    best = "none" if later == 28.0 else "4.000"
+    assert row[2:] == ("not learned", best, best, "")
+
+
 def test_what_tuning_bought_is_a_mean_over_repeats():
     first, second = (
         trials("lstm", (0.1, 9.0), (0.2, 4.0)),

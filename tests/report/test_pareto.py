@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from harness.report import cost_figures, pareto
 from harness.report.arm_results import ALONE, ArmResult
@@ -314,7 +315,7 @@ def test_time_to_the_baselines_perplexity():
 def test_time_to_the_studys_own_target():
     table = pareto.time_to_target(study(target=4.0), [arm("lstm", 4.0)], CURVES)
     assert table.title == "Time to validation perplexity 4.000: the study's target"
-    assert table.rows == [("lstm", "3 of 3", "3,000", "0.030", "1,000")]
+    assert table.rows == [("lstm", "3 of 3", "3,000", "0.030", "1,000", "30", "")]
     table = pareto.time_to_target(study(target=0.5, split="none"), [arm("lstm", 4.0)], CURVES)
     assert table.title.startswith("Time to train perplexity") and table.rows[0][1] == "0 of 3"
     assert pareto.time_to_target(study(target=4.0), [arm("lstm", 4.0)], CURVES[:0]) is None
@@ -326,4 +327,24 @@ def test_time_to_the_studys_own_target():
 def test_an_evaluation_that_diverged_reaches_nothing():
     curves = pd.DataFrame(curve("lstm", 0, [4.0, math.inf]) + curve("lstm", 1, [math.nan, 4.0]))
     table = pareto.time_to_target(study(target=4.0), [arm("lstm", 4.0)], curves)
-    assert table.rows == [("lstm", "2 of 2", "1,500", "0.015", "1,000")]
+    assert table.rows == [("lstm", "2 of 2", "1,500", "0.015", "1,000", "10", "")]
+
+
+def test_the_updates_to_a_target_that_was_named_before_are_compared_by_a_log_rank_test():
+    ends = {"lstm": [[9.0, 4.0, 1.0], [9.0, 9.0, 4.0], [9.0, 9.0, 9.0]], "gru": [[4.0], [4.0, 1.0]]}
+    curves = pd.DataFrame(
+        [row for name, own in ends.items() for i, e in enumerate(own) for row in curve(name, i, e)]
+    )
+    arms = [arm("lstm", 4.0), arm("gru", 4.0)]
+    table = pareto.time_to_target(study(target=4.0), arms, curves)
+    assert table.header[-2:] == (
+        "Updates (Kaplan-Meier median)",
+        "p of the log-rank test, unadjusted",
+    )
+    expected = stats.logrank(
+        stats.CensoredData(uncensored=[10, 10]),
+        stats.CensoredData(uncensored=[20, 30], right=[30]),
+    )
+    (_, *_, median, empty), (_, *_, sooner, p) = table.rows
+    assert (median, empty, sooner) == ("30", "", "10")
+    assert float(p) == pytest.approx(expected.pvalue, abs=0.005)

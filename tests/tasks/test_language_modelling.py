@@ -15,7 +15,8 @@ from harness.model.architecture import architecture
 from harness.model.initialization import initial_parameters
 from harness.model.network import Model
 from harness.settings import SampleRequest, Settings
-from harness.tasks.language_modelling import Batch, LanguageModelling
+from harness.tasks.language_modelling import LanguageModelling
+from harness.tasks.task import Batch
 
 CPU = torch.device("cpu")
 
@@ -68,7 +69,7 @@ def test_a_minibatch_holds_its_windows_and_the_targets_one_to_the_right(text):
     run = settings(text)
     task, _, _ = task_and_model(run)
     tokens = task.dataset.splits["train"]
-    starts = task.epoch([(0,), (1,)], 3)
+    (starts,) = task.epoch([(0,), (1,)], 3)
     assert starts.shape == (task.updates_per_epoch, 2, 3)
     windows = data.training_windows(run, len(tokens))
     for n in range(2):

@@ -215,7 +215,7 @@ def test_the_update_and_last_loss_of_a_diverged_run_are_those_of_a_plain_loop(te
     parameters = {name: p.detach().clone().requires_grad_() for name, p in shard.parameters.items()}
     states, finite = model.initial_states(parameters, 1, 3), []
     for update in range(UPDATES):
-        batch = task.batch(task.epoch([run.seed], 0)[update])
+        batch = task.batch(task.epoch([run.seed], 0)[0][update])
         rows, states = model(parameters, batch.inputs, states)
         states = [tuple(s.detach() for s in state) for state in states]
         scores, targets = (
@@ -304,7 +304,7 @@ def test_a_run_resumed_at_its_end_only_finishes(text, tmp_path):
     pack.shards[0].progress()
     pack._history["r0"] = []
     pack.shards[0].advance(UPDATES)
-    pack.shards[0].keep_best(pack.shards[0].evaluate("validation"))
+    pack.shards[0].keep_best([nats for (nats,) in pack.shards[0].evaluate("validation")])
     pack.shards[0].progress()
     pack.save()
     pack.close()
@@ -346,7 +346,7 @@ def test_many_runs_in_one_shard_equal_single_shards(text, shape, precision):
     for shard in (many, *singles):
         shard.advance(20)
     progress, nats = many.progress(), many.evaluate("validation")
-    many.keep_best(nats)
+    many.keep_best([each for (each,) in nats])
     rtol = TOLERANCES[getattr(torch, precision)][0]
     for i, single in enumerate(singles):
         alone = single.progress()
@@ -365,7 +365,7 @@ def test_a_shard_repacked_goes_on_as_if_nothing_happened(text):
     runs = five(settings(text, "odd", num_layers=2, precision="float64"))
     many, kept = shard_of(runs), [1, 2, 4]
     many.advance(10)
-    many.keep_best(many.evaluate("validation"))
+    many.keep_best([each for (each,) in many.evaluate("validation")])
     best = [numbers(many, i) for i in kept]
     many.keep(kept)
     assert [run.id for run in many.runs] == ["r1", "r2", "r4"]

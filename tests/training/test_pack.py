@@ -162,7 +162,7 @@ def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
     tokens, norms = torch.from_numpy(task.dataset.splits["train"]).long(), []
     for epoch, record in enumerate(kept(records, "evaluation")):
         state, nats, count, norms = None, 0.0, 0, []
-        for starts in task.epoch([(0,)], epoch)[:, 0]:
+        for starts in task.epoch([(0,)], epoch)[0][:, 0]:
             at = starts + torch.arange(5).view(-1, 1)
             one_hot = torch.nn.functional.one_hot(tokens[at], task.num_inputs).double()
             outputs, state = lstm(one_hot, state)
@@ -236,10 +236,10 @@ def test_the_best_parameters_are_those_of_the_lowest_validation_and_test_is_read
     assert end.metrics["objective"] == losses[best] and end.metrics["best_update"] == best
     assert all(torch.equal(shard.best[name], p) for name, p in snapshots[best].items())
     with torch.no_grad():
-        assert end.metrics["test/loss"] != shard.evaluate("test")[0]
+        assert end.metrics["test/loss"] != shard.evaluate("test")[0][0]
         for name, value in snapshots[best].items():
             shard.parameters[name].copy_(value)
-        assert end.metrics["test/loss"] == shard.evaluate("test")[0]
+        assert end.metrics["test/loss"] == shard.evaluate("test")[0][0]
         expected = pack.task.samples(pack.model, snapshots[best], plan.samples, (0,))
         on_the_way = {
             u: pack.task.samples(pack.model, snapshots[u], plan.samples, (0,)) for u in (10, 20)
@@ -411,7 +411,7 @@ def evaluating_to(monkeypatch, values):
     measured, values = Shard.evaluate, iter(values)
 
     def evaluate(self, split, **which):
-        return [next(values)] if split == "validation" else measured(self, split, **which)
+        return [[next(values)]] if split == "validation" else measured(self, split, **which)
 
     monkeypatch.setattr(Shard, "evaluate", evaluate)
 

@@ -294,7 +294,8 @@ def _check_numbers(
     """Checks that compiled code can read what it is given: it takes addresses for its own dtype.
 
     Raises:
-        ValueError: Something has another dtype, or lies on another device.
+        ValueError: Something has another dtype, another number of runs or streams, or lies on
+            another device.
     """
     dtype = dtype_of(layer.precision)
     named = {**parameters, **dict(zip(layer.cell.state, state, strict=True)), "inputs": inputs}
@@ -307,6 +308,16 @@ def _check_numbers(
                 f"engine cpu: {name} must be of {wanted} on the cpu, but got "
                 f"dtype={values.dtype} on device={str(values.device)!r}. Convert it."
             )
+    num_runs, batch_size = inputs.shape[1:3]
+    sizes = {name: len(values) for name, values in parameters.items()}
+    sizes |= {name: len(values) for name, values in zip(layer.cell.state, state, strict=True)}
+    wrong = {name: size for name, size in sizes.items() if size != num_runs}
+    if wrong or any(values.shape[1] != batch_size for values in state):
+        raise ValueError(
+            f"engine cpu: parameters and states must be of the inputs' {num_runs} runs and streams "
+            f"of {batch_size}, but got runs={wrong or num_runs} and "
+            f"streams={[values.shape[1] for values in state]}."
+        )
 
 
 def _with_identity(layer: Layer, ready: Parameters, inputs: Tensor) -> Parameters:

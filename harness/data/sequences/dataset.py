@@ -1,0 +1,362 @@
+"""From settings to sequences: a source, and its training, validation and test set."""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+
+import numpy as np
+
+from harness.data import sources
+from harness.data.errors import DataError
+from harness.data.sequences import BoundedGenerator, Generator, Level, Sequences
+from harness.data.sequences.gaps import Gaps
+from harness.data.sequences.options import option_problems, switch, text, whole
+from harness.settings import MOST_PARAMETERS, MOST_TOKENS, Settings, to_dict
+
+if TYPE_CHECKING:
+    from harness.data.sequences.mnist import Split
+    from harness.data.sequences.series_windows import SeriesWindows
+
+FRESH_UPDATES = 50
+"""An epoch of sequences that are drawn afresh is so many updates."""
+VERSION = 1
+"""Of what sources draw: it is part of the fingerprint."""
+
+
+@dataclass(frozen=True)
+class SequenceDataset:
+    """Sequences in numbers.
+
+    Attributes:
+        name: The source.
+        title: What it is called.
+        source: Where the sequences come from, in one line.
+        fingerprint: SHA-256 of what decides the sequences; equal ones mean equal sequences.
+        num_inputs: V of tokens, or I of vectors.
+        num_outputs: The number of classes, or of values.
+        reads_tokens: Whether inputs are tokens.
+        predicts_classes: Whether targets are classes.
+        splits: The sequences by name: train, validation and test; no train where every update
+            draws fresh ones.
+        generator: What draws fresh ones; None where training has a set of its own.
+        chance: What the best prediction scores that remembers nothing of a sequence, by the
+            objective's key.
+        floor: What the best prediction that there is scores; None where that is not known.
+        class_weights: How much each class counts in training, (num_outputs,); None: all alike.
+        windows: Those of a time series.
+    """
+
+    name: str
+    title: str
+    source: str
+    fingerprint: str
+    num_inputs: int
+    num_outputs: int
+    reads_tokens: bool
+    predicts_classes: bool
+    splits: Mapping[str, Sequences]
+    generator: Generator | None
+    chance: Mapping[str, float]
+    floor: Level | None = None
+    class_weights: np.ndarray | None = None
+    windows: "SeriesWindows | None" = None
+
+    def updates_per_epoch(self, settings: Settings) -> int:
+        """Returns the updates of an epoch; what is left of a set is dropped."""
+        if self.generator is not None:
+            return FRESH_UPDATES
+        return len(self.splits["train"]) // settings.batch_size
+
+    def num_minibatches(self, settings: Settings, split: str) -> int:
+        """Returns the minibatches of an evaluation on a split."""
+        return -(-len(self.splits[split]) // settings.batch_size) if split in self.splits else 0
+
+
+def load(settings: Settings) -> SequenceDataset:
+    """Returns the sequences that the settings name, at least one minibatch to train on.
+
+    A dataset that is held anywhere is returned again, so nobody may write to it.
+
+    Raises:
+        DataError: The settings contradict each other, a file is missing or not what it must be, or
+            there are too few sequences. The message has a line for every problem found.
+    """
+    problems = list(_problems(settings))
+    if problems:
+        raise DataError(*problems)
+    names = _names(settings)
+    dataset = _provided.get(names)
+    if dataset is None:
+        key = (names, _state(settings))
+        dataset = _loaded.get(key)
+        if dataset is None:
+            dataset = _loaded[key] = _made(settings)
+    if dataset.updates_per_epoch(settings) < 1:
+        raise DataError(
+            f"batch_size: must be the number of training sequences at most, "
+            f"{len(dataset.splits['train'])}, but got batch_size={settings.batch_size}. "
+            "Use a smaller one, or more sequences."
+        )
+    return dataset
+
+
+def provide(settings: Settings, dataset: SequenceDataset) -> None:
+    """Has :func:`load` return a dataset for such settings, whose files lie on another machine."""
+    _provided[_names(settings)] = dataset
+
+
+DECIDING = (
+    "task",
+    "corpus",
+    "options",
+    "num_sequences",
+    "num_held_out",
+    "path",
+    "bptt_length",
+)
+"""The settings that decide the sequences."""
+_provided: dict[str, SequenceDataset] = {}
+_loaded: weakref.WeakValueDictionary[tuple[str, object], SequenceDataset] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def _names(settings: Settings) -> str:
+    values = to_dict(settings)
+    return json.dumps({name: values.get(name) for name in DECIDING}, sort_keys=True)
+
+
+def _state(settings: Settings) -> object:
+    """Returns what tells the files of now from those of another time."""
+    if settings.path is None:
+        return None
+    path = Path(settings.path).expanduser()
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    try:
+        stats = [file.stat() for file in files]
+    except OSError:
+        return None
+    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+
+
+def _problems(settings: Settings) -> list[str]:
+    """Returns what contradicts itself in settings, a line each."""
+    names, problems = sources.OF_TASK[settings.task], []
+    if settings.corpus not in names:
+        problems.append(
+            f"corpus: must be one of {', '.join(names)} with task {settings.task}, but got "
+            f"corpus={settings.corpus!r}."
+        )
+    if settings.path is None and settings.corpus in sources.TAKES_PATH:
+        problems.append(f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE.")
+    if settings.path is not None and settings.corpus not in sources.TAKES_PATH:
+        problems.append(
+            f"path: {settings.corpus} takes no file, but got path={settings.path!r}. Leave it out."
+        )
+    return problems
+
+
+def _made(settings: Settings) -> SequenceDataset:
+    makers = {"memory": _memory, "forecasting": _forecasting, "classification": _classification}
+    return makers[settings.task](settings)
+
+
+def _memory(settings: Settings) -> SequenceDataset:
+    """Sequences made by rule: the held-out sets are drawn once, and so is training if asked."""
+    from harness.data.sequences import memory
+
+    options = {} if settings.options is None else settings.options.to_dict()
+    if settings.path is not None:
+        options["path"] = settings.path
+    parts: tuple[Split, ...] = ("train", "validation", "test")
+    generators = {name: memory.make(settings.corpus, options, name) for name in parts}
+    generator = generators["train"]
+    counts: dict[Split, int] = {
+        "validation": settings.num_held_out,
+        "test": settings.num_held_out,
+    }
+    if settings.num_sequences is not None:
+        counts = {"train": settings.num_sequences, **counts}
+    length = settings.bptt_length
+    splits: dict[str, Sequences] = {
+        name: generators[name].draw(("data", settings.corpus, name), count, length)
+        for name, count in counts.items()
+    }
+    return SequenceDataset(
+        name=settings.corpus,
+        title=settings.corpus,
+        source=f"drawn by rule: {settings.corpus}, {length} time steps",
+        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        num_inputs=generator.num_inputs,
+        num_outputs=generator.num_outputs,
+        reads_tokens=generator.reads_tokens,
+        predicts_classes=generator.predicts_classes,
+        splits=splits,
+        generator=None if settings.num_sequences is not None else generator,
+        chance=_memory_chance(generator, splits["validation"], length),
+        floor=generator.floor(length) if generator.predicts_classes else None,
+    )
+
+
+def _memory_chance(
+    generator: BoundedGenerator, held_out: Sequences, length: int
+) -> dict[str, float]:
+    """Returns what the best prediction scores that remembers nothing, by the objective's key."""
+    level = generator.chance(length)
+    if level.accuracy is not None:
+        return {"cross_entropy": level.loss, "accuracy": level.accuracy}
+    return chance_of(held_out, False, generator.num_outputs) | {"mse": level.loss}
+
+
+@dataclass(frozen=True)
+class Forecasting:
+    """The options of a time series."""
+
+    horizon: int = whole(1, least=1, most=MOST_TOKENS, doc="points ahead that are forecast")
+    length: int = whole(5000, least=10, most=MOST_PARAMETERS, doc="points of a generated series")
+    series_seed: int = whole(0, least=0, most=MOST_PARAMETERS, doc="of a generated series")
+    time: str = text("", doc="the column of time stamps of a table")
+    columns: str = text("", doc="the columns that are read and forecast, parted by commas")
+    gaps: str = text("refuse", doc="refuse, previous or linear: what becomes of missing values")
+
+
+def _forecasting(settings: Settings) -> SequenceDataset:
+    """Windows of a time series, which is split by time and scaled by what its training part is."""
+    from harness.data.sequences import tables
+    from harness.data.sequences.series import GENERATED, generated
+    from harness.data.sequences.series_windows import windows_of
+
+    options = _options(Forecasting, settings)
+    columns = tuple(name.strip() for name in options.columns.split(",") if name.strip())
+    if settings.corpus in GENERATED:
+        seed = ("data", settings.corpus, options.series_seed)
+        series = generated(settings.corpus, seed, options.length)
+    elif settings.path is None:
+        series = tables.shipped(settings.corpus, columns=columns, gaps=_gaps(options))
+    else:
+        series = tables.read_table(
+            settings.path, time=options.time or None, columns=columns, gaps=_gaps(options)
+        )
+    windows = windows_of(series, settings.bptt_length, options.horizon)
+    splits = {name: windows.sequences(windows.starts(name)) for name in windows.splits}
+    return SequenceDataset(
+        name=settings.corpus,
+        title=series.name,
+        source=series.name,
+        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        num_inputs=windows.num_inputs,
+        num_outputs=windows.num_outputs,
+        reads_tokens=False,
+        predicts_classes=False,
+        splits=splits,
+        generator=None,
+        chance=chance_of(splits["validation"], False, windows.num_outputs),
+        windows=windows,
+    )
+
+
+def _gaps(options: Forecasting) -> Gaps:
+    if options.gaps not in get_args(Gaps):
+        raise DataError(
+            f"options.gaps: must be one of {', '.join(get_args(Gaps))}, but got {options.gaps!r}."
+        )
+    return cast(Gaps, options.gaps)
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The options of sequences with labels."""
+
+    sequence: str = text("sequence", doc="the column that names each row's sequence")
+    step: str = text("step", doc="the column that orders the rows of a sequence")
+    label: str = text("label", doc="the column of labels")
+    columns: str = text("", doc="the columns that are read, parted by commas; none: all others")
+    label_of: str = text("sequence", doc="sequence or step: what has a label")
+    balanced: bool = switch(doc="classes count alike in training, however rare they are")
+
+
+def _classification(settings: Settings) -> SequenceDataset:
+    """Sequences of a table with their labels, split by sequence."""
+    from harness.data.sequences.labelled import balanced_weights, read_labelled, split
+
+    options = _options(Classification, settings)
+    if options.label_of not in ("sequence", "step"):
+        raise DataError(
+            f"options.label_of: must be sequence or step, but got {options.label_of!r}."
+        )
+    assert settings.path is not None
+    labelled = read_labelled(
+        settings.path,
+        sequence=options.sequence,
+        step=options.step,
+        label=options.label,
+        columns=tuple(name.strip() for name in options.columns.split(",") if name.strip()),
+        label_of=cast(Any, options.label_of),
+        length=settings.bptt_length,
+    )
+    parts = split(labelled, ("data", "labelled"))
+    splits = {name: part.sequences for name, part in parts.items()}
+    num_classes = len(labelled.classes)
+    return SequenceDataset(
+        name=settings.corpus,
+        title=Path(settings.path).name,
+        source=f"the file {settings.path}",
+        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        num_inputs=len(labelled.columns),
+        num_outputs=num_classes,
+        reads_tokens=False,
+        predicts_classes=True,
+        splits=splits,
+        generator=None,
+        chance=chance_of(splits["validation"], True, num_classes),
+        class_weights=balanced_weights(parts["train"].class_counts()) if options.balanced else None,
+    )
+
+
+Kind = TypeVar("Kind")
+
+
+def _options(kind: type[Kind], settings: Settings) -> Kind:
+    """Returns the options of a task's data; raises a DataError with a line for each problem."""
+    given = {} if settings.options is None else settings.options.to_dict()
+    if problems := option_problems("options", kind, given):
+        raise DataError(*problems)
+    return kind(**given)
+
+
+def chance_of(sequences: Sequences, predicts_classes: bool, num_outputs: int) -> dict[str, float]:
+    """Returns what the best constant prediction scores on sequences, by the objective's key.
+
+    Of classes it is ``cross_entropy``, the entropy of the targets, and ``accuracy``, the share of
+    the most frequent; of values ``mse``, their variance, and ``mae``, the mean distance from their
+    median.
+    """
+    counted = sequences.weights > 0
+    targets, weights = sequences.targets[counted], sequences.weights[counted]
+    if predicts_classes:
+        counts = np.bincount(targets, weights, minlength=num_outputs)
+        shares = counts[counts > 0] / counts.sum()
+        return {
+            "cross_entropy": float(-(shares * np.log(shares)).sum()),
+            "accuracy": float(shares.max()),
+        }
+    mean = np.average(targets, axis=0, weights=weights)
+    squares, distances = (targets - mean) ** 2, np.abs(targets - np.median(targets, axis=0))
+    return {
+        "mse": float(np.average(squares.mean(1), weights=weights)),
+        "mae": float(np.average(distances.mean(1), weights=weights)),
+    }
+
+
+def _fingerprint(settings: Settings, splits: Mapping[str, Sequences]) -> str:
+    """Returns the SHA-256 of what was asked for and of the sequences themselves."""
+    digest = hashlib.sha256(f"{VERSION} {_names(settings)}".encode())
+    for name, part in splits.items():
+        digest.update(name.encode())
+        for array in (part.inputs, part.targets, part.weights):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

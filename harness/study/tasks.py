@@ -1,0 +1,121 @@
+"""What a study's task decides: its data, what its models are judged by, and which fields it has."""
+
+from collections.abc import Iterator
+
+from harness.data import corpora, sources
+from harness.study.arms import ArmDraft
+from harness.study.parse import Parsed
+from harness.study.reader import Problem, shown
+
+OF_LANGUAGE = ("validation/perplexity", "train/perplexity")
+OF_CLASSES = ("validation/accuracy", "validation/cross_entropy", "train/cross_entropy")
+OF_VALUES = ("validation/mse", "validation/mae", "train/mse")
+OBJECTIVES = (*OF_LANGUAGE, *OF_CLASSES, *OF_VALUES)
+"""What trials may be judged by; the first of each task is what they are judged by unless told."""
+LANGUAGE = "language-modelling"
+
+
+def objectives_of(task: str, corpus: str) -> tuple[str, ...]:
+    """Returns what trials of a task may be judged by, its own first."""
+    if task == LANGUAGE:
+        return OF_LANGUAGE
+    return OF_VALUES if corpus in sources.PREDICTING_VALUES else OF_CLASSES
+
+
+def default_objective(arms: list[ArmDraft]) -> str:
+    """Returns what trials of arms, whose tasks do not contradict each other, are judged by."""
+    allowed = [objectives_of(arm.value("task"), arm.value("corpus")) for arm in arms]
+    if not allowed:
+        return OF_LANGUAGE[0]
+    return next(each for each in allowed[0] if all(each in others for others in allowed))
+
+
+def rules(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """Yields what contradicts an arm's task, or tasks that contradict each other."""
+    for arm in arms:
+        if not arm.invalid & {"task", "corpus"} and arm.value("corpus") is not None:
+            yield from _data(parsed, arm)
+            yield from _endless(parsed, arm)
+    yield from _objectives(parsed, arms)
+    yield from _target(parsed, arms)
+
+
+def _data(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
+    """The data of an arm are of its task."""
+    task, corpus = arm.value("task"), arm.value("corpus")
+    names = tuple(corpora.CORPORA) if task == LANGUAGE else sources.OF_TASK[task]
+    if corpus not in names:
+        others = [name for name, held in sources.OF_TASK.items() if corpus in held]
+        remedy = f"task: {others[0]}" if others else f"task: {LANGUAGE}, or leave task out"
+        message = (
+            f"must be one of {', '.join(names)} with task {task}, but got corpus={corpus!r}. "
+            f"Write {remedy}."
+        )
+        yield parsed.document.at_value(arm.paths["corpus"], message, "corpus")
+    elif task != LANGUAGE and (corpus in sources.TAKES_PATH) != (arm.value("path") is not None):
+        if corpus in sources.TAKES_PATH:
+            message = f"must come with path, but got corpus={corpus!r} alone. Add path: FILE."
+            yield parsed.document.at_value(arm.paths["corpus"], message, "corpus")
+        else:
+            got = shown(arm.value("path"))
+            message = (
+                f"must be left out with corpus {corpus}, which is made by rule, but got {got}."
+            )
+            yield parsed.document.at_value(arm.paths["path"], message, "corpus")
+
+
+def _endless(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
+    """Where sequences are drawn without end, nothing is counted in passes over them."""
+    if arm.value("task") != "memory" or arm.value("num_sequences") is not None:
+        return
+    for field, is_asked, remedy in (
+        ("budget", getattr(arm.value("budget"), "epochs", None), "budget: {updates: 2000}"),
+        ("evaluations", arm.value("evaluations") == "epoch", "evaluations: 20"),
+    ):
+        if is_asked and field not in arm.invalid and field in arm.paths:
+            message = (
+                "must not be in epochs where every update draws fresh sequences, of which there "
+                f"is no end. Write {remedy}, or num_sequences: 10000."
+            )
+            yield parsed.document.at_value(arm.paths[field], message, "endless")
+
+
+def _objectives(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """All arms can be judged by what trials are judged by."""
+    measure = parsed.form.measure
+    known = [arm for arm in arms if not arm.invalid & {"task", "corpus"} and arm.value("corpus")]
+    allowed = [objectives_of(arm.value("task"), arm.value("corpus")) for arm in known]
+    if not known or parsed.is_invalid(("measure", "objective")):
+        return
+    given = measure.objective if measure and "objective" in measure.model_fields_set else None
+    common = [each for each in allowed[0] if all(each in others for others in allowed)]
+    if not common:
+        message = (
+            "must be of tasks that are judged alike, since one verdict is about one number, but "
+            f"got {' and '.join(sorted({arm.value('corpus') for arm in known}))}. "
+            "Ask in a study each."
+        )
+        yield parsed.document.at_value(known[0].paths["corpus"], message, "objective")
+    elif given is not None and given not in common:
+        task = known[0].value("task")
+        message = (
+            f"must be one of {', '.join(common)} with task {task}, but got objective={given!r}. "
+            f"Write objective: {common[0]}."
+        )
+        yield parsed.document.at_value(("measure", "objective"), message, "objective")
+
+
+def _target(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """A perplexity is above 1, and an accuracy is 1 at most."""
+    measure, known = parsed.form.measure, [arm for arm in arms if arm.value("corpus")]
+    if not known or not measure or measure.target is None:
+        return
+    if any(arm.invalid & {"task", "corpus"} for arm in known):
+        return
+    given = "objective" in measure.model_fields_set
+    objective = measure.objective if given else default_objective(known)
+    rules = {"perplexity": ("> 1", measure.target > 1), "accuracy": ("<= 1", measure.target <= 1)}
+    rule, holds = rules.get(objective.partition("/")[2], ("", True))
+    if not holds:
+        message = f"must be {rule} with objective {objective}, but got {measure.target:g}."
+        yield parsed.document.at_value(("measure", "target"), message, "invalid-value")

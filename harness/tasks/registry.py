@@ -1,0 +1,24 @@
+"""Which task a study's settings are of."""
+
+import torch
+
+from harness.settings import Settings
+from harness.tasks.language_modelling import LanguageModelling
+from harness.tasks.sequence_prediction import SequencePrediction
+from harness.tasks.task import Task
+
+
+def task_of(settings: Settings, device: torch.device, objective: str) -> Task:
+    """Returns the task of settings, with its data on the device.
+
+    Args:
+        settings: Of a pack.
+        device: Where the data is kept.
+        objective: The metric that its models are judged by, such as ``validation/accuracy``.
+
+    Raises:
+        data.DataError: The data cannot be had, or there is too little of it.
+    """
+    if settings.task == "language-modelling":
+        return LanguageModelling(settings, device)
+    return SequencePrediction(settings, device, objective)
