@@ -1,6 +1,6 @@
 """How far a study has come: how many runs of each arm have ended, and how."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from rich import box
@@ -23,6 +23,8 @@ STATES = {
     RunState.RUNNING: "unfinished",
 }
 """The states that are counted, with the titles of their columns."""
+ALWAYS = (RunState.FINISHED, RunState.RUNNING)
+"""The states that have a column although no run is in them."""
 
 
 def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -> Table:
@@ -41,7 +43,8 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     # A run that was killed goes on another time.
     runs["state"] = runs["state"].replace(str(RunState.KILLED), str(RunState.RUNNING))
     has_conditions = any(loaded.conditions)
-    table = _table(loaded.name, has_conditions)
+    states = [state for state in STATES if state in ALWAYS or (runs["state"] == state).any()]
+    table = _table(loaded.name, has_conditions, states)
     num_repeats = loaded.tune.repeats if loaded.tune else 1
     num_wanted = 0
     for arm in loaded.arms:
@@ -54,24 +57,26 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
         }
         for phase, count in wanted.items():
             counts = arm_runs.loc[arm_runs["phase"] == phase, "state"].value_counts()
-            numbers = [int(counts.get(str(state), 0)) for state in STATES]
+            numbers = [int(counts.get(str(state), 0)) for state in states]
             texts = [Text(str(number), style="" if number else "dim") for number in numbers]
             condition = [arm.condition] if has_conditions else []
             table.add_row(*condition, arm.name, phase, str(num_repeats * count), *texts)
             num_wanted += num_repeats * count
-    table.caption = " ".join(_standing(runs, num_wanted, reader, locations))
+    least = "at least " if loaded.tune and loaded.tune.at_most else ""
+    wanted_runs = f"{least}{num_wanted:,}"
+    table.caption = " ".join(_standing(runs, wanted_runs, reader, locations))
     return table
 
 
 def _standing(
-    runs: pd.DataFrame, num_wanted: int, reader: StudyReader, locations: Locations
+    runs: pd.DataFrame, wanted: str, reader: StudyReader, locations: Locations
 ) -> Iterator[str]:
     """Yields sentences on how much has ended, where the rest stands, and who trains it."""
     runs = runs[runs["phase"].isin(list(Phase))]
     unfinished = set(runs.loc[runs["state"] == str(RunState.RUNNING), "run_id"])
     num_unfinished = len(unfinished)
     num_ended = len(runs) - num_unfinished
-    yield f"{num_ended:,} of {num_wanted:,} runs have ended."
+    yield f"{num_ended:,} of {wanted} runs have ended."
     if num_unfinished:
         begun = [run for run in reader.search() if run.run_id in unfinished]
         updates = [point.update for run in begun for point in reader.points(run)]
@@ -81,7 +86,7 @@ def _standing(
         yield f"{holder[:1].upper()}{holder[1:]} runs the study."
     elif num_unfinished:
         yield "`harness run` goes on with them from their last checkpoints."
-    elif num_ended < num_wanted:
+    elif num_ended == 0:
         yield (
             "Nothing is under way. A run is stored from its first evaluation on: what was "
             "interrupted before is trained again."
@@ -108,7 +113,7 @@ def _num_seeds(part: Study, runs: pd.DataFrame, reader: StudyReader) -> int:
     return arm_results.num_seeds(part, runs, evidence.open_arms(part, runs, curves))
 
 
-def _table(title: str, has_conditions: bool) -> Table:
+def _table(title: str, has_conditions: bool, states: Sequence[RunState]) -> Table:
     """Returns the table without rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -120,7 +125,7 @@ def _table(title: str, has_conditions: bool) -> Table:
         pad_edge=False,
     )
     for column in [*(["condition"] if has_conditions else []), "arm", "phase"]:
-        table.add_column(column)
-    for column in ["wanted", *STATES.values()]:
+        table.add_column(column, overflow="fold")
+    for column in ["wanted", *(STATES[state] for state in states)]:
         table.add_column(column, justify="right")
     return table

@@ -117,8 +117,9 @@ def serve(
 
 
 def _experiment_id(uri: str, study_name: str) -> str:
-    known = experiment_ids(uri)
-    if study_name not in known:
+    ids = experiment_ids(uri)
+    if study_name not in ids:
+        known = ids.keys() - {"Default"}  # MLflow's own
         close = difflib.get_close_matches(study_name, known)
         raise StoreError(
             f"ui: the study must be one that has run, but got study={study_name!r}. "
@@ -128,7 +129,7 @@ def _experiment_id(uri: str, study_name: str) -> str:
                 else f"Known: {', '.join(sorted(known)) or 'none'}."
             )
         )
-    return known[study_name]
+    return ids[study_name]
 
 
 def _page(uri: str, experiment_id: str | None) -> str:

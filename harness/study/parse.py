@@ -28,6 +28,8 @@ _KINDS = {
 }
 
 
+MOST_WORDS = 8
+"""The most words that a message lists before it says what was found."""
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
 _WHERE_TEXTS_ARE = ("corpus", "path")
 """Fields that name a text. Arms compare on one text, so that several texts are conditions."""
@@ -203,15 +205,17 @@ class _Fault:
         if self.kind == "extra_forbidden":
             return unknown_name(self.path[:-1], self.name, self.value)
         name = "name" if self.is_of_key else self.name
-        return f"must be {self._rule()}, but got {name}={shown(self.value)}. {self._remedy()}"
+        text = f"must be {self._rule()}, but got {name}={shown(self.value)}. {self._remedy()}"
+        return f"{text} Known: {self._words()}." if self._has_many_words() else text
 
     def _rule(self) -> str:
         if self.kind in _KINDS:
             return _KINDS[self.kind] + (" or none" if may_be_none(self.path) else "")
         match self.kind:
             case "literal_error":
-                expected: str = self.rules["expected"].replace("'", "")
-                return f"one of {expected}" if len(self._allowed()) > 1 else expected
+                if self._has_many_words():
+                    return f"a known {self.name}"
+                return f"one of {self._words()}" if len(self._allowed()) > 1 else self._words()
             case "union_tag_not_found":
                 return "{low: LOW, high: HIGH} or {choices: [...]}"
             case "choices_only":
@@ -281,7 +285,15 @@ class _Fault:
         return "For a text of your own, write corpus: text, path: FILE."
 
     def _allowed(self) -> list[str]:
-        return re.split(", | or ", self.rules["expected"].replace("'", ""))
+        return re.split(", | or ", self._words())
+
+    def _words(self) -> str:
+        expected: str = self.rules["expected"]
+        return expected.replace("'", "")
+
+    def _has_many_words(self) -> bool:
+        """Returns whether so many words are allowed that their list stands behind all else."""
+        return self.kind == "literal_error" and len(self._allowed()) > MOST_WORDS
 
 
 def _locate(loc: tuple[str | int, ...], data: Any, is_missing: bool) -> Path:
