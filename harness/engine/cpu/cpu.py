@@ -128,6 +128,11 @@ class Code:
     kernels: ctypes.CDLL
     table: int
 
+    @property
+    def written(self) -> set[str]:
+        """The parameters whose gradient the second function writes."""
+        return {"W", "b", *self.matrices, *(name for name, _ in self.vectors)}
+
 
 _lock = threading.Lock()
 
@@ -269,7 +274,7 @@ class _Run(torch.autograd.Function):
         state = tensors[: -len(names)]
         parameters = dict(zip(names, tensors[-len(names) :], strict=True))
         tape = CpuTape(layer, parameters, inputs, state, noise, training)
-        ctx.tape, ctx.parameters = tape, parameters
+        ctx.tape, ctx.layer, ctx.parameters = tape, layer, parameters
         return tape.outputs, *tape.final
 
     @staticmethod
@@ -278,7 +283,11 @@ class _Run(torch.autograd.Function):
         ctx: Any, output_gradient: Tensor, *last_gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         states = [torch.empty_like(g) for g in last_gradients]
-        gradients = {name: p.new_zeros(p.shape) for name, p in ctx.parameters.items()}
+        written = code_for(ctx.layer, output_gradient.dtype).written
+        gradients = {
+            name: p.new_empty(p.shape) if name in written else p.new_zeros(p.shape)
+            for name, p in ctx.parameters.items()
+        }
         input_gradient = ctx.tape.backward(
             output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients
         )

@@ -6,6 +6,7 @@ That is products, cross-entropy, the draws of masks, and the steps of optimizers
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from harness.engine.cpu import compiler
 from harness.engine.cpu.memory import memory
 
+OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+"""What ``lend`` in ``kernels/products.cpp`` takes, in its order."""
 REAL = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -38,7 +41,22 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         function.argtypes, function.restype = types, None
     library.kernels.restype = pointer
     library.first_outside.argtypes, library.first_outside.restype = [long, pointer, long], long
+    if (threads := threads_of_torch()) is not None:
+        library.lend(threads)
     return library
+
+
+def threads_of_torch() -> ctypes.Array[ctypes.c_void_p] | None:
+    """Returns what ``lend`` takes: the OpenMP functions that torch calls; None without them."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        library = ctypes.CDLL(str(path))
+        functions = [getattr(library, name) for name in OPENMP]
+    except (OSError, AttributeError):  # a torch that was built with other threads
+        return None
+    return (ctypes.c_void_p * len(OPENMP))(
+        *(ctypes.cast(function, ctypes.c_void_p) for function in functions)
+    )
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 depend on.
 """
 
+import ctypes
 import platform
 import threading
 from dataclasses import replace
@@ -15,6 +16,7 @@ import cells
 from harness import engine
 from harness.engine import Layer
 from harness.engine.cpu import compiler, cpu, memory
+from harness.engine.cpu import products as cpu_products
 from harness.engine.cpu.products import cross_entropy
 
 FEW = [
@@ -206,6 +208,39 @@ def test_chunks_of_time_and_slices_of_rows_agree_on_any_number_of_threads(
     assert_agrees("cpu", given)
     one = results("cpu", given)
     for threads in (2, 3, 5):
+        assert_same(results("cpu", given.on_threads(threads)), one)
+
+
+PARALLEL = ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p)
+COUNTED = ctypes.CFUNCTYPE(ctypes.c_int)
+
+
+@pytest.fixture(params=["torch's", "one of torch's", "our own"])
+def threads_of(request):
+    """Whose threads help: torch's, our own where OpenMP gives fewer, and where there is none."""
+    fewer = (
+        PARALLEL(lambda function, given: function(given)),
+        COUNTED(lambda: 0),
+        COUNTED(lambda: 1),
+    )
+    addresses = [ctypes.cast(function, ctypes.c_void_p) for function in fewer]
+    lent = {
+        "torch's": cpu_products.threads_of_torch(),
+        "one of torch's": (ctypes.c_void_p * 3)(*addresses),
+        "our own": (ctypes.c_void_p * 3)(),
+    }
+    libraries = [cpu_products.products(dtype) for dtype in (torch.float32, torch.float64)]
+    for library in libraries:
+        library.lend(lent[request.param])
+    yield
+    for library in libraries:
+        library.lend(lent["torch's"] or lent["our own"])
+
+
+def test_whose_threads_they_are_changes_nothing(threads_are_always_worthwhile, threads_of):
+    given = case("lstm", steps=13, batch=40, hidden=7, inputs="rows", scale=0.3)
+    one = results("cpu", given)
+    for threads in (2, 3):
         assert_same(results("cpu", given.on_threads(threads)), one)
 
 

@@ -166,11 +166,39 @@ Team& own_team() {
   return team;
 }
 
+// The threads of torch, where its OpenMP has them: they wait awake after an operation of torch's, and a team of our own
+// would share their cores with them.
+struct Lent {
+  void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
+  int (*number)(), (*count)();
+} lent = {};
+
+// Returns whether all of `threads` came: OpenMP may give fewer, and then nothing is done.
+bool on_lent(long threads, void (*todo)(void*, long), void* given) {
+  if (!lent.parallel) return false;
+  struct Call {
+    long threads;
+    void (*todo)(void*, long);
+    void* given;
+    bool whole;
+  } call = {threads, todo, given, true};
+  auto each = [](void* of) {
+    Call& call = *(Call*)of;
+    const int i = lent.number();
+    Flush subnormal;
+    if (lent.count() == call.threads) call.todo(call.given, i);
+    else if (i == 0) call.whole = false;
+  };
+  lent.parallel(each, &call, threads, 0);
+  return call.whole;
+}
+
 template <typename Work> void on_threads(long threads, Work work) {  // work(i) for every i below `threads`
   auto todo = [](void* given, long i) { (*(Work*)given)(i); };
-  if (threads > 1) return own_team().run(threads, todo, &work);
-  Flush subnormal;
-  work(0);
+  if (threads == 1) {
+    Flush subnormal;
+    work(0);
+  } else if (!on_lent(threads, todo, &work)) own_team().run(threads, todo, &work);
 }
 
 void together(long threads, void (*work)(const long*, void* const*, long, Meeting&), const long* n, void* const* p) {
@@ -190,6 +218,8 @@ real* scratch(std::vector<real>& memory, long size) {
 extern "C" {
 
 long lanes() { return L; }
+
+void lend(const Lent* of_torch) { lent = *of_torch; }
 
 // (K, blocks * H) with rows of ld -> panels of the (K, blocks * S) whose padding is zero.
 void pack(long K, long blocks, long H, long S, const real* source, long ld, real* packed) {
