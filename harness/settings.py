@@ -98,8 +98,10 @@ class Budget:
     epochs: int | None = None
     seconds: float | None = None
 
-    def num_updates(self, *, updates_per_epoch: int, tokens_per_update: int) -> int:
+    def num_updates(self, *, updates_per_epoch: int, tokens_per_update: float) -> int:
         """Returns the number of updates, at least 1.
+
+        Where updates differ in their tokens, ``tokens_per_update`` is the mean.
 
         Raises:
             BudgetError: The budget is in seconds, which only a measurement converts; or it is more
@@ -108,7 +110,7 @@ class Budget:
         if self.updates is not None:
             count, got = self.updates, f"updates={self.updates:,}"
         elif self.tokens is not None:
-            count, got = max(1, self.tokens // tokens_per_update), f"tokens={self.tokens:,}"
+            count, got = max(1, int(self.tokens // tokens_per_update)), f"tokens={self.tokens:,}"
         elif self.epochs is not None:
             count, got = self.epochs * updates_per_epoch, f"epochs={self.epochs:,}"
         else:

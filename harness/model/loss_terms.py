@@ -34,24 +34,47 @@ class LossTerms:
         self.activation = factors(lambda run: run.activation_regularization)
         self.temporal = factors(lambda run: run.temporal_activation_regularization)
 
-    def with_activation(self, gradient: Tensor, values: Tensor) -> Tensor:
-        """Returns the gradient of the read-out's inputs ``values`` (T, N, B, H) with their own."""
+    def with_activation(
+        self, gradient: Tensor, values: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Returns the gradient of the read-out's inputs ``values`` (T, N, B, H) with their own.
+
+        Args:
+            gradient: Likewise.
+            values: Of every time step.
+            weights: How often each counts in the mean, (T, N, B); None where all count once.
+        """
         if self.activation is None:
             return gradient
-        return gradient + _slope(self.activation, values) * values
+        return gradient + _slope(self.activation, values, weights) * values
 
-    def with_temporal(self, gradient: Tensor, values: Tensor) -> Tensor:
-        """Returns the gradient of the last layer's outputs (T, N, B, H) with their differences'."""
+    def with_temporal(
+        self, gradient: Tensor, values: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """Returns the gradient of the last layer's outputs (T, N, B, H) with their differences'.
+
+        A difference counts as the later one of its time steps does in :meth:`with_activation`.
+        """
         if self.temporal is None or len(values) == 1:
             return gradient
         steps = values.diff(dim=0)
-        steps = _slope(self.temporal, steps) * steps
+        later = None if weights is None else weights[1:]
+        steps = _slope(self.temporal, steps, later) * steps
         gradient = gradient.clone()
         gradient[1:] += steps
         gradient[:-1] -= steps
         return gradient
 
 
-def _slope(factors: Tensor, values: Tensor) -> Tensor:
-    """Returns what a mean square's gradient multiplies every run's ``values`` by, (N, 1, 1)."""
-    return factors.view(-1, 1, 1) * (2 * len(factors) / values.numel())
+def _slope(factors: Tensor, values: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns what a mean square's gradient multiplies every run's ``values`` by.
+
+    Returns:
+        (N, 1, 1), or with weights (T, N, B, 1).
+    """
+    of_run = factors.view(-1, 1, 1)
+    if weights is None:
+        return of_run * (2 * len(factors) / values.numel())
+    total = weights.sum((0, 2), keepdim=True)
+    shares = weights / total.where(total > 0, 1.0)  # where nothing counts there is no gradient
+    return of_run * (2 / values.shape[3]) * shares.unsqueeze(3)

@@ -199,7 +199,7 @@ def _cells(probe: Probe, asked: Settings) -> list[str]:
         f"{probe.num_parameters:,}",
         _short(probe.flops_per_token),
         f"{probe.num_updates:,}{updates_mark}",
-        _short(probe.num_tokens),
+        _short(round(probe.num_tokens)),
         num_runs,
         duration(probe.seconds),
     ]

@@ -162,9 +162,8 @@ def _pace_of_runs(arm: Probe, stored: StoredStudy, runs: pd.DataFrame) -> Pace:
     rows = runs[is_replicate] if is_replicate.any() else runs
     pack_size = _nearest(rows["pack_size"], arm.pace.pack)
     rows = rows[rows["pack_size"] == pack_size]
-    tokens_per_update = arm.settings.batch_size * arm.settings.bptt_length
     seconds_per_update = (
-        rows["seconds"].astype(float) / rows["tokens"].astype(float) * tokens_per_update
+        rows["seconds"].astype(float) / rows["tokens"].astype(float) * arm.targets_per_update
     )
     return replace(
         arm.pace,

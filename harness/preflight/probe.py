@@ -24,6 +24,7 @@ class Probe:
         settings: With the first values of the ranges that are searched; a budget of seconds is one
             of updates.
         num_evaluations: Evaluation points of a run.
+        targets_per_update: Of a run; where updates differ, the mean.
         packs: How its runs, of all repeats, train together.
         fingerprint: Of its text.
         threads: As its runs take them.
@@ -38,6 +39,7 @@ class Probe:
     flops_per_token: int
     num_updates: int
     num_evaluations: int
+    targets_per_update: float
     packs: Packs
     pace: Pace
     fingerprint: str
@@ -55,9 +57,9 @@ class Probe:
         return sum(self.packs.more) + sum(self.packs.more_trials)
 
     @property
-    def num_tokens(self) -> int:
+    def num_tokens(self) -> float:
         """What a run trains on."""
-        return self.num_updates * self.settings.batch_size * self.settings.bptt_length
+        return self.num_updates * self.targets_per_update
 
     @property
     def seconds(self) -> float:
@@ -113,6 +115,7 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
         flops_per_token=arch.flops_per_token(),
         num_updates=pack.num_updates,
         num_evaluations=len(pack.points),
+        targets_per_update=pack.task.targets_per_update,
         packs=packs_of(part, plan.settings),
         pace=Pace(
             len(plan.runs),
