@@ -126,6 +126,7 @@ class Model:
         masks: Masks | None = None,
         begins: Tensor | None = None,
         terms: LossTerms | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
         """Returns the losses (N,) and the final states, and writes all ``gradients``.
 
@@ -140,6 +141,8 @@ class Model:
             begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a
                 learned start.
             terms: What else the gradients are of; None: of the losses alone.
+            weights: How often each time step counts in these terms, (T, N, B); None where all count
+                once.
         """
         masks = Masks([], [], inputs.device) if masks is None else masks
         values = self._dropped_lookup(inputs, self._lookup(parameters, inputs), masks)
@@ -159,8 +162,12 @@ class Model:
         readout = self.readout(parameters, gradients, terms)
         losses, readout_gradients = loss(readout, by_run(values))
         seen = by_time(readout_gradients.rows, len(values))
-        seen = masks.readout(seen if terms is None else terms.with_activation(seen, values))
-        ahead: Tensor | None = seen if terms is None else terms.with_temporal(seen, outputs)
+        if terms is not None:
+            seen = terms.with_activation(seen, values, weights)
+        seen = masks.readout(seen)
+        ahead: Tensor | None = seen
+        if terms is not None:
+            ahead = terms.with_temporal(seen, outputs, weights)
         for index in reversed(range(len(tapes))):
             assert ahead is not None
             ahead = ahead if index == len(tapes) - 1 else masks.outputs(index, ahead)

@@ -388,12 +388,14 @@ class Scheduler:
         """Returns the updates of one of a unit's runs; none where it cannot begin."""
         settings = settings or self.settings[unit]
         try:
-            updates_per_epoch = self.datasets[unit.first_repeat].updates_per_epoch(settings)
+            dataset = self.datasets[unit.first_repeat]
+            updates_per_epoch = dataset.updates_per_epoch(settings)
+            tokens_per_update = dataset.targets_per_update(settings)
         except data.DataError:
             return 0
         return settings.budget.num_updates(
             updates_per_epoch=updates_per_epoch,
-            tokens_per_update=settings.batch_size * settings.bptt_length,
+            tokens_per_update=tokens_per_update,
         )
 
     @property

@@ -1,6 +1,7 @@
 """Language modelling: the next token given the previous ones."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness import data, randomness
-from harness.engine import Parameters
+from harness.engine import Parameters, dtype_of
 from harness.engine.base import by_run
 from harness.model.masks import Masks
 from harness.model.network import Model
@@ -41,36 +42,52 @@ class LanguageModelling:
         self._tokens = {
             name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()
         }
-        self._windows = data.training_windows(settings, len(self.dataset.splits["train"]))
+        self._windows = self.dataset.training_windows(settings)
         self._settings, self._device = settings, device
+        self._dtype = dtype_of(settings.precision)
         self._steps = torch.arange(settings.bptt_length + 1, device=device).view(-1, 1, 1)
         self.updates_per_epoch = self._windows.updates_per_epoch
-        self.targets_per_update = settings.batch_size * settings.bptt_length
+        self.targets_per_update = self._windows.targets_per_update
         self.carried = self._windows.carried
 
     def epoch(self, seeds: list[Seed], epoch: int) -> tuple[Tensor, ...]:
         """See :class:`~harness.tasks.task.Task`.
 
-        The one part says where each update's windows start, (U, N, B).
+        The one part says where each update's windows start, (U, N, B). Where windows are lines, a
+        second one says how many targets each has.
         """
         starts = np.stack([self._windows.starts(seed, epoch) for seed in seeds], axis=1)
-        return (torch.from_numpy(starts).to(self._device),)
+        lengths = self._windows.lengths(starts)
+        parts = [starts] if lengths is None else [starts, lengths]
+        return tuple(torch.from_numpy(part).to(self._device) for part in parts)
 
     def batch(self, *parts: Tensor) -> Batch:
         """See :class:`~harness.tasks.task.Task`."""
-        (starts,) = parts
+        starts, *lengths = parts
+        if lengths:
+            return _with_shares(self._padded("train", starts, *lengths), self._dtype)
         tokens = self._tokens["train"].take(starts + self._steps).long()
         return Batch(tokens[:-1], tokens[1:])
 
     def evaluation(self, split: str, num_runs: int) -> Iterator[Batch]:
         """See :class:`~harness.tasks.task.Task`."""
-        tokens, settings = self._tokens[split], self._settings
-        windows = data.evaluation_windows(len(tokens), settings.batch_size, settings.bptt_length)
+        windows = self.dataset.evaluation_windows(split, self._settings)
         starts, lengths = (torch.from_numpy(each).to(self._device) for each in windows)
         for start, length in zip(starts.unsqueeze(1), lengths.unsqueeze(1), strict=True):
-            at = start.expand(num_runs, -1) + self._steps
-            window = tokens.take(at.clamp_(max=len(tokens) - 1)).long()
-            yield Batch(window[:-1], window[1:], self._steps[:-1] < length.expand(num_runs, -1))
+            window = start.expand(num_runs, -1), length.expand(num_runs, -1)
+            yield self._padded(split, *window)
+
+    def _padded(self, split: str, starts: Tensor, lengths: Tensor) -> Batch:
+        """Returns the minibatch of windows (N, B) that differ in length, each target at weight 1.
+
+        What pads a window is the text that follows, at weight 0: it comes after all that counts.
+        """
+        tokens, steps, are_lines = self._tokens[split], self._steps, bool(self.dataset.line_ends)
+        if are_lines and self._device.type == "cpu":
+            steps = steps[: _num_steps(int(lengths.max()), len(steps) - 1) + 1]
+        at = (starts + steps).clamp_(max=len(tokens) - 1)
+        window = tokens.take(at).long()
+        return Batch(window[:-1], window[1:], steps[:-1] < lengths, begins=are_lines)
 
     def sums(self, readout: Readout, rows: Tensor, batch: Batch) -> Tensor:
         """See :class:`~harness.tasks.task.Task`; the one sum is of :meth:`losses`."""
@@ -83,13 +100,13 @@ class LanguageModelling:
 
     def mean_losses(self, readout: Readout, rows: Tensor, batch: Batch) -> tuple[Tensor, Gradients]:
         """See :class:`~harness.tasks.task.Task`."""
-        return readout.losses_and_gradients(
-            rows, by_run(batch.targets), scale=1.0 / self.targets_per_update
-        )
+        shares = None if batch.weights is None else by_run(batch.weights)
+        scale = 1.0 / self.targets_per_update if shares is None else 1.0
+        return readout.losses_and_gradients(rows, by_run(batch.targets), shares, scale=scale)
 
     def num_targets(self, split: str) -> float:
         """See :class:`~harness.tasks.task.Task`."""
-        return len(self._tokens[split]) - 1
+        return self.dataset.num_targets(split)
 
     def criterion(self, means: Sequence[float]) -> float:
         """See :class:`~harness.tasks.task.Task`; the mean cross-entropy."""
@@ -140,6 +157,22 @@ class LanguageModelling:
     ) -> list[dict[str, Any]]:
         """See :class:`~harness.tasks.task.Task`."""
         return continuations(model, parameters, wanted, self.dataset.vocabulary, seed, masks)
+
+
+def _num_steps(longest: int, most: int) -> int:
+    """Returns the time steps of a minibatch whose longest line has ``longest`` targets.
+
+    They are eighths of the most, since buffers are kept for every number of them.
+    """
+    eighth = -(-most // 8)
+    return min(-(-longest // eighth) * eighth, most)
+
+
+def _with_shares(batch: Batch, dtype: torch.dtype) -> Batch:
+    """Returns a minibatch whose weights are each run's shares, which come to 1."""
+    assert batch.weights is not None
+    counted = batch.weights.to(dtype)
+    return replace(batch, weights=counted / counted.sum((0, 2), keepdim=True))
 
 
 def check_prefixes(prefixes: Sequence[str], vocabulary: data.Vocabulary) -> None:

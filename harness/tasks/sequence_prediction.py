@@ -59,7 +59,7 @@ class SequencePrediction:
         self.chance_loss = self.objective.chance(self.dataset)
         self.splits: tuple[str, ...] = ("train", "validation", "test")
         self.updates_per_epoch = self.dataset.updates_per_epoch(settings)
-        self.targets_per_update = settings.batch_size * settings.bptt_length
+        self.targets_per_update = self.dataset.targets_per_update(settings)
         self._settings, self._device = settings, device
         self._dtype = dtype_of(settings.precision)
         self._splits = {name: self._on_device(part) for name, part in self.dataset.splits.items()}

@@ -24,7 +24,8 @@ class Batch:
     Attributes:
         inputs: Tokens, (T, N, B), int64; or vectors, (T, N, B, I).
         targets: Classes, (T, N, B), int64; or values, (T, N, B, O).
-        weights: How often each target counts, (T, N, B); None where all count once.
+        weights: How often each target counts, (T, N, B); None where all count once. Those of a
+            minibatch of training come to 1 for each run.
         begins: Whether the state begins anew here, in an evaluation.
     """
 
@@ -42,7 +43,8 @@ class Task(Protocol):
         num_outputs: The width of the read-out: V, the number of classes, or of values.
         reads_tokens: Whether inputs are tokens; else they are vectors.
         updates_per_epoch: The same in every epoch.
-        targets_per_update: The time steps of one run's minibatch, B times T.
+        targets_per_update: The time steps of one run's minibatch, B times T; of lines that are
+            sequences the targets, the mean of an epoch's minibatches.
         carried: Whether a stream's state is carried over the minibatches of an epoch.
         objectives: What its models may be judged by.
         trained_objectives: Those among them that training itself follows.
@@ -56,7 +58,7 @@ class Task(Protocol):
     num_outputs: int
     reads_tokens: bool
     updates_per_epoch: int
-    targets_per_update: int
+    targets_per_update: float
     carried: bool
     objectives: tuple[Objective, ...]
     trained_objectives: tuple[Objective, ...]

@@ -189,6 +189,7 @@ class Shard:
             self._masks,
             begins,
             self._terms,
+            batch.weights,
         )
         self._leave(states)
         return losses, self.optimizer.step(self._flat, self._flat_gradients, schedule, losses)

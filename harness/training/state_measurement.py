@@ -59,31 +59,29 @@ def _windows(task: Task, split: str, bptt_length: int) -> list[Batch]:
     """
     batches = task.evaluation(split, 1)
     first = next(batches)
-    if first.begins:  # whole sequences, each from its start
-        num_steps = min(len(first.inputs), MOST_STEPS)
-        return [_part(first, num_steps, torch.arange(first.inputs.shape[2]))]
-    counted = _counted(first)
-    lengths = counted.sum(0)
+    lengths = _lengths(first)
     num_steps = min(int(lengths.max()), MOST_STEPS)
     streams = torch.nonzero(lengths >= num_steps)[: max(1, MOST_TOKENS // num_steps), 0]
     windows = [_part(first, num_steps, streams)]
-    if num_steps < bptt_length:  # the next window does not begin where this one is cut
+    # The next window does not begin where this one is cut, and another sequence is no sequel.
+    if num_steps < bptt_length or first.begins:
         return windows
     tokens = num_steps * len(streams)
     for batch in batches:
         is_full = (len(windows) + 1) * num_steps > MOST_STEPS
         is_full = is_full or (len(windows) + 1) * tokens > MOST_TOKENS
-        if is_full or not _counted(batch)[:, streams].all():
+        if is_full or not (_lengths(batch)[streams] == len(batch.inputs)).all():
             break
         windows.append(_part(batch, num_steps, streams))
     return windows
 
 
-def _counted(batch: Batch) -> Tensor:
-    """Returns which targets are scored, (T, B)."""
+def _lengths(batch: Batch) -> Tensor:
+    """Returns the time steps of every stream up to the last one that is scored, (B,)."""
+    steps = torch.arange(1, len(batch.inputs) + 1, device=batch.inputs.device).unsqueeze(1)
     if batch.weights is None:
-        return torch.ones_like(batch.targets[:, 0], dtype=torch.bool)
-    return batch.weights[:, 0] != 0
+        return steps.amax(0).expand(batch.inputs.shape[2])
+    return ((batch.weights[:, 0] != 0) * steps).amax(0)
 
 
 def _part(batch: Batch, num_steps: int, streams: Tensor) -> Batch:

@@ -71,6 +71,10 @@ class SequenceDataset:
             return FRESH_UPDATES
         return len(self.splits["train"]) // settings.batch_size
 
+    def targets_per_update(self, settings: Settings) -> float:
+        """Returns the time steps of an update."""
+        return settings.batch_size * settings.bptt_length
+
     def num_minibatches(self, settings: Settings, split: str) -> int:
         """Returns the minibatches of an evaluation on a split."""
         return -(-len(self.splits[split]) // settings.batch_size) if split in self.splits else 0
