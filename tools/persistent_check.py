@@ -1,12 +1,16 @@
 """What the one-kernel recurrences take of a GPU that is not there; ``make persistent-check``.
 
 All cells' two kernels are compiled by NVRTC for every architecture: registers, shared memory,
-spills. The exit code is 1 where a kernel that fits does not compile or spills registers. NVRTC is
-no part of the lock (90 MB): ``pip install nvidia-cuda-nvrtc-cu12``, or a build of torch for CUDA.
+spills; and all cells run as threads of the host beside the definition. The exit code is 1 where a
+kernel that fits does not compile or spills registers, or where a cell computes something else.
+NVRTC is no part of the lock (90 MB): ``pip install nvidia-cuda-nvrtc-cu12``, or a build of torch
+for CUDA.
 """
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +26,8 @@ from harness.engine.persistent.coverage import capacity, fitted, uncovered
 from harness.engine.persistent.source import plan_of
 from harness.engine.tracing.trace import untraceable
 
+ROOT = Path(__file__).resolve().parent.parent
+EVERY_CELL = ROOT / "tests" / "engine" / "persistent" / "every_cell.py"
 SIZES = ((90, 256, "float32"), (90, 256, "tf32"), (80, 64, "float32"), (80, 64, "tf32"))
 """(architecture, H, precision). Kernels in bf16 are those in tf32 that round at another bit."""
 MOST_NAMED = 20
@@ -120,6 +126,18 @@ def summary(kernels: Sequence[Kernel]) -> str:
     )
 
 
+def computed(names: Sequence[str]) -> list[str]:
+    """Returns what differs from the definition on threads of the host, a line each."""
+    paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "tests"))
+    environment = os.environ | {"PYTHONPATH": paths}
+    command = [sys.executable, str(EVERY_CELL), *names]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    told = done.stdout.splitlines()
+    if done.returncode and not told:
+        told = [f"the host ended with {done.returncode}: {done.stderr.strip()[-300:]}"]
+    return told
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Returns the options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
@@ -155,7 +173,9 @@ def main(words: Sequence[str]) -> int:
         made = [kernel for name in options.cells for kernel in compiled(name, *size)]
         print(summary(made), flush=True)
         kernels += made
-    wrong = problems(kernels)
+    differing = computed(options.cells)
+    print(f"on the host: {len(differing)} differences")
+    wrong = problems(kernels) + differing
     facts["seconds"] = str(round(time.monotonic() - begun))
     if options.json is not None:
         options.json.write_text(text_of(facts, wrong, kernels), encoding="utf-8")

@@ -1,32 +1,21 @@
 """Which layers run as one kernel a direction, and why the others do not."""
 
 from harness.engine.gpu.layout import Layout, Piece, Product
+from harness.engine.persistent.expressions import EXPRESSIONS
+from harness.engine.persistent.passes import EXCHANGED
 from harness.engine.persistent.places import is_state
-from harness.engine.persistent.source import EXPRESSIONS, Source, source
+from harness.engine.persistent.source import Source, source
 from harness.engine.persistent.tiling import SHARED_BYTES, tilings
-from harness.engine.tracing.program import MOVES, REDUCTIONS
 
 
 def uncovered(plan: Layout) -> str | None:
     """Returns why a layout's time loops are not generated, or None where they are."""
     pieces = [step for step in (*plan.forward, *plan.backward) if isinstance(step, Piece)]
     operations = {node.op for piece in pieces for _, node in piece.nodes} - {"constant"}
-    across = sorted(operations - EXPRESSIONS.keys())
-    if across:
-        return f"{_named(across)}, and units lie in several blocks"
-    if any(load.node.kind == "row" for piece in pieces for load in piece.loads):
-        return "a value of a whole row, and units lie in several blocks"
+    missing = sorted(operations - EXPRESSIONS.keys() - set(EXCHANGED))
+    if missing:
+        return f"it reads other units ({', '.join(missing)}), which may lie in another block"
     return _product_refusal(plan)
-
-
-def _named(operations: list[str]) -> str:
-    kinds = {
-        "a reduction over the units": REDUCTIONS,
-        "a sum up to each unit": ("cumsum",),
-        "an order of the units": MOVES,
-    }
-    found = [what for what, names in kinds.items() if set(operations) & set(names)]
-    return f"it has {' and '.join(found)} ({', '.join(operations)})"
 
 
 def _product_refusal(plan: Layout) -> str | None:

@@ -8,6 +8,7 @@ import functools
 from dataclasses import dataclass, replace
 
 from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, Step
+from harness.engine.persistent.passes import Pass, passes
 from harness.engine.persistent.tiling import ROWS, Contraction, Tiling, rounded_up
 
 ALIGNMENT = 4
@@ -148,6 +149,12 @@ class Direction:
                 sent = self.tiling.num_blocks * ROWS * self.tiling.num_units
                 regions.append(Region(f"sent_{number}", sent, 2))
             found |= {region.name: region for region in regions}
+        for piece in self.pieces:
+            for one in self.passes(piece):
+                for i in one.offered:
+                    terms = Region(f"terms_{i}", ROWS * self.tiling.num_units)
+                    totals = Region(f"totals_{i}", self.tiling.num_blocks * ROWS, 2)
+                    found |= {terms.name: terms, totals.name: totals}
         return list(found.values())
 
     @functools.cached_property
@@ -188,6 +195,12 @@ class Direction:
     def outlives(self, place: Place) -> bool:
         """Returns whether the other direction reads it."""
         return place.buffer.per_step and place in self._read_by_other
+
+    def passes(self, piece: Piece) -> list[Pass]:
+        """Returns a piece's passes, of which the last one stores and adds up."""
+        nodes = self.plan.schedule.program.nodes
+        wanted = {i for _, i in piece.stores if i is not None}
+        return passes(piece, wanted | {nodes[i].args[0] for i in self.sums(piece)})
 
     def sums(self, piece: Piece) -> list[int]:
         """Returns the sums over the batch whose terms this piece is the first to have."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.engine.base import Layer
-from harness.engine.gpu.layout import Buffer, Layout, Load, Piece, Place, Product, layout
+from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, layout
+from harness.engine.persistent import expressions
 from harness.engine.persistent.places import Direction, gates, identifier, is_state, register
 from harness.engine.persistent.tiling import ROWS, Tiling, left_width
 from harness.engine.tracing.program import Node
@@ -19,40 +20,6 @@ KERNELS = Path(__file__).parent / "kernels"
 REAL_BYTES = {"float": 4, "double": 8}
 DROPPED_BITS = {"float64": 0, "float32": 0, "tf32": 13, "bf16": 16}
 """Of the mantissa of a product's operands, by precision."""
-
-EXPRESSIONS = {
-    "add": "{} + {}",
-    "sub": "{} - {}",
-    "mul": "{} * {}",
-    "div": "{} / {}",
-    "neg": "-{}",
-    "abs": "absolute({})",
-    "sign": "sign({})",
-    "minimum": "minimum({}, {})",
-    "maximum": "maximum({}, {})",
-    "where": "{} ? {} : {}",
-    "sqrt": "root({})",
-    "rsqrt": "real(1) / root({})",
-    "exp": "exponential({})",
-    "expm1": "exponential_minus_1({})",
-    "log": "logarithm({})",
-    "log1p": "logarithm_of_1_plus({})",
-    "sigmoid": "sigmoid({})",
-    "tanh": "hyperbolic_tangent({})",
-    "sin": "sine({})",
-    "cos": "cosine({})",
-    "atan": "arctangent({})",
-    "erf": "error_function({})",
-    "fmod": "modulo({}, {})",
-    "part": "e.unit >= {2} && e.unit < {3} ? {0} : {1}",
-    "lt": "{} < {}",
-    "le": "{} <= {}",
-    "eq": "{} == {}",
-    "and": "{} && {}",
-    "or": "{} || {}",
-    "not": "!{}",
-}
-"""OPERATIONS in C++, of one (unit, row); those that need other units are not here."""
 
 
 class _Writer:
@@ -182,20 +149,39 @@ class _Writer:
         return f"(({_time(product.operand)}) % 2 ? {name}_1 : {name}_0)"
 
     def _piece(self, piece: Piece) -> Iterator[str]:
-        known = {load.index: load.node for load in piece.loads} | dict(piece.nodes)
-        lines = [_loaded(load) for load in piece.loads]
-        for index, node in piece.nodes:
-            kind = "bool" if node.boolean else "real"
-            lines.append(f"const {kind} v{index} = {_value(node)};")
+        loads = {load.index: load for load in piece.loads}
+        known = {index: load.node for index, load in loads.items()} | dict(piece.nodes)
+        all_passes = self.at.passes(piece)
+        for i in sorted({i for one in all_passes for i in one.across}):
+            yield f"    real across_{i}[PER];"
+        for one in all_passes:
+            lines = [expressions.loaded(loads[i]) for i in one.read if i in loads]
+            lines += [expressions.again(i, known[i]) for i in one.read if i not in loads]
+            lines += [expressions.received(i, known[i]) for i in one.received]
+            lines += [expressions.computed(i, known[i]) for i in one.computed]
+            lines += [expressions.offered(i, known[i]) for i in one.offered]
+            lines += [f"across_{i}[p] = {expressions.number(i, known[i])};" for i in one.across]
+            if one is all_passes[-1]:
+                lines += self._last(piece, known)
+            yield from self._each(lines, "    ")
+            if one.offered:
+                yield "    block.sync();"
+                yield from (f"    {expressions.sent(i, known[i])}" for i in one.offered)
+                yield "    block.cluster_sync();"
+
+    def _last(self, piece: Piece, known: dict[int, Node]) -> list[str]:
+        lines: list[str] = []
         for place, i in piece.stores:
-            lines += self._store(place, "real(0)" if i is None else _number(i, known[i]), i)
+            number = "real(0)" if i is None else expressions.number(i, known[i])
+            lines += self._store(place, number, i)
         nodes = self.at.plan.schedule.program.nodes
-        lines += [f"sum_{k}[p] += v{nodes[k].args[0]};" for k in self.at.sums(piece)]
-        yield from self._each(lines, "    ")
+        return lines + [f"sum_{k}[p] += v{nodes[k].args[0]};" for k in self.at.sums(piece)]
 
     def _store(self, place: Place, value: str, i: int | None) -> Iterator[str]:
         if place.buffer.per_step:
-            yield f"a.{self._address(place, 't')} = {value};"
+            # A value of a whole row is the same in all units.
+            once = "if (e.unit == 0) " if place.buffer.width == 1 else ""
+            yield f"{once}a.{self._address(place, 't')} = {value};"
         if place in self.at.read or any(place == after for _, after in self.at.carried):
             yield f"{register(place)}[p] = {value};"
         if i is None:  # the memory is zero from the start
@@ -257,29 +243,7 @@ def _time(place: Place, t: str = "t") -> str:
 
 def _column(place: Place) -> str:
     first = f" + {place.first}" if place.first else ""
-    return f"{place.buffer.width}{first} + e.unit"
-
-
-def _loaded(load: Load) -> str:
-    value = " + ".join(f"{register(place)}[p]" for place in load.places)
-    if load.node.boolean:
-        return f"const bool v{load.index} = {value} != 0;"
-    return f"const real v{load.index} = {value};"
-
-
-def _number(i: int, node: Node) -> str:
-    return f"real(v{i})" if node.boolean else f"v{i}"
-
-
-def _value(node: Node) -> str:
-    if node.op != "constant":
-        return EXPRESSIONS[node.op].format(*(f"v{a}" for a in node.args))
-    text = f"real({node.value!r})"
-    return (
-        text.replace("(inf)", "(infinity())")
-        .replace("(-inf)", "(-infinity())")
-        .replace("(nan)", "(not_a_number())")
-    )
+    return f"{place.buffer.width}{first}" + (" + e.unit" if place.width > 1 else "")
 
 
 @dataclass(frozen=True)

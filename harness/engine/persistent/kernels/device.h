@@ -1,5 +1,6 @@
 // A block of a cluster on CUDA. host.h offers the same names where blocks are threads of the host.
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 
 struct Block {

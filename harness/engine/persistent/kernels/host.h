@@ -8,6 +8,7 @@
 #include <vector>
 
 #define DEVICE static inline
+#define DEVICE_METHOD inline
 #define UNROLL
 
 class Barrier {

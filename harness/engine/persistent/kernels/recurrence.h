@@ -157,3 +157,47 @@ DEVICE void take_first(const Block& block, const Arguments& a, const real* state
       to[own_row * OPERAND_WIDTH + unit] = operand(states[(block.run * (a.steps + 1) * a.batch + row) * H + unit]);
   }
 }
+
+// Where a term of an own unit lies: terms[row][own unit].
+DEVICE real* term(real* terms, const Element& e) { return terms + e.own_row * U + e.own_unit; }
+
+// What a block's terms of a row come to, in the order of the units.
+struct Sum {
+  DEVICE_METHOD real start() const { return 0; }
+  DEVICE_METHOD real add(real total, real* own) const { return total + *own; }
+  DEVICE_METHOD real join(real a, real b) const { return a + b; }
+};
+struct Largest {
+  DEVICE_METHOD real start() const { return -infinity(); }
+  DEVICE_METHOD real add(real total, real* own) const { return maximum(total, *own); }
+  DEVICE_METHOD real join(real a, real b) const { return maximum(a, b); }
+};
+struct Running : Sum {  // each term becomes the sum up to it
+  DEVICE_METHOD real add(real total, real* own) const { return *own += total; }
+};
+
+// The totals of the block's rows go to all blocks: to[rank][row].
+template <class Total>
+DEVICE void send_totals(const Block& block, Total kind, real* terms, real* to) {
+  const int left = H - block.rank * U, count = left < U ? left : U;  // the last blocks may have fewer units, or none
+  for (int row = block.thread; row < ROWS; row += THREADS) {
+    real total = kind.start();
+    for (int unit = 0; unit < count; unit++) total = kind.add(total, terms + row * U + unit);
+    UNROLL for (int rank = 0; rank < C; rank++) block.peer(to, rank)[block.rank * ROWS + row] = total;
+  }
+}
+
+// What the totals of all blocks come to, in the order of the blocks.
+template <class Total>
+DEVICE real total(Total kind, const real* totals, const Element& e) {
+  real all = kind.start();
+  UNROLL for (int rank = 0; rank < C; rank++) all = kind.join(all, totals[rank * ROWS + e.own_row]);
+  return all;
+}
+
+// The sum of a row's units up to an own one.
+DEVICE real up_to(const Block& block, real* terms, const real* totals, const Element& e) {
+  real before = 0;
+  for (int rank = 0; rank < block.rank; rank++) before += totals[rank * ROWS + e.own_row];
+  return before + *term(terms, e);
+}
