@@ -16,7 +16,7 @@ struct Block {
   // What a block wrote into another one's memory before it is there after it.
   __device__ __forceinline__ void cluster_sync() const {
 #if CLUSTERS
-    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 #else
     __syncthreads();
 #endif
