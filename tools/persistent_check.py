@@ -2,7 +2,7 @@
 
 All cells' two kernels are compiled by NVRTC for every architecture: registers, shared memory,
 spills; and all cells run as threads of the host beside the definition. The exit code is 1 where a
-kernel that fits does not compile or spills registers, or where a cell computes something else.
+kernel that fits does not compile, or where a cell computes something else.
 NVRTC is no part of the lock (90 MB): ``pip install nvidia-cuda-nvrtc-cu12``, or a build of torch
 for CUDA.
 """
@@ -96,33 +96,30 @@ def compiled(cell: str, architecture: int, hidden_size: int, precision: str) -> 
 
 
 def problems(kernels: Sequence[Kernel]) -> list[str]:
-    """Returns what is wrong with kernels, a line each."""
-    lines = []
-    for kernel in kernels:
-        where = (
-            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.precision} "
-            f"{kernel.name}"
-        )
-        if kernel.problem is not None:
-            lines.append(f"{where}: {kernel.problem}")
-        elif kernel.spill_bytes:
-            lines.append(f"{where}: {kernel.spill_bytes} bytes of registers spilled")
-    return lines
+    """Returns what does not compile, a line each."""
+    return [
+        f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.precision}: "
+        f"{kernel.problem}"
+        for kernel in kernels
+        if kernel.problem is not None
+    ]
 
 
 def summary(kernels: Sequence[Kernel]) -> str:
     """Returns a line about the kernels of one architecture, size and precision."""
     first, made = kernels[0], [kernel for kernel in kernels if kernel.name]
     refused = [kernel.cell for kernel in kernels if kernel.refusal]
+    spilled = [f"{kernel.cell} {kernel.name}" for kernel in made if kernel.spill_bytes]
     widest = max(made, key=lambda kernel: kernel.registers, default=None)
     most = "none" if widest is None else f"{widest.registers} ({widest.cell}, {widest.name})"
     return (
         f"sm_{first.architecture} H={first.hidden_size} {first.precision}: "
         f"{len({kernel.cell for kernel in made})} cells compiled, {len(refused)} refused, "
         f"{sum(kernel.problem is not None for kernel in kernels)} failures, "
-        f"{sum(kernel.spill_bytes > 0 for kernel in made)} with spills; most registers {most}, "
+        f"{len(spilled)} with spills; most registers {most}, "
         f"most shared memory {max((kernel.shared_bytes for kernel in made), default=0):,} bytes"
         + (f"; refused: {', '.join(refused)}" if refused else "")
+        + (f"; spilled: {', '.join(spilled)}" if spilled else "")
     )
 
 
