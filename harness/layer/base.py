@@ -61,15 +61,19 @@ class CellModule(nn.Module):
         self.biases, self.projection_size = settings.biases, projection_size
         self.engine: str = settings.engine
         self._input_sizes = dict(input_sizes)
+        # Made once, for every call asks for them.
+        self._specs = {
+            suffix: self._specs_of(input_size) for suffix, input_size in input_sizes.items()
+        }
         for suffix in self._input_sizes:
-            for spec in self._specs(suffix):
+            for spec in self._specs[suffix]:
                 values = torch.empty(spec.shape(self.hidden_size), device=device, dtype=dtype)
                 self.register_parameter(spec.name + suffix, nn.Parameter(values))
         self.reset_parameters()
 
-    def _specs(self, suffix: str) -> list[Parameter]:
+    def _specs_of(self, input_size: int) -> list[Parameter]:
         specs = self.cell.parameters(
-            self._input_sizes[suffix], self.hidden_size, self.biases, self.projection_size
+            input_size, self.hidden_size, self.biases, self.projection_size
         )
         return [spec for spec in specs if self.bias or spec.kind not in BIASES]
 
@@ -87,12 +91,12 @@ class CellModule(nn.Module):
                 projection_size=self.projection_size,
             )
             initial = initial_parameters(arch, self.settings, (seed, suffix))
-            for spec in self._specs(suffix):
+            for spec in self._specs[suffix]:
                 getattr(self, spec.name + suffix).copy_(initial[f"layer0.{spec.name}"])
 
     def weights(self, suffix: str, dtype: torch.dtype | None = None) -> Parameters:
         """Returns a layer's parameters under its cell's names; a bias that it lacks is zero."""
-        given = {spec.name: getattr(self, spec.name + suffix) for spec in self._specs(suffix)}
+        given = {spec.name: getattr(self, spec.name + suffix) for spec in self._specs[suffix]}
         if dtype is not None:
             given = {name: value.to(dtype) for name, value in given.items()}
         if self.bias:
@@ -173,7 +177,7 @@ class CellModule(nn.Module):
     def all_weights(self) -> list[list[nn.Parameter]]:
         """The parameters of each layer and direction."""
         return [
-            [getattr(self, spec.name + suffix) for spec in self._specs(suffix)]
+            [getattr(self, spec.name + suffix) for spec in self._specs[suffix]]
             for suffix in self._input_sizes
         ]
 
@@ -194,7 +198,7 @@ class CellModule(nn.Module):
     ) -> None:
         """As in torch.nn; names and layout may be those of torch.nn's module of the same cell."""
         for suffix in self._input_sizes:
-            torch_names.translate(state_dict, prefix, suffix, self.layer, self._specs(suffix))
+            torch_names.translate(state_dict, prefix, suffix, self.layer, self._specs[suffix])
         super()._load_from_state_dict(state_dict, prefix, *others, **named)
 
     def extra_repr(self) -> str:

@@ -49,7 +49,7 @@ def test_the_loop_takes_noise_for_each_step_and_for_all(num_steps):
 @pytest.mark.parametrize(
     "made",
     [
-        Recurrent("lstm", 3, H, 2, bidirectional=True, zoneout_c=0.1, dtype=torch.float64),
+        Recurrent("lstm", 3, H, bidirectional=True, zoneout_c=0.1, dtype=torch.float64),
         Recurrent("lstm-projected", 3, H, batch_first=True, dtype=torch.float64),
     ],
     ids=lambda made: made.cell.name,

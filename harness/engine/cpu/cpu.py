@@ -78,11 +78,11 @@ class Cpu:
             IndexError: A token is none of W's rows.
         """
         ready = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
-        names, tensors = tuple(ready), (*state, *ready.values())
-        training = torch.is_grad_enabled() and (
-            inputs.requires_grad or any(t.requires_grad for t in tensors)
-        )
-        outputs, *final = _run(layer, names, training, inputs, noise, *tensors)
+        given = (inputs, *state, *ready.values())
+        if not (torch.is_grad_enabled() and any(values.requires_grad for values in given)):
+            tape = CpuTape(layer, ready, inputs, state, noise, training=False)
+            return emitted(layer, parameters, tape.outputs), tape.final
+        outputs, *final = _run(layer, tuple(ready), inputs, noise, *given[1:])
         return emitted(layer, parameters, outputs), tuple(final)
 
     def forward(
@@ -266,14 +266,13 @@ class _Run(torch.autograd.Function):
         ctx: Any,
         layer: Layer,
         names: tuple[str, ...],
-        training: bool,
         inputs: Tensor,
         noise: Tensor | None,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         state = tensors[: -len(names)]
         parameters = dict(zip(names, tensors[-len(names) :], strict=True))
-        tape = CpuTape(layer, parameters, inputs, state, noise, training)
+        tape = CpuTape(layer, parameters, inputs, state, noise, training=True)
         ctx.tape, ctx.layer, ctx.parameters = tape, layer, parameters
         return tape.outputs, *tape.final
 
@@ -289,9 +288,9 @@ class _Run(torch.autograd.Function):
             for name, p in ctx.parameters.items()
         }
         input_gradient = ctx.tape.backward(
-            output_gradient, gradients, ctx.needs_input_grad[3], states, last_gradients
+            output_gradient, gradients, ctx.needs_input_grad[2], states, last_gradients
         )
-        return None, None, None, input_gradient, None, *states, *gradients.values()
+        return None, None, input_gradient, None, *states, *gradients.values()
 
 
 _run: Callable[..., tuple[Tensor, ...]] = _Run.apply
