@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.tables import Section
-from harness.settings import Lines, Paths
+from harness.settings import Lines, Options, Paths
 
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the harness's own tree."""
@@ -66,6 +66,8 @@ def _settings(study: StudyLike) -> dict[str, list[str]]:
 def _text(name: str, value: Any) -> str:
     if isinstance(value, Lines):
         return f"end: {value.end}"
+    if isinstance(value, Options):
+        return ", ".join(f"{key}: {item}" for key, item in value.items)
     if isinstance(value, Paths):
         return ", ".join(Path(path).name for path in vars(value).values())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

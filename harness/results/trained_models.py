@@ -134,7 +134,7 @@ class TrainedModel:
         Raises:
             ValueError: The corpus cannot be had, is another now, or has no such split.
         """
-        task = task_of(self.settings, CPU, "")
+        task = task_of(self.settings, CPU)
         if task.fingerprint != self._saved.corpus_fingerprint:
             raise ModelError(
                 f"{self._saved.run}: its corpus must be the text that it was trained on, "
@@ -155,11 +155,15 @@ class TrainedModel:
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Returns the scores of the classes, or the values, after every step of each sequence.
 
+        They are what the model puts out. Of a series they are scaled as it was for training, and
+        of the heads ``gaussian`` and ``quantiles`` means with log-variances, or quantiles:
+        :mod:`harness.data.sequences.heads` says in which order.
+
         Args:
             inputs: Tokens, (S, T), or vectors, (S, T, I); each sequence begins in the start state.
 
         Returns:
-            (S, T, V), or (S, T, O).
+            (S, T, V), or (S, T, O), as wide as the read-out.
 
         Raises:
             ModelError: The inputs are of another shape than the model reads.

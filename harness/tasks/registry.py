@@ -8,13 +8,14 @@ from harness.tasks.sequence_prediction import SequencePrediction
 from harness.tasks.task import Task
 
 
-def task_of(settings: Settings, device: torch.device, objective: str) -> Task:
+def task_of(settings: Settings, device: torch.device, objective: str | None = None) -> Task:
     """Returns the task of settings, with its data on the device.
 
     Args:
         settings: Of a pack.
         device: Where the data is kept.
-        objective: The metric that its models are judged by, such as ``validation/accuracy``.
+        objective: The metric that its models are judged by, such as ``validation/accuracy``; None:
+            what training follows.
 
     Raises:
         data.DataError: The data cannot be had, or there is too little of it.

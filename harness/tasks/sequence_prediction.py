@@ -1,6 +1,5 @@
 """A class or values at the steps of a sequence that count: memory, forecasts, labels."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from harness import data, randomness
 from harness.data.sequences import Sequences
-from harness.data.sequences.dataset import FRESH_UPDATES
+from harness.data.sequences.dataset import FRESH_UPDATES, SequenceDataset
 from harness.data.sequences.dataset import load as load_sequences
 from harness.engine import Parameters, dtype_of
 from harness.engine.base import by_run
@@ -18,12 +17,13 @@ from harness.model.masks import Masks
 from harness.model.network import Model
 from harness.model.readout import Gradients, Readout
 from harness.settings import SampleRequest, Settings
-from harness.tasks.objective import LOSS, Objective, objective_of
+from harness.tasks.forecast_metrics import column_metrics, error_scale
+from harness.tasks.forecast_scoring import GaussianScoring, QuantileScoring
+from harness.tasks.objective import LOSS, Objective, log_error, objective_of
 from harness.tasks.scoring import ClassScoring, Scoring, ValueScoring
 from harness.tasks.task import Batch, Seed
 
-TINY = 1e-300
-"""The least mean of errors whose logarithm is taken: none at all would be infinitely good."""
+_HEADS = {"value": ValueScoring, "gaussian": GaussianScoring, "quantiles": QuantileScoring}
 
 
 class SequencePrediction:
@@ -32,13 +32,14 @@ class SequencePrediction:
     carried = False
     vocabulary: data.Vocabulary | None = None
 
-    def __init__(self, settings: Settings, device: torch.device, objective: str):
+    def __init__(self, settings: Settings, device: torch.device, objective: str | None = None):
         """Loads the sequences onto the device.
 
         Args:
             settings: Of a pack.
             device: Where the sequences are kept.
-            objective: The metric that models are judged by, such as ``validation/accuracy``.
+            objective: The metric that models are judged by, such as ``validation/accuracy``; None:
+                what training follows.
 
         Raises:
             data.DataError: The sequences cannot be had, or are too few.
@@ -47,13 +48,12 @@ class SequencePrediction:
         self.fingerprint = self.dataset.fingerprint
         self.num_inputs, self.num_outputs = self.dataset.num_inputs, self.dataset.num_outputs
         self.reads_tokens = self.dataset.reads_tokens
-        self.scoring: Scoring = ValueScoring()
-        if self.dataset.predicts_classes:
-            floor = self.dataset.floor
-            self.scoring = ClassScoring(self.num_outputs, None if floor is None else floor.loss)
+        self.scoring = _scoring_of(self.dataset)
+        windows = self.dataset.windows
+        self._error_scale = None if windows is None else error_scale(windows)
         self.objectives = self.scoring.objectives
         self.trained_objectives: tuple[Objective, ...] = (self.scoring.trained,)
-        self.objective = objective_of(objective)
+        self.objective = self.scoring.trained if objective is None else objective_of(objective)
         if self.objective not in self.objectives:  # the pack says so
             self.objective = self.scoring.trained
         self.chance_loss = self.objective.chance(self.dataset)
@@ -162,9 +162,7 @@ class SequencePrediction:
 
     def loss(self, criterion: float) -> float:
         """See :class:`~harness.tasks.task.Task`: the logarithm of what is compared by a ratio."""
-        if not self.objective.is_ratio:
-            return criterion
-        return math.log(max(criterion, TINY)) if criterion < math.inf else criterion
+        return log_error(criterion) if self.objective.is_ratio else criterion
 
     def metrics(self, prefix: str, loss: float) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`."""
@@ -174,8 +172,17 @@ class SequencePrediction:
         }
 
     def evaluation_metrics(self, prefix: str, means: Sequence[float]) -> dict[str, float]:
-        """See :class:`~harness.tasks.task.Task`."""
-        told = {f"{prefix}/{name}": value for name, value in self.scoring.metrics(means).items()}
+        """See :class:`~harness.tasks.task.Task`.
+
+        Of a series the test split tells errors by column, too, in the column's own unit. Those of
+        the evaluations before would be a chart for each column.
+        """
+        values = self.scoring.metrics(means)
+        windows = self.dataset.windows
+        if prefix == "test" and windows is not None:
+            assert isinstance(self.scoring, ValueScoring) and self._error_scale is not None
+            values |= column_metrics(windows, self._error_scale, self.scoring.by_value(means))
+        told = {f"{prefix}/{name}": value for name, value in values.items()}
         return told | self.metrics(prefix, self.loss(self.criterion(means)))
 
     def training_metrics(self, mean: float) -> dict[str, float]:
@@ -206,3 +213,10 @@ class SequencePrediction:
     ) -> list[dict[str, Any]]:
         """See :class:`~harness.tasks.task.Task`; there are none."""
         return []
+
+
+def _scoring_of(dataset: SequenceDataset) -> Scoring:
+    if dataset.predicts_classes:
+        floor = dataset.floor
+        return ClassScoring(dataset.num_outputs, None if floor is None else floor.loss)
+    return _HEADS[dataset.head](dataset.splits["validation"].targets.shape[2])

@@ -36,7 +36,7 @@ def measure(task: Task, model: Model, run: Run, parameters: Parameters) -> State
     masks = Masks([run.seed], [run.settings], parameters["readout.b"].device)
     split = "validation" if "validation" in task.splits else "train"
     windows = _windows(task, split, run.settings.bptt_length)
-    num_steps, _, num_streams = windows[0].inputs.shape
+    num_steps, _, num_streams = windows[0].inputs.shape[:3]
     reader = _Reader(model, parameters, masks, num_streams)
     norms = torch.stack([reader.read(window) for window in windows]).sum(0)
     *of_states, of_all = (norms / (len(windows) * num_streams)).tolist()
@@ -106,16 +106,20 @@ class _Reader:
         The first column is one step before the end. The last row is of all states together.
         """
         taken, left = [], []
-        for tokens in window.inputs.split(1):
+        like = self._states[0][0]
+        inputs, targets = (
+            each.to(like.dtype) if each.is_floating_point() else each
+            for each in (window.inputs, window.targets[-1, 0])
+        )
+        for step in inputs.split(1):
             given = [tuple(s.detach().requires_grad_() for s in state) for state in self._states]
             with torch.enable_grad():
-                rows, self._states = self._model(self._parameters, tokens, given, self._masks)
+                rows, self._states = self._model(self._parameters, step, given, self._masks)
             taken.append([s for state in given for s in state])
             left.append([s for state in self._states for s in state])
             self.seen.append([s.detach()[0] for s in left[-1]])
         with torch.enable_grad():
             scores = self._model.readout(self._parameters).scores(rows)[0]
-            targets = window.targets[-1, 0]
             losses = (
                 (scores - targets).square().mean(1)
                 if targets.is_floating_point()
