@@ -3,12 +3,13 @@
 A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried and
 evidence (frames to what the searches tried, and what that shows), arm_results (frames to one result
 per arm), remarks (what is missing or doubtful), sentences and tables (the words of a result),
-divergence, factors, along_training, states and samples (what stands beside the verdicts), searches,
-hyperparameters and pareto (the tuned fields, the costs), drawing and the modules of figures (how a
-figure looks, what it shows), hover (what a page tells under the pointer), condition_report (all of
-it for one condition), conditions (several of them), facts (what was fixed, with what it was run),
-headline and first_screen (what a page shows first), markup (a page's pieces), forms, notebook and
-page (how a report leaves). protocols says what all of them ask of a study.
+divergence, factors, along_training, states, forecasts and samples (what stands beside the
+verdicts), searches, hyperparameters and pareto (the tuned fields, the costs), drawing and the
+modules of figures (how a figure looks, what it shows), hover (what a page tells under the
+pointer), condition_report (all of it for one condition), conditions (several of them), facts (what
+was fixed, with what it was run), headline and first_screen (what a page shows first), markup (a
+page's pieces), forms, notebook and page (how a report leaves). protocols says what all of them ask
+of a study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -30,13 +31,12 @@ from harness.report import (
     headline,
     notebook,
     page,
-    remarks,
     sentences,
     tables,
 )
 from harness.report.arm_results import ArmResult
-from harness.report.condition_report import ConditionReport
-from harness.report.evidence import Evidence, evidence_of
+from harness.report.condition_report import ConditionReport, condition_report
+from harness.report.evidence import Evidence
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.store.columns import KEY_DTYPES, STATE_DTYPES
@@ -45,10 +45,6 @@ from harness.training.files import write_whole
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
-
-RUN_OF_CONDITION = ["arm", "repeat", "phase", "index", "draw"]
-"""The columns that tell the runs of one condition apart."""
-NAME_TYPES = {"arm": "str", "phase": "str"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -302,6 +298,7 @@ def build(
     searches: Mapping[str, Mapping[str, Evidence]] | None = None,
     states: pd.DataFrame | None = None,
     begun: date | None = None,
+    simple_errors: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
@@ -319,6 +316,8 @@ def build(
         states: One row per number of a replicate's states, ``columns.STATE_DTYPES``; None: they
             were not measured.
         begun: When the study was first run; None: it is not known.
+        simple_errors: Condition -> the errors of simple forecasters, as the study's notes have
+            them.
     """
     key, measured = objective_of(study.measure.objective).key, arm_results.measured(study)
     no_held_out = f"train/{key}: {measured}, no held-out number."
@@ -332,7 +331,7 @@ def build(
     general += [line for line in warnings if line not in placed]
     empty = pd.DataFrame(columns=[*KEY_DTYPES, *STATE_DTYPES])
     reports = [
-        _condition_report(
+        condition_report(
             study.under(name),
             _of_condition(runs, name),
             _of_condition(curves, name),
@@ -341,6 +340,7 @@ def build(
             (importances or {}).get(name, {}),
             None if searches is None else searches[name],
             _of_condition(empty if states is None else states, name),
+            (simple_errors or {}).get(name, []),
         )
         for name in study.conditions
     ]
@@ -353,47 +353,6 @@ def build(
         provenance=facts.provenance(runs),
         commands=facts.commands(study, runs),
         effort=facts.effort(runs, begun),
-    )
-
-
-def _condition_report(
-    study: StudyLike,
-    runs: pd.DataFrame,
-    curves: pd.DataFrame,
-    timings: pd.DataFrame,
-    warnings: Sequence[str],
-    importances: Mapping[str, Mapping[str, float]],
-    searches: Mapping[str, Evidence] | None,
-    states: pd.DataFrame,
-) -> ConditionReport:
-    runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
-    timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
-    curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
-    searches = evidence_of(study, runs, curves) if searches is None else searches
-    open_arms = [name for name, each in searches.items() if each.is_open]
-    num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
-    runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
-    left_out = []
-    if len(runs) < num_known:
-        left_out = [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
-    results = arm_results.gather(study, runs, timings, num_seeds, searches)
-    curves = curves.astype(NAME_TYPES)
-    ends = (
-        runs.astype(NAME_TYPES)
-        .drop_duplicates(RUN_OF_CONDITION)
-        .set_index(RUN_OF_CONDITION)[["state", "not_learned"]]
-    )
-    return ConditionReport(
-        study=study,
-        results=results,
-        curves=curves.join(ends, on=RUN_OF_CONDITION),
-        states=arm_results.planned(study, states, num_seeds),
-        importances=importances,
-        sentences=[
-            sentences.sentence(study, result) for result in results if not result.is_baseline
-        ],
-        missing=remarks.missing(study, runs, timings, results, num_seeds, searches),
-        warnings=[*warnings, *left_out, *remarks.doubts(study, runs, timings, results)],
     )
 
 

@@ -1,8 +1,9 @@
 """The report of a study from its stored frames: nothing is run for it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pandas as pd
 
@@ -25,6 +26,7 @@ def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Rep
         warnings,
         reader.states() if study.measure.states else None,
         begun_on(reader),
+        reader.notes().simple_errors,
     )
 
 
@@ -43,6 +45,7 @@ def build_report(
     warnings: list[str],
     states: pd.DataFrame | None = None,
     begun: date | None = None,
+    simple_errors: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> Report:
     """Returns the report from the store, or from its export.
 
@@ -56,6 +59,7 @@ def build_report(
         warnings: What is to be said beside the verdict.
         states: As :func:`harness.store.frames.states` returns them; None: nobody asks.
         begun: When the study was first run; None: it is not known.
+        simple_errors: As the study's notes have them; None: nobody asks.
     """
     parts = {name: study.under(name) for name in study.conditions}
     fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
@@ -67,7 +71,17 @@ def build_report(
     importances = {
         name: _importances(part, runs[runs["condition"] == name]) for name, part in parts.items()
     }
-    return build(study, runs, curves, timings, warnings, importances, states=states, begun=begun)
+    return build(
+        study,
+        runs,
+        curves,
+        timings,
+        warnings,
+        importances,
+        states=states,
+        begun=begun,
+        simple_errors=simple_errors,
+    )
 
 
 def _importances(part: Study, runs: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:

@@ -6,10 +6,10 @@ report on a terminal has no figures.
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -17,18 +17,26 @@ from harness.report import (
     along_training,
     arm_results,
     factors,
+    forecasts,
     hyperparameters,
     pareto,
+    remarks,
     sentences,
     states,
     tables,
 )
 from harness.report.arm_results import ArmResult
+from harness.report.evidence import Evidence, evidence_of
 from harness.report.protocols import StudyLike
 from harness.report.tables import LONG_ROWS, Section
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
+
+
+RUN_OF_CONDITION = ["arm", "repeat", "phase", "index", "draw"]
+"""The columns that tell the runs of one condition apart."""
+NAME_TYPES = {"arm": "str", "phase": "str"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class ConditionReport:
         curves: The rows of the curves, each with the state of its run, and whether that learned
             nothing.
         states: What the states of the replicates are like; empty where nobody asks.
+        forecast_errors: How far off forecasts are (:func:`harness.report.forecasts.errors`).
         importances: Arm -> tuned field -> share; empty where they were not asked for.
         sentences: One per arm that is not the baseline.
         missing: What a complete study would have and this one has not.
@@ -51,6 +60,7 @@ class ConditionReport:
     results: list[ArmResult]
     curves: pd.DataFrame
     states: pd.DataFrame
+    forecast_errors: pd.DataFrame
     importances: Mapping[str, Mapping[str, float]]
     sentences: list[str]
     missing: list[str]
@@ -92,7 +102,7 @@ class ConditionReport:
 
     @cached_property
     def beside(self) -> list[Section]:
-        """What stands beside the verdicts: a cross's effects, divergence, the way there, states."""
+        """What stands beside the verdicts, from effects of a cross to errors of forecasts."""
         return _with_rows(
             [
                 factors.section(self.study, self.results),
@@ -100,6 +110,7 @@ class ConditionReport:
                 tables.lost_runs(self.results),
                 along_training.section(self.study, self.results, self.curves),
                 states.section(self.results, self.states),
+                forecasts.section(self.forecast_errors),
             ]
         )
 
@@ -194,6 +205,62 @@ class ConditionReport:
         """All figures by the stems of their files."""
         figures = [*self.objective_figures, *self.cost_figures, *self.tuning_figures]
         return {self.slug + figure.name: figure for figure in figures}
+
+
+def condition_report(
+    study: StudyLike,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    timings: pd.DataFrame,
+    warnings: Sequence[str],
+    importances: Mapping[str, Mapping[str, float]],
+    searches: Mapping[str, Evidence] | None,
+    states: pd.DataFrame,
+    simple_errors: Sequence[Mapping[str, Any]],
+) -> ConditionReport:
+    """Returns what a study shows under one condition, from what is known of that condition.
+
+    Args:
+        study: The study of this condition alone.
+        runs: As :func:`harness.report.build` takes them.
+        curves: Likewise.
+        timings: Likewise.
+        warnings: What is to be said beside the verdict.
+        importances: Arm -> tuned field -> share.
+        searches: Arm -> what its searches show; None: what ``runs`` and ``curves`` say.
+        states: As :func:`harness.report.build` takes them.
+        simple_errors: The errors of simple forecasters, as the study's notes have them.
+    """
+    runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
+    timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
+    curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
+    searches = evidence_of(study, runs, curves) if searches is None else searches
+    open_arms = [name for name, each in searches.items() if each.is_open]
+    num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
+    runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
+    left_out = []
+    if len(runs) < num_known:
+        left_out = [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
+    results = arm_results.gather(study, runs, timings, num_seeds, searches)
+    curves = curves.astype(NAME_TYPES)
+    ends = (
+        runs.astype(NAME_TYPES)
+        .drop_duplicates(RUN_OF_CONDITION)
+        .set_index(RUN_OF_CONDITION)[["state", "not_learned"]]
+    )
+    return ConditionReport(
+        study=study,
+        results=results,
+        curves=curves.join(ends, on=RUN_OF_CONDITION),
+        states=arm_results.planned(study, states, num_seeds),
+        forecast_errors=forecasts.errors([arm.name for arm in study.arms], runs, simple_errors),
+        importances=importances,
+        sentences=[
+            sentences.sentence(study, result) for result in results if not result.is_baseline
+        ],
+        missing=remarks.missing(study, runs, timings, results, num_seeds, searches),
+        warnings=[*warnings, *left_out, *remarks.doubts(study, runs, timings, results)],
+    )
 
 
 def _with_rows(sections: Iterable[Section | None]) -> list[Section]:

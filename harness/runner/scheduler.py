@@ -24,6 +24,7 @@ from harness.runner.recorder import Entry, RunRecorder, key_of
 from harness.runner.remaining import remaining_updates
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
+from harness.runner.simple_errors import simple_errors
 from harness.settings import Settings
 from harness.store.background import BackgroundWriter
 from harness.store.frames import key_of_row, unit_of_row
@@ -89,6 +90,7 @@ class Scheduler:
         resolved, self.resolve_notes = resolve(study)
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
         self.datasets = {unit: data.load(settings) for unit, settings in arms.items()}
+        self._simple_errors = simple_errors(study, self.datasets)
         self._open_stores(arms)
 
     @signals.held()
@@ -121,7 +123,12 @@ class Scheduler:
         self.writer.call(lambda writer: writer.store_study_file(study.text, "study.yaml"))
         origin = Origin(None if study.path is None else str(study.path), study.overrides)
         texts = tuple(facts.to_json() for facts in data.facts_of(self.datasets.values()))
-        self.note(pinned=pins, origin=origin, texts=texts)
+        self.note(
+            pinned=pins,
+            origin=origin,
+            texts=texts,
+            simple_errors=self.notes.simple_errors or self._simple_errors,
+        )
         self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
         self.page = LivePage(study, self.writer, self.recorder.ends)
         self.searches = Searches(

@@ -18,6 +18,7 @@ from harness.store.columns import (
     ALL_STATES,
     ARM_DTYPES,
     CURVE_DTYPES,
+    ERROR_PREFIXES,
     KEY_DTYPES,
     RUN_DTYPES,
     STATE_DTYPES,
@@ -92,18 +93,21 @@ def decode(text: str) -> Any:
 def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
     """Returns one row per run, ordered by arm, phase and index.
 
-    Its columns are those of :data:`RUN_DTYPES`, and those of :data:`UNIT_DTYPES` that any run has.
+    Its columns are those of :data:`RUN_DTYPES`, and what any run has of :data:`UNIT_DTYPES` and of
+    the errors of forecasts, :data:`ERROR_PREFIXES`.
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
     known = list(stored)
-    units = {n: t for n, t in UNIT_DTYPES.items() if any(n in run.metrics for run in known)}
-    dtypes = RUN_DTYPES | units
-    frame = pd.DataFrame([_row(run) for run in known], columns=list(dtypes))
+    names = sorted({name for run in known for name in run.metrics})
+    units = {name: dtype for name, dtype in UNIT_DTYPES.items() if name in names}
+    errors = {name: "float64" for name in names if name.startswith(ERROR_PREFIXES)}
+    dtypes = RUN_DTYPES | units | errors
+    frame = pd.DataFrame([_row(run, dtypes) for run in known], columns=list(dtypes))
     return frame.astype(dtypes).sort_values(list(KEY_DTYPES), ignore_index=True)
 
 
-def _row(run: StoredRun) -> dict[str, Any]:
+def _row(run: StoredRun, dtypes: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"params": {key: decode(value) for key, value in run.params.items()}}
     row["samples"] = [dict(sample) for sample in run.samples]
     versions = {
@@ -123,7 +127,7 @@ def _row(run: StoredRun) -> dict[str, Any]:
     given["versions"] = (
         ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or None
     )
-    for column, dtype in (RUN_DTYPES | UNIT_DTYPES).items():
+    for column, dtype in dtypes.items():
         if dtype == "float64":
             row[column] = _infinite(run.metrics.get(column, math.nan))
         elif dtype in ("Int64", "int64"):

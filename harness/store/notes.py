@@ -34,6 +34,8 @@ class StudyNotes:
         looks: The numbers of pairs at which a whole verdict was shown.
         origin: Where the study was read from.
         texts: The facts of each text, as :meth:`harness.data.CorpusFacts.to_json` writes them.
+        simple_errors: Condition -> the errors of simple forecasters, the fields of an
+            :class:`harness.tasks.forecast_metrics.ErrorRow` each; empty where nothing is forecast.
     """
 
     pinned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class StudyNotes:
     looks: tuple[int, ...] = ()
     origin: Origin | None = None
     texts: tuple[Mapping[str, Any], ...] = ()
+    simple_errors: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def to_texts(self) -> dict[str, str | None]:
         """Returns the stored texts by their keys; None for what was never noted."""
@@ -57,6 +60,7 @@ class StudyNotes:
             "looks": json.dumps(self.looks) if self.looks else None,
             "origin": origin,
             "texts": json.dumps(self.texts) if self.texts else None,
+            "simple_errors": json.dumps(self.simple_errors) if self.simple_errors else None,
         }
 
     @staticmethod
@@ -72,6 +76,7 @@ class StudyNotes:
             looks=tuple(json.loads(texts["looks"] or "[]")),
             origin=origin and Origin(origin["path"], tuple(origin["overrides"])),
             texts=tuple(json.loads(texts["texts"] or "[]")),
+            simple_errors=json.loads(texts["simple_errors"] or "{}"),
         )
 
 
