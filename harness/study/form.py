@@ -40,6 +40,10 @@ Objective = Literal[
     "validation/mse",
     "validation/mae",
     "train/mse",
+    "validation/crps",
+    "train/crps",
+    "validation/nll",
+    "train/nll",
 ]
 Sampler = Literal["tpe", "random", "gp", "grid"]
 Pruner = Literal["median", "none"]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from harness.data import corpora, sources
+from harness.settings import Options
 from harness.study.arms import ArmDraft
 from harness.study.parse import Parsed
 from harness.study.reader import Problem, shown
@@ -10,21 +11,28 @@ from harness.study.reader import Problem, shown
 OF_LANGUAGE = ("validation/perplexity", "train/perplexity")
 OF_CLASSES = ("validation/accuracy", "validation/cross_entropy", "train/cross_entropy")
 OF_VALUES = ("validation/mse", "validation/mae", "train/mse")
-OBJECTIVES = (*OF_LANGUAGE, *OF_CLASSES, *OF_VALUES)
-"""What trials may be judged by; the first of each task is what they are judged by unless told."""
+OF_HEAD = {
+    "gaussian": ("validation/crps", "validation/nll", *OF_VALUES[:2], "train/nll"),
+    "quantiles": ("validation/crps", *OF_VALUES[:2], "train/crps"),
+}
+"""What trials may be judged by; the first of each is what they are judged by unless told."""
 LANGUAGE = "language-modelling"
 
 
-def objectives_of(task: str, corpus: str) -> tuple[str, ...]:
-    """Returns what trials of a task may be judged by, its own first."""
-    if task == LANGUAGE:
+def objectives_of(arm: ArmDraft) -> tuple[str, ...]:
+    """Returns what trials of an arm may be judged by, its own first."""
+    if arm.value("task") == LANGUAGE:
         return OF_LANGUAGE
-    return OF_VALUES if corpus in sources.PREDICTING_VALUES else OF_CLASSES
+    if arm.value("corpus") not in sources.PREDICTING_VALUES:
+        return OF_CLASSES
+    options = arm.value("options")
+    head = options.to_dict().get("head") if isinstance(options, Options) else None
+    return OF_HEAD.get(head, OF_VALUES)
 
 
 def default_objective(arms: list[ArmDraft]) -> str:
     """Returns what trials of arms, whose tasks do not contradict each other, are judged by."""
-    allowed = [objectives_of(arm.value("task"), arm.value("corpus")) for arm in arms]
+    allowed = [objectives_of(arm) for arm in arms]
     if not allowed:
         return OF_LANGUAGE[0]
     return next(each for each in allowed[0] if all(each in others for others in allowed))
@@ -84,7 +92,7 @@ def _objectives(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     """All arms can be judged by what trials are judged by."""
     measure = parsed.form.measure
     known = [arm for arm in arms if not arm.invalid & {"task", "corpus"} and arm.value("corpus")]
-    allowed = [objectives_of(arm.value("task"), arm.value("corpus")) for arm in known]
+    allowed = [objectives_of(arm) for arm in known]
     if not known or parsed.is_invalid(("measure", "objective")):
         return
     given = measure.objective if measure and "objective" in measure.model_fields_set else None
@@ -100,9 +108,15 @@ def _objectives(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         task = known[0].value("task")
         message = (
             f"must be one of {', '.join(common)} with task {task}, but got objective={given!r}. "
-            f"Write objective: {common[0]}."
+            f"Write objective: {common[0]}{_head_of(task, given)}."
         )
         yield parsed.document.at_value(("measure", "objective"), message, "objective")
+
+
+def _head_of(task: str, objective: str) -> str:
+    """Returns how a forecaster is written that an objective judges; nothing where none is."""
+    heads = [head for head, judged in OF_HEAD.items() if objective in judged]
+    return f", or options: {{head: {heads[0]}}}" if heads and task == "forecasting" else ""
 
 
 def _target(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:

@@ -5,7 +5,8 @@ have units of their own.
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -204,6 +205,57 @@ def error_scale(windows: SeriesWindows, period: int | None = None) -> np.ndarray
     """
     train = windows.series.measured_values[: windows.splits["train"].stop]
     return seasonal_scale(train, forecasts.season_of(windows) or 1 if period is None else period)
+
+
+def column_metrics(
+    windows: SeriesWindows, scale: np.ndarray, means: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Returns the metrics of every column, in its own unit, over all points ahead.
+
+    They are ``mae_COLUMN``, ``rmse_COLUMN`` and ``mase_COLUMN``, and where forecasts are
+    distributions ``crps_COLUMN`` and ``coverage_COLUMN``. Where repeating the season before has no
+    error on the training part, there is no MASE.
+
+    Args:
+        windows: Of the series.
+        scale: :func:`error_scale` of them, (C,).
+        means: Measure -> its mean of each output in units of the scaling, (h * C,): ``squares`` and
+            ``distances`` of errors, perhaps ``crps`` and ``coverage``.
+    """
+    mean = {
+        name: values.reshape(windows.horizon, windows.num_inputs).mean(axis=0)
+        for name, values in means.items()
+    }
+    told: dict[str, float] = {}
+    for index, column in enumerate(metric_names(windows.series.columns)):
+        deviation = float(windows.scaling.deviation[index])
+        absolute = float(mean["distances"][index]) * deviation
+        told[f"mae_{column}"] = absolute
+        told[f"rmse_{column}"] = math.sqrt(mean["squares"][index]) * deviation
+        if scale[index]:
+            told[f"mase_{column}"] = absolute / float(scale[index])
+        if "crps" in mean:
+            told[f"crps_{column}"] = float(mean["crps"][index]) * deviation
+            told[f"coverage_{column}"] = float(mean["coverage"][index])
+    return told
+
+
+def metric_names(columns: Sequence[str]) -> tuple[str, ...]:
+    """Returns what metrics call columns, each by a name of its own that MLflow takes.
+
+    >>> metric_names(["CO2 in ppm", "p/e", "p:e"])
+    ('CO2 in ppm', 'p_e', 'p_e_2')
+    """
+    names: list[str] = []
+    for column in columns:
+        # MLflow allows a slash, too, but here it stands after a split.
+        safe = re.sub(r"[^\w .-]", "_", column, flags=re.ASCII)
+        number, name = 1, safe
+        while name in names:
+            number += 1
+            name = f"{safe}_{number}"
+        names.append(name)
+    return tuple(names)
 
 
 def baseline_errors(

@@ -15,6 +15,8 @@ import numpy as np
 from harness import metrics
 from harness.settings import Settings
 
+TINY = 1e-300
+"""The least mean of errors whose logarithm is taken: none at all would be infinitely good."""
 LOSS = "loss"
 """The metric of a split that is compared; that which is shown has its objective's key."""
 Side = Literal["lower", "higher"]
@@ -264,7 +266,7 @@ MSE = Objective(
     name="mean squared error",
     plural="mean squared errors",
     scale="ratio",
-    chance=lambda data: math.log(data.chance["mse"]),
+    chance=lambda data: log_error(data.chance["mse"]),
 )
 """Its loss is the logarithm of the mean."""
 MAE = Objective(
@@ -272,12 +274,33 @@ MAE = Objective(
     name="mean absolute error",
     plural="mean absolute errors",
     scale="ratio",
-    chance=lambda data: math.log(data.chance["mae"]),
+    chance=lambda data: log_error(data.chance["mae"]),
 )
 """Likewise."""
+CRPS = Objective(
+    key="crps",
+    name="continuous ranked probability score",
+    plural="continuous ranked probability scores",
+    scale="ratio",
+    chance=lambda data: log_error(data.chance["crps"]),
+)
+"""Likewise, of a forecast that is a distribution."""
+LIKELIHOOD = Objective(
+    key="nll",
+    name="negative log-likelihood",
+    plural="negative log-likelihoods",
+    scale="difference",
+    chance=lambda data: data.chance["nll"],
+    unit="nats",
+    loss_unit="nats",
+    near=0.02,
+)
+"""Of a forecast that is a density, per value."""
 OF_CLASSES = (ACCURACY, CROSS_ENTROPY)
 OF_VALUES = (MSE, MAE)
-OBJECTIVES = {each.key: each for each in (PERPLEXITY, *OF_CLASSES, *OF_VALUES)}
+OF_QUANTILES = (CRPS, *OF_VALUES)
+OF_DENSITIES = (CRPS, LIKELIHOOD, *OF_VALUES)
+OBJECTIVES = {each.key: each for each in (PERPLEXITY, *OF_CLASSES, *OF_VALUES, CRPS, LIKELIHOOD)}
 """The objectives of all tasks, by their keys."""
 
 
@@ -293,6 +316,11 @@ def objective_of(metric: str) -> Objective:
             f"objective: must be one of {', '.join(OBJECTIVES)}, after a split, but got {metric!r}."
         )
     return OBJECTIVES[key]
+
+
+def log_error(mean: float) -> float:
+    """Returns the loss of a mean of errors that is compared by a ratio."""
+    return math.log(max(mean, TINY)) if mean < math.inf else mean
 
 
 def units_metric(split: str, unit: str) -> str:

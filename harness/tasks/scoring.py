@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -98,28 +99,56 @@ class ClassScoring:
 
 
 class ValueScoring:
-    """One value or several at every step that counts; errors are means over them."""
+    """One value or several at every step that counts; what is measured is a mean over them.
+
+    Attributes:
+        measures: What is measured of each value: the sums are those of each measure in turn.
+    """
 
     objectives: tuple[Objective, ...] = OF_VALUES
-    trained = MSE
-    names: tuple[str, ...] = ("squares", "distances")
+    trained: Objective = MSE
+    measures: tuple[str, ...] = ("squares", "distances")
+
+    def __init__(self, num_values: int = 1) -> None:
+        """Takes O, the number of values."""
+        self._num_values = num_values
+        self.names = tuple(f"{kind}/{n}" for kind in self.measures for n in range(num_values))
 
     def sums(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """See :class:`Scoring`."""
-        errors = readout.scores(rows).double() - targets
-        columns = (errors.square().mean(2), errors.abs().mean(2))
-        return torch.stack([(each * weights).sum(1) for each in columns], 1)
+        measured = self._measured(readout.scores(rows).double(), targets.double())
+        return torch.cat([(each * weights.unsqueeze(2)).sum(1) for each in measured], 1)
+
+    def _measured(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        """Returns every one of ``measures``, (N, M, O) each.
+
+        Args:
+            outputs: The read-out's, (N, M, V), float64.
+            targets: (N, M, O), float64.
+        """
+        errors = outputs - targets
+        return errors.square(), errors.abs()
 
     def mean_losses(
         self, readout: Readout, rows: Tensor, targets: Tensor, shares: Tensor
     ) -> tuple[Tensor, Gradients]:
-        """See :class:`Scoring`; the loss is the mean squared error."""
-        errors = readout.scores(rows) - targets
-        losses = (errors.square().mean(2) * shares).sum(1)
-        slopes = errors * (shares.unsqueeze(2) * (2.0 / errors.shape[2]))
-        return losses, readout.gradients(rows, slopes)
+        """See :class:`Scoring`."""
+        losses, slopes = self._losses_and_slopes(readout.scores(rows), targets)
+        slopes = slopes * (shares.unsqueeze(2) * (1.0 / losses.shape[2]))
+        return (losses.mean(2) * shares).sum(1), readout.gradients(rows, slopes)
+
+    def _losses_and_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the loss of each value, (N, M, O), and its slopes in its outputs, (N, M, V)."""
+        errors = outputs - targets
+        return errors.square(), 2.0 * errors
+
+    def by_value(self, means: Sequence[float]) -> dict[str, np.ndarray]:
+        """Returns measure -> its mean of each value, (O,)."""
+        rows = np.reshape(means, (len(self.measures), self._num_values))
+        return dict(zip(self.measures, rows, strict=True))
 
     def metrics(self, means: Sequence[float]) -> dict[str, float]:
         """See :class:`Scoring`."""
-        squares, distances = means
-        return {"mse": squares, "mae": distances, "rmse": squares**0.5}
+        mean = {name: float(values.mean()) for name, values in self.by_value(means).items()}
+        squares = mean.pop("squares")
+        return {"mse": squares, "mae": mean.pop("distances"), "rmse": squares**0.5, **mean}

@@ -231,7 +231,7 @@ def test_the_metrics_of_values_are_those_of_scikit_learn():
     values, targets = generator.normal(size=(2, 1, 50, 3))
     weights = generator.integers(0, 2, (1, 50))
     readout = Readout(torch.eye(3).double()[None], torch.zeros(1, 3).double(), "float64")
-    scoring = ValueScoring()
+    scoring = ValueScoring(3)
     sums = scoring.sums(readout, *map(torch.from_numpy, (values, targets, weights)))
     found = scoring.metrics((sums[0] / weights.sum()).tolist())
     kept = weights[0] == 1

@@ -14,6 +14,7 @@ from harness.data import sources
 from harness.data.errors import DataError
 from harness.data.sequences import BoundedGenerator, Generator, Level, Sequences
 from harness.data.sequences.gaps import Gaps
+from harness.data.sequences.heads import LEAST_VARIANCE, OUTPUTS_PER_VALUE
 from harness.data.sequences.options import option_problems, switch, text, whole
 from harness.settings import MOST_PARAMETERS, MOST_TOKENS, Settings, to_dict
 
@@ -37,7 +38,7 @@ class SequenceDataset:
         source: Where the sequences come from, in one line.
         fingerprint: SHA-256 of what decides the sequences; equal ones mean equal sequences.
         num_inputs: V of tokens, or I of vectors.
-        num_outputs: The number of classes, or of values.
+        num_outputs: The number of classes, or of the outputs that a head has for its values.
         reads_tokens: Whether inputs are tokens.
         predicts_classes: Whether targets are classes.
         splits: The sequences by name: train, validation and test; no train where every update
@@ -48,6 +49,7 @@ class SequenceDataset:
         floor: What the best prediction that there is scores; None where that is not known.
         class_weights: How much each class counts in training, (num_outputs,); None: all alike.
         windows: Those of a time series.
+        head: What the outputs say of each value, one of ``heads.OUTPUTS_PER_VALUE``.
     """
 
     name: str
@@ -64,6 +66,7 @@ class SequenceDataset:
     floor: Level | None = None
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
+    head: str = "value"
 
     def updates_per_epoch(self, settings: Settings) -> int:
         """Returns the updates of an epoch; what is left of a set is dropped."""
@@ -226,6 +229,7 @@ class Forecasting:
     time: str = text("", doc="the column of time stamps of a table")
     columns: str = text("", doc="the columns that are read and forecast, parted by commas")
     gaps: str = text("refuse", doc="refuse, previous or linear: what becomes of missing values")
+    head: str = text("value", doc="value, gaussian or quantiles: what is said of each value")
 
 
 def _forecasting(settings: Settings) -> SequenceDataset:
@@ -235,6 +239,11 @@ def _forecasting(settings: Settings) -> SequenceDataset:
     from harness.data.sequences.series_windows import windows_of
 
     options = _options(Forecasting, settings)
+    if options.head not in OUTPUTS_PER_VALUE:
+        raise DataError(
+            f"options.head: must be one of {', '.join(OUTPUTS_PER_VALUE)}, but got "
+            f"{options.head!r}."
+        )
     columns = tuple(name.strip() for name in options.columns.split(",") if name.strip())
     if settings.corpus in GENERATED:
         seed = ("data", settings.corpus, options.series_seed)
@@ -253,13 +262,14 @@ def _forecasting(settings: Settings) -> SequenceDataset:
         source=series.name,
         fingerprint=_fingerprint(replace(settings, path=None), splits),
         num_inputs=windows.num_inputs,
-        num_outputs=windows.num_outputs,
+        num_outputs=windows.num_outputs * OUTPUTS_PER_VALUE[options.head],
         reads_tokens=False,
         predicts_classes=False,
         splits=splits,
         generator=None,
         chance=chance_of(splits["validation"], False, windows.num_outputs),
         windows=windows,
+        head=options.head,
     )
 
 
@@ -336,8 +346,9 @@ def chance_of(sequences: Sequences, predicts_classes: bool, num_outputs: int) ->
     """Returns what the best constant prediction scores on sequences, by the objective's key.
 
     Of classes it is ``cross_entropy``, the entropy of the targets, and ``accuracy``, the share of
-    the most frequent; of values ``mse``, their variance, and ``mae``, the mean distance from their
-    median.
+    the most frequent; of values ``mse``, their variance, ``mae``, the mean distance from their
+    median, ``crps``, half the mean distance of two of them, which their own distribution scores,
+    and ``nll``, that of the normal distribution with their mean and variance.
     """
     counted = sequences.weights > 0
     targets, weights = sequences.targets[counted], sequences.weights[counted]
@@ -350,10 +361,21 @@ def chance_of(sequences: Sequences, predicts_classes: bool, num_outputs: int) ->
         }
     mean = np.average(targets, axis=0, weights=weights)
     squares, distances = (targets - mean) ** 2, np.abs(targets - np.median(targets, axis=0))
+    variance = np.average(squares, axis=0, weights=weights) + LEAST_VARIANCE
     return {
         "mse": float(np.average(squares.mean(1), weights=weights)),
         "mae": float(np.average(distances.mean(1), weights=weights)),
+        "crps": float(_half_mean_difference(targets).mean()),
+        "nll": float(0.5 * np.mean(np.log(2.0 * np.pi * variance) + 1.0)),
     }
+
+
+def _half_mean_difference(values: np.ndarray) -> np.ndarray:
+    """Returns half the mean distance of two values of each column, (O,), of values (S, O)."""
+    count = len(values)
+    ranks = 2.0 * np.arange(count) - (count - 1.0)
+    half: np.ndarray = ranks @ np.sort(values, axis=0) / count**2
+    return half
 
 
 def _fingerprint(settings: Settings, splits: Mapping[str, Sequences]) -> str:
