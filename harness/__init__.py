@@ -187,7 +187,8 @@ def load_module(
     """Returns what a finished run learned as a module of torch: lookup, layers and read-out.
 
     Args:
-        run: As :func:`load_model` takes it.
+        run: As :func:`load_model` takes it; or a file that ``harness export-model`` wrote,
+            NAME.safetensors.
         folder: Where ``mlflow.db`` lies; None: as :func:`run` finds it.
         tracking: MLflow's store, as ``harness run`` was given it; None: as :func:`run` finds it.
         cell_files: Python files of cells of your own that the run needs.
