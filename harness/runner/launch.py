@@ -105,6 +105,8 @@ def run(
                 _show(report, overhead, study, locations, display, verbose)
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
+        if is_first:  # torch is loaded and cells are compiled meanwhile, for seconds
+            display.say("one update of every arm is tried first")
         texts = _texts_of_sound_runs(study) if is_first else {}
         from harness.runner.executors import open_executor  # late: it takes torch along
 
