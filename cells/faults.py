@@ -23,5 +23,5 @@ def _missing_name(error: BaseException) -> str | None:
     known = list(vars(error.obj))
     what = "p has no product or vector" if "drop" in known else "there is no gate"
     near = nearest(name, known, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{what} {name!r} among {', '.join(known)}{hint}"
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"{what} {name!r}{hint} among {', '.join(known)}"

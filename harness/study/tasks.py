@@ -27,7 +27,7 @@ def objectives_of(arm: ArmDraft) -> tuple[str, ...]:
         return OF_CLASSES
     options = arm.value("options")
     head = options.to_dict().get("head") if isinstance(options, Options) else None
-    return OF_HEAD.get(head, OF_VALUES)
+    return OF_HEAD.get(str(head), OF_VALUES)
 
 
 def default_objective(arms: list[ArmDraft]) -> str:

@@ -17,7 +17,7 @@ def raised(function):
 def test_a_misspelt_gate_is_told_with_the_gates_and_the_nearest():
     x = SimpleNamespace(forget=1, input=2)
     assert raised(lambda: x.forgte) == (
-        "AttributeError: there is no gate 'forgte' among forget, input; did you mean forget?"
+        "AttributeError: there is no gate 'forgte' (did you mean forget?) among forget, input"
     )
     assert raised(lambda: x.o) == "AttributeError: there is no gate 'o' among forget, input"
 
@@ -25,7 +25,7 @@ def test_a_misspelt_gate_is_told_with_the_gates_and_the_nearest():
 def test_a_misspelt_product_is_told_with_what_p_has():
     p = SimpleNamespace(R_f=1, leak=2, drop=unchanged)
     assert raised(lambda: p.R_g) == (
-        "AttributeError: p has no product or vector 'R_g' among R_f, leak, drop; did you mean R_f?"
+        "AttributeError: p has no product or vector 'R_g' (did you mean R_f?) among R_f, leak, drop"
     )
 
 
