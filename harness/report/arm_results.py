@@ -27,7 +27,19 @@ from harness.training.messages import RunState
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
 CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
 TIMING_COLUMNS = (*columns.ARM_DTYPES, *columns.TIMING_DTYPES)
-TEXT_FIELDS = ("corpus", "path", "paths", "token", "min_count", "max_vocabulary", "lines", "split")
+TEXT_FIELDS = (
+    "corpus",
+    "path",
+    "paths",
+    "token",
+    "min_count",
+    "max_vocabulary",
+    "lines",
+    "split",
+    "task",
+    "options",
+    "num_held_out",
+)
 """Losses compare only where these settings are equal."""
 TEXT_NAMES = ("corpus", "path", "paths")
 """Those of them that say where a text is, which its fingerprint says better."""
@@ -545,13 +557,16 @@ def level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
 
 
 def text_of(settings: Settings) -> tuple[Any, ...]:
-    """Returns what says which text is read, and how."""
-    return tuple(getattr(settings, name) for name in TEXT_FIELDS)
+    """Returns what says which text is read, and how; or which sequences, and how long they are."""
+    is_text = settings.task == "language-modelling"
+    length = None if is_text else settings.bptt_length
+    return (*(getattr(settings, name) for name in TEXT_FIELDS), length)
 
 
 def _incomparable(arm: ArmLike, baseline: ArmLike) -> str:
     """Returns why the losses of two arms do not compare, or nothing."""
-    values = zip(TEXT_FIELDS, text_of(baseline.settings), text_of(arm.settings), strict=True)
+    names = (*TEXT_FIELDS, "bptt_length")
+    values = zip(names, text_of(baseline.settings), text_of(arm.settings), strict=True)
     return "; ".join(
         f"{name} differs ({theirs} and {ours})" for name, theirs, ours in values if theirs != ours
     )
