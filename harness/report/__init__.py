@@ -39,7 +39,7 @@ from harness.report.condition_report import ConditionReport, condition_report
 from harness.report.evidence import Evidence
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
-from harness.store.columns import KEY_DTYPES, STATE_DTYPES
+from harness.store.columns import ARM_DTYPES, FORECAST_DTYPES, KEY_DTYPES, STATE_DTYPES
 from harness.tasks.objective import objective_of
 from harness.training.files import write_whole
 
@@ -299,6 +299,7 @@ def build(
     states: pd.DataFrame | None = None,
     begun: date | None = None,
     simple_errors: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    forecasts: pd.DataFrame | None = None,
 ) -> Report:
     """Returns the report of a study as far as it has come.
 
@@ -318,6 +319,8 @@ def build(
         begun: When the study was first run; None: it is not known.
         simple_errors: Condition -> the errors of simple forecasters, as the study's notes have
             them.
+        forecasts: What the first replicates forecast, ``columns.FORECAST_DTYPES`` under condition
+            and arm; None: nothing.
     """
     key, measured = objective_of(study.measure.objective).key, arm_results.measured(study)
     no_held_out = f"train/{key}: {measured}, no held-out number."
@@ -330,6 +333,7 @@ def build(
     placed = {line for lines in by_condition.values() for line in lines}
     general += [line for line in warnings if line not in placed]
     empty = pd.DataFrame(columns=[*KEY_DTYPES, *STATE_DTYPES])
+    no_forecasts = pd.DataFrame(columns=[*ARM_DTYPES, *FORECAST_DTYPES])
     reports = [
         condition_report(
             study.under(name),
@@ -341,6 +345,7 @@ def build(
             None if searches is None else searches[name],
             _of_condition(empty if states is None else states, name),
             (simple_errors or {}).get(name, []),
+            _of_condition(no_forecasts if forecasts is None else forecasts, name),
         )
         for name in study.conditions
     ]

@@ -27,7 +27,12 @@ def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Rep
         reader.states() if study.measure.states else None,
         begun_on(reader),
         reader.notes().simple_errors,
+        reader.forecasts() if _forecasts(study) else None,
     )
+
+
+def _forecasts(study: Study) -> bool:
+    return any(arm.settings.task == "forecasting" for arm in study.arms)
 
 
 def begun_on(reader: StudyReader) -> date | None:
@@ -46,6 +51,7 @@ def build_report(
     states: pd.DataFrame | None = None,
     begun: date | None = None,
     simple_errors: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    forecasts: pd.DataFrame | None = None,
 ) -> Report:
     """Returns the report from the store, or from its export.
 
@@ -60,6 +66,7 @@ def build_report(
         states: As :func:`harness.store.frames.states` returns them; None: nobody asks.
         begun: When the study was first run; None: it is not known.
         simple_errors: As the study's notes have them; None: nobody asks.
+        forecasts: As :func:`harness.store.frames.forecasts` returns them; likewise.
     """
     parts = {name: study.under(name) for name in study.conditions}
     fields = {name: list(part.tune.space) if part.tune else [] for name, part in parts.items()}
@@ -81,6 +88,7 @@ def build_report(
         states=states,
         begun=begun,
         simple_errors=simple_errors,
+        forecasts=forecasts,
     )
 
 

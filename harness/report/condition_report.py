@@ -50,6 +50,7 @@ class ConditionReport:
             nothing.
         states: What the states of the replicates are like; empty where nobody asks.
         forecast_errors: How far off forecasts are (:func:`harness.report.forecasts.errors`).
+        forecast_rows: What the first replicates forecast; empty where nothing is.
         importances: Arm -> tuned field -> share; empty where they were not asked for.
         sentences: One per arm that is not the baseline.
         missing: What a complete study would have and this one has not.
@@ -61,6 +62,7 @@ class ConditionReport:
     curves: pd.DataFrame
     states: pd.DataFrame
     forecast_errors: pd.DataFrame
+    forecast_rows: pd.DataFrame
     importances: Mapping[str, Mapping[str, float]]
     sentences: list[str]
     missing: list[str]
@@ -168,13 +170,14 @@ class ConditionReport:
 
     @cached_property
     def objective_figures(self) -> "list[LabelledFigure]":
-        """Differences, curves and states; those that there is something to draw for."""
-        from harness.report import curve_figures, state_figures
+        """Differences, curves, states and forecasts; those that there is something to draw for."""
+        from harness.report import curve_figures, forecast_figures, state_figures
 
         metric = arm_results.curve_metric(self.study)
         curves = curve_figures.learning_curves(self.results, self.curves, metric)
         states = state_figures.of_arms(self.results, self.states)
-        return _drawn([self.differences, *curves, states])
+        shown = forecast_figures.of_arms(self.results, self.forecast_rows)
+        return _drawn([self.differences, *curves, states, *shown])
 
     @cached_property
     def cost_figures(self) -> "list[LabelledFigure]":
@@ -217,6 +220,7 @@ def condition_report(
     searches: Mapping[str, Evidence] | None,
     states: pd.DataFrame,
     simple_errors: Sequence[Mapping[str, Any]],
+    forecast_rows: pd.DataFrame,
 ) -> ConditionReport:
     """Returns what a study shows under one condition, from what is known of that condition.
 
@@ -230,6 +234,7 @@ def condition_report(
         searches: Arm -> what its searches show; None: what ``runs`` and ``curves`` say.
         states: As :func:`harness.report.build` takes them.
         simple_errors: The errors of simple forecasters, as the study's notes have them.
+        forecast_rows: As :func:`harness.report.build` takes them.
     """
     runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
     timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
@@ -254,6 +259,7 @@ def condition_report(
         curves=curves.join(ends, on=RUN_OF_CONDITION),
         states=arm_results.planned(study, states, num_seeds),
         forecast_errors=forecasts.errors([arm.name for arm in study.arms], runs, simple_errors),
+        forecast_rows=forecast_rows,
         importances=importances,
         sentences=[
             sentences.sentence(study, result) for result in results if not result.is_baseline

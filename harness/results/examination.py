@@ -18,8 +18,8 @@ from harness.store.lock import holder_of
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of
 from harness.store.reader import unit_of as unit_of_run
 from harness.store.rows import RunRow
-from harness.study.units import Phase, RunKey
-from harness.training.files import MODEL_FILE, STATES_FILE, checkpoint_name
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.files import FORECAST_FILE, MODEL_FILE, STATES_FILE, checkpoint_name
 from harness.training.messages import RESULTS, RunState
 
 CHECKSUM_BYTES = 32
@@ -199,6 +199,7 @@ class Examination:
         for name, whole in (
             ("curve.csv", _is_curve),
             ("samples.json", _is_json),
+            (FORECAST_FILE, _is_forecast),
             (STATES_FILE, _is_json),
             (MODEL_FILE, _is_model),
         ):
@@ -344,6 +345,15 @@ def _is_curve(content: bytes) -> bool:
     except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError):
         return not content.strip()
     return "update" in frame and frame["update"].is_monotonic_increasing
+
+
+def _is_forecast(content: bytes) -> bool:
+    from harness.store import frames
+
+    try:
+        return not frames.forecasts([(Unit(""), content)])["truth"].isna().any()
+    except (KeyError, OverflowError, ValueError):  # pandas' own errors are ValueErrors
+        return False
 
 
 def _is_json(content: bytes) -> bool:

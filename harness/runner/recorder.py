@@ -19,7 +19,7 @@ from harness.store.views import TRIED_LOSS
 from harness.study.units import Phase, RunKey, Unit
 from harness.tasks.objective import loss_of, objective_of
 from harness.training.fields import Sample
-from harness.training.files import MODEL_FILE, STATES_FILE
+from harness.training.files import FORECAST_FILE, MODEL_FILE, STATES_FILE
 from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState
 
 CURVE = ("update", "tokens", "time_seconds", "train/loss", "validation/loss")
@@ -243,6 +243,8 @@ class RunRecorder:
             artifacts[MODEL_FILE] = ended.model
         if ended.states is not None:
             artifacts[STATES_FILE] = ended.states.to_json()
+        if ended.forecast is not None and run.key.index == 0:  # one of an arm is drawn
+            artifacts[FORECAST_FILE] = ended.forecast
         samples = [*run.samples, *ended.samples]
         if samples:  # a page of runs shows tags beside the numbers, and no files
             tags["sample"] = excerpt(samples)

@@ -69,6 +69,17 @@ TIMING_DTYPES = {
     "threads": "int64",
     "busy": "bool",
 }
+FORECAST_DTYPES = {
+    "time": "str",
+    "column": "str",
+    "steps_ahead": "int64",
+    "truth": "float64",
+    "naive": "float64",
+    "forecast": "float64",
+    "low": "float64",
+    "high": "float64",
+}
+"""A row per point and column of a series; ``low`` and ``high`` are missing without intervals."""
 STATE_DTYPES = {
     "layer": "int64",
     "state": "str",

@@ -19,6 +19,7 @@ from harness.store.columns import (
     ARM_DTYPES,
     CURVE_DTYPES,
     ERROR_PREFIXES,
+    FORECAST_DTYPES,
     KEY_DTYPES,
     RUN_DTYPES,
     STATE_DTYPES,
@@ -223,6 +224,21 @@ def timings(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
         rows.insert(1, "arm", unit.arm)
         frames.append(rows)
     return _stack(frames, by=list(ARM_DTYPES))
+
+
+def forecasts(stored: Iterable[tuple[Unit, bytes]]) -> pd.DataFrame:
+    """Returns the rows of (unit, ``forecast.csv``) under their condition and arm, in their order.
+
+    Their columns are those of :data:`FORECAST_DTYPES`.
+    """
+    dtypes = ARM_DTYPES | FORECAST_DTYPES
+    frames = [_empty(dtypes)]
+    for unit, content in stored:
+        rows = _read_csv(content, FORECAST_DTYPES)
+        frames.append(
+            rows.assign(condition=unit.condition, arm=unit.arm).reindex(columns=[*dtypes])
+        )
+    return _stack(frames, by=list(ARM_DTYPES)).astype(dtypes)
 
 
 def timings_csv(rows: pd.DataFrame) -> str:

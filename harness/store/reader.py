@@ -17,7 +17,7 @@ from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
 from harness.study.units import Phase, Unit
-from harness.training.files import STATES_FILE
+from harness.training.files import FORECAST_FILE, STATES_FILE
 from harness.training.messages import RESULTS
 
 ARM_PHASE = "arm"
@@ -101,6 +101,20 @@ class StudyReader:
                 for run in self.search()
                 if phase_of(run) != ARM_PHASE
                 and (content := self._source.artifact(run, "curve.csv")) is not None
+            ],
+        )
+
+    @timed
+    def forecasts(self) -> pd.DataFrame:
+        """Returns what arms' first replicates forecast (:func:`harness.store.frames.forecasts`)."""
+        return _whole(
+            frames.forecasts,
+            [
+                (unit_of(run), content)
+                for run in self.search()
+                if phase_of(run) == Phase.REPLICATE
+                and not unit_of(run).repeat
+                and (content := self._source.artifact(run, FORECAST_FILE)) is not None
             ],
         )
 

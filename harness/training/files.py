@@ -8,6 +8,8 @@ MODEL_FILE = "model.npz"
 """The name of a run's model among its artifacts."""
 STATES_FILE = "states.json"
 """The name of a run's :class:`harness.training.state_statistics.StateStatistics` there."""
+FORECAST_FILE = "forecast.csv"
+"""The name of what :func:`harness.training.forecast_file.forecast_csv` wrote there."""
 
 
 def checkpoint_name(run_id: str) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.training.fields import (
+    MAX_FORECAST_TEXT,
     MAX_MODEL_BYTES,
     MAX_RUN_ID,
     MAX_TEXT,
@@ -137,6 +138,8 @@ class RunEnded:
         samples: What it wrote at its best parameters.
         model: A finished run's :class:`harness.training.saved_model.SavedModel` as a file.
         states: What a finished run's states are like, where the plan asks for it.
+        forecast: What a finished run forecasts of the test split, as
+            :func:`harness.training.forecast_file.forecast_csv` writes it.
     """
 
     run: str
@@ -153,6 +156,7 @@ class RunEnded:
     samples: tuple[Sample, ...] = ()
     model: bytes | None = None
     states: StateStatistics | None = None
+    forecast: str | None = None
 
     def to_json(self) -> str:
         """Returns the message as one line of JSON; the model is base64."""
@@ -164,6 +168,7 @@ class RunEnded:
             "out_of_memory",
             "refused",
             "not_learned",
+            "forecast",
         ):
             value = getattr(self, name)
             info |= {} if value is None else {name: value}
@@ -325,6 +330,7 @@ def _ended(fields: FieldReader, info: FieldReader) -> RunEnded:
         samples=info.samples("samples"),
         model=fields.content("model", MAX_MODEL_BYTES) if fields.has("model") else None,
         states=read_statistics(info.inside("states")) if info.has("states") else None,
+        forecast=info.text("forecast", MAX_FORECAST_TEXT) if info.has("forecast") else None,
     )
     info.check_all_read()
     return message

@@ -10,6 +10,7 @@ import torch
 
 import cells
 from harness import provenance, timing
+from harness.engine import Parameters
 from harness.model import network
 from harness.model.architecture import architecture
 from harness.settings import Settings
@@ -19,6 +20,7 @@ from harness.tasks.task import Task
 from harness.training import checkpoint, saved_model, state_measurement
 from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
 from harness.training.fields import Sample
+from harness.training.forecast_file import forecast_csv
 from harness.training.messages import (
     Evaluation,
     Message,
@@ -48,23 +50,26 @@ Member = tuple[Run, checkpoint.Checkpoint | None]
 class Standing:
     """A shard at an evaluation point.
 
-    ``test`` and ``states`` are there only where a run ends, and ``samples`` there and on demand.
+    ``tests``, ``forecasts`` and ``states`` are there only where a run ends, and ``samples`` there
+    and on demand.
 
     Attributes:
         progress: What it did since the last point.
         validation: The means of every run's evaluation on the validation split.
         ending: Which of its runs end here: their budget is spent, or their patience.
-        test: Likewise on the test split.
+        tests: Likewise on every test split.
         samples: What its runs wrote.
         states: What their states are like.
+        forecasts: What they forecast of the test split.
     """
 
     progress: Progress
     validation: list[list[float]] | None
     ending: list[bool]
-    test: list[list[float]] | None = None
+    tests: dict[str, list[list[float]]] = field(default_factory=dict)
     samples: list[list[Sample]] = field(default_factory=list)
     states: list[StateStatistics | None] | None = None
+    forecasts: list[str | None] | None = None
 
 
 class Pack:
@@ -302,8 +307,12 @@ class Pack:
         ]
         standing = Standing(progress, means, ending)
         if any(ending):
-            if self.plan.read_test and "test" in self.task.splits:
-                standing.test = shard.evaluate("test", of_best=True)
+            if self.plan.read_test:
+                standing.tests = {
+                    split: shard.evaluate(split, of_best=True) for split in self.task.test_splits
+                }
+                if "test" in standing.tests:
+                    standing.forecasts = self._forecasts(shard)
             if self.plan.states:
                 standing.states = self._measure_states(shard, progress)
         request, number = self.plan.samples, self.points.index(shard.update) + 1
@@ -318,14 +327,14 @@ class Pack:
 
     def _measure_states(self, shard: Shard, progress: Progress) -> list[StateStatistics | None]:
         """Returns what the states of every run are like that has not diverged."""
-        best = [
-            {name: values[index : index + 1] for name, values in shard.best.items()}
-            for index in range(len(shard.runs))
-        ]
         return [
             state_measurement.measure(self.task, self.model, run, parameters) if bad < 0 else None
-            for run, parameters, bad in zip(shard.runs, best, progress.bad_update, strict=True)
+            for (run, parameters), bad in zip(_best(shard), progress.bad_update, strict=True)
         ]
+
+    def _forecasts(self, shard: Shard) -> list[str | None]:
+        """Returns what every run forecasts of the test split."""
+        return [forecast_csv(self.task, self.model, *each) for each in _best(shard)]
 
     def _report(
         self, shard: Shard, standing: Standing, seconds: float, notes: tuple[str, ...]
@@ -399,10 +408,11 @@ class Pack:
         if self._objective_key == "validation/loss":  # a table shows the value that selected
             metrics |= self._validation_at(run, int(best_update))
             metrics |= self.task.metrics("validation", worth)
-        if standing.test is not None:
-            metrics |= self.task.evaluation_metrics("test", standing.test[index])
-            if not_learned:  # anybody can guess, on data that nobody has seen too
-                metrics |= self.task.metrics("test", chance)
+        for split, means in standing.tests.items():
+            metrics |= self.task.evaluation_metrics(split, means[index])
+        if not_learned and "test" in standing.tests:
+            # Anybody can guess, on data that nobody has seen too.
+            metrics |= self.task.metrics("test", chance)
         return RunEnded(
             run.id,
             shard.update,
@@ -414,6 +424,7 @@ class Pack:
             samples=tuple(standing.samples[index]),
             model=self._best_model(shard, index).to_bytes() if self.plan.keep_models else None,
             states=None if standing.states is None else standing.states[index],
+            forecast=None if standing.forecasts is None else standing.forecasts[index],
         )
 
     def _validation_at(self, run: Run, update: int) -> dict[str, float]:
@@ -553,6 +564,12 @@ def train(plan: Plan) -> Iterator[list[Message]]:
             yield messages
     finally:
         pack.close()
+
+
+def _best(shard: Shard) -> Iterator[tuple[Run, Parameters]]:
+    """Yields every run with its best parameters, (1, ...) each."""
+    for index, run in enumerate(shard.runs):
+        yield run, {name: values[index : index + 1] for name, values in shard.best.items()}
 
 
 def _forms(arrays: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, torch.dtype]]:

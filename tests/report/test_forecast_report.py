@@ -1,7 +1,8 @@
-"""Forecasts in a report, from planted numbers: the table of errors."""
+"""Forecasts in a report, from planted numbers: the table of errors, and the figure."""
 
 from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 from planted import BASE, across, run_rows, study, under
 
@@ -75,3 +76,48 @@ def test_the_store_keeps_the_errors_of_runs_and_of_simple_forecasters():
     assert StudyNotes.from_texts(notes.to_texts()) == notes
     before = {**StudyNotes().to_texts(), "simple_errors": None}
     assert StudyNotes.from_texts(before).simple_errors == {}
+
+
+def stored(interval="", columns=("heat",)):
+    """The frame of two arms: ``forecast`` is one above what was, and there are 300 points."""
+    header = f"time,column,steps_ahead,truth,naive,forecast{',low,high' if interval else ''}"
+    lines = [
+        f"{time}.0,{column},2,{time},{time - 2},{time + 1}{interval}"
+        for time in range(300)
+        for column in columns
+    ]
+    content = "\n".join([header, *lines, ""]).encode()
+    return frames.forecasts([(Unit("gru"), content), (Unit("lstm"), content)])
+
+
+def drawn(found):
+    """Builds the report of forecasts and returns its figures of them."""
+    runs = [*run_rows("lstm", BASE), *run_rows("gru", BASE)]
+    frame = pd.DataFrame(runs)
+    shown = report.build(
+        study("lstm", "gru"), frame, pd.DataFrame(), pd.DataFrame(), forecasts=found
+    )
+    return [f for f in shown.conditions[0].objective_figures if f.name.startswith("forecasts")]
+
+
+def test_every_forecaster_has_a_panel_with_what_was_and_what_it_said():
+    (figure,) = drawn(stored())
+    panels = figure.figure.axes
+    assert [axes.get_title(loc="left") for axes in panels if axes.lines] == ["naive", "lstm", "gru"]
+    for axes, ahead in zip(panels, (-2, 1, 1), strict=False):
+        truth, forecast = (np.asarray(line.get_ydata(), float) for line in axes.lines)
+        assert len(truth) == 200 and (forecast - truth == ahead).all()
+    assert "2 points ahead" in figure.label and "nine in ten" not in figure.label
+    assert figure.points[0].text == "naive: -2 where it was 0 at 0"
+
+
+def test_intervals_are_drawn_and_a_few_columns_have_a_figure_each():
+    figures = drawn(stored(",-5,7", ("heat", "rain", "wind", "snow")))
+    assert [figure.name for figure in figures] == ["forecasts-1", "forecasts-2", "forecasts-3"]
+    assert "nine in ten" in figures[0].label
+    band = figures[0].figure.axes[1].collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (-5, 7)
+
+
+def test_a_study_that_forecasts_nothing_draws_none():
+    assert drawn(None) == [] and frames.forecasts([]).empty

@@ -25,7 +25,7 @@ class Writer:
 
     def end_run(self, key, state, tags, metrics, artifacts, samples):
         self.tags |= tags
-        self.metrics = metrics
+        self.metrics, self.artifacts = metrics, artifacts
 
     def log(self, *_):
         pass
@@ -113,6 +113,14 @@ def test_a_trial_is_drawn_no_higher_than_guessing_so_that_none_squashes_the_rest
     for metrics in ({"objective": 9.0}, {"objective": math.nan}, {}):
         assert drawn(metrics=metrics, state=RunState.DIVERGED)["trial/loss"] == guess
     assert drawn(state=RunState.FAILED) == drawn(run="lstm/replicate/0") == {}
+
+
+def test_the_forecast_of_a_first_replicate_is_kept():
+    start, _, end = messages([], [])
+    for index, kept in ((0, "time,column\n"), (1, None)):
+        run = f"lstm/replicate/{index}"
+        sent = [replace(start, run=run), replace(end, run=run, forecast="time,column\n")]
+        assert written(sent)[1].artifacts.get("forecast.csv") == kept
 
 
 def test_messages_out_of_order_or_of_another_text_are_refused():

@@ -313,6 +313,13 @@ def test_states_know_whether_they_are_ends():
     assert [state for state in RunState if state.has_objective] == ["finished", "diverged"]
 
 
+def test_a_forecast_travels_with_the_end_of_its_run():
+    end = RunEnded("a", 4, 0.0, RunState.FINISHED, {"objective": 1.0}, forecast="time,truth\n1,2\n")
+    assert message_from_json(end.to_json()) == end
+    with pytest.raises(MessageError, match="forecast"):
+        message_from_json(changed(OLD_END, ["info", "forecast"], 3))
+
+
 def test_a_drawn_text_brings_its_temperature():
     drawn = {"prefix": "t", "text": "u", "temperature": 0.7}
     line = changed(OLD_EVALUATION, ["info", "samples"], [drawn])
