@@ -35,6 +35,8 @@ MOST_LAYERS = 1_000
 """Each layer is a pass of its own over a minibatch, and nobody has trained a stack so high."""
 MOST_TOKENS = 1_000_000
 """Of one direction of a minibatch; their product is bounded by memory."""
+MOST_MULTIPLE = 100
+"""Of the length of training: a test set of so much longer sequences takes longer than training."""
 MOST_UPDATES = 10_000_000
 """Of a run: the learning rate of each is kept, 80 MB a run."""
 MOST_RUNS = 10_000
@@ -252,6 +254,14 @@ class Settings:
         came_later=True,
         ge=1,
         le=MOST_PARAMETERS,
+    )
+    test_lengths: tuple[int, ...] | None = _setting(
+        None,
+        doc="multiples of bptt_length, such as [2, 4, 8]: a finished run is also tested on "
+        "sequences so many times as long, test_2x and so on; memory only",
+        came_later=True,
+        ge=2,
+        le=MOST_MULTIPLE,
     )
     path: str | None = _setting(
         None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
@@ -615,10 +625,11 @@ def problems_of(settings: Settings) -> list[str]:
             problems.append(
                 f"{name}: must be {str(kind).replace('typing.', '')}, but got {name}={value!r}."
             )
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float | tuple):
+            numbers = value if isinstance(value, tuple) else (value,)
             for bound, limit in each.metadata.get("bounds", {}).items():
                 sign, holds = _BOUNDS[bound]
-                if not holds(value, limit):
+                if not all(holds(number, limit) for number in numbers):
                     problems.append(f"{name}: must be {sign} {limit}, but got {name}={value!r}.")
     budget = settings.budget
     if isinstance(budget, Budget):
@@ -642,6 +653,10 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in typing.get_args(hint))
     if typing.get_origin(hint) is Literal:
         return value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(
+            _fits(item, typing.get_args(hint)[0]) for item in value
+        )
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # Compared, and not converted: a whole number may be larger than every float.
@@ -673,6 +688,7 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     """
     values = dataclasses.asdict(settings)
     values["options"] = None if settings.options is None else settings.options.to_dict()
+    values["test_lengths"] = settings.test_lengths and list(settings.test_lengths)
     unset = [name for name in LATER if getattr(settings, name) == _DEFAULTS[name]]
     return {name: value for name, value in values.items() if name not in unset}
 
@@ -688,4 +704,6 @@ def from_dict(values: dict[str, Any]) -> Settings:
         for name, kind in _BLOCKS.items()
         if isinstance(values.get(name), dict)
     }
+    if values.get("test_lengths") is not None:
+        made["test_lengths"] = tuple(values["test_lengths"])
     return Settings(**values | made)

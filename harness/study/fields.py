@@ -31,6 +31,7 @@ COMPARABLE = (
     "options",
     "num_sequences",
     "num_held_out",
+    "test_lengths",
     "path",
     "paths",
     "token",
@@ -128,6 +129,13 @@ class LinesForm(Block):
     end: str = describe("what stands for a line's end", default="<eos>", pattern=r"^\S+$")
 
 
+def _multiples(values: list[int]) -> tuple[int, ...]:
+    if len(set(values)) < len(values):
+        rule = "must be multiples that differ, but got {got}. Keep one of each."
+        raise PydanticCustomError("multiples", rule, {"got": values})
+    return tuple(values)
+
+
 def _paths(form: PathsForm) -> Paths:
     return Paths(form.train, form.validation, form.test)
 
@@ -145,6 +153,11 @@ _FORMS: dict[str, Any] = {
     ],
     "corpus": Literal[(*CORPORA, *SOURCES)],
     "options": Annotated[dict[str, int | float | bool | str], AfterValidator(Options.of)],
+    "test_lengths": Annotated[
+        list[Annotated[int, Field(**FIELDS["test_lengths"].metadata["bounds"])]],
+        Field(min_length=1),
+        AfterValidator(_multiples),
+    ],
     "paths": Annotated[PathsForm, AfterValidator(_paths)],
     "lines": Annotated[
         Annotated[LinesForm, AfterValidator(lambda form: Lines(form.end)), Tag("end")]
@@ -203,6 +216,8 @@ def written(value: Any) -> Any:
         return {k: v for k, v in dataclasses.asdict(value).items() if v is not None}
     if isinstance(value, Options):
         return value.to_dict()
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, Paths | Lines):
         return dataclasses.asdict(value)
     return "none" if value is None else {"each": "epoch"} if value == "epoch" else value

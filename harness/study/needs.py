@@ -171,6 +171,7 @@ _NEEDS = (
     _of_sequences(),
     _on("num_sequences", "task", "memory"),
     _on("num_held_out", "task", "memory"),
+    _on("test_lengths", "task", "memory"),
     _on_vectors("lookup_dropout"),
     _on_vectors("embedding_dropout"),
     Needs(

@@ -198,7 +198,7 @@ class _Fault:
         return "wrong-kind" if self.kind in _KINDS else _CODES.get(self.kind, "invalid-value")
 
     def _message(self) -> str:
-        if self.kind in ("rule", "text_files"):
+        if self.kind in ("rule", "text_files", "multiples"):
             return self.text
         if self.kind == "missing":
             return f"must be given, but is missing. Add {self.name}: VALUE."

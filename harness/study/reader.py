@@ -154,6 +154,7 @@ def dotted(path: Path) -> str:
 
 def shown(value: Any) -> str:
     """Returns ``value`` as a message shows it: as in YAML, shortened."""
+    value = list(value) if isinstance(value, tuple) else value
     text = (
         "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     )

@@ -38,6 +38,7 @@ class LanguageModelling:
         self.vocabulary: data.Vocabulary | None = self.dataset.vocabulary
         self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
         self.splits = tuple(self.dataset.splits)
+        self.test_splits = tuple(split for split in self.splits if split == "test")
         self.chance_loss = PERPLEXITY.chance(self.dataset)
         self._tokens = {
             name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()

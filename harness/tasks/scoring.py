@@ -52,9 +52,9 @@ class ClassScoring:
     objectives: tuple[Objective, ...] = OF_CLASSES
     trained = CROSS_ENTROPY
 
-    def __init__(self, num_classes: int, floor: float | None = None) -> None:
-        """Takes the number of classes, and the least cross-entropy of all, where it is known."""
-        self._num_classes, self._floor = num_classes, floor
+    def __init__(self, num_classes: int) -> None:
+        """Takes the number of classes."""
+        self._num_classes = num_classes
         counts = [
             f"{kind}/{number}"
             for kind in ("hits", "predicted", "true")
@@ -90,12 +90,11 @@ class ClassScoring:
         size = self._num_classes
         hits, predicted, true = (counts[k * size : (k + 1) * size] for k in range(3))
         scores = [2 * h / (p + t) for h, p, t in zip(hits, predicted, true, strict=True) if p + t]
-        values = {
+        return {
             "cross_entropy": cross_entropy,
             "accuracy": 1.0 - errors,
             "macro_f1": sum(scores) / len(scores),
         }
-        return values if self._floor is None else values | {"excess": cross_entropy - self._floor}
 
 
 class ValueScoring:

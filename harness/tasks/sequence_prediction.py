@@ -57,7 +57,8 @@ class SequencePrediction:
         if self.objective not in self.objectives:  # the pack says so
             self.objective = self.scoring.trained
         self.chance_loss = self.objective.chance(self.dataset)
-        self.splits: tuple[str, ...] = ("train", "validation", "test")
+        self.test_splits = self.dataset.test_splits
+        self.splits: tuple[str, ...] = ("train", "validation", *self.test_splits)
         self.updates_per_epoch = self.dataset.updates_per_epoch(settings)
         self.targets_per_update = self.dataset.targets_per_update(settings)
         self._settings, self._device = settings, device
@@ -178,6 +179,8 @@ class SequencePrediction:
         the evaluations before would be a chart for each column.
         """
         values = self.scoring.metrics(means)
+        if prefix in self.dataset.floors:
+            values["excess"] = values["cross_entropy"] - self.dataset.floors[prefix].loss
         windows = self.dataset.windows
         if prefix == "test" and windows is not None:
             assert isinstance(self.scoring, ValueScoring) and self._error_scale is not None
@@ -217,6 +220,5 @@ class SequencePrediction:
 
 def _scoring_of(dataset: SequenceDataset) -> Scoring:
     if dataset.predicts_classes:
-        floor = dataset.floor
-        return ClassScoring(dataset.num_outputs, None if floor is None else floor.loss)
+        return ClassScoring(dataset.num_outputs)
     return _HEADS[dataset.head](dataset.splits["validation"].targets.shape[2])

@@ -50,6 +50,7 @@ class Task(Protocol):
         trained_objectives: Those among them that training itself follows.
         chance_loss: The loss of a model that has learned nothing.
         splits: The names of the splits.
+        test_splits: Those among them that the best parameters of a finished run are evaluated on.
         fingerprint: Of the data: equal fingerprints mean equal data.
         vocabulary: What tokens stand for; None where nothing is written in them.
     """
@@ -64,6 +65,7 @@ class Task(Protocol):
     trained_objectives: tuple[Objective, ...]
     chance_loss: float
     splits: tuple[str, ...]
+    test_splits: tuple[str, ...]
     fingerprint: str
     vocabulary: data.Vocabulary | None
 

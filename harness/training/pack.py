@@ -50,14 +50,14 @@ Member = tuple[Run, checkpoint.Checkpoint | None]
 class Standing:
     """A shard at an evaluation point.
 
-    ``test``, ``forecasts`` and ``states`` are there only where a run ends, and ``samples`` there
+    ``tests``, ``forecasts`` and ``states`` are there only where a run ends, and ``samples`` there
     and on demand.
 
     Attributes:
         progress: What it did since the last point.
         validation: The means of every run's evaluation on the validation split.
         ending: Which of its runs end here: their budget is spent, or their patience.
-        test: Likewise on the test split.
+        tests: Likewise on every test split.
         samples: What its runs wrote.
         states: What their states are like.
         forecasts: What they forecast of the test split.
@@ -66,7 +66,7 @@ class Standing:
     progress: Progress
     validation: list[list[float]] | None
     ending: list[bool]
-    test: list[list[float]] | None = None
+    tests: dict[str, list[list[float]]] = field(default_factory=dict)
     samples: list[list[Sample]] = field(default_factory=list)
     states: list[StateStatistics | None] | None = None
     forecasts: list[str | None] | None = None
@@ -307,9 +307,12 @@ class Pack:
         ]
         standing = Standing(progress, means, ending)
         if any(ending):
-            if self.plan.read_test and "test" in self.task.splits:
-                standing.test = shard.evaluate("test", of_best=True)
-                standing.forecasts = self._forecasts(shard)
+            if self.plan.read_test:
+                standing.tests = {
+                    split: shard.evaluate(split, of_best=True) for split in self.task.test_splits
+                }
+                if "test" in standing.tests:
+                    standing.forecasts = self._forecasts(shard)
             if self.plan.states:
                 standing.states = self._measure_states(shard, progress)
         request, number = self.plan.samples, self.points.index(shard.update) + 1
@@ -405,10 +408,11 @@ class Pack:
         if self._objective_key == "validation/loss":  # a table shows the value that selected
             metrics |= self._validation_at(run, int(best_update))
             metrics |= self.task.metrics("validation", worth)
-        if standing.test is not None:
-            metrics |= self.task.evaluation_metrics("test", standing.test[index])
-            if not_learned:  # anybody can guess, on data that nobody has seen too
-                metrics |= self.task.metrics("test", chance)
+        for split, means in standing.tests.items():
+            metrics |= self.task.evaluation_metrics(split, means[index])
+        if not_learned and "test" in standing.tests:
+            # Anybody can guess, on data that nobody has seen too.
+            metrics |= self.task.metrics("test", chance)
         return RunEnded(
             run.id,
             shard.update,

@@ -100,7 +100,7 @@ class Shard:
         self._epoch, self._parts = -1, tuple[Tensor, ...]()
         self._recorder = GRAPH_RECORDERS.get(self.device.type)
         self._captured = self._capture("update")
-        self._captured_batches: dict[bool, CapturedStep | None] = {}
+        self._captured_batches: dict[tuple[bool, int], CapturedStep | None] = {}
         self._clear()
 
     def _optimizer_backend(self) -> Literal["torch", "cpp", "triton"]:
@@ -265,11 +265,12 @@ class Shard:
         weights = () if batch.weights is None else (batch.weights,)
         leaves = [value for state in states for value in state]
         inputs = (flat, batch.inputs, batch.targets, *leaves, *weights)
-        # The batches of an evaluation have weights, those of a clock have none: two graphs.
-        is_weighted = batch.weights is not None
-        if is_weighted not in self._captured_batches:
-            self._captured_batches[is_weighted] = self._capture("batch of an evaluation")
-        captured = self._captured_batches[is_weighted]
+        # The batches of an evaluation have weights, those of a clock have none; and those of a
+        # longer test set have more time steps: a graph each.
+        kind = batch.weights is not None, len(batch.inputs)
+        if kind not in self._captured_batches:
+            self._captured_batches[kind] = self._capture("batch of an evaluation")
+        captured = self._captured_batches[kind]
         sums, *finals = self._score(*inputs) if captured is None else captured(self._score, *inputs)
         final = iter(finals)
         return sums, [tuple(next(final) for _ in state) for state in states]

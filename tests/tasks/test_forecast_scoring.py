@@ -9,7 +9,7 @@ from scipy import stats
 from torch.testing import assert_close
 
 from harness import data
-from harness.data.sequences import heads
+from harness.data.sequences import Sequences, heads, levels
 from harness.model.readout import Readout
 from harness.settings import Budget, Options, Settings
 from harness.tasks import forecast_metrics
@@ -150,8 +150,8 @@ def test_scores_of_distributions_are_those_of_their_closed_forms(forecast):
 
 def test_a_guess_is_the_distribution_of_all_that_is_predicted():
     targets = np.random.default_rng(2).normal(3.0, 2.0, size=(40, 1, 2))
-    sequences = data.sequences.Sequences(targets, targets, np.ones((40, 1)))
-    chance = data.sequences.dataset.chance_of(sequences, False, 2)
+    sequences = Sequences(targets, targets, np.ones((40, 1)))
+    chance = levels.chance_of(sequences, False, 2)
     values = targets[:, 0]
     distances = np.abs(values[:, None] - values[None]).mean((0, 1)) / 2
     assert chance["crps"] == pytest.approx(distances.mean())

@@ -209,7 +209,7 @@ def test_the_metrics_of_classes_are_those_of_scikit_learn():
     scores = generator.normal(size=(1, 60, 4))
     targets, weights = generator.integers(0, 3, size=(1, 60)), generator.integers(0, 2, (1, 60))
     readout = Readout(torch.eye(4).double()[None], torch.zeros(1, 4).double(), "float64")
-    scoring = ClassScoring(4, floor=0.25)
+    scoring = ClassScoring(4)
     sums = scoring.sums(readout, *map(torch.from_numpy, (scores, targets, weights)))
     found = scoring.metrics((sums[0] / weights.sum()).tolist())
     kept = weights[0] == 1
@@ -221,7 +221,6 @@ def test_the_metrics_of_classes_are_those_of_scikit_learn():
             "cross_entropy": loss,
             "accuracy": sklearn_metrics.accuracy_score(true, predicted),
             "macro_f1": sklearn_metrics.f1_score(true, predicted, average="macro"),
-            "excess": loss - 0.25,
         }
     )
 
@@ -249,7 +248,7 @@ def test_what_has_learned_nothing_is_worth_what_remembers_nothing():
     task = SequencePrediction(settings("markov"), CPU, "validation/accuracy")
     means = [0.0, 1.0] + [0.0] * (len(task.scoring.names) - 2)
     means[-1] = 1.0
-    floor = task.dataset.floor.loss
+    floor = task.dataset.floors["test"].loss
     assert task.evaluation_metrics("test", means)["test/excess"] == -floor
 
 

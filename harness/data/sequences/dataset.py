@@ -4,7 +4,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
@@ -14,7 +14,8 @@ from harness.data import sources
 from harness.data.errors import DataError
 from harness.data.sequences import BoundedGenerator, Generator, Level, Sequences
 from harness.data.sequences.gaps import Gaps
-from harness.data.sequences.heads import LEAST_VARIANCE, OUTPUTS_PER_VALUE
+from harness.data.sequences.heads import OUTPUTS_PER_VALUE
+from harness.data.sequences.levels import chance_of
 from harness.data.sequences.options import option_problems, switch, text, whole
 from harness.settings import MOST_PARAMETERS, MOST_TOKENS, Settings, to_dict
 
@@ -42,11 +43,11 @@ class SequenceDataset:
         reads_tokens: Whether inputs are tokens.
         predicts_classes: Whether targets are classes.
         splits: The sequences by name: train, validation and test; no train where every update
-            draws fresh ones.
+            draws fresh ones; ``test_2x`` has sequences twice as long as those of training.
         generator: What draws fresh ones; None where training has a set of its own.
         chance: What the best prediction scores that remembers nothing of a sequence, by the
             objective's key.
-        floor: What the best prediction that there is scores; None where that is not known.
+        floors: Split -> what the best prediction that there is scores, where that is known.
         class_weights: How much each class counts in training, (num_outputs,); None: all alike.
         windows: Those of a time series.
         head: What the outputs say of each value, one of ``heads.OUTPUTS_PER_VALUE``.
@@ -63,10 +64,15 @@ class SequenceDataset:
     splits: Mapping[str, Sequences]
     generator: Generator | None
     chance: Mapping[str, float]
-    floor: Level | None = None
+    floors: Mapping[str, Level] = field(default_factory=dict)
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
     head: str = "value"
+
+    @property
+    def test_splits(self) -> tuple[str, ...]:
+        """The splits that nothing is chosen by: the test set, and those of longer sequences."""
+        return tuple(name for name in self.splits if name.startswith("test"))
 
     def updates_per_epoch(self, settings: Settings) -> int:
         """Returns the updates of an epoch; what is left of a set is dropped."""
@@ -134,7 +140,10 @@ _loaded: weakref.WeakValueDictionary[tuple[str, object], SequenceDataset] = (
 
 def _names(settings: Settings) -> str:
     values = to_dict(settings)
-    return json.dumps({name: values.get(name) for name in DECIDING}, sort_keys=True)
+    decided = {name: values.get(name) for name in DECIDING}
+    # Without the field data are those of versions that did not have it, and so is their name.
+    longer = {name: values[name] for name in ("test_lengths",) if name in values}
+    return json.dumps(decided | longer, sort_keys=True)
 
 
 def _state(settings: Settings) -> object:
@@ -193,6 +202,11 @@ def _memory(settings: Settings) -> SequenceDataset:
         name: generators[name].draw(("data", settings.corpus, name), count, length)
         for name, count in counts.items()
     }
+    for multiple in settings.test_lengths or ():
+        seed = ("data", settings.corpus, "test", multiple)
+        splits[f"test_{multiple}x"] = generators["test"].draw(
+            seed, settings.num_held_out, multiple * length
+        )
     return SequenceDataset(
         name=settings.corpus,
         title=settings.corpus,
@@ -205,8 +219,14 @@ def _memory(settings: Settings) -> SequenceDataset:
         splits=splits,
         generator=None if settings.num_sequences is not None else generator,
         chance=_memory_chance(generator, splits["validation"], length),
-        floor=generator.floor(length) if generator.predicts_classes else None,
+        floors=_floors(generator, splits) if generator.predicts_classes else {},
     )
+
+
+def _floors(generator: BoundedGenerator, splits: Mapping[str, Sequences]) -> dict[str, Level]:
+    """Returns what the best prediction that there is scores on splits, by their lengths."""
+    floors = {name: generator.floor(part.weights.shape[1]) for name, part in splits.items()}
+    return {name: floor for name, floor in floors.items() if floor is not None}
 
 
 def _memory_chance(
@@ -340,42 +360,6 @@ def _options(kind: type[Kind], settings: Settings) -> Kind:
     if problems := option_problems("options", kind, given):
         raise DataError(*problems)
     return kind(**given)
-
-
-def chance_of(sequences: Sequences, predicts_classes: bool, num_outputs: int) -> dict[str, float]:
-    """Returns what the best constant prediction scores on sequences, by the objective's key.
-
-    Of classes it is ``cross_entropy``, the entropy of the targets, and ``accuracy``, the share of
-    the most frequent; of values ``mse``, their variance, ``mae``, the mean distance from their
-    median, ``crps``, half the mean distance of two of them, which their own distribution scores,
-    and ``nll``, that of the normal distribution with their mean and variance.
-    """
-    counted = sequences.weights > 0
-    targets, weights = sequences.targets[counted], sequences.weights[counted]
-    if predicts_classes:
-        counts = np.bincount(targets, weights, minlength=num_outputs)
-        shares = counts[counts > 0] / counts.sum()
-        return {
-            "cross_entropy": float(-(shares * np.log(shares)).sum()),
-            "accuracy": float(shares.max()),
-        }
-    mean = np.average(targets, axis=0, weights=weights)
-    squares, distances = (targets - mean) ** 2, np.abs(targets - np.median(targets, axis=0))
-    variance = np.average(squares, axis=0, weights=weights) + LEAST_VARIANCE
-    return {
-        "mse": float(np.average(squares.mean(1), weights=weights)),
-        "mae": float(np.average(distances.mean(1), weights=weights)),
-        "crps": float(_half_mean_difference(targets).mean()),
-        "nll": float(0.5 * np.mean(np.log(2.0 * np.pi * variance) + 1.0)),
-    }
-
-
-def _half_mean_difference(values: np.ndarray) -> np.ndarray:
-    """Returns half the mean distance of two values of each column, (O,), of values (S, O)."""
-    count = len(values)
-    ranks = 2.0 * np.arange(count) - (count - 1.0)
-    half: np.ndarray = ranks @ np.sort(values, axis=0) / count**2
-    return half
 
 
 def _fingerprint(settings: Settings, splits: Mapping[str, Sequences]) -> str:
