@@ -8,7 +8,7 @@ from harness.data import Data
 from harness.data.sequences.dataset import SequenceDataset
 from harness.study import Study
 from harness.study.units import Unit
-from harness.tasks.forecast_metrics import baseline_errors
+from harness.tasks.forecast_metrics import baseline_errors, metric_names
 
 
 def simple_errors(
@@ -16,8 +16,8 @@ def simple_errors(
 ) -> dict[str, Sequence[Mapping[str, Any]]]:
     """Returns condition -> the errors of simple forecasters, as a study's notes keep them.
 
-    They are those on the windows of the condition's baseline. A condition in which nothing is
-    forecast is left out.
+    They are those on the windows of the condition's baseline; columns are called as in the metrics
+    of runs. A condition in which nothing is forecast is left out.
 
     Args:
         study: All its conditions.
@@ -27,5 +27,8 @@ def simple_errors(
     for name in study.conditions:
         dataset = datasets[Unit.parse(study.under(name).baseline.key)]
         if isinstance(dataset, SequenceDataset) and dataset.windows is not None:
-            found[name] = [asdict(row) for row in baseline_errors(dataset.windows)]
+            columns = dataset.windows.series.columns
+            names = dict(zip(columns, metric_names(columns), strict=True))
+            rows = baseline_errors(dataset.windows)
+            found[name] = [asdict(row) | {"column": names[row.column]} for row in rows]
     return found
