@@ -185,10 +185,10 @@ def _settings(study: StudyLike) -> str:
 def _scope(study: StudyLike) -> str:
     """Returns what the claim is confined to.
 
-    That is ``on this text``, or the condition and its text where there are several.
+    That is ``on this text`` or ``on these sequences``, or the condition and its text where there are several.
     """
     if not study.condition:
-        return "on this text"
+        return f"on {objective_of(study.measure.objective).data}"
     text = text_name(study)
     return f"on {text}" if text == study.condition else f"under {study.condition} (on {text})"
 

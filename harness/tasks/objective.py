@@ -68,6 +68,7 @@ class Objective:
         near: How far from the best a trial is near it: a fraction on the scale of ratios, else in
             the number's own unit.
         readings: The loss in other units.
+        data: What it is measured on, as a sentence names it.
         predictions: The title of the table of what trained models predict.
     """
 
@@ -82,6 +83,7 @@ class Objective:
     loss_unit: str = ""
     near: float = 0.05
     readings: tuple[Reading, ...] = ()
+    data: str = "these sequences"
     predictions: str = "What the first replicate of each arm predicts"
 
     @property
@@ -237,6 +239,7 @@ PERPLEXITY = Objective(
             per="words",
         ),
     ),
+    data="this text",
     predictions="What the first replicate of each arm writes",
 )
 ACCURACY = Objective(

@@ -76,8 +76,9 @@ def test_a_study_comes_to_a_verdict_in_the_words_of_its_task(reports, name, key,
     shown = reports[name]
     assert list(shown.table["finished"]) == [6, 6]
     assert key in shown.table and words in shown.sentences[0]
+    assert "on these sequences" in shown.sentences[0]
     text = shown.html() + shown.markdown() + shown.latex() + shown.note()
-    for other in ("erplexit", " nats", "the text"):
+    for other in ("erplexit", " nats", "the text", "this text"):
         assert other not in text
 
 
