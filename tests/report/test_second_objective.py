@@ -1,39 +1,20 @@
-"""Objectives that no task has yet, through the verdict's and the report's code."""
+"""Objectives other than perplexity, through the verdict's and the report's code."""
 
 import math
 
 import numpy as np
 import pytest
+from null_studies import TOLD_APART, Claim
 from planted import BASE, UNIT, Measure, Tune, build, curve_rows, run_rows, study, trial_rows
 from scipy import stats
 
+from harness.statistics.decisions import decide
+from harness.statistics.power import power_of
 from harness.tasks import objective
-from harness.tasks.objective import Objective
+from harness.tasks.objective import ACCURACY, MSE, Objective
 
-ACCURACY = Objective(
-    key="accuracy",
-    name="accuracy",
-    plural="accuracies",
-    scale="difference",
-    chance=lambda data: 0.9,
-    better="higher",
-    origin=1.0,
-)
-MSE = Objective(
-    key="mse",
-    name="mean squared error",
-    plural="mean squared errors",
-    scale="ratio",
-    chance=lambda data: 0.0,
-)
 ERRORS = 0.2 + 0.01 * np.cos(np.arange(10))
 """Of the baseline: an accuracy of about 0.8."""
-
-
-@pytest.fixture(autouse=True)
-def known(monkeypatch):
-    for each in (ACCURACY, MSE):
-        monkeypatch.setitem(objective.OBJECTIVES, each.key, each)
 
 
 def report(key, base, shifts, spread, **measure):
@@ -61,18 +42,16 @@ def texts(shown):
 
 @pytest.fixture(scope="module")
 def accuracies():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(objective.OBJECTIVES, "accuracy", ACCURACY)
-        shifts = {"gru": -0.03, "rnn": 0.04, "same": 0.0}
-        yield (shown := report("accuracy", ERRORS, shifts, 0.01, margin=0.02)), texts(shown)
+    shifts = {"gru": -0.03, "rnn": 0.04, "same": 0.0}
+    shown = report("accuracy", ERRORS, shifts, 0.01, margin=0.02)
+    return shown, texts(shown)
 
 
 @pytest.fixture(scope="module")
 def errors():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(objective.OBJECTIVES, "mse", MSE)
-        shifts = {"gru": -0.03, "rnn": 0.04, "same": 0.0}
-        yield (shown := report("mse", BASE - 3.0, shifts, 0.01, margin=0.02)), texts(shown)
+    shifts = {"gru": -0.03, "rnn": 0.04, "same": 0.0}
+    shown = report("mse", BASE - 3.0, shifts, 0.01, margin=0.02)
+    return shown, texts(shown)
 
 
 def test_a_higher_accuracy_is_better_and_its_difference_is_shown_with_its_sign(accuracies):
@@ -138,3 +117,80 @@ def test_a_level_and_its_loss_are_inverse():
 def test_an_unknown_objective_is_named():
     with pytest.raises(ValueError, match="objective: must be one of perplexity"):
         objective.objective_of("validation/bleu")
+
+
+# Simulated studies of ten seeds: what the verdict says of equal and of unequal arms
+
+NUM_STUDIES, NUM_SEEDS, NUM_HELD_OUT = 1000, 10, 1000
+SPREAD = 0.1
+"""Of paired differences of the logarithms of errors."""
+RATE, SPREAD_OF_RATES = 0.02, 0.4
+"""Of errors: an accuracy of about 0.98, which is skewed from seed to seed."""
+
+
+def planted(judged: Objective, ratio: float) -> np.ndarray:
+    """Numbers of a baseline and of an arm with ``ratio`` times its errors: (2, studies, seeds).
+
+    Each has noise of its own, and each seed a part that pairing takes out. An accuracy is counted
+    on a test set.
+    """
+    generator = np.random.default_rng(5)
+    of_seed = generator.normal(size=(NUM_STUDIES, NUM_SEEDS))
+    own = generator.normal(size=(2, *of_seed.shape))
+    ratios = np.array([1.0, ratio]).reshape(2, 1, 1)
+    if judged is MSE:
+        return 0.05 * ratios * np.exp(0.2 * of_seed + SPREAD / math.sqrt(2) * own)
+    rates = RATE * ratios * np.exp(SPREAD_OF_RATES * (own + 0.5 * of_seed))
+    return 1.0 - generator.binomial(NUM_HELD_OUT, np.minimum(rates, 1.0)) / NUM_HELD_OUT
+
+
+def truth_of(judged: Objective, ratio: float) -> float:
+    """The ratio of geometric means, or the difference of mean accuracies."""
+    if judged is MSE:
+        return ratio
+    mean_rate = RATE * math.exp(SPREAD_OF_RATES**2 * 1.25 / 2)
+    return mean_rate * (1.0 - ratio)
+
+
+@pytest.fixture(scope="module", params=[MSE, ACCURACY], ids=lambda judged: judged.key)
+def judged(request):
+    return request.param
+
+
+def verdicts(judged, ratio):
+    """Verdict -> how many studies came to it; and how many intervals hold the truth."""
+    losses = np.vectorize(judged.loss)(planted(judged, ratio))
+    truth, found, num_covering = truth_of(judged, ratio), {}, 0
+    for pairs in losses[1] - losses[0]:
+        (decision,) = decide([pairs], margin_loss=0.0)
+        found[decision.verdict] = found.get(decision.verdict, 0) + 1
+        low, high = judged.difference_ends(decision.interval.low, decision.interval.high)
+        num_covering += low <= truth <= high
+    return found, num_covering
+
+
+def holds(count, rate, relation="equals"):
+    low, high = Claim("", rate, relation).bounds(NUM_STUDIES)
+    return low <= count <= high
+
+
+def test_equal_arms_are_told_apart_as_rarely_as_by_perplexity(judged):
+    """Differences of skewed numbers are symmetric, of which Student's test is conservative."""
+    found, num_covering = verdicts(judged, 1.0)
+    told_apart = sum(found.get(verdict, 0) for verdict in TOLD_APART)
+    assert holds(told_apart, 0.05, "equals" if judged is MSE else "at most"), found
+    assert holds(num_covering, 0.95)
+
+
+@pytest.mark.parametrize(("ratio", "side"), [(0.9, "better"), (1.5, "worse")])
+def test_unequal_arms_are_told_apart_as_often_as_power_says(judged, ratio, side):
+    found, num_covering = verdicts(judged, ratio)
+    if judged is MSE:
+        assert holds(found[side], power_of(abs(math.log(ratio)), SPREAD, NUM_SEEDS)), found
+    else:  # what is skewed is no normal noise: the power is about that of as much of it
+        first, second = planted(judged, ratio)
+        power = power_of(abs(truth_of(judged, ratio)), float((second - first).std()), NUM_SEEDS)
+        assert found[side] / NUM_STUDIES == pytest.approx(power, abs=0.05)
+    wrong = found.get("worse" if side == "better" else "better", 0)
+    assert holds(wrong, 0.025, "at most") and wrong < found[side]
+    assert holds(num_covering, 0.95)
