@@ -50,7 +50,7 @@ class Search:
         tried: Its ended trials.
         design: What arms that are searched alike have in common.
         brackets: Ordered field that acts in the arm -> what the search shows of it.
-        is_lost: Whether trials ended and none of them could be trained.
+        is_lost: Whether trials ended and none of them better than a guess.
         num_ended: Trials that are done, also those whose settings cannot be trained.
     """
 
@@ -85,7 +85,9 @@ class Evidence:
             return []
         lost = sum(search.is_lost for search in self.searches)
         clauses = (
-            [f"none of {self.arm}'s trials{self._where(lost)} could be trained"] if lost else []
+            [f"none of {self.arm}'s trials{self._where(lost)} ended better than a guess"]
+            if lost
+            else []
         )
         return clauses + [clause for kind, clause in self._clauses() if kind == "open"]
 

@@ -15,14 +15,24 @@ from harness.tasks.objective import Objective, objective_of
 
 MOST_PLAIN = 1e7
 """From here on a number is written with an exponent: what diverged would else fill a table."""
+LEAST_PLAIN = 0.01
+"""A smaller number has significant digits instead of decimals."""
 
 
 def number(value: float, *, decimals: int | None = None) -> str:
-    """Returns a level or a rate with about four significant digits, or with ``decimals``."""
+    """Returns a level or a rate with about four significant digits, or with ``decimals``.
+
+    Of less than a hundredth, which three decimals would hide, it has two.
+
+    >>> number(4.2), number(0.0213), number(0.000213)
+    ('4.200', '0.021', '0.00021')
+    """
     if not math.isfinite(value):
         return str(value)
     if abs(value) >= MOST_PLAIN and decimals is None:
         return f"{value:.3g}"
+    if decimals is None and 0 < abs(value) < LEAST_PLAIN:
+        return f"{value:.2g}"
     if decimals is None:
         decimals = max(0, min(3, 3 - math.floor(math.log10(abs(value))))) if value else 0
     return f"{value:,.{decimals}f}"

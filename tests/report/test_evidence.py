@@ -128,7 +128,7 @@ def test_an_arm_of_which_no_trial_could_be_trained_is_not_comparable():
     rows = trial_rows("lstm", U_SHAPE) + trial_rows("gru", [3.4] * 6, ["diverged"] * 6)
     rows += run_rows("lstm", BASE) + run_rows("gru", BASE, states=["diverged"] * 10)
     built = build(searched("lstm", "gru"), rows)
-    assert built.not_comparable == ["none of gru's trials could be trained."]
+    assert built.not_comparable == ["none of gru's trials ended better than a guess."]
     assert "gru is not comparable; more runs were lost in the search of gru." in built.answer
     assert "There are 10 paired seeds. No pair finished." in built.sentences[0]
 
