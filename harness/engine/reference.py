@@ -111,7 +111,9 @@ def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
         shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
     num_steps, num_runs, batch_size, *_ = inputs.shape
     if not inputs.is_floating_point():
-        if shift is not None and weight.shape[1] <= num_steps * batch_size:
+        # A graph that is exported is one for all numbers of rows.
+        is_open = torch.compiler.is_exporting()
+        if shift is not None and not is_open and weight.shape[1] <= num_steps * batch_size:
             weight, shift = weight + shift, None
         rows = lookup(weight, inputs)
         return rows if shift is None else rows + shift
