@@ -282,12 +282,12 @@ MAE = Objective(
 """Likewise."""
 CRPS = Objective(
     key="crps",
-    name="continuous ranked probability score",
-    plural="continuous ranked probability scores",
+    name="CRPS",
+    plural="CRPS",
     scale="ratio",
     chance=lambda data: log_error(data.chance["crps"]),
 )
-"""Likewise, of a forecast that is a distribution."""
+"""The continuous ranked probability score of a forecast that is a distribution; likewise."""
 LIKELIHOOD = Objective(
     key="nll",
     name="negative log-likelihood",
