@@ -82,6 +82,18 @@ def test_a_study_comes_to_a_verdict_in_the_words_of_its_task(reports, name, key,
         assert other not in text
 
 
+def test_forecasts_stand_beside_simple_ones_in_a_table_and_are_drawn(reports, folder):
+    (condition,) = reports["sine"].conditions
+    (table,) = [each for each in condition.beside if each.title.startswith("Errors of the forec")]
+    simple = ["naive", "seasonal naive", "linear autoregression"]
+    assert [row[0] for row in table.rows] == [*simple, "lstm", "rnn-tanh"]
+    assert "forecasts" in condition.figures and "forecasts" not in reports["adding"].figures
+    reader = StudyReader(f"sqlite:///{folder}/mlflow.db", "sine")
+    assert {row["split"] for row in reader.notes().simple_errors[""]} == {"validation", "test"}
+    kept = reader.forecasts()
+    assert kept.groupby("arm").size().to_dict() == {"lstm": 40, "rnn-tanh": 40}
+
+
 def test_the_time_to_solve_is_compared_by_a_log_rank_test(reports):
     assert "log-rank" in reports["adding"].markdown()
     assert "log-rank" not in reports["sine"].markdown()
