@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.data import Data
+from harness.report.sentences import number
 from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display
@@ -208,7 +209,7 @@ class RunRecorder:
         run.curve.append({name: values[name] for name in CURVE if name in values})
         self._writer.log(run.key, update, metrics, evaluation.time)
         rate = f"{metrics['tokens_per_second']:,.0f} tokens/s a run"
-        level = f"{metrics[self._level]:.3f}"
+        level = number(metrics[self._level])
         text = f"{evaluation.run} {self._objective.name} {level}, {rate}"
         unit = run.key.unit
         self._display.advance(

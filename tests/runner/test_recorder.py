@@ -16,7 +16,7 @@ class Writer:
     """Keeps the tags that it was given last."""
 
     def __init__(self):
-        self.tags, self.metrics = {}, {}
+        self.tags, self.metrics, self.levels = {}, {}, []
         runs = frames.runs([])
         self.reader = SimpleNamespace(runs=lambda: runs)
 
@@ -63,7 +63,8 @@ def written(sent, fingerprint="f"):
     """Returns what was said, and what was written to; its text has two characters."""
     lines, writer = [], Writer()
     display = SimpleNamespace(
-        say=lambda line, style: lines.append(line), advance=lambda *_, **__: None
+        say=lambda line, style: lines.append(line),
+        advance=lambda *_, level, **__: writer.levels.append(level),
     )
     dataset = SimpleNamespace(fingerprint=fingerprint, name="text", source="here", vocabulary="ab")
     shown = {"trial/log10_learning_rate": -1.0}
@@ -113,6 +114,12 @@ def test_a_trial_is_drawn_no_higher_than_guessing_so_that_none_squashes_the_rest
     for metrics in ({"objective": 9.0}, {"objective": math.nan}, {}):
         assert drawn(metrics=metrics, state=RunState.DIVERGED)["trial/loss"] == guess
     assert drawn(state=RunState.FAILED) == drawn(run="lstm/replicate/0") == {}
+
+
+def test_a_small_error_is_shown_by_its_digits():
+    sent = list(messages([], []))
+    sent[1] = replace(sent[1], metrics={**METRICS, "validation/perplexity": 0.000213})
+    assert written(sent)[1].levels == ["0.00021"]
 
 
 def test_the_forecast_of_a_first_replicate_is_kept():
