@@ -20,7 +20,7 @@ class Heard:
 
     Attributes:
         update: The updates that it had made.
-        loss: In nats; need not be finite.
+        loss: What evaluations are ranked by; need not be finite.
     """
 
     update: int
@@ -57,13 +57,14 @@ def reductions(settings: Settings, heard: Sequence[Heard]) -> tuple[int, ...]:
     """Returns after which updates the learning rate is reduced.
 
     That is after ``plateau_patience`` evaluations in a row without a better one, at the next that
-    is not better: torch's ReduceLROnPlateau.
+    is not better: torch's ReduceLROnPlateau, of losses that are not negative.
     """
     if settings.schedule != "plateau":
         return ()
     best, num_bad, updates = math.inf, 0, []
     for each in heard:
-        is_better = each.loss < best * (1 - THRESHOLD)
+        # Below 0, where a likelihood may be, a lower bound is the larger part.
+        is_better = each.loss < best * (1 + math.copysign(THRESHOLD, -best))
         best, num_bad = (each.loss, 0) if is_better else (best, num_bad + 1)
         if num_bad > settings.plateau_patience:
             updates.append(each.update)

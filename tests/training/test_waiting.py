@@ -13,7 +13,7 @@ from wire import info_of
 from harness.settings import Budget, Settings
 from harness.training.messages import Evaluation, RunEnded
 from harness.training.pack import Pack, train
-from harness.training.patience import Heard, averaging_begins, is_early_end
+from harness.training.patience import Heard, averaging_begins, is_early_end, reductions
 from harness.training.plan import Plan, PlanError, Run
 from harness.training.shard import Shard
 
@@ -168,3 +168,11 @@ def test_averaging_begins_where_the_published_rule_says():
         heard = [Heard(index + 1, loss) for index, loss in enumerate(losses)]
         assert averaging_begins(run, heard) == begins == 31
         assert averaging_begins(run, heard[:30]) is None
+
+
+def test_a_likelihood_below_zero_that_stays_is_a_plateau():
+    run = Settings(
+        cell="lstm", corpus="sine", task="forecasting", schedule="plateau", plateau_patience=1
+    )
+    heard = [Heard(update, loss) for update, loss in enumerate((-1.0, -1.0, -1.00005, -1.1))]
+    assert reductions(run, heard) == (2,)
