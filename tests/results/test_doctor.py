@@ -14,7 +14,7 @@ from stored import reader_of
 from harness.results.doctor import doctor, examine
 from harness.store.locations import Locations
 from harness.store.lock import locked
-from harness.training.files import MODEL_FILE, checkpoint_name
+from harness.training.files import FORECAST_FILE, MODEL_FILE, checkpoint_name
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_lost_storage_is_told_and_not_made(folder):
     assert not (folder / "optuna.db").exists()
 
 
-@pytest.mark.parametrize("name", ["curve.csv", "samples.json", MODEL_FILE])
+@pytest.mark.parametrize("name", ["curve.csv", "samples.json", FORECAST_FILE, MODEL_FILE])
 def test_a_damaged_file_of_a_run_is_told_where_all_is_read(folder, name):
     run_id = run_of(folder, "wide/replicate/1")
     file = folder / "artifacts" / run_id / "artifacts" / name
