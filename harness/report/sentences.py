@@ -195,7 +195,8 @@ def _settings(study: StudyLike) -> str:
 def _scope(study: StudyLike) -> str:
     """Returns what the claim is confined to.
 
-    That is ``on this text`` or ``on these sequences``, or the condition and its text where there are several.
+    That is ``on this text`` or ``on these sequences``, or the condition and its text where there
+    are several.
     """
     if not study.condition:
         return f"on {objective_of(study.measure.objective).data}"
