@@ -17,9 +17,7 @@ def test_a_folder_is_made_and_holds_nothing(tmp_path):
 @pytest.mark.parametrize("part", ["", "/deep"])
 def test_a_place_that_is_no_folder_is_told_with_the_reason(tmp_path, part):
     (tmp_path / "file").touch()
-    with pytest.raises(
-        FolderError, match=r"^out: must be .*file.*\(the system says: .*\)"
-    ):
+    with pytest.raises(FolderError, match=r"^out: must be .*file.*\(the system says: .*\)"):
         take_files(tmp_path / f"file{part}", "out", "Name another.")
 
 
