@@ -27,6 +27,7 @@ ASKED = (
     "odyssey",
     "lstm-ablations",
     "gates",
+    "memory-adding",
 )
 """The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
