@@ -62,15 +62,22 @@ class Probe:
         return self.num_updates * self.targets_per_update
 
     @property
+    def _num_tests(self) -> int:
+        """How many evaluations' worth of steps a replicate is tested on at its end."""
+        return 1 + sum(self.settings.test_lengths or ())
+
+    @property
     def seconds(self) -> float:
         """Estimated seconds of all these runs; a replicate reads the test split once besides."""
         searching = self._seconds((*self.packs.trials, *self.packs.finalists), 0)
-        return searching + self._seconds(self.packs.replicates, 1)
+        return searching + self._seconds(self.packs.replicates, self._num_tests)
 
     @property
     def more_seconds(self) -> float:
         """Estimated seconds of all that may be added."""
-        return self._seconds(self.packs.more_trials, 0) + self._seconds(self.packs.more, 1)
+        return self._seconds(self.packs.more_trials, 0) + self._seconds(
+            self.packs.more, self._num_tests
+        )
 
     def _seconds(self, packs: tuple[int, ...], tests: int) -> float:
         return sum(

@@ -119,16 +119,22 @@ def export_model(
     with _quietly(), torch.no_grad():
         content = form.content(source)
         _try(path, module, form.opened(content, source))
-    paths = [path]
+    contents = {path: content}
     if path.suffix == safetensors_file.SUFFIX:
-        paths.append(path.with_suffix(".json"))
-        write_whole(paths[-1], source.description.encode())
-    write_whole(path, content)
-    if not log:
-        return Exported(paths, None)
-    locations = locate(run.partition(":")[0], folder, tracking)
-    (run_id,) = Archive(locations).find(run).runs["run_id"]
-    return Exported(paths, models.log_onnx(locations.tracking_uri, run_id, content))
+        contents[path.with_suffix(".json")] = source.description.encode()
+    address = None
+    try:
+        for each, written in contents.items():
+            write_whole(each, written)
+        if log:
+            locations = locate(run.partition(":")[0], folder, tracking)
+            (run_id,) = Archive(locations).find(run).runs["run_id"]
+            address = models.log_onnx(locations.tracking_uri, run_id, content)
+    except BaseException:  # half of it would refuse the same command
+        for each in contents:
+            each.unlink(missing_ok=True)
+        raise
+    return Exported(list(contents), address)
 
 
 def _problems(path: Path, log: bool) -> list[str]:

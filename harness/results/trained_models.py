@@ -147,7 +147,8 @@ class TrainedModel:
         for batch in task.evaluation(split, 1):
             states = first if batch.begins else states
             rows, states = self._model(self._parameters, batch.inputs, states, self._masks)
-            total = total + task.sums(self._model.readout(self._parameters), rows, batch)
+            sums = task.sums(self._model.readout(self._parameters), rows, batch)
+            total = total + sums.double()
         means: list[float] = (total / task.num_targets(split))[0].tolist()
         return task.criterion(means)
 

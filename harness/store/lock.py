@@ -101,6 +101,8 @@ def holder_of(study_name: str, locations: Locations) -> str | None:
                 pass
         except Timeout:
             return _who(holder)
+        except OSError:  # a lock that only its owner may take, or a folder that is read alone
+            return _who(holder) if holder.exists() else None
     url = database_of(locations)
     return None if url is None else advisory_lock.holder_of(url, _key(study_name, locations))
 

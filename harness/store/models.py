@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +39,7 @@ def log_onnx(uri: str, run_id: str, content: bytes) -> str:
     made = client.create_logged_model(
         run.info.experiment_id, name="model", source_run_id=run_id, model_type=FLAVOR
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with _failing(client, made.model_id), tempfile.TemporaryDirectory() as folder:
         save_model(
             proto,
             Path(folder) / "model",
@@ -50,6 +52,16 @@ def log_onnx(uri: str, run_id: str, content: bytes) -> str:
         client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
     client.finalize_logged_model(made.model_id, "READY")
     return f"models:/{made.model_id}"
+
+
+@contextmanager
+def _failing(client: Any, model_id: str) -> Iterator[None]:
+    """Tells MLflow of a model that could not be logged whole."""
+    try:
+        yield
+    except BaseException:
+        client.finalize_logged_model(model_id, "FAILED")
+        raise
 
 
 def _spec(value: Any) -> "TensorSpec":

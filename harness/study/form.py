@@ -139,7 +139,6 @@ class MeasureForm(Block):
     target: Finite = describe(
         "the number, of what trials are judged by, that the time to reach is told of, with a "
         "log-rank test; left out: the baseline's, and the margin",
-        gt=0,
     )
     samples: Annotated[SamplesForm | None, BeforeValidator(as_none)] = describe(
         "texts that every run continues; none: no run does"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cells import Cell, registry
+from harness.data import sources
 from harness.settings import Settings
 from harness.study import space
 from harness.study.arms import ArmDraft
@@ -159,6 +160,17 @@ def _of_language(field: str) -> Needs:
     return _on(field, "task", "language-modelling")
 
 
+def _of_classes(field: str) -> Needs:
+    rule = "a corpus whose targets are tokens or classes"
+    return Needs(
+        field,
+        ("corpus",),
+        lambda corpus: corpus not in sources.PREDICTING_VALUES,
+        rule,
+        "corpus: copy",
+    )
+
+
 def _of_sequences() -> Needs:
     rule = "a task other than language-modelling"
     return Needs(
@@ -169,6 +181,7 @@ def _of_sequences() -> Needs:
 _NEEDS = (
     *map(_of_language, _LANGUAGE_FIELDS),
     _of_sequences(),
+    _of_classes("label_smoothing"),
     _on("num_sequences", "task", "memory"),
     _on("num_held_out", "task", "memory"),
     _on("test_lengths", "task", "memory"),

@@ -332,10 +332,11 @@ def _several_values_remedy(name: str, values: list[Any]) -> str:
 
 
 def _several_texts_remedy(name: str, values: list[Any]) -> str:
-    texts = {
-        re.sub(r"[^\w+=,-]", "-", PurePath(str(value)).stem, flags=re.ASCII): str(value)
-        for value in values
-    }
+    texts: dict[str, str] = {}
+    for number, value in enumerate(values, 1):
+        stem = re.sub(r"[^\w+=,-]", "-", PurePath(str(value)).stem, flags=re.ASCII)
+        text = stem.lstrip("_+=,-") or "text"
+        texts[f"{text}-{number}" if text in texts else text] = str(value)
     listed = ", ".join(f"{text}: {{{name}: {value}}}" for text, value in texts.items())
     remedy = f"To compare the arms on each text, write across: {{{listed}}}"
     if name == "path":

@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from cells import registry
-from harness.study import arm_rules, space
+from harness.study import arm_rules, space, tasks
 from harness.study.arms import ArmDraft, arm_drafts, crossed, explicit_fields
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsBase, UntilForm
@@ -57,6 +57,7 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
     """
     seen: dict[str, str] = {}
     first_splits: set[str] | None = None
+    first_objective: str | None = None
     for name, (parsed, arms) in parts.items():
         if any(arm.invalid for arm in arms):
             continue
@@ -82,6 +83,19 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
                 "mixed-splits",
             )
         first_splits = first_splits or splits
+        measure = parsed.form.measure
+        if measure is None or "objective" not in measure.model_fields_set:
+            objective = tasks.default_objective(arms)
+            if first_objective not in (None, objective):
+                yield _at_condition(
+                    parsed,
+                    name,
+                    "must be judged as the first condition is, since a study has one objective, "
+                    f"but this is judged by {objective} and that by {first_objective}. Write "
+                    "measure: {objective: ...} with one that both have, or make it two studies.",
+                    "objective",
+                )
+            first_objective = first_objective or objective
 
 
 def _at_condition(parsed: Parsed, condition: str, message: str, code: str) -> Problem:

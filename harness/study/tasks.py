@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from harness.data import corpora, sources
 from harness.settings import Options
+from harness.study import space
 from harness.study.arms import ArmDraft
 from harness.study.parse import Parsed
 from harness.study.reader import Problem, shown
@@ -31,11 +32,12 @@ def objectives_of(arm: ArmDraft) -> tuple[str, ...]:
 
 
 def default_objective(arms: list[ArmDraft]) -> str:
-    """Returns what trials of arms, whose tasks do not contradict each other, are judged by."""
+    """Returns what trials of arms are judged by; where these contradict each other, the first."""
     allowed = [objectives_of(arm) for arm in arms]
     if not allowed:
         return OF_LANGUAGE[0]
-    return next(each for each in allowed[0] if all(each in others for others in allowed))
+    common = (each for each in allowed[0] if all(each in others for others in allowed))
+    return next(common, allowed[0][0])
 
 
 def rules(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
@@ -44,6 +46,7 @@ def rules(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         if not arm.invalid & {"task", "corpus"} and arm.value("corpus") is not None:
             yield from _data(parsed, arm)
             yield from _endless(parsed, arm)
+    yield from _lengths(parsed, arms)
     yield from _objectives(parsed, arms)
     yield from _target(parsed, arms)
 
@@ -70,6 +73,17 @@ def _data(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
                 f"must be left out with corpus {corpus}, which is made by rule, but got {got}."
             )
             yield parsed.document.at_value(arm.paths["path"], message, "corpus")
+
+
+def _lengths(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """How long sequences are is part of what is asked, and no setting of an answer."""
+    is_asked = any(arm.value("task") != LANGUAGE for arm in arms if "task" not in arm.invalid)
+    if is_asked and "bptt_length" in space.domains(parsed):
+        message = (
+            "must not be searched with a task other than language-modelling, where it says how "
+            "long the sequences are. Write it under fix, or under across for several lengths."
+        )
+        yield parsed.document.at_key(("tune", "bptt_length"), message, "unknown-field")
 
 
 def _endless(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
@@ -120,7 +134,7 @@ def _head_of(task: str, objective: str) -> str:
 
 
 def _target(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
-    """A perplexity is above 1, and an accuracy is 1 at most."""
+    """A perplexity is above 1, an error above 0, and an accuracy is 1 at most."""
     measure, known = parsed.form.measure, [arm for arm in arms if arm.value("corpus")]
     if not known or not measure or measure.target is None:
         return
@@ -129,6 +143,7 @@ def _target(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     given = "objective" in measure.model_fields_set
     objective = measure.objective if given else default_objective(known)
     rules = {"perplexity": ("> 1", measure.target > 1), "accuracy": ("<= 1", measure.target <= 1)}
+    rules |= {error: ("> 0", measure.target > 0) for error in ("mse", "mae", "crps")}
     rule, holds = rules.get(objective.partition("/")[2], ("", True))
     if not holds:
         message = f"must be {rule} with objective {objective}, but got {measure.target:g}."

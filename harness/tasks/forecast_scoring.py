@@ -5,6 +5,7 @@ Shapes: N runs, M positions, O values, Q quantiles of each. What the outputs sta
 :mod:`harness.tasks.forecast_metrics`.
 """
 
+import functools
 import math
 from statistics import NormalDist
 
@@ -21,12 +22,22 @@ _HALF_WIDTH = NormalDist().inv_cdf((1 + NOMINAL) / 2)
 _LOG_2_PI = math.log(2 * math.pi)
 
 
+@functools.cache
+def _levels(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns the levels, (Q, 1); kept, since a recorded step may copy nothing from the host."""
+    return torch.tensor(LEVELS, device=device, dtype=dtype).view(-1, 1)
+
+
 class GaussianScoring(ValueScoring):
     """A normal distribution of each value; training follows the negative log-likelihood."""
 
     objectives: tuple[Objective, ...] = OF_DENSITIES
     trained = LIKELIHOOD
     measures = ("squares", "distances", "nll", "crps", "coverage")
+
+    def point(self, outputs: Tensor) -> Tensor:
+        """See :class:`~harness.tasks.scoring.Scoring`; the means."""
+        return outputs.chunk(2, -1)[0]
 
     def _measured(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         """See :class:`ValueScoring`; errors are those of the mean."""
@@ -60,6 +71,11 @@ class QuantileScoring(ValueScoring):
     trained = CRPS
     measures = ("squares", "distances", "crps", "coverage")
 
+    def point(self, outputs: Tensor) -> Tensor:
+        """See :class:`~harness.tasks.scoring.Scoring`; the medians."""
+        medians: Tensor = outputs.unflatten(-1, (len(LEVELS), -1))[..., LEVELS.index(0.5), :]
+        return medians
+
     def _measured(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         """See :class:`ValueScoring`; errors are those of the median."""
         quantiles = outputs.unflatten(2, (len(LEVELS), -1))
@@ -71,7 +87,7 @@ class QuantileScoring(ValueScoring):
     def _losses_and_slopes(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`ValueScoring`."""
         errors = targets.unsqueeze(2) - outputs.unflatten(2, (len(LEVELS), -1))  # (N, M, Q, O)
-        levels = outputs.new_tensor(LEVELS).view(-1, 1)
+        levels: Tensor = _levels(outputs.device, outputs.dtype)
         slopes = (errors < 0).to(outputs.dtype) - levels
         losses = -2.0 * (slopes * errors).mean(2)
         return losses, (slopes * (2.0 / len(LEVELS))).flatten(2)

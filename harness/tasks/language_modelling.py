@@ -117,6 +117,14 @@ class LanguageModelling:
         """See :class:`~harness.tasks.task.Task`; the criterion itself."""
         return criterion
 
+    def guess(self, split: str) -> float:
+        """See :class:`~harness.tasks.task.Task`; the same on all."""
+        return self.chance_loss
+
+    def point(self, scores: Tensor) -> Tensor:
+        """See :class:`~harness.tasks.task.Task`; they are scores of classes, and no values."""
+        return scores
+
     def evaluation_metrics(self, prefix: str, means: Sequence[float]) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`."""
         return self.metrics(prefix, means[0])

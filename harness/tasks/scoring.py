@@ -45,6 +45,14 @@ class Scoring(Protocol):
         """Returns the metrics of an evaluation of the means of its sums."""
         ...
 
+    def point(self, outputs: Tensor) -> Tensor:
+        """Returns what outputs (..., V) say of each value, (..., O); of classes themselves."""
+        ...
+
+
+CHUNK_SCORES = 2**22
+"""So many scores of one run exist at once: 32 MiB in float64."""
+
 
 class ClassScoring:
     """One class of several at every step that counts."""
@@ -63,7 +71,18 @@ class ClassScoring:
         self.names = ("cross_entropy", "errors", *counts)
 
     def sums(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """See :class:`Scoring`; hits, predictions and targets are counted by class."""
+        """See :class:`Scoring`; hits, predictions and targets are counted by class.
+
+        The scores of some rows exist at a time, as in the read-out.
+        """
+        size = max(1, CHUNK_SCORES // self._num_classes)
+        parts = zip(
+            rows.split(size, 1), targets.split(size, 1), weights.split(size, 1), strict=True
+        )
+        sums = [self._sums_of(readout, *part) for part in parts]
+        return torch.stack(sums).sum(0)
+
+    def _sums_of(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         scores, weights = readout.scores(rows).double(), weights.double()
         losses = torch.logsumexp(scores, 2) - scores.gather(2, targets.unsqueeze(2)).squeeze(2)
         predicted = scores.argmax(2)
@@ -96,6 +115,10 @@ class ClassScoring:
             "macro_f1": sum(scores) / len(scores),
         }
 
+    def point(self, outputs: Tensor) -> Tensor:
+        """See :class:`Scoring`."""
+        return outputs
+
 
 class ValueScoring:
     """One value or several at every step that counts; what is measured is a mean over them.
@@ -112,6 +135,10 @@ class ValueScoring:
         """Takes O, the number of values."""
         self._num_values = num_values
         self.names = tuple(f"{kind}/{n}" for kind in self.measures for n in range(num_values))
+
+    def point(self, outputs: Tensor) -> Tensor:
+        """See :class:`Scoring`; the values themselves."""
+        return outputs
 
     def sums(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """See :class:`Scoring`."""

@@ -1,6 +1,7 @@
 """A class or values at the steps of a sequence that count: memory, forecasts, labels."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,16 @@ class SequencePrediction:
     def loss(self, criterion: float) -> float:
         """See :class:`~harness.tasks.task.Task`: the logarithm of what is compared by a ratio."""
         return log_error(criterion) if self.objective.is_ratio else criterion
+
+    def guess(self, split: str) -> float:
+        """See :class:`~harness.tasks.task.Task`; of measured data it is that of the split's own."""
+        dataset = self.dataset
+        chance = dataset.test_chance if split == "test" and dataset.test_chance else dataset.chance
+        return self.objective.chance(replace(dataset, chance=chance))
+
+    def point(self, scores: Tensor) -> Tensor:
+        """See :class:`~harness.tasks.task.Task`; the scoring knows."""
+        return self.scoring.point(scores)
 
     def metrics(self, prefix: str, loss: float) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`."""

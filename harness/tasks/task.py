@@ -108,6 +108,14 @@ class Task(Protocol):
         """Returns the loss, which is compared, of a criterion; it rises with it."""
         ...
 
+    def guess(self, split: str) -> float:
+        """Returns the loss on a split of a model that has learned nothing."""
+        ...
+
+    def point(self, scores: Tensor) -> Tensor:
+        """Returns what outputs (..., V or O) say of each value, where they say more than that."""
+        ...
+
     def metrics(self, prefix: str, loss: float) -> dict[str, float]:
         """Returns the metrics that a loss alone tells, keys ``prefix/...``.
 

@@ -412,7 +412,7 @@ class Pack:
             metrics |= self.task.evaluation_metrics(split, means[index])
         if not_learned and "test" in standing.tests:
             # Anybody can guess, on data that nobody has seen too.
-            metrics |= self.task.metrics("test", chance)
+            metrics |= self.task.metrics("test", self.task.guess("test"))
         return RunEnded(
             run.id,
             shard.update,

@@ -254,7 +254,7 @@ class Shard:
         states = first = self._first_states(self._layout.views(flat))
         for batch in self.task.evaluation(split, len(self.runs)):
             sums, states = self._scored(flat, batch, first if batch.begins else states)
-            total = total + sums
+            total = total + sums.double()
         means: list[list[float]] = (total / self.task.num_targets(split)).tolist()
         return means
 

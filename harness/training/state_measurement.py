@@ -5,7 +5,7 @@ precision the run was trained with, draws nothing, and changes no number of the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -37,8 +37,9 @@ def measure(task: Task, model: Model, run: Run, parameters: Parameters) -> State
     split = "validation" if "validation" in task.splits else "train"
     windows = _windows(task, split, run.settings.bptt_length)
     num_steps, _, num_streams = windows[0].inputs.shape[:3]
-    reader = _Reader(model, parameters, masks, num_streams)
+    reader = _Reader(model, parameters, masks, num_streams, task.point)
     norms = torch.stack([reader.read(window) for window in windows]).sum(0)
+    norms, num_steps = norms[:, :MOST_STEPS], min(num_steps, MOST_STEPS)
     *of_states, of_all = (norms / (len(windows) * num_streams)).tolist()
     names = [(layer, name) for layer in range(arch.num_layers) for name in arch.cell.state]
     summaries = [
@@ -58,9 +59,10 @@ def _windows(task: Task, split: str, bptt_length: int) -> list[Batch]:
     Of a text that is shorter than one window, it is the longest streams as far as they go.
     """
     batches = task.evaluation(split, 1)
-    first = next(batches)
+    first = next(batch for batch in batches if _lengths(batch).any())
     lengths = _lengths(first)
-    num_steps = min(int(lengths.max()), MOST_STEPS)
+    # A sequence is read to its last target; of a text a window is as good as the next.
+    num_steps = min(int(lengths.max()), MOST_TOKENS if first.begins else MOST_STEPS)
     streams = torch.nonzero(lengths >= num_steps)[: max(1, MOST_TOKENS // num_steps), 0]
     windows = [_part(first, num_steps, streams)]
     # The next window does not begin where this one is cut, and another sequence is no sequel.
@@ -95,8 +97,16 @@ class _Reader:
         seen: What every state was after every time step: a list of (B, H) a step, layer by layer.
     """
 
-    def __init__(self, model: Model, parameters: Parameters, masks: Masks, num_streams: int):
+    def __init__(
+        self,
+        model: Model,
+        parameters: Parameters,
+        masks: Masks,
+        num_streams: int,
+        point: Callable[[Tensor], Tensor],
+    ):
         self._model, self._parameters, self._masks = model, parameters, masks
+        self._point = point
         self._states = model.initial_states(parameters, 1, num_streams)
         self.seen: list[list[Tensor]] = []
 
@@ -121,7 +131,7 @@ class _Reader:
         with torch.enable_grad():
             scores = self._model.readout(self._parameters).scores(rows)[0]
             losses = (
-                (scores - targets).square().mean(1)
+                (self._point(scores) - targets).square().mean(1)
                 if targets.is_floating_point()
                 else torch.nn.functional.cross_entropy(scores, targets, reduction="none")
             )

@@ -252,6 +252,36 @@ def test_what_has_learned_nothing_is_worth_what_remembers_nothing():
     assert task.evaluation_metrics("test", means)["test/excess"] == -floor
 
 
+@pytest.mark.parametrize("head", ["gaussian", "quantiles"])
+def test_states_are_measured_of_what_is_said_of_each_value(head):
+    own = settings(
+        "lorenz",
+        task="forecasting",
+        bptt_length=10,
+        options=Options.of({"length": 200, "head": head}),
+    )
+    _, messages = trained(plan_of(own, states=True))
+    end = end_of(messages)
+    assert end.message is None or "not learned" in end.message
+    assert min(end.states.gradient_norms) > 0
+
+
+def test_a_guess_on_test_is_that_of_the_test_split():
+    own = settings("co2", task="forecasting", options=Options.of({"gaps": "linear"}))
+    task = SequencePrediction(own, CPU, "validation/mse")
+    part = task.dataset.splits["test"]
+    values = part.targets[part.weights > 0]
+    assert task.guess("test") == pytest.approx(math.log(values.var()))
+    assert task.guess("validation") == task.chance_loss != task.guess("test")
+
+
+def test_sequences_that_take_too_much_room_or_have_no_target_are_refused_before_they_are_made():
+    with pytest.raises(data.DataError, match=r"memory: sequences must be .* 16 GiB, but are"):
+        Pack(plan_of(settings(num_held_out=10**9)))
+    with pytest.raises(data.DataError, match="dyck: every set must have a target"):
+        Pack(plan_of(settings("dyck", bptt_length=3, num_held_out=1)))
+
+
 def test_wrong_requests_are_refused_before_training():
     with pytest.raises(data.DataError, match=r"batch_size: must be .* at most, 3, but got batch"):
         Pack(plan_of(settings(num_sequences=3)))

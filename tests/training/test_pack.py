@@ -406,6 +406,19 @@ def test_a_run_that_never_does_better_than_guessing_is_worth_a_guess(settings, p
     assert ended(records, "r1").not_learned is False
 
 
+def test_an_evaluation_adds_up_in_float64(settings):
+    pack = Pack(plan_of(replace(settings, precision="float32")))
+    (shard,) = pack.shards
+    pack.close()
+    terms, task = [], shard.task
+    kept = task.sums
+    task.sums = lambda *given: terms.append(kept(*given)) or terms[-1]
+    ((mean,),) = shard.evaluate("validation")
+    assert len(terms) > 2
+    total = sum(float(each) for each in terms)  # Python's numbers are of double precision
+    assert mean == total / task.num_targets("validation")
+
+
 def evaluating_to(monkeypatch, values):
     """Makes the validation losses of the evaluations that follow ``values``."""
     measured, values = Shard.evaluate, iter(values)

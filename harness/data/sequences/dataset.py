@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 FRESH_UPDATES = 50
 """An epoch of sequences that are drawn afresh is so many updates."""
+MOST_VALUES = 2**31
+"""Of all sets of sequences together: they are kept whole, in 8 bytes each."""
+MOST_POINTS = 1_000_000
+"""Of a generated series: each point is some ten steps of an integration."""
 VERSION = 1
 """Of what sources draw: it is part of the fingerprint."""
 
@@ -47,6 +51,7 @@ class SequenceDataset:
         generator: What draws fresh ones; None where training has a set of its own.
         chance: What the best prediction scores that remembers nothing of a sequence, by the
             objective's key.
+        test_chance: Likewise on the test split, where data are measured; None: the same.
         floors: Split -> what the best prediction that there is scores, where that is known.
         class_weights: How much each class counts in training, (num_outputs,); None: all alike.
         windows: Those of a time series.
@@ -64,6 +69,7 @@ class SequenceDataset:
     splits: Mapping[str, Sequences]
     generator: Generator | None
     chance: Mapping[str, float]
+    test_chance: Mapping[str, float] | None = None
     floors: Mapping[str, Level] = field(default_factory=dict)
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
@@ -178,7 +184,14 @@ def _problems(settings: Settings) -> list[str]:
 
 def _made(settings: Settings) -> SequenceDataset:
     makers = {"memory": _memory, "forecasting": _forecasting, "classification": _classification}
-    return makers[settings.task](settings)
+    dataset = makers[settings.task](settings)
+    empty = [name for name, part in dataset.splits.items() if not part.weights.any()]
+    if empty:
+        raise DataError(
+            f"{settings.corpus}: every set must have a target, but {' and '.join(empty)} have none "
+            f"with bptt_length={settings.bptt_length}. Use longer sequences, or more of them."
+        )
+    return dataset
 
 
 def _memory(settings: Settings) -> SequenceDataset:
@@ -198,6 +211,10 @@ def _memory(settings: Settings) -> SequenceDataset:
     if settings.num_sequences is not None:
         counts = {"train": settings.num_sequences, **counts}
     length = settings.bptt_length
+    lengths = length * (2 + sum(settings.test_lengths or ()))
+    num_steps = settings.num_held_out * lengths + (settings.num_sequences or 0) * length
+    width = 1 if generator.reads_tokens else generator.num_inputs
+    _require_room(num_steps * (width + 2), "num_held_out, num_sequences, test_lengths")
     splits: dict[str, Sequences] = {
         name: generators[name].draw(("data", settings.corpus, name), count, length)
         for name, count in counts.items()
@@ -244,7 +261,7 @@ class Forecasting:
     """The options of a time series."""
 
     horizon: int = whole(1, least=1, most=MOST_TOKENS, doc="points ahead that are forecast")
-    length: int = whole(5000, least=10, most=MOST_PARAMETERS, doc="points of a generated series")
+    length: int = whole(5000, least=10, most=MOST_POINTS, doc="points of a generated series")
     series_seed: int = whole(0, least=0, most=MOST_PARAMETERS, doc="of a generated series")
     time: str = text("", doc="the column of time stamps of a table")
     columns: str = text("", doc="the columns that are read and forecast, parted by commas")
@@ -275,6 +292,8 @@ def _forecasting(settings: Settings) -> SequenceDataset:
             settings.path, time=options.time or None, columns=columns, gaps=_gaps(options)
         )
     windows = windows_of(series, settings.bptt_length, options.horizon)
+    width = windows.num_inputs + 2 * windows.num_outputs + options.horizon + 2
+    _require_room(len(series) * settings.bptt_length * width, "horizon, columns")
     splits = {name: windows.sequences(windows.starts(name)) for name in windows.splits}
     return SequenceDataset(
         name=settings.corpus,
@@ -288,9 +307,19 @@ def _forecasting(settings: Settings) -> SequenceDataset:
         splits=splits,
         generator=None,
         chance=chance_of(splits["validation"], False, windows.num_outputs),
+        test_chance=chance_of(splits["test"], False, windows.num_outputs),
         windows=windows,
         head=options.head,
     )
+
+
+def _require_room(num_values: int, fields: str) -> None:
+    """Raises a DataError where sequences take more memory than any of these studies needs."""
+    if num_values > MOST_VALUES:
+        raise DataError(
+            f"memory: sequences must be {MOST_VALUES:,} numbers at most, 16 GiB, but are "
+            f"{num_values:,}. Use a smaller {fields} or bptt_length."
+        )
 
 
 def _gaps(options: Forecasting) -> Gaps:
@@ -347,6 +376,7 @@ def _classification(settings: Settings) -> SequenceDataset:
         splits=splits,
         generator=None,
         chance=chance_of(splits["validation"], True, num_classes),
+        test_chance=chance_of(splits["test"], True, num_classes),
         class_weights=balanced_weights(parts["train"].class_counts()) if options.balanced else None,
     )
 
@@ -368,5 +398,5 @@ def _fingerprint(settings: Settings, splits: Mapping[str, Sequences]) -> str:
     for name, part in splits.items():
         digest.update(name.encode())
         for array in (part.inputs, part.targets, part.weights):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -71,7 +71,13 @@ class Mnist:
             "validation": slice(first_held, None),
             "test": slice(0, None),
         }[self.split]
-        return images.reshape(len(images), -1)[kept], labels[kept].astype(np.int64)
+        images, labels = images.reshape(len(images), -1)[kept], labels[kept].astype(np.int64)
+        if len(labels) == 0:
+            raise DataError(
+                f"mnist: {self.split} must have an image, but has none; of the training files' "
+                "images the last sixth is for validation. Name files with six images or more."
+            )
+        return images, labels
 
     def draw(self, seed: Sequence[Name], count: int, length: int) -> Sequences:
         """Returns ``count`` sequences; raises a DataError for fewer steps than pixels."""
