@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from harness.report.tables import Section
-from harness.store.columns import ERRORS
+from harness.store.columns import ERRORS, SCORES
 from harness.study.units import Phase
 from harness.training.messages import RunState
 
-ROW = ("forecaster", "column", *ERRORS, "remark")
+ROW = ("forecaster", "column", *ERRORS, *SCORES, "remark")
 """The columns of a frame of errors."""
 
 
@@ -34,12 +34,12 @@ def errors(
     rows: list[Mapping[str, Any]] = []
     for column in dict.fromkeys([*(row["column"] for row in tested), *named]):
         rows += [row for row in tested if row["column"] == column]
-        names = [f"test/{error}_{column}" for error in ERRORS]
+        names = [f"test/{error}_{column}" for error in (*ERRORS, *SCORES)]
         for arm in arms:
             known = ended[ended["arm"] == arm].reindex(columns=names).dropna(how="all")
             if known.empty:
                 continue
-            means = dict(zip(ERRORS, known.mean(), strict=True))
+            means = dict(zip((*ERRORS, *SCORES), known.mean(), strict=True))
             remark = f"the mean of {len(known)} replicates" if len(known) > 1 else "one replicate"
             rows.append({"forecaster": arm, "column": column, **means, "remark": remark})
     return pd.DataFrame(rows, columns=list(ROW))
@@ -47,15 +47,17 @@ def errors(
 
 def section(found: pd.DataFrame) -> Section:
     """Returns the table of what :func:`errors` returned."""
-    header = ("Forecaster", "Column", "MAE", "RMSE", "MASE", "Remark")
+    header = ("Forecaster", "Column", "MAE", "RMSE", "MASE", "CRPS", "Coverage of 90 %", "Remark")
     rows = [
         (
             str(row["forecaster"]),
             str(row["column"]) if found["column"].nunique() > 1 else "",
-            *("" if pd.isna(row[error]) else f"{row[error]:.4g}" for error in ERRORS),
+            *("" if pd.isna(row[error]) else f"{row[error]:.4g}" for error in (*ERRORS, *SCORES)),
             str(row["remark"]),
         )
         for row in found.to_dict("records")
     ]
     title = "Errors of the forecasts on test, in the series' own unit"
-    return Section(title, header, rows).without_empty("Column", "Remark")
+    return Section(title, header, rows).without_empty(
+        "Column", "CRPS", "Coverage of 90 %", "Remark"
+    )

@@ -48,7 +48,9 @@ UNIT_DTYPES = {
 """Columns of runs that are there where a run has them: what its subwords stand for."""
 ERRORS = ("mae", "rmse", "mase")
 """Those of a forecast in one column of a series, in its own unit, or beside a simple one's."""
-ERROR_PREFIXES = tuple(f"test/{error}_" for error in ERRORS)
+SCORES = ("crps", "coverage")
+"""What is told besides of forecasts that are distributions."""
+ERROR_PREFIXES = tuple(f"test/{error}_" for error in (*ERRORS, *SCORES))
 """How columns of runs begin that are there where a run has them; the series' column follows."""
 CURVE_DTYPES = {
     "update": "int64",

@@ -52,6 +52,14 @@ def test_the_arms_stand_below_simple_forecasters_with_the_means_of_what_finished
     ]
 
 
+def test_distributions_have_their_score_and_the_coverage_of_their_interval():
+    told = {"test/crps_heat": 0.75, "test/coverage_heat": 0.875}
+    runs = [*rows("lstm", (1.0, 2.0), **told), *rows("gru", (1.0, 1.0))]
+    found = table_of(built(study("lstm", "gru"), runs, {"": SIMPLE[1:2]}).conditions[0])
+    assert found.header[3:5] == ("CRPS", "Coverage of 90 %")
+    assert [row[3:5] for row in found.rows] == [("", ""), ("0.75", "0.875"), ("", "")]
+
+
 def test_conditions_and_columns_have_their_own_rows():
     planned = across(study("lstm", "gru"), old="time-machine", new="time-machine-2022")
     new = [*SIMPLE[1:2], ErrorRow("naive", "test", "rain", 7.0, 8.0, 3.0)]
