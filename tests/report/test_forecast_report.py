@@ -56,8 +56,8 @@ def test_distributions_have_their_score_and_the_coverage_of_their_interval():
     told = {"test/crps_heat": 0.75, "test/coverage_heat": 0.875}
     runs = [*rows("lstm", (1.0, 2.0), **told), *rows("gru", (1.0, 1.0))]
     found = table_of(built(study("lstm", "gru"), runs, {"": SIMPLE[1:2]}).conditions[0])
-    assert found.header[3:5] == ("CRPS", "Coverage of 90 %")
-    assert [row[3:5] for row in found.rows] == [("", ""), ("0.75", "0.875"), ("", "")]
+    assert found.header[4:6] == ("CRPS", "Coverage of 90 %")
+    assert [row[4:6] for row in found.rows] == [("", ""), ("0.75", "0.875"), ("", "")]
 
 
 def test_conditions_and_columns_have_their_own_rows():
