@@ -226,6 +226,42 @@ class Settings:
         doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, "
         "python-docs, ptb, wikitext-2, wikitext-103, text8, enwik8, tiny-shakespeare or text"
     )
+    path: str | None = _setting(
+        None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
+    )
+    paths: Paths | None = _setting(
+        None,
+        doc="instead of path and split, of `text`: the files of a text that comes in three",
+        came_later=True,
+    )
+    token: Token = _setting(
+        "char",
+        doc="what a token is; byte: of UTF-8, or of the file of `text`, whatever it holds; "
+        "subword: byte-pair encoding, learned of the training text",
+    )
+    min_count: int = _setting(
+        1,
+        doc="a rarer word becomes <unk>; word tokens only",
+        unit="occurrences",
+        ge=1,
+        le=MOST_PARAMETERS,
+    )
+    max_vocabulary: int | None = _setting(
+        None,
+        doc="most symbols, <unk> among them: a word that is not among the most frequent of the "
+        "training text becomes <unk>; so many subwords are learned; word and subword tokens only",
+        unit="symbols",
+        ge=2,
+        le=MOST_PARAMETERS,
+        came_later=True,
+    )
+    lines: Lines | Literal["sequences"] | None = _setting(
+        None,
+        doc="how lines are read, {end: <eos>}: that token stands for the end of each; sequences: "
+        "each is read from a fresh state to its end, as a sequence of at most bptt_length time "
+        "steps; none: the corpus says",
+        came_later=True,
+    )
     task: TaskName = _setting(
         "language-modelling",
         doc="what is predicted: the next token of a text; or what a source of sequences asks for, "
@@ -262,42 +298,6 @@ class Settings:
         came_later=True,
         ge=2,
         le=MOST_MULTIPLE,
-    )
-    path: str | None = _setting(
-        None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)"
-    )
-    paths: Paths | None = _setting(
-        None,
-        doc="instead of path and split, of `text`: the files of a text that comes in three",
-        came_later=True,
-    )
-    token: Token = _setting(
-        "char",
-        doc="what a token is; byte: of UTF-8, or of the file of `text`, whatever it holds; "
-        "subword: byte-pair encoding, learned of the training text",
-    )
-    min_count: int = _setting(
-        1,
-        doc="a rarer word becomes <unk>; word tokens only",
-        unit="occurrences",
-        ge=1,
-        le=MOST_PARAMETERS,
-    )
-    max_vocabulary: int | None = _setting(
-        None,
-        doc="most symbols, <unk> among them: a word that is not among the most frequent of the "
-        "training text becomes <unk>; so many subwords are learned; word and subword tokens only",
-        unit="symbols",
-        ge=2,
-        le=MOST_PARAMETERS,
-        came_later=True,
-    )
-    lines: Lines | Literal["sequences"] | None = _setting(
-        None,
-        doc="how lines are read, {end: <eos>}: that token stands for the end of each; sequences: "
-        "each is read from a fresh state to its end, as a sequence of at most bptt_length time "
-        "steps; none: the corpus says",
-        came_later=True,
     )
     split: Split = _setting(
         "holdout", doc="holdout: 0.8 / 0.1 / 0.1 by position; none: all of it is training text"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.data.dataset import load as load_text
     from harness.data.facts import CorpusFacts, corpus_facts, facts_of
-    from harness.data.loading import Data, load, provide, reading
+    from harness.data.loading import Data, load, provide, reading_of
     from harness.data.tokens import Vocabulary
     from harness.data.windows import Windows, evaluation_windows, training_windows
 
@@ -33,7 +33,7 @@ __all__ = [
     "load",
     "load_text",
     "provide",
-    "reading",
+    "reading_of",
     "training_windows",
 ]
 
@@ -49,7 +49,7 @@ _MODULES = {
     "load": "loading",
     "load_text": "dataset",
     "provide": "loading",
-    "reading": "loading",
+    "reading_of": "loading",
     "training_windows": "windows",
 }
 

@@ -29,7 +29,7 @@ def provide(settings: Settings, data: Data) -> None:
         sequence_dataset.provide(settings, data)
 
 
-def reading(data: Data) -> tuple[object, ...]:
+def reading_of(data: Data) -> tuple[object, ...]:
     """Returns what data agree in that are one, read in one way."""
     if isinstance(data, Dataset):
         return facts.reading(data)

@@ -226,7 +226,7 @@ class RayExecutor:
 
     def _shared_text(self, text: data.Data) -> Any:
         """Returns where Ray holds a text, which all packs share that read it in the same way."""
-        key = data.reading(text)
+        key = data.reading_of(text)
         if key not in self._texts:
             self._texts[key] = self._ray.put(text)
         return self._texts[key]
