@@ -16,6 +16,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 TaskName = Literal["language-modelling", "memory", "forecasting", "classification"]
+LANGUAGE = "language-modelling"
+"""The task of a study that names none."""
 Token = Literal["char", "word", "byte", "subword"]
 Split = Literal["holdout", "none"]
 Windows = Literal["sequential", "sequential-2019", "random"]
@@ -572,6 +574,11 @@ class Settings:
         ge=1,
         le=MOST_RUNS,
     )
+
+    @property
+    def is_of_language(self) -> bool:
+        """Whether a text is read; else sequences are."""
+        return self.task == LANGUAGE
 
     @property
     def line_end(self) -> str | None:

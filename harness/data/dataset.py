@@ -20,7 +20,7 @@ from harness.data.line_windows import (
 from harness.data.numbering import Units, positions
 from harness.data.reading import tokens_of
 from harness.data.standard import STANDARD
-from harness.data.text import Text, of_bytes
+from harness.data.text import Text, of_bytes, stamps
 from harness.data.tokens import UNKNOWN, Vocabulary
 from harness.data.windows import (
     Windows,
@@ -176,21 +176,15 @@ _loaded: weakref.WeakValueDictionary[tuple[object, ...], Dataset] = weakref.Weak
 
 
 def _key(settings: Settings) -> tuple[object, ...] | None:
-    """Returns what datasets agree in that are equal; None where a file cannot be told from others.
-
-    A file counts as unchanged while its size and the time of its last change are the same.
-    """
+    """Returns what datasets agree in that are equal; None where a file cannot be told."""
     reading = tuple(getattr(settings, name) for name in _READING)
     named = [settings.path] if settings.paths is None else list(vars(settings.paths).values())
     files = [Path(path).expanduser().absolute() for path in named if path is not None]
     if not files:
         is_brought = settings.corpus in STANDARD or corpora.BY_NAME[settings.corpus].takes_path
         return None if is_brought else reading
-    try:
-        stats = [file.stat() for file in files]
-    except OSError:
-        return None
-    return (*reading, *files, *((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats))
+    known = stamps(files)
+    return None if known is None else (*reading, *files, *known)
 
 
 def _read(settings: Settings) -> Dataset:

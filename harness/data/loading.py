@@ -16,7 +16,7 @@ def load(settings: Settings) -> Data:
         DataError: The settings contradict each other, a file is missing or not what it must be, or
             there is too little of it. The message has a line for every problem found.
     """
-    if settings.task == "language-modelling":
+    if settings.is_of_language:
         return dataset.load(settings)
     return sequence_dataset.load(settings)
 

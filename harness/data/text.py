@@ -55,6 +55,18 @@ class Text:
             yield piece
 
 
+def stamps(files: Iterable[Path]) -> tuple[tuple[int, int, int], ...] | None:
+    """Returns what tells files from those of another time; None where one cannot be read.
+
+    A file counts as unchanged while its size and the time of its last change are the same.
+    """
+    try:
+        stats = [file.stat() for file in files]
+    except OSError:
+        return None
+    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+
+
 def of_bytes(text: Text) -> Text:
     """Returns the bytes of a text, each as the character of its number, as Latin-1 has them.
 

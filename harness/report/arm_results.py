@@ -558,8 +558,7 @@ def level(losses: dict[str, float], first: int | None) -> dict[str, Any]:
 
 def text_of(settings: Settings) -> tuple[Any, ...]:
     """Returns what says which text is read, and how; or which sequences, and how long they are."""
-    is_text = settings.task == "language-modelling"
-    length = None if is_text else settings.bptt_length
+    length = None if settings.is_of_language else settings.bptt_length
     return (*(getattr(settings, name) for name in TEXT_FIELDS), length)
 
 

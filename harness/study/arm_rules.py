@@ -6,7 +6,7 @@ from typing import Any
 
 from cells import registry
 from harness.data import corpora
-from harness.settings import PER_RUN
+from harness.settings import LANGUAGE, PER_RUN
 from harness.study import space, tasks
 from harness.study.arms import ArmDraft
 from harness.study.fields import FIELDS
@@ -137,7 +137,7 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     for arm in arms:
         name = arm.value("corpus")
-        if name not in corpora.BY_NAME or arm.value("task") != "language-modelling":
+        if name not in corpora.BY_NAME or arm.value("task") != LANGUAGE:
             continue  # the rules of tasks have it
         if arm.invalid & {"corpus", "path", "paths", "token", "split", "lines"}:
             continue

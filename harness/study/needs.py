@@ -7,7 +7,7 @@ from typing import Any
 
 from cells import Cell, registry
 from harness.data import sources
-from harness.settings import Settings
+from harness.settings import LANGUAGE, Settings
 from harness.study import space
 from harness.study.arms import ArmDraft
 from harness.study.fields import FIELDS
@@ -157,7 +157,7 @@ _LANGUAGE_FIELDS = (
 
 
 def _of_language(field: str) -> Needs:
-    return _on(field, "task", "language-modelling")
+    return _on(field, "task", LANGUAGE)
 
 
 def _of_classes(field: str) -> Needs:
@@ -173,9 +173,7 @@ def _of_classes(field: str) -> Needs:
 
 def _of_sequences() -> Needs:
     rule = "a task other than language-modelling"
-    return Needs(
-        "options", ("task",), lambda task: task != "language-modelling", rule, "task: memory"
-    )
+    return Needs("options", ("task",), lambda task: task != LANGUAGE, rule, "task: memory")
 
 
 _NEEDS = (

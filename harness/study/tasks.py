@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from harness.data import corpora, sources
-from harness.settings import Options
+from harness.settings import LANGUAGE, Options
 from harness.study import space
 from harness.study.arms import ArmDraft
 from harness.study.parse import Parsed
@@ -17,7 +17,6 @@ OF_HEAD = {
     "quantiles": ("validation/crps", *OF_VALUES[:2], "train/crps"),
 }
 """What trials may be judged by; the first of each is what they are judged by unless told."""
-LANGUAGE = "language-modelling"
 
 
 def objectives_of(arm: ArmDraft) -> tuple[str, ...]:

@@ -264,30 +264,23 @@ CROSS_ENTROPY = Objective(
     near=0.02,
 )
 """Of a class among several, per target."""
-MSE = Objective(
-    key="mse",
-    name="mean squared error",
-    plural="mean squared errors",
-    scale="ratio",
-    chance=lambda data: log_error(data.chance["mse"]),
-)
-"""Its loss is the logarithm of the mean."""
-MAE = Objective(
-    key="mae",
-    name="mean absolute error",
-    plural="mean absolute errors",
-    scale="ratio",
-    chance=lambda data: log_error(data.chance["mae"]),
-)
-"""Likewise."""
-CRPS = Objective(
-    key="crps",
-    name="CRPS",
-    plural="CRPS",
-    scale="ratio",
-    chance=lambda data: log_error(data.chance["crps"]),
-)
-"""The continuous ranked probability score of a forecast that is a distribution; likewise."""
+
+
+def _error(key: str, name: str, plural: str) -> Objective:
+    """Returns the objective of a mean error, whose loss is the logarithm of the mean."""
+    return Objective(
+        key=key,
+        name=name,
+        plural=plural,
+        scale="ratio",
+        chance=lambda data: log_error(data.chance[key]),
+    )
+
+
+MSE = _error("mse", "mean squared error", "mean squared errors")
+MAE = _error("mae", "mean absolute error", "mean absolute errors")
+CRPS = _error("crps", "CRPS", "CRPS")
+"""The continuous ranked probability score of a forecast that is a distribution."""
 LIKELIHOOD = Objective(
     key="nll",
     name="negative log-likelihood",

@@ -20,6 +20,6 @@ def task_of(settings: Settings, device: torch.device, objective: str | None = No
     Raises:
         data.DataError: The data cannot be had, or there is too little of it.
     """
-    if settings.task == "language-modelling":
+    if settings.is_of_language:
         return LanguageModelling(settings, device)
     return SequencePrediction(settings, device, objective)

@@ -17,6 +17,7 @@ from harness.data.sequences.gaps import Gaps
 from harness.data.sequences.heads import OUTPUTS_PER_VALUE
 from harness.data.sequences.levels import chance_of
 from harness.data.sequences.options import option_problems, switch, text, whole
+from harness.data.text import stamps
 from harness.settings import MOST_PARAMETERS, MOST_TOKENS, Settings, to_dict
 
 if TYPE_CHECKING:
@@ -157,12 +158,7 @@ def _state(settings: Settings) -> object:
     if settings.path is None:
         return None
     path = Path(settings.path).expanduser()
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    try:
-        stats = [file.stat() for file in files]
-    except OSError:
-        return None
-    return tuple((each.st_ino, each.st_size, each.st_mtime_ns) for each in stats)
+    return stamps(sorted(path.iterdir()) if path.is_dir() else [path])
 
 
 def _problems(settings: Settings) -> list[str]:
@@ -281,7 +277,7 @@ def _forecasting(settings: Settings) -> SequenceDataset:
             f"options.head: must be one of {', '.join(OUTPUTS_PER_VALUE)}, but got "
             f"{options.head!r}."
         )
-    columns = tuple(name.strip() for name in options.columns.split(",") if name.strip())
+    columns = _columns(options.columns)
     if settings.corpus in GENERATED:
         seed = ("data", settings.corpus, options.series_seed)
         series = generated(settings.corpus, seed, options.length)
@@ -357,7 +353,7 @@ def _classification(settings: Settings) -> SequenceDataset:
         sequence=options.sequence,
         step=options.step,
         label=options.label,
-        columns=tuple(name.strip() for name in options.columns.split(",") if name.strip()),
+        columns=_columns(options.columns),
         label_of=cast(Any, options.label_of),
         length=settings.bptt_length,
     )
@@ -379,6 +375,11 @@ def _classification(settings: Settings) -> SequenceDataset:
         test_chance=chance_of(splits["test"], True, num_classes),
         class_weights=balanced_weights(parts["train"].class_counts()) if options.balanced else None,
     )
+
+
+def _columns(listed: str) -> tuple[str, ...]:
+    """Returns the columns that an option lists, parted by commas."""
+    return tuple(name.strip() for name in listed.split(",") if name.strip())
 
 
 Kind = TypeVar("Kind")
