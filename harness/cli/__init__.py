@@ -7,10 +7,10 @@ error), missing (what is said where nothing but the layer is installed).
 """
 
 import gc
-import signal
 import sys
 
 from harness.cli import missing
+from harness.store import signals
 
 try:
     import typer
@@ -37,9 +37,12 @@ def main() -> None:
     The exit code is 2 for what a person can mend, 1 for a fault of the machine or the bench, and
     130 after Ctrl-C.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
-    arguments, is_debugging = faults.arguments_and_debug(sys.argv[1:])
+    with signals.handled():
+        _run(*faults.arguments_and_debug(sys.argv[1:]))
+
+
+def _run(arguments: list[str], is_debugging: bool) -> None:
     try:
         app(arguments, prog_name="harness")
     except SystemExit as end:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from harness.report import arm_results, colors
-from harness.runner import page_texts, signals
+from harness.runner import page_texts
 from harness.runner.recorder import End
 from harness.settings import Settings
-from harness.store import views
+from harness.store import signals, views
 from harness.store.background import BackgroundWriter
 from harness.study import Study
 from harness.study.model import Choices, Range

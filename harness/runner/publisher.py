@@ -5,10 +5,11 @@ import shutil
 from numbers import Real
 
 from harness.report import Report
-from harness.runner import live_page, page_texts, signals
+from harness.runner import live_page, page_texts
 from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
+from harness.store import signals
 from harness.study import num_pairs
 from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of, objective_of

@@ -9,9 +9,9 @@ from dataclasses import asdict
 import pandas as pd
 
 from harness.preflight.resolve import pack_of, study_pack_size
-from harness.runner import signals
 from harness.runner.scheduler import Scheduler
 from harness.settings import to_dict
+from harness.store import signals
 from harness.study.units import Unit
 from harness.training import runtime
 from harness.training.plan import Plan

@@ -16,7 +16,7 @@ from harness.randomness import Name
 from harness.report import Report, arm_results
 from harness.report.assemble import stored_report, warnings_of
 from harness.report.evidence import open_arms
-from harness.runner import executor, signals
+from harness.runner import executor
 from harness.runner.live_page import LivePage
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
@@ -26,6 +26,7 @@ from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.runner.simple_errors import simple_errors
 from harness.settings import Settings
+from harness.store import signals
 from harness.store.background import BackgroundWriter
 from harness.store.frames import key_of_row, unit_of_row
 from harness.store.identity import IdentityError, check_identity, difference
@@ -351,7 +352,12 @@ class Scheduler:
 
     @signals.held()
     def record(self, messages: Sequence[Message]) -> set[str]:
-        """Records messages and returns the runs to prune."""
+        """Records messages and returns the runs to prune.
+
+        Raises:
+            KeyboardInterrupt: A signal came before, and a library swallowed what it raised.
+        """
+        signals.check()
         points = self.recorder.record(messages)
         self._note_first_update(messages)
         ends = [message for message in messages if isinstance(message, RunEnded)]

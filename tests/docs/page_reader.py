@@ -5,7 +5,6 @@ import gc
 import io
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -159,7 +158,6 @@ def typed(command: str) -> tuple[int, str]:
 
 def _called(function: Any, words: list[str] | None = None) -> tuple[int, str]:
     printed, argv, threshold = io.StringIO(), sys.argv, gc.get_threshold()
-    terminated = signal.getsignal(signal.SIGTERM)
     sys.argv = words or argv
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -169,5 +167,4 @@ def _called(function: Any, words: list[str] | None = None) -> tuple[int, str]:
     finally:
         sys.argv = argv
         gc.set_threshold(*threshold)
-        signal.signal(signal.SIGTERM, terminated)
     return code, printed.getvalue()

@@ -1,6 +1,5 @@
 """What the tests of the results ask of a store, and of the program."""
 
-import signal
 import sys
 
 import pytest
@@ -27,7 +26,6 @@ def runs_of(folder, name):
 def cli(monkeypatch, capsys, *words):
     """Runs the program in this process; returns its exit code and both of its streams."""
     monkeypatch.setattr(sys, "argv", ["harness", *map(str, words)])
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as end:
         main()
     printed = capsys.readouterr()

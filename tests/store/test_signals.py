@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext, suppress
+
+import pytest
+
+from harness.runner.scheduler import Scheduler
+from harness.store import signals
+from harness.store.signals import SECOND_SECONDS, check, handled, held
+
+
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """A process that a shell started in the background ignores SIGINT."""
+    before = [(number, signal.getsignal(number)) for number in signals.SIGNALS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+class EndedAtOnce(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def quick_second(monkeypatch):
+    """A second signal may come soon, and ends no process."""
+
+    def ended(code):
+        raise EndedAtOnce(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    monkeypatch.setattr(signals, "SECOND_SECONDS", 0.05)
+
+
+def interrupt():
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interruption_waits_for_the_end_of_the_block():
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        with held():
+            interrupt()
+            with held():
+                interrupt()
+                said.append("inner")
+            said.append("outer")
+    assert said == ["inner", "outer"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_it_takes_the_place_of_an_error_that_it_may_have_caused():
+    with pytest.raises(KeyboardInterrupt), held():
+        interrupt()
+        raise ValueError("cursor closed")
+
+
+def test_without_one_errors_and_handlers_are_as_they_were():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ValueError, match="as it is"), held():
+        raise ValueError("as it is")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_wait_in_the_block_can_be_left_at_once():
+    said = []
+    check()
+    with pytest.raises(KeyboardInterrupt), held():
+        check()
+        interrupt()
+        said.append("noted")
+        check()
+        said.append("never")
+    assert said == ["noted"]
+
+
+def test_other_threads_need_none():
+    seen = []
+
+    def work():
+        with held():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    before = signal.getsignal(signal.SIGINT)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.parametrize("is_first_held", [False, True])
+def test_a_second_one_ends_the_clean_up_of_the_first(is_first_held, quick_second, capfd):
+    """The first interrupts training or a record; blocks follow in which the stores are closed."""
+    with pytest.raises(EndedAtOnce, match=str(128 + signal.SIGTERM)), handled():
+        try:
+            with held() if is_first_held else nullcontext():
+                interrupt()
+        except KeyboardInterrupt:
+            interrupt()  # as make sends it on: no second one
+            with held():
+                interrupt()
+            time.sleep(0.06)
+            with held():
+                signal.raise_signal(signal.SIGTERM)
+                pytest.fail("it goes on")
+    assert capfd.readouterr().err == signals.ENDED.decode()
+
+
+def test_a_second_one_counts_after_the_end_and_without_a_first_all_is_as_it_was(quick_second):
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    with handled():
+        pass
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+    with pytest.raises(KeyboardInterrupt), handled():
+        interrupt()
+    time.sleep(0.06)
+    with pytest.raises(EndedAtOnce):
+        interrupt()
+
+
+def test_one_that_a_library_swallowed_is_raised_again(quick_second):
+    with handled():
+        with suppress(KeyboardInterrupt):
+            interrupt()
+        with pytest.raises(KeyboardInterrupt):
+            check()
+        with pytest.raises(KeyboardInterrupt), held():
+            check()
+        with pytest.raises(KeyboardInterrupt):  # nothing is recorded after it
+            Scheduler.record(object.__new__(Scheduler), [])
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with handled(), held():
+        interrupt()
+        check()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+PROGRAM = """
+import signal, sys, time
+from harness.store.signals import held
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with held():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_ends_a_block_that_does_not_end(second):
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as make sends it on: no second one
+        time.sleep(SECOND_SECONDS + 0.2)
+        assert process.poll() is None
+        process.send_signal(second)
+        said = process.communicate(timeout=2)[1]
+    assert process.returncode == 128 + second
+    assert said == (
+        "interrupted twice: ended at once; the same command goes on from what is stored\n"
+    )
