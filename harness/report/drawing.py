@@ -169,13 +169,13 @@ def palette(arms: Sequence[NamedArm]) -> dict[str, Look]:
     ``arms`` are all of the study's, also where some are not drawn, so that an arm has one look in
     all figures.
     """
-    ordered = sorted(arms, key=lambda arm: not arm.is_baseline)
+    baseline = next(arm.name for arm in arms if arm.is_baseline)
     looks = {}
-    for i, arm in enumerate(ordered):
+    for i, (name, shade) in enumerate(colors.by_arm([a.name for a in arms], baseline).items()):
         turn, color = divmod(max(0, i - 1), len(COLORS) - 1)  # black is the baseline's alone
         color += i > 0
-        looks[arm.name] = Look(
-            COLORS[color],
+        looks[name] = Look(
+            shade,
             LINES[(color + turn) % len(LINES)],
             MARKERS[(color + 3 * turn) % len(MARKERS)],
         )
