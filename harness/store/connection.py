@@ -17,11 +17,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from harness.store import patience
 from harness.store.address import StoreError, sqlite_path
 from harness.store.advisory_lock import made_by_one
 from harness.store.making import make_whole
 from harness.store.moved import mend
-from harness.store.presence import await_database
+from harness.store.presence import await_tracking
 
 # Else it says "Creating initial MLflow database tables...", and prints the traceback of every error
 # that it raises besides.
@@ -33,9 +34,10 @@ def connect(uri: str) -> MlflowClient:
 
     Raises:
         StoreError: The store cannot be reached or is of another MLflow version.
+        OSError: The disk, or a right on it, lacks.
     """
     path = sqlite_path(uri)
-    await_database("tracking: MLflow's database", uri)  # MLflow would try for minutes
+    await_tracking(uri)  # MLflow would try for minutes
     try:
         if path is not None and not path.exists():
             make_whole(path, _make_store)
@@ -44,6 +46,10 @@ def connect(uri: str) -> MlflowClient:
         with made_by_one(uri):
             client = open_client(uri)
     except MlflowException as error:
+        if patience.is_lasting(error):
+            raise patience.lacking(error, path or uri) from error
+        if patience.is_passing(error):
+            raise patience.never(f"tracking: MLflow's store {path or uri}", error) from error
         raise StoreError(
             f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: "
             f"{error}. Start the server, correct the URI, or run `mlflow db upgrade URI` on a copy "

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from harness.store.rows import artifact_path
 
-SECONDS_TO_WAIT = 10.0
-"""How long another process may hold the file; one that holds it longer has opened and mended it."""
+SECONDS_TO_WAIT = 1.0
+"""How long another process may hold the file, unheard by Ctrl-C; it has opened and mended it."""
 
 
 def artifact_uri_now(database: Path, run_id: str, artifact_uri: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from harness.store.address import StoreError
+from harness.store.address import AddressedError, StoreError
 
 NOTICE_SECONDS = 5.0
 """After how long without an answer a person is told: one that was busy has answered by then."""
@@ -79,7 +79,8 @@ def is_lasting(error: BaseException) -> bool:
         if isinstance(cause, sqlite3.Error):
             return _code(cause) in LASTING
         if isinstance(cause, OSError) and not isinstance(cause, ConnectionError | TimeoutError):
-            return not _is_away(cause)
+            # What a library of the network raises is an OSError too, without the system's number.
+            return cause.errno is not None and not _is_away(cause)
     return False
 
 
@@ -130,7 +131,12 @@ class Patience:
     """
 
     def __init__(
-        self, store: str, say: Say, check: Check, assure: Callable[..., None] = lambda **_: None
+        self,
+        store: str,
+        say: Say,
+        check: Check,
+        assure: Callable[..., None] = lambda **_: None,
+        place: Path | str = "",
     ) -> None:
         """Takes what to call the store in a line, and who is told.
 
@@ -140,12 +146,17 @@ class Patience:
             check: Raises where the person wants to end.
             assure: Makes sure that the study is still held; asked before every call, and at once
                 after one that failed.
+            place: What could not be written, where an error of the disk names no file; ``store``
+                where it is empty.
         """
+        self._place = place or store
         self._store, self._say, self._check, self._assure = store, say, check, assure
         self._is_first = True
 
     def __call__(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Returns what the call returns; any error that does not pass by itself is raised.
+
+        One of the disk, or of a right on it, is raised as the system's own, which names the file.
 
         The first call is that of a launch that begins: what has never answered is soon an error.
         """
@@ -157,6 +168,9 @@ class Patience:
                 result = function(*args, **kwargs)
             except Exception as error:
                 if not is_passing(error):
+                    # What this project raises is a message already.
+                    if is_lasting(error) and not isinstance(error, AddressedError):
+                        raise lacking(error, self._place) from error
                     raise
                 if is_first and time.time() - begun >= START_SECONDS:
                     raise never(self._store, error) from error
@@ -194,11 +208,23 @@ def once(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return function(*args, **kwargs)
 
 
-def never(store: str, error: BaseException) -> StoreError:
-    """Returns one line for a store that has not answered since a launch began."""
+def never(store: str, error: BaseException, seconds: float | None = None) -> StoreError:
+    """Returns one line for a store that has not answered since it was asked first.
+
+    Args:
+        store: What to call it in a line.
+        error: What it said last.
+        seconds: How long it was waited for; None: as a launch waits.
+    """
+    waited = f"for {START_SECONDS if seconds is None else seconds:.0f} s ({reason(error)})"
+    if any(isinstance(cause, sqlite3.Error) for cause in _chain(error)):
+        return StoreError(
+            f"{store}: must answer, but is held by another process {waited}. End that process, or "
+            "wait until it is done; then give the same command again."
+        )
     return StoreError(
-        f"{store}: must answer, but has not for {START_SECONDS:.0f} s ({reason(error)}). End the "
-        "process that holds it, start its server, or correct its address; then run again."
+        f"{store}: must answer, but has not {waited}. Start its server, or correct its address; "
+        "then give the same command again."
     )
 
 

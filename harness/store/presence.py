@@ -1,8 +1,11 @@
 """Whether the stores of a study answer at all: asked when a launch begins, and told soon."""
 
-import socket
+import http.client
 import sqlite3
+import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,11 +13,14 @@ from urllib.parse import urlsplit
 
 from harness.store import patience
 from harness.store.address import StoreError, sqlite_path
-from harness.store.databases import is_one_schema, is_server, session
+from harness.store.databases import is_one_schema, is_server, scheme, session
 from harness.store.locations import Locations
 
-HTTP_PORTS = {"http": 80, "https": 443}
-CONNECT_SECONDS = 2.0
+HTTP = ("http", "https")
+ANSWER_SECONDS = 2.0
+"""How long a server of MLflow's may take to say that it lives."""
+BROKEN = 500
+"""From this status on it is not the server that answers, or it cannot."""
 SQLITE_SECONDS = 0.2
 
 
@@ -24,19 +30,34 @@ def await_readable(locations: Locations) -> None:
     Raises:
         StoreError: One does not answer.
     """
-    server = urlsplit(locations.tracking_uri)
-    if server.scheme in HTTP_PORTS:
-        address = (server.hostname or "", server.port or HTTP_PORTS[server.scheme])
-        _await(f"tracking: MLflow's server at {address[0]}:{address[1]}", _connect, address)
     if is_one_schema(locations.tracking_uri, locations.storage_url):
         raise StoreError(
             "tracking, storage: must be two databases, since MLflow and Optuna both keep a table "
             f"alembic_version, but both are {locations.storage_url!r}. Make a second database, or "
             "append ?options=-csearch_path%3DSCHEMA to one address, of a schema that you made."
         )
-    await_database("tracking: MLflow's database", locations.tracking_uri)
+    await_tracking(locations.tracking_uri)
     await_database("storage: Optuna's database", locations.storage_url)
     _await_files(locations, "BEGIN; SELECT count(*) FROM sqlite_master; ROLLBACK")
+
+
+def await_tracking(uri: str) -> None:
+    """Waits a few seconds for the server of MLflow's store; a file passes.
+
+    Raises:
+        StoreError: It does not answer or refuses, or its address is none.
+    """
+    if scheme(uri) in HTTP:
+        try:
+            parts = urlsplit(uri)
+            address = f"{parts.hostname}:{parts.port or parts.scheme}"
+        except ValueError as error:
+            raise StoreError(
+                f"tracking: must be the address of a server, but got {uri!r} ({error}). Write "
+                "http://HOST:PORT, and a sign in a password in its code, %2F for a slash."
+            ) from error
+        _await(f"tracking: MLflow's server at {address}", _ask_health, uri)
+    await_database("tracking: MLflow's database", uri)
 
 
 def await_database(store: str, url: str) -> None:
@@ -83,9 +104,23 @@ def _await(store: str, ask: Callable[..., None], *args: object) -> None:
         patience.pause(patience.RETRY_SECONDS, lambda: None)
 
 
-def _connect(address: tuple[str, int]) -> None:
-    with closing(socket.create_connection(address, timeout=CONNECT_SECONDS)):
-        pass
+def _ask_health(uri: str) -> None:
+    """Raises OSError where a server does not answer; one that refuses to say how it is answers."""
+    parts = urlsplit(uri)
+    place = parts.netloc.rpartition("@")[2]
+    # Nothing secret is sent: whom it talks to is what MLflow looks at, by its own settings.
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    url = f"{parts.scheme}://{place}{parts.path.rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS, context=unverified) as answer:
+            answer.read(1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= BROKEN:
+            raise ConnectionError(str(error)) from error
+    except http.client.HTTPException as error:  # it is no server of the web
+        raise ConnectionError(str(error)) from error
 
 
 def _open_session(url: str) -> None:

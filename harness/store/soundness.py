@@ -6,17 +6,21 @@ there, and nobody is told to delete what is only missing.
 
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
+from harness.store import patience
 from harness.store.address import StoreError, sqlite_path
 from harness.store.locations import STORAGE, TRACKING, Locations
 
 MAGIC = b"SQLite format 3\0"
 MLFLOWS_TABLES = frozenset({"experiments", "runs", "tags", "params", "latest_metrics"})
 OPTUNAS_TABLES = frozenset({"studies", "trials", "trial_params", "trial_values"})
-SECONDS_TO_WAIT = 10.0
+SQLITE_SECONDS = 0.5
+"""How long SQLite itself waits for another process: meanwhile it hears no Ctrl-C."""
 _RUN_FOLDER = re.compile(r"[0-9a-f]{32}")
 _PAGE_SIZE, _NUM_PAGES = slice(16, 18), slice(28, 32)
 """Where a SQLite file's header holds the size of a page, and how many there are."""
@@ -24,6 +28,8 @@ REMEDY = (
     "Put back a copy of the file, or move it away and name another folder with --folder; "
     "`sqlite3 FILE .recover` saves what can still be read."
 )
+
+Answer = TypeVar("Answer")
 
 
 def check_database(path: Path, *, whole: bool = False) -> None:
@@ -79,7 +85,7 @@ def _has_journal(path: Path) -> bool:
 
 def _connect(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_WAIT)
+    return sqlite3.connect(uri, uri=True, timeout=SQLITE_SECONDS)
 
 
 def tables_of(path: Path) -> frozenset[str]:
@@ -99,26 +105,39 @@ def doubled_points(path: Path) -> list[tuple[str, str, int]]:
         "JOIN (SELECT run_uuid, max(step) AS last FROM metrics GROUP BY run_uuid) USING (run_uuid) "
         "GROUP BY run_uuid, key, step HAVING count(*) > (CASE WHEN step = last THEN 2 ELSE 1 END)"
     )
-    with readable(path), closing(_connect(path)) as connection:
-        return connection.execute(query).fetchall()
+    return ask(path, lambda connection: connection.execute(query).fetchall())
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what SQLite raises in the block into StoreError, which names the file.
+def ask(
+    path: Path,
+    question: Callable[[sqlite3.Connection], Answer],
+    seconds_to_wait: float | None = None,
+) -> Answer:
+    """Returns what a question to MLflow's SQLite file returns; Ctrl-C ends the wait for it.
 
-    A file that another process holds is not damaged, and passes as it is.
+    Args:
+        path: The file.
+        question: Asks a connection that can only read; called again while the file is held.
+        seconds_to_wait: How long another process may hold it; None: as a launch waits.
+
+    Raises:
+        StoreError: It is held for longer, or cannot be read: it is damaged, or there is none.
     """
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        text = str(error)
-        if isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text):
-            raise
-        raise StoreError(
-            f"{path}: must be MLflow's database, whole, but reading it says {text!r}. {REMEDY} "
-            "`harness doctor` says more."
-        ) from error
+    begun = time.monotonic()
+    while True:
+        try:
+            with closing(_connect(path)) as connection:
+                return question(connection)
+        except sqlite3.DatabaseError as error:
+            if not patience.is_passing(error):
+                raise StoreError(
+                    f"{path}: must be MLflow's database, whole, but reading it says "
+                    f"{str(error)!r}. {REMEDY} `harness doctor` says more."
+                ) from error
+            limit = patience.START_SECONDS if seconds_to_wait is None else seconds_to_wait
+            if (seconds := time.monotonic() - begun) >= limit:
+                raise patience.never(str(path), error, seconds) from error
+        patience.pause(patience.PAUSE_SECONDS, lambda: None)
 
 
 def check_stores(locations: Locations, *, new: bool = False) -> None:

@@ -6,11 +6,12 @@ tests/store/test_source.py holds the two ways equal, and notices a schema that i
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.store.address import absolute_uri, sqlite_path
+from harness.store import patience
+from harness.store.address import StoreError, absolute_uri, sqlite_path
 from harness.store.moved import artifact_uri_now
 from harness.store.rows import (
     MetricPoint,
@@ -20,19 +21,20 @@ from harness.store.rows import (
     StoredExperiment,
     artifact_path,
 )
-from harness.store.soundness import check_database, readable
+from harness.store.soundness import Answer, ask, check_database
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
 """Alembic's names of the schemas of MLflow that are read without it: 3.17's."""
 SECONDS_TO_WAIT = 60.0
-"""How long another process may hold the file."""
+"""How long another process may hold a file that has answered: whoever opens it waits less."""
 
 
 def open_source(uri: str) -> Source:
     """Returns what reads the store: SQLite's file itself where that can be done.
 
     Raises:
-        StoreError: The store cannot be reached, is damaged, or is of another MLflow version.
+        StoreError: The store cannot be reached, is held by another process, is damaged, or is of
+            another MLflow version.
     """
     uri = absolute_uri(uri)
     path = sqlite_path(uri)
@@ -47,16 +49,14 @@ def open_source(uri: str) -> Source:
 
 def _is_known(path: Path) -> bool:
     try:
-        with closing(_connect(path)) as connection:
-            versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    except sqlite3.Error:  # no file, no store of MLflow's, or one that a crash left to be mended
-        return False
+        versions = ask(
+            path, lambda file: file.execute("SELECT version_num FROM alembic_version").fetchall()
+        )
+    except StoreError as error:
+        if patience.is_passing(error):
+            raise
+        return False  # no file, no store of MLflow's, or one that a crash left to be mended
     return len(versions) == 1 and versions[0][0] in KNOWN_SCHEMAS
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_WAIT)
 
 
 class SqliteSource:
@@ -67,18 +67,16 @@ class SqliteSource:
 
     def experiments(self) -> list[StoredExperiment]:
         """Returns all experiments, the oldest first."""
-        with readable(self._path), closing(_connect(self._path)) as connection:
-            rows = connection.execute(
-                "SELECT experiment_id, name, creation_time FROM experiments "
-                "WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
-            ).fetchall()
+        rows = self._rows(
+            "SELECT experiment_id, name, creation_time FROM experiments "
+            "WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
+        )
         return [StoredExperiment(str(i), name, str(birth)) for i, name, birth in rows]
 
     def tags(self, experiment_id: str) -> Mapping[str, str]:
         """Returns what an experiment keeps beside its runs."""
         query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
-        with readable(self._path), closing(_connect(self._path)) as connection:
-            return dict(connection.execute(query, (int(experiment_id),)).fetchall())
+        return dict(self._rows(query, int(experiment_id)))
 
     def runs(self, experiment_id: str) -> list[RunRow]:
         """Returns an experiment's runs, first made first."""
@@ -89,12 +87,11 @@ class SqliteSource:
         runs = self._runs("run_uuid = ?", run_id)
         if not runs:
             return None
-        with readable(self._path), closing(_connect(self._path)) as connection:
-            (name,) = connection.execute(
-                "SELECT e.name FROM experiments e JOIN runs r USING (experiment_id) "
-                "WHERE r.run_uuid = ?",
-                (run_id,),
-            ).fetchone()
+        ((name,),) = self._rows(
+            "SELECT e.name FROM experiments e JOIN runs r USING (experiment_id) "
+            "WHERE r.run_uuid = ?",
+            run_id,
+        )
         return name, runs[0]
 
     def points(self, run_id: str) -> list[MetricPoint]:
@@ -103,11 +100,9 @@ class SqliteSource:
             "SELECT timestamp, step, key, value, is_nan FROM metrics WHERE run_uuid = ? "
             "ORDER BY timestamp, step, key, value"
         )
-        with readable(self._path), closing(_connect(self._path)) as connection:
-            rows = connection.execute(query, (run_id,)).fetchall()
         return [
             MetricPoint(time_ms, update, metric, float("nan") if is_nan else float(value))
-            for time_ms, update, metric, value, is_nan in rows
+            for time_ms, update, metric, value, is_nan in self._rows(query, run_id)
         ]
 
     def datasets(self, run_id: str) -> list[StoredDataset]:
@@ -117,8 +112,7 @@ class SqliteSource:
             "JOIN inputs i ON i.source_id = d.dataset_uuid AND i.source_type = 'DATASET' "
             "WHERE i.destination_type = 'RUN' AND i.destination_id = ? ORDER BY d.name, d.digest"
         )
-        with readable(self._path), closing(_connect(self._path)) as connection:
-            return [StoredDataset(*row) for row in connection.execute(query, (run_id,)).fetchall()]
+        return [StoredDataset(*row) for row in self._rows(query, run_id)]
 
     def artifact(self, run: RunRow, name: str) -> bytes | None:
         """Returns a file of a run, None where it has none of that name."""
@@ -132,21 +126,24 @@ class SqliteSource:
     def _runs(self, condition: str, value: int | str) -> list[RunRow]:
         """Returns the active runs of a condition on the table ``runs``."""
         where = f"WHERE r.lifecycle_stage = 'active' AND r.{condition}"
+        columns = {"tags": "key, value", "params": "key, value"}
+        columns["latest_metrics"] = "key, value, is_nan"
 
-        def of_runs(table: str, columns: str) -> Iterator[tuple[str, ...]]:
-            query = f"SELECT run_uuid, {columns} FROM {table} JOIN runs r USING (run_uuid) {where}"
-            return iter(connection.execute(query, (value,)).fetchall())
-
-        with readable(self._path), closing(_connect(self._path)) as connection:
+        def select(connection: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
             connection.execute("BEGIN")  # all four queries see one moment
-            tags = _by_owner(of_runs("tags", "key, value"))
-            params = _by_owner(of_runs("params", "key, value"))
-            metrics = _metrics(of_runs("latest_metrics", "key, value, is_nan"))
-            rows = connection.execute(
+            for table, names in columns.items():
+                yield connection.execute(
+                    f"SELECT run_uuid, {names} FROM {table} JOIN runs r USING (run_uuid) {where}",
+                    (value,),
+                ).fetchall()
+            yield connection.execute(
                 "SELECT r.run_uuid, r.status, r.artifact_uri, r.start_time, r.end_time "
                 f"FROM runs r {where} ORDER BY r.start_time, r.run_uuid",
                 (value,),
             ).fetchall()
+
+        of_tags, of_params, of_metrics, rows = self._ask(lambda file: list(select(file)))
+        tags, params, metrics = _by_owner(of_tags), _by_owner(of_params), _metrics(of_metrics)
         return [
             RunRow(
                 i,
@@ -161,15 +158,21 @@ class SqliteSource:
             for i, status, uri, start_time, end_time in rows
         ]
 
+    def _rows(self, query: str, *values: int | str) -> list[tuple[Any, ...]]:
+        return self._ask(lambda connection: connection.execute(query, values).fetchall())
 
-def _by_owner(rows: Iterator[tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    def _ask(self, question: Callable[[sqlite3.Connection], Answer]) -> Answer:
+        return ask(self._path, question, SECONDS_TO_WAIT)
+
+
+def _by_owner(rows: Sequence[tuple[str, ...]]) -> dict[str, dict[str, str]]:
     values: dict[str, dict[str, str]] = {}
     for owner, key, value in rows:
         values.setdefault(owner, {})[key] = value
     return values
 
 
-def _metrics(rows: Iterator[tuple[str, ...]]) -> dict[str, dict[str, float]]:
+def _metrics(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, float]]:
     metrics: dict[str, dict[str, float]] = {}
     for run_id, key, value, is_nan in rows:
         metrics.setdefault(run_id, {})[key] = float("nan") if is_nan else float(value)

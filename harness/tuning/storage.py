@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.storages.journal import JournalFileBackend
 
+from harness.store import patience
 from harness.store.address import JOURNAL, AddressedError, sqlite_path
 from harness.store.advisory_lock import made_by_one
 from harness.store.making import make_whole
@@ -31,6 +32,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
     Raises:
         SearchError: It cannot be reached.
         StoreError: Its server does not answer.
+        OSError: The file is there, but the disk or a right on it lacks.
     """
     path = sqlite_path(url)
     await_database("storage: Optuna's database", url)
@@ -44,6 +46,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         with made_by_one(url):
             return optuna.storages.RDBStorage(url, engine_kwargs=waits)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        if patience.is_lasting(error) and not isinstance(error, OSError):
+            raise patience.lacking(error, path or url) from error
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
             "Write sqlite:///FILE, postgresql://USER@HOST/NAME or journal:///FILE."

@@ -5,17 +5,21 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
+from optuna.exceptions import StorageInternalError
 
 from harness.store import patience, presence
 from harness.store.address import StoreError
+from harness.store.connection import connect
 from harness.store.locations import Locations
 from harness.store.patience import Patience, is_lasting, is_passing, lacking
+from harness.tuning.storage import open_storage
 
 
 def raised_by(path, statement, *, of_reader=False):
@@ -56,14 +60,20 @@ def test_a_wrong_statement_stays_wrong(tmp_path):
     assert not is_passing(StoreError("a parameter has changed"))
 
 
-def test_a_full_disk_and_a_read_only_file_last(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+def full_disk(path):
+    """Returns what SQLite raises where a file finds no more room."""
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE t (a)")
         connection.execute("PRAGMA max_page_count = 2")
         with pytest.raises(sqlite3.OperationalError) as full:
             connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
-    told = lacking(wrapped(full.value), "mlflow.db")
-    assert is_lasting(wrapped(full.value)) and not is_passing(wrapped(full.value))
+    return full.value
+
+
+def test_a_full_disk_and_a_read_only_file_last(tmp_path):
+    full = wrapped(full_disk(tmp_path / "a.db"))
+    told = lacking(full, "mlflow.db")
+    assert is_lasting(full) and not is_passing(full)
     assert (told.errno, told.filename) == (errno.ENOSPC, "mlflow.db")
     read_only = f"file:{tmp_path / 'a.db'}?mode=ro"
     with closing(sqlite3.connect(read_only, uri=True)) as connection:
@@ -146,7 +156,9 @@ def test_a_file_that_is_held_when_a_launch_begins_is_told_soon(quick, tmp_path, 
     presence.await_writable(locations)  # there is none yet
     with held(tmp_path / name, "BEGIN"):
         presence.await_readable(locations)
-        with pytest.raises(StoreError, match=rf"{name}: must answer, but has not .* is locked"):
+        with pytest.raises(
+            StoreError, match=rf"{name}: must answer, but is held by another process .* is locked"
+        ):
             presence.await_writable(locations)
     with held(tmp_path / name, "BEGIN EXCLUSIVE"):
         with pytest.raises(StoreError, match=f"{name}: must answer"):
@@ -164,9 +176,104 @@ def test_a_file_that_is_let_go_soon_is_waited_for(tmp_path):
     assert not waiting.is_alive()
 
 
-def test_a_server_that_is_not_there_is_told_soon_and_one_that_listens_passes(quick, tmp_path):
+class Answers(BaseHTTPRequestHandler):
+    """Answers with the status that the path of a tracking server's address begins with."""
+
+    def do_GET(self):
+        assert self.path.endswith("/health")
+        if self.path == "/health":
+            time.sleep(1)
+            return
+        self.send_response(int(self.path.split("/")[1]))
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(quick, monkeypatch):
+    """The address of a server that answers, without its scheme."""
+    monkeypatch.setattr(presence, "ANSWER_SECONDS", 0.2)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [200, 401, 404])
+def test_a_server_that_says_anything_of_itself_is_there(address, tmp_path, status):
+    presence.await_readable(Locations(tmp_path, f"http://me:secret@{address}/{status}/"))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [("", "timed out"), ("/503", "503: Service Unavailable")]
+)
+def test_a_server_that_accepts_and_does_not_answer_is_told_soon(address, tmp_path, path, words):
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match=rf"MLflow's server at {address}: must answer.*{words}"):
+        connect(f"http://{address}{path}")
+    assert time.monotonic() - begun < 5
+
+
+def test_what_is_no_server_of_mlflows_is_told_soon(quick, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         tracking = f"http://127.0.0.1:{server.getsockname()[1]}"
-        presence.await_readable(Locations(tmp_path, tracking))
+
+        def greet():
+            with suppress(OSError):  # the socket is closed when the test ends
+                while True:
+                    with closing(server.accept()[0]) as asker:
+                        asker.sendall(b"SSH-2.0-server\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(StoreError, match=r"must answer.*\(SSH-2.0-server\)|reset"):
+            presence.await_readable(Locations(tmp_path, tracking))
     with pytest.raises(StoreError, match="MLflow's server at 127.0.0.1:.*: must answer.*refused"):
         presence.await_readable(Locations(tmp_path, tracking))
+    with pytest.raises(StoreError, match="address of a server, but got 'http://me:\\*\\*\\*@h:x'"):
+        presence.await_readable(Locations(tmp_path, "http://me:s3/cr3t@h:x"))
+
+
+def test_a_full_disk_is_the_systems_own_error_and_a_message_stays_one(quick, tmp_path):
+    def storage_is_full():
+        try:
+            raise OSError(errno.ENOSPC, "full")
+        except OSError as full:
+            raise StorageInternalError("A value must fit its column.") from full
+
+    def said():
+        raise StoreError("one line") from OSError(errno.ENOENT, "none")
+
+    patient = Patience("storage", lambda *_: None, lambda: None, place=tmp_path / "optuna.db")
+    with pytest.raises(OSError) as raised:
+        patient(storage_is_full)
+    assert (raised.value.errno, raised.value.filename) == (
+        errno.ENOSPC,
+        str(tmp_path / "optuna.db"),
+    )
+    with pytest.raises(StoreError, match="one line"):
+        patient(said)
+
+
+@pytest.mark.parametrize(
+    ("library", "open_store"),
+    [
+        ("harness.tuning.storage.optuna.storages.RDBStorage", open_storage),
+        ("harness.store.connection.open_client", connect),
+    ],
+)
+def test_a_store_that_has_no_room_when_it_is_opened_is_named(
+    tmp_path, monkeypatch, library, open_store
+):
+    def no_room(*_, **__):
+        raise wrapped(full_disk(tmp_path / "a.db"))
+
+    monkeypatch.setattr(library, no_room)
+    (tmp_path / "mine.db").touch()
+    with pytest.raises(OSError) as raised:
+        open_store(f"sqlite:///{tmp_path}/mine.db")
+    told = raised.value
+    assert (told.errno, told.filename) == (errno.ENOSPC, str(tmp_path / "mine.db"))

@@ -1,13 +1,17 @@
 """SQLite's file read at once tells what MLflow's client tells; a new schema is noticed."""
 
 import math
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
-from harness.store import source
+from harness.store import patience, soundness, source
+from harness.store.address import StoreError
 from harness.store.mlflow_source import MlflowSource
 from harness.store.reader import StudyReader
 from harness.store.source import KNOWN_SCHEMAS, SqliteSource, open_source
@@ -128,3 +132,40 @@ def test_a_writer_in_the_middle_of_its_work_stops_no_reader(uri):
     finally:
         busy.execute("ROLLBACK")
         busy.close()
+
+
+@pytest.fixture
+def held(uri, monkeypatch):
+    """The store, which another process holds, and what lets it go."""
+    monkeypatch.setattr(patience, "START_SECONDS", 0.3)
+    monkeypatch.setattr(source, "SECONDS_TO_WAIT", 0.3)
+    monkeypatch.setattr(soundness, "SQLITE_SECONDS", 0.02)
+    reader = open_source(uri)
+    busy = sqlite3.connect(uri.removeprefix("sqlite:///"), isolation_level=None)
+    busy.execute("BEGIN EXCLUSIVE")
+    yield uri, reader, lambda: busy.execute("ROLLBACK")
+    busy.close()
+
+
+def test_a_file_that_is_held_is_told_and_mlflow_is_not_asked(held, monkeypatch):
+    monkeypatch.setattr("harness.store.mlflow_source.MlflowSource", None)
+    uri, reader, release = held
+    for read in (lambda: open_source(uri), reader.experiments, lambda: reader.runs("1")):
+        with pytest.raises(StoreError, match="mlflow.db: must answer, but is held by another"):
+            read()
+    release()
+    assert reader.experiments() == open_source(uri).experiments()
+
+
+def test_a_wait_for_a_held_file_hears_ctrl_c(held, monkeypatch):
+    monkeypatch.undo()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt = threading.Timer(0.1, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    begun = time.monotonic()
+    interrupt.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            open_source(held[0])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - begun < 2 + soundness.SQLITE_SECONDS
