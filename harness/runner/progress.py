@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from harness.store.address import without_passwords
+
 LINE_SECONDS = 20.0
 """Without a terminal: least time between two lines on the same stage."""
 NOTEBOOK_SECONDS = 0.5
@@ -36,9 +38,13 @@ class Display:
         self._best: dict[str, tuple[float, str]] = {}
 
     def say(self, line: str, style: str | None = None) -> None:
-        """Prints a line that stays."""
+        """Prints a line that stays; passwords of addresses in it are left out."""
         self.console.print(
-            line, style=style, highlight=False, soft_wrap=not self.console.is_terminal, markup=False
+            without_passwords(line),
+            style=style,
+            highlight=False,
+            soft_wrap=not self.console.is_terminal,
+            markup=False,
         )
 
     def begin(self, title: str, total: int, remaining: int | None = None) -> None:

@@ -7,8 +7,12 @@ SQLITE = "sqlite:///"
 JOURNAL = "journal:///"
 """What stands before the path of a SQLite file, and of a journal of Optuna's."""
 
-_PASSWORD = re.compile(r"(?<=://)([^\s:/@'\"]*):[^\s/'\"]*@")
-_PASSWORD_OPTION = re.compile(r"(?<=[?&])((?:ssl)?password|passwd|pwd)=[^\s&'\"]*")
+# SQLAlchemy takes any sign in a password but an @, so that all counts up to the last one before the
+# options; where there is none, up to the first one at all, since a question mark is a sign, too.
+_PASSWORD = re.compile(r"(?<=://)([^\s:/]*):(?:[^\s?]*|[^\s@]*)@")
+_PASSWORD_OPTION = re.compile(
+    r"(?<=[?&])((?:ssl)?password|passwd|pwd)=(?:[^\s&'\"]|['\"](?=[^\s,;:.)]))*"
+)
 
 
 class AddressedError(ValueError):

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from harness.store.address import StoreError
 
@@ -37,18 +36,27 @@ def is_postgresql(url: str) -> bool:
 
 
 def is_one_schema(url: str, other: str) -> bool:
-    """Returns whether two addresses of PostgreSQL lead to the same tables."""
+    """Returns whether two addresses of PostgreSQL lead to the same tables.
+
+    Raises:
+        StoreError: One of them cannot be read.
+    """
     return is_postgresql(url) and is_postgresql(other) and _schema(url) == _schema(other)
 
 
 def _schema(url: str) -> tuple[object, ...]:
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    host = query.get("host", [parts.hostname or ""])
-    port = query.get("port", [str(parts.port or PORT)])
-    options = [" ".join(text.split()) for text in query.get("options", [])]
+    import sqlalchemy
+
+    try:
+        parts = sqlalchemy.make_url(url)
+    except (ValueError, sqlalchemy.exc.ArgumentError) as error:  # the first of a port
+        raise unreadable(url, error) from error
+    query = parts.normalized_query
+    host = query.get("host", (parts.host or "",))
+    port = query.get("port", (str(parts.port or PORT),))
+    options = [" ".join(text.split()) for text in query.get("options", ())]
     search_path = [re.sub(r"^.*search_path\s*=\s*", "", text) for text in options]
-    return host, port, parts.path, query.get("dbname"), search_path
+    return host, port, parts.database, query.get("dbname"), search_path
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def session(url: str) -> Iterator["Connection"]:
         given["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
     try:
         engine = sqlalchemy.create_engine(url, **given)
-    except (ImportError, sqlalchemy.exc.ArgumentError) as error:
+    except (ImportError, ValueError, sqlalchemy.exc.ArgumentError) as error:
         raise unreadable(url, error) from error
     try:
         with engine.connect() as connection:
