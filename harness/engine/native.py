@@ -42,10 +42,12 @@ class Native(ByAutograd):
         """Runs a layer; see :class:`harness.engine.base.Engine`.
 
         A pack's runs follow one another.
+
+        Raises:
+            IndexError: A token is none of W's rows.
         """
         if not inputs.is_floating_point():
-            weight = parameters["W"]
-            inputs = torch.nn.functional.one_hot(inputs, weight.shape[1]).to(weight.dtype)
+            inputs = _one_hot(inputs, parameters["W"])
         outputs, finals = [], []
         for n in range(inputs.shape[1]):
             of_run = {name: values[n] for name, values in parameters.items()}
@@ -57,6 +59,15 @@ class Native(ByAutograd):
         return torch.stack(outputs, dim=1), tuple(
             torch.cat(parts) for parts in zip(*finals, strict=True)
         )
+
+
+def _one_hot(tokens: Tensor, weight: Tensor) -> Tensor:
+    count = weight.shape[1]
+    if tokens.device.type == "cpu" and tokens.numel():  # elsewhere the kernel itself tells it
+        for token in map(int, tokens.aminmax()):
+            if not 0 <= token < count:
+                raise IndexError(f"token: must lie in 0 to {count - 1}, but got {token}.")
+    return torch.nn.functional.one_hot(tokens, count).to(weight.dtype)
 
 
 def module_for(layer: Layer, input_size: int) -> torch.nn.Module:

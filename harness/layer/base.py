@@ -13,18 +13,25 @@ from harness.engine import Layer, Parameters, State
 from harness.layer import dropouts, loops, torch_names
 from harness.layer.choices import Choices
 from harness.layer.pieces import Piece, Run, holding
-from harness.layer.running import DEFINITION, engine_for, run
+from harness.layer.running import DEFINITION, engine_for, refuse_transforms, run
 from harness.model.architecture import Architecture
 from harness.model.initialization import initial_parameters
 from harness.settings import Settings
 
-BIASES = ("bias", "recurrent_bias")
-"""The kinds of parameters that a layer without biases lacks."""
 SEEDS = 2**62
 """An initialisation's seed is drawn from so many."""
 
 Hidden = Tensor | tuple[Tensor, ...]
 """A cell's states; the tensor itself where there is one."""
+
+
+def is_bias(parameter: Parameter) -> bool:
+    """Returns whether a layer without biases lacks it.
+
+    A vector is a bias where its name begins with ``b_``: what is added behind a normaliser, say.
+    """
+    is_vector = parameter.kind == "vector"
+    return parameter.name.startswith("b_") if is_vector else "bias" in parameter.kind
 
 
 class CellModule(nn.Module):
@@ -75,7 +82,7 @@ class CellModule(nn.Module):
         specs = self.cell.parameters(
             input_size, self.hidden_size, self.biases, self.projection_size
         )
-        return [spec for spec in specs if self.bias or spec.kind not in BIASES]
+        return [spec for spec in specs if self.bias or not is_bias(spec)]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -150,6 +157,7 @@ class CellModule(nn.Module):
                 factors = torch.cat([*joined, held], dim=-1)
             if torch.compiler.is_exporting():
                 return loops.run(used, parameters, piece.values, state, factors)
+            refuse_transforms(self.engine, (piece.values, *state, *parameters.values()))
             engine = engine_for(self.engine, used.cell, device, layer.precision)
             return run(engine, used, parameters, piece.values, state, factors)
 

@@ -26,7 +26,7 @@ class RecurrentCell(CellModule):
         cell: The name of a cell (``harness cells`` lists them), or a subclass of ``cells.Cell``.
         input_size: I; the number of different tokens, where the inputs are tokens.
         hidden_size: H.
-        bias: Whether there are biases.
+        bias: Whether there are biases, the cell's vectors ``b_...`` among them.
         device: Of the parameters.
         dtype: Of the parameters; float16 and bfloat16 are stored so and computed in float32.
         biases: 2 a gate, as torch.nn has them, or 1.

@@ -163,8 +163,10 @@ def _holding(cell: type[Cell]) -> type[Cell]:
 
     def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
         new = inner.step(p, x, *state)
+        # A choice: of what a row that has ended would become, nothing counts, an overflow neither.
+        has_ended = p.held > 0
         return tuple(
-            p.held * old + (1 - p.held) * value for old, value in zip(state, new, strict=True)
+            torch.where(has_ended, old, value) for old, value in zip(state, new, strict=True)
         )
 
     body = {"step": step, "noise": (*cell.noise, HELD), "reference": None, "__doc__": cell.__doc__}

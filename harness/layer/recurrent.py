@@ -31,7 +31,7 @@ class Recurrent(CellModule):
         input_size: I; the number of different tokens, where the inputs are tokens.
         hidden_size: H.
         num_layers: Stacked layers.
-        bias: Whether there are biases.
+        bias: Whether there are biases, the cell's vectors ``b_...`` among them.
         batch_first: Whether inputs and outputs have the batch before time; states have not.
         dropout: Of the outputs of every layer but the last, while training.
         bidirectional: Whether a second direction reads in reversed time.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cells.base import Cell
 from harness import engine as engines
@@ -46,6 +47,24 @@ def _engine_for(name: str, cell: type[Cell], device: str, precision: str) -> Eng
             f"{refusal}. Leave it out, and the fastest that can is taken."
         )
     return engine
+
+
+def refuse_transforms(engine: str, given: Sequence[Tensor]) -> None:
+    """Refuses what compiled code cannot be a part of, or would drop in silence.
+
+    Raises:
+        EngineError: A transform of torch.func is at work, or forward-mode differentiation, which
+            the reference alone can follow.
+    """
+    if engine == DEFINITION:
+        return
+    is_dual = any(forward_ad.unpack_dual(values).tangent is not None for values in given)
+    if is_dual or torch._C._are_functorch_transforms_active():
+        raise EngineError(
+            f"engine: must be {DEFINITION!r} under torch.func's transforms (grad, vmap, jvp) and "
+            f"forward-mode differentiation, but got {engine=}. "
+            f"Set layer.engine = {DEFINITION!r}."
+        )
 
 
 def run(

@@ -15,7 +15,7 @@ from harness.layer.checks import as_state
 from harness.layer.choices import Choices, lacking
 from harness.model.architecture import start_name
 from harness.results import safetensors_file
-from harness.results.trained_models import ModelError, checked_cell, saved_model
+from harness.results.trained_models import ModelError, checked_cell, load_own_cells, saved_model
 from harness.training.saved_model import SavedModel
 
 PRECISIONS = ("float32", "float64")
@@ -160,6 +160,8 @@ def load_module(
         for path in cell_files:
             cells.load_file(path)
         saved = safetensors_file.read(Path(run))
+        if not cell_files:
+            load_own_cells(saved, Path(run).parent)
     else:
         saved = saved_model(run, folder, tracking, cell_files=cell_files)
     return LanguageModel(saved, changed_cell=changed_cell, engine=engine)

@@ -299,12 +299,15 @@ def saved_model(
         )
     saved = SavedModel.from_bytes(content)
     if not cell_files:
-        _load_own_cells(saved, archive.locations.folder)
+        load_own_cells(saved, archive.locations.folder)
     return saved
 
 
-def _load_own_cells(saved: SavedModel, folder: Path) -> None:
-    """Loads the cell of a model from the files that its study named, if it is not known without."""
+def load_own_cells(saved: SavedModel, folder: Path) -> None:
+    """Loads the cell of a model from the files that its study named, if it is not known without.
+
+    They lie where they did, or in ``folder``.
+    """
     try:
         cells.find(saved.settings.cell)
     except cells.UnknownCell:

@@ -17,8 +17,9 @@ from harness import Recurrent, RecurrentCell
 
 T, B, H, LAYERS = 3, 3, 4, 2
 """A cell that reads its input has one of H, so all have."""
-LENGTHS = torch.tensor([2, 3, 1])
+LENGTHS, SORTED = torch.tensor([2, 3, 1]), torch.tensor([3, 2, 1])
 NAMES = cells.names()
+PROJECTING = [name for name in NAMES if cells.find(name).projects]
 PACKED = ("lstm", "gru", "slstm", "lstm-projected", "sru", "rhn")
 ONE_DIRECTION = [name for name in NAMES if cells.find(name).reads_input]
 """Cells that read their input cannot be stacked on two directions, which have 2 * H features."""
@@ -93,19 +94,56 @@ def test_a_state_that_is_given_carries_on(name):
     assert_equal(made(x[:, 2], rows), (output[:, 2], [each[:, 2] for each in states(hidden)]))
 
 
-@pytest.mark.parametrize(("bidirectional", "given"), [(False, False), (True, True)])
-def test_a_packed_sequence_is_its_sequences_one_by_one(name, bidirectional, given):
+@pytest.mark.parametrize("name", PROJECTING)
+def test_the_width_of_a_projection_is_a_choice(name):
+    made, x = module(name, num_layers=LAYERS, proj_size=3), inputs(T, B, H)
+    output, (m, *others) = made(x)
+    assert made.output_size == 3 and output.shape == (T, B, 3)
+    assert {each.shape for each in (m, *others)} == {(LAYERS, B, H)}
+    assert_equal(output[-1], m[-1] @ made.P_l1)
+    both = module(name, num_layers=LAYERS, proj_size=3, bidirectional=True)
+    assert both.W_l1.shape[0] == 6 and both(x)[0].shape == (T, B, 6)
+    wide = module(name, proj_size=H, num_layers=LAYERS)
+    with pytest.raises(RuntimeError, match="size mismatch for P_l0"):
+        wide.load_state_dict(made.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("bidirectional", "given", "lengths"),
+    [(False, False, LENGTHS), (False, True, SORTED), (True, True, LENGTHS)],
+    ids=["unsorted", "sorted-given", "unsorted-given-both"],
+)
+def test_a_packed_sequence_is_its_sequences_one_by_one(name, bidirectional, given, lengths):
     layers = 1 if name in ONE_DIRECTION and bidirectional else LAYERS
     made = module(name, num_layers=layers, bidirectional=bidirectional)
     x, hx = inputs(T, B, H), start(made, B)
-    packed = pack_padded_sequence(x, LENGTHS, enforce_sorted=False)
+    packed = pack_padded_sequence(x, lengths, enforce_sorted=lengths is SORTED)
     output, hidden = made(packed, hx if given else None)
-    padded, lengths = pad_packed_sequence(output)
-    assert lengths.equal(LENGTHS)
-    for row, length in enumerate(LENGTHS.tolist()):
+    padded, found = pad_packed_sequence(output)
+    assert found.equal(lengths)
+    for row, length in enumerate(lengths.tolist()):
         alone = made(x[:length, row], [each[:, row] for each in hx] if given else None)
         ours = padded[:length, row], [each[:, row] for each in states(hidden)]
         assert_equal(ours, alone)
+
+
+def test_the_gradient_of_a_packed_sequence_is_that_of_its_sequences(name):
+    """A row that has ended is computed further, and nothing of that may count."""
+    made = module(name, bidirectional=True)
+    leaves = [each.requires_grad_() for each in (inputs(T, B, H), *start(made, B))]
+    x, *hx = leaves
+
+    def gradients(*values):
+        loss = sum((each.cos() * (1 + each)).sum() for each in values)
+        wanted = [*leaves, *made.parameters()]
+        return torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
+
+    output, hidden = made(pack_padded_sequence(x, LENGTHS, enforce_sorted=False), hx)
+    found, expected = gradients(output.data, *states(hidden)), []
+    for row, length in enumerate(LENGTHS.tolist()):
+        alone, last = made(x[:length, row], [each[:, row] for each in hx])
+        expected.append(gradients(alone, *states(last)))
+    assert_equal(found, [sum(parts) for parts in zip(*expected, strict=True)])
 
 
 def test_directions_are_two_layers_of_which_one_reads_in_reversed_time(name):
@@ -185,8 +223,13 @@ def test_tokens_are_rows_of_the_input_matrix(name):
 
 def test_every_parameter_has_a_gradient_and_none_without_biases(name):
     made = module(name, bias=False, num_layers=LAYERS)
-    biases = {s.name for s in made.cell.parameters(H, H, 2) if "bias" in s.kind}
-    assert not [n for n, _ in made.named_parameters() if n[:-3] in biases]
+    assert not [key for key, _ in made.named_parameters() if key.startswith("b_")]
+    biased = module(name, num_layers=LAYERS)
+    absent = biased.load_state_dict(made.state_dict(), strict=False).missing_keys
+    with torch.no_grad():
+        for key in absent:
+            biased.get_parameter(key).zero_()
+    assert_equal(biased(inputs(T, B, H)), made(inputs(T, B, H)))
     output, hidden = made(inputs(T, B, H))
     sum(each.square().sum() for each in (output, *states(hidden))).backward()
     assert all(p.grad is not None for p in made.parameters())

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils.rnn import (
     PackedSequence,
     pack_padded_sequence,
@@ -234,7 +235,7 @@ def test_parameters_must_be_alike():
         made(torch.zeros(3, 2, I))
 
 
-@pytest.mark.parametrize("engine", ["cpu", "reference"])
+@pytest.mark.parametrize("engine", ["cpu", "native", "reference"])
 @pytest.mark.parametrize("token", [-1, I])
 def test_a_token_that_has_no_row_is_refused(engine, token):
     with pytest.raises(IndexError):
@@ -376,6 +377,43 @@ def gradients_of(module, x):
     return [output.detach(), *torch.autograd.grad(output.sum(), list(module.parameters()))]
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own, of make_dual
+def test_transforms_work_on_the_reference_and_are_refused_elsewhere(made):
+    made.requires_grad_(False)
+    x, tangent = doubles(3, 2, 3), doubles(3, 2, 3, seed=1)
+
+    def outputs(x):
+        return made(x)[0]
+
+    def losses(x):
+        return outputs(x).square().sum()
+
+    def dual(x):
+        with forward_ad.dual_level():
+            result = outputs(forward_ad.make_dual(x, tangent))
+            return forward_ad.unpack_dual(result).tangent
+
+    if made.engine != "reference":
+        asked = [lambda: torch.func.vmap(outputs)(x.unsqueeze(0)), lambda: dual(x)]
+        asked.append(lambda: torch.func.grad(losses)(x))
+        asked.append(lambda: torch.func.jvp(outputs, (x,), (tangent,)))
+        for call in asked:
+            with pytest.raises(EngineError, match=f"under torch.func's.*engine={made.engine!r}"):
+                call()
+        return
+    many = torch.stack([x, tangent])
+    torch.testing.assert_close(
+        torch.func.vmap(outputs)(many), torch.stack([outputs(each) for each in many]), **CLOSE
+    )
+    (expected,) = torch.autograd.grad(losses(leaf := x.clone().requires_grad_()), leaf)
+    torch.testing.assert_close(torch.func.grad(losses)(x), expected, **CLOSE)
+    value, along = torch.func.jvp(outputs, (x,), (tangent,))
+    near = (outputs(x + 1e-6 * tangent) - outputs(x - 1e-6 * tangent)) / 2e-6
+    torch.testing.assert_close(value, outputs(x), **CLOSE)
+    torch.testing.assert_close(along, near, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(dual(x), along, **CLOSE)
+
+
 # Dtypes
 
 
@@ -496,6 +534,29 @@ def test_a_piece_ends_where_fewer_than_half_of_its_rows_are_left():
     assert torch.equal(form.output(pieces).data, x.data)
     assert [len(piece.values) for piece in form.pieces(x.data, share=1.0)] == [2, 1, 2, 3, 1]
     assert all(piece.present is None for piece in form.pieces(x.data, share=1.0))
+
+
+def test_a_row_that_has_ended_keeps_its_state_whatever_would_come_next():
+    class Doubling(cells.Cell):
+        """h' = 1e200 * (x + h).
+
+        Source: none.
+        Reference: none.
+        Differs: no parent.
+        """
+
+        name, gates, state, unbiased = "doubling", ("h",), ("h",), ("h",)
+        products = {}
+
+        def step(self, p, x, h):
+            return (1e200 * (x.h + h),)
+
+    made = Recurrent(Doubling, 1, 1, engine="reference", dtype=torch.float64)
+    with torch.no_grad():
+        made.W_l0.fill_(1.0)
+    rows = [torch.zeros(2, 1).double(), torch.ones(1, 1).double()]
+    _, h = made(pack_sequence(rows))
+    assert h.flatten().tolist() == [0.0, 1e200]
 
 
 # Initial values

@@ -1,5 +1,7 @@
 """A run's model as a module of torch gives what the run's own model gives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from saved_models import TEXT, saved
 from torch.nn.functional import cross_entropy
 
 import harness
+from harness.results import safetensors_file
 from harness.results.modules import LanguageModel
 from harness.results.trained_models import ModelError, TrainedModel
 
@@ -56,3 +59,31 @@ def test_a_finished_run_is_loaded_as_a_module(store):
     text = "the cell state gate opens " * 3
     expected = harness.load_model("small:wide:1000", store).losses(text)
     np.testing.assert_allclose(losses(model, text), expected, rtol=1e-4)
+
+
+OWN = """
+from cells.lstm import LSTM
+
+
+class Own(LSTM):
+    r'''i f g o: W_i x W_f x W_g x W_o x R h; c' = f * c + i * g; h' = o * tanh(c')
+
+    Source: none. Reference: none. Differs from lstm: nothing.
+    '''
+
+    name = "of-the-exporter"
+"""
+
+
+def test_a_cell_of_ones_own_is_found_beside_the_file_of_its_model(tmp_path):
+    given, file = saved(cell="lstm"), tmp_path / "own.safetensors"
+    settings = replace(given.settings, cell="of-the-exporter")
+    own = replace(given, settings=settings, cell_files=("/gone/exporter.py",))
+    file.write_bytes(safetensors_file.content(own))
+    file.with_suffix(".json").write_text(safetensors_file.description(own, {}))
+    with pytest.raises(ModelError, match=r"Name its file \(/gone/exporter.py then\)"):
+        harness.load_module(str(file), changed_cell=True)
+    (tmp_path / "exporter.py").write_text(OWN)
+    module = harness.load_module(str(file), changed_cell=True, engine="reference")
+    assert module.cell.name == "of-the-exporter"
+    np.testing.assert_allclose(losses(module, TEXT), TrainedModel(given).losses(TEXT), rtol=1e-12)
