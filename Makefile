@@ -64,7 +64,8 @@ large: install
 scale: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/scale.py
 
-# Studies that are killed 1,000 times in files, and 100 times each on a Ray cluster and in PostgreSQL; hours.
+# Studies that are killed 1,000 times in files, and 100 times each on a Ray cluster and in PostgreSQL; hours. What is
+# interrupted goes on where it was; to begin anew, remove studies/bench/kills-*.jsonl.
 kills: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py files --kills 1000
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py ray --kills 100

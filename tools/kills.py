@@ -2,8 +2,9 @@
 
 ``make kills`` kills a thousand times where results live in files, and a hundred times each on a Ray
 cluster, where drivers and workers die, and in PostgreSQL, where drivers and the server do. Every
-study must end as one that nobody disturbed: no run lost, none there twice, no number other. A line
-a study goes to studies/bench/kills-STORES.jsonl, and a last one with the sums.
+study must end as one that nobody disturbed: no run lost, none there twice or put aside, no number
+other, no launch ended by an error. A row a study is added to studies/bench/kills-STORES.jsonl, and
+a row with the sums over the whole file ends a sitting: what is interrupted goes on where it was.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -31,16 +31,23 @@ import small_study  # noqa: E402
 from forking import Forking  # noqa: E402
 
 from harness import provenance  # noqa: E402
+from harness.cli.faults import FAULT  # noqa: E402
 from harness.results.doctor import examine  # noqa: E402
 from harness.store.locations import Locations  # noqa: E402
-from harness.store.reader import SUPERSEDED_PHASE, StudyReader  # noqa: E402
+from harness.store.reader import ARM_PHASE, StudyReader, draw_of, phase_of, unit_of  # noqa: E402
+from harness.store.rows import RunRow  # noqa: E402
 from harness.tuning import storage as storages  # noqa: E402
 
 OUT = ROOT / "studies" / "bench"
 NAME = "small"
 KEY = ["arm", "phase", "index", "draw"]
-VALUES = ["seed", "state", "objective", "validation/loss", "test/loss", "train/loss"]
 CURVE = ["update", "train/loss", "validation/loss"]
+MEASURED = ("seconds", "tokens_per_second", "memory")
+"""What the names of metrics have whose values no two runs share: only their number is compared."""
+WRONG = ("lost", "doubled", "differing", "found", "bad_ends")
+"""What must be empty of every study."""
+CODES = {None: (0,), "driver": (-signal.SIGKILL,), "worker": (0,), "server": (0, FAULT)}
+"""How a launch may end by what was killed; one that meets no server when it begins says so."""
 MOST_KILLS = 7
 """So often a study is killed at most before it may end."""
 MOST_LAUNCHES = 3
@@ -153,53 +160,83 @@ class Ended:
     Attributes:
         killed: What was killed, in order.
         lost: Runs of the undisturbed study that are not there.
-        doubled: Runs that are there more than once, each further time.
-        differing: Runs and searches whose state or numbers are others.
+        doubled: Runs that are there more than once, each further time, or that were put aside.
+        differing: What of which run or search is other.
         found: What the doctor found.
-        codes: How launches ended that were not killed and did not end with 0.
-        said: What the last of them said.
+        bad_ends: How launches ended that must not end so, and what they said last.
+        seconds: How long all of it took.
     """
 
     killed: list[str] = field(default_factory=list)
-    lost: int = 0
-    doubled: int = 0
-    differing: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
     found: list[str] = field(default_factory=list)
-    codes: list[int] = field(default_factory=list)
-    said: str = ""
+    bad_ends: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
-def stored(locations: Locations) -> tuple[Counter[Any], dict[Any, Any]]:
-    """Returns how often every run is stored, and the numbers of every run and search."""
+@dataclass(frozen=True)
+class Stored:
+    """How often every run is stored, and what is of each run and search, by the parts' names."""
+
+    counts: Counter[str]
+    parts: dict[str, dict[str, Any]]
+
+
+def stored(locations: Locations) -> Stored:
+    """Returns what a study's stores hold, without what no two studies share."""
     reader = StudyReader(locations.tracking_uri, NAME)
-    runs = reader.runs()
-    runs = runs[runs["phase"] != SUPERSEDED_PHASE]
-    keys = [tuple(row) for row in runs[KEY].astype(str).to_numpy()]
-    numbers: dict[Any, Any] = dict(
-        zip(keys, runs[VALUES].astype(str).to_numpy().tolist(), strict=True)
-    )
-    for key, rows in reader.curves().groupby(KEY):
-        numbers["curve", *map(str, key)] = rows[CURVE].astype(str).to_numpy().tolist()
+    rows = {row.run_id: row for row in reader.search()}
+    keys = {run_id: _key(row) for run_id, row in rows.items()}
+    parts = {keys[run_id]: _parts(reader, row) for run_id, row in rows.items()}
+    for key, points in reader.curves().groupby(KEY):
+        name = "/".join(map(str, key))
+        parts[name]["curve"] = points[CURVE].astype(str).to_numpy().tolist()
     with storages.opened(locations.storage_url) as storage:
         for search in storage.get_all_studies():
             name = search.study_name.rpartition("/")[0]
-            numbers["search", name] = [
-                (t.number, str(t.state), t.params, t.values, t.intermediate_values)
-                for t in storage.get_all_trials(search._study_id)
-            ]
-    return Counter(keys), numbers
+            parts[f"search {name}"] = {
+                str(trial.number): repr(
+                    (trial.state, trial.params, trial.values, trial.intermediate_values)
+                )
+                for trial in storage.get_all_trials(search._study_id)
+            }
+    return Stored(Counter(keys.values()), parts)
 
 
-def judge(ended: Ended, locations: Locations, whole: tuple[Counter[Any], dict[Any, Any]]) -> None:
+def _key(row: RunRow) -> str:
+    return f"{unit_of(row)}/{phase_of(row)}/{row.tags['index']}/{draw_of(row)}"
+
+
+def _parts(reader: StudyReader, row: RunRow) -> dict[str, Any]:
+    """Returns what is compared of a run: also how often each point was booked."""
+    parts: dict[str, Any] = {
+        "status": row.status,
+        "tags": {name: row.tags.get(name) for name in ("seed", "state")},
+        "parameters": {name: text for name, text in row.params.items() if name != "path"},
+        "metrics": {name: _shared(name, value) for name, value in row.metrics.items()},
+    }
+    if phase_of(row) != ARM_PHASE:  # an arm's numbers are written by every launch that ends
+        points = reader.points(row)
+        parts["points"] = Counter((p.metric, p.update, _shared(p.metric, p.value)) for p in points)
+    return parts
+
+
+def _shared(metric: str, value: float) -> str | None:
+    return None if any(word in metric for word in MEASURED) else repr(value)
+
+
+def judge(ended: Ended, locations: Locations, whole: Stored) -> None:
     """Compares a study with the undisturbed one."""
-    counts, numbers = stored(locations)
-    ended.lost = sum(key not in counts for key in whole[0])
-    ended.doubled = sum(count - 1 for count in counts.values())
-    ended.doubled += sum(key not in whole[0] for key in counts)
-    ended.differing = sum(
-        numbers.get(key) != value for key, value in whole[1].items() if key in numbers
-    )
-    ended.differing += sum(key not in numbers for key in whole[1] if key[0] in ("curve", "search"))
+    now = stored(locations)
+    ended.lost = [key for key in whole.counts if key not in now.counts]
+    ended.doubled = list((now.counts - Counter(list(whole.counts))).elements())
+    for key, wanted in whole.parts.items():
+        if key not in ended.lost:
+            parts = now.parts.get(key, {})
+            names = [name for name in wanted | parts if wanted.get(name) != parts.get(name)]
+            ended.differing += [f"{key}: {name}" for name in names]
     ended.found = [each.text for each in examine(NAME, locations, whole=True).findings]
 
 
@@ -229,81 +266,113 @@ def kill_study(
         time.sleep(draw.uniform(0.02, 0.9) * seconds)
         struck = stores.strike(driver, draw)
         code = driver.wait()
-        if struck == "driver" and code == 0:  # it had ended before
-            break
+        if struck == "driver" and code != -signal.SIGKILL:  # it had ended before
+            struck = None
         ended.killed += [struck] if struck else []
+        _note_end(ended, struck, code, errors)
         if code == 0:
             break
-        _note(ended, code, errors)
     for _ in range(MOST_LAUNCHES):
         driver.start(words, errors)
         code = driver.wait()
-        _note(ended, code, errors)
+        _note_end(ended, None, code, errors)
         if code == 0:
             break
     return ended, locations
 
 
-def _note(ended: Ended, code: int, errors: Path) -> None:
-    if code not in (0, -signal.SIGKILL):
-        ended.codes.append(code)
-        ended.said = errors.read_text(encoding="utf-8", errors="replace")[-400:]
+def _note_end(ended: Ended, struck: str | None, code: int, errors: Path) -> None:
+    """Notes how a launch ended, unless it may end so."""
+    said = errors.read_text(encoding="utf-8", errors="replace")
+    if code not in CODES[struck] or "Traceback" in said:
+        ended.bad_ends.append(f"{code} after {struck or 'nothing'} was killed: {said[-400:]}")
 
 
-def run(stores: Stores, kills: int, seed: int, say: Callable[[dict[str, Any]], None]) -> bool:
-    """Kills studies until so many kills have hit, and returns whether all ended as they must."""
-    draw, sums = random.Random(seed), Counter[str]()
+class Rows:
+    """The rows of a file, to which each sitting adds its own."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads the rows that are there; a last one that was not written whole is dropped."""
+        self._path = path
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            path.write_text(whole, encoding="utf-8")
+        self._rows = [json.loads(line) for line in whole.splitlines()]
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Writes a row, and prints it."""
+        line = json.dumps(row)
+        print(line, flush=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        self._rows.append(row)
+
+    def sums(self) -> Counter[str]:
+        """Returns the sums over all studies of the file."""
+        sums = Counter[str]({name: 0 for name in ("studies", "kills", *WRONG)})
+        for row in self._rows:
+            if "study" in row:
+                sums["studies"] += 1
+                sums["kills"] += len(row["killed"])
+                sums.update(f"{struck}_kills" for struck in row["killed"])
+                sums.update({name: len(row[name]) for name in WRONG})
+        return sums
+
+
+def undisturbed(stores: Stores, driver: Forking, folder: Path) -> tuple[Stored, float]:
+    """Returns what is stored of a study that nobody disturbs, and how long its launch took.
+
+    Raises:
+        SystemExit: It did not end as it must.
+    """
+    path = study_in(folder)
+    locations, options = stores.new(folder)
+    begun = time.monotonic()
+    driver.start(["run", path, "--force", *options], folder / "stderr")
+    code, seconds = driver.wait(), time.monotonic() - begun
+    if code != 0:
+        raise SystemExit((folder / "stderr").read_text())
+    whole = stored(locations)
+    if found := examine(NAME, locations, whole=True).findings:
+        raise SystemExit(f"the undisturbed study must be sound, but {found[0].text}")
+    return whole, seconds
+
+
+def run(stores: Stores, kills: int, seed: int, rows: Rows) -> bool:
+    """Kills studies until the file has so many kills; returns whether all ended as they must."""
     with Forking() as driver, tempfile.TemporaryDirectory() as root:
-        whole_folder = Path(root, "whole")
-        path = study_in(whole_folder)
-        locations, options = stores.new(whole_folder)
-        begun = time.monotonic()
-        driver.start(["run", path, "--force", *options], whole_folder / "stderr")
-        if driver.wait() != 0:
-            raise SystemExit((whole_folder / "stderr").read_text())
-        seconds = time.monotonic() - begun
-        whole = stored(locations)
-        say({"runs": len(whole[0]), "undisturbed_seconds": round(seconds, 1)})
-        while sums["kills"] < kills:
-            folder = Path(root, f"study-{sums['studies']}")
+        whole, seconds = undisturbed(stores, driver, Path(root, "whole"))
+        rows.add({"runs": whole.counts.total(), "undisturbed_seconds": round(seconds, 1)})
+        while (sums := rows.sums())["kills"] < kills:
+            number, begun = sums["studies"] + 1, time.monotonic()
+            folder, draw = Path(root, f"study-{number}"), random.Random(f"{seed} {number}")
             left = kills - sums["kills"]
             ended, locations = kill_study(stores, driver, folder, draw, seconds, left)
             judge(ended, locations, whole)
+            ended.seconds = round(time.monotonic() - begun, 1)
             shutil.rmtree(folder)
-            sums["studies"] += 1
-            sums["kills"] += len(ended.killed)
-            for name in ("lost", "doubled", "differing"):
-                sums[name] += getattr(ended, name)
-            sums["found"] += len(ended.found)
-            sums["other_ends"] += len(ended.codes)
-            say({"study": sums["studies"], **asdict(ended)})
-    say({**sums, "seconds": round(time.monotonic() - begun)})
-    return not (sums["lost"] or sums["doubled"] or sums["differing"] or sums["found"])
+            rows.add({"study": number, **asdict(ended)})
+    rows.add(dict(sums))
+    return not any(sums[name] for name in WRONG)
 
 
 def main() -> None:
-    """Kills, and ends with 1 where something was lost, doubled or other."""
+    """Kills, and ends with 1 where a study of the file did not end as it must."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stores", choices=("files", "ray", "postgres"))
-    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--kills", type=int, default=100, help="those of earlier sittings count")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    out = arguments.out or OUT / f"kills-{arguments.stores}.jsonl"
-    with ExitStack() as stack, open(out, "w", encoding="utf-8") as file:
-
-        def say(row: dict[str, Any]) -> None:
-            line = json.dumps(row)
-            print(line, flush=True)
-            file.write(f"{line}\n")
-            file.flush()
-
-        say(
-            {"date": date.today().isoformat(), "seed": arguments.seed, **provenance.describe("cpu")}
-        )
+    rows = Rows(arguments.out or OUT / f"kills-{arguments.stores}.jsonl")
+    known = {"date": date.today().isoformat(), "seed": arguments.seed, **provenance.describe("cpu")}
+    with ExitStack() as stack:
         makers = {"files": lambda _: Files(), "ray": Ray, "postgres": Postgres}
         stores: Stores = makers[arguments.stores](stack)
-        sys.exit(0 if run(stores, arguments.kills, arguments.seed, say) else 1)
+        rows.add(known)
+        is_sound = run(stores, arguments.kills, arguments.seed, rows)
+    sys.exit(0 if is_sound else 1)
 
 
 if __name__ == "__main__":
