@@ -1,8 +1,9 @@
 // Matrix products at the shapes of recurrence, and the sums around them, for one REAL.
 //
 // Every element of a result is one sum in the order of k, whatever the blocks, the rows beside it and the number of
-// threads: so a run's numbers do not depend on its pack. The register tile is ROWS x COLUMNS accumulators; at
-// 8 x 3 vectors a step of k takes 24 multiply-adds and 11 loads, so that the multipliers are the limit.
+// threads: so a run's numbers do not depend on its pack. The register tile is TILE rows x WIDE vectors of accumulators;
+// at 8 x 3 a step of k takes 24 multiply-adds and 11 loads, at 6 x 2 it takes 12 and 8, so that the multipliers are the
+// limit.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -44,54 +45,89 @@ namespace {
 #if VECTOR_BYTES == 64
 constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
 #else
-constexpr long TILE = 4, WIDE = 3;  // 12 of 16 registers
-#endif
+constexpr long TILE = 6, WIDE = 2;  // 12 of 16 registers; at 4 x 3 the row's value and B's vectors want 4 more, and
+#endif                              // a spill a step cost a quarter of the speed
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
-// C (M rows, V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
-template <int M, int V>
+// C (M rows, P panels of V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
+// Panels begin `apart` from one another in B, and side by side in C.
+template <int M, int V, int P = 1>
 inline __attribute__((always_inline)) void tile(long K, const real* a, long row, long step, const real* b, long ldb,
-                                                real* c, long ldc, bool add) {
-  vec sum[M][V];
+                                                real* c, long ldc, bool add, long apart = 0) {
+  vec sum[M][P * V];
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) sum[m][v] = add ? load(c + m * ldc + v * L) : vec{};
+#pragma GCC unroll 24
+    for (int v = 0; v < P * V; v++) sum[m][v] = add ? load(c + m * ldc + v * L) : vec{};
 #pragma GCC unroll 1
   for (long k = 0; k < K; k++) {
-    vec x[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) x[v] = load(b + k * ldb + v * L);
+    vec x[P * V];
+#pragma GCC unroll 24
+    for (int v = 0; v < P * V; v++) x[v] = load(b + v / V * apart + k * ldb + v % V * L);
 #pragma GCC unroll 16
     for (int m = 0; m < M; m++) {
       const real y = a[m * row + k * step];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; v++) sum[m][v] += x[v] * y;
+#pragma GCC unroll 24
+      for (int v = 0; v < P * V; v++) sum[m][v] += x[v] * y;
     }
   }
 #pragma GCC unroll 16
   for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; v++) store(c + m * ldc + v * L, sum[m][v]);
+#pragma GCC unroll 24
+    for (int v = 0; v < P * V; v++) store(c + m * ldc + v * L, sum[m][v]);
 }
 
-// All rows of a panel of V vectors. Row m of A begins at a + m * lda.
+// The tile of M rows, of which the compiler knows each from 1 to TILE.
+template <int V, int M = TILE>
+inline void tile_of(long count, long K, const real* a, long row, long step, const real* b, long ldb, real* c, long ldc,
+                    bool add) {
+  if constexpr (M > 1)
+    if (count < M) return tile_of<V, M - 1>(count, K, a, row, step, b, ldb, c, ldc, add);
+  tile<M, V>(K, a, row, step, b, ldb, c, ldc, add);
+}
+
+// Likewise of so few rows that a panel alone would wait for its own sums: two panels side by side. More would be more
+// places of memory to read at once, which is the limit then.
+template <int V, int M = TILE / 2>
+inline void low_tile_of(long count, long K, const real* a, long row, const real* b, long apart, real* c, long ldc,
+                        bool add) {
+  if constexpr (M > 1)
+    if (count < M) return low_tile_of<V, M - 1>(count, K, a, row, b, apart, c, ldc, add);
+  tile<M, V, 2>(K, a, row, 1, b, V * L, c, ldc, add, apart);
+}
+
+// All rows of a panel of V vectors, in tiles as even as can be: a low one would wait for its own sums. Row m of A
+// begins at a + m * lda.
 template <int V>
 void rows(long M, long K, const real* a, long lda, const real* b, real* c, long ldc, bool add) {
-  long m = 0;
-  for (; m + TILE <= M; m += TILE) tile<TILE, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
-  if constexpr (TILE > 4)
-    for (; m + 4 <= M; m += 4) tile<4, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
-  for (; m + 2 <= M; m += 2) tile<2, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
-  for (; m < M; m++) tile<1, V>(K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
+  const long count = (M + TILE - 1) / TILE;
+  for (long i = 0; i < count; i++) {
+    const long m = part_begin(M, i, count), height = part_begin(M, i + 1, count) - m;
+    tile_of<V>(height, K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
+  }
 }
 
 // Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k; B lies where it was written.
 template <int V>
 void columns(long M, long K, const real* a, long block, const real* b, long ldb, real* c, long ldc, bool add) {
-  long m = 0;
-  for (; m + TILE <= M; m += TILE, a += block) tile<TILE, V>(K, a, 1, TILE, b, ldb, c + m * ldc, ldc, add);
-  for (long i = 0; m < M; m++, i++) tile<1, V>(K, a + i, 1, TILE, b, ldb, c + m * ldc, ldc, add);
+  for (long m = 0; m < M; m += TILE, a += block)
+    tile_of<V>(std::min(TILE, M - m), K, a, 1, TILE, b, ldb, c + m * ldc, ldc, add);
+}
+
+// Panels of V vectors each, `count` of them: the product over all segments.
+template <int V>
+void of_width(long count, long M, long K, long segments, const real* a, long lda, long stride, const real* packed,
+              real* c, long ldc) {
+  const long segment = K * V * L, apart = segments * segment;
+  for (long i = 0; i < count;) {
+    const bool low = M <= TILE / 2 && i + 2 <= count;
+    for (long s = 0; s < segments; s++) {
+      const real *const from = a + s * stride, *const b = packed + i * apart + s * segment;
+      if (low) low_tile_of<V>(M, K, from, lda, b, apart, c + i * V * L, ldc, s > 0);
+      else rows<V>(M, K, from, lda, b, c + i * V * L, ldc, s > 0);
+    }
+    i += low ? 2 : 1;
+  }
 }
 
 // N columns as panels of WIDE vectors or fewer, as even as can be: a narrow one would wait for its own sums.
@@ -100,6 +136,8 @@ struct Panels {
   explicit Panels(long N) : vectors(N / L), count((vectors + WIDE - 1) / WIDE) {}
   long begin(long i) const { return (vectors / count * i + std::min(i, vectors % count)) * L; }
   long width(long i) const { return begin(i + 1) - begin(i); }
+  // Where the panels that are as wide as panel i end: the first ones may be a vector wider.
+  long end_of_width(long i) const { return i < vectors % count ? vectors % count : count; }
 };
 
 // So many threads as are worth their start.
@@ -262,14 +300,13 @@ void pack_transposed(long N, long blocks, long K, const real* source, long ld, r
 void product(long M, long N, long K, long segments, const real* a, long lda, long stride, const real* packed, real* c,
              long ldc) {
   const Panels panels(N);
-  for (long panel = 0; panel < panels.count; panel++) {
-    const long n = panels.begin(panel), w = panels.width(panel);
-    for (long s = 0; s < segments; s++, packed += K * w) {
-      const real* from = a + s * stride;
-      if (w == 3 * L) rows<3>(M, K, from, lda, packed, c + n, ldc, s > 0);
-      else if (w == 2 * L) rows<2>(M, K, from, lda, packed, c + n, ldc, s > 0);
-      else rows<1>(M, K, from, lda, packed, c + n, ldc, s > 0);
-    }
+  for (long panel = 0, next; panel < panels.count; panel = next) {
+    next = panels.end_of_width(panel);
+    const long w = panels.width(panel), count = next - panel;
+    if (w == 3 * L) of_width<3>(count, M, K, segments, a, lda, stride, packed, c, ldc);
+    else if (w == 2 * L) of_width<2>(count, M, K, segments, a, lda, stride, packed, c, ldc);
+    else of_width<1>(count, M, K, segments, a, lda, stride, packed, c, ldc);
+    packed += count * segments * K * w, c += count * w;
   }
 }
 
