@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.tables import Section
+from harness.report.tried import is_not_learned
 from harness.store.columns import ERRORS, SCORES
 from harness.study.units import Phase
 from harness.training.messages import RunState
@@ -36,11 +37,14 @@ def errors(
         rows += [row for row in tested if row["column"] == column]
         names = [f"test/{error}_{column}" for error in (*ERRORS, *SCORES)]
         for arm in arms:
-            known = ended[ended["arm"] == arm].reindex(columns=names).dropna(how="all")
+            of_arm = ended[ended["arm"] == arm]
+            known = of_arm.reindex(columns=names).dropna(how="all")
             if known.empty:
                 continue
             means = dict(zip((*ERRORS, *SCORES), known.mean(), strict=True))
             remark = f"the mean of {len(known)} replicates" if len(known) > 1 else "one replicate"
+            if num_guesses := int(is_not_learned(of_arm.loc[known.index]).sum()):
+                remark += f", {num_guesses} at the guess"
             rows.append({"forecaster": arm, "column": column, **means, "remark": remark})
     return pd.DataFrame(rows, columns=list(ROW))
 

@@ -107,17 +107,19 @@ def quantile_loss(truth: np.ndarray, quantiles: np.ndarray, levels: Sequence[flo
 
 
 def quantile_crps(truth: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Returns twice the mean pinball loss, (...).
+    """Returns twice the mean pinball loss over all levels from 0 to 1, (...).
 
-    It is the continuous ranked probability score as the levels become dense, if they are the
-    middles of equal parts of 0 to 1.
+    Over all of them it is the continuous ranked probability score. Between those that are forecast
+    the trapezoidal rule has it, and at 0 and at 1 there is no loss.
 
     Args:
         truth: (...).
         quantiles: (..., Q), forecast.
-        levels: Q probabilities.
+        levels: Q probabilities between 0 and 1, in ascending order.
     """
-    score: np.ndarray = 2 * quantile_loss(truth, quantiles, levels).mean(axis=-1)
+    ends = np.array([0.0, *levels, 1.0])
+    parts = (ends[2:] - ends[:-2]) / 2
+    score: np.ndarray = 2 * quantile_loss(truth, quantiles, levels) @ parts
     return score
 
 

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from harness.data.sequences.heads import LEAST_VARIANCE, LEVELS
+from harness.data.sequences.heads import LEAST_VARIANCE, LEVELS, SPACING
 from harness.tasks.objective import CRPS, LIKELIHOOD, OF_DENSITIES, OF_QUANTILES, Objective
 from harness.tasks.scoring import ValueScoring
 
@@ -65,7 +65,7 @@ class GaussianScoring(ValueScoring):
 
 
 class QuantileScoring(ValueScoring):
-    """Quantiles of each value; training follows twice their mean pinball loss, as the CRPS is."""
+    """Quantiles of each value; training follows their CRPS, twice the mean pinball loss."""
 
     objectives: tuple[Objective, ...] = OF_QUANTILES
     trained = CRPS
@@ -89,5 +89,5 @@ class QuantileScoring(ValueScoring):
         errors = targets.unsqueeze(2) - outputs.unflatten(2, (len(LEVELS), -1))  # (N, M, Q, O)
         levels: Tensor = _levels(outputs.device, outputs.dtype)
         slopes = (errors < 0).to(outputs.dtype) - levels
-        losses = -2.0 * (slopes * errors).mean(2)
-        return losses, (slopes * (2.0 / len(LEVELS))).flatten(2)
+        slopes = (2.0 * SPACING) * slopes
+        return -(slopes * errors).sum(2), slopes.flatten(2)

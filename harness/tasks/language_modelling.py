@@ -39,7 +39,7 @@ class LanguageModelling:
         self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
         self.splits = tuple(self.dataset.splits)
         self.test_splits = tuple(split for split in self.splits if split == "test")
-        self.chance_loss = PERPLEXITY.chance(self.dataset)
+        self.chance_loss = self.learned_below = PERPLEXITY.chance(self.dataset)
         self._tokens = {
             name: torch.from_numpy(ids).to(device) for name, ids in self.dataset.splits.items()
         }
@@ -117,9 +117,9 @@ class LanguageModelling:
         """See :class:`~harness.tasks.task.Task`; the criterion itself."""
         return criterion
 
-    def guess(self, split: str) -> float:
-        """See :class:`~harness.tasks.task.Task`; the same on all."""
-        return self.chance_loss
+    def guess(self, split: str) -> dict[str, float]:
+        """See :class:`~harness.tasks.task.Task`; the same loss on all."""
+        return self.metrics(split, self.chance_loss)
 
     def point(self, scores: Tensor) -> Tensor:
         """See :class:`~harness.tasks.task.Task`; they are scores of classes, and no values."""

@@ -1,7 +1,6 @@
 """A class or values at the steps of a sequence that count: memory, forecasts, labels."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from harness import data, randomness
 from harness.data.sequences import Sequences
 from harness.data.sequences.dataset import FRESH_UPDATES, SequenceDataset
 from harness.data.sequences.dataset import load as load_sequences
+from harness.data.sequences.levels import guess_by_value
 from harness.engine import Parameters, dtype_of
 from harness.engine.base import by_run
 from harness.model.masks import Masks
@@ -57,7 +57,8 @@ class SequencePrediction:
         self.objective = self.scoring.trained if objective is None else objective_of(objective)
         if self.objective not in self.objectives:  # the pack says so
             self.objective = self.scoring.trained
-        self.chance_loss = self.objective.chance(self.dataset)
+        self.chance_loss = self._loss_of(self.dataset.chance)
+        self.learned_below = self._loss_of(self.dataset.learned_from or self.dataset.chance)
         self.test_splits = self.dataset.test_splits
         self.splits: tuple[str, ...] = ("train", "validation", *self.test_splits)
         self.updates_per_epoch = self.dataset.updates_per_epoch(settings)
@@ -159,18 +160,25 @@ class SequencePrediction:
 
     def criterion(self, means: Sequence[float]) -> float:
         """See :class:`~harness.tasks.task.Task`: the mean error, or the rate of errors."""
-        value = self.scoring.metrics(means)[self.objective.key]
+        return self._criterion_of(self.scoring.metrics(means))
+
+    def _criterion_of(self, metrics: Mapping[str, float]) -> float:
+        value = metrics[self.objective.key]
         return 1.0 - value if self.objective.better == "higher" else value
 
     def loss(self, criterion: float) -> float:
         """See :class:`~harness.tasks.task.Task`: the logarithm of what is compared by a ratio."""
         return log_error(criterion) if self.objective.is_ratio else criterion
 
-    def guess(self, split: str) -> float:
+    def _loss_of(self, metrics: Mapping[str, float]) -> float:
+        return self.loss(self._criterion_of(metrics))
+
+    def guess(self, split: str) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`; of measured data it is that of the split's own."""
-        dataset = self.dataset
-        chance = dataset.test_chance if split == "test" and dataset.test_chance else dataset.chance
-        return self.objective.chance(replace(dataset, chance=chance))
+        dataset, by_value = self.dataset, {}
+        if dataset.windows is not None:
+            by_value = guess_by_value(dataset.splits[split], dataset.head)
+        return self._told(split, dataset.guesses[split], by_value)
 
     def point(self, scores: Tensor) -> Tensor:
         """See :class:`~harness.tasks.task.Task`; the scoring knows."""
@@ -189,15 +197,22 @@ class SequencePrediction:
         Of a series the test split tells errors by column, too, in the column's own unit. Those of
         the evaluations before would be a chart for each column.
         """
-        values = self.scoring.metrics(means)
-        if prefix in self.dataset.floors:
-            values["excess"] = values["cross_entropy"] - self.dataset.floors[prefix].loss
+        by_value = self.scoring.by_value(means) if isinstance(self.scoring, ValueScoring) else {}
+        return self._told(prefix, self.scoring.metrics(means), by_value)
+
+    def _told(
+        self, split: str, values: Mapping[str, float], by_value: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Returns the metrics of a split, given those of the scoring and its means by value."""
+        told = dict(values)
+        if split in self.dataset.floors:
+            told["excess"] = values["cross_entropy"] - self.dataset.floors[split].loss
         windows = self.dataset.windows
-        if prefix == "test" and windows is not None:
-            assert isinstance(self.scoring, ValueScoring) and self._error_scale is not None
-            values |= column_metrics(windows, self._error_scale, self.scoring.by_value(means))
-        told = {f"{prefix}/{name}": value for name, value in values.items()}
-        return told | self.metrics(prefix, self.loss(self.criterion(means)))
+        if split == "test" and windows is not None:
+            assert self._error_scale is not None
+            told |= column_metrics(windows, self._error_scale, by_value)
+        named = {f"{split}/{name}": value for name, value in told.items()}
+        return named | self.metrics(split, self._loss_of(values))
 
     def training_metrics(self, mean: float) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`; the loss where training follows the objective."""

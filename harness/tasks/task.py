@@ -49,6 +49,8 @@ class Task(Protocol):
         objectives: What its models may be judged by.
         trained_objectives: Those among them that training itself follows.
         chance_loss: The loss of a model that has learned nothing.
+        learned_below: The loss that a model which has learned something is below: that of a guess,
+            or lower where on so little data a guess may be better by luck.
         splits: The names of the splits.
         test_splits: Those among them that the best parameters of a finished run are evaluated on.
         fingerprint: Of the data: equal fingerprints mean equal data.
@@ -64,6 +66,7 @@ class Task(Protocol):
     objectives: tuple[Objective, ...]
     trained_objectives: tuple[Objective, ...]
     chance_loss: float
+    learned_below: float
     splits: tuple[str, ...]
     test_splits: tuple[str, ...]
     fingerprint: str
@@ -108,8 +111,11 @@ class Task(Protocol):
         """Returns the loss, which is compared, of a criterion; it rises with it."""
         ...
 
-    def guess(self, split: str) -> float:
-        """Returns the loss on a split of a model that has learned nothing."""
+    def guess(self, split: str) -> dict[str, float]:
+        """Returns the metrics of a split of a model that has learned nothing: :meth:`metrics` too.
+
+        They are those of an evaluation that are known of a guess.
+        """
         ...
 
     def point(self, scores: Tensor) -> Tensor:

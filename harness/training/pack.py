@@ -396,7 +396,7 @@ class Pack:
         run, chance = shard.runs[index], self.task.chance_loss
         worth, best_update = self.task.loss(float(shard.best_nats[index])), shard.best_update[index]
         # Also where no evaluation was a number: training stayed finite, so nothing diverged.
-        not_learned = None if self.plan.version == 1 else not worth < chance
+        not_learned = None if self.plan.version == 1 else not worth < self.task.learned_below
         worth = chance if not_learned else worth
         metrics = {
             "objective": worth,
@@ -405,14 +405,17 @@ class Pack:
         }
         for last in self._history[run.id][-1:]:
             metrics["final/loss"] = last.metrics[self._objective_key]
-        if self._objective_key == "validation/loss":  # a table shows the value that selected
-            metrics |= self._validation_at(run, int(best_update))
-            metrics |= self.task.metrics("validation", worth)
-        for split, means in standing.tests.items():
-            metrics |= self.task.evaluation_metrics(split, means[index])
-        if not_learned and "test" in standing.tests:
-            # Anybody can guess, on data that nobody has seen too.
-            metrics |= self.task.metrics("test", self.task.guess("test"))
+        is_validated = self._objective_key == "validation/loss"
+        if not_learned:
+            # Anybody can guess, on data that nobody has seen too; of the model nothing is told.
+            for split in (*(["validation"] if is_validated else []), *standing.tests):
+                metrics |= self.task.guess(split)
+        else:
+            if is_validated:  # a table shows the value that selected
+                metrics |= self._validation_at(run, int(best_update))
+                metrics |= self.task.metrics("validation", worth)
+            for split, means in standing.tests.items():
+                metrics |= self.task.evaluation_metrics(split, means[index])
         return RunEnded(
             run.id,
             shard.update,
@@ -438,8 +441,13 @@ class Pack:
         }
 
     def _not_learned_message(self) -> str:
-        chance = f"{self.task.chance_loss:.3f} {self._objective.loss_unit}".rstrip()
+        chance, needed = (
+            f"{loss:.3f} {self._objective.loss_unit}".rstrip()
+            for loss in (self.task.chance_loss, self.task.learned_below)
+        )
         guess = f"below that of guessing, {chance}"
+        if self.task.learned_below < self.task.chance_loss:
+            guess = f"below {needed}: guessing has {chance}, and by luck some less"
         if self._objective_key == "train/loss":  # of which the last counts, not the lowest
             return f"not learned: the last training loss was not {guess}"
         return f"not learned: no evaluation had a validation loss {guess}"

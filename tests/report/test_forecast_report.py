@@ -41,14 +41,15 @@ def table_of(condition):
 
 def test_the_arms_stand_below_simple_forecasters_with_the_means_of_what_finished():
     runs = [*rows("lstm", (1.0, 2.0, 6.0), ["finished", "finished", "diverged"])]
-    runs += rows("gru", (1.0, 1.0), **{"test/mase_heat": 0.25})
+    guesses = rows("gru", (1.0, 1.0), **{"test/mase_heat": 0.25})
+    runs += [{**guesses[0], "not_learned": True}, guesses[1]]
     found = table_of(built(study("lstm", "gru"), runs, {"": SIMPLE}).conditions[0])
     assert found.header == ("Forecaster", "MAE", "RMSE", "MASE", "Remark")
     assert found.rows == [
         ("naive", "2", "2.5", "1", ""),
         ("seasonal naive", "", "", "", "no season is seen in train"),
         ("lstm", "1.5", "3", "", "the mean of 2 replicates"),
-        ("gru", "1", "2", "0.25", "the mean of 2 replicates"),
+        ("gru", "1", "2", "0.25", "the mean of 2 replicates, 1 at the guess"),
     ]
 
 

@@ -60,7 +60,7 @@ def loss_of_torch(head, outputs, targets):
         loss = torch.nn.GaussianNLLLoss(full=True, reduction="none", eps=0.0)
         return loss(parts[..., 0, :], targets, variance)
     errors, levels = targets.unsqueeze(-2) - parts, LEVELS.view(-1, 1)
-    return 2 * torch.maximum(levels * errors, (levels - 1) * errors).mean(-2)
+    return 2 * torch.maximum(levels * errors, (levels - 1) * errors).sum(-2) / 20
 
 
 @pytest.mark.parametrize("head", SCORINGS)
@@ -148,18 +148,54 @@ def test_scores_of_distributions_are_those_of_their_closed_forms(forecast):
         assert found[f"test/coverage_{column}"] == pytest.approx(covered[[index, index + 3]].mean())
 
 
+@pytest.fixture(scope="module")
+def normal():
+    """Numbers of a normal distribution, whose exact quantiles score 1/sqrt(pi)."""
+    return stats.norm.ppf((np.arange(4000) + 0.5) / 4000)
+
+
+def test_the_crps_of_quantiles_is_that_of_their_distribution(normal):
+    """Of a standard normal one, forecast as it is, the CRPS is 1/sqrt(pi) in closed form."""
+    exact = 1 / math.sqrt(math.pi)
+    outputs = torch.from_numpy(np.tile(stats.norm.ppf(heads.LEVELS), (1, 4000, 1)))
+    targets = torch.from_numpy(normal).view(1, -1, 1)
+    measured = QuantileScoring(1)._measured(outputs, targets)[2].mean()
+    assert float(measured) == pytest.approx(exact, rel=0.01)
+    losses, _ = QuantileScoring(1)._losses_and_slopes(outputs, targets)
+    assert float(losses.mean()) == pytest.approx(exact, rel=0.01)
+    gaussian = GaussianScoring(1)._measured(torch.zeros(1, 4000, 2).double(), targets)
+    assert float(gaussian[3].mean()) == pytest.approx(exact, rel=1e-3)
+
+
 def test_a_guess_is_the_distribution_of_all_that_is_predicted():
     targets = np.random.default_rng(2).normal(3.0, 2.0, size=(40, 1, 2))
     sequences = Sequences(targets, targets, np.ones((40, 1)))
-    chance = levels.chance_of(sequences, False, 2)
+    chance = levels.guess_by_value(sequences, "gaussian")
     values = targets[:, 0]
     distances = np.abs(values[:, None] - values[None]).mean((0, 1)) / 2
-    assert chance["crps"] == pytest.approx(distances.mean())
+    assert chance["crps"] == pytest.approx(distances)
     density = stats.norm.logpdf(values, values.mean(0), values.std(0))
-    assert chance["nll"] == pytest.approx(-density.mean(), rel=1e-5)
-    data_of = type("", (), {"chance": chance | {"crps": 0.0}})
+    assert chance["nll"] == pytest.approx(-density.mean(0), rel=1e-5)
+    ends = forecast_metrics.gaussian_interval(values.mean(0), values.std(0), 0.9)
+    assert chance["coverage"] == pytest.approx(forecast_metrics.coverage(values, *ends))
+    data_of = type("", (), {"chance": {"nll": 2.5, "crps": 0.0}})
     assert CRPS.chance(data_of) == pytest.approx(math.log(1e-300))
-    assert LIKELIHOOD.chance(data_of) == chance["nll"]
+    assert LIKELIHOOD.chance(data_of) == 2.5
+
+
+def test_no_constant_quantiles_score_better_than_a_guess(normal):
+    """So who forecasts the same at every point has not learned, whatever it is."""
+    targets = np.random.default_rng(4).permutation(normal)[:60, None, None]
+    sequences = Sequences(targets, targets, np.ones((60, 1)))
+    chance = levels.guess_by_value(sequences, "quantiles")
+    assert 0.8 < chance["coverage"] <= 0.95
+    values = targets[:, 0]
+    for method in ("linear", "hazen", "inverted_cdf"):
+        constant = np.quantile(values, heads.LEVELS, axis=0, method=method).T
+        quantiles = np.broadcast_to(constant, (60, 1, len(heads.LEVELS)))
+        score = forecast_metrics.quantile_crps(values, quantiles, heads.LEVELS).mean()
+        assert score >= chance["crps"] * (1 - 1e-12), method
+    assert score == pytest.approx(chance["crps"])
 
 
 @pytest.mark.parametrize("head, objective", [("gaussian", "train/nll"), ("quantiles", "crps")])

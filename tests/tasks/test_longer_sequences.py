@@ -13,6 +13,7 @@ from harness.tasks.sequence_prediction import SequencePrediction
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel
+from harness.training.shard import Shard
 
 WITHOUT = "0627cd3a8153d20cff1902c9c7bd56b2c02fd47b99fa6c355fded0bca65cb899"
 """The fingerprint of these sequences before there was the field."""
@@ -46,7 +47,13 @@ def end_of(own, objective, read_test=True):
 
 
 @pytest.mark.parametrize("corpus, engine", [("copy", "reference"), ("adding", "cpu")])
-def test_the_best_parameters_are_tested_on_longer_sequences(corpus, engine):
+def test_the_best_parameters_are_tested_on_longer_sequences(corpus, engine, monkeypatch):
+    def evaluate(self, split, measured=Shard.evaluate, **which):
+        """As if each had learned all of it, or a guess would be told in its place."""
+        means = measured(self, split, **which)
+        return [[0.0, 0.0, *each[2:]] for each in means] if split == "validation" else means
+
+    monkeypatch.setattr(Shard, "evaluate", evaluate)
     own = settings(corpus=corpus, engine=engine, test_lengths=(2, 4))
     key = "accuracy" if corpus == "copy" else "mse"
     end = end_of(own, f"validation/{key}")
@@ -87,7 +94,7 @@ def test_where_the_test_set_is_not_read_longer_ones_are_not_either():
 def test_the_excess_over_the_floor_is_told_of_longer_sequences():
     task = SequencePrediction(settings(corpus="markov", test_lengths=(4,)), torch.device("cpu"))
     assert task.splits == ("train", "validation", "test", "test_4x")
-    floor = memory.make("markov").floor(96).loss
+    floor = memory.make("markov").scored(task.dataset.splits["test_4x"]).loss
     means = [2.0, 0.5, *(1.0 for _ in task.scoring.names[2:])]
     found = task.evaluation_metrics("test_4x", means)
     assert found["test_4x/excess"] == pytest.approx(2.0 - floor)

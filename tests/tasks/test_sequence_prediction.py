@@ -252,6 +252,64 @@ def test_what_has_learned_nothing_is_worth_what_remembers_nothing():
     assert task.evaluation_metrics("test", means)["test/excess"] == -floor
 
 
+def told_of(end, split):
+    """What a run's end tells of a split, by the metrics' keys."""
+    return {k.partition("/")[2]: v for k, v in end.metrics.items() if k.startswith(f"{split}/")}
+
+
+def test_a_run_that_has_learned_nothing_is_a_guess_in_every_metric_of_every_split():
+    """Nothing that it did is told beside what a guess does: mse is the square of rmse, for one."""
+    adding = settings(num_held_out=60, learning_rate=1e-9, test_lengths=(2,))
+    plan = plan_of(adding)
+    end = end_of(trained(plan)[1])
+    for split in ("validation", "test", "test_2x"):
+        told = told_of(end, split)
+        assert end.not_learned and told["mse"] == pytest.approx(1 / 6)
+        assert told["rmse"] ** 2 == pytest.approx(told["mse"])
+        assert told["loss"] == pytest.approx(math.log(told["mse"]))
+    copy = settings("copy", num_held_out=60, learning_rate=1e-9, test_lengths=(2,))
+    end = end_of(trained(plan_of(copy, objective="validation/cross_entropy"))[1])
+    for split, length in (("test", 24), ("test_2x", 48)):
+        told = told_of(end, split)
+        assert told["cross_entropy"] == told["loss"] == pytest.approx(10 * math.log(8) / length)
+        assert told["excess"] == told["cross_entropy"]
+        assert told["accuracy"] == pytest.approx(1 - 10 / length * 7 / 8)
+        assert set(told) == {"loss", "cross_entropy", "accuracy", "excess"}
+
+
+@pytest.mark.parametrize("head", ["value", "gaussian", "quantiles"])
+def test_a_forecaster_that_has_learned_nothing_is_a_guess_in_every_column(head):
+    options = Options.of({"length": 300, "horizon": 2, "head": head})
+    own = settings("lorenz", task="forecasting", options=options, learning_rate=1e-9)
+    plan = plan_of(own)
+    end = end_of(trained(plan)[1])
+    told = told_of(end, "test")
+    assert end.not_learned and told["rmse"] ** 2 == pytest.approx(told["mse"])
+    task = SequencePrediction(own, CPU, plan.objective)
+    windows, part = task.dataset.windows, task.dataset.splits["test"]
+    truth = part.targets[part.weights > 0].reshape(-1, 2, 3)  # scaled, by steps ahead and columns
+    squares = ((truth - truth.mean(0)) ** 2).mean((0, 1))
+    assert told["mse"] == pytest.approx(squares.mean())
+    for index, column in enumerate(windows.series.columns):
+        error = math.sqrt(squares[index]) * windows.scaling.deviation[index]
+        assert told[f"rmse_{column}"] == pytest.approx(error)
+    assert {f"validation/{name}" for name in told if "_" not in name} <= set(end.metrics)
+    evaluated = set(task.evaluation_metrics("test", [1.0] * len(task.scoring.names)))
+    assert {f"test/{name}" for name in told} == evaluated
+
+
+def test_luck_is_not_called_learning():
+    """All that is asked of a guess is what its own draw may do; a coin at every step has none."""
+    for corpus, key in (("parity", "accuracy"), ("adding", "mse"), ("copy", "cross_entropy")):
+        own = settings(corpus, num_held_out=400)
+        task = SequencePrediction(own, CPU, f"validation/{key}")
+        assert task.learned_below < task.chance_loss
+    parity = SequencePrediction(settings("parity", num_held_out=400), CPU, "validation/accuracy")
+    assert parity.learned_below == pytest.approx(0.5 - 3 * 0.5 / math.sqrt(400 * 24), rel=1e-3)
+    series = SequencePrediction(settings("sunspots", task="forecasting"), CPU, "validation/mse")
+    assert series.learned_below == series.chance_loss
+
+
 @pytest.mark.parametrize("head", ["gaussian", "quantiles"])
 def test_states_are_measured_of_what_is_said_of_each_value(head):
     own = settings(
@@ -271,8 +329,9 @@ def test_a_guess_on_test_is_that_of_the_test_split():
     task = SequencePrediction(own, CPU, "validation/mse")
     part = task.dataset.splits["test"]
     values = part.targets[part.weights > 0]
-    assert task.guess("test") == pytest.approx(math.log(values.var()))
-    assert task.guess("validation") == task.chance_loss != task.guess("test")
+    assert task.guess("test")["test/loss"] == pytest.approx(math.log(values.var()))
+    assert task.guess("validation")["validation/loss"] == task.chance_loss
+    assert task.chance_loss != task.guess("test")["test/loss"]
 
 
 def test_sequences_that_take_too_much_room_or_have_no_target_are_refused_before_they_are_made():

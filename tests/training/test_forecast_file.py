@@ -15,7 +15,7 @@ from harness.training.plan import Plan, Run
 
 
 def ended(corpus, objective, **options):
-    """Trains two runs for two updates and returns the settings and how the second one ended."""
+    """Trains two runs until they know something; returns settings and how the second ended."""
     settings = Settings(
         cell="lstm",
         task="forecasting",
@@ -26,7 +26,9 @@ def ended(corpus, objective, **options):
         hidden_size=3,
         precision="float64",
         engine="reference",
-        budget=Budget(updates=2),
+        optimizer="adam",
+        learning_rate=0.1,
+        budget=Budget(updates=25),
         evaluations=1,
         threads=1,
     )
@@ -51,6 +53,7 @@ def columns_of(end):
 )
 def test_a_run_has_the_errors_and_the_coverage_that_its_rows_show(head, objective):
     _, end = ended("sine", f"validation/{objective}", head=head)
+    assert end.not_learned is False  # of one that has not, the metrics are a guess's
     found = columns_of(end)
     assert len(found["truth"]) == 13 and set(found["steps_ahead"]) == {1}
     error = np.abs(found["forecast"] - found["truth"]).mean()

@@ -12,10 +12,10 @@ import numpy as np
 
 from harness.data import sources
 from harness.data.errors import DataError
-from harness.data.sequences import BoundedGenerator, Generator, Level, Sequences
+from harness.data.sequences import Generator, Level, Sequences
 from harness.data.sequences.gaps import Gaps
 from harness.data.sequences.heads import OUTPUTS_PER_VALUE
-from harness.data.sequences.levels import chance_of
+from harness.data.sequences.levels import beyond_luck, guess_of_classes, guess_of_values
 from harness.data.sequences.options import option_problems, switch, text, whole
 from harness.data.text import stamps
 from harness.settings import MOST_PARAMETERS, MOST_TOKENS, Settings, to_dict
@@ -50,9 +50,10 @@ class SequenceDataset:
         splits: The sequences by name: train, validation and test; no train where every update
             draws fresh ones; ``test_2x`` has sequences twice as long as those of training.
         generator: What draws fresh ones; None where training has a set of its own.
-        chance: What the best prediction scores that remembers nothing of a sequence, by the
-            objective's key.
-        test_chance: Likewise on the test split, where data are measured; None: the same.
+        guesses: Held-out split -> what the best prediction scores there that remembers nothing of a
+            sequence, by the metric's key.
+        learned_from: What a model must be better than on the validation split to have learned
+            something, likewise; None: than a guess.
         floors: Split -> what the best prediction that there is scores, where that is known.
         class_weights: How much each class counts in training, (num_outputs,); None: all alike.
         windows: Those of a time series.
@@ -69,12 +70,17 @@ class SequenceDataset:
     predicts_classes: bool
     splits: Mapping[str, Sequences]
     generator: Generator | None
-    chance: Mapping[str, float]
-    test_chance: Mapping[str, float] | None = None
+    guesses: Mapping[str, Mapping[str, float]]
+    learned_from: Mapping[str, float] | None = None
     floors: Mapping[str, Level] = field(default_factory=dict)
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
     head: str = "value"
+
+    @property
+    def chance(self) -> Mapping[str, float]:
+        """What a guess scores on the validation split, by the metric's key."""
+        return self.guesses["validation"]
 
     @property
     def test_splits(self) -> tuple[str, ...]:
@@ -220,6 +226,9 @@ def _memory(settings: Settings) -> SequenceDataset:
         splits[f"test_{multiple}x"] = generators["test"].draw(
             seed, settings.num_held_out, multiple * length
         )
+    guesses = {
+        name: memory.guess(generator, part) for name, part in splits.items() if name != "train"
+    }
     return SequenceDataset(
         name=settings.corpus,
         title=settings.corpus,
@@ -231,25 +240,15 @@ def _memory(settings: Settings) -> SequenceDataset:
         predicts_classes=generator.predicts_classes,
         splits=splits,
         generator=None if settings.num_sequences is not None else generator,
-        chance=_memory_chance(generator, splits["validation"], length),
-        floors=_floors(generator, splits) if generator.predicts_classes else {},
+        guesses=guesses,
+        learned_from=beyond_luck(
+            guesses["validation"],
+            splits["validation"],
+            generator.predicts_classes,
+            generator.num_outputs,
+        ),
+        floors=memory.floors(generator, splits),
     )
-
-
-def _floors(generator: BoundedGenerator, splits: Mapping[str, Sequences]) -> dict[str, Level]:
-    """Returns what the best prediction that there is scores on splits, by their lengths."""
-    floors = {name: generator.floor(part.weights.shape[1]) for name, part in splits.items()}
-    return {name: floor for name, floor in floors.items() if floor is not None}
-
-
-def _memory_chance(
-    generator: BoundedGenerator, held_out: Sequences, length: int
-) -> dict[str, float]:
-    """Returns what the best prediction scores that remembers nothing, by the objective's key."""
-    level = generator.chance(length)
-    if level.accuracy is not None:
-        return {"cross_entropy": level.loss, "accuracy": level.accuracy}
-    return chance_of(held_out, False, generator.num_outputs) | {"mse": level.loss}
 
 
 @dataclass(frozen=True)
@@ -302,8 +301,9 @@ def _forecasting(settings: Settings) -> SequenceDataset:
         predicts_classes=False,
         splits=splits,
         generator=None,
-        chance=chance_of(splits["validation"], False, windows.num_outputs),
-        test_chance=chance_of(splits["test"], False, windows.num_outputs),
+        guesses={
+            name: guess_of_values(splits[name], options.head) for name in ("validation", "test")
+        },
         windows=windows,
         head=options.head,
     )
@@ -371,8 +371,9 @@ def _classification(settings: Settings) -> SequenceDataset:
         predicts_classes=True,
         splits=splits,
         generator=None,
-        chance=chance_of(splits["validation"], True, num_classes),
-        test_chance=chance_of(splits["test"], True, num_classes),
+        guesses={
+            name: guess_of_classes(splits[name], num_classes) for name in ("validation", "test")
+        },
         class_weights=balanced_weights(parts["train"].class_counts()) if options.balanced else None,
     )
 

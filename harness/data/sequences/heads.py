@@ -8,6 +8,10 @@ import numpy as np
 
 LEVELS: tuple[float, ...] = tuple(number / 20 for number in range(1, 20))
 """The probabilities with which the truth is to lie below the quantiles: 0.05 to 0.95."""
+SPACING = 1 / 20
+"""Between two levels, and before the first and after the last: what a level counts for in a mean
+over all that there are, by the trapezoidal rule, since at 0 and at 1 there is no loss.
+"""
 OUTPUTS_PER_VALUE = {"value": 1, "gaussian": 2, "quantiles": len(LEVELS)}
 """Head -> K: the value; a normal distribution's mean and log-variance; quantiles at LEVELS."""
 LEAST_VARIANCE = 1e-6

@@ -118,6 +118,22 @@ class Markov:
             accuracy=float(self.stationary @ self.transitions.max(axis=1)),
         )
 
+    def scored(self, sequences: Sequences) -> Level:
+        """Returns what the exact prediction, each context's own distribution, scores on sequences.
+
+        What a model scores on them above it is what it has not learned: the draw is in both.
+        """
+        tokens, contexts = sequences.inputs, np.zeros_like(sequences.inputs)
+        for place in range(self.order):  # a step's own token is the last digit
+            digits = tokens[:, : tokens.shape[1] - place] * self.symbols**place
+            contexts[:, place:] += digits
+        losses = -np.log(self.transitions[contexts, sequences.targets])
+        right = self.transitions.argmax(axis=1)[contexts] == sequences.targets
+        return Level(
+            loss=float(np.average(losses, weights=sequences.weights)),
+            accuracy=float(np.average(right, weights=sequences.weights)),
+        )
+
     def _check(self, length: int) -> None:
         why = f"a symbol depends on the {self.order} before it"
         check_length(self.name, length, least=self.order, why=why)

@@ -28,6 +28,26 @@ def test_what_the_exact_predictor_scores_is_the_floor(drawn):
     assert SOURCE.chance(50).loss > floor.loss and SOURCE.chance(50).accuracy < floor.accuracy
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_what_the_exact_predictor_scores_on_given_sequences_is_counted_step_by_step(order):
+    source = Markov(symbols=3, order=order)
+    few = source.draw(("few",), 4, 12)
+    losses, hits = [], []
+    for tokens, targets in zip(few.inputs, few.targets, strict=True):
+        for step in range(order - 1, 12):
+            context = 0
+            for token in tokens[step - order + 1 : step + 1]:
+                context = 3 * context + int(token)
+            shares = source.transitions[context]
+            losses.append(-math.log(shares[targets[step]]))
+            hits.append(shares.argmax() == targets[step])
+    found = source.scored(few)
+    assert (found.loss, found.accuracy) == pytest.approx((np.mean(losses), np.mean(hits)))
+    assert abs(found.loss - source.floor(12).loss) > 0.01  # few sequences are not the mean of all
+    many = source.scored(source.draw(("many",), 4_000, 20))
+    assert many.loss == pytest.approx(source.floor(20).loss, abs=0.01)
+
+
 def test_sequences_are_stationary_from_the_first_step_on(drawn):
     contexts = drawn.inputs[:, :-1] * 3 + drawn.inputs[:, 1:]
     for step in (0, 24, 48):
