@@ -16,12 +16,15 @@ from harness.store.known import ArchiveError, check_known
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.reader import SUPERSEDED_PHASE, StudyReader
+from harness.store.rows import is_own_folder
+from harness.store.spool import unused
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import MODEL_FILE, checkpoint_name
 from harness.training.messages import RunState
 
 Kind = Literal["superseded", "models", "checkpoints", "failed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+MAX_LISTED = 6
 GIVEN_UP = (RunState.FAILED, RunState.KILLED)
 
 
@@ -50,9 +53,10 @@ class Removal:
             replicates, are among them.
         models: Of runs that stay.
         checkpoints: Files.
-        waiting: The file of records that no store has taken yet, None where there is none.
+        waiting: Files of records that no store has taken.
         searches: Names of Optuna studies.
         is_whole: Whether the study goes, and its name becomes free.
+        elsewhere: Where files of these runs lie that stay: the bench puts none there.
         num_bytes: Of the artifacts, checkpoints and records that wait.
     """
 
@@ -62,9 +66,10 @@ class Removal:
     runs: dict[str, str]
     models: list[ModelFile]
     checkpoints: list[Path]
-    waiting: Path | None
+    waiting: list[Path]
     searches: list[str]
     is_whole: bool
+    elsewhere: list[str]
     num_bytes: int
 
     def lines(self) -> list[str]:
@@ -72,12 +77,15 @@ class Removal:
         lines = [f"run {name}" for name in self.runs.values()]
         lines += [f"file {MODEL_FILE} of {model.run_name}" for model in self.models]
         lines += [f"checkpoint {path}" for path in self.checkpoints]
-        lines += [f"records that wait {self.waiting}"] if self.waiting else []
+        lines += [f"records that no store has taken {path}" for path in self.waiting]
         lines += [f"search {name}" for name in self.searches]
         lines += [f"study {self.study}"] if self.is_whole else []
+        lines += [
+            f"not the files in {place}, which is no folder of that run" for place in self.elsewhere
+        ]
         if not lines:
             return [f"{self.study}: there is nothing of that kind"]
-        num_files = len(self.models) + len(self.checkpoints) + (self.waiting is not None)
+        num_files = len(self.models) + len(self.checkpoints) + len(self.waiting)
         counts = f"{len(self.runs)} runs, {num_files} files beside them"
         return [*lines, f"{counts}, {len(self.searches)} searches: {self.num_bytes:,} bytes"]
 
@@ -90,13 +98,14 @@ class Removal:
             path.unlink(missing_ok=True)
             if path.parent.is_dir() and not any(path.parent.iterdir()):
                 path.parent.rmdir()
-        if self.waiting is not None:
-            self.waiting.unlink(missing_ok=True)
+        for path in self.waiting:
+            path.unlink(missing_ok=True)
         if self.searches:
             self._remove_searches()
         from harness.store.remover import StudyRemover  # loads MLflow
 
-        remover = StudyRemover(self.locations.tracking_uri, self.reader.experiment_id)
+        uri, root = self.locations.tracking_uri, self.locations.artifacts
+        remover = StudyRemover(uri, self.reader.experiment_id, root)
         for model in self.models:
             remover.remove_file(model.run_id, MODEL_FILE)
         if self.runs:
@@ -156,7 +165,8 @@ def find(
             them: all there is, searches too.
 
     Raises:
-        ArchiveError: There is no such study, or no such arm in it; or this bench did not make it.
+        ArchiveError: There is no such study, or no such arm in it; or this bench did not make it,
+            or all of it is to go and not all of its runs are this bench's.
     """
     reader, runs = Archive(locations).study(study)
     _check_own(study, reader)
@@ -170,18 +180,26 @@ def find(
     names = {str(row["run_id"]): _name(row) for row in removed.to_dict("records")}
     if not kinds:
         names |= {run_id: f"{key}, the arm's own" for key, run_id in arm_runs.items()}
-    sizes = reader.file_sizes()
-    models = _models(runs[~runs["run_id"].isin(list(names))], sizes) if "models" in kinds else []
+    if not kinds and arm is None:
+        _check_alone(study, reader)
+        unreadable = [row.run_id for row in reader.unreadable()]
+        names |= {run_id: f"{run_id}, which says not where it belongs" for run_id in unreadable}
+    uris = {row.run_id: row.artifact_uri for row in (*reader.search(), *reader.unreadable())}
+    root = locations.artifacts
+    elsewhere = [run_id for run_id, uri in uris.items() if not is_own_folder(uri, run_id, root)]
+    sizes = {run_id: of for run_id, of in reader.file_sizes().items() if run_id not in elsewhere}
+    stay = runs[~runs["run_id"].isin([*names, *elsewhere])]
+    models = _models(stay, sizes) if "models" in kinds else []
     checkpoints = []
     if not kinds or "checkpoints" in kinds:
         checkpoints = _checkpoints(locations.checkpoints(study), None if arm is None else runs)
-    waiting = locations.waiting_records(study)
+    records = locations.waiting_records(study)
     # They are of all arms, and no store has taken them: they go with the study alone.
-    goes = not kinds and arm is None and waiting.is_file() and not waiting.is_symlink()
-    num_bytes = sum(sum(sizes[run_id].values()) for run_id in names)
+    named = () if kinds or arm is not None else (records, unused(records))
+    waiting = [path for path in named if path.is_file() and not path.is_symlink()]
+    num_bytes = sum(sum(sizes.get(run_id, {}).values()) for run_id in names)
     num_bytes += sum(sizes[model.run_id][MODEL_FILE] for model in models)
-    num_bytes += sum(path.stat().st_size for path in checkpoints)
-    num_bytes += waiting.stat().st_size if goes else 0
+    num_bytes += sum(path.stat().st_size for path in (*checkpoints, *waiting))
     return Removal(
         study=study,
         locations=locations,
@@ -189,9 +207,10 @@ def find(
         runs=names,
         models=models,
         checkpoints=checkpoints,
-        waiting=waiting if goes else None,
+        waiting=waiting,
         searches=[] if kinds else _searches(study, reader.birth, locations, arm),
         is_whole=not kinds and arm is None,
+        elsewhere=[uris[run_id] for run_id in elsewhere if run_id in names],
         num_bytes=num_bytes,
     )
 
@@ -203,6 +222,18 @@ def _check_own(study: str, reader: StudyReader) -> None:
         raise ArchiveError(
             f"study: must be one that this bench made, but got study={study!r}, which it did not. "
             "Remove it in MLflow: harness ui."
+        )
+
+
+def _check_alone(study: str, reader: StudyReader) -> None:
+    """Raises ArchiveError where somebody else's runs would go with the study's experiment."""
+    if others := [row.run_id for row in reader.foreign()]:
+        shown = ", ".join(others[:MAX_LISTED])
+        more = f" and {len(others) - MAX_LISTED} more" if len(others) > MAX_LISTED else ""
+        raise ArchiveError(
+            f"study: must hold this bench's runs alone to be removed, but the experiment {study!r} "
+            f"holds others: {shown}{more}. Delete those in MLflow (harness ui), or remove the "
+            "study's arms one by one with --arm."
         )
 
 

@@ -68,6 +68,7 @@ class BackgroundWriter:
             },
             self._flush,
             self._find_made,
+            writer.forget,
             Spool(spool, f"{writer.experiment_id} {writer.reader.birth}"),
             say,
             check,

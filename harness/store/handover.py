@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.store import patience
-from harness.store.address import StoreError
+from harness.store import patience, signals
+from harness.store.advisory_lock import LockedError
 from harness.store.patience import Check, Say, is_lasting
 from harness.store.spool import MAX_BYTES, Spool
 
@@ -89,6 +89,7 @@ class Handover:
         doers: Mapping[str, Doer],
         flush: Callable[[], None],
         find_made: Callable[[], None],
+        forget: Callable[[], None],
         spool: Spool,
         say: Say,
         check: Check,
@@ -101,6 +102,8 @@ class Handover:
             flush: Called when operations that may be written together have been done.
             find_made: Called before an operation is tried again: it may have been done although
                 the store did not say so.
+            forget: Called when operations that the store refused are passed over: none of what was
+                to be written for them may be written with others.
             spool: Where operations wait on disk.
             say: Told what a person should know, by the driver's thread alone.
             check: Called while the driver waits; raises where a person wants to end.
@@ -108,7 +111,8 @@ class Handover:
         """
         self._place = place
         self.wait_seconds = self.busy_seconds = 0.0
-        self._doers, self._flush, self._find_made = doers, flush, find_made
+        self._doers, self._flush = doers, flush
+        self._find_made, self._forget = find_made, forget
         self._spool, self._say, self._check = spool, say, check
         self._is_spooling = self._is_told = self._is_ending = self._is_wanted = False
         self._waiting: deque[_Operation] = deque()
@@ -123,6 +127,7 @@ class Handover:
 
     # The driver's side
 
+    @signals.held()
     def put(self, name: str, arguments: dict[str, Any]) -> None:
         """Hands an operation over."""
         self._look()
@@ -131,6 +136,7 @@ class Handover:
             self._look()
         self._add(_Operation(name, arguments))
 
+    @signals.held()
     def call(self, function: Callable[[], Any]) -> Any:
         """Returns what a function returns, which the thread calls when all before it is stored."""
         operation = _Operation("call", function=function)
@@ -146,7 +152,10 @@ class Handover:
         return operation.result
 
     def resume(self) -> None:
-        """Writes what an earlier launch could not; it is over when this returns."""
+        """Writes what an earlier launch could not; it is over when this returns.
+
+        Records that the store refuses are passed over: every later launch would end by them.
+        """
         why = self._spool.resume()
         if why is not None:
             self._say(f"{self._spool.path}: not used, {why}; its runs are trained again", "yellow")
@@ -157,18 +166,34 @@ class Handover:
         self._is_spooling = True
         try:
             self.call(lambda: None)
-        except StoreError as error:  # they are of settings that are no more
-            self._say(
-                f"{self._spool.path}: not used, {error}; its runs are trained again", "yellow"
-            )
-            self._spool.close(keep=False)
-            self._is_spooling, self._error, self._thread = False, None, None
-            self._waiting.clear()
-            self._waiting_bytes = 0
-            self._last.clear()
+        except Exception as error:
+            is_of_records = not isinstance(error, LockedError | MemoryError)
+            if not is_of_records or is_lasting(error) or patience.is_refusal(error):
+                raise
+            self._pass_over(error)
+
+    def _pass_over(self, error: Exception) -> None:
+        """Puts the file aside, and begins anew with what is stored."""
+        self._is_spooling, self._error, self._thread = False, None, None
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._last.clear()
+        kept = self._spool.put_aside()
+        self._say(
+            f"{self._spool.path}: not used, the store refuses a record of it "
+            f"({type(error).__name__}: {patience.reason(error)}); it is kept as {kept}; its runs "
+            "are trained again",
+            "yellow",
+        )
+        self._forget()
+        self.call(self._find_made)
 
     def close(self) -> None:
-        """Ends the thread; what the store has not taken goes to the file."""
+        """Ends the thread; what the store has not taken goes to the file.
+
+        So it does where the store lacks room or a right: the file may lie on another disk, or fit
+        into what is left. Who holds the study no more leaves its file alone.
+        """
         end = time.monotonic() + CLOSE_SECONDS
         with self._changed:
             self._is_wanted = True
@@ -177,25 +202,30 @@ class Handover:
             time.sleep(patience.PAUSE_SECONDS)
         with self._changed:
             self._is_ending = True
-            is_left = self._has_work() and self._error is None
+            is_left = self._has_work() and (self._error is None or is_lasting(self._error))
             self._changed.notify_all()
             try:
                 if is_left:
                     self._begin_spool()
             except OSError as error:  # it must not hide why the launch ends
                 is_left = False
+                num_lost = sum(map(self._is_kept, self._waiting))
                 self._say(
-                    f"{error.strerror}: {self._spool.path}; what waits is trained again", None
+                    f"{error.strerror}: {self._spool.path}; the {num_lost} records that the store "
+                    "has not taken are lost, and their runs are trained again",
+                    "yellow",
                 )
         if self._thread is not None:
             self._thread.join(0.0 if is_left else CLOSE_SECONDS)
         if is_left:
+            why = f"the store does not answer ({self._why or 'it is busy'}): "
             self._say(
-                f"the store does not answer ({self._why or 'it is busy'}): what it has not taken "
-                f"waits in {self._spool.path}, which the same command reads first",
+                f"{why if self._error is None else ''}what the store has not taken waits in "
+                f"{self._spool.path}, which the same command reads first",
                 "yellow",
             )
-        self._spool.close(keep=is_left or self._error is not None)
+        is_of_earlier = self._error is not None and self._is_spooling
+        self._spool.close(keep=is_left or is_of_earlier)
 
     def _add(self, operation: _Operation) -> None:
         with self._changed:

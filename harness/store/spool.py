@@ -1,7 +1,7 @@
 """Records that wait on disk for a store that does not answer: a file of checked lines, in order.
 
-It begins with the experiment that the records are of. A line that a kill cut off, or that was
-changed, ends the file: what it and the later ones said is trained again.
+It begins with the experiment that the records are of, and the number of its format. A line that a
+kill cut off, or that was changed, ends the file: what it and the later ones said is trained again.
 """
 
 import base64
@@ -16,6 +16,13 @@ from harness.study.units import RunKey
 
 MAX_BYTES = 2 * 1024**3
 """How large the file may become: above it the driver waits, as the disk belongs to others too."""
+FORMAT = 1
+"""Of the operations and their arguments; a file that says none is of this one."""
+
+
+def unused(path: Path) -> Path:
+    """Returns where a file of records is kept that no launch looks at again."""
+    return path.with_name(f"{path.name}.unused")
 
 
 class Spool:
@@ -69,7 +76,8 @@ class Spool:
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "wb")
-            self._end = self._file.write(_line({"experiment": self._experiment}))
+            first = {"experiment": self._experiment, "format": FORMAT}
+            self._end = self._file.write(_line(first))
             self._read_at = self._end
         self._file.seek(self._end)
         self._file.writelines(lines)
@@ -99,27 +107,49 @@ class Spool:
     def resume(self) -> str | None:
         """Takes up what an earlier process left, as if it had been appended now.
 
+        The file may be as large as the disk lets it, so a line at a time is in memory.
+
         Returns:
-            Why something of it is not used, None where all is.
+            Why something of it is not used, None where all is; a file of which nothing is used has
+            been put aside.
         """
         if not self.path.exists():
             return None
-        content = self.path.read_bytes()
-        lines = content.splitlines(keepends=True)
-        values = []
-        for line in lines:
-            try:
-                values.append(_value(line))
-            except ValueError:
-                break
-        if not values or values[0] != {"experiment": self._experiment}:
-            self.path.unlink()
-            return "it is of another study, or damaged"
-        whole = sum(map(len, lines[: len(values)]))
+        with open(self.path, "rb") as file:
+            reason = self._reason_to_refuse(file.readline())
+            start = end = file.tell()
+            num_whole = num_lines = 0
+            for num_lines, line in enumerate(file if reason is None else (), start=1):
+                if num_whole == num_lines - 1 and _content(line) is not None:
+                    num_whole, end = num_lines, end + len(line)
+        if reason is not None:
+            return f"{reason}; it is kept as {self.put_aside()}"
         self._file = open(self.path, "r+b")
-        self._file.truncate(whole)
-        self._read_at, self._end, self.num_unread = len(lines[0]), whole, len(values) - 1
-        return None if len(values) == len(lines) else f"its last {len(lines) - len(values)} lines"
+        self._file.truncate(end)
+        self._read_at, self._end, self.num_unread = start, end, num_whole
+        return None if num_whole == num_lines else f"its last {num_lines - num_whole} lines"
+
+    def _reason_to_refuse(self, line: bytes) -> str | None:
+        """Returns why a file that begins with this line is not this experiment's; None if it is."""
+        try:
+            first = _value(line)
+        except ValueError:
+            first = None
+        if not isinstance(first, dict) or first.get("experiment") != self._experiment:
+            return "it is of another study, or damaged"
+        if (number := first.get("format", FORMAT)) != FORMAT:
+            return (
+                f"it must be of format {FORMAT}, but is of {number}, as another version writes it"
+            )
+        return None
+
+    def put_aside(self) -> Path:
+        """Has no launch use the file again, and returns where it is kept.
+
+        One that was put aside earlier goes: what it held has been trained again since.
+        """
+        self.close(keep=True)
+        return self.path.replace(unused(self.path))
 
     def close(self, *, keep: bool) -> None:
         """Closes the file, and removes it unless it is kept for the next launch."""
@@ -142,10 +172,17 @@ def _value(line: bytes) -> Any:
     Raises:
         ValueError: It is not whole.
     """
-    checksum, _, content = line.partition(b" ")
-    if not content.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content[:-1]):
+    content = _content(line)
+    if content is None:
         raise ValueError("a line was cut off or changed")
     return json.loads(content, object_hook=_unpacked)
+
+
+def _content(line: bytes) -> bytes | None:
+    """Returns the JSON of a line; None where the line was cut off or changed."""
+    checksum, _, content = line.partition(b" ")
+    is_whole = content.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(content[:-1])
+    return content if is_whole else None
 
 
 def _packed(value: Any) -> dict[str, str]:

@@ -141,6 +141,13 @@ class StudyWriter:
             if run.run_id not in self._entries:
                 self._adopt(run)
 
+    def forget(self) -> None:
+        """Forgets all runs and what waits of them; :meth:`find_made` takes up what is stored."""
+        self._entries.clear()
+        self._runs.clear()
+        self._arm_runs.clear()
+        self._buffered_since = None
+
     @timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
         """Takes a record; it is written within seconds, at :meth:`flush` and at the run's end.

@@ -14,10 +14,12 @@ from harness.report import Report
 from harness.results import clean
 from harness.runner import exchange, launch
 from harness.store.connection import connect
+from harness.store.known import ArchiveError
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.notes import StudyNotes
 from harness.store.source import experiment_ids
+from harness.store.spool import unused
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import checkpoint_name
 from harness.training.plan import plans_from_json
@@ -219,17 +221,19 @@ def test_what_the_bench_did_not_make_is_refused(store, tmp_path, monkeypatch, ca
     assert (folder / "checkpoints" / name / "own.checkpoint").exists()
 
 
-def test_records_that_wait_go_with_the_study_alone(store, tmp_path):
+def test_records_that_no_store_has_taken_go_with_the_study_alone(store, tmp_path):
     folder = shutil.copytree(store, tmp_path / "study")
     waiting = Locations(folder).waiting_records("small")
-    assert clean.find("small", Locations(folder)).waiting is None
+    assert clean.find("small", Locations(folder)).waiting == []
     waiting.parent.mkdir(parents=True, exist_ok=True)
-    waiting.write_bytes(b"12345678")
+    files = [waiting, unused(waiting)]
+    for path in files:
+        path.write_bytes(b"12345678")
     found, of_arm = (clean.find("small", Locations(folder), arm) for arm in (None, "narrow"))
-    assert found.waiting == waiting and f"records that wait {waiting}" in found.lines()
-    assert of_arm.waiting is None
+    assert found.waiting == files and of_arm.waiting == []
+    assert f"records that no store has taken {waiting}" in found.lines()
     clean.clean("small", Locations(folder), yes=True)
-    assert not waiting.exists()
+    assert not any(path.exists() for path in files)
 
 
 def test_only_checkpoints_go_and_no_link_is_followed(store, tmp_path):
@@ -241,3 +245,50 @@ def test_only_checkpoints_go_and_no_link_is_followed(store, tmp_path):
     (kept / "link.checkpoint").symlink_to(tmp_path / "victim")
     found = clean.find("small", Locations(folder), kinds=["checkpoints"])
     assert [path.name for path in found.checkpoints] == ["a.checkpoint", "b.1.partial"]
+
+
+def test_no_file_outside_of_a_runs_own_folder_goes(store, tmp_path):
+    folder = shutil.copytree(store, tmp_path / "study")
+    locations, client = Locations(folder), connect(Locations(folder).tracking_uri)
+    ids = [run_id for run_id in reader_of(folder, "small").file_sizes()]
+    victims = [tmp_path / "victim", tmp_path / ids[1] / "artifacts", folder / "artifacts" / ids[3]]
+    for path in victims:
+        (path / "deep").mkdir(parents=True, exist_ok=True)
+        (path / "model.npz").write_text("theirs")
+    link = folder / "artifacts" / ids[2]
+    shutil.rmtree(link)
+    (link.parent / ids[2]).symlink_to(tmp_path / "linked")
+    (tmp_path / "linked" / "artifacts").mkdir(parents=True)
+    (tmp_path / "linked" / "artifacts" / "model.npz").write_text("theirs")
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        for run_id, path in zip(ids, victims[:2], strict=False):
+            uri = path.as_uri(), run_id
+            connection.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", uri)
+        uri = f"{locations.artifacts.as_uri()}/{ids[4]}/../{ids[3]}", ids[4]
+        connection.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", uri)
+    assert clean.find("small", locations, kinds=["models"]).models == []
+    lines = clean.clean("small", locations)
+    assert sum("which is no folder of that run" in line for line in lines) == 4
+    clean.clean("small", locations, yes=True)
+    assert (victims[0] / "model.npz").exists() and (victims[1] / "model.npz").exists()
+    assert (tmp_path / "linked" / "artifacts" / "model.npz").exists()
+    assert not client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()]
+    )
+
+
+def test_a_study_with_somebody_elses_runs_goes_by_its_arms_alone(store, tmp_path):
+    folder = shutil.copytree(store, tmp_path / "study")
+    locations, client = Locations(folder), connect(Locations(folder).tracking_uri)
+    experiment = experiment_ids(locations.tracking_uri)["small"]
+    theirs = client.create_run(experiment).info.run_id
+    with pytest.raises(ArchiveError, match=f"holds others: {theirs}. Delete those"):
+        clean.clean("small", locations, yes=True)
+    clean.clean("small", locations, "wide", yes=True)
+    assert client.get_run(theirs).info.lifecycle_stage == "active"
+    client.delete_run(theirs)
+    tag, run_id = "index", reader_of(folder, "small").search()[-1].run_id
+    client.set_tag(run_id, tag, "x")
+    lines = clean.clean("small", locations, yes=True)
+    assert f"run {run_id}, which says not where it belongs" in lines
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"

@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from harness.store import patience
 from harness.store.background import BackgroundWriter
+from harness.store.spool import Spool, unused
 from harness.store.writer import StudyWriter
 from harness.study.units import RunKey, Unit
 from harness.training.messages import RunState
@@ -186,3 +187,19 @@ def test_connections_are_closed_with_the_writer(new, store):
     assert pool.checkedin() > 0
     own.close()
     assert own._writer._client._tracking_client.store.engine.pool.checkedin() == 0
+
+
+def test_left_records_that_mlflow_refuses_do_not_hinder_the_next_ones(new, store, request):
+    path = store / request.node.name / "spool.records"
+    first = new()
+    spool = Spool(path, f"{first.experiment_id} {first.reader.birth}")
+    begin = {"key": KEYS[0], "name": "n", "params": PARAMS, "tags": {}, "dataset": None}
+    wrong = {"key": KEYS[0], "update": 1, "metrics": {"what?": 1.0}, "time": 1.0}
+    spool.append([("begin", begin), ("log", wrong)], are_known=True)
+    spool.close(keep=True)
+    own = new()
+    own.resume()
+    assert "MlflowException" in own.lines[-1] and unused(path).exists()
+    for key in KEYS:
+        train(own, key)
+    assert_whole(own)

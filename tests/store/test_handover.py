@@ -8,11 +8,13 @@ import time
 from contextlib import closing
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from harness.store import handover, patience
 from harness.store.address import StoreError
+from harness.store.advisory_lock import LockedError
 from harness.store.handover import Doer, Handover
-from harness.store.spool import Spool
+from harness.store.spool import Spool, unused
 
 
 def locked_error(folder):
@@ -32,7 +34,7 @@ class Store:
     """Keeps what it is given; while it is away it raises, or it is stuck."""
 
     def __init__(self, error):
-        self.kept, self.flushed, self.made = [], 0, 0
+        self.kept, self.flushed, self.made, self.forgot = [], 0, 0, 0
         self.error, self.is_away = error, False
         self.lets_go = threading.Event()
         self.lets_go.set()
@@ -48,6 +50,9 @@ class Store:
 
     def find_made(self):
         self.made += 1
+
+    def forget(self):
+        self.forgot += 1
 
 
 @pytest.fixture
@@ -85,7 +90,8 @@ def new(store, path, lines):
         }
         spool = Spool(path, "1 born")
         say = lambda line, style: lines.append(line)  # noqa: E731
-        own = Handover(doers, store.flush, store.find_made, spool, say, check, "mlflow.db")
+        calls = (store.flush, store.find_made, store.forget)
+        own = Handover(doers, *calls, spool, say, check, "mlflow.db")
         made.append(own)
         return own
 
@@ -228,7 +234,7 @@ def test_a_wait_for_the_store_ends_when_the_person_wants(new, store, quick):
     assert time.monotonic() - begun < 1
 
 
-def test_a_wrong_record_is_raised_by_the_next_call_and_nothing_follows(new, store):
+def test_a_wrong_record_is_raised_by_the_next_call_and_nothing_follows(new, store, path):
     store.is_away, store.error = True, StoreError("a parameter has changed")
     own = new()
     put(own, 0, name="end")
@@ -237,23 +243,94 @@ def test_a_wrong_record_is_raised_by_the_next_call_and_nothing_follows(new, stor
     store.is_away = False
     with pytest.raises(StoreError, match="a parameter has changed"):
         put(own, 1)
-    assert store.kept == []
+    own.close()
+    assert store.kept == [] and not path.exists()
 
 
+@pytest.mark.parametrize(
+    "error", [StoreError("a parameter has changed"), MlflowException("a name is wrong"), None]
+)
 def test_left_records_that_the_store_refuses_are_told_and_passed_over(
-    new, store, quick, path, lines
+    new, store, quick, path, lines, error
+):
+    """Also those of another version, whose operations are unknown here: each launch would end."""
+    first = new()
+    store.is_away = True
+    put(first, 0, name="end")
+    if error is None:
+        first._spool.append([("finish", {"value": 0})], are_known=True)
+    first.close()
+    left = path.read_bytes()
+    again = new()
+    store.is_away, store.error = error is not None, error
+    again.resume()
+    assert f"({type(error).__name__}: {error})" in lines[-1] or "(KeyError: 'finish')" in lines[-1]
+    assert f"it is kept as {unused(path)}; its runs are trained again" in lines[-1]
+    assert unused(path).read_bytes() == left and store.forgot == 1
+    store.is_away = False
+    put(again, 1)
+    assert again.call(lambda: store.kept[-1]) == 1 and not path.exists()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), LockedError("held by another")])
+def test_left_records_wait_on_where_the_store_lacks_room_or_the_study_is_lost(
+    new, store, quick, path, error
 ):
     first = new()
     store.is_away = True
     put(first, 0, name="end")
     first.close()
-    again = new()
-    store.error = StoreError("a parameter has changed")
-    again.resume()
-    assert "a parameter has changed" in lines[-1] and "trained again" in lines[-1]
+    again, store.error = new(), error
+    with pytest.raises(type(error)):
+        again.resume()
+    again.close()
     store.is_away = False
-    put(again, 1)
-    assert again.call(lambda: list(store.kept)) == [1] and not path.exists()
+    third = new()
+    third.resume()
+    assert store.kept == [0] and not path.exists()
+
+
+def full_at(store):
+    """Has the store lack room from now on."""
+    store.is_away, store.error = True, OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_full_store_has_not_taken_is_stored_by_the_next_launch(new, store, path, lines):
+    own = new()
+    full_at(store)
+    store.lets_go.clear()
+    put(own, 0, 1, 2, name="end")
+    store.lets_go.set()
+    with pytest.raises(OSError):
+        own.call(lambda: None)
+    own.close()
+    assert lines == [
+        f"what the store has not taken waits in {path}, which the same command reads first"
+    ]
+    store.is_away = False
+    again = new()
+    again.resume()
+    assert store.kept == [0, 1, 2] and not path.exists()
+
+
+def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, path, lines):
+    own = new()
+    full_at(store)
+    path.mkdir()  # as a disk that refuses it
+    put(own, 0, 1, name="end")
+    until(lambda: own._error is not None)
+    own.close()
+    assert "the 2 records that the store has not taken are lost" in lines[-1]
+    assert "their runs are trained again" in lines[-1]
+
+
+def test_who_holds_the_study_no_more_leaves_its_file_alone(new, store, path, lines):
+    own = new()
+    store.is_away, store.error = True, LockedError("held by another")
+    put(own, 0, name="end")
+    until(lambda: own._error is not None)
+    own.close()
+    assert not path.exists() and lines == []
 
 
 @pytest.mark.parametrize(
@@ -287,4 +364,4 @@ def test_a_spool_that_cannot_be_written_names_its_file_and_hides_no_other_end(
         put(own, 1)
     assert raised.value.filename == str(path)
     own.close()
-    assert "what waits is trained again" in lines[-1]
+    assert "the 1 records that the store has not taken are lost" in lines[-1]

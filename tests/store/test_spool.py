@@ -1,10 +1,11 @@
 """Records on disk come back as they were, in order, as far as the file is whole."""
 
 import math
+import tracemalloc
 
 import pytest
 
-from harness.store.spool import Spool
+from harness.store.spool import Spool, _line, unused
 from harness.study.units import RunKey
 
 KEY = RunKey.parse("docs/lstm@1/trial/3.1")
@@ -71,10 +72,39 @@ def test_a_damaged_line_ends_the_file(path, damage):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00" * 100])
-def test_records_of_another_experiment_are_put_away(path, content):
+def test_records_of_another_experiment_are_put_aside(path, content):
     written(path, experiment="1 earlier")
     if content is not None:
         path.write_bytes(content)
+    content = path.read_bytes()
     spool = Spool(path, "1 born")
-    assert spool.resume() == "it is of another study, or damaged"
-    assert not path.exists() and spool.num_unread == 0
+    kept = unused(path)
+    assert spool.resume() == f"it is of another study, or damaged; it is kept as {kept}"
+    assert not path.exists() and spool.num_unread == 0 and kept.read_bytes() == content
+
+
+def test_a_file_says_its_format_and_one_that_says_none_opens(path):
+    written(path)
+    head, *lines = path.read_bytes().splitlines(keepends=True)
+    assert head == _line({"experiment": "1 born", "format": 1})
+    path.write_bytes(b"".join([_line({"experiment": "1 born"}), *lines]))
+    spool = Spool(path, "1 born")
+    assert spool.resume() is None and spool.read(9, 10**6) == OPERATIONS
+    spool.close(keep=True)
+    path.write_bytes(b"".join([_line({"experiment": "1 born", "format": 2}), *lines]))
+    assert "must be of format 1, but is of 2" in Spool(path, "1 born").resume()
+    assert unused(path).exists() and not path.exists()
+
+
+def test_a_large_file_is_looked_over_line_by_line(path):
+    spool = Spool(path, "1 born")
+    for index in range(20):
+        spool.append([("end", {"model.npz": bytes([index]) * 200_000})], are_known=False)
+    spool.close(keep=True)
+    again = Spool(path, "1 born")
+    tracemalloc.start()
+    assert again.resume() is None and again.num_unread == 20
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    again.close(keep=False)
+    assert most < 2_000_000
