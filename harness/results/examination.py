@@ -123,7 +123,8 @@ class Examination:
         def mend() -> None:
             from harness.store.remover import StudyRemover  # loads MLflow
 
-            remover = StudyRemover(self._reader.uri, self._reader.experiment_id)
+            reader, root = self._reader, self.locations.artifacts
+            remover = StudyRemover(reader.uri, reader.experiment_id, root)
             for row in rows:
                 remover.end_killed(row.run_id)
 

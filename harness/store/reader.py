@@ -202,6 +202,10 @@ class StudyReader:
         """Returns runs whose tags do not say where they belong: somebody has changed them."""
         return [run for run in self._of_study() if not _has_place(run)]
 
+    def foreign(self) -> list[RunRow]:
+        """Returns runs in the study's experiment that this bench did not make."""
+        return [run for run in self._source.runs(self.experiment_id) if "phase" not in run.tags]
+
     def _of_study(self) -> list[RunRow]:
         return [run for run in self._source.runs(self.experiment_id) if "phase" in run.tags]
 

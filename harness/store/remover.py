@@ -6,33 +6,37 @@ from pathlib import Path
 
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from harness.store.address import absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import load_notes, save_notes
+from harness.store.rows import artifact_path, is_own_folder
 from harness.training.messages import RunState
 
 
 class StudyRemover:
-    """Removes what it is told of one study. The study's lock must be held."""
+    """Removes what it is told of one study. The study's lock must be held.
 
-    def __init__(self, uri: str, experiment_id: str) -> None:
+    Files that lie elsewhere than where the bench puts them stay.
+    """
+
+    def __init__(self, uri: str, experiment_id: str, artifact_root: Path) -> None:
         self.uri, self.experiment_id = absolute_uri(uri), experiment_id
+        self._artifact_root = artifact_root
         self._client = connect(self.uri)
 
     def remove_file(self, run_id: str, path: str) -> None:
         """Removes one artifact of a run."""
-        self._artifacts(run_id).delete_artifacts(path)
+        if (artifacts := self._artifacts(run_id)) is not None:
+            artifacts.delete_artifacts(path)
 
     def remove_run(self, run_id: str) -> None:
         """Deletes a run and its artifacts; MLflow keeps its row, marked, until ``mlflow gc``."""
-        uri = self._client.get_run(run_id).info.artifact_uri
-        self._artifacts(run_id).delete_artifacts()
-        if uri.startswith("file:"):
-            folder = Path(local_file_uri_to_path(uri)).parent
-            if folder.name == run_id:
-                shutil.rmtree(folder, ignore_errors=True)
+        if (artifacts := self._artifacts(run_id)) is not None:
+            artifacts.delete_artifacts()
+            folder = artifact_path(artifacts.artifact_uri, "")
+            if folder is not None:
+                shutil.rmtree(folder.parent, ignore_errors=True)
         self._client.delete_run(run_id)
 
     def end_killed(self, run_id: str) -> None:
@@ -54,6 +58,9 @@ class StudyRemover:
         self._client.rename_experiment(self.experiment_id, new_name)
         self._client.delete_experiment(self.experiment_id)
 
-    def _artifacts(self, run_id: str) -> ArtifactRepository:
+    def _artifacts(self, run_id: str) -> ArtifactRepository | None:
+        """Returns what removes a run's files; None where they are not known to be its own."""
         uri = self._client.get_run(run_id).info.artifact_uri
+        if not is_own_folder(uri, run_id, self._artifact_root):
+            return None
         return get_artifact_repository(uri, tracking_uri=self.uri)

@@ -89,3 +89,20 @@ def artifact_path(artifact_uri: str, name: str) -> Path | None:
     """Returns the file of an artifact on this machine, None where artifacts lie elsewhere."""
     parts = urlsplit(artifact_uri)
     return Path(url2pathname(parts.path), name) if parts.scheme == "file" else None
+
+
+def is_own_folder(artifact_uri: str, run_id: str, artifact_root: Path) -> bool:
+    """Returns whether a folder of artifacts is one that was made for a run, which may be removed.
+
+    What a database says of it may have been changed, or have come from elsewhere.
+
+    Args:
+        artifact_uri: As the database says it.
+        run_id: MLflow's.
+        artifact_root: The folder of the artifacts of all runs on this machine.
+    """
+    path = artifact_path(artifact_uri, "")
+    if path is not None:
+        return path.resolve() == artifact_root.resolve() / run_id / "artifacts"
+    parts = urlsplit(artifact_uri)
+    return bool(parts.scheme) and run_id in Path(parts.path).parts
