@@ -12,7 +12,7 @@ from harness.store.reader import StudyReader
 from harness.store.source import holds_study
 from harness.study import Study
 
-PAGES = 2
+PAGES = 3
 """The version of a study's pages in MLflow: an earlier one is written anew at the next launch."""
 
 

@@ -39,7 +39,7 @@ class LivePage:
         self._study, self._writer, self._ends = study, writer, ends
         self.colors = colors.by_arm([arm.name for arm in study.arms], study.baseline.name)
         self._logarithmic = [name for name, is_log in tuned(study).items() if is_log]
-        self._title, self._told_at, self._told = "", -math.inf, dict[Unit, str]()
+        self._title, self._told_at, self._told = "", -math.inf, dict[Unit, dict[str, str]]()
         self._is_prepared = False
 
     def shown(self, settings: Settings) -> dict[str, float]:
@@ -85,29 +85,28 @@ class LivePage:
 
     def _tell(self, state: str) -> None:
         self._told_at = time.monotonic()
-        ended = {arm: self._ended(arm) for arm in self._arms}
-        for arm, text in ended.items():
-            if self._told.get(arm) != text:
-                self._writer.show_arm(arm, {views.PROGRESS_TAG: text})
+        ended = {arm: self.ended(arm) for arm in self._arms}
+        for arm, tags in ended.items():
+            if self._told.get(arm) != tags:
+                self._writer.show_arm(arm, tags)
         self._told = ended
         links = page_texts.links(self._writer.experiment_id, keys(self._study))
-        texts = {str(arm): text for arm, text in ended.items()}
         moment = time.strftime("%Y-%m-%d %H:%M")
-        self._writer.describe(page_texts.under_way(state, self._title, texts, moment, links))
+        rows = {str(arm): tags for arm, tags in ended.items()}
+        self._writer.describe(page_texts.under_way(state, self._title, rows, moment, links))
 
-    def _ended(self, arm: Unit) -> str:
-        """Returns what has ended of an arm, such as ``3 of 8 trials, 0 of 5 seeds``."""
+    def ended(self, arm: Unit) -> dict[str, str]:
+        """Returns how many of an arm's trials and seeds have ended, as ``3/8``, by the tag."""
         study = self._study
         counts = Counter(key.phase for key in self._ends if key.unit.first_repeat == arm)
-        parts = []
         repeats = study.tune.repeats if study.tune else 1
+        planned = {views.SEEDS_TAG: study.replicate.seeds * repeats}
+        ended = {views.SEEDS_TAG: counts[Phase.REPLICATE]}
         if study.tune is not None:
-            planned = study.tune.num_trials * study.tune.seeds * repeats
-            # A search that is extended has more than was planned.
-            parts.append(f"{counts[Phase.TRIAL]} of {max(planned, counts[Phase.TRIAL])} trials")
-        planned = study.replicate.seeds * repeats
-        done = counts[Phase.REPLICATE]
-        return ", ".join([*parts, f"{done} of {max(planned, done)} seeds"])
+            planned[views.TRIALS_TAG] = study.tune.num_trials * study.tune.seeds * repeats
+            ended[views.TRIALS_TAG] = counts[Phase.TRIAL]
+        # A search that is extended has more than was planned.
+        return {tag: f"{count}/{max(planned[tag], count)}" for tag, count in ended.items()}
 
 
 def tuned(study: Study) -> dict[str, bool]:

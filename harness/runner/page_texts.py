@@ -7,16 +7,23 @@ from harness.report import Report, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.store import views
 
-ANSWER_LENGTH = 85
+LINE_LENGTH = 95
 """Characters of the answer in the first line: the page shows one line of a description at first,
 and with the links behind it that line must fit beside the side bar at 1,280 pixels.
 """
+NAME_LENGTH = 24
+"""Characters of the baseline in that line."""
+SHORTEST = 8
+"""The fewest characters of a name that still tell which arm it is."""
 LINKS = {
     views.ANSWER: "answer",
     views.CURVES: "curves",
     views.TRIALS: "trials",
     views.COSTS: "costs",
 }
+
+ENDED = {views.TRIALS_TAG: "Trials ended", views.SEEDS_TAG: "Seeds ended"}
+"""Tag of what has ended of an arm -> the title of its column in the description."""
 
 
 def description(report: Report, links: str) -> str:
@@ -54,20 +61,44 @@ def short_answer(report: Report) -> str:
         ((word, count),) = counts.most_common(1)
         share = "" if len(report.conditions) == 1 else f" in {count} of {len(report.conditions)}"
         by_word.setdefault(f"{word}{share}", []).append(arm)
-    baseline = report.study.baseline.name
-    room = (ANSWER_LENGTH - len(baseline)) // max(1, len(by_word))
-    parts = [f"{word}: {_shortened(arms, room - len(word))}" for word, arms in by_word.items()]
     start = "Incomplete so far; compared" if report.missing else "Compared"
-    return f"{start} with {baseline}, {'; '.join(parts)}"
+    start += f" with {_clipped(report.study.baseline.name, NAME_LENGTH)}, "
+    room, texts = LINE_LENGTH - len(start), {}
+    shortest_first = sorted(by_word.items(), key=lambda item: len(", ".join(item[1])))
+    for num_left, (word, arms) in zip(range(len(by_word), 0, -1), shortest_first, strict=True):
+        texts[word] = f"{word}: {_shortened(arms, room // num_left - len(f'; {word}: '))}"
+        room -= len(f"; {texts[word]}")  # what one leaves, the longer ones have
+    answer = start + "; ".join(texts[word] for word in by_word)
+    return answer if len(answer) <= LINE_LENGTH else _cut(answer)
+
+
+def _cut(answer: str) -> str:
+    """Returns as many of the verdicts as the line holds."""
+    return f"{answer[: answer.rindex('; ', 0, LINE_LENGTH - 1)]}; …"
 
 
 def _shortened(names: Sequence[str], room: int) -> str:
-    """Returns as many names as ``room`` characters hold, at least one, and how many more."""
-    shown = list(names)
-    while len(shown) > 1 and len(", ".join(shown)) > room:
-        shown.pop()
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    """Returns as many names as ``room`` characters hold, and how many more; or how many in all."""
+    for count in range(len(names), 0, -1):
+        more = f" and {len(names) - count} more" if count < len(names) else ""
+        text = ", ".join(names[:count]) + more
+        if len(text) <= room:
+            return text
+    if room - len(more) >= SHORTEST:
+        return _clipped(names[0], room - len(more)) + more
+    return str(len(names))
+
+
+def _clipped(name: str, length: int) -> str:
+    """Returns a name in ``length`` characters: its middle is what names of arms have in common.
+
+    >>> _clipped("lstm-with-a-long-name-64", 12)
+    'lstm-w…me-64'
+    """
+    if len(name) <= length:
+        return name
+    end = (length - 1) // 2
+    return f"{name[: length - 1 - end]}…{name[-end:]}"
 
 
 def cells(result: ArmResult, split: str) -> dict[str, str]:
@@ -81,7 +112,7 @@ def cells(result: ArmResult, split: str) -> dict[str, str]:
         "none" if result.mean is None else sentences.number(result.objective.level(result.mean)),
         _speed_text(result),
         "" if parameters is None else f"{parameters:,}",
-        str(finished) if finished == planned else f"{finished} of {planned}",
+        str(finished) if finished == planned else f"{finished}/{planned}",
     )
     return dict(zip(views.verdict_columns(result.objective, split), texts, strict=True))
 
@@ -95,17 +126,20 @@ def _speed_text(result: ArmResult) -> str:
     return f"{speed.ratio:.2f}×" + ("?" if speed.verdict == "undecided" else "")
 
 
-def under_way(state: str, title: str, ended: Mapping[str, str], moment: str, links: str) -> str:
+def under_way(
+    state: str, title: str, ended: Mapping[str, Mapping[str, str]], moment: str, links: str
+) -> str:
     """Returns the description of a study that has no report yet.
 
     Args:
         state: ``running`` or ``stopped``.
         title: What is trained.
-        ended: What has ended of each arm.
+        ended: How many of each arm's runs have ended, by their tag.
         moment: When that was so.
         links: To the views.
     """
-    rows = "\n".join(f"| {arm} | {text} |" for arm, text in ended.items())
-    return (
-        f"{state.capitalize()}: {title}, {moment} · {links}\n\n| Arm | Ended |\n|---|---|\n{rows}\n"
-    )
+    tags = [tag for tag in ENDED if all(tag in counts for counts in ended.values())]
+    rows = [("Arm", *(ENDED[tag] for tag in tags)), ("---",) * (1 + len(tags))]
+    rows += [(arm, *(counts[tag] for tag in tags)) for arm, counts in ended.items()]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return f"{state.capitalize()}: {title}, {moment} · {links}\n\n{table}"

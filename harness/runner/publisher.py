@@ -9,7 +9,6 @@ from harness.runner import live_page, page_texts
 from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
-from harness.store import signals
 from harness.study import num_pairs
 from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of, objective_of
@@ -35,7 +34,6 @@ def publish(scheduler: Scheduler, report: Report) -> None:
         shutil.rmtree(scheduler.locations.checkpoints(study.name), ignore_errors=True)
 
 
-@signals.held()
 def _write(scheduler: Scheduler, report: Report) -> None:
     """Writes summaries, files, description, colours and views.
 
@@ -53,7 +51,8 @@ def _write(scheduler: Scheduler, report: Report) -> None:
             if isinstance(value, Real) and math.isfinite(value)
         }
         files = report.files(png=False) if str(unit) == study.baseline.key else {}
-        tags = page_texts.cells(result, row["split"]) | scheduler.page.tags(unit)
+        page = scheduler.page
+        tags = page.ended(unit) | page_texts.cells(result, row["split"]) | page.tags(unit)
         run_id = writer.summarize_arm(unit, metrics, artifacts=files, tags=tags)
         report_run = run_id if files else report_run
     writer.color(scheduler.page.colors)

@@ -20,7 +20,8 @@ ANSWER, CURVES, TRIALS, COSTS = "answer", "curves", "trials", "costs"
 COLOR_TAG = "mlflow.runColor"
 """The tag of a run that says how the page draws it."""
 
-PROGRESS_TAG = "progress"
+TRIALS_TAG, SEEDS_TAG = "trials", "n"
+"""The tags of an arm's own run that say how many of its trials and seeds have ended."""
 COSTS_OF_ARM = (
     "num_parameters",
     "training_seconds",
@@ -36,21 +37,22 @@ TRIED_LOG10 = "trial/log10_"
 """What stands before the name of a field that is searched by its logarithm."""
 
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
-NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 75, 140, 360  # pixels
+NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 46, 140, 360  # pixels
+# Of when a run was made there is room for MLflow's sign of its state; the pointer tells the date.
 LEVEL_WIDTH = 115  # of the column of the objective
 WIDTHS = {
-    "verdict": 110,
-    "ratio with interval": 160,
-    "difference with interval": 160,
-    "p": 80,
-    "speed": 80,
+    "verdict": 118,
+    "ratio with interval": 150,
+    "difference with interval": 150,
+    "p": 75,
+    "speed": 65,
     "parameters": 90,
-    "n": 50,
+    SEEDS_TAG: 60,
+    TRIALS_TAG: 62,
     "state": 80,
-    PROGRESS_TAG: 230,
     "sample": 300,
 }
-"""Of columns of tags: those of the first table fit beside the side bar at 1,280 pixels."""
+"""Of columns of tags: the whole first table fits beside the side bar at 1,280 pixels."""
 OWN_SECTION = "own"
 OTHER_SECTIONS = ("arm", "test", "train", "trial", "validation", "Model metrics", "System metrics")
 
@@ -92,7 +94,7 @@ def address(key: str) -> str:
 
 def verdict_columns(objective: Objective, split: str) -> tuple[str, ...]:
     """Returns tags of an arm's own run: what the report's first table says, in its order."""
-    numbers = ("speed", "parameters", "n")
+    numbers = ("speed", "parameters", SEEDS_TAG)
     compared = f"{objective.scale} with interval"
     return ("verdict", compared, "p", f"{split} {objective.name}", *numbers)
 
@@ -120,21 +122,24 @@ def of_study(
     """
     places = ["condition", "arm"] if has_conditions else ["arm"]
     return [
-        _answer(places[:-1], objective_of(objective), split, is_timed),
+        _answer(places[:-1], objective_of(objective), split, is_timed, bool(tuned)),
         _curves(places, objective, levels),
         *([_trials(places, objective, tuned, num_seeds)] if tuned else []),
         _costs(places[:-1], objective_of(objective), split, is_timed),
     ]
 
 
-def _answer(places: list[str], objective: Objective, split: str, is_timed: bool) -> View:
+def _answer(
+    places: list[str], objective: Objective, split: str, is_timed: bool, is_tuned: bool
+) -> View:
     """Returns the view of one row an arm: what the report's first table says, as texts.
 
     Rows are arms' own runs. A group of an arm's runs would show numbers alone, each with all its
     digits and the word average, and would be coloured by its name.
     """
     level = _level(objective, split)
-    shown = (*places, *verdict_columns(objective, split), "state", PROGRESS_TAG)
+    trials = [TRIALS_TAG] if is_tuned else []
+    shown = (*places, *verdict_columns(objective, split), *trials)
     columns = [_tag(name) for name in shown]
     charts = [
         _chart("BAR", "level", metricKey=level),

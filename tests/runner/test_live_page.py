@@ -51,18 +51,22 @@ def end(ends, key):
     ends[RunKey.parse(key)] = End(RunState.FINISHED, 1.0)
 
 
+def ended(writer, arm):
+    return writer.tags[arm]["trials"], writer.tags[arm]["n"]
+
+
 def test_a_page_is_ready_before_the_first_run_has_ended(told):
     page, writer, _, _ = told
     page.begin("8 trials of 2 arms")
     assert list(writer.views) == ["answer", "curves", "trials", "costs"]
     assert writer.tags == {
-        "narrow": {"mlflow.runColor": "#000000", "progress": "0 of 4 trials, 0 of 3 seeds"},
-        "wide": {"mlflow.runColor": "#E69F00", "progress": "0 of 4 trials, 0 of 3 seeds"},
+        "narrow": {"mlflow.runColor": "#000000", "trials": "0/4", "n": "0/3"},
+        "wide": {"mlflow.runColor": "#E69F00", "trials": "0/4", "n": "0/3"},
     }
     first, *_, row = writer.notes[-1].splitlines()
     assert first.startswith("Running: 8 trials of 2 arms, ")
     assert "[curves](#/experiments/7/runs?workflowType=machine_learning" in first
-    assert row == "| wide | 0 of 4 trials, 0 of 3 seeds |"
+    assert row == "| wide | 0/4 | 0/3 |"
 
 
 def test_what_has_ended_is_told_but_not_with_every_run(told):
@@ -70,7 +74,7 @@ def test_what_has_ended_is_told_but_not_with_every_run(told):
     with pytest.raises(KeyboardInterrupt), page.training("8 trials of 2 arms"):
         stopped_while_it_trains(page, writer, ends, clock)
     assert writer.notes[-1].startswith("Stopped: 8 trials of 2 arms, ")
-    assert writer.tags["wide"]["progress"] == "6 of 6 trials, 0 of 3 seeds"
+    assert ended(writer, "wide") == ("6/6", "0/3")
 
 
 def stopped_while_it_trains(page, writer, ends, clock):
@@ -80,8 +84,8 @@ def stopped_while_it_trains(page, writer, ends, clock):
     assert len(writer.notes) == 1
     clock.now += live_page.TELL_SECONDS + 0.1
     page.tell()
-    assert writer.tags["wide"]["progress"] == "2 of 4 trials, 0 of 3 seeds"
-    assert writer.tags["narrow"]["progress"] == "0 of 4 trials, 1 of 3 seeds"
+    assert ended(writer, "wide") == ("2/4", "0/3")
+    assert ended(writer, "narrow") == ("0/4", "1/3")
     for index in range(2, 6):
         end(ends, f"wide/trial/{index}")
     raise KeyboardInterrupt
@@ -103,7 +107,7 @@ def test_a_unit_of_a_repeat_counts_for_its_arm(told):
         RunState.FINISHED, 1.0
     )
     page.begin("trials")
-    assert writer.tags["wide"]["progress"].startswith("1 of 4 trials")
+    assert ended(writer, "wide")[0] == "1/4"
 
 
 def test_a_list_of_values_is_drawn_by_its_logarithm_where_it_spans_a_power_of_ten():

@@ -12,6 +12,11 @@ def report():
     return build(study("lstm", "gru"), pair(0.05, 0.02))
 
 
+def planned(name, word, is_baseline=False):
+    decision = SimpleNamespace(verdict=word, num_pairs=5)
+    return SimpleNamespace(name=name, decision=decision, is_baseline=is_baseline)
+
+
 def test_the_first_line_is_the_answer_and_where_to_look(report):
     links = page_texts.links("7", ["answer", "curves"], "abc")
     first = page_texts.description(report, links).splitlines()[0]
@@ -26,15 +31,35 @@ def test_the_rest_of_the_description_is_the_reports_own(report):
 
 
 def test_names_that_no_line_holds_are_counted():
-    assert page_texts._shortened(["lstm", "gru", "rnn"], 9) == "lstm, gru and 1 more"
-    assert page_texts._shortened(["a-very-long-name", "gru"], 3) == "a-very-long-name and 1 more"
+    assert page_texts._shortened(["lstm", "gru", "rnn"], 20) == "lstm, gru, rnn"
+    assert page_texts._shortened(["lstm", "gru", "rnn-tanh"], 17) == "lstm and 2 more"
+    assert page_texts._shortened(["a-very-long-name", "gru"], 19) == "a-ve…ame and 1 more"
+    assert page_texts._shortened(["a-very-long-name", "gru"], 12) == "2"
+
+
+LONG = "lstm-with-a-name-of-seventy-characters-that-somebody-wrote-in-earnest-"
+
+
+@pytest.mark.parametrize("num_arms", [2, 3, 9, 40])
+@pytest.mark.parametrize("length", [1, 20, 70])
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_the_answer_is_one_line_however_many_and_long_the_names_are(num_arms, length, is_missing):
+    names = [f"{LONG[: max(0, length - 2)]}{i}" for i in range(num_arms)]
+    words = ["better", "worse", "undecided", "equivalent", "identical", "not comparable"]
+    results = [planned(name, words[i % len(words)], not i) for i, name in enumerate(names)]
+    report = SimpleNamespace(
+        study=SimpleNamespace(baseline=SimpleNamespace(name=names[0])),
+        missing=["a seed"] * is_missing,
+        conditions=["one"],
+        results=results,
+    )
+    answer = page_texts.short_answer(report)
+    assert len(answer) <= page_texts.LINE_LENGTH
+    if num_arms == 3:
+        assert "worse: " in answer and "undecided: " in answer
 
 
 def test_conditions_are_counted():
-    def result(name, word, is_baseline=False):
-        decision = SimpleNamespace(verdict=word, num_pairs=5)
-        return SimpleNamespace(name=name, decision=decision, is_baseline=is_baseline)
-
     words = {"docs": "better", "fables": "better", "poems": "undecided"}
     study = SimpleNamespace(baseline=SimpleNamespace(name="lstm"))
     report = SimpleNamespace(
@@ -42,7 +67,7 @@ def test_conditions_are_counted():
         missing=["a seed"],
         conditions=list(words),
         results=[
-            r for word in words.values() for r in (result("lstm", "", True), result("gru", word))
+            r for word in words.values() for r in (planned("lstm", "", True), planned("gru", word))
         ],
     )
     text = "Incomplete so far; compared with lstm, better in 2 of 3: gru"
