@@ -1,11 +1,9 @@
 """Folders in which files are to be made: whether they can be is found out first."""
 
-import errno
 import tempfile
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What is told elsewhere, with the room that there is."""
+from harness.training.files import FULL
 
 
 class FolderError(ValueError):
@@ -29,7 +27,7 @@ def take_files(folder: Path, where: str, remedy: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in FULL:  # it is told elsewhere, with the room that there is
             raise
         raise FolderError(
             f"{where}: must be a folder in which files can be made, but got "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from harness.store.address import AddressedError, StoreError
+from harness.training.files import FULL
 
 NOTICE_SECONDS = 5.0
 """After how long without an answer a person is told: one that was busy has answered by then."""
@@ -35,9 +36,6 @@ LASTING = {
     sqlite3.SQLITE_IOERR: errno.EIO,
 }
 """SQLite's codes of what lacks on the disk, and the system's own."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""The system's codes of a disk without room."""
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -1,9 +1,13 @@
 """The names of the files that a run leaves, and how a file is written: known without torch."""
 
+import errno
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The system's codes of a disk without room."""
 MODEL_FILE = "model.npz"
 """The name of a run's model among its artifacts."""
 STATES_FILE = "states.json"
@@ -26,6 +30,10 @@ def write_whole(path: Path, *contents: bytes, partial: Path | None = None) -> No
         path: The file.
         contents: What it holds, one after the other.
         partial: What lies beside its place meanwhile; by default a hidden file.
+
+    Raises:
+        OSError: It cannot be written. It names the file, which the system's own error of a write
+            does not; where the disk is full, a note says how much must find room.
     """
     partial = partial or path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -34,5 +42,11 @@ def write_whole(path: Path, *contents: bytes, partial: Path | None = None) -> No
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        told = OSError(error.errno, error.strerror, str(path))
+        if error.errno in FULL:
+            told.add_note(f"at least {sum(map(len, contents)):,} bytes must find room")
+        raise told from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide what was wrong
+            partial.unlink(missing_ok=True)
