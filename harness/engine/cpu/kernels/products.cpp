@@ -417,7 +417,7 @@ void cross_entropy(long M, long H, long V, const real* rows, long ld, const real
                    real* d_rows, real* d_weight, real* d_bias, long threads) {
   Flush subnormal;
   const long S = whole(V), SH = whole(H), length = row_length(1, S);
-  const long chunk = std::min(M, std::max(64L, (1L << 18) / (S * (long)sizeof(real)) / 64 * 64));
+  const long chunk = std::min(M, std::max(128L, (1L << 19) / (S * (long)sizeof(real)) / 64 * 64));
   const bool direct = SH == H, narrow = direct && S < H;  // the side that is copied in small blocks is the small one
   thread_local std::vector<real> memory;
   const long sizes[] = {
