@@ -1,12 +1,13 @@
 """Writes what is generated and committed.
 
-That is the schema, the table of fields, the page of messages, RESULTS.md's tables, and what is
-known of cells.
+That is the schema, the table of fields, the pages of messages and of comparisons with other
+libraries, RESULTS.md's tables, and what is known of cells.
 """
 
 import json
 from pathlib import Path
 
+import docs_oracles
 import result_tables
 
 import cells
@@ -30,6 +31,7 @@ def main() -> None:
     (ROOT / "studies" / "study.schema.json").write_text(schema, encoding="utf-8")
     catalog.FACTS.write_text(catalog.facts_json(cells.names()), encoding="utf-8")
     (ROOT / "docs" / "messages.md").write_text(messages_page(), encoding="utf-8")
+    (ROOT / "docs" / "oracles.md").write_text(docs_oracles.page(), encoding="utf-8")
     for path, generated in (
         (ROOT / "docs" / "study.md", with_field_table),
         (result_tables.RESULTS, result_tables.page),

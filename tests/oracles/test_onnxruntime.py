@@ -3,15 +3,12 @@
 A row says which operator, with which attributes, and in which order its parameters have our gates.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from compared import OPERATORS
 from tolerances import assert_close
 
-import cells
 from harness import Recurrent
 
 REASON = "the packages of the extra export are not installed"
@@ -20,34 +17,6 @@ onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
 pytestmark = pytest.mark.oracle
 
 T, B, I, H = 5, 3, 4, 6
-
-
-@dataclass(frozen=True)
-class Row:
-    """A comparison.
-
-    Attributes:
-        operator: Its name.
-        gates: Ours, in its order.
-        attributes: Its own.
-        peepholes: Our vectors, in its order.
-    """
-
-    operator: str
-    gates: str
-    attributes: dict[str, Any] = field(default_factory=dict)
-    peepholes: tuple[str, ...] = ()
-
-
-TABLE = {
-    "rnn-tanh": Row("RNN", "h"),
-    "rnn-relu": Row("RNN", "h", {"activations": ["Relu"]}),
-    "gru": Row("GRU", "z r n", {"linear_before_reset": 1}),
-    "gru-reset-before": Row("GRU", "z r n"),
-    "lstm": Row("LSTM", "i o f g"),
-    "lstm-peephole": Row("LSTM", "i o f g", peepholes=("p_i", "p_o", "p_f")),
-}
-"""Our cell -> the comparison."""
 
 
 def session_of(row, inputs, count):
@@ -99,10 +68,10 @@ def rows_of(ours, suffix, kind, gates):
     return torch.cat([part.t() if part.ndim == 2 else part for part in parts])
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", OPERATORS)
 @torch.no_grad()
 def test_a_cell_equals_the_operator_in_both_directions(name):
-    row, gates = TABLE[name], TABLE[name].gates.split()
+    row, gates = OPERATORS[name], OPERATORS[name].gates.split()
     torch.manual_seed(0)
     ours = Recurrent(name, I, H, bidirectional=True, engine="reference")
     x, state = torch.randn(T, B, I), tuple(torch.randn(2, B, H) for _ in ours.cell.state)
@@ -126,7 +95,3 @@ def test_a_cell_equals_the_operator_in_both_directions(name):
     assert_close(torch.from_numpy(np.concatenate([y[:, 0], y[:, 1]], axis=-1)), output)
     for one, other in zip(theirs, final if len(state) > 1 else (final,), strict=True):
         assert_close(torch.from_numpy(one), other)
-
-
-def test_the_table_names_cells_of_the_registry():
-    assert set(TABLE) <= set(cells.names())
