@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import IO, Protocol
 from harness.data.encodings import decode, may_be_wide
 from harness.data.errors import DataError
 from harness.data.published import Published, absent, verify_file
+from harness.data.regular_files import check_regular
 
 MAX_BYTES = 2**31
 """So large a file may be: four bytes of memory for each word of it are at hand everywhere."""
@@ -246,16 +246,7 @@ class File:
             raise absent(self.published, path, more) from error
         except OSError as error:
             raise self._unreadable(error) from error
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
-            raise DataError(
-                f"{self.field}: must be a file, but got path={self.path!r}, a device or a pipe, "
-                "which may never end. Write its text to a file."
-            )
-        if found.st_size > MAX_BYTES:
-            raise DataError(
-                f"{self.field}: must be a file of at most {MAX_BYTES:,} bytes, since its tokens "
-                f"are held in memory, but got path={self.path!r} of {found.st_size:,}. Cut it."
-            )
+        check_regular(found, self.field, self.path, MAX_BYTES, held="its tokens are")
         return path
 
     def _unreadable(self, error: OSError) -> DataError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.data.regular_files import check_regular
 from harness.runner import publisher, runtime_phase
 from harness.runner.launch import held_study, open_scheduler
 from harness.runner.progress import Display
@@ -16,6 +17,7 @@ from harness.runner.scheduler import Scheduler
 from harness.store.kept import load_study
 from harness.store.locations import Locations
 from harness.store.lock import locked
+from harness.store.presence import await_readable
 from harness.store.soundness import check_stores
 from harness.tasks.objective import loss_of
 from harness.training import checkpoint, runtime
@@ -146,6 +148,7 @@ def ingest_records(
         ValueError: As :func:`harness.runner.launch.run`; or the records are not this study's.
     """
     locations = locations or Locations(Path.cwd())
+    await_readable(locations)
     study = load_study(path, overrides, locations)
     check_stores(locations)
     messages, measured, is_cut = _read(source)
@@ -177,6 +180,7 @@ def _read(source: Path) -> tuple[list[Message], list[Measurement], bool]:
     A worker that is killed leaves part of a line at the end, which says nothing.
     """
     messages, measured = [], []
+    check_regular(source.stat(), "records", source, held="its records are")
     try:
         # A character that is cut is part of such a line.
         whole, newline, rest = source.read_bytes().rpartition(b"\n")

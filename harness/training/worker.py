@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cells.registry import InvalidCell, UnknownCell
 from harness import data, engine
+from harness.data.regular_files import check_regular
 from harness.model.architecture import SizeError
 from harness.settings import BudgetError
 from harness.training import runtime
@@ -46,6 +47,7 @@ def work(text: str) -> Iterator[str]:
 
 
 def _read(path: Path) -> str:
+    check_regular(path.stat(), "plan", path, held="its runs are")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

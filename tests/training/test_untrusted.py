@@ -1,13 +1,17 @@
 """A file of records or a plan that was changed anywhere is read, or refused with one message."""
 
 import json
+import os
+from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from harness.data import DataError
+from harness.runner import exchange
 from harness.settings import Budget, SampleRequest, Settings
-from harness.training import runtime
+from harness.training import runtime, worker
 from harness.training.fields import MessageError
 from harness.training.messages import Evaluation, RunEnded, RunStarted, RunState, message_from_json
 from harness.training.plan import Plan, PlanError, Run, plans_from_json, plans_to_json
@@ -142,3 +146,18 @@ def test_a_size_that_no_store_holds_is_refused(info):
         (values if name in values else values["info"])[name] = value
     with pytest.raises(MessageError, match=next(iter(changes))):
         message_from_json(json.dumps(values))
+
+
+def test_what_may_never_end_is_refused_before_it_is_read(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").touch()
+    os.truncate(tmp_path / "long", 2**31 + 1)  # it takes no room
+    for path, words in (
+        ("/dev/zero", "a device or a pipe, which may never end"),
+        (tmp_path / "pipe", "a device or a pipe, which may never end"),
+        (tmp_path / "long", "must be a file of at most 2,147,483,648 bytes"),
+    ):
+        assert worker.main([str(path)]) == 2
+        assert "plan: must be a file" in (said := capsys.readouterr().err) and words in said
+        with pytest.raises(DataError, match=f"records: .*{words}"):
+            exchange._read(Path(path))

@@ -58,6 +58,8 @@ SIZES = {
 
 COMPILE_SECONDS = 600
 """So long a compiler may take; the largest cell takes some seconds."""
+VERSION_SECONDS = 60
+"""So long it may take to say its version."""
 PRIVATE = 0o700
 """The mode of the folder and of the libraries: whoever may write there runs code as the user."""
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -174,17 +176,22 @@ def _compile(command: list[str], source: str, library: Path) -> None:
 
 
 def _run_compiler(command: list[str], name: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(
-            f"{command[0]} must compile {name} within {COMPILE_SECONDS} s, but did not. "
-            "Set CXX to another compiler."
-        ) from error
+    done = _ended(command, f"compile {name}", COMPILE_SECONDS)
     if done.returncode != 0:
         raise CompileError(
             f"{command[0]} must compile {name}, but said: {done.stderr.strip()[-2000:]}"
         )
+
+
+def _ended(command: list[str], what: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """Returns a compiler that has ended; one that hangs is ended and named."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(
+            f"{command[0]} must {what} within {seconds} s, but did not. "
+            "Set CXX to another compiler."
+        ) from error
 
 
 def _remove_stale(folder: Path) -> None:
@@ -204,7 +211,7 @@ def _headers() -> str:
 
 @functools.cache
 def _version(compiler: tuple[str, ...]) -> str:
-    return subprocess.run([*compiler, "--version"], capture_output=True, text=True).stdout
+    return _ended([*compiler, "--version"], "say its version", VERSION_SECONDS).stdout
 
 
 @functools.cache
