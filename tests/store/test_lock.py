@@ -1,5 +1,8 @@
 """A file names the holder of a study: no planted link is followed, no name leads elsewhere."""
 
+import os
+from contextlib import suppress
+
 import pytest
 
 from harness.store.locations import Locations
@@ -13,6 +16,16 @@ def test_a_link_in_place_of_the_holder_is_replaced_and_not_followed(tmp_path):
     with locked("small", Locations(tmp_path)):
         assert not (tmp_path / ".small.holder.lock").is_symlink()
         assert "process" in (tmp_path / ".small.holder.lock").read_text()
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_a_link_in_place_of_the_lock_changes_no_file(tmp_path, plant):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    plant(victim, tmp_path / ".small.lock")
+    with suppress(OSError, LockedError), locked("small", Locations(tmp_path)):
+        pass
     assert victim.read_text() == "mine"
 
 
