@@ -539,6 +539,15 @@ class Settings:
         20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1, le=MOST_RUNS
     )
 
+    evaluation_batch_size: int | None = _setting(
+        None,
+        doc="streams that the validation and the test text are scored in, each from a fresh state; "
+        "1: in one piece; none: batch_size",
+        unit="streams",
+        came_later=True,
+        ge=1,
+        le=MOST_TOKENS,
+    )
     early_stopping_patience: int | None = _setting(
         None,
         doc="a run ends after so many evaluations in a row whose validation loss is not the "

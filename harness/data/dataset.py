@@ -116,8 +116,8 @@ class Dataset:
         """Returns starts and lengths of the windows that score a split once, (U, B) each."""
         if self.line_ends:
             return evaluation_lines(self.line_ends[split], settings.batch_size)
-        length = len(self.splits[split])
-        return evaluation_windows(length, settings.batch_size, settings.bptt_length)
+        num_streams = settings.evaluation_batch_size or settings.batch_size
+        return evaluation_windows(len(self.splits[split]), num_streams, settings.bptt_length)
 
     def require_windows(self, settings: Settings) -> None:
         """Raises a DataError where a split is too short, or a line too long."""

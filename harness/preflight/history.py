@@ -177,9 +177,11 @@ def _pace_of_runs(arm: Probe, stored: StoredStudy, runs: pd.DataFrame) -> Pace:
 def _pace_of_timings(arm: Probe, stored: StoredStudy, arms: set[tuple[str, str]]) -> Pace | None:
     """Returns the pace that the runtime phase measured, or None where it did not.
 
-    An evaluation takes as many passes forward as it has minibatches. ``arms`` are pairs of
-    condition and arm.
+    An evaluation takes as many passes forward as it has minibatches; of minibatches of another
+    size than those of training nothing is known. ``arms`` are pairs of condition and arm.
     """
+    if arm.settings.evaluation_batch_size not in (None, arm.settings.batch_size):
+        return None
     timings = stored.timings
     keys = zip(timings["condition"], timings["arm"], strict=True)
     is_of_arms = np.array([key in arms for key in keys], dtype=bool)

@@ -142,10 +142,13 @@ class TrainedModel:
             )
         if split not in task.splits:
             raise ModelError(f"split: must be one of {', '.join(task.splits)}, but got {split=}.")
-        states = self._model.initial_states(self._parameters, 1, self.settings.batch_size)
-        first, total = states, torch.zeros((), dtype=torch.float64)
+        first: list[engine.State] = []
+        states: list[engine.State] = []
+        total = torch.zeros((), dtype=torch.float64)
         for batch in task.evaluation(split, 1):
-            states = first if batch.begins else states
+            num_streams = batch.inputs.shape[2]
+            first = first or self._model.initial_states(self._parameters, 1, num_streams)
+            states = first if batch.begins else states or first
             rows, states = self._model(self._parameters, batch.inputs, states, self._masks)
             sums = task.sums(self._model.readout(self._parameters), rows, batch)
             total = total + sums.double()

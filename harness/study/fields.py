@@ -41,6 +41,7 @@ COMPARABLE = (
     "split",
     "budget",
     "evaluations",
+    "evaluation_batch_size",
     "early_stopping_patience",
 )
 """Never searched: a cell is an arm, and trials that differ in the others are not measured alike."""

@@ -150,6 +150,7 @@ _LANGUAGE_FIELDS = (
     "split",
     "windows",
     "max_offset",
+    "evaluation_batch_size",
     "tied",
     "embedding_dropout",
 )
@@ -216,6 +217,7 @@ _NEEDS = (
     ),
     _on_running_text("windows"),
     _on_running_text("max_offset"),
+    _on_running_text("evaluation_batch_size"),
     _on("min_count", "token", "word"),
     Needs(
         "max_vocabulary",

@@ -224,10 +224,10 @@ class Shard:
         self._since += len(losses)
         self._noted.clear()
 
-    def _first_states(self, parameters: Parameters) -> list[State]:
-        return self.model.initial_states(
-            parameters, len(self.runs), self.runs[0].settings.batch_size
-        )
+    def _first_states(self, parameters: Parameters, num_streams: int | None = None) -> list[State]:
+        """Returns the states of streams that begin, as many as those of training by default."""
+        size = self.runs[0].settings.batch_size if num_streams is None else num_streams
+        return self.model.initial_states(parameters, len(self.runs), size)
 
     def progress(self) -> Progress:
         """Returns what happened since the last call and begins again; waits for the device."""
@@ -251,9 +251,12 @@ class Shard:
         self._allow_tf32()
         flat = self._flat_best if of_best else self._flat_evaluated
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        states = first = self._first_states(self._layout.views(flat))
+        first: list[State] = []
+        states: list[State] = []
         for batch in self.task.evaluation(split, len(self.runs)):
-            sums, states = self._scored(flat, batch, first if batch.begins else states)
+            # As many streams as its minibatches have, which may be others than those of training.
+            first = first or self._first_states(self._layout.views(flat), batch.inputs.shape[2])
+            sums, states = self._scored(flat, batch, first if batch.begins else states or first)
             total = total + sums.double()
         means: list[list[float]] = (total / self.task.num_targets(split)).tolist()
         return means

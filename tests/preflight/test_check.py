@@ -118,6 +118,7 @@ def test_a_pace_of_earlier_runs_is_their_median(ran, stored):
         {"hidden_size": 17},
         {"settings": replace(probe.settings, optimizer="sgd")},
         {"settings": replace(probe.settings, zoneout_h=0.1)},
+        {"settings": replace(probe.settings, evaluation_batch_size=1)},
     ):
         assert history.pace(replace(probe, **changed), stored) is None
 
@@ -135,6 +136,10 @@ def test_timings_tell_the_pace_of_another_budget(ran, stored, tmp_path):
     minibatches = math.ceil(math.ceil((tokens - 1) / 4) / 8)  # 4 streams, windows of 8
     assert pace.source == "from timings of small" and pace.update_seconds == rows["train"]
     assert pace.evaluation_seconds == pytest.approx(minibatches * rows["forward"])
+    # Nothing was timed of minibatches of one stream.
+    probe = probe_arm(loaded, "wide", replace(settings["wide"], evaluation_batch_size=1))
+    alike = [{**params, "evaluation_batch_size": 1} for params in stored.runs["params"]]
+    assert history.pace(probe, replace(stored, runs=stored.runs.assign(params=alike))) is None
     text = output_of(changed, folder)
     assert "from timings of small" in text and "of 6 pairs of small" in text
 
