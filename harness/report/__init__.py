@@ -3,7 +3,7 @@
 A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried and
 evidence (frames to what the searches tried, and what that shows), arm_results (frames to one result
 per arm), remarks (what is missing or doubtful), sentences and tables (the words of a result),
-divergence, factors, along_training, states, forecasts and samples (what stands beside the
+divergence, factors, lengths, along_training, states, forecasts and samples (what stands beside the
 verdicts), searches, hyperparameters and pareto (the tuned fields, the costs), drawing and the
 modules of figures (how a figure looks, what it shows), hover (what a page tells under the
 pointer), condition_report (all of it for one condition), conditions (several of them), facts (what

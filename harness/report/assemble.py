@@ -18,6 +18,7 @@ from harness.tuning import extension
 
 def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Report:
     """Returns the report of a study as far as its store has come."""
+    notes = reader.notes()
     return build_report(
         study,
         reader.runs(),
@@ -26,13 +27,9 @@ def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Rep
         warnings,
         reader.states() if study.measure.states else None,
         begun_on(reader),
-        reader.notes().simple_errors,
-        reader.forecasts() if _forecasts(study) else None,
+        notes.simple_errors,
+        reader.forecasts() if notes.simple_errors else None,
     )
-
-
-def _forecasts(study: Study) -> bool:
-    return any(arm.settings.task == "forecasting" for arm in study.arms)
 
 
 def begun_on(reader: StudyReader) -> date | None:

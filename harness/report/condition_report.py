@@ -19,6 +19,7 @@ from harness.report import (
     factors,
     forecasts,
     hyperparameters,
+    lengths,
     pareto,
     remarks,
     sentences,
@@ -46,6 +47,7 @@ class ConditionReport:
     Attributes:
         study: The study of this condition alone.
         results: One per arm, in the study's order.
+        runs: A row each.
         curves: The rows of the curves, each with the state of its run, and whether that learned
             nothing.
         states: What the states of the replicates are like; empty where nobody asks.
@@ -59,6 +61,7 @@ class ConditionReport:
 
     study: StudyLike
     results: list[ArmResult]
+    runs: pd.DataFrame
     curves: pd.DataFrame
     states: pd.DataFrame
     forecast_errors: pd.DataFrame
@@ -110,6 +113,7 @@ class ConditionReport:
                 factors.section(self.study, self.results),
                 tables.divergence(self.results, sentences.unit(self.study)),
                 tables.lost_runs(self.results),
+                lengths.section(self.study, self.results, self.runs),
                 along_training.section(self.study, self.results, self.curves),
                 states.section(self.results, self.states),
                 forecasts.section(self.forecast_errors),
@@ -123,7 +127,7 @@ class ConditionReport:
             [
                 tables.costs(self.results),
                 pareto.section(self.study, self.results),
-                pareto.time_to_target(self.study, self.results, self.curves),
+                pareto.time_to_target(self.study, self.results, self.curves, self.runs),
                 tables.runtimes(self.results),
             ]
         )
@@ -170,14 +174,20 @@ class ConditionReport:
 
     @cached_property
     def objective_figures(self) -> "list[LabelledFigure]":
-        """Differences, curves, states and forecasts; those that there is something to draw for."""
-        from harness.report import curve_figures, forecast_figures, state_figures
+        """Differences, curves, other lengths, states and forecasts, where there are any."""
+        from harness.report import (
+            curve_figures,
+            forecast_figures,
+            length_figures,
+            state_figures,
+        )
 
         metric = arm_results.curve_metric(self.study)
         curves = curve_figures.learning_curves(self.results, self.curves, metric)
+        other_lengths = length_figures.of_arms(self.study, self.results, self.runs)
         states = state_figures.of_arms(self.results, self.states)
         shown = forecast_figures.of_arms(self.results, self.forecast_rows)
-        return _drawn([self.differences, *curves, states, *shown])
+        return _drawn([self.differences, *curves, other_lengths, states, *shown])
 
     @cached_property
     def cost_figures(self) -> "list[LabelledFigure]":
@@ -256,6 +266,7 @@ def condition_report(
     return ConditionReport(
         study=study,
         results=results,
+        runs=runs,
         curves=curves.join(ends, on=RUN_OF_CONDITION),
         states=arm_results.planned(study, states, num_seeds),
         forecast_errors=forecasts.errors([arm.name for arm in study.arms], runs, simple_errors),

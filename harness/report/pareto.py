@@ -13,6 +13,7 @@ from harness.report.sentences import level_text, number, p_text
 from harness.report.tables import Section
 from harness.statistics.survival import Times, kaplan_meier, log_rank
 from harness.tasks.objective import Objective, objective_of, split_of
+from harness.training.messages import RESULTS
 
 EQUAL = 0.01
 """Costs that differ by this fraction or less are equal: so much do sizes by a budget differ."""
@@ -173,31 +174,46 @@ def _cost_text(cost: float | None) -> str:
 
 # Time to a target
 
+_REPLICATE = ["repeat", "index"]
+
 
 def time_to_target(
-    study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
+    study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame, runs: pd.DataFrame
 ) -> Section | None:
     """Returns a row per arm: how many replicates reach the target, and when.
 
     Tokens and seconds are medians. The target is the study's own, or the baseline's: worse by the
     margin than the median of the lowest losses of those of its replicates that trained to the end.
-    A replicate reaches it at its first evaluation that is as good; one that never does is later
-    than all others. Seconds are those of a run alone, by the runtime phase.
+    A replicate reaches it at its first evaluation that is as good; one that has ended and never
+    did is later than all others, also where it diverged before it was evaluated at all. Seconds are
+    those of a run alone, by the runtime phase.
 
     None: no replicate has a curve, or there is no target.
+
+    Args:
+        study: Of one condition.
+        results: Its arms.
+        curves: Those of its runs.
+        runs: A row each, with the columns of :data:`arm_results.RUN_COLUMNS`.
     """
     metric = arm_results.curve_metric(study)
     rows = curves[curves["phase"] == "replicate"]
     rows = rows.assign(
         loss=rows[metric].astype(float), repeat=rows["repeat"] if "repeat" in rows else 0
     )
+    ended = runs[(runs["phase"] == "replicate") & runs["state"].isin(RESULTS)]
     objective = objective_of(study.measure.objective)
     target, origin = _target(study, objective, rows)
     if target is None:
         return None
-    by_arm = {result.name: rows[rows["arm"] == result.name] for result in results}
     loss = objective.loss(target)
-    table = [_reaching(result, by_arm[result.name], loss) for result in results]
+    by_arm = {
+        result.name: _Reached.of(
+            rows[rows["arm"] == result.name], ended[ended["arm"] == result.name], loss
+        )
+        for result in results
+    }
+    table = [_reaching(result, by_arm[result.name]) for result in results]
     header: tuple[str, ...] = (
         "Arm",
         "Replicates that reach it",
@@ -206,7 +222,8 @@ def time_to_target(
         "Tokens between evaluations",
     )
     if study.measure.target is not None:  # it was named before anything was seen: a test is fair
-        times = {name: _times(own, loss) for name, own in by_arm.items()}
+        longest = float(rows["update"].max())
+        times = {name: own.times(longest) for name, own in by_arm.items()}
         base = times.get(study.baseline.name)
         header += ("Updates (Kaplan-Meier median)", "p of the log-rank test, unadjusted")
         table = [
@@ -236,18 +253,44 @@ def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple
     return objective.raised(level, margin), origin
 
 
-def _times(rows: pd.DataFrame, target_loss: float) -> Times | None:
-    """Returns after how many updates each replicate reached the target; None where there is none.
+@dataclass(frozen=True)
+class _Reached:
+    """When the replicates of an arm reached a target.
 
-    One that did not is censored at its last evaluation.
+    Attributes:
+        rows: Their curves.
+        first: The rows of those evaluations at which each got there, by the replicate.
+        ended: The replicates that have ended, with or without a curve.
     """
-    replicate = ["repeat", "index"]
-    last = rows.groupby(replicate)["update"].max()
-    if last.empty:
-        return None
-    first = rows[rows["loss"] <= target_loss].groupby(replicate)["update"].min()
-    reached = first.reindex(last.index)
-    return Times(reached.fillna(last).tolist(), reached.notna().tolist())
+
+    rows: pd.DataFrame
+    first: pd.DataFrame
+    ended: pd.Index
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, ended: pd.DataFrame, loss: float) -> "_Reached":
+        """Returns that of an arm's curves, which have the ``loss``, and of its ended runs."""
+        first = rows[rows["loss"] <= loss].sort_values("update").drop_duplicates(_REPLICATE)
+        return cls(rows, first.set_index(_REPLICATE), ended.set_index(_REPLICATE).index)
+
+    @property
+    def replicates(self) -> pd.Index:
+        """Those that have ended, and those under way that were evaluated."""
+        return self.ended.union(self.rows.set_index(_REPLICATE).index).unique()
+
+    def times(self, longest: float) -> Times | None:
+        """Returns after how many updates each got there; None where there is no replicate.
+
+        One that has ended without is censored at the ``longest`` time of all arms, wherever it
+        ended: it diverged or gave up, and will not get there. One under way is censored where it
+        was seen last.
+        """
+        last = self.rows.groupby(_REPLICATE)["update"].max().reindex(self.replicates)
+        last[last.index.isin(self.ended)] = longest
+        if last.empty:
+            return None
+        reached = self.first["update"].reindex(last.index)
+        return Times(reached.fillna(last).tolist(), reached.notna().tolist())
 
 
 def _survival(own: Times | None, baseline: Times | None) -> tuple[str, str]:
@@ -260,18 +303,17 @@ def _survival(own: Times | None, baseline: Times | None) -> tuple[str, str]:
     return shown, p
 
 
-def _reaching(result: ArmResult, rows: pd.DataFrame, target_loss: float) -> tuple[str, ...]:
-    """Returns an arm's row; ``rows`` are its replicates' curves, with their loss."""
-    replicate = ["repeat", "index"]
-    first = rows[rows["loss"] <= target_loss].groupby(replicate)["tokens"].min()
-    num_replicates = rows.groupby(replicate).ngroups
-    steps = rows.sort_values("tokens").groupby(replicate)["tokens"].diff().dropna()
+def _reaching(result: ArmResult, reached: _Reached) -> tuple[str, ...]:
+    """Returns an arm's row."""
+    num_replicates, num_first = len(reached.replicates), len(reached.first)
+    steps = reached.rows.sort_values("tokens").groupby(_REPLICATE)["tokens"].diff().dropna()
     rate = result.tokens_per_second.get(ALONE)
-    counts = f"{len(first)} of {num_replicates}"
+    counts = f"{num_first} of {num_replicates}"
     step = f"{steps.median():,.0f}" if len(steps) else ""
-    if 2 * len(first) <= num_replicates:
+    if 2 * num_first <= num_replicates:
         return result.name, counts, "not half reach it", "", step
-    late = np.full(num_replicates - len(first), np.inf)
-    median = float(np.median(np.concatenate([first.to_numpy(dtype=float), late])))
+    late = np.full(num_replicates - num_first, np.inf)
+    tokens = reached.first["tokens"].to_numpy(dtype=float)
+    median = float(np.median(np.concatenate([tokens, late])))
     seconds = number(median / rate) if rate else "not timed"
     return result.name, counts, f"{median:,.0f}", seconds, step

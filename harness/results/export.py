@@ -33,6 +33,7 @@ class Results:
         curves: A row per evaluation of a run, under its condition, arm, repeat, phase and index.
         timings: A row per condition, arm, mode, pack and round.
         states: A row per number of a replicate's states; None where the study asks for none.
+        forecasts: A row per point that an arm's first replicate forecast; None where none was.
         verdict: The report's table: a row per condition and arm.
         warnings: What there is to say beside the verdict.
     """
@@ -42,6 +43,7 @@ class Results:
     curves: pd.DataFrame
     timings: pd.DataFrame
     states: pd.DataFrame | None
+    forecasts: pd.DataFrame | None
     verdict: pd.DataFrame
     warnings: list[str]
 
@@ -69,7 +71,8 @@ def load(
         ValueError: The study is not in the store, or is another there.
     """
     loaded, reader = open_study(str(study), tuple(overrides), locate(study, folder, tracking))
-    warnings = warnings_of(loaded, reader.notes())
+    notes = reader.notes()
+    warnings = warnings_of(loaded, notes)
     runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
     states = reader.states() if loaded.measure.states else None
     report = build_report(loaded, runs, curves, timings, warnings, states)
@@ -79,6 +82,7 @@ def load(
         curves=curves,
         timings=timings,
         states=states,
+        forecasts=reader.forecasts() if notes.simple_errors else None,
         verdict=report.table,
         warnings=warnings,
     )
@@ -103,14 +107,18 @@ def export(
     results = load(study, locations.folder, locations.tracking, overrides=overrides)
     take_files(out, "folder", "Name another one.")
     samples = [json.dumps(texts, ensure_ascii=False) for texts in results.runs["samples"]]
-    tables = {
+    tables: dict[str, pd.DataFrame | None] = {
         "runs": results.runs.assign(samples=samples),
         "curves": results.curves,
         "timings": results.timings,
         "verdict": results.verdict,
-    } | ({} if results.states is None else {"states": results.states})
+        "states": results.states,
+        "forecasts": results.forecasts,
+    }
     paths = []
     for name, frame in tables.items():
+        if frame is None:
+            continue
         for form in formats:
             paths.append(out / f"{name}.{form}")
             if form == "csv":

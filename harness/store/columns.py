@@ -1,5 +1,7 @@
 """The columns of the frames of runs, curves and timings, with their types in pandas."""
 
+import re
+
 KEY_DTYPES = {
     "condition": "str",
     "arm": "str",
@@ -52,6 +54,10 @@ SCORES = ("crps", "coverage")
 """What is told besides of forecasts that are distributions."""
 ERROR_PREFIXES = tuple(f"test/{error}_" for error in (*ERRORS, *SCORES))
 """How columns of runs begin that are there where a run has them; the series' column follows."""
+BESIDE_TEST = re.compile(r"test_\d+x/.+|test/(excess|macro_f1)")
+"""Columns of runs that are there where a run has them, too: what is told of test sequences that are
+longer than those of training, and what is told of test beside what is compared.
+"""
 CURVE_DTYPES = {
     "update": "int64",
     "tokens": "int64",

@@ -17,6 +17,7 @@ import pandas as pd
 from harness.store.columns import (
     ALL_STATES,
     ARM_DTYPES,
+    BESIDE_TEST,
     CURVE_DTYPES,
     ERROR_PREFIXES,
     FORECAST_DTYPES,
@@ -95,15 +96,15 @@ def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
     """Returns one row per run, ordered by arm, phase and index.
 
     Its columns are those of :data:`RUN_DTYPES`, and what any run has of :data:`UNIT_DTYPES` and of
-    the errors of forecasts, :data:`ERROR_PREFIXES`.
+    the errors of forecasts, :data:`ERROR_PREFIXES`, and what is told beside, :data:`BESIDE_TEST`.
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
     known = list(stored)
     names = sorted({name for run in known for name in run.metrics})
     units = {name: dtype for name, dtype in UNIT_DTYPES.items() if name in names}
-    errors = {name: "float64" for name in names if name.startswith(ERROR_PREFIXES)}
-    dtypes = RUN_DTYPES | units | errors
+    told = [n for n in names if n.startswith(ERROR_PREFIXES) or BESIDE_TEST.fullmatch(n)]
+    dtypes = RUN_DTYPES | units | dict.fromkeys(told, "float64")
     frame = pd.DataFrame([_row(run, dtypes) for run in known], columns=list(dtypes))
     return frame.astype(dtypes).sort_values(list(KEY_DTYPES), ignore_index=True)
 
