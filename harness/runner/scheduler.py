@@ -7,6 +7,7 @@ is run again.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from harness.runner.searches import Searches
 from harness.runner.simple_errors import simple_errors
 from harness.settings import Settings
 from harness.store import signals
+from harness.store.address import sqlite_path
 from harness.store.background import BackgroundWriter
 from harness.store.frames import key_of_row, unit_of_row
 from harness.store.identity import IdentityError, check_identity, difference
@@ -92,22 +94,27 @@ class Scheduler:
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
         self.datasets = {unit: data.load(settings) for unit, settings in arms.items()}
         self._simple_errors = simple_errors(study, self.datasets)
-        self._open_stores(arms)
+        self._opened = ExitStack()
+        try:
+            self._open_stores(arms)
+        except BaseException:
+            self.close()
+            raise
 
-    @signals.held()
     def _open_stores(self, arms: dict[Unit, Settings]) -> None:
-        """Opens the stores: what was read before may take long, and is interrupted at once."""
         study, locations, display = self.study, self.locations, self.display
-        writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
+        with signals.held():
+            writer = StudyWriter(locations.tracking_uri, study.name, locations.artifacts)
+            self.writer = BackgroundWriter(
+                writer,
+                locations.waiting_records(study.name),
+                say=display.say,
+                check=signals.check,
+                when_ended=self._remove_checkpoint,
+                assure=self._assure,
+            )
+            self._opened.callback(self.writer.close)
         check_identity(study, writer.reader, locations)
-        self.writer = BackgroundWriter(
-            writer,
-            locations.waiting_records(study.name),
-            say=display.say,
-            check=signals.check,
-            when_ended=self._remove_checkpoint,
-            assure=self._assure,
-        )
         self.writer.resume()
         self.notes = self.writer.reader.notes()
         arms, pins, changes = pin_resolved(
@@ -132,14 +139,17 @@ class Scheduler:
         )
         self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
         self.page = LivePage(study, self.writer, self.recorder.ends)
+        place = sqlite_path(locations.storage_url) or locations.storage_url
+        patience = Patience("Optuna's storage", display.say, signals.check, self._assure, place)
         self.searches = Searches(
             study,
             self.settings,
             locations.storage_url,
             self.writer.reader.birth,
             self.recorder.ends,
-            Patience("Optuna's storage", display.say, signals.check, self._assure),
+            signals.held()(patience),
         )
+        self._opened.callback(self.searches.close)
         self._restore_searches()
 
     def _restore_searches(self) -> None:
@@ -167,19 +177,21 @@ class Scheduler:
     def close(self) -> None:
         """Ends what writes, and closes the stores."""
         with signals.held():
-            self.writer.close()
-            self.searches.close()
+            self._opened.close()
 
     # What is missing
 
-    @signals.held()
     def next_plans(self) -> list[Plan]:
         """Returns the next packs: a round of trials of every arm that still searches.
 
         Once no arm does, the packs are of the best settings with fresh seeds, and then of the
         missing replicates. A run that failed is among them again, unless its unit's failures are no
         accident.
+
+        Raises:
+            KeyboardInterrupt: A signal came before, and a library swallowed what it raised.
         """
+        signals.check()
         self.writer.drain()  # Optuna is told of what MLflow holds, and of nothing else
         self.searches.tell_finished()
         self.searches.ask()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from harness.store.address import sqlite_path
 from harness.store.handover import Doer, Handover
 from harness.store.lock import Assure, held
 from harness.store.patience import Check, Say
@@ -72,7 +73,7 @@ class BackgroundWriter:
             Spool(spool, f"{writer.experiment_id} {writer.reader.birth}"),
             say,
             check,
-            writer.uri,
+            str(sqlite_path(writer.uri) or writer.uri),
         )
 
     @property

@@ -1,0 +1,77 @@
+"""Ctrl-C waits for a call of a store and for nothing else, and what was opened is closed."""
+
+import signal
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+
+from harness.runner import scheduler
+from harness.runner.scheduler import Scheduler
+from harness.store import signals
+
+
+@pytest.fixture
+def opening(monkeypatch):
+    """Stands for all that a scheduler opens; Ctrl-C is heard as by a command."""
+    names = ("StudyWriter", "BackgroundWriter", "RunRecorder", "LivePage", "Searches", "Patience")
+    opened = {name: MagicMock(name=name) for name in names}
+    others = {
+        "resolve": lambda study: ({}, []),
+        "simple_errors": lambda *_: {},
+        "check_identity": lambda *_: None,
+        "pin_resolved": lambda *_: ({}, {}, []),
+        "restore": lambda *_: 0,
+        "replace": lambda notes, **_: notes,
+    }
+    for name, stand_in in {**opened, **others}.items():
+        monkeypatch.setattr(scheduler, name, stand_in)
+    before = [(number, signal.getsignal(number)) for number in signals.SIGNALS]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with signals.handled():
+        yield SimpleNamespace(**opened)
+    for number, handler in before:
+        signal.signal(number, handler)
+
+
+def scheduler_of_nothing():
+    study = MagicMock(path=None, units=[])
+    return Scheduler(study, MagicMock(), MagicMock())
+
+
+def test_the_measuring_of_a_budget_is_interrupted_at_once(opening, monkeypatch):
+    went_on = []
+
+    def measure(*_):
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(True)
+
+    monkeypatch.setattr(scheduler, "pin_resolved", measure)
+    with pytest.raises(KeyboardInterrupt):
+        scheduler_of_nothing()
+    assert not went_on
+    opening.BackgroundWriter.return_value.close.assert_called_once()
+
+
+def test_a_call_of_optunas_ends_before_ctrl_c_acts(opening):
+    done = []
+    opening.Patience.return_value.side_effect = lambda function: function()
+    scheduler_of_nothing()
+    *_, patience = opening.Searches.call_args.args
+
+    def call():
+        signal.raise_signal(signal.SIGINT)
+        done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        patience(call)
+    assert done
+
+
+def test_a_plan_is_not_asked_for_after_a_signal_that_a_library_swallowed(opening):
+    own = scheduler_of_nothing()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        own.next_plans()
+    own.writer.drain.assert_not_called()
