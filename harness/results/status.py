@@ -47,24 +47,30 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     table = _table(loaded.name, has_conditions, states)
     num_repeats = loaded.tune.repeats if loaded.tune else 1
     num_wanted = 0
+    asked = pd.Series(False, index=runs.index)
     for arm in loaded.arms:
         condition_runs = runs[runs["condition"] == arm.condition]
-        arm_runs = condition_runs[condition_runs["arm"] == arm.name]
+        is_arm = (runs["condition"] == arm.condition) & (runs["arm"] == arm.name)
         wanted = {
             Phase.TRIAL: loaded.tune.num_trials * loaded.tune.seeds if loaded.tune else 0,
             **_num_finalists(loaded),
             Phase.REPLICATE: _num_seeds(loaded.under(arm.condition), condition_runs, reader),
         }
         for phase, count in wanted.items():
-            counts = arm_runs.loc[arm_runs["phase"] == phase, "state"].value_counts()
+            is_asked = is_arm & (runs["phase"] == phase)
+            if phase == Phase.REPLICATE:
+                is_asked &= runs["index"] < count
+            asked |= is_asked
+            counts = runs.loc[is_asked, "state"].value_counts()
             numbers = [int(counts.get(str(state), 0)) for state in states]
             texts = [Text(str(number), style="" if number else "dim") for number in numbers]
             condition = [arm.condition] if has_conditions else []
             table.add_row(*condition, arm.name, phase, str(num_repeats * count), *texts)
             num_wanted += num_repeats * count
     least = "at least " if loaded.tune and loaded.tune.at_most else ""
-    wanted_runs = f"{least}{num_wanted:,}"
-    table.caption = " ".join(_standing(runs, wanted_runs, reader, locations))
+    sentences = [*_standing(runs[asked], f"{least}{num_wanted:,}", reader, locations)]
+    sentences += _left(runs[~asked & runs["phase"].isin(list(Phase))])
+    table.caption = " ".join(sentences)
     return table
 
 
@@ -72,7 +78,6 @@ def _standing(
     runs: pd.DataFrame, wanted: str, reader: StudyReader, locations: Locations
 ) -> Iterator[str]:
     """Yields sentences on how much has ended, where the rest stands, and who trains it."""
-    runs = runs[runs["phase"].isin(list(Phase))]
     unfinished = set(runs.loc[runs["state"] == str(RunState.RUNNING), "run_id"])
     num_unfinished = len(unfinished)
     num_ended = len(runs) - num_unfinished
@@ -81,16 +86,29 @@ def _standing(
         begun = [run for run in reader.search() if run.run_id in unfinished]
         updates = [point.update for run in begun for point in reader.points(run)]
         where = f"; the furthest stands at update {max(updates):,}" if updates else ""
-        yield f"{num_unfinished:,} are unfinished{where}."
+        verb = "is" if num_unfinished == 1 else "are"
+        yield f"{num_unfinished:,} {verb} unfinished{where}."
     if holder := holder_of(reader.study_name, locations):
         yield f"{holder[:1].upper()}{holder[1:]} runs the study."
     elif num_unfinished:
-        yield "`harness run` goes on with them from their last checkpoints."
+        them = (
+            "it from its last checkpoint"
+            if num_unfinished == 1
+            else ("them from their last checkpoints")
+        )
+        yield f"`harness run` goes on with {them}."
     elif num_ended == 0:
         yield (
             "Nothing is under way. A run is stored from its first evaluation on: what was "
             "interrupted before is trained again."
         )
+
+
+def _left(runs: pd.DataFrame) -> Iterator[str]:
+    """Yields a sentence on runs that the study, which has fewer seeds now, asks for no more."""
+    if len(runs):
+        noun = "run is" if len(runs) == 1 else "runs are"
+        yield f"{len(runs):,} {noun} stored of seeds that the study asks for no more."
 
 
 def _num_finalists(study: Study) -> dict[Phase, int]:

@@ -38,8 +38,8 @@ def test_a_run_that_was_interrupted_is_counted_with_where_it_stands(interrupted)
     finished, *_, unfinished = counts(table)
     assert sum(map(int, finished)) == sum(map(int, unfinished)) == 1
     assert table.caption == (
-        "1 of 14 runs have ended. 1 are unfinished; the furthest stands at update 121. "
-        "`harness run` goes on with them from their last checkpoints."
+        "1 of 14 runs have ended. 1 is unfinished; the furthest stands at update 121. "
+        "`harness run` goes on with it from its last checkpoint."
     )
     with locked("small", locations):
         assert "runs the study." in status_table(str(path), (), locations).caption
@@ -47,3 +47,16 @@ def test_a_run_that_was_interrupted_is_counted_with_where_it_stands(interrupted)
 
 def test_a_study_that_ended_says_so(store):
     assert status_table("small", (), Locations(store)).caption == "12 of 12 runs have ended."
+
+
+def test_seeds_that_the_study_asks_for_no_more_are_not_counted(store):
+    text = (store / "small.yaml").read_text()
+    path = store / "fewer.yaml"
+    path.write_text(text.replace("seeds: 5", "seeds: 3"))
+    table = status_table(str(path), (), Locations(store))
+    path.unlink()
+    finished, *_ = counts(table)
+    assert finished == ["1", "3", "1", "3"]
+    assert table.caption == (
+        "8 of 8 runs have ended. 4 runs are stored of seeds that the study asks for no more."
+    )
