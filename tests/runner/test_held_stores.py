@@ -14,6 +14,8 @@ import pytest
 import small_study
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
 from rich.console import Console
 
 from harness.cli import faults
@@ -23,6 +25,7 @@ from harness.runner.searches import Searches
 from harness.store import patience
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.training import pack
 from harness.tuning import storage as storages
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
@@ -139,32 +142,66 @@ def test_ctrl_c_ends_a_wait_and_what_was_trained_is_stored_by_the_next_launch(
     assert_same(tmp_path, report, whole)
 
 
-@pytest.mark.slow
-def test_a_full_disk_ends_a_launch_in_one_line_and_the_next_goes_on(tmp_path, monkeypatch, whole):
-    full = full_disk(tmp_path)
-    log_batch, calls = MlflowClient.log_batch, []
+def sqlite_error(folder, *statements):
+    """Returns what SQLite raises at the last statement."""
+    with closing(sqlite3.connect(folder / "other.db")) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS t (a)")
+        for statement in statements[:-1]:
+            connection.execute(statement)
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute(statements[-1])
+    return raised.value
+
+
+def raising_at(monkeypatch, owner, name, number, error):
+    """Has one call of a function raise an error, with its cause."""
+    function, calls = getattr(owner, name), []
 
     def call(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == 6:
-            raise MlflowException(str(full)) from full
-        return log_batch(*args, **kwargs)
+        calls.append(name)
+        if len(calls) == number:
+            raise error from error.__cause__
+        return function(*args, **kwargs)
 
-    monkeypatch.setattr(MlflowClient, "log_batch", call)
-    with pytest.raises(OSError) as raised:
-        run(tmp_path)
-    assert raised.value.errno == errno.ENOSPC
-    told = faults.told_of(raised.value)
-    assert told.exit_code == 1 and "\n" not in told.message and "mlflow.db" in told.message
-    report, _ = run(tmp_path)
+    monkeypatch.setattr(owner, name, call)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_launch_in_one_line_and_the_next_goes_on(tmp_path, monkeypatch, whole):
+    """Launch after launch meets it elsewhere: in a search, a checkpoint, a record, a file.
+
+    What the stores have not taken waits for the next launch, which may meet a full disk again.
+    """
+    large = "INSERT INTO t VALUES (zeroblob(100000))"
+    full = sqlite_error(tmp_path, "PRAGMA max_page_count = 2", large)
+    read_only = sqlite_error(tmp_path, "PRAGMA query_only = 1", large)
+    no_room = (errno.ENOSPC, "No space left on device")
+    copied = OSError(*no_room, "/tmp/copy/curve.csv", None, str(tmp_path / "artifacts/curve.csv"))
+    searched = caused(StorageInternalError("commit"), full)
+    recorded = caused(MlflowException("full"), full)
+    refused = caused(MlflowException("read only"), read_only)
+    room, right = ("must have room on its disk", 1), ("must be open to you", 2)
+    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", 0.0)
+    for owner, name, number, error, place, (words, code) in (
+        (Study, "add_trial", 1, searched, "optuna.db", room),
+        (os, "fsync", 2, OSError(*no_room), ".checkpoint", room),
+        (MlflowClient, "log_batch", 6, recorded, "mlflow.db", room),
+        (MlflowClient, "log_artifacts", 2, copied, "artifacts/curve.csv", room),
+        (MlflowClient, "log_batch", 1, refused, "mlflow.db", right),
+    ):
+        with monkeypatch.context() as patch:
+            raising_at(patch, owner, name, number, error)
+            with pytest.raises(OSError) as raised:
+                run(tmp_path)
+        told = faults.told_of(raised.value)
+        assert f"{place}: {words}" in told.message and "\n" not in told.message
+        assert told.exit_code == code
+    assert list(tmp_path.rglob("small.records"))
+    report, said = run(tmp_path)
+    assert "records of an earlier launch are stored first" in said
     assert_same(tmp_path, report, whole)
-
-
-def full_disk(folder):
-    """Returns what SQLite raises where there is no more room."""
-    with closing(sqlite3.connect(folder / "small.db")) as connection:
-        connection.execute("CREATE TABLE t (a)")
-        connection.execute("PRAGMA max_page_count = 2")
-        with pytest.raises(sqlite3.OperationalError) as raised:
-            connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
-    return raised.value
