@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large scale kills docs bench gpu gpu-check persistent-check gpu-plan bench-peer
+.PHONY: install study test lint sources generate results null search-simulation large scale kills soak docs bench gpu gpu-check persistent-check gpu-plan bench-peer
 
 install: $(VENV)/.installed
 
@@ -70,6 +70,10 @@ kills: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py files --kills 1000
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py ray --kills 100
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py postgres --kills 100
+
+# Small studies in a loop, half of them killed: memory, descriptors, threads and files must stay flat; half an hour.
+soak: install
+	PYTHONPATH=.:tests OMP_NUM_THREADS=1 $(BIN)/python tools/soak.py
 
 # What every cell costs, beside torch.nn, the published loop and the machine's products; with nothing else running.
 # Some forty minutes on 2 cores.
