@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # late in the functions: `import harness` loads no torch, Opt
     from harness.layer import Recurrent, RecurrentCell
     from harness.report import Report
     from harness.results.export import Results
-    from harness.results.modules import LanguageModel
+    from harness.results.modules import LanguageModel, SequenceModel
     from harness.results.trained_models import TrainedModel
 
 __all__ = ["Recurrent", "RecurrentCell", "load", "load_model", "load_module", "run"]
@@ -183,8 +183,10 @@ def load_module(
     cell_files: Sequence[str | Path] = (),
     changed_cell: bool = False,
     engine: str = "auto",
-) -> "LanguageModel":
+) -> "LanguageModel | SequenceModel":
     """Returns what a finished run learned as a module of torch: lookup, layers and read-out.
+
+    Of a run of language it is a ``LanguageModel``, of any other a ``SequenceModel``.
 
     Args:
         run: As :func:`load_model` takes it; or a file that ``harness export-model`` wrote,

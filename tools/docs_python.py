@@ -13,6 +13,7 @@ RETURNED = (
     "harness.results.export.Results",
     "harness.results.trained_models.TrainedModel",
     "harness.results.modules.LanguageModel",
+    "harness.results.modules.SequenceModel",
 )
 """What the functions of ``harness`` return."""
 HIDDEN_SIZE, NUM_TOKENS = 256, 28
@@ -24,7 +25,8 @@ def page() -> str:
     sections = {
         "harness": [_directive(harness, name) for name in harness.__all__],
         "What these functions return": [
-            f".. autoclass:: {name}\n   :members:\n   :exclude-members: __init__, __new__"
+            f".. autoclass:: {name}\n   :members:\n   :inherited-members: Module\n"
+            "   :exclude-members: __init__, __new__"
             for name in RETURNED
         ],
         "cells": [_directive(cells, name) for name in cells.__all__],

@@ -21,7 +21,7 @@ from torch import Tensor
 from harness.layer import Recurrent
 from harness.layer.checks import as_state
 from harness.results import safetensors_file
-from harness.results.modules import LanguageModel
+from harness.results.modules import RunModule, module_of
 from harness.results.names import Archive
 from harness.results.trained_models import ModelError, saved_model
 from harness.store import models
@@ -43,7 +43,7 @@ TIME, BATCH = "time", "batch"
 """The sizes that a file leaves open."""
 
 Computed = Callable[[Tensor, tuple[Tensor, ...]], Sequence[Tensor]]
-"""Maps tokens (T, B) and state to scores and state, flat."""
+"""Maps inputs (T, B) or (T, B, I) and state to outputs and state, flat."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Source:
     """
 
     saved: SavedModel
-    module: LanguageModel
+    module: RunModule
     description: str
 
 
@@ -112,7 +112,7 @@ def export_model(
     if problems := _problems(path, log):
         raise ModelError("\n".join(problems))
     saved = saved_model(run, folder, tracking, cell_files=cell_files)
-    module = LanguageModel(saved, changed_cell=changed_cell, engine="reference")
+    module = module_of(saved, changed_cell=changed_cell, engine="reference")
     module.requires_grad_(False)
     form = FORMS[path.suffix]
     source = Source(saved, module, _description(saved, module))
@@ -169,36 +169,39 @@ def _problems(path: Path, log: bool) -> list[str]:
     return problems
 
 
-def _description(saved: SavedModel, module: LanguageModel) -> str:
-    """Returns what a file says of itself: the run, the settings, the vocabulary, the start."""
+def _description(saved: SavedModel, module: RunModule) -> str:
+    """Returns what a file says of itself: the run, the settings, the start, any vocabulary."""
     named = zip(module.cell.state, module.start(), strict=True)
     start = {name: values[:, 0].tolist() for name, values in named}
     return safetensors_file.description(saved, start)
 
 
-def _example(module: LanguageModel, num_steps: int, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Returns tokens (T, B) and a state."""
-    count = len(module.vocabulary)
-    tokens = torch.arange(num_steps * rows).remainder(count).view(num_steps, rows)
-    return tokens, tuple(values + 0.1 for values in module.start(rows))
+def _example(module: RunModule, num_steps: int, rows: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Returns tokens (T, B), or vectors (T, B, I), and a state."""
+    state = tuple(values + 0.1 for values in module.start(rows))
+    count = module.num_inputs
+    if module.reads_tokens:
+        return torch.arange(num_steps * rows).remainder(count).view(num_steps, rows), state
+    numbers = torch.linspace(-1.0, 1.0, num_steps * rows * count, dtype=state[0].dtype)
+    return numbers.view(num_steps, rows, count), state
 
 
 def _computed(
-    module: Callable[..., Any], tokens: Tensor, state: tuple[Tensor, ...]
+    module: Callable[..., Any], inputs: Tensor, state: tuple[Tensor, ...]
 ) -> list[Tensor]:
-    scores, final = module(tokens, state[0] if len(state) == 1 else state)
-    return [scores, *as_state(final)]
+    outputs, final = module(inputs, state[0] if len(state) == 1 else state)
+    return [outputs, *as_state(final)]
 
 
-def _try(path: Path, module: LanguageModel, computed: Computed) -> None:
+def _try(path: Path, module: RunModule, computed: Computed) -> None:
     """Checks that a file gives the run's numbers.
 
     Raises:
         ModelError: It does not.
     """
     for sizes in TRIED:
-        tokens, state = _example(module, *sizes)
-        expected, found = _computed(module, tokens, state), computed(tokens, state)
+        inputs, state = _example(module, *sizes)
+        expected, found = _computed(module, inputs, state), computed(inputs, state)
         for one, other in zip(expected, found, strict=True):
             allowed = TOLERANCES[one.dtype] * (1 + one.abs())
             if one.shape != other.shape or not ((one - other).abs() <= allowed).all():
@@ -209,18 +212,18 @@ def _try(path: Path, module: LanguageModel, computed: Computed) -> None:
                 )
 
 
-def _program(module: LanguageModel) -> tuple[torch.export.ExportedProgram, Any]:
+def _program(module: RunModule) -> tuple[torch.export.ExportedProgram, Any]:
     """Returns the traced model, and which of its sizes are open.
 
     Raises:
         ModelError: The cell's step cannot be traced.
     """
     module = _prepared(module)
-    tokens, state = _example(module, *TRACED)
+    inputs, state = _example(module, *TRACED)
     batch = torch.export.Dim(BATCH)
     rows: Any = tuple({1: batch} for _ in state)
     sizes = {0: torch.export.Dim(TIME), 1: batch}, rows[0] if len(state) == 1 else rows
-    given = tokens, state[0] if len(state) == 1 else state
+    given = inputs, state[0] if len(state) == 1 else state
     try:
         return torch.export.export(module, given, dynamic_shapes=sizes), sizes
     except Exception as error:  # torch raises whatever its tracer stumbles over
@@ -231,7 +234,7 @@ def _program(module: LanguageModel) -> tuple[torch.export.ExportedProgram, Any]:
         ) from error
 
 
-def _prepared(module: LanguageModel) -> LanguageModel:
+def _prepared(module: RunModule) -> RunModule:
     """Returns a copy whose parameters are what its cell prepares of them.
 
     A file is trained no more, so they need not be computed again at every call, nor by operations
@@ -263,7 +266,7 @@ def _safetensors(source: Source) -> bytes:
 
 def _opened_safetensors(content: bytes, source: Source) -> Computed:
     saved = safetensors_file.model_of(content, source.description)
-    return functools.partial(_computed, LanguageModel(saved, changed_cell=True, engine="reference"))
+    return functools.partial(_computed, module_of(saved, changed_cell=True, engine="reference"))
 
 
 def _pt2(source: Source) -> bytes:
@@ -278,14 +281,14 @@ def _opened_pt2(content: bytes, source: Source) -> Computed:
 
 def _onnx(source: Source) -> bytes:
     program, sizes = _program(source.module)
-    names = source.module.cell.state
+    (inputs, outputs), names = source.module.names, source.module.cell.state
     try:
         made = torch.onnx.export(
             program,
             dynamo=True,
             dynamic_shapes=sizes,
-            input_names=["tokens", *names],
-            output_names=["scores", *(f"next_{name}" for name in names)],
+            input_names=[inputs, *names],
+            output_names=[outputs, *(f"next_{name}" for name in names)],
             verbose=False,
         )
     except torch.onnx.OnnxExporterError as error:
@@ -307,8 +310,8 @@ def _opened_onnx(content: bytes, source: Source) -> Computed:
         raise _not_in_onnx(source, error) from error
     names = [each.name for each in session.get_inputs()]
 
-    def computed(tokens: Tensor, state: tuple[Tensor, ...]) -> list[Tensor]:
-        given = dict(zip(names, (values.numpy() for values in (tokens, *state)), strict=True))
+    def computed(inputs: Tensor, state: tuple[Tensor, ...]) -> list[Tensor]:
+        given = dict(zip(names, (values.numpy() for values in (inputs, *state)), strict=True))
         return [torch.from_numpy(values) for values in session.run(None, given)]
 
     return computed

@@ -22,106 +22,127 @@ PRECISIONS = ("float32", "float64")
 """Those that a module of torch has as a dtype."""
 
 
-class LanguageModel(nn.Module):
+class RunModule(nn.Module):
     """A run's model: lookup, layers and read-out, with the parameters that the run ended with.
 
     In training mode it drops what the run dropped. It begins in evaluation mode.
 
     Attributes:
         cell: The equations.
-        vocabulary: The symbols that the tokens are indices of.
+        num_inputs: The V of tokens, or the I of vectors.
+        reads_tokens: Whether inputs are tokens.
         layers: One ``harness.Recurrent`` a layer.
+        names: What a file calls the inputs and the outputs.
     """
+
+    names = ("inputs", "outputs")
 
     def __init__(self, saved: SavedModel, *, changed_cell: bool = False, engine: str = "auto"):
         """Takes what a run ended with.
 
         Raises:
-            ModelError: The cell is unknown or another now, or the run's precision is no dtype.
+            ModelError: The cell is unknown or another now, or the run is none that a module can be.
         """
         super().__init__()
-        if saved.vocabulary is None:
-            raise ModelError(
-                f"{saved.run}: must be a model of language for this, but got "
-                f"task={saved.settings.task!r}. harness.load_model(...).predict() has the others."
-            )
-        cell, settings = checked_cell(saved, changed_cell), saved.settings
-        if settings.precision not in PRECISIONS:
-            raise ModelError(
-                f"{saved.run}: its precision must be one of {', '.join(PRECISIONS)} for a module "
-                f"of torch, but got precision={settings.precision!r}. harness.load_model rounds "
-                "as the run did."
-            )
+        self.cell, settings = checked_cell(saved, changed_cell), saved.settings
+        _check_settings(saved)
         values = {name: torch.from_numpy(value.copy()) for name, value in saved.parameters.items()}
-        dtype, size = values["readout.b"].dtype, saved.hidden_size
-        self.cell = cell
-        self.vocabulary, self.residual, self.dropout = (
-            saved.vocabulary,
-            settings.residual,
-            settings.dropout,
+        self.num_inputs = saved.reads_and_predicts.num_inputs
+        self.reads_tokens = saved.reads_and_predicts.reads_tokens
+        self.residual, self.dropout_masks = settings.residual, settings.dropout_masks
+        self.dropout, self.output_dropout = settings.dropout, settings.output_dropout
+        self.lookup_dropout, self.embedding_dropout = (
+            settings.lookup_dropout,
+            settings.embedding_dropout,
         )
-        self.lookup: nn.Embedding | None = None
+        self.lookup: nn.Module | None = None
         if "lookup.W" in values:
-            self.lookup = nn.Embedding.from_pretrained(values["lookup.W"], freeze=False)
-        self.output_size = cell.output_size(size, settings.projection_size)
-        sizes = saved.reads_and_predicts
-        first = sizes.num_inputs if self.lookup is None else self.lookup.embedding_dim
-        # What has nothing to act on in a cell is left out, as in the run itself.
-        names = Choices.__annotations__.keys() - lacking(cell).keys()
-        choices = {name: getattr(settings, name) for name in names}
-        self.layers = nn.ModuleList()
-        self.starts = nn.ParameterDict()
+            self.lookup = _lookup(values["lookup.W"], self.reads_tokens)
+        self.output_size = self.cell.output_size(saved.hidden_size, settings.projection_size)
+        self.layers, self.starts = nn.ModuleList(), nn.ParameterDict()
         for index in range(settings.num_layers):
-            layer = Recurrent(
-                cell,
-                first if index == 0 else self.output_size,
-                size,
-                proj_size=self.output_size if cell.projects else 0,
-                dtype=dtype,
-                biases=settings.biases,
-                engine=engine,
-                **choices,
-            )
-            prefix = f"layer{index}."
-            own = {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
-            layer.load_state_dict({f"{name}_l0": value for name, value in own.items()})
-            self.layers.append(layer)
-            for name in cell.state:
-                if start_name(index, name) in values:
-                    self.starts[f"{index}_{name}"] = values[start_name(index, name)]
-        self.readout = nn.Linear(self.output_size, sizes.num_outputs, dtype=dtype)
-        if self.lookup is not None and settings.tied:
+            self._add_layer(index, saved, values, engine)
+        self.readout = nn.Linear(self.output_size, len(values["readout.b"]))
+        if settings.tied:
+            assert isinstance(self.lookup, nn.Embedding)
             self.readout.weight = self.lookup.weight
         else:
             self.readout.weight = nn.Parameter(values["readout.W"].t().contiguous())
         self.readout.bias = nn.Parameter(values["readout.b"])
         self.eval()
 
-    def forward(self, tokens: Tensor, state: Hidden | None = None) -> tuple[Tensor, Hidden]:
-        """Returns the scores of every next token, (T, B, V), and the state to go on from.
+    def _add_layer(
+        self, index: int, saved: SavedModel, values: dict[str, Tensor], engine: str
+    ) -> None:
+        """Adds the next layer and its learned start."""
+        settings = saved.settings
+        first = values["lookup.W"].shape[1] if self.lookup is not None else self.num_inputs
+        layer = Recurrent(
+            self.cell,
+            first if index == 0 else self.output_size,
+            saved.hidden_size,
+            proj_size=self.output_size if self.cell.projects else 0,
+            dtype=values["readout.b"].dtype,
+            biases=settings.biases,
+            engine=engine,
+            # What has nothing to act on in a cell is left out, as in the run itself.
+            **{
+                name: getattr(settings, name)
+                for name in Choices.__annotations__.keys() - lacking(self.cell).keys()
+            },
+        )
+        prefix = f"layer{index}."
+        own = {n.removeprefix(prefix): v for n, v in values.items() if n.startswith(prefix)}
+        layer.load_state_dict({f"{name}_l0": value for name, value in own.items()})
+        self.layers.append(layer)
+        for name in self.cell.state:
+            if start_name(index, name) in values:
+                self.starts[f"{index}_{name}"] = values[start_name(index, name)]
+
+    def forward(self, inputs: Tensor, state: Hidden | None = None) -> tuple[Tensor, Hidden]:
+        """Returns what the read-out gives after every step, (T, B, O), and the state to go on from.
+
+        They are scores of tokens or classes, or values.
 
         Args:
-            tokens: (T, B), int64.
+            inputs: Tokens (T, B), int64, or vectors (T, B, I).
             state: One tensor a state of the cell, (num_layers, B, H), or the tensor itself; None:
                 the start of a stream.
 
         Raises:
             ValueError: Shapes, dtypes or devices are wrong.
-            IndexError: A token is none of the vocabulary's.
+            IndexError: A token is none of the run's.
         """
-        given = self.start(tokens.shape[1]) if state is None else as_state(state)
-        values, finals = tokens if self.lookup is None else self.lookup(tokens), []
+        given = self.start(inputs.shape[1]) if state is None else as_state(state)
+        values, finals = self._looked_up(inputs), []
         for index, layer in enumerate(self.layers):
             start = tuple(each[index : index + 1] for each in given)
             below = values
             values, final = layer(values, start)
             if self.residual and index > 0:
                 values = values + below
-            if index < len(self.layers) - 1:
-                values = functional.dropout(values, self.dropout, self.training)
+            is_last = index == len(self.layers) - 1
+            values = self._dropped(values, self.output_dropout if is_last else self.dropout)
             finals.append(as_state(final))
         final = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
         return self.readout(values), final[0] if len(final) == 1 else final
+
+    def _looked_up(self, inputs: Tensor) -> Tensor:
+        """Returns what the first layer reads."""
+        if self.lookup is None:
+            return inputs
+        values: Tensor = self.lookup(inputs)
+        if self.embedding_dropout and self.training and self.reads_tokens:
+            kept = functional.dropout(values.new_ones(self.num_inputs, 1), self.embedding_dropout)
+            values = values * kept[inputs]
+        return self._dropped(values, self.lookup_dropout)
+
+    def _dropped(self, values: Tensor, rate: float) -> Tensor:
+        if rate == 0 or not self.training:
+            return values
+        if self.dropout_masks == "update":
+            return values * functional.dropout(torch.ones_like(values[:1]), rate)
+        return functional.dropout(values, rate)
 
     def start(self, rows: int = 1) -> tuple[Tensor, ...]:
         """Returns the state at the start of a stream, (num_layers, B, H) each."""
@@ -142,6 +163,80 @@ class LanguageModel(nn.Module):
         )
 
 
+class LanguageModel(RunModule):
+    """A model of language: tokens in, the scores of every next token out.
+
+    Attributes:
+        vocabulary: The symbols that the tokens are indices of.
+    """
+
+    names = ("tokens", "scores")
+
+    def __init__(self, saved: SavedModel, *, changed_cell: bool = False, engine: str = "auto"):
+        """Takes what a run ended with; it has a vocabulary.
+
+        Raises:
+            ModelError: The cell is unknown or another now, or the run is none that a module can be.
+        """
+        super().__init__(saved, changed_cell=changed_cell, engine=engine)
+        assert saved.vocabulary is not None
+        self.vocabulary = saved.vocabulary
+
+
+class SequenceModel(RunModule):
+    """A model of sequences: tokens or vectors in, and what the task's head says after every step.
+
+    That is the scores of classes, or values. Of a series they are scaled as it was for training,
+    and of the heads ``gaussian`` and ``quantiles`` means with log-variances, or quantiles. A
+    sequence begins in the start state.
+    """
+
+
+def _lookup(matrix: Tensor, reads_tokens: bool) -> nn.Module:
+    """Returns what looks tokens up in the rows of a matrix, or multiplies vectors with it."""
+    if reads_tokens:
+        table: nn.Module = nn.Embedding.from_pretrained(matrix, freeze=False)
+        return table
+    num_inputs, size = matrix.shape
+    made = nn.Linear(num_inputs, size, bias=False)
+    made.weight = nn.Parameter(matrix.t().contiguous())
+    return made
+
+
+def _check_settings(saved: SavedModel) -> None:
+    """Checks that a module can be what the run was.
+
+    Raises:
+        ModelError: It cannot.
+    """
+    settings, problems = saved.settings, []
+    if settings.precision not in PRECISIONS:
+        problems.append(
+            f"{saved.run}: its precision must be one of {', '.join(PRECISIONS)} for a module of "
+            f"torch, but got precision={settings.precision!r}. harness.load_model rounds as the "
+            "run did."
+        )
+    if any(getattr(settings, name, False) for name in ("bidirectional",)):
+        problems.append(
+            f"{saved.run}: its layers must read in one direction for a module of torch, but got "
+            "bidirectional=True. Take harness.load_model."
+        )
+    if problems:
+        raise ModelError("\n".join(problems))
+
+
+def module_of(
+    saved: SavedModel, *, changed_cell: bool = False, engine: str = "auto"
+) -> LanguageModel | SequenceModel:
+    """Returns what a run ended with as a module, by its task.
+
+    Raises:
+        ModelError: The cell is unknown or another now, or the run is none that a module can be.
+    """
+    kind = SequenceModel if saved.vocabulary is None else LanguageModel
+    return kind(saved, changed_cell=changed_cell, engine=engine)
+
+
 def load_module(
     run: str,
     folder: str | Path | None = None,
@@ -150,7 +245,7 @@ def load_module(
     cell_files: Sequence[str | Path] = (),
     changed_cell: bool = False,
     engine: str = "auto",
-) -> LanguageModel:
+) -> LanguageModel | SequenceModel:
     """Returns what a finished replicate learned as a module of torch; see ``harness.load_module``.
 
     Raises:
@@ -164,4 +259,4 @@ def load_module(
             load_own_cells(saved, Path(run).parent)
     else:
         saved = saved_model(run, folder, tracking, cell_files=cell_files)
-    return LanguageModel(saved, changed_cell=changed_cell, engine=engine)
+    return module_of(saved, changed_cell=changed_cell, engine=engine)

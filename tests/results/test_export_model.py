@@ -1,11 +1,12 @@
 """A run as a file for others: every form gives the run's numbers, read as its readers read it."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 import torch
-from saved_models import saved
+from saved_models import OF_LANGUAGE, of_sequences, saved
 from tolerances import assert_close
 from typer.testing import CliRunner
 
@@ -98,6 +99,31 @@ def test_a_run_as_onnx_is_served_by_mlflow(store, expected, tmp_path):
     predictions = json.loads(answer.response)["predictions"]
     found = [np.float32(predictions[name]) for name in ("scores", "next_h", "next_c")]
     assert_all_close(found, wanted)
+
+
+@needs_onnx
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [*(saved(**fields) for fields in OF_LANGUAGE), of_sequences(0), of_sequences(1)],
+    ids=lambda given: f"{given.settings.task}-{given.settings.cell}",
+)
+@torch.no_grad()
+def test_all_that_a_model_may_have_is_in_a_file(monkeypatch, given):
+    # Both files are made of one traced program.
+    monkeypatch.setattr(export_model, "_program", functools.cache(export_model._program))
+    module = modules.module_of(given, engine="reference").requires_grad_(False)
+    source = export_model.Source(given, module, "{}")
+    # At other sizes than the file is tried with, and from the run's own start.
+    inputs, _ = export_model._example(module, 5, 2)
+    wanted = export_model._computed(module, inputs, module.start(2))
+    for suffix in (".pt2", ".onnx"):
+        form = export_model.FORMS[suffix]
+        with export_model._quietly():
+            computed = form.opened(form.content(source), source)
+            export_model._try(suffix, module, computed)
+        for one, other in zip(computed(inputs, module.start(2)), wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 def model_of(cell):

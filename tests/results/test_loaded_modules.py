@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from saved_models import TEXT, saved
+from saved_models import OF_LANGUAGE, OF_SEQUENCES, TEXT, of_sequences, saved
 from torch.nn.functional import cross_entropy
 
 import harness
-from harness.results import safetensors_file
+from harness.results import modules, safetensors_file
 from harness.results.modules import LanguageModel
 from harness.results.trained_models import ModelError, TrainedModel
 
@@ -21,17 +21,7 @@ def losses(model, text):
     return cross_entropy(scores.squeeze(1).double(), tokens[1:], reduction="none").numpy()
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"cell": "lstm", "num_layers": 3, "residual": True, "zoneout_c": 0.2, "dropout": 0.3},
-        {"cell": "gru", "embedding_size": 6, "tied": True, "biases": 2, "zoneout_c": 0.2},
-        {"cell": "lstm-peephole", "learned_start": True, "state_dropout": 0.1, "state_clip": 0.4},
-        {"cell": "lstm-projected", "num_layers": 2, "projection_size": 2},
-        {"cell": "sru", "embedding_size": 6, "weight_dropout": 0.5},
-    ],
-    ids=lambda fields: fields["cell"],
-)
+@pytest.mark.parametrize("fields", OF_LANGUAGE, ids=lambda fields: fields["cell"])
 def test_a_module_gives_the_losses_of_the_run_s_model(fields):
     given = saved(**fields)
     model = LanguageModel(given, engine="reference")
@@ -43,6 +33,49 @@ def test_a_module_gives_the_losses_of_the_run_s_model(fields):
     first, state = model(tokens[:9])
     second, _ = model(tokens[9:], state)
     torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("index", range(len(OF_SEQUENCES)))
+def test_a_model_of_sequences_puts_out_what_the_run_s_does(index):
+    given = of_sequences(index)
+    model, numbers = modules.module_of(given, engine="reference"), np.random.default_rng(0)
+    if model.reads_tokens:
+        inputs = numbers.integers(model.num_inputs, size=(4, 7))
+    else:
+        inputs = numbers.standard_normal((4, 7, model.num_inputs))
+    expected = torch.from_numpy(TrainedModel(given).predict(inputs)).transpose(0, 1)
+    given_inputs = torch.from_numpy(inputs).transpose(0, 1)
+    with torch.no_grad():
+        found, _ = model(given_inputs)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        first, state = model(given_inputs[:3])
+        second, _ = model(given_inputs[3:], state)
+    torch.testing.assert_close(torch.cat([first, second]), expected, rtol=1e-12, atol=1e-12)
+    assert not hasattr(model, "vocabulary") and isinstance(model, modules.SequenceModel)
+
+
+@pytest.mark.parametrize("masks", ["step", "update"])
+@pytest.mark.parametrize(
+    "field", ["dropout", "output_dropout", "lookup_dropout", "embedding_dropout"]
+)
+def test_a_module_in_training_drops_what_the_run_dropped(field, masks):
+    """Of scores that are what was dropped: every weight behind it is the identity."""
+    given = saved(cell="lstm", num_layers=2, embedding_size=6, dropout_masks=masks, **{field: 0.5})
+    model, seen = LanguageModel(given, engine="reference").train(), []
+    watched = {"dropout": model.layers[1], "output_dropout": model.readout}
+    watched.get(field, model.layers[0]).register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[0])
+    )
+    tokens = torch.tensor([[0, 1, 2, 3]] * 5)
+    model(tokens)
+    model.eval()(tokens)
+    dropped, kept = (values.detach() for values in seen)
+    factors = dropped / kept
+    torch.testing.assert_close(factors, factors.round(), rtol=0, atol=1e-9)
+    assert set(factors.round().unique().tolist()) == {0.0, 2.0}
+    is_steady = bool((factors == factors[:1]).all())
+    assert is_steady == (masks == "update" or field == "embedding_dropout")
+    assert (field == "embedding_dropout") == bool((factors == factors[..., :1]).all())
 
 
 def test_a_module_is_trained_further_and_what_it_cannot_be_is_refused():
