@@ -38,6 +38,13 @@ class Executor(Protocol):
             RuntimeError: Others work where this process runs; the message says so.
         """
 
+    def check_rest(self) -> None:
+        """Looks whether anything works again after :meth:`rest`.
+
+        Raises:
+            RuntimeError: It does; the message says so.
+        """
+
     def close(self) -> None:
         """Ends everything that was started."""
 
@@ -52,6 +59,9 @@ class Inline:
 
     def rest(self) -> None:
         """Does nothing: between two packs nothing works here."""
+
+    def check_rest(self) -> None:
+        """Does nothing, likewise."""
 
     def close(self) -> None:
         """Does nothing: no more was started than what has ended."""

@@ -130,12 +130,20 @@ class RayExecutor:
         """
         self._end_workers()
         until = time.monotonic() + IDLE_SECONDS
-        while busy := self._busy():
-            if time.monotonic() > until:
-                raise RuntimeError(
-                    f"the cluster must be idle, since others' work would be timed too, but {busy}"
-                )
+        while self._busy() and time.monotonic() < until:
             time.sleep(LOOK_SECONDS)
+        self.check_rest()
+
+    def check_rest(self) -> None:
+        """Looks whether the cluster is idle.
+
+        Raises:
+            RuntimeError: It is not: others work there.
+        """
+        if busy := self._busy():
+            raise RuntimeError(
+                f"the cluster must be idle, since others' work would be timed too, but {busy}"
+            )
 
     def close(self) -> None:
         """Ends the workers and leaves the cluster."""

@@ -45,7 +45,8 @@ def first_repeats(scheduler: Scheduler) -> list[Unit]:
 def measure(scheduler: Scheduler) -> float:
     """Times all arms in turn where that is not done, and returns the seconds that it took.
 
-    That is always done in this process: figures of workers beside others would be no figures.
+    That is always done in this process: figures of workers beside others would be no figures. After
+    each of them it is looked whether others have begun to work; none is kept where they have.
 
     Raises:
         RuntimeError: Others work where this process runs.
@@ -60,6 +61,7 @@ def measure(scheduler: Scheduler) -> float:
     measurements = []
     try:
         for timed in runtime.measure(plans, rounds=phase.rounds, seconds=phase.seconds):
+            scheduler.executor.check_rest()
             measurements.append(timed)
             rate = f"{timed.tokens_per_second:,.0f} tokens/s"
             display.advance(1, f"{timed.arm}, {timed.mode}, pack {timed.pack}: {rate}")

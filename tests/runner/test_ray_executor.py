@@ -189,6 +189,14 @@ def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
             ray.kill(other)
         monkeypatch.setattr(ray_executor, "IDLE_SECONDS", 10.0)
         executor.rest()
+        executor.check_rest()
+        late = hold.remote()  # another's job begins during the runtime phase
+        ray.get(late.begin.remote())
+        with pytest.raises(RuntimeError, match="must be idle.* but 1 CPUs are in use"):
+            for _ in range(50):  # the cluster tells of it within seconds
+                executor.check_rest()
+                time.sleep(0.2)
+        ray.kill(late)
 
 
 def test_texts_are_shared_that_are_read_in_the_same_way(tmp_path, monkeypatch):
