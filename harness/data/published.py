@@ -1,6 +1,6 @@
 """Published files, each verified against its checksum: what is shipped, and what the user brings.
 
-Nothing is downloaded.
+Nothing is downloaded but from a mirror that the user names: see :mod:`harness.data.mirror`.
 """
 
 import functools
@@ -15,15 +15,25 @@ from harness.data.errors import DataError
 
 _REMEDY = "Remove it, and put the published file there."
 SHIPPED = Path(__file__).parent / "texts"
+MIRROR = "HARNESS_MIRROR"
+"""The environment variable that names the address of a folder with files that are not here."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file that somebody published, and the checksum that proves a copy of it."""
+    """A file that somebody published, and the checksum that proves a copy of it.
+
+    Attributes:
+        name: Its name.
+        algorithm: Of the checksum.
+        checksum: In hexadecimal digits.
+        size: What a message says of its size; empty: nothing.
+    """
 
     name: str
     algorithm: Literal["MD5", "SHA-1", "SHA-256"]
     checksum: str
+    size: str = ""
 
 
 def data_folder() -> Path:
@@ -71,22 +81,32 @@ def read_own(file: Published) -> bytes:
 
 def absent(file: Published, path: Path, more: str) -> DataError:
     """Returns the error of a file that is not at its path, which says what to put where."""
+    size = f" ({file.size})" if file.size else ""
     return DataError(
         f"{path}: must be there, but got no such file, and it may not be shipped. "
-        f"Put a file named {file.name} with {file.algorithm} {file.checksum} into "
-        f"{path.parent} (the environment variable HARNESS_DATA names another folder). {more}"
+        f"Put a file named {file.name}{size} with {file.algorithm} {file.checksum} into "
+        f"{path.parent} (the environment variable HARNESS_DATA names another folder, and {MIRROR} "
+        f"the http address of one that has it). {more}"
     )
 
 
-def verify_file(file: Published, path: Path) -> None:
+def verify_file(
+    file: Published, path: Path, where: Path | str | None = None, remedy: str = _REMEDY
+) -> None:
     """Checks a copy, whose content may be large; once while it stays as it is.
+
+    Args:
+        file: What it must be.
+        path: Where it lies.
+        where: What a message calls it; None: its path.
+        remedy: What a message says to do.
 
     Raises:
         DataError: Its checksum is another.
     """
     found = path.stat()
     checksum = _checksum_of(file.algorithm, path, found.st_size, found.st_mtime_ns)
-    _compare(file, checksum, where=path, remedy=_REMEDY)
+    _compare(file, checksum, where=where or path, remedy=remedy)
 
 
 @functools.lru_cache(maxsize=64)
@@ -105,7 +125,7 @@ def _verify(file: Published, content: bytes, *, where: Path, remedy: str) -> Non
     _compare(file, digest.hexdigest(), where=where, remedy=remedy)
 
 
-def _compare(file: Published, checksum: str, *, where: Path, remedy: str) -> None:
+def _compare(file: Published, checksum: str, *, where: Path | str, remedy: str) -> None:
     if checksum != file.checksum:
         raise DataError(
             f"{where}: {file.algorithm} must be {file.checksum}, but got {checksum=}. {remedy}"

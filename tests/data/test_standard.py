@@ -112,8 +112,9 @@ def test_files_that_nobody_brought(data_folder, corpus):
     for file in standard.files:
         assert (
             f"{data_folder / file.name}: must be there, but got no such file, and it may not be "
-            f"shipped. Put a file named {file.name} with {file.algorithm} {file.checksum} into "
-            f"{data_folder} (the environment variable HARNESS_DATA names another folder). "
+            f"shipped. Put a file named {file.name} ({file.size}) with {file.algorithm} "
+            f"{file.checksum} into {data_folder} (the environment variable HARNESS_DATA names "
+            "another folder, and HARNESS_MIRROR the http address of one that has it). "
             f"It is published at {standard.address}."
         ) in str(caught.value)
 
