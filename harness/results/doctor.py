@@ -16,6 +16,8 @@ from harness.store.kept import check_store, name_of, stored_names
 from harness.store.known import check_known
 from harness.store.locations import Locations
 from harness.store.lock import LockedError, locked
+from harness.store.patience import reason
+from harness.store.presence import await_readable
 
 PLACES = ("databases", "folders", "runs", "searches", "artifacts", "checkpoints", "engine")
 """What is looked at, in the order of the table."""
@@ -68,7 +70,9 @@ def examine(study: str | None, locations: Locations, *, whole: bool = False) -> 
 
     Raises:
         ArchiveError: There is no store, or no such study in it.
+        StoreError: A store does not answer.
     """
+    await_readable(locations)
     diagnosis = Diagnosis()
     for place, (count, findings) in (
         ("databases", examination.of_databases(locations, whole=whole)),
@@ -149,9 +153,9 @@ def _mend(findings: Sequence[Finding], console: Console) -> int:
             continue
         try:
             each.mend()
-        except OSError as error:
+        except Exception as error:  # a store's own too: what else was found is mended all the same
             num_left += 1
-            _say(console, f"not mended: {each.text} ({error})", "yellow")
+            _say(console, f"not mended: {each.text} ({reason(error)})", "yellow")
         else:
             _say(console, f"mended: {each.text}")
     return num_left

@@ -1,8 +1,5 @@
 """What `harness doctor` looks at, and what it finds: one place after another, nothing changed."""
 
-import hashlib
-import io
-import json
 import math
 import os
 from collections import Counter
@@ -10,23 +7,30 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
-from harness.store.address import StoreError, sqlite_path
+from harness.store.address import JOURNAL, StoreError, sqlite_path
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of
 from harness.store.reader import unit_of as unit_of_run
-from harness.store.rows import RunRow
-from harness.study.units import Phase, RunKey, Unit
-from harness.training.files import FORECAST_FILE, MODEL_FILE, STATES_FILE, checkpoint_name
+from harness.store.rows import MetricPoint, RunRow
+from harness.store.spool import unused
+from harness.study.units import Phase, RunKey
+from harness.training.files import checkpoint_name
 from harness.training.messages import RESULTS, RunState
 
-CHECKSUM_BYTES = 32
 TOLERANCE = 1e-12
 """How far a trial's value may lie from the mean of its runs: both stores keep whole floats."""
 MAX_LISTED = 10
+OPEN = ("running", "waiting")
+"""The states of trials that Optuna has not been told of."""
 RUN_AGAIN = "`harness run` goes on from there"
+SEARCH_AGAIN = (
+    "MLflow's runs are what is reported; to have the search agree with them, move Optuna's storage "
+    "away: `harness run` restores it from MLflow"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,13 @@ class Examination:
 
     def findings(self) -> Iterator[Finding]:
         """Yields what is wrong with the study."""
-        for examine in (self._of_runs, self._of_searches, self._of_artifacts, self._of_checkpoints):
+        for examine in (
+            self._of_runs,
+            self._of_searches,
+            self._of_artifacts,
+            self._of_checkpoints,
+            self._of_waiting_records,
+        ):
             yield from examine()
 
     # Runs
@@ -106,18 +116,25 @@ class Examination:
         yield from self._of_points()
 
     def _of_points(self) -> Iterator[Finding]:
-        """Yields metrics with two values at one update; only a SQLite file is asked."""
-        path = sqlite_path(self.locations.tracking_uri)
-        if path is None:
-            return
+        """Yields metrics with two values at one update; a server is asked where all is read."""
         called = {row.run_id: self._called(row) for row in self._rows}
         doubled: dict[str, list[str]] = {}
-        for run_id, metric, update in soundness.doubled_points(path):
+        for run_id, metric, update in self._doubled_points():
             doubled.setdefault(run_id, []).append(f"{metric} at update {update}")
         for run_id, points in doubled.items():
             if run_id in called:
                 text = f"{called[run_id]}: stored more than once: {_listed(points)}"
                 yield Finding("runs", text, "the values are equal; nothing has to be done")
+
+    def _doubled_points(self) -> list[tuple[str, str, int]]:
+        path = sqlite_path(self.locations.tracking_uri)
+        if path is not None:
+            return soundness.doubled_points(path)
+        return [
+            (row.run_id, metric, update)
+            for row in (self._rows if self.whole else ())
+            for metric, update in _booked_twice(self._reader.points(row))
+        ]
 
     def _without_driver(self, rows: list[RunRow]) -> Finding:
         def mend() -> None:
@@ -136,10 +153,10 @@ class Examination:
 
     def _of_searches(self) -> Iterator[Finding]:
         trials = {key: rows[-1] for key, rows in self._runs.items() if key.phase is Phase.TRIAL}
-        path = sqlite_path(self.locations.storage_url)
-        if not trials:
-            return
+        path = _file_of(self.locations.storage_url)
         if path is not None and not path.is_file():
+            if not trials:
+                return
             text = f"{path} is missing, and with it the searches of {len(trials)} runs"
             yield Finding("searches", text, f"{RUN_AGAIN}: it is restored from MLflow")
             return
@@ -152,7 +169,7 @@ class Examination:
         except SearchError as error:
             yield Finding("searches", str(error), "put the storage right first")
             return
-        for unit in dict.fromkeys(str(key.unit) for key in trials):
+        for unit in dict.fromkeys([*(str(key.unit) for key in trials), *searches]):
             runs: dict[int, list[RunRow]] = {}
             for key, row in trials.items():
                 if str(key.unit) == unit:
@@ -167,7 +184,8 @@ class Examination:
                 told = _disagreement(trial.state, trial.nats, runs.get(number, []), is_over)
                 if told and self.holder is None:
                     text = f"{unit} trial {number}: {told}"
-                    yield Finding("searches", text, RUN_AGAIN)
+                    is_open = trial.state in OPEN
+                    yield Finding("searches", text, RUN_AGAIN if is_open else SEARCH_AGAIN)
 
     # Files
 
@@ -184,30 +202,10 @@ class Examination:
                 if row.status != "FINISHED" or row.tags.get("state") not in RESULTS:
                     continue
                 self.looked_at["artifacts"] += 1
-                if not lost and (fault := self._artifact_fault(row)):
+                if not lost and self.whole and (fault := artifact_fault(self._reader, row.run_id)):
                     text = f"{key}: {fault}"
                     remedy = "the results are in the database; a copy of artifacts/ has the file"
                     yield Finding("artifacts", text, remedy)
-
-    def _artifact_fault(self, row: RunRow) -> str | None:
-        """Returns what is wrong with the files of a run that ended; None where nothing is."""
-        read = self._reader.artifact
-        if not self.whole:
-            return None
-        curve = read(row.run_id, "curve.csv")
-        if curve is None:
-            return "curve.csv is missing"
-        for name, whole in (
-            ("curve.csv", _is_curve),
-            ("samples.json", _is_json),
-            (FORECAST_FILE, _is_forecast),
-            (STATES_FILE, _is_json),
-            (MODEL_FILE, _is_model),
-        ):
-            content = curve if name == "curve.csv" else read(row.run_id, name)
-            if content is not None and not whole(content):
-                return f"{name} is damaged"
-        return None
 
     def _of_checkpoints(self) -> Iterator[Finding]:
         folder = self.locations.checkpoints(self.name)
@@ -227,9 +225,20 @@ class Examination:
             elif path.name in ended:
                 text = f"{path}: of {ended[path.name]}, which has ended"
                 yield Finding("checkpoints", text, "remove the file", path.unlink)
-            elif fault := _checkpoint_fault(path):
+            elif fault := checkpoint_fault(path):
                 text = f"{path}: {fault}; its run begins anew"
                 yield Finding("checkpoints", text, "remove the file", path.unlink)
+
+    def _of_waiting_records(self) -> Iterator[Finding]:
+        waiting = self.locations.waiting_records(self.name)
+        aside = unused(waiting)
+        if self.holder is None and waiting.exists():
+            text = f"{waiting}: {waiting.stat().st_size:,} bytes of records wait for the store"
+            yield Finding("checkpoints", text, "`harness run` stores them first")
+        if aside.exists():
+            text = f"{aside}: records that no launch uses, since the store refused them"
+            remedy = "their runs are trained again; remove the file once nobody wants to look at it"
+            yield Finding("checkpoints", text, remedy)
 
     def _called(self, row: RunRow) -> str:
         """Returns what a run is called."""
@@ -246,11 +255,13 @@ def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Findin
     findings = []
     count = 0
     for uri in (locations.tracking_uri, locations.storage_url):
-        path = sqlite_path(uri)
+        path = _file_of(uri)
         if path is None or not path.exists():
             continue
         count += 1
-        if fault := soundness.database_fault(path, whole=whole):
+        is_journal = uri.startswith(JOURNAL)
+        look = journal_fault if is_journal else soundness.database_fault
+        if fault := look(path, whole=whole):
             findings.append(Finding("databases", f"{path}: {fault}", soundness.REMEDY))
     try:
         if not findings:
@@ -263,7 +274,7 @@ def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Findin
 def of_folders(locations: Locations) -> tuple[int, list[Finding]]:
     """Returns how many places must be writable, and which are not."""
     places: list[Path | None] = [locations.folder, locations.artifacts]
-    places += [sqlite_path(uri) for uri in (locations.tracking_uri, locations.storage_url)]
+    places += [_file_of(uri) for uri in (locations.tracking_uri, locations.storage_url)]
     found = [path for path in places if path is not None and path.exists()]
     closed = [path for path in found if not os.access(path, os.R_OK | os.W_OK)]
     return len(found), [
@@ -293,9 +304,26 @@ def of_engine() -> tuple[int, list[Finding]]:
     return len(libraries), [Finding("engine", text, "remove them; they are compiled again", mend)]
 
 
+def _file_of(url: str) -> Path | None:
+    """Returns the file of a store, SQLite's or a journal's; None for a server's."""
+    return Path(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else sqlite_path(url)
+
+
+def _booked_twice(points: Sequence[MetricPoint]) -> Iterator[tuple[str, int]]:
+    """Yields (metric, update) of what was stored more than once.
+
+    At its last update a run has a metric twice, once as a point and once in its summary.
+    """
+    last = max((point.update for point in points), default=0)
+    counts = Counter((point.metric, point.update) for point in points)
+    for (metric, update), count in counts.items():
+        if count > (2 if update == last else 1):
+            yield metric, update
+
+
 def _disagreement(state: str, nats: float | None, runs: list[RunRow], is_over: bool) -> str | None:
     """Returns in what a trial and its runs differ; None where they agree."""
-    if state in ("running", "waiting"):
+    if state in OPEN:
         return "all its runs have ended, but Optuna was not told" if runs and is_over else None
     states = [run.tags.get("state") for run in runs if _is_over(run)]
     shown = ", ".join(map(str, states)) or "no run"
@@ -319,60 +347,6 @@ def _disagreement(state: str, nats: float | None, runs: list[RunRow], is_over: b
 
 def _is_over(row: RunRow) -> bool:
     return row.status not in ("RUNNING", "KILLED", "SCHEDULED")
-
-
-def _checkpoint_fault(path: Path) -> str | None:
-    """Returns what is wrong with a checkpoint's file; None where nothing is."""
-    from harness.training import npz
-
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    if hashlib.sha256(content[CHECKSUM_BYTES:]).digest() != content[:CHECKSUM_BYTES]:
-        return "damaged"
-    try:
-        npz.from_bytes(content[CHECKSUM_BYTES:])
-    except npz.ArraysError:
-        return "holds what this bench does not write"
-    return None
-
-
-def _is_curve(content: bytes) -> bool:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(io.BytesIO(content))
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError):
-        return not content.strip()
-    return "update" in frame and frame["update"].is_monotonic_increasing
-
-
-def _is_forecast(content: bytes) -> bool:
-    from harness.store import frames
-
-    try:
-        return not frames.forecasts([(Unit(""), content)])["truth"].isna().any()
-    except (KeyError, OverflowError, ValueError):  # pandas' own errors are ValueErrors
-        return False
-
-
-def _is_json(content: bytes) -> bool:
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _is_model(content: bytes) -> bool:
-    from harness.training import npz
-
-    try:
-        npz.from_bytes(content)
-    except npz.ArraysError:
-        return False
-    return True
 
 
 def _listed(things: Sequence[object]) -> str:

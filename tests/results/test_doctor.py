@@ -8,12 +8,16 @@ import shutil
 import sqlite3
 
 import pytest
+from mlflow.exceptions import MlflowException
 from rich.console import Console
 from stored import reader_of
 
 from harness.results.doctor import doctor, examine
+from harness.results.examination import _booked_twice
 from harness.store.locations import Locations
 from harness.store.lock import locked
+from harness.store.rows import MetricPoint
+from harness.store.spool import unused
 from harness.training.files import FORECAST_FILE, MODEL_FILE, checkpoint_name
 
 
@@ -175,3 +179,52 @@ def test_a_damaged_database_is_told_and_nothing_is_concluded_from_it(folder):
     ((place, text),) = found(folder)
     assert place == "databases" and "optuna.db: holds something else" in text
     assert repaired(folder)[0] is False
+
+
+def test_a_search_whose_runs_are_all_gone_is_told(folder):
+    change(folder, "mlflow.db", "DELETE FROM tags WHERE key = 'phase' AND value = 'trial'")
+    texts = [text for place, text in found(folder) if place == "searches"]
+    assert texts == [
+        f"{arm} trial 0: complete in Optuna, but no run in MLflow" for arm in ("narrow", "wide")
+    ]
+
+
+def test_records_that_wait_or_that_no_launch_uses_are_told(folder):
+    waiting = Locations(folder).waiting_records("small")
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    for path in (waiting, unused(waiting)):
+        path.write_bytes(b"1234")
+    (place, wait), (_, aside) = found(folder)
+    assert place == "checkpoints" and "4 bytes of records wait for the store" in wait
+    assert "records that no launch uses" in aside
+
+
+def test_a_journal_is_looked_at_too(folder, tmp_path):
+    locations = Locations(folder, storage=f"journal:///{tmp_path}/journal")
+
+    def texts():
+        return [each.text for each in examine("small", locations, whole=True).findings]
+
+    assert "journal is missing, and with it the searches of 2 runs" in texts()[0]
+    assert not (tmp_path / "journal").exists()
+    (tmp_path / "journal").write_text('{"op_code": 0\nx')
+    assert texts() == [f"{tmp_path}/journal: line 1 is damaged"]
+
+
+def test_points_of_a_server_are_looked_over_likewise():
+    points = [MetricPoint(0, update, "loss", 1.0) for update in (1, 2, 2, 3, 3, 3)]
+    assert list(_booked_twice(points)) == [("loss", 2), ("loss", 3)]
+    assert list(_booked_twice(points[:1] + points[3:5])) == []
+
+
+def test_a_store_that_refuses_a_repair_does_not_end_the_others(folder, monkeypatch):
+    def refuse(*_):
+        raise MlflowException("no") from ConnectionError("the server is away")
+
+    monkeypatch.setattr("harness.store.remover.StudyRemover.end_killed", refuse)
+    change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING'")
+    kept = folder / "checkpoints" / "small"
+    kept.mkdir(parents=True, exist_ok=True)
+    (kept / "half.1.partial").write_bytes(b"")
+    is_sound, said = repaired(folder)
+    assert not is_sound and "(the server is away)" in said and not list(kept.iterdir())
