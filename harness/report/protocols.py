@@ -112,7 +112,7 @@ class ReplicateLike(Protocol):
 
     @property
     def until(self) -> float | None:
-        """Half the width of the 95 % interval that is asked for, as a fraction of perplexity."""
+        """Half the width of the 95 % interval that is asked for, in the unit of the margin."""
         ...
 
     @property
@@ -131,7 +131,11 @@ class MeasureLike(Protocol):
 
     @property
     def margin(self) -> float:
-        """The margin of equivalence, as a fraction of perplexity."""
+        """The margin of equivalence.
+
+        It is a fraction of objectives that are compared by their ratio, and of others in their
+        own unit.
+        """
         ...
 
     @property
@@ -141,7 +145,7 @@ class MeasureLike(Protocol):
 
     @property
     def target(self) -> float | None:
-        """The perplexity whose time is told; None: it is derived from the baseline's."""
+        """The value of the objective whose time is told; None: derived from the baseline's."""
         ...
 
     @property

@@ -64,7 +64,7 @@ class UntilForm(Block):
 
     model_config = required("until", "at_most")
     until: Finite = describe(
-        "half the width of the 95 % interval that is wanted, a fraction of perplexity",
+        "half the width of the 95 % interval that is wanted, in the unit of margin",
         "fraction",
         gt=0,
         lt=1,
@@ -127,8 +127,8 @@ class MeasureForm(Block):
         default="validation/perplexity",
     )
     margin: Finite = describe(
-        "equivalence margin, a fraction of perplexity or of an error; of an accuracy or a "
-        "cross-entropy in its own unit",
+        "equivalence margin, a fraction of a perplexity or of an error; of an accuracy, a "
+        "cross-entropy or a likelihood in its own unit",
         "fraction",
         default=0.01,
         ge=0,

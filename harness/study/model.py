@@ -119,8 +119,8 @@ class Replicate:
     """Replicate j of ``seeds`` trains with ``first_seed`` + j, in every arm.
 
     Where ``until`` is given, ``seeds`` is the first stage of Stein's two-stage rule: more are
-    added, up to ``at_most``, until half the width of the 95 % interval is that fraction of
-    perplexity.
+    added, up to ``at_most``, until half the width of the 95 % interval is that, in the unit of
+    the margin.
     """
 
     seeds: int = 5
@@ -141,7 +141,8 @@ class RuntimePhase:
 class Measure:
     """What is reported, and what counts as a difference.
 
-    ``margin`` is a fraction of perplexity, ``threshold`` a family-wise error rate.
+    ``margin`` is a fraction of a perplexity or an error, and of any other objective in its own
+    unit; ``threshold`` is a family-wise error rate.
     """
 
     objective: Objective = "validation/perplexity"
