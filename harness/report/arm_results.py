@@ -22,7 +22,7 @@ from harness.statistics.inference import Interval
 from harness.store import columns
 from harness.study.units import FAILURES_IN_A_ROW, Phase
 from harness.tasks.objective import Objective, Reading, objective_of, units_metric
-from harness.training.messages import RunState
+from harness.training.messages import RESULTS, RunState
 
 RUN_COLUMNS = tuple(name for name in columns.RUN_DTYPES if name not in columns.PROVENANCE)
 CURVE_COLUMNS = (*columns.KEY_DTYPES, *columns.CURVE_DTYPES)
@@ -133,6 +133,19 @@ class ArmResult:
     def num_finished(self) -> int:
         """Number of replicates that finished."""
         return int(np.isfinite(list(self.losses.values())).sum()) if self.losses else 0
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether all replicates are at the guess, and every trial was as bad where it ended."""
+        if not 0 < self.num_not_learned == len(self.losses):
+            return False
+        if self.trials.empty:
+            return True
+        ended = self.trials[self.trials["state"].isin(RESULTS)]
+        is_guess = tried.is_not_learned(ended)
+        is_no_better = ended["objective"] >= ended.loc[is_guess, "objective"].max()
+        is_pruned = (ended["state"] == RunState.PRUNED) & is_no_better
+        return bool((is_guess | is_pruned | (ended["state"] == RunState.DIVERGED)).all())
 
     @property
     def num_diverged(self) -> int:

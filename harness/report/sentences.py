@@ -222,9 +222,14 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
         times = _times(study, result, _difference_texts(result)[0])
         grounds = [f"{times} at one paired {unit(study)}, which gives no interval and no test"]
     else:
-        grounds = [_measured_ratio(study, result), *_with_search(study, result)]
+        nothing = [f"It {_learned_nothing(study)}"] if result.learned_nothing else []
+        grounds = [*nothing, _measured_ratio(study, result), *_with_search(study, result)]
     excuses = [f"At an end of what was tried: {'; '.join(result.excuses)}"]
     return grounds + (excuses if result.excuses else []) + outlook(study, result)
+
+
+def _learned_nothing(study: StudyLike) -> str:
+    return f"learned nothing at {'any setting tried' if study.tune else 'the settings given'}"
 
 
 def loses_more(study: StudyLike, result: ArmResult) -> bool | None:
@@ -313,6 +318,10 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
             "which a verdict must exceed, is as large. More trials may"
         ]
     elif study.version > 1 and study.tune is not None and result.search_spread is None:
+        if result.learned_nothing:
+            return [
+                "It is not called worse, since more trials may find a setting at which it learns"
+            ]
         return ["More trials may decide it"]
     else:
         text = f"Not even {MAX_SEEDS} {pairs} should decide it"
@@ -412,6 +421,8 @@ def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
         if (phase := main_phase(r.speeds)) is not None
     ]
     text = grouped([(r.name, word(r)) for r in others])
+    if nothing := [r.name for r in results if r.learned_nothing]:
+        text = f"{text}; {listed(nothing)} {_learned_nothing(study)}"
     for is_more, what in ((True, "more"), (False, "fewer")):
         names = [r.name for r in others if loses_more(study, r) is is_more]
         if names:

@@ -326,6 +326,21 @@ def test_what_did_not_learn_is_named_and_counted():
     assert built.table["not_learned"].tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("pruned_at", [4.0, 2.0])
+def test_an_arm_that_learned_nothing_at_any_setting_is_said_to_have(pruned_at):
+    """The verdict's rule is as it was: a search that found nothing says little of another."""
+    guess, has_learned = math.log(26), pruned_at < math.log(26)
+    tried = trial_rows("gru", [*[guess] * 5, pruned_at], [*["finished"] * 5, "pruned"])
+    rows = trial_rows("lstm", U_SHAPE) + run_rows("lstm", BASE)
+    rows += [{**row, "not_learned": row["state"] == "finished" or None} for row in tried]
+    rows += run_rows("gru", [guess] * 10, not_learned=True)
+    built = build(searched("lstm", "gru"), rows)
+    (sentence,), (lstm, gru) = built.sentences, built.results
+    assert gru.learned_nothing is (not has_learned) and not lstm.learned_nothing
+    assert ("It learned nothing at any setting tried." in sentence) is (not has_learned)
+    assert ("; gru learned nothing at any setting tried" in built.answer) is (not has_learned)
+
+
 def test_a_run_that_got_worse_again_has_a_note():
     rows = run_rows("lstm", BASE, **{"final/loss": 1.5})
     rows += run_rows("gru", BASE + 0.3)
