@@ -1,4 +1,8 @@
-"""A process that runs one study after another holds on to nothing of the earlier ones."""
+"""A process that runs one study after another holds on to no connection of the earlier ones.
+
+Stores alone are opened here, since a launch takes seconds. Memory, which wavers by more than eight
+of them hold, and whole launches are watched by ``make soak``.
+"""
 
 import shutil
 
