@@ -56,6 +56,20 @@ def test_measuring_goes_on_past_the_end_of_a_budget(plans):
     assert runtime.update_seconds(plans["small"][0], updates=50) > 0  # the budget is 6 updates
 
 
+@pytest.mark.parametrize(("long_seconds", "num_updates"), [(0.0, 2), (1e9, 3 + 5)])
+def test_of_long_updates_two_are_enough(plans, monkeypatch, long_seconds, num_updates):
+    monkeypatch.setattr(runtime, "WARM_UP_UPDATES", 3)
+    monkeypatch.setattr(runtime, "LONG_SECONDS", long_seconds)
+    trained, train = [], runtime.Pack.train_updates
+    monkeypatch.setattr(
+        runtime.Pack,
+        "train_updates",
+        lambda pack, count: (trained.append(count), train(pack, count)),
+    )
+    assert runtime.update_seconds(plans["small"][0], updates=5) > 0
+    assert sum(trained) == num_updates
+
+
 def test_a_worker_measures_what_the_driver_asked(plans, tmp_path):
     text = runtime.phase_to_json(plans, rounds=2, seconds=1e-4)
     assert runtime.is_phase(text) and not runtime.is_phase("[]") and not runtime.is_phase("{")
