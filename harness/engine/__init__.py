@@ -3,6 +3,10 @@
 Training knows only what :mod:`harness.engine.base` says of an engine.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+
 from cells.base import Cell
 from harness.engine.base import (
     Engine,
@@ -61,15 +65,23 @@ def get(name: str) -> Engine:
     )
 
 
-def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, list[str]]:
+def resolve(
+    cells: list[type[Cell]], device: str, precision: str, biases: list[int] | None = None
+) -> tuple[str, list[str]]:
     """Returns the name of the fastest engine that runs all ``cells``, and notes.
 
     A note says why an engine was passed over that is meant to run every cell on this device, or
     what makes the chosen one slower than it could be.
+
+    Args:
+        cells: That are to run on one engine.
+        device: The type of the device.
+        precision: Of the products.
+        biases: How many each cell has a gate; None: 1 each.
     """
     passed_over: list[str] = []
     for engine in ENGINES:
-        reasons = [engine.refusal(cell, device, precision) for cell in cells]
+        reasons = _refusals(engine, cells, device, precision, biases)
         refusals = [reason for reason in reasons if reason is not None]
         if not refusals:
             return engine.name, [*passed_over, *notes(engine)]
@@ -80,23 +92,39 @@ def resolve(cells: list[type[Cell]], device: str, precision: str) -> tuple[str, 
     raise AssertionError("the reference engine refuses nothing")
 
 
+def _refusals(
+    engine: Engine, cells: list[type[Cell]], device: str, precision: str, biases: list[int] | None
+) -> list[str | None]:
+    """Returns what an engine says of each cell; cells that it must compile are compiled at once."""
+
+    def refusal(cell: type[Cell], number: int) -> str | None:
+        return engine.refusal(cell, device, precision, number)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(refusal, cells, biases or [1] * len(cells)))
+
+
 def resolve_each(
-    cells: list[type[Cell]], device: str, precision: str
+    cells: list[type[Cell]], device: str, precision: str, biases: list[int] | None = None
 ) -> tuple[list[str], list[str]]:
     """Returns the engine of each of some cells that are compared, and notes as :func:`resolve`.
 
     It is one for all where any but the definition runs all of them. Else the cells that the
     device's own engine refuses run by themselves, so that they slow no other.
     """
-    name, passed_over = resolve(cells, device, precision)
+    numbers = biases or [1] * len(cells)
+    name, passed_over = resolve(cells, device, precision, numbers)
     own = next((engine for engine in ENGINES if engine.general_device == device), None)
     if name != Reference.name or own is None:
         return [name] * len(cells), passed_over
-    is_refused = [own.refusal(cell, device, precision) is not None for cell in cells]
-    groups = [[c for c, out in zip(cells, is_refused, strict=True) if out == k] for k in (0, 1)]
-    if not all(groups):
+    reasons = _refusals(own, cells, device, precision, numbers)
+    is_refused = [reason is not None for reason in reasons]
+    if len(set(is_refused)) == 1:
         return [name] * len(cells), passed_over
-    (fast, fast_notes), (slow, slow_notes) = (resolve(g, device, precision) for g in groups)
+    (fast, fast_notes), (slow, slow_notes) = (
+        resolve(list(compress(cells, group)), device, precision, list(compress(numbers, group)))
+        for group in ([not out for out in is_refused], is_refused)
+    )
     apart = [
         f"{note}; its arms run on {slow} and the others on {fast}, and runtimes compare within an "
         "engine alone"

@@ -80,8 +80,11 @@ class Engine(Protocol):
     general_device: str | None
     has_kernels: bool
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
-        """Returns why this engine does not run the cell there, or None where it does."""
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
+        """Returns why this engine does not run the cell there, or None where it does.
+
+        An engine that compiles a cell's code has compiled that of a layer with so many biases then.
+        """
         ...
 
     def note(self) -> str | None:

@@ -20,7 +20,7 @@ class Native(ByAutograd):
 
     name = "native"
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns why torch.nn does not run the cell there, or None where it does."""
         if cell.reference is None:
             is_varied = getattr(cell.__base__, "reference", None) is not None

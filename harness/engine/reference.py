@@ -18,7 +18,7 @@ class Reference(ByAutograd):
 
     name = "reference"
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns None: this engine runs everything."""
         return None
 

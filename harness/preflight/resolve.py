@@ -34,7 +34,8 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
             a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
         ]
         variants = [_cell_of(study.under(arm.condition), arm.settings) for arm in alike]
-        names, passed = engine.resolve_each(variants, resolve_device(device), precision)
+        biases = [arm.settings.biases for arm in alike]
+        names, passed = engine.resolve_each(variants, resolve_device(device), precision, biases)
         notes += passed
         for arm, name in zip(alike, names, strict=True):
             settings[arm.key] = _on(arm.settings, name)
@@ -50,7 +51,8 @@ def runs_on(name: str, study: Study, settings: Settings) -> bool:
     """Returns whether an engine runs an arm; ``study`` is its condition's."""
     cell, device = _cell_of(study, settings), resolve_device(settings.device)
     return any(
-        each.name == name and each.refusal(cell, device, settings.precision) is None
+        each.name == name
+        and each.refusal(cell, device, settings.precision, settings.biases) is None
         for each in engine.ENGINES
     )
 

@@ -40,10 +40,10 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
     """
     cell = regularized_cell(settings)
     if settings.engine == "auto":
-        name, notes = engine.resolve([cell], device, settings.precision)
+        name, notes = engine.resolve([cell], device, settings.precision, [settings.biases])
         return engine.get(name), notes
     chosen = engine.get(settings.engine)
-    refusal = chosen.refusal(cell, device, settings.precision)
+    refusal = chosen.refusal(cell, device, settings.precision, settings.biases)
     if chosen.name == "scan-log" and settings.learned_start:
         refusal = "a learned start may fall below 0, which has no logarithm"
     if refusal is not None:

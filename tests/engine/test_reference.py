@@ -195,9 +195,7 @@ def test_what_makes_an_engine_slow_is_said_of_the_one_that_is_taken(monkeypatch)
 
 
 def test_each_reason_is_said_once(monkeypatch):
-    monkeypatch.setattr(
-        engine.get("cpu"), "refusal", lambda cell, device, precision: f"no {cell.name}"
-    )
+    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda cell, *_: f"no {cell.name}")
     resolved = engine.resolve(
         [cells.find(name) for name in ("lstm", "gru", "lstm")], "cpu", "float32"
     )
@@ -222,7 +220,7 @@ def test_an_arm_that_cannot_be_generated_slows_no_other(
         monkeypatch.setattr(
             engine.get(name),
             "refusal",
-            lambda cell, device, _, of=of: (
+            lambda cell, device, *_, of=of: (
                 f"no {cell.name}" if device != of or cell.name in refused else None
             ),
         )

@@ -43,7 +43,7 @@ class Cpu:
     general_device: str | None = "cpu"
     has_kernels = True
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns why the generated code does not run the cell there, or None where it does."""
         if device != "cpu":
             return f"it runs on a CPU, not on {device}"
@@ -52,7 +52,7 @@ class Cpu:
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
-            code_for(Layer(cell, compiler.ROUND, 1, precision), dtype_of(precision))
+            code_for(Layer(cell, compiler.ROUND, biases, precision), dtype_of(precision))
         except Untraceable as error:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
@@ -134,16 +134,30 @@ class Code:
         return {"W", "b", *self.matrices, *(name for name, _ in self.vectors)}
 
 
-_lock = threading.Lock()
+_tracing, _shared = threading.Lock(), threading.Lock()
 
 
 def code_for(layer: Layer, dtype: torch.dtype) -> Code:
     """Returns the compiled functions of a layer.
 
-    They come from memory, from the cache folder, or from the compiler.
+    They come from memory, from the cache folder, or from the compiler. Threads that ask for one
+    layer wait for the first; those that ask for others compile beside it.
     """
-    with _lock:  # one thread compiles, the others wait for it
-        return _code(replace(layer, threads=1), dtype)
+    layer = replace(layer, threads=1)
+    with _lock_of(layer, dtype):
+        return _code(layer, dtype)
+
+
+@functools.cache
+def _lock_of(layer: Layer, dtype: torch.dtype) -> threading.Lock:
+    return threading.Lock()
+
+
+def _shared_libraries(dtype: torch.dtype) -> ctypes.CDLL:
+    """Returns the compiled products; the optimizer's step is compiled too."""
+    with _shared:
+        optimizer_step(dtype)
+        return products(dtype)
 
 
 @functools.lru_cache(maxsize=256)
@@ -153,13 +167,14 @@ def _code(layer: Layer, dtype: torch.dtype) -> Code:
     vectors = vector_names(layer)
     gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
     # Side by side, since the first cell of a machine would wait for one compiler after another.
-    with ThreadPoolExecutor(2) as others:
-        kernels = others.submit(products, dtype)
-        others.submit(optimizer_step, dtype)
-        emitter = cpp.Emitter(
-            schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise
-        )
-        library = compiler.load(cell.name, emitter.source(), f"REAL={REAL[dtype]}")
+    with ThreadPoolExecutor(1) as others:
+        kernels = others.submit(_shared_libraries, dtype)
+        with _tracing:
+            emitter = cpp.Emitter(
+                schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise
+            )
+            source = emitter.source()
+        library = compiler.load(cell.name, source, f"REAL={REAL[dtype]}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     compiled = kernels.result()

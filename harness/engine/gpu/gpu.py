@@ -66,7 +66,7 @@ class Gpu(ByAutograd):
     def __init__(self, device_types: tuple[str, ...] = ("cuda",)):
         self.device_types = device_types
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns why this engine does not run the cell there, or None where it does."""
         if device.partition(":")[0] not in self.device_types:
             return f"it runs on {' and '.join(self.device_types)}, not on {device}"

@@ -51,7 +51,7 @@ class Persistent(ByAutograd):
         """Takes what cuts a layer of H units into blocks, on the host."""
         self._tile = tile
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns why this engine does not run the cell there, or None where it does."""
         kind = device.partition(":")[0]
         if kind not in ("cpu", "cuda"):

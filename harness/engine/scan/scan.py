@@ -35,7 +35,7 @@ class Scan(ByAutograd):
 
     name = "scan"
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns how a state enters that is not linear, or None."""
         try:
             affine(_any_size(cell, precision))
@@ -68,7 +68,7 @@ class ScanLog(ByAutograd):
 
     name = "scan-log"
 
-    def refusal(self, cell: type[Cell], device: str, precision: str) -> str | None:
+    def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns how a state enters that is not linear, or what may be 0 or below, or None."""
         if below := sorted(name for name, value in cell.start.items() if value < 0):
             return f"{cell.name} has no form in logarithms: {', '.join(below)} starts below 0"

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -206,6 +207,21 @@ def test_a_compiler_is_found_by_its_name_or_by_cxx(monkeypatch):
 @pytest.fixture
 def without_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent")
+
+
+def test_arms_are_compiled_at_once_and_as_they_are_run(monkeypatch):
+    """What is asked of a cell with two biases compiles its code with two, and that is run then."""
+    gathered, asked = threading.Barrier(2, timeout=60), []
+
+    def code_for(layer, dtype):
+        asked.append((layer.cell.name, layer.biases))
+        gathered.wait()  # one after another would never get here
+
+    monkeypatch.setattr("harness.engine.cpu.cpu.code_for", code_for)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    cell_pair = [cells.find("gru"), cells.find("lstm")]
+    assert engine.resolve(cell_pair, "cpu", "float32", [1, 2]) == ("cpu", [])
+    assert sorted(asked) == [("gru", 1), ("lstm", 2)]
 
 
 @pytest.mark.usefixtures("without_compiler")
