@@ -7,7 +7,7 @@ exists counts alone.
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,8 @@ def locate(
         ConfigurationError: The file is wrong.
     """
     locations = _locations(choose(study, _given(folder, tracking, storage)))
-    return Locations(locations.folder, locations.tracking, locations.storage, _found_here())
+    is_kept = tracking is None and locations.tracking != TRACKING
+    return replace(locations, found_here=_found_here(), is_tracking_kept=is_kept)
 
 
 def executor(

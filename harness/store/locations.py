@@ -24,12 +24,15 @@ class Locations:
         storage: Optuna's address.
         found_here: What a command finds by itself, from the environment or a file in the working
             directory; None: the defaults.
+        is_tracking_kept: Whether the environment or a file says ``tracking``, which is then the
+            same in every command: a database that is not there is one that was lost.
     """
 
     folder: Path
     tracking: str = TRACKING
     storage: str = STORAGE
     found_here: "Locations | None" = field(default=None, compare=False)
+    is_tracking_kept: bool = field(default=False, compare=False)
 
     @property
     def tracking_uri(self) -> str:

@@ -179,12 +179,16 @@ def _check_own(path: Path, name: str, wanted: frozenset[str]) -> None:
 def check_not_lost(locations: Locations) -> None:
     """Raises StoreError where MLflow's database is gone from a folder that shows it had one.
 
-    A database that the person names is one that may be new: only the usual one is asked for.
+    A database that a command names is one that may be new: the usual one is asked for, and one that
+    a file or the environment names, unless the usual one is there and is what the traces are of.
     """
     path = sqlite_path(locations.tracking_uri)
-    is_there = path is not None and path.exists() and path.stat().st_size > 0
-    if path is None or is_there or locations.tracking != TRACKING:
+    if path is None or _holds_anything(path):
         return
+    if locations.tracking != TRACKING:
+        usual = sqlite_path(Locations(locations.folder).tracking_uri)
+        if not locations.is_tracking_kept or usual is None or _holds_anything(usual):
+            return
     traces = list(_traces(locations))
     if not traces:
         return
@@ -194,6 +198,10 @@ def check_not_lost(locations: Locations) -> None:
         f"{', '.join(traces)}. Put the file back, or name its address with --tracking or its "
         "folder with --folder. To begin anew beside what is left, use --new."
     )
+
+
+def _holds_anything(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _traces(locations: Locations) -> Iterator[str]:

@@ -9,6 +9,7 @@ from stored import cli
 
 from harness.store import soundness
 from harness.store.address import StoreError
+from harness.store.configuration import locate
 from harness.store.locations import Locations
 
 
@@ -141,3 +142,14 @@ def assert_told(monkeypatch, capsys, commands, words):
         assert words in text, (command, text)
         texts.append(text)
     return texts
+
+
+def test_a_lost_database_that_a_file_names_is_told_too(store, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(store, tmp_path / "study")
+    monkeypatch.chdir(folder)
+    (folder / "harness.toml").write_text('tracking = "sqlite:///mine.db"\n')
+    soundness.check_not_lost(locate())  # the traces are of mlflow.db, and this one is new
+    (folder / "mlflow.db").unlink()
+    words = "mine.db: must be there, but is missing, while the folder shows that studies were run"
+    assert_told(monkeypatch, capsys, (["status", "small"], CHANGING[0]), words)
+    soundness.check_not_lost(locate(tracking="sqlite:///mine.db"))  # a person names it
