@@ -39,16 +39,17 @@ TRIED_LOG10 = "trial/log10_"
 NAME, CREATED = "attributes.`Run Name`", "runDateAndNestInfo"
 NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 46, 140, 360  # pixels
 # Of when a run was made there is room for MLflow's sign of its state; the pointer tells the date.
+CHARACTER_WIDTH, CELL_MARGINS = 8, 24  # pixels, of a bold title
 LEVEL_WIDTH = 115  # of the column of the objective
 WIDTHS = {
     "verdict": 118,
     "ratio with interval": 150,
     "difference with interval": 150,
     "p": 75,
-    "speed": 65,
+    "speed": 70,
     "parameters": 90,
-    SEEDS_TAG: 60,
-    TRIALS_TAG: 62,
+    SEEDS_TAG: 56,
+    TRIALS_TAG: 61,
     "state": 80,
     "sample": 300,
 }
@@ -216,6 +217,11 @@ def _costs(places: list[str], objective: Objective, split: str, is_timed: bool) 
     return View(COSTS, "Costs", _state(columns, charts, level, objective, "phase = 'arm'"))
 
 
+def _width(column: str) -> int:
+    """Returns the pixels of a column whose title is long: MLflow shows the whole name there."""
+    return max(COLUMN_WIDTH, CHARACTER_WIDTH * len(column.split("`")[1]) + CELL_MARGINS)
+
+
 def _level(objective: Objective, split: str) -> str:
     return f"arm/{split}_{objective.key}"
 
@@ -257,7 +263,7 @@ def _state(
         "selectedColumns": columns,
         "columnOrder": [NAME, CREATED, *columns],
         "columnWidths": {NAME: NAME_WIDTH, CREATED: CREATED_WIDTH}
-        | {column: widths.get(column, COLUMN_WIDTH) for column in columns},
+        | {column: widths.get(column) or _width(column) for column in columns},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": sections,
