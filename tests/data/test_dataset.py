@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from harness import data
 from harness.data import DataError
 from harness.data.standard import STANDARD
-from harness.settings import Settings
+from harness.settings import Lines, Settings
 
 SMALL = {"corpus": "text", "batch_size": 2, "bptt_length": 5, "max_offset": 0}
 
@@ -199,3 +200,22 @@ def test_every_public_name_of_the_package_is_there():
     assert [name for name in data.__all__ if not hasattr(data, name)] == []
     with pytest.raises(AttributeError, match="module 'harness.data' has no attribute 'nothing'"):
         data.nothing  # noqa: B018
+
+
+def test_a_text_in_words_takes_a_few_bytes_a_token(tmp_path):
+    """Of each token more it takes ten bytes at most: no list holds them, and no string."""
+    words = [f"word{n}" for n in range(3000)]
+    lines = [" ".join(words[(7 * n + m) % 3000] for m in range(10)) for n in range(4000)]
+    peaks = []
+    for repeats in (1, 2, 4):  # what is imported late is so by the first
+        path = tmp_path / f"{repeats}.txt"
+        path.write_text("\n".join(lines * repeats) + "\n")
+        run = Settings("lstm", "text", path=str(path), token="word", lines=Lines("<eos>"))
+        tracemalloc.start()
+        try:
+            dataset = data.load(run)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+        assert sum(map(len, dataset.splits.values())) == repeats * 4000 * 11
+    assert peaks[2] - peaks[1] < 10 * (2 * 4000 * 11)
