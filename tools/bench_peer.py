@@ -1,7 +1,9 @@
 """A study beside the script that its user would write instead: both in turn, and their ratio.
 
 ``make bench-peer`` runs it; the script is ``tools/peer_script.py``, the study
-``studies/bench/peer.yaml``. Where the seconds go is told by each itself.
+``studies/bench/peer.yaml``. Where the seconds go is told by each itself; what the training of each
+makes of the machine is its arithmetic over what the cores reach at multiply-adds among registers,
+measured before and after every pair. Who begins changes from pair to pair.
 """
 
 import argparse
@@ -15,7 +17,12 @@ import time
 from pathlib import Path
 
 from harness import data, provenance, study
+from harness.bench.cost.roof import Roofs
+from harness.model.architecture import architecture
+from harness.training.execution import cpu_count
 
+ROOF_SECONDS = 0.5
+"""Of each figure of what the cores reach."""
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "bench" / "peer.yaml"
 SPLIT = re.compile(
     r"(?P<all>\d+) s: (?P<training>\d+) s training, \d+ s timing, (?P<outside>[\d.]+) s outside "
@@ -32,16 +39,45 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="Epochs of a run.")
     parser.add_argument("--json", type=Path, help="File for the seconds of every pair.")
     arguments = parser.parse_args()
+    operations, roofs = training_operations(arguments.epochs), Roofs("cpu", cpu_count())
     pairs = []
     for number in range(arguments.pairs):
-        pair = {"script": run_script(arguments.epochs), "study": run_study(arguments.epochs)}
+        roofs.measure(ROOF_SECONDS)
+        pair: dict[str, dict[str, float]] = {}
+        for run in (run_script, run_study)[:: 1 if number % 2 == 0 else -1]:
+            seconds = run(arguments.epochs)
+            seconds["gflops"] = operations / seconds["training"] / 1e9
+            pair[run.__name__.removeprefix("run_")] = seconds
         pairs.append(pair)
         print(f"pair {number + 1}: {told(pair)}", flush=True)
+    roofs.measure(ROOF_SECONDS)
+    peak = roofs.roofs[-1].peak
     ratios = [pair["script"]["all"] / pair["study"]["all"] for pair in pairs]
     print(f"the script takes {statistics.median(ratios):.2f} times as long as the study")
+    for name in ("script", "study"):
+        reached = statistics.median(pair[name]["gflops"] for pair in pairs)
+        print(
+            f"the {name} trains at {reached:.0f} GFLOP/s, {100 * reached / peak:.0f} % of the "
+            f"{peak:.0f} of multiply-adds among registers on {cpu_count()} cores"
+        )
     if arguments.json is not None:
-        about = {"versions": provenance.versions(), "epochs": arguments.epochs, "pairs": pairs}
-        arguments.json.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        about = provenance.describe("cpu") | {"versions": provenance.versions()}
+        found = {"epochs": arguments.epochs, "peak_gflops": peak, "pairs": pairs}
+        arguments.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
+
+
+def training_operations(epochs: int) -> float:
+    """Returns the arithmetic operations of all training: a pass back is two passes forward."""
+    loaded = study.load(STUDY)
+    total = 0.0
+    for arm in loaded.arms:
+        corpus = data.load(arm.settings)
+        num_tokens = len(corpus.vocabulary)
+        windows = data.training_windows(arm.settings, len(corpus.splits["train"]))
+        tokens = windows.updates_per_epoch * epochs * windows.targets_per_update
+        flops = architecture(arm.settings, num_tokens, num_tokens).flops_per_token()
+        total += 3.0 * flops * tokens * (loaded.tune.trials + loaded.replicate.seeds)
+    return total
 
 
 def run_script(epochs: int) -> dict[str, float]:
@@ -74,7 +110,9 @@ def told(pair: dict[str, dict[str, float]]) -> str:
     parts = []
     for name, seconds in pair.items():
         others = ", ".join(
-            f"{part.replace('_', '-')} {s:.1f}" for part, s in seconds.items() if part != "all"
+            f"{part.replace('_', '-')} {s:.1f}"
+            for part, s in seconds.items()
+            if part not in ("all", "gflops")
         )
         parts.append(f"{name} {seconds['all']:.1f} s ({others})")
     return "; ".join(parts)

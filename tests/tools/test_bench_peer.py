@@ -48,3 +48,11 @@ def test_what_a_launch_says_of_its_seconds_is_read():
         "stores": 3.5,
         "rest": 10.4,
     }
+
+
+def test_the_arithmetic_of_all_training_is_counted():
+    """Four cells of 256 units with 4, 4, 3 and 1 gates, and a read-out of 43 characters."""
+    products = [2 * gates * 256 * 256 + 2 * 256 * 43 for gates in (4, 4, 3, 1)]
+    tokens = 8 * 40 * 32 * 35  # updates an epoch, epochs, and what an update reads
+    runs = peer_script.TRIALS + peer_script.SEEDS
+    assert bench_peer.training_operations(40) == 3 * tokens * runs * sum(products)
