@@ -340,6 +340,12 @@ class Settings:
         le=10 * MOST_PARAMETERS,
     )
     num_layers: int = _setting(1, doc="stacked layers", unit="layers", ge=1, le=MOST_LAYERS)
+    bidirectional: bool = _setting(
+        False,
+        doc="every layer also reads each sequence from its end, with parameters of its own, and "
+        "what is above it gets both outputs; not where later steps hold what is predicted",
+        came_later=True,
+    )
     embedding_size: int | None = _setting(
         None,
         doc="width of a learned table; none: the first layer looks its input matrix up",

@@ -1,5 +1,7 @@
 """The names of what is no text: the sources of sequences of every other task, without NumPy."""
 
+from harness.settings import LANGUAGE, Settings
+
 MEMORY = (
     "adding",
     "copy",
@@ -28,3 +30,25 @@ PREDICTING_VALUES = ("adding", *FORECASTING)
 """Those whose targets are values; those of all others are classes."""
 TAKES_PATH = ("mnist", "table", "labelled")
 """Those that are read from what ``path`` names."""
+_ONE_ANSWER = ("adding", "pixels", "mnist", "labelled")
+"""Those that ask one thing of a sequence, at its last step; ``labelled`` where labels are so."""
+_LATER_ANSWERS = {
+    "dyck": "the bracket that closes later is of the kind that is asked for",
+    "counting": "the next letter, which is to be predicted, is read later",
+    "markov": "the next token, which is to be predicted, is read later",
+    **dict.fromkeys(FORECASTING, "the points that are to be forecast are read later"),
+}
+"""Those whose sequences hold what is predicted at a step in a later one -> where."""
+
+
+def later_answer(task: str, corpus: str) -> str | None:
+    """Returns where later steps of a sequence hold what is to be predicted; None: nowhere."""
+    if task == LANGUAGE:
+        return "the token that a language model is to predict is read later"
+    return _LATER_ANSWERS.get(corpus)
+
+
+def has_one_answer(settings: Settings) -> bool:
+    """Returns whether one thing is asked of a whole sequence, at its last step."""
+    options = {} if settings.options is None else settings.options.to_dict()
+    return settings.corpus in _ONE_ANSWER and options.get("label_of", "sequence") == "sequence"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import cells
 from cells.base import DRAWN, Cell
+from harness.data import sources
 from harness.settings import Settings
 
 if TYPE_CHECKING:  # loads torch
@@ -46,11 +47,32 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """One way through the time steps of a layer's inputs, with parameters and states of its own.
+
+    Attributes:
+        layer: The layer's index.
+        is_reverse: Whether it reads a sequence from its end to its start.
+    """
+
+    layer: int
+    is_reverse: bool
+
+    @property
+    def place(self) -> str | int:
+        """What its parameters and its random masks are named after, as in ``layer0_reverse.R``."""
+        return f"{self.layer}_reverse" if self.is_reverse else self.layer
+
+
+@dataclass(frozen=True)
 class Architecture:
     """The shape of a model, and its costs.
 
     ``num_inputs`` = ``num_outputs`` = V for a language model. Where ``reads_tokens`` is false,
     inputs are vectors of ``num_inputs`` values, and what looks tokens up multiplies instead.
+
+    Where ``has_one_answer`` is true, the read-out of a bidirectional model gets what both
+    directions put out once each has read all of a sequence.
     """
 
     cell: type[Cell]
@@ -66,11 +88,18 @@ class Architecture:
     learned_start: bool = False
     projection_size: int | None = None
     reads_tokens: bool = True
+    bidirectional: bool = False
+    has_one_answer: bool = False
 
     @property
     def output_size(self) -> int:
-        """The units of what a layer shows to the layer above."""
-        return self.cell.output_size(self.hidden_size, self.projection_size)
+        """The units of what a layer shows to the layer above, and the last one to the read-out."""
+        size = self.cell.output_size(self.hidden_size, self.projection_size)
+        return size * self._num_directions
+
+    @property
+    def _num_directions(self) -> int:
+        return 2 if self.bidirectional else 1
 
     @property
     def layer(self) -> "Layer":
@@ -84,22 +113,32 @@ class Architecture:
         slots = []
         if self.embedding_size is not None:
             slots.append(Slot("lookup.W", "lookup", self.num_inputs, self.embedding_size))
-        for index in range(self.num_layers):
+        for each in self.directions():
             for spec in self.cell.parameters(
-                self._input_size(index), self.hidden_size, self.biases, self.projection_size
+                self._input_size(each.layer), self.hidden_size, self.biases, self.projection_size
             ):
-                name = f"layer{index}.{spec.name}"
+                name = f"layer{each.place}.{spec.name}"
                 width = self.hidden_size if spec.width is None else spec.width
                 slots.append(Slot(name, spec.kind, spec.rows, width, spec.gates, spec.start))
             for name in self.learned_states():
                 start = self.cell.start.get(name, 0.0)
                 slots.append(
-                    Slot(start_name(index, name), "vector", None, self.hidden_size, start=start)
+                    Slot(
+                        start_name(each.place, name), "vector", None, self.hidden_size, start=start
+                    )
                 )
         if not self.tied:
             slots.append(Slot("readout.W", "readout", self.output_size, self.num_outputs))
         slots.append(Slot("readout.b", "readout_bias", None, self.num_outputs))
         return slots
+
+    def directions(self) -> list[Direction]:
+        """Returns the directions of all layers, in the order of their parameters and states."""
+        return [
+            Direction(layer, bool(reverse))
+            for layer in range(self.num_layers)
+            for reverse in range(self._num_directions)
+        ]
 
     def learned_states(self) -> tuple[str, ...]:
         """Returns the states whose start is learned: those that a step reads."""
@@ -113,15 +152,16 @@ class Architecture:
 
     def num_states(self) -> int:
         """Returns the floats of state that one stream carries."""
-        return self.num_layers * (len(self.cell.state) - len(self.cell.unread)) * self.hidden_size
+        num_read = len(self.cell.state) - len(self.cell.unread)
+        return len(self.directions()) * num_read * self.hidden_size
 
     def flops_per_token(self) -> int:
         """Returns the forward FLOPs of all products per time step; lookups cost none."""
         sizes = [
             None
-            if i == 0 and self.embedding_size is None and self.reads_tokens
-            else self._input_size(i)
-            for i in range(self.num_layers)
+            if each.layer == 0 and self.embedding_size is None and self.reads_tokens
+            else self._input_size(each.layer)
+            for each in self.directions()
         ]
         embedding = 0 if self.reads_tokens else 2 * self.num_inputs * (self.embedding_size or 0)
         recurrent = sum(
@@ -144,9 +184,14 @@ def single_layer(cell: type[Cell], num_tokens: int, hidden_size: int) -> Archite
     return Architecture(cell, num_tokens, num_tokens, hidden_size, embedding_size=embedding_size)
 
 
-def start_name(layer: int, state: str) -> str:
-    """Returns the parameter that is a learned state at the start of a stream."""
-    return f"start{layer}.{state}"
+def start_name(place: int | str, state: str) -> str:
+    """Returns the parameter that is a learned state at the start of a stream.
+
+    Args:
+        place: A layer's index, or the place of a :class:`Direction`.
+        state: The state's name.
+    """
+    return f"start{place}.{state}"
 
 
 def architecture(
@@ -178,6 +223,8 @@ def architecture(
             settings.learned_start,
             settings.projection_size,
             reads_tokens,
+            settings.bidirectional,
+            sources.has_one_answer(settings),
         )
 
     if settings.tied and not (reads_tokens and num_inputs == num_outputs):
@@ -185,6 +232,13 @@ def architecture(
             "tied: inputs and outputs must be the same tokens, since one table serves both, but "
             f"got {num_inputs} {'tokens' if reads_tokens else 'values'} in and {num_outputs} out. "
             "Leave tied out."
+        )
+    if settings.bidirectional and (settings.tied or cell.reads_input and settings.num_layers > 1):
+        what = "tied" if settings.tied else f"cell {cell.name}"
+        raise SizeError(
+            f"{what}: must stand without bidirectional here, since the outputs of a layer are then "
+            "wider than what it reads, but got bidirectional=True and "
+            f"num_layers={settings.num_layers}. Leave bidirectional out."
         )
     needs = [("tied", "one table serves both")] if settings.tied else []
     needs += [(f"cell {cell.name}", "its step reads the input itself")] if cell.reads_input else []

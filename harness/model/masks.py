@@ -128,20 +128,28 @@ class Masks:
             "input_dropout", ("input dropout", layer), shape, 1, values.dtype
         )
 
-    def weights(self, layer: int, name: str, matrix: Tensor) -> Tensor:
-        """Returns a recurrent matrix (N, H, g*H), or its gradient, with ``weight_dropout``."""
+    def weights(self, place: randomness.Name, name: str, matrix: Tensor) -> Tensor:
+        """Returns a recurrent matrix (N, H, g*H), or its gradient, with ``weight_dropout``.
+
+        Args:
+            place: That of the direction whose matrix it is.
+            name: The matrix's.
+            matrix: Of all runs.
+        """
         if "weight_dropout" not in self._rates:
             return matrix
-        site = "weight dropout", layer, name
+        site = "weight dropout", place, name
         return matrix * self._factors("weight_dropout", site, matrix.shape, 0, matrix.dtype)
 
-    def steps(self, layer: int, cell: type[Cell], state: Tensor, num_steps: int) -> Tensor | None:
+    def steps(
+        self, place: randomness.Name, cell: type[Cell], state: Tensor, num_steps: int
+    ) -> Tensor | None:
         """Returns the ``noise`` of a cell for the update in ``update``, (T, N, B, K*H).
 
         What has one mask for all time steps has it T times; where nothing else is, T is 1.
 
         Args:
-            layer: The layer's index.
+            place: That of the direction which they are for.
             cell: Names K factors.
             state: (N, B, H); gives the size, dtype and device.
             num_steps: T.
@@ -150,7 +158,7 @@ class Masks:
             return None
         lengths = [1 if name == "state_dropout" else num_steps for name in cell.noise]
         parts = [
-            self._factors(rate_field(name), (name, layer), (length, *state.shape), 1, state.dtype)
+            self._factors(rate_field(name), (name, place), (length, *state.shape), 1, state.dtype)
             for name, length in zip(cell.noise, lengths, strict=True)
         ]
         return torch.cat([part.expand(max(lengths), -1, -1, -1) for part in parts], dim=3)

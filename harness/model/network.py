@@ -16,9 +16,10 @@ from harness.engine import (
     product,
 )
 from harness.engine.base import Tape, by_run, by_time
-from harness.model.architecture import Architecture, start_name
+from harness.model.architecture import Architecture, Direction, start_name
 from harness.model.loss_terms import LossTerms
 from harness.model.masks import Masks
+from harness.model.reading_order import from_the_end, reordered
 from harness.model.readout import Gradients, Readout
 from harness.model.regularization import NONE, StepRegularization, regularization_of, regularized
 from harness.settings import Settings
@@ -43,12 +44,16 @@ class Model:
         self.threads = threads
         self.cell = regularized(arch.cell, regularization)
         self._layer = replace(arch.layer, cell=self.cell, threads=threads)
-        names = [slot.name for slot in arch.slots()]
-        prefixes = [f"layer{index}." for index in range(arch.num_layers)]
-        self._names = [
-            {n.removeprefix(prefix): n for n in names if n.startswith(prefix)}
-            for prefix in prefixes
+        directions = arch.directions()
+        self._layers = [
+            [each for each in directions if each.layer == index] for index in range(arch.num_layers)
         ]
+        names = [slot.name for slot in arch.slots()]
+        prefixes = {each: f"layer{each.place}." for each in directions}
+        self._names = {
+            each: {n.removeprefix(prefix): n for n in names if n.startswith(prefix)}
+            for each, prefix in prefixes.items()
+        }
 
     def for_runs(self, settings: Sequence[Settings]) -> "Model":
         """Returns the model with the regularization of runs that advance together."""
@@ -57,17 +62,17 @@ class Model:
         )
 
     def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
-        """Returns the state at the start of a stream, one a layer."""
+        """Returns the state at the start of a stream, one a layer and direction."""
         arch, like, learned = self.arch, parameters["readout.b"], self.arch.learned_states()
         constant = initial_state(arch.cell, num_runs, batch_size, arch.hidden_size, like)
 
-        def start(index: int, name: str, value: Tensor) -> Tensor:
+        def start(direction: Direction, name: str, value: Tensor) -> Tensor:
             if name not in learned:
                 return value
-            return parameters[start_name(index, name)].unsqueeze(1).expand_as(value)
+            return parameters[start_name(direction.place, name)].unsqueeze(1).expand_as(value)
 
         named = list(zip(arch.cell.state, constant, strict=True))
-        return [tuple(start(index, *each) for each in named) for index in range(arch.num_layers)]
+        return [tuple(start(each, *pair) for pair in named) for each in arch.directions()]
 
     def readout(
         self,
@@ -94,27 +99,38 @@ class Model:
         inputs: Tensor,
         states: list[State],
         masks: Masks | None = None,
+        weights: Tensor | None = None,
     ) -> tuple[Tensor, list[State]]:
         """Returns the rows for the read-out, (N, T*B, H), and the final states.
 
-        The rows are the last layer's outputs.
+        The rows are the last layer's outputs; a bidirectional model's are twice as wide.
 
         Args:
             parameters: Name -> (N, ...).
             inputs: Tokens, (T, N, B), int64; or vectors, (T, N, B, I).
-            states: One a layer.
+            states: One a layer and direction.
             masks: Their means stand for them; needed where the cell has any ``noise``.
+            weights: How often each time step counts, (T, N, B); None where all do. A bidirectional
+                model reads a sequence from its last time step that counts.
         """
-        values = self._lookup(parameters, inputs)
-        finals = []
-        for index, (names, state) in enumerate(zip(self._names, states, strict=True)):
-            given = None if masks is None else masks.expected(self.cell, state[0])
-            outputs, final = self.engine.run(
-                self._layer, _of_layer(parameters, names), values, state, given
-            )
-            values = self._with_skip(index, outputs, values)
-            finals.append(final)
-        return by_run(values), finals
+        order = self._order(inputs, weights)
+        values, given, finals = self._lookup(parameters, inputs), iter(states), []
+        for index, directions in enumerate(self._layers):
+            outputs = []
+            for each in directions:
+                state = next(given)
+                noise = None if masks is None else masks.expected(self.cell, state[0])
+                output, final = self.engine.run(
+                    self._layer,
+                    _of_layer(parameters, self._names[each]),
+                    _as_read(each, values, order),
+                    state,
+                    noise,
+                )
+                outputs.append(_as_read(each, output, order))
+                finals.append(final)
+            values = self._with_skip(index, _side_by_side(outputs), values)
+        return by_run(self._as_answered(values, order)), finals
 
     def update(
         self,
@@ -134,81 +150,141 @@ class Model:
             parameters: Name -> (N, ...).
             gradients: Likewise, overwritten.
             inputs: Tokens, (T, N, B), int64; or vectors, (T, N, B, I).
-            states: One a layer; no gradient flows into them but where they are a learned start.
+            states: One a layer and direction; no gradient flows into them but where they are a
+                learned start.
             loss: Maps the read-out and the last layer's rows to the losses (N,), and to the
                 gradients to begin with.
             masks: Those of this update; needed where the cell has any ``noise``.
             begins: 1 where the states are the start of a stream, else 0, of no axes; needed for a
                 learned start.
             terms: What else the gradients are of; None: of the losses alone.
-            weights: How often each time step counts in these terms, (T, N, B); None where all count
-                once.
+            weights: How often each time step counts in these terms, (T, N, B), and where a
+                sequence ends; None where all count once.
         """
         masks = Masks([], [], inputs.device) if masks is None else masks
+        order, given = self._order(inputs, weights), iter(states)
         values = self._dropped_lookup(inputs, self._lookup(parameters, inputs), masks)
-        tapes = []
-        for index, state in enumerate(states):
+        tapes = list[list[Tape]]()
+        for index, directions in enumerate(self._layers):
+            values = masks.outputs(index - 1, values) if index > 0 else values
             values = masks.inputs(index, values) if values.is_floating_point() else values
-            given = masks.steps(index, self.cell, state[0], len(inputs))
-            layer_parameters = self._dropped(
-                index, _of_layer(parameters, self._names[index]), masks
+            tapes.append(
+                [
+                    self._forward(each, parameters, values, next(given), masks, order)
+                    for each in directions
+                ]
             )
-            tapes.append(self.engine.forward(self._layer, layer_parameters, values, state, given))
-            values = self._with_skip(index, tapes[-1].outputs, values)
-            outputs = values
-            values = (
-                masks.readout(values) if index == len(states) - 1 else masks.outputs(index, values)
-            )
+            outputs = [
+                _as_read(each, tape.outputs, order)
+                for each, tape in zip(directions, tapes[-1], strict=True)
+            ]
+            values = self._with_skip(index, _side_by_side(outputs), values)
+        last = self._as_answered(values, order)
+        values = masks.readout(last)
         readout = self.readout(parameters, gradients, terms)
         losses, readout_gradients = loss(readout, by_run(values))
         seen = by_time(readout_gradients.rows, len(values))
         if terms is not None:
             seen = terms.with_activation(seen, values, weights)
         seen = masks.readout(seen)
-        ahead: Tensor | None = seen
         if terms is not None:
-            ahead = terms.with_temporal(seen, outputs, weights)
+            seen = terms.with_temporal(seen, last, weights)
+        ahead: Tensor | None = self._as_answered(seen, order)
         for index in reversed(range(len(tapes))):
             assert ahead is not None
             ahead = ahead if index == len(tapes) - 1 else masks.outputs(index, ahead)
-            ahead = self._back(index, tapes[index], ahead, gradients, masks, begins)
+            ahead = self._back(index, tapes[index], ahead, gradients, masks, begins, order)
         if ahead is not None:
             ahead = self._dropped_lookup(inputs, ahead, masks)
             gradients["lookup.W"].copy_(self._lookup_gradient(parameters, inputs, ahead))
         self._take(readout_gradients, gradients)
-        return losses, [tape.final for tape in tapes]
+        return losses, [tape.final for of_layer in tapes for tape in of_layer]
+
+    def _order(self, inputs: Tensor, weights: Tensor | None) -> Tensor | None:
+        """Returns the order of a second direction, None where there is none."""
+        return from_the_end(inputs, weights) if self.arch.bidirectional else None
+
+    def _as_answered(self, values: Tensor, order: Tensor | None) -> Tensor:
+        """Returns the last layer's outputs, or their gradient, at the steps that are read out.
+
+        Where a sequence has one answer, the outputs of the second direction stand in the order of
+        its reading: at the last time step each direction has read all of the sequence.
+        """
+        if order is None or not self.arch.has_one_answer:
+            return values
+        first, second = values.chunk(2, 3)
+        return torch.cat([first, reordered(second, order)], 3)
+
+    def _forward(
+        self,
+        direction: Direction,
+        parameters: Parameters,
+        values: Tensor,
+        state: State,
+        masks: Masks,
+        order: Tensor | None,
+    ) -> Tape:
+        """Returns what a direction of a layer makes of the layer's inputs, in its own order."""
+        own = _of_layer(parameters, self._names[direction])
+        noise = masks.steps(direction.place, self.cell, state[0], len(values))
+        return self.engine.forward(
+            self._layer,
+            self._dropped(direction, own, masks),
+            _as_read(direction, values, order),
+            state,
+            noise,
+        )
 
     def _back(
         self,
         index: int,
-        tape: Tape,
+        tapes: list[Tape],
         outputs: Tensor,
         gradients: Parameters,
         masks: Masks,
         begins: Tensor | None,
+        order: Tensor | None,
     ) -> Tensor | None:
         """Writes the gradients of a layer's parameters, given that of its outputs.
 
         Returns:
             The gradient of the layer's inputs, None for those of the model.
         """
-        layer_gradients = _of_layer(gradients, self._names[index])
-        has_gradient = index > 0 or self.arch.embedding_size is not None
+        below = list[Tensor]()
+        parts = outputs.chunk(len(tapes), 3)
+        for each, tape, part in zip(self._layers[index], tapes, parts, strict=True):
+            ahead = _as_read(each, part, order)
+            gradient = self._back_through(each, tape, ahead, gradients, masks, begins)
+            below += [] if gradient is None else [_as_read(each, gradient, order)]
+        if not below:
+            return None
+        total = below[0] if len(below) == 1 else below[0] + below[1]
+        return masks.inputs(index, self._with_skip(index, total, outputs))
+
+    def _back_through(
+        self,
+        direction: Direction,
+        tape: Tape,
+        outputs: Tensor,
+        gradients: Parameters,
+        masks: Masks,
+        begins: Tensor | None,
+    ) -> Tensor | None:
+        """Does the work of :meth:`_back` for one direction, all in its own order."""
+        own = _of_layer(gradients, self._names[direction])
+        has_gradient = direction.layer > 0 or self.arch.embedding_size is not None
         start = [torch.empty_like(s) for s in tape.final] if self.arch.learned_start else None
-        input_gradient = tape.backward(outputs, layer_gradients, has_gradient, start)
-        for name, gradient in self._dropped(index, layer_gradients, masks).items():
-            if gradient is not layer_gradients[name]:
-                layer_gradients[name].copy_(gradient)
+        input_gradient = tape.backward(outputs, own, has_gradient, start)
+        for name, gradient in self._dropped(direction, own, masks).items():
+            if gradient is not own[name]:
+                own[name].copy_(gradient)
         if start is not None:
             assert begins is not None
-            start_gradients = dict(zip(self.arch.cell.state, start, strict=True))
+            starts = dict(zip(self.arch.cell.state, start, strict=True))
             for name in self.arch.learned_states():
-                torch.mul(
-                    start_gradients[name].sum(1), begins, out=gradients[start_name(index, name)]
-                )
-        if input_gradient is None:
-            return None
-        return masks.inputs(index, self._with_skip(index, input_gradient, outputs))
+                home = gradients[start_name(direction.place, name)]
+                torch.mul(starts[name].sum(1), begins, out=home)
+        return input_gradient
 
     def _take(self, readout_gradients: Gradients, gradients: Parameters) -> None:
         """Puts the read-out's gradients where they belong; it may have written them there."""
@@ -226,13 +302,13 @@ class Model:
         """
         return outputs + inputs if self.arch.residual and index > 0 else outputs
 
-    def _dropped(self, index: int, parameters: Parameters, masks: Masks) -> Parameters:
-        """Returns a layer's parameters with DropConnect on the recurrent matrices.
+    def _dropped(self, direction: Direction, parameters: Parameters, masks: Masks) -> Parameters:
+        """Returns a direction's parameters with DropConnect on the recurrent matrices.
 
         The gradients of both are treated alike.
         """
         return parameters | {
-            name: masks.weights(index, name, parameters[name])
+            name: masks.weights(direction.place, name, parameters[name])
             for name in self.cell.recurrent_products()
         }
 
@@ -263,3 +339,15 @@ class Model:
 def _of_layer(values: Parameters, names: dict[str, str]) -> Parameters:
     """Returns a layer's part of ``values``, under the names that its cell gives."""
     return {name: values[full] for name, full in names.items()}
+
+
+def _as_read(direction: Direction, values: Tensor, order: Tensor | None) -> Tensor:
+    """Returns values in the order in which a direction reads them, or in the order of time again.
+
+    The gradients of both are treated alike.
+    """
+    return values if order is None or not direction.is_reverse else reordered(values, order)
+
+
+def _side_by_side(outputs: list[Tensor]) -> Tensor:
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 3)

@@ -149,38 +149,52 @@ class TrainedModel:
             num_streams = batch.inputs.shape[2]
             first = first or self._model.initial_states(self._parameters, 1, num_streams)
             states = first if batch.begins else states or first
-            rows, states = self._model(self._parameters, batch.inputs, states, self._masks)
+            rows, states = self._model(
+                self._parameters, batch.inputs, states, self._masks, batch.weights
+            )
             sums = task.sums(self._model.readout(self._parameters), rows, batch)
             total = total + sums.double()
         means: list[float] = (total / task.num_targets(split))[0].tolist()
         return task.criterion(means)
 
     @torch.no_grad()
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
+    def predict(self, inputs: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
         """Returns the scores of the classes, or the values, after every step of each sequence.
 
         They are what the model puts out. Of a series they are scaled as it was for training, and
         of the heads ``gaussian`` and ``quantiles`` means with log-variances, or quantiles:
-        :mod:`harness.data.sequences.heads` says in which order.
+        :mod:`harness.data.sequences.heads` says in which order. Where a sequence has one answer,
+        it is that of the sequence's last step.
 
         Args:
             inputs: Tokens, (S, T), or vectors, (S, T, I); each sequence begins in the start state.
+            lengths: The time steps of each sequence, (S,), where some are padded: a bidirectional
+                model reads them from there; None: T.
 
         Returns:
             (S, T, V), or (S, T, O), as wide as the read-out.
 
         Raises:
-            ModelError: The inputs are of another shape than the model reads.
+            ModelError: The inputs are of another shape than the model reads, or the lengths are
+                none of theirs.
         """
         sizes = self._saved.reads_and_predicts
         wanted = 2 if sizes.reads_tokens else 3
         if inputs.ndim != wanted or (wanted == 3 and inputs.shape[2] != sizes.num_inputs):
             shape = "(S, T)" if sizes.reads_tokens else f"(S, T, {sizes.num_inputs})"
             raise ModelError(f"inputs: must be {shape}, but got shape={inputs.shape}.")
+        count, num_steps = inputs.shape[:2]
+        ends = np.full(count, num_steps) if lengths is None else np.asarray(lengths)
+        if ends.shape != (count,) or not ((ends >= 1) & (ends <= num_steps)).all():
+            raise ModelError(
+                f"lengths: must be {count} numbers from 1 to {num_steps}, one for each sequence, "
+                f"but got {ends.tolist()}."
+            )
+        counted = torch.arange(num_steps).view(-1, 1, 1) < torch.from_numpy(ends)
         given = torch.from_numpy(np.ascontiguousarray(inputs)).transpose(0, 1).unsqueeze(1)
         given = given.long() if sizes.reads_tokens else given.to(self._parameters["readout.b"])
-        states = self._model.initial_states(self._parameters, 1, len(inputs))
-        rows, _ = self._model(self._parameters, given, states, self._masks)
+        states = self._model.initial_states(self._parameters, 1, count)
+        rows, _ = self._model(self._parameters, given, states, self._masks, counted)
         scores = self._model.readout(self._parameters).scores(rows)[0]
         predictions: np.ndarray = scores.unflatten(0, (-1, len(inputs))).transpose(0, 1).numpy()
         return predictions

@@ -308,6 +308,26 @@ def _one_size(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             yield parsed.document.at_key(path, f"{rule}, {got}", "equal-widths")
 
 
+def _on_both_directions(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """A cell that reads its input itself cannot stand on a layer that shows two directions."""
+    domains, names = space.domains(parsed), ("cell", "bidirectional", "num_layers")
+    for arm in arms:
+        if arm.invalid & set(names):
+            continue
+        name = arm.value("cell")
+        both, layers = (possible_values(arm, domains, each) for each in names[1:])
+        reads = has_attribute(name, lambda cell: cell.reads_input, if_unknown=False)
+        if not reads or True not in both or max(layers) == 1:
+            continue
+        message = (
+            f"must stand with num_layers: 1, since a step of {name} reads its input itself, and "
+            "outputs of two directions are wider than its state, but got "
+            f"num_layers={max(layers)}. Write num_layers: 1, or take another cell."
+        )
+        path: Path = arm.paths.get("bidirectional", ("tune", "bidirectional"))
+        yield parsed.document.at_key(path, message, "equal-widths")
+
+
 def _seconds(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     """Seconds are converted once an arm, so its speed must not be searched."""
     domains = space.domains(parsed)
@@ -355,6 +375,7 @@ RULES = (
     _native,
     _logarithms,
     _one_size,
+    _on_both_directions,
     _seconds,
     _forget_bias,
 )

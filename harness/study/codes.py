@@ -112,12 +112,22 @@ CODES = {
     ),
     "equal-widths": Code(
         "A tied table, or a cell that reads its input itself, needs inputs as wide as the state.",
-        "Give `embedding_size` the number of `hidden_size`.",
+        "Give `embedding_size` the number of `hidden_size`; such cells stand on no bidirectional "
+        "layer.",
     ),
     "objective": Code(
         "What trials are judged by is not a number of this task, or arms are of tasks that are "
         "judged by different numbers.",
         "Leave `objective` out, or take one of those that the message lists.",
+    ),
+    "reads-ahead": Code(
+        "A bidirectional layer would have read what is to be predicted.",
+        "Remove `bidirectional`; classes, and memory tasks that hold no answer, may have it.",
+    ),
+    "backward-states": Code(
+        "States are measured from time step to time step, and those of bidirectional layers have "
+        "no order in common.",
+        "Remove `states`, or `bidirectional`.",
     ),
     "endless": Code(
         "Sequences are drawn afresh at every update, and something is counted in passes over them.",

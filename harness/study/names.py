@@ -96,15 +96,6 @@ FOREIGN = {
     "fixed": "fix",
 }
 """Names that other tools use -> ours."""
-_REFUSED = {
-    "bidirectional": (
-        "a layer that reads from right to left has seen the token that a language model is to "
-        "predict, and for other tasks it is not built",
-        "In a model of your own, harness.Recurrent(..., bidirectional=True) is such a layer.",
-    )
-}
-"""Names that stand for nothing of ours -> why, and what to do."""
-
 _BUDGETS = {"updates": "updates", "tokens": "tokens", "epochs": "epochs", "seconds": "seconds"} | {
     "steps": "updates",
     "max_steps": "updates",
@@ -221,9 +212,6 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
         return f"must not be searched, since {why}, but got {got}. Move it to fix, or compare it."
     if block == ("compare",) and name == "cross":
         return "must stand without arms, but got both. Remove one of the two."
-    if name.lower() in _REFUSED:
-        reason, remedy = _REFUSED[name.lower()]
-        return f"must be left out, since {reason}, but got {got}. {remedy}"
     meant = near(block, name)
     if meant == "budget" and name.lower() in _BUDGETS:
         number = value if isinstance(value, int | float) else "NUMBER"

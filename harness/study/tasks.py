@@ -6,8 +6,9 @@ from harness.data import corpora, sources
 from harness.settings import LANGUAGE, Options
 from harness.study import space
 from harness.study.arms import ArmDraft
+from harness.study.needs import possible_values
 from harness.study.parse import Parsed
-from harness.study.reader import Problem, shown
+from harness.study.reader import Path, Problem, shown
 
 OF_LANGUAGE = ("validation/perplexity", "train/perplexity")
 OF_CLASSES = ("validation/accuracy", "validation/cross_entropy", "train/cross_entropy")
@@ -45,6 +46,8 @@ def rules(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         if not arm.invalid & {"task", "corpus"} and arm.value("corpus") is not None:
             yield from _data(parsed, arm)
             yield from _endless(parsed, arm)
+            yield from _later_answers(parsed, arm)
+    yield from _backward_states(parsed, arms)
     yield from _lengths(parsed, arms)
     yield from _objectives(parsed, arms)
     yield from _target(parsed, arms)
@@ -99,6 +102,39 @@ def _endless(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
                 f"is no end. Write {remedy}, or num_sequences: 10000."
             )
             yield parsed.document.at_value(arm.paths[field], message, "endless")
+
+
+def _reads_backwards(parsed: Parsed, arm: ArmDraft) -> bool:
+    """Returns whether layers of an arm may be bidirectional."""
+    possible = possible_values(arm, space.domains(parsed), "bidirectional")
+    return "bidirectional" not in arm.invalid and True in possible
+
+
+def _later_answers(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
+    """No layer reads what is to be predicted."""
+    task, corpus = arm.value("task"), arm.value("corpus")
+    where = sources.later_answer(task, corpus)
+    if where is not None and _reads_backwards(parsed, arm):
+        data = f"task {task}" if task == LANGUAGE else f"corpus {corpus}"
+        message = (
+            f"must be false with {data}, since {where}, and a layer that reads from the end has "
+            "read it, but got bidirectional=true. Remove it."
+        )
+        path: Path = arm.paths.get("bidirectional", ("tune", "bidirectional"))
+        yield parsed.document.at_key(path, message, "reads-ahead")
+
+
+def _backward_states(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """States are followed from one time step to the next, which no two directions share."""
+    measure = parsed.form.measure
+    if not measure or not measure.states or parsed.is_invalid(("measure", "states")):
+        return
+    if any(_reads_backwards(parsed, arm) for arm in arms):
+        message = (
+            "must be false with bidirectional layers, whose states do not follow one another in "
+            "one order, but got states=true and bidirectional=true. Remove one of the two."
+        )
+        yield parsed.document.at_value(("measure", "states"), message, "backward-states")
 
 
 def _objectives(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:

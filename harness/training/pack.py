@@ -95,6 +95,7 @@ class Pack:
         self.task = task_of(settings, self.device, plan.objective)
         _check_text(plan, self.task)
         _check_held_out(plan, self.task)
+        _check_directions(plan)
         self._objective_key = objective_key(plan, self.task)
         self._objective = objective_of(plan.objective)
         self.task.check(plan.samples)
@@ -601,6 +602,15 @@ def _check_text(plan: Plan, task: Task) -> None:
             f"corpus_fingerprint={asked[:12]!r}, but this machine's {plan.settings.corpus} is "
             f"{task.fingerprint[:12]!r}. Copy the text, or use the same version of Python: "
             "python-docs differs between versions."
+        )
+
+
+def _check_directions(plan: Plan) -> None:
+    """Raises PlanError where states are to be followed that have no one order."""
+    if plan.states and plan.settings.bidirectional:
+        raise PlanError(
+            "states: must be false with bidirectional layers, whose states do not follow one "
+            "another in one order, but got states=True. Leave one of the two out."
         )
 
 

@@ -288,7 +288,7 @@ class Shard:
         parameters, given = self._layout.views(flat), iter(others)
         states = [tuple(next(given) for _ in state) for state in self.states]
         batch = Batch(inputs, targets, next(given, None))
-        rows, finals = self.model(parameters, inputs, states, self._masks)
+        rows, finals = self.model(parameters, inputs, states, self._masks, batch.weights)
         sums = self.task.sums(self.model.readout(parameters), rows, batch)
         return sums, *(value for final in finals for value in final)
 

@@ -369,6 +369,8 @@ EVERYTHING = {
     "learned_start": True,
 }
 
+BOTH = {"bidirectional": True, "tied": False}
+
 
 def by_definition(arch, run, masks, parameters, tokens, states):
     """Returns the scores (N, T*B, V) of an update, the penalties (N,) and the final states, by the
@@ -378,25 +380,34 @@ def by_definition(arch, run, masks, parameters, tokens, states):
     values = tokens
     if arch.embedding_size is not None:
         values = masks.lookup(tokens, arch.num_inputs, lookup(parameters["lookup.W"], tokens))
-    finals = []
-    for index, state in enumerate(states):
-        prefix = f"layer{index}."
-        of_layer = {
-            n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)
-        }
-        of_layer |= {
-            name: masks.weights(index, name, of_layer[name])
-            for name in arch.cell.recurrent_products()
-        }
+    finals, given = [], iter(states)
+    for index in range(run.num_layers):
         below = masks.inputs(index, values) if values.is_floating_point() else values
-        given = masks.steps(index, cell, state[0], STEPS)
-        values, final = get("reference").run(
-            replace(arch.layer, cell=cell), of_layer, below, state, given
-        )
-        finals.append(final)
+        outputs = []
+        for place in (index, f"{index}_reverse")[: 1 + run.bidirectional]:
+            prefix = f"layer{place}."
+            of_layer = {
+                n.removeprefix(prefix): p for n, p in parameters.items() if n.startswith(prefix)
+            }
+            of_layer |= {
+                name: masks.weights(place, name, of_layer[name])
+                for name in arch.cell.recurrent_products()
+            }
+            state = next(given)
+            noise = masks.steps(place, cell, state[0], STEPS)
+            output, final = get("reference").run(
+                replace(arch.layer, cell=cell),
+                of_layer,
+                below if place == index else below.flip(0),
+                state,
+                noise,
+            )
+            outputs.append(output if place == index else output.flip(0))
+            finals.append(final)
+        values = torch.cat(outputs, 3)
         values = values + below if run.residual and index > 0 else values
         outputs = values
-        is_last = index == len(states) - 1
+        is_last = index == run.num_layers - 1
         values = masks.readout(values) if is_last else masks.outputs(index, values)
     penalties = run.activation_regularization * values.pow(2).mean((0, 2, 3))
     differences = outputs[1:] - outputs[:-1]
@@ -412,7 +423,8 @@ def by_definition(arch, run, masks, parameters, tokens, states):
 @pytest.mark.parametrize(
     "changes",
     [{}, LAYERS, EVERYTHING, PROJECTED, {**LAYERS, **ALL_NOISE}, {**EVERYTHING, **ALL_NOISE}]
-    + [{**LAYERS, **ALL_NOISE, **TERMS}, {**PROJECTED, **TERMS, "output_dropout": 0.3}],
+    + [{**LAYERS, **ALL_NOISE, **TERMS}, {**PROJECTED, **TERMS, "output_dropout": 0.3}]
+    + [{**EVERYTHING, **ALL_NOISE, **TERMS, **BOTH}, {**PROJECTED, **BOTH, "dropout": 0.3}],
 )
 def test_an_update_writes_the_gradient_of_the_whole_model(engine, changes):
     """Against autograd through the definition: layers, read-out, masks, skips, tied tables and
