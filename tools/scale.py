@@ -3,7 +3,8 @@
 ``make scale`` writes studies/bench/scale.json: a row for each number of trials, from a process of
 its own, and one for each number of Ray workers. Nothing else must run meanwhile. The trainer of the
 first is a formula, which says at once what a run of 20 evaluations would: all that is left is the
-driver's work and its stores'. Ten thousand trials have a million points.
+driver's work and its stores'. Ten thousand trials have a million points. Each number of trials is
+measured without a pruner and with the default one, which ends trials early.
 """
 
 import argparse
@@ -31,11 +32,19 @@ from harness.runner.progress import Display
 from harness.runner.scheduler import Scheduler
 from harness.settings import Budget, Settings
 from harness.store.locations import Locations
-from harness.training.messages import Evaluation, Message, RunEnded, RunStarted, RunState
+from harness.training.messages import (
+    Evaluation,
+    Message,
+    RunEnded,
+    RunStarted,
+    RunState,
+    pruned_at,
+)
 from harness.training.plan import Plan, Run
 
 OUT = Path(__file__).resolve().parent.parent / "studies" / "bench" / "scale.json"
 NUM_TRIALS = (100, 1_000, 10_000)
+PRUNERS = ("none", "median")
 NUM_EVALUATIONS = 20
 NUM_UPDATES = 200
 BATCH = 50
@@ -53,7 +62,7 @@ tune:
   trials: {trials}
   at_most: {trials}
   batch: {batch}
-  pruner: none
+  pruner: {pruner}
   seeds: 1
   finalists: 1
 fix: {{cell: lstm, corpus: time-machine, budget: {{updates: 200}}, evaluations: 20}}
@@ -69,20 +78,37 @@ class Formula:
         """Takes the fingerprint of the text that is not read."""
         self._fingerprint = fingerprint
         self.ended_at: list[float] = []
+        self.num_evaluations = self.num_pruned = 0
 
     def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
         """Says what the packs would, point by point."""
         for plan in plans:
             listen([self._started(run, plan) for run in plan.runs])
+            running = list(plan.runs)
             for point in range(1, NUM_EVALUATIONS + 1):
-                update = point * NUM_UPDATES // NUM_EVALUATIONS
-                said: list[Message] = [self._evaluation(run, update) for run in plan.runs]
-                if point == NUM_EVALUATIONS:
-                    said += [self._ended(run) for run in plan.runs]
-                listen(said)
+                running = self._advance(running, point, listen)
             self.ended_at += [time.perf_counter()] * len(plan.runs)
 
+    def _advance(self, running: list[Run], point: int, listen: Listener) -> list[Run]:
+        """Says what runs are worth at a point, and returns those that go on."""
+        update = point * NUM_UPDATES // NUM_EVALUATIONS
+        evaluations = {run.id: self._evaluation(run, update) for run in running}
+        self.num_evaluations += len(running)
+        said: list[Message] = list(evaluations.values())
+        if point == NUM_EVALUATIONS:
+            said += [self._ended(run) for run in running]
+        pruned = listen(said)
+        if point == NUM_EVALUATIONS or not pruned:
+            return running
+        self.num_pruned += len(pruned)
+        ends = (pruned_at(evaluations[each], "validation/loss", time.time()) for each in pruned)
+        listen(list(ends))
+        return [run for run in running if run.id not in pruned]
+
     def rest(self) -> None:
+        """Does nothing."""
+
+    def check_rest(self) -> None:
         """Does nothing."""
 
     def close(self) -> None:
@@ -143,10 +169,11 @@ class Formula:
         return RunEnded(run.id, NUM_UPDATES, time.time(), RunState.FINISHED, metrics)
 
 
-def measure_driver(num_trials: int, folder: Path) -> dict[str, Any]:
+def measure_driver(num_trials: int, pruner: str, folder: Path) -> dict[str, Any]:
     """Returns what a study of so many trials costs the driver, and then its report."""
     path = folder / "scale.yaml"
-    path.write_text(YAML.format(trials=num_trials // 2, batch=BATCH), encoding="utf-8")
+    text = YAML.format(trials=num_trials // 2, batch=BATCH, pruner=pruner)
+    path.write_text(text, encoding="utf-8")
     loaded, locations = study.load(path), Locations(folder)
     scheduler = Scheduler(loaded, locations, Display(Console(quiet=True)))
     dataset = next(iter(scheduler.datasets.values()))
@@ -164,14 +191,16 @@ def measure_driver(num_trials: int, folder: Path) -> dict[str, Any]:
         waited_seconds = scheduler.store_seconds - opening_seconds
     runs = formula.ended_at[:num_trials]
     tenth = max(1, num_trials // 10)
-    num_points = NUM_EVALUATIONS * 5 * len(formula.ended_at)
     return {
         "trials": num_trials,
-        "points": num_points,
+        "pruner": pruner,
+        "pruned": formula.num_pruned,
+        "points": 5 * formula.num_evaluations,
         "seconds_per_trial": total_seconds / num_trials,
         "cpu_seconds_per_trial": cpu_seconds / num_trials,
         "store_thread_seconds_per_trial": stored_seconds / num_trials,
         "waited_seconds_per_trial": waited_seconds / num_trials,
+        "optuna_seconds_per_trial": scheduler.searches.seconds / num_trials,
         "first_tenth_seconds_per_trial": (runs[tenth - 1] - begun) / tenth,
         "last_tenth_seconds_per_trial": (runs[-1] - runs[-1 - tenth]) / tenth,
         "grown_bytes_per_trial": grown / num_trials,
@@ -253,7 +282,11 @@ def measure_workers(num_workers: int, packs: Packs, folder: Path) -> dict[str, A
 
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yields what each process of its own has measured."""
-    jobs = [["--one-driver", str(count)] for count in arguments.trials]
+    jobs = [
+        ["--one-driver", str(count), "--pruners", pruner]
+        for count in arguments.trials
+        for pruner in arguments.pruners
+    ]
     shape = ["--packs", str(arguments.packs), "--updates", str(arguments.updates)]
     jobs += [["--one-cluster", str(count), *shape] for count in arguments.workers]
     for job in jobs:
@@ -266,6 +299,7 @@ def main() -> None:
     """Measures, and writes after every row: what was measured outlives what fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="*", default=NUM_TRIALS)
+    parser.add_argument("--pruners", nargs="*", default=PRUNERS)
     parser.add_argument("--workers", type=int, nargs="*", default=(1, 2))
     parser.add_argument("--packs", type=int, default=8)
     parser.add_argument("--updates", type=int, default=4000)
@@ -276,7 +310,8 @@ def main() -> None:
     packs = Packs(arguments.packs, arguments.updates)
     with tempfile.TemporaryDirectory() as folder:
         if arguments.one_driver:
-            print(json.dumps(measure_driver(arguments.one_driver, Path(folder))))
+            (pruner,) = arguments.pruners
+            print(json.dumps(measure_driver(arguments.one_driver, pruner, Path(folder))))
             return
         if arguments.one_cluster:
             print(json.dumps(measure_workers(arguments.one_cluster, packs, Path(folder, "c"))))

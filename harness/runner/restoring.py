@@ -1,6 +1,6 @@
-"""Searches whose storage was lost, or is older than the runs, made again from what MLflow holds."""
+"""What searches know of runs of earlier processes, made again from what MLflow holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,20 +11,22 @@ from harness.store.frames import key_of_row, unit_of_row
 from harness.study.units import Phase, RunKey, Unit
 
 Read = Callable[[], pd.DataFrame]
+ReadSome = Callable[[Collection[RunKey]], pd.DataFrame]
 
 
 def restore(
-    searches: Searches, runs: Read, curves: Read, ends: Mapping[RunKey, End], split: str
+    searches: Searches, runs: Read, curves: ReadSome, ends: Mapping[RunKey, End], split: str
 ) -> int:
     """Adds every trial that has runs and that its search does not know; returns how many.
 
     They are told in rounds, as they were: what a sampler and a pruner know of earlier trials is
-    what they knew. A trial of a round that is not over is left running, and goes on.
+    what they knew. A trial of a round that is not over is left running, and goes on. What the ended
+    runs of a running trial were worth at their points is recalled, for the pruner.
 
     Args:
         searches: The study's.
         runs: Returns the runs, as the store's reader does; called where a search lacks one.
-        curves: Returns the curves likewise; called where a pruner needs them.
+        curves: Returns the curves of some runs likewise; called where a pruner needs one.
         ends: How every run ended that is not trained again.
         split: The split of the objective.
     """
@@ -33,12 +35,26 @@ def restore(
         for unit, search in searches.by_unit.items()
         if RunKey(unit, Phase.TRIAL, len(search.trials())) in ends
     }
+    if untold := _untold(searches, ends):
+        searches.recall(_points(curves(untold), f"{split}/loss"))
     if not lacking:
         return 0
     params = _params(runs())
-    is_pruning = any(searches.by_unit[unit].prunes for unit in lacking)
-    points = _points(curves(), f"{split}/loss") if is_pruning else {}
-    return sum(_restore(searches, unit, params[unit], points) for unit in lacking)
+    return sum(_restore(searches, unit, params[unit]) for unit in lacking)
+
+
+def _untold(searches: Searches, ends: Mapping[RunKey, End]) -> set[RunKey]:
+    """Returns the ended runs of trials that a pruner looks at and that Optuna was not told of."""
+    told = {
+        unit: {trial.number for trial in search.trials() if trial.state.is_finished()}
+        for unit, search in searches.by_unit.items()
+        if search.prunes
+    }
+    return {
+        key
+        for key in ends
+        if key.phase is Phase.TRIAL and key.unit in told and key.index not in told[key.unit]
+    }
 
 
 def _params(runs: pd.DataFrame) -> dict[Unit, dict[int, dict[str, Any]]]:
@@ -50,19 +66,11 @@ def _params(runs: pd.DataFrame) -> dict[Unit, dict[int, dict[str, Any]]]:
     return params
 
 
-def _restore(
-    searches: Searches,
-    unit: Unit,
-    params: Mapping[int, Mapping[str, Any]],
-    points: Mapping[RunKey, list[float]],
-) -> int:
+def _restore(searches: Searches, unit: Unit, params: Mapping[int, Mapping[str, Any]]) -> int:
     search = searches.by_unit[unit]
     first = number = len(search.trials())
     while number in params:  # one that was asked and never began is asked again
-        keys = searches.keys(unit, number)
-        own = zip(*(points.get(key, []) for key in keys), strict=False)
-        means = {step: sum(nats) / len(nats) for step, nats in enumerate(own, start=1)}
-        search.restore({name: params[number][name] for name in search.tune.space}, means)
+        search.restore({name: params[number][name] for name in search.tune.space})
         number += 1
         is_whole_round = number % search.tune.batch == 0 or number == search.tune.num_trials
         if is_whole_round:

@@ -1,8 +1,9 @@
 """The searches of all units: what they try next, when a trial has ended, what they choose."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from harness.randomness import Name
@@ -52,8 +53,7 @@ class Searches:
         """
         self._study, self._ends = study, ends
         self._nats: dict[RunKey, dict[int, float]] = {}
-        self._judged: dict[tuple[Unit, int], int] = {}
-        self._means: dict[tuple[Unit, int], dict[int, float]] = {}
+        self._means: dict[tuple[Unit, int], list[float]] = {}
         self.by_unit: dict[Unit, ArmSearch] = {}
         self._storage = None
         if study.tune is None:
@@ -120,7 +120,11 @@ class Searches:
         runs = [self.keys(unit, number) for number in numbers]
         if all(key in self._ends for keys in runs for key in keys):
             for number, keys in zip(numbers, runs, strict=True):
-                search.tell(number, *_end_of_trial([self._ends[key] for key in keys]))
+                means = self._means.pop((unit, number), [])
+                means += self._next_means(keys, len(means))
+                search.tell(number, *_end_of_trial([self._ends[key] for key in keys]), means)
+                for key in keys:
+                    self._nats.pop(key, None)
 
     def ask(self) -> None:
         """Asks for the next round of every search, or for more where an arm is still open."""
@@ -188,6 +192,11 @@ class Searches:
         """Returns the tuned values of a trial's or a finalist's run."""
         return self.by_unit[key.unit].trials()[key.index].params
 
+    def recall(self, points: Mapping[RunKey, Sequence[float]]) -> None:
+        """Takes what runs that ended in an earlier process were worth at their points."""
+        for key, nats in points.items():
+            self._nats[key] = dict(enumerate(nats, start=1))
+
     def to_prune(self, points: Iterable[Point], ended: Iterable[RunKey]) -> set[str]:
         """Returns the ids of the runs to prune.
 
@@ -210,35 +219,34 @@ class Searches:
         search, keys = self.by_unit[unit], self.keys(unit, number)
         if not search.prunes:
             return set()
-        # What an earlier process had judged; it is read once, since reading takes long.
-        stored = self._means.setdefault((unit, number), {})
-        if not stored and (unit, number) not in self._judged and len(keys) > 1:
-            stored.update(search.means(number))
-        step = self._judged.get((unit, number), 0) + 1
-        while (mean := stored.get(step, self._mean(keys, step))) is not None:
-            if all(step not in self._nats.get(key, {}) for key in keys):
-                break  # judged in an earlier process; no run has come there again
-            self._judged[unit, number] = step
-            # A run whose neighbours were pruned before a crash is pruned where they were.
-            was_pruned = step == max(stored, default=0) and any(
-                key in self._ends and self._ends[key].state is RunState.PRUNED for key in keys
-            )
-            if search.report(number, step, mean) or was_pruned:
+        means = self._means.setdefault((unit, number), [])
+        for mean in self._next_means(keys, len(means)):
+            means.append(mean)
+            if search.should_prune(number, means) or self._was_pruned_at(len(means), keys):
                 return {str(key) for key in keys if key not in self._ends}
-            step += 1
         return set()
 
-    def _mean(self, keys: list[RunKey], step: int) -> float | None:
-        """Returns a trial's mean at a point; None until all of its runs are there."""
-        nats = []
-        for key in keys:
-            own_nats, end = self._nats.get(key, {}).get(step), self._ends.get(key)
-            if own_nats is None and end is not None and end.is_lost:
-                own_nats = end.nats
-            if own_nats is None:
-                return None
-            nats.append(own_nats)
-        return sum(nats) / len(nats)
+    def _was_pruned_at(self, point: int, keys: Sequence[RunKey]) -> bool:
+        """Returns whether a run was pruned there before a crash: its neighbours are, too."""
+        ends = [(self._ends[key].state, self._nats.get(key)) for key in keys if key in self._ends]
+        return any(state is RunState.PRUNED and nats and point == max(nats) for state, nats in ends)
+
+    def _next_means(self, keys: Sequence[RunKey], num_known: int) -> Iterator[float]:
+        """Yields a trial's means at its points after the first ones, as far as all runs have come.
+
+        A run that was lost counts as it ended, as long as any other goes on.
+        """
+        for point in count(num_known + 1):
+            nats = [self._nats_at(key, point) for key in keys]
+            known = [value for value in nats if value is not None]
+            if len(known) < len(keys) or all(point not in self._nats.get(k, {}) for k in keys):
+                return
+            yield sum(known) / len(known)
+
+    def _nats_at(self, key: RunKey, point: int) -> float | None:
+        """Returns what a run is worth at a point; None where it has not come there."""
+        nats, end = self._nats.get(key, {}).get(point), self._ends.get(key)
+        return end.nats if nats is None and end is not None and end.is_lost else nats
 
     def tried(self, unit: Unit) -> list[TriedSetting]:
         """Returns what is known of a unit's trials that have been told, in number order."""

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,7 @@ from harness.store.notes import StudyNotes, kept_text, load_notes
 from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
-from harness.study.units import Phase, Unit
+from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import FORECAST_FILE, STATES_FILE
 from harness.training.messages import RESULTS
 
@@ -92,14 +92,19 @@ class StudyReader:
         return bool(self.runs()["state"].isin(RESULTS).any())
 
     @timed
-    def curves(self) -> pd.DataFrame:
-        """Returns the rows of every run's ``curve.csv`` under its arm, phase and index."""
+    def curves(self, only: Collection[RunKey] | None = None) -> pd.DataFrame:
+        """Returns the rows of every run's ``curve.csv`` under its arm, phase and index.
+
+        Args:
+            only: Read the files of these runs alone.
+        """
         return _whole(
             frames.curves,
             [
                 (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
                 for run in self.search()
                 if phase_of(run) != ARM_PHASE
+                and (only is None or _key_of(run) in only)
                 and (content := self._source.artifact(run, "curve.csv")) is not None
             ],
         )
@@ -268,6 +273,14 @@ def _has_place(run: RunRow) -> bool:
     known = phase_of(run) in (ARM_PHASE, SUPERSEDED_PHASE, *Phase)
     within = all(0 <= number <= frames.LARGEST_COUNT for number in numbers)
     return known and within and ("index" in run.tags or not is_single)
+
+
+def _key_of(run: RunRow) -> RunKey | None:
+    """Returns the key of a stored run; None for an arm's own and for one that was put aside."""
+    phase = phase_of(run)
+    if phase not in tuple(Phase):
+        return None
+    return RunKey(unit_of(run), Phase(phase), int(run.tags["index"]), draw_of(run))
 
 
 def phase_of(run: RunRow) -> str:

@@ -30,6 +30,8 @@ from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
 from harness.tuning.design import is_whole
 from harness.tuning.extension import searched_space
+from harness.tuning.pruning import Medians
+from harness.tuning.storage import store_values
 from harness.tuning.tried import TrialEnd, TriedSetting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -95,18 +97,11 @@ class ArmSearch:
         self.arm, self.tune, self.design = arm, tune, design
         self._storage, self._name = storage, name
         self._known: list[FrozenTrial] | None = None
-        self._ids: dict[int, int] = {}
-        # The pruner looks at trials of earlier rounds only: those of this round are all still
-        # running.
-        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
-        if self.prunes:
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=num_points // 4)
+        # Trials of earlier rounds only: those of this round are all still running.
+        self._medians = Medians(num_points)
         self._study = patience(
             optuna.create_study, storage=storage, study_name=name, load_if_exists=True
         )
-        # What the pruner measures by, in memory: it would read all trials again at every report.
-        self._complete = optuna.create_study(pruner=pruner)
-        self._measured: set[int] = set()
         self.seconds = time.perf_counter() - begun
 
     def trials(self) -> list[FrozenTrial]:
@@ -118,6 +113,7 @@ class ArmSearch:
         if self._known is None:
             begun = time.perf_counter()
             self._known = self._patiently(self._study.get_trials, deepcopy=False)
+            self._medians.take(self._known)
             self.seconds += time.perf_counter() - begun
         return self._known
 
@@ -153,7 +149,7 @@ class ArmSearch:
 
     @property
     def prunes(self) -> bool:
-        """Whether trials are reported to the pruner: a grid's points, which are shared, never are.
+        """Whether trials are judged by the pruner: a grid's points, which are shared, never are.
 
         Other shared points are not pruned either, but later trials are measured against them.
         """
@@ -212,16 +208,13 @@ class ArmSearch:
             self._add(number, self._running(points[number - first]))
         self.seconds += time.perf_counter() - begun
 
-    def restore(self, values: Mapping[str, Any], means: Mapping[int, float]) -> None:
-        """Adds a running trial of values that were tried, and what was reported of it, by step."""
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Adds a running trial of values that were tried."""
         begun = time.perf_counter()
-        trial = self._running(values, means if self.prunes else {})
-        self._add(len(self.trials()), trial)
+        self._add(len(self.trials()), self._running(values))
         self.seconds += time.perf_counter() - begun
 
-    def _running(
-        self, values: Mapping[str, Any], means: Mapping[int, float] | None = None
-    ) -> FrozenTrial:
+    def _running(self, values: Mapping[str, Any]) -> FrozenTrial:
         """Returns a running trial of given values; a range holds them even where it is narrower."""
         space = searched_space(self.tune.space, [values])
         distributions = {field: distribution(field, domain) for field, domain in space.items()}
@@ -229,7 +222,6 @@ class ArmSearch:
             state=TrialState.RUNNING,
             params=dict(values),
             distributions=distributions,
-            intermediate_values=dict(means or {}),
         )
 
     def _sample(self, number: int, space: Mapping[str, Range | Choices]) -> FrozenTrial:
@@ -305,57 +297,42 @@ class ArmSearch:
             )
         return settings
 
-    def report(self, number: int, step: int, nats: float) -> bool:
-        """Stores an intermediate value and returns whether the trial should be pruned there.
+    def should_prune(self, number: int, nats: Sequence[float]) -> bool:
+        """Returns whether a trial should be pruned where it stands. Nothing is stored.
 
         A point that all arms share is never pruned.
 
-        Values of later steps that an earlier process stored do not count: a resumed trial is judged
-        as it was.
+        Args:
+            number: The trial's.
+            nats: Its objective at every evaluation point so far.
         """
-        if not self.prunes:
-            return False
         is_shared = self.design is not None and number < len(self.design.points)
+        if not self.prunes or is_shared:
+            return False
+        self.trials()  # the medians are of what is told so far
         begun = time.perf_counter()
-        trials = self.trials()
-        if step not in trials[number].intermediate_values:
-            self._patiently(self._store_value, number, step, nats)
-            trials[number] = _with_values(
-                trials[number], {**trials[number].intermediate_values, step: nats}
-            )
-        values = trials[number].intermediate_values
-        seen = _with_values(trials[number], {at: v for at, v in values.items() if at <= step})
-        self._measure(trials)
-        prune: bool = self._complete.pruner.prune(self._complete, seen)
+        is_worse = self._medians.is_worse(nats)
         self.seconds += time.perf_counter() - begun
-        return prune and not is_shared
+        return is_worse
 
-    def _store_value(self, number: int, step: int, nats: float) -> None:
-        """Stores an intermediate value; a `Trial` of Optuna's would sample its fields for this."""
-        if number not in self._ids:
-            study_id = self._storage.get_study_id_from_name(self._name)
-            find = self._storage.get_trial_id_from_study_id_trial_number
-            self._ids[number] = find(study_id, number)
-        self._storage.set_trial_intermediate_value(self._ids[number], step, nats)
-
-    def _measure(self, trials: Sequence[FrozenTrial]) -> None:
-        """Has the pruner measure by every complete trial."""
-        for trial in trials:
-            if trial.state == TrialState.COMPLETE and trial.number not in self._measured:
-                self._complete.add_trial(trial)
-                self._measured.add(trial.number)
-
-    def means(self, number: int) -> dict[int, float]:
-        """Returns what was reported of a trial, by step."""
-        return dict(self.trials()[number].intermediate_values)
-
-    def tell(self, number: int, state: RunState, nats: float | None) -> None:
+    def tell(
+        self, number: int, state: RunState, nats: float | None, points: Sequence[float] = ()
+    ) -> None:
         """Ends a trial.
 
         Finished and diverged ones are COMPLETE with their nats, pruned ones PRUNED; one whose
         settings cannot be trained is FAIL. What failed otherwise is not told, but trained again.
+
+        Args:
+            number: The trial's.
+            state: How it ended.
+            nats: Its objective.
+            points: Its objective at every evaluation point, by which later trials are judged.
         """
         begun = time.perf_counter()
+        if self.prunes and points:
+            values = dict(enumerate(points, start=1))
+            self._patiently(store_values, self._storage, self._name, number, values)
         if state.has_objective:
             tell = partial(self._study.tell, number, nats)
         else:
@@ -439,13 +416,6 @@ def distribution(field: str, values: Range | Choices) -> BaseDistribution:
             int(values.low), int(values.high), log=values.log, step=int(values.step or 1)
         )
     return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
-
-
-def _with_values(trial: FrozenTrial, values: Mapping[int, float]) -> FrozenTrial:
-    """Returns the trial with these intermediate values."""
-    trial = copy.copy(trial)
-    trial.intermediate_values = dict(values)
-    return trial
 
 
 def _registered(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:

@@ -1,11 +1,13 @@
 """Where searches are kept: Optuna's storage, opened, closed, listed and changed as a whole."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import text
 
 from harness.store import patience
 from harness.store.address import JOURNAL, AddressedError, sqlite_path
@@ -17,6 +19,13 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 BUSY_SECONDS = 0.5
 """How long SQLite itself waits for another process."""
+STORED_POINTS = "SELECT step FROM trial_intermediate_values WHERE trial_id = :trial"
+STORE_POINT = (
+    "INSERT INTO trial_intermediate_values "
+    "(trial_id, step, intermediate_value, intermediate_value_type) "
+    "VALUES (:trial, :step, :value, 'FINITE')"
+)
+"""As Optuna's own call does it; a test holds what Optuna then reads."""
 
 
 class SearchError(AddressedError):
@@ -84,6 +93,32 @@ def opened(url: str) -> Iterator[optuna.storages.BaseStorage]:
 def stored(storage: optuna.storages.BaseStorage) -> list[str]:
     """Returns the names of all searches."""
     return optuna.get_all_study_names(storage)
+
+
+def store_values(
+    storage: optuna.storages.BaseStorage, name: str, number: int, values: Mapping[int, float]
+) -> None:
+    """Stores what a running trial of a search was worth at its points; what is there stays.
+
+    A database gets them in one transaction: Optuna's own call reads the trial and commits for each.
+    """
+    study_id = storage.get_study_id_from_name(name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    by_itself = dict(values)
+    if isinstance(storage, optuna.storages.RDBStorage):
+        with storage.engine.begin() as connection:
+            known = set(connection.scalars(text(STORED_POINTS), {"trial": trial_id}))
+            missing = {step: value for step, value in values.items() if step not in known}
+            by_itself = {step: v for step, v in missing.items() if not math.isfinite(v)}
+            rows = [
+                {"trial": trial_id, "step": step, "value": value}
+                for step, value in missing.items()
+                if step not in by_itself
+            ]
+            if rows:
+                connection.execute(text(STORE_POINT), rows)
+    for step, value in by_itself.items():
+        storage.set_trial_intermediate_value(trial_id, step, value)
 
 
 def remove(storage: optuna.storages.BaseStorage, name: str) -> None:

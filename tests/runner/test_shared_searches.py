@@ -15,6 +15,7 @@ from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.study.units import Phase, RunKey, Unit
 from harness.training import worker
+from harness.tuning import storage as storages
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
 
@@ -68,6 +69,18 @@ def numbers(folder):
     columns = ["arm", "phase", "index", "draw", "seed", "state", "objective", "test/loss"]
     rates = runs_of(folder)["params"].map(lambda params: params["learning_rate"])
     return runs_of(folder)[columns].assign(rate=rates)
+
+
+def trials_of(folder):
+    """Returns what Optuna's storage holds of every arm, points included."""
+    with storages.opened(Locations(folder).storage_url) as storage:
+        return {
+            search.study_name.split("/")[1]: [
+                (t.number, t.state, t.params, t.value, t.intermediate_values)
+                for t in storage.get_all_trials(search._study_id)
+            ]
+            for search in storage.get_all_studies()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +154,7 @@ def test_interrupted_between_any_two_messages_it_ends_the_same(finished, tmp_pat
     monkeypatch.setattr(Scheduler, "record", record)
     run(path, tmp_path)
     pd.testing.assert_frame_equal(numbers(tmp_path), numbers(folder))
+    assert trials_of(tmp_path) == trials_of(folder)
 
 
 def test_plans_and_records_end_the_same(finished, tmp_path):
@@ -173,9 +187,9 @@ def test_a_trial_of_several_seeds_is_pruned_by_their_mean(tmp_path):
     path.write_text(text.replace("{low: 0.0005, high: 0.001", "{low: 0.0001, high: 0.05"))
     scheduler = scheduler_of(path, tmp_path)
     wide = scheduler.searches.by_unit[Unit("wide")]
-    seen, report = [], wide.report
-    wide.report = lambda number, step, nats: (
-        seen.append((number, step, nats)) or report(number, step, nats)
+    seen, should_prune = [], wide.should_prune
+    wide.should_prune = lambda number, nats: (
+        seen.append((number, len(nats), nats[-1])) or should_prune(number, nats)
     )
     search(path, tmp_path, scheduler)
     curves = StudyReader(Locations(tmp_path).tracking_uri, "small").curves()

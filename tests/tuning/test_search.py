@@ -143,29 +143,50 @@ def test_three_failures_in_a_row_stop_the_arm(storage):
     ]
 
 
-def test_a_poor_trial_is_pruned_and_a_report_said_twice_counts_once(storage):
-    own = tuning.ArmSearch(storage, "s", "lstm", make_tune(trials=8, batch=4), 4)
+def test_a_poor_trial_is_pruned_where_it_stands(storage):
+    own = tuning.ArmSearch(storage, "s/lstm", "lstm", make_tune(trials=8, batch=4), 4)
     for trial in own.ask():
-        for step in range(1, 5):
-            assert not own.report(trial.number, step, 1.0 + 0.1 * trial.number)
-        own.tell(trial.number, RunState("finished"), 1.0)
+        points = [1.0 + 0.1 * trial.number] * 4
+        assert not any(own.should_prune(trial.number, points[:n]) for n in (1, 2, 3, 4))
+        own.tell(trial.number, RunState("finished"), 1.0, points)
     poor, good = own.ask()[:2]
-    assert [own.report(poor.number, step, 5.0) for step in (1, 1, 2, 3)][-1]
-    assert not any(own.report(good.number, step, 0.5) for step in range(1, 5))
+    assert own.should_prune(poor.number, [5.0]) and own.should_prune(poor.number, [5.0, 5.0])
+    assert not any(own.should_prune(good.number, [0.5] * n) for n in (1, 2, 3, 4))
 
 
-def test_a_report_samples_nothing(storage, monkeypatch):
+def test_a_trial_is_judged_without_the_storage(storage, monkeypatch):
     own = tuning.ArmSearch(storage, "s", "lstm", make_tune(), 4)
     trial = own.ask()[0]
+    for name in [*vars(optuna.storages.RDBStorage)]:
+        if name.startswith(("get_", "set_")):
+            monkeypatch.delattr(optuna.storages.RDBStorage, name)
     for name in ("sample_relative", "sample_independent", "infer_relative_search_space"):
         monkeypatch.delattr(optuna.samplers.TPESampler, name)
-    assert own.report(trial.number, 1, 2.5) is False and own.means(trial.number) == {1: 2.5}
+    assert own.should_prune(trial.number, [2.5]) is False
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_points_are_stored_as_optuna_stores_them_once(tmp_path, kind):
+    points = [0.1, 2.0 / 3.0, math.inf, -1e-300]
+    store = storages.open_storage(f"{kind}:///{tmp_path / 'optuna.db'}")
+    own = tuning.ArmSearch(store, "s", "lstm", make_tune(), 4)
+    first, second, third = own.ask()[:3]
+    earlier = store.get_trial_id_from_study_id_trial_number(0 if kind == "journal" else 1, 0)
+    store.set_trial_intermediate_value(earlier, 2, points[1])  # of an earlier version
+    storages.store_values(store, "s", second.number, {1: points[0]})  # and then it was killed
+    for trial in (first, second, third):
+        own.tell(trial.number, RunState("pruned"), math.nan, points)
+    for trial in own.trials()[:3]:
+        assert trial.intermediate_values == dict(enumerate(points, start=1))
+        assert trial.state == TrialState.PRUNED and trial.value == points[-1]
+    storages.close(store)
 
 
 def test_without_a_pruner_nothing_is_pruned_nor_stored(storage):
     own = tuning.ArmSearch(storage, "s", "lstm", make_tune(pruner="none"), 4)
     trial = own.ask()[0]
-    assert not own.report(trial.number, 1, math.inf)
+    assert not own.should_prune(trial.number, [math.inf])
+    own.tell(trial.number, RunState("finished"), 1.0, [2.0, 1.0])
     assert own.trials()[0].intermediate_values == {}
 
 
