@@ -66,24 +66,38 @@ def built(tmp_path_factory):
     return folder
 
 
-def python(built, code, cwd, libraries=None):
-    """Runs code where the wheel's content hides the tree, and nothing of the tree is at hand.
-
-    ``libraries`` is a folder that takes the place of the environment's.
-    """
+def run(words, cwd, **variables):
+    """Runs a program where nothing of the tree is at hand."""
     kept = {"PATH", "HOME", "HARNESS_CACHE", "OMP_NUM_THREADS"} & os.environ.keys()
-    paths = [str(path) for path in (built / "installed", libraries) if path is not None]
-    env = {name: os.environ[name] for name in kept} | {"PYTHONPATH": os.pathsep.join(paths)}
-    options = ["-P"] if libraries is None else ["-P", "-S"]
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code], cwd=cwd, env=env, capture_output=True, text=True
-    )
+    env = {name: os.environ[name] for name in kept} | variables
+    return subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def python(built, code, cwd):
+    """Runs code where the wheel's content hides the tree."""
+    words = [sys.executable, "-P", "-c", code]
+    done = run(words, cwd, PYTHONPATH=str(built / "installed"))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def environment(built, folder, names):
+    """Makes an environment: pip installs the wheel, and what these distributions need is linked.
+
+    Returns:
+        The folder of its programs, and the distributions.
+    """
+    (wheel,) = (built / "dist").glob("*.whl")
+    pip = ["-m", "pip", "--python", folder, "install", "--no-deps", "--no-index", "--quiet", wheel]
+    for words in (["-m", "venv", "--without-pip", folder], pip):
+        done = run([sys.executable, *words], built)
+        assert done.returncode == 0, done.stderr
+    (libraries,) = folder.glob("lib/python*/site-packages")
+    return folder / "bin", linked(names, libraries)
+
+
 def linked(names, folder):
-    """Links what these distributions need, and no more, into an empty folder."""
+    """Links what these distributions need, and no more, into a folder."""
     wanted, known = [*names], set()
     while wanted:
         name = wanted.pop()
@@ -174,13 +188,11 @@ def requirements():
 def test_the_layer_works_beside_torch_and_numpy_alone_and_commands_say_what_is_missing(
     built, tmp_path
 ):
-    libraries = tmp_path / "libraries"
-    libraries.mkdir()
     basis, extra = requirements()
     assert basis == {"torch", "numpy"}
-    assert linked(basis, libraries) & extra <= {"filelock"}  # torch needs it itself
+    programs, known = environment(built, tmp_path / "light", basis)
+    assert known & extra <= {"filelock"}  # torch needs it itself
     code = """
-import sys
 import torch
 from harness import Recurrent, RecurrentCell
 
@@ -188,15 +200,24 @@ for engine in ("auto", "reference"):
     output, (h, c) = Recurrent("lstm", 3, 4, engine=engine)(torch.ones(5, 2, 3))
     output.sum().backward()
 print(tuple(output.shape), tuple(RecurrentCell("gru", 3, 4)(torch.ones(2, 3)).shape))
-sys.stderr = sys.stdout
-try:
-    from harness.cli import main
-except SystemExit as end:
-    print("exit code", end.code)
 """
-    said = python(built, code, tmp_path, libraries)
-    assert "(5, 2, 4) (2, 4)" in said and "exit code 2" in said
-    assert re.search(r"need typer, which is not .* pip install 'recurrent-bench\[studies\]'", said)
+    done = run([programs / "python", "-c", code], tmp_path)
+    assert done.returncode == 0 and "(5, 2, 4) (2, 4)" in done.stdout, done.stderr
+    done = run([programs / "harness", "run", "x.yaml"], tmp_path)
+    assert done.returncode == 2
+    told = r"need typer, which is not .* pip install 'recurrent-bench\[studies\]'"
+    assert re.search(told, done.stderr) and "Traceback" not in done.stderr
+
+
+def test_a_study_is_written_and_checked_where_pip_installed_the_wheel(built, tmp_path):
+    basis, extra = requirements()
+    programs, _ = environment(built, tmp_path / "whole", basis | extra)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    for words in (["init", "quickstart"], ["check", "quickstart.yaml"]):
+        done = run([programs / "harness", *words], folder)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+    assert (folder / "quickstart.yaml").is_file() and "gru" in done.stdout
 
 
 def test_the_modules_that_may_be_missing_are_those_of_the_extra():
