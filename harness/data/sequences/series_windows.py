@@ -9,11 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from harness import randomness
 from harness.data.errors import DataError
 from harness.data.sequences import Sequences
 from harness.data.sequences.series import Series
-from harness.randomness import Name
 
 SPLITS = ("train", "validation", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -44,7 +42,7 @@ class Scaling:
 
 @dataclass(frozen=True)
 class SeriesWindows:
-    """The windows of a series that is split by time; a generator of those of its training part.
+    """The windows of a series that is split by time.
 
     The targets of a window lie in its split. Its history may begin before, so that the first
     targets of a split are predicted too. A position is scored where it and all of its targets were
@@ -56,20 +54,12 @@ class SeriesWindows:
         history: T, the points that a forecast is made from.
         horizon: h, the points that it is made for.
         splits: Split -> its points.
-        trains_every: Whether windows for training are scored at each of their positions; those for
-            evaluation are scored at the last alone, where the history is whole.
     """
 
     series: Series
     history: int
     horizon: int
     splits: Mapping[str, range]
-    trains_every: bool = False
-
-    # As a generator
-
-    reads_tokens = False
-    predicts_classes = False
 
     @property
     def num_inputs(self) -> int:
@@ -80,21 +70,6 @@ class SeriesWindows:
     def num_outputs(self) -> int:
         """O = h * C: a position predicts all columns one step ahead, then two, and so on."""
         return self.horizon * self.num_inputs
-
-    def draw(self, seed: Sequence[Name], count: int, length: int) -> Sequences:
-        """Returns ``count`` windows of the training part, drawn with replacement.
-
-        Args:
-            seed: Names the draws.
-            count: S.
-            length: T, which is that of the history.
-        """
-        assert length == self.history
-        starts = self.starts("train")
-        drawn = randomness.uniform(*seed, "windows", shape=(count,))
-        return self.sequences(starts[(drawn * len(starts)).astype(np.int64)], self.trains_every)
-
-    # By position
 
     @cached_property
     def scaling(self) -> Scaling:
@@ -121,18 +96,18 @@ class SeriesWindows:
         scored: np.ndarray = starts[self._is_scored[starts + self.history - 1]]
         return scored
 
-    def sequences(self, starts: np.ndarray, scores_every: bool = False) -> Sequences:
+    def sequences(self, starts: np.ndarray) -> Sequences:
         """Returns the windows that begin at ``starts``, (S,), scaled: I = C and O = h * C.
+
+        The last position is scored alone, where the history is whole.
 
         Args:
             starts: Some of :meth:`starts`.
-            scores_every: Whether every position is scored, or the last alone.
         """
         positions = starts[:, None] + np.arange(self.history)
         ahead = positions[..., None] + 1 + np.arange(self.horizon)
-        weights = self._is_scored[positions].astype(np.float64)
-        if not scores_every:
-            weights[:, :-1] = 0.0
+        weights = np.zeros(positions.shape)
+        weights[:, -1] = self._is_scored[positions[:, -1]]
         targets = self._scaled[ahead].reshape(*positions.shape, self.num_outputs)
         return Sequences(self._scaled[positions], targets, weights)
 
@@ -163,7 +138,6 @@ def windows_of(
     horizon: int,
     *,
     shares: Sequence[float] = SHARES,
-    trains_every: bool = False,
 ) -> SeriesWindows:
     """Returns the windows of a series that is split by time.
 
@@ -172,7 +146,6 @@ def windows_of(
         history: T.
         horizon: h.
         shares: Those of train, validation and test.
-        trains_every: As :class:`SeriesWindows` has it.
 
     Raises:
         DataError: A split has no window that is scored, the training part of a column is constant,
@@ -190,7 +163,7 @@ def windows_of(
         )
     if problems:
         raise DataError(*problems)
-    windows = SeriesWindows(series, history, horizon, _splits(len(series), shares), trains_every)
+    windows = SeriesWindows(series, history, horizon, _splits(len(series), shares))
     problems = _constant_columns(windows)
     problems += _too_short(windows) or _without_windows(windows)
     if problems:

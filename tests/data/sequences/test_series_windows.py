@@ -8,10 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from harness.data import DataError
 from harness.data.sequences.gaps import without_gaps
-from harness.data.sequences.series import Series, sine
+from harness.data.sequences.series import Series
 from harness.data.sequences.series_windows import windows_of
-
-SEED = (1,)
 
 
 def numbered(length, num_columns=1):
@@ -102,23 +100,7 @@ def test_nothing_that_was_filled_in_is_predicted_or_tells_what_follows(gaps):
         np.testing.assert_array_equal(one.inputs(before), other.inputs(before))
     histories = one.starts("validation")[:, None] + np.arange(4)
     assert np.isin(histories, missing).any()  # they may be read, once all is known
-    every = one.sequences(one.starts("train"), scores_every=True)
-    positions = one.starts("train")[:, None] + np.arange(4)
-    np.testing.assert_array_equal(every.weights == 0, np.isin(positions, [8, 9, 10, 11]))
     assert np.isnan(one.series.measured_values[missing]).all()
-
-
-def test_train_may_be_scored_at_every_position_and_is_drawn():
-    windows = windows_of(sine(SEED, 60), 6, 1, trains_every=True)
-    assert (windows.num_inputs, windows.num_outputs) == (1, 1)
-    assert not windows.reads_tokens and not windows.predicts_classes
-    drawn, same = (windows.draw((3, "order", 0), 200, 6) for _ in range(2))
-    np.testing.assert_array_equal(drawn.inputs, same.inputs)
-    assert (drawn.weights == 1).all() and drawn.targets.shape == (200, 6, 1)
-    np.testing.assert_array_equal(drawn.inputs[:, 1:], drawn.targets[:, :-1])
-    all_windows = windows.sequences(windows.starts("train")).inputs
-    assert {each.tobytes() for each in drawn.inputs} <= {each.tobytes() for each in all_windows}
-    assert len({each.tobytes() for each in drawn.inputs}) > 30
 
 
 def test_shares_may_be_others():
