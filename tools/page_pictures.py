@@ -11,6 +11,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -18,14 +19,14 @@ from playwright.sync_api import Page, sync_playwright
 from harness.store import views
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-WIDTH, HEIGHT = 1440, 900
+SIZES = {"wide": ("", 1440, 900), "narrow": ("-narrow", 390, 844)}
+"""Size -> what a file's name ends with, and the window: that of a laptop, and a phone's."""
 SETTLE_MS = 2000  # charts move into place
-PICTURES = {
-    "mlflow-answer": views.ANSWER,
-    "mlflow-curves": views.CURVES,
-    "mlflow-trials": views.TRIALS,
-}
-"""File -> the view that it shows."""
+LOAD_MS = 120_000
+HOME = "home"
+PICTURES = (HOME, views.ANSWER, views.CURVES, views.TRIALS, views.COSTS)
+"""What is shown: the page that an address without a path opens, and each view of the study."""
+FLAGS = ("--no-sandbox", "--disable-gpu")
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--into", type=Path, default=IMAGES)
-    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--size", choices=list(SIZES), default="wide")
     asked = parser.parse_args()
     asked.into.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "harness.cli", "ui", asked.study]
@@ -44,31 +45,45 @@ def main() -> None:
             said = server.stdout.readline()
             if not said.startswith("MLflow: http"):
                 sys.exit(f"harness ui must say its address, but said {said!r}.")
-            take(said.split()[1], asked.into, asked.width)
+            for path in take(said.split()[1], asked.study, asked.into, asked.size):
+                print(path)
         finally:
             server.terminate()
 
 
-def take(address: str, folder: Path, width: int) -> None:
-    """Takes every picture."""
+def take(address: str, study: str, folder: Path, size: str) -> Iterator[Path]:
+    """Takes every picture at a size, and yields their paths."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    suffix, width, height = SIZES[size]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, key in PICTURES.items():
-            page = browser.new_page(viewport={"width": width, "height": HEIGHT})
-            page.goto(address.partition("?")[0] + "?" + views.address(key))
-            wait(page, has_charts=key in (views.CURVES, views.TRIALS))
-            page.screenshot(path=folder / f"{name}.png")
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        for shown in PICTURES:
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.set_default_timeout(LOAD_MS)
+            page.goto(address_of(address, shown))
+            wait(page, shown, study)
+            path = folder / f"mlflow-{shown}{suffix}.png"
+            page.screenshot(path=path)
             page.close()
-            print(folder / f"{name}.png")
+            yield path
         browser.close()
 
 
-def wait(page: Page, has_charts: bool) -> None:
-    """Waits until rows and charts are drawn."""
-    page.locator(".ag-row").first.wait_for()
-    if has_charts:
-        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+def address_of(address: str, shown: str) -> str:
+    """Returns the address of what is shown, from that which ``harness ui`` says."""
+    if shown == HOME:
+        return address.partition("#")[0]
+    return address.partition("?")[0] + "?" + views.address(shown)
+
+
+def wait(page: Page, shown: str, study: str) -> None:
+    """Waits until what is shown is drawn."""
+    if shown == HOME:
+        page.get_by_text(study, exact=True).first.wait_for()
+    else:
+        page.locator(".ag-row").first.wait_for(state="attached")
+    if shown in (views.CURVES, views.TRIALS):
+        page.locator(".js-plotly-plot .main-svg").first.wait_for(state="attached")
     page.wait_for_timeout(SETTLE_MS)
 
 

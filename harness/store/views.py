@@ -7,6 +7,7 @@ was read from MLflow 3.17 and tried in a browser: docs/decisions/views.md.
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -166,7 +167,9 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         "scaleType": "log" if shown_as.is_ratio else "linear",
     }
     if levels is not None:
-        shown["range"] = {"yMin": levels[0], "yMax": levels[1]}
+        # Of a logarithmic axis the page takes the logarithms.
+        ends = [math.log10(level) for level in levels] if shown_as.is_ratio else levels
+        shown["range"] = {"yMin": ends[0], "yMax": ends[1]}
     over_seconds = {"xAxisKey": "metric", "selectedXAxisMetricKey": "seconds"}
     charts = [
         _chart("LINE", "over seconds", **shown, **over_seconds),

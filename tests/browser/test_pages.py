@@ -1,12 +1,13 @@
 """What a person sees, in a real browser: every way into MLflow's pages, a study's views and the
 colours of its arms, two runs compared, the report.
 
-One small study is run for all of it, and served as `harness ui` serves it. Nothing outside this
-machine can be reached.
+One small study is run for most of it, two are written without training, and all are served as
+`harness ui` serves them. Nothing outside this machine can be reached.
 """
 
 import io
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 import small_study
+import written_study
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
@@ -25,6 +27,8 @@ from rich.console import Console
 import harness
 from harness.report import Report
 from harness.runner import page_texts
+from harness.store import server as ui
+from harness.store import views
 from harness.store.reader import StudyReader
 
 CHROMIUM = next(
@@ -69,7 +73,16 @@ def report(folder: Path) -> Report:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, report: Report) -> Iterator[subprocess.Popen[str]]:
+def written(folder: Path, report: Report) -> dict[str, str]:
+    """The ids of the experiments of a study that runs, and of one of long names with a verdict."""
+    return {
+        "running": written_study.write_running(folder),
+        "answered": written_study.write_answered(folder),
+    }
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, written: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "harness.cli", "ui", "small", "--folder", str(folder)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(harness.__file__).parents[1]
@@ -128,17 +141,24 @@ def test_the_report_shows_its_figures_without_a_network_or_an_error(folder, page
     assert (errors, asked) == ([], [path.as_uri()])
 
 
-def test_every_way_in_lands_in_model_training_without_the_assistant(address, page):
+def test_every_way_in_lands_in_model_training_without_the_assistant(folder, address, page):
     start = address.partition("#")[0]
     experiment = experiment_of(address)
-    for way in ("", "#/experiments", f"#/experiments/{experiment}"):
+    runs = StudyReader(f"sqlite:///{folder}/mlflow.db", "small")
+    arm = next(run.run_id for run in runs.search() if run.tags["phase"] == "arm")
+    replicate = next(run.run_id for run in runs.search() if run.tags["phase"] == "replicate")
+    of_experiment = f"#/experiments/{experiment}"
+    of_runs = [f"{of_experiment}/runs/{run}" for run in (arm, replicate)]
+    without_a_name = ui.STUDIES.removeprefix("/")
+    for way in ("", "#/experiments", without_a_name, *of_runs, of_experiment):
         page.goto("about:blank")
         page.goto(start + way)
         # The side bar names the registry where training is looked at, and nowhere else.
         page.get_by_role("link", name="Model registry").wait_for()
         page.get_by_text("small", exact=True).first.wait_for()
         assert page.get_by_text("Ask questions about your experiments").count() == 0, way
-    assert "/traces" not in page.url and f"/experiments/{experiment}/runs" in page.url
+        assert "/traces" not in page.url, way
+    assert f"/experiments/{experiment}/runs" in page.url
 
 
 def experiment_of(address: str) -> str:
@@ -165,6 +185,62 @@ def test_the_address_that_is_said_shows_the_verdict_and_the_first_table_whole(
             cell = page.locator(f".ag-row[row-index='{index}'] [col-id='tags.`{column}`']")
             assert cell.inner_text().strip() == (text or "-"), column
             assert cell.evaluate(WHOLE), f"{column} of {arm} is cut at 1,280 pixels"
+        trials = page.locator(f".ag-row[row-index='{index}'] [col-id='tags.`trials`']")
+        assert trials.inner_text().strip() == "2/2" and trials.evaluate(WHOLE)
+    table = page.locator(".ag-center-cols-viewport").first
+    last = page.locator(".ag-header-cell[col-id='tags.`trials`']")
+    edges = [part.evaluate("e => e.getBoundingClientRect().right") for part in (last, table)]
+    assert edges[0] <= edges[1] + 1, "the last column ends within the table"
+
+
+def test_the_answer_of_nine_long_names_takes_one_line(written, address, page):
+    page.goto(page_of(address, written["answered"], views.ANSWER))
+    line = page.get_by_text("Compared with lstm-with-").first
+    line.wait_for()
+    assert line.evaluate("e => e.getBoundingClientRect().height") < 30
+    costs = page.get_by_role("link", name="costs", exact=True)
+    box = costs.bounding_box()
+    assert box is not None and box["x"] + box["width"] < 1180, "before the sign that unfolds it"
+
+
+def page_of(address: str, experiment: str, key: str) -> str:
+    start = address.partition("#")[0]
+    return f"{start}#/experiments/{experiment}/runs?{views.address(key)}"
+
+
+def test_a_study_that_runs_says_how_far_it_is(written, address, page):
+    page.goto(page_of(address, written["running"], views.ANSWER))
+    line = page.get_by_text("Running: 9 replicates of 9 arms").first
+    line.wait_for()
+    assert line.evaluate("e => e.getBoundingClientRect().height") < 30
+    page.locator(".ag-row").nth(8).wait_for()
+    seeds = page.locator(".ag-row [col-id='tags.`n`']").all_inner_texts()
+    assert sorted(text.strip() for text in seeds) == ["0/1"] + ["1/1"] * 8
+
+
+def test_a_diverged_seed_leaves_the_other_curves_their_room(written, address, page):
+    page.goto(page_of(address, written["running"], views.CURVES))
+    curves, _ = plots(page, 2)
+    lines = {trace["name"]: trace for trace in curves if trace["x"]}
+    assert len(lines) == 9 and len({str(line["colors"]) for line in lines.values()}) == 9
+    axis = "p => [p._fullLayout.yaxis.type, p._fullLayout.yaxis.range]"
+    kind, (low, high) = page.locator(".js-plotly-plot").first.evaluate(axis)
+    assert kind == "log"
+    diverged = lines.pop(f"{written_study.DIVERGED} seed 1000")
+    assert math.log10(max(diverged["y"])) > high + 1
+    levels = [math.log10(y) for line in lines.values() for y in line["y"]]
+    assert low <= min(levels) and max(levels) <= high
+    assert max(levels) - min(levels) > (high - low) / 4
+
+
+def test_costs_are_numbers_that_are_sorted_by(report, address, page):
+    page.goto(page_of(address, experiment_of(address), views.COSTS))
+    column = ".ag-row [col-id='metrics.`arm/num_parameters`']"
+    page.locator(column).nth(1).wait_for()
+    shown = [int(float(text.replace(",", ""))) for text in page.locator(column).all_inner_texts()]
+    assert sorted(shown) == sorted(result.num_parameters for result in report.results)
+    speeds = page.locator(".ag-row [col-id='metrics.`arm/train_pack_1_tokens_per_second`']")
+    assert all(float(text.replace(",", "")) > 0 for text in speeds.all_inner_texts())
 
 
 def test_the_first_screen_links_to_the_report(address, page):

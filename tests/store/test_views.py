@@ -108,8 +108,8 @@ def test_curves_are_drawn_over_seconds_and_over_updates_on_log_axes():
     for chart in (seconds, updates):
         assert chart["metricKey"] == "validation/perplexity" and chart["scaleType"] == "log"
         assert not chart["useGlobalXaxisKey"] and "range" not in chart
-    bounded = state("curves", levels=(2.0, 28.0))["compareRunCharts"]
-    assert [chart["range"] for chart in bounded] == [{"yMin": 2.0, "yMax": 28.0}] * 2
+    bounded = state("curves", levels=(10.0, 100.0))["compareRunCharts"]
+    assert [chart["range"] for chart in bounded] == [{"yMin": 1.0, "yMax": 2.0}] * 2
 
 
 def test_fields_that_are_searched_by_their_logarithm_are_drawn_by_it():
