@@ -71,7 +71,7 @@ def page(results: str, made: set[str] = frozenset()) -> str:  # type: ignore[ass
         if figure(entry.name) in made:
             blocks.append(f"![The verdicts of {entry.name}]({figure(entry.name)})")
         links = [
-            f"[the study file](../../studies/{entry.name}.yaml)",
+            f"[the study file](../../{_of_root(entry.name)})",
             f"[all tables](results.md#{slug(entry.heading)})",
         ]
         if report_page(entry.name) in made:
@@ -79,6 +79,10 @@ def page(results: str, made: set[str] = frozenset()) -> str:  # type: ignore[ass
             links.insert(0, f'<a href="../{address}">the whole report</a>')
         blocks += [f"See {', '.join(links)}.", entry.account]
     return "\n\n".join([*blocks, *_published()]) + "\n"
+
+
+def _of_root(name: str) -> str:
+    return result_tables.study_file(name).relative_to(result_tables.ROOT).as_posix()
 
 
 def _published() -> list[str]:

@@ -28,6 +28,10 @@ ASKED = (
     "lstm-ablations",
     "gates",
     "memory-adding",
+    "memory-copy",
+    "2-words",
+    "3-cost",
+    "4-output-tanh",
 )
 """The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
@@ -147,13 +151,19 @@ def reproduction_table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def study_file(name: str) -> Path:
+    """Returns the file of one of the ``ASKED`` studies; those of the exercises have a folder."""
+    (path,) = (*STUDIES.glob(f"{name}.yaml"), *STUDIES.glob(f"exercises/{name}.yaml"))
+    return path
+
+
 def asked_report(name: str) -> report.Report:
     """Returns the report of one of the ``ASKED`` studies, from its raw records."""
     folder = STUDIES / "results" / name
     warnings = (folder / "warnings.txt").read_text(encoding="utf-8").splitlines()
     kept = folder / "states.csv"  # of studies with `measure: {states: true}`
     states = pd.read_csv(kept) if kept.exists() else None
-    loaded = study.load(STUDIES / f"{name}.yaml")
+    loaded = study.load(study_file(name))
     return build_report(loaded, *frames.read_export(folder), warnings, states)
 
 

@@ -363,7 +363,11 @@ def build(
 
 def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Returns the rows of one condition; an older export, which names none, is of one alone."""
-    rows = frame[frame["condition"].fillna("") == name] if "condition" in frame else frame
+    rows = (
+        frame[frame["condition"].astype(object).fillna("") == name]
+        if "condition" in frame
+        else frame
+    )
     return rows.assign(condition=name)
 
 
