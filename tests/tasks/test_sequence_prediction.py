@@ -134,11 +134,9 @@ def test_training_follows_a_plain_loop_of_torch(corpus, key, num_sequences):
 @pytest.mark.parametrize("engine", ["cpu", "scan", "native"])
 @pytest.mark.parametrize("corpus", ["adding", "copy"])
 def test_every_engine_trains_on_vectors_and_on_tokens(corpus, engine):
-    cell = "indrnn" if engine == "scan" else "gru-reset-before" if engine == "cpu" else "lstm"
+    cell = {"scan": "min-gru", "cpu": "gru-reset-before", "native": "lstm"}[engine]
     objective = "train/mse" if corpus == "adding" else "validation/accuracy"
     fields = {"cell": cell, "num_layers": 2, "biases": 2 if engine == "native" else 1}
-    if engine == "scan":
-        cell = fields["cell"] = "min-gru"
     found, told = trained(plan_of(settings(corpus, **fields, engine=engine), objective=objective))
     wanted, _ = trained(plan_of(settings(corpus, **fields), objective=objective))
     for name, values in wanted["r0"].items():
