@@ -158,6 +158,11 @@ def names() -> list[str]:
     return sorted({*_FAMILY_OF, *_cells})
 
 
+def shipped_names() -> list[str]:
+    """Returns the names of this package's own cells, sorted."""
+    return sorted(_FAMILY_OF)
+
+
 def similar(name: str) -> list[str]:
     """Returns the names of cells that a misspelt one may mean, the nearest first, three at most."""
     return nearest(name, _known(), 3, 0.5)

@@ -16,6 +16,11 @@ BUSY_CORES = 0.25
 """Other processes' use of the processor above which a measurement is marked as disturbed."""
 
 
+def cpu_count() -> int:
+    """Returns the processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Clock:
     """Marks the ends of updates without waiting for the device; reads the durations when asked.
 

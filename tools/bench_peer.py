@@ -19,7 +19,7 @@ from pathlib import Path
 from harness import data, provenance, study
 from harness.bench.cost.roof import Roofs
 from harness.model.architecture import architecture
-from harness.training.execution import cpu_count
+from harness.timing import cpu_count
 
 ROOF_SECONDS = 0.5
 """Of each figure of what the cores reach."""

@@ -27,7 +27,7 @@ Where a stranger has a gate that ours lacks, that gate is held by its bias, or g
 def page() -> str:
     """Returns the page: a row a cell."""
     tables = _tables()
-    rows = [f"| `{name}` | {_told(tables, name)} |" for name in cells.names()]
+    rows = [f"| `{name}` | {_told(tables, name)} |" for name in cells.registry.shipped_names()]
     return HEAD + "\n".join(rows) + "\n"
 
 

@@ -24,8 +24,8 @@ from harness.bench.subjects import (
     write_text,
 )
 from harness.bench.ticker import Ticker
+from harness.timing import cpu_count
 from harness.training.cuda_graph import EAGER_CALLS
-from harness.training.execution import cpu_count
 
 WARM_UP_UPDATES = EAGER_CALLS + 1
 """Updates at the start that are not counted.

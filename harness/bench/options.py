@@ -94,7 +94,8 @@ def checked(arguments: argparse.Namespace) -> Options:
     """
     import cells  # late, as all that follows: --help loads no torch
     from harness import engine
-    from harness.training.execution import cpu_count, resolve_device
+    from harness.timing import cpu_count
+    from harness.training.execution import resolve_device
 
     def text(name: str) -> str:
         given: str | None = getattr(arguments, name)

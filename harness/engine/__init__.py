@@ -3,7 +3,6 @@
 Training knows only what :mod:`harness.engine.base` says of an engine.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from itertools import compress
 
@@ -23,6 +22,7 @@ from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
 from harness.engine.reference import Reference, lookup, lookup_gradient
 from harness.engine.scan.scan import Scan, ScanLog
+from harness.timing import cpu_count
 
 __all__ = [
     "ENGINES",
@@ -100,7 +100,7 @@ def _refusals(
     def refusal(cell: type[Cell], number: int) -> str | None:
         return engine.refusal(cell, device, precision, number)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         return list(pool.map(refusal, cells, biases or [1] * len(cells)))
 
 

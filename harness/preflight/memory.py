@@ -29,6 +29,9 @@ def needed_bytes(settings: Settings, data: Data) -> int:
     kept = 3 + len(moments(settings.optimizer, settings.momentum > 0))
     steps = settings.batch_size * settings.bptt_length
     count = kept * arch.num_parameters() + steps * arch.num_states()
+    if settings.evaluation_batch_size is not None:
+        evaluated = settings.evaluation_batch_size * settings.bptt_length * arch.output_size
+        count = max(count, kept * arch.num_parameters() + evaluated)
     return int(count * dtype_of(settings.precision).itemsize)
 
 

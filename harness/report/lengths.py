@@ -1,5 +1,6 @@
 """What was learned at one length, on test sequences of others; and what else is told of test."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,13 +42,14 @@ def tested(runs: pd.DataFrame) -> pd.DataFrame:
     """Returns a row per finished replicate and length, the columns ``arm, multiple, loss``.
 
     ``multiple`` is the length in lengths of training. It is empty where nothing was tested on
-    another length.
+    another length. A replicate without a number there has an infinite loss: what is not finite is
+    not stored.
     """
     ended = runs[(runs["phase"] == "replicate") & (runs["state"] == RunState.FINISHED)]
     others = {int(match[1]): match[0] for match in map(_LOSS.fullmatch, map(str, runs)) if match}
     columns = dict(sorted({1: "test/loss", **others}.items())) if others else {}
     parts = [
-        ended[["arm"]].assign(multiple=multiple, loss=ended[column].astype(float)).dropna()
+        ended[["arm"]].assign(multiple=multiple, loss=ended[column].astype(float).fillna(math.inf))
         for multiple, column in columns.items()
     ]
     empty = pd.DataFrame(columns=["arm", "multiple", "loss"])
@@ -57,7 +59,7 @@ def tested(runs: pd.DataFrame) -> pd.DataFrame:
 def bounds(study: StudyLike, multiples: Sequence[int]) -> dict[int, Bounds]:
     """Returns what is known of the study's task at every multiple of its length."""
     settings, key = study.baseline.settings, objective_of(study.measure.objective).key
-    if settings.task != "memory":
+    if settings.task != "memory" or not multiples:
         return {}
     options = {} if settings.options is None else settings.options.to_dict()
     if settings.path is not None:
@@ -95,7 +97,8 @@ def section(study: StudyLike, results: Sequence[ArmResult], runs: pd.DataFrame) 
     """Returns a row per arm: what it scores at every length, and what else test tells.
 
     None: there is neither. A number is the median over the replicates that finished, with their
-    range; one that has learned nothing is at the guess.
+    range; one that has learned nothing is at the guess. What test tells beside is left out where a
+    replicate lacks it, as one at the guess lacks the F1: the others are not the arm.
 
     Args:
         study: Of one condition.
@@ -110,8 +113,9 @@ def section(study: StudyLike, results: Sequence[ArmResult], runs: pd.DataFrame) 
     for result in results:
         own, of_arm = found[found["arm"] == result.name], ended[ended["arm"] == result.name]
         losses = [own.loc[own["multiple"] == each, "loss"].to_numpy() for each in multiples]
-        values = [of_arm[f"test/{key}"].dropna().to_numpy(np.float64) for key in beside]
-        cells = [_ranged(each) for each in [*map(objective.levels, losses), *values]]
+        values = [of_arm[f"test/{key}"].to_numpy(np.float64) for key in beside]
+        told = [each if np.isfinite(each).all() else each[:0] for each in values]
+        cells = [_ranged(each) for each in [*map(objective.levels, losses), *told]]
         num_guesses = int(is_not_learned(of_arm).sum())
         remark = f"{num_guesses} of {len(of_arm)} at the guess" if num_guesses else ""
         if any(cells):

@@ -216,7 +216,7 @@ def _check_settings(saved: SavedModel) -> None:
             f"torch, but got precision={settings.precision!r}. harness.load_model rounds as the "
             "run did."
         )
-    if any(getattr(settings, name, False) for name in ("bidirectional",)):
+    if settings.bidirectional:
         problems.append(
             f"{saved.run}: its layers must read in one direction for a module of torch, but got "
             "bidirectional=True. Take harness.load_model."

@@ -51,6 +51,7 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     for arm in loaded.arms:
         condition_runs = runs[runs["condition"] == arm.condition]
         is_arm = (runs["condition"] == arm.condition) & (runs["arm"] == arm.name)
+        is_arm &= runs["repeat"] < num_repeats
         wanted = {
             Phase.TRIAL: loaded.tune.num_trials * loaded.tune.seeds if loaded.tune else 0,
             **_num_finalists(loaded),
@@ -105,10 +106,12 @@ def _standing(
 
 
 def _left(runs: pd.DataFrame) -> Iterator[str]:
-    """Yields a sentence on runs that the study, which has fewer seeds now, asks for no more."""
+    """Yields a sentence on runs that the study, which has fewer seeds or repeats now, asks for no
+    more.
+    """
     if len(runs):
         noun = "run is" if len(runs) == 1 else "runs are"
-        yield f"{len(runs):,} {noun} stored of seeds that the study asks for no more."
+        yield f"{len(runs):,} {noun} stored that the study asks for no more."
 
 
 def _num_finalists(study: Study) -> dict[Phase, int]:

@@ -58,6 +58,7 @@ class _Operation:
     function: Callable[[], Any] | None = None
     result: Any = None
     done: threading.Event = field(default_factory=threading.Event)
+    since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.num_bytes = num_bytes_of(self.arguments)
@@ -114,7 +115,8 @@ class Handover:
         self._doers, self._flush = doers, flush
         self._find_made, self._forget = find_made, forget
         self._spool, self._say, self._check = spool, say, check
-        self._is_spooling = self._is_told = self._is_ending = self._is_wanted = False
+        self._is_spooling = self._is_told = self._is_ending = False
+        self._is_wanted = self._is_closing = False
         self._waiting: deque[_Operation] = deque()
         self._waiting_bytes = 0
         self._last: deque[_Operation] = deque()  # what follows all that is in the file
@@ -196,7 +198,7 @@ class Handover:
         """
         end = time.monotonic() + CLOSE_SECONDS
         with self._changed:
-            self._is_wanted = True
+            self._is_closing = self._is_wanted = True
             self._changed.notify_all()
         while self._is_alive() and self._has_work() and time.monotonic() < end:
             time.sleep(patience.PAUSE_SECONDS)
@@ -232,7 +234,7 @@ class Handover:
             if self._error is not None:
                 raise self._error
             if not self._is_spooling:
-                self._oldest = time.monotonic() if not self._waiting else self._oldest
+                self._oldest = operation.since if not self._waiting else self._oldest
                 self._waiting.append(operation)
                 self._waiting_bytes += operation.num_bytes
             elif operation.function is not None:
@@ -336,8 +338,9 @@ class Handover:
             for operation in batch:
                 self._waiting_bytes -= self._waiting.popleft().num_bytes
                 operation.done.set()
-            self._oldest = time.monotonic()
-            self._is_wanted = any(map(self._is_urgent, self._waiting))
+            if self._waiting:
+                self._oldest = self._waiting[0].since
+            self._is_wanted = self._is_closing or any(map(self._is_urgent, self._waiting))
             self._refill()
 
     def _fail(self, error: BaseException) -> None:

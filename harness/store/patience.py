@@ -20,6 +20,8 @@ PAUSE_SECONDS = 0.05
 """How often a wait looks whether it was interrupted."""
 HTTP_BUSY = (408, 429)
 """Answers of a server that may be asked again; so are all from 500 on."""
+HTTP_REFUSED = (401, 403)
+"""Answers of a server to a name, a password or a right that it does not take."""
 REFUSALS = (
     "password authentication failed",
     "no password supplied",
@@ -66,9 +68,13 @@ def is_refusal(error: BaseException) -> bool:
     """Returns whether a server answered that it lets nobody in of this name, or to this database.
 
     A connection that failed has no code, so its words are asked; a server of another language is
-    waited for like one that is away.
+    waited for like one that is away. So it is where a library says it in an error of its own.
     """
-    return _is_away(error) and any(words in str(error) for words in REFUSALS)
+    return any(
+        _answer(cause) in HTTP_REFUSED
+        or (_is_away(cause) and any(words in str(cause) for words in REFUSALS))
+        for cause in _chain(error)
+    )
 
 
 def is_lasting(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ kill cut off, or that was changed, ends the file: what it and the later ones sai
 """
 
 import base64
+import contextlib
 import json
 import os
 import zlib
@@ -155,7 +156,8 @@ class Spool:
         """Closes the file, and removes it unless it is kept for the next launch."""
         if self._file is None:
             return
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a full disk, on which append failed and said so
+            self._file.close()
         self._file, self.num_unread, self._end = None, 0, 0
         if not keep:
             self.path.unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """On what a run is executed: its device, its engine, the processors it may use."""
 
-import os
-
 import torch
 
 from harness import engine
@@ -51,8 +49,3 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
             f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
         )
     return chosen, engine.notes(chosen)
-
-
-def cpu_count() -> int:
-    """Returns the processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ from harness.tasks.objective import loss_of, objective_of, split_of
 from harness.tasks.registry import task_of
 from harness.tasks.task import Task
 from harness.training import checkpoint, saved_model, state_measurement
-from harness.training.execution import cpu_count, out_of_memory, resolve_device, resolve_engine
+from harness.training.execution import out_of_memory, resolve_device, resolve_engine
 from harness.training.fields import Sample
 from harness.training.forecast_file import forecast_csv
 from harness.training.messages import (
@@ -107,7 +107,7 @@ class Pack:
             tokens_per_update=self.task.targets_per_update,
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
-        self.threads = settings.threads or cpu_count()
+        self.threads = settings.threads or timing.cpu_count()
         if self.device.type == "cpu":
             timing.keep_freed_memory()
         alone = (

@@ -85,6 +85,10 @@ def test_a_module_is_trained_further_and_what_it_cannot_be_is_refused():
     assert all(parameter.grad is not None for parameter in model.parameters())
     with pytest.raises(ModelError, match="precision must be one of float32.* but got .*'bf16'"):
         LanguageModel(saved(cell="lstm", precision="bf16"))
+    of_two = saved(cell="lstm")
+    of_two = replace(of_two, settings=replace(of_two.settings, bidirectional=True))
+    with pytest.raises(ModelError, match="must read in one direction"):
+        LanguageModel(of_two)
 
 
 def test_a_finished_run_is_loaded_as_a_module(store):

@@ -58,5 +58,5 @@ def test_seeds_that_the_study_asks_for_no_more_are_not_counted(store):
     finished, *_ = counts(table)
     assert finished == ["1", "3", "1", "3"]
     assert table.caption == (
-        "8 of 8 runs have ended. 4 runs are stored of seeds that the study asks for no more."
+        "8 of 8 runs have ended. 4 runs are stored that the study asks for no more."
     )

@@ -44,7 +44,13 @@ def labelled_csv(path):
     return str(path)
 
 
-MEMORY = {"task": "memory", "corpus": "adding", "bptt_length": 6, "num_held_out": 40}
+MEMORY = {
+    "task": "memory",
+    "corpus": "adding",
+    "bptt_length": 6,
+    "num_held_out": 400,  # of fewer, a guess's luck is wide, and little would count as learned
+    "budget": {"updates": 250},
+}
 SERIES = {"task": "forecasting", "corpus": "sine", "bptt_length": 10, "options": {"length": 400}}
 LABELS = {"task": "classification", "corpus": "labelled", "bptt_length": 7}
 
@@ -128,7 +134,5 @@ def test_what_belongs_to_language_says_so(reports, folder):
     model = harness.load_model("adding:lstm:1000", folder)
     with pytest.raises(ValueError, match=r"must be a model of language .* task='memory'"):
         model.sample("the ")
-    with pytest.raises(ValueError, match=r"must be a model of language .* task='memory'"):
-        harness.load_module("adding:lstm:1000", folder)
     with pytest.raises(ValueError, match=r"inputs: must be \(S, T, 2\), but got shape=\(3, 4\)"):
         model.predict(np.zeros((3, 4)))

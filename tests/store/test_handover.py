@@ -317,7 +317,9 @@ def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, p
     own = new()
     full_at(store)
     path.mkdir()  # as a disk that refuses it
+    store.lets_go.clear()  # both are handed over before the store says what it lacks
     put(own, 0, 1, name="end")
+    store.lets_go.set()
     until(lambda: own._error is not None)
     own.close()
     assert "the 2 records that the store has not taken are lost" in lines[-1]

@@ -84,7 +84,8 @@ def checked(asked: Asked) -> Request:
         BenchError: Some of them are wrong; a line for each.
     """
     from harness import engine  # late, as all that follows: --help loads no torch
-    from harness.training.execution import cpu_count, resolve_device
+    from harness.timing import cpu_count
+    from harness.training.execution import resolve_device
 
     mistakes = Mistakes()
     found = mistakes.cells(asked.files, asked.cells)

@@ -45,8 +45,8 @@ namespace {
 #if VECTOR_BYTES == 64
 constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
 #else
-constexpr long TILE = 6, WIDE = 2;  // 12 of 16 registers; at 4 x 3 the row's value and B's vectors want 4 more, and
-#endif                              // a spill a step cost a quarter of the speed
+constexpr long TILE = 6, WIDE = 2;  // 12 of 16 registers; 4 x 3 takes all 16 with B's vectors and the row's value,
+#endif                              // and a spill a step cost a quarter of the speed
 static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
 
 // C (M rows, P panels of V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
@@ -120,7 +120,7 @@ void of_width(long count, long M, long K, long segments, const real* a, long lda
               real* c, long ldc) {
   const long segment = K * V * L, apart = segments * segment;
   for (long i = 0; i < count;) {
-    const bool low = M <= TILE / 2 && i + 2 <= count;
+    const bool low = M > 0 && M <= TILE / 2 && i + 2 <= count;
     for (long s = 0; s < segments; s++) {
       const real *const from = a + s * stride, *const b = packed + i * apart + s * segment;
       if (low) low_tile_of<V>(M, K, from, lda, b, apart, c + i * V * L, ldc, s > 0);
