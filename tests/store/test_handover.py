@@ -121,6 +121,15 @@ def test_what_is_awaited_comes_after_all_that_was_handed_over(new, store):
     assert own.wait_seconds > 0 and store.made == 0
 
 
+def test_all_that_waits_is_stored_when_the_driver_leaves_a_healthy_store(new, store, path, lines):
+    """Several batches, none of them urgent."""
+    own = new()
+    put(own, *range(3 * handover.PER_BATCH + 1))
+    own.close()
+    assert store.kept == list(range(3 * handover.PER_BATCH + 1))
+    assert not path.exists() and lines == []
+
+
 def test_an_operation_waits_for_others_and_an_urgent_one_does_not(new, store, monkeypatch):
     monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.3)
     own = new()
@@ -324,6 +333,47 @@ def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, p
     own.close()
     assert "the 2 records that the store has not taken are lost" in lines[-1]
     assert "their runs are trained again" in lines[-1]
+
+
+class Refused(Exception):
+    """As MLflow's client says what a server answered."""
+
+    def get_http_status_code(self):
+        return 403
+
+
+def test_records_wait_for_somebody_who_may_write_them(new, store, path, lines):
+    own = new()
+    full_at(store)
+    store.lets_go.clear()
+    put(own, 0, 1, name="end")
+    store.lets_go.set()
+    until(lambda: own._error is not None)
+    own.close()
+    left = path.read_bytes()
+    store.error = Refused("API request to endpoint failed with error code 403 != 200")
+    other = new()
+    with pytest.raises(Refused):
+        other.resume()
+    other.close()
+    assert path.read_bytes() == left and not unused(path).exists() and store.forgot == 0
+    store.is_away = False
+    new().resume()
+    assert store.kept == [0, 1] and not path.exists()
+
+
+def test_a_file_that_cannot_be_flushed_hides_no_end(path):
+    spool = Spool(path, "1 born")
+    spool.append([("end", {"value": 0})], are_known=True)
+
+    class Full:
+        def close(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    spool._file.close()
+    spool._file = Full()
+    spool.close(keep=False)
+    assert not path.exists()
 
 
 def test_who_holds_the_study_no_more_leaves_its_file_alone(new, store, path, lines):
