@@ -32,6 +32,7 @@ ASKED = (
     "2-words",
     "3-cost",
     "4-output-tanh",
+    "5-time-series",
 )
 """The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
@@ -164,7 +165,15 @@ def asked_report(name: str) -> report.Report:
     kept = folder / "states.csv"  # of studies with `measure: {states: true}`
     states = pd.read_csv(kept) if kept.exists() else None
     loaded = study.load(study_file(name))
-    return build_report(loaded, *frames.read_export(folder), warnings, states)
+    errors, forecasts = frames.read_forecasts(folder)
+    return build_report(
+        loaded,
+        *frames.read_export(folder),
+        warnings,
+        states,
+        simple_errors=errors,
+        forecasts=forecasts,
+    )
 
 
 SETTINGS = {

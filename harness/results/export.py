@@ -34,6 +34,7 @@ class Results:
         timings: A row per condition, arm, mode, pack and round.
         states: A row per number of a replicate's states; None where the study asks for none.
         forecasts: A row per point that an arm's first replicate forecast; None where none was.
+        simple_errors: A row per simple forecaster, column and split of a condition; likewise.
         verdict: The report's table: a row per condition and arm.
         warnings: What there is to say beside the verdict.
     """
@@ -44,6 +45,7 @@ class Results:
     timings: pd.DataFrame
     states: pd.DataFrame | None
     forecasts: pd.DataFrame | None
+    simple_errors: pd.DataFrame | None
     verdict: pd.DataFrame
     warnings: list[str]
 
@@ -83,6 +85,7 @@ def load(
         timings=timings,
         states=states,
         forecasts=reader.forecasts() if notes.simple_errors else None,
+        simple_errors=frames.simple_errors(notes.simple_errors) if notes.simple_errors else None,
         verdict=report.table,
         warnings=warnings,
     )
@@ -114,6 +117,7 @@ def export(
         "verdict": results.verdict,
         "states": results.states,
         "forecasts": results.forecasts,
+        "simple_errors": results.simple_errors,
     }
     paths = []
     for name, frame in tables.items():

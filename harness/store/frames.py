@@ -247,6 +247,32 @@ def timings_csv(rows: pd.DataFrame) -> str:
     return rows[list(TIMING_DTYPES)].to_csv(index=False)
 
 
+def simple_errors(noted: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+    """Returns the errors of simple forecasters that notes have by condition, a row each."""
+    rows = [{"condition": name, **row} for name, errors in noted.items() for row in errors]
+    return pd.DataFrame(rows)
+
+
+def read_forecasts(
+    folder: Path,
+) -> tuple[dict[str, list[dict[str, Any]]], pd.DataFrame] | tuple[None, None]:
+    """Returns the errors of simple forecasters, as notes have them, and the forecasts of an export.
+
+    Both are None where the study forecasts nothing.
+    """
+    path = folder / "simple_errors.csv"
+    if not path.exists():
+        return None, None
+    table = pd.read_csv(path, dtype={"condition": "object", "remark": "object"})
+    table = table.fillna({"condition": "", "remark": ""})
+    errors: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_dict("records"):
+        values = {str(name): value for name, value in row.items()}
+        errors.setdefault(values.pop("condition"), []).append(values)
+    forecasts = pd.read_csv(folder / "forecasts.csv", dtype=ARM_DTYPES | FORECAST_DTYPES)
+    return errors, forecasts.fillna({"condition": ""})
+
+
 def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})

@@ -3,11 +3,15 @@
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 import harness
 from harness.data.sequences import dataset
+from harness.results import export
+from harness.store import frames
+from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 
 
@@ -128,6 +132,22 @@ def test_a_model_that_was_kept_predicts_what_was_evaluated(reports, folder, name
     ]
     metrics = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run).data.metrics
     assert metrics[stored] == pytest.approx(value, rel=1e-4)
+
+
+def test_an_export_has_all_that_the_report_says_of_forecasts(reports, folder, tmp_path):
+    export.export("sine", (), Locations(folder), tmp_path, ("csv",))
+    errors, forecasts = frames.read_forecasts(tmp_path)
+    reader = StudyReader(f"sqlite:///{folder}/mlflow.db", "sine")
+    (noted,) = reader.notes().simple_errors.values()
+    assert len(errors[""]) == len(noted) > 3
+    for read, row in zip(errors[""], noted, strict=True):
+        assert {k: v for k, v in read.items() if v == v} == {
+            k: v if isinstance(v, str) else pytest.approx(v)
+            for k, v in row.items()
+            if v is not None
+        }
+    pd.testing.assert_frame_equal(forecasts, reader.forecasts(), check_dtype=False)
+    assert frames.read_forecasts(folder) == (None, None)
 
 
 def test_what_belongs_to_language_says_so(reports, folder):
