@@ -33,6 +33,7 @@ ASKED = (
     "3-cost",
     "4-output-tanh",
     "5-time-series",
+    "series",
 )
 """The studies of this project whose report is shown."""
 BENCHES = {"sources": "sources", "small": "shapes", "wide": "shapes", "words": "shapes"}
