@@ -96,12 +96,17 @@ def _refusals(
     engine: Engine, cells: list[type[Cell]], device: str, precision: str, biases: list[int] | None
 ) -> list[str | None]:
     """Returns what an engine says of each cell; cells that it must compile are compiled at once."""
+    asked = list(zip(cells, biases or [1] * len(cells), strict=True))
+    # Each is asked once: the arms of several conditions would wait for one another's compiler.
+    distinct = list(dict.fromkeys(asked))
 
-    def refusal(cell: type[Cell], number: int) -> str | None:
+    def refusal(of: tuple[type[Cell], int]) -> str | None:
+        cell, number = of
         return engine.refusal(cell, device, precision, number)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        return list(pool.map(refusal, cells, biases or [1] * len(cells)))
+        said = dict(zip(distinct, pool.map(refusal, distinct), strict=True))
+    return [said[each] for each in asked]
 
 
 def resolve_each(

@@ -45,7 +45,7 @@ def tested(runs: pd.DataFrame) -> pd.DataFrame:
     another length. A replicate without a number there has an infinite loss: what is not finite is
     not stored.
     """
-    ended = runs[(runs["phase"] == "replicate") & (runs["state"] == RunState.FINISHED)]
+    ended = _finished(runs)
     others = {int(match[1]): match[0] for match in map(_LOSS.fullmatch, map(str, runs)) if match}
     columns = dict(sorted({1: "test/loss", **others}.items())) if others else {}
     parts = [
@@ -54,6 +54,10 @@ def tested(runs: pd.DataFrame) -> pd.DataFrame:
     ]
     empty = pd.DataFrame(columns=["arm", "multiple", "loss"])
     return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def _finished(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[(runs["phase"] == "replicate") & (runs["state"] == RunState.FINISHED)]
 
 
 def bounds(study: StudyLike, multiples: Sequence[int]) -> dict[int, Bounds]:
@@ -108,7 +112,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], runs: pd.DataFrame) 
     found, objective = tested(runs), objective_of(study.measure.objective)
     multiples = list(found["multiple"].unique())
     beside = {key: title for key, title in BESIDE.items() if f"test/{key}" in runs}
-    ended = runs[(runs["phase"] == "replicate") & (runs["state"] == RunState.FINISHED)]
+    ended = _finished(runs)
     rows: list[tuple[str, ...]] = []
     for result in results:
         own, of_arm = found[found["arm"] == result.name], ended[ended["arm"] == result.name]

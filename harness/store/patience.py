@@ -52,11 +52,11 @@ def is_passing(error: BaseException) -> bool:
 
     A full disk, a file that may not be written, a wrong value, do not pass by themselves.
     """
+    if is_refusal(error):
+        return False
     for cause in _chain(error):
         if isinstance(cause, sqlite3.Error):
             return _code(cause) in PASSING
-        if is_refusal(cause):
-            return False
         if isinstance(cause, ConnectionError | TimeoutError) or _is_away(cause):
             return True
         if (status := _answer(cause)) is not None:

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sequence_training import trained
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from harness import data
@@ -62,22 +63,6 @@ def settings(tables, label_of, **changed):
 def plan_of(*all_settings, **fields):
     runs = [Run(f"r{i}", (i,), each) for i, each in enumerate(all_settings)]
     return Plan(tuple(runs), objective="validation/accuracy", version=2, **fields)
-
-
-def trained(plan):
-    """Trains a pack to its end: run -> its parameters, and all messages."""
-    pack = Pack(plan)
-    shards = {run.id: (shard, i) for shard in pack.shards for i, run in enumerate(shard.runs)}
-    messages = []
-    try:
-        while fresh := pack.advance():
-            messages += fresh
-    finally:
-        pack.close()
-    return {
-        run: {name: p[i].clone() for name, p in shard.parameters.items()}
-        for run, (shard, i) in shards.items()
-    }, messages
 
 
 class OfTorch(torch.nn.Module):

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from sequence_training import copy_lstm
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.testing import assert_close
@@ -89,14 +90,7 @@ def test_training_follows_packed_sequences_with_weighted_classes(table, label_of
     start, end, metrics = trained(own)
     layer = torch.nn.LSTM(2, 5, dtype=torch.float64)
     readout = torch.nn.Linear(5, 3, dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight_ih_l0.copy_(start["layer0.W"].T)
-        layer.weight_hh_l0.copy_(start["layer0.R"].T)
-        layer.bias_ih_l0.copy_(start["layer0.b"])
-        layer.bias_hh_l0.zero_().requires_grad_(False)
-        readout.weight.copy_(start["readout.W"].T)
-        readout.bias.copy_(start["readout.b"])
-    leaves = [p for p in (*layer.parameters(), *readout.parameters()) if p.requires_grad]
+    leaves = copy_lstm(start, layer, readout)
     firsts = task.dataset.splits["train"].inputs[:, 0, 0]
     train = [known[round(float(first), 6)] for first in firsts]
     labels = torch.cat([each for _, each in train]).numpy()

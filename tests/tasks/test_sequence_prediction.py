@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sequence_training import copy_lstm, trained
 from sklearn import metrics as sklearn_metrics
 from torch.testing import assert_close
 
@@ -46,22 +47,6 @@ def plan_of(*all_settings, objective="validation/mse", **fields):
     return Plan(tuple(runs), objective=objective, version=2, **fields)
 
 
-def trained(plan):
-    """Trains a pack to its end: run -> its parameters, and all messages."""
-    pack = Pack(plan)
-    shards = {run.id: (shard, i) for shard in pack.shards for i, run in enumerate(shard.runs)}
-    messages = []
-    try:
-        while fresh := pack.advance():
-            messages += fresh
-    finally:
-        pack.close()
-    return {
-        run: {name: p[i].clone() for name, p in shard.parameters.items()}
-        for run, (shard, i) in shards.items()
-    }, messages
-
-
 def end_of(messages, run="r0"):
     return [m for m in messages if m.run == run][-1]
 
@@ -85,14 +70,7 @@ def test_training_follows_a_plain_loop_of_torch(corpus, key, num_sequences):
     pack.close()
     layer = torch.nn.LSTM(task.num_inputs, 7, dtype=torch.float64)
     readout = torch.nn.Linear(7, task.num_outputs, dtype=torch.float64)
-    with torch.no_grad():
-        layer.weight_ih_l0.copy_(start["layer0.W"].T)
-        layer.weight_hh_l0.copy_(start["layer0.R"].T)
-        layer.bias_ih_l0.copy_(start["layer0.b"])
-        layer.bias_hh_l0.zero_().requires_grad_(False)
-        readout.weight.copy_(start["readout.W"].T)
-        readout.bias.copy_(start["readout.b"])
-    leaves = [p for p in (*layer.parameters(), *readout.parameters()) if p.requires_grad]
+    leaves = copy_lstm(start, layer, readout)
 
     def scores_of(batch):
         inputs = batch.inputs[:, 0]
