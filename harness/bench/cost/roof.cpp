@@ -32,6 +32,7 @@ double multiply_add(long rounds) {
   for (long k = 0; k < CHAINS; k++) sums[k] = splat((real)(k + 1));
   const vec factor = splat((real)0.5), term = splat((real)0.5);
   for (long i = 0; i < rounds; i++)
+#pragma GCC unroll 24
     for (long k = 0; k < CHAINS; k++) sums[k] = sums[k] * factor + term;
   return total_of(sums, CHAINS);
 }
