@@ -120,7 +120,6 @@ class Handover:
         self._waiting: deque[_Operation] = deque()
         self._waiting_bytes = 0
         self._last: deque[_Operation] = deque()  # what follows all that is in the file
-        self._oldest = 0.0
         self._asked_since: float | None = None
         self._why = ""
         self._error: BaseException | None = None
@@ -167,6 +166,8 @@ class Handover:
         self._say(f"{self._spool.num_unread} records of an earlier launch are stored first", None)
         self._is_spooling = True
         try:
+            with self._changed:
+                self._refill()
             self.call(lambda: None)
         except Exception as error:
             is_of_records = not isinstance(error, LockedError | MemoryError)
@@ -198,13 +199,13 @@ class Handover:
         """
         end = time.monotonic() + CLOSE_SECONDS
         with self._changed:
-            self._is_closing = self._is_wanted = True
+            self._is_closing = True
             self._changed.notify_all()
         while self._is_alive() and self._has_work() and time.monotonic() < end:
             time.sleep(patience.PAUSE_SECONDS)
         with self._changed:
             self._is_ending = True
-            is_left = self._has_work() and (self._error is None or is_lasting(self._error))
+            is_left = self._has_records() and (self._error is None or is_lasting(self._error))
             self._changed.notify_all()
             try:
                 if is_left:
@@ -234,7 +235,6 @@ class Handover:
             if self._error is not None:
                 raise self._error
             if not self._is_spooling:
-                self._oldest = operation.since if not self._waiting else self._oldest
                 self._waiting.append(operation)
                 self._waiting_bytes += operation.num_bytes
             elif operation.function is not None:
@@ -285,6 +285,10 @@ class Handover:
     def _has_work(self) -> bool:
         return bool(self._waiting or self._last or self._spool.num_unread)
 
+    def _has_records(self) -> bool:
+        """Returns whether anything waits that a later launch would not make anew."""
+        return bool(self._spool.num_unread) or any(map(self._is_kept, self._waiting))
+
     def _is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
@@ -312,13 +316,17 @@ class Handover:
         """Returns what is due, once something is; None when this object is closed."""
         with self._changed:
             while not self._is_ending:
-                self._refill()
-                left = self._oldest + FLUSH_SECONDS - time.monotonic()
-                if self._waiting and (left <= 0 or self._is_wanted or self._is_spooling):
+                if self._waiting and (left := self._seconds_left()) <= 0:
                     count = min(PER_BATCH, len(self._waiting))
                     return [self._waiting[i] for i in range(count)]
                 self._changed.wait(left if self._waiting else None)
         return None
+
+    def _seconds_left(self) -> float:
+        """Returns for how long the first operation may still wait for others."""
+        if self._is_wanted or self._is_closing or self._is_spooling:
+            return 0.0
+        return self._waiting[0].since + FLUSH_SECONDS - time.monotonic()
 
     def _refill(self) -> None:
         """Takes operations from the file once those in memory are done, and then ends the file."""
@@ -326,22 +334,21 @@ class Handover:
             return
         read = self._spool.read(PER_BATCH, BATCH_BYTES)
         self._waiting.extend(_Operation(name, arguments) for name, arguments in read)
-        self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
         if not read:
             self._spool.close(keep=False)
             self._is_spooling = False
             self._waiting, self._last = self._last, deque()
-            self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
+        self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
 
     def _finish(self, batch: list[_Operation]) -> None:
         with self._changed:
             for operation in batch:
                 self._waiting_bytes -= self._waiting.popleft().num_bytes
                 operation.done.set()
-            if self._waiting:
-                self._oldest = self._waiting[0].since
-            self._is_wanted = self._is_closing or any(map(self._is_urgent, self._waiting))
-            self._refill()
+            if not self._is_ending:  # the file is the next launch's
+                self._refill()
+            # Of what waits now: what followed the file is awaited, and may have come just before.
+            self._is_wanted = any(map(self._is_urgent, self._waiting))
 
     def _fail(self, error: BaseException) -> None:
         with self._changed:

@@ -6,7 +6,7 @@ should.
 
 A second one ends the process as a kill would, wherever it is by then: in a database that does not
 answer, in the clean-up that the first one began, at the interpreter's end. The next run goes on
-from what is stored.
+from what is stored. Only the terminal gets its cursor back, which a progress bar hides.
 """
 
 import os
@@ -24,6 +24,8 @@ SECOND_SECONDS = 0.5
 A terminal and a program such as make send theirs together.
 """
 ENDED = b"interrupted twice: ended at once; the same command goes on from what is stored\n"
+NEW_LINE = b"\r\n\x1b[?25h"
+"""Leaves the line of a progress bar, and shows the cursor."""
 
 
 @contextmanager
@@ -101,16 +103,22 @@ class _Handler:
         now = time.monotonic()
         if self.has_come:
             if now - self._time >= SECOND_SECONDS:
-                with suppress(
-                    OSError
-                ):  # not sys.stderr, in which this may have interrupted a write
-                    os.write(2, ENDED)
+                _say_ended()
                 os._exit(128 + number)
             return
         self.has_come, self._time = True, now
         if not self.is_holding:
             raise KeyboardInterrupt
         self.held_back = number
+
+
+def _say_ended() -> None:
+    """Writes to the descriptors themselves: this may have interrupted a write of sys.stderr's."""
+    with suppress(OSError):
+        if os.isatty(1):  # where a bar is drawn
+            os.write(1, NEW_LINE)
+    with suppress(OSError):
+        os.write(2, ENDED)
 
 
 def _installed() -> _Handler | None:

@@ -198,6 +198,19 @@ def test_above_a_bound_operations_wait_on_disk_alone(new, store, monkeypatch, pa
     assert not path.exists()
 
 
+def test_what_is_awaited_behind_the_file_waits_for_nothing_else(new, store, monkeypatch, path):
+    monkeypatch.setattr(handover, "MAX_WAITING_BYTES", 1_000)
+    monkeypatch.setattr(handover, "FLUSH_SECONDS", 60.0)
+    own = new()
+    store.lets_go.clear()
+    put(own, *range(30), name="end")
+    assert path.exists()
+    threading.Timer(0.1, store.lets_go.set).start()
+    begun = time.monotonic()
+    assert own.call(lambda: list(store.kept)) == list(range(30))
+    assert time.monotonic() - begun < 10 and not path.exists()
+
+
 def test_pages_are_no_records_and_do_not_wait_on_disk(new, store, quick):
     own = new()
     store.is_away = True
@@ -207,6 +220,14 @@ def test_pages_are_no_records_and_do_not_wait_on_disk(new, store, quick):
     put(own, 2, name="page")
     store.is_away = False
     assert own.call(lambda: list(store.kept)) == [0, 1]
+
+
+def test_pages_alone_leave_no_file(new, store, quick, path, lines):
+    own = new()
+    store.is_away = True
+    put(own, 0, 1, name="page")
+    own.close()
+    assert not path.exists() and lines == []
 
 
 def test_what_an_ended_launch_left_is_stored_first_by_the_next(new, store, quick, path, lines):

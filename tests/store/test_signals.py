@@ -1,4 +1,5 @@
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -171,3 +172,53 @@ def test_a_second_one_ends_a_block_that_does_not_end(second):
     assert said == (
         "interrupted twice: ended at once; the same command goes on from what is stored\n"
     )
+
+
+BAR = """
+import signal, time
+from rich.console import Console
+from harness.runner.progress import Display
+from harness.store.signals import handled
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with handled():
+    display = Display(Console())
+    display.begin("2 trials of 1 arm", 10, 10)
+    try:
+        display.say("begun")
+        time.sleep(60)
+    except KeyboardInterrupt:
+        display.console.print("cleaning up")
+        time.sleep(60)
+"""
+
+
+def read_until(terminal, words, seconds=20.0):
+    """Returns what a program wrote into its terminal, up to some words or to its end."""
+    said, end = b"", time.monotonic() + seconds
+    while words not in said:
+        if not select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]:
+            pytest.fail(f"{words!r} does not come, but {said!r}")
+        try:
+            said += os.read(terminal, 4096)
+        except OSError:  # nobody holds its other end
+            break
+    return said
+
+
+def test_a_second_one_leaves_the_terminal_its_cursor(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, end = os.openpty()
+    with subprocess.Popen([sys.executable, "-c", BAR], stdin=end, stdout=end, stderr=end) as bar:
+        os.close(end)
+        begun = read_until(terminal, b"begun")
+        assert b"\x1b[?25l" in begun and b"\x1b[?25h" not in begun
+        bar.send_signal(signal.SIGINT)
+        read_until(terminal, b"cleaning up")
+        time.sleep(SECOND_SECONDS + 0.1)
+        bar.send_signal(signal.SIGINT)
+        said = read_until(terminal, b"no such words")
+        assert bar.wait(timeout=5) == 128 + signal.SIGINT
+    os.close(terminal)
+    shown, _, after = said.rpartition(b"\x1b[?25h")
+    assert b"\x1b[?25l" not in after and after.strip() == signals.ENDED.strip()
+    assert shown.endswith(b"\r\r\n")  # the message has a line of its own
