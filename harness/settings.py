@@ -708,11 +708,17 @@ def to_dict(settings: Settings) -> dict[str, Any]:
     A field that came later is there only where it is set: the plan, the checkpoint and the identity
     of a study without it are those of versions that knew none.
     """
+    unset = [name for name in LATER if getattr(settings, name) == _DEFAULTS[name]]
+    values = all_values(settings)
+    return {name: value for name, value in values.items() if name not in unset}
+
+
+def all_values(settings: Settings) -> dict[str, Any]:
+    """Returns the plain JSON values of every field; :func:`from_dict` is its inverse, too."""
     values = dataclasses.asdict(settings)
     values["options"] = None if settings.options is None else settings.options.to_dict()
     values["test_lengths"] = settings.test_lengths and list(settings.test_lengths)
-    unset = [name for name in LATER if getattr(settings, name) == _DEFAULTS[name]]
-    return {name: value for name, value in values.items() if name not in unset}
+    return values
 
 
 def from_dict(values: dict[str, Any]) -> Settings:

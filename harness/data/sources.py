@@ -1,6 +1,8 @@
 """The names of what is no text: the sources of sequences of every other task, without NumPy."""
 
-from harness.settings import LANGUAGE, Settings
+from dataclasses import replace
+
+from harness.settings import LANGUAGE, Options, Settings
 
 MEMORY = (
     "adding",
@@ -30,6 +32,8 @@ PREDICTING_VALUES = ("adding", *FORECASTING)
 """Those whose targets are values; those of all others are classes."""
 TAKES_PATH = ("mnist", "table", "labelled")
 """Those that are read from what ``path`` names."""
+OF_THE_MODEL = {"forecasting": ("head",), "classification": ("balanced",)}
+"""Task -> the options that say how a model answers or is trained, and nothing of its sequences."""
 _ONE_ANSWER = ("adding", "pixels", "mnist", "labelled")
 """Those that ask one thing of a sequence, at its last step; ``labelled`` where labels are so."""
 _LATER_ANSWERS = {
@@ -39,6 +43,14 @@ _LATER_ANSWERS = {
     **dict.fromkeys(FORECASTING, "the points that are to be forecast are read later"),
 }
 """Those whose sequences hold what is predicted at a step in a later one -> where."""
+
+
+def with_options_of_data(settings: Settings) -> Settings:
+    """Returns settings whose options are those alone that decide the sequences."""
+    given = {} if settings.options is None else settings.options.to_dict()
+    dropped = OF_THE_MODEL.get(settings.task, ())
+    kept = {name: value for name, value in given.items() if name not in dropped}
+    return replace(settings, options=Options.of(kept) if kept else None)
 
 
 def later_answer(task: str, corpus: str) -> str | None:

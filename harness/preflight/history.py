@@ -5,7 +5,7 @@ They tell how fast its arms train, and how much paired differences spread.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from harness.model import masks
 from harness.preflight.cost import Pace
 from harness.preflight.probe import Probe
 from harness.report import arm_results
-from harness.settings import PER_RUN, Settings, to_dict
+from harness.settings import PER_RUN, Settings, from_dict, to_dict
 from harness.statistics import inference
 from harness.store.address import sqlite_path
 from harness.store.locations import Locations
@@ -23,6 +23,7 @@ from harness.store.reader import StudyReader
 from harness.store.source import experiment_ids
 from harness.study import Study, is_repeated
 from harness.study.units import Phase
+from harness.tasks.objective import Objective, objective_of
 from harness.training.messages import RunState
 
 # Settings that cost no time, or that a run's own columns tell better. Of the settings of single
@@ -44,6 +45,7 @@ _NOT_PACE = (
     "threads",
     "pack_size",
 )
+_FIELDS = [f.name for f in fields(Settings)]
 _PACE_FIELDS = [f for f in fields(Settings) if f.name not in (*PER_RUN, *_NOT_PACE)]
 
 Answer = TypeVar("Answer")
@@ -57,6 +59,7 @@ class StoredStudy:
         name: The experiment's.
         is_same: Whether it is the very study that is asked about.
         baseline: The name of its baseline.
+        objective: What its arms are compared by.
         pinned: Arm -> what was resolved when it was first run.
         runs: As :func:`harness.store.frames.runs` returns them.
         timings: As :func:`harness.store.frames.timings` returns them.
@@ -65,6 +68,7 @@ class StoredStudy:
     name: str
     is_same: bool
     baseline: str
+    objective: Objective
     pinned: Mapping[str, Mapping[str, Any]]
     runs: pd.DataFrame
     timings: pd.DataFrame
@@ -111,6 +115,7 @@ def _stored_studies(study: Study, locations: Locations) -> Iterator[StoredStudy]
             name=name,
             is_same=name == study.name and not study.changes_since(identity),
             baseline=identity["baseline"],
+            objective=objective_of(identity["shared"]["measure"]["objective"]),
             pinned=reader.notes().pinned,
             runs=reader.runs(),
             timings=reader.timings(),
@@ -254,8 +259,11 @@ def spread(part: Study, stored: StoredStudy) -> Spread | None:
     """Returns how pairs spread in earlier runs, or None where there are no such pairs.
 
     The pairs are those that the study of a condition would have. Another study's count under any
-    condition that has the same cell as its baseline and the same text.
+    condition that has the same cell as its baseline and the same text, and where they are compared
+    by the same.
     """
+    if stored.objective != objective_of(part.measure.objective):
+        return None
     nats: dict[str, float] = {}
     counts = []
     for losses in _families(part, stored):
@@ -273,20 +281,33 @@ def spread(part: Study, stored: StoredStudy) -> Spread | None:
 def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, float]]]:
     """Yields losses by arm and pair of every condition that tells of ``part``.
 
-    The baseline's are among them.
+    They are those of the baseline and of all arms that read what it does.
     """
-    wanted = to_dict(part.baseline.settings)
+    wanted = _read_by(to_dict(part.baseline.settings))
     replicates = stored.runs[stored.runs["phase"] == Phase.REPLICATE]
     for condition, rows in replicates.groupby("condition"):
-        baseline_rows = rows[rows["arm"] == stored.baseline]
-        if baseline_rows.empty:
+        firsts = rows.drop_duplicates("arm")
+        read = dict(zip(firsts["arm"], map(_read_by, firsts["params"]), strict=True))
+        own = read.get(stored.baseline)
+        if own is None:
             continue
-        params = baseline_rows["params"].iloc[0]
-        is_like = all(
-            params.get(name) == wanted.get(name) for name in ("cell", *arm_results.TEXT_FIELDS)
-        )
-        if condition == part.condition if stored.is_same else is_like:
+        if condition == part.condition if stored.is_same else own == wanted:
+            alike = [arm for arm, each in read.items() if each and each.text == own.text]
             known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
-            yield {
-                str(arm): arm_results.losses(part, known, str(arm)) for arm in rows["arm"].unique()
-            }
+            yield {str(arm): arm_results.losses(part, known, str(arm)) for arm in alike}
+
+
+class _Read(NamedTuple):
+    """A cell, and what it reads, as :func:`harness.report.arm_results.text_of` says it."""
+
+    cell: str
+    text: tuple[tuple[str, Any], ...]
+
+
+def _read_by(params: Mapping[str, Any]) -> _Read | None:
+    """Returns what a run with such parameters is and reads; None where they are not whole."""
+    own = {name: params[name] for name in _FIELDS if name in params}
+    if not {"cell", "corpus"} <= own.keys():
+        return None
+    settings = from_dict(own)
+    return _Read(settings.cell, arm_results.text_of(settings))

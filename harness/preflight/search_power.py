@@ -31,8 +31,8 @@ class Size:
         )
 
     def __str__(self) -> str:
-        seeds = f" with {self.seeds} seeds each" if self.seeds > 1 else ""
-        finals = f", {self.finalists} finalists with {self.finalist_seeds} seeds"
+        seeds = f" of {self.seeds} seeds" if self.seeds > 1 else ""
+        finals = f", {self.finalists} finalists of {self.finalist_seeds} seeds"
         return f"{self.trials} trials{seeds}" + (finals if self.finalists > 1 else "")
 
 
@@ -57,29 +57,36 @@ def rows(part: Study) -> Iterator[Row]:
     if tune is None or part.version == 1 or is_repeated(part):
         return
     size = nearest(tune)
-    missed = "An arm's best setting may not be among those tried; a verdict allows for that."
+    yield Row(
+        "search",
+        "An arm's trials may miss its best setting. Verdicts allow for that, so a small search can "
+        "show large differences alone.",
+    )
     if size is None:
         yield Row(
-            "search",
-            f"{missed} So small a search ({_size(tune)}) shows large differences alone: in "
-            f"{LEAST_OF_4_TRIALS} or more of {NUM_STUDIES} simulated studies with 4 trials an arm "
-            "was found that is 28 % worse; smaller differences were not simulated.",
+            "",
+            f"{_size(tune)} were not simulated. 4 trials found an arm that is 28 % worse in at "
+            f"least {_percent(LEAST_OF_4_TRIALS)} of {NUM_STUDIES} simulated studies.",
         )
-    else:
-        yield Row("search", f"{missed} In {NUM_STUDIES} simulated studies with a search of {size},")
+    elif size != _size(tune):
+        yield Row("", f"{_size(tune)} were not simulated; the nearest below are {size}.")
+    yield Row("", f"How many of {NUM_STUDIES} simulated studies found that an arm is worse:")
+    yield Row("", "where seeds alone make runs differ by", tuple(f"{100 * n:g} %" for n in NOISES))
+    if size is not None:
         yield from _found(size, (5, 10))
     if size != BEST:
-        yield Row("", f"With a search of {BEST} ({BEST.cost} runs of an arm),")
         yield from _found(BEST, (5,))
 
 
 def _found(size: Size, percents: tuple[int, ...]) -> Iterator[Row]:
     """Yields how often an arm that is worse by so much was told to be, by the noise of seeds."""
-    noises = tuple(f"{100 * noise:g} %" for noise in NOISES)
-    yield Row("", "  where seeds alone make runs differ by", noises)
     for percent in percents:
-        found = tuple(f"{100 * count / NUM_STUDIES:.0f} %" for count in FOUND[size][percent])
-        yield Row("", f"  an arm that is {percent} % worse was found in", found)
+        found = tuple(_percent(count) for count in FOUND[size][percent])
+        yield Row("", f"  by {percent} %: {size}", found)
+
+
+def _percent(count: int) -> str:
+    return f"{100 * count / NUM_STUDIES:.0f} %"
 
 
 def _size(tune: Tune) -> Size:

@@ -16,28 +16,40 @@ def table(texts: Mapping[str, Data]) -> Table | None:
     Args:
         texts: The data of every arm by its key.
     """
-    found = {each.fingerprint: each for each in texts.values() if isinstance(each, SequenceDataset)}
+    found = dict.fromkeys(
+        _rows(each) for each in texts.values() if isinstance(each, SequenceDataset)
+    )
     if not found:
         return None
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("sequences", overflow="fold")
     for column in ("number", "time steps", "targets"):
         made.add_column(column, justify="right", no_wrap=True)
-    for data in found.values():
-        made.add_row(Text(_described(data), style="bold"))
-        if data.generator is not None:
-            made.add_row(" train", "fresh", str(next(iter(data.splits.values())).weights.shape[1]))
-        for name, part in data.splits.items():
-            count, num_steps = part.weights.shape
-            targets = int((part.weights > 0).sum())
-            made.add_row(f" {name}", f"{count:,}", f"{num_steps:,}", f"{targets:,}")
+    for title, *rows in found:
+        made.add_row(Text(title[0], style="bold"))
+        for row in rows:
+            made.add_row(*row)
     return made
 
 
+def _rows(data: SequenceDataset) -> tuple[tuple[str, ...], ...]:
+    """Returns what is said of sequences, a row, and the rows of their sets."""
+    rows: list[tuple[str, ...]] = [(_described(data),)]
+    if data.generator is not None:
+        rows.append((" train", "fresh", str(data.splits["validation"].weights.shape[1])))
+    for name, part in data.splits.items():
+        count, num_steps = part.weights.shape
+        targets = int((part.weights > 0).sum())
+        rows.append((f" {name}", f"{count:,}", f"{num_steps:,}", f"{targets:,}"))
+    return tuple(rows)
+
+
 def _described(data: SequenceDataset) -> str:
-    """Returns what is read and predicted, and what a guess scores."""
+    """Returns what is read and predicted, how a model says it, and what a guess scores."""
     read = f"{data.num_inputs:,} {'different tokens' if data.reads_tokens else 'values a step'}"
-    predicted = f"{data.num_outputs:,} {'classes' if data.predicts_classes else 'values'}"
-    key = "accuracy" if data.predicts_classes else "mse"
-    name = {"accuracy": "accuracy", "mse": "mean squared error"}[key]
+    said = "" if data.head == "value" else f" (head: {data.head})"
+    predicted, key, name = f"{data.num_values:,} values{said}", "mse", "mean squared error"
+    if data.predicts_classes:
+        balanced = " (balanced)" if data.class_weights is not None else ""
+        predicted, key, name = f"{data.num_outputs:,} classes{balanced}", "accuracy", "accuracy"
     return f"{data.title}: {read} -> {predicted}; {name} of a guess {data.chance[key]:.3g}"

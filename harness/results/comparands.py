@@ -14,7 +14,7 @@ from harness.report import arm_results
 from harness.report.tables import Section
 from harness.report.tried import ENDS
 from harness.results.names import Selection
-from harness.settings import EXECUTION, Settings, from_dict
+from harness.settings import EXECUTION, Settings, all_values, from_dict
 from harness.study.units import Phase
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
@@ -80,15 +80,19 @@ class Comparand:
         """Those of ``runs``."""
         return list(self.runs["seed"])
 
+    @cached_property
+    def first_settings(self) -> Settings:
+        """The first of each of ``settings``."""
+        return from_dict(
+            {name: values[0] for name, values in self.settings.items() if name != CELL_SOURCE}
+        )
+
     @property
     def text(self) -> tuple[Any, ...]:
         """What comparands must have in common for their losses to compare."""
-        fields = [
-            self.settings[name]
-            for name in arm_results.TEXT_FIELDS
-            if name not in arm_results.TEXT_NAMES
-        ]
-        return (sorted(set(self.runs["corpus_fingerprint"])), *fields)
+        fields = dict(arm_results.text_of(self.first_settings))
+        read = {name: fields[name] for name in fields if name not in arm_results.TEXT_NAMES}
+        return (sorted(set(self.runs["corpus_fingerprint"])), self.objective.key, read)
 
     @property
     def rule(self) -> tuple[int, tuple[int, float]] | None:
@@ -177,7 +181,7 @@ def _settings(
     """Returns the :attr:`Comparand.settings`: the identity's, and those that the runs hold."""
     names = {field.name for field in dataclasses.fields(Settings)}
     fixed = {name: value for name, value in arm_identity.items() if name in names}
-    settings = {name: [value] for name, value in dataclasses.asdict(from_dict(fixed)).items()}
+    settings = {name: [value] for name, value in all_values(from_dict(fixed)).items()}
     runs = selection.runs
     if not selection.is_run:
         runs = runs[runs["phase"] == Phase.REPLICATE]

@@ -7,7 +7,7 @@ on all of it together.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from rich.console import Console
@@ -27,7 +27,7 @@ from harness.results.comparands import (
 )
 from harness.results.names import Archive
 from harness.results.searched import acting, searches_of
-from harness.settings import Settings, from_dict
+from harness.settings import Settings
 from harness.store.locations import Locations
 from harness.study import Arm, Measure, Replicate, Study, Tune
 from harness.study.units import Phase
@@ -232,10 +232,8 @@ def _replicates(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _representative(comparand: Comparand, baseline: Comparand) -> Settings:
     """Returns a comparand's settings, with the text under the baseline's name for it."""
-    settings = comparand.settings | {
-        name: baseline.settings[name] for name in arm_results.TEXT_NAMES
-    }
-    return from_dict({name: values[0] for name, values in settings.items() if name != CELL_SOURCE})
+    names = {name: getattr(baseline.first_settings, name) for name in arm_results.TEXT_NAMES}
+    return replace(comparand.first_settings, **names)
 
 
 def _is_mixed(comparands: Sequence[Comparand]) -> bool:
@@ -348,13 +346,17 @@ def _apart(comparand: Comparand, baseline: Comparand) -> str:
 
     The line also says why it is no more than that.
     """
-    reasons = []
+    reasons, ours = [], comparand.first_settings
     if set(comparand.runs["corpus_fingerprint"]) != set(baseline.runs["corpus_fingerprint"]):
-        reasons.append("the texts differ")
-    for field in arm_results.TEXT_FIELDS:
-        values, baseline_values = comparand.settings[field], baseline.settings[field]
-        if field not in ("path", "paths") and values != baseline_values:
-            reasons.append(f"{field} {text_of(values)} and {text_of(baseline_values)}")
+        reasons.append(f"the {'texts' if ours.is_of_language else 'sequences'} differ")
+    if comparand.objective != baseline.objective:
+        reasons.append(f"judged by {comparand.objective.name} and {baseline.objective.name}")
+    found = arm_results.text_differences(ours, baseline.first_settings)
+    reasons += [
+        f"{name} {text_of(value)} and {text_of(other)}"
+        for name, (value, other) in found.items()
+        if name not in ("path", "paths")
+    ]
     return (
         f"{_level(comparand)} Its losses do not compare with those of {baseline.name}: "
         f"{'; '.join(reasons)}."

@@ -247,4 +247,4 @@ class SequencePrediction:
 def _scoring_of(dataset: SequenceDataset) -> Scoring:
     if dataset.predicts_classes:
         return ClassScoring(dataset.num_outputs)
-    return _HEADS[dataset.head](dataset.splits["validation"].targets.shape[2])
+    return _HEADS[dataset.head](dataset.num_values)

@@ -285,6 +285,16 @@ def test_a_trial_that_was_judged_by_training_is_called_so(store, make):
     assert any("judged:wide:trial 0: running training perplexity 7.389." in line for line in lines)
 
 
+def test_losses_by_which_different_things_are_meant_do_not_compare(store, make):
+    identity = reader_of(store, "small").identity()
+    identity["shared"]["measure"]["objective"] = "validation/accuracy"
+    make("accurate", identity=identity, losses=(0.2, 0.1))
+    beside = compare.compare(["small:wide", "accurate:wide"], Locations(store))
+    assert beside.report is None
+    assert "test accuracy 0.850" in beside.lines[1]
+    assert beside.lines[1].endswith("of small:wide: judged by accuracy and perplexity.")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

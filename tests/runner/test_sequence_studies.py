@@ -8,8 +8,10 @@ import pytest
 from mlflow import MlflowClient
 
 import harness
+from harness import study as studies
 from harness.data.sequences import dataset
-from harness.results import export
+from harness.preflight import history
+from harness.results import compare, export
 from harness.store import frames
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
@@ -56,6 +58,10 @@ MEMORY = {
     "budget": {"updates": 250},
 }
 SERIES = {"task": "forecasting", "corpus": "sine", "bptt_length": 10, "options": {"length": 400}}
+HEADS = {
+    "arms": {"lstm": {}, "gaussian": {"options": {"length": 400, "head": "gaussian"}}},
+    "baseline": "lstm",
+}
 LABELS = {"task": "classification", "corpus": "labelled", "bptt_length": 7}
 
 
@@ -66,10 +72,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reports(folder):
+    sine = study("sine", SERIES | {"cell": "lstm"}, states=True)
     labels = LABELS | {"path": labelled_csv(folder / "labels.csv")}
     return {
         "adding": harness.run(study("adding", MEMORY, target=0.1, margin=0.1), folder),
-        "sine": harness.run(study("sine", SERIES, states=True), folder),
+        "sine": harness.run(sine | {"compare": HEADS}, folder),
         "labels": harness.run(study("labels", labels), folder),
     }
 
@@ -96,12 +103,12 @@ def test_forecasts_stand_beside_simple_ones_in_a_table_and_are_drawn(reports, fo
     (condition,) = reports["sine"].conditions
     (table,) = [each for each in condition.beside if each.title.startswith("Errors of the forec")]
     simple = ["naive", "seasonal naive", "linear autoregression"]
-    assert [row[0] for row in table.rows] == [*simple, "lstm", "rnn-tanh"]
+    assert [row[0] for row in table.rows] == [*simple, "lstm", "gaussian"]
     assert "forecasts" in condition.figures and "forecasts" not in reports["adding"].figures
     reader = StudyReader(f"sqlite:///{folder}/mlflow.db", "sine")
     assert {row["split"] for row in reader.notes().simple_errors[""]} == {"validation", "test"}
     kept = reader.forecasts()
-    assert kept.groupby("arm").size().to_dict() == {"lstm": 40, "rnn-tanh": 40}
+    assert kept.groupby("arm").size().to_dict() == {"lstm": 40, "gaussian": 40}
 
 
 def test_the_time_to_solve_is_compared_by_a_log_rank_test(reports):
@@ -148,6 +155,29 @@ def test_an_export_has_all_that_the_report_says_of_forecasts(reports, folder, tm
         }
     pd.testing.assert_frame_equal(forecasts, reader.forecasts(), check_dtype=False)
     assert frames.read_forecasts(folder) == (None, None)
+
+
+def test_two_heads_are_compared_wherever_it_is_asked(reports, folder):
+    """In a study, of stored arms, and in what earlier studies tell of a design."""
+    assert reports["sine"].table["pairs"].tolist()[1] == 6
+    names = ["sine:lstm", "sine:gaussian"]
+    beside = compare.compare(names, Locations(folder))
+    shown = beside.report.table, reports["sine"].table
+    for column in ("verdict", "ratio", "p"):
+        assert shown[0][column].iloc[1] == shown[1][column].iloc[1]
+    (row,) = [row for row in beside.differences.rows if row[0] == "options"]
+    assert row[1:] == ("length: 400", "head: gaussian length: 400")
+    other = compare.compare(["sine:lstm", "adding:lstm"], Locations(folder))
+    assert other.report is None and "the sequences differ; corpus adding and sine" in other.lines[1]
+
+
+def test_earlier_studies_tell_how_pairs_spread_where_they_are_compared_alike(reports, folder):
+    likewise = studies.from_dict(study("other", SERIES))
+    known = {each.title: each for each in history.History(likewise, Locations(folder))}
+    assert set(history.spread(likewise, known["sine"]).nats) == {"gaussian"}
+    assert history.spread(likewise, known["adding"]) is None  # other sequences
+    by_distance = studies.from_dict(study("other", SERIES, objective="validation/mae"))
+    assert history.spread(by_distance, known["sine"]) is None
 
 
 def test_what_belongs_to_language_says_so(reports, folder):

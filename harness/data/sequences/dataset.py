@@ -42,7 +42,9 @@ class SequenceDataset:
         name: The source.
         title: What it is called.
         source: Where the sequences come from, in one line.
-        fingerprint: SHA-256 of what decides the sequences; equal ones mean equal sequences.
+        fingerprint: SHA-256 of what models are judged on: equal ones mean equal sequences there.
+            Of a series and of labels they are all that there are. Of a memory task they are those
+            of validation and test, which know nothing of how many are trained on.
         num_inputs: V of tokens, or I of vectors.
         num_outputs: The number of classes, or of the outputs that a head has for its values.
         reads_tokens: Whether inputs are tokens.
@@ -76,6 +78,11 @@ class SequenceDataset:
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
     head: str = "value"
+
+    @property
+    def num_values(self) -> int:
+        """O, the values that are predicted, of which a head may say several things each."""
+        return self.num_outputs // OUTPUTS_PER_VALUE[self.head]
 
     @property
     def chance(self) -> Mapping[str, float]:
@@ -229,11 +236,14 @@ def _memory(settings: Settings) -> SequenceDataset:
     guesses = {
         name: memory.guess(generator, part) for name, part in splits.items() if name != "train"
     }
+    judged_on = replace(settings, num_sequences=None, test_lengths=None)
     return SequenceDataset(
         name=settings.corpus,
         title=settings.corpus,
         source=f"drawn by rule: {settings.corpus}, {length} time steps",
-        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        fingerprint=_fingerprint(
+            judged_on, {name: splits[name] for name in ("validation", "test")}
+        ),
         num_inputs=generator.num_inputs,
         num_outputs=generator.num_outputs,
         reads_tokens=generator.reads_tokens,
@@ -294,7 +304,7 @@ def _forecasting(settings: Settings) -> SequenceDataset:
         name=settings.corpus,
         title=series.name,
         source=series.name,
-        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        fingerprint=_fingerprint(settings, splits),
         num_inputs=windows.num_inputs,
         num_outputs=windows.num_outputs * OUTPUTS_PER_VALUE[options.head],
         reads_tokens=False,
@@ -364,7 +374,7 @@ def _classification(settings: Settings) -> SequenceDataset:
         name=settings.corpus,
         title=Path(settings.path).name,
         source=f"the file {settings.path}",
-        fingerprint=_fingerprint(replace(settings, path=None), splits),
+        fingerprint=_fingerprint(settings, splits),
         num_inputs=len(labelled.columns),
         num_outputs=num_classes,
         reads_tokens=False,
@@ -395,8 +405,12 @@ def _options(kind: type[Kind], settings: Settings) -> Kind:
 
 
 def _fingerprint(settings: Settings, splits: Mapping[str, Sequences]) -> str:
-    """Returns the SHA-256 of what was asked for and of the sequences themselves."""
-    digest = hashlib.sha256(f"{VERSION} {_names(settings)}".encode())
+    """Returns the SHA-256 of what was asked for and of the sequences themselves.
+
+    It is the same wherever a file lies, and whatever models say of the sequences.
+    """
+    asked = _names(replace(sources.with_options_of_data(settings), path=None))
+    digest = hashlib.sha256(f"{VERSION} {asked}".encode())
     for name, part in splits.items():
         digest.update(name.encode())
         for array in (part.inputs, part.targets, part.weights):
