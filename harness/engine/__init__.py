@@ -84,7 +84,7 @@ def resolve(
         reasons = _refusals(engine, cells, device, precision, biases)
         refusals = [reason for reason in reasons if reason is not None]
         if not refusals:
-            return engine.name, [*passed_over, *notes(engine)]
+            return engine.name, [*passed_over, *notes(engine, precision)]
         if engine.general_device == device:
             passed_over.append(
                 f"engine {engine.name}: not used, {'; '.join(dict.fromkeys(refusals))}"
@@ -138,7 +138,7 @@ def resolve_each(
     return [slow if out else fast for out in is_refused], [*fast_notes, *apart]
 
 
-def notes(engine: Engine) -> list[str]:
+def notes(engine: Engine, precision: str) -> list[str]:
     """Returns the engine's note as a list: empty where it has none."""
-    note = engine.note()
+    note = engine.note(precision)
     return [] if note is None else [note]

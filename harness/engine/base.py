@@ -87,7 +87,7 @@ class Engine(Protocol):
         """
         ...
 
-    def note(self) -> str | None:
+    def note(self, precision: str) -> str | None:
         """Returns what makes this engine slower here than it could be, or None."""
         ...
 
@@ -174,7 +174,7 @@ class ByAutograd:
     general_device: str | None = None
     has_kernels = False
 
-    def note(self) -> str | None:
+    def note(self, precision: str) -> str | None:
         """See :class:`Engine`."""
         return None
 

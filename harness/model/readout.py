@@ -117,7 +117,7 @@ class Readout:
         if self.threads is not None:
             return cross_entropy(
                 rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads,
-                self.smoothing,
+                self.smoothing, self.precision,
             )  # fmt: skip
         rows, weight = self._operand(rows), self._operand(self.weight)
         targets = targets.unsqueeze(2)

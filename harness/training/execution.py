@@ -48,4 +48,4 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
         raise engine.EngineError(
             f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
         )
-    return chosen, engine.notes(chosen)
+    return chosen, engine.notes(chosen, settings.precision)

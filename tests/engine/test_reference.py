@@ -175,8 +175,14 @@ def test_the_reference_refuses_nothing():
         (
             "cpu",
             "bf16",
-            ["lstm"],
-            ("reference", ["engine cpu: not used, it does not round operands to bf16"]),
+            ["lstm-mogrifier"],
+            (
+                "reference",
+                [
+                    "engine cpu: not used, lstm-mogrifier: its step reads its input, which bf16 "
+                    "would round"
+                ],
+            ),
         ),
     ],
 )
@@ -184,14 +190,14 @@ def test_the_fastest_engine_that_runs_all_cells_is_taken(
     monkeypatch, device, precision, names, expected
 ):
     """A line is said of a generated engine that was made for the device."""
-    monkeypatch.setattr(engine.get("gpu"), "note", lambda: None)
+    monkeypatch.setattr(engine.get("gpu"), "note", lambda precision: None)
     assert engine.resolve([cells.find(name) for name in names], device, precision) == expected
 
 
 def test_what_makes_an_engine_slow_is_said_of_the_one_that_is_taken(monkeypatch):
-    monkeypatch.setattr(engine.get("gpu"), "note", lambda: "engine gpu: slow")
+    monkeypatch.setattr(engine.get("gpu"), "note", lambda precision: "engine gpu: slow")
     assert engine.resolve([cells.find("lstm")], "cuda", "float32") == ("gpu", ["engine gpu: slow"])
-    assert engine.notes(engine.get("cpu")) == []
+    assert engine.notes(engine.get("cpu"), "float32") == []
 
 
 def test_each_reason_is_said_once(monkeypatch):
@@ -224,7 +230,7 @@ def test_an_arm_that_cannot_be_generated_slows_no_other(
                 f"no {cell.name}" if device != of or cell.name in refused else None
             ),
         )
-        monkeypatch.setattr(engine.get(name), "note", lambda: None)
+        monkeypatch.setattr(engine.get(name), "note", lambda precision: None)
     found, notes = engine.resolve_each([cells.find(name) for name in names], device, "float32")
     assert found == expected
     if len(set(expected)) > 1:

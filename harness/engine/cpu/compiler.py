@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -56,6 +57,9 @@ SIZES = {
 """What C++ and Python must agree on: macros of every source."""
 
 
+INCLUDED = re.compile(r'^#include "(\w+\.inc)"$', re.MULTILINE)
+"""A line of a source that stands for another file."""
+
 COMPILE_SECONDS = 600
 """So long a compiler may take; the largest cell takes some seconds."""
 VERSION_SECONDS = 60
@@ -83,6 +87,15 @@ def find() -> list[str] | None:
         if command and (path := shutil.which(command[0])):
             return [path, *command[1:]]
     return None
+
+
+def source_of(name: str) -> str:
+    """Returns a file of :data:`KERNELS` with the ``.inc`` files that it includes, in their places.
+
+    So whatever its library depends on is in its source, and the headers.
+    """
+    text = (KERNELS / name).read_text(encoding="utf-8")
+    return INCLUDED.sub(lambda line: source_of(line[1]), text)
 
 
 def load(name: str, source: str, *defines: str) -> ctypes.CDLL:

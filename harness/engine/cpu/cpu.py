@@ -31,13 +31,27 @@ from harness.engine.base import (
 from harness.engine.cpu import compiler, cpp
 from harness.engine.cpu.interface import Buffer, Interface, Lengths
 from harness.engine.cpu.memory import Shape, layout, memory, padded, row_length
-from harness.engine.cpu.products import REAL, address, check_range, optimizer_step, products
+from harness.engine.cpu.products import (
+    MANTISSA,
+    PLAIN,
+    REAL,
+    address,
+    check_range,
+    optimizer_step,
+    products,
+)
 from harness.engine.tracing.schedule import schedule
 from harness.engine.tracing.trace import Untraceable, trace, vector_names
 
+LACKING = {
+    "bf16": "this processor has no products of bf16 numbers (AVX-512 BF16)",
+    "tf32": "no CPU has products of tf32 numbers",
+}
+"""Precision -> why its products take as long as those of float32."""
+
 
 class Cpu:
-    """Any cell whose step can be traced, in float32 and float64."""
+    """Any cell whose step can be traced, in every precision."""
 
     name = "cpu"
     general_device: str | None = "cpu"
@@ -47,21 +61,29 @@ class Cpu:
         """Returns why the generated code does not run the cell there, or None where it does."""
         if device != "cpu":
             return f"it runs on a CPU, not on {device}"
-        if precision not in ("float32", "float64"):
-            return f"it does not round operands to {precision}"
+        if cell.reads_input and precision in MANTISSA:  # it comes by a product with the identity
+            return f"{cell.name}: its step reads its input, which {precision} would round"
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
-            code_for(Layer(cell, compiler.ROUND, biases, precision), dtype_of(precision))
+            code_for(Layer(cell, compiler.ROUND, biases, precision))
         except Untraceable as error:
             return f"{cell.name}: {error}"
         except compiler.CompileError as error:
             return str(error).splitlines()[0]
         return None
 
-    def note(self) -> str | None:
-        """Returns None: where this engine runs at all, it runs as fast as it can."""
-        return None
+    def note(self, precision: str) -> str | None:
+        """Returns what makes it slower here than it could be: roundings that are none of hardware.
+
+        They are the same numbers.
+        """
+        if precision not in MANTISSA or products(precision).operands_at_once() > 1:
+            return None
+        return (
+            f"engine cpu: {precision} operands are rounded and then multiplied as float32, since "
+            f"{LACKING[precision]}"
+        )
 
     def run(
         self,
@@ -137,44 +159,47 @@ class Code:
 _tracing, _shared = threading.Lock(), threading.Lock()
 
 
-def code_for(layer: Layer, dtype: torch.dtype) -> Code:
+def code_for(layer: Layer) -> Code:
     """Returns the compiled functions of a layer.
 
     They come from memory, from the cache folder, or from the compiler. Threads that ask for one
     layer wait for the first; those that ask for others compile beside it.
     """
     layer = replace(layer, threads=1)
-    with _lock_of(layer, dtype):
-        return _code(layer, dtype)
+    with _lock_of(layer):
+        return _code(layer)
 
 
 @functools.cache
-def _lock_of(layer: Layer, dtype: torch.dtype) -> threading.Lock:
+def _lock_of(layer: Layer) -> threading.Lock:
     return threading.Lock()
 
 
-def _shared_libraries(dtype: torch.dtype) -> ctypes.CDLL:
-    """Returns the compiled products; the optimizer's step is compiled too."""
+def _shared_libraries(precision: str) -> ctypes.CDLL:
+    """Returns the compiled products; the optimizer's step and the draws are compiled too."""
+    dtype = dtype_of(precision)
     with _shared:
         optimizer_step(dtype)
-        return products(dtype)
+        products(PLAIN[dtype])
+        return products(precision)
 
 
 @functools.lru_cache(maxsize=256)
-def _code(layer: Layer, dtype: torch.dtype) -> Code:
+def _code(layer: Layer) -> Code:
     cell = layer.cell
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
     gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
     # Side by side, since the first cell of a machine would wait for one compiler after another.
     with ThreadPoolExecutor(1) as others:
-        kernels = others.submit(_shared_libraries, dtype)
+        kernels = others.submit(_shared_libraries, layer.precision)
         with _tracing:
             emitter = cpp.Emitter(
                 schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise
             )
             source = emitter.source()
-        library = compiler.load(cell.name, source, f"REAL={REAL[dtype]}")
+        real = REAL[dtype_of(layer.precision)]
+        library = compiler.load(cell.name, source, f"REAL={real}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     compiled = kernels.result()
@@ -230,7 +255,7 @@ class CpuTape:
         self._inputs = inputs.transpose(0, 1).contiguous()
         noise = None if noise is None else _in_whole_rows(noise.transpose(0, 1), layer)
         if not inputs.is_floating_point():
-            check_range(products(state[0].dtype), self._inputs, parameters["W"].shape[1], "token")
+            check_range(products(layer.precision), self._inputs, parameters["W"].shape[1], "token")
         num_runs, num_steps, batch_size = self._inputs.shape[:3]
         width = row_length(1, layer.hidden_size, state[0].element_size())
         states = memory.empty((num_runs, num_steps + 1, batch_size, width), state[0].dtype)
@@ -297,7 +322,7 @@ class _Run(torch.autograd.Function):
         ctx: Any, output_gradient: Tensor, *last_gradients: Tensor
     ) -> tuple[Tensor | None, ...]:
         states = [torch.empty_like(g) for g in last_gradients]
-        written = code_for(ctx.layer, output_gradient.dtype).written
+        written = code_for(ctx.layer).written
         gradients = {
             name: p.new_empty(p.shape) if name in written else p.new_zeros(p.shape)
             for name, p in ctx.parameters.items()
@@ -541,7 +566,7 @@ class _Plan:
 
 @functools.lru_cache(maxsize=256)
 def _plan(layer: Layer, shape: Shape) -> _Plan:
-    code = code_for(layer, dtype_of(layer.precision))
+    code = code_for(layer)
     face = code.interface
     tape_offsets, tape_bytes = layout(tuple(b for b in face.forward if b.tape), shape)
 

@@ -11,19 +11,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.engine.base import dtype_of
 from harness.engine.cpu import compiler
 from harness.engine.cpu.memory import memory
 
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
 """What ``lend`` in ``kernels/products.cpp`` takes, in its order."""
 REAL = {torch.float32: "float", torch.float64: "double"}
+PLAIN = {torch.float32: "float32", torch.float64: "float64"}
+"""Dtype -> the precision that rounds no operand."""
+MANTISSA = {"tf32": 10, "bf16": 7}
+"""Precision that rounds -> the bits of mantissa that an operand keeps."""
 
 
 @functools.cache
-def products(dtype: torch.dtype) -> ctypes.CDLL:
-    """Returns the compiled products of a number type."""
-    source = (compiler.KERNELS / "products.cpp").read_text(encoding="utf-8")
-    library = compiler.load("products", source, f"REAL={REAL[dtype]}")
+def products(precision: str) -> ctypes.CDLL:
+    """Returns the compiled products of a precision."""
+    macros = [f"REAL={REAL[dtype_of(precision)]}"]
+    if precision in MANTISSA:
+        macros.append(f"MANTISSA={MANTISSA[precision]}")
+    library = compiler.load("products", compiler.source_of("products.cpp"), *macros)
     long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
     rows = [long, long, long, pointer, long]
     signatures = {
@@ -40,6 +47,7 @@ def products(dtype: torch.dtype) -> ctypes.CDLL:
         function = getattr(library, name)
         function.argtypes, function.restype = types, None
     library.kernels.restype = pointer
+    library.operands_at_once.restype = long
     library.first_outside.argtypes, library.first_outside.restype = [long, pointer, long], long
     if (threads := threads_of_torch()) is not None:
         library.lend(threads)
@@ -62,8 +70,9 @@ def threads_of_torch() -> ctypes.Array[ctypes.c_void_p] | None:
 @functools.cache
 def optimizer_step(dtype: torch.dtype) -> Callable[..., float]:
     """Returns the compiled step of an optimizer, which :mod:`harness.training.optimizer` calls."""
-    source = (compiler.KERNELS / "optimizer.cpp").read_text(encoding="utf-8")
-    function = compiler.load("optimizer", source, f"REAL={REAL[dtype]}").step
+    function = compiler.load(
+        "optimizer", compiler.source_of("optimizer.cpp"), f"REAL={REAL[dtype]}"
+    ).step
     long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
     function.argtypes = [long, long, *[pointer] * 5, long, *[double] * 5, pointer]
     function.restype = double
@@ -80,7 +89,7 @@ def check_range(kernels: ctypes.CDLL, indices: Tensor, size: int, what: str) -> 
     """Checks the indices at which compiled code would read or write.
 
     Args:
-        kernels: The products of any number type, one that the caller has at hand.
+        kernels: The products of any precision, those that the caller has at hand.
         indices: Int64, in one piece.
         size: They must lie below.
         what: Their name in the error.
@@ -112,7 +121,9 @@ def drawn(
     values = memory.empty((len(keys), count), hit.dtype)
     columns = (column.tolist() for column in (keys, rates, hit, miss))
     for n, (key, rate, one, other) in enumerate(zip(*columns, strict=True)):
-        products(hit.dtype).draw(key, update << 32, count, rate, one, other, address(values, n))
+        products(PLAIN[hit.dtype]).draw(
+            key, update << 32, count, rate, one, other, address(values, n)
+        )
     return values
 
 
@@ -126,6 +137,7 @@ def cross_entropy(
     gradients: tuple[Tensor, Tensor, Tensor] | None,
     threads: int = 1,
     smoothing: Tensor | None = None,
+    precision: str | None = None,
 ) -> Tensor:
     """Returns ``scale`` times every run's summed cross-entropy, (N,); not differentiable.
 
@@ -140,6 +152,7 @@ def cross_entropy(
         threads: For the products; the result does not depend on it.
         smoothing: The share of every target that goes to all outputs alike, (N,), in the gradients
             alone; None for none.
+        precision: What the operands of products are rounded to; None: nothing.
 
     Raises:
         ValueError: Rows and weight do not fit.
@@ -150,7 +163,8 @@ def cross_entropy(
             f"read-out: rows must have weight's size={weight.shape[1]}, "
             f"but got size={rows.shape[2]}."
         )
-    kernels, (num_runs, num_rows, size) = products(rows.dtype), rows.shape
+    kernels = products(precision or PLAIN[rows.dtype])
+    num_runs, num_rows, size = rows.shape
     targets = targets.contiguous()
     check_range(kernels, targets, weight.shape[2], "target")
     rows = rows if rows.stride(2) == 1 else rows.contiguous()

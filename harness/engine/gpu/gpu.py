@@ -72,7 +72,7 @@ class Gpu(ByAutograd):
             return f"it runs on {' and '.join(self.device_types)}, not on {device}"
         return untraceable(cell, precision)
 
-    def note(self) -> str | None:
+    def note(self, precision: str) -> str | None:
         """Returns what makes it slower here than it could be, or None."""
         failure = trial.failure()
         if failure is None:

@@ -130,8 +130,8 @@ def test_generated_code_is_the_definition_on_aarch64(cell, hidden, products, tmp
     program = built(given.layer, tmp_path, products)
     own, calls = cpu.code_for, []
 
-    def code_for(layer, dtype):
-        code = own(layer, dtype)
+    def code_for(layer):
+        code = own(layer)
 
         def function(is_backward):
             def call(lengths, pointers):

@@ -213,7 +213,7 @@ def test_arms_are_compiled_at_once_and_as_they_are_run(monkeypatch):
     """What is asked of a cell with two biases compiles its code with two, and that is run then."""
     gathered, asked = threading.Barrier(2, timeout=60), []
 
-    def code_for(layer, dtype):
+    def code_for(layer):
         asked.append((layer.cell.name, layer.biases))
         gathered.wait()  # one after another would never get here
 

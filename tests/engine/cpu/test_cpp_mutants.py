@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-import torch
 from agreement import case, differences
 
 import cells
@@ -205,7 +204,7 @@ def libraries(tmp_path_factory):
     """Mutation -> its two functions, and cell -> the right ones; compiled in two threads, not into
     the user's cache.
     """
-    products(torch.float64)
+    products("float64")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path_factory.mktemp("mutants")))
         patch.setattr(

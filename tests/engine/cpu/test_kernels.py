@@ -12,7 +12,7 @@ import torch
 from harness.engine.cpu import compiler
 from harness.engine.cpu.compiler import ROUND
 from harness.engine.cpu.memory import padded, row_length
-from harness.engine.cpu.products import products
+from harness.engine.cpu.products import PLAIN, products
 
 # Functions of a vector.
 
@@ -293,7 +293,7 @@ SHAPES = [
 @pytest.mark.parametrize(("M", "K", "blocks", "H"), SHAPES)
 def test_a_packed_product(M, K, blocks, H, dtype):
     """(M, K) times the gates of a (K, blocks * H); each gate's columns end on a whole vector."""
-    kernels, S = products(dtype), padded(H)
+    kernels, S = products(PLAIN[dtype]), padded(H)
     a, b = random(M, K + 3, dtype=dtype), random(K, blocks * H + 2, seed=1, dtype=dtype)
     packed = unwritten(K, blocks * S, dtype=dtype)
     kernels.pack(K, blocks, H, S, b.data_ptr(), blocks * H + 2, packed.data_ptr())
@@ -323,7 +323,7 @@ def test_a_packed_product(M, K, blocks, H, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", range(1, 41))
 def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(rows, dtype):
-    kernels, K, N = products(dtype), 37, 48
+    kernels, K, N = products(PLAIN[dtype]), 37, 48
     a, b = random(40, K, dtype=dtype), random(K, N, seed=1, dtype=dtype)
     packed = unwritten(K, N, dtype=dtype)
     kernels.pack(K, 1, N, N, b.data_ptr(), N, packed.data_ptr())
@@ -346,7 +346,7 @@ def test_a_product_with_a_transposed_matrix(M, N, segments, K, dtype):
     """The gates' cotangents (M, segments * K), on rows of whole vectors, times the transposed (N,
     segments * K).
     """
-    kernels, S, wide = products(dtype), padded(K), padded(N)
+    kernels, S, wide = products(PLAIN[dtype]), padded(K), padded(N)
     cotangents, matrix = (
         random(M, segments, K, dtype=dtype),
         random(N, segments * K, seed=1, dtype=dtype),
@@ -384,7 +384,7 @@ def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
     """A^T B over K rows, more than one pass holds too, B on rows of whole vectors; then the same
     added.
     """
-    kernels, width = products(dtype), blocks * padded(H)
+    kernels, width = products(PLAIN[dtype]), blocks * padded(H)
     a, gates = random(K, M + 1, dtype=dtype), random(K, blocks, H, seed=1, dtype=dtype)
     b = with_padding(gates, dtype)
     expected = (a[:, :M].double().t() @ gates.reshape(K, -1).double()).view(M, blocks, H)
@@ -408,7 +408,7 @@ def test_an_outer_product_and_its_sum_with_another(K, M, blocks, H, dtype):
     ("rows", "V", "blocks", "H"), [(1, 1, 1, 1), (50, 7, 3, 5), (200, 3, 4, 17), (9, 40, 2, 16)]
 )
 def test_rows_are_scattered_to_their_tokens(rows, V, blocks, H, dtype):
-    kernels, S = products(dtype), padded(H)
+    kernels, S = products(PLAIN[dtype]), padded(H)
     values, tokens = (
         random(rows, blocks, H, dtype=dtype),
         torch.randint(V, (rows,), generator=torch.Generator().manual_seed(2)),
@@ -451,7 +451,7 @@ def test_columns_are_summed_and_added_to_what_was_there(rows, N, dtype):
         sums = unwritten(N, dtype=dtype)
         for add in (0, 1):
             for part in range(parts):
-                products(dtype).sum_part(
+                products(PLAIN[dtype]).sum_part(
                     rows, N, values.data_ptr(), N + 3, sums.data_ptr(), add, part, parts
                 )
         found.append(sums)
@@ -460,7 +460,7 @@ def test_columns_are_summed_and_added_to_what_was_there(rows, N, dtype):
 
 
 def test_the_first_index_that_lies_outside_is_found():
-    kernels = products(torch.float32)
+    kernels = products(PLAIN[torch.float32])
 
     def first_outside(*indices):
         given = torch.tensor(indices, dtype=torch.int64)
@@ -475,7 +475,7 @@ def test_the_first_index_that_lies_outside_is_found():
 
 
 def test_numbers_that_are_none_go_in_and_come_out():
-    kernels = products(torch.float64)
+    kernels = products(PLAIN[torch.float64])
     a, b = random(3, 16), random(16, 16, seed=1)
     a[1, 4] = torch.inf
     b[7, 2] = torch.nan
@@ -490,7 +490,7 @@ def test_numbers_that_are_none_go_in_and_come_out():
 @pytest.mark.parametrize("itemsize", [4, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_buffers_row_is_whole_vectors_and_crowds_no_set_of_the_cache(itemsize, dtype):
-    assert ROWS % products(dtype).lanes() == 0
+    assert ROWS % products(PLAIN[dtype]).lanes() == 0
     for blocks in (1, 2, 3, 4):
         for size in (1, 16, 33, 128, 256, 512):
             length = row_length(blocks, size, itemsize)

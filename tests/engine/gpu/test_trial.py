@@ -106,9 +106,9 @@ def test_a_failure_leaves_torchs_operations(monkeypatch, failure, expected):
 
 def test_the_cause_is_in_the_note(monkeypatch):
     monkeypatch.setattr(trial, "failure", lambda: None)
-    assert gpu.Gpu().note() is None
+    assert gpu.Gpu().note("float32") is None
     monkeypatch.setattr(trial, "failure", lambda: "a cause")
-    assert gpu.Gpu().note() == (
+    assert gpu.Gpu().note("float32") == (
         "engine gpu: pointwise pieces run as separate torch operations, since a cause"
     )
 
@@ -133,7 +133,7 @@ def test_the_start_of_a_run_tells_the_cause(monkeypatch, text):
     start = pack.advance()[0]
     pack.close()
     assert kind_of(start) == "start"
-    assert info_of(start)["notes"] == [gpu.Gpu().note()]
+    assert info_of(start)["notes"] == [gpu.Gpu().note("float32")]
 
 
 @pytest.mark.gpu

@@ -1,9 +1,7 @@
-// Matrix products at the shapes of recurrence, and the sums around them, for one REAL.
+// Matrix products at the shapes of recurrence, and the sums around them, for one REAL and one rounding of operands.
 //
 // Every element of a result is one sum in the order of k, whatever the blocks, the rows beside it and the number of
-// threads: so a run's numbers do not depend on its pack. The register tile is TILE rows x WIDE vectors of accumulators;
-// at 8 x 3 a step of k takes 24 multiply-adds and 11 loads, at 6 x 2 it takes 12 and 8, so that the multipliers are the
-// limit.
+// threads: so a run's numbers do not depend on its pack. (Of two bf16 numbers the second comes first: see operands.inc.)
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -14,236 +12,7 @@
 
 #include "layer.h"
 
-// What a thread does while it waits awake.
-static inline void rest() {
-#if defined(__SSE__)
-  __builtin_ia32_pause();
-#endif
-}
-
-// Threads meet every few hundred microseconds: at first it is not worth sleeping.
-class Meeting {
-  const long count;
-  std::atomic<long> waiting{0}, round{0};
-
-public:
-  explicit Meeting(long count) : count(count) {}
-  void wait() {
-    const long now = round.load(std::memory_order_acquire);
-    if (waiting.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
-      waiting.store(0, std::memory_order_relaxed);
-      round.store(now + 1, std::memory_order_release);
-    } else {
-      for (long spins = 0; round.load(std::memory_order_acquire) == now; spins++)
-        if (spins > 2000) std::this_thread::yield();
-    }
-  }
-};
-
 namespace {
-
-#if VECTOR_BYTES == 64
-constexpr long TILE = 8, WIDE = 3;  // 24 of 32 registers
-#else
-constexpr long TILE = 6, WIDE = 2;  // 12 of 16 registers; 4 x 3 takes all 16 with B's vectors and the row's value,
-#endif                              // and a spill a step cost a quarter of the speed
-static_assert(ROUND % L == 0, "a buffer's row is whole vectors");
-
-// C (M rows, P panels of V vectors) += or = sum over k of a[m * row + k * step] * b[k * ldb], b being a row of V vectors.
-// Panels begin `apart` from one another in B, and side by side in C.
-template <int M, int V, int P = 1>
-inline __attribute__((always_inline)) void tile(long K, const real* a, long row, long step, const real* b, long ldb,
-                                                real* c, long ldc, bool add, long apart = 0) {
-  vec sum[M][P * V];
-#pragma GCC unroll 16
-  for (int m = 0; m < M; m++)
-#pragma GCC unroll 24
-    for (int v = 0; v < P * V; v++) sum[m][v] = add ? load(c + m * ldc + v * L) : vec{};
-#pragma GCC unroll 1
-  for (long k = 0; k < K; k++) {
-    vec x[P * V];
-#pragma GCC unroll 24
-    for (int v = 0; v < P * V; v++) x[v] = load(b + v / V * apart + k * ldb + v % V * L);
-#pragma GCC unroll 16
-    for (int m = 0; m < M; m++) {
-      const real y = a[m * row + k * step];
-#pragma GCC unroll 24
-      for (int v = 0; v < P * V; v++) sum[m][v] += x[v] * y;
-    }
-  }
-#pragma GCC unroll 16
-  for (int m = 0; m < M; m++)
-#pragma GCC unroll 24
-    for (int v = 0; v < P * V; v++) store(c + m * ldc + v * L, sum[m][v]);
-}
-
-// The tile of M rows, of which the compiler knows each from 1 to TILE.
-template <int V, int M = TILE>
-inline void tile_of(long count, long K, const real* a, long row, long step, const real* b, long ldb, real* c, long ldc,
-                    bool add) {
-  if constexpr (M > 1)
-    if (count < M) return tile_of<V, M - 1>(count, K, a, row, step, b, ldb, c, ldc, add);
-  tile<M, V>(K, a, row, step, b, ldb, c, ldc, add);
-}
-
-// Likewise of so few rows that a panel alone would wait for its own sums: two panels side by side. More would be more
-// places of memory to read at once, which is the limit then.
-template <int V, int M = TILE / 2>
-inline void low_tile_of(long count, long K, const real* a, long row, const real* b, long apart, real* c, long ldc,
-                        bool add) {
-  if constexpr (M > 1)
-    if (count < M) return low_tile_of<V, M - 1>(count, K, a, row, b, apart, c, ldc, add);
-  tile<M, V, 2>(K, a, row, 1, b, V * L, c, ldc, add, apart);
-}
-
-// All rows of a panel of V vectors, in tiles as even as can be: a low one would wait for its own sums. Row m of A
-// begins at a + m * lda.
-template <int V>
-void rows(long M, long K, const real* a, long lda, const real* b, real* c, long ldc, bool add) {
-  const long count = (M + TILE - 1) / TILE;
-  for (long i = 0; i < count; i++) {
-    const long m = part_begin(M, i, count), height = part_begin(M, i + 1, count) - m;
-    tile_of<V>(height, K, a + m * lda, lda, 1, b, V * L, c + m * ldc, ldc, add);
-  }
-}
-
-// Likewise of A^T, whose rows m lie packed in blocks of TILE, k by k; B lies where it was written.
-template <int V>
-void columns(long M, long K, const real* a, long block, const real* b, long ldb, real* c, long ldc, bool add) {
-  for (long m = 0; m < M; m += TILE, a += block)
-    tile_of<V>(std::min(TILE, M - m), K, a, 1, TILE, b, ldb, c + m * ldc, ldc, add);
-}
-
-// Panels of V vectors each, `count` of them: the product over all segments.
-template <int V>
-void of_width(long count, long M, long K, long segments, const real* a, long lda, long stride, const real* packed,
-              real* c, long ldc) {
-  const long segment = K * V * L, apart = segments * segment;
-  for (long i = 0; i < count;) {
-    const bool low = M > 0 && M <= TILE / 2 && i + 2 <= count;
-    for (long s = 0; s < segments; s++) {
-      const real *const from = a + s * stride, *const b = packed + i * apart + s * segment;
-      if (low) low_tile_of<V>(M, K, from, lda, b, apart, c + i * V * L, ldc, s > 0);
-      else rows<V>(M, K, from, lda, b, c + i * V * L, ldc, s > 0);
-    }
-    i += low ? 2 : 1;
-  }
-}
-
-// N columns as panels of WIDE vectors or fewer, as even as can be: a narrow one would wait for its own sums.
-struct Panels {
-  long vectors, count;
-  explicit Panels(long N) : vectors(N / L), count((vectors + WIDE - 1) / WIDE) {}
-  long begin(long i) const { return (vectors / count * i + std::min(i, vectors % count)) * L; }
-  long width(long i) const { return begin(i + 1) - begin(i); }
-  // Where the panels that are as wide as panel i end: the first ones may be a vector wider.
-  long end_of_width(long i) const { return i < vectors % count ? vectors % count : count; }
-};
-
-// So many threads as are worth their start.
-long worthwhile(long threads, long count, double operations) {
-  return std::max(1L, std::min({threads, count, (long)(operations / OPERATIONS_PER_THREAD)}));
-}
-
-// The threads that help one calling thread, from its first call for them to its end: an update calls them several
-// times, and starting one anew each time costs some 50 microseconds. They wait awake at first, then asleep.
-class Team {
-  static constexpr long MOST = 1L << 20;  // threads of a call
-  std::vector<std::thread> helpers;
-  std::mutex mutex;
-  std::condition_variable woken;
-  std::atomic<long> call{0}, busy{0};  // call: the number of the present one * MOST + its threads; 0 threads ends all
-  void (*work)(void*, long) = nullptr;
-  void* context = nullptr;
-
-  void help(long i, long seen) {
-    Flush subnormal;
-    for (;;) {
-      for (long spins = 0; spins < 4000 && call.load(std::memory_order_acquire) == seen; spins++) rest();
-      if (call.load(std::memory_order_acquire) == seen) {
-        std::unique_lock<std::mutex> lock(mutex);
-        woken.wait(lock, [&] { return call.load(std::memory_order_acquire) != seen; });
-      }
-      seen = call.load(std::memory_order_acquire);
-      const long threads = seen % MOST;
-      if (threads == 0) return;
-      if (i >= threads) continue;  // and so it may miss a call, but none that counts on it
-      work(context, i);
-      busy.fetch_sub(1, std::memory_order_release);
-    }
-  }
-  void begin(long threads) {
-    std::lock_guard<std::mutex> lock(mutex);
-    call.store((call.load() / MOST + 1) * MOST + threads, std::memory_order_release);
-    woken.notify_all();
-  }
-
-public:
-  void run(long threads, void (*todo)(void*, long), void* given) {
-    while ((long)helpers.size() + 1 < threads)
-      helpers.emplace_back(&Team::help, this, (long)helpers.size() + 1, call.load());
-    work = todo, context = given;
-    busy.store(threads - 1, std::memory_order_relaxed);
-    begin(threads);
-    {
-      Flush subnormal;
-      todo(given, 0);
-    }
-    for (long spins = 0; busy.load(std::memory_order_acquire) > 0; spins++)
-      if (spins < 4000) rest();
-      else std::this_thread::yield();
-  }
-  ~Team() {
-    begin(0);
-    for (auto& helper : helpers) helper.join();
-  }
-};
-
-Team& own_team() {
-  thread_local Team team;
-  return team;
-}
-
-// The threads of torch, where its OpenMP has them: they wait awake after an operation of torch's, and a team of our own
-// would share their cores with them.
-struct Lent {
-  void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
-  int (*number)(), (*count)();
-} lent = {};
-
-// Returns whether all of `threads` came: OpenMP may give fewer, and then nothing is done.
-bool on_lent(long threads, void (*todo)(void*, long), void* given) {
-  if (!lent.parallel) return false;
-  struct Call {
-    long threads;
-    void (*todo)(void*, long);
-    void* given;
-    bool whole;
-  } call = {threads, todo, given, true};
-  auto each = [](void* of) {
-    Call& call = *(Call*)of;
-    const int i = lent.number();
-    Flush subnormal;
-    if (lent.count() == call.threads) call.todo(call.given, i);
-    else if (i == 0) call.whole = false;
-  };
-  lent.parallel(each, &call, threads, 0);
-  return call.whole;
-}
-
-template <typename Work> void on_threads(long threads, Work work) {  // work(i) for every i below `threads`
-  auto todo = [](void* given, long i) { (*(Work*)given)(i); };
-  if (threads == 1) {
-    Flush subnormal;
-    work(0);
-  } else if (!on_lent(threads, todo, &work)) own_team().run(threads, todo, &work);
-}
-
-void together(long threads, void (*work)(const long*, void* const*, long, Meeting&), const long* n, void* const* p) {
-  Meeting meeting(threads);
-  on_threads(threads, [&](long i) { work(n, p, i, meeting); });
-}
-void meet(Meeting& meeting) { meeting.wait(); }
 
 // Memory of the calling thread, kept from call to call: fresh memory costs page faults.
 real* scratch(std::vector<real>& memory, long size) {
@@ -253,60 +22,76 @@ real* scratch(std::vector<real>& memory, long size) {
 
 }  // namespace
 
+#include "threads.inc"
+#include "operands.inc"
+#include "tiles.inc"
+
 extern "C" {
 
 long lanes() { return L; }
 
+// The products that a sum takes in one instruction: 2 where the processor multiplies pairs of bf16 numbers.
+long operands_at_once() { return GROUP; }
+
 void lend(const Lent* of_torch) { lent = *of_torch; }
 
-// (K, blocks * H) with rows of ld -> panels of the (K, blocks * S) whose padding is zero.
-void pack(long K, long blocks, long H, long S, const real* source, long ld, real* packed) {
+// (K, blocks * H) with rows of ld -> panels of the (K, blocks * S), as items whose padding is zero.
+void pack(long K, long blocks, long H, long S, const real* source, long ld, real* to) {
   const Panels panels(blocks * S);
+  Item* packed = (Item*)to;
   for (long panel = 0; panel < panels.count; panel++) {
     const long n = panels.begin(panel), w = panels.width(panel);
-    for (long k = 0; k < K; k++, packed += w)
+    for (long q = 0; q < groups(K); q++, packed += w) {
+      const long k = first_of(q, K);
+      const bool two = GROUP == 2 && k + 1 < K;
       for (long i = 0; i < w; i += L) {
         const long block = (n + i) / S, j = (n + i) % S;  // S is a multiple of L: one block at a time
-        const real* from = source + k * ld + block * H + j;
+        const real *const from = source + k * ld + block * H + j, *const next = two ? from + ld : from;
         const long count = std::max(0L, std::min(L, H - j));
-        if (count == L) store(packed + i, load(from));
+        if (count == L) store_items(packed + i, joined(load(from), two ? load(next) : vec{}));
         else
-          for (long u = 0; u < L; u++) packed[i + u] = u < count ? from[u] : 0;
+          for (long u = 0; u < L; u++) packed[i + u] = u < count ? joined(from[u], two ? next[u] : 0) : Item(0);
       }
+    }
   }
 }
 
 // The transposed of each (N, K) block of a (N, blocks * K): panels over N, then blocks, then k.
-void pack_transposed(long N, long blocks, long K, const real* source, long ld, real* packed) {
+void pack_transposed(long N, long blocks, long K, const real* source, long ld, real* to) {
   const Panels panels(whole(N));
+  Item* packed = (Item*)to;
   for (long panel = 0; panel < panels.count; panel++) {
     const long n = panels.begin(panel), w = panels.width(panel), real_rows = std::max(0L, std::min(w, N - n));
     for (long block = 0; block < blocks; block++)
-      for (long k0 = 0; k0 < K; k0 += ROUND) {
+      for (long k0 = 0; k0 < K; k0 += ROUND) {  // a whole number of pairs
         const long kn = std::min(ROUND, K - k0);
+        Item row[ROUND];
         for (long i = 0; i < real_rows; i++) {
-          const real* from = source + (n + i) * ld + block * K + k0;
-          for (long k = 0; k < kn; k++) packed[k * w + i] = from[k];
+          items_of(source + (n + i) * ld + block * K + k0, kn, row);
+          for (long q = 0; q < groups(kn); q++) packed[q * w + i] = row[q];
         }
-        for (long k = 0; k < kn; k++)
-          for (long i = real_rows; i < w; i++) packed[k * w + i] = 0;
-        packed += kn * w;
+        for (long q = 0; q < groups(kn); q++)
+          for (long i = real_rows; i < w; i++) packed[q * w + i] = 0;
+        packed += groups(kn) * w;
       }
   }
 }
 
 // C (M, N) = sum over segments of A_s (M, K) times packed B_s (K, N); A_s begins at a + s * stride. N is a multiple
 // of ROUND.
-void product(long M, long N, long K, long segments, const real* a, long lda, long stride, const real* packed, real* c,
+void product(long M, long N, long K, long segments, const real* a, long lda, long stride, const real* from, real* c,
              long ldc) {
   const Panels panels(N);
+  const Left left(M, K, segments, a, lda, stride);
+  const Item* packed = (const Item*)from;
+  const long Q = groups(K);
   for (long panel = 0, next; panel < panels.count; panel = next) {
     next = panels.end_of_width(panel);
     const long w = panels.width(panel), count = next - panel;
-    if (w == 3 * L) of_width<3>(count, M, K, segments, a, lda, stride, packed, c, ldc);
-    else if (w == 2 * L) of_width<2>(count, M, K, segments, a, lda, stride, packed, c, ldc);
-    else of_width<1>(count, M, K, segments, a, lda, stride, packed, c, ldc);
-    packed += count * segments * K * w, c += count * w;
+    if (w == 3 * L) of_width<3>(count, M, Q, segments, left.items, left.row, left.apart, packed, c, ldc);
+    else if (w == 2 * L) of_width<2>(count, M, Q, segments, left.items, left.row, left.apart, packed, c, ldc);
+    else of_width<1>(count, M, Q, segments, left.items, left.row, left.apart, packed, c, ldc);
+    packed += count * segments * Q * w, c += count * w;
   }
 }
 
@@ -321,31 +106,55 @@ void product_on_threads(long M, long N, long K, long segments, const real* a, lo
   });
 }
 
+// Rows of A^T, item by item, in blocks of TILE rows that begin `block` from one another.
+static void pack_columns(long M, long K, const real* a, long lda, Item* to, long block) {
+  for (long q = 0; q < groups(K); q++) {  // whole rows at a time, as memory likes to be read
+    const long k = first_of(q, K);
+    const bool two = GROUP == 2 && k + 1 < K;
+    const real *const row = a + k * lda, *const next = row + lda;
+    for (long m = 0; m < M; m += TILE) {
+      Item* const items = to + m / TILE * block + q * TILE;
+      const long count = std::min(TILE, M - m);
+      if (!ROUNDED) std::memcpy(items, row + m, count * sizeof(real));
+      else
+        for (long i = 0; i < count; i++) items[i] = joined(row[m + i], two ? next[m + i] : 0);
+    }
+  }
+}
+
+// A panel of w columns of B: where it lies, or rounded in `to`.
+static const Item* right_side(long K, const real* b, long ldb, long w, Item* to) {
+  if (!ROUNDED) return (const Item*)b;
+  for (long q = 0; q < groups(K); q++) {
+    const long k = first_of(q, K);
+    const bool two = GROUP == 2 && k + 1 < K;
+    const real* const row = b + k * ldb;
+    for (long i = 0; i < w; i += L)
+      store_items(to + q * w + i, joined(load(row + i), two ? load(row + ldb + i) : vec{}));
+  }
+  return to;
+}
+
 // C (M, N) = or += A^T B with A (K, M), B (K, N); N is a multiple of ROUND. A part of the columns. B is read where it
-// lies: it was written just before, and its rows are not a power of two apart.
+// lies, if nothing is rounded: it was written just before, and its rows are not a power of two apart.
 void outer_part(long M, long N, long K, const real* a, long lda, const real* b, long ldb, real* c, long ldc, long add,
                 long part, long parts) {
   const Panels panels(N);
   // Blocks of A are copied to lie k by k, each a little apart from a multiple of 4 KiB, at which all of them would
   // want the same set of the cache.
-  const long block = TILE * DEPTH + ROUND;
+  const long block = TILE * groups(DEPTH) + ROUND, blocks = (M + TILE - 1) / TILE;
   thread_local std::vector<real> memory;
-  real* const left = scratch(memory, (M + TILE - 1) / TILE * block);
+  Item* const left = (Item*)scratch(memory, blocks * block + (ROUNDED ? groups(DEPTH) * WIDE * L : 0));
   for (long k0 = 0; k0 < K; k0 += DEPTH) {
-    const long depth = std::min(DEPTH, K - k0);
+    const long depth = std::min(DEPTH, K - k0), Q = groups(depth);
     const bool more = add || k0 > 0;
-    for (long k = 0; k < depth; k++) {  // whole rows at a time, as memory likes to be read
-      const real* const row = a + (k0 + k) * lda;
-      for (long i = 0; i < M / TILE; i++)
-        std::memcpy(left + i * block + k * TILE, row + i * TILE, TILE * sizeof(real));
-      if (M % TILE) std::memcpy(left + M / TILE * block + k * TILE, row + M / TILE * TILE, M % TILE * sizeof(real));
-    }
+    pack_columns(M, depth, a + k0 * lda, lda, left, block);
     for (long panel = part_begin(panels.count, part, parts); panel < part_begin(panels.count, part + 1, parts); panel++) {
-      const long n = panels.begin(panel), w = panels.width(panel);
-      const real* const right = b + k0 * ldb + n;
-      if (w == 3 * L) columns<3>(M, depth, left, block, right, ldb, c + n, ldc, more);
-      else if (w == 2 * L) columns<2>(M, depth, left, block, right, ldb, c + n, ldc, more);
-      else columns<1>(M, depth, left, block, right, ldb, c + n, ldc, more);
+      const long n = panels.begin(panel), w = panels.width(panel), row = ROUNDED ? w : ldb;
+      const Item* const right = right_side(depth, b + k0 * ldb + n, ldb, w, left + blocks * block);
+      if (w == 3 * L) columns<3>(M, Q, left, block, right, row, c + n, ldc, more);
+      else if (w == 2 * L) columns<2>(M, Q, left, block, right, row, c + n, ldc, more);
+      else columns<1>(M, Q, left, block, right, row, c + n, ldc, more);
     }
   }
 }
@@ -389,7 +198,7 @@ const Kernels* kernels() {
   return &all;
 }
 
-// to[i] = hit where the draw from [0, 1) of key and first + i lies below rate, else miss; as harness/noise.py draws.
+// to[i] = hit where the draw from [0, 1) of key and first + i lies below rate, else miss; as harness/model/masks.py draws.
 void draw(int64_t key, int64_t first, long count, double rate, double hit, double miss, real* to) {
   const double most = rate * 9007199254740992.0;  // 2^53: exact
   const real one = hit, other = miss;
@@ -409,81 +218,5 @@ long first_outside(long count, const int64_t* indices, long size) {
   return -1;
 }
 
-// The read-out and its cross-entropy: *loss = scale * sum over rows of share * -log softmax(rows W + b)[target], and,
-// where d_rows is given, its gradients, in which a share of every target, `smoothing`, goes to all V alike. Scores exist
-// for so many rows at a time as a core's cache holds.
-void cross_entropy(long M, long H, long V, const real* rows, long ld, const real* weight, const real* bias,
-                   const int64_t* targets, const real* share, double scale, double smoothing, double* loss,
-                   real* d_rows, real* d_weight, real* d_bias, long threads) {
-  Flush subnormal;
-  const long S = whole(V), SH = whole(H), length = row_length(1, S);
-  const long chunk = std::min(M, std::max(128L, (1L << 19) / (S * (long)sizeof(real)) / 64 * 64));
-  const bool direct = SH == H, narrow = direct && S < H;  // the side that is copied in small blocks is the small one
-  thread_local std::vector<real> memory;
-  const long sizes[] = {
-      H * S, SH * V, S, S, chunk * length, d_rows && !direct ? chunk * SH : 0, d_rows ? H * S : 0, chunk, chunk};
-  long need = ROUND;
-  for (long size : sizes) need += size;
-  real* at = scratch(memory, need);
-  auto take = [&](long i) { real* found = at; at += sizes[i]; return found; };
-  real *packed = take(0), *transposed = take(1), *shift = take(2), *bias_sum = take(3), *scores = take(4);
-  real *beside = take(5), *weight_sum = take(6), *sums = take(7), *gaps = take(8);
-  pack(H, 1, V, S, weight, V, packed);
-  if (d_rows) pack_transposed(H, 1, V, weight, V, transposed);
-  for (long v = 0; v < S; v++) shift[v] = v < V ? bias[v] : -INFINITY;  // what is none has no probability
-  std::memset(bias_sum, 0, S * sizeof(real));
-  const vec least = splat(-60);  // what is less likely counts as 0: products of subnormal numbers are traps
-  double total_loss = 0;
-  for (long begin = 0; begin < M; begin += chunk) {
-    const long count = std::min(chunk, M - begin);
-    product_on_threads(count, S, H, 1, rows + begin * ld, ld, 0, packed, scores, length, threads);
-    for (long m = 0; m < count; m++) {
-      real* const row = scores + m * length;
-      vec top = splat(-INFINITY), sum = splat(0);
-      for (long j = 0; j < S; j += L) {
-        const vec score = load(row + j) + load(shift + j);
-        store(row + j, score);
-        top = maximum(top, score);
-      }
-      const real most = largest(top), own = row[targets[begin + m]];
-      for (long j = 0; j < S; j += L) {
-        const vec below = load(row + j) - most;
-        const vec e = choose(below < least, splat(0), exponential(maximum(below, least)));
-        store(row + j, e);
-        sum = sum + e;
-      }
-      const real whole_sum = total(sum);
-      sums[m] = whole_sum;
-      gaps[m] = most - own;
-      if (!d_rows) continue;
-      const vec each = splat((real)scale * (share ? share[begin + m] : 1) / whole_sum);
-      row[targets[begin + m]] -= whole_sum * (real)(1 - smoothing);  // the softmax, less the target
-      const vec even = splat(whole_sum * (real)(smoothing / V));
-      for (long j = 0; j < S; j += L) {
-        const vec slope = (load(row + j) - even) * each;
-        store(row + j, slope);
-        store(bias_sum + j, load(bias_sum + j) + slope);
-      }
-    }
-    for (long m = 0; m < count; m += L) {  // a whole vector of logarithms at a time
-      real logs[L] = {};
-      std::memcpy(logs, sums + m, std::min(L, count - m) * sizeof(real));
-      store(logs, logarithm(load(logs)));
-      for (long i = 0; i < std::min(L, count - m); i++)
-        total_loss += (share ? share[begin + m + i] : 1) * ((double)logs[i] + gaps[m + i]);
-    }
-    if (!d_rows) continue;
-    real* const to = direct ? d_rows + begin * H : beside;
-    product_on_threads(count, SH, V, 1, scores, length, 0, transposed, to, SH, threads);
-    for (long m = 0; m < count && !direct; m++)
-      std::memcpy(d_rows + (begin + m) * H, beside + m * SH, H * sizeof(real));
-    if (narrow) outer(S, H, count, scores, length, rows + begin * ld, ld, weight_sum, H, begin > 0, threads);
-    else outer(H, S, count, rows + begin * ld, ld, scores, length, weight_sum, S, begin > 0, threads);
-  }
-  *loss = scale * total_loss;
-  if (!d_rows) return;
-  for (long h = 0; h < H; h++)
-    for (long v = 0; v < V; v++) d_weight[h * V + v] = narrow ? weight_sum[v * H + h] : weight_sum[h * S + v];
-  std::memcpy(d_bias, bias_sum, V * sizeof(real));
-}
+#include "readout.inc"
 }
