@@ -3,6 +3,9 @@
 A batch of equal lengths is one piece. A packed sequence has fewer and fewer rows as time goes on: a
 piece ends where fewer than a share of its rows are left, so that half the work at most is for
 nothing and a batch has few pieces. Within a piece a row that has ended holds its state.
+
+The equations are computed for such a row all the same, from the start and its first input, where they
+have a value and a slope: one that overflowed would have a gradient of zero times infinity.
 """
 
 import functools
@@ -141,7 +144,7 @@ def _piece(segment: Tensor, rows: Sequence[int]) -> Piece:
         return Piece(segment.unflatten(0, (len(rows), rows[0])))
     index = torch.arange(rows[0], device=segment.device)
     present = index < torch.tensor(rows, device=segment.device).unsqueeze(1)
-    values = segment.new_zeros(len(rows), rows[0], *segment.shape[1:])
+    values = segment[: rows[0]].detach().expand(len(rows), *[-1] * segment.ndim)
     return Piece(values.masked_scatter(_like(present, values), segment), present)
 
 
@@ -162,9 +165,12 @@ def _holding(cell: type[Cell]) -> type[Cell]:
     inner = cell()
 
     def step(self: Cell, p: Any, x: Any, *state: Tensor) -> tuple[Tensor, ...]:
-        new = inner.step(p, x, *state)
-        # A choice: of what a row that has ended would become, nothing counts, an overflow neither.
         has_ended = p.held > 0
+        begun = (
+            torch.where(has_ended, cell.start.get(name, 0.0), old)
+            for name, old in zip(cell.state, state, strict=True)
+        )
+        new = inner.step(p, x, *begun)
         return tuple(
             torch.where(has_ended, old, value) for old, value in zip(state, new, strict=True)
         )

@@ -589,27 +589,40 @@ def test_a_piece_ends_where_fewer_than_half_of_its_rows_are_left():
     assert all(piece.present is None for piece in form.pieces(x.data, share=1.0))
 
 
-def test_a_row_that_has_ended_keeps_its_state_whatever_would_come_next():
-    class Doubling(cells.Cell):
-        """h' = 1e200 * (x + h).
+class Exploding(cells.Cell):
+    """h' = exp(x + h).
 
-        Source: none.
-        Reference: none.
-        Differs: no parent.
-        """
+    Source: none.
+    Reference: none.
+    Differs: no parent.
+    """
 
-        name, gates, state, unbiased = "doubling", ("h",), ("h",), ("h",)
-        products = {}
+    name, gates, state, unbiased = "exploding", ("h",), ("h",), ("h",)
+    products = {}
 
-        def step(self, p, x, h):
-            return (1e200 * (x.h + h),)
+    def step(self, p, x, h):
+        return (torch.exp(x.h + h),)
 
-    made = Recurrent(Doubling, 1, 1, engine="reference", dtype=torch.float64)
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_what_a_row_that_has_ended_would_become_counts_nowhere(engine):
+    """After e^7 comes e^e^7: an overflow, whose gradient would be zero times infinity."""
+    made = Recurrent(Exploding, 1, 1, engine=engine, dtype=torch.float64)
     with torch.no_grad():
         made.W_l0.fill_(1.0)
-    rows = [torch.zeros(2, 1).double(), torch.ones(1, 1).double()]
-    _, h = made(pack_sequence(rows))
-    assert h.flatten().tolist() == [0.0, 1e200]
+
+    def results(*rows):
+        rows = [row.clone().requires_grad_() for row in rows]
+        output, h = made(pack_sequence(rows, enforce_sorted=False))
+        leaves = [*rows, made.W_l0]
+        return [h.flatten(), *torch.autograd.grad(output.data.log().sum() + h.log().sum(), leaves)]
+
+    short, long = torch.full((1, 1), 7.0).double(), torch.full((2, 1), -1.0).double()
+    h, *gradients, of_weight = results(short, long)
+    alone = [results(row) for row in (short, long)]
+    torch.testing.assert_close(h, torch.cat([each[0] for each in alone]), **CLOSE)
+    torch.testing.assert_close(gradients, [each[1] for each in alone], **CLOSE)
+    torch.testing.assert_close(of_weight, sum(each[2] for each in alone), **CLOSE)
 
 
 # Initial values
