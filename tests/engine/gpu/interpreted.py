@@ -9,10 +9,12 @@ import functools
 import os
 import pathlib
 import sys
+import tempfile
 import warnings
 
 os.environ["TRITON_INTERPRET"] = "1"
-sys.path[:0] = [str(parent) for parent in pathlib.Path(__file__).resolve().parents[:4]]
+parents = pathlib.Path(__file__).resolve().parents
+sys.path[:0] = [str(folder) for folder in (*parents[:4], parents[2] / "tasks")]
 
 import numpy as np  # noqa: E402
 import scipy.special  # noqa: E402
@@ -21,6 +23,7 @@ import triton.language as tl  # noqa: E402
 from agreement import ALL_CELLS, case, differences, errors, results  # noqa: E402
 from corner_cells import CORNERS  # noqa: E402
 from odd_cells import ODD_CELLS  # noqa: E402
+from sequence_training import parameters_after, small_tasks  # noqa: E402
 from variant_steps import COMPILED, together  # noqa: E402
 
 import cells  # noqa: E402
@@ -167,6 +170,16 @@ def interpret_cell(name):
             yield f"{precision} differs by {worst:.1e}"
 
 
+def interpret_tasks():
+    """Compares what tasks that read vectors train to, with what the definition does."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, task in small_tasks(pathlib.Path(folder)).items():
+            wanted, found = (parameters_after(task, engine=e) for e in ("reference", "gpu"))
+            for parameter, value in wanted.items():
+                if not torch.allclose(found[parameter], value, rtol=1e-9, atol=1e-12):
+                    yield f"{name}: {parameter} differs after training"
+
+
 def main(names):
     """Prints what differs and returns how many lines that are."""
     torch.set_num_threads(1)
@@ -174,6 +187,7 @@ def main(names):
     prepare()
     found = [f"operations: {problem}" for problem in interpret_operations()]
     found += [f"trial: {failure}"] if (failure := trial.failure("cpu")) else []
+    found += [f"task {problem}" for problem in interpret_tasks()]
     for name in names:
         try:
             found += [f"{name}: {problem}" for problem in interpret_cell(name)]

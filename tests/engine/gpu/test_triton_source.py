@@ -109,6 +109,7 @@ def test_the_interpreter_sees_a_wrong_kernel(spread, tmp_path):
     assert "trial: Triton computes another tanh and div and row_sum than torch" in done.stdout
     assert "lstm: float64, rows: outputs differs by" in done.stdout
     assert "lstm: bf16 differs by" in done.stdout
+    assert "task labelled: r0.layer0.R differs after training" in done.stdout
 
 
 def interpreted(cache, *names):
