@@ -40,10 +40,6 @@ def _step_of(cell):
     return ast.parse(textwrap.dedent(inspect.getsource(cell.step)))
 
 
-class Identity(ast.NodeTransformer):
-    """Changes nothing: the right cell, by the same road."""
-
-
 @dataclass
 class SwapInputs(ast.NodeTransformer):
     """`x.i` and `x.f` change places: each gate gets the other's W x + b."""

@@ -65,45 +65,37 @@ SEEN_BY_THE_CONTRACT_ALONE = (
 )
 
 
-def every(kinds):
-    """(name, mutant) of every cell, each a parameter with a readable id."""
-    return [
-        pytest.param(name, mutant, id=f"{name}: {mutant.label}")
-        for name in ALL_CELLS
-        for kind in kinds
-        for mutant in sorted(kind(cells.find(name)), key=lambda mutant: mutant.label)
-    ]
+def mutants_of(name, kinds):
+    return [mutant for kind in kinds for mutant in kind(cells.find(name))]
 
 
-@pytest.mark.parametrize(("name", "mutant"), every(KINDS))
-def test_the_suite_fails_on_a_mutant(name, mutant):
-    with mutant.context:
-        first = next(suite(mutant.cell), None)
-    if (name, mutant.label) in SYMMETRIC:
-        assert first is None
-    else:
-        assert first is not None
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_the_suite_fails_on_every_mutant_that_computes_something_else(name):
+    passed = set()
+    for mutant in mutants_of(name, KINDS):
+        with mutant.context:
+            if next(suite(mutant.cell), None) is None:
+                passed.add((name, mutant.label))
+    assert passed == {pair for pair in SYMMETRIC if pair[0] == name}
 
 
-@pytest.mark.parametrize(("name", "mutant"), every(SEEN_BY_THE_CONTRACT_ALONE))
-def test_the_contract_finds_it_without_any_equations(name, mutant):
-    with mutant.context:
-        found = next(contract.findings(mutant.cell), None)
-    if (name, mutant.label) in MADE_TOGETHER:
-        assert found is None
-    else:
-        assert found is not None and found.check in CHECKS_THAT_SEE_IT, found
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_the_contract_finds_it_without_any_equations(name):
+    seen_by = {}
+    for mutant in mutants_of(name, SEEN_BY_THE_CONTRACT_ALONE):
+        with mutant.context:
+            seen_by[name, mutant.label] = next(contract.findings(mutant.cell), None)
+    unseen = {pair for pair, found in seen_by.items() if found is None}
+    assert unseen == {pair for pair in MADE_TOGETHER if pair[0] == name}
+    found = {pair: finding for pair, finding in seen_by.items() if finding is not None}
+    others = {p: f for p, f in found.items() if f.check not in CHECKS_THAT_SEE_IT}
+    assert not others
 
 
 @pytest.mark.parametrize("name", ALL_CELLS)
 def test_the_suite_passes_the_right_cell_by_the_same_road(name):
-    assert list(suite(mutants.rewritten(cells.find(name), mutants.Identity()))) == []
-
-
-@pytest.mark.parametrize("name", ALL_CELLS)
-def test_the_wrapped_right_product_is_right(name):
     """What `transposed` and `without_bias` read off a product is that product, so that they fail
-    for their reason.
+    for their reason; a cell without a product is rewritten all the same.
     """
     cell = cells.find(name)
     right = mutants.rewritten(
