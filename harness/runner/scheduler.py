@@ -93,7 +93,6 @@ class Scheduler:
         resolved, self.resolve_notes = resolve(study)
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
         self.datasets = {unit: data.load(settings) for unit, settings in arms.items()}
-        self._simple_errors = simple_errors(study, self.datasets)
         self._opened = ExitStack()
         try:
             self._open_stores(arms)
@@ -124,6 +123,7 @@ class Scheduler:
             raise IdentityError(difference(study, locations, changes))
         if changes:  # what was pinned has shown nothing yet
             arms, pins, _ = pin_resolved(study, arms, self.datasets, {}, display.say)
+        errors = simple_errors(study, self.datasets, {} if changes else self.notes.simple_errors)
         self.units = study.units
         self.settings = {unit: arms[unit.first_repeat] for unit in self.units}
         identity = study.identity()
@@ -135,7 +135,7 @@ class Scheduler:
             pinned=pins,
             origin=origin,
             texts=texts,
-            simple_errors=self.notes.simple_errors or self._simple_errors,
+            simple_errors=errors,
         )
         self.recorder = RunRecorder(self.writer, display, study.measure.objective, self._entry)
         self.page = LivePage(study, self.writer, self.recorder.ends)

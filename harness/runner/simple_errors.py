@@ -12,7 +12,9 @@ from harness.tasks.forecast_metrics import baseline_errors, metric_names
 
 
 def simple_errors(
-    study: Study, datasets: Mapping[Unit, Data]
+    study: Study,
+    datasets: Mapping[Unit, Data],
+    known: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Sequence[Mapping[str, Any]]]:
     """Returns condition -> the errors of simple forecasters, as a study's notes keep them.
 
@@ -22,9 +24,12 @@ def simple_errors(
     Args:
         study: All its conditions.
         datasets: By the arms' units of the first repeat.
+        known: What an earlier launch noted of the same series: it is not computed again.
     """
-    found: dict[str, Sequence[Mapping[str, Any]]] = {}
+    found = dict(known)
     for name in study.conditions:
+        if name in known:
+            continue
         dataset = datasets[Unit.parse(study.under(name).baseline.key)]
         if isinstance(dataset, SequenceDataset) and dataset.windows is not None:
             columns = dataset.windows.series.columns

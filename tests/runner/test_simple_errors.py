@@ -28,7 +28,7 @@ def test_each_condition_has_those_of_its_own_series_under_the_names_of_metrics()
         conditions=("a", "b", "c"),
         under=lambda name: SimpleNamespace(baseline=SimpleNamespace(key=str(Unit("lstm", name)))),
     )
-    found = simple_errors(study, datasets)
+    found = simple_errors(study, datasets, {})
     assert list(found) == ["a", "b"]
     wanted = [row for row in baseline_errors(sine.windows) if row.split == "test"]
     tested = [row for row in found["a"] if row["split"] == "test"]
@@ -37,3 +37,6 @@ def test_each_condition_has_those_of_its_own_series_under_the_names_of_metrics()
     ]
     assert {row["column"] for row in found["a"]} == {"sine"}
     assert {row["column"] for row in found["b"]} == {"p_e"}
+    noted = {"a": [{"forecaster": "as noted"}]}
+    again = simple_errors(study, datasets, noted)  # a condition that came later is computed
+    assert again == {"a": noted["a"], "b": found["b"]}
