@@ -18,18 +18,21 @@ from harness.tuning import extension
 
 def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Report:
     """Returns the report of a study as far as its store has come."""
+    return build_report(study, warnings=warnings, **read(study, reader))
+
+
+def read(study: Study, reader: StudyReader) -> dict[str, Any]:
+    """Returns what :func:`build_report` takes from a store, by its parameters' names."""
     notes = reader.notes()
-    return build_report(
-        study,
-        reader.runs(),
-        reader.curves(),
-        reader.timings(),
-        warnings,
-        reader.states() if study.measure.states else None,
-        begun_on(reader),
-        notes.simple_errors,
-        reader.forecasts() if notes.simple_errors else None,
-    )
+    return {
+        "runs": reader.runs(),
+        "curves": reader.curves(),
+        "timings": reader.timings(),
+        "states": reader.states() if study.measure.states else None,
+        "begun": begun_on(reader),
+        "simple_errors": notes.simple_errors,
+        "forecasts": reader.forecasts() if notes.simple_errors else None,
+    }
 
 
 def begun_on(reader: StudyReader) -> date | None:

@@ -119,9 +119,9 @@ class Removal:
     def _remove_searches(self) -> None:
         from harness.tuning import storage as storages  # loads Optuna
 
-        storage = storages.open_storage(self.locations.storage_url)
-        for name in self.searches:
-            storages.remove(storage, name)
+        with storages.opened(self.locations.storage_url) as storage:
+            for name in self.searches:
+                storages.remove(storage, name)
 
 
 def clean(
@@ -284,7 +284,8 @@ def _searches(study: str, birth: str, locations: Locations, arm: str | None) -> 
     from harness.tuning import storage as storages  # loads Optuna
 
     start, end = search_affixes(study, birth)
-    stored = storages.stored(storages.open_storage(locations.storage_url))
+    with storages.opened(locations.storage_url) as storage:
+        stored = storages.stored(storage)
     names = [name for name in stored if name.startswith(start) and name.endswith(end)]
     if arm is None:
         return names

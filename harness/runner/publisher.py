@@ -9,6 +9,7 @@ from harness.runner import live_page, page_texts
 from harness.runner.finished import demand, report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
+from harness.store.reader import StudyReader
 from harness.study import num_pairs
 from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of, objective_of
@@ -68,7 +69,7 @@ def _levels(scheduler: Scheduler) -> tuple[float, float] | None:
     """
     metric = scheduler.study.measure.objective
     objective, column = objective_of(metric), loss_of(metric)
-    curves = scheduler.writer.reader.curves()
+    curves = scheduler.writer.read(StudyReader.curves)
     if column not in curves:
         return None
     losses = curves.loc[curves["phase"] == Phase.REPLICATE, column].dropna()

@@ -16,6 +16,7 @@ from harness.runner.progress import Display
 from harness.settings import EXECUTION, Settings, to_dict
 from harness.store.background import BackgroundWriter
 from harness.store.frames import excerpt, key_of_row, moment
+from harness.store.reader import StudyReader
 from harness.store.views import TRIED_LOSS
 from harness.study.units import Phase, RunKey, Unit
 from harness.tasks.objective import loss_of, objective_of
@@ -158,7 +159,7 @@ class RunRecorder:
         self._open: dict[str, _OpenRun] = {}
         self.ends: dict[RunKey, End] = {}
         self.failures = Failures()
-        runs = writer.reader.runs()
+        runs = writer.read(StudyReader.runs)
         for row in runs[is_done(runs) & runs["phase"].isin(list(Phase))].to_dict("records"):
             self.ends[key_of_row(row)] = End(RunState(row["state"]), row["objective"], is_lost(row))
 

@@ -15,7 +15,7 @@ from harness import data
 from harness.preflight.resolve import resolve
 from harness.randomness import Name
 from harness.report import Report, arm_results
-from harness.report.assemble import stored_report, warnings_of
+from harness.report.assemble import build_report, read, warnings_of
 from harness.report.evidence import open_arms
 from harness.runner import executor
 from harness.runner.live_page import LivePage
@@ -36,6 +36,7 @@ from harness.store.locations import Locations
 from harness.store.lock import Assure, held
 from harness.store.notes import Origin
 from harness.store.patience import Patience
+from harness.store.reader import StudyReader
 from harness.store.writer import StudyWriter
 from harness.study import Study
 from harness.study.units import Phase, RunKey, Unit
@@ -115,13 +116,14 @@ class Scheduler:
             self._opened.callback(self.writer.close)
         check_identity(study, writer.reader, locations)
         self.writer.resume()
-        self.notes = self.writer.reader.notes()
+        self.notes = self.writer.read(StudyReader.notes)
         arms, pins, changes = pin_resolved(
             study, arms, self.datasets, self.notes.pinned, display.say
         )
-        if changes and self.writer.reader.has_result():
-            raise IdentityError(difference(study, locations, changes))
-        if changes:  # what was pinned has shown nothing yet
+        if changes:
+            if self.writer.read(StudyReader.has_result):
+                raise IdentityError(difference(study, locations, changes))
+            # What was pinned has shown nothing yet.
             arms, pins, _ = pin_resolved(study, arms, self.datasets, {}, display.say)
         errors = simple_errors(study, self.datasets, {} if changes else self.notes.simple_errors)
         self.units = study.units
@@ -156,8 +158,8 @@ class Scheduler:
         """Makes searches again whose storage was lost: their trials would else be trained again."""
         num_restored = restore(
             self.searches,
-            self.writer.reader.runs,
-            self.writer.reader.curves,
+            lambda: self.writer.read(StudyReader.runs),
+            lambda keys: self.writer.read(lambda reader: reader.curves(keys)),
             self.recorder.ends,
             self.study.measure.objective.partition("/")[0],
         )
@@ -284,8 +286,8 @@ class Scheduler:
         study = self.study
         if study.replicate.until is None:
             return dict.fromkeys(study.conditions, study.replicate.seeds)
-        runs = self.writer.call(lambda writer: writer.reader.runs())
-        curves = self.writer.call(lambda writer: writer.reader.curves())
+        runs = self.writer.read(StudyReader.runs)
+        curves = self.writer.read(StudyReader.curves)
         num_seeds = {}
         for name in study.conditions:
             part, rows = study.under(name), runs[runs["condition"] == name]
@@ -299,7 +301,7 @@ class Scheduler:
             return
         chosen = {unit: self.chosen(unit) for unit in self.units}
         num_superseded = 0
-        runs = self.writer.call(lambda writer: writer.reader.runs())
+        runs = self.writer.read(StudyReader.runs)
         for row in runs.to_dict("records"):
             unit = unit_of_row(row)
             settings = chosen.get(unit)
@@ -433,8 +435,8 @@ class Scheduler:
     def report(self) -> Report:
         """Returns the report of what there is so far."""
         self.note(warnings=tuple(self.warnings()))
-        warnings = warnings_of(self.study, self.notes)
-        return stored_report(self.study, self.writer.reader, warnings)
+        stored = self.writer.read(lambda reader: read(self.study, reader))
+        return build_report(self.study, warnings=warnings_of(self.study, self.notes), **stored)
 
     def warnings(self) -> list[str]:
         """Returns what the search has to say beside the verdict."""

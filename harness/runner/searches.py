@@ -201,17 +201,18 @@ class Searches:
         """Returns the ids of the runs to prune.
 
         A trial of several seeds is judged by their mean, once all of them have come to a point; a
-        seed that was lost before counts as it ended.
+        seed that was lost before counts as it ended. Points of other runs are not kept.
 
         Args:
             points: What runs have just come to.
             ended: The runs that have just ended.
         """
-        keys = list(ended)
-        for point in points:
+        of_trials = [point for point in points if point.key.phase is Phase.TRIAL]
+        for point in of_trials:
             self._nats.setdefault(point.key, {})[point.number] = point.nats
-            keys.append(point.key)
-        trials = [(key.unit, key.index) for key in keys if key.phase is Phase.TRIAL]
+        keys = [key for key in ended if key.phase is Phase.TRIAL]
+        keys += [point.key for point in of_trials]
+        trials = [(key.unit, key.index) for key in keys]
         return {run for trial in dict.fromkeys(trials) for run in self._judge(*trial)}
 
     def _judge(self, unit: Unit, number: int) -> set[str]:

@@ -157,6 +157,10 @@ class BackgroundWriter:
         result: R = self._handover.call(own)
         return result
 
+    def read(self, function: Callable[[StudyReader], R]) -> R:
+        """Returns what a function of the reader returns, once all before it is stored."""
+        return self.call(lambda writer: function(writer.reader))
+
     def drain(self) -> None:
         """Waits until all that was handed over is stored."""
         self.call(lambda _: None)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 # MLflow reads the first when it is imported: a bench reports to nobody. The second keeps its links
-# out of stdout. The others end a call to a server that is away, which took 263 s: the driver asks
-# again itself, and says so.
+# out of stdout, the third a bar for each file out of stderr. The fourth ends a call to a server
+# that is away, which took 263 s. The last holds whatever the environment says: MLflow would repeat
+# a request whose answer was lost, and a run be made twice. The driver asks again itself, says so,
+# and looks first what was done.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException

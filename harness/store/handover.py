@@ -121,6 +121,7 @@ class Handover:
         self._waiting_bytes = 0
         self._last: deque[_Operation] = deque()  # what follows all that is in the file
         self._asked_since: float | None = None
+        self._slow_seconds = patience.NOTICE_SECONDS  # a slow store is told again when it is slower
         self._why = ""
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -253,13 +254,16 @@ class Handover:
             if self._error is not None:
                 raise self._error
             since = self._asked_since
-            is_late = since is not None and time.time() - since >= patience.NOTICE_SECONDS
+            waited = 0.0 if since is None else time.time() - since
+            is_late = waited >= patience.NOTICE_SECONDS
             if is_late or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._begin_spool()
             is_over = self._is_told and not self._has_work()
-        if is_late and not self._is_told and since is not None:
+        is_told_now = is_late and (self._why or waited >= self._slow_seconds)
+        if is_told_now and not self._is_told and since is not None:
             self._is_told = True
             why = f" ({self._why})" if self._why else ""
+            self._slow_seconds *= 1 if self._why else 2
             self._say(
                 f"MLflow's store does not answer since {patience.clock(since)}{why}; training goes "
                 f"on, records wait in {self._spool.path}",

@@ -1,13 +1,13 @@
 """Where searches are kept: Optuna's storage, opened, closed, listed and changed as a whole."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from harness.store import patience
 from harness.store.address import JOURNAL, AddressedError, sqlite_path
@@ -104,21 +104,31 @@ def store_values(
     """
     study_id = storage.get_study_id_from_name(name)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
-    by_itself = dict(values)
     if isinstance(storage, optuna.storages.RDBStorage):
-        with storage.engine.begin() as connection:
-            known = set(connection.scalars(text(STORED_POINTS), {"trial": trial_id}))
-            missing = {step: value for step, value in values.items() if step not in known}
-            by_itself = {step: v for step, v in missing.items() if not math.isfinite(v)}
-            rows = [
-                {"trial": trial_id, "step": step, "value": value}
-                for step, value in missing.items()
-                if step not in by_itself
-            ]
-            if rows:
-                connection.execute(text(STORE_POINT), rows)
+        by_itself = _store_finite(storage.engine, trial_id, values)
+    else:  # a journal, of which this process holds all in memory
+        by_itself = _missing(values, storage.get_trial(trial_id).intermediate_values)
     for step, value in by_itself.items():
         storage.set_trial_intermediate_value(trial_id, step, value)
+
+
+def _store_finite(engine: Engine, trial_id: int, values: Mapping[int, float]) -> dict[int, float]:
+    """Stores what is missing of a trial's values, and returns what is not finite of it instead."""
+    with engine.begin() as connection:
+        known = connection.scalars(text(STORED_POINTS), {"trial": trial_id})
+        missing = _missing(values, set(known))
+        rows = [
+            {"trial": trial_id, "step": step, "value": value}
+            for step, value in missing.items()
+            if math.isfinite(value)
+        ]
+        if rows:
+            connection.execute(text(STORE_POINT), rows)
+    return {step: value for step, value in missing.items() if not math.isfinite(value)}
+
+
+def _missing(values: Mapping[int, float], known: Container[int]) -> dict[int, float]:
+    return {step: value for step, value in values.items() if step not in known}
 
 
 def remove(storage: optuna.storages.BaseStorage, name: str) -> None:

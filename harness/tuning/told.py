@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
-from harness.tuning.storage import open_storage
+from harness.tuning.storage import opened
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -34,15 +34,17 @@ def stored_trials(url: str, start: str, end: str) -> dict[str, list[StoredTrial]
 
     Raises:
         SearchError: The storage cannot be reached.
+        StoreError: Its server does not answer.
+        OSError: The disk or a right on it lacks.
     """
-    storage = open_storage(url)
     trials = {}
-    for study in storage.get_all_studies():
-        name = study.study_name
-        if name.startswith(start) and name.endswith(end):
-            stored = storage.get_all_trials(study._study_id, deepcopy=False)
-            trials[name.removeprefix(start).removesuffix(end)] = [
-                StoredTrial(t.number, STATES[t.state], t.values[0] if t.values else None)
-                for t in stored
-            ]
+    with opened(url) as storage:
+        for study in storage.get_all_studies():
+            name = study.study_name
+            if name.startswith(start) and name.endswith(end):
+                stored = storage.get_all_trials(study._study_id, deepcopy=False)
+                trials[name.removeprefix(start).removesuffix(end)] = [
+                    StoredTrial(t.number, STATES[t.state], t.values[0] if t.values else None)
+                    for t in stored
+                ]
     return trials

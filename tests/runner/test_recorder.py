@@ -17,8 +17,11 @@ class Writer:
 
     def __init__(self):
         self.tags, self.metrics, self.levels = {}, {}, []
-        runs = frames.runs([])
-        self.reader = SimpleNamespace(runs=lambda: runs)
+
+    def read(self, function):
+        """Nothing is stored."""
+        del function
+        return frames.runs([])
 
     def open_run(self, key, name, params, tags, dataset=None):
         self.tags |= tags

@@ -12,7 +12,7 @@ from harness import study
 from harness.runner.recorder import End, Point
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
-from harness.study.units import RunKey, Unit
+from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 from harness.tuning import storage as storages
 
@@ -138,3 +138,11 @@ def test_killed_again_and_again_it_prunes_and_stores_the_same(loaded, tmp_path):
     assert set(killed.pruned) == set(whole.pruned)
     assert killed.stored() == whole.stored()
     assert any(t[4] for t in whole.stored())
+
+
+def test_points_are_kept_until_their_trial_is_told_and_no_longer(loaded, tmp_path):
+    searches = Driver(loaded, tmp_path).search().searches
+    for phase in (Phase.FINALIST, Phase.REPLICATE):
+        key = RunKey(UNIT, phase, 0)
+        assert searches.to_prune([Point(key, 1, 1.0)], [key]) == set()
+    assert not searches._nats and not searches._means

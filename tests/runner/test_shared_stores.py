@@ -14,14 +14,17 @@ import urllib.request
 import pandas as pd
 import pytest
 import small_study
+from relay import Relay
 from rich.console import Console
 
+from harness.results.doctor import examine
 from harness.runner import launch
-from harness.runner.recorder import RunRecorder
-from harness.store import patience
+from harness.runner.recorder import RunRecorder, key_of
+from harness.store import handover, patience
 from harness.store.locations import Locations
 from harness.store.lock import LockedError
 from harness.store.reader import StudyReader
+from harness.study.units import Phase
 from harness.tuning import storage as storages
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
@@ -116,7 +119,7 @@ def test_both_stores_in_postgresql_that_loses_power_in_the_middle(
 
 @pytest.fixture
 def server(tmp_path):
-    """The address of an MLflow server that keeps the artifacts too, and the folder of these."""
+    """A relay to an MLflow server that keeps the artifacts too, and the folder of these."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -135,11 +138,12 @@ def server(tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     ) as process:
-        address = f"http://127.0.0.1:{port}"
+        relay = Relay(port)
         try:
-            await_answer(f"{address}/health", process)
-            yield address, artifacts
+            await_answer(f"http://127.0.0.1:{port}/health", process)
+            yield relay, artifacts
         finally:
+            relay.close()
             os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -155,11 +159,44 @@ def await_answer(address, process):
     pytest.fail(f"{address} does not answer")
 
 
-def test_runs_and_artifacts_on_a_server_and_trials_in_a_journal(tmp_path, whole, server):
-    address, artifacts = server
-    locations = Locations(tmp_path / "here", address, "journal:///trials.log")
-    report, _ = run(tmp_path / "here", locations)
+def test_runs_on_a_server_that_loses_an_answer_is_gone_and_is_slow_and_trials_in_a_journal(
+    tmp_path, monkeypatch, whole, server
+):
+    """It makes a run of which the driver does not hear, is gone while others train, then slow.
+
+    A server of MLflow's takes seconds to start, so that one test asks all of it.
+    """
+    relay, artifacts = server
+    monkeypatch.setattr(patience, "NOTICE_SECONDS", 1.0)
+    monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.1)
+    record, phases, gone = RunRecorder.record, [], []
+
+    def disturbed(self, messages):
+        phase = key_of(messages[0].run).phase
+        if phase not in phases:
+            phases.append(phase)
+            if phase == Phase.TRIAL:
+                relay.lose_answer(b"/mlflow/runs/create ", seconds=3.0)
+            else:
+                relay.delay(6, seconds=0.5)
+        points = record(self, messages)
+        while not relay.is_away and not gone:  # until it has made the run and is gone
+            time.sleep(0.01)
+        gone.append(relay.is_away)
+        return points
+
+    monkeypatch.setattr(RunRecorder, "record", disturbed)
+    locations = Locations(tmp_path / "here", f"http://127.0.0.1:{relay.port}", "journal:///t.log")
+    report, said = run(tmp_path / "here", locations)
     assert_same(report, locations, whole)
+    assert sum(gone) > 2  # records of runs that trained meanwhile
+    assert relay.num_slow == 6
+    told = [line for line in said.splitlines() if line.startswith("MLflow's store")]
+    assert len(told) >= 2 and len(told) % 2 == 0, said
+    assert all("training goes on, records wait in" in line for line in told[::2])
+    assert set(told[1::2]) == {"MLflow's store answers again, all records are stored"}
+    assert not list(tmp_path.rglob("*.records"))
+    assert [each.text for each in examine("small", locations, whole=True).findings] == []
     assert len(list(artifacts.rglob("curve.csv"))) == len(whole[1][0])
     left = sorted(path.name for path in (tmp_path / "here").iterdir())
-    assert "trials.log" in left and not {"mlflow.db", "optuna.db", "artifacts"} & set(left)
+    assert "t.log" in left and not {"mlflow.db", "optuna.db", "artifacts"} & set(left)

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -170,6 +171,26 @@ def test_one_that_is_stuck_is_told_too(new, store, quick, lines):
     store.lets_go.set()
     own.call(lambda: None)
     assert store.kept == [0, 1]
+
+
+def test_a_store_that_is_slow_is_told_again_only_when_it_is_slower(new, store, lines, monkeypatch):
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(handover.time, "time", lambda: clock.now)
+    own = new()
+
+    def answer_after(seconds):
+        store.lets_go.clear()
+        put(own, seconds, name="end")
+        until(lambda: own._asked_since is not None)
+        clock.now += seconds
+        put(own, seconds)
+        store.lets_go.set()
+        own.call(lambda: None)
+        told, lines[:] = [" ".join(line.split()[2:4]) for line in lines], []
+        return told
+
+    is_told = ["does not", "answers again,"]
+    assert [answer_after(seconds) for seconds in (6, 6, 12, 12)] == [is_told, [], is_told, []]
 
 
 def test_above_a_bound_operations_wait_on_disk_alone(new, store, monkeypatch, path):

@@ -174,6 +174,7 @@ def test_points_are_stored_as_optuna_stores_them_once(tmp_path, kind):
     earlier = store.get_trial_id_from_study_id_trial_number(0 if kind == "journal" else 1, 0)
     store.set_trial_intermediate_value(earlier, 2, points[1])  # of an earlier version
     storages.store_values(store, "s", second.number, {1: points[0]})  # and then it was killed
+    storages.store_values(store, "s", first.number, {2: -7.0})  # what is there stays
     for trial in (first, second, third):
         own.tell(trial.number, RunState("pruned"), math.nan, points)
     for trial in own.trials()[:3]:
