@@ -175,14 +175,8 @@ def test_the_reference_refuses_nothing():
         (
             "cpu",
             "bf16",
-            ["lstm-mogrifier"],
-            (
-                "reference",
-                [
-                    "engine cpu: not used, lstm-mogrifier: its step reads its input, which bf16 "
-                    "would round"
-                ],
-            ),
+            ["lstm", "lstm-mogrifier"],
+            ("cpu", []),
         ),
     ],
 )
@@ -190,7 +184,8 @@ def test_the_fastest_engine_that_runs_all_cells_is_taken(
     monkeypatch, device, precision, names, expected
 ):
     """A line is said of a generated engine that was made for the device."""
-    monkeypatch.setattr(engine.get("gpu"), "note", lambda precision: None)
+    for name in ("cpu", "gpu"):  # what they say depends on the processor
+        monkeypatch.setattr(engine.get(name), "note", lambda precision: None)
     assert engine.resolve([cells.find(name) for name in names], device, precision) == expected
 
 

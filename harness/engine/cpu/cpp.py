@@ -78,11 +78,16 @@ class Emitter:
         states: tuple[str, ...],
         biased: tuple[str, ...],
         noise: tuple[str, ...] = (),
+        reads_input: bool = False,
     ):
         self.schedule, self.program, self.nodes = schedule, schedule.program, schedule.program.nodes
-        self.matrices, self.vectors, self.gates, self.states = matrices, vectors, gates, states
+        self.matrices, self.vectors, self.states = matrices, vectors, states
+        # The blocks of a row of x: products with W, and then the input itself where it is read.
+        self.gates, self.multiplied = (*gates, "input") if reads_input else gates, len(gates)
         self.biased, self.noise = biased, noise
-        self.interface = interface(schedule, len(states), len(gates), matrices, vectors)
+        self.interface = interface(
+            schedule, len(states), len(self.gates), self.multiplied, matrices, vectors
+        )
         # A product's gate is read from the product, and by the gradient from the tape.
         self._reads_tape = False
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
@@ -208,11 +213,12 @@ class Emitter:
             yield (
                 f"  kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, packed_{name});"
             )
-        yield "  if (input_gradients)"
-        yield (
-            f"    kernels->pack_transposed(I, {len(self.gates)}, H, W, {len(self.gates)} * H, "
-            "packed_W);"
-        )
+        if self.multiplied:
+            yield "  if (input_gradients)"
+            yield (
+                f"    kernels->pack_transposed(I, {self.multiplied}, H, W, {self.multiplied} * H, "
+                "packed_W);"
+            )
         yield from self._vectors()
         for s in range(len(self.states)):
             yield f"  unpack(carry_{s}_0, last_gradient_{s}, B, H);"
@@ -264,7 +270,6 @@ class Emitter:
 
         Each thread takes a part of the columns, or of the rows.
         """
-        gates = len(self.gates)
         for name, terms in self.program.matrix_gradients.items():
             width = f"{self.matrices[name]} * S"
             for index, term in enumerate(terms):
@@ -279,22 +284,24 @@ class Emitter:
                 )
                 yield f"      {'add' if index == 0 else '1'}, thread, threads);"
         stack, length = self._stack(self.program.input_gradients)
+        width = f"{self.multiplied} * S"
         yield "    if (tokens) {"
         yield (
-            f"      kernels->scatter_part(rows, I, {gates}, H, S, tokens + from * B, {stack}, "
-            f"{length}, gradient_W,"
+            f"      kernels->scatter_part(rows, I, {self.multiplied}, H, S, tokens + from * B, "
+            f"{stack}, {length}, gradient_W,"
         )
         yield "        add, thread, threads);"
-        yield "    } else {"
-        yield (
-            f"      kernels->outer_part(I, {gates} * S, rows, inputs + from * B * I, I, {stack}, "
-            f"{length},"
-        )
-        yield f"        S == H ? gradient_W : wide_gradient_W, {gates} * S, add, thread, threads);"
-        yield (
-            f"      kernels->sum_part(rows, {gates} * S, {stack}, {length}, bias_sum, add, "
-            "thread, threads);"
-        )
+        if self.multiplied:
+            yield "    } else {"
+            yield (
+                f"      kernels->outer_part(I, {width}, rows, inputs + from * B * I, I, {stack}, "
+                f"{length},"
+            )
+            yield f"        S == H ? gradient_W : wide_gradient_W, {width}, add, thread, threads);"
+            yield (
+                f"      kernels->sum_part(rows, {width}, {stack}, {length}, bias_sum, add, "
+                "thread, threads);"
+            )
         yield "    }"
         yield "    if (input_gradients) {"
         yield "      const long first = part_begin(rows, thread, threads);"
@@ -304,11 +311,21 @@ class Emitter:
             "      real* const wide = whole(I) == I ? to_rows : wide_input_gradients + first * "
             "whole(I);"
         )
-        yield (
-            f"      kernels->product(count, whole(I), H, {gates}, {stack} + first * {length}, "
-            f"{length}, S, packed_W,"
-        )
-        yield "        wide, whole(I));"
+        yield f"      const real* const slopes = {stack} + first * {length};"
+        if self.multiplied:
+            yield (
+                f"      kernels->product(count, whole(I), H, {self.multiplied}, slopes, {length}, "
+                "S, packed_W,"
+            )
+            yield "        wide, whole(I));"
+        else:
+            yield "      std::memset(wide, 0, count * whole(I) * sizeof(real));"
+        if self.multiplied < len(self.gates):
+            yield "      for (long i = 0; i < count; i++)"
+            yield (
+                "        for (long j = 0; j < H; j++) wide[i * whole(I) + j] += "
+                f"slopes[i * {length} + {width} + j];"
+            )
         yield "      if (wide != to_rows) narrow(to_rows, wide, count, 1, I, whole(I));"
         yield "    }"
 
@@ -336,8 +353,9 @@ class Emitter:
                 )
             else:
                 yield f"  std::memset(gradient_{name}, 0, H * {fed} * H * sizeof(real));"
-        gates = len(self.gates)
-        yield f"  if (!tokens && S != H) narrow(gradient_W, wide_gradient_W, I, {gates}, H, S);"
+        gates = self.multiplied
+        if gates:
+            yield f"  if (!tokens && S != H) narrow(gradient_W, wide_gradient_W, I, {gates}, H, S);"
         for g, gate in enumerate(self.gates):
             if gate not in self.biased:
                 continue

@@ -61,8 +61,6 @@ class Cpu:
         """Returns why the generated code does not run the cell there, or None where it does."""
         if device != "cpu":
             return f"it runs on a CPU, not on {device}"
-        if cell.reads_input and precision in MANTISSA:  # it comes by a product with the identity
-            return f"{cell.name}: its step reads its input, which {precision} would round"
         if compiler.find() is None:
             return "no C++ compiler was found (g++, clang++ or CXX)"
         try:
@@ -99,7 +97,7 @@ class Cpu:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
             IndexError: A token is none of W's rows.
         """
-        ready = _with_identity(layer, prepared(layer, parameters, inputs), inputs)
+        ready = prepared(layer, parameters, inputs)
         given = (inputs, *state, *ready.values())
         if not (torch.is_grad_enabled() and any(values.requires_grad for values in given)):
             tape = CpuTape(layer, ready, inputs, state, noise, training=False)
@@ -121,11 +119,11 @@ class Cpu:
             return CpuTape(layer, ready, inputs, state, noise, True)
 
         def prepare(given: Parameters) -> Parameters:
-            return _with_identity(layer, prepared(layer, given, inputs), inputs)
+            return prepared(layer, given, inputs)
 
-        if layer.cell.is_prepared() or layer.cell.reads_input or layer.cell.projects:
+        if layer.cell.is_prepared() or layer.cell.projects:
             return PreparedTape(layer, parameters, prepare, tape_of)
-        return tape_of(parameters)
+        return tape_of(prepare(parameters))
 
 
 @dataclass(frozen=True)
@@ -189,14 +187,15 @@ def _code(layer: Layer) -> Code:
     cell = layer.cell
     matrices = {name: len(gates) for name, gates in cell.recurrent_products().items()}
     vectors = vector_names(layer)
-    gates, biased = cell.input_products(), tuple(g for g in cell.gates if g not in cell.unbiased)
+    biased = tuple(g for g in cell.gates if g not in cell.unbiased)
     # Side by side, since the first cell of a machine would wait for one compiler after another.
     with ThreadPoolExecutor(1) as others:
         kernels = others.submit(_shared_libraries, layer.precision)
         with _tracing:
             emitter = cpp.Emitter(
-                schedule(trace(layer)), matrices, vectors, gates, cell.state, biased, cell.noise
-            )
+                schedule(trace(layer)), matrices, vectors, cell.gates, cell.state,
+                biased, cell.noise, cell.reads_input,
+            )  # fmt: skip
             source = emitter.source()
         real = REAL[dtype_of(layer.precision)]
         library = compiler.load(cell.name, source, f"REAL={real}")
@@ -368,19 +367,6 @@ def _check_numbers(
         )
 
 
-def _with_identity(layer: Layer, ready: Parameters, inputs: Tensor) -> Parameters:
-    """Returns the parameters, with the identity beside W where the step reads its input.
-
-    A product gives the input then, exactly.
-    """
-    if not layer.cell.reads_input:
-        return ready
-    size = layer.hidden_size
-    identity = torch.eye(size, dtype=inputs.dtype).expand(inputs.shape[1], size, size)
-    weight = torch.cat([ready["W"], identity], -1) if "W" in ready else identity
-    return ready | {"W": weight}
-
-
 def _in_whole_rows(noise: Tensor, layer: Layer) -> Tensor:
     """Returns (N, T or 1, B, K*H) in one piece, each H padded to whole vectors."""
     size, whole = layer.hidden_size, padded(layer.hidden_size)
@@ -414,14 +400,15 @@ class _Call:
         """
         self._n, self._inputs, self._parameters = n, inputs, parameters
         self._states, self._noise, self._layer = states, noise, layer
-        weight, (num_steps, batch_size) = parameters["W"], inputs.shape[1:3]
+        num_steps, batch_size = inputs.shape[1:3]
+        is_tokens = not inputs.is_floating_point()
         self._shape = Shape(
             num_steps,
             batch_size,
             layer.hidden_size,
-            weight.shape[1],
-            not inputs.is_floating_point(),
-            weight.element_size(),
+            parameters["W"].shape[1] if is_tokens else inputs.shape[3],
+            is_tokens,
+            states.element_size(),
             training,
         )
         self._plan = _plan(layer, self._shape)
@@ -436,31 +423,45 @@ class _Call:
         self._blocks = []
 
     def _input_rows(self) -> tuple[int, int]:
-        """Returns the address and the row length of W x.
+        """Returns the address and the row length of what each step has of its input.
 
-        It is of W's rows for tokens, and of the products of all time steps for floats.
+        It is of W's rows for tokens. For floats it is of the products of all time steps, beside
+        which the input itself lies where the step reads it.
         """
-        shape, weight = self._shape, self._parameters["W"]
-        gates = len(self._layer.cell.input_products())
-        size, whole = shape.hidden_size, padded(shape.hidden_size)
+        shape, size, whole = self._shape, self._shape.hidden_size, padded(self._shape.hidden_size)
+        gates = len(self._layer.cell.gates)
         if shape.tokens:
+            weight = self._parameters["W"]
             if whole == size:
                 return self._at(weight), gates * size
             self._table = weight.new_zeros(shape.inputs, gates, whole)
             self._table[..., :size] = weight[self._n].view(-1, gates, size)
             return self._table.data_ptr(), gates * whole
-        kernels, width = self._plan.code.kernels, shape.inputs
-        rows, length = shape.num_steps * shape.batch_size, shape.rows(gates)
+        rows = shape.num_steps * shape.batch_size
+        length = shape.rows(len(self._layer.cell.input_products()))
+        block = memory.take(rows * length * shape.itemsize)
+        self._blocks.append(block)
+        if gates:
+            self._multiply_inputs(block.data_ptr(), rows, length)
+        if self._layer.cell.reads_input:
+            read = block.view(self._inputs.dtype).view(rows, length)[:, gates * whole :]
+            read[:, :size] = self._inputs[self._n].view(rows, size)
+        return block.data_ptr(), length
+
+    def _multiply_inputs(self, x: int, rows: int, length: int) -> None:
+        """Writes W times the inputs of all time steps to the address ``x``."""
+        shape, whole = self._shape, padded(self._shape.hidden_size)
+        kernels, gates, width = self._plan.code.kernels, len(self._layer.cell.gates), shape.inputs
         packed = memory.take(width * gates * whole * shape.itemsize)
-        kernels.pack(width, gates, size, whole, self._at(weight), gates * size, packed.data_ptr())
-        self._blocks.append(memory.take(rows * length * shape.itemsize))
-        x = self._blocks[-1].data_ptr()
+        kernels.pack(
+            width, gates, shape.hidden_size, whole, self._at(self._parameters["W"]),
+            gates * shape.hidden_size, packed.data_ptr(),
+        )  # fmt: skip
         kernels.product_on_threads(
             rows, gates * whole, width, 1, self._at(self._inputs), width, 0,
             packed.data_ptr(), x, length, self._layer.threads,
         )  # fmt: skip
         memory.give(packed)
-        return x, length
 
     def _at(self, values: Tensor | None) -> int:
         """Returns the address of the run's part of ``values`` (N, ...), 0 for None."""
@@ -493,7 +494,7 @@ class _Call:
         addresses += [self._at(values) for values in (rows, outputs, *last, *first)]
         addresses += self._vectors(parameters)
         addresses += [self._at(parameters[name]) for name in self._plan.code.matrices]
-        ends = parameters["W"], parameters.get("b"), inputs
+        ends = parameters.get("W"), parameters.get("b"), inputs
         addresses += [self._at(values) for values in ends]
         self._run(self._plan.backward, addresses)
 
@@ -501,7 +502,7 @@ class _Call:
         """Returns the addresses that both directions take, as ``interface`` orders them."""
         parameters = self._parameters
         tokens = self._at(self._inputs) if self._shape.tokens else 0
-        ends = parameters["W"], parameters.get("b"), self._noise
+        ends = parameters.get("W"), parameters.get("b"), self._noise
         matrices = [self._at(parameters[name]) for name in self._plan.code.matrices]
         addresses = [tokens, self._x] + [self._at(values) for values in ends]
         return addresses + self._vectors(parameters) + matrices + [self._at(self._states)]

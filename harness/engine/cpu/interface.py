@@ -91,14 +91,20 @@ class Interface:
 
 
 def interface(
-    schedule: Schedule, states: int, gates: int, matrices: dict[str, int], vectors: tuple[str, ...]
+    schedule: Schedule,
+    states: int,
+    gates: int,
+    multiplied: int,
+    matrices: dict[str, int],
+    vectors: tuple[str, ...],
 ) -> Interface:
     """Returns what a schedule's code takes.
 
     Args:
         schedule: What runs.
         states: The number of the cell's states.
-        gates: The number of its gates.
+        gates: The number of blocks of H units in what it has of its input.
+        multiplied: How many of them are products with W; the last may be the input itself.
         matrices: Name -> gates that it feeds.
         vectors: The names of what has size H.
     """
@@ -112,7 +118,9 @@ def interface(
         for i in schedule.forward
         if isinstance(i, int)
     ]
-    backward = _crossing(schedule.backward, nodes) + _gradients(schedule, states, gates, matrices)
+    backward = _crossing(schedule.backward, nodes) + _gradients(
+        schedule, states, gates, multiplied, matrices
+    )
     outside = _outside(states, tuple(matrices), len(vectors))
     return Interface((*common, *forward), (*common, *backward), *outside)
 
@@ -139,7 +147,7 @@ def _once(
 
 
 def _gradients(
-    schedule: Schedule, states: int, gates: int, matrices: dict[str, int]
+    schedule: Schedule, states: int, gates: int, multiplied: int, matrices: dict[str, int]
 ) -> list[Buffer]:
     """Returns the buffers of the backward call alone, but for those that cross stages."""
     nodes, stacks = schedule.program.nodes, schedule.stacks
@@ -151,8 +159,8 @@ def _gradients(
     buffers += [Buffer(f"value_{i}", "once", 1) for i in schedule.epilogue]
     buffers += [Buffer("unpacked_output_gradient", "step", 1), Buffer("bias_sum", "once", gates)]
     buffers += [Buffer(f"wide_gradient_{name}", "matrix", fed) for name, fed in matrices.items()]
-    buffers += [Buffer("wide_gradient_W", "inputs", gates)]
-    buffers += [Buffer("packed_W", "transposed_inputs", gates)]
+    buffers += [Buffer("wide_gradient_W", "inputs", multiplied)]
+    buffers += [Buffer("packed_W", "transposed_inputs", multiplied)]
     return buffers + [Buffer("wide_input_gradients", "input_rows", 1)]
 
 

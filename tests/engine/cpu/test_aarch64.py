@@ -43,10 +43,11 @@ def source_of(layer):
         schedule(trace(layer)),
         matrices,
         vector_names(layer),
-        cell.input_products(),
+        cell.gates,
         cell.state,
         biased,
         cell.noise,
+        cell.reads_input,
     ).source()
 
 
