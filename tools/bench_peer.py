@@ -1,12 +1,15 @@
 """A study beside the script that its user would write instead: both in turn, and their ratio.
 
 ``make bench-peer`` runs it; the script is ``tools/peer_script.py``, the study
-``studies/bench/peer.yaml``. Where the seconds go is told by each itself; what the training of each
-makes of the machine is its arithmetic over what the cores reach at multiply-adds among registers,
-measured before and after every pair. Who begins changes from pair to pair.
+``studies/bench/peer.yaml``. Where the processor multiplies bf16 numbers, the study is run in that
+precision too, which is no arithmetic of the script's. Where the seconds go is told by each itself;
+what the training of each makes of the machine is its arithmetic over what the cores reach at
+multiply-adds among registers, measured before and after every pair. Who begins changes from pair to
+pair.
 """
 
 import argparse
+import functools
 import json
 import re
 import statistics
@@ -14,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import data, provenance, study
 from harness.bench.cost.roof import Roofs
+from harness.engine.cpu.products import products
 from harness.model.architecture import architecture
 from harness.timing import cpu_count
 
@@ -44,26 +49,39 @@ def main() -> None:
     for number in range(arguments.pairs):
         roofs.measure(ROOF_SECONDS)
         pair: dict[str, dict[str, float]] = {}
-        for run in (run_script, run_study)[:: 1 if number % 2 == 0 else -1]:
+        for name, run in list(runs().items())[:: 1 if number % 2 == 0 else -1]:
             seconds = run(arguments.epochs)
             seconds["gflops"] = operations / seconds["training"] / 1e9
-            pair[run.__name__.removeprefix("run_")] = seconds
+            pair[name] = seconds
         pairs.append(pair)
         print(f"pair {number + 1}: {told(pair)}", flush=True)
     roofs.measure(ROOF_SECONDS)
     peak = roofs.roofs[-1].peak
-    ratios = [pair["script"]["all"] / pair["study"]["all"] for pair in pairs]
-    print(f"the script takes {statistics.median(ratios):.2f} times as long as the study")
-    for name in ("script", "study"):
+    for name in pairs[0]:
+        if name != "script":
+            ratios = [pair["script"]["all"] / pair[name]["all"] for pair in pairs]
+            print(f"the script takes {statistics.median(ratios):.2f} times as long as the {name}")
+    for name in pairs[0]:
         reached = statistics.median(pair[name]["gflops"] for pair in pairs)
         print(
             f"the {name} trains at {reached:.0f} GFLOP/s, {100 * reached / peak:.0f} % of the "
-            f"{peak:.0f} of multiply-adds among registers on {cpu_count()} cores"
+            f"{peak:.0f} of float32's multiply-adds among registers on {cpu_count()} cores"
         )
     if arguments.json is not None:
         about = provenance.describe("cpu") | {"versions": provenance.versions()}
         found = {"epochs": arguments.epochs, "peak_gflops": peak, "pairs": pairs}
         arguments.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
+
+
+def runs() -> dict[str, Callable[[int], dict[str, float]]]:
+    """Returns what is compared: name -> what runs it for so many epochs."""
+    found: dict[str, Callable[[int], dict[str, float]]] = {
+        "script": run_script,
+        "study": functools.partial(run_study, precision="float32"),
+    }
+    if products("bf16").operands_at_once() > 1:
+        found["study in bf16"] = functools.partial(run_study, precision="bf16")
+    return found
 
 
 def training_operations(epochs: int) -> float:
@@ -93,10 +111,11 @@ def run_script(epochs: int) -> dict[str, float]:
     return seconds | {"all": wall}
 
 
-def run_study(epochs: int) -> dict[str, float]:
+def run_study(epochs: int, precision: str) -> dict[str, float]:
     """Returns the study's seconds likewise, as the launch tells them."""
     with tempfile.TemporaryDirectory() as folder:
         setting = ["--set", f"fix.budget={{epochs: {epochs}}}"]
+        setting += ["--set", f"fix.precision={precision}"]
         command = [sys.executable, "-m", "harness.cli", "run", STUDY, "--folder", folder, *setting]
         wall, said = _timed([*command, "--force"])
     found = SPLIT.search(" ".join(said.split()))
