@@ -15,8 +15,13 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def as_state(hx: Tensor | Sequence[Tensor]) -> State:
-    """Returns a state as a tuple: a cell of one state is given the tensor itself."""
-    return (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    """Returns a state as a tuple: a cell of one state is given the tensor itself.
+
+    So is what is no state at all, which :func:`state_problems` then tells.
+    """
+    if isinstance(hx, Tensor):
+        return (hx,)
+    return tuple(hx) if isinstance(hx, Sequence) else (hx,)
 
 
 def computed_in(dtype: torch.dtype) -> torch.dtype:
@@ -25,7 +30,7 @@ def computed_in(dtype: torch.dtype) -> torch.dtype:
 
 
 def input_problems(
-    data: Tensor, axes: Sequence[int], input_size: int, parameter: Tensor
+    data: Tensor, axes: Sequence[int], input_size: int, parameter: Tensor, where: str = "input"
 ) -> list[str]:
     """Returns what is wrong with an input, a line each.
 
@@ -34,26 +39,33 @@ def input_problems(
         axes: How many axes there may be before the features.
         input_size: The features of a row, or the number of tokens.
         parameter: Of the module; gives dtype and device.
+        where: What the module calls its input.
     """
+    if not isinstance(data, Tensor):
+        return [_no_tensor(f"{where}:", data)]
     is_float, shape = data.is_floating_point(), tuple(data.shape)
     problems = []
     if not is_float and data.dtype != torch.int64:
         problems.append(
-            f"input: must be floats, or tokens of int64, but got dtype={data.dtype}. Convert it."
+            f"{where}: must be floats, or tokens of int64, but got dtype={data.dtype}. Convert it."
         )
     elif data.ndim - is_float not in axes:
         numbers = " or ".join(str(each + is_float) for each in axes)
         what = "floats" if is_float else "tokens"
-        problems.append(f"input: must have {numbers} axes of {what}, but got shape={shape}.")
+        problems.append(f"{where}: must have {numbers} axes of {what}, but got shape={shape}.")
     elif is_float and shape[-1] != input_size:
-        problems.append(f"input: must have input_size={input_size} features, but got {shape=}.")
+        problems.append(f"{where}: must have input_size={input_size} features, but got {shape=}.")
     if is_float:
-        problems += _dtype_problems("input:", data, parameter)
-    return problems + _device_problems("input:", data, parameter)
+        problems += _dtype_problems(f"{where}:", data, parameter)
+    return problems + _device_problems(f"{where}:", data, parameter)
 
 
 def state_problems(
-    state: State, names: Sequence[str], shape: tuple[int, ...], parameter: Tensor
+    state: State,
+    names: Sequence[str],
+    shape: tuple[int, ...],
+    parameter: Tensor,
+    where: str = "hx",
 ) -> list[str]:
     """Returns what is wrong with a state that is given, a line each.
 
@@ -62,17 +74,23 @@ def state_problems(
         names: Of the cell's states.
         shape: That each must have.
         parameter: Of the module; gives dtype and device.
+        where: What the module calls its state.
     """
     if len(state) != len(names):
-        return [f"hx: must be one tensor for each of {', '.join(names)}, but got {len(state)}."]
+        return [
+            f"{where}: must be one tensor for each of {', '.join(names)}, but got {len(state)}."
+        ]
     problems = []
     for name, values in zip(names, state, strict=True):
+        if not isinstance(values, Tensor):
+            problems.append(_no_tensor(f"{where}: {name}", values))
+            continue
         if tuple(values.shape) != shape:
             problems.append(
-                f"hx: {name} must have shape={shape}, but got shape={tuple(values.shape)}."
+                f"{where}: {name} must have shape={shape}, but got shape={tuple(values.shape)}."
             )
-        problems += _dtype_problems(f"hx: {name}", values, parameter)
-        problems += _device_problems(f"hx: {name}", values, parameter)
+        problems += _dtype_problems(f"{where}: {name}", values, parameter)
+        problems += _device_problems(f"{where}: {name}", values, parameter)
     return problems
 
 
@@ -100,6 +118,10 @@ def parameter_problems(parameters: Sequence[Tensor]) -> list[str]:
     if len(devices) > 1:
         problems.append(f"parameters: must be on one device, but got {', '.join(devices)}.")
     return problems
+
+
+def _no_tensor(where: str, given: object) -> str:
+    return f"{where} must be a tensor, but got type={type(given).__name__}. Convert it."
 
 
 def _dtype_problems(where: str, values: Tensor, parameter: Tensor) -> list[str]:

@@ -4,8 +4,8 @@ A batch of equal lengths is one piece. A packed sequence has fewer and fewer row
 piece ends where fewer than a share of its rows are left, so that half the work at most is for
 nothing and a batch has few pieces. Within a piece a row that has ended holds its state.
 
-The equations are computed for such a row all the same, from the start and its first input, where they
-have a value and a slope: one that overflowed would have a gradient of zero times infinity.
+Its equations are computed all the same, from the start and its first input, where they have a value
+and a slope: of one that overflowed, the gradient would be zero times infinity.
 """
 
 import functools

@@ -9,9 +9,8 @@ from torch.nn import functional
 
 import cells
 from harness.engine import initial_state
-from harness.layer import Recurrent
+from harness.layer import Recurrent, checks
 from harness.layer.base import Hidden
-from harness.layer.checks import as_state
 from harness.layer.choices import Choices, lacking
 from harness.model.architecture import start_name
 from harness.results import safetensors_file
@@ -29,6 +28,7 @@ class RunModule(nn.Module):
 
     Attributes:
         cell: The equations.
+        hidden_size: H.
         num_inputs: The V of tokens, or the I of vectors.
         reads_tokens: Whether inputs are tokens.
         layers: One ``harness.Recurrent`` a layer.
@@ -47,6 +47,7 @@ class RunModule(nn.Module):
         self.cell, settings = checked_cell(saved, changed_cell), saved.settings
         _check_settings(saved)
         values = {name: torch.from_numpy(value.copy()) for name, value in saved.parameters.items()}
+        self.hidden_size = saved.hidden_size
         self.num_inputs = saved.reads_and_predicts.num_inputs
         self.reads_tokens = saved.reads_and_predicts.reads_tokens
         self.residual, self.dropout_masks = settings.residual, settings.dropout_masks
@@ -58,7 +59,7 @@ class RunModule(nn.Module):
         self.lookup: nn.Module | None = None
         if "lookup.W" in values:
             self.lookup = _lookup(values["lookup.W"], self.reads_tokens)
-        self.output_size = self.cell.output_size(saved.hidden_size, settings.projection_size)
+        self.output_size = self.cell.output_size(self.hidden_size, settings.projection_size)
         self.layers, self.starts = nn.ModuleList(), nn.ParameterDict()
         for index in range(settings.num_layers):
             self._add_layer(index, saved, values, engine)
@@ -80,7 +81,7 @@ class RunModule(nn.Module):
         layer = Recurrent(
             self.cell,
             first if index == 0 else self.output_size,
-            saved.hidden_size,
+            self.hidden_size,
             proj_size=self.output_size if self.cell.projects else 0,
             dtype=values["readout.b"].dtype,
             biases=settings.biases,
@@ -110,10 +111,15 @@ class RunModule(nn.Module):
                 the start of a stream.
 
         Raises:
-            ValueError: Shapes, dtypes or devices are wrong.
+            ValueError: Shapes, dtypes or devices are wrong; the message says all that are.
             IndexError: A token is none of the run's.
         """
-        given = self.start(inputs.shape[1]) if state is None else as_state(state)
+        checks.raise_all(self._input_problems(inputs))
+        rows = inputs.shape[1]
+        given = self.start(rows) if state is None else checks.as_state(state)
+        shape = (len(self.layers), rows, self.hidden_size)
+        like = self.readout.bias
+        checks.raise_all(checks.state_problems(given, self.cell.state, shape, like, where="state"))
         values, finals = self._looked_up(inputs), []
         for index, layer in enumerate(self.layers):
             start = tuple(each[index : index + 1] for each in given)
@@ -123,9 +129,22 @@ class RunModule(nn.Module):
                 values = values + below
             is_last = index == len(self.layers) - 1
             values = self._dropped(values, self.output_dropout if is_last else self.dropout)
-            finals.append(as_state(final))
+            finals.append(checks.as_state(final))
         final = tuple(torch.cat(parts) for parts in zip(*finals, strict=True))
         return self.readout(values), final[0] if len(final) == 1 else final
+
+    def _input_problems(self, inputs: Tensor) -> list[str]:
+        """Returns what is wrong with the inputs, a line each."""
+        read = "tokens of int64 (T, B)" if self.reads_tokens else "vectors of floats (T, B, I)"
+        if isinstance(inputs, Tensor):
+            is_read = (
+                inputs.dtype == torch.int64 if self.reads_tokens else inputs.is_floating_point()
+            )
+            if not is_read:
+                return [f"inputs: must be {read}, but got dtype={inputs.dtype}. Convert them."]
+        return checks.input_problems(
+            inputs, (2,), self.num_inputs, self.readout.bias, where="inputs"
+        )
 
     def _looked_up(self, inputs: Tensor) -> Tensor:
         """Returns what the first layer reads."""

@@ -211,12 +211,16 @@ ROWS, STATE = torch.zeros(3, 2, I), torch.zeros(1, 2, H)
         (ROWS.long(), None, "1 or 2 axes of tokens"),
         (ROWS.unsqueeze(0), None, r"2 or 3 axes of floats, but got shape=\(1, 3, 2, 5\)"),
         (ROWS[..., :4], None, r"must have input_size=5 features, but got shape=\(3, 2, 4\)"),
+        (ROWS[0, 0], None, r"2 or 3 axes of floats, but got shape=\(5,\)"),
         (ROWS[:0], None, "must have a time step"),
+        (ROWS.numpy(), None, "input: must be a tensor, but got type=ndarray. Convert it."),
         (ROWS.to("meta"), None, "device='cpu', but got device='meta'"),
         (ROWS, STATE, "one tensor for each of h, c, but got 1"),
         (ROWS, (STATE[:, 1:], STATE), r"hx: h must .*shape=\(1, 2, 6\), but .*\(1, 1, 6\)"),
         (ROWS, (STATE, STATE[..., 1:]), r"hx: c must .*shape=\(1, 2, 6\), but .*\(1, 2, 5\)"),
         (ROWS, (STATE.half(), STATE), "hx: h must have the parameters' dtype"),
+        (ROWS, (STATE, None), "hx: c must be a tensor, but got type=NoneType"),
+        (ROWS, 1.0, "one tensor for each of h, c, but got 1"),
         (ROWS[:, 0], (STATE, STATE), r"shape=\(1, 6\)"),
         (pack_sequence([ROWS[:, 0].half()]), None, "but got dtype=torch.float16"),
         (pack_sequence([ROWS]), None, "must have 2 axes of floats"),
@@ -226,6 +230,25 @@ def test_no_engine_sees_what_it_cannot_read(given, hx, message):
     """Compiled code takes addresses: a wrong dtype there ends the process."""
     with pytest.raises(ValueError, match=message):
         Recurrent("lstm", I, H)(given, hx)
+
+
+@pytest.mark.parametrize(
+    ("given", "hx", "message"),
+    [
+        (ROWS, None, r"1 or 2 axes of floats, but got shape=\(3, 2, 5\)"),
+        (ROWS[0, :, :4], None, r"must have input_size=5 features, but got shape=\(2, 4\)"),
+        (ROWS[0].double(), None, "but got dtype=torch.float64"),
+        (pack_sequence([ROWS[:, 0]]), None, "input: must be a tensor, .*type=PackedSequence"),
+        (ROWS[0], (STATE[0, 0], STATE[0]), r"hx: h must have shape=\(2, 6\), .*shape=\(6,\)"),
+        (ROWS[0, 0], (STATE[0], STATE[0]), r"hx: c must have shape=\(6,\), .*shape=\(2, 6\)"),
+        (ROWS[0], STATE[0], "one tensor for each of h, c, but got 1"),
+    ],
+)
+def test_a_step_refuses_what_that_of_torch_does(given, hx, message):
+    with pytest.raises(ValueError, match=message):
+        RecurrentCell("lstm", I, H)(given, hx)
+    with pytest.raises((ValueError, RuntimeError, AttributeError, TypeError)):
+        nn.LSTMCell(I, H)(given, hx)
 
 
 def test_parameters_must_be_alike():

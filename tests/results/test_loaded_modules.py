@@ -91,6 +91,39 @@ def test_a_module_is_trained_further_and_what_it_cannot_be_is_refused():
         LanguageModel(of_two)
 
 
+TOKENS, VECTORS = torch.zeros(3, 2, dtype=torch.int64), torch.zeros(3, 2, 3).double()
+STATE = torch.zeros(1, 2, 6).double()
+
+
+@pytest.mark.parametrize(
+    ("reads", "inputs", "state", "message"),
+    [
+        ("tokens", TOKENS[0], None, r"inputs: must have 2 axes of tokens, but got shape=\(2,\)"),
+        (
+            "tokens",
+            TOKENS.int(),
+            None,
+            "inputs: must be tokens of int64.* but got dtype=torch.int32",
+        ),
+        ("tokens", VECTORS, None, "inputs: must be tokens of int64.* but got dtype=torch.float64"),
+        ("tokens", None, None, "inputs: must be a tensor, but got type=NoneType"),
+        ("tokens", TOKENS[:0], None, "must have a time step"),
+        ("tokens", TOKENS, STATE, "state: must be one tensor for each of h, c, but got 1"),
+        ("tokens", TOKENS, (STATE, STATE[:, :1]), r"c must have shape=\(1, 2, 6\),.*\(1, 1, 6\)"),
+        ("tokens", TOKENS, (STATE, STATE.float()), "state: c .* but got dtype=torch.float32"),
+        ("tokens", TOKENS, (STATE.repeat(2, 1, 1), STATE), r"h must have .*shape=\(2, 2, 6\)"),
+        ("vectors", VECTORS[0], None, r"inputs: must have 3 axes of floats, .*shape=\(2, 3\)"),
+        ("vectors", VECTORS[..., :2], None, "inputs: must have input_size=3 features"),
+        ("vectors", VECTORS.float(), None, "inputs: .*dtype=torch.float64, .*torch.float32"),
+        ("vectors", TOKENS, None, "inputs: must be vectors of floats.* got dtype=torch.int64"),
+    ],
+)
+def test_what_a_module_cannot_read_is_told(reads, inputs, state, message):
+    given = saved(cell="lstm") if reads == "tokens" else of_sequences(1)
+    with pytest.raises(ValueError, match=message):
+        modules.module_of(given, engine="reference")(inputs, state)
+
+
 def test_a_finished_run_is_loaded_as_a_module(store):
     model = harness.load_module("small:wide:1000", store)
     text = "the cell state gate opens " * 3
