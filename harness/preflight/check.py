@@ -280,9 +280,10 @@ def _timing_seconds(loaded: Study, probes: list[Probe]) -> float:
 
 
 def _disk_rows(loaded: Study, probes: list[Probe]) -> list[Row]:
-    room = disk(probes, keeps_models=loaded.measure.models == "replicates")
+    room = disk(loaded, probes)
     total = _bytes(room.databases + room.artifacts + room.models)
-    parts = [f"{_bytes(room.databases)} databases", f"{_bytes(room.artifacts)} curves and samples"]
+    files = f"{_bytes(room.artifacts)} curves, samples and other files"
+    parts = [f"{_bytes(room.databases)} databases", files]
     if room.models:
         parts.append(f"{_bytes(room.models)} models")
     return [

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness import data
+from harness.data.sequences.dataset import SequenceDataset
 from harness.preflight.cost import Packs
 from harness.preflight.probe import Probe
+from harness.study import Study
+from harness.training import forecast_file
 from harness.training.optimizer import moments
 
 # Bytes, fitted to finished studies of 16 to 52 runs with 4 and with 20 evaluations a run: to within
@@ -18,6 +22,9 @@ RUN_IN_ARTIFACTS = (
     20_500  # five blocks: the run's two folders, its curve, its samples as JSON and as text
 )
 EVALUATION_IN_ARTIFACTS = 70  # a row of its curve
+NUMBER_IN_TEXT = 19  # in a row of a forecast
+PLACE_IN_TEXT = 14  # its time and the steps ahead
+BLOCK = 4_096
 HEADER = 3_000  # what a model's or a checkpoint's file holds beside its arrays
 RECORD = 700  # an evaluation in a checkpoint
 
@@ -36,11 +43,12 @@ class Disk:
     checkpoints: int
 
 
-def disk(arms: Sequence[Probe], *, keeps_models: bool) -> Disk:
+def disk(study: Study, arms: Sequence[Probe]) -> Disk:
     """Returns the room that a study's arms take.
 
     All the seeds that a sequential design may add are counted.
     """
+    num_repeats = study.tune.repeats if study.tune else 1
     databases, artifacts, models, checkpoints = EMPTY_DATABASES, 0, 0, 0
     for arm in arms:
         packs = arm.packs
@@ -52,7 +60,9 @@ def disk(arms: Sequence[Probe], *, keeps_models: bool) -> Disk:
         artifacts += (trials + replicates) * (
             RUN_IN_ARTIFACTS + arm.num_evaluations * EVALUATION_IN_ARTIFACTS
         )
-        models += replicates * model_bytes(arm) if keeps_models else 0
+        artifacts += replicates * BLOCK if study.measure.states else 0
+        artifacts += num_repeats * forecast_bytes(arm)  # of the first replicate alone
+        models += replicates * model_bytes(arm) if study.measure.models == "replicates" else 0
         checkpoints = max(checkpoints, _largest(arm.packs) * checkpoint_bytes(arm))
     return Disk(databases, artifacts, models, checkpoints)
 
@@ -60,6 +70,18 @@ def disk(arms: Sequence[Probe], *, keeps_models: bool) -> Disk:
 def model_bytes(arm: Probe) -> int:
     """Returns the size of a finished run's model."""
     return HEADER + arm.num_parameters * _item_bytes(arm)
+
+
+def forecast_bytes(arm: Probe) -> int:
+    """Returns what the forecasts of a run take; 0 where it makes none."""
+    dataset = data.load(arm.settings)
+    if not isinstance(dataset, SequenceDataset) or dataset.windows is None:
+        return 0
+    columns = dataset.windows.series.columns
+    num_numbers = len(forecast_file.header_of(dataset.head)) - 3  # time, column and steps ahead
+    row = sum(PLACE_IN_TEXT + len(name) + NUMBER_IN_TEXT * num_numbers for name in columns)
+    size = forecast_file.num_points(dataset.windows) * row
+    return -(-size // BLOCK) * BLOCK
 
 
 def checkpoint_bytes(arm: Probe) -> int:

@@ -19,7 +19,8 @@ from harness.training.plan import Run
 
 MOST_ROWS = 5_000
 """The most rows of a file; what comes later in the split is left out, column by column alike."""
-HEADER = ("time", "column", "steps_ahead", "truth", "naive", "forecast")
+_HEADER = ("time", "column", "steps_ahead", "truth", "naive", "forecast")
+_ENDS = ("low", "high")
 
 
 def forecast_csv(task: Task, model: Model, run: Run, parameters: Parameters) -> str | None:
@@ -37,16 +38,25 @@ def forecast_csv(task: Task, model: Model, run: Run, parameters: Parameters) -> 
     if not isinstance(task, SequencePrediction) or task.dataset.windows is None:
         return None
     windows, head = task.dataset.windows, task.dataset.head
-    count = min(len(windows.starts("test")), max(1, MOST_ROWS // windows.num_inputs))
+    count = num_points(windows)
     outputs = _outputs(task, model, run, parameters, count)
-    ends = _ends(outputs, head)
     values = [
         windows.truth("test")[:count],
         forecasts.naive(windows, "test")[:count],
         windows.unscaled(heads.points(outputs, head)),
-        *(windows.unscaled(end) for end in ends),
+        *(windows.unscaled(end) for end in _ends(outputs, head)),
     ]
-    return _written(windows, values, (*HEADER, *(("low", "high") if ends else ())))
+    return _written(windows, values, header_of(head))
+
+
+def header_of(head: str) -> tuple[str, ...]:
+    """Returns the names of a row's entries, the place first: time, column and steps ahead."""
+    return _HEADER if head == "value" else (*_HEADER, *_ENDS)
+
+
+def num_points(windows: SeriesWindows) -> int:
+    """Returns of how many points a file tells, each in a row a column."""
+    return min(len(windows.starts("test")), max(1, MOST_ROWS // windows.num_inputs))
 
 
 @torch.no_grad()

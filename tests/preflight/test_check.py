@@ -264,7 +264,7 @@ def test_disk_is_what_a_study_took(ran):
     loaded = study.load(path, OVERRIDES)
     settings, _ = resolve(loaded)
     probes = [probe_arm(loaded, arm, each) for arm, each in settings.items()]
-    room = disk(probes, keeps_models=True)
+    room = disk(loaded, probes)
     databases = sum((folder / name).stat().st_size for name in ("mlflow.db", "optuna.db"))
     assert room.databases == pytest.approx(databases, rel=0.25)
     models = [p.stat().st_size for p in folder.rglob("model.npz")]

@@ -2,11 +2,13 @@
 
 import csv
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from harness.data.sequences import dataset, forecasts
+from harness.preflight.disk import BLOCK, forecast_bytes
 from harness.settings import Budget, Options, Settings
 from harness.training import forecast_file
 from harness.training.messages import RunEnded
@@ -75,3 +77,10 @@ def test_rows_are_of_the_last_point_ahead_column_by_column_and_no_more_than_may_
         ("naive", forecasts.naive(windows, "test")),
     ):
         assert found[name].reshape(7, 3).tolist() == values[:7, 1].tolist()
+
+
+@pytest.mark.parametrize("head, objective", [("value", "mse"), ("gaussian", "nll")])
+def test_a_file_takes_the_room_that_check_says(head, objective):
+    settings, end = ended("lorenz", f"validation/{objective}", head=head, length=1500)
+    expected = forecast_bytes(SimpleNamespace(settings=settings))
+    assert 7 * BLOCK < len(end.forecast) < expected < len(end.forecast) + 2 * BLOCK
