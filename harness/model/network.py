@@ -1,6 +1,7 @@
 """Lookup or projection -> stacked cells -> read-out. Every parameter has a leading run axis N."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -60,6 +61,12 @@ class Model:
         return Model(
             self.arch, self.engine, self.threads, regularization_of(self.arch.cell, settings)
         )
+
+    def on_threads(self, threads: int) -> "Model":
+        """Returns the model with calls that may use so many threads."""
+        model = copy(self)
+        model.threads, model._layer = threads, replace(self._layer, threads=threads)
+        return model
 
     def initial_states(self, parameters: Parameters, num_runs: int, batch_size: int) -> list[State]:
         """Returns the state at the start of a stream, one a layer and direction."""

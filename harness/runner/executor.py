@@ -50,12 +50,17 @@ class Executor(Protocol):
 
 
 class Inline:
-    """Trains one pack after the other, in this process."""
+    """Trains packs beside each other, on this process's threads."""
 
     def execute(self, plans: Sequence[Plan], listen: Listener) -> None:
-        """Trains packs to their ends, in their order."""
-        for plan in plans:
-            execute(plan, listen)
+        """Trains packs to their ends, begun in their order."""
+        training = steps(plans)
+        try:
+            pruned: set[str] | None = None
+            while (messages := advance(training, pruned)) is not None:
+                pruned = listen(messages)
+        finally:
+            training.close()
 
     def rest(self) -> None:
         """Does nothing: between two packs nothing works here."""
@@ -87,17 +92,6 @@ def cut(runs: list[Run], template: Plan) -> list[Plan]:
             pack += together
         plans.append(replace(template, runs=tuple(pack)))
     return plans
-
-
-def execute(plan: Plan, listen: Listener) -> None:
-    """Trains a pack in this process; where memory does not suffice, again in smaller ones."""
-    training = steps(plan)
-    try:
-        pruned: set[str] | None = None
-        while (messages := advance(training, pruned)) is not None:
-            pruned = listen(messages)
-    finally:
-        training.close()
 
 
 def advance(training: Steps, pruned: set[str] | None) -> list[Message] | None:

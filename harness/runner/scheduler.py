@@ -230,7 +230,12 @@ class Scheduler:
 
     def _trials(self, unit: Unit) -> list[Run]:
         return [
-            Run(str(key), self._salted(unit, seed), replace(self.settings[unit], **trial.values))
+            Run(
+                str(key),
+                self._salted(unit, seed),
+                replace(self.settings[unit], **trial.values),
+                self.searches.judged_with(key),
+            )
             for key, seed, trial in self.searches.trials(unit)
         ]
 

@@ -180,6 +180,12 @@ class Searches:
             if key not in self._ends
         ]
 
+    def judged_with(self, key: RunKey) -> str | None:
+        """Returns what the seeds of a trial share that are pruned together; None of others."""
+        search = self.by_unit[key.unit]
+        is_alone = search.tune.seeds == 1 or not search.prunes
+        return None if is_alone else str(replace(key, draw=0))
+
     def seed(self, key: RunKey) -> tuple[Name, ...]:
         """Returns the names that a trial's or a finalist's run draws from, equal for all arms."""
         search_seed = self.by_unit[key.unit].tune.search_seed

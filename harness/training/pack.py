@@ -1,7 +1,7 @@
 """A pack in, a stream of records out. Plain arguments: knows no YAML, no Optuna, no MLflow."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ from harness.training.shard import Progress, Shard
 from harness.training.state_statistics import StateStatistics
 
 CHECKPOINT_SECONDS = 5.0
-"""Least time between two checkpoints of a pack, which are written at evaluation points; a short run
+"""Least time between two checkpoints of a run, which are written at evaluation points; a short run
 writes none.
 """
 
@@ -72,14 +72,36 @@ class Standing:
     forecasts: list[str | None] | None = None
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A shard's way to its next evaluation point.
+
+    Attributes:
+        began: When, in Unix seconds.
+        trained: When its training had ended, by the monotonic clock.
+        standing: Where it stands; or what it raised, so that an exception ends the runs of its own
+            shard alone.
+    """
+
+    began: float
+    trained: float
+    standing: Standing | Exception
+
+
 class Pack:
     """Runs in training.
 
-    ``advance`` goes to the next evaluation point; between two calls runs may be dropped.
+    ``turn`` trains a shard to its next evaluation point, on any thread; ``take`` then says where
+    its runs stand. Runs may be dropped between the two calls for their shard's next turn.
     """
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan, pool: ThreadPoolExecutor | None = None):
         """Draws the weights, or takes the runs up where their checkpoints left them.
+
+        Args:
+            plan: What to train.
+            pool: Threads that several packs share, as :func:`shard_threads` makes them; None: the
+                pack has its own.
 
         Raises:
             ValueError: The plan cannot be trained; one of INPUT_ERRORS.
@@ -107,25 +129,22 @@ class Pack:
             tokens_per_update=self.task.targets_per_update,
         )
         self.points = evaluation_points(settings, self.num_updates, self.task.updates_per_epoch)
-        self.threads = settings.threads or timing.cpu_count()
+        self.threads = threads_of(settings)
         if self.device.type == "cpu":
             timing.keep_freed_memory()
-        alone = (
-            self.device.type == "cpu" and len(plan.runs) == 1
-        )  # a pack's runs take a thread each
-        self.model = network.Model(arch, self.engine, self.threads if alone else 1)
         # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch
         # it.
-        workers = self.threads if self.device.type == "cpu" else 1
-        self._pool = ThreadPoolExecutor(
-            workers, "shard", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self.most_threads = self.threads if self.device.type == "cpu" else 1
+        self.model = network.Model(arch, self.engine)
+        self._own_pool = shard_threads(self.most_threads) if pool is None else None
+        self._pool = pool or self._own_pool
         self._history: dict[str, list[Evaluation]] = {run.id: [] for run in plan.runs}
         self._seconds_before = {run.id: 0.0 for run in plan.runs}
         self.shards = self._make_shards(list(plan.runs))
-        self._starting, self._start_time = list(plan.runs), time.time()
-        self._remembered = {run_id: list(told) for run_id, told in self._history.items()}
-        self._begun = self._saved = time.monotonic()
+        self._untold = {run_id: list(told) for run_id, told in self._history.items()}
+        self._begun = time.monotonic()
+        self._saved = dict.fromkeys(self._history, self._begun)
+        self._last = dict.fromkeys(self._history, self._begun)  # when a run came to its last point
 
     @property
     def running(self) -> list[str]:
@@ -185,26 +204,11 @@ class Pack:
         return True
 
     def _each(self, function: Callable[..., Result], *columns: list[Any]) -> list[Result]:
+        assert self._pool is not None
         return list(self._pool.map(function, *columns))
 
-    def _attempt_each(
-        self, function: Callable[[Shard], Result], shards: list[Shard]
-    ) -> list[tuple[Shard, Any]]:
-        """Returns every shard with what ``function`` returned or raised.
-
-        So an exception ends the runs of its own shard alone.
-        """
-
-        def attempt(shard: Shard) -> Result | Exception:
-            try:
-                return function(shard)
-            except Exception as error:
-                return error
-
-        return list(zip(shards, self._each(attempt, shards), strict=True))
-
     def _seconds(self, run: Run) -> float:
-        """Returns how long the run has trained and been evaluated, in earlier processes too."""
+        """Returns the seconds since the run's pack began, and those of earlier processes."""
         return self._seconds_before[run.id] + time.monotonic() - self._begun
 
     def _spent(self, shard: Shard, run: Run) -> dict[str, float]:
@@ -214,11 +218,11 @@ class Pack:
             "seconds": self._seconds(run),
         }
 
-    def _start(self, run: Run) -> RunStarted:
+    def _start(self, run: Run, time: float) -> RunStarted:
         arch, settings = self.model.arch, run.settings
         return RunStarted(
             run=run.id,
-            time=self._start_time,
+            time=time,
             cell=settings.cell,
             engine=self.engine.name,
             device=self.device.type,
@@ -236,43 +240,90 @@ class Pack:
             provenance=provenance.describe(self.device.type),
         )
 
-    def advance(self) -> list[Message]:
-        """Trains to the next evaluation point and returns what there is to say.
+    def groups(self) -> list[list[Shard]]:
+        """Returns the shards that wait for one another at every evaluation point.
 
-        The first call also returns the start of every run and what its checkpoint remembers. A run
-        whose training raises ends as failed; the others go on. Where nothing is left to train,
-        there are no messages.
+        On a CPU these are the runs that are judged together, and others wait for nobody; on an
+        accelerator all shards are one group.
         """
-        starting, self._starting = self._starting, []
-        messages = self._step() if self.shards else []
-        # Starts are made last and told first: they tell what the first step noted.
-        starts: list[Message] = [self._start(run) for run in starting]
-        remembered = [message for run in starting for message in self._remembered.pop(run.id)]
-        return [*starts, *remembered, *messages]
+        groups: dict[object, list[Shard]] = {}
+        for shard in self.shards:
+            run = shard.runs[0]
+            key = (run.judged_with or shard) if self.device.type == "cpu" else self
+            groups.setdefault(key, []).append(shard)
+        return list(groups.values())
 
-    def _step(self) -> list[Message]:
-        """Trains the shards that are furthest behind to their next evaluation point."""
-        target = min(self._next_point(shard) for shard in self.shards)
-        stepping = [shard for shard in self.shards if self._next_point(shard) == target]
-        begun = time.monotonic()
-        trained = self._attempt_each(lambda shard: self._train(shard, target), stepping)
-        seconds = time.monotonic() - begun
-        notes = self._gather_notes(stepping)
-        standings = self._attempt_each(
-            self._evaluate, [shard for shard, error in trained if error is None]
-        )
+    def furthest_behind(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Returns which of a group's shards, all of which rest, go next."""
+        target = min(map(self._next_point, shards))
+        return [shard for shard in shards if self._next_point(shard) == target]
+
+    def advance(self) -> list[Message]:
+        """Trains the runs that are furthest behind to their next point, and says where they stand.
+
+        All of them wait for one another, for a clock outside; :mod:`harness.training.steps` trains
+        packs without that. Where nothing is left to train, there are no messages.
+        """
+        if not self.shards:
+            return []
+        going = self.furthest_behind(self.shards)
+        turns = self._each(self.turn, going, [self._share(going)] * len(going))
+        return self.take(self.shards, dict(zip(going, turns, strict=True)))
+
+    def _share(self, shards: Sequence[Shard]) -> int:
+        """Returns how many threads each of some shards has that train at once."""
+        return max(1, self.most_threads // len(shards))
+
+    def turn(self, shard: Shard, threads: int) -> Turn:
+        """Trains a shard to its next evaluation point and evaluates it, on the calling thread.
+
+        ``threads`` is how many may work at it, this one among them; no number depends on it.
+        """
+        began, trained = time.time(), time.monotonic()
+        standing: Standing | Exception
+        try:
+            shard.use_threads(threads)
+            shard.advance(self._next_point(shard))
+            timing.synchronize(self.device)
+            trained = time.monotonic()
+            standing = Stopped() if shard.stopping else self._evaluate(shard)
+        except Exception as error:
+            standing = error
+        return Turn(began, trained, standing)
+
+    def remembered(self, group: Sequence[Shard]) -> list[Message]:
+        """Returns the starts of a group that goes on from checkpoints, and all that these remember.
+
+        So it is judged by its past before it goes on. There are none where nothing is remembered,
+        or all is told.
+        """
+        if not any(self._untold.get(run.id) for shard in group for run in shard.runs):
+            return []
+        return self._beginnings(group, time.time())
+
+    def _beginnings(self, group: Sequence[Shard], began: float) -> list[Message]:
+        """Returns what was not told yet of how the runs of a group begin."""
+        runs = [run for shard in group for run in shard.runs if run.id in self._untold]
+        starts: list[Message] = [self._start(run, began) for run in runs]
+        return [*starts, *(message for run in runs for message in self._untold.pop(run.id))]
+
+    def take(self, group: Sequence[Shard], turns: Mapping[Shard, Turn]) -> list[Message]:
+        """Returns what there is to say after the turns of some shards of a group.
+
+        That is first how each of the group's runs begins, which tells what its first turn noted. A
+        run whose training raised ends as failed.
+        """
+        notes = self._gather_notes(list(turns))
+        beginnings = self._beginnings(group, min(turn.began for turn in turns.values()))
         messages: list[Message] = []
-        for shard, error in trained:
-            messages += [] if error is None else self._fail(shard, error)
-        for shard, standing in standings:
-            if isinstance(standing, Exception):
-                messages += self._fail(shard, standing)
+        for shard, turn in turns.items():
+            if isinstance(turn.standing, Exception):
+                messages += self._fail(shard, turn.standing)
             else:
-                messages += self._report(shard, standing, seconds, notes)
-                messages += self._finish(shard, standing)
-        if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            self.save()
-        return messages
+                messages += self._report(shard, turn.standing, turn.trained, notes)
+                messages += self._finish(shard, turn.standing)
+                self._save_if_due(shard)
+        return [*beginnings, *messages]
 
     def _gather_notes(self, shards: list[Shard]) -> tuple[str, ...]:
         """Returns what is noted for the first time."""
@@ -280,10 +331,6 @@ class Pack:
         fresh = tuple(note for note in noted if note not in self.notes)
         self.notes += fresh
         return fresh
-
-    def _train(self, shard: Shard, target: int) -> None:
-        shard.advance(target)
-        timing.synchronize(self.device)
 
     def _next_point(self, shard: Shard) -> int:
         """Returns the next point; the last one again for runs that had only to finish."""
@@ -338,15 +385,20 @@ class Pack:
         return [forecast_csv(self.task, self.model, *each) for each in _best(shard)]
 
     def _report(
-        self, shard: Shard, standing: Standing, seconds: float, notes: tuple[str, ...]
+        self, shard: Shard, standing: Standing, trained: float, notes: tuple[str, ...]
     ) -> list[Message]:
-        """Returns where every run that has not diverged stands after ``seconds`` of training."""
+        """Returns where every run that has not diverged stands.
+
+        A run's speed is its own tokens over the seconds from its last point to ``trained``: those
+        in which it waited for a thread are among them.
+        """
         progress = standing.progress
         if not progress.update_seconds:
             return []
         messages: list[Message] = []
         num_updates = len(progress.update_seconds)
         for index, run in enumerate(shard.runs):
+            seconds, self._last[run.id] = trained - self._last[run.id], time.monotonic()
             if progress.bad_update[index] >= 0:
                 continue
             metrics = self.task.training_metrics(progress.train_nats[index])
@@ -523,25 +575,38 @@ class Pack:
             shard.keep(staying)
 
     def save(self) -> None:
-        """Writes a checkpoint of every run that still trains, where the plan names a folder."""
-        self._saved = time.monotonic()
-        folder = self.plan.checkpoint_folder
-        if folder is None:
-            return
+        """Writes a checkpoint of every run that still trains, where the plan names a folder.
+
+        All of them must rest.
+        """
         for shard in self.shards:
             for index, run in enumerate(shard.runs):
-                snapshot = shard.snapshot(index)
-                snapshot.values["seconds"] = self._seconds(run)
-                snapshot.values["records"] = [e.to_json() for e in self._history[run.id]]
-                checkpoint.save(folder, run, self.task.fingerprint, snapshot)
+                self._save(shard, index, run)
+
+    def _save_if_due(self, shard: Shard) -> None:
+        """Writes a checkpoint of those of a shard's runs that have none that is recent."""
+        for index, run in enumerate(shard.runs):
+            if time.monotonic() - self._saved[run.id] > CHECKPOINT_SECONDS:
+                self._save(shard, index, run)
+
+    def _save(self, shard: Shard, index: int, run: Run) -> None:
+        self._saved[run.id] = time.monotonic()
+        if self.plan.checkpoint_folder is None:
+            return
+        snapshot = shard.snapshot(index)
+        snapshot.values["seconds"] = self._seconds(run)
+        snapshot.values["records"] = [e.to_json() for e in self._history[run.id]]
+        checkpoint.save(self.plan.checkpoint_folder, run, self.task.fingerprint, snapshot)
 
     def train_updates(self, count: int) -> None:
         """Trains every shard ``count`` updates, for a clock outside.
 
         Where a budget ends, it begins again.
         """
+        share = self._share(self.shards)
 
-        def turn(shard: Shard) -> None:
+        def work(shard: Shard) -> None:
+            shard.use_threads(share)
             left = count
             while left:
                 shard.update %= self.num_updates
@@ -549,30 +614,41 @@ class Pack:
                 shard.advance(shard.update + step)
                 left -= step
 
-        self._each(turn, self.shards)
+        self._each(work, self.shards)
         timing.synchronize(self.device)
         self._gather_notes(self.shards)
 
     def forward_updates(self, count: int) -> None:
         """Runs every shard forward ``count`` times, without gradients: for a clock outside."""
-        self._each(lambda shard: shard.forward(count), self.shards)
+        share = self._share(self.shards)
+
+        def work(shard: Shard) -> None:
+            shard.use_threads(share)
+            shard.forward(count)
+
+        self._each(work, self.shards)
         timing.synchronize(self.device)
 
     def close(self) -> None:
         """Ends the threads; a shard that is training stops after its present update."""
         for shard in self.shards:
             shard.stopping = True
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._own_pool is not None:
+            self._own_pool.shutdown(wait=True, cancel_futures=True)
 
 
-def train(plan: Plan) -> Iterator[list[Message]]:
-    """Trains a pack to its end; yields the messages of one evaluation point at a time."""
-    pack = Pack(plan)
-    try:
-        while messages := pack.advance():
-            yield messages
-    finally:
-        pack.close()
+class Stopped(RuntimeError):
+    """A shard was stopped on its way, since its pack is being closed."""
+
+
+def threads_of(settings: Settings) -> int:
+    """Returns how many threads the runs of a pack may use together."""
+    return settings.threads or timing.cpu_count()
+
+
+def shard_threads(count: int) -> ThreadPoolExecutor:
+    """Returns threads that train shards: torch's own operations use no other thread there."""
+    return ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _best(shard: Shard) -> Iterator[tuple[Run, Parameters]]:

@@ -22,6 +22,10 @@ class Run:
     id: str
     seed: tuple[Name, ...]
     settings: Settings
+    judged_with: str | None = None
+    """What it shares with the runs that it is judged with: they wait for one another at every
+    evaluation point. None: it is judged alone.
+    """
 
 
 MAX_LENGTH = 1_000_000
@@ -87,9 +91,7 @@ class Plan:
     def to_json(self) -> str:
         """Returns the plan as JSON; :meth:`from_json` is its inverse."""
         values = asdict(self) | {"samples": self.samples.to_dict()}
-        values["runs"] = [
-            {"id": r.id, "seed": list(r.seed), "settings": to_dict(r.settings)} for r in self.runs
-        ]
+        values["runs"] = [_run_to_dict(run) for run in self.runs]
         return json.dumps(values, indent=1)
 
     @staticmethod
@@ -104,9 +106,7 @@ class Plan:
     @staticmethod
     def _from_dict(values: dict[str, Any]) -> "Plan":
         try:
-            runs = tuple(
-                Run(r["id"], tuple(r["seed"]), from_dict(r["settings"])) for r in values.pop("runs")
-            )
+            runs = tuple(_run_from_dict(run) for run in values.pop("runs"))
             samples = SampleRequest.from_dict(values.pop("samples"))
             cell_files = tuple(values.pop("cell_files"))
             return Plan(runs=runs, samples=samples, cell_files=cell_files, **values)
@@ -136,6 +136,7 @@ def _check_kinds(plan: Plan) -> None:
         "samples.temperature": samples.temperature is None or _is_finite(samples.temperature),
         "samples.temperatures": all(map(_is_finite, samples.temperatures)),
         "runs.id": all(_is_id(run.id) for run in plan.runs),
+        "runs.judged_with": all(r.judged_with is None or _is_id(r.judged_with) for r in plan.runs),
         "runs.seed": all(_is_name(name) for run in plan.runs for name in run.seed),
     }
     wrong = [name for name, holds in rules.items() if not holds]
@@ -144,6 +145,16 @@ def _check_kinds(plan: Plan) -> None:
             f"plan: {', '.join(wrong)} must be of the kinds that `harness plan` writes, but are "
             "not. Write the plan again."
         )
+
+
+def _run_to_dict(run: Run) -> dict[str, Any]:
+    judged = {} if run.judged_with is None else {"judged_with": run.judged_with}
+    return {"id": run.id, "seed": list(run.seed), "settings": to_dict(run.settings), **judged}
+
+
+def _run_from_dict(values: dict[str, Any]) -> Run:
+    settings = from_dict(values["settings"])
+    return Run(values["id"], tuple(values["seed"]), settings, values.get("judged_with"))
 
 
 def _is_finite(value: Any) -> bool:

@@ -65,7 +65,7 @@ class Worker:
         for path, content in cell_files.items():
             registry.read_from(path, _kept(Path(path).name, content))
         data.provide(plan.settings, text)
-        self._steps = steps(plan)
+        self._steps = steps([plan])
         return next(self._steps, None)
 
     def advance(self, pruned: set[str]) -> list[Message] | None:

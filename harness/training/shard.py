@@ -120,6 +120,11 @@ class Shard:
         self._since = 0
         self.clock = Clock(self.device)
 
+    def use_threads(self, count: int) -> None:
+        """Lets so many threads work at one run from now on; no number depends on how many."""
+        if self.model.threads != count:
+            self.model = self.model.on_threads(count)
+
     def advance(self, to_update: int) -> None:
         """Trains until ``to_update`` updates are done, or ``stopping`` is set.
 

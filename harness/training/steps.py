@@ -1,46 +1,123 @@
-"""A pack step by step: what an evaluation point says comes out, what is pruned there goes in."""
+"""Packs step by step: what an evaluation point says comes out, what is pruned there goes in."""
 
 import time
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
+from harness.training.crew import Crew, Said
 from harness.training.execution import out_of_memory
 from harness.training.messages import Message, RunEnded, failure
-from harness.training.pack import Pack
-from harness.training.plan import Plan, Run
+from harness.training.pack import threads_of
+from harness.training.plan import Plan
 
-Steps = Generator[list[Message], set[str], None]
+Steps = Generator[list[Message], set[str] | None, None]
 """Yields the messages of an evaluation point, and is sent the ids of the runs to prune there."""
 
 
-def steps(plan: Plan) -> Steps:
-    """Trains a pack to its end; where memory does not suffice, again in packs half the size."""
-    too_large = yield from _train(plan)
-    half = (len(too_large) + 1) // 2
-    for part in (too_large[:half], too_large[half:]):
-        if part:
-            yield from steps(replace(plan, runs=part))
+class _Queue:
+    """Packs that wait for a thread.
+
+    What did not fit in memory comes again in packs half the size, first of all; a single run comes
+    once more at the end, where it has the memory for itself.
+
+    Attributes:
+        too_large: The ids of the runs that did not fit, until their pack has ended.
+    """
+
+    def __init__(self, plans: Sequence[Plan]):
+        self._waiting, self._last = deque(plans), deque[Plan]()
+        self._is_last = len(plans) == len(plans[0].runs) == 1
+        self.too_large = set[str]()
+
+    def take(self, is_idle: bool) -> Plan | None:
+        """Returns the next pack, None where there is none for now.
+
+        Args:
+            is_idle: Whether nothing trains: a run that needs the memory for itself waits for that.
+        """
+        if self._waiting:
+            return self._waiting.popleft()
+        if not is_idle or not self._last:
+            return None
+        self._is_last = True
+        return self._last.popleft()
+
+    def is_empty(self) -> bool:
+        """Returns whether nothing waits."""
+        return not self._waiting and not self._last
+
+    def is_retried(self, plan: Plan) -> bool:
+        """Returns whether runs of a pack that do not fit are tried again."""
+        return len(plan.runs) > 1 or not self._is_last
+
+    def retry(self, plan: Plan) -> None:
+        """Tries those runs again of a pack that has ended that were too large."""
+        runs = tuple(run for run in plan.runs if run.id in self.too_large)
+        self.too_large -= {run.id for run in runs}
+        if runs == plan.runs and len(runs) == 1:
+            self._last.append(plan)
+            return
+        half = (len(runs) + 1) // 2
+        parts = [part for part in (runs[:half], runs[half:]) if part]
+        self._waiting.extendleft(replace(plan, runs=part) for part in reversed(parts))
 
 
-def _train(plan: Plan) -> Generator[list[Message], set[str], tuple[Run, ...]]:
-    """Trains a pack and returns the runs that are to be tried again in a smaller one."""
-    can_shrink = len(plan.runs) > 1
+def steps(plans: Sequence[Plan]) -> Steps:
+    """Trains packs beside each other to their ends, begun in their order."""
+    if not plans:
+        return
+    queue, crew = _Queue(plans), Crew(max(threads_of(plan.settings) for plan in plans))
     try:
-        pack = Pack(plan)
-    except Exception as error:  # of whatever kind: it ends these runs, not the study
-        if can_shrink and out_of_memory(error):
-            return plan.runs
-        yield [failure(run.id, error, time.time()) for run in plan.runs]
-        return ()
-    too_large: set[str] = set()
-    try:
-        while messages := pack.advance():
-            if can_shrink:
-                ends = [m for m in messages if isinstance(m, RunEnded)]
-                too_large |= {end.run for end in ends if end.out_of_memory}
-            pruned = yield [m for m in messages if m.run not in too_large]
-            if pruned:
-                yield pack.drop(pruned)
+        while True:
+            while crew.has_room() and (plan := queue.take(crew.is_idle())) is not None:
+                yield from _open(crew, plan, queue)
+            said = crew.next()
+            if said is not None:
+                yield from _judge(said, queue)
+            elif queue.is_empty():
+                return
     finally:
-        pack.close()
-    return tuple(run for run in plan.runs if run.id in too_large)
+        crew.close()
+
+
+def _open(crew: Crew, plan: Plan, queue: _Queue) -> Steps:
+    """Takes a pack in; its runs end as failed where that cannot be done."""
+    try:
+        crew.open(plan)
+    except Exception as error:  # of whatever kind: it ends these runs, not the study
+        if out_of_memory(error) and queue.is_retried(plan):
+            queue.too_large |= {run.id for run in plan.runs}
+            queue.retry(plan)
+        else:
+            yield [failure(run.id, error, time.time()) for run in plan.runs]
+
+
+def _judge(said: Said, queue: _Queue) -> Steps:
+    """Passes on what a pack says, but of runs that are tried again, and drops what is pruned."""
+    pack, messages = said
+    if queue.is_retried(pack.plan):
+        ends = [message for message in messages if isinstance(message, RunEnded)]
+        queue.too_large |= {end.run for end in ends if end.out_of_memory}
+    told = [message for message in messages if message.run not in queue.too_large]
+    if told:
+        pruned = yield told
+        if pruned and (left := pack.drop(pruned)):
+            yield left
+    if not pack.shards:
+        queue.retry(pack.plan)
+
+
+def train(plan: Plan) -> Iterator[list[Message]]:
+    """Trains a pack to its end; yields the messages of one evaluation point at a time.
+
+    Raises:
+        ValueError: The plan cannot be trained; one of INPUT_ERRORS.
+    """
+    crew = Crew(threads_of(plan.settings))
+    try:
+        crew.open(plan)
+        while said := crew.next():
+            yield said.messages
+    finally:
+        crew.close()

@@ -15,8 +15,8 @@ from harness.model.architecture import SizeError
 from harness.settings import BudgetError
 from harness.training import runtime
 from harness.training.logs import write_log
-from harness.training.pack import train
 from harness.training.plan import PlanError, plans_from_json
+from harness.training.steps import train
 
 INPUT_ERRORS = (
     OSError,

@@ -12,6 +12,7 @@ from harness.settings import Budget, Lines, Paths, Settings
 from harness.training import pack
 from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel
+from harness.training.steps import train
 
 SMALL = {"batch_size": 2, "bptt_length": 4, "max_offset": 0, "hidden_size": 4}
 EOS = Lines("<eos>")
@@ -128,7 +129,7 @@ def test_a_study_with_all_of_it_trains_stops_goes_on_and_its_model_reads(paths, 
     runs = (Run("gru/replicate/0", (1,), settings),)
 
     def end(plan):
-        return [m for messages in pack.train(plan) for m in messages if kind_of(m) == "end"][0]
+        return [m for messages in train(plan) for m in messages if kind_of(m) == "end"][0]
 
     whole = end(Plan(runs, keep_models=True))
     plan = Plan.from_json(

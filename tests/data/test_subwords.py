@@ -12,9 +12,9 @@ from harness import data
 from harness.data import DataError, subwords
 from harness.settings import Budget, Lines, Paths, Settings
 from harness.tasks.language_modelling import LanguageModelling
-from harness.training import pack
 from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel
+from harness.training.steps import train
 
 SMALL = {"token": "subword", "batch_size": 2, "bptt_length": 4, "max_vocabulary": 300}
 TEXTS = {
@@ -133,7 +133,7 @@ def test_a_run_keeps_what_was_learned(paths):
     )
     plan = Plan((Run("gru/replicate/0", (1,), own),), keep_models=True)
     plan = Plan.from_json(plan.to_json())
-    (end,) = [m for messages in pack.train(plan) for m in messages if kind_of(m) == "end"]
+    (end,) = [m for messages in train(plan) for m in messages if kind_of(m) == "end"]
     model = SavedModel.from_bytes(end.model)
     dataset = data.load(own)
     assert model.vocabulary == dataset.vocabulary

@@ -8,6 +8,7 @@ from harness.settings import Budget, Settings
 from harness.training import pack
 from harness.training.messages import Evaluation, RunEnded
 from harness.training.plan import Plan, Run
+from harness.training.shard import Shard
 
 
 @pytest.fixture
@@ -23,6 +24,18 @@ def runs_of(settings, count):
     return [
         Run(f"r{i}", (i,), replace(settings, learning_rate=0.1 * (i + 1))) for i in range(count)
     ]
+
+
+def ends_of(plans):
+    """Trains packs and returns how each run ended, the last time."""
+    ends = {}
+
+    def listen(messages):
+        ends.update({m.run: m.state for m in messages if isinstance(m, RunEnded)})
+        return set()
+
+    executor.Inline().execute(plans, listen)
+    return ends
 
 
 def test_cut_keeps_order_and_size_and_separates_shapes(settings):
@@ -58,35 +71,40 @@ def test_pruned_runs_leave_and_are_reported(settings):
             {"r1"} if any(isinstance(r, Evaluation) and r.run == "r1" for r in records) else set()
         )
 
-    executor.execute(Plan(tuple(runs_of(settings, 3))), listen)
+    executor.Inline().execute([Plan(tuple(runs_of(settings, 3)))], listen)
     assert ends == {"r0": "finished", "r1": "pruned", "r2": "finished"}
 
 
 def test_a_pack_that_does_not_fit_is_trained_in_smaller_ones(settings, monkeypatch):
     sizes = []
-    advance = pack.Pack.advance
 
-    def short_of_memory(pack):
+    def evaluate(pack, shard, evaluate=pack.Pack._evaluate):
         sizes.append(len(pack.plan.runs))
         if len(pack.plan.runs) > 1:
-            for shard in pack.shards:
-                monkeypatch.setattr(
-                    shard,
-                    "advance",
-                    lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError("full")),
-                )
-        return advance(pack)
+            raise torch.OutOfMemoryError("full")
+        return evaluate(pack, shard)
 
-    monkeypatch.setattr(pack.Pack, "advance", short_of_memory)
-    ends = []
-    executor.execute(
-        Plan(tuple(runs_of(settings, 3))),
-        lambda records: (
-            ends.extend((r.run, r.state) for r in records if isinstance(r, RunEnded)) or set()
-        ),
+    monkeypatch.setattr(pack.Pack, "_evaluate", evaluate)
+    assert ends_of([Plan(tuple(runs_of(settings, 3)))]) == dict.fromkeys(
+        ["r0", "r1", "r2"], "finished"
     )
-    assert sorted(ends) == [("r0", "finished"), ("r1", "finished"), ("r2", "finished")]
     assert set(sizes) == {3, 2, 1}
+
+
+def test_a_run_that_does_not_fit_beside_others_is_trained_alone(settings, monkeypatch):
+    runs, training = runs_of(settings, 4), set()
+
+    def advance(shard, to_update, advance=Shard.advance):
+        training.add(shard)
+        if len(training) > 1 and shard.runs[0].id == "r0":
+            raise torch.OutOfMemoryError("full")
+        advance(shard, to_update)
+        training.clear()
+
+    monkeypatch.setattr(Shard, "advance", advance)
+    training.add("another")  # also where the others end before it
+    ends = ends_of([Plan((run,)) for run in runs])
+    assert ends == dict.fromkeys(["r0", "r1", "r2", "r3"], "finished")
 
 
 def test_a_single_run_that_does_not_fit_fails(settings, monkeypatch):
@@ -95,8 +113,8 @@ def test_a_single_run_that_does_not_fit_fails(settings, monkeypatch):
 
     monkeypatch.setattr("harness.training.shard.Shard.advance", full)
     ends = []
-    executor.execute(
-        Plan(tuple(runs_of(settings, 1))),
+    executor.Inline().execute(
+        [Plan(tuple(runs_of(settings, 1)))],
         lambda records: ends.extend(r for r in records if isinstance(r, RunEnded)) or set(),
     )
     assert ends[0].state == "failed" and "full" in ends[0].message

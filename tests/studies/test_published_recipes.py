@@ -16,8 +16,8 @@ from harness.model.architecture import architecture
 from harness.model.initialization import initial_parameters
 from harness.preflight.resolve import resolve
 from harness.training.messages import Evaluation, RunEnded, RunState
-from harness.training.pack import train
 from harness.training.plan import Plan, Run
+from harness.training.steps import train
 
 FOLDER = Path(__file__).resolve().parents[2] / "studies" / "published"
 WORDS = "the cell state gate opens and closes while time flows over hidden units".split()

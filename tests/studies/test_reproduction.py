@@ -9,8 +9,8 @@ from wire import kind_of
 
 from harness.data import corpora, published
 from harness.settings import Budget, Settings
-from harness.training.pack import train
 from harness.training.plan import Plan, Run
+from harness.training.steps import train
 
 EDITION_2019 = {
     "corpus": "time-machine-2019",

@@ -18,8 +18,9 @@ from harness.model.network import Model
 from harness.settings import Budget, Paths, Settings
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training import state_measurement
-from harness.training.pack import Pack, train
+from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
+from harness.training.steps import train
 
 CPU = torch.device("cpu")
 LINES = "abcabca bc cabcab ca bcabca a abca bca cabcab  cab ab b ca".split(" ")

@@ -79,7 +79,7 @@ def losses(messages):
 
 
 def test_what_is_not_there_comes_with_the_pack(plan, tmp_path):
-    here = [message for said in steps(plan) for message in said]
+    here = [message for said in steps([plan]) for message in said]
     assert isinstance(here[-1], RunEnded) and here[-1].state == "finished", here[-1]
     dataset = data.load(plan.runs[0].settings)
     content = (tmp_path / "mine.py").read_bytes()

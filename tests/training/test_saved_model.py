@@ -14,6 +14,7 @@ from harness.training import npz, pack
 from harness.training.files import MODEL_FILE
 from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel, SavedModelError
+from harness.training.steps import train
 
 MODEL = SavedModel(
     run="lstm/replicate/1",
@@ -54,7 +55,7 @@ def plan(tmp_path):
 
 
 def ends(plan):
-    return [r for records in pack.train(plan) for r in records if kind_of(r) == "end"]
+    return [r for records in train(plan) for r in records if kind_of(r) == "end"]
 
 
 def test_a_model_survives_its_file():

@@ -11,10 +11,11 @@ import torch
 import cells
 from harness.data import evaluation_windows
 from harness.settings import Budget, Settings
-from harness.training import pack, state_measurement
+from harness.training import state_measurement
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
 from harness.training.state_statistics import MOST_STEPS
+from harness.training.steps import train
 
 SIZE, BATCH, STEPS = 4, 3, 5
 
@@ -312,7 +313,7 @@ def test_asking_for_it_changes_no_number_of_a_run(settings, precision):
 
     def told(states):
         plan = Plan(runs, states=states, keep_models=True, version=2)
-        messages = [message for group in pack.train(plan) for message in group][2:]
+        messages = [message for group in train(plan) for message in group][2:]
         spent = ("seconds", "tokens_per_second", "update_seconds", "peak_memory")
         return [
             (
@@ -357,6 +358,6 @@ def test_a_run_that_diverged_has_no_statistics(settings):
     )
     runs = (Run("r0", (0,), settings), Run("r1", (0,), replace(settings, learning_rate=0.1)))
     plan = Plan(runs, states=True, version=2)
-    ends = {m.run: m for group in pack.train(plan) for m in group if hasattr(m, "state")}
+    ends = {m.run: m for group in train(plan) for m in group if hasattr(m, "state")}
     assert ends["r0"].state == "diverged" and ends["r0"].states is None
     assert ends["r1"].state == "finished" and math.isfinite(ends["r1"].states.states[0].rms)

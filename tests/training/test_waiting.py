@@ -12,10 +12,11 @@ from wire import info_of
 
 from harness.settings import Budget, Settings
 from harness.training.messages import Evaluation, RunEnded
-from harness.training.pack import Pack, train
+from harness.training.pack import Pack
 from harness.training.patience import Heard, averaging_begins, is_early_end, reductions
 from harness.training.plan import Plan, PlanError, Run
 from harness.training.shard import Shard
+from harness.training.steps import train
 
 TIMES = ("seconds", "tokens_per_second", "update_seconds", "peak_memory_bytes")
 SORTS = {

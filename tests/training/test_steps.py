@@ -1,0 +1,200 @@
+"""Packs beside each other: who waits for whom, who gets the threads, and that no number knows."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import cells
+from harness.engine import get
+from harness.settings import Budget, Settings
+from harness.training.messages import Evaluation, RunEnded, RunStarted
+from harness.training.pack import Pack
+from harness.training.plan import Plan, Run
+from harness.training.saved_model import SavedModel
+from harness.training.shard import Shard
+from harness.training.steps import steps
+
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "update_seconds_p50",
+    "update_seconds_p90",
+    "peak_memory_bytes",
+)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "text.txt").write_text("the time traveller and the morlocks " * 200)
+    return Settings(
+        "rnn-tanh", "text", str(tmp_path / "text.txt"), hidden_size=8, batch_size=4, bptt_length=5,
+        budget=Budget(updates=12), evaluations=4, engine="reference", device="cpu", threads=2,
+    )  # fmt: skip
+
+
+def run_of(settings, name, **changes):
+    judged_with = changes.pop("judged_with", None)
+    return Run(name, (name,), replace(settings, **changes), judged_with)
+
+
+def listened(plans, prune=lambda messages: set()):
+    """Trains packs and returns what was said, list by list."""
+    training, said, pruned = steps(plans), [], None
+    while True:
+        try:
+            messages = next(training) if pruned is None else training.send(pruned)
+        except StopIteration:
+            return said
+        said.append(messages)
+        pruned = prune(messages)
+
+
+def of_run(said, run):
+    """Returns what was said of a run but times and its model."""
+    own = [m for ms in said for m in ms if m.run == run and not isinstance(m, RunStarted)]
+    told = [
+        replace(m, time=0.0, metrics={k: v for k, v in m.metrics.items() if k not in TIMES})
+        for m in own
+    ]
+    return [replace(m, model=None) if isinstance(m, RunEnded) else m for m in told]
+
+
+def model_of(said, run):
+    """Returns the parameters that a run ended with at its best."""
+    (end,) = [m for ms in said for m in ms if m.run == run and isinstance(m, RunEnded)]
+    return SavedModel.from_bytes(end.model).parameters
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+def test_packs_beside_each_other_have_the_numbers_of_runs_alone(settings, engine):
+    if get(engine).refusal(cells.find("gru"), "cpu", "float32") is not None:
+        pytest.skip("no C++ compiler")
+    size = {"hidden_size": 96, "batch_size": 40, "bptt_length": 35}  # worth three threads a run
+    base = replace(settings, engine=engine, budget=Budget(updates=6), evaluations=3, **size)
+    counts = {"rnn-tanh": 3, "gru": 2, "lstm": 1}
+    plans = [
+        Plan(
+            tuple(
+                run_of(base, f"{cell}{i}", cell=cell, learning_rate=0.2 + i, threads=3)
+                for i in range(count)
+            ),
+            keep_models=True,
+        )
+        for cell, count in counts.items()
+    ]
+    said = listened(plans)
+    for plan in plans:
+        for run in plan.runs:
+            single = replace(run, settings=replace(run.settings, threads=1))
+            alone = listened([replace(plan, runs=(single,))])
+            assert of_run(said, run.id) == of_run(alone, run.id)
+            expected = model_of(alone, run.id)
+            for name, values in model_of(said, run.id).items():
+                assert np.array_equal(values, expected[name]), name
+
+
+def test_a_run_waits_for_nobody_but_for_those_it_is_judged_with(settings, monkeypatch):
+    held = threading.Event()
+
+    def advance(shard, to_update, advance=Shard.advance):
+        if shard.runs[0].id == "slow" and to_update == 3:
+            assert held.wait(30)
+        advance(shard, to_update)
+
+    monkeypatch.setattr(Shard, "advance", advance)
+    runs = [run_of(settings, name) for name in ("slow", "free")]
+    runs += [run_of(settings, name, judged_with="t") for name in ("seed", "other")]
+
+    def prune(messages):
+        if any(isinstance(m, RunEnded) and m.run == "free" for m in messages):
+            held.set()  # its neighbour is still before its first point
+        return set()
+
+    said = listened([Plan(tuple(runs))], prune)
+    assert {m.run for messages in said for m in messages if isinstance(m, RunEnded)} == {
+        "slow", "free", "seed", "other",
+    }  # fmt: skip
+    points = [[(m.run, m.update) for m in ms if isinstance(m, Evaluation)] for ms in said]
+    assert [each for each in points if each[0][0] in ("seed", "other")] == [
+        [("seed", update), ("other", update)] for update in (3, 6, 9, 12)
+    ]
+
+
+def test_a_pruned_trial_has_no_point_more_than_the_one_it_was_judged_at(settings):
+    runs = [run_of(settings, name, judged_with=name[0]) for name in ("a0", "a1", "b0", "b1")]
+
+    def prune(messages):
+        is_judged = any(isinstance(m, Evaluation) and m.update == 6 for m in messages)
+        return {"a0", "a1"} if is_judged and messages[0].run[0] == "a" else set()
+
+    said = listened([Plan(tuple(runs))], prune)
+    for run, updates in {"a0": [3, 6, 6], "a1": [3, 6, 6], "b0": [3, 6, 9, 12, 12]}.items():
+        assert [m.update for m in of_run(said, run)] == updates
+    assert {m.state for m in said[-1] if isinstance(m, RunEnded)} == {"finished"}
+
+
+def test_a_run_that_goes_on_is_judged_by_its_past_first(settings, tmp_path):
+    """It was killed after its checkpoint and before the driver's word: it is pruned all the same.
+
+    A point more would be in the store of a study that was killed, and in no other.
+    """
+    plan = Plan((run_of(settings, "r"),), checkpoint_folder=str(tmp_path / "checkpoints"))
+    pack = Pack(plan)
+    first = [*pack.advance(), *pack.advance()]
+    pack.save()
+    pack.close()
+    said = listened([plan], lambda messages: {"r"} if messages[-1].update == 6 else set())
+    assert [[type(m) for m in messages] for messages in said] == [
+        [RunStarted, Evaluation, Evaluation],
+        [RunEnded],
+    ]
+    assert said[0][1:] == first[1:] and said[1][0].state == "pruned"
+
+
+def test_threads_without_a_run_of_their_own_help_another(settings, monkeypatch):
+    """Of three runs on two threads the last turns have both; a pack has no more than it may."""
+    given = []
+
+    def turn(pack, shard, threads, turn=Pack.turn):
+        given.append((shard.runs[0].id, threads))
+        return turn(pack, shard, threads)
+
+    monkeypatch.setattr(Pack, "turn", turn)
+    long = run_of(settings, "long", budget=Budget(updates=60), evaluations=20)
+    listened([Plan((long,)), Plan((run_of(settings, "short"),))])
+    assert {threads for run, threads in given if run == "short"} == {1}
+    assert given[-1] == ("long", 2)
+    given.clear()
+    narrow = Plan(tuple(run_of(settings, f"n{i}", threads=1) for i in range(2)))
+    listened([narrow, Plan((run_of(settings, "wide", threads=4),))])
+    assert {threads for run, threads in given if run[0] == "n"} == {1}
+    assert next(threads for run, threads in given if run == "wide") == 3
+
+
+def test_what_no_run_may_survive_ends_the_training_and_its_threads(settings, monkeypatch):
+    class Died(BaseException):
+        pass
+
+    def turn(pack, shard, threads):
+        raise Died
+
+    before = threading.active_count()
+    monkeypatch.setattr(Pack, "turn", turn)
+    with pytest.raises(Died):
+        listened([Plan((run_of(settings, "r"),))])
+    assert threading.active_count() == before
+
+
+def test_training_that_is_left_stops_at_once(settings):
+    endless = replace(settings, budget=Budget(updates=100_000), evaluations=2)
+    training = steps([Plan((run_of(endless, "r"),)), Plan((run_of(settings, "short"),))])
+    assert next(training)[0].run == "short"
+    before = threading.active_count()
+    training.close()
+    assert threading.active_count() < before
+
+
+def test_no_packs_say_nothing():
+    assert listened([]) == []
