@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results import examination
-from harness.results.examination import Examination, Finding
+from harness.results.examination import Examination, Finding, told
 from harness.store.address import StoreError
 from harness.store.kept import check_store, name_of, stored_names
 from harness.store.known import check_known
@@ -100,8 +100,8 @@ def _add(diagnosis: Diagnosis, name: str, locations: Locations, whole: bool) -> 
         findings = list(examined.findings())
     except LockedError:  # a name that no study has: an experiment of somebody else's
         return
-    except StoreError as error:
-        diagnosis.of_all.append(Finding("databases", str(error), "as it says"))
+    except (StoreError, OSError) as error:
+        diagnosis.of_all.append(Finding("databases", told(error), "as it says"))
         return
     diagnosis.looked_at.update(examined.looked_at)
     diagnosis.by_study[name] = findings
@@ -137,9 +137,9 @@ def doctor(
                 # Found again: the study may have gone on until it was held.
                 held = Examination(name, locations, whole=verify, is_held=True)
                 num_left += _mend(list(held.findings()), console)
-        except LockedError as error:
+        except (LockedError, StoreError, OSError) as error:
             num_left += len(findings)
-            _say(console, str(error), "yellow")
+            _say(console, told(error), "yellow")
     _say(console, f"{num_left} left to put right" if num_left else "all is sound")
     return num_left == 0
 

@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from harness.results import doubled
+from harness.results.doubled import is_over
 from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
@@ -17,9 +20,12 @@ from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_
 from harness.store.reader import unit_of as unit_of_run
 from harness.store.rows import MetricPoint, RunRow
 from harness.store.spool import unused
-from harness.study.units import Phase, RunKey
+from harness.study.units import Phase, RunKey, Unit
 from harness.training.files import checkpoint_name
 from harness.training.messages import RESULTS, RunState
+
+if TYPE_CHECKING:
+    from harness.store.remover import StudyRemover
 
 TOLERANCE = 1e-12
 """How far a trial's value may lie from the mean of its runs: both stores keep whole floats."""
@@ -78,9 +84,12 @@ class Examination:
         self.holder = None if is_held else holder_of(name, locations)
         self._reader = StudyReader(locations.tracking_uri, name)
         self._runs: dict[RunKey, list[RunRow]] = {}
+        self._arms: dict[Unit, list[RunRow]] = {}
         self._rows = self._reader.search()
         for row in self._rows:
-            if phase_of(row) not in (ARM_PHASE, SUPERSEDED_PHASE):
+            if phase_of(row) == ARM_PHASE:
+                self._arms.setdefault(unit_of_run(row), []).append(row)
+            elif phase_of(row) != SUPERSEDED_PHASE:
                 place = Phase(phase_of(row)), int(row.tags["index"]), draw_of(row)
                 self._runs.setdefault(RunKey(unit_of_run(row), *place), []).append(row)
 
@@ -102,10 +111,7 @@ class Examination:
         for row in self._reader.unreadable():
             text = f"run {row.run_id}: its tags do not say where it belongs"
             yield Finding("runs", text, "delete that run in MLflow: harness ui")
-        for key, rows in self._runs.items():
-            if len(rows) > 1:
-                ids = ", ".join(row.run_id for row in rows)
-                yield Finding("runs", f"{key}: stored {len(rows)} times ({ids})", self._clean(key))
+        yield from self._of_doubled_runs()
         open_rows = [row for row in self._rows if row.status == "RUNNING"]
         if self.holder is None and open_rows:
             yield self._without_driver(open_rows)
@@ -115,13 +121,36 @@ class Examination:
                 yield Finding("runs", text, "delete that run in MLflow: harness ui")
         yield from self._of_points()
 
+    def _of_doubled_runs(self) -> Iterator[Finding]:
+        for arm, rows in self._arms.items():
+            if len(rows) > 1:
+                yield self._doubled(f"{arm}/{ARM_PHASE}", rows, doubled.parent(rows, self._rows))
+        for key, rows in self._runs.items():
+            if len(rows) > 1:
+                yield self._doubled(str(key), rows, doubled.counting(rows))
+
+    def _doubled(self, place: str, rows: list[RunRow], kept: RunRow) -> Finding:
+        def mend() -> None:
+            remover = self._remover()
+            for row in rows:
+                if row is not kept:
+                    remover.put_aside(row)
+
+        text = f"{place}: stored {len(rows)} times ({', '.join(row.run_id for row in rows)})"
+        if differing := doubled.contradictions(rows):
+            text = f"{text}, with other values of {_listed(differing)}"
+            remedy = f"delete in MLflow what must not count: harness ui {self.name}"
+            return Finding("runs", text, remedy)
+        remedy = f"`harness doctor --repair` keeps {kept.run_id} and puts the rest aside"
+        return Finding("runs", text, remedy, mend)
+
     def _of_points(self) -> Iterator[Finding]:
         """Yields metrics with two values at one update; a server is asked where all is read."""
         called = {row.run_id: self._called(row) for row in self._rows}
-        doubled: dict[str, list[str]] = {}
+        of_runs: dict[str, list[str]] = {}
         for run_id, metric, update in self._doubled_points():
-            doubled.setdefault(run_id, []).append(f"{metric} at update {update}")
-        for run_id, points in doubled.items():
+            of_runs.setdefault(run_id, []).append(f"{metric} at update {update}")
+        for run_id, points in of_runs.items():
             if run_id in called:
                 text = f"{called[run_id]}: stored more than once: {_listed(points)}"
                 yield Finding("runs", text, "the values are equal; nothing has to be done")
@@ -138,16 +167,19 @@ class Examination:
 
     def _without_driver(self, rows: list[RunRow]) -> Finding:
         def mend() -> None:
-            from harness.store.remover import StudyRemover  # loads MLflow
-
-            reader, root = self._reader, self.locations.artifacts
-            remover = StudyRemover(reader.uri, reader.experiment_id, root)
+            remover = self._remover()
             for row in rows:
                 remover.end_killed(row.run_id)
 
         names = _listed([self._called(row) for row in rows])
         text = f"{self.name}: RUNNING, but no process runs the study: {names}"
         return Finding("runs", text, RUN_AGAIN, mend)
+
+    def _remover(self) -> "StudyRemover":
+        from harness.store.remover import StudyRemover  # loads MLflow
+
+        reader, root = self._reader, self.locations.artifacts
+        return StudyRemover(reader.uri, reader.experiment_id, root)
 
     # Searches
 
@@ -166,8 +198,8 @@ class Examination:
         start, end = search_affixes(self.name, self._reader.birth)
         try:
             searches = stored_trials(self.locations.storage_url, start, end)
-        except SearchError as error:
-            yield Finding("searches", str(error), "put the storage right first")
+        except (SearchError, StoreError, OSError) as error:
+            yield Finding("searches", told(error), "put the storage right first")
             return
         for unit in dict.fromkeys([*(str(key.unit) for key in trials), *searches]):
             runs: dict[int, list[RunRow]] = {}
@@ -179,11 +211,11 @@ class Examination:
             if lacking := sorted(runs.keys() - known.keys()):
                 text = f"{unit}: Optuna lacks trials {_listed(lacking)}, whose runs MLflow holds"
                 yield Finding("searches", text, f"{RUN_AGAIN}: they are restored from MLflow")
-            is_over = all(_is_over(row) for rows in runs.values() for row in rows)
+            are_over = all(is_over(row) for rows in runs.values() for row in rows)
             for number, trial in known.items():
-                told = _disagreement(trial.state, trial.nats, runs.get(number, []), is_over)
-                if told and self.holder is None:
-                    text = f"{unit} trial {number}: {told}"
+                fault = _disagreement(trial.state, trial.nats, runs.get(number, []), are_over)
+                if fault and self.holder is None:
+                    text = f"{unit} trial {number}: {fault}"
                     is_open = trial.state in OPEN
                     yield Finding("searches", text, RUN_AGAIN if is_open else SEARCH_AGAIN)
 
@@ -215,7 +247,7 @@ class Examination:
         ended = {
             checkpoint_name(str(key)): key
             for key, rows in self._runs.items()
-            if any(row.tags.get("state") in RESULTS and _is_over(row) for row in rows)
+            if any(row.tags.get("state") in RESULTS and is_over(row) for row in rows)
         }
         for path in files:
             self.looked_at["checkpoints"] += 1
@@ -245,9 +277,6 @@ class Examination:
         phase = phase_of(row)
         place = "" if phase == ARM_PHASE else f"/{row.tags['index']}"
         return f"{unit_of_run(row)}/{phase}{place}"
-
-    def _clean(self, key: RunKey) -> str:
-        return f"delete one of them in MLflow: harness ui {self.name}; {key} counts once"
 
 
 def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Finding]]:
@@ -321,11 +350,11 @@ def _booked_twice(points: Sequence[MetricPoint]) -> Iterator[tuple[str, int]]:
             yield metric, update
 
 
-def _disagreement(state: str, nats: float | None, runs: list[RunRow], is_over: bool) -> str | None:
+def _disagreement(state: str, nats: float | None, runs: list[RunRow], are_over: bool) -> str | None:
     """Returns in what a trial and its runs differ; None where they agree."""
     if state in OPEN:
-        return "all its runs have ended, but Optuna was not told" if runs and is_over else None
-    states = [run.tags.get("state") for run in runs if _is_over(run)]
+        return "all its runs have ended, but Optuna was not told" if runs and are_over else None
+    states = [run.tags.get("state") for run in runs if is_over(run)]
     shown = ", ".join(map(str, states)) or "no run"
     if state == "pruned":
         agrees = RunState.PRUNED in states
@@ -345,8 +374,11 @@ def _disagreement(state: str, nats: float | None, runs: list[RunRow], is_over: b
     return None
 
 
-def _is_over(row: RunRow) -> bool:
-    return row.status not in ("RUNNING", "KILLED", "SCHEDULED")
+def told(error: Exception) -> str:
+    """Returns an error in one line, one of the system's by its file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    return " ".join(str(error).split())
 
 
 def _listed(things: Sequence[object]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.report.tried import is_done
 from harness.results import clean
+from harness.results.doubled import fingerprint
 from harness.store.address import AddressedError, StoreError, sqlite_path
 from harness.store.kept import ASIDE, check_store, search_affixes, stored_names
 from harness.store.known import ArchiveError
@@ -29,8 +30,6 @@ from harness.study.units import Unit
 UNFINISHED = f"{ASIDE}merged"
 """What follows a study's name while it is brought together."""
 MAX_LISTED = 6
-SETTINGS_TAGS = ("cell", "seed", "corpus_fingerprint")
-"""Tags that say what a run is, beside its parameters."""
 
 
 class MergeError(AddressedError):
@@ -299,14 +298,9 @@ def _described(doubled: Sequence[str], ended: Mapping[str, RunRow], others: Any)
     shown = ", ".join(doubled[:MAX_LISTED])
     more = len(doubled) - MAX_LISTED
     text = f"{_count(len(doubled), 'run')} twice: {shown}{f' and {more} more' if more > 0 else ''}"
-    pairs = [(_fingerprint(ended[place]), _fingerprint(others[place])) for place in doubled]
+    pairs = [(fingerprint(ended[place]), fingerprint(others[place])) for place in doubled]
     other = {name for a, b in pairs for name in {**a, **b} if a.get(name) != b.get(name)}
     return f"{text}; they differ in {', '.join(sorted(other))}" if other else text
-
-
-def _fingerprint(run: RunRow) -> dict[str, str | None]:
-    """Returns what a run is: two runs of one place that agree in it are the same run."""
-    return {**run.params, **{name: run.tags.get(name) for name in SETTINGS_TAGS}}
 
 
 def _of_shared_arms(identity: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

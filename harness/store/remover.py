@@ -10,7 +10,8 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from harness.store.address import absolute_uri
 from harness.store.connection import connect
 from harness.store.notes import load_notes, save_notes
-from harness.store.rows import artifact_path, is_own_folder
+from harness.store.reader import SUPERSEDED_PHASE
+from harness.store.rows import RunRow, artifact_path, is_own_folder
 from harness.training.messages import RunState
 
 
@@ -43,6 +44,12 @@ class StudyRemover:
         """Notes of a run without a driver that it was killed; the next launch goes on with it."""
         self._client.set_tag(run_id, "state", str(RunState.KILLED))
         self._client.set_terminated(run_id, "KILLED")
+
+    def put_aside(self, run: RunRow) -> None:
+        """Has a run count no more; it stays, as one of a setting that another has replaced."""
+        if run.status == "RUNNING":
+            self.end_killed(run.run_id)
+        self._client.set_tag(run.run_id, "phase", SUPERSEDED_PHASE)
 
     def forget_report(self, *, timings: bool) -> None:
         """Notes that the study is no longer complete, and that the shown report does not hold.

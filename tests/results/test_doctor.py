@@ -1,6 +1,7 @@
 """The doctor finds every fault that is put into a sound study, and mends what loses nothing."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -13,7 +14,8 @@ from rich.console import Console
 from stored import reader_of
 
 from harness.results.doctor import doctor, examine
-from harness.results.examination import _booked_twice
+from harness.results.examination import Examination, _booked_twice
+from harness.store.address import StoreError
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.rows import MetricPoint
@@ -89,17 +91,71 @@ def test_a_run_without_a_driver_is_told_and_ended(folder):
     assert "killed" in set(row["state"])
 
 
-def test_a_run_that_is_there_twice_is_told_and_kept(folder):
+def same_place(folder, first, second):
+    """Has a run stand where another does."""
+    for key in ("phase", "index"):
+        change(
+            folder,
+            "mlflow.db",
+            "UPDATE tags SET value = (SELECT value FROM tags WHERE key = ?1 AND run_uuid = ?2) "
+            "WHERE key = ?1 AND run_uuid = ?3",
+            *(key, first, second),
+        )
+
+
+def test_runs_of_one_place_that_differ_are_told_and_kept(folder):
     first, second = (run_of(folder, f"wide/replicate/{index}") for index in (1, 2))
-    change(
-        folder,
-        "mlflow.db",
-        "UPDATE tags SET value = '1' WHERE key = 'index' AND run_uuid = ?",
-        second,
-    )
+    same_place(folder, first, second)
     ((place, text),) = found(folder)
-    assert place == "runs" and "wide/replicate/1: stored 2 times" in text
-    assert first in text and second in text and repaired(folder)[0] is False
+    assert place == "runs" and text.startswith("wide/replicate/1: stored 2 times (")
+    assert (
+        first in text
+        and second in text
+        and "with other values of final/loss, objective, seed," in text
+    )
+    assert repaired(folder)[0] is False and len(found(folder)) == 1
+
+
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_of_runs_of_one_place_that_do_not_differ_one_is_put_aside(folder, is_equal):
+    """One that a server made without saying so has no result, or is a copy of the other."""
+    first, second = (run_of(folder, f"wide/replicate/{index}") for index in (1, 2))
+    other = run_of(folder, "wide/replicate/3")
+    before = reader_of(folder, "small").runs().set_index("run_id")
+    if is_equal:
+        for table in ("latest_metrics", "tags", "params"):
+            change(folder, "mlflow.db", f"DELETE FROM {table} WHERE run_uuid = ?", second)
+            columns = [row[1] for row in change(folder, "mlflow.db", f"PRAGMA table_info({table})")]
+            picked = ", ".join("?1" if name == "run_uuid" else name for name in columns)
+            change(
+                folder,
+                "mlflow.db",
+                f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked} FROM {table} "
+                "WHERE run_uuid = ?2",
+                *(second, first),
+            )
+    else:
+        same_place(folder, first, second)
+        change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", second)
+    texts = [text for place, text in found(folder) if "stored 2 times" in text]
+    assert len(texts) == 1
+    is_sound, said = repaired(folder)
+    assert is_sound and "mended: wide/replicate/1: stored 2 times" in said
+    assert found(folder) == []
+    after = reader_of(folder, "small").runs().set_index("run_id")
+    aside = after.index[after["phase"] == "superseded"]
+    assert len(aside) == 1 and aside[0] in (first, second) and (is_equal or aside[0] == second)
+    assert len(after) == len(before) and after.loc[other].equals(before.loc[other])
+
+
+def test_of_an_arms_own_runs_the_one_is_kept_that_has_the_others(folder):
+    twin = run_of(folder, "wide/replicate/1")
+    arm = reader_of(folder, "small").arm_runs()["wide"]
+    same_place(folder, arm, twin)
+    ((place, text),) = found(folder, whole=False)
+    assert place == "runs" and text.startswith("wide/arm: stored 2 times (") and twin in text
+    assert repaired(folder)[0]
+    assert reader_of(folder, "small").arm_runs()["wide"] == arm
 
 
 def test_a_point_that_was_booked_again_is_told(folder):
@@ -131,6 +187,44 @@ def test_a_search_that_does_not_agree_with_its_runs_is_told(folder, statement, w
     change(folder, "optuna.db", statement)
     texts = [text for place, text in found(folder) if place == "searches"]
     assert len(texts) == 2 and any(words in text for text in texts), texts
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "optuna.db"), "optuna.db: Permission denied"),
+        (StoreError("storage: must answer,\nbut has not."), "storage: must answer, but has not"),
+    ],
+)
+def test_a_storage_that_cannot_be_read_is_one_line(folder, monkeypatch, error, words):
+    def refuse(*_):
+        raise error
+
+    monkeypatch.setattr("harness.tuning.told.opened", refuse)
+    ((place, text),) = found(folder)
+    assert place == "searches" and text.rstrip(".") == words
+    is_sound, said = repaired(folder)
+    assert not is_sound and said.count(words) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error", "mlflow.db"), StoreError("mlflow.db: held")]
+)
+def test_a_store_that_is_lost_before_the_repair_is_one_line(folder, monkeypatch, error):
+    change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING'")
+    opened = []
+
+    class Lost(Examination):
+        def __init__(self, *args, **options):
+            opened.append(args)
+            if len(opened) == 2:
+                raise error
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr("harness.results.doctor.Examination", Lost)
+    is_sound, said = repaired(folder)
+    assert not is_sound and said.splitlines()[-2].startswith("mlflow.db: ")
+    assert "left to put right" in said.splitlines()[-1]
 
 
 def test_a_lost_storage_is_told_and_not_made(folder):

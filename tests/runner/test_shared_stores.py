@@ -176,7 +176,7 @@ def test_runs_on_a_server_that_loses_an_answer_is_gone_and_is_slow_and_trials_in
         if phase not in phases:
             phases.append(phase)
             if phase == Phase.TRIAL:
-                relay.lose_answer(b"/mlflow/runs/create ", seconds=3.0)
+                relay.lose_answer(b'"trial"', seconds=3.0)  # to the making of a run
             else:
                 relay.delay(6, seconds=0.5)
         points = record(self, messages)

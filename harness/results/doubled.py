@@ -1,0 +1,56 @@
+"""Runs that a store holds more than once: which of them counts, and whether that can be said."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.store.rows import RunRow
+from harness.training.messages import RESULTS
+
+SETTINGS_TAGS = ("cell", "seed", "corpus_fingerprint")
+"""Tags that say what a run is, beside its parameters."""
+PARENT_TAG = "mlflow.parentRunId"
+
+
+def fingerprint(run: RunRow) -> dict[str, str | None]:
+    """Returns what a run is: two runs of one place that agree in it are the same run."""
+    return {**run.params, **{name: run.tags.get(name) for name in SETTINGS_TAGS}}
+
+
+def is_over(run: RunRow) -> bool:
+    """Returns whether a run is neither under way nor killed."""
+    return run.status not in ("RUNNING", "KILLED", "SCHEDULED")
+
+
+def differences(first: RunRow, second: RunRow) -> list[str]:
+    """Returns in what two runs differ beside what is measured: settings, ends, losses."""
+    said, other = _said(first), _said(second)
+    return sorted(name for name in said.keys() | other.keys() if said.get(name) != other.get(name))
+
+
+def _said(run: RunRow) -> dict[str, str | None]:
+    losses = {
+        name: repr(value)
+        for name, value in run.metrics.items()
+        if name == "objective" or name.endswith("/loss")
+    }
+    return {**fingerprint(run), "state": run.tags.get("state"), **losses}
+
+
+def counting(runs: Sequence[RunRow]) -> RunRow:
+    """Returns which of a place's runs counts, the first made first: one with a result, else the
+    last, which a driver went on with.
+    """
+    ended = [run for run in runs if is_over(run) and run.tags.get("state") in RESULTS]
+    return ended[0] if ended else runs[-1]
+
+
+def contradictions(runs: Sequence[RunRow]) -> list[str]:
+    """Returns in what the results of a place's runs differ: nothing says which is right then."""
+    ended = [run for run in runs if is_over(run) and run.tags.get("state") in RESULTS]
+    return sorted({name for run in ended[1:] for name in differences(ended[0], run)})
+
+
+def parent(arms: Sequence[RunRow], runs: Sequence[RunRow]) -> RunRow:
+    """Returns which of an arm's own runs counts: the one that the arm's runs lie under."""
+    under = Counter(run.tags.get(PARENT_TAG) for run in runs)
+    return max(arms, key=lambda arm: under[arm.run_id])
