@@ -3,7 +3,7 @@
 from harness.data import dataset, facts
 from harness.data.dataset import Dataset
 from harness.data.sequences import dataset as sequence_dataset
-from harness.data.sequences.dataset import SequenceDataset
+from harness.data.sequences.sets import SequenceDataset
 from harness.settings import Settings
 
 Data = Dataset | SequenceDataset

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import data
-from harness.data.sequences.dataset import SequenceDataset
+from harness.data.sequences.sets import SequenceDataset
 from harness.preflight.cost import Packs
 from harness.preflight.probe import Probe
 from harness.study import Study

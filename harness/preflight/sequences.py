@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.data import Data
-from harness.data.sequences.dataset import SequenceDataset
+from harness.data.sequences.sets import SequenceDataset
 
 
 def table(texts: Mapping[str, Data]) -> Table | None:

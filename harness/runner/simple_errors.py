@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.data import Data
-from harness.data.sequences.dataset import SequenceDataset
+from harness.data.sequences.sets import SequenceDataset
 from harness.study import Study
 from harness.study.units import Unit
 from harness.tasks.forecast_metrics import baseline_errors, metric_names

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from harness import data, randomness
 from harness.data.sequences import Sequences
-from harness.data.sequences.dataset import FRESH_UPDATES, SequenceDataset
 from harness.data.sequences.dataset import load as load_sequences
 from harness.data.sequences.levels import guess_by_value
+from harness.data.sequences.sets import FRESH_UPDATES, SequenceDataset
 from harness.engine import Parameters, dtype_of
 from harness.engine.base import by_run
 from harness.model.masks import Masks

@@ -77,6 +77,20 @@ def times_of(where: str, entries: Sequence[Any]) -> tuple[np.ndarray | None, lis
     return (positions.astype("datetime64[us]") if are_moments else positions), []
 
 
+def time_of(entry: Any, *, are_moments: bool) -> np.generic | None:
+    """Returns a time of the kind that a column has; None where it is none.
+
+    Args:
+        entry: A text, a number or a date.
+        are_moments: Whether the column has time stamps; else they are numbers.
+    """
+    if not are_moments:
+        number = _time(entry)
+        return None if number is None else np.float64(number)
+    moment = _moment(entry)
+    return None if moment is None else np.datetime64(int(moment), "us")
+
+
 def _each(read: Callable[[Any], float | None], entries: Sequence[Any]) -> list[float | None]:
     return [read(entry) for entry in entries]
 

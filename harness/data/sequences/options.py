@@ -1,13 +1,26 @@
-"""The options of a memory task, and the lengths that it can have."""
+"""The options of a source of sequences, and the lengths that it can have."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.data.errors import DataError
+from harness.settings import Settings
 
-_KINDS: dict[type, str] = {int: "an integer", bool: "true or false", str: "text"}
+
+class Stamp:
+    """A time stamp, or a number where a series has numbers for times."""
+
+
+_KINDS: dict[type, str] = {
+    int: "an integer",
+    bool: "true or false",
+    str: "text",
+    Stamp: "a time stamp or a number",
+}
+_MEMBERS: dict[type, tuple[type, ...]] = {Stamp: (int, float, str)}
+"""Kind -> the types of its values; it is its own where none are named."""
 MOST_SYMBOLS = 10_000
 """Of a task: a read-out over more is a language model's."""
 MOST_ITEMS = 10_000
@@ -28,6 +41,11 @@ def switch(*, doc: str) -> Any:
 def text(default: Any = dataclasses.MISSING, *, doc: str) -> Any:
     """An option that is a text; without a default it must be named."""
     return dataclasses.field(default=default, metadata={"kind": str, "doc": doc})
+
+
+def stamp(*, doc: str) -> Any:
+    """An option that is a time; where it is not named it is an empty text."""
+    return dataclasses.field(default="", metadata={"kind": Stamp, "doc": doc})
 
 
 def option_fields(kind: Any) -> "dict[str, dataclasses.Field[Any]]":
@@ -62,7 +80,7 @@ def option_problems(name: str, kind: Any, given: Mapping[str, Any]) -> list[str]
 def _problems(name: str, field: "dataclasses.Field[Any]", value: Any) -> list[str]:
     rule, key = field.metadata, field.name
     # True is an int to Python, and no number of anything.
-    if type(value) is not rule["kind"]:
+    if type(value) not in _MEMBERS.get(rule["kind"], (rule["kind"],)):
         must = _KINDS[rule["kind"]]
         return [f"{name}.{key}: must be {must}, but got {key}={value!r}. {_described(field)}"]
     if rule["kind"] is int and not rule["least"] <= value <= rule["most"]:
@@ -78,6 +96,22 @@ def _described(field: "dataclasses.Field[Any]") -> str:
         return f"Write {field.name}: {field.metadata['doc']}."
     default = json.dumps(field.default).strip('"')  # as YAML has it
     return f"Write {field.name}: {default}, for example ({field.metadata['doc']})."
+
+
+Kind = TypeVar("Kind")
+
+
+def options_of(kind: type[Kind], settings: Settings) -> Kind:
+    """Returns the options of a task's data; raises a DataError with a line for each problem."""
+    given = {} if settings.options is None else settings.options.to_dict()
+    if problems := option_problems("options", kind, given):
+        raise DataError(*problems)
+    return kind(**given)
+
+
+def listed(names: str) -> tuple[str, ...]:
+    """Returns what an option lists, parted by commas."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def check_options(name: str, task: Any) -> None:

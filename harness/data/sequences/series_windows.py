@@ -3,7 +3,7 @@
 Shapes: L points of C columns; S windows with a history of T points; h points ahead, the horizon.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +12,7 @@ import numpy as np
 from harness.data.errors import DataError
 from harness.data.sequences import Sequences
 from harness.data.sequences.series import Series
-
-SPLITS = ("train", "validation", "test")
-SHARES = (0.8, 0.1, 0.1)
+from harness.data.sequences.splits import SPLITS, cuts_by_shares
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def windows_of(
     history: int,
     horizon: int,
     *,
-    shares: Sequence[float] = SHARES,
+    cuts: tuple[int, int] | None = None,
 ) -> SeriesWindows:
     """Returns the windows of a series that is split by time.
 
@@ -145,7 +143,7 @@ def windows_of(
         series: All of it.
         history: T.
         horizon: h.
-        shares: Those of train, validation and test.
+        cuts: The first points of validation and of test; None: after 0.8 and 0.9 of the points.
 
     Raises:
         DataError: A split has no window that is scored, the training part of a column is constant,
@@ -156,25 +154,16 @@ def windows_of(
         for name, value in (("history", history), ("horizon", horizon))
         if value < 1
     ]
-    if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-        problems.append(
-            "shares: must be three positive numbers whose sum is 1, those of train, validation and "
-            f"test, but got {list(shares)}. Write 0.8, 0.1 and 0.1."
-        )
     if problems:
         raise DataError(*problems)
-    windows = SeriesWindows(series, history, horizon, _splits(len(series), shares))
+    ends = (0, *(cuts or cuts_by_shares(len(series))), len(series))
+    splits = {split: range(*ends[i : i + 2]) for i, split in enumerate(SPLITS)}
+    windows = SeriesWindows(series, history, horizon, splits)
     problems = _constant_columns(windows)
     problems += _too_short(windows) or _without_windows(windows)
     if problems:
         raise DataError(*problems)
     return windows
-
-
-def _splits(length: int, shares: Sequence[float]) -> dict[str, range]:
-    first, second = (int(round(length * share, 6)) for share in (shares[0], sum(shares[:2])))
-    cuts = (0, first, second, length)
-    return {split: range(*cuts[i : i + 2]) for i, split in enumerate(SPLITS)}
 
 
 def _too_short(windows: SeriesWindows) -> list[str]:
@@ -188,7 +177,8 @@ def _too_short(windows: SeriesWindows) -> list[str]:
             problems.append(
                 f"{split} of {windows.series.name}: must have at least {num_needed:,} points for a "
                 f"window ({history=}, {horizon=}), but got {len(points):,} of "
-                f"{len(windows.series):,}. Use a longer series, or a shorter history or horizon."
+                f"{len(windows.series):,}. Use a longer series, a larger part of it, or a shorter "
+                "history or horizon."
             )
     return problems
 

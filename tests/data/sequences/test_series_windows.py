@@ -103,8 +103,8 @@ def test_nothing_that_was_filled_in_is_predicted_or_tells_what_follows(gaps):
     assert np.isnan(one.series.measured_values[missing]).all()
 
 
-def test_shares_may_be_others():
-    splits = windows_of(numbered(30), 2, 1, shares=(0.7, 0.1, 0.2)).splits
+def test_cuts_may_be_others():
+    splits = windows_of(numbered(30), 2, 1, cuts=(21, 24)).splits
     assert [len(each) for each in splits.values()] == [21, 3, 6]
 
 
@@ -112,8 +112,6 @@ def test_shares_may_be_others():
     ("given", "rules"),
     [
         ({"history": 0, "horizon": -1}, ["history: must be 1 at least", "horizon: must be 1 at"]),
-        ({"shares": (0.9, 0.1, 0.1)}, [r"shares: must be three positive numbers whose sum is 1"]),
-        ({"shares": (0.9, 0.1)}, ["shares: must be three"]),
         (
             {"horizon": 50},
             [
