@@ -3,6 +3,7 @@
 import functools
 import json
 
+import mlflow_servers
 import numpy as np
 import pytest
 import torch
@@ -77,7 +78,6 @@ def test_a_run_as_pt2_needs_torch_alone(store, expected, tmp_path):
 def test_a_run_as_onnx_is_served_by_mlflow(store, expected, tmp_path):
     import mlflow
     import onnxruntime
-    from mlflow.pyfunc import scoring_server
 
     file, (tokens, state, wanted) = tmp_path / "lstm.onnx", expected
     address = export_model.export_model(RUN, file, store, log=True).address
@@ -90,13 +90,14 @@ def test_a_run_as_onnx_is_served_by_mlflow(store, expected, tmp_path):
     client = mlflow.MlflowClient(uri, uri)
     logged = client.get_logged_model(address.removeprefix("models:/"))
     assert client.get_run(logged.source_run_id).data.tags["seed"] == "1000"
-    served = mlflow.pyfunc.load_model(logged.artifact_location)
-    assert served.metadata.signature.inputs.input_names() == ["tokens", "h", "c"]
+    loaded = mlflow.pyfunc.load_model(logged.artifact_location)
+    assert loaded.metadata.signature.inputs.input_names() == ["tokens", "h", "c"]
+
+    # The command itself, which starts another: four seconds.
+    words = ("models", "serve", "--model-uri", address, "--env-manager", "local")
     request = json.dumps({"inputs": {name: values.tolist() for name, values in named.items()}})
-    answer = scoring_server.invocations(
-        request, "application/json", served, served.metadata.get_input_schema()
-    )
-    predictions = json.loads(answer.response)["predictions"]
+    with mlflow_servers.serving(*words, folder=tmp_path, MLFLOW_TRACKING_URI=uri) as port:
+        predictions = json.loads(mlflow_servers.posted(port, "invocations", request))["predictions"]
     found = [np.float32(predictions[name]) for name in ("scores", "next_h", "next_c")]
     assert_all_close(found, wanted)
 
