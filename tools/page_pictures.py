@@ -13,13 +13,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
 from harness.store import views
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
-SIZES = {"wide": ("", 1440, 900), "narrow": ("-narrow", 390, 844)}
+SIZES: dict[str, tuple[str, dict[str, Any]]] = {
+    "wide": ("", {"viewport": {"width": 1440, "height": 900}}),
+    "narrow": (
+        "-narrow",
+        {
+            "viewport": {"width": 390, "height": 844},
+            "device_scale_factor": 3,
+            "is_mobile": True,
+            "has_touch": True,
+        },
+    ),
+}
 """Size -> what a file's name ends with, and the window: that of a laptop, and a phone's."""
 SETTLE_MS = 2000  # charts move into place
 LOAD_MS = 120_000
@@ -54,11 +66,11 @@ def main() -> None:
 def take(address: str, study: str, folder: Path, size: str) -> Iterator[Path]:
     """Takes every picture at a size, and yields their paths."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    suffix, width, height = SIZES[size]
+    suffix, window = SIZES[size]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         for shown in PICTURES:
-            page = browser.new_page(viewport={"width": width, "height": height})
+            page = browser.new_page(**window)
             page.set_default_timeout(LOAD_MS)
             page.goto(address_of(address, shown))
             wait(page, shown, study)

@@ -14,7 +14,7 @@ from harness.data import Vocabulary
 from harness.model.architecture import architecture
 from harness.model.masks import Masks
 from harness.model.network import Model
-from harness.results.names import FORMS, Archive, Selection
+from harness.results.names import Archive, Selection
 from harness.settings import Settings
 from harness.store.configuration import locate
 from harness.store.kept import found
@@ -306,7 +306,8 @@ def saved_model(
         seeds = selection.runs.loc[selection.runs["phase"] == Phase.REPLICATE, "seed"]
         example = f" Add a seed: {selection.text}:{seeds.iloc[0]}." if len(seeds) else ""
         raise ModelError(
-            f"run: must be a single run ({FORMS}), but got run={run!r}, an arm.{example}"
+            "run: must be a single run (STUDY:ARM:SEED, STUDY:CONDITION/ARM:SEED, or the id of an "
+            f"MLflow run), but got run={run!r}, an arm.{example}"
         )
     run_id = str(selection.runs["run_id"].iloc[0])
     content = selection.reader.artifact(run_id, MODEL_FILE)

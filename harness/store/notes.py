@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # it takes seconds, and reading needs none
     from mlflow import MlflowClient
 
+PREFIX = "harness."
+"""What the names of all these tags begin with."""
 EXPERIMENT_TAG_LENGTH = 5000  # taken by every MLflow 3; 3.17 allows 20000
 
 
@@ -99,7 +101,7 @@ def save_notes(client: "MlflowClient", experiment_id: str, notes: StudyNotes) ->
 
 def keep_text(client: "MlflowClient", experiment_id: str, key: str, text: str) -> None:
     """Writes a text of any length as tags: its parts first, then the one tag that names them."""
-    prefix = f"harness.{key}"
+    prefix = f"{PREFIX}{key}"
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     starts = range(0, len(text), EXPERIMENT_TAG_LENGTH)
     parts: Sequence[str] = [text[i : i + EXPERIMENT_TAG_LENGTH] for i in starts]
@@ -114,7 +116,7 @@ def keep_text(client: "MlflowClient", experiment_id: str, key: str, text: str) -
 
 def kept_text(tags: Mapping[str, str], key: str) -> str | None:
     """Returns what :func:`keep_text` wrote, None where it wrote nothing."""
-    prefix = f"harness.{key}"
+    prefix = f"{PREFIX}{key}"
     if prefix not in tags:
         return None
     digest, count = tags[prefix].split()

@@ -56,7 +56,11 @@ WIDTHS = {
 }
 """Of columns of tags: the whole first table fits beside the side bar at 1,280 pixels."""
 OWN_SECTION = "own"
-OTHER_SECTIONS = ("arm", "test", "train", "trial", "validation", "Model metrics", "System metrics")
+OTHER_SECTIONS = (
+    *("arm", "final", "test", "train", "trial", "validation"),
+    *("Model metrics", "System metrics"),
+)
+"""Those that MLflow makes of the words before a metric's slash, and its own two."""
 
 
 @dataclass(frozen=True)

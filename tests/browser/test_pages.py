@@ -161,6 +161,23 @@ def test_every_way_in_lands_in_model_training_without_the_assistant(folder, addr
     assert f"/experiments/{experiment}/runs" in page.url
 
 
+def test_home_shows_studies_on_its_first_screen_and_no_notes_of_the_bench(address, page):
+    page.goto(address.partition("#")[0])
+    page.get_by_text("small", exact=True).first.wait_for()
+    box = page.get_by_text("Recent Experiments").first.bounding_box()
+    assert box is not None and box["y"] < 300
+    assert page.get_by_text("UI telemetry").count() == 0
+    assert page.get_by_text("harness.").count() == 0
+
+
+def test_a_phone_draws_a_whole_page_to_zoom_into(browser, address):
+    page = browser.new_page(viewport={"width": 390, "height": 844}, is_mobile=True)
+    page.goto(address)
+    page.locator(".ag-row").first.wait_for()
+    assert page.evaluate("document.documentElement.clientWidth") == 1280
+    page.close()
+
+
 def experiment_of(address: str) -> str:
     return address.split("/experiments/")[1].split("/")[0]
 

@@ -42,26 +42,26 @@ def test_the_counts_are_those_of_the_committed_table():
 
 
 def test_a_study_is_told_what_the_largest_search_within_its_own_finds():
-    assert rows_of("trials: 12, seeds: 4")[0][1].endswith("a search of 8 trials with 3 seeds each,")
+    nearest = rows_of("trials: 12, seeds: 4")[1][1]
+    assert nearest.endswith("; the nearest below are 8 trials of 3 seeds.")
     (label, text, _), *rows = rows_of("trials: 8")
-    assert label == "search" and text.endswith("simulated studies with a search of 8 trials,")
+    assert label == "search" and text.startswith("An arm's trials may miss its best setting.")
     assert rows == [
-        ("", "  where seeds alone make runs differ by", ("0.5 %", "2 %", "5 %")),
-        ("", "  an arm that is 5 % worse was found in", ("100 %", "20 %", "1 %")),
-        ("", "  an arm that is 10 % worse was found in", ("100 %", "93 %", "12 %")),
-        ("", "With a search of 8 trials, 3 finalists with 5 seeds (23 runs of an arm),", ()),
-        ("", "  where seeds alone make runs differ by", ("0.5 %", "2 %", "5 %")),
-        ("", "  an arm that is 5 % worse was found in", ("100 %", "76 %", "10 %")),
+        ("", "How many of 400 simulated studies found that an arm is worse:", ()),
+        ("", "where seeds alone make runs differ by", ("0.5 %", "2 %", "5 %")),
+        ("", "  by 5 %: 8 trials", ("100 %", "20 %", "1 %")),
+        ("", "  by 10 %: 8 trials", ("100 %", "93 %", "12 %")),
+        ("", "  by 5 %: 8 trials, 3 finalists of 5 seeds", ("100 %", "76 %", "10 %")),
     ]
     best = rows_of("trials: 8, finalists: 3, finalist_seeds: 5")
-    assert best[2][2] == ("100 %", "76 %", "10 %") and len(best) == 4
+    assert best[3][2] == ("100 %", "76 %", "10 %") and len(best) == 5
 
 
 def test_a_small_search_is_told_what_it_can_do():
     rows = rows_of("trials: 4")
-    assert "(4 trials) shows large differences alone: in 394 or more of 400" in rows[0][1]
+    assert "found an arm that is 28 % worse in at least 98 % of 400 simulated" in rows[1][1]
     table = pd.read_csv(TABLE).query("landscape == 'first study, 28 % worse' and grid")
-    assert set(table["trials"]) == {4} and len(rows) == 4
+    assert set(table["trials"]) == {4} and len(rows) == 5
     assert table["told_apart"].min() == search_power.LEAST_OF_4_TRIALS
 
 

@@ -2,7 +2,7 @@ import base64
 import json
 import zlib
 
-from harness.store import views
+from harness.store import columns, views
 from harness.store.notes import EXPERIMENT_TAG_LENGTH
 from harness.tasks.objective import OBJECTIVES, Objective
 
@@ -147,6 +147,11 @@ def test_costs_and_speed_are_drawn_where_they_are_timed():
 def test_the_section_of_the_study_alone_is_open():
     sections = state("answer")["compareRunSections"]
     assert [section["display"] for section in sections] == [True] + [False] * (len(sections) - 1)
+
+
+def test_every_metric_of_a_run_has_a_section_that_is_listed():
+    named = {column.partition("/")[0] for column in columns.RUN_DTYPES if "/" in column}
+    assert named and named <= set(views.OTHER_SECTIONS)
 
 
 def test_a_view_of_many_fields_fits_into_a_tag():
