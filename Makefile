@@ -44,7 +44,7 @@ results: install
 	$(BIN)/python tools/result_pages.py
 
 # The documentation as a site, with the whole report of each study: build/docs/index.html. A minute; a test builds it
-# without the reports.
+# with one of them.
 docs: install
 	$(BIN)/python -m sphinx --fail-on-warning --quiet --tag reports --doctree-dir build/docs-read docs build/docs
 

@@ -14,6 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 # They lie in tools.
 import docs_links  # noqa: E402
 import docs_pages  # noqa: E402
+import result_tables  # noqa: E402
 
 project = "recurrent-bench"
 author = "the authors of recurrent-bench"
@@ -29,6 +30,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # an excerpt of a file need n
 
 html_theme = "furo"
 html_static_path = ["site.css"]
+html_extra_path = ["generated/extra"]  # whole reports, each a page of its own
 html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
@@ -37,10 +39,8 @@ html_show_search_summary = False  # it is fetched page by page, which a browser 
 
 def setup(app: Any) -> None:
     """Writes the generated pages before Sphinx looks for pages."""
-    reports = app.tags.has("reports")
-    docs_pages.write(ROOT / "docs" / "generated", reports=reports)
-    if reports:
-        app.config["html_extra_path"] = ["generated/extra"]
+    names = result_tables.ASKED if app.tags.has("reports") else ("quickstart",)
+    docs_pages.write(ROOT / "docs" / "generated", names)
     app.connect("source-read", _for_the_site)
 
 

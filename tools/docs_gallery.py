@@ -5,6 +5,7 @@ gallery's words are the records' too.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import result_tables
@@ -101,10 +102,10 @@ def _published() -> list[str]:
     ]
 
 
-def reports() -> dict[str, str | bytes]:
-    """Returns the whole report of each study and the figure of its verdicts, by their paths."""
+def reports(names: Sequence[str]) -> dict[str, str | bytes]:
+    """Returns the whole reports of studies and the figures of their verdicts, by their paths."""
     files: dict[str, str | bytes] = {}
-    for name in result_tables.ASKED:
+    for name in names:
         report = result_tables.asked_report(name)
         files[report_page(name)] = report.html()
         if report.first_figure is not None:

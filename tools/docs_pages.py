@@ -3,6 +3,7 @@
 ``docs/conf.py`` calls it before every build, so that no page is older than what it is made of.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import docs_commands
@@ -14,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "studies" / "RESULTS.md"
 
 
-def pages(reports: bool = False) -> dict[str, str | bytes]:
+def pages(reports: Sequence[str]) -> dict[str, str | bytes]:
     """Returns every generated page, and what it shows, by its path in the folder.
 
-    ``reports`` adds the whole report of each study to the gallery, half a minute of work.
+    ``reports`` names the studies whose whole report the gallery has; each takes two seconds.
     """
-    made = docs_gallery.reports() if reports else {}
+    made = docs_gallery.reports(reports)
     return {
         "commands.md": docs_commands.page(),
         "python.md": docs_python.page(),
@@ -30,12 +31,16 @@ def pages(reports: bool = False) -> dict[str, str | bytes]:
     }
 
 
-def write(folder: Path, reports: bool = False) -> None:
-    """Writes the pages into a folder.
+def write(folder: Path, reports: Sequence[str]) -> None:
+    """Writes the pages into a folder, and removes others: Sphinx would copy them to the site.
 
     A file that would not change is left alone: Sphinx reads again what has been touched.
     """
-    for name, content in pages(reports).items():
+    made = pages(reports)
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in made:
+            path.unlink()
+    for name, content in made.items():
         path = folder / name
         data = content.encode("utf-8") if isinstance(content, str) else content
         if not path.exists() or path.read_bytes() != data:

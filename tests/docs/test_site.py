@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The folder of the site, without the reports."""
+    """The folder of the site, with the report of the quickstart alone."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet"]
     command += ["--doctree-dir", folder / "read", ROOT / "docs", folder / "html"]
@@ -130,6 +130,13 @@ def test_every_page_is_in_the_menu(site):
     for page in (ROOT / "docs").rglob("*.md"):
         address = page.relative_to(ROOT / "docs").with_suffix(".html").as_posix()
         assert address in menu or address == "index.html", address
+
+
+def test_the_gallery_leads_to_a_whole_report_and_shows_its_figure(site, pages):
+    gallery = pages[site / "generated" / "gallery.html"]
+    assert "../reports/quickstart.html" in gallery.links
+    assert any("quickstart" in address for address in gallery.fetched)
+    assert (site / "reports" / "quickstart.html").exists()
 
 
 def test_the_gallery_has_every_study_of_the_results():
