@@ -290,6 +290,7 @@ def _onnx(source: Source) -> bytes:
             input_names=[inputs, *names],
             output_names=[outputs, *(f"next_{name}" for name in names)],
             verbose=False,
+            custom_translation_table=_lacking(source.saved.settings.precision),
         )
     except torch.onnx.OnnxExporterError as error:
         raise _not_in_onnx(source, error) from error
@@ -297,6 +298,20 @@ def _onnx(source: Source) -> bytes:
     made.model.metadata_props[KEY] = source.description
     content: bytes = made.model_proto.SerializeToString()
     return content
+
+
+def _lacking(precision: str) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Returns operations that ONNX Runtime lacks in a precision, each made of some that it has."""
+    from onnxscript import opset18 as onnx  # of an extra
+
+    def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+        """Computes log(1 + exp(beta x)) / beta; no power overflows, so no threshold is needed."""
+        scale, one = (onnx.CastLike(onnx.Constant(value_float=v), x) for v in (beta, 1.0))
+        scaled = onnx.Mul(scale, x)
+        rest = onnx.Log(onnx.Add(one, onnx.Exp(onnx.Neg(onnx.Abs(scaled)))))
+        return onnx.Div(onnx.Add(onnx.Relu(scaled), rest), scale)
+
+    return {torch.ops.aten.softplus.default: softplus} if precision == "float64" else {}
 
 
 def _opened_onnx(content: bytes, source: Source) -> Computed:

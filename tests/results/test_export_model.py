@@ -136,7 +136,7 @@ def model_of(cell):
 
 @needs_onnx
 @torch.no_grad()
-def test_operations_that_onnx_lacks_are_told_and_are_no_matter_before_the_steps():
+def test_operations_that_onnx_lacks_are_told():
     class Exponential(Cell):
         """h' = exp of the outer product of W x."""
 
@@ -150,15 +150,27 @@ def test_operations_that_onnx_lacks_are_told_and_are_no_matter_before_the_steps(
         with export_model._quietly():
             export_model.FORMS[".onnx"].content(source)
 
-    rotating = modules.LanguageModel(saved(cell="exprnn"), engine="reference")
-    rotating.requires_grad_(False)
-    source = export_model.Source(saved(cell="exprnn"), rotating, "{}")
+
+class Soft(Cell):
+    """h' = softplus of W x + R h, of which 2 is the slope at 0."""
+
+    name, gates, state = "soft", ("h",), ("h",)
+
+    def step(self, p, x, h):
+        return (torch.nn.functional.softplus(x.h + p.R(h).h, beta=2.0),)
+
+
+@needs_onnx
+@pytest.mark.parametrize("cell", ["exprnn", Soft], ids=["exprnn", "softplus"])
+@torch.no_grad()
+def test_what_onnx_lacks_is_made_of_what_it_has_or_computed_before_the_steps(cell):
+    given = saved(cell="rnn-tanh" if cell is Soft else cell)
+    module = model_of(Soft) if cell is Soft else modules.LanguageModel(given, engine="reference")
+    source = export_model.Source(given, module.requires_grad_(False), "{}")
     with export_model._quietly():
-        computed = export_model.FORMS[".onnx"].opened(
-            export_model.FORMS[".onnx"].content(source), source
-        )
-    tokens, state = torch.zeros(4, 2, dtype=torch.int64), rotating.start(2)
-    assert_close(computed(tokens, state)[0], rotating(tokens)[0])
+        computed = export_model._opened_onnx(export_model._onnx(source), source)
+    tokens, state = torch.zeros(4, 2, dtype=torch.int64), module.start(2)
+    assert_close(computed(tokens, state)[0], module(tokens)[0])
 
 
 @torch.no_grad()
