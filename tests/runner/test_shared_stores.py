@@ -1,16 +1,10 @@
 """A study whose stores lie on servers says what it says in files, bit for bit."""
 
 import io
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 
+import mlflow_servers
 import pandas as pd
 import pytest
 import small_study
@@ -120,43 +114,19 @@ def test_both_stores_in_postgresql_that_loses_power_in_the_middle(
 @pytest.fixture
 def server(tmp_path):
     """A relay to an MLflow server that keeps the artifacts too, and the folder of these."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
     artifacts = tmp_path / "of_server" / "artifacts"
     artifacts.mkdir(parents=True)
     words = [
-        *("server", "--host", "127.0.0.1", "--port", port, "--workers", 1),
+        *("server", "--workers", 1),
         *("--backend-store-uri", f"sqlite:///{tmp_path}/of_server/mlflow.db"),
         *("--serve-artifacts", "--artifacts-destination", artifacts),
     ]
-    command = [sys.executable, "-m", "mlflow", *map(str, words)]
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path / "of_server",
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    with mlflow_servers.serving(*words, folder=tmp_path / "of_server") as port:
         relay = Relay(port)
         try:
-            await_answer(f"http://127.0.0.1:{port}/health", process)
             yield relay, artifacts
         finally:
             relay.close()
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def await_answer(address, process):
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with opener.open(address, timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    pytest.fail(f"{address} does not answer")
 
 
 def test_runs_on_a_server_that_loses_an_answer_is_gone_and_is_slow_and_trials_in_a_journal(
