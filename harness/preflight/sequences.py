@@ -46,10 +46,16 @@ def _rows(data: SequenceDataset) -> tuple[tuple[str, ...], ...]:
 
 def _described(data: SequenceDataset) -> str:
     """Returns what is read and predicted, how a model says it, and what a guess scores."""
-    read = f"{data.num_inputs:,} {'different tokens' if data.reads_tokens else 'values a step'}"
+    read = f"{_values(data.num_inputs)} a step"
+    if data.reads_tokens:
+        read = f"{data.num_inputs:,} different tokens"
     said = "" if data.head == "value" else f" (head: {data.head})"
-    predicted, key, name = f"{data.num_values:,} values{said}", "mse", "mean squared error"
+    predicted, key, name = f"{_values(data.num_values)}{said}", "mse", "mean squared error"
     if data.predicts_classes:
         balanced = " (balanced)" if data.class_weights is not None else ""
         predicted, key, name = f"{data.num_outputs:,} classes{balanced}", "accuracy", "accuracy"
     return f"{data.title}: {read} -> {predicted}; {name} of a guess {data.chance[key]:.3g}"
+
+
+def _values(count: int) -> str:
+    return f"{count:,} value{'' if count == 1 else 's'}"

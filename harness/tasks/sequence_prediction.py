@@ -1,6 +1,6 @@
 """A class or values at the steps of a sequence that count: memory, forecasts, labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,10 +175,12 @@ class SequencePrediction:
 
     def guess(self, split: str) -> dict[str, float]:
         """See :class:`~harness.tasks.task.Task`; of measured data it is that of the split's own."""
-        dataset, by_value = self.dataset, {}
-        if dataset.windows is not None:
-            by_value = guess_by_value(dataset.splits[split], dataset.head)
-        return self._told(split, dataset.guesses[split], by_value)
+        dataset = self.dataset
+        return self._told(
+            split,
+            dataset.guesses[split],
+            lambda: guess_by_value(dataset.splits[split], dataset.head),
+        )
 
     def point(self, scores: Tensor) -> Tensor:
         """See :class:`~harness.tasks.task.Task`; the scoring knows."""
@@ -197,20 +199,31 @@ class SequencePrediction:
         Of a series the test split tells errors by column, too, in the column's own unit. Those of
         the evaluations before would be a chart for each column.
         """
-        by_value = self.scoring.by_value(means) if isinstance(self.scoring, ValueScoring) else {}
-        return self._told(prefix, self.scoring.metrics(means), by_value)
+        scoring = self.scoring
+
+        def by_value() -> Mapping[str, np.ndarray]:
+            assert isinstance(scoring, ValueScoring), "a series has no classes"
+            return scoring.by_value(means)
+
+        return self._told(prefix, scoring.metrics(means), by_value)
 
     def _told(
-        self, split: str, values: Mapping[str, float], by_value: Mapping[str, np.ndarray]
+        self,
+        split: str,
+        values: Mapping[str, float],
+        by_value: Callable[[], Mapping[str, np.ndarray]],
     ) -> dict[str, float]:
-        """Returns the metrics of a split, given those of the scoring and its means by value."""
+        """Returns the metrics of a split, given those of the scoring.
+
+        ``by_value`` returns the means of each value; it is asked where a column has any alone.
+        """
         told = dict(values)
         if split in self.dataset.floors:
             told["excess"] = values["cross_entropy"] - self.dataset.floors[split].loss
         windows = self.dataset.windows
         if split == "test" and windows is not None:
             assert self._error_scale is not None
-            told |= column_metrics(windows, self._error_scale, by_value)
+            told |= column_metrics(windows, self._error_scale, by_value())
         named = {f"{split}/{name}": value for name, value in told.items()}
         return named | self.metrics(split, self._loss_of(values))
 

@@ -2,14 +2,18 @@
 
 import gzip
 import math
+import shutil
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from harness.data import DataError
+from harness.data.sequences import dataset
 from harness.data.sequences.images import LEAST_RADIUS, NOISE, SHAPES, Pixels
 from harness.data.sequences.memory import make
+from harness.settings import Settings
 
 
 def drawing(shape, radius):
@@ -151,3 +155,14 @@ def test_both_files_are_told(tmp_path):
     with pytest.raises(DataError) as error:
         make("mnist", {"path": str(tmp_path / "none")})
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_the_files_are_data_of_a_study_wherever_they_lie(folder):
+    paths = folder, shutil.copytree(folder, folder / "elsewhere")
+    own = Settings("lstm", task="memory", corpus="mnist", bptt_length=12, batch_size=4)
+    own = replace(own, num_held_out=4)
+    first, second = (dataset.load(replace(own, path=str(path))) for path in paths)
+    assert first.fingerprint == second.fingerprint
+    sizes = {name: len(part) for name, part in first.splits.items()}
+    assert sizes == {"validation": 4, "test": 4}
+    assert first.num_outputs == 10 and first.generator.split == "train"
