@@ -21,11 +21,11 @@ HEADROOM = 0.05
 def publish(scheduler: Scheduler, report: Report) -> None:
     """Writes each arm's summary and the verdict, and clears what a whole study needs no more.
 
-    A report that says what the last one said is not written again.
+    A report that says what the last one said is not written again where nothing was trained.
     """
     study = scheduler.study
     digest = report_digest(report)
-    if scheduler.notes.reported != digest:
+    if scheduler.has_recorded or scheduler.notes.reported != digest:
         _write(scheduler, report)
         scheduler.note(reported=digest)
     if not report.missing:

@@ -67,6 +67,7 @@ class Scheduler:
         executor: Where packs train; in this process, until a launch says otherwise.
         resolve_notes: What was passed over when engines were resolved.
         train_seconds: Wall seconds of training so far, without what the stores took.
+        has_recorded: Whether anything was recorded, so that the page shows no report.
         first_update_time: When the first update of this process had ended, in Unix seconds; None
             before any has.
     """
@@ -89,6 +90,7 @@ class Scheduler:
         self._assure = assure
         self.executor: executor.Executor = executor.Inline()
         self.train_seconds = 0.0
+        self.has_recorded = False
         self.first_update_time: float | None = None
         self._begun: dict[str, float] = {}
         resolved, self.resolve_notes = resolve(study)
@@ -377,6 +379,7 @@ class Scheduler:
             KeyboardInterrupt: A signal came before, and a library swallowed what it raised.
         """
         signals.check()
+        self.has_recorded = True
         points = self.recorder.record(messages)
         self._note_first_update(messages)
         ends = [message for message in messages if isinstance(message, RunEnded)]
