@@ -110,7 +110,7 @@ def _lines(results: Results, left: Axes, right: Axes) -> None:
                 )
     if results.peak is not None:
         peak = estimate(results.peak.gflops).median
-        right.axvline(peak, color=COLORS[0], linewidth=2.2, label="peak of the machine's products")
+        right.axvline(peak, color=COLORS[0], linewidth=2.2, label="peak of the machine")
 
 
 def _rows(left: Axes, right: Axes, cells: list[str]) -> None:

@@ -142,7 +142,7 @@ class Results:
         return estimate([(theirs / other.pack) / (mine / ours.pack) for mine, theirs in pairs])
 
     def share(self, series: Series) -> Estimate | None:
-        """Returns the FLOP/s over those of the machine's best product, paired by round."""
+        """Returns the FLOP/s over those that the machine reaches, paired by round."""
         if self.peak is None:
             return None
         work = self._operations(series) * series.pack / 1e9
@@ -237,6 +237,6 @@ class Results:
 
 
 def machine_peak(peaks: Sequence[Peak]) -> Peak | None:
-    """Returns the product with the highest median."""
+    """Returns the one with the highest median."""
     measured = [peak for peak in peaks if peak.gflops]
     return max(measured, key=lambda peak: estimate(peak.gflops).median, default=None)

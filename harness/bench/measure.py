@@ -13,7 +13,7 @@ import torch
 
 from harness import engine, provenance, timing
 from harness.bench.options import Options
-from harness.bench.peak import Products
+from harness.bench.peak import Yardsticks
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import (
     Candidate,
@@ -153,40 +153,40 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
         settings = settings_of(shape, options, write_text(shape, Path(folder)))
         timed, notes = candidates(shape, settings, options)
         stands = [Stand(candidate, shape) for candidate in timed]
-        products = Products(
+        yardsticks = Yardsticks(
             shape.name, options.threads, torch.device(options.device), options.precision
         )
         try:
             for index, stand in enumerate(stands):
                 ticker.say(f"{shape.name}: warming up, {index} of {len(stands)} are ready")
                 stand.warm_up(options.seconds)
-            _rounds(stands, products, options, ticker, shape.name)
+            _rounds(stands, yardsticks, options, ticker, shape.name)
             notes += [note for stand in stands for note in stand.notes()]
         finally:
-            products.close()
+            yardsticks.close()
             for stand in stands:
                 stand.close()
     bench.shapes.append(shape)
-    bench.peaks += products.peaks
+    bench.peaks += yardsticks.peaks
     bench.series += [stand.series[mode] for mode in MODES for stand in stands]
     bench.notes += [note for note in dict.fromkeys(notes) if note not in bench.notes]
 
 
 def _rounds(
-    stands: list[Stand], products: Products, options: Options, ticker: Ticker, name: str
+    stands: list[Stand], yardsticks: Yardsticks, options: Options, ticker: Ticker, name: str
 ) -> None:
     """Measures everything in rounds.
 
-    The machine's products are among it: a machine that others use has not one speed.
+    What the machine reaches is among it: a machine that others use has not one speed.
     """
-    seconds_a_product = options.seconds / 2
-    products_a_round = 2 * seconds_a_product * len(products.peaks)
-    a_round = products_a_round + sum(stand.seconds_a_round for stand in stands)
+    seconds_each = options.seconds / 2
+    peaks_a_round = 2 * seconds_each * len(yardsticks.peaks)
+    a_round = peaks_a_round + sum(stand.seconds_a_round for stand in stands)
     ticker.begin(options.rounds * a_round)
     for index in range(options.rounds):
         text = f"{name}: round {index + 1} of {options.rounds}"
-        products.measure(seconds_a_product)
-        ticker.advance(products_a_round, text)
+        yardsticks.measure(seconds_each)
+        ticker.advance(peaks_a_round, text)
         for mode in MODES:
             for stand in stands:
                 stand.measure(mode)

@@ -1,4 +1,8 @@
-"""What the machine's products reach: the yardstick of every GFLOP/s in the tables."""
+"""What the machine reaches: the yardstick of every GFLOP/s in the tables.
+
+On a CPU these are multiply-adds among registers, which no product exceeds: a library's moves its
+operands, too. Elsewhere, and without a compiler, the library's best product stands for the peak.
+"""
 
 import math
 from concurrent.futures import ThreadPoolExecutor
@@ -7,16 +11,20 @@ import torch
 from torch import Tensor
 
 from harness import timing
+from harness.bench.cost.roof import Compiled, rate
 from harness.bench.record import Peak
+from harness.engine.cpu.compiler import CompileError
+from harness.engine.cpu.products import REAL
 
 CPU_SIZES = (512, 1024, 2048)
 CUDA_SIZES = (2048, 4096, 8192)
 
 
-class Products:
-    """Products of square matrices into memory that is allocated already.
+class Yardsticks:
+    """Multiply-adds among registers, and products of square matrices.
 
-    One product is computed on all threads, and then one on each thread.
+    One product is computed on all threads, and then one on each thread, into memory that is
+    allocated already.
     """
 
     def __init__(self, shape: str, threads: int, device: torch.device, precision: str):
@@ -36,11 +44,18 @@ class Products:
         self._results = {
             n: [self._operands[n][0].clone() for _ in range(threads if apart else 1)] for n in sizes
         }
-        self.peaks = [Peak(shape, form, n) for form in [self._together, *apart] for n in sizes]
+        self._loops = None if cuda else _loops(REAL[dtype])
+        self._among_registers = f"multiply-adds among registers on {threads} threads"
+        forms = [] if self._loops is None else [Peak(shape, self._among_registers, 0)]
+        self.peaks = forms + [Peak(shape, f, n) for f in [self._together, *apart] for n in sizes]
 
     def measure(self, seconds: float) -> None:
         """Adds one figure to each of ``peaks``, each measured for ``seconds`` at least."""
         for peak in self.peaks:
+            if self._loops is not None and peak.form == self._among_registers:
+                work = [self._loops.multiply_add] * self._threads
+                peak.gflops.append(rate(self._pool, work, seconds))
+                continue
             self._seconds(peak, 1)
             count = math.ceil(seconds / self._seconds(peak, 1))
             products = count * (1 if peak.form == self._together else self._threads)
@@ -60,6 +75,14 @@ class Products:
     def close(self) -> None:
         """Ends its threads."""
         self._pool.shutdown()
+
+
+def _loops(real: str) -> Compiled | None:
+    """Returns what multiplies and adds among registers, None without a compiler."""
+    try:
+        return Compiled(real)
+    except CompileError:
+        return None
 
 
 def _multiply(operands: Tensor, result: Tensor, count: int) -> None:

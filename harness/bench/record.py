@@ -79,12 +79,22 @@ class Series:
 
 @dataclass
 class Peak:
-    """A product of square matrices at one size: GFLOP/s in every round of a shape."""
+    """What the machine reaches: GFLOP/s in every round of a shape.
+
+    Attributes:
+        shape: Its name.
+        form: What was done, and on how many threads.
+        size: Of the square matrices; 0 where there are none.
+        gflops: One figure a round.
+    """
 
     shape: str
     form: str
     size: int
     gflops: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.form} of {self.size} x {self.size}" if self.size else self.form
 
 
 @dataclass

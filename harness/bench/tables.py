@@ -146,7 +146,7 @@ def verdicts(results: Results) -> str:
 
 
 def peaks(results: Results) -> str:
-    """Returns what the machine's products reached, the highest form and size first."""
+    """Returns what the machine reached, the highest form and size first."""
     best = results.peak
     if best is None:
         return ""
@@ -156,10 +156,10 @@ def peaks(results: Results) -> str:
         for p in results.bench.peaks
         if p.shape == results.shape.name and p is not best and p.gflops
     ]
-    less = "; ".join(f"{p.form} of {p.size}: {estimate(p.gflops).median:.4g}" for p in others)
+    less = "; ".join(f"{p}: {estimate(p.gflops).median:.4g}" for p in others)
     return (
-        f"Peak of the machine's products: {estimate(best.gflops).median:.4g} GFLOP/s, {best.form}"
-        f" of {best.size} x {best.size} (by round: {each}). Others: {less}."
+        f"Peak of the machine: {estimate(best.gflops).median:.4g} GFLOP/s, {best}"
+        f" (by round: {each}). Others: {less}."
     )
 
 
@@ -198,7 +198,8 @@ ms         of a run-update: the pack's wall time over its runs; median, and its 
 tokens/s   of all runs of the pack together
 GFLOP/s    of products alone, an update as 3 forward passes; a lookup counts none, for nn.* and loop
            neither
-peak       GFLOP/s over those of the machine's best product; median of ratios paired by round
+peak       GFLOP/s over those that the machine reaches at its best, which is named below the
+           table; median of ratios paired by round
 x LSTM     run-updates/s over those of nn.LSTM one-hot at the same pack; median of ratios paired by
            round
 scaled     x LSTM (class b: x GRU) times the operations of the cell's own products per token over

@@ -5,6 +5,7 @@ import torch
 
 from harness.bench.cost import roof
 from harness.bench.cost.roof import Compiled, OfLibrary, Roofs
+from harness.bench.peak import Yardsticks
 
 
 def test_the_loops_do_the_arithmetic_that_is_counted():
@@ -18,6 +19,10 @@ def test_the_loops_do_the_arithmetic_that_is_counted():
     assert total == 3 * float(block.sum())
     read = machine.reader(10_000)
     assert read(5) == 5 * read(1) == 5 * (10_000 // (4 * roof.GROUP)) * 4 * roof.GROUP
+
+
+def test_numbers_of_twice_the_size_are_half_as_many_a_register():
+    assert Compiled("double").multiply_add(10) == Compiled().multiply_add(10) / 2
 
 
 @pytest.fixture
@@ -38,6 +43,9 @@ def test_without_a_compiler_a_product_of_torch_stands_in_and_that_is_said(
         "clang++, or set CXX"  # fmt: skip
     assert machine.multiply_add(3) == 3 * 2 * 16**3
     assert machine.reader(4 * roof.GROUP)(2) == 2 * 4 * roof.GROUP
+    yardsticks = Yardsticks("s", 2, torch.device("cpu"), "float32")  # of products alone then
+    yardsticks.close()
+    assert len(yardsticks.peaks) == 6 and all(peak.size for peak in yardsticks.peaks)
 
 
 def test_more_threads_read_and_compute_side_by_side(monkeypatch):

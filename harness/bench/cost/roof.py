@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -51,13 +51,13 @@ class Compiled:
 
     how = "fused multiply-adds among registers"
 
-    def __init__(self) -> None:
-        """Compiles them.
+    def __init__(self, real: str = "float") -> None:
+        """Compiles them for numbers of a type of C++.
 
         Raises:
             compiler.CompileError: They cannot be compiled.
         """
-        self._library = _library()
+        self._library = _library(real)
 
     def multiply_add(self, rounds: int) -> float:
         """See :class:`Machine`."""
@@ -76,9 +76,9 @@ class Compiled:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL:
+def _library(real: str = "float") -> ctypes.CDLL:
     source = Path(__file__).with_name("roof.cpp").read_text(encoding="utf-8")
-    library = compiler.load("roof", source, "REAL=float")
+    library = compiler.load("roof", source, f"REAL={real}")
     library.operations.restype = ctypes.c_long
     library.multiply_add.argtypes = [ctypes.c_long]
     library.read_all.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
@@ -152,37 +152,47 @@ class Roofs:
         for roof in self.roofs:
             arithmetic = [self._machine.multiply_add] * roof.threads
             memory, cache = self._memory[: roof.threads], self._cache[: roof.threads]
-            roof.gflops.append(self._rate(arithmetic, seconds))
-            roof.memory_gigabytes.append(self._rate(memory, seconds))
-            roof.cache_gigabytes.append(self._rate(cache, seconds))
+            roof.gflops.append(rate(self._pool, arithmetic, seconds))
+            roof.memory_gigabytes.append(rate(self._pool, memory, seconds))
+            roof.cache_gigabytes.append(rate(self._pool, cache, seconds))
 
     def reading_seconds(self, num_bytes: int) -> Callable[[float], float]:
         """Returns what measures how long one thread reads so many bytes, from where they lie."""
         read = self._machine.reader(num_bytes)
 
         def measure(seconds: float) -> float:
-            return num_bytes / (1e9 * self._rate([read], seconds))
+            return num_bytes / (1e9 * rate(self._pool, [read], seconds))
 
         return measure
-
-    def _rate(self, works: Sequence[Callable[[int], float]], seconds: float) -> float:
-        """Returns what the threads do together in a nanosecond, over ``seconds`` at least."""
-        rounds, spent, done = 1, self._timed(works, 1)[0], 0.0
-        while True:
-            rounds = max(2 * rounds, math.ceil(rounds * seconds / max(spent, 1e-9)))
-            spent, done = self._timed(works, rounds)
-            if spent >= seconds:
-                return done / spent / 1e9
-
-    def _timed(self, works: Sequence[Callable[[int], float]], rounds: int) -> tuple[float, float]:
-        """Returns the seconds of so many rounds on every thread, and what was done."""
-        begun = time.perf_counter()
-        done = list(self._pool.map(lambda work: work(rounds), works))
-        return time.perf_counter() - begun, sum(done)
 
     def close(self) -> None:
         """Ends its threads."""
         self._pool.shutdown()
+
+
+def rate(pool: Executor, works: Sequence[Callable[[int], float]], seconds: float) -> float:
+    """Returns what threads do together in a nanosecond, over ``seconds`` at least.
+
+    Args:
+        pool: The threads, one for each of ``works`` at least.
+        works: Each does so many rounds, and returns what was done.
+        seconds: How long, at least.
+    """
+    rounds, spent, done = 1, _timed(pool, works, 1)[0], 0.0
+    while True:
+        rounds = max(2 * rounds, math.ceil(rounds * seconds / max(spent, 1e-9)))
+        spent, done = _timed(pool, works, rounds)
+        if spent >= seconds:
+            return done / spent / 1e9
+
+
+def _timed(
+    pool: Executor, works: Sequence[Callable[[int], float]], rounds: int
+) -> tuple[float, float]:
+    """Returns the seconds of so many rounds on every thread, and what was done."""
+    begun = time.perf_counter()
+    done = list(pool.map(lambda work: work(rounds), works))
+    return time.perf_counter() - begun, sum(done)
 
 
 def memory_bytes(caches: Path = CACHES) -> int:
