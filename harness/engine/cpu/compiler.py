@@ -45,7 +45,9 @@ DEPTH = 192
 The backward pass takes as many rows of time steps before it multiplies their gradients: few enough
 to stay in a core's cache.
 """
-OPERATIONS_PER_THREAD = 30_000_000
+OPERATIONS_BETWEEN_MEETINGS = 100_000
+"""The operations of a time step that make a second thread worth its meetings."""
+OPERATIONS_PER_THREAD = 8_000_000
 """The arithmetic operations of a call that make a second thread worth its wake-up."""
 
 SIZES = {

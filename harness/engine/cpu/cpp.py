@@ -1,6 +1,7 @@
 """From a schedule to C++: ``forward`` and ``backward`` run all time steps of one run.
 
-Threads take rows of the batch, which meet only in products over time. Buffers are rows of whole
+Threads take rows of the batch, which meet only in products over time; or, where there are too few
+rows, units of all rows, and then they meet before every product. Buffers are rows of whole
 vectors, so that no loop has a remainder; what stands in the padding is never read into a result.
 Pointers come in one array and lengths in another; see :mod:`harness.engine.cpu.interface`.
 """
@@ -91,6 +92,11 @@ class Emitter:
         # A product's gate is read from the product, and by the gradient from the tape.
         self._reads_tape = False
         self._owner = {i: s for s, i in enumerate(self.program.state_gradients) if i is not None}
+        # Threads may share the units where each is computed without its row's others.
+        self.can_split_units = not any(
+            node.kind == "row" or node.op in REDUCTIONS or node.op in MOVES or node.op == "cumsum"
+            for node in self.nodes
+        )
 
     def source(self) -> str:
         """Returns the whole file."""
@@ -116,7 +122,7 @@ class Emitter:
         )
         yield (
             "  (void)I; (void)x_length; (void)noise_step; (void)chunk; (void)threads; "
-            "(void)state_ring; (void)ring;"
+            "(void)by_units; (void)state_ring; (void)ring;"
         )
         for i, pointer in enumerate([b.name for b in buffers] + list(outside)):
             kind = {"tokens": "const int64_t*", "kernels": "const Kernels*"}.get(pointer, "real*")
@@ -153,12 +159,19 @@ class Emitter:
     def _forward(self) -> Iterator[str]:
         face = self.interface
         opening = list(self._opening(face.forward, face.forward_outside))
-        yield "static void forward_rows(const long* n, void* const* p, long thread, Meeting&) {"
-        yield from opening
         yield (
-            "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, "
-            "threads);"
+            "static void forward_part(const long* n, void* const* p, long thread, Meeting& "
+            "meeting) {"
         )
+        yield from opening
+        yield from self._share()
+        yield "  if (by_units) {"
+        for name, fed in self.matrices.items():
+            yield (
+                f"    kernels->pack(H, {fed}, H, own_units, units, given_{name} + u_begin, {fed} * "
+                f"H, packed_{name} + H * {fed} * u_begin);"
+            )
+        yield "  }"
         yield "  for (long t = 0; t < T; t++) {"
         yield from self._bases()
         for step in self.schedule.forward:
@@ -166,12 +179,14 @@ class Emitter:
         yield "  }\n}"
         yield 'extern "C" void forward(const long* n, void* const* p) {\n  Flush subnormal;'
         yield from opening
+        yield "  if (!by_units) {"
         for name, fed in self.matrices.items():
-            yield f"  kernels->pack(H, {fed}, H, S, given_{name}, {fed} * H, packed_{name});"
+            yield f"    kernels->pack(H, {fed}, H, H, S, given_{name}, {fed} * H, packed_{name});"
+        yield "  }"
         yield from self._vectors()
         for s in range(len(self.states)):
             yield f"  unpack(state_{s}, first_state_{s}, B, H);"
-        yield "  kernels->on_threads(threads, forward_rows, n, p);"
+        yield "  kernels->on_threads(threads, forward_part, n, p);"
         for s in range(len(self.states)):
             last = "T" if s == 0 else "T % state_ring"
             yield f"  repack(last_state_{s}, state_{s} + {last} * B * row_length(1, S), B, H);"
@@ -182,10 +197,11 @@ class Emitter:
         face = self.interface
         opening = list(self._opening(face.backward, face.backward_outside))
         yield (
-            "static void backward_rows(const long* n, void* const* p, long from, long to, long "
-            "begin, long end) {"
+            "static void backward_steps(const long* n, void* const* p, long from, long to, long "
+            "thread, Meeting& meeting) {"
         )
         yield from opening
+        yield from self._share()
         yield from self._steps_back()
         yield "}"
         yield (
@@ -193,26 +209,34 @@ class Emitter:
             "meeting) {"
         )
         yield from opening
-        yield (
-            "  const long begin = row_begin(B, thread, threads), end = row_begin(B, thread + 1, "
-            "threads);"
-        )
+        yield from self._share()
+        yield "  (void)begin; (void)end; (void)units;"
+        yield "  if (by_units) {"
+        for name, fed in self.matrices.items():
+            yield (
+                f"    kernels->pack_transposed(own_units, {fed}, H, given_{name} + u_begin * {fed} "
+                f"* H, {fed} * H, packed_{name} + u_begin * {fed} * H);"
+            )
+        yield "  }"
         yield "  for (long to = T; to > 0; to -= chunk) {"
         yield (
             "    const long from = to > chunk ? to - chunk : 0, rows = (to - from) * B, add = "
             "to < T;"
         )
-        yield "    backward_rows(n, p, from, to, begin, end);"
+        yield "    backward_steps(n, p, from, to, thread, meeting);"
         yield "    kernels->meet(meeting);"
         yield from self._over_time()
         yield "    kernels->meet(meeting);"
         yield "  }\n}"
         yield 'extern "C" void backward(const long* n, void* const* p) {\n  Flush subnormal;'
         yield from opening
+        yield "  if (!by_units) {"
         for name, fed in self.matrices.items():
             yield (
-                f"  kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, packed_{name});"
+                f"    kernels->pack_transposed(H, {fed}, H, given_{name}, {fed} * H, "
+                f"packed_{name});"
             )
+        yield "  }"
         if self.multiplied:
             yield "  if (input_gradients)"
             yield (
@@ -231,6 +255,15 @@ class Emitter:
         yield from self._closing()
         yield "}"
 
+    def _share(self) -> Iterator[str]:
+        """Which rows and which units a thread takes: some rows whole, or some units of all rows."""
+        rows = "by_units ? {} : row_begin(B, thread{}, threads)"
+        units = "by_units ? part_begin(S / ROUND, thread{}, threads) * ROUND : {}"
+        yield f"  const long begin = {rows.format(0, '')}, end = {rows.format('B', ' + 1')};"
+        yield f"  const long u_begin = {units.format('', 0)}, u_end = {units.format(' + 1', 'S')};"
+        yield "  const long units = u_end - u_begin, own_units = (H < u_end ? H : u_end) - u_begin;"
+        yield "  (void)own_units; (void)meeting;"
+
     def _steps_back(self) -> Iterator[str]:
         yield "  for (long t = to - 1; t >= from; t--) {"
         yield from self._bases()
@@ -239,10 +272,10 @@ class Emitter:
         yield "    real* const output_gradient = direct ? given : unpacked_output_gradient;"
         yield "    if (!direct)"
         yield (
-            "      unpack(output_gradient + begin * row_length(1, S), given ? given + begin * H "
-            ": nullptr,"
+            "      unpack_units(output_gradient + begin * row_length(1, S), given ? given + begin "
+            "* H : nullptr,"
         )
-        yield "             end - begin, H);"
+        yield "                   end - begin, H, u_begin, u_end);"
         for s in range(len(self.states)):
             yield f"    real *const in_{s} = (T - 1 - t) % 2 ? carry_{s}_1 : carry_{s}_0;"
             yield (
@@ -256,13 +289,15 @@ class Emitter:
             )
         for step in self.schedule.backward:
             yield from self._stage(step) if isinstance(step, Stage) else self._transposed(step)
-        first, size = "begin * row_length(1, S)", "(end - begin) * row_length(1, S) * sizeof(real)"
+        rows = "    for (long b = begin; b < end; b++)"
+        first, size = "b * row_length(1, S) + u_begin", "units * sizeof(real)"
         for s, i in enumerate(self.program.state_gradients):
             if i is None:
-                yield f"    std::memset(out_{s} + {first}, 0, {size});"
+                yield f"{rows} std::memset(out_{s} + {first}, 0, {size});"
             elif self.nodes[i].op == "transposed" and self._owner[i] != s:
                 # One product is the gradient of two states.
-                yield f"    std::memcpy(out_{s} + {first}, out_{self._owner[i]} + {first}, {size});"
+                owner = f"out_{self._owner[i]}"
+                yield f"{rows} std::memcpy(out_{s} + {first}, {owner} + {first}, {size});"
         yield "  }"
 
     def _over_time(self) -> Iterator[str]:
@@ -415,13 +450,14 @@ class Emitter:
         node = self.nodes[i]
         blocks = self.matrices[node.name]
         operand, length = self._rows(node.args[0]), f"row_length({blocks}, S)"
+        yield "    if (by_units) kernels->meet(meeting);"
         yield (
-            f"    kernels->product(end - begin, {blocks} * S, H, 1, {operand} + begin * "
+            f"    kernels->product(end - begin, {blocks} * units, H, 1, {operand} + begin * "
             "row_length(1, S),"
         )
         yield (
-            f"      row_length(1, S), 0, packed_{node.name}, product_{i} + begin * {length}, "
-            f"{length});"
+            f"      row_length(1, S), 0, packed_{node.name} + H * {blocks} * u_begin, "
+            f"product_{i} + begin * {length} + {blocks} * u_begin, {length});"
         )
 
     def _transposed(self, i: int) -> Iterator[str]:
@@ -430,11 +466,16 @@ class Emitter:
         length = f"row_length({len(self.schedule.stacks[stack])}, S)"
         operand = f"now_stack_{stack} + {first} * S"
         result = f"{self._rows(i)} + begin * row_length(1, S)"
+        fed = self.matrices[node.name]
+        yield "    if (by_units) kernels->meet(meeting);"
         yield (
-            f"    kernels->product(end - begin, S, H, {len(node.args)}, {operand} + begin * "
+            f"    kernels->product(end - begin, units, H, {len(node.args)}, {operand} + begin * "
             f"{length}, {length}, S,"
         )
-        yield f"      packed_{node.name}, {result}, row_length(1, S));"
+        yield (
+            f"      packed_{node.name} + u_begin * {fed} * H, {result} + u_begin, "
+            "row_length(1, S));"
+        )
 
     def _rows(self, i: int) -> str:
         """Returns where a (B, H) value of this time step begins."""
@@ -544,7 +585,7 @@ class Emitter:
         for i in computed:
             if self.nodes[i].op == "cumsum":
                 yield f"      real sum_to_v{self.nodes[i].args[0]} = 0;"
-        yield "      for (long j = 0; j < S; j += L) {"
+        yield "      for (long j = u_begin; j < u_end; j += L) {"
         for line in loads:
             yield f"        {line}"
         for i in copied:
@@ -636,7 +677,8 @@ class Emitter:
             product = node.args[0]
             blocks = self.matrices[self.nodes[product].name]
             return (
-                f"load(product_{product} + b * row_length({blocks}, S) + {int(node.value)} * S + j)"
+                f"load(product_{product} + b * row_length({blocks}, S) + {blocks} * u_begin + "
+                f"{int(node.value)} * units + j - u_begin)"
             )
         if node.op == "batch_sum":
             return f"load(sum_{i} + j)"

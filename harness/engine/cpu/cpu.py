@@ -136,6 +136,7 @@ class Code:
         vectors: (parameter, block of H units in it).
         forward: The first function.
         backward: The second.
+        can_split_units: Whether threads may share the units of all rows.
         kernels: The products.
         table: The address of those that the functions call.
     """
@@ -145,6 +146,7 @@ class Code:
     vectors: tuple[tuple[str, int], ...]
     forward: Callable[..., None]
     backward: Callable[..., None]
+    can_split_units: bool
     kernels: ctypes.CDLL
     table: int
 
@@ -208,6 +210,7 @@ def _code(layer: Layer) -> Code:
         vectors=tuple(_vector_block(layer, name) for name in vectors),
         forward=library.forward,
         backward=library.backward,
+        can_split_units=emitter.can_split_units,
         kernels=compiled,
         table=compiled.kernels(),
     )
@@ -450,16 +453,12 @@ class _Call:
 
     def _multiply_inputs(self, x: int, rows: int, length: int) -> None:
         """Writes W times the inputs of all time steps to the address ``x``."""
-        shape, whole = self._shape, padded(self._shape.hidden_size)
+        shape, size, whole = self._shape, self._shape.hidden_size, padded(self._shape.hidden_size)
         kernels, gates, width = self._plan.code.kernels, len(self._layer.cell.gates), shape.inputs
         packed = memory.take(width * gates * whole * shape.itemsize)
-        kernels.pack(
-            width, gates, shape.hidden_size, whole, self._at(self._parameters["W"]),
-            gates * shape.hidden_size, packed.data_ptr(),
-        )  # fmt: skip
-        kernels.product_on_threads(
-            rows, gates * whole, width, 1, self._at(self._inputs), width, 0,
-            packed.data_ptr(), x, length, self._layer.threads,
+        kernels.multiply(
+            rows, width, gates, size, whole, self._at(self._inputs),
+            self._at(self._parameters["W"]), packed.data_ptr(), x, length, self._layer.threads,
         )  # fmt: skip
         memory.give(packed)
 
@@ -532,6 +531,7 @@ class _Call:
             noise_step=shape.batch_size if has_noise_per_step else 0,
             chunk=shape.chunk,
             threads=self._plan.threads,
+            by_units=self._plan.by_units,
         )
         direction.function(
             (ctypes.c_long * len(lengths))(*lengths), (ctypes.c_void_p * len(pointers))(*pointers)
@@ -563,6 +563,7 @@ class _Plan:
     backward: _Direction
     tape_bytes: int
     threads: int
+    by_units: bool
 
 
 @functools.lru_cache(maxsize=256)
@@ -577,14 +578,27 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
         places += [(False, offset) for offset in offsets]
         return _Direction(function, tuple(places), size)
 
-    num_tokens = shape.num_steps * shape.batch_size
-    operations = layer.cell.flops_per_token(None, layer.hidden_size) * num_tokens
-    worthwhile = int(operations / compiler.OPERATIONS_PER_THREAD)
-    threads = max(1, min(layer.threads, shape.slices, worthwhile))
+    threads, by_units = _shares(layer, shape, code.can_split_units)
     return _Plan(
         code,
         direction(code.forward, face.forward),
         direction(code.backward, face.backward),
         tape_bytes,
         threads,
+        by_units,
     )
+
+
+def _shares(layer: Layer, shape: Shape, can_split_units: bool) -> tuple[int, bool]:
+    """Returns how many threads share a call, and whether they share the units or the rows.
+
+    No number depends on it.
+    """
+    num_tokens = shape.num_steps * shape.batch_size
+    operations = layer.cell.flops_per_token(None, layer.hidden_size) * num_tokens
+    if shape.slices >= layer.threads or not can_split_units:
+        worthwhile = int(operations / compiler.OPERATIONS_PER_THREAD)
+        return max(1, min(layer.threads, shape.slices, worthwhile)), False
+    blocks = padded(layer.hidden_size) // compiler.ROUND
+    worthwhile = int(operations / shape.num_steps / compiler.OPERATIONS_BETWEEN_MEETINGS)
+    return max(1, min(layer.threads, blocks, worthwhile)), True

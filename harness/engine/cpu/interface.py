@@ -25,7 +25,8 @@ class Lengths(NamedTuple):
             steps have the same noise.
         chunk: The time steps that the backward call takes at once, whose gradients are multiplied
             while they are in a core's cache.
-        threads: How many threads share the batch.
+        threads: How many threads share the batch, or the units.
+        by_units: Whether it is the units, of all rows, that they share.
     """
 
     num_steps: int
@@ -37,6 +38,7 @@ class Lengths(NamedTuple):
     noise_step: int
     chunk: int
     threads: int
+    by_units: bool
 
 
 SYMBOLS = {"num_steps": "T", "batch_size": "B", "hidden_size": "H", "num_inputs": "I"}

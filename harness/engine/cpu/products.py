@@ -34,9 +34,10 @@ def products(precision: str) -> ctypes.CDLL:
     long, pointer, double = ctypes.c_long, ctypes.c_void_p, ctypes.c_double
     rows = [long, long, long, pointer, long]
     signatures = {
-        "pack": [long] * 4 + [pointer, long, pointer],
+        "pack": [long] * 5 + [pointer, long, pointer],
         "pack_transposed": [long] * 3 + [pointer, long, pointer],
         "product_on_threads": [long] * 4 + [pointer, long, long, pointer, pointer, long, long],
+        "multiply": [long] * 5 + [pointer] * 4 + [long] * 2,
         "outer": [long] * 3 + [pointer, long, pointer, long, pointer, long, long, long],
         "scatter_part": [long] * 5 + [pointer, pointer, long, pointer, long, long, long],
         "sum_part": [long] * 2 + [pointer, long, pointer, long, long, long],

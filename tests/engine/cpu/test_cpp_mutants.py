@@ -43,13 +43,13 @@ MUTATIONS = [
         ("an activation is another", r"sigmoid\(", "hyperbolic_tangent(", "", 1),
         ("a gate of W x is another's", r"2 \* S", "1 * S", "x_row"),
         ("a bias is another's", r"bias \+ 2 \* S", "bias + 1 * S", "x_row"),
-        ("a gate of R h is another's", r"1 \* S", "0 * S", r"load\(product"),
+        ("a gate of R h is another's", r"1 \* units", "0 * units", r"load\(product"),
         ("the biases' places are mixed", r"b \+ 1 \* H", "b + 0 * H"),
         ("a bias is not loaded", r" \+ load\(bias \+ 3 \* S \+ j\)", "", "x_row"),
         ("the new state is written over the old one", "next_1", "prev_1", r"store\(next_1"),
         ("the operand is the new state", "prev_0", "next_0", r"kernels->product\("),
         ("threads leave rows out", r"thread \+ 1", "thread", "end ="),
-        ("a matrix is packed of another's rows", r"kernels->pack\(H", "kernels->pack(H - 1"),
+        ("a matrix is packed of another's rows", r"kernels->pack\(H", "kernels->pack(H - 1", "", 1),
         ("the new state is where the old one is", r"t \+ 1", "t", "next_1 ="),
         (
             "the last state is that before",
@@ -146,7 +146,7 @@ MUTATIONS = [
 
 def mutated(source, mutation):
     """The source with one token changed."""
-    start = source.index("static void backward_rows")
+    start = source.index("static void backward_steps")
     parts = {"forward": source[:start], "backward": source[start:]}
     lines = parts[mutation.function].splitlines()
     places = [

@@ -18,6 +18,8 @@ from harness.engine import Layer
 from harness.engine.cpu import compiler, cpu, memory
 from harness.engine.cpu import products as cpu_products
 from harness.engine.cpu.products import cross_entropy
+from harness.engine.tracing.schedule import schedule
+from harness.engine.tracing.trace import trace
 
 FEW = [
     "lstm",
@@ -193,6 +195,7 @@ def test_the_number_of_threads_changes_nothing(name, kind, precision):
 @pytest.fixture
 def threads_are_always_worthwhile(monkeypatch):
     monkeypatch.setattr(compiler, "OPERATIONS_PER_THREAD", 1)
+    monkeypatch.setattr(compiler, "OPERATIONS_BETWEEN_MEETINGS", 1)
     cpu._plan.cache_clear()
     yield
     cpu._plan.cache_clear()
@@ -209,6 +212,27 @@ def test_chunks_of_time_and_slices_of_rows_agree_on_any_number_of_threads(
     one = results("cpu", given)
     for threads in (2, 3, 5):
         assert_same(results("cpu", given.on_threads(threads)), one)
+
+
+NOT_BY_UNITS = {"row_sum", "row_max", "cumsum", "roll", "flip"}
+"""Operations that read other units of their row."""
+
+
+@pytest.mark.parametrize("name", ALL_CELLS)
+def test_threads_that_share_the_units_change_nothing(threads_are_always_worthwhile, name):
+    """With too few rows for each to have some: three blocks of 16 units, the last one not full."""
+    given = case(name, steps=5, batch=3, hidden=39, inputs="rows", scale=0.2)
+    one = results("cpu", given)
+    code = cpu.code_for(given.layer)
+    for threads in (2, 3, 5):
+        layer = replace(given.layer, threads=threads)
+        shape = memory.Shape(5, 3, 39, given.inputs.shape[3], False, 8, True)
+        if given.layer.cell.recurrent_products():
+            shares = cpu._shares(layer, shape, code.can_split_units)
+            assert shares == ((min(threads, 3), True) if code.can_split_units else (1, False))
+        assert_same(results("cpu", given.on_threads(threads)), one)
+    operations = {node.op for node in schedule(trace(given.layer)).program.nodes}
+    assert code.can_split_units is not bool(operations & NOT_BY_UNITS)
 
 
 PARALLEL = ctypes.CFUNCTYPE(None, ctypes.CFUNCTYPE(None, ctypes.c_void_p), ctypes.c_void_p)

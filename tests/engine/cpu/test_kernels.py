@@ -296,7 +296,7 @@ def test_a_packed_product(M, K, blocks, H, dtype):
     kernels, S = products(PLAIN[dtype]), padded(H)
     a, b = random(M, K + 3, dtype=dtype), random(K, blocks * H + 2, seed=1, dtype=dtype)
     packed = unwritten(K, blocks * S, dtype=dtype)
-    kernels.pack(K, blocks, H, S, b.data_ptr(), blocks * H + 2, packed.data_ptr())
+    kernels.pack(K, blocks, H, H, S, b.data_ptr(), blocks * H + 2, packed.data_ptr())
     expected = (a[:, :K].double() @ b[:, : blocks * H].double()).view(M, blocks, H)
     found = []
     for threads in (1, 2, 5):
@@ -321,12 +321,31 @@ def test_a_packed_product(M, K, blocks, H, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("M", "K"), [(1, 700), (35, 700), (130, 100)])
+def test_threads_share_the_rows_of_a_product_or_its_blocks(M, K, dtype):
+    """Three blocks of 250, which are many operations; rows for one thread, for two, for none."""
+    kernels, S = products(PLAIN[dtype]), padded(250)
+    a, b = random(M, K, dtype=dtype), random(K, 750, seed=1, dtype=dtype)
+    found = []
+    for threads in (1, 2, 5):
+        packed, c = unwritten(K, 3 * S, dtype=dtype), unwritten(M, 3 * S + 16, dtype=dtype)
+        kernels.multiply(
+            M, K, 3, 250, S, a.data_ptr(), b.data_ptr(), packed.data_ptr(), c.data_ptr(),
+            3 * S + 16, threads,
+        )  # fmt: skip
+        assert c[:, 3 * S :].isnan().all()
+        found.append(c[:, : 3 * S].reshape(M, 3, S)[..., :250])
+    assert_near(found[0], (a.double() @ b.double()).view(M, 3, 250), K)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", range(1, 41))
 def test_a_row_of_a_product_is_the_same_bit_for_bit_whatever_stands_beside_it(rows, dtype):
     kernels, K, N = products(PLAIN[dtype]), 37, 48
     a, b = random(40, K, dtype=dtype), random(K, N, seed=1, dtype=dtype)
     packed = unwritten(K, N, dtype=dtype)
-    kernels.pack(K, 1, N, N, b.data_ptr(), N, packed.data_ptr())
+    kernels.pack(K, 1, N, N, N, b.data_ptr(), N, packed.data_ptr())
 
     def product(first, count):
         c = unwritten(count, N, dtype=dtype)
@@ -480,7 +499,7 @@ def test_numbers_that_are_none_go_in_and_come_out():
     a[1, 4] = torch.inf
     b[7, 2] = torch.nan
     packed, c = unwritten(16, 16, dtype=torch.float64), unwritten(3, 16, dtype=torch.float64)
-    kernels.pack(16, 1, 16, 16, b.data_ptr(), 16, packed.data_ptr())
+    kernels.pack(16, 1, 16, 16, 16, b.data_ptr(), 16, packed.data_ptr())
     kernels.product_on_threads(
         3, 16, 16, 1, a.data_ptr(), 16, 0, packed.data_ptr(), c.data_ptr(), 16, 1
     )

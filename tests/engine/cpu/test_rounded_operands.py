@@ -49,7 +49,7 @@ def three_products(kernels, M, K, blocks, H):
         torch.full((K * blocks * S,), math.nan),
         torch.full((blocks * H * SK,), 9.0),
     )
-    kernels.pack(K, blocks, H, S, b.data_ptr(), blocks * H, packed.data_ptr())
+    kernels.pack(K, blocks, H, H, S, b.data_ptr(), blocks * H, packed.data_ptr())
     kernels.product_on_threads(
         M,
         blocks * S,
@@ -121,7 +121,7 @@ def test_every_kind_of_number_is_rounded_as_torch_rounds(precision, value, count
             a, b = a[:1, :1].contiguous(), b[:1, :1].contiguous()
         n = len(a)
         packed, c = torch.zeros(n * S), torch.zeros(n, S)
-        kernels.pack(n, 1, n, S, b.data_ptr(), n, packed.data_ptr())
+        kernels.pack(n, 1, n, n, S, b.data_ptr(), n, packed.data_ptr())
         kernels.product_on_threads(
             n, S, n, 1, a.data_ptr(), n, 0, packed.data_ptr(), c.data_ptr(), S, 1
         )

@@ -14,7 +14,7 @@ static inline long row_begin(long B, long i, long parts) {
 class Meeting;  // where the threads of a call wait for one another
 
 struct Kernels {
-  void (*pack)(long, long, long, long, const real*, long, real*);
+  void (*pack)(long, long, long, long, long, const real*, long, real*);
   void (*pack_transposed)(long, long, long, const real*, long, real*);
   void (*product)(long, long, long, long, const real*, long, long, const real*, real*, long);
   void (*outer_part)(long, long, long, const real*, long, const real*, long, real*, long, long, long, long);
@@ -23,6 +23,15 @@ struct Kernels {
   void (*on_threads)(long, void (*)(const long*, void* const*, long, Meeting&), const long*, void* const*);
   void (*meet)(Meeting&);
 };
+
+// Units u_begin to u_end of rows of H units to rows of whole vectors; what is beyond H is zero, and nullptr is zeros.
+static inline void unpack_units(real* to, const real* from, long rows, long H, long u_begin, long u_end) {
+  const long length = row_length(1, whole(H)), count = from ? (H < u_end ? H : u_end) - u_begin : 0;
+  for (long b = 0; b < rows; b++, to += length) {
+    if (from) std::memcpy(to + u_begin, from + b * H + u_begin, count * sizeof(real));
+    std::memset(to + u_begin + count, 0, (u_end - u_begin - count) * sizeof(real));
+  }
+}
 
 // Rows of blocks of S units to rows of blocks of H.
 static inline void narrow(real* to, const real* from, long rows, long blocks, long H, long S) {

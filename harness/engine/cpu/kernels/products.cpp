@@ -35,8 +35,9 @@ long operands_at_once() { return GROUP; }
 
 void lend(const Lent* of_torch) { lent = *of_torch; }
 
-// (K, blocks * H) with rows of ld -> panels of the (K, blocks * S), as items whose padding is zero.
-void pack(long K, long blocks, long H, long S, const real* source, long ld, real* to) {
+// K rows of ld with `blocks` blocks of H numbers, `apart` from one another -> panels of the (K, blocks * S), as items
+// whose padding is zero.
+void pack(long K, long blocks, long apart, long H, long S, const real* source, long ld, real* to) {
   const Panels panels(blocks * S);
   Item* packed = (Item*)to;
   for (long panel = 0; panel < panels.count; panel++) {
@@ -46,7 +47,7 @@ void pack(long K, long blocks, long H, long S, const real* source, long ld, real
       const bool two = GROUP == 2 && k + 1 < K;
       for (long i = 0; i < w; i += L) {
         const long block = (n + i) / S, j = (n + i) % S;  // S is a multiple of L: one block at a time
-        const real *const from = source + k * ld + block * H + j, *const next = two ? from + ld : from;
+        const real *const from = source + k * ld + block * apart + j, *const next = two ? from + ld : from;
         const long count = std::max(0L, std::min(L, H - j));
         if (count == L) store_items(packed + i, joined(load(from), two ? load(next) : vec{}));
         else
@@ -103,6 +104,23 @@ void product_on_threads(long M, long N, long K, long segments, const real* a, lo
   on_threads(threads, [=](long thread) {
     for (long i = part_begin(blocks, thread, threads); i < part_begin(blocks, thread + 1, threads); i++)
       product(std::min(64L, M - 64 * i), N, K, segments, a + 64 * i * lda, lda, stride, packed, c + 64 * i * ldc, ldc);
+  });
+}
+
+// C (M, blocks * S) = A (M, K) times the (K, blocks * H), which is packed first. Threads share the rows of A, or the
+// blocks where there are few rows.
+void multiply(long M, long K, long blocks, long H, long S, const real* a, const real* b, real* packed, real* c, long ldc,
+              long threads) {
+  if (M >= 64 * threads) {
+    pack(K, blocks, H, H, S, b, blocks * H, packed);
+    return product_on_threads(M, blocks * S, K, 1, a, K, 0, packed, c, ldc, threads);
+  }
+  threads = worthwhile(threads, blocks, 2.0 * M * K * blocks * S);
+  on_threads(threads, [=](long thread) {
+    const long first = part_begin(blocks, thread, threads), count = part_begin(blocks, thread + 1, threads) - first;
+    real* const own = packed + first * K * S;
+    pack(K, count, H, H, S, b + first * H, blocks * H, own);
+    product(M, count * S, K, 1, a, K, 0, own, c + first * S, ldc);
   });
 }
 
