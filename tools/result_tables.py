@@ -30,6 +30,7 @@ ASKED = (
     "memory-adding",
     "memory-copy",
     "words",
+    "1-hyperparameters",
     "2-words",
     "3-cost",
     "cost",
