@@ -302,7 +302,9 @@ def _onnx(source: Source) -> bytes:
 
 def _lacking(precision: str) -> dict[Callable[..., Any], Callable[..., Any]]:
     """Returns operations that ONNX Runtime lacks in a precision, each made of some that it has."""
-    from onnxscript import opset18 as onnx  # of an extra
+    from onnxscript import opset18  # of an extra
+
+    onnx: Any = opset18  # typed, an operation takes constants of no type that is open
 
     def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
         """Computes log(1 + exp(beta x)) / beta; no power overflows, so no threshold is needed."""
