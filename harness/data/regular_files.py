@@ -6,11 +6,19 @@ import stat
 from harness.data.errors import DataError
 
 MAX_BYTES = 2**31
-"""So large a file may be that is held in memory, as it is and once more in parts."""
+"""So large a file of plans or records may be: points of curves take some seven times as much memory
+while they are read, 14 GB then, which machines that train have.
+"""
 
 
 def check_regular(
-    found: os.stat_result, place: str, path: object, max_bytes: int = MAX_BYTES, *, held: str
+    found: os.stat_result,
+    place: str,
+    path: object,
+    max_bytes: int = MAX_BYTES,
+    *,
+    held: str,
+    remedy: str = "Cut it",
 ) -> None:
     """Raises DataError for a device, a pipe, or a file that is too large; a folder passes.
 
@@ -20,6 +28,7 @@ def check_regular(
         path: As it was given.
         max_bytes: How large it may be.
         held: What is held in memory, as the subject and the verb of a sentence.
+        remedy: What to do with a file that is too large.
     """
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         raise DataError(
@@ -29,5 +38,5 @@ def check_regular(
     if found.st_size > max_bytes:
         raise DataError(
             f"{place}: must be a file of at most {max_bytes:,} bytes, since {held} held in memory, "
-            f"but got path={str(path)!r} of {found.st_size:,}. Cut it."
+            f"but got path={str(path)!r} of {found.st_size:,}. {remedy}."
         )

@@ -180,7 +180,8 @@ def _read(source: Path) -> tuple[list[Message], list[Measurement], bool]:
     A worker that is killed leaves part of a line at the end, which says nothing.
     """
     messages, measured = [], []
-    check_regular(source.stat(), "records", source, held="its records are")
+    remedy = "Ingest it in parts, each with whole runs"
+    check_regular(source.stat(), "records", source, held="its records are", remedy=remedy)
     try:
         # A character that is cut is part of such a line.
         whole, newline, rest = source.read_bytes().rpartition(b"\n")

@@ -9,16 +9,28 @@ import re
 import sys
 from typing import Any
 
+from harness.data import regular_files
+
 MAX_RUN_ID = 1_000
+"""Characters: an id is made of the names of an arm and a condition, and of numbers."""
 MAX_TEXT = 10_000
+"""Characters of a name or a message; what an error says is cut to as many."""
 MAX_SAMPLE_TEXT = 1_000_000
+"""Characters: of a longer sample nobody reads the end."""
 MAX_FORECAST_TEXT = 10_000_000
+"""Characters: a file of forecasts has so many rows at most that it is smaller."""
 MAX_ITEMS = 10_000
-MAX_MODEL_BYTES = 2**31
+"""Of a list or an object in a record: a worker writes some tens."""
+MAX_MODEL_BYTES = regular_files.MAX_BYTES // 4 * 3
+"""Of a run's model, which stands in its record as base64, four thirds as long: a file of records
+has no room for more.
+"""
 MAX_COUNT = 2**63 - 1
+"""The largest whole number of a database."""
 MAX_TIME = 1e11
 """Unix seconds of a day in the year 5138: later ones do not fit the databases' milliseconds."""
 MAX_NAME = 250
+"""Characters of a metric's name: MLflow takes no more."""
 _NAME = re.compile(r"[\w./: -]+", re.ASCII)
 
 Sample = dict[str, Any]

@@ -47,7 +47,8 @@ def work(text: str) -> Iterator[str]:
 
 
 def _read(path: Path) -> str:
-    check_regular(path.stat(), "plan", path, held="its runs are")
+    remedy = "Write it in shares with `harness plan --shard I/N`"
+    check_regular(path.stat(), "plan", path, held="its runs are", remedy=remedy)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

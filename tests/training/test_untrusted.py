@@ -1,5 +1,6 @@
 """A file of records or a plan that was changed anywhere is read, or refused with one message."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -8,11 +9,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from harness.data import DataError
+from harness.data import DataError, regular_files
 from harness.runner import exchange
 from harness.settings import Budget, SampleRequest, Settings
 from harness.training import runtime, worker
-from harness.training.fields import MessageError
+from harness.training.fields import MAX_MODEL_BYTES, MessageError
 from harness.training.messages import Evaluation, RunEnded, RunStarted, RunState, message_from_json
 from harness.training.plan import Plan, PlanError, Run, plans_from_json, plans_to_json
 
@@ -161,3 +162,18 @@ def test_what_may_never_end_is_refused_before_it_is_read(tmp_path, capsys):
         assert "plan: must be a file" in (said := capsys.readouterr().err) and words in said
         with pytest.raises(DataError, match=f"records: .*{words}"):
             exchange._read(Path(path))
+
+
+def test_a_file_that_memory_does_not_hold_is_told_with_what_to_do(tmp_path):
+    path = tmp_path / "large.json"
+    with open(path, "wb") as file:
+        file.truncate(regular_files.MAX_BYTES + 1)  # of holes: it takes no room
+    for read, remedy in ((worker._read, "--shard I/N"), (exchange._read, "with whole runs")):
+        with pytest.raises(DataError, match="at most 2,147,483,648 bytes") as told:
+            read(path)
+        assert remedy in str(told.value)
+
+
+def test_a_model_has_room_in_a_file_of_records():
+    assert len(base64.b64encode(bytes(3_000))) == 4_000
+    assert MAX_MODEL_BYTES * 4 == regular_files.MAX_BYTES * 3
