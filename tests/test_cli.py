@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import textwrap
@@ -7,7 +6,7 @@ from typing import get_args
 
 import pytest
 import small_study
-from command_line import harness
+from forking import NOTHING, Forking
 from typer.main import get_command
 
 from harness import cli, study
@@ -39,33 +38,39 @@ COMMANDS = [
     ["schema"],
 ]
 HEAVY = ("torch", "mlflow", "optuna", "pandas", "matplotlib")
-RUN = """
+TELL = f"""
+import atexit
 import sys
-from harness import cli
 
-sys.argv = ["harness", *sys.argv[1:]]
-try:
-    cli.main()
-finally:
-    print("loaded:", *sorted(set(HEAVY) & set(sys.modules)), file=sys.stderr)
+heavy = {set(HEAVY)!r}
+atexit.register(lambda: print("loaded:", *sorted(heavy & set(sys.modules)), file=sys.stderr))
 """
 
 
-def harness_and_what_it_loads(*words, cwd):
-    """Runs a command; the last line of its standard error names the heavy libraries it loaded."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"HEAVY = {HEAVY!r}\n{RUN}", *map(str, words)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "80"},
-    )
-    text, _, loaded = done.stderr.rpartition("loaded:")
-    return done.returncode, done.stdout, text, loaded.split()
+@pytest.fixture(scope="module")
+def harness_and_what_it_loads():
+    """Runs a command; the last line of its standard error names the heavy libraries it loaded.
+
+    Those that importing the command line alone would load are among them.
+    """
+
+    def run(*words, cwd):
+        done = light.run(*words, cwd=cwd, COLUMNS="80")
+        text, _, loaded = done.stderr.rpartition("loaded:")
+        return done.returncode, done.stdout, text, loaded.split()
+
+    with Forking(NOTHING + TELL) as light:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def harness():
+    with Forking() as server:
+        yield server.run
 
 
 @pytest.mark.parametrize("words", COMMANDS)
-def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words, tmp_path):
+def test_help_loads_neither_torch_nor_mlflow_nor_optuna(harness_and_what_it_loads, words, tmp_path):
     option = "--help" if len(words) % 2 else "-h"  # both for some commands
     code, text, errors, loaded = harness_and_what_it_loads(*words, option, cwd=tmp_path)
     assert (code, loaded) == (0, []), errors
@@ -74,7 +79,7 @@ def test_help_loads_neither_torch_nor_mlflow_nor_optuna(words, tmp_path):
     assert "..." not in text.partition("  -h, --help")[2]  # each command's sentence fits its line
 
 
-def test_help_groups_all_commands(tmp_path):
+def test_help_groups_all_commands(harness, tmp_path):
     text = harness("--help", cwd=tmp_path).stdout
     sections = text.partition("-h, --help")[2].split("\n\n")[1:]
     headings = [section.splitlines()[0] for section in sections]
@@ -83,14 +88,16 @@ def test_help_groups_all_commands(tmp_path):
     assert sorted(listed) == sorted({words[0] for words in COMMANDS if words})
 
 
-def test_short_help_and_version_load_nothing_heavy(tmp_path):
+def test_short_help_and_version_load_nothing_heavy(harness_and_what_it_loads, tmp_path):
     words = {"-h": "Usage: harness", "--version": f"recurrent-bench {version('recurrent-bench')}"}
     for word, start in words.items():
         code, text, _, loaded = harness_and_what_it_loads(word, cwd=tmp_path)
         assert (code, loaded) == (0, []) and text.startswith(start)
 
 
-def test_names_of_commands_and_options_are_read_without_regard_to_case(tmp_path):
+def test_names_of_commands_and_options_are_read_without_regard_to_case(
+    harness_and_what_it_loads, harness, tmp_path
+):
     code, text, errors, loaded = harness_and_what_it_loads("Cells", "SHOW", "--HELP", cwd=tmp_path)
     assert code == 0 and "equations" in text and loaded == [], errors
     done = harness("check", "--Fodler", ".", cwd=tmp_path)
@@ -115,7 +122,9 @@ def test_names_of_commands_and_options_are_read_without_regard_to_case(tmp_path)
         (["report", "small.yaml", "--set", "fix.hiden_size=3"], "Did you mean hidden_size?"),
     ],
 )
-def test_a_mistake_is_reported_without_them_too(words, message, tmp_path):
+def test_a_mistake_is_reported_without_them_too(
+    harness_and_what_it_loads, words, message, tmp_path
+):
     small_study.write(tmp_path)
     code, _, errors, loaded = harness_and_what_it_loads(*words, cwd=tmp_path)
     assert code == 2 and message in errors and loaded == []
@@ -152,7 +161,7 @@ def test_importing_harness_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_path):
+def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(harness, tmp_path):
     path = small_study.write(tmp_path)
     path.write_text(
         path.read_text()
@@ -191,14 +200,14 @@ def test_a_wrong_study_ends_with_2_every_problem_and_an_untouched_folder(tmp_pat
         (["run", "small.yaml", "--set", "fix.bptt_length=9000"], "must have at least"),
     ],
 )
-def test_what_a_person_can_mend_ends_with_2_and_no_traceback(tmp_path, words, message):
+def test_what_a_person_can_mend_ends_with_2_and_no_traceback(harness, tmp_path, words, message):
     small_study.write(tmp_path)
     done = harness(*words, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.replace("\n", " ") and "Traceback" not in done.stderr
 
 
-def test_check_says_what_a_study_costs_and_can_show(tmp_path):
+def test_check_says_what_a_study_costs_and_can_show(harness, tmp_path):
     path = small_study.write(tmp_path)
     done = harness("check", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -207,7 +216,7 @@ def test_check_says_what_a_study_costs_and_can_show(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.yaml", "text.txt"]
 
 
-def test_resolve_prints_a_study_that_is_the_same(tmp_path):
+def test_resolve_prints_a_study_that_is_the_same(harness, tmp_path):
     path = small_study.write(tmp_path)
     done = harness("resolve", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -215,7 +224,7 @@ def test_resolve_prints_a_study_that_is_the_same(tmp_path):
     assert study.load(tmp_path / "resolved.yaml").identity() == study.load(path).identity()
 
 
-def test_cells_lists_the_registry_and_a_users_own(tmp_path):
+def test_cells_lists_the_registry_and_a_users_own(harness, tmp_path):
     own = small_study.Path(__file__).with_name("user_cells.py")
     done = harness("cells", "--file", own, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -230,7 +239,7 @@ def test_cells_lists_the_registry_and_a_users_own(tmp_path):
     assert "the engine cpu runs all of them; scan runs " in words and "min-gru, min-lstm" in words
 
 
-def test_cells_show_prints_equations_costs_and_engine(tmp_path):
+def test_cells_show_prints_equations_costs_and_engine(harness, tmp_path):
     done = harness(
         "cells", "show", "lstm-coupled", "--hidden-size", 10, "--num-tokens", 3, cwd=tmp_path
     )
@@ -250,7 +259,7 @@ def test_cells_show_prints_equations_costs_and_engine(tmp_path):
     )
 
 
-def test_cells_takes_a_file_before_the_command_too(tmp_path):
+def test_cells_takes_a_file_before_the_command_too(harness, tmp_path):
     own = small_study.Path(__file__).with_name("user_cells.py")
     done = harness("cells", "--file", own, "--num-tokens", 3, "show", "My-IndRNN", cwd=tmp_path)
     assert done.returncode == 2 and "Did you mean my-indrnn?" in done.stderr
@@ -258,7 +267,7 @@ def test_cells_takes_a_file_before_the_command_too(tmp_path):
     assert done.returncode == 0 and "V = 3" in done.stdout, done.stderr
 
 
-def test_cells_test_says_in_words_what_fails(tmp_path):
+def test_cells_test_says_in_words_what_fails(harness, tmp_path):
     text = """
         from torch import tanh
 
@@ -288,7 +297,7 @@ def test_cells_test_says_in_words_what_fails(tmp_path):
         assert words in done.stdout
 
 
-def test_schema_prints_the_committed_one(tmp_path):
+def test_schema_prints_the_committed_one(harness, tmp_path):
     root = small_study.Path(__file__).resolve().parent.parent
     import json
 
