@@ -12,7 +12,6 @@ again. See docs/decisions/search.md.
 import csv
 import dataclasses
 import functools
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from landscapes import (
+    APART,
+    CLIFF,
+    CLIFFS,
+    EQUAL_ERRORS,
+    FADING,
+    FAR,
+    FIRST,
+    IRRELEVANT,
+    LARGE,
+    ONE_OUTSIDE,
+    OUTSIDE,
+    PERPLEXITIES,
+    SAME,
+    SMALL,
+    STEEP,
+    STEEPER,
+    TWO_FIELDS,
+    WORSE_ERRORS,
+    Landscape,
+    Measured,
+)
 from scipy import stats
 
 from harness import randomness
@@ -35,64 +56,13 @@ PAGE = ROOT / "docs" / "decisions" / "search.md"
 NUM_STUDIES = 400
 MOST_FALSE = 0.07
 """What the upper 95 % bound (Clopper and Pearson 1934) of false verdicts must not exceed."""
-GUESSING = 3.4
-"""What a lost run is worth, in nats: about as much as guessing one of 30 characters."""
 TOLD_APART = ("better", "worse", "equivalent and lower", "equivalent and higher")
-MARGIN = 0.01
 SEEDS = 8
 RATE = Range(0.003, 0.1, log=True, widen=(0.0003, 1.0))
 ONE = {"learning_rate": RATE}
 TWO = {"learning_rate": RATE, "forget_bias": Range(-2.0, 4.0, widen=(-8.0, 10.0))}
-MIDDLE = math.log(0.0173)
 JITTER = 0.44
 """Studies differ by so much, at most, in where an arm's best rate lies (in its logarithm)."""
-
-
-@dataclass(frozen=True)
-class Valley:
-    """The loss of one arm by its settings, in nats: near its lowest point a parabola.
-
-    Attributes:
-        at: Where the best rate lies, in its logarithm, from the middle of the range.
-        slopes: Nats by which the loss rises for a rate e times smaller or larger, far away. Those
-            of the studies that are kept here lie between 0.2 and 0.6.
-        cliff: A run with a rate above this is lost (from the middle of the range, too).
-        fade: Width of the cliff, where it is one in probability; 0: a step.
-        bias: How much a forget bias of 1 away from its best, 1, costs; 0: it does nothing.
-        tilt: How far a forget bias of 1 away shifts the best rate.
-        higher: Nats by which the whole of it lies higher.
-    """
-
-    at: float = 0.0
-    slopes: tuple[float, float] = (0.25, 0.5)
-    cliff: float = math.inf
-    fade: float = 0.0
-    bias: float = 0.0
-    tilt: float = 0.0
-    higher: float = 0.0
-
-    def loss(self, values: Mapping[str, Any], jitter: float) -> tuple[float, float]:
-        """Returns what a setting comes to without noise, and with which probability it is lost."""
-        rate = math.log(values["learning_rate"]) - MIDDLE - jitter
-        off = values.get("forget_bias", 1.0) - 1.0
-        x = rate - self.at + self.tilt * off
-        nats = self.slopes[int(x > 0.0)] * (math.hypot(1.0, x) - 1.0) + self.bias * off**2
-        if self.fade:
-            lost = float(stats.logistic.cdf((rate - self.cliff) / self.fade))
-        else:
-            lost = float(rate > self.cliff)
-        return 1.5 + self.higher + nats, lost
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """A baseline and an arm; the arm's lowest point lies ``effect`` nats above the baseline's."""
-
-    name: str
-    baseline: Valley
-    arm: Valley
-    effect: float = 0.0
-    num_fields: int = 1
 
 
 @dataclass(frozen=True)
@@ -144,6 +114,7 @@ class Outcome:
     ``of_halves`` is what another estimator says of S, see :func:`spread_of_halves`.
     """
 
+    measured: Measured
     differences: np.ndarray
     spread: float | None
     is_open: bool
@@ -163,14 +134,14 @@ class Outcome:
     def _verdict(self, spread: float | None) -> Verdict:
         return decide(
             [self.differences],
-            margin_loss=math.log1p(MARGIN),
+            margin_loss=self.measured.margin_loss,
             spreads=[spread],
             incomparable=[self.is_open],
         )[0].verdict
 
     def verdict_of_seeds_alone(self) -> Verdict:
         """Returns what it would say of the replicates if it knew nothing of the searches."""
-        return decide([self.differences], margin_loss=math.log1p(MARGIN))[0].verdict
+        return decide([self.differences], margin_loss=self.measured.margin_loss)[0].verdict
 
 
 def spread_of_halves(arm: Sequence[TriedSetting], baseline: Sequence[TriedSetting]) -> float | None:
@@ -194,6 +165,7 @@ class Simulated:
 
     def __init__(self, setting: Setting, number: int):
         self.setting, self.search = setting, setting.search
+        self.measured = setting.landscape.judged
         self._number = number
         self.valleys = (setting.landscape.baseline, setting.landscape.arm)
         self._jitter = (2.0 * self._uniform("jitter", shape=(1,))[0] - 1.0) * JITTER
@@ -210,7 +182,7 @@ class Simulated:
 
     def outcome(self) -> Outcome | None:
         """Returns how it ends; None where an arm has no setting to replicate."""
-        losses = [self._replicates(arm) for arm in (0, 1)]
+        losses = [self.replicates(arm) for arm in (0, 1)]
         if any(nats is None for nats in losses):
             return None
         baseline, arm = (np.array(nats) for nats in losses)
@@ -230,10 +202,12 @@ class Simulated:
         is_open = any(
             bracket.kind == "open"
             for tried in self.tried.values()
-            for bracket in bracketing.brackets(tried, space, fields, math.log1p(MARGIN)).values()
+            for bracket in bracketing.brackets(
+                tried, space, fields, self.measured.margin_loss
+            ).values()
         )
         of_halves = spread_of_halves(self.tried["1"], self.tried["0"])
-        return Outcome(differences, spread, is_open, of_halves)
+        return Outcome(self.measured, differences, spread, is_open, of_halves)
 
     def _uniform(self, *names: randomness.Name, shape: tuple[int, ...]) -> np.ndarray:
         return randomness.uniform(
@@ -263,7 +237,7 @@ class Simulated:
                 trials=self.search.trials,
                 batch=4,
                 at_most=self.search.at_most,
-                margin_loss=math.log1p(MARGIN),
+                margin_loss=self.measured.margin_loss,
                 names=self._names(0),
                 num_ended=num_ended,
             )
@@ -276,31 +250,33 @@ class Simulated:
     def _runs(
         self, arm: int, settings: Sequence[Mapping[str, Any]], count: int, *names: randomness.Name
     ) -> np.ndarray:
-        """Returns the losses of ``count`` seeds of each setting, infinite where one is lost."""
+        """Returns the losses of ``count`` seeds of each setting, infinite where one diverged."""
         truth = [self.valleys[arm].loss(values, self._jitter) for values in settings]
         nats, lost = (np.array(each)[:, None] for each in zip(*truth, strict=True))
         own = ("search-simulation", self.setting.name, self._number, arm, *names)
         shape = (len(settings), count)
         noise = randomness.normal(*own, "noise", shape=shape) * self.setting.noise
+        luck = randomness.uniform(*own, "held out", shape=shape)
         is_lost = lost > 0.0
         if 0.0 < lost.max():
             is_lost = randomness.uniform(*own, "lost", shape=shape) < lost
-        return np.where(is_lost, np.inf, nats + noise)
+        return np.where(is_lost, np.inf, self.setting.landscape.losses(nats, noise, luck))
 
     def _trials(
         self, arm: int, points: Sequence[Mapping[str, Any]], first: int
     ) -> list[TriedSetting]:
         settings = []
         nats = self._runs(arm, points, self.search.seeds, "trial", first)
-        num_lost = np.isinf(nats).sum(axis=1).tolist()
-        worth = np.where(np.isinf(nats), GUESSING, nats).tolist()
+        num_lost = (nats >= self.measured.guess).sum(axis=1).tolist()
+        worth = np.minimum(nats, self.measured.guess).tolist()
         for i, values in enumerate(points):
             end: TrialEnd = "diverged" if num_lost[i] == len(worth[i]) else "finished"
             mean, seeds = statistics.fmean(worth[i]), tuple(worth[i])
             settings.append(TriedSetting(first + i, values, mean, seeds, end, num_lost=num_lost[i]))
         return settings
 
-    def _replicates(self, arm: int) -> np.ndarray | None:
+    def replicates(self, arm: int) -> np.ndarray | None:
+        """Returns the losses of an arm's best setting; None where none finished."""
         tried = {each.number: each for each in self.tried[str(arm)]}
         leaders = finalists.leaders(list(tried.values()), self.search.finalists)
         if not leaders:
@@ -309,38 +285,11 @@ class Simulated:
         if self.search.finalists > 1:
             settings = [tried[number].values for number in leaders]
             nats = self._runs(arm, settings, self.search.finalist_seeds, "finalists")
-            worth = np.where(np.isinf(nats), GUESSING, nats).tolist()
+            worth = np.minimum(nats, self.measured.guess).tolist()
             seeds = {n: seeds[n] + again for n, again in zip(leaders, worth, strict=True)}
         chosen = tried[finalists.choose(seeds)].values
         return self._runs(arm, [chosen], SEEDS, "replicates")[0]
 
-
-def _steep(times: float) -> Valley:
-    return Valley(slopes=(0.25 * times, 0.5 * times))
-
-
-SAME = Landscape("same", Valley(), Valley())
-APART = Landscape("best rates 1.35 times apart", Valley(), Valley(at=0.3))
-FAR = Landscape("best rates 2.7 times apart", Valley(at=0.5), Valley(at=-0.5))
-STEEP = Landscape("twice as steep", Valley(), _steep(2.0))
-STEEPER = Landscape("four times as steep", Valley(), _steep(4.0))
-CLIFF = Landscape("cliff", Valley(at=1.0, cliff=0.6), Valley(at=1.0, cliff=0.6))
-CLIFFS = Landscape("cliffs apart", Valley(at=1.0, cliff=0.6), Valley(at=0.8, cliff=0.4))
-FADING = Landscape("fading cliff", *[Valley(at=1.0, cliff=0.6, fade=0.15)] * 2)
-IRRELEVANT = Landscape("irrelevant field", Valley(), Valley(at=0.3), num_fields=2)
-TWO_FIELDS = Landscape(
-    "two fields", Valley(bias=0.02), Valley(at=0.3, bias=0.03, tilt=0.2), num_fields=2
-)
-OUTSIDE = Landscape("best rates outside", *[Valley(at=2.2)] * 2)
-ONE_OUTSIDE = Landscape("one best rate outside", Valley(), Valley(at=2.2))
-SMALL = Landscape("5 % worse", Valley(), Valley(at=0.3, higher=math.log(1.05)), math.log(1.05))
-LARGE = Landscape("10 % worse", Valley(), Valley(at=0.3, higher=math.log(1.1)), math.log(1.1))
-FIRST = Landscape(
-    "first study, 28 % worse",
-    Valley(at=0.2),
-    Valley(at=-0.4, slopes=(0.2, 0.5), higher=math.log(1.28)),
-    math.log(1.28),
-)
 
 FOUR = Search(4, grid=True)
 EIGHT = Search(8)
@@ -363,6 +312,13 @@ POWERS = {
     **{(LARGE.name, 0.02, search): 0.95 for search in (THREE_SEEDS, FINALISTS)},
     **{(LARGE.name, 0.02, search): 0.85 for search in (EIGHT, SIX_SEEDS)},
     (LARGE.name, 0.05, FINALISTS): 0.45,
+    ("mean squared error, 1.5 times the errors", 0.1, EIGHT): 0.5,
+    ("mean squared error, 1.5 times the errors", 0.1, FINALISTS): 0.95,
+    **{("mean squared error, 3 times the errors", 0.1, s): 0.95 for s in (EIGHT, FINALISTS)},
+    ("mean squared error, 3 times the errors", 0.3, FINALISTS): 0.9,
+    ("accuracy, 1.5 times the errors", 0.1, FINALISTS): 0.4,
+    **{("accuracy, 3 times the errors", 0.1, s): 0.95 for s in (EIGHT, FINALISTS)},
+    ("accuracy, 3 times the errors", 0.3, FINALISTS): 0.7,
 }
 """Landscape, noise and search -> how often the planted effect is claimed to be found, at least."""
 
@@ -388,6 +344,16 @@ def _settings() -> Iterator[Setting]:
             for search in (EIGHT, FINALISTS):
                 yield Setting(landscape, noise, search, is_shared=False, claims=False)
     yield from _planted()
+    yield from _judged_by_errors()
+
+
+def _judged_by_errors() -> Iterator[Setting]:
+    """Yields studies of a mean squared error and of an accuracy; noise is that of its logarithm."""
+    for landscape in (*EQUAL_ERRORS, *WORSE_ERRORS):
+        for noise in (0.1, 0.3):
+            for search in (EIGHT, FINALISTS):
+                power = POWERS.get((landscape.name, noise, search), 0.0)
+                yield Setting(landscape, noise, search, power=power)
 
 
 def _planted() -> Iterator[Setting]:
@@ -405,7 +371,7 @@ def _planted() -> Iterator[Setting]:
 SETTINGS = tuple(_settings())
 FACTORS = (1.0, 1.5, 2.0, 2.5, 3.0)
 COLUMNS = (
-    *("landscape", "effect", "fields", "noise"),
+    *("landscape", "objective", "effect", "fields", "noise"),
     *("trials", "seeds", "finalists", "finalist_seeds", "at_most", "grid", "cost", "shared"),
     *("studies", "told_apart", "by_seeds_alone", "wrong", "equivalent", "not_comparable"),
     *(f"told_apart_k_{factor:g}" for factor in FACTORS),
@@ -432,6 +398,7 @@ def row(setting: Setting, num_studies: int = NUM_STUDIES) -> dict[str, object]:
     spreads = [end.spread for end in known if end.spread is not None]
     return {
         "landscape": setting.landscape.name,
+        "objective": setting.landscape.judged.objective.key,
         "effect": round(effect, 4),
         "fields": setting.landscape.num_fields,
         "noise": setting.noise,
@@ -509,7 +476,12 @@ def markdown(table: Sequence[Mapping[str, str]]) -> str:
 
 def _is_of(row: Mapping[str, str], search: Search) -> bool:
     fields = dataclasses.asdict(search).items()
-    return row["shared"] == "True" and all(row[name] == str(value) for name, value in fields)
+    is_of_text = row["objective"] == PERPLEXITIES.objective.key
+    return (
+        row["shared"] == "True"
+        and is_of_text
+        and all(row[name] == str(value) for name, value in fields)
+    )
 
 
 def _percent(row: Mapping[str, str], name: str) -> float:

@@ -4,9 +4,22 @@ import math
 
 import numpy as np
 import pytest
+from landscapes import EQUAL_ERRORS, WORSE_ERRORS
 from null_studies import TOLD_APART, Claim
-from planted import BASE, UNIT, Measure, Tune, build, curve_rows, run_rows, study, trial_rows
+from planted import (
+    BASE,
+    UNIT,
+    Measure,
+    Replicate,
+    Tune,
+    build,
+    curve_rows,
+    run_rows,
+    study,
+    trial_rows,
+)
 from scipy import stats
+from search_simulation import EIGHT, ONE, SEEDS, Setting, Simulated
 
 from harness.statistics.decisions import decide
 from harness.statistics.power import power_of
@@ -194,3 +207,49 @@ def test_unequal_arms_are_told_apart_as_often_as_power_says(judged, ratio, side)
     wrong = found.get("worse" if side == "better" else "better", 0)
     assert holds(wrong, 0.025, "at most") and wrong < found[side]
     assert holds(num_covering, 0.95)
+
+
+# A whole study: a search of eight trials that its arms share, and replicates at its best
+
+
+def as_report(simulated):
+    """The report of a simulated study, from rows such as the store holds."""
+    measured, rows = simulated.measured, []
+    for name, arm in (("lstm", 0), ("gru", 1)):
+        tried = simulated.tried[str(arm)]
+        trials = trial_rows(name, [each.nats for each in tried])
+        for row, each in zip(trials, tried, strict=True):
+            row |= {"params": dict(each.values), "not_learned": each.num_lost > 0}
+        runs = run_rows(name, simulated.replicates(arm))
+        rows += trials + [{**row, "objective": row["test/loss"]} for row in runs]
+    key = f"validation/{measured.objective.key}"
+    planned = study(
+        "lstm",
+        "gru",
+        version=2,
+        measure=Measure(objective=key, margin=measured.margin),
+        tune=Tune(len(tried), space=dict(ONE)),
+        replicate=Replicate(seeds=SEEDS),
+    )
+    return build(planned, rows)
+
+
+@pytest.mark.parametrize(
+    ("landscape", "verdicts"),
+    [
+        *((each, {"undecided"}) for each in EQUAL_ERRORS if "1.35 times" in each.name),
+        *((each, {"worse"}) for each in WORSE_ERRORS if "3 times" in each.name),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_report_says_what_simulated_studies_count(landscape, verdicts):
+    """The counts, and their bounds, are those of tools/search_simulation.py."""
+    found = set()
+    for number in range(3):
+        simulated = Simulated(Setting(landscape, 0.1, EIGHT), number)
+        end, (_, result) = simulated.outcome(), as_report(simulated).results
+        assert result.search_spread == pytest.approx(end.spread)
+        assert result.decision.verdict == end.verdict()
+        np.testing.assert_allclose(result.differences, end.differences)
+        found.add(end.verdict())
+    assert found == verdicts

@@ -5,27 +5,27 @@ Some settings run again here, the first studies of each; ``make search-simulatio
 
 import csv
 import dataclasses
+import math
 
+import landscapes
 import numpy as np
 import pytest
 import search_simulation as simulation
-from scipy import stats
-from search_simulation import (
+from landscapes import (
+    ACCURACIES,
     APART,
     CLIFFS,
-    EIGHT,
+    EQUAL_ERRORS,
+    ERRORS,
     FADING,
-    FINALISTS,
     FIRST,
-    FOUR,
     LARGE,
-    MOST_FALSE,
     OUTSIDE,
-    SETTINGS,
     TWO_FIELDS,
-    Search,
-    Setting,
+    WORSE_ERRORS,
 )
+from scipy import stats
+from search_simulation import EIGHT, FINALISTS, FOUR, MOST_FALSE, SETTINGS, Search, Setting
 
 NUM_STUDIES = 40
 LEVEL = 1e-4
@@ -47,6 +47,7 @@ def test_what_was_simulated_keeps_what_is_claimed():
     for row, setting in zip(found, SETTINGS, strict=True):
         planted = {
             "landscape": setting.landscape.name,
+            "objective": setting.landscape.judged.objective.key,
             "effect": round(setting.landscape.effect, 4),
             "fields": setting.landscape.num_fields,
             "noise": setting.noise,
@@ -93,6 +94,9 @@ def test_the_claim_can_fail():
         Setting(LARGE, 0.02, FINALISTS),
         Setting(OUTSIDE, 0.02, EIGHT),
         Setting(OUTSIDE, 0.02, Search(8, at_most=16)),
+        Setting(EQUAL_ERRORS[1], 0.1, FINALISTS),
+        Setting(EQUAL_ERRORS[5], 0.3, EIGHT),
+        Setting(WORSE_ERRORS[2], 0.1, FINALISTS),
     ],
     ids=lambda setting: setting.name,
 )
@@ -112,13 +116,25 @@ def test_without_the_searchs_spread_these_landscapes_would_fail():
 
 
 def test_a_valley_is_what_it_says():
-    valley = simulation.Valley(at=0.5, cliff=1.0, bias=0.1, higher=0.2)
-    at = float(np.exp(simulation.MIDDLE + 0.5))
+    valley = landscapes.Valley(at=0.5, cliff=1.0, bias=0.1, higher=0.2)
+    at = float(np.exp(landscapes.MIDDLE + 0.5))
     assert valley.loss({"learning_rate": at, "forget_bias": 1.0}, 0.0) == (pytest.approx(1.7), 0.0)
     assert valley.loss({"learning_rate": at, "forget_bias": 3.0}, 0.0)[0] == pytest.approx(2.1)
     assert valley.loss({"learning_rate": 1.7 * at}, 0.0)[1] == 1.0
     left, right = (valley.loss({"learning_rate": at * np.exp(x)}, 0.0)[0] for x in (-9.0, -8.0))
     assert left - right == pytest.approx(0.25, rel=0.01)
+
+
+@pytest.mark.parametrize("measured", [ERRORS, ACCURACIES], ids=lambda each: each.objective.key)
+def test_errors_are_as_planted_and_no_worse_than_a_guess(measured):
+    noise = 0.3 * np.random.default_rng(0).normal(size=(3, 4000))
+    luck = np.random.default_rng(1).uniform(size=noise.shape)
+    above = np.array([[0.0], [math.log(3.0) / landscapes.STEEPNESS], [9.0]])
+    losses = measured.losses(above, noise, luck)
+    assert (losses[2] == measured.guess).all()
+    errors = np.exp(losses[:2]) if measured is ERRORS else losses[:2]
+    mean = measured.best * math.exp(0.3**2 / 2)
+    assert errors.mean(axis=1) == pytest.approx([mean, 3.0 * mean], rel=0.02)
 
 
 def test_the_table_of_the_page_is_the_committed_one():
