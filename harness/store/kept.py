@@ -78,6 +78,11 @@ def check_store(locations: Locations, study: str = "") -> None:
     file = Path(f"{study}.yaml")
     if study and file.is_file():
         remedy = f"Did you mean {file}?"
+    elif study:
+        remedy = (
+            "Give a study's YAML file (`harness init` writes one), or name the folder in which "
+            f"{study} was run with --folder."
+        )
     else:
         remedy = "Run a study first, or name its folder with --folder."
     raise ArchiveError(f"tracking: the database must exist, but got {str(database)!r}. {remedy}")

@@ -31,6 +31,7 @@ _REQUIRED: dict[Path, dict[str, str]] = {
     ("tune",): {"trials": "trials: 24"},
     ("measure", "samples"): {"prefixes": "prefixes: [time traveller]"},
 }
+_BASELINE_CELL = ("baseline", "compare.baseline.cell")
 
 
 def check(parsed: Parsed, folder: FilePath) -> tuple[list[ArmDraft], list[Problem]]:
@@ -46,6 +47,8 @@ def check(parsed: Parsed, folder: FilePath) -> tuple[list[ArmDraft], list[Proble
         problems += arm_rule(parsed, arms)
     if unread:  # what a file may hold that could not be read is not known to be unknown
         problems = [problem for problem in problems if problem.code != "unknown-cell"]
+    if any(problem.code == "unknown-cell" for problem in problems):  # the baseline's, misspelt
+        problems = [each for each in problems if (each.code, each.where) != _BASELINE_CELL]
     return arms, list(dict.fromkeys(problems + unread))
 
 
