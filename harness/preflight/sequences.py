@@ -16,17 +16,20 @@ def table(texts: Mapping[str, Data]) -> Table | None:
     Args:
         texts: The data of every arm by its key.
     """
-    found = dict.fromkeys(
-        _rows(each) for each in texts.values() if isinstance(each, SequenceDataset)
-    )
+    found: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    for each in texts.values():
+        if isinstance(each, SequenceDataset):
+            ways = found.setdefault(_rows(each), [])
+            ways += [way for way in _ways(each) if way not in ways]
     if not found:
         return None
     made = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     made.add_column("sequences", overflow="fold")
     for column in ("number", "time steps", "targets"):
         made.add_column(column, justify="right", no_wrap=True)
-    for title, *rows in found:
-        made.add_row(Text(title[0], style="bold"))
+    for (title, *rows), ways in found.items():
+        said = f" ({', '.join(ways)})" if ways else ""
+        made.add_row(Text(f"{title[0]}{said}", style="bold"))
         for row in rows:
             made.add_row(*row)
     return made
@@ -45,16 +48,20 @@ def _rows(data: SequenceDataset) -> tuple[tuple[str, ...], ...]:
 
 
 def _described(data: SequenceDataset) -> str:
-    """Returns what is read and predicted, how a model says it, and what a guess scores."""
+    """Returns what is read and predicted, and what a guess scores."""
     read = f"{_values(data.num_inputs)} a step"
     if data.reads_tokens:
         read = f"{data.num_inputs:,} different tokens"
-    said = "" if data.head == "value" else f" (head: {data.head})"
-    predicted, key, name = f"{_values(data.num_values)}{said}", "mse", "mean squared error"
+    predicted, key, name = _values(data.num_values), "mse", "mean squared error"
     if data.predicts_classes:
-        balanced = " (balanced)" if data.class_weights is not None else ""
-        predicted, key, name = f"{data.num_outputs:,} classes{balanced}", "accuracy", "accuracy"
+        predicted, key, name = f"{data.num_outputs:,} classes", "accuracy", "accuracy"
     return f"{data.title}: {read} -> {predicted}; {name} of a guess {data.chance[key]:.3g}"
+
+
+def _ways(data: SequenceDataset) -> list[str]:
+    """Returns how a model says what it predicts, and how it is trained, where that is asked."""
+    ways = [] if data.head == "value" else [f"head {data.head}"]
+    return ways if data.class_weights is None else [*ways, "balanced"]
 
 
 def _values(count: int) -> str:

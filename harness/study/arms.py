@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cells.registry import PRESETS
-from harness.settings import Budget, Settings
+from harness.settings import Budget, Options, Settings
 from harness.study.fields import FIELDS
 from harness.study.form import ArmsBase, CrossBase
 from harness.study.parse import Parsed
@@ -151,11 +151,14 @@ def _draft(
 def _cross_name(values: dict[str, Any]) -> str:
     """``lstm`` where one field with names is crossed, else ``cell=lstm,biases=2``.
 
-    The name is safe as that of a file.
+    Options have names of their own: ``head=gaussian``. The name is safe as that of a file.
     """
     if len(values) == 1 and isinstance(next(iter(values.values())), str):
         return _slug(next(iter(values.values())))
-    return ",".join(f"{name}={_slug(value)}" for name, value in values.items())
+    parts: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        parts += value.items if isinstance(value, Options) else [(name, value)]
+    return ",".join(f"{name}={_slug(value)}" for name, value in parts)
 
 
 def _slug(value: Any) -> str:
