@@ -15,7 +15,7 @@ from harness.engine.base import dtype_of
 from harness.engine.cpu import compiler
 from harness.engine.cpu.memory import memory
 
-OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "omp_get_max_threads")
 """What ``lend`` in ``kernels/products.cpp`` takes, in its order."""
 REAL = {torch.float32: "float", torch.float64: "double"}
 PLAIN = {torch.float32: "float32", torch.float64: "float64"}
