@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large scale kills soak docs bench gpu gpu-check persistent-check gpu-plan bench-peer
+.PHONY: install study test lint sources generate results null search-simulation large scale kills faults soak docs bench gpu gpu-check persistent-check gpu-plan bench-peer
 
 install: $(VENV)/.installed
 
@@ -70,6 +70,11 @@ kills: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py files --kills 1000
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py ray --kills 100
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/kills.py postgres --kills 100
+
+# What docs/faults.md says of faults: the tests that tests/faults.toml names, counted; minutes. What is interrupted goes
+# on where it was.
+faults: install
+	PYTHONPATH=.:tools OMP_NUM_THREADS=1 $(BIN)/python tools/docs_faults.py
 
 # Small studies in a loop, half of them killed: memory, descriptors, threads and files must stay flat; half an hour.
 soak: install

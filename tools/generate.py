@@ -1,12 +1,13 @@
 """Writes what is generated and committed.
 
-That is the schema, the table of fields, the pages of messages and of comparisons with other
-libraries, RESULTS.md's tables, and what is known of cells.
+That is the schema, the table of fields, the pages of messages, of faults and of comparisons with
+other libraries, RESULTS.md's tables, and what is known of cells.
 """
 
 import json
 from pathlib import Path
 
+import docs_faults
 import docs_oracles
 import result_tables
 
@@ -32,6 +33,7 @@ def main() -> None:
     catalog.FACTS.write_text(catalog.facts_json(cells.names()), encoding="utf-8")
     (ROOT / "docs" / "messages.md").write_text(messages_page(), encoding="utf-8")
     (ROOT / "docs" / "oracles.md").write_text(docs_oracles.page(), encoding="utf-8")
+    docs_faults.PAGE.write_text(docs_faults.page(docs_faults.stored()), encoding="utf-8")
     for path, generated in (
         (ROOT / "docs" / "study.md", with_field_table),
         (result_tables.RESULTS, result_tables.page),

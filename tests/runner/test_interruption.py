@@ -1,10 +1,13 @@
 """Ctrl-C waits for a call of a store and for nothing else, and what was opened is closed."""
 
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
+import small_study
 
 from harness.runner import scheduler
 from harness.runner.scheduler import Scheduler
@@ -75,3 +78,47 @@ def test_a_plan_is_not_asked_for_after_a_signal_that_a_library_swallowed(opening
     with pytest.raises(KeyboardInterrupt):
         own.next_plans()
     own.writer.drain.assert_not_called()
+
+
+ENDLESS = '''
+from cells import Cell
+
+
+class Endless(Cell):
+    r"""A cell whose step never ends.
+
+        h' = W x + R h
+
+    Source: none.
+    Reference: none.
+    Differs from none.
+    """
+
+    name = "endless"
+    gates = ("h",)
+    state = ("h",)
+
+    def step(self, p, x, h):
+        print("begun", flush=True)
+        while True:
+            pass
+'''
+
+
+@pytest.mark.slow
+def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path):
+    path = small_study.write(tmp_path, trials=1)
+    text = path.read_text().replace("cell: lstm", "cell: endless")
+    path.write_text(f"cells: [endless.py]\n{text}")
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    command = [sys.executable, "-m", "harness.cli", "run", "small.yaml", "--force"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert any("begun" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        try:
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130 and "Traceback" not in said, said
