@@ -11,6 +11,8 @@ from harness.engine import Layer, get
 
 USER_CELLS = cells.load_file(pathlib.Path(__file__).with_name("user_cells.py"))
 ALL_CELLS = sorted({*cells.names(), *USER_CELLS})
+TWO_BIASES = ALL_CELLS[::3]
+"""Cells that are compiled with a second bias too, which is one more term whatever the step is."""
 
 I = 5
 
