@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 TESTS = Path(__file__).resolve().parent.parent
 HEAVY = {"matplotlib", "mlflow", "optuna", "scipy.optimize", "scipy.stats", "statsmodels", "torch"}
 BUILT = """\
@@ -29,19 +27,16 @@ def loaded_after(code):
     return process.stdout.split()
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_a_report_and_its_texts_load_nothing_heavy():
+    """In one process: what each of them loads stays loaded."""
+    texts = (
         "from harness import report",
         "from harness.report.arm_results import text_of",
         "from harness.report.protocols import StudyLike",
         BUILT + "built.terminal(Console(file=io.StringIO()))",
-        BUILT + "built.markdown(), built.note(), built.csv(), built.latex(), built.overview",
-    ],
-    ids=["report", "arm_results", "protocols", "terminal", "texts"],
-)
-def test_import_is_light(code):
-    assert loaded_after(code) == []
+        "built.markdown(), built.note(), built.csv(), built.latex(), built.overview",
+    )
+    assert loaded_after("\n".join(texts)) == []
 
 
 def test_a_figure_loads_matplotlib_and_no_more():
