@@ -1,5 +1,6 @@
 """A skipped test must say why, and CI fails on a reason that is not listed here."""
 
+import functools
 import gc
 import os
 import shutil
@@ -26,14 +27,18 @@ LISTED_REASONS = (
 )
 
 LONG = (
+    "test_bench",
     "test_budget",
     "test_cli",
+    "test_cpu",
     "test_equal_numbers",
     "test_launch",
     "test_mutants",
+    "test_server",
     "test_shared_searches",
+    "test_writer",
 )
-"""Files of over a minute, though none of their tests is slow."""
+"""Files that take as long as those with slow tests, though none of theirs is slow."""
 
 _unlisted: list[str] = []
 
@@ -80,6 +85,28 @@ def one_database_is_made(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "open_client", client)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrations_are_read_once():
+    """Whenever a store is opened, MLflow and Optuna read all their migrations to know the last.
+
+    ``env.py`` is what migrates, and runs whenever it is read.
+    """
+    if "harness.store.connection" not in sys.modules:
+        yield
+        return
+    import alembic.util
+
+    read = alembic.util.load_python_file
+    known = functools.cache(read)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            alembic.util,
+            "load_python_file",
+            lambda folder, name: (read if name == "env.py" else known)(folder, name),
+        )
         yield
 
 
