@@ -1,5 +1,6 @@
 """What a few updates of an arm's pack show of its runs, before a launch."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from harness import timing
@@ -105,10 +106,8 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
         plan = pack_of(
             study, arm, seconds_to_updates(study, arm, tuned), study_pack_size(study, tuned)
         )
-        pack = Pack(plan)
-        pack.close()
-        with timing.Watch() as watch:
-            seconds = runtime.update_seconds(plan)
+        with closing(Pack(plan)) as pack, timing.Watch() as watch:
+            seconds = runtime.update_seconds(pack)
     except (ValueError, OSError) as error:
         raise type(error)(f"{arm}: {error}") from error
     arch = pack.model.arch

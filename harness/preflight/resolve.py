@@ -1,5 +1,6 @@
 """What a study leaves open, resolved before anything trains: engines, pack sizes, budgets."""
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.settings import Budget, Settings
 from harness.study import Choices, Study
 from harness.training import runtime
 from harness.training.execution import resolve_device
+from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
 
 
@@ -103,5 +105,6 @@ def seconds_to_updates(study: Study, arm: str, settings: Settings) -> Settings:
     if seconds is None:
         return settings
     probe = replace(settings, budget=Budget(updates=100))
-    each = runtime.update_seconds(pack_of(study, arm, probe, 1), updates=10)
+    with closing(Pack(pack_of(study, arm, probe, 1))) as alone:
+        each = runtime.update_seconds(alone, updates=10)
     return replace(settings, budget=Budget(updates=max(1, round(seconds / each))))

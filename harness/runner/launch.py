@@ -1,10 +1,12 @@
 """From a study file to its verdict: what ``harness run`` does."""
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +186,8 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
             units = runtime_phase.first_repeats(scheduler)
             check_runs(study, {str(unit): scheduler.settings[unit] for unit in units})
         _say_what_will_run(scheduler)
+    if plans:
+        threading.Thread(target=_load_figures, name="figures", daemon=True).start()
     while plans:
         scheduler.train(plans)
         plans = scheduler.next_plans()
@@ -206,6 +210,12 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
     )
     _show(report, overhead, study, scheduler.locations, display, verbose)
     return report
+
+
+def _load_figures() -> None:
+    """Loads what figures need while runs train, and not when a person waits for them."""
+    with suppress(Exception):  # the report says what is wrong
+        import_module("harness.report.drawing")
 
 
 def _say_what_will_run(scheduler: "Scheduler") -> None:

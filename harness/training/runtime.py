@@ -189,21 +189,17 @@ def answer(text: str) -> Iterator[str]:
         yield json.dumps({"measurement": asdict(measurement)})
 
 
-def update_seconds(plan: Plan, *, updates: int = 2) -> float:
-    """Returns the seconds an update of the pack takes, after as many as a stand's warm-up makes.
+def update_seconds(pack: Pack, *, updates: int = 2) -> float:
+    """Returns the seconds an update of a new pack takes, after as many as a stand's warm-up makes.
 
     Where they are long, and nothing is recorded, it is that of the second one.
     """
-    pack = Pack(replace(plan, samples=SampleRequest(), checkpoint_folder=None))
-    try:
-        begun = time.perf_counter()
-        pack.train_updates(1)
-        if pack.device.type == "cpu" and time.perf_counter() - begun > LONG_SECONDS:
-            updates = 1
-        else:
-            pack.train_updates(WARM_UP_UPDATES - 1)
-        begun = time.perf_counter()
-        pack.train_updates(updates)
-        return (time.perf_counter() - begun) / updates
-    finally:
-        pack.close()
+    begun = time.perf_counter()
+    pack.train_updates(1)
+    if pack.device.type == "cpu" and time.perf_counter() - begun > LONG_SECONDS:
+        updates = 1
+    else:
+        pack.train_updates(WARM_UP_UPDATES - 1)
+    begun = time.perf_counter()
+    pack.train_updates(updates)
+    return (time.perf_counter() - begun) / updates

@@ -2,6 +2,8 @@
 
 import math
 import random
+from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -146,3 +148,15 @@ def test_points_are_kept_until_their_trial_is_told_and_no_longer(loaded, tmp_pat
         key = RunKey(UNIT, phase, 0)
         assert searches.to_prune([Point(key, 1, 1.0)], [key]) == set()
     assert not searches._nats and not searches._means
+
+
+def test_the_seeds_of_a_trial_wait_for_one_another_where_they_are_judged(loaded, tmp_path):
+    url, settings = f"sqlite:///{tmp_path}/o.db", {UNIT: SimpleNamespace(evaluations=NUM_POINTS)}
+    first, second, other = (RunKey(UNIT, Phase.TRIAL, *place) for place in ((3, 0), (3, 1), (4, 0)))
+    with closing(Searches(loaded, settings, url, "0", {})) as searches:
+        assert searches.judged_with(first) == searches.judged_with(second) is not None
+        assert searches.judged_with(first) != searches.judged_with(other)
+        search = searches.by_unit[UNIT]
+        for changes in ({"pruner": "none"}, {"seeds": 1}):
+            search.tune = replace(loaded.tune, **changes)
+            assert searches.judged_with(second) is None

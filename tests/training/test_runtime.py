@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from harness.settings import Budget, Settings
 from harness.training import runtime
+from harness.training.pack import Pack
 from harness.training.plan import Plan, PlanError, Run
 
 
@@ -53,7 +55,8 @@ def test_tokens_per_second_are_one_runs_tokens_over_the_packs_seconds(plans):
 
 
 def test_measuring_goes_on_past_the_end_of_a_budget(plans):
-    assert runtime.update_seconds(plans["small"][0], updates=50) > 0  # the budget is 6 updates
+    with closing(Pack(plans["small"][0])) as pack:
+        assert runtime.update_seconds(pack, updates=50) > 0  # the budget is 6 updates
 
 
 @pytest.mark.parametrize(("long_seconds", "num_updates"), [(0.0, 2), (1e9, 3 + 5)])
@@ -66,7 +69,8 @@ def test_of_long_updates_two_are_enough(plans, monkeypatch, long_seconds, num_up
         "train_updates",
         lambda pack, count: (trained.append(count), train(pack, count)),
     )
-    assert runtime.update_seconds(plans["small"][0], updates=5) > 0
+    with closing(Pack(plans["small"][0])) as pack:
+        assert runtime.update_seconds(pack, updates=5) > 0
     assert sum(trained) == num_updates
 
 
