@@ -1,5 +1,6 @@
 """The tables of studies/RESULTS.md, from the raw records beside it."""
 
+import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,7 @@ def study_file(name: str) -> Path:
     return path
 
 
+@functools.cache
 def asked_report(name: str) -> report.Report:
     """Returns the report of one of the ``ASKED`` studies, from its raw records."""
     folder = STUDIES / "results" / name
