@@ -13,7 +13,7 @@ HEAD = """# Which cells are compared with those of others
 
 Equations that one person wrote down twice may be wrong twice. So each cell is compared with a stranger's wherever there is one: with copied weights, from a start that is not zero where both carry the same states. This table is made of those that the tests run (`tests/oracles`; `python tools/generate.py` writes it).
 
-- torchrecurrent's cells and torch.nn's are compared in float64 to 1e-10: all outputs, all final states that both have, and the gradients of the inputs, of the start and of every parameter.
+- Cells of torchrecurrent, torch.nn, Keras (on its backend of torch), flashrnn, xlstm and ncps are compared in float64 to 1e-10: all outputs, all final states that both have, and the gradients of the inputs, of the start and of every parameter. What Keras computes by its general loop has products of float32, whatever the layer's precision, so it is compared to 1e-5. Of flashrnn and xlstm the implementations in torch's operations are taken, which need no GPU.
 - Operators of ONNX Runtime are compared in float32, both directions at once, without gradients; it has no others.
 - Modules of torch.nn are compared in float64 with gradients, in two layers and two directions, padded and packed (`tests/layer`).
 
@@ -45,15 +45,18 @@ def _told(tables: ModuleType, name: str) -> str:
     if name in tables.NONE:
         return f"none: {tables.NONE[name]}"
     told = [tables.MODULES[name]] if name in tables.MODULES else []
-    if name in tables.STRANGERS:
-        told.append(_stranger(tables.STRANGERS[name]))
+    for library, table in tables.COMPARISONS.items():
+        if name in table:
+            told.append(_stranger(library, table[name]))
     if name in tables.OPERATORS:
         told.append(f"ONNX Runtime's operator `{tables.OPERATORS[name].operator}`")
     return "; ".join(told)
 
 
-def _stranger(row: Any) -> str:
-    kind = row.kind if row.kind.startswith("nn.") else f"torchrecurrent.{row.kind}"
+def _stranger(library: str, row: Any) -> str:
+    kind = row.kind if row.kind.startswith("nn.") else f"{library}.{row.kind}"
+    if row.kind.islower():  # no class: what a function of theirs is told
+        kind = f'{library} function="{row.kind}"'
     blocks = {block for names in row.blocks.values() for block in names}
     notes = {
         "a gate held": blocks & {"open", "shut"},
@@ -61,7 +64,9 @@ def _stranger(row: Any) -> str:
         "matrices that are diagonal": [block for block in blocks if "diag." in block],
         "other activations": any("nonlinearity" in key for key in row.arguments),
         "two inputs side by side": row.steps_read > 1,
-        "the matrix as the cell prepares it": row.is_prepared,
+        "the matrix as the cell prepares it": row.is_prepared and row.heads == 1,
+        f"{row.heads} heads": row.heads > 1,
+        "in float32": row.tolerance > 1e-10,
     }
     told = ", ".join(note for note, is_so in notes.items() if is_so)
     return f"`{kind}`" + (f" ({told})" if told else "")

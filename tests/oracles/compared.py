@@ -21,8 +21,10 @@ SATURATED = 40.0
 class Row:
     """A comparison with a cell of torchrecurrent's, or of torch.nn's where its name says so.
 
+    Those of Keras, flashrnn, xlstm and ncps have tables of their own.
+
     Attributes:
-        kind: Their class.
+        kind: Their class, or what their function calls the cell.
         blocks: Their parameters, made of our blocks.
         arguments: What ours has as constants.
         alone: Parameters of theirs that are what ours has as a constant.
@@ -31,6 +33,8 @@ class Row:
         biases: Of ours, a gate.
         steps_read: How many of the inputs theirs is given at each step, the latest first.
         is_prepared: Whether the blocks are of what our cell makes of its parameters.
+        heads: Blocks on the diagonal of their recurrent matrices.
+        tolerance: How near numbers must be, relative to 1 or to their size.
     """
 
     kind: str
@@ -42,6 +46,8 @@ class Row:
     biases: int = 2
     steps_read: int = 1
     is_prepared: bool = False
+    heads: int = 1
+    tolerance: float = 1e-10
 
 
 @dataclass(frozen=True)
@@ -280,6 +286,66 @@ STRANGERS = {
     "rnn-tanh": Row("nn.RNNCell", both("h")),
 }
 """Our cell -> the comparison, in float64 and with gradients."""
+OF_IFGO = some(W="W.i W.f W.g W.o", R="R.i R.f R.g R.o", b="b.i b.f b.g b.o")
+OF_H = some(W="W.h", R="R.h", b="b.h")
+SINGLE = 1e-5
+"""Of layers that Keras computes by its general loop, whose products are of float32 on torch."""
+KERAS = {
+    "gru": Row("GRU", both("z r n"), {"reset_after": True}),
+    "gru-reset-before": Row(
+        "GRU",
+        some(W="W.z W.r W.n", R="R.z R.r R_n.n", b="b.z b.r b.n"),
+        {"reset_after": False},
+        biases=1,
+        tolerance=SINGLE,
+    ),
+    "lstm": Row("LSTM", OF_IFGO, biases=1),
+    "rnn-relu": Row("SimpleRNN", OF_H, {"activation": "relu"}, biases=1, tolerance=SINGLE),
+    "rnn-tanh": Row("SimpleRNN", OF_H, biases=1, tolerance=SINGLE),
+}
+"""Our cell -> the comparison with a layer of Keras, likewise."""
+FLASHRNN = {
+    "gru": Row("gru", some(W="W.r W.z W.n", R="R.n R.r R.z", b="b_R.n b.r b.z b.n"), biases=1),
+    "lstm": Row("lstm", OF_IFGO, biases=1),
+    "lstm-block-diagonal": Row("lstm", OF_IFGO, biases=1, is_prepared=True, heads=2),
+    "rnn-tanh": Row("elman", OF_H, biases=1),
+    "slstm": Row("slstm", OF_IFGO, shared=2, biases=1),
+}
+"""Our cell -> the comparison with a function of flashrnn, likewise.
+
+Its slstm carries max(n, 1) where ours carries n, so both begin at their own start.
+"""
+XLSTM = {
+    "lstm": Row("lstm", OF_IFGO, biases=1),
+    "slstm": Row("slstm", OF_IFGO, shared=2, biases=1),
+}
+"""Our cell -> the comparison with a function of xlstm, likewise."""
+NCPS = {
+    "cfc": Row(
+        "CfCCell",
+        {
+            "ff1.weight": ["W.g|R.g"],
+            "ff1.bias": ["b.g"],
+            "ff2.weight": ["W.k|R.k"],
+            "ff2.bias": ["b.k"],
+            "time_a.weight": ["W.f|R.f"],
+            "time_a.bias": ["b.f"],
+            "time_b.weight": ["0"],
+            "time_b.bias": ["0"],
+        },
+        {"backbone_layers": 0},
+        biases=1,
+    ),
+}
+"""Our cell -> the comparison with a module of ncps, likewise."""
+COMPARISONS = {
+    "torchrecurrent": STRANGERS,
+    "keras": KERAS,
+    "flashrnn": FLASHRNN,
+    "xlstm": XLSTM,
+    "ncps": NCPS,
+}
+"""A library -> its comparisons with gradients."""
 OPERATORS = {
     "rnn-tanh": OperatorRow("RNN", "h"),
     "rnn-relu": OperatorRow("RNN", "h", {"activations": ["Relu"]}),
@@ -300,7 +366,6 @@ MODULES = {
 LEAVES_PAPER = "torchrecurrent's leaves the paper: "
 ABSENT = "no library of the extra has it"
 NONE = {
-    "cfc": ABSENT,
     "exprnn": ABSENT,
     "fastgrnn": LEAVES_PAPER + "a tanh is its gate",
     "gru-layer-norm": ABSENT,
@@ -321,7 +386,6 @@ NONE = {
     "rwkv-4": ABSENT,
     "scornn": ABSENT,
     "scrn": LEAVES_PAPER + "it feeds back a squashed h",
-    "slstm": ABSENT,
     "sru": ABSENT,
 }
 """Our cell -> why it is compared with none."""
