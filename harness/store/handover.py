@@ -121,7 +121,7 @@ class Handover:
         self._waiting_bytes = 0
         self._last: deque[_Operation] = deque()  # what follows all that is in the file
         self._asked_since: float | None = None
-        self._slow_seconds = patience.NOTICE_SECONDS  # a slow store is told again when it is slower
+        self._slowness = 1  # a store that was told to be slow is told again when it is slower
         self._why = ""
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -259,11 +259,11 @@ class Handover:
             if is_late or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._begin_spool()
             is_over = self._is_told and not self._has_work()
-        is_told_now = is_late and (self._why or waited >= self._slow_seconds)
+        is_told_now = is_late and (self._why or waited >= self._slowness * patience.NOTICE_SECONDS)
         if is_told_now and not self._is_told and since is not None:
             self._is_told = True
             why = f" ({self._why})" if self._why else ""
-            self._slow_seconds *= 1 if self._why else 2
+            self._slowness *= 1 if self._why else 2
             self._say(
                 f"MLflow's store does not answer since {patience.clock(since)}{why}; training goes "
                 f"on, records wait in {self._spool.path}",
