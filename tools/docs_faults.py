@@ -106,7 +106,7 @@ def count() -> bool:
             found = outcomes(report)
         record["tests"] |= {test: found.get(test.partition("::")[2], {}) for test in names}
         RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(record), encoding="utf-8")
+        PAGE.write_text(page(record), encoding="utf-8")
     return not any(cases.get("failed") for cases in record["tests"].values())
 
 
