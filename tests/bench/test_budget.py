@@ -55,12 +55,6 @@ def ran(tmp_path_factory):
     return path, done.stdout
 
 
-@pytest.fixture(autouse=True)
-def what_is_imported_stays():
-    """Each subject is freed by a collection, which need not walk through all that tests import."""
-    gc.freeze()
-
-
 def small(*words, rounds="1"):
     """Returns the options of a bench in this process."""
     given = ["--budget", "600", *TINY, "--rounds", rounds, "--engines", "reference"]
