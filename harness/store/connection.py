@@ -2,7 +2,10 @@
 
 import logging
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,14 @@ from mlflow.exceptions import MlflowException
 from harness.store import patience
 from harness.store.address import StoreError, sqlite_path
 from harness.store.advisory_lock import made_by_one
-from harness.store.making import make_whole
+from harness.store.making import copied, keep, kept_copy, make_whole
 from harness.store.moved import mend
 from harness.store.presence import await_tracking
+
+OWN_EXPERIMENT = (
+    "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?"
+)
+"""What a copied store says of the only experiment that it has."""
 
 # Else it says "Creating initial MLflow database tables...", and prints the traceback of every error
 # that it raises besides.
@@ -82,7 +90,24 @@ def close(client: MlflowClient) -> None:
 
 
 def _make_store(path: Path) -> None:
+    """Makes an empty store, or copies one that was made before.
+
+    MLflow's own experiment, which each store has, knows the working directory and the time; all
+    else is the same for one version of MLflow.
+    """
+    copy, folder = kept_copy("mlflow", "sqlalchemy", "alembic"), str(Path.cwd() / "mlruns" / "0")
+    if copied(copy, path):
+        now = round(time.time() * 1000)
+        _execute(path, OWN_EXPERIMENT, folder, now, now)
+        return
     open_client(f"sqlite:///{path}")
+    if _execute(path, "SELECT artifact_location FROM experiments") == [(folder,)]:
+        keep(path, copy)
+
+
+def _execute(path: Path, statement: str, *values: str | int) -> list[tuple[str | int, ...]]:
+    with closing(sqlite3.connect(path)) as file, file:
+        return file.execute(statement, values).fetchall()
 
 
 def rename_study(uri: str, study_name: str, new_name: str) -> None:

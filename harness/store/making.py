@@ -2,10 +2,16 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock
+
+from harness.cache import cache_folder
+from harness.training.files import write_whole
 
 
 def make_whole(path: Path, make: Callable[[Path], None]) -> None:
@@ -28,3 +34,36 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
         make(making / path.name)
         os.replace(making / path.name, path)
         making.rmdir()
+
+
+def kept_copy(*libraries: str) -> Path:
+    """Returns the place in the cache folder of a database as these libraries make it.
+
+    Their versions decide what is in it. It need not be there.
+    """
+    name = "-".join(f"{library}-{version(library)}" for library in libraries)
+    return cache_folder() / "databases" / f"{name}.db"
+
+
+def copied(copy: Path, path: Path) -> bool:
+    """Copies a database that is kept, where it is there and whole; returns whether that was done.
+
+    MLflow makes its tables by all of its migrations, which takes most of a second.
+    """
+    try:
+        shutil.copyfile(copy, path)
+        with closing(sqlite3.connect(path)) as file:
+            has_tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)
+            if has_tables and file.execute("PRAGMA quick_check").fetchall() == [("ok",)]:
+                return True
+    except (OSError, sqlite3.Error):
+        pass
+    path.unlink(missing_ok=True)
+    return False
+
+
+def keep(path: Path, copy: Path) -> None:
+    """Keeps a copy of a fresh database for :func:`copied`, if that can be done."""
+    with suppress(OSError):
+        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(copy, path.read_bytes())

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from harness.store import patience
 from harness.store.address import JOURNAL, AddressedError, sqlite_path
 from harness.store.advisory_lock import made_by_one
-from harness.store.making import make_whole
+from harness.store.making import copied, keep, kept_copy, make_whole
 from harness.store.presence import await_database
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,7 +70,10 @@ def _open_journal(path: Path) -> optuna.storages.BaseStorage:
 
 
 def _make_storage(path: Path) -> None:
-    close(optuna.storages.RDBStorage(f"sqlite:///{path}"))
+    copy = kept_copy("optuna", "sqlalchemy", "alembic")
+    if not copied(copy, path):
+        close(optuna.storages.RDBStorage(f"sqlite:///{path}"))
+        keep(path, copy)
 
 
 def close(storage: optuna.storages.BaseStorage) -> None:

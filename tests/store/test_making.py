@@ -3,11 +3,14 @@
 import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 
 import optuna
 import pytest
 
-from harness.store.making import make_whole
+from harness.store.connection import connect
+from harness.store.making import kept_copy, make_whole
 from harness.tuning.storage import open_storage
 
 NUM_PROCESSES = 4
@@ -56,3 +59,53 @@ def test_nothing_is_there_where_the_making_fails(tmp_path):
     with pytest.raises(OSError, match="No space"):
         make_whole(tmp_path / "new" / "a.db", fail)
     assert not (tmp_path / "new" / "a.db").exists()
+
+
+def held(path):
+    """Returns a database's tables and rows, without the numbers that are times."""
+    with closing(sqlite3.connect(path)) as file:
+        tables = dict(file.execute("SELECT name, sql FROM sqlite_master"))
+        rows = {
+            name: [
+                [value for value in row if not isinstance(value, int) or value < 10**9]
+                for row in file.execute(f'SELECT * FROM "{name}"')
+            ]
+            for name, sql in tables.items()
+            if (sql or "").startswith("CREATE TABLE")
+        }
+    return tables, rows
+
+
+def test_a_copied_store_equals_one_that_is_made_and_knows_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    found = []
+    for name in ("made", "copied"):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        begun = time.time()
+        connect(f"sqlite:///{folder}/mlflow.db")
+        open_storage(f"sqlite:///{folder}/optuna.db")
+        tables, rows = held(folder / "mlflow.db")
+        assert str(folder / "mlruns" / "0") in rows.pop("experiments")[0]
+        with closing(sqlite3.connect(folder / "mlflow.db")) as file:
+            ((since,),) = file.execute("SELECT creation_time FROM experiments")
+        assert since >= 1000 * begun - 1
+        assert len(list((tmp_path / "cache" / "databases").iterdir())) == 2  # from the first on
+        found.append((tables, rows, held(folder / "optuna.db")))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("damage", [b"", b"SQLite format 3\0" + b"x" * 5000, None])
+def test_a_copy_that_is_damaged_or_cannot_be_kept_is_made_again(tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    copy = kept_copy("optuna", "sqlalchemy", "alembic")
+    if damage is None:
+        (tmp_path / "cache").touch()
+    else:
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(damage)
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    open_storage(url)
+    assert optuna.get_all_study_names(url) == []
+    assert damage is None or held(copy) == held(tmp_path / "optuna.db")
