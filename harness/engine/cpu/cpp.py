@@ -173,6 +173,9 @@ class Emitter:
             )
         yield "  }"
         yield "  for (long t = 0; t < T; t++) {"
+        if isinstance(self.schedule.forward[0], Stage):
+            # It writes where the last step's products read, where no step has a place of its own.
+            yield "    if (by_units && !training) kernels->meet(meeting);"
         yield from self._bases()
         for step in self.schedule.forward:
             yield from self._stage(step) if isinstance(step, Stage) else self._product(step)

@@ -600,5 +600,5 @@ def _shares(layer: Layer, shape: Shape, can_split_units: bool) -> tuple[int, boo
         worthwhile = int(operations / compiler.OPERATIONS_PER_THREAD)
         return max(1, min(layer.threads, shape.slices, worthwhile)), False
     blocks = padded(layer.hidden_size) // compiler.ROUND
-    worthwhile = int(operations / shape.num_steps / compiler.OPERATIONS_BETWEEN_MEETINGS)
+    worthwhile = int(operations / max(1, shape.num_steps) / compiler.OPERATIONS_BETWEEN_MEETINGS)
     return max(1, min(layer.threads, blocks, worthwhile)), True

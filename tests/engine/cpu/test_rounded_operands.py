@@ -3,6 +3,7 @@ and they are the same numbers on processors with products of bf16 and without.
 """
 
 import math
+import struct
 from pathlib import Path
 
 import pytest
@@ -105,11 +106,13 @@ def test_a_processor_without_products_of_bf16_takes_the_same_sums():
         assert all(torch.equal(x, y) for x, y in zip(pairs, others, strict=True)), shape
 
 
+LEAST_NAN = struct.unpack("<f", struct.pack("<I", 0x7F800001))[0]
+"""Of its mantissa nothing is left when it is rounded."""
 SPECIAL = [0.0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-11), 1 + 3 * 2**-11, 3.3e38, 3.4e38]
 
 
 @pytest.mark.parametrize("precision", MANTISSA)
-@pytest.mark.parametrize("value", [*SPECIAL, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("value", [*SPECIAL, math.inf, -math.inf, math.nan, LEAST_NAN])
 @pytest.mark.parametrize("count", [1, 2, 40])
 def test_every_kind_of_number_is_rounded_as_torch_rounds(precision, value, count):
     """On either side, alone, in a pair and in whole vectors: a product with one is the number."""
