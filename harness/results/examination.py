@@ -135,6 +135,8 @@ class Examination:
             for row in rows:
                 if row is not kept:
                     remover.put_aside(row)
+            # What was put aside may hold the arm's timings: the next launch measures them again.
+            remover.forget_report(timings=phase_of(kept) == ARM_PHASE)
 
         text = f"{place}: stored {len(rows)} times ({', '.join(row.run_id for row in rows)})"
         if differing := doubled.contradictions(rows):

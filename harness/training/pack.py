@@ -322,7 +322,8 @@ class Pack:
             else:
                 messages += self._report(shard, turn.standing, turn.trained, notes)
                 messages += self._finish(shard, turn.standing)
-                self._save_if_due(shard)
+                if shard in self.shards:  # what has ended would train on from a checkpoint
+                    self._save_if_due(shard)
         return [*beginnings, *messages]
 
     def _gather_notes(self, shards: list[Shard]) -> tuple[str, ...]:

@@ -156,6 +156,8 @@ def test_of_an_arms_own_runs_the_one_is_kept_that_has_the_others(folder):
     assert place == "runs" and text.startswith("wide/arm: stored 2 times (") and twin in text
     assert repaired(folder)[0]
     assert reader_of(folder, "small").arm_runs()["wide"] == arm
+    # The other may have held the arm's timings, and so none of the study's are held for whole.
+    assert reader_of(folder, "small").notes().timed == ""
 
 
 def test_a_point_that_was_booked_again_is_told(folder):

@@ -9,6 +9,7 @@ import pytest
 import cells
 from harness.engine import get
 from harness.settings import Budget, Settings
+from harness.training import pack
 from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
@@ -141,16 +142,39 @@ def test_a_run_that_goes_on_is_judged_by_its_past_first(settings, tmp_path):
     A point more would be in the store of a study that was killed, and in no other.
     """
     plan = Plan((run_of(settings, "r"),), checkpoint_folder=str(tmp_path / "checkpoints"))
-    pack = Pack(plan)
-    first = [*pack.advance(), *pack.advance()]
-    pack.save()
-    pack.close()
+    killed = Pack(plan)
+    first = [*killed.advance(), *killed.advance()]
+    killed.save()
+    killed.close()
     said = listened([plan], lambda messages: {"r"} if messages[-1].update == 6 else set())
     assert [[type(m) for m in messages] for messages in said] == [
         [RunStarted, Evaluation, Evaluation],
         [RunEnded],
     ]
     assert said[0][1:] == first[1:] and said[1][0].state == "pruned"
+
+
+@pytest.mark.parametrize("ends", [{"early_stopping_patience": 1}, {"learning_rate": 1e38}])
+def test_a_run_that_has_ended_is_not_trained_on_from_a_checkpoint(
+    settings, tmp_path, monkeypatch, ends
+):
+    """A driver that dies before it has stored the end trains the run again, to the same end."""
+    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    changes = {"learning_rate": 4.0, "budget": Budget(updates=60), "evaluations": 30, **ends}
+
+    def plan(folder):
+        run = run_of(settings, "r", **changes)
+        return Plan((run,), checkpoint_folder=str(tmp_path / folder), version=2)
+
+    undisturbed = of_run(listened([plan("a")]), "r")
+    training = steps([plan("b")])
+    messages = next(training)
+    while not any(isinstance(message, RunEnded) for message in messages):
+        messages = training.send(set())
+    training.close()
+    again = of_run(listened([plan("b")]), "r")
+    assert isinstance(again[-1], RunEnded) and again[-1].update < 60
+    assert again[-1] == undisturbed[-1]
 
 
 def test_threads_without_a_run_of_their_own_help_another(settings, monkeypatch):
