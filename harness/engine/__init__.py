@@ -6,7 +6,7 @@ Training knows only what :mod:`harness.engine.base` says of an engine.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from itertools import compress
 from typing import TypeVar
@@ -53,6 +53,10 @@ __all__ = [
 
 ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
 """Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
+
+
+HEARS_SECONDS = 0.5
+"""So often who waits for compilers looks whether the person who runs this has interrupted it."""
 
 
 class EngineError(ValueError):
@@ -136,6 +140,9 @@ def _side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
     for _ in range(min(cpu_count(), len(items))):
         threading.Thread(target=work, daemon=True).start()
+    # A signal that comes just before a thread begins to wait is heard when it wakes.
+    while wait(answers, timeout=HEARS_SECONDS).not_done:
+        pass
     return [answer.result() for answer in answers]
 
 

@@ -67,6 +67,7 @@ def test_a_module_in_training_drops_what_the_run_dropped(field, masks):
         lambda _, arguments: seen.append(arguments[0])
     )
     tokens = torch.tensor([[0, 1, 2, 3]] * 5)
+    torch.manual_seed(3)  # of four types of tokens all may stay, once in sixteen times
     model(tokens)
     model.eval()(tokens)
     dropped, kept = (values.detach() for values in seen)

@@ -124,7 +124,7 @@ def test_a_verdict_on_each_condition(several):
 
 def test_a_finished_study_trains_nothing(several, monkeypatch):
     path, locations, *_ = several
-    monkeypatch.setattr(executor, "execute", None)
+    monkeypatch.setattr(executor.Inline, "execute", None)
     launch.run(path, locations=locations, force=True, console=Console(quiet=True))
 
 

@@ -1,5 +1,6 @@
 import logging
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -142,8 +143,11 @@ def test_a_store_whose_making_was_killed_is_made_again(tmp_path, statement):
     """MLflow's migrations are no transaction: a file of which one was cut off can never be opened
     again.
     """
+    # With nothing in the cache folder that could be copied.
     made = subprocess.run(
-        [sys.executable, "-c", MAKING, str(tmp_path), str(statement)], capture_output=True
+        [sys.executable, "-c", MAKING, str(tmp_path), str(statement)],
+        capture_output=True,
+        env=os.environ | {"HARNESS_CACHE": str(tmp_path / "cache")},
     )
     assert made.returncode == -signal.SIGKILL, made.stderr.decode()
     assert (
