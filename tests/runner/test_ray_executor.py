@@ -126,7 +126,7 @@ import signal, sys
 sys.path.append("tests")
 sys.path.append("tests/runner")
 import test_ray_executor as tests
-tests.RunRecorder.record = tests.ended_at(12, signal.SIGKILL)
+tests.RunRecorder.record = tests.ended_at(40, signal.SIGKILL)
 tests.numbers_of(sys.argv[1], tests.Path(sys.argv[2]), "ray", sys.argv[3])
 """
 
