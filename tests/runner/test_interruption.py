@@ -113,7 +113,13 @@ def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path):
     (tmp_path / "endless.py").write_text(ENDLESS)
     command = [sys.executable, "-m", "harness.cli", "run", "small.yaml", "--force"]
     with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore the signal, and so would all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert any("begun" in line for line in process.stdout)
         process.send_signal(signal.SIGINT)
