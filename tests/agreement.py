@@ -3,6 +3,7 @@
 import pathlib
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 from tolerances import TOLERANCES
 
@@ -15,6 +16,16 @@ TWO_BIASES = ALL_CELLS[::3]
 """Cells that are compiled with a second bias too, which is one more term whatever the step is."""
 
 I = 5
+DEVICES = (
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+)
 
 
 def random(shape, seed, dtype=torch.float64):

@@ -45,8 +45,8 @@ def run(
         option(
             "--executor",
             metavar="KIND",
-            help="Where packs train: inline, one after the other in this process, or ray, beside "
-            f"each other on a Ray cluster. (default: {places('executor')} inline)",
+            help="Where packs train: inline, on the threads of this process, or ray, on a "
+            f"Ray cluster. (default: {places('executor')} inline)",
         ),
     ] = None,
     executor_address: Annotated[

@@ -4,23 +4,12 @@ Its kernels in Triton's interpreter train the same tasks in tests/engine/gpu/int
 """
 
 import pytest
-import torch
+from agreement import DEVICES
 from sequence_training import parameters_after, small_tasks
 from torch.testing import assert_close
 
 from harness import engine
 from harness.engine.gpu.gpu import Gpu
-
-DEVICES = (
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-        ],
-    ),
-)
 
 
 @pytest.mark.parametrize("device", DEVICES)

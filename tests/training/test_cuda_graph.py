@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 from recording import TapeRecorder
-from wire import info_of, kind_of, update_of
+from wire import TIMES, info_of, kind_of, update_of
 
 from harness import engine
 from harness.engine.gpu.gpu import Gpu
@@ -25,13 +25,6 @@ from harness.training.shard import Shard
 
 UPDATES = 50
 ENGINES = {"reference": Reference(), "gpu": Gpu(("cpu", "cuda"))}
-TIMES = (
-    "seconds",
-    "tokens_per_second",
-    "update_seconds_p50",
-    "update_seconds_p90",
-    "peak_memory_bytes",
-)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

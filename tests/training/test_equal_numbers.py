@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from tolerances import TOLERANCES, assert_close
-from wire import info_of, kind_of
+from wire import TIMES, info_of, kind_of
 
 from harness.engine import get
 from harness.model.architecture import architecture
@@ -26,13 +26,6 @@ SHAPES = {
     "odd": {"hidden_size": 7, "batch_size": 3, "bptt_length": 5},
     "ordinary": {"hidden_size": 32, "batch_size": 8, "bptt_length": 8},
 }
-TIMES = (
-    "seconds",
-    "tokens_per_second",
-    "update_seconds_p50",
-    "update_seconds_p90",
-    "peak_memory_bytes",
-)
 
 
 def settings(text, shape, **changes):

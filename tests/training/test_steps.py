@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from wire import TIMES
 
 import cells
 from harness.engine import get
@@ -16,14 +17,6 @@ from harness.training.plan import Plan, Run
 from harness.training.saved_model import SavedModel
 from harness.training.shard import Shard
 from harness.training.steps import steps
-
-TIMES = (
-    "seconds",
-    "tokens_per_second",
-    "update_seconds_p50",
-    "update_seconds_p90",
-    "peak_memory_bytes",
-)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from wire import TIMES
 
 from harness.settings import Budget, SampleRequest, Settings
 from harness.training import worker
@@ -34,13 +35,6 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 """
-TIMES = (
-    "seconds",
-    "tokens_per_second",
-    "update_seconds_p50",
-    "update_seconds_p90",
-    "peak_memory_bytes",
-)
 
 
 @pytest.fixture

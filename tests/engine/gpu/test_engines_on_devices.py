@@ -5,24 +5,13 @@ where there is one, and on the CPU, where the same lines are at work.
 from dataclasses import replace
 
 import pytest
-import torch
-from agreement import case, errors, random, results
+from agreement import DEVICES, case, errors, random, results
 
 import cells
 from harness import engine
 from harness.engine.gpu.gpu import Gpu
 from harness.model.regularization import StepRegularization, regularized
 
-DEVICES = (
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-        ],
-    ),
-)
 NATIVE = [name for name in cells.names() if cells.find(name).reference]
 LINEAR = ("min-gru", "min-lstm", "t-rnn", "rg-lru")
 VARIED = {
