@@ -14,6 +14,7 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from harness.cli import faults, looking, main
+from harness.store import patience
 from harness.store.patience import lacking
 from harness.training.logs import MAX_LOGS
 
@@ -83,6 +84,13 @@ def test_an_error_of_others_is_one_message_and_its_traceback_is_in_a_file(told, 
     assert str(log) in where and "--debug prints it" in where
     assert "Traceback (most recent call last)" in log.read_text()
     assert type(error).__name__ in log.read_text() and log.stat().st_mode & 0o077 == 0
+
+
+def test_a_store_that_does_not_answer_is_a_fault_and_its_address_a_mistake(told):
+    error = patience.never("tracking: MLflow's store http://h:1", ConnectionResetError("reset"))
+    assert told(error) == (1, f"{error}\n", [])
+    error = patience.refused("storage: Optuna's storage", Exception("no such user"))
+    assert told(error) == (2, f"{error}\n", [])
 
 
 @pytest.mark.parametrize(

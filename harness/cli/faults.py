@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from cells.faults import words_of
 from harness.cli import missing
-from harness.store.address import without_passwords
+from harness.store.address import UnansweredError, without_passwords
 
 DEBUG = "--debug"
 """The option that prints tracebacks; it may stand anywhere among the words of a command."""
@@ -114,7 +114,8 @@ def told_of(error: BaseException) -> Told:
     from harness.training.messages import is_ours
 
     if isinstance(error, Exception) and is_ours(error):
-        return Told(str(error), MISTAKE, has_more=False)
+        is_fault = isinstance(error, UnansweredError)
+        return Told(str(error), FAULT if is_fault else MISTAKE, has_more=False)
     if isinstance(error, ModuleNotFoundError) and (lacking := missing.told_of(error)):
         return Told(lacking, MISTAKE, has_more=False)
     if own := _in_a_users_cell(error):

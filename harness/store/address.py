@@ -26,6 +26,10 @@ class StoreError(AddressedError):
     """The store cannot be used as asked; the message says what to do."""
 
 
+class UnansweredError(StoreError):
+    """The store has not answered in the time that a launch waits; asked later, it may."""
+
+
 def absolute_uri(uri: str) -> str:
     """Returns a SQLite URI with its path made absolute, any other URI as it is."""
     path, (_, mark, options) = sqlite_path(uri), uri.partition("?")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from harness.store.address import AddressedError, StoreError
+from harness.store.address import AddressedError, StoreError, UnansweredError
 from harness.training.files import FULL
 
 NOTICE_SECONDS = 5.0
@@ -212,7 +212,7 @@ def once(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return function(*args, **kwargs)
 
 
-def never(store: str, error: BaseException, seconds: float | None = None) -> StoreError:
+def never(store: str, error: BaseException, seconds: float | None = None) -> UnansweredError:
     """Returns one line for a store that has not answered since it was asked first.
 
     Args:
@@ -222,11 +222,11 @@ def never(store: str, error: BaseException, seconds: float | None = None) -> Sto
     """
     waited = f"for {START_SECONDS if seconds is None else seconds:.0f} s ({reason(error)})"
     if any(isinstance(cause, sqlite3.Error) for cause in _chain(error)):
-        return StoreError(
+        return UnansweredError(
             f"{store}: must answer, but is held by another process {waited}. End that process, or "
             "wait until it is done; then give the same command again."
         )
-    return StoreError(
+    return UnansweredError(
         f"{store}: must answer, but has not {waited}. Start its server, or correct its address; "
         "then give the same command again."
     )
