@@ -316,11 +316,10 @@ def of_folders(locations: Locations) -> tuple[int, list[Finding]]:
 
 def of_engine() -> tuple[int, list[Finding]]:
     """Returns how many compiled cells are kept, and which of them would be made again."""
-    from harness.cache import cache_folder
-    from harness.engine.cpu.compiler import checksum_file, is_sound
+    from harness.cache import COMPILED, checksum_file, compiled_folder, is_sound
 
-    folder = cache_folder() / "engine"
-    libraries = sorted(folder.glob("*.so")) if folder.is_dir() else []
+    folder = compiled_folder()
+    libraries = sorted(path for end in COMPILED for path in folder.glob(f"*{end}"))
     # One without a checksum is of an earlier version, and is never run.
     unsound = [path for path in libraries if checksum_file(path).exists() and not is_sound(path)]
 

@@ -260,14 +260,15 @@ def test_checkpoints_that_are_of_no_use_are_told_and_removed(folder):
 def test_a_compiled_cell_that_was_changed_is_told_and_removed(folder, tmp_path):
     cache = tmp_path / "cache" / "engine"
     cache.mkdir(parents=True)
-    for name, content in (("sound", b"code"), ("changed", b"cod")):
-        library = cache / f"{name}.so"
+    for name, content in (("sound.so", b"code"), ("changed.so", b"cod"), ("k.cubin", b"cod")):
+        library = cache / name
         library.write_bytes(content)
         library.chmod(0o700)
         library.with_suffix(".sha256").write_text(hashlib.sha256(b"code").hexdigest())
     ((place, text),) = found(folder)
-    assert place == "engine" and "changed.so" in text and "sound.so" not in text
-    assert repaired(folder)[0] and [path.name for path in cache.glob("*.so")] == ["sound.so"]
+    assert place == "engine" and "changed.so, k.cubin" in text and "sound.so" not in text
+    assert repaired(folder)[0]
+    assert sorted(path.name for path in cache.iterdir() if path.suffix != ".sha256") == ["sound.so"]
 
 
 def test_a_damaged_database_is_told_and_nothing_is_concluded_from_it(folder):

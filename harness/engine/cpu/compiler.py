@@ -5,19 +5,15 @@ That is the source, its headers, the flags, the compiler and the processor.
 
 import ctypes
 import functools
-import hashlib
 import os
 import platform
 import re
 import shlex
 import shutil
-import stat
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 
-from harness.cache import cache_folder
+from harness import cache
 
 KERNELS = Path(__file__).parent / "kernels"
 FLAGS = (
@@ -66,13 +62,6 @@ COMPILE_SECONDS = 600
 """So long a compiler may take; the largest cell takes some seconds."""
 VERSION_SECONDS = 60
 """So long it may take to say its version."""
-PRIVATE = 0o700
-"""The mode of the folder and of the libraries: whoever may write there runs code as the user."""
-WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-MAKING = "making-"
-"""Begins the names of folders in which a library is being made."""
-STALE_SECONDS = 24 * 3600
-"""So old is a half-made library whose maker was killed."""
 
 
 class CompileError(RuntimeError):
@@ -103,8 +92,6 @@ def source_of(name: str) -> str:
 def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
     """Returns the loaded library, compiled where the cache does not hold it.
 
-    Two processes may compile the same source at once: each writes a file of its own and renames it.
-
     Args:
         name: Begins the file's name, for a person who looks into the cache.
         source: C++ that may include the headers beside ``products.cpp``.
@@ -119,75 +106,22 @@ def load(name: str, source: str, *defines: str) -> ctypes.CDLL:
         raise CompileError("no C++ compiler was found. Install g++ or clang++, or set CXX.")
     macros = [*(f"{name}={size}L" for name, size in SIZES.items()), *defines]
     command = [*compiler, *FLAGS, *(f"-D{macro}" for macro in macros), f"-I{KERNELS}"]
-    key = hashlib.sha256(
-        "\0".join([source, _headers(), *command, _version(tuple(compiler)), _processor()]).encode()
-    )
-    library = cache_folder() / "engine" / f"{name}-{key.hexdigest()[:24]}.so"
+    key = [source, _headers(), *command, _version(tuple(compiler)), _processor()]
+    library = cache.compiled_file(name, key, ".so")
+
+    def make(source_file: Path, made: Path) -> None:
+        _run_compiler([*command, str(source_file), "-o", str(made)], library.stem)
+
     try:
-        _make_private(library.parent)
-        if not is_sound(library):
-            _compile(command, source, library)
+        cache.make_once(library, library.with_suffix(".cpp"), source, make)
         return ctypes.CDLL(str(library))
+    except cache.CacheError as error:
+        raise CompileError(str(error)) from error
     except OSError as error:
         raise CompileError(
-            f"{library.parent}: must hold compiled code, but got error={str(error)!r}."
+            f"{library}: must be loaded, but got error={str(error)!r}. "
+            "Name a cache elsewhere with HARNESS_CACHE."
         ) from error
-
-
-def _make_private(folder: Path) -> None:
-    """Makes the folder of the libraries one that only its owner writes to.
-
-    Raises:
-        CompileError: It is another user's: what lies there is not to be run.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-    found = folder.stat()
-    if found.st_uid not in _TRUSTED:
-        raise CompileError(
-            f"{folder}: must be a folder of the user who runs, but got uid={found.st_uid}. "
-            "Name another with HARNESS_CACHE."
-        )
-    if found.st_mode & WRITABLE_BY_OTHERS and found.st_uid == os.geteuid():
-        folder.chmod(PRIVATE)
-
-
-_TRUSTED = (os.geteuid(), 0) if hasattr(os, "geteuid") else ()
-
-
-def is_sound(library: Path) -> bool:
-    """Returns whether a library is there that may be run: ours, and as it was compiled.
-
-    A library that was cut off or damaged would not raise: its process ends by a signal.
-    """
-    try:
-        found, content = library.stat(), library.read_bytes()
-        checksum = checksum_file(library).read_text(encoding="ascii")
-    except (OSError, ValueError):
-        return False
-    is_ours = found.st_uid in _TRUSTED and not found.st_mode & WRITABLE_BY_OTHERS
-    return is_ours and checksum == hashlib.sha256(content).hexdigest()
-
-
-def checksum_file(library: Path) -> Path:
-    """Returns the file that holds a library's checksum; earlier versions wrote none."""
-    return library.with_suffix(".sha256")
-
-
-def _compile(command: list[str], source: str, library: Path) -> None:
-    """Compiles a library into the cache, whole: it is on the disk before it has its name."""
-    _remove_stale(library.parent)
-    with tempfile.TemporaryDirectory(prefix=MAKING, dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        source_file, its_checksum = made.with_suffix(".cpp"), checksum_file(made)
-        source_file.write_text(source, encoding="utf-8")
-        _run_compiler([*command, str(source_file), "-o", str(made)], library.stem)
-        made.chmod(PRIVATE)
-        its_checksum.write_text(hashlib.sha256(made.read_bytes()).hexdigest(), encoding="ascii")
-        # The source lies beside the library, for whoever wants to read it.
-        for file in (source_file, its_checksum, made):
-            with file.open("rb") as content:
-                os.fsync(content.fileno())
-            os.replace(file, library.with_suffix(file.suffix))
 
 
 def _run_compiler(command: list[str], name: str) -> None:
@@ -207,16 +141,6 @@ def _ended(command: list[str], what: str, seconds: float) -> subprocess.Complete
             f"{command[0]} must {what} within {seconds} s, but did not. "
             "Set CXX to another compiler."
         ) from error
-
-
-def _remove_stale(folder: Path) -> None:
-    """Removes what killed processes left half made."""
-    for path in folder.glob(f"{MAKING}*"):
-        try:
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-        except FileNotFoundError:  # another process was faster
-            continue
 
 
 @functools.cache

@@ -50,7 +50,8 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     if reason := capacity(code, architecture):
         raise DeviceError(f"{reason}.")
     with torch.cuda.device(device):
-        return loaded(code, nvrtc.compile_for(code.on("device"), architecture).code, _driver())
+        image = nvrtc.image("persistent", code.on("device"), architecture)
+        return loaded(code, image, _driver())
 
 
 def loaded(code: Source, image: bytes, driver: ctypes.CDLL) -> Kernels:

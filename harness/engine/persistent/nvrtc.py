@@ -1,14 +1,18 @@
 """Compiles the kernels for a GPU, which need not be there: NVRTC, then what ``ptxas`` says of them.
 
-NVRTC comes with torch's builds for CUDA; alone it is the package ``nvidia-cuda-nvrtc``.
+NVRTC comes with torch's builds for CUDA; alone it is the package ``nvidia-cuda-nvrtc``. What it
+compiles is kept as the CPU engine's libraries are.
 """
 
 import ctypes
+import ctypes.util
 import functools
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness import cache
 
 PATTERN = "nvidia/**/libnvrtc.so.*"
 """Where packages put it, below a folder of ``sys.path``."""
@@ -47,10 +51,11 @@ class Compiled:
     resources: dict[str, Resources]
 
 
-def find() -> Path | None:
-    """Returns NVRTC's library, None where no package has brought it."""
-    found = (path for folder in sys.path for path in Path(folder or ".").glob(PATTERN))
-    return next(found, None)
+@functools.cache
+def find() -> str | None:
+    """Returns NVRTC's library, None where neither a package nor the system has it."""
+    found = (str(path) for folder in sys.path for path in Path(folder or ".").glob(PATTERN))
+    return next(found, None) or ctypes.util.find_library("nvrtc")
 
 
 def version() -> str:
@@ -71,12 +76,43 @@ def _library() -> ctypes.CDLL:
         raise NvrtcError(
             "NVRTC was not found. Install nvidia-cuda-nvrtc-cu12, or a build of torch for CUDA."
         )
-    return ctypes.CDLL(str(path))
+    # NVRTC opens this one by its name alone, and 13.0 does not look beside itself.
+    for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):
+        ctypes.CDLL(str(builtins))
+    return ctypes.CDLL(path)
 
 
 def _checked(code: int, what: str, log: str = "") -> None:
     if code:
         raise NvrtcError(f"NVRTC must {what}, but returned {code}. {log}".rstrip())
+
+
+def image(name: str, text: str, architecture: int) -> bytes:
+    """Returns the machine code of a source, compiled where the cache does not hold it.
+
+    Args:
+        name: Begins the file's name, for a person who looks into the cache.
+        text: CUDA C++.
+        architecture: 90 for sm_90.
+
+    Raises:
+        NvrtcError: There is no NVRTC, or it refuses, or the cache cannot be written.
+    """
+    key = [text, version(), *_options(architecture)]
+    file = cache.compiled_file(name, key, ".cubin")
+
+    def make(source: Path, made: Path) -> None:
+        made.write_bytes(compile_for(text, architecture).code)
+
+    try:
+        cache.make_once(file, file.with_suffix(".cu"), text, make)
+        return file.read_bytes()
+    except (cache.CacheError, OSError) as error:
+        raise NvrtcError(str(error)) from error
+
+
+def _options(architecture: int) -> list[str]:
+    return [f"--gpu-architecture=sm_{architecture}", *OPTIONS]
 
 
 def compile_for(text: str, architecture: int) -> Compiled:
@@ -96,8 +132,7 @@ def compile_for(text: str, architecture: int) -> Compiled:
     )
     _checked(created, "take the source")
     try:
-        options = [f"--gpu-architecture=sm_{architecture}", *OPTIONS]
-        encoded = [option.encode() for option in options]
+        encoded = [option.encode() for option in _options(architecture)]
         done = library.nvrtcCompileProgram(
             program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
         )
@@ -117,11 +152,17 @@ def _read(program: ctypes.c_void_p, what: str) -> bytes:
 
 
 def resources(log: str) -> dict[str, Resources]:
-    """Returns what ``ptxas`` says of each kernel in its log."""
+    """Returns what ``ptxas`` says of each kernel in its log.
+
+    A kernel of which it says this in other words is left out: the machine code is good all the
+    same.
+    """
     found = {}
     for part in re.split(r"Compiling entry function ", log)[1:]:
-        (name,) = re.findall(r"^'(\w+)'", part)
-        (registers,) = re.findall(r"Used (\d+) registers", part)
-        (stack, stores) = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores", part)[0]
-        found[name] = Resources(int(registers), int(stores), int(stack))
+        name = re.match(r"'(\w+)'", part)
+        registers = re.search(r"Used (\d+) registers", part)
+        memory = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores", part)
+        if name and registers and memory:
+            stack, stores = map(int, memory.groups())
+            found[name[1]] = Resources(int(registers[1]), stores, stack)
     return found

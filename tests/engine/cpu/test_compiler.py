@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import cells
+from harness import cache as kept
 from harness import engine
 from harness.engine.cpu import compiler
 
@@ -154,7 +155,7 @@ def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it
     cache, monkeypatch
 ):
     """The race itself, without its luck: both look before one writes."""
-    monkeypatch.setattr(compiler, "is_sound", lambda library: False)
+    monkeypatch.setattr(kept, "is_sound", lambda library: False)
     assert [compiler.load("a", FORTY_TWO).answer() for _ in range(2)] == [42, 42]
     assert len(libraries(cache)) == 1
 
@@ -267,7 +268,7 @@ def test_a_damaged_library_is_compiled_again(cache, damage):
     library = compiled_elsewhere(cache)
     library.write_bytes(damage(library.read_bytes()))
     assert compiler.load("a", FORTY_TWO).answer() == 42
-    assert compiler.is_sound(library)
+    assert kept.is_sound(library)
 
 
 @pytest.mark.parametrize("name", ["the checksum", "the mode"])
@@ -292,7 +293,7 @@ def test_a_folder_that_others_may_write_to_is_closed(cache):
 
 def test_a_folder_of_another_user_is_refused(cache, monkeypatch):
     cache.mkdir()
-    monkeypatch.setattr(compiler, "_TRUSTED", (cache.stat().st_uid + 1,))
+    monkeypatch.setattr(kept, "_TRUSTED", (cache.stat().st_uid + 1,))
     with pytest.raises(compiler.CompileError, match="must be a folder of the user who runs, but"):
         compiler.load("a", FORTY_TWO)
     assert list(cache.iterdir()) == []
@@ -319,7 +320,7 @@ def test_a_compiler_that_hangs_is_ended_and_named(
 
 
 def test_what_a_killed_process_left_is_removed_a_day_later(cache):
-    for name, age in (("making-old", compiler.STALE_SECONDS + 60), ("making-new", 0)):
+    for name, age in (("making-old", kept.STALE_SECONDS + 60), ("making-new", 0)):
         (cache / name).mkdir(parents=True)
         when = time.time() - age
         os.utime(cache / name, (when, when))

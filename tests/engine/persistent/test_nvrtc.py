@@ -1,8 +1,11 @@
 """The kernels' machine code, where NVRTC is; and what is read from its log."""
 
+import ctypes
+
 import pytest
 
 import cells
+from harness import cache
 from harness.engine import Layer
 from harness.engine.persistent import nvrtc
 from harness.engine.persistent.coverage import fitted
@@ -29,6 +32,79 @@ def test_the_log_tells_what_a_kernel_takes():
         "backward": Resources(registers=255, spill_bytes=12, stack_bytes=16),
         "forward": Resources(registers=64, spill_bytes=0, stack_bytes=0),
     }
+
+
+def test_a_log_in_other_words_costs_no_machine_code():
+    assert nvrtc.resources(LOG.replace("Used 255 registers", "255 registers")) == {
+        "forward": Resources(registers=64, spill_bytes=0, stack_bytes=0)
+    }
+
+
+@pytest.fixture
+def compiling(tmp_path, monkeypatch):
+    """Takes down what is compiled, and compiles nothing."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    asked = []
+
+    def compile_for(text, architecture):
+        asked.append((text, architecture))
+        return nvrtc.Compiled(f"code {len(asked)}".encode(), {})
+
+    monkeypatch.setattr(nvrtc, "compile_for", compile_for)
+    monkeypatch.setattr(nvrtc, "version", lambda: "12.9")
+    return asked
+
+
+def test_kernels_are_compiled_once_for_what_they_depend_on(compiling, monkeypatch):
+    assert nvrtc.image("a", "text", 90) == nvrtc.image("a", "text", 90) == b"code 1"
+    assert compiling == [("text", 90)]
+    nvrtc.image("a", "other text", 90)
+    nvrtc.image("a", "text", 80)
+    monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
+    nvrtc.image("a", "text", 90)
+    monkeypatch.setattr(nvrtc, "OPTIONS", ("--std=c++20",))
+    nvrtc.image("a", "text", 90)
+    assert len(compiling) == 5
+    kept = sorted(path.suffix for path in cache.compiled_folder().iterdir())
+    assert kept == sorted(5 * [".cu", ".cubin", ".sha256"])
+
+
+def test_damaged_kernels_are_compiled_again_and_a_refusal_leaves_none(compiling, monkeypatch):
+    nvrtc.image("a", "text", 90)
+    (file,) = cache.compiled_folder().glob("a-*.cubin")
+    file.write_bytes(b"half")
+    assert nvrtc.image("a", "text", 90) == b"code 2" and cache.is_sound(file)
+
+    def refuse(text, architecture):
+        raise nvrtc.NvrtcError("no")
+
+    monkeypatch.setattr(nvrtc, "compile_for", refuse)
+    with pytest.raises(nvrtc.NvrtcError, match="no"):
+        nvrtc.image("b", "text", 90)
+    assert not list(cache.compiled_folder().glob("b-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_told(compiling, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(nvrtc.NvrtcError, match="file/engine: must hold compiled code, but got"):
+        nvrtc.image("a", "text", 90)
+
+
+def test_nvrtc_of_the_system_is_found_where_no_package_has_it(monkeypatch):
+    monkeypatch.setattr(nvrtc.sys, "path", [])
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so.12")
+    assert nvrtc.find.__wrapped__() == "libnvrtc.so.12"
+
+
+@needs_nvrtc
+def test_nvrtcs_code_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    text = 'extern "C" __global__ void k() {}'
+    code = nvrtc.image("k", text, 90)
+    assert code.startswith(b"\x7fELF")
+    monkeypatch.setattr(nvrtc, "compile_for", None)
+    assert nvrtc.image("k", text, 90) == code
 
 
 def test_without_nvrtc_one_line_says_what_to_install(monkeypatch):
