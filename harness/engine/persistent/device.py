@@ -38,7 +38,8 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     """Returns a layout's kernels, loaded on a device.
 
     Raises:
-        DeviceError: The device is of another architecture, or a block's part does not fit.
+        DeviceError: The device is of another architecture, or a block's part does not fit, or the
+            driver refuses.
         NvrtcError: There is no NVRTC, or it refuses.
     """
     major, minor = torch.cuda.get_device_capability(device)
@@ -49,55 +50,114 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     code = fitted(plan, precision, architecture)
     if reason := capacity(code, architecture):
         raise DeviceError(f"{reason}.")
+    image = nvrtc.image("persistent", code.on("device"), architecture)
     with torch.cuda.device(device):
-        image = nvrtc.image("persistent", code.on("device"), architecture)
-        return loaded(code, image, _driver())
+        torch.zeros(1, device="cuda")  # a thread has no context before its first work
+        return loaded(code, image, device, _driver())
 
 
-def loaded(code: Source, image: bytes, driver: ctypes.CDLL) -> Kernels:
+def loaded(code: Source, image: bytes, device: int, driver: ctypes.CDLL) -> Kernels:
     """Returns the kernels of machine code, which is loaded into the current context.
 
     Raises:
-        DeviceError: The driver refuses.
+        DeviceError: The driver refuses, or the device holds no such cluster.
     """
+    asking = _Asking(driver)
     module = ctypes.c_void_p()
-    _checked(driver.cuModuleLoadData(ctypes.byref(module), image), "load the kernels")
+    asking.must("load the kernels", "cuModuleLoadData", ctypes.byref(module), image)
     return Kernels(
-        code, _kernel(code, module, "forward", driver), _kernel(code, module, "backward", driver)
+        code,
+        _kernel(code, module, "forward", device, asking),
+        _kernel(code, module, "backward", device, asking),
     )
 
 
+class _Asking:
+    """Calls the driver, and raises what it answers."""
+
+    def __init__(self, driver: ctypes.CDLL):
+        self._driver = driver
+
+    def must(self, what: str, name: str, *arguments: object) -> None:
+        """Calls a function that returns 0 where all is well.
+
+        Raises:
+            DeviceError: It returns something else.
+        """
+        result = getattr(self._driver, name)(*arguments)
+        if result:
+            told = ctypes.c_char_p()
+            self._driver.cuGetErrorString(result, ctypes.byref(told))
+            said = f" ({told.value.decode()})" if told.value else ""
+            raise DeviceError(f"{DRIVER} must {what}, but returned {result}{said}.")
+
+
+class _Launch(ctypes.Structure):
+    """The driver's ``CUlaunchConfig``."""
+
+    _fields_ = [
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_uint),
+        ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.c_void_p),
+        ("num_attributes", ctypes.c_uint),
+    ]
+
+
 def _kernel(
-    code: Source, module: ctypes.c_void_p, name: str, driver: ctypes.CDLL
+    code: Source, module: ctypes.c_void_p, name: str, device: int, asking: _Asking
 ) -> Callable[[Call], None]:
     function, tile = ctypes.c_void_p(), code.tiling
-    found = driver.cuModuleGetFunction(ctypes.byref(function), module, name.encode())
-    _checked(found, f"find the kernel {name}")
+    asking.must(
+        f"find the kernel {name}",
+        "cuModuleGetFunction",
+        ctypes.byref(function),
+        module,
+        name.encode(),
+    )
     attributes = {MAX_DYNAMIC_SHARED_SIZE_BYTES: code.shared_bytes}
     if tile.num_blocks > PORTABLE_BLOCKS:
         attributes[NON_PORTABLE_CLUSTER_SIZE_ALLOWED] = 1
     for attribute, value in attributes.items():
-        allowed = driver.cuFuncSetAttribute(function, attribute, value)
-        _checked(allowed, f"allow {value} as attribute {attribute} of the kernel {name}")
+        what = f"allow {value} as attribute {attribute} of the kernel {name}"
+        asking.must(what, "cuFuncSetAttribute", function, attribute, value)
+    if tile.num_blocks > 1:
+        _check_clusters(code, function, name, asking)
 
     def launch(call: Call) -> None:
         grid = (tile.num_blocks, -(-call.batch // ROWS), call.runs)
         arguments = call.packed(code.pointers)
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
-        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
-        launched = driver.cuLaunchKernel(
-            function, *grid, tile.num_threads, 1, 1, code.shared_bytes, stream, parameters, None
-        )
-        _checked(launched, f"launch the kernel {name} with {grid=}")
+        with torch.cuda.device(device):
+            stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+            asking.must(
+                f"launch the kernel {name} with {grid=}",
+                "cuLaunchKernel",
+                *(function, *grid, tile.num_threads, 1, 1, code.shared_bytes),
+                *(stream, parameters, None),
+            )
 
     return launch
+
+
+def _check_clusters(code: Source, function: ctypes.c_void_p, name: str, asking: _Asking) -> None:
+    """Raises a DeviceError where the device, or the part of it that is ours, holds no cluster.
+
+    The kernel says itself how many blocks a cluster has.
+    """
+    tile, count = code.tiling, ctypes.c_int()
+    launch = _Launch((tile.num_blocks, 1, 1), (tile.num_threads, 1, 1), code.shared_bytes)
+    what = f"say how many clusters of the kernel {name} it holds"
+    asked = (ctypes.byref(count), function, ctypes.byref(launch))
+    asking.must(what, "cuOccupancyMaxActiveClusters", *asked)
+    if count.value < 1:
+        raise DeviceError(
+            f"the device must hold a cluster of {tile.num_blocks} blocks of {code.shared_bytes:,} "
+            f"bytes of shared memory, but got clusters={count.value}."
+        )
 
 
 @functools.cache
 def _driver() -> ctypes.CDLL:
     return ctypes.CDLL(DRIVER)
-
-
-def _checked(result: int, what: str) -> None:
-    if result:
-        raise DeviceError(f"{DRIVER} must {what}, but returned {result}.")

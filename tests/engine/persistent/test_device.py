@@ -1,5 +1,6 @@
 """The launch through CUDA's driver: what it is asked for, and on a GPU what the kernels compute."""
 
+import contextlib
 import ctypes
 from types import SimpleNamespace
 
@@ -23,8 +24,9 @@ ERRORS = {"float64": 1e-10, "float32": 2e-5, "tf32": 2e-4, "bf16": 2e-3}
 class Driver:
     """Takes down what the driver is asked for, and does nothing."""
 
-    def __init__(self, refusing="", num_fields=1):
+    def __init__(self, refusing="", num_fields=1, num_clusters=1):
         self.calls, self.refusing, self.num_fields = [], refusing, num_fields
+        self.num_clusters = num_clusters
 
     def __getattr__(self, name):
         def call(*arguments):
@@ -32,6 +34,14 @@ class Driver:
                 *others, parameters, extra = arguments
                 numbers = (ctypes.c_int64 * self.num_fields).from_address(parameters[0])
                 arguments = (*others, list(numbers), extra)
+            if name == "cuOccupancyMaxActiveClusters":
+                count, _, launch = arguments
+                count._obj.value = self.num_clusters
+                arguments = launch._obj
+                arguments = (list(arguments.grid), list(arguments.block), arguments.shared_bytes)
+            if name == "cuGetErrorString":
+                arguments[1]._obj.value = b"an illegal address"
+                return 0
             self.calls.append((name, *arguments))
             return 700 if name == self.refusing else 0
 
@@ -47,13 +57,26 @@ def code(name, hidden_size):
 
 @pytest.fixture
 def stream(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(cuda_stream=77))
+    """The current stream of device 3, which is not the current device."""
+    current = [0]
+
+    @contextlib.contextmanager
+    def other(number):
+        before, current[0] = current[0], number
+        yield
+        current[0] = before
+
+    def stream_of():
+        return SimpleNamespace(cuda_stream=74 + current[0])
+
+    monkeypatch.setattr(torch.cuda, "device", other)
+    monkeypatch.setattr(torch.cuda, "current_stream", stream_of)
 
 
 def test_a_launch_is_a_cluster_for_each_run_and_eight_rows(stream):
     lstm = code("lstm", 256)
     driver = Driver(num_fields=5 + len(lstm.pointers))
-    kernels = device.loaded(lstm, b"code", driver)
+    kernels = device.loaded(lstm, b"code", 3, driver)
     tokens, x = torch.zeros(3, 35, 33, dtype=torch.int64), torch.zeros(3, 50, 1024)
     kernels.forward(Call(3, 35, 33, tokens, {"x": x}))
     ((_, *sizes, stream, fields, extra),) = driver.named("cuLaunchKernel")
@@ -68,7 +91,7 @@ def test_a_launch_is_a_cluster_for_each_run_and_eight_rows(stream):
 def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
     for name, clusters in {"lstm": [], "nas": [1]}.items():
         driver, wanted = Driver(), code(name, 256)
-        device.loaded(wanted, b"code", driver)
+        device.loaded(wanted, b"code", 3, driver)
         asked = [tuple(arguments[1:]) for arguments in driver.named("cuFuncSetAttribute")]
         shared = (device.MAX_DYNAMIC_SHARED_SIZE_BYTES, wanted.shared_bytes)
         wide = [(device.NON_PORTABLE_CLUSTER_SIZE_ALLOWED, value) for value in clusters]
@@ -76,14 +99,37 @@ def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
 
 
 def test_what_the_driver_refuses_is_told(stream):
-    with pytest.raises(device.DeviceError, match="must load the kernels, but returned 700"):
-        device.loaded(code("lstm", 7), b"code", Driver("cuModuleLoadData"))
-    kernels = device.loaded(code("lstm", 7), b"code", Driver("cuLaunchKernel"))
+    with pytest.raises(
+        device.DeviceError, match="must load the kernels, but returned 700 .an illegal address."
+    ):
+        device.loaded(code("lstm", 7), b"code", 3, Driver("cuModuleLoadData"))
+    kernels = device.loaded(code("lstm", 7), b"code", 3, Driver("cuLaunchKernel"))
     with pytest.raises(
         device.DeviceError,
         match=r"must launch the kernel backward with grid=\(1, 1, 2\), but returned 700",
     ):
         kernels.backward(Call(2, 1, 3, None, {}))
+
+
+def test_a_device_that_holds_no_cluster_is_told():
+    nas, some, none = code("nas", 256), Driver(num_clusters=1), Driver(num_clusters=0)
+    device.loaded(nas, b"code", 3, some)
+    sizes = [[16, 1, 1], [256, 1, 1], nas.shared_bytes]
+    assert some.named("cuOccupancyMaxActiveClusters") == 2 * [sizes]
+    message = "must hold a cluster of 16 blocks of .* shared memory, but got clusters=0"
+    with pytest.raises(device.DeviceError, match=message):
+        device.loaded(nas, b"code", 3, none)
+    device.loaded(code("lstm", 7), b"code", 3, none)  # one block alone is no cluster
+
+
+def test_the_structure_of_a_launch_is_the_drivers():
+    """CUlaunchConfig of cuda.h: seven unsigned ints, a gap, two pointers, an unsigned int."""
+    offsets = {name: getattr(device._Launch, name).offset for name, _ in device._Launch._fields_}
+    assert offsets == {
+        "grid": 0, "block": 12, "shared_bytes": 24, "stream": 32, "attributes": 40,
+        "num_attributes": 48,
+    }  # fmt: skip
+    assert ctypes.sizeof(device._Launch) == 56
 
 
 @pytest.mark.parametrize(
