@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 USER = "harness"
@@ -54,6 +55,12 @@ class PostgreSQL:
         self.stop()
         shutil.rmtree(self.folder)
 
+    def reload(self) -> None:
+        """Has it read its settings again, and waits until who comes next is let in by them."""
+        loaded = self.execute("postgres", "SELECT pg_conf_load_time(), pg_reload_conf()")[0][0]
+        while self.execute("postgres", "SELECT pg_conf_load_time()")[0][0] == loaded:
+            time.sleep(0.01)
+
     def url(self, name: str, password: str = "") -> str:
         """Returns the address of a database."""
         secret = f":{password}" if password else ""
@@ -79,7 +86,7 @@ class PostgreSQL:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if program == "initdb" else subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8"},
+            env={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PGCTLTIMEOUT": "600"},
             **self._as,
         )
         assert done.returncode == 0, f"{program}: {done.stderr}"

@@ -102,7 +102,8 @@ def test_an_own_session_that_the_server_still_believes_in_is_ended(url, take):
     lost, lock._session = lock._open.pop_all(), None  # the network was cut: it was not closed
     with pytest.raises(ConnectionError, match="a session that was lost"):
         lock.assure(at_once=True)
-    for _ in range(100):
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
         try:
             lock.assure(at_once=True)
             break
@@ -134,7 +135,7 @@ def test_tables_are_made_by_one_process_at_a_time(url):
         thread.start()
         time.sleep(0.3)
         order.append("first")
-    thread.join(10)
+    thread.join(120)
     assert order == ["first", "second"]
 
 
@@ -163,23 +164,22 @@ def test_a_driver_that_is_not_installed_is_named(tmp_path, url):
 
 
 def test_whoever_is_not_let_in_is_told_at_once(postgres, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "pause", lambda *_: pytest.fail("it is asked again"))
     postgres.make("guarded")
     postgres.execute("guarded", "ALTER ROLE harness PASSWORD 'right'")
     rules = postgres.folder / "data" / "pg_hba.conf"
     trusting = rules.read_text()
     try:
         rules.write_text(f"local guarded all scram-sha-256\n{trusting}")
-        postgres.execute("postgres", "SELECT pg_reload_conf()")
+        postgres.reload()
         for url, words in (
             (postgres.url("guarded", password="wr0ng"), "password authentication failed"),
             (postgres.url("absent"), 'database "absent" does not exist'),
         ):
-            begun = time.monotonic()
             with pytest.raises(StoreError, match=f"must let you in, but says .*{words}") as told:
                 await_readable(Locations(tmp_path, "sqlite:///mlflow.db", url))
-            assert time.monotonic() - begun < patience.START_SECONDS / 2
             assert "wr0ng" not in str(told.value) and "\n" not in str(told.value)
         await_readable(Locations(tmp_path, "sqlite:///m.db", postgres.url("guarded", "right")))
     finally:
         rules.write_text(trusting)
-        postgres.execute("postgres", "SELECT pg_reload_conf()")
+        postgres.reload()

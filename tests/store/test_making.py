@@ -36,7 +36,7 @@ def test_several_processes_that_open_a_new_search_storage_at_once_all_have_it(tm
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
+    ends = [(process.communicate(timeout=600)[1], process.returncode) for process in processes]
     assert [code for _, code in ends] == [0] * NUM_PROCESSES, ends
     assert optuna.get_all_study_names(url) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [".optuna.new.lock", "optuna.db"]

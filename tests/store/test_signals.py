@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import nullcontext, suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,14 +30,16 @@ class EndedAtOnce(BaseException):
 
 
 @pytest.fixture
-def quick_second(monkeypatch):
-    """A second signal may come soon, and ends no process."""
+def clock(monkeypatch):
+    """The time as signals are told it; a second one ends no process."""
 
     def ended(code):
         raise EndedAtOnce(code)
 
+    clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(os, "_exit", ended)
-    monkeypatch.setattr(signals, "SECOND_SECONDS", 0.05)
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 def interrupt():
@@ -97,36 +100,37 @@ def test_other_threads_need_none():
 
 
 @pytest.mark.parametrize("is_first_held", [False, True])
-def test_a_second_one_ends_the_clean_up_of_the_first(is_first_held, quick_second, capfd):
+def test_a_second_one_ends_the_clean_up_of_the_first(is_first_held, clock, capfd):
     """The first interrupts training or a record; blocks follow in which the stores are closed."""
     with pytest.raises(EndedAtOnce, match=str(128 + signal.SIGTERM)), handled():
         try:
             with held() if is_first_held else nullcontext():
                 interrupt()
         except KeyboardInterrupt:
+            clock.now += SECOND_SECONDS - 0.01
             interrupt()  # as make sends it on: no second one
             with held():
                 interrupt()
-            time.sleep(0.06)
+            clock.now += 0.02
             with held():
                 signal.raise_signal(signal.SIGTERM)
                 pytest.fail("it goes on")
     assert capfd.readouterr().err == signals.ENDED.decode()
 
 
-def test_a_second_one_counts_after_the_end_and_without_a_first_all_is_as_it_was(quick_second):
+def test_a_second_one_counts_after_the_end_and_without_a_first_all_is_as_it_was(clock):
     before = [signal.getsignal(number) for number in signals.SIGNALS]
     with handled():
         pass
     assert [signal.getsignal(number) for number in signals.SIGNALS] == before
     with pytest.raises(KeyboardInterrupt), handled():
         interrupt()
-    time.sleep(0.06)
+    clock.now += SECOND_SECONDS
     with pytest.raises(EndedAtOnce):
         interrupt()
 
 
-def test_one_that_a_library_swallowed_is_raised_again(quick_second):
+def test_one_that_a_library_swallowed_is_raised_again(clock):
     with handled():
         with suppress(KeyboardInterrupt):
             interrupt()
@@ -147,27 +151,37 @@ def test_a_signal_that_is_ignored_stays_so():
 
 
 PROGRAM = """
-import signal, sys, time
-from harness.store.signals import held
+import os, signal, sys, time
+from types import SimpleNamespace
+from harness.store import signals
+# By this clock no time goes by until there is the file.
+signals.time = SimpleNamespace(monotonic=lambda: 1000.0 * os.path.exists(sys.argv[1]))
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with held():
+signal.signal(signal.SIGWINCH, lambda *_: print("heard", flush=True))
+with signals.held():
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_one_ends_a_block_that_does_not_end(second):
+def test_a_second_one_ends_a_block_that_does_not_end(second, tmp_path):
+    later = tmp_path / "later"
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, later],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout.readline() == "held\n"
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)  # as make sends it on: no second one
-        time.sleep(SECOND_SECONDS + 0.2)
+        process.send_signal(signal.SIGWINCH)  # of several that wait the lowest number acts first
+        assert process.stdout.readline() == "heard\n"
         assert process.poll() is None
+        later.touch()
         process.send_signal(second)
-        said = process.communicate(timeout=2)[1]
+        said = process.communicate(timeout=60)[1]
     assert process.returncode == 128 + second
     assert said == (
         "interrupted twice: ended at once; the same command goes on from what is stored\n"
@@ -175,24 +189,27 @@ def test_a_second_one_ends_a_block_that_does_not_end(second):
 
 
 BAR = """
-import signal, time
+import functools, signal, time
 from rich.console import Console
+from harness.runner import progress
 from harness.runner.progress import Display
 from harness.store.signals import handled
+# No thread draws the bar again, perhaps behind the last words.
+progress.Progress = functools.partial(progress.Progress, auto_refresh=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with handled():
     display = Display(Console())
     display.begin("2 trials of 1 arm", 10, 10)
     try:
         display.say("begun")
-        time.sleep(60)
+        time.sleep(600)
     except KeyboardInterrupt:
         display.console.print("cleaning up")
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
-def read_until(terminal, words, seconds=20.0):
+def read_until(terminal, words, seconds=120.0):
     """Returns what a program wrote into its terminal, up to some words or to its end."""
     said, end = b"", time.monotonic() + seconds
     while words not in said:
@@ -217,7 +234,7 @@ def test_a_second_one_leaves_the_terminal_its_cursor(monkeypatch):
         time.sleep(SECOND_SECONDS + 0.1)
         bar.send_signal(signal.SIGINT)
         said = read_until(terminal, b"no such words")
-        assert bar.wait(timeout=5) == 128 + signal.SIGINT
+        assert bar.wait(timeout=60) == 128 + signal.SIGINT
     os.close(terminal)
     shown, _, after = said.rpartition(b"\x1b[?25h")
     assert b"\x1b[?25l" not in after and after.strip() == signals.ENDED.strip()
