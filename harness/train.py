@@ -8,7 +8,10 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     if Path(sys.path[0]).resolve() != Path(__file__).resolve().parent.parent:
         del sys.path[0]
 
+from harness.training import threads
 from harness.training.worker import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    threads.leave(exit_code)
+    sys.exit(exit_code)

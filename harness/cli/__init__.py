@@ -39,7 +39,12 @@ def main() -> None:
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     with signals.handled():
-        _run(*faults.arguments_and_debug(sys.argv[1:]))
+        try:
+            _run(*faults.arguments_and_debug(sys.argv[1:]))
+        except SystemExit as end:
+            if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
+                threads.leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+            raise
 
 
 def _run(arguments: list[str], is_debugging: bool) -> None:

@@ -42,8 +42,12 @@ class _Group:
 
     def go_on(self) -> None:
         """Lets those that are furthest behind go next; there may be none left to go."""
-        self.shards = [shard for shard in self.shards if shard in self.pack.shards]
+        self.leave_what_has_ended()
         self.unsent = self.pack.furthest_behind(self.shards) if self.shards else []
+
+    def leave_what_has_ended(self) -> None:
+        """Holds those alone that still train."""
+        self.shards = [shard for shard in self.shards if shard in self.pack.shards]
 
     def turned(self) -> dict[Shard, Turn] | None:
         """Returns the turns of all that went, in their order; None while one is on its way."""
@@ -78,15 +82,18 @@ class Crew:
         self._packs.append(pack)
         self._groups += [_Group(pack, shards) for shards in pack.groups()]
 
-    def is_idle(self) -> bool:
-        """Returns whether there is no pack."""
-        return not self._packs
+    @property
+    def packs(self) -> list[Pack]:
+        """The packs that train."""
+        self._leave_what_has_ended()
+        return list(self._packs)
 
     def has_room(self) -> bool:
         """Returns whether one more pack would find a thread that has nothing to do.
 
         Beside a pack on an accelerator there is none: what it computes on has no room for two.
         """
+        self._leave_what_has_ended()
         if any(pack.device.type != "cpu" for pack in self._packs):
             return False
         used = sum(min(len(pack.shards), pack.most_threads) for pack in self._packs)
@@ -102,8 +109,7 @@ class Crew:
                 if messages := group.pack.remembered(group.shards):
                     return Said(group.pack, messages)
                 group.go_on()
-                if group.is_resting():
-                    self._leave(group)
+            self._leave_what_has_ended()
             self._send()
             if not self._busy:
                 return None
@@ -115,10 +121,12 @@ class Crew:
             if turns := group.turned():
                 return Said(group.pack, group.pack.take(group.shards, turns))
 
-    def _leave(self, group: _Group) -> None:
-        self._groups.remove(group)
-        if not group.pack.shards:
-            self._packs.remove(group.pack)
+    def _leave_what_has_ended(self) -> None:
+        """Holds nothing of what has ended: the next pack may need its memory."""
+        for group in self._groups:
+            group.leave_what_has_ended()
+        self._groups = [group for group in self._groups if group.shards]
+        self._packs = [pack for pack in self._packs if pack.shards]
 
     def _send(self) -> None:
         """Gives the threads that are free to those that wait for one.
@@ -149,7 +157,10 @@ class Crew:
         self._done.put((group, shard, turn))
 
     def close(self) -> None:
-        """Ends the threads; a shard that is training stops after its present update."""
+        """Ends the threads; a shard that is training stops after its present update.
+
+        One whose update does not end soon is left.
+        """
         for pack in self._packs:
             pack.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.end()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -35,6 +34,7 @@ from harness.training.plan import Plan, PlanError, Run
 from harness.training.saved_model import Interface, SavedModel
 from harness.training.shard import Progress, Shard
 from harness.training.state_statistics import StateStatistics
+from harness.training.threads import Threads
 
 CHECKPOINT_SECONDS = 5.0
 """Least time between two checkpoints of a run, which are written at evaluation points; a short run
@@ -95,7 +95,7 @@ class Pack:
     its runs stand. Runs may be dropped between the two calls for their shard's next turn.
     """
 
-    def __init__(self, plan: Plan, pool: ThreadPoolExecutor | None = None):
+    def __init__(self, plan: Plan, pool: Threads | None = None):
         """Draws the weights, or takes the runs up where their checkpoints left them.
 
         Args:
@@ -288,7 +288,9 @@ class Pack:
             trained = time.monotonic()
             standing = Stopped() if shard.stopping else self._evaluate(shard)
         except Exception as error:
-            standing = error
+            # Its traceback would hold this frame, which holds it: a shard that did not fit in
+            # memory would stay there.
+            standing = error.with_traceback(None)
         return Turn(began, trained, standing)
 
     def remembered(self, group: Sequence[Shard]) -> list[Message]:
@@ -631,11 +633,14 @@ class Pack:
         timing.synchronize(self.device)
 
     def close(self) -> None:
-        """Ends the threads; a shard that is training stops after its present update."""
+        """Ends the threads; a shard that is training stops after its present update.
+
+        One whose update does not end soon is left.
+        """
         for shard in self.shards:
             shard.stopping = True
         if self._own_pool is not None:
-            self._own_pool.shutdown(wait=True, cancel_futures=True)
+            self._own_pool.end()
 
 
 class Stopped(RuntimeError):
@@ -647,9 +652,9 @@ def threads_of(settings: Settings) -> int:
     return settings.threads or timing.cpu_count()
 
 
-def shard_threads(count: int) -> ThreadPoolExecutor:
+def shard_threads(count: int) -> Threads:
     """Returns threads that train shards: torch's own operations use no other thread there."""
-    return ThreadPoolExecutor(count, "shard", initializer=torch.set_num_threads, initargs=(1,))
+    return Threads(count, torch.set_num_threads, 1)
 
 
 def _best(shard: Shard) -> Iterator[tuple[Run, Parameters]]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from harness.training.crew import Crew, Said
 from harness.training.execution import out_of_memory
 from harness.training.messages import Message, RunEnded, failure
-from harness.training.pack import threads_of
+from harness.training.pack import Pack, threads_of
 from harness.training.plan import Plan
+from harness.training.together import Together
 
 Steps = Generator[list[Message], set[str] | None, None]
 """Yields the messages of an evaluation point, and is sent the ids of the runs to prune there."""
@@ -18,8 +19,9 @@ Steps = Generator[list[Message], set[str] | None, None]
 class _Queue:
     """Packs that wait for a thread.
 
-    What did not fit in memory comes again in packs half the size, first of all; a single run comes
-    once more at the end, where it has the memory for itself.
+    What did not fit in memory comes again in packs half the size, first of all and one after the
+    other: beside each other they would take what the whole took. A single run comes once more at
+    the end, where it has the memory for itself.
 
     Attributes:
         too_large: The ids of the runs that did not fit, until their pack has ended.
@@ -28,20 +30,29 @@ class _Queue:
     def __init__(self, plans: Sequence[Plan]):
         self._waiting, self._last = deque(plans), deque[Plan]()
         self._is_last = len(plans) == len(plans[0].runs) == 1
+        self._whole = {run.id: number for number, plan in enumerate(plans) for run in plan.runs}
         self.too_large = set[str]()
 
-    def take(self, is_idle: bool) -> Plan | None:
+    def take(self, packs: Sequence[Pack]) -> Plan | None:
         """Returns the next pack, None where there is none for now.
 
         Args:
-            is_idle: Whether nothing trains: a run that needs the memory for itself waits for that.
+            packs: Those that train. A part of what did not fit waits for the other parts, and a
+                run that needs the memory for itself for all.
         """
-        if self._waiting:
-            return self._waiting.popleft()
-        if not is_idle or not self._last:
+        training = {self._whole_of(pack.plan) for pack in packs}
+        for plan in self._waiting:
+            if self._whole_of(plan) not in training:
+                self._waiting.remove(plan)
+                return plan
+        if packs or not self._last:
             return None
         self._is_last = True
         return self._last.popleft()
+
+    def _whole_of(self, plan: Plan) -> int:
+        """Returns the number of the pack that a pack was, or is a part of."""
+        return self._whole[plan.runs[0].id]
 
     def is_empty(self) -> bool:
         """Returns whether nothing waits."""
@@ -68,20 +79,22 @@ def steps(plans: Sequence[Plan]) -> Steps:
     if not plans:
         return
     queue, crew = _Queue(plans), Crew(max(threads_of(plan.settings) for plan in plans))
+    together = Together(plans)
     try:
         while True:
-            while crew.has_room() and (plan := queue.take(crew.is_idle())) is not None:
-                yield from _open(crew, plan, queue)
+            while crew.has_room() and (plan := queue.take(crew.packs)) is not None:
+                yield from _open(crew, plan, queue, together)
             said = crew.next()
             if said is not None:
-                yield from _judge(said, queue)
+                yield from _judge(said, queue, together)
+                del said  # with what its pack holds, before the next one is opened
             elif queue.is_empty():
                 return
     finally:
         crew.close()
 
 
-def _open(crew: Crew, plan: Plan, queue: _Queue) -> Steps:
+def _open(crew: Crew, plan: Plan, queue: _Queue, together: Together) -> Steps:
     """Takes a pack in; its runs end as failed where that cannot be done."""
     try:
         crew.open(plan)
@@ -90,22 +103,29 @@ def _open(crew: Crew, plan: Plan, queue: _Queue) -> Steps:
             queue.too_large |= {run.id for run in plan.runs}
             queue.retry(plan)
         else:
-            yield [failure(run.id, error, time.time()) for run in plan.runs]
+            together.take([failure(run.id, error, time.time()) for run in plan.runs])
+            yield from _tell(together, None)
 
 
-def _judge(said: Said, queue: _Queue) -> Steps:
+def _judge(said: Said, queue: _Queue, together: Together) -> Steps:
     """Passes on what a pack says, but of runs that are tried again, and drops what is pruned."""
     pack, messages = said
     if queue.is_retried(pack.plan):
         ends = [message for message in messages if isinstance(message, RunEnded)]
         queue.too_large |= {end.run for end in ends if end.out_of_memory}
-    told = [message for message in messages if message.run not in queue.too_large]
-    if told:
-        pruned = yield told
-        if pruned and (left := pack.drop(pruned)):
-            yield left
+    together.take([message for message in messages if message.run not in queue.too_large])
+    yield from _tell(together, pack)
     if not pack.shards:
         queue.retry(pack.plan)
+
+
+def _tell(together: Together, pack: Pack | None) -> Steps:
+    """Tells what may be told, and drops what is pruned then; all that trains of it is in a pack."""
+    while told := together.give():
+        if pruned := (yield told):
+            dropped = [] if pack is None else pack.drop(pruned)
+            if left := together.prune(pruned, dropped):
+                yield left
 
 
 def train(plan: Plan) -> Iterator[list[Message]]:

@@ -81,13 +81,17 @@ def test_a_plan_is_not_asked_for_after_a_signal_that_a_library_swallowed(opening
 
 
 ENDLESS = '''
+from pathlib import Path
+
+from torch import tanh
+
 from cells import Cell
 
 
 class Endless(Cell):
-    r"""A cell whose step never ends.
+    r"""A cell whose step never ends once there is a file `endless`.
 
-        h' = W x + R h
+        h' = tanh(W x + R h)
 
     Source: none.
     Reference: none.
@@ -99,16 +103,23 @@ class Endless(Cell):
     state = ("h",)
 
     def step(self, p, x, h):
-        print("begun", flush=True)
-        while True:
-            pass
+        if Path("endless").exists():
+            print("begun", flush=True)
+            while True:
+                pass
+        return (tanh(x.h + p.R(h).h),)
 '''
 
 
 @pytest.mark.slow
-def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path):
-    path = small_study.write(tmp_path, trials=1)
-    text = path.read_text().replace("cell: lstm", "cell: endless")
+@pytest.mark.parametrize(
+    "begins, number",
+    [("one update of every arm is tried", signal.SIGINT), ("wide: reference", signal.SIGTERM)],
+    ids=["in the first look", "in training"],
+)
+def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path, begins, number):
+    path = small_study.write(tmp_path, trials=1, updates=4000)
+    text = path.read_text().replace("cell: lstm", "cell: endless\n  engine: reference")
     path.write_text(f"cells: [endless.py]\n{text}")
     (tmp_path / "endless.py").write_text(ENDLESS)
     command = [sys.executable, "-m", "harness.cli", "run", "small.yaml", "--force"]
@@ -121,11 +132,14 @@ def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path):
         # A shell's background jobs ignore the signal, and so would all that they start.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
+        assert any(begins in line for line in process.stdout)
+        (tmp_path / "endless").touch()
         assert any("begun" in line for line in process.stdout)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         try:
             # Its thread keeps the interpreter busy: where cores are shared, the end takes its time.
             said = process.communicate(timeout=150)[1]
         finally:
             process.kill()
     assert process.returncode == 130 and "Traceback" not in said, said
+    assert said.splitlines()[-1].startswith("interrupted; "), said
