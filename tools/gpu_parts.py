@@ -87,24 +87,69 @@ def _dtype(precision: str) -> str:
 
 def smoke(options: argparse.Namespace) -> bool:
     """Compares one update of LSTM, replayed where there is CUDA, with `reference` on the CPU."""
-    from agreement import case, errors
-
     from harness.engine.gpu.gpu import Gpu
 
     sizes = dict(steps=35, runs=3, batch=32, hidden=256)
     if options.small:
         sizes = dict(steps=5, runs=2, batch=3, hidden=16)
+    return _is_the_definitions(Gpu((options.device,)), "lstm", sizes, options.device)
+
+
+def persistent(options: argparse.Namespace) -> bool:
+    """Compares engine `persistent` likewise: a tail of the batch, clusters of many sizes."""
+    from harness.engine.persistent.persistent import Persistent
+
+    sizes = dict(steps=35, runs=3, batch=33, hidden=256)
+    # Eight blocks a cluster, two barriers a step, sixteen blocks, one block alone.
+    wanted = [("lstm", sizes), ("gru-reset-before", sizes), ("nas", sizes)]
+    wanted.append(("lstm", sizes | {"hidden": 32}))
+    if options.small:
+        wanted = [("rnn-tanh", dict(steps=3, runs=2, batch=3, hidden=7))]
+    all_well = True
+    for name, of_cell in wanted:
+        print(f"{name}, H = {of_cell['hidden']}", flush=True)
+        try:
+            all_well &= _is_the_definitions(Persistent(), name, of_cell, options.device)
+        except RuntimeError as error:  # what it says is wanted, and so are the other cells
+            print(f"{type(error).__name__}: {error}", flush=True)
+            all_well = False
+    return all_well
+
+
+def _is_the_definitions(ours: engine.Engine, name: str, sizes: dict, device: str) -> bool:
+    """Prints how far an engine's update is from `reference`, and returns whether it may be."""
+    from agreement import case, errors
+
     all_well = True
     for precision, bound in BOUNDS.items():
-        given = case("lstm", **sizes, inputs="tokens", scale=0.05).to(precision)
+        if precision == "float64" and ours.name == "persistent" and sizes["hidden"] > 128:
+            sizes = sizes | {"hidden": 128}  # numbers of twice the size
+        given = case(name, **sizes, inputs="tokens", scale=0.05).to(precision)
         engine.allow_tf32(precision)
-        ours = replayed(_update(Gpu((options.device,)), given, options.device), options.device)
+        found = replayed(_update(ours, given, device), device)
         theirs = _update(engine.get("reference"), given, "cpu")()
-        found = errors({name: value.cpu() for name, value in ours.items()}, theirs)
-        worst = max(found, key=lambda name: found[name])
-        print(f"{precision}: at most {found[worst]:.1e} ({worst}), allowed {bound:.1e}")
-        all_well &= found[worst] < bound
+        apart = errors({name: value.cpu() for name, value in found.items()}, theirs)
+        worst = max(apart, key=lambda name: apart[name])
+        print(f"{precision}: at most {apart[worst]:.1e} ({worst}), allowed {bound:.1e}", flush=True)
+        all_well &= apart[worst] < bound
     return all_well
+
+
+def persistent_figures(options: argparse.Namespace) -> bool:
+    """Measures engine `persistent` beside engine `gpu` and torch.nn; no study can choose it."""
+    from harness.bench.command import main as bench
+    from harness.engine.persistent.persistent import Persistent
+
+    engine.ENGINES = (Persistent(), *engine.ENGINES)
+    words = ["--device", options.device, "--json", str(options.out / "persistent.jsonl")]
+    if options.small:
+        words += ["--engines", "cpu,persistent", "--cells", "rnn-tanh", "--kinds", "engine"]
+        words += ["--rounds", "1", "--seconds", "0.01", "--packs", "1"]
+        words += ["--budget", "100", "--shape", "B2,T3,H7,V5"]
+    else:
+        words += ["--engines", "gpu,persistent", "--cells", "lstm,gru,rnn-tanh"]
+        words += ["--kinds", "peer,engine", "--budget", "65", "--shape", "B32,T35,H256,V28"]
+    return bench(words) == 0
 
 
 def _update(which: engine.Engine, given: object, device: str) -> Callable[[], dict]:
@@ -184,7 +229,10 @@ def compared(here: dict[str, float], there: dict[str, float]) -> tuple[list[str]
 
 def main(words: Sequence[str]) -> int:
     """Runs one part and returns the exit code."""
-    named = {part.__name__: part for part in (machine, kernels, smoke, plan)}
+    named = {
+        part.__name__: part
+        for part in (machine, kernels, smoke, persistent, persistent_figures, plan)
+    }
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("part", choices=named)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")

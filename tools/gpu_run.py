@@ -36,7 +36,7 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
     """Returns the parts: the figures early, since they are the most wanted."""
     python, own = sys.executable, str(Path(__file__).with_name("gpu_parts.py"))
     options = ("--device", device, *(["--small"] if small else []))
-    bench = ("--budget", "200", "--json", str(out / "bench.jsonl"))
+    bench = ("--budget", "120", "--json", str(out / "bench.jsonl"))
     if small:
         bench = ("--budget", "10", *bench[2:], "--shape", "B4,T6,H16,V28", "--seconds", "0.02")
     pytest = ("-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider", "--maxfail", "30")
@@ -46,8 +46,15 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
         Part("machine", 30, (python, own, "machine", *options)),
         Part("kernels", 90, (python, own, "kernels", *options)),
         Part("smoke", 40, (python, own, "smoke", *options)),
-        Part("figures", 230, (python, "-m", "harness.bench", "--device", device, *bench)),
-        Part("tests", 145, (python, "-m", "pytest", *pytest, *marked_tests())),
+        Part("figures", 145, (python, "-m", "harness.bench", "--device", device, *bench)),
+        # A process for what is compared and one for what is measured: a fault costs the one alone.
+        Part("persistent", 60, (python, own, "persistent", *options)),
+        Part(
+            "persistent-figures",
+            90,
+            (python, own, "persistent_figures", *options, "--out", str(out)),
+        ),
+        Part("tests", 80, (python, "-m", "pytest", *pytest, *marked_tests())),
         Part("plan", 50, (python, own, "plan", *options, "--out", str(out))),
     ]
 

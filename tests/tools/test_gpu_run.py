@@ -11,6 +11,7 @@ import gpu_run
 import torch
 from gpu_run import Part
 
+from harness import engine
 from harness.training.plan import plans_from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,6 +78,31 @@ def test_the_smoke_test_sees_a_wrong_engine(monkeypatch, capsys):
         lambda *given: {name: 1.1 * value for name, value in replayed(*given).items()},
     )
     assert gpu_parts.main(["smoke", "--device", "cpu", "--small"]) == 1
+
+
+def test_the_comparison_of_the_one_kernel_sees_a_wrong_one_and_one_that_is_refused(
+    monkeypatch, capsys
+):
+    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    monkeypatch.setattr(gpu_parts, "replayed", lambda update, device: {"outputs": torch.zeros(1)})
+    monkeypatch.setattr(gpu_parts, "_update", lambda *given: lambda: {"outputs": torch.ones(1)})
+    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 1
+
+    def refused(*given):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(gpu_parts, "replayed", refused)
+    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 1
+    assert capsys.readouterr().out.count("RuntimeError: no such device") == 1
+
+
+def test_the_one_kernel_is_measured_beside_another_engine(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "ENGINES", engine.ENGINES)
+    words = ["persistent_figures", "--device", "cpu", "--small", "--out", str(tmp_path)]
+    assert gpu_parts.main(words) == 0
+    lines = map(json.loads, (tmp_path / "persistent.jsonl").read_text().splitlines())
+    assert {line["name"] for line in lines if line["line"] == "figure"} == {"cpu", "persistent"}
 
 
 def test_the_plan_and_its_records_are_of_one_kind():
