@@ -96,9 +96,9 @@ def test_each_thread_has_a_module_of_its_own_and_keeps_it():
     both = threading.Barrier(2)
 
     def look(key):
-        both.wait(10)
+        both.wait(120)
         met[key] = [native.module_for(layer, I), native.module_for(layer, I)]
-        both.wait(10)
+        both.wait(120)
 
     in_threads(look, "ab")
     assert met["a"][0] is met["a"][1]
@@ -115,7 +115,7 @@ def test_two_threads_at_once_compute_what_they_compute_one_after_the_other():
     rounds, start, found = 40, threading.Barrier(2), {"a": [], "b": []}
 
     def compute(key):
-        start.wait(10)
+        start.wait(120)
         for _ in range(rounds):
             found[key].append(results("native", given[key]))
 
@@ -137,7 +137,7 @@ def interleaved(monkeypatch):
         def forward(self, *arguments):
             key = threading.current_thread().name
             entered[key].set()
-            assert (entered["b"] if key == "a" else left).wait(10)
+            assert (entered["b"] if key == "a" else left).wait(120)
             return super().forward(*arguments)
 
     monkeypatch.setattr(torch.nn, "GRU", Interleaved)
@@ -159,7 +159,7 @@ def test_interleaved_calls_are_right_because_no_module_is_shared(interleaved, mo
 
     def compute(key):
         if key == "b":
-            assert entered["a"].wait(10)
+            assert entered["a"].wait(120)
         try:
             found[key] = given[key].run("native")[0]
         except (RuntimeError, ValueError) as error:

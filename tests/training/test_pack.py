@@ -5,6 +5,7 @@ of runs.
 import json
 import math
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 from wire import info_of, kind_of, update_of
 
-from harness import engine
+from harness import engine, timing
 from harness.data import DataError
 from harness.model.network import Model
 from harness.settings import Budget, SampleRequest, Settings
@@ -185,30 +186,28 @@ def test_the_training_perplexity_of_an_epoch_equals_a_plain_loop(settings):
         )
 
 
-def test_twice_the_updates_give_the_same_tokens_per_second(settings):
-    """A hand division of tokens by wall time; a factor of 3 allows for a busy machine, not for a
-    factor of N or T.
-    """
+def test_tokens_per_second_are_a_runs_own_tokens_over_the_time_of_its_updates(
+    settings, monkeypatch
+):
+    """By a clock that goes on by 10 ms an update, and stands still otherwise."""
+    now, mark = 1000.0, timing.Clock.mark
 
-    def measured(updates):
-        pack = Pack(
-            plan_of(replace(settings, budget=Budget(updates=updates), evaluations=1), {}, {})
-        )
-        begun = time.perf_counter()
-        records = pack.advance()
-        wall = time.perf_counter() - begun
-        pack.close()
-        (record,) = kept(records, "evaluation")
-        return record.metrics, wall
+    def marked(clock):
+        nonlocal now
+        now += 0.01
+        mark(clock)
 
-    measured(10)
-    (once, wall), (twice, wall_twice) = measured(60), measured(120)
-    assert 1 / 3 < once["tokens_per_second"] / twice["tokens_per_second"] < 3
-    for metrics, seconds, updates in ((once, wall, 60), (twice, wall_twice, 120)):
-        # The wall holds the evaluation and the samples beside the updates, so it is the longer one.
-        assert 1.0 <= metrics["tokens_per_second"] / (updates * 15 / seconds) < 3
-        assert metrics["update_seconds_p50"] <= metrics["update_seconds_p90"] <= seconds
-        assert metrics["update_seconds_p50"] * updates < 2 * seconds
+    monkeypatch.setattr(timing.Clock, "mark", marked)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for updates in (60, 120):
+        only = replace(settings, budget=Budget(updates=updates), evaluations=1)
+        with closing(Pack(plan_of(only))) as pack:
+            (record,) = kept(pack.advance(), "evaluation")
+        # The first mark is before the first update.
+        assert record.metrics["tokens_per_second"] == pytest.approx(15 / 0.01, rel=2 / updates)
+        for name in ("update_seconds_p50", "update_seconds_p90"):
+            assert record.metrics[name] == pytest.approx(0.01)
 
 
 # Selection.

@@ -145,7 +145,7 @@ def test_two_processes_at_once_leave_one_library(cache):
     for process in both:
         process.stdin.write("\n")
         process.stdin.flush()
-    ends = [process.communicate(timeout=60) for process in both]
+    ends = [process.communicate(timeout=600) for process in both]
     assert [out for out, _ in ends] == ["42\n"] * 2, ends
     assert len(libraries(cache)) == 1
     assert sorted(path.suffix for path in cache.iterdir()) == [".cpp", ".sha256", ".so"]
@@ -212,7 +212,7 @@ def without_compiler(monkeypatch):
 
 def test_arms_are_compiled_at_once_and_as_they_are_run(monkeypatch):
     """What is asked of a cell with two biases compiles its code with two, and that is run then."""
-    gathered, asked = threading.Barrier(2, timeout=60), []
+    gathered, asked = threading.Barrier(2, timeout=300), []
 
     def code_for(layer):
         asked.append((layer.cell.name, layer.biases))
