@@ -315,7 +315,12 @@ def _registered(name: str) -> type[Cell] | None:
 
 def _is_same_source(one: type[Cell], other: type[Cell]) -> bool:
     """Returns whether two cells have one text, be it that of an older copy of a shipped cell."""
-    return inspect.getsource(one) == inspect.getsource(other) or source_of(one) == source_of(other)
+    if source_of(one) == source_of(other):
+        return True
+    try:
+        return inspect.getsource(one) == inspect.getsource(other)
+    except OSError:  # the file of one is gone since
+        return False
 
 
 def _unknown(name: str) -> UnknownCell:

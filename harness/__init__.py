@@ -37,6 +37,7 @@ def run(
     force: bool = False,
     new: bool = False,
     console: "Console | None" = None,
+    verbose: bool = False,
     executor: str | None = None,
     executor_address: str | None = None,
 ) -> "Report":
@@ -58,6 +59,7 @@ def run(
         force: Run a design that cannot reach its own threshold.
         new: Put an earlier study of this name aside and start afresh.
         console: Where progress and report are printed; standard output by default.
+        verbose: Print the whole report, and not the verdicts alone.
         executor: Where packs train: ``inline``, in this process, or on a cluster of ``ray``. None:
             what the environment or ``harness.toml`` says, else inline.
         executor_address: The cluster's: ``auto``, ``local`` or HOST:PORT; likewise, else auto.
@@ -101,6 +103,7 @@ def run(
         force=force,
         new=new,
         console=console,
+        verbose=verbose,
         executor=kind,
         address=address,
     )

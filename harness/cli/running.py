@@ -111,7 +111,7 @@ def plan(
     machines each train a share of a round: --shard 1/3, 2/3 and 3/3, one file each.
     """
     locations = locate(study, folder, tracking, storage)
-    overrides = read(study, set_, locations)
+    overrides = read(study, set_, locations, trains=True)
     from harness.runner import exchange
 
     said = exchange.write_plan(
@@ -138,7 +138,7 @@ def ingest(
     `harness plan --help` describes how these records come about.
     """
     locations = locate(study, folder, tracking, storage)
-    overrides = read(study, set_, locations)
+    overrides = read(study, set_, locations, trains=True)
     from harness.runner import exchange
 
     typer.echo(exchange.ingest_records(study, file, overrides=overrides, locations=locations))

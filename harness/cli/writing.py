@@ -72,7 +72,7 @@ def check(
     on disk are estimated, and the smallest difference that the design can show is stated.
     """
     locations = locate(study, folder, tracking)
-    overrides = read(study, set_, locations)
+    overrides = read(study, set_, locations, trains=True)
     from rich.console import Console
 
     from harness.preflight import check

@@ -284,7 +284,8 @@ class Report:
         for note in whole:  # without them the verdict cannot be understood
             console.print(Text(note, style="yellow"))
         if not verbose:
-            console.print(Text("--verbose tells more: sentences, costs, tuning.", style="dim"))
+            option = "verbose=True" if console.is_jupyter else "--verbose"
+            console.print(Text(f"{option} tells more: sentences, costs, tuning.", style="dim"))
         console.print(Text(self.answer, style="bold"))
 
 

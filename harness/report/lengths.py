@@ -22,7 +22,7 @@ BESIDE = {"excess": "Excess in nats", "macro_f1": "Macro F1"}
 """Metric of the test split -> its column."""
 GUESS, FLOOR = "a guess", "the best there is"
 """What the lines of a task are called that are known of it."""
-_LOSS = re.compile(r"test_(\d+)x/loss")
+_LOSS = re.compile(r"test/(\d+)x_loss")
 
 
 @dataclass(frozen=True)

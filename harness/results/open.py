@@ -4,7 +4,7 @@ import shlex
 
 from harness.store.address import AddressedError
 from harness.store.identity import check_identity
-from harness.store.kept import load_study
+from harness.store.kept import load_stored
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.soundness import check_not_lost
@@ -19,7 +19,7 @@ class NothingError(AddressedError):
 def open_study(
     study: str, overrides: tuple[str, ...], locations: Locations
 ) -> tuple[Study, StudyReader]:
-    """Returns a study, and what reads its runs.
+    """Returns a study, and what reads its runs; files of its cells may be gone.
 
     Args:
         study: Its YAML file; or its name in the store, which kept the file.
@@ -34,7 +34,7 @@ def open_study(
         IdentityError: What was run there under its name is another study.
         ValueError: The file is wrong.
     """
-    loaded = load_study(study, overrides, locations)
+    loaded = load_stored(study, overrides, locations)
     check_not_lost(locations)
     if not holds_study(locations.tracking_uri, loaded.name):
         raise NothingError(

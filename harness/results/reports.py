@@ -7,6 +7,7 @@ from rich.console import Console
 from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
 from harness.store.folders import take_files
+from harness.store.kept import told_of_cells
 from harness.store.locations import Locations
 from harness.store.missing import missing_artifacts
 
@@ -36,8 +37,9 @@ def print_report(
     loaded, reader = open_study(study, overrides, locations)
     if out is not None:
         take_files(out, "out", "Name another with --out.")
-    if lost := missing_artifacts(reader):
-        console.print(lost, style="yellow", markup=False, highlight=False)
+    for lost in (missing_artifacts(reader), told_of_cells(loaded)):
+        if lost is not None:
+            console.print(lost, style="yellow", markup=False, highlight=False)
     warnings = warnings_of(loaded, reader.notes())
     report = stored_report(loaded, reader, warnings)
     if out is not None:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.open import open_study
+from harness.store.kept import told_of_cells
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
 from harness.store.reader import StudyReader
@@ -71,7 +72,8 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     least = "at least " if loaded.tune and loaded.tune.at_most else ""
     sentences = [*_standing(runs[asked], f"{least}{num_wanted:,}", reader, locations)]
     sentences += _left(runs[~asked & runs["phase"].isin(list(Phase))])
-    table.caption = " ".join(sentences)
+    told = told_of_cells(loaded)
+    table.caption = " ".join(sentences) + (f"\n{told}" if told else "")
     return table
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from harness.runner.progress import Display
+from harness.runner.progress import Display, screen
 from harness.store.kept import ASIDE, load_study
 from harness.store.locations import Locations
 from harness.store.presence import await_readable, await_writable
@@ -93,7 +93,7 @@ def run(
     """
     started = time.time() if started is None else started
     locations = locations or Locations(Path.cwd())
-    display = Display(console or Console())
+    display = Display(console or screen())
     with held_study(path, overrides, locations, force, new=new) as (study, assure):
         from harness.runner.finished import finished_report
         from harness.store.source import holds_study

@@ -4,8 +4,12 @@ On a terminal that is one bar for the whole study, in a notebook one line that c
 elsewhere a line now and then.
 """
 
+import html
 import math
+import os
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +23,8 @@ LINE_SECONDS = 20.0
 """Without a terminal: least time between two lines on the same stage."""
 NOTEBOOK_SECONDS = 0.5
 """In a notebook: least time between two changes of the line."""
+NOTEBOOK_COLUMNS = 80
+"""In a notebook: the width of what is printed; for the 115 that rich takes, many are too narrow."""
 BAR_WIDTH = 12
 
 
@@ -28,7 +34,7 @@ class Display:
     def __init__(self, console: Console):
         self.console = console
         self._bar: Progress | None = None
-        self._set_line: Callable[[str], None] | None = None
+        self._set_line: Callable[[str, float], None] | None = None
         self._title, self._text = "", ""
         self._done, self._total = 0, 1
         self._trained = _Count()
@@ -43,7 +49,7 @@ class Display:
             without_passwords(line),
             style=style,
             highlight=False,
-            soft_wrap=not self.console.is_terminal,
+            soft_wrap=not (self.console.is_terminal or self.console.is_jupyter),
             markup=False,
         )
 
@@ -68,7 +74,7 @@ class Display:
             self._show()
             self._bar.start()
         elif self.console.is_jupyter:
-            self._set_line = _notebook_line()
+            self._set_line = self._set_line or _notebook_line()  # one for the whole study
             self._show()
         else:
             all_of_it = "" if self._total == total else f", {self._total:,} in the study"
@@ -114,7 +120,6 @@ class Display:
             self._bar = None
         if self._set_line is not None:
             self._show()
-            self._set_line = None
         if self._is_training:
             self._trained.add(self._stage.done, time.monotonic() - self._begun)
         self._is_training = False
@@ -136,12 +141,16 @@ class Display:
         line = f"{self._title}: {self._done:,} of {self._total:,}{time_left}"
         line += f"; {self._text}" if self._text else ""
         if self._set_line is not None:
-            self._set_line(line)
+            self._set_line(line, self._done / self._total)
         else:
             self.say(f"  {line}")
 
     def _seconds_left(self) -> float:
-        """Returns the seconds that the rest takes at the pace so far; NaN before there is one."""
+        """Returns the seconds that the rest takes at the pace so far; NaN where nothing is known
+        of it, or is left.
+        """
+        if self._done >= self._total:
+            return math.nan
         done, seconds = self._stage.done, time.monotonic() - self._begun
         if self._is_training:
             done, seconds = done + self._trained.done, seconds + self._trained.seconds
@@ -204,13 +213,42 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _notebook_line() -> Callable[[str], None]:
-    """Shows a line in a notebook, and returns what changes it."""
+def screen() -> Console:
+    """Returns what prints on standard output, or in the cell of a notebook.
+
+    In a notebook tables are as wide as in a narrow terminal, unless ``JUPYTER_COLUMNS`` says
+    otherwise, and no library tells of a widget that nothing here shows.
+    """
+    console = Console()
+    if console.is_jupyter:
+        if "JUPYTER_COLUMNS" not in os.environ:
+            console.width = NOTEBOOK_COLUMNS
+        _load_bars_of_libraries()
+    return console
+
+
+def _load_bars_of_libraries() -> None:
+    """Loads tqdm before Optuna and MLflow do, without its warning where there is no ipywidgets."""
+    if "tqdm.auto" not in sys.modules:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")
+            import tqdm.auto  # noqa: F401
+
+
+def _notebook_line() -> Callable[[str, float], None]:
+    """Shows a line in a notebook, and returns what changes it and how far its bar has come.
+
+    It needs no widget: the notebook's own page draws the bar, and breaks what is too long.
+    """
     from IPython.display import display  # a notebook has it; nothing else needs it
 
     handle: Any = display({"text/plain": ""}, raw=True, display_id=True)
 
-    def change(line: str) -> None:
-        handle.update({"text/plain": line}, raw=True)
+    def change(line: str, share: float) -> None:
+        page = (
+            f'<div style="white-space: pre-wrap"><progress value="{share:.4f}"></progress> '
+            f"{html.escape(line)}</div>"
+        )
+        handle.update({"text/plain": line, "text/html": page}, raw=True)
 
     return change

@@ -54,10 +54,26 @@ SCORES = ("crps", "coverage")
 """What is told besides of forecasts that are distributions."""
 ERROR_PREFIXES = tuple(f"test/{error}_" for error in (*ERRORS, *SCORES))
 """How columns of runs begin that are there where a run has them; the series' column follows."""
-BESIDE_TEST = re.compile(r"test_\d+x/.+|test/(excess|macro_f1)")
+BESIDE_TEST = re.compile(r"test/(\d+x_.+|excess|macro_f1)")
 """Columns of runs that are there where a run has them, too: what is told of test sequences that are
 longer than those of training, and what is told of test beside what is compared.
 """
+_OF_LONGER_SPLIT = re.compile(r"test_(\d+x)/(.+)")
+
+
+def stored_name(metric: str) -> str:
+    """Returns the name under which a metric is stored, and is a column of runs.
+
+    A split of longer test sequences has its metrics among those of test: MLflow's page makes a
+    section of charts of whatever stands before a slash. Stores of earlier versions have them under
+    the split's own name.
+
+    >>> stored_name("test_2x/accuracy"), stored_name("test/2x_accuracy"), stored_name("test/loss")
+    ('test/2x_accuracy', 'test/2x_accuracy', 'test/loss')
+    """
+    return _OF_LONGER_SPLIT.sub(r"test/\1_\2", metric)
+
+
 CURVE_DTYPES = {
     "update": "int64",
     "tokens": "int64",

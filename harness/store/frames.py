@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from harness.store.columns import (
     STATE_DTYPES,
     TIMING_DTYPES,
     UNIT_DTYPES,
+    stored_name,
 )
 from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
@@ -100,13 +101,20 @@ def runs(stored: Iterable[StoredRun]) -> pd.DataFrame:
 
     Counts are missing until known, numbers NaN; a run that is not over has state "running".
     """
-    known = list(stored)
+    known = [_renamed(run) for run in stored]
     names = sorted({name for run in known for name in run.metrics})
     units = {name: dtype for name, dtype in UNIT_DTYPES.items() if name in names}
     told = [n for n in names if n.startswith(ERROR_PREFIXES) or BESIDE_TEST.fullmatch(n)]
     dtypes = RUN_DTYPES | units | dict.fromkeys(told, "float64")
     frame = pd.DataFrame([_row(run, dtypes) for run in known], columns=list(dtypes))
     return frame.astype(dtypes).sort_values(list(KEY_DTYPES), ignore_index=True)
+
+
+def _renamed(run: StoredRun) -> StoredRun:
+    """Returns a run whose metrics have the names of this version."""
+    if not any(name.startswith("test_") for name in run.metrics):
+        return run
+    return replace(run, metrics={stored_name(name): run.metrics[name] for name in run.metrics})
 
 
 def _row(run: StoredRun, dtypes: Mapping[str, str]) -> dict[str, Any]:

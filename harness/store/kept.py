@@ -1,5 +1,6 @@
 """A study by its file, or by the name under which a store keeps it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from harness.store.address import sqlite_path
 from harness.store.known import ArchiveError, check_known
 from harness.store.locations import Locations
 from harness.store.soundness import check_not_lost
-from harness.store.source import experiment_ids
+from harness.store.source import experiment_ids, holds_study
 from harness.study import Study
 
 ASIDE = " until "
@@ -50,13 +51,56 @@ def load_study(
     return _kept_study(str(study), overrides, locations)
 
 
+def load_stored(study: str, overrides: Sequence[str], locations: Locations) -> Study:
+    """Returns a study of which only what is stored is asked: files of its cells may be gone.
+
+    A study whose cells are all there is that of :func:`load_study`.
+
+    Raises:
+        ValueError: As :func:`load_study`; a file of cells is gone, and the study was never run.
+    """
+    try:
+        return load_study(study, overrides, locations)
+    except studies.StudyError as error:
+        if all(problem.code != "cell-file" for problem in error.problems):
+            raise
+        found = _load_without_cells(study, overrides, locations)
+        if not holds_study(locations.tracking_uri, found.name):
+            raise
+    # It loads pandas, which most studies are found without.
+    from harness.store.reader import StudyReader
+
+    identity = StudyReader(locations.tracking_uri, found.name).identity() or {"arms": {}}
+    arms = identity["arms"].values()
+    sources = {arm["cell"]: arm["cell_source"] for arm in arms if "cell_source" in arm}
+    return found.with_cell_sources(sources)
+
+
+def told_of_cells(study: Study) -> str | None:
+    """Returns what is said of files of cells that are gone; None where all are there."""
+    gone = study.gone_cell_files
+    if not gone:
+        return None
+    shown = (
+        os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in gone
+    )
+    verb = "is" if len(gone) == 1 else "are"
+    return f"cells: {' and '.join(shown)} must be there to train or sample, but {verb} missing."
+
+
+def _load_without_cells(study: str, overrides: Sequence[str], locations: Locations) -> Study:
+    if studies.is_file(study):
+        return studies.load(study, overrides, lacks_cells=True)
+    return _kept_study(study, overrides, locations, lacks_cells=True)
+
+
 def name_of(study: str) -> str:
     """Returns the name of a study that is given by its file or by its name.
 
     Raises:
         ValueError: The file is wrong.
     """
-    return studies.load(study).name if studies.is_file(study) else study
+    return studies.load(study, lacks_cells=True).name if studies.is_file(study) else study
 
 
 def stored_names(locations: Locations) -> list[str]:
@@ -88,7 +132,9 @@ def check_store(locations: Locations, study: str = "") -> None:
     raise ArchiveError(f"tracking: the database must exist, but got {str(database)!r}. {remedy}")
 
 
-def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> Study:
+def _kept_study(
+    name: str, overrides: Sequence[str], locations: Locations, lacks_cells: bool = False
+) -> Study:
     check_store(locations, name)
     check_known("study", name, stored_names(locations), locations.tracking_uri)
     # They load pandas: a wrong name is told before that.
@@ -108,7 +154,8 @@ def _kept_study(name: str, overrides: Sequence[str], locations: Locations) -> St
         )
     path = None if origin.path is None else found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")
-    return studies.loads(text, name, (*origin.overrides, *overrides), path=path)
+    every = (*origin.overrides, *overrides)
+    return studies.loads(text, name, every, path=path, lacks_cells=lacks_cells)
 
 
 def found(path: Path, folder: Path) -> Path:

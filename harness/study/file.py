@@ -23,8 +23,10 @@ def is_file(study: str) -> bool:
     return Path(study).suffix in (".yaml", ".yml") or Path(study).is_file()
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
+def load(path: str | Path, overrides: Iterable[str] = (), *, lacks_cells: bool = False) -> Study:
     """Reads a study file; each override is ``PATH=VALUE``, such as ``fix.hidden_size=128``.
+
+    ``lacks_cells`` says that files of cells may be gone: such a study can be read, and not run.
 
     Raises:
         StudyError: The file or an override is wrong; it holds every problem.
@@ -51,20 +53,26 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Study:
         raise _unreadable(
             path, f"must be UTF-8, but got {got}. Save it as UTF-8.", line, column
         ) from error
-    return _study(text, str(path), path, tuple(overrides))
+    return _study(text, str(path), path, tuple(overrides), lacks_cells)
 
 
 def loads(
-    text: str, name: str = "study.yaml", overrides: Iterable[str] = (), *, path: Path | None = None
+    text: str,
+    name: str = "study.yaml",
+    overrides: Iterable[str] = (),
+    *,
+    path: Path | None = None,
+    lacks_cells: bool = False,
 ) -> Study:
     """Reads a study from text.
 
-    Files that it names are looked for beside ``path``, or in the working directory.
+    Files that it names are looked for beside ``path``, or in the working directory;
+    ``lacks_cells`` is as in :func:`load`.
 
     Raises:
         StudyError: The text or an override is wrong; it holds every problem.
     """
-    return _study(text, name, path, tuple(overrides))
+    return _study(text, name, path, tuple(overrides), lacks_cells)
 
 
 def from_dict(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Study:
@@ -144,8 +152,14 @@ def _shown_source(study: Study) -> str:
     return os.path.relpath(study.path) if is_near else str(study.path)
 
 
-def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]) -> Study:
-    read = _read(text, source, path.parent if path else Path(), overrides)
+def _study(
+    text: str,
+    source: str,
+    path: Path | None,
+    overrides: tuple[str, ...],
+    lacks_cells: bool = False,
+) -> Study:
+    read = _read(text, source, path.parent if path else Path(), overrides, lacks_cells)
     if read.problems:
         raise StudyError(read.problems)
     file = build.StudyFile(text, path, overrides)
@@ -155,7 +169,13 @@ def _study(text: str, source: str, path: Path | None, overrides: tuple[str, ...]
     return studies[0] if "" in read.parts else build.joined(read.parsed, studies)
 
 
-def _read(text: str, source: str, folder: Path, overrides: tuple[str, ...]) -> _Read:
+def _read(
+    text: str,
+    source: str,
+    folder: Path,
+    overrides: tuple[str, ...],
+    lacks_cells: bool = False,
+) -> _Read:
     """Returns what a text holds; files that it names are looked for in ``folder``.
 
     Raises:
@@ -174,7 +194,7 @@ def _read(text: str, source: str, folder: Path, overrides: tuple[str, ...]) -> _
     arms = {}
     problems = [*document.problems, *problems]
     for name, part in parts.items():
-        arms[name], part_problems = rules.check(part, folder)
+        arms[name], part_problems = rules.check(part, folder, lacks_cells)
         problems += part_problems
     problems += rules.across({name: (part, arms[name]) for name, part in parts.items()})
     return _Read(parsed, parts, arms, list(dict.fromkeys(problems)))

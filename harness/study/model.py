@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -166,6 +166,7 @@ class Study:
         condition: The name of the one condition that this study is of; empty where the study has
             several, or names none.
         crossed: The fields whose product the arms are; none where arms have names.
+        cell_sources: Cells whose files are gone, with the fingerprints that the store has of them.
         is_salted: Whether every arm draws weights, order and masks of its own.
     """
 
@@ -184,6 +185,7 @@ class Study:
     _resolved: dict[str, Any] = dataclasses.field(repr=False, compare=False)
     condition: str = ""
     crossed: tuple[str, ...] = ()
+    cell_sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
     is_salted: bool = False
     _parts: tuple["Study", ...] = dataclasses.field(default=(), repr=False)
 
@@ -200,6 +202,16 @@ class Study:
     def under(self, condition: str) -> "Study":
         """Returns the study of one condition alone."""
         return next((part for part in self._parts if part.condition == condition), self)
+
+    @property
+    def gone_cell_files(self) -> tuple[str, ...]:
+        """The files of cells that are not there now."""
+        return tuple(path for path in self.cell_files if not Path(path).is_file())
+
+    def with_cell_sources(self, sources: Mapping[str, str]) -> "Study":
+        """Returns the study with the fingerprints of cells whose files are gone."""
+        parts = tuple(part.with_cell_sources(sources) for part in self._parts)
+        return dataclasses.replace(self, cell_sources=sources, _parts=parts)
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -299,7 +311,8 @@ class Study:
             for k, v in to_dict(settings).items()
             if k not in searched and k not in NOT_IDENTITY
         }
-        return {**values, "cell_source": fingerprint(settings.cell)}
+        stored = self.cell_sources.get(settings.cell)
+        return {**values, "cell_source": stored or fingerprint(settings.cell)}
 
 
 def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

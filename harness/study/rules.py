@@ -4,7 +4,7 @@ Each rule yields a problem for everything that breaks it. Those of the search sp
 and of fields that need others stand in modules of their own; :func:`check` asks them all.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -34,18 +34,25 @@ _REQUIRED: dict[Path, dict[str, str]] = {
 _BASELINE_CELL = ("baseline", "compare.baseline.cell")
 
 
-def check(parsed: Parsed, folder: FilePath) -> tuple[list[ArmDraft], list[Problem]]:
+def check(
+    parsed: Parsed, folder: FilePath, lacks_cells: bool = False
+) -> tuple[list[ArmDraft], list[Problem]]:
     """Returns the arms and everything that is wrong across fields.
 
-    ``folder`` is where the files lie that the study names.
+    Args:
+        parsed: The study's form.
+        folder: Where the files lie that the study names.
+        lacks_cells: Whether files of cells may be gone.
     """
     arms, problems = arm_drafts(parsed)
     for rule in (_required, _baseline, _pairs, _temperatures, *space.RULES):
         problems += rule(parsed)
-    unread = list(_cell_files(parsed, folder))
+    named = (parsed.form.cells or ()) if lacks_cells else ()
+    gone = {name for name in named if not (folder / name).is_file()}
+    unread = list(_cell_files(parsed, folder, gone))
     for arm_rule in (*arm_rules.RULES, needs_of_fields):
         problems += arm_rule(parsed, arms)
-    if unread:  # what a file may hold that could not be read is not known to be unknown
+    if unread or gone:  # what a file may hold that could not be read is not known to be unknown
         problems = [problem for problem in problems if problem.code != "unknown-cell"]
     if any(problem.code == "unknown-cell" for problem in problems):  # the baseline's, misspelt
         problems = [each for each in problems if (each.code, each.where) != _BASELINE_CELL]
@@ -223,8 +230,10 @@ def _temperatures(parsed: Parsed) -> Iterator[Problem]:
             yield parsed.document.at_value((*path, i), message, "temperatures")
 
 
-def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
+def _cell_files(parsed: Parsed, folder: FilePath, gone: Collection[str]) -> Iterator[Problem]:
     for i, name in enumerate(parsed.form.cells or ()):
+        if name in gone:
+            continue
         try:
             registry.load_file(folder / name)
         except registry.InvalidCell as error:

@@ -1,5 +1,6 @@
 import hashlib
 import inspect
+import linecache
 import textwrap
 from types import SimpleNamespace
 
@@ -83,7 +84,16 @@ def test_a_users_file_is_registered_once(write):
 
 def test_the_same_cell_in_another_file_is_no_conflict(write):
     cells.load_file(write(GOOD))
-    assert cells.load_file(write(GOOD, "copy.py")) == ["mine"]
+    copy = write(GOOD, "copy.py")
+    assert cells.load_file(copy) == ["mine"]
+    copy.unlink()
+    linecache.checkcache()  # as Python does where an exception is shown
+    moved = write(GOOD, "moved.py")
+    assert cells.load_file(moved) == ["mine"]
+    moved.unlink()
+    linecache.checkcache()
+    with pytest.raises(registry.InvalidCell, match=r"is of a cell in moved\.py"):
+        cells.load_file(write(GOOD.replace("tanh", "sigmoid"), "other.py"))
 
 
 def test_the_name_of_a_preset_is_taken(write):

@@ -28,7 +28,7 @@ def runs_of(arm, errors, excess=None, learned=(True, True, True), **more):
     """Three replicates: the middle one is what ``errors`` say of each length, or another loss."""
     rows = run_rows(arm, BASE[:3], **more)
     for row, shift, has_learned in zip(rows, (-0.02, 0.0, 0.02), learned, strict=True):
-        row |= {f"test_{n}x/loss": value + shift for n, value in errors.items() if n > 1}
+        row |= {f"test/{n}x_loss": value + shift for n, value in errors.items() if n > 1}
         row |= {"test/loss": errors[1] + shift, "not_learned": not has_learned}
         row |= {} if excess is None else {"test/excess": excess + shift, "test/macro_f1": 0.5}
     return rows
@@ -127,15 +127,13 @@ def test_without_other_lengths_what_is_told_beside_the_objective_still_is():
 
 
 def test_the_store_keeps_what_test_tells_beside_and_of_other_lengths():
-    told = {"test_2x/loss": 0.5, "test_2x/accuracy": 0.5, "test/excess": 0.1, "test/accuracy": 0.75}
+    told = {"test/2x_loss": 0.5, "test/excess": 0.1, "test/accuracy": 0.75}
+    told |= {"test_2x/accuracy": 0.25}  # as earlier versions stored it
     tags = {"phase": "replicate", "index": "0", "state": "finished"}
     run = frames.StoredRun("r", Unit("lstm"), tags, told, {}, [], True, None)
     frame = frames.runs([run])
-    assert frame.loc[0, ["test_2x/loss", "test_2x/accuracy", "test/excess"]].tolist() == [
-        0.5,
-        0.5,
-        0.1,
-    ]
+    names = ["test/2x_loss", "test/2x_accuracy", "test/excess"]
+    assert frame.loc[0, names].tolist() == [0.5, 0.25, 0.1]
     assert "test/accuracy" not in frame
 
 

@@ -1,9 +1,42 @@
+import io
+
 import pytest
 import small_study
+from rich.console import Console
+from stored import writer_of
 
+from harness import study
 from harness.results.open import NothingError, open_study
+from harness.results.reports import print_report
+from harness.results.status import status_table
 from harness.store.identity import IdentityError
+from harness.store.kept import load_study
 from harness.store.locations import Locations
+from harness.store.notes import Origin, StudyNotes
+from harness.study.units import Phase, RunKey, Unit
+
+CELL = '''\
+from torch import tanh
+
+from cells import Cell
+
+
+class Mine(Cell):
+    r"""Elman's cell under another name.
+
+        h' = tanh(W x + R h + b)
+
+    Source: Elman, "Finding structure in time", 1990.
+    Reference: none.
+    Differs from rnn-tanh: in nothing.
+    """
+
+    name = "mine-alone"
+    gates = ("h",)
+
+    def step(self, p, x, h):
+        return (p.drop(tanh(x.h + p.R(h).h)),)
+'''
 
 
 def test_a_study_is_opened_by_its_file_or_by_its_name(store):
@@ -24,3 +57,46 @@ def test_a_study_that_was_never_run_is_not_opened_and_no_store_is_made(tmp_path)
     with pytest.raises(NothingError, match="must have been run, but 'small' is not in .* Run it"):
         open_study(str(path), (), Locations(tmp_path))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["small.yaml", "text.txt"]
+
+
+@pytest.fixture
+def without_its_cell(tmp_path):
+    """A study of a cell of its own, of which a run is stored, and whose file is gone since."""
+    path = small_study.write(tmp_path)
+    text = path.read_text().replace(
+        "wide: {hidden_size: 16}", "wide: {hidden_size: 16, cell: mine-alone}"
+    )
+    path.write_text(f"cells: [mine.py]\n{text}")
+    (tmp_path / "mine.py").write_text(CELL)
+    planned = study.load(path)
+    writer = writer_of(tmp_path, "small")
+    writer.set_identity(planned.identity())
+    writer.save_notes(StudyNotes(origin=Origin(str(path), ())))
+    key = RunKey(Unit("wide"), Phase.REPLICATE, 0)
+    run_id = writer.open_run(key, "", {"hidden_size": 16}, {"seed": "1000"})
+    writer.end_run(run_id, "finished", {}, {"objective": 5.0, "test/loss": 1.6})
+    writer.store_study_file(planned.text, "study.yaml")
+    (tmp_path / "mine.py").unlink()
+    return path, planned
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_study_whose_file_of_cells_is_gone_is_read_and_not_run(without_its_cell, is_named):
+    path, planned = without_its_cell
+    locations, name = Locations(path.parent), "small" if is_named else str(path)
+    loaded, _ = open_study(name, (), locations)
+    assert loaded.identity() == planned.identity()
+    told = f"cells: {path.parent / 'mine.py'} must be there to train or sample, but is missing."
+    assert told in status_table(name, (), locations).caption
+    out = io.StringIO()
+    print_report(name, (), locations, None, Console(file=out, width=400))
+    assert told in out.getvalue() and "wide" in out.getvalue()
+    with pytest.raises(study.StudyError, match="must be a file of cells"):
+        load_study(name, (), locations)
+
+
+def test_a_file_of_cells_that_is_wrong_is_told_as_such(without_its_cell):
+    path, _ = without_its_cell
+    (path.parent / "mine.py").write_text("a b")
+    with pytest.raises(study.StudyError, match="SyntaxError"):
+        open_study(str(path), (), Locations(path.parent))

@@ -96,31 +96,59 @@ def test_a_stage_with_a_count_of_its_own_shows_that(now):
     assert "7/28" in out.getvalue()
 
 
-def test_in_a_notebook_one_line_changes(now, monkeypatch):
+@pytest.fixture
+def notebook(monkeypatch):
+    """What a notebook was asked to show: a list of the contents of every output that changes."""
     shown = []
 
     class Handle:
         def update(self, content, raw):
-            shown.append(content["text/plain"])
+            shown[-1].append(content)
 
     def show(content, raw, display_id):
         assert raw and display_id
+        shown.append([])
         return Handle()
 
     module = types.ModuleType("IPython.display")
     module.display = show
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", module)
+    return shown
+
+
+def test_in_a_notebook_one_line_changes_from_stage_to_stage(now, notebook):
     out = io.StringIO()
     display = progress.Display(Console(file=out, force_jupyter=True))
     display.begin(TITLE, 800)
     for second in range(10):
         now[0] = second * 0.2
-        display.advance(10, "x")
+        display.advance(10, "x < y")
     display.end()
-    assert len(shown) == 1 + 3 + 1  # at the beginning, twice a second, at the end
-    assert shown[-1] == "8 trials of 2 arms: 100 of 800, 13 s left; x"
+    lines = [content["text/plain"] for content in notebook[0]]
+    assert len(lines) == 1 + 3 + 1  # at the beginning, twice a second, at the end
+    assert lines[-1] == "8 trials of 2 arms: 100 of 800, 13 s left; x < y"
+    assert notebook[0][-1]["text/html"].endswith(
+        '<progress value="0.1250"></progress> '
+        "8 trials of 2 arms: 100 of 800, 13 s left; x &lt; y</div>"
+    )
+    display.begin("runtime", 7)
+    display.advance(7, "z")
+    display.end()
+    assert len(notebook) == 1 and notebook[0][-1]["text/plain"] == "runtime: 7 of 7; z"
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(("given", "width"), [(None, 80), ("110", 110)])
+def test_what_is_printed_in_a_notebook_fits_a_narrow_cell(monkeypatch, given, width):
+    monkeypatch.delenv("JUPYTER_COLUMNS", raising=False)
+    if given:
+        monkeypatch.setenv("JUPYTER_COLUMNS", given)
+    monkeypatch.setattr(progress, "Console", lambda: Console(force_jupyter=True))
+    console, printed = progress.screen(), []
+    monkeypatch.setattr(console, "print", lambda *line, **options: printed.append(options))
+    progress.Display(console).say("a line")
+    assert console.width == width and not printed[0]["soft_wrap"]
 
 
 def test_what_remains_is_what_the_study_says_less_what_has_ended():
