@@ -279,6 +279,7 @@ class Report:
             console.print()
         whole = [f"Missing: {line}" for line in self.missing]
         whole += [f"Not comparable: {line}" for line in self.not_comparable]
+        whole += [f"{sentences.OPEN_OUTLOOK}."] if self.not_comparable else []
         whole += [f"Undecided: {line}" for line in self.undecided]
         whole += [f"Warning: {line}" for line in self.warnings]
         for note in whole:  # without them the verdict cannot be understood

@@ -53,8 +53,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
     split, objective = split_of(metric), objective_of(study.measure.objective)
     return Section(
         f"{split.capitalize()} {objective.name} along training, as a {objective.scale} (95 %; "
-        f"p after Holm over all "
-        f"{len(pairs)} cells)",
+        f"p after Holm over all {len(pairs)} comparisons)",
         ("Arm", *_titles(study, curves, updates)),
         [
             (arm, *(_cell(objective, pairs[arm, u], adjusted[arm, u]) for u in updates))

@@ -661,7 +661,8 @@ def _condition_text(rows: pd.DataFrame) -> str:
         name: " and ".join(str(v) for v in values) for name, values in _conditions(rows).items()
     }
     return (
-        f"{texts['engine']} on {texts['device']}, {texts['precision']}, threads: {texts['threads']}"
+        f"engine {texts['engine']} on device {texts['device']}, {texts['precision']}, "
+        f"threads: {texts['threads']}"
     )
 
 

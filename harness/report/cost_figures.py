@@ -48,7 +48,10 @@ def level_against_costs(study: StudyLike, results: Sequence[ArmResult]) -> Label
         panels[0].set_ylabel(f"{arm_results.measured(study)}{_unit(objective)} (95 % interval)")
         drawing.levels_on(panels[0].yaxis, objective)
         drawing.legend_below(figure, panels[-1], len(shown))
-    label = f"{objective.title} against {', '.join(cost.name for cost in costs)}, by arm"
+    label = (
+        f"{objective.title} against {', '.join(cost.name for cost in costs)}, by arm; a line leads "
+        "along the arms that none dominates"
+    )
     return LabelledFigure("pareto", label, figure, points)
 
 

@@ -78,9 +78,15 @@ def reasons(study: StudyLike, results: Sequence[ArmResult]) -> list[tuple[list[s
     for result in results:
         parts = [] if result.is_baseline else [*_of_verdict(study, result), *_of_speed(result)]
         if parts:
-            text = " ".join(f"{part[0].upper()}{part[1:]}." for part in parts)
+            text = " ".join(f"{_capitalised(part, result)}." for part in parts)
             alike.setdefault(text, []).append(result.name)
     return [(names, text) for text, names in alike.items()]
+
+
+def _capitalised(part: str, result: ArmResult) -> str:
+    """Returns a part as the beginning of a sentence; an arm's name keeps its letters."""
+    begins_with_arm = bool(result.open) and part.startswith(result.open[0])
+    return part if begins_with_arm else f"{part[0].upper()}{part[1:]}"
 
 
 def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from harness.report.tables import Section
 
 LONG_TEXT = 40
-"""A cell of more characters may be broken into lines."""
+"""A cell of so many characters or more may be broken into lines."""
 Colors = Mapping[str, str]
 """Arm -> the colour that it has in every figure."""
 
@@ -73,7 +73,7 @@ def table(section: Section, name: str = "", colors: Colors | None = None) -> str
             for title, cell in zip(section.header, row, strict=True)
         ]
         kinds = [
-            ' class="long"' if len(cell) > LONG_TEXT else c
+            ' class="long"' if len(cell) >= LONG_TEXT else c
             for c, cell in zip(classes, row, strict=True)
         ]
         rest = "".join(f"<td{c}>{cell}</td>" for c, cell in zip(kinds[1:], cells[1:], strict=True))

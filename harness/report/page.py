@@ -75,7 +75,7 @@ def _links(report: "Report") -> list[tuple[str, str]]:
 
 def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
     links = [(condition.results[0].objective.key, condition.verdicts.title), ("costs", "Costs")]
-    links += [("tuning", "Tuned fields")] if condition.tuning else []
+    links += [("tuning", "Tuned values")] if condition.tuning else []
     links += [("samples", "Samples")] if any(result.samples for result in condition.results) else []
     return [
         *((condition.slug + anchor, name) for anchor, name in links),

@@ -13,6 +13,9 @@ from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
 from harness.tasks.objective import Objective, objective_of
 
+OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
+"""What would make an arm comparable whose best value lies at an end of what was tried."""
+
 MOST_PLAIN = 1e7
 """From here on a number is written with an exponent: what diverged would else fill a table."""
 LEAST_PLAIN = 0.01
@@ -306,7 +309,7 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
     decision, pairs = result.decision, f"{unit(study)}s"
     assert decision is not None
     if decision.verdict == "not comparable":
-        return ["A wider range, or more trials (at_most), would tell"]
+        return [OPEN_OUTLOOK]
     if decision.verdict != "undecided" or decision.interval is None:
         return []
     if result.seeds_to_decide is not None:
@@ -314,8 +317,8 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
         text = f"About {more} more {unit(study)}{'s' if more != 1 else ''} should decide it"
     elif decision.spread is not None and SEARCH_FACTOR * decision.spread >= abs(_mean(decision)):
         return [
-            f"More seeds should not decide it: {SEARCH_FACTOR:g} times the search's own spread, "
-            "which a verdict must exceed, is as large. More trials may"
+            f"More seeds should not decide it: a difference must exceed {SEARCH_FACTOR:g} times "
+            "the search's own spread, and this one does not. More trials may"
         ]
     elif study.version > 1 and study.tune is not None and result.search_spread is None:
         if result.learned_nothing:

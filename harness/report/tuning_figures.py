@@ -103,11 +103,12 @@ def _marks_of_kinds(by_arm: Sequence[Search], top: float) -> list[Line2D]:
     )
     side = _worse_side(by_arm[0].objective)
     num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
-    return [
-        _mark("o", "best of its arm", color=FAINT, markersize=11, markerfacecolor="none"),
-        _mark("o", "pruned: its last value", color=FAINT, markerfacecolor="none"),
-        _mark("x", f"diverged ({num_diverged}), or {side} ({num_above})", color=FAINT),
-    ]
+    ends = [f"{num_diverged} diverged"] if num_diverged else []
+    ends += [f"{num_above} {side} the axis"] if num_above else []
+    marks = [_mark("o", "best of its arm", color=FAINT, markersize=11, markerfacecolor="none")]
+    if (rows["state"] == RunState.PRUNED).any():
+        marks += [_mark("o", "pruned: its last value", color=FAINT, markerfacecolor="none")]
+    return marks + ([_mark("x", ", ".join(ends), color=FAINT)] if ends else [])
 
 
 def _mark(marker: str, label: str, **style: Any) -> Line2D:

@@ -43,7 +43,7 @@ def test_ratios_and_p_are_those_of_scipy_after_holm():
     frame = curves({"a": 0.0, "b": 0.1, "c": -0.3})
     table = along_training.section(study(), results("a", "b", "c"), frame)
     assert table.header == ("Arm", "50 updates", "100 updates", "200 updates", "400 updates")
-    assert "p after Holm over all 8 cells" in table.title
+    assert "p after Holm over all 8 comparisons" in table.title
     nats = frame.pivot(index=["arm", "index"], columns="update", values="validation/loss")
     pairs = [nats.loc[arm, u] - nats.loc["a", u] for arm in "bc" for u in (50, 100, 200, 400)]
     p = multipletests([stats.ttest_1samp(x, 0.0).pvalue for x in pairs], method="holm")[1]

@@ -92,6 +92,7 @@ def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, nam
     figure, answer = page.locator(".result figure"), page.locator(".answer")
     assert figure.bounding_box()["x"] > answer.bounding_box()["x"] + 300  # beside it
     page.set_viewport_size({"width": 390, "height": 900})
+    assert glance.evaluate("each => each.scrollWidth <= each.clientWidth")
     assert figure.bounding_box()["y"] > answer.bounding_box()["y"]  # below it
     dark = scheme == "dark"
     paper, ink = (

@@ -20,7 +20,7 @@ from harness.statistics.inference import Interval
 from harness.tasks.objective import PERPLEXITY
 
 SECONDS, RATE, PARAMETERS = COSTS
-HERE = "cpu on cpu, float32, threads: 2"
+HERE = "engine cpu on device cpu, float32, threads: 2"
 
 
 def arm(
