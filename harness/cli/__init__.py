@@ -6,6 +6,7 @@ exporting (the commands), app (all of them, in the groups of the help), faults (
 error), missing (what is said where nothing but the layer is installed).
 """
 
+import atexit
 import gc
 import sys
 
@@ -38,6 +39,7 @@ def main() -> None:
     130 after Ctrl-C.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    atexit.register(gc.freeze)  # the interpreter's end would search all of them, for half a second
     with signals.handled():
         try:
             _run(*faults.arguments_and_debug(sys.argv[1:]))

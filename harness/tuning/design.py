@@ -7,6 +7,7 @@ that out, as paired seeds take out what a seed adds to both. See docs/decisions/
 
 import itertools
 import math
+import sys
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from harness.study.fields import hint_of
 POINTS_PER_FIELD = 8
 """Start-up points for every field whose values have an order."""
 BITS = 30
-"""Of a coordinate: what SciPy's Sobol sequence has."""
+"""Of a coordinate: what torch's and SciPy's Sobol sequences have."""
 
 Space = Mapping[str, Range | Choices]
 
@@ -81,14 +82,28 @@ def grid(space: Space, names: tuple[Name, ...]) -> list[dict[str, Any]]:
 def sobol(num_fields: int, count: int) -> np.ndarray:
     """Returns the first points of the unscrambled Sobol sequence as whole numbers below 2^30.
 
-    They are (count, num_fields), uint64.
+    They are (count, num_fields), uint64. Torch and SciPy have the same sequence; each takes long to
+    load, so it is torch's where that is loaded, as in a launch, and else SciPy's.
     """
-    from scipy.stats import qmc  # late: it takes longer to load than most commands may last
+    sequence = (_torchs if "torch" in sys.modules else _scipys)(num_fields, count)
+    whole: np.ndarray = (sequence * 2.0**BITS).astype(np.uint64)
+    return whole
+
+
+def _torchs(num_fields: int, count: int) -> np.ndarray:
+    import torch
+
+    sequence = torch.quasirandom.SobolEngine(num_fields).draw(count, dtype=torch.float64)
+    points: np.ndarray = sequence.numpy()
+    return points
+
+
+def _scipys(num_fields: int, count: int) -> np.ndarray:
+    from scipy.stats import qmc
 
     exponent = max(0, count - 1).bit_length()  # SciPy warns of any other number of points
-    sequence = qmc.Sobol(num_fields, scramble=False, bits=BITS).random_base2(exponent)
-    whole: np.ndarray = (sequence[:count] * 2.0**BITS).astype(np.uint64)
-    return whole
+    points: np.ndarray = qmc.Sobol(num_fields, scramble=False, bits=BITS).random_base2(exponent)
+    return points[:count]
 
 
 def shift(fields: list[str], names: tuple[Name, ...]) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import qmc
 
 from harness import randomness, study
@@ -32,6 +34,17 @@ def test_points_are_the_sobol_sequence_after_a_digital_shift():
         values = [point[field] for point in found]
         wanted = u if field == "dropout" else 0.003 * (0.1 / 0.003) ** u
         assert values == pytest.approx(wanted.tolist())
+
+
+@pytest.mark.parametrize("num_fields", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("count", [1, 2, 5, 64, 1000])
+def test_the_sequence_is_one_whichever_library_is_loaded(monkeypatch, num_fields, count):
+    assert sys.modules["torch"] is torch
+    by_torch = design.sobol(num_fields, count)
+    monkeypatch.delitem(sys.modules, "torch")
+    by_scipy = design.sobol(num_fields, count)
+    assert by_torch.dtype == by_scipy.dtype == np.uint64
+    assert by_torch.tolist() == by_scipy.tolist()
 
 
 def test_any_point_can_be_had_alone():

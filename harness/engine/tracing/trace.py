@@ -1,26 +1,19 @@
 """From a cell's ``step`` to a :class:`Program`: the equations and their gradient.
 
-Both are those of torch itself: the step and its gradient run once, on tensors of one value, while a
-dispatch mode writes down every ATen operation; the flat list that results is written in the few
-operations of ``program``.
+Both are those of torch itself: ``recording`` runs the step and its gradient, and the flat list of
+ATen operations that results is written in the few operations of ``program``.
 """
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from cells.base import Cell, Parameter, split_gates, unchanged
-from harness.engine.base import Layer, dtype_of
+from cells.base import Cell
+from harness.engine.base import Layer
 from harness.engine.tracing import activations, aten, units
 from harness.engine.tracing.calls import (
-    ROWS,
     RULES,
     Call,
     Flipped,
@@ -32,92 +25,12 @@ from harness.engine.tracing.calls import (
     stacked,
 )
 from harness.engine.tracing.program import Builder, Node, Outer, Program, Ref
+from harness.engine.tracing.recording import Leaves, Operation, recorded, vector_names
 
 __all__ = ["Untraceable", "trace", "untraceable", "vector_names"]
 
 _RULES_FROM = (activations, aten, units)
 """They enter their rules as they are imported."""
-
-
-class _Product(torch.autograd.Function):
-    """A recurrent product whose gradient is always the same two products, whatever the strides."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, matrix: Tensor) -> Tensor:
-        ctx.save_for_backward(h, matrix)
-        return torch.mm(h, matrix)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        h, matrix = ctx.saved_tensors
-        return torch.mm(gradient, matrix.t()), torch.mm(h.t(), gradient)
-
-
-_product: Callable[[Tensor, Tensor], Tensor] = _Product.apply
-
-
-@dataclass(frozen=True)
-class _Operation:
-    """One ATen operation as it was called; the tensors are kept, for they tell which is which."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-
-
-class _Recorder(TorchDispatchMode):
-    """Writes down every operation while it is on."""
-
-    def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
-        self.operations: list[_Operation] = []
-
-
-def _record(
-    self: _Recorder,
-    function: Any,
-    types: Any,
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-) -> Any:
-    result = function(*args, **(kwargs or {}))
-    self.operations.append(_Operation(function, args, kwargs or {}, result))
-    return result
-
-
-# Set afterwards: torch wraps a method that stands in the class body, and loads its compiler to do
-# so, in a second.
-_Recorder.__torch_dispatch__ = _record  # type: ignore[method-assign, assignment]
-
-
-@dataclass(frozen=True)
-class Leaves:
-    """What a step is a function of, by name.
-
-    Attributes:
-        x: Gates, (B, H).
-        state: (B, H).
-        matrix: (H, g*H).
-        vector: (1, H).
-        cotangent: Of the new states, (B, H).
-        noise: (B, H).
-    """
-
-    x: dict[str, Tensor]
-    state: dict[str, Tensor]
-    matrix: dict[str, Tensor]
-    vector: dict[str, Tensor]
-    cotangent: dict[str, Tensor]
-    noise: dict[str, Tensor]
-
-    def named(self) -> list[tuple[str, Tensor]]:
-        """Returns all of them, ``group.name`` -> tensor, in a fixed order."""
-        return [
-            (f"{group}.{name}", t)
-            for group, tensors in vars(self).items()
-            for name, t in tensors.items()
-        ]
 
 
 @functools.lru_cache(maxsize=256)
@@ -131,8 +44,8 @@ def trace(layer: Layer) -> Program:
         Untraceable: The step uses an operation outside the table, or mixes rows or units in a way
             outside it.
     """
-    leaves, operations, results = _recorded(layer, 0.0)
-    if [o.function for o in operations] != [o.function for o in _recorded(layer, 0.5)[1]]:
+    leaves, operations, results = recorded(layer, 0.0)
+    if [o.function for o in operations] != [o.function for o in recorded(layer, 0.5)[1]]:
         raise Untraceable("operations that depend on the values")
     return _Lowering(layer, leaves).program(operations, results)
 
@@ -146,94 +59,6 @@ def untraceable(cell: type[Cell], precision: str = "float32") -> str | None:
     return None
 
 
-def _recorded(layer: Layer, value: float) -> tuple[Leaves, list[_Operation], list[Tensor | None]]:
-    """Returns what a step does where every input has one value.
-
-    Returns:
-        What it is given, its operations, its results.
-    """
-    recorder = _Recorder()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-            leaves = _leaves(layer, value)
-            with recorder:
-                results = _joint(layer, leaves)
-    except Untraceable:
-        raise
-    except Exception as error:  # whatever a step may do that it does not do on such values
-        raise Untraceable(
-            f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        ) from error
-    return leaves, recorder.operations, results
-
-
-def vector_names(layer: Layer) -> tuple[str, ...]:
-    """Returns the names of everything of size H that a step reads.
-
-    These are vectors, and recurrent biases gate by gate.
-    """
-    names = []
-    for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases):
-        if spec.kind == "vector":
-            names.append(spec.name)
-        elif spec.kind == "recurrent_bias":
-            names += [f"{spec.name}.{gate}" for gate in spec.gates]
-    return tuple(names)
-
-
-def _leaves(layer: Layer, value: float) -> Leaves:
-    cell, size, dtype = layer.cell, layer.hidden_size, dtype_of(layer.precision)
-
-    def full(*shape: int, differentiable: bool = True) -> Tensor:
-        return torch.full(shape, value, dtype=dtype, requires_grad=differentiable)
-
-    return Leaves(
-        {gate: full(ROWS, size) for gate in cell.input_products()},
-        {state: full(ROWS, size) for state in cell.state},
-        {name: full(size, len(gates) * size) for name, gates in cell.recurrent_products().items()},
-        {name: full(1, size) for name in vector_names(layer)},
-        {state: full(ROWS, size, differentiable=False) for state in cell.state},
-        {name: full(ROWS, size, differentiable=False) for name in cell.noise},
-    )
-
-
-def _joint(layer: Layer, leaves: Leaves) -> list[Tensor | None]:
-    """Returns the new state, then the gradients of gates, states, matrices and vectors."""
-    specs = {spec.name: spec for spec in layer.cell.parameters(1, layer.hidden_size, layer.biases)}
-    p = _bind(specs, leaves.matrix, leaves.vector)
-    vars(p).update(leaves.noise)
-    new = layer.cell().step(p, SimpleNamespace(**leaves.x), *leaves.state.values())
-    inputs = [t for _, t in leaves.named() if t.requires_grad]
-    reached = [
-        (s, g) for s, g in zip(new, leaves.cotangent.values(), strict=True) if s.requires_grad
-    ]
-    if not reached:
-        raise Untraceable("a new state that depends on nothing that could be learned")
-    outputs, cotangents = zip(*reached, strict=True)
-    return [*new, *torch.autograd.grad(outputs, inputs, cotangents, allow_unused=True)]
-
-
-def _bind(
-    specs: dict[str, Parameter], matrices: dict[str, Tensor], vectors: dict[str, Tensor]
-) -> SimpleNamespace:
-    """Returns the ``p`` of ``Cell.step``; a product's bias is added gate by gate."""
-
-    def product(name: str, matrix: Tensor) -> Callable[[Tensor], SimpleNamespace]:
-        def call(h: Tensor) -> SimpleNamespace:
-            gates = vars(split_gates(_product(h, matrix), specs[name].gates))
-            biases = {gate: vectors.get(f"b_{name}.{gate}") for gate in gates}
-            return SimpleNamespace(
-                **{g: v if biases[g] is None else v + biases[g] for g, v in gates.items()}
-            )
-
-        return call
-
-    products = {name: product(name, matrix) for name, matrix in matrices.items()}
-    return SimpleNamespace(
-        **products, **{name: v for name, v in vectors.items() if "." not in name}, drop=unchanged
-    )
-
-
 class _Lowering:
     """Writes a list of ATen operations as a program."""
 
@@ -242,7 +67,7 @@ class _Lowering:
         self.values: dict[int, Any] = {id(t): self._leaf(name) for name, t in leaves.named()}
         self.tensors = [t for _, t in leaves.named()]
 
-    def program(self, operations: list[_Operation], results: list[Tensor | None]) -> Program:
+    def program(self, operations: list[Operation], results: list[Tensor | None]) -> Program:
         for operation in operations:
             value = self._lowered(operation)
             is_list = isinstance(operation.result, (list, tuple))
@@ -271,7 +96,7 @@ class _Lowering:
             raise Untraceable("a tensor that was made outside the step")
         return self.values[id(argument)]
 
-    def _lowered(self, operation: _Operation) -> Any:
+    def _lowered(self, operation: Operation) -> Any:
         name = operation.function.overloadpacket.__name__
         args = self._value(operation.args)
         if name == "mm":

@@ -368,6 +368,11 @@ def test_torchs_functions_of_one_value():
             lambda p, x, h: (x.h / (1 // 0),),
             "ZeroDivisionError: integer division or modulo by zero",
         ),
+        (lambda p, x, h: (x.h / next(iter(())),), "StopIteration"),
+        (
+            lambda p, x, h: ((x.h + h).sum(-1, keepdim=True),),
+            "a new state must have the shape (B, H), here (3, 16), but got (3, 1)",
+        ),
     ],
 )
 def test_what_cannot_be_traced_is_refused_by_name_and_the_reference_runs_it(step, words):
