@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 
 from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, Step
 from harness.engine.persistent.passes import Pass, passes
-from harness.engine.persistent.tiling import ROWS, Contraction, Tiling, rounded_up
+from harness.engine.persistent.tiling import (
+    MOST_OTHERS,
+    ROWS,
+    Contraction,
+    Tiling,
+    rounded_up,
+)
 
 ALIGNMENT = 4
 """Numbers: what is loaded at once begins at a multiple of it."""
@@ -121,10 +127,103 @@ class Direction:
 
     def contraction(self, product: Product) -> Contraction:
         """Returns the shape of a block's part of a product."""
-        size, num_units = self.tiling.hidden_size, self.tiling.num_units
-        own = self.num_gates(product) * num_units
-        sizes = (own, size) if product.transposed else (size, own)
-        return self.tiling.contraction(*sizes, self.precision)
+        return self._contractions[product.matrix]
+
+    @functools.cached_property
+    def _contractions(self) -> dict[str, Contraction]:
+        """By matrix; the first ones have what registers are left."""
+        left = self.tiling.num_held if self._spares_registers else 0
+        found: dict[str, Contraction] = {}
+        for product in self.products:
+            if product.matrix in found:
+                continue
+            own = self.num_gates(product) * self.tiling.num_units
+            size = self.tiling.hidden_size
+            sizes = (own, size) if product.transposed else (size, own)
+            shape = self.tiling.contraction(*sizes, self.precision).holding(left)
+            found[product.matrix] = shape
+            left -= 4 * shape.num_held
+        return found
+
+    @property
+    def _spares_registers(self) -> bool:
+        """Whether a thread's registers can hold numbers of matrices besides.
+
+        Ordinary instructions need twice as many for a product, and totals of rows keep many.
+        """
+        count = len(self.registers) + len(self.plan.sums)
+        is_one_pass = all(len(self.passes(piece)) == 1 for piece in self.pieces)
+        is_light = count * self.tiling.num_elements <= MOST_OTHERS and is_one_pass
+        return self.tiling.uses_tensor_cores(self.precision) and is_light
+
+    @functools.cached_property
+    def groups(self) -> list[list[Product]]:
+        """The products between two pointwise pieces, which need nothing of one another."""
+        found: list[list[Product]] = []
+        previous: Step | None = None
+        for step in self.steps:
+            if isinstance(step, Product):
+                if isinstance(previous, Product):
+                    found[-1].append(step)
+                else:
+                    found.append([step])
+            previous = step
+        return found
+
+    def part(self, product: Product) -> str:
+        """Returns where the parts of a product's sums lie: where an earlier group's lay."""
+        before = self._before(product)
+        return f"(parts_0 + {sum(self.contraction(p).part_numbers for p in before)})"
+
+    def sent(self, product: Product) -> str:
+        """Returns where the owners of the units get them.
+
+        Of two places a group takes the one that the group before did not take: another block may
+        still read that.
+        """
+        number = next(g for g, group in enumerate(self.groups) if product in group)
+        parity = f"(t + {number}) % 2" if len(self.groups) % 2 else str(number % 2)
+        return f"(({parity} ? sent_1 : sent_0) + {len(self._before(product)) * self._num_sent})"
+
+    def _before(self, product: Product) -> list[Product]:
+        """Returns the products of its group that stand before it."""
+        (group,) = [group for group in self.groups if product in group]
+        return group[: group.index(product)]
+
+    @property
+    def _num_sent(self) -> int:
+        """The numbers that a block's units get of a product."""
+        return self.tiling.num_blocks * ROWS * self.tiling.num_units
+
+    def operand_at(self, name: str, time: str) -> str:
+        """Returns where an operand lies at a time, in C++."""
+        return f"(({time}) % 2 ? {name}_1 : {name}_0)" if self._parities[name] == 2 else f"{name}_0"
+
+    @functools.cached_property
+    def _parities(self) -> dict[str, int]:
+        """By operand: 1 where it is not sent again before all blocks have read it.
+
+        That is where another product's barrier lies between.
+        """
+        found: dict[str, int] = {}
+        for product in self.products:
+            name = self.operand(product)
+            found[name] = max(found.get(name, 1), 2 if self._is_overtaken(product) else 1)
+        return found
+
+    def _is_overtaken(self, product: Product) -> bool:
+        if product.transposed:  # only its own block writes it
+            return False
+        if is_state(product.operand):
+            return True
+        name = product.operand.buffer.name
+        writing = next(
+            k
+            for k, step in enumerate(self.steps)
+            if isinstance(step, Piece) and name in {place.buffer.name for place, _ in step.stores}
+        )
+        is_first = not any(isinstance(step, Product) for step in self.steps[:writing])
+        return is_first and product in self.groups[-1]
 
     def num_gates(self, product: Product) -> int:
         """Returns how many gates a product's matrix has."""
@@ -135,20 +234,17 @@ class Direction:
     def regions(self) -> list[Region]:
         """The block's shared memory."""
         found: dict[str, Region] = {}
-        for number, product in enumerate(self.products):
-            shape = self.contraction(product)
-            operand = Region(
-                self.operand(product), ROWS * shape.left_width, 1 if product.transposed else 2
-            )
-            regions = [
-                Region(f"slice_{product.matrix}", shape.matrix_numbers),
-                operand,
-                Region(f"part_{number}", shape.part_numbers),
-            ]
-            if product.transposed:
-                sent = self.tiling.num_blocks * ROWS * self.tiling.num_units
-                regions.append(Region(f"sent_{number}", sent, 2))
-            found |= {region.name: region for region in regions}
+        for product in self.products:
+            shape, name = self.contraction(product), self.operand(product)
+            slice_ = Region(f"slice_{product.matrix}", shape.matrix_numbers)
+            operand = Region(name, ROWS * shape.left_width, self._parities[name])
+            found |= {region.name: region for region in (slice_, operand)}
+        if self.products:
+            parts = [sum(self.contraction(p).part_numbers for p in group) for group in self.groups]
+            found["parts"] = Region("parts", max(parts))
+        if any(product.transposed for product in self.products):
+            most = max(len(group) for group in self.groups)
+            found["sent"] = Region("sent", most * self._num_sent, 2)
         for piece in self.pieces:
             for one in self.passes(piece):
                 for i in one.offered:

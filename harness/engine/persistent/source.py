@@ -5,7 +5,7 @@ The launches of a time step, as :mod:`harness.engine.gpu.layout` has them, becom
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,15 +57,30 @@ class _Writer:
         if self.at.is_backward:
             for i in self.at.plan.sums:
                 yield f"  real sum_{i}[PER] = {{}};"
+        for product in self._matrices():
+            if number := self.at.contraction(product).num_held:
+                yield f"  real held_{product.matrix}[{number}][4];"
+
+    def _matrices(self) -> Iterable[Product]:
+        """Returns a product of each matrix."""
+        return {product.matrix: product for product in self.at.products}.values()
 
     def _start(self) -> Iterator[str]:
         yield f"  zero(block, {self.at.num_shared} * sizeof(real));"
         yield "  block.sync();"
-        for product in {p.matrix: p for p in self.at.products}.values():
+        for product in self._matrices():
+            shape, matrix = self.at.contraction(product), f"a.matrix_{product.matrix}"
             take = "take_rows" if product.transposed else "take_columns"
-            sizes = f"{self.at.num_gates(product)}, {self.at.contraction(product).width}"
-            matrix, slice_ = f"matrix_{product.matrix}", f"slice_{product.matrix}_0"
-            yield f"  {take}<{sizes}>(block, a.{matrix}, {slice_});"
+            sizes = (
+                self.at.num_gates(product), shape.width, shape.slice_terms, shape.held_terms
+            )  # fmt: skip
+            yield f"  {take}<{_listed(*sizes)}>(block, {matrix}, slice_{product.matrix}_0);"
+            if shape.held:
+                of = "Rows" if product.transposed else "Columns"
+                sizes = (shape.outputs, shape.depth, shape.num_slices, shape.held)
+                entry = f"{of}<{self.at.num_gates(product)}>"
+                held = f"held_{product.matrix}"
+                yield f"  hold<{entry}, {_listed(*sizes)}>(block, {matrix}, {held});"
         products = [p for p in self.at.products if not p.transposed]
         states = {self.at.operand(p): p.operand for p in products if is_state(p.operand)}
         for name, place in states.items():
@@ -117,24 +132,29 @@ class _Writer:
         # The operand is there: in this block's memory, or sent by all blocks.
         yield "    block.sync();" if transposed else "    block.cluster_sync();"
         for product in group:
-            shape, number = self.at.contraction(product), self.at.products.index(product)
+            shape = self.at.contraction(product)
+            sizes = (
+                shape.outputs, shape.width, shape.depth, shape.left_width, shape.num_slices,
+                shape.held,
+            )  # fmt: skip
+            held = f"held_{product.matrix}" if shape.held else "nullptr"
             yield (
-                f"    product<{shape.outputs}, {shape.width}, {shape.depth}, {shape.left_width}, "
-                f"{shape.num_slices}>(block, {self._operand_at(product)}, "
-                f"slice_{product.matrix}_0, part_{number}_0);"
+                f"    product<{_listed(*sizes)}>(block, {self._operand_at(product)}, "
+                f"slice_{product.matrix}_0, {held}, {self.at.part(product)});"
             )
         yield "    block.sync();"
         lines = []
         for product in group:
-            shape, number = self.at.contraction(product), self.at.products.index(product)
+            shape, part = self.at.contraction(product), self.at.part(product)
             sizes = f"{shape.width}, {shape.num_slices}"
             if transposed:
-                sent = f"(t % 2 ? sent_{number}_1 : sent_{number}_0)"
-                yield f"    send_to_owners<{sizes}>(block, part_{number}_0, {sent});"
-                lines.append(f"{register(product.result)}[p] = collected({sent}, e);")
+                yield f"    send_to_owners<{sizes}>(block, {part}, {self.at.sent(product)});"
+                lines.append(
+                    f"{register(product.result)}[p] = collected({self.at.sent(product)}, e);"
+                )
                 continue
             for k, gate in enumerate(gates(product)):
-                value = f"whole<{sizes}>(part_{number}_0, e.own_row, {k} * U + e.own_unit)"
+                value = f"whole<{sizes}>({part}, e.own_row, {k} * U + e.own_unit)"
                 lines.append(f"{register(gate)}[p] = {value};")
                 if self.at.outlives(gate):
                     lines.append(f"a.{self._address(gate, 't')} = {register(gate)}[p];")
@@ -143,10 +163,7 @@ class _Writer:
         yield from self._each(lines, "    ")
 
     def _operand_at(self, product: Product) -> str:
-        name = self.at.operand(product)
-        if product.transposed:
-            return f"{name}_0"
-        return f"(({_time(product.operand)}) % 2 ? {name}_1 : {name}_0)"
+        return self.at.operand_at(self.at.operand(product), _time(product.operand))
 
     def _piece(self, piece: Piece) -> Iterator[str]:
         loads = {load.index: load for load in piece.loads}
@@ -192,7 +209,7 @@ class _Writer:
             if wanted.buffer != place.buffer:
                 continue
             if not product.transposed:
-                there = f"({_time(place)}) % 2 ? {name}_1 : {name}_0"
+                there = self.at.operand_at(name, _time(place))
                 yield f"send_to_all(block, {there}, e, {value});"
             elif wanted.first <= place.first < wanted.first + wanted.width:
                 at = f"e.own_row * {self.at.contraction(product).left_width}"
@@ -235,6 +252,10 @@ class _Writer:
         for line in lines:
             yield f"{indent}  {line}"
         yield f"{indent}}}"
+
+
+def _listed(*sizes: int) -> str:
+    return ", ".join(map(str, sizes))
 
 
 def _time(place: Place, t: str = "t") -> str:

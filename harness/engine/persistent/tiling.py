@@ -5,7 +5,7 @@ to (j + 1) * U of every gate, U = ceil(H / C), and the matrices' columns that ma
 here depends on the number of runs, so that a run of a pack is bit for bit that run alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ROWS = 8
 """Rows of the batch that a cluster does: what one tensor-core product takes."""
@@ -17,6 +17,10 @@ MOST_BLOCKS = 16
 """Of a cluster on an H100."""
 PORTABLE_BLOCKS = 8
 """So many any device with clusters runs; a kernel must ask for more."""
+HELD_NUMBERS = 128
+"""Of matrices, in a thread's registers, where tensor cores multiply: half of those that it has."""
+MOST_OTHERS = 32
+"""The values of a (unit, row) beside which a thread's registers hold as many of matrices."""
 MOST_SLICES = 8
 """The sums that a contraction is cut into, at most, so that all threads have work."""
 
@@ -65,12 +69,15 @@ class Contraction:
         outputs: The numbers of a row of the result.
         worker: What makes them.
         num_workers: Of the block.
+        held: Of each part of a sum, so many of the worker's steps have their terms of the matrix
+            in its registers.
     """
 
     depth: int
     outputs: int
     worker: Worker
     num_workers: int
+    held: int = 0
 
     @property
     def width(self) -> int:
@@ -93,9 +100,32 @@ class Contraction:
         return max(1, min(MOST_SLICES, self.num_workers // groups, steps))
 
     @property
+    def slice_terms(self) -> int:
+        """The terms of a part of the sum; the last part may have fewer."""
+        return rounded_up(-(-self.depth // self.num_slices), self.worker.terms)
+
+    @property
+    def held_terms(self) -> int:
+        """Those of them that lie in registers."""
+        return self.held * self.worker.terms
+
+    @property
+    def num_held(self) -> int:
+        """The steps of a worker whose terms lie in its registers, in all parts that it makes."""
+        groups = -(-self.outputs // self.worker.outputs)
+        return self.held * -(-groups * self.num_slices // self.num_workers)
+
+    def holding(self, numbers: int) -> "Contraction":
+        """Returns itself with as much of the matrix in registers as so many of a thread hold."""
+        of_a_step = 4 * replace(self, held=1).num_held
+        return replace(self, held=min(self.slice_terms // self.worker.terms, numbers // of_a_step))
+
+    @property
     def matrix_numbers(self) -> int:
-        """The numbers of the matrix, its depth padded."""
-        return rounded_up(self.depth, 8) * self.width
+        """The numbers of the matrix in shared memory, its depth padded."""
+        if not self.held:
+            return rounded_up(self.depth, 8) * self.width
+        return self.num_slices * (self.slice_terms - self.held_terms) * self.width
 
     @property
     def part_numbers(self) -> int:
@@ -111,11 +141,13 @@ class Tiling:
         hidden_size: H.
         num_blocks: C.
         num_threads: Of a block.
+        num_held: Of the numbers of matrices, at most, in a thread's registers.
     """
 
     hidden_size: int
     num_blocks: int
     num_threads: int = THREADS
+    num_held: int = HELD_NUMBERS
 
     @property
     def num_units(self) -> int:

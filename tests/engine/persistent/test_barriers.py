@@ -12,7 +12,12 @@ from harness.engine.cpu import compiler
 from harness.engine.persistent.source import plan_of, source
 from harness.engine.persistent.tiling import Tiling
 
-CELLS = {"lstm": "one product", "lstm-on": "sums of a row and up to each unit besides"}
+CELLS = {
+    "lstm": "one product",
+    "lstm-on": "sums of a row and up to each unit besides",
+    "rwkv-4": "two groups of products, an operand that has one place",
+    "lstm-mogrifier": "seven groups, whose parts share their memory",
+}
 RACE = "WARNING: ThreadSanitizer: data race"
 MAIN = """
 int main() {{

@@ -13,7 +13,7 @@ from harness import engine
 from harness.engine import Layer
 from harness.engine.persistent import persistent
 from harness.engine.persistent.coverage import capacity, fitted, uncovered
-from harness.engine.persistent.source import plan_of
+from harness.engine.persistent.source import plan_of, source
 from harness.engine.persistent.tiling import Tiling, tilings
 from harness.model.regularization import StepRegularization, regularized
 
@@ -114,18 +114,20 @@ def test_without_gradients_the_results_are_the_same_and_few_time_steps_exist_at_
 
 
 TENSOR_CORES = {
-    # Whole warps, of which each has a tile of the outputs.
-    "lstm": Tiling(7, num_blocks=2, num_threads=32),
-    # Two warps, of which each has half the terms of a sum.
-    "rnn-tanh": Tiling(20, num_blocks=2, num_threads=64),
+    "whole warps, of which each has a tile of the outputs": ("lstm", Tiling(7, 2, 32)),
+    "two warps, of which each has half the terms of a sum": ("rnn-tanh", Tiling(20, 2, 64)),
+    "half of a sum's terms in registers": ("rnn-tanh", Tiling(20, 2, 64, num_held=4)),
+    "of each of a warp's tiles half": ("rnn-tanh", Tiling(20, 2, 32, num_held=8)),
+    "nothing in registers": ("rnn-tanh", Tiling(20, 2, 64, num_held=0)),
+    "two groups of products": ("gru-reset-before", Tiling(20, 2, 32, num_held=12)),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TENSOR_CORES)
-def test_a_tensor_cores_product_is_the_definitions(monkeypatch, name):
+@pytest.mark.parametrize("what", TENSOR_CORES)
+def test_a_tensor_cores_product_is_the_definitions(monkeypatch, what):
     """Each lane of a warp takes its part of the operands, and shows it to the others."""
-    tile = TENSOR_CORES[name]
+    name, tile = TENSOR_CORES[what]
     ours = persistent.Persistent(lambda hidden_size: tile)
     monkeypatch.setattr(engine, "ENGINES", (ours, *engine.ENGINES))
     given = case(
@@ -136,7 +138,7 @@ def test_a_tensor_cores_product_is_the_definitions(monkeypatch, name):
         hidden=tile.hidden_size,
         biases=2,
         inputs="tokens",
-        scale=0.3,
+        scale=0.2,  # at which no operand lies between two numbers
     ).to("tf32")
     found = errors(results("persistent", given), results("reference", given))
     assert max(found.values()) < FLOAT32_ERROR, found
@@ -238,6 +240,19 @@ def code(name, hidden_size, architecture=90, precision="float32"):
     plan = plan_of(Layer(cells.find(name), hidden_size, 1, precision))
     assert uncovered(plan) is None
     return fitted(plan, precision, architecture)
+
+
+def test_registers_hold_what_shared_memory_then_need_not():
+    code_of = functools.partial(source, plan_of(Layer(cells.find("lstm"), 256, 1, "tf32")), "tf32")
+    without, with_them = (code_of(Tiling(256, 8, num_held=number)) for number in (0, 128))
+    # All 256 terms of 128 outputs, whose rows are 136 numbers long.
+    assert without.shared_bytes - with_them.shared_bytes >= 256 * 128 * 4
+    assert "real held_R[32][4];" in with_them.text and "held_R" not in without.text
+    # Half of 512 units' terms: then they fit.
+    assert capacity(code("lstm", 512, precision="tf32"), 90) is None
+    # Values of a whole row take the registers themselves, and so do ordinary instructions.
+    assert "held_R" not in code("lstm-layer-norm", 256, precision="tf32").text
+    assert "held_R" not in code("lstm", 256).text
 
 
 def test_blocks_own_32_units_at_most_where_a_cluster_reaches():

@@ -46,45 +46,96 @@ DEVICE void zero(const Block& block, long long bytes) {
   for (long long i = block.thread; i < bytes / (long long)sizeof(real); i += THREADS) block.memory[i] = 0;
 }
 
-// slice[k][gate * U + own unit] = the block's columns of a run's matrix (H, GATES * H).
-template <int GATES, int WIDTH>
+// A block's part of a run's matrix (H, GATES * H): what a product takes of it for a term and an output.
+template <int GATES>
+struct Columns {
+  static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
+    const int unit = block.rank * U + output % U;
+    const bool inside = k < H && output < GATES * U && unit < H;
+    return inside ? operand(matrix[((block.run * H + k) * GATES + output / U) * H + unit]) : real(0);
+  }
+};
+template <int GATES>
+struct Rows {
+  static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
+    const int unit = block.rank * U + k % U;
+    const bool inside = output < H && k < GATES * U && unit < H;
+    return inside ? operand(matrix[((block.run * H + output) * GATES + k / U) * H + unit]) : real(0);
+  }
+};
+
+// In which row of a slice in shared memory a term lies, whose parts of LENGTH terms leave the first HELD in registers.
+template <int LENGTH, int HELD>
+DEVICE int row_of(int k) {
+  return k % LENGTH < HELD ? -1 : k / LENGTH * (LENGTH - HELD) + k % LENGTH - HELD;
+}
+
+// slice[row of k][gate * U + own unit] = the block's columns of a run's matrix.
+template <int GATES, int WIDTH, int LENGTH, int HELD>
 DEVICE void take_columns(const Block& block, const real* matrix, real* slice) {
   for (int i = block.thread; i < H * GATES * U; i += THREADS) {
-    const int own_unit = i % U, gate = i / U % GATES, k = i / (U * GATES), unit = block.rank * U + own_unit;
-    if (unit < H)
-      slice[k * WIDTH + gate * U + own_unit] = operand(matrix[((block.run * H + k) * GATES + gate) * H + unit]);
+    const int output = i % (GATES * U), k = i / (GATES * U), row = row_of<LENGTH, HELD>(k);
+    if (row >= 0) slice[row * WIDTH + output] = Columns<GATES>::at(block, matrix, k, output);
   }
 }
 
-// slice[gate * U + own unit][k] = likewise, transposed.
-template <int GATES, int WIDTH>
+// slice[row of gate * U + own unit][k] = likewise, transposed.
+template <int GATES, int WIDTH, int LENGTH, int HELD>
 DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
   for (int i = block.thread; i < H * GATES * U; i += THREADS) {
-    const int own_unit = i % U, gate = i / U % GATES, k = i / (U * GATES), unit = block.rank * U + own_unit;
-    if (unit < H)
-      slice[(gate * U + own_unit) * WIDTH + k] = operand(matrix[((block.run * H + k) * GATES + gate) * H + unit]);
+    const int k = i % (GATES * U), output = i / (GATES * U), row = row_of<LENGTH, HELD>(k);
+    if (row >= 0) slice[row * WIDTH + output] = Rows<GATES>::at(block, matrix, k, output);
   }
 }
 
 // part[s][row][output] = the sum over the s-th of SLICES parts of k of left[row][k] * right[k][output].
 #if TENSOR_CORES
-// Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once.
-template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES>
-DEVICE void product(const Block& block, const real* left, const real* right, real* part) {
-  constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8, CHAINS = 4;
+constexpr int WARPS = THREADS / 32;
+
+// What a lane holds of a matrix for all time steps: of the first HELD steps of each part of a sum that its warp makes.
+template <class Matrix, int OUTPUTS, int TERMS, int SLICES, int HELD>
+DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
+  constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8;
+  constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS;
   const int lane = block.thread % 32, group = lane / 4, member = lane % 4;
-  for (int item = block.thread / 32; item < TILES * SLICES; item += THREADS / 32) {
-    const int first = item % TILES * 16 + group, slice = item / TILES;
-    const int end = (slice + 1) * LENGTH < TERMS ? (slice + 1) * LENGTH : TERMS;
+  UNROLL for (int i = 0; i < ITEMS; i++) {
+    const int item = block.thread / 32 + i * WARPS, output = item % TILES * 16 + group;
+    UNROLL for (int step = 0; step < HELD; step++) {
+      const int k = item / TILES * LENGTH + 8 * step + member;
+      UNROLL for (int j = 0; j < 4; j++)
+        held[i * HELD + step][j] = Matrix::at(block, matrix, k + j / 2 * 4, output + j % 2 * 8);
+    }
+  }
+}
+
+// Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once.
+template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
+DEVICE void product(const Block& block, const real* left, const real* right, const real (*held)[4], real* part) {
+  constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8, CHAINS = 4;
+  constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS;
+  const int lane = block.thread % 32, group = lane / 4, member = lane % 4;
+  UNROLL for (int i = 0; i < ITEMS; i++) {
+    const int item = block.thread / 32 + i * WARPS;
+    if (item >= TILES * SLICES) break;
+    const int first = item % TILES * 16 + group, slice = item / TILES, start = slice * LENGTH;
+    const int end = start + LENGTH < TERMS ? start + LENGTH : TERMS;
+    const real* const factors = left + group * LEFT_WIDTH + member;
     real sums[CHAINS][4] = {};
-    for (int begin = slice * LENGTH; begin < end; begin += 8 * CHAINS) {
+    UNROLL for (int step = 0; step < HELD; step++) {
+      const int k = start + 8 * step;
+      if (k >= end) break;
+      const real b[2] = {factors[k], factors[k + 4]};
+      multiply_add(block, sums[step % CHAINS], held[i * HELD + step], b);
+    }
+    // The rows of the slice begin with the first term that is not held.
+    const real* const rows = right + (slice * (LENGTH - 8 * HELD) + member) * WIDTH + first;
+    for (int begin = start + 8 * HELD; begin < end; begin += 8 * CHAINS) {
       UNROLL for (int chain = 0; chain < CHAINS; chain++) {
-        const int k = begin + 8 * chain + member;
-        if (begin + 8 * chain >= end) break;
-        const real* const values = right + k * WIDTH + first;
-        const real* const factors = left + group * LEFT_WIDTH + k;
+        const int k = begin + 8 * chain;
+        if (k >= end) break;
+        const real* const values = rows + (k - start - 8 * HELD) * WIDTH;
         const real a[4] = {values[0], values[8], values[4 * WIDTH], values[4 * WIDTH + 8]};
-        const real b[2] = {factors[0], factors[4]};
+        const real b[2] = {factors[k], factors[k + 4]};
         multiply_add(block, sums[chain], a, b);
       }
     }
@@ -96,8 +147,9 @@ DEVICE void product(const Block& block, const real* left, const real* right, rea
 }
 #else
 // Each thread makes 4 outputs of all rows, so that it loads 12 vectors of 4 for 128 multiplications.
-template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES>
-DEVICE void product(const Block& block, const real* left, const real* right, real* part) {
+template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
+DEVICE void product(const Block& block, const real* left, const real* right, const void*, real* part) {
+  static_assert(HELD == 0, "registers hold none of the matrix");
   constexpr int GROUPS = (OUTPUTS + 3) / 4, LENGTH = (TERMS + 4 * SLICES - 1) / (4 * SLICES) * 4;
   for (int item = block.thread; item < GROUPS * SLICES; item += THREADS) {
     const int first = item % GROUPS * 4, slice = item / GROUPS;
