@@ -18,6 +18,7 @@ STUDY = "quickstart"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+LOAD_MS = 180_000
 FLAGS = ("--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND")
 """A page needs nothing beside it: no name is resolved."""
 WIDE, NARROW = (1440, 900), (390, 844)
@@ -27,7 +28,9 @@ WIDE, NARROW = (1440, 900), (390, 844)
 def opened() -> Iterator[Browser]:
     """Starts a browser, and ends it."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=list(FLAGS), timeout=LOAD_MS
+        )
         yield browser
         browser.close()
 
@@ -45,6 +48,7 @@ def hover(page: Page, figure: str) -> str:
         figure,
     )
     page.mouse.move(place[0] + 2, place[1] + 2)
+    page.locator(".tip").wait_for()
     return page.locator(".tip").inner_text()
 
 

@@ -31,6 +31,7 @@ def paths(tmp_path_factory):
 def page(browser, paths):
     """The page of a study; it must ask for nothing and raise no error."""
     page, wrong = browser.new_page(viewport={"width": 1440, "height": 900}), []
+    page.set_default_timeout(report_pictures.LOAD_MS)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
     address = (paths / "one.html").as_uri()
@@ -46,7 +47,8 @@ def test_the_pointer_is_told_the_value_that_is_drawn_there(page):
     assert told.startswith("lstm: ") and told.endswith(" at 100 k tokens")
     assert page.locator(".ring").count() == 1
     page.mouse.move(5, 5)
-    assert page.locator(".tip").is_hidden() and page.locator(".ring").count() == 0
+    page.locator(".tip").wait_for(state="hidden")
+    assert page.locator(".ring").count() == 0
 
 
 def test_the_arrow_keys_go_from_value_to_value(page):
@@ -82,6 +84,7 @@ def test_a_figure_is_enlarged_zoomed_and_put_back(page):
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, name, scheme):
     page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(report_pictures.LOAD_MS)
     page.goto((paths / f"{name}.html").as_uri())
     for width in (1440, 1280, 820, 390):
         page.set_viewport_size({"width": width, "height": 900})
@@ -108,6 +111,7 @@ def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, nam
 
 def test_paper_is_light_and_shows_no_buttons(browser, paths):
     page = browser.new_page(color_scheme="dark")
+    page.set_default_timeout(report_pictures.LOAD_MS)
     page.goto((paths / "one.html").as_uri())
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
