@@ -28,7 +28,13 @@ from harness.engine.tracing.trace import untraceable
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY_CELL = ROOT / "tests" / "engine" / "persistent" / "every_cell.py"
-SIZES = ((90, 256, "float32"), (90, 256, "tf32"), (80, 64, "float32"), (80, 64, "tf32"))
+SIZES = (
+    (90, 256, "float32"),
+    (90, 256, "tf32"),
+    (90, 512, "tf32"),
+    (80, 64, "float32"),
+    (80, 64, "tf32"),
+)
 """(architecture, H, precision). Kernels in bf16 are those in tf32 that round at another bit."""
 MOST_NAMED = 20
 """Of what is wrong; the JSON holds all of it."""
@@ -123,6 +129,32 @@ def summary(kernels: Sequence[Kernel]) -> str:
     )
 
 
+def table(kernels: Sequence[Kernel]) -> list[str]:
+    """Returns a row of Markdown for each architecture, size and precision."""
+    rows = []
+    for size in dict.fromkeys((k.architecture, k.hidden_size, k.precision) for k in kernels):
+        of_size = [k for k in kernels if (k.architecture, k.hidden_size, k.precision) == size]
+        made = [kernel for kernel in of_size if kernel.name]
+        refused = [kernel.cell for kernel in of_size if kernel.refusal]
+        spilled = [
+            f"{k.cell}, {k.name}, {k.spill_bytes} bytes" for k in made if k.spill_bytes
+        ]  # fmt: skip
+        widest = max(made, key=lambda kernel: kernel.registers)
+        cells = (
+            f"sm_{size[0]}",
+            str(size[1]),
+            size[2],
+            str(len({kernel.cell for kernel in made})),
+            ", ".join(refused) or "none",
+            str(sum(kernel.problem is not None for kernel in of_size)),
+            "; ".join(spilled) or "none",
+            f"{widest.registers} ({widest.cell}, {widest.name})",
+            f"{max(kernel.shared_bytes for kernel in made):,} bytes",
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
 def computed(names: Sequence[str]) -> list[str]:
     """Returns what differs from the definition on threads of the host, a line each."""
     paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "tests"))
@@ -170,6 +202,7 @@ def main(words: Sequence[str]) -> int:
         made = [kernel for name in options.cells for kernel in compiled(name, *size)]
         print(summary(made), flush=True)
         kernels += made
+    print("\n".join(table(kernels)), flush=True)
     differing = computed(options.cells)
     print(f"on the host: {len(differing)} differences")
     wrong = problems(kernels) + differing

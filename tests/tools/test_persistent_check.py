@@ -1,10 +1,13 @@
 """What `make persistent-check` reports, and what ends it with 1."""
 
 import json
+from pathlib import Path
 
 import persistent_check
 import pytest
-from persistent_check import Kernel, compiled, problems, summary, text_of
+from persistent_check import SIZES, Kernel, compiled, problems, summary, table, text_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 LSTM = ("lstm", 90, 256, "float32")
 MADE = [
@@ -34,6 +37,21 @@ def test_a_line_sums_up():
         "registers 255 (nas, forward), most shared memory 190,720 bytes; refused: scrn; "
         "spilled: nas forward"
     )
+
+
+def test_a_row_of_the_table_sums_up():
+    refused = Kernel("scrn", *LSTM[1:], refusal="it does not fit")
+    assert table([*MADE, refused]) == [
+        "| sm_90 | 256 | float32 | 1 | scrn | 0 | none | 123 (lstm, backward) | 190,720 bytes |"
+    ]
+
+
+def test_the_figures_of_the_documentation_are_those_of_the_committed_file():
+    folder = ROOT / "studies" / "bench" / "gpu"
+    kernels = json.loads((folder / "persistent-nvrtc-12.9.json").read_text())["kernels"]
+    text = (folder / "README.md").read_text()
+    rows = table([Kernel(**row) for row in kernels])
+    assert len(rows) == len(SIZES) and [row for row in rows if row not in text] == []
 
 
 def test_the_file_holds_all_rows():

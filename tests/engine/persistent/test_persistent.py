@@ -14,7 +14,7 @@ from harness.engine import Layer
 from harness.engine.persistent import persistent
 from harness.engine.persistent.coverage import capacity, fitted, uncovered
 from harness.engine.persistent.source import plan_of, source
-from harness.engine.persistent.tiling import Tiling, tilings
+from harness.engine.persistent.tiling import HELD_NUMBERS, Tiling, tilings
 from harness.model.regularization import StepRegularization, regularized
 
 FIRST = ["lstm", "gru", "rnn-tanh", "rnn-relu"]
@@ -244,11 +244,11 @@ def code(name, hidden_size, architecture=90, precision="float32"):
 
 def test_registers_hold_what_shared_memory_then_need_not():
     code_of = functools.partial(source, plan_of(Layer(cells.find("lstm"), 256, 1, "tf32")), "tf32")
-    without, with_them = (code_of(Tiling(256, 8, num_held=number)) for number in (0, 128))
+    without, with_them = (code_of(Tiling(256, 8, num_held=number)) for number in (0, HELD_NUMBERS))
     # All 256 terms of 128 outputs, whose rows are 136 numbers long.
     assert without.shared_bytes - with_them.shared_bytes >= 256 * 128 * 4
     assert "real held_R[32][4];" in with_them.text and "held_R" not in without.text
-    # Half of 512 units' terms: then they fit.
+    # Then four gates of 512 units fit, of which registers hold a part.
     assert capacity(code("lstm", 512, precision="tf32"), 90) is None
     # Values of a whole row take the registers themselves, and so do ordinary instructions.
     assert "held_R" not in code("lstm-layer-norm", 256, precision="tf32").text
