@@ -31,6 +31,12 @@ _KINDS = {
 MOST_WORDS = 8
 """The most words that a message lists before it says what was found."""
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
+_MULTIPLE = re.compile(r"([0-9]*\.?[0-9]+)\s*([kKmM])")
+_MULTIPLES = {"k": 1000, "m": 1_000_000}
+_WITH_COMMAS = re.compile(r"[0-9]{1,3}(,[0-9]{3})+")
+_TRUTHS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_FOREIGN_WORDS = {"gpu": "cuda", "fp32": "float32", "double": "float64", "bfloat16": "bf16"}
+"""Words that other tools use -> ours."""
 _WHERE_TEXTS_ARE = ("corpus", "path")
 """Fields that name a text. Arms compare on one text, so that several texts are conditions."""
 
@@ -177,6 +183,7 @@ class _Fault:
             (part for part in reversed(self.path) if isinstance(part, str)), "study file"
         )
         self.is_of_key = error["loc"][-1:] == ("[key]",)
+        self.data = data
 
     def problem(self, document: Document) -> Problem:
         at = (
@@ -254,26 +261,34 @@ class _Fault:
             item = "..." if isinstance(value, dict | list) else shown(value).strip("'")
             return f"Write {name}: [{item}]."
         if self.kind in _KINDS and _KINDS[self.kind] == "a mapping":
-            return _mapping_remedy(self.path, name, value)
+            return _mapping_remedy(self.path, name, value, self.data)
         if self.kind in ("int_type", "float_type", "bool_type") and isinstance(value, str):
             if _is_plain(value):
                 return "Remove the quotes."
             if self.kind == "float_type" and (percent := _PERCENT.fullmatch(value)):
                 return f"Write {name}: {float(percent[1]) / 100:g}."
+            if self.kind != "bool_type" and (number := _number_meant(value)) is not None:
+                return f"Write {number}."
+        if self.kind == "bool_type":
+            return f"Write {_TRUTHS.get(str(value).lower(), 'true or false')}."
         if isinstance(value, float) and value.is_integer():
             return f"Write {int(value)}."
         if self.kind == "string_type" and isinstance(value, int | float):
             return f'Quote it: "{shown(value)}".'
         if self.kind == "string_pattern_mismatch":
-            return "Write end: <eos>." if self.name == "end" else "Choose such a name."
+            return "Write end: <eos>." if self.name == "end" else self._name_remedy()
         doc = doc_at(self.path)
         return f"It is: {doc}." if doc else "Choose such a value."
+
+    def _name_remedy(self) -> str:
+        plain = re.sub(r"[^a-z0-9]+", "-", str(self.value).lower()).strip("-")
+        return f"Write {plain}." if plain and not self.is_of_key else "Choose such a name."
 
     def _choice_remedy(self) -> str:
         value, name = str(self.value), self.name
         if name == "objective" and value.startswith("test/"):
             return "Write validation/perplexity: nothing may be chosen by the test text."
-        similar = nearest(value, self._allowed())
+        similar = nearest(_FOREIGN_WORDS.get(value.lower(), value), self._allowed())
         if similar:
             return f"Did you mean {similar[0]}?"
         if name == "lines":
@@ -313,6 +328,14 @@ def _locate(loc: tuple[str | int, ...], data: Any, is_missing: bool) -> Path:
     return tuple(path)
 
 
+def _number_meant(text: str) -> int | None:
+    """Returns the whole number that ``1k``, ``2.5M`` or ``1,000`` means; None: it is none."""
+    if multiple := _MULTIPLE.fullmatch(text):
+        number = float(multiple[1]) * _MULTIPLES[multiple[2].lower()]
+        return int(number) if number.is_integer() else None
+    return int(text.replace(",", "")) if _WITH_COMMAS.fullmatch(text) else None
+
+
 def _is_plain(text: str) -> bool:
     try:
         float(text)
@@ -346,13 +369,17 @@ def _several_texts_remedy(name: str, values: list[Any]) -> str:
     return f"{remedy}."
 
 
-def _mapping_remedy(path: Path, name: str, value: Any) -> str:
+def _mapping_remedy(path: Path, name: str, value: Any, data: Any) -> str:
     if name == "budget":
-        number = value if isinstance(value, int) and not isinstance(value, bool) else 2000000
-        return f"Write budget: {{tokens: {number}}}, or updates, epochs, seconds."
+        number = value if isinstance(value, int) and not isinstance(value, bool) else 500
+        return f"Write budget: {{updates: {number}}}, or tokens, epochs, seconds."
     if name == "paths":
         return "Write paths: {train: FILE, validation: FILE, test: FILE}."
     if path == ("compare", "baseline"):
+        cross = data["compare"].get("cross")
+        fields = [each for each in cross if each != "exclude"] if isinstance(cross, dict) else []
+        if len(fields) == 1 and isinstance(value, str | int | float):
+            return f"Write baseline: {{{fields[0]}: {value}}}."
         return "Write baseline: {FIELD: VALUE} with a value of every crossed field."
     if path[:2] == ("compare", "arms") and len(path) == 3:
         return f"Write {name}: {{FIELD: VALUE}}, or {name}: {{}} for an arm that changes nothing."

@@ -225,7 +225,12 @@ def _remedy(error: yaml.MarkedYAMLError) -> str:
     if "'\\t'" in problem:
         return "Indent with blanks, not with tabs."
     if "mapping values" in problem:
-        return "Quote text that holds a colon, and give every field a line of its own."
+        return (
+            "Indent the fields of a block alike, give each a line of its own, and quote text that "
+            "holds a colon."
+        )
+    if "expected ':'" in problem:
+        return "Write FIELD: VALUE, with a blank behind the colon, here or in the line above."
     if "end of stream" in problem or "<stream end>" in problem:
         return "Close the bracket or the quote that is still open."
     return "Look for a wrong indentation, bracket, quote or colon here or in the line above."
