@@ -1,7 +1,8 @@
 """What a process knows of one MLflow run, and how that becomes a call of MLflow's client."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ class Entry:
         buffer: Records not yet written.
         new_params: Parameters not yet written.
         new_tags: Tags not yet written.
+        new_status: How it ended, not yet written.
     """
 
     run_id: str
@@ -46,6 +48,7 @@ class Entry:
     buffer: list[list[Metric]] = field(default_factory=list)
     new_params: list[Param] = field(default_factory=list)
     new_tags: dict[str, str] = field(default_factory=dict)
+    new_status: str | None = None
 
 
 def load(client: "MlflowClient", entry: Entry) -> None:
@@ -88,37 +91,67 @@ def take_params(entry: Entry, params: Mapping[str, Any], key: RunKey) -> None:
     entry.params |= texts
 
 
-def write(client: "MlflowClient", entry: Entry) -> None:
-    """Writes what waits of a run, as much a call as MLflow takes; records are never cut.
+@dataclass(frozen=True)
+class _Step:
+    """What is written of a run at once: its first records and what follows them; or its status."""
 
-    Parameters go first and tags last: the tag that says how a run ended follows its numbers.
+    num_records: int = 0
+    metrics: Sequence[Metric] = ()
+    params: Sequence[Param] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: str | None = None
+
+
+def write(client: "MlflowClient", *entries: Entry) -> None:
+    """Writes what waits of runs, as much a call as MLflow takes; records are never cut.
+
+    Parameters go first and the status last: what says how a run ended follows its numbers. A client
+    that can do so writes all of it in one transaction, and nothing where that fails.
     """
-    while entry.buffer or entry.new_params or entry.new_tags:
-        room = ITEMS_PER_CALL - len(entry.new_params) - len(entry.new_tags)
-        batch: list[Metric] = []
-        count = 0
+    steps = [(entry, step) for entry in entries for step in _steps(entry)]
+    together = getattr(client, "together", None)
+    for group in [steps] if together else [[each] for each in steps]:
+        with together() if together else nullcontext():
+            for entry, step in group:
+                _write(client, entry.run_id, step)
+        for entry, step in group:
+            _forget(entry, step)
+
+
+def _steps(entry: Entry) -> list[_Step]:
+    steps, count, params, tags = [], 0, entry.new_params, entry.new_tags
+    while count < len(entry.buffer) or params or tags:
+        start, room = count, ITEMS_PER_CALL - len(params) - len(tags)
+        metrics: list[Metric] = []
         while count < len(entry.buffer):
-            if batch and len(batch) + len(entry.buffer[count]) > room:
+            if metrics and len(metrics) + len(entry.buffer[count]) > room:
                 break
-            batch += entry.buffer[count]
+            metrics += entry.buffer[count]
             count += 1
-        tags = entry.new_tags if count == len(entry.buffer) else {}
-        _log_batch(client, entry.run_id, batch, entry.new_params, tags)
-        del entry.buffer[:count]
-        entry.new_params = []
-        entry.new_tags = {} if tags else entry.new_tags
+        is_last = count == len(entry.buffer)
+        steps.append(_Step(count - start, metrics, params, tags if is_last else {}))
+        params, tags = [], {} if is_last else tags
+    return steps + ([_Step(status=entry.new_status)] if entry.new_status else [])
 
 
-def _log_batch(
-    client: "MlflowClient",
-    run_id: str,
-    metrics: list[Metric],
-    params: list[Param],
-    tags: Mapping[str, str],
-) -> None:
-    tagged = [RunTag(name, text) for name, text in tags.items()]
-    given: dict[str, Any] = {"metrics": metrics, "params": params, "tags": tagged}
+def _write(client: "MlflowClient", run_id: str, step: _Step) -> None:
+    if step.status is not None:
+        client.set_terminated(run_id, status=step.status)
+        return
+    tags = [RunTag(name, text) for name, text in step.tags.items()]
+    given: dict[str, Any] = {"metrics": step.metrics, "params": step.params, "tags": tags}
     client.log_batch(run_id, **{name: items for name, items in given.items() if items})
+
+
+def _forget(entry: Entry, step: _Step) -> None:
+    """Forgets what was written."""
+    del entry.buffer[: step.num_records]
+    if step.params:
+        entry.new_params = []
+    if step.tags:
+        entry.new_tags = {}
+    if step.status is not None:
+        entry.status, entry.new_status = step.status, None
 
 
 def metrics_of(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:

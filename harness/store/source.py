@@ -24,7 +24,7 @@ from harness.store.rows import (
 from harness.store.soundness import Answer, ask, check_database
 
 KNOWN_SCHEMAS = ("dc11669786a5",)
-"""Alembic's names of the schemas of MLflow that are read without it: 3.17's."""
+"""Alembic's names of the schemas of MLflow that are read and written without it: 3.17's."""
 SECONDS_TO_WAIT = 60.0
 """How long another process may hold a file that has answered: whoever opens it waits less."""
 
@@ -40,14 +40,15 @@ def open_source(uri: str) -> Source:
     path = sqlite_path(uri)
     if path is not None:
         check_database(path)
-    if path is not None and _is_known(path):
+    if path is not None and is_known(path):
         return SqliteSource(path)
     from harness.store.mlflow_source import MlflowSource
 
     return MlflowSource(uri)
 
 
-def _is_known(path: Path) -> bool:
+def is_known(path: Path) -> bool:
+    """Returns whether a file is MLflow's of a schema that is read and written without it."""
     try:
         versions = ask(
             path, lambda file: file.execute("SELECT version_num FROM alembic_version").fetchall()

@@ -42,6 +42,7 @@ from harness.store.reader import (
     unit_of,
 )
 from harness.store.rows import RunRow
+from harness.store.sqlite_client import SqliteClient, recording_client
 from harness.store.stopwatch import timed
 from harness.store.views import COLOR_TAG, View
 from harness.study.units import Phase, RunKey, Unit
@@ -82,10 +83,12 @@ class StudyWriter:
         self.uri = absolute_uri(uri)
         self._client = connect(self.uri)
         self.experiment_id = self._open_experiment(study_name, artifact_root)
+        self._client = recording_client(self.uri, self._client, self.experiment_id)
         self.reader = StudyReader(self.uri, study_name)
         self._study_file: dict[str, str | bytes] = {}
         self._buffered_since: float | None = None
         self._entries: dict[str, Entry] = {}
+        self._touched: dict[str, Entry] = {}  # of which something may wait
         self._runs: dict[RunKey, Entry] = {}
         self._arm_runs: dict[Unit, Entry] = {}
         self._lack_study_file: set[Unit] = set()
@@ -144,7 +147,10 @@ class StudyWriter:
 
     def forget(self) -> None:
         """Forgets all runs and what waits of them; :meth:`find_made` takes up what is stored."""
+        if isinstance(self._client, SqliteClient):
+            self._client.forget()
         self._entries.clear()
+        self._touched.clear()
         self._runs.clear()
         self._arm_runs.clear()
         self._buffered_since = None
@@ -215,16 +221,17 @@ class StudyWriter:
         if summary and summary not in entry.buffer:  # it is there where a first try failed
             entry.buffer.append(summary)
         entry.new_tags |= texts_of({**(tags or {}), "state": str(state)})
-        write(self._client, entry)
         self._terminate(entry, STATUS[state])
 
     @timed
     def mark_superseded(self, key: RunKey) -> None:
         """Puts a run aside, under a phase of its own, so that :meth:`open_run` makes it anew."""
-        entry = self._runs.pop(key)
-        self._set_tags(entry.run_id, {"phase": SUPERSEDED_PHASE})
+        entry = self._runs[key]
+        entry.new_tags["phase"] = SUPERSEDED_PHASE
         if entry.status == "RUNNING":
-            self._terminate(entry, "KILLED")
+            entry.new_status = "KILLED"
+        write(self._client, entry)
+        del self._runs[key]
 
     @timed
     def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
@@ -255,10 +262,9 @@ class StudyWriter:
         now = round(unix_time() * 1000)
         values = dict.fromkeys(self._client.get_run(arm_run.run_id).data.metrics, math.nan)
         values |= {f"arm/{key}": short(value) for key, value in metrics.items()}
-        arm_run.buffer.append(metrics_of(values, 0, now))
-        write(self._client, arm_run)
         self._store(arm_run.run_id, artifacts or {})
-        self._set_tags(arm_run.run_id, {**(tags or {}), "state": str(RunState.FINISHED)})
+        arm_run.buffer = [metrics_of(values, 0, now)]  # once, where a first try failed
+        arm_run.new_tags |= texts_of({**(tags or {}), "state": str(RunState.FINISHED)})
         self._terminate(arm_run, "FINISHED")
         return arm_run.run_id
 
@@ -319,6 +325,8 @@ class StudyWriter:
     def close(self) -> None:
         """Closes the connections; the next call opens new ones."""
         close(self._client)
+        if isinstance(self._client, SqliteClient):
+            self._client.close()
 
     # MLflow
 
@@ -342,6 +350,7 @@ class StudyWriter:
             self._run_again(arm_run, {})
             write(self._client, arm_run)
         take_params(entry, params, key)
+        self._touched[entry.run_id] = entry
         return entry
 
     def _buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
@@ -351,6 +360,7 @@ class StudyWriter:
             return
         entry.update, entry.time_ms = update, round(time * 1000)
         entry.curves |= metrics.keys()
+        self._touched[run_id] = entry
         entry.buffer.append(metrics_of(metrics, update, entry.time_ms))
 
     def _open_experiment(self, study_name: str, artifact_root: Path) -> str:
@@ -414,8 +424,8 @@ class StudyWriter:
         )
 
     def _flush(self) -> None:
-        for entry in self._entries.values():
-            write(self._client, entry)
+        write(self._client, *self._touched.values())
+        self._touched.clear()
         self._buffered_since = None
 
     def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
@@ -429,8 +439,8 @@ class StudyWriter:
             self._client.log_artifacts(run_id, folder)
 
     def _terminate(self, entry: Entry, status: str) -> None:
-        self._client.set_terminated(entry.run_id, status=status)
-        entry.status = status
+        entry.new_status = status
+        write(self._client, entry)
 
 
 def _user() -> str:

@@ -6,7 +6,6 @@ import optuna
 import pandas as pd
 import pytest
 import small_study
-from mlflow import MlflowClient
 from rich.console import Console
 
 from harness.results.doctor import examine
@@ -14,6 +13,7 @@ from harness.runner import launch
 from harness.runner.recorder import RunRecorder, key_of
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
+from harness.store.sqlite_client import SqliteClient
 from harness.study.units import Phase
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
@@ -73,7 +73,7 @@ def dying(write, death):
 @pytest.fixture
 def death(monkeypatch):
     death = Death()
-    of_class = {MlflowClient: MLFLOW_WRITES, optuna.storages.RDBStorage: OPTUNA_WRITES}
+    of_class = {SqliteClient: MLFLOW_WRITES, optuna.storages.RDBStorage: OPTUNA_WRITES}
     for owner, names in of_class.items():
         for name in names:
             monkeypatch.setattr(owner, name, dying(getattr(owner, name), death))

@@ -58,6 +58,12 @@ def new(folder: Path, request: pytest.FixtureRequest) -> Open:
 
 
 @pytest.fixture
+def by_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has MLflow's client write, as it does to a server."""
+    monkeypatch.setattr("harness.store.writer.recording_client", lambda uri, client, _: client)
+
+
+@pytest.fixture
 def writer(new: Open) -> StudyWriter:
     return new()
 
@@ -278,13 +284,18 @@ def test_a_finished_run_stays_finished(new, writer):
     assert new().reader.runs()["state"].tolist() == ["pruned"]
 
 
+@pytest.mark.usefixtures("by_client")
 @pytest.mark.parametrize("update", [0, 300])
-def test_a_summary_of_a_killed_end_is_not_written_beside_itself(new, writer, folder, update):
+def test_a_summary_of_a_killed_end_is_not_written_beside_itself(
+    new, writer, folder, update, monkeypatch
+):
     run_id = start(writer)
     for at in range(100, update + 1, 100):
         writer.log(run_id, at, {"seconds": at / 100}, time=float(at))
-    writer._terminate = lambda *_: None  # killed between the numbers and the status
-    writer.end_run(run_id, "finished", metrics={"seconds": 3.5, "objective": 1.0})
+    with monkeypatch.context() as patch:  # killed between the numbers and the status
+        patch.setattr(writer._client, "set_terminated", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            writer.end_run(run_id, "finished", metrics={"seconds": 3.5, "objective": 1.0})
     again = new()
     assert start(again) == run_id
     again.end_run(run_id, "finished", metrics={"seconds": 3.25, "objective": 1.0})
@@ -302,6 +313,7 @@ def test_a_run_that_failed_gets_the_numbers_of_its_second_end(new, writer):
     assert again._client.get_metric_history(run_id, "seconds")[-1].value == 3.25
 
 
+@pytest.mark.usefixtures("by_client")
 def test_parameters_are_written_once(new, writer):
     start(writer)
     again = new()
@@ -328,6 +340,7 @@ def test_a_parameter_that_changed_is_an_error(new, writer):
         new().open_run(RunKey(Unit("lstm"), Phase.TRIAL, 0), "", {"learning_rate": 0.2}, {})
 
 
+@pytest.mark.usefixtures("by_client")
 def test_metrics_wait_in_a_buffer_and_go_in_batches_of_a_thousand(writer):
     run_id = start(writer)
     writer._client = recorder = Recorder(writer._client)
@@ -345,6 +358,7 @@ def test_metrics_wait_in_a_buffer_and_go_in_batches_of_a_thousand(writer):
     ]
 
 
+@pytest.mark.usefixtures("by_client")
 def test_a_buffer_is_written_once_its_oldest_entry_is_old(writer, monkeypatch):
     now = 0.0
     monkeypatch.setattr(writing, "monotonic", lambda: now)
@@ -443,6 +457,7 @@ def test_a_summary_without_records_can_be_written_again(new, writer):
     assert updates(again, run_id, "objective") == [0]
 
 
+@pytest.mark.usefixtures("by_client")
 def test_a_run_ends_with_metrics_artifacts_tags_and_its_status_last(writer):
     run_id = start(writer)
     record(writer, run_id, 10)
