@@ -8,12 +8,14 @@ _PACKAGE = Path(__file__).parent
 def place(document: str) -> str:
     """Returns the path under which a reader finds a document or a study of the repository.
 
-    In the repository that is the name itself, as all its texts write it. An install holds the
-    folders ``docs`` and ``studies`` within the package, and the path says where that is.
+    In the repository's folder that is the name itself, as all its texts write it; elsewhere the
+    path says where it is. An install holds the folders ``docs`` and ``studies`` in the package.
 
     >>> from pathlib import Path
     >>> Path(place("docs/study.md")).name
     'study.md'
     """
     installed = _PACKAGE / document
-    return str(installed) if installed.exists() else document
+    if installed.exists():
+        return str(installed)
+    return document if Path.cwd() == _PACKAGE.parent else str(_PACKAGE.parent / document)

@@ -23,7 +23,8 @@ def test_a_study_is_written_and_read_and_never_overwritten(harness, tmp_path):
     done = harness("init")
     assert done.exit_code == 0, done.output
     assert "harness run quickstart.yaml" in done.stdout
-    assert "docs/study.md  explains every field" in done.stdout
+    document = scaffold.TEMPLATES.parents[1] / "docs" / "study.md"
+    assert f"{document}  explains every field" in done.stdout  # from elsewhere its whole path
     path = tmp_path / "quickstart.yaml"
     shipped = study.load(scaffold.TEMPLATES.parents[1] / "studies" / "quickstart.yaml")
     # A study that is stored already is another one with temperatures, so the shipped one has none.
