@@ -1,5 +1,6 @@
 """A skipped test must say why, and CI fails on a reason that is not listed here."""
 
+import contextlib
 import functools
 import gc
 import os
@@ -9,6 +10,12 @@ import sys
 
 import postgresql
 import pytest
+
+with contextlib.suppress(ImportError):  # a machine with a GPU has pytest alone
+    import hypothesis
+
+    # The same examples everywhere, and no limit of time for one: a machine may stand still.
+    hypothesis.settings.load_profile("ci")
 
 LISTED_REASONS = (
     "the lyrics are not on this machine (HARNESS_DATA)",

@@ -72,7 +72,7 @@ class Forking:
         return self
 
     def __exit__(self, *_):
-        self.server.communicate(timeout=60)
+        self.server.communicate(timeout=600)
 
     def start(self, words, errors, output=os.devnull, folder=".", **variables):
         """Starts `harness`; what it says goes to the files `output` and, of errors, `errors`."""

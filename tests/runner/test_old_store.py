@@ -5,6 +5,7 @@ of their text.
 """
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -35,7 +36,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
 @pytest.fixture(scope="module")
 def old():
     """Locations of the old store, unpacked."""
-    with FileLock(f"{ROOT}.lock"):
+    # Of each user a lock: in /tmp nobody may open another's.
+    with FileLock(f"{ROOT}.{os.getuid()}.lock"):
         shutil.rmtree(ROOT, ignore_errors=True)
         with tarfile.open(ARCHIVE) as archive:
             archive.extractall(ROOT, filter="data")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import study
@@ -607,7 +607,7 @@ VALUES = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.integers(0, 2**32))
 def test_a_mutated_tree_never_raises_anything_else(seed):
     draws = random.Random(seed)
@@ -664,7 +664,7 @@ def mutate(node, draws: random.Random) -> None:
         return
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(
     st.integers(0, len(CROSS) - 1),
     st.integers(0, 9),
@@ -674,7 +674,7 @@ def test_mutated_text_never_raises_anything_else(start, length, inserted):
     check(CROSS[:start] + inserted + CROSS[start + length :])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.text(st.sampled_from("abfix.=[]{}:, 0_&*\n"), max_size=20))
 def test_any_override_never_raises_anything_else(override):
     check(CROSS, override)

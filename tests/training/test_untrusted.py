@@ -43,9 +43,7 @@ ODD = st.sampled_from(
         [{"prefix": 1}],
     ]
 )
-BOUNDED = hypothesis.settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[]
-)
+BOUNDED = hypothesis.settings(max_examples=150)
 RUN = "lstm/replicate/0"
 MESSAGES = [
     RunStarted(
