@@ -146,15 +146,15 @@ class _Writer:
         lines = []
         for product in group:
             shape, part = self.at.contraction(product), self.at.part(product)
-            sizes = f"{shape.width}, {shape.num_slices}"
+            cut = _listed(shape.width, shape.num_slices)
             if transposed:
-                yield f"    send_to_owners<{sizes}>(block, {part}, {self.at.sent(product)});"
+                yield f"    send_to_owners<{cut}>(block, {part}, {self.at.sent(product)});"
                 lines.append(
                     f"{register(product.result)}[p] = collected({self.at.sent(product)}, e);"
                 )
                 continue
             for k, gate in enumerate(gates(product)):
-                value = f"whole<{sizes}>({part}, e.own_row, {k} * U + e.own_unit)"
+                value = f"whole<{cut}>({part}, e.own_row, {k} * U + e.own_unit)"
                 lines.append(f"{register(gate)}[p] = {value};")
                 if self.at.outlives(gate):
                     lines.append(f"a.{self._address(gate, 't')} = {register(gate)}[p];")
