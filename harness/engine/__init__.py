@@ -3,13 +3,7 @@
 Training knows only what :mod:`harness.engine.base` says of an engine.
 """
 
-import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
-from contextlib import suppress
 from itertools import compress
-from typing import TypeVar
 
 from cells.base import Cell
 from harness.engine.base import (
@@ -22,15 +16,12 @@ from harness.engine.base import (
     initial_state,
     product,
 )
+from harness.engine.beside import side_by_side
 from harness.engine.cpu.cpu import Cpu
 from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
 from harness.engine.reference import Reference, lookup, lookup_gradient
 from harness.engine.scan.scan import Scan, ScanLog
-from harness.timing import cpu_count
-
-R = TypeVar("R")
-T = TypeVar("T")
 
 __all__ = [
     "ENGINES",
@@ -53,10 +44,6 @@ __all__ = [
 
 ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
 """Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
-
-
-HEARS_SECONDS = 0.5
-"""So often who waits for compilers looks whether the person who runs this has interrupted it."""
 
 
 class EngineError(ValueError):
@@ -116,34 +103,8 @@ def _refusals(
         cell, number = of
         return engine.refusal(cell, device, precision, number)
 
-    said = dict(zip(distinct, _side_by_side(refusal, distinct), strict=True))
+    said = dict(zip(distinct, side_by_side(refusal, distinct), strict=True))
     return [said[each] for each in asked]
-
-
-def _side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Returns what a function returns for each item, called in as many threads as there are cores.
-
-    A person who interrupts waits for none of them: a step that somebody else wrote may never end,
-    and threads of a pool are joined even at the interpreter's end.
-    """
-    answers: list[Future[R]] = [Future() for _ in items]
-    waiting = deque(zip(answers, items, strict=True))
-
-    def work() -> None:
-        with suppress(IndexError):  # nothing is left
-            while True:
-                answer, item = waiting.popleft()
-                try:
-                    answer.set_result(function(item))
-                except BaseException as error:
-                    answer.set_exception(error)
-
-    for _ in range(min(cpu_count(), len(items))):
-        threading.Thread(target=work, daemon=True).start()
-    # A signal that comes just before a thread begins to wait is heard when it wakes.
-    while wait(answers, timeout=HEARS_SECONDS).not_done:
-        pass
-    return [answer.result() for answer in answers]
 
 
 def resolve_each(

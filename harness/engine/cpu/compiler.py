@@ -3,6 +3,7 @@
 That is the source, its headers, the flags, the compiler and the processor.
 """
 
+import atexit
 import ctypes
 import functools
 import os
@@ -12,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from harness import cache
 
@@ -134,13 +136,30 @@ def _run_compiler(command: list[str], name: str) -> None:
 
 def _ended(command: list[str], what: str, seconds: float) -> subprocess.CompletedProcess[str]:
     """Returns a compiler that has ended; one that hangs is ended and named."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(
-            f"{command[0]} must {what} within {seconds} s, but did not. "
-            "Set CXX to another compiler."
-        ) from error
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        _running.add(process)
+        try:
+            output, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise CompileError(
+                f"{command[0]} must {what} within {seconds} s, but did not. "
+                "Set CXX to another compiler."
+            ) from error
+        finally:
+            process.kill()  # does nothing to one that has ended
+            _running.discard(process)
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+_running: set["subprocess.Popen[str]"] = set()
+
+
+@atexit.register
+def _end_compilers() -> None:
+    """Ends what works for a thread that the interpreter's end does not wait for."""
+    for process in list(_running):
+        process.kill()
 
 
 @functools.cache

@@ -9,7 +9,6 @@ import ctypes
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +27,7 @@ from harness.engine.base import (
     emitted,
     prepared,
 )
+from harness.engine.beside import begin, outcome
 from harness.engine.cpu import compiler, cpp
 from harness.engine.cpu.interface import Buffer, Interface, Lengths
 from harness.engine.cpu.memory import Shape, layout, memory, padded, row_length
@@ -191,19 +191,18 @@ def _code(layer: Layer) -> Code:
     vectors = vector_names(layer)
     biased = tuple(g for g in cell.gates if g not in cell.unbiased)
     # Side by side, since the first cell of a machine would wait for one compiler after another.
-    with ThreadPoolExecutor(1) as others:
-        kernels = others.submit(_shared_libraries, layer.precision)
-        with _tracing:
-            emitter = cpp.Emitter(
-                schedule(trace(layer)), matrices, vectors, cell.gates, cell.state,
-                biased, cell.noise, cell.reads_input,
-            )  # fmt: skip
-            source = emitter.source()
-        real = REAL[dtype_of(layer.precision)]
-        library = compiler.load(cell.name, source, f"REAL={real}")
+    kernels = begin(functools.partial(_shared_libraries, layer.precision))
+    with _tracing:
+        emitter = cpp.Emitter(
+            schedule(trace(layer)), matrices, vectors, cell.gates, cell.state,
+            biased, cell.noise, cell.reads_input,
+        )  # fmt: skip
+        source = emitter.source()
+    real = REAL[dtype_of(layer.precision)]
+    library = compiler.load(cell.name, source, f"REAL={real}")
     for function in (library.forward, library.backward):
         function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p], None
-    compiled = kernels.result()
+    compiled = outcome(kernels)
     return Code(
         interface=emitter.interface,
         matrices=matrices,

@@ -18,6 +18,7 @@ import pytest
 import cells
 from harness import cache as kept
 from harness import engine
+from harness.engine import beside
 from harness.engine.cpu import compiler
 
 FORTY_TWO = 'extern "C" int answer() { return 42; }\n'
@@ -36,14 +37,14 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def commands(monkeypatch):
     """The commands that were run, but for those that ask the compiler for its version."""
-    found, run = [], subprocess.run
+    found, run = [], compiler._ended
 
-    def recorded(command, **options):
+    def recorded(command, *rest):
         if "--version" not in command:
             found.append(command)
-        return run(command, **options)
+        return run(command, *rest)
 
-    monkeypatch.setattr(compiler.subprocess, "run", recorded)
+    monkeypatch.setattr(compiler, "_ended", recorded)
     return found
 
 
@@ -161,16 +162,16 @@ def test_both_of_two_that_found_no_library_compile_it_and_the_second_replaces_it
 
 
 def test_a_compile_that_is_interrupted_leaves_no_library(cache, monkeypatch):
-    run = subprocess.run
+    run = compiler._ended
 
-    def interrupted(command, **options):
+    def interrupted(command, *rest):
         if "--version" in command:
-            return run(command, **options)
+            return run(command, *rest)
         Path(command[-1]).write_bytes(b"half of a library")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiler.subprocess, "run", interrupted)
+        patch.setattr(compiler, "_ended", interrupted)
         with pytest.raises(KeyboardInterrupt):
             compiler.load("a", FORTY_TWO)
     assert list(cache.iterdir()) == []
@@ -219,7 +220,7 @@ def test_arms_are_compiled_at_once_and_as_they_are_run(monkeypatch):
         gathered.wait()  # one after another would never get here
 
     monkeypatch.setattr("harness.engine.cpu.cpu.code_for", code_for)
-    monkeypatch.setattr(engine, "cpu_count", lambda: 2)
+    monkeypatch.setattr(beside, "cpu_count", lambda: 2)
     cell_pair = [cells.find("gru"), cells.find("lstm")]
     assert engine.resolve(cell_pair, "cpu", "float32", [1, 2]) == ("cpu", [])
     assert sorted(asked) == [("gru", 1), ("lstm", 2)]
@@ -279,7 +280,7 @@ def test_a_library_that_may_not_be_ours_is_compiled_again(cache, commands, name)
     else:
         library.chmod(0o777)
     assert compiler.load("a", FORTY_TWO).answer() == 42
-    _, compiling = commands
+    (compiling,) = commands
     assert compiling[0] == compiler.find()[0]
     assert stat.S_IMODE(library.stat().st_mode) == 0o700
 

@@ -1,0 +1,67 @@
+"""Work in other threads, for which a person who interrupts does not wait: it may never end.
+
+Threads of a pool are joined even at the interpreter's end.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from harness.timing import cpu_count
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+HEARS_SECONDS = 0.5
+"""So often who waits for others looks whether the person who runs this has interrupted it."""
+
+
+def begin(function: Callable[[], R]) -> Future[R]:
+    """Calls a function in a thread of its own; :func:`outcome` waits for what it returns."""
+    answer: Future[R] = Future()
+    threading.Thread(target=_answer, args=(answer, function), daemon=True).start()
+    return answer
+
+
+def outcome(answer: Future[R]) -> R:
+    """Returns what a function returned, or raises what it raised, once it has ended."""
+    _await([answer])
+    return answer.result()
+
+
+def side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Returns what a function returns for each item, called in as many threads as there are cores.
+
+    Raises:
+        BaseException: What it raised for the first item for which it did.
+    """
+    answers: list[Future[R]] = [Future() for _ in items]
+    waiting = deque(zip(answers, items, strict=True))
+
+    def work() -> None:
+        with suppress(IndexError):  # nothing is left
+            while True:
+                answer, item = waiting.popleft()
+                _answer(answer, partial(function, item))
+
+    for _ in range(min(cpu_count(), len(items))):
+        threading.Thread(target=work, daemon=True).start()
+    _await(answers)
+    return [answer.result() for answer in answers]
+
+
+def _answer(answer: Future[R], function: Callable[[], R]) -> None:
+    try:
+        answer.set_result(function())
+    except BaseException as error:
+        answer.set_exception(error)
+
+
+def _await(answers: Sequence[Future[Any]]) -> None:
+    # A signal that comes just before a thread begins to wait is heard when it wakes.
+    while wait(answers, timeout=HEARS_SECONDS).not_done:
+        pass
