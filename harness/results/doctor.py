@@ -57,7 +57,8 @@ class Diagnosis:
         for name, holder in self.running.items():
             _say(console, f"{name}: run by {holder}; what is under way is not told")
         for each in self.findings:
-            _say(console, f"{each.text.rstrip('.')}. {_sentence(each.remedy)}", "yellow")
+            text = f"{each.text.rstrip('.')}. {_sentence(each.remedy) if each.remedy else ''}"
+            _say(console, text.rstrip(), "yellow")
 
 
 def examine(study: str | None, locations: Locations, *, whole: bool = False) -> Diagnosis:
@@ -101,7 +102,7 @@ def _add(diagnosis: Diagnosis, name: str, locations: Locations, whole: bool) -> 
     except LockedError:  # a name that no study has: an experiment of somebody else's
         return
     except (StoreError, OSError) as error:
-        diagnosis.of_all.append(Finding("databases", told(error), "as it says"))
+        diagnosis.of_all.append(Finding("databases", told(error), ""))
         return
     diagnosis.looked_at.update(examined.looked_at)
     diagnosis.by_study[name] = findings

@@ -47,7 +47,7 @@ class Finding:
         place: What was looked at: databases, folders, runs, searches, artifacts, checkpoints or
             engine.
         text: What is wrong, and where.
-        remedy: The way out.
+        remedy: The way out; empty where the text says it.
         mend: Puts it right without losing anything; None where a person must.
     """
 
@@ -298,7 +298,7 @@ def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Findin
         if not findings:
             soundness.check_stores(locations)
     except StoreError as error:
-        findings.append(Finding("databases", str(error), "as it says"))
+        findings.append(Finding("databases", str(error), ""))
     return count, findings
 
 

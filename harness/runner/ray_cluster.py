@@ -44,7 +44,8 @@ def join(ray: Any, address: str) -> None:
     """
     where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     remedy = "Start one (ray start --head), or name its address with --executor-address."
-    wrong = f"executor: a Ray cluster must answer at {where}, but"
+    shown = where.rpartition("@")[2]  # what somebody wrote before it is a name and a password
+    wrong = f"executor: a Ray cluster must answer at {shown}, but"
     if where not in ("auto", "local"):
         host, _, port = where.rpartition(":")
         try:

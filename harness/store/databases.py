@@ -59,6 +59,20 @@ def _schema(url: str) -> tuple[object, ...]:
     return host, port, parts.database, query.get("dbname"), search_path
 
 
+def check_address(url: str) -> None:
+    """Looks whether SQLAlchemy knows what an address leads to.
+
+    Raises:
+        StoreError: It does not, or the driver is not installed.
+    """
+    import sqlalchemy
+
+    try:
+        sqlalchemy.make_url(url).get_dialect()
+    except (ImportError, ValueError, sqlalchemy.exc.ArgumentError) as error:
+        raise unreadable(url, error) from error
+
+
 @contextmanager
 def session(url: str) -> Iterator["Connection"]:
     """Opens a session of its own, whose statements are each a transaction.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from harness.store import patience
 from harness.store.address import StoreError, sqlite_path
-from harness.store.databases import is_one_schema, is_server, scheme, session
+from harness.store.databases import check_address, is_one_schema, is_server, scheme, session
 from harness.store.locations import Locations
 
 HTTP = ("http", "https")
@@ -38,6 +38,8 @@ def await_readable(locations: Locations) -> None:
         )
     await_tracking(locations.tracking_uri)
     await_database("storage: Optuna's database", locations.storage_url)
+    if sqlite_path(locations.storage_url) is None and scheme(locations.storage_url) != "journal":
+        check_address(locations.storage_url)
     _await_files(locations, "BEGIN; SELECT count(*) FROM sqlite_master; ROLLBACK")
 
 

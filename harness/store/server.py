@@ -20,7 +20,7 @@ from types import FrameType
 from typing import IO
 
 from harness.store import pages, views
-from harness.store.address import StoreError, absolute_uri, sqlite_path
+from harness.store.address import StoreError, absolute_uri, sqlite_path, without_passwords
 from harness.store.moved import mend
 from harness.store.soundness import check_database
 from harness.store.source import experiment_ids
@@ -96,7 +96,7 @@ def serve(
         mend(path)
     experiment_id = None if study_name is None else _experiment_id(uri, study_name)
     if uri.startswith("http"):
-        say(f"MLflow: {uri.rstrip('/')}{_page(uri, experiment_id)}")
+        say(f"MLflow: {without_passwords(uri).rstrip('/')}{_page(uri, experiment_id)}")
         return
     port = _free_port(port)
     progress("MLflow's server starts, which takes a while; its address follows.")

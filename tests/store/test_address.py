@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from harness.runner.progress import Display
-from harness.store import databases
+from harness.store import databases, presence
 from harness.store.address import StoreError, without_passwords
+from harness.store.locations import Locations
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,11 @@ def test_addresses_of_postgresql_are_read_as_sqlalchemy_reads_them():
     with pytest.raises(StoreError, match="must be one that SQLAlchemy reads") as told:
         databases.is_one_schema(url, "postgresql://me:s3/cr3t@host:port/db")
     assert "cr3t" not in str(told.value)
+
+
+def test_an_address_that_leads_nowhere_is_told_before_anything_is_made(tmp_path):
+    locations = Locations(tmp_path, storage="redis://me:cr3t@host/db")
+    with pytest.raises(StoreError, match="must be one that SQLAlchemy reads") as told:
+        presence.await_readable(locations)
+    assert "cr3t" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []

@@ -184,6 +184,12 @@ def test_a_tracking_server_shows_its_own_pages():
     assert said == ["MLflow: http://tracking.example:5000" + server.STUDIES]
 
 
+def test_the_address_of_its_pages_shows_no_password():
+    said: list[str] = []
+    server.serve("http://me:secret@tracking.example", Path("unused"), None, None, said.append)
+    assert said == ["MLflow: http://me:***@tracking.example" + server.STUDIES]
+
+
 def test_a_server_that_ends_is_an_error_with_what_it_said(folder, monkeypatch):
     monkeypatch.setattr(server.sys, "executable", "false")
     handlers = [signal.getsignal(signum) for signum in server.ENDING_SIGNALS]
