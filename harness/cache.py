@@ -73,7 +73,7 @@ def make_once(file: Path, source: Path, text: str, make: Callable[[Path, Path], 
         CacheError: The folder cannot be written, or is another user's.
     """
     try:
-        _make_private(file.parent)
+        make_private(file.parent)
         if not is_sound(file):
             _make(file, source, text, make)
     except OSError as error:
@@ -107,8 +107,12 @@ def is_sound(file: Path) -> bool:
         checksum = checksum_file(file).read_text(encoding="ascii")
     except (OSError, ValueError):
         return False
-    is_ours = found.st_uid in _TRUSTED and not found.st_mode & WRITABLE_BY_OTHERS
-    return is_ours and checksum == hashlib.sha256(content).hexdigest()
+    return is_ours(found) and checksum == hashlib.sha256(content).hexdigest()
+
+
+def is_ours(file: os.stat_result) -> bool:
+    """Returns whether nobody but the user, or root, can have written a file."""
+    return file.st_uid in _TRUSTED and not file.st_mode & WRITABLE_BY_OTHERS
 
 
 def checksum_file(file: Path) -> Path:
@@ -116,7 +120,7 @@ def checksum_file(file: Path) -> Path:
     return file.with_suffix(".sha256")
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Makes the folder one that only its owner writes to.
 
     Raises:

@@ -101,6 +101,7 @@ def test_a_store_that_does_not_answer_is_a_fault_and_its_address_a_mistake(told)
         (errno.EACCES, "Change its permissions", 2),
         (errno.ENOENT, "must exist, but does not", 2),
         (errno.EISDIR, "but is a folder", 2),
+        (errno.ELOOP, "Remove the link", 2),
     ],
 )
 def test_a_file_that_the_system_refuses_is_named_with_the_remedy(told, number, words, code):

@@ -45,6 +45,7 @@ _FILES = {
     "command goes on from what is stored.",
     errno.EDQUOT: "must have room on its disk, but your quota is used up. Make room there; the "
     "same command goes on from what is stored.",
+    errno.ELOOP: "must be a file, but is a link, which is not followed. Remove the link.",
     errno.ENAMETOOLONG: "must have a name that the system takes, but it is too long. Choose a "
     "shorter one.",
     errno.EMFILE: "must be opened, but too many files are open. Raise the limit: ulimit -n 4096.",

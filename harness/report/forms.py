@@ -31,10 +31,12 @@ GAP = 2
 def prose(text: str) -> str:
     r"""Returns a person's text for Markdown, in one paragraph: no sign in it is meant as one.
 
-    >>> prose("Does *it*\n# matter? <b>")
-    'Does \\*it\\* \\# matter? &lt;b>'
+    >>> prose("1. Does *it*\n# matter? <b>")
+    '1\\. Does \\*it\\* \\# matter? &lt;b>'
     """
-    return plain(re.sub(r"([\\`*_#\[\]])", r"\\\1", " ".join(text.split())))
+    text = re.sub(r"([\\`*_#~$\[\]]|&(?=#?\w+;))", r"\\\1", " ".join(text.split()))
+    # A list, a quotation or a heading begins a paragraph.
+    return plain(re.sub(r"^(\d+(?=[.)])|(?=[-+>=]))", r"\1\\", text))
 
 
 def plain(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from harness.cache import cache_folder
+from harness import cache
 from harness.training.files import write_whole
 
 
@@ -42,15 +42,20 @@ def kept_copy(*libraries: str) -> Path:
     Their versions decide what is in it. It need not be there.
     """
     name = "-".join(f"{library}-{version(library)}" for library in libraries)
-    return cache_folder() / "databases" / f"{name}.db"
+    return cache.cache_folder() / "databases" / f"{name}.db"
 
 
 def copied(copy: Path, path: Path) -> bool:
-    """Copies a database that is kept, where it is there and whole; returns whether that was done.
+    """Copies a database that is kept, where it is there, whole and the user's own.
 
     MLflow makes its tables by all of its migrations, which takes most of a second.
+
+    Returns:
+        Whether that was done.
     """
     try:
+        if not cache.is_ours(copy.stat()):
+            return False  # its triggers would be whoever's who wrote it
         shutil.copyfile(copy, path)
         with closing(sqlite3.connect(path)) as file:
             has_tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone() > (0,)
@@ -64,6 +69,7 @@ def copied(copy: Path, path: Path) -> bool:
 
 def keep(path: Path, copy: Path) -> None:
     """Keeps a copy of a fresh database for :func:`copied`, if that can be done."""
-    with suppress(OSError):
-        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(OSError, cache.CacheError):
+        cache.make_private(copy.parent)
         write_whole(copy, path.read_bytes())
+        copy.chmod(0o600)

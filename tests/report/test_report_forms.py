@@ -247,3 +247,8 @@ def test_a_question_is_prose_in_markdown():
     assert forms.prose("# Is *it*\n| [this](http://x) `or` <b>?") == (
         "\\# Is \\*it\\* \\| \\[this\\](http://x) \\`or\\` &lt;b>?"
     )
+    assert (
+        forms.prose("> 50 $x$, ~~y~~ &lt; z & 1.5")
+        == "\\> 50 \\$x\\$, \\~\\~y\\~\\~ \\&lt; z & 1.5"
+    )
+    assert forms.prose("1. a") == "1\\. a"

@@ -1,6 +1,7 @@
 """A database is made by one process, whole, however many open it at once."""
 
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import optuna
 import pytest
 
 from harness.store.connection import connect
-from harness.store.making import kept_copy, make_whole
+from harness.store.making import copied, keep, kept_copy, make_whole
 from harness.tuning.storage import open_storage
 
 NUM_PROCESSES = 4
@@ -109,3 +110,17 @@ def test_a_copy_that_is_damaged_or_cannot_be_kept_is_made_again(tmp_path, monkey
     open_storage(url)
     assert optuna.get_all_study_names(url) == []
     assert damage is None or held(copy) == held(tmp_path / "optuna.db")
+
+
+def test_a_copy_that_others_may_have_written_is_not_taken_and_kept_anew(tmp_path):
+    made, copy, path = tmp_path / "made.db", tmp_path / "open" / "copy.db", tmp_path / "new.db"
+    with closing(sqlite3.connect(made)) as database:
+        database.execute("CREATE TABLE t (a)")
+    copy.parent.mkdir()
+    copy.parent.chmod(0o777)
+    copy.write_bytes(made.read_bytes())
+    copy.chmod(0o666)
+    assert not copied(copy, path) and not path.exists()
+    keep(made, copy)
+    assert copied(copy, path) and path.read_bytes() == made.read_bytes()
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (copy.parent, copy)] == [0o700, 0o600]
