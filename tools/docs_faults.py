@@ -2,7 +2,7 @@
 
 ``make faults`` runs the tests that tests/faults.toml names, file by file, and keeps what their
 cases did in studies/bench/faults.json. What is interrupted goes on where it was: a test that was
-counted at this commit is not run again.
+counted at this commit is not run again, and those that were counted at an earlier one are run last.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -47,23 +47,37 @@ def tests() -> list[str]:
     return sorted({test for group in groups() for each in group["fault"] for test in each["tests"]})
 
 
-def stored() -> dict[str, Any]:
-    """Returns what was counted last: test -> outcome -> number of cases, and where that was."""
+def stored() -> list[dict[str, Any]]:
+    """Returns the sittings in which tests were counted, the last one last.
+
+    Each says when, where and at which commit that was, and test -> outcome -> number of cases. A
+    test is part of the last sitting alone that counted it.
+    """
     if not RECORD.exists():
-        return {"tests": {}}
-    found: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+        return []
+    found: list[dict[str, Any]] = json.loads(RECORD.read_text(encoding="utf-8"))
     return found
 
 
-def page(record: Mapping[str, Any]) -> str:
+def counted(sittings: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Returns what was counted in some sittings: test -> outcome -> number of cases."""
+    return {test: cases for sitting in sittings for test, cases in sitting["tests"].items()}
+
+
+def page(sittings: Sequence[Mapping[str, Any]]) -> str:
     """Returns the page with what was counted."""
     lines = [HEAD]
-    if record["tests"]:
-        where = f"{record['git_commit'][:7]}, {record['date']}, {record['device_name']}"
-        lines.append(f"Counted at commit {where}.\n")
+    if sittings:
+        where = [
+            f"{len(each['tests'])} at commit {each['git_commit'][:7]}, {each['date']}, "
+            f"{each['device_name']}"
+            for each in sittings
+        ]
+        lines.append(f"Tests counted: {'; '.join(where)}.\n")
+    cases = counted(sittings)
     for group in groups():
         lines += [f"## {group['title']}\n", "| fault | what happens | tried | survived |"]
-        lines += ["|---|---|---:|---:|", *(_row(each, record["tests"]) for each in group["fault"])]
+        lines += ["|---|---|---:|---:|", *(_row(each, cases) for each in group["fault"])]
         lines.append("")
     return "\n".join(lines)
 
@@ -91,23 +105,34 @@ def outcomes(report: Path) -> dict[str, Counter[str]]:
 def count() -> bool:
     """Counts what was not counted at this commit, and returns whether no case failed."""
     commit, _ = provenance.commit()
-    record = stored()
-    if record.get("git_commit") != commit:
-        record = {"date": date.today().isoformat(), **provenance.describe("cpu"), "tests": {}}
-    for file, of_file in groupby(tests(), key=lambda test: test.partition("::")[0]):
-        names = [test for test in of_file if test not in record["tests"]]
-        if not names:
-            continue
+    sittings = stored()
+    if not sittings or sittings[-1]["git_commit"] != commit:
+        now = {"date": date.today().isoformat(), **provenance.describe("cpu"), "tests": {}}
+        sittings.append(now)
+    present, earlier = sittings[-1], counted(sittings[:-1])
+    wanted = [test for test in tests() if test not in present["tests"]]
+    wanted.sort(key=lambda test: test in earlier)
+    for file, of_file in groupby(wanted, key=lambda test: test.partition("::")[0]):
+        names = list(of_file)
         print(f"{file}: {len(names)} tests", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder, "report.xml")
             words = ["-q", "--no-header", f"--junitxml={report}", *(f"tests/{n}" for n in names)]
             subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, check=False)
             found = outcomes(report)
-        record["tests"] |= {test: found.get(test.partition("::")[2], {}) for test in names}
-        RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        PAGE.write_text(page(record), encoding="utf-8")
-    return not any(cases.get("failed") for cases in record["tests"].values())
+        for sitting in sittings:
+            for name in names:
+                sitting["tests"].pop(name, None)
+        present["tests"] |= {test: found.get(test.partition("::")[2], {}) for test in names}
+        write([sitting for sitting in sittings if sitting["tests"]])
+    return not any(cases.get("failed") for cases in counted(sittings).values())
+
+
+def write(sittings: Sequence[Mapping[str, Any]]) -> None:
+    """Keeps sittings, and writes the page."""
+    text = json.dumps(sittings, indent=1, ensure_ascii=False)
+    RECORD.write_text(f"{text}\n", encoding="utf-8")
+    PAGE.write_text(page(sittings), encoding="utf-8")
 
 
 if __name__ == "__main__":
