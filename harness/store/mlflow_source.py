@@ -1,7 +1,6 @@
 """What a store holds, through MLflow's client: every kind of store."""
 
 import functools
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from harness.store.rows import (
     StoredExperiment,
     artifact_path,
 )
+from harness.store.scratch import scratch_folder
 
 
 class MlflowSource:
@@ -81,8 +81,9 @@ class MlflowSource:
             return path.read_bytes() if path.exists() else None
         if name not in {file.path for file in self._client.list_artifacts(run.run_id)}:
             return None
-        with tempfile.TemporaryDirectory() as folder:
-            return Path(self._client.download_artifacts(run.run_id, name, folder)).read_bytes()
+        with scratch_folder() as folder:
+            path = self._client.download_artifacts(run.run_id, name, str(folder))
+            return Path(path).read_bytes()
 
 
 def _row(run: MlflowRun) -> RunRow:

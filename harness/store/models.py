@@ -1,13 +1,12 @@
 """A run's model as MLflow knows models: with a signature, and what `mlflow models serve` needs."""
 
 import importlib.metadata
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.store.connection import connect
+from harness.store.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mlflow.types import TensorSpec
@@ -39,17 +38,17 @@ def log_onnx(uri: str, run_id: str, content: bytes) -> str:
     made = client.create_logged_model(
         run.info.experiment_id, name="model", source_run_id=run_id, model_type=FLAVOR
     )
-    with _failing(client, made.model_id), tempfile.TemporaryDirectory() as folder:
+    with _failing(client, made.model_id), scratch_folder() as folder:
         save_model(
             proto,
-            Path(folder) / "model",
+            folder / "model",
             mlflow_model=Model(run_id=run_id, model_id=made.model_id),
             signature=ModelSignature(inputs, outputs),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVED_BY],
             onnx_execution_providers=["CPUExecutionProvider"],
             save_as_external_data=False,
         )
-        client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
+        client.log_model_artifacts(made.model_id, str(folder / "model"))
     client.finalize_logged_model(made.model_id, "READY")
     return f"models:/{made.model_id}"
 

@@ -8,7 +8,6 @@ before its status, so that no run is FINISHED without its numbers.
 import getpass
 import json
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -42,6 +41,7 @@ from harness.store.reader import (
     unit_of,
 )
 from harness.store.rows import RunRow
+from harness.store.scratch import remove_left, scratch_folder
 from harness.store.sqlite_client import SqliteClient, recording_client
 from harness.store.stopwatch import timed
 from harness.store.views import COLOR_TAG, View
@@ -80,6 +80,7 @@ class StudyWriter:
             StoreError: The store cannot be used, or its experiment of this name was deleted.
         """
         start = perf_counter()
+        remove_left()
         self.uri = absolute_uri(uri)
         self._client = connect(self.uri)
         self.experiment_id = self._open_experiment(study_name, artifact_root)
@@ -431,12 +432,12 @@ class StudyWriter:
     def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
         if not artifacts:
             return
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             for name, content in artifacts.items():
-                path = Path(folder, name)
+                path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.encode() if isinstance(content, str) else content)
-            self._client.log_artifacts(run_id, folder)
+            self._client.log_artifacts(run_id, str(folder))
 
     def _terminate(self, entry: Entry, status: str) -> None:
         entry.new_status = status
