@@ -50,8 +50,9 @@ def new(store, request):
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """A machine that stands still for a while makes no store slow."""
+    """A machine that stands still for a while makes no store slow, and no record old."""
     monkeypatch.setattr(patience, "NOTICE_SECONDS", 3600.0)
+    monkeypatch.setattr("harness.store.handover.FLUSH_SECONDS", 3600.0)
 
 
 @pytest.fixture

@@ -63,6 +63,12 @@ def by_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.store.writer.recording_client", lambda uri, client, _: client)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A machine that stands still for a while makes no record old."""
+    monkeypatch.setattr(writing, "FLUSH_SECONDS", 3600.0)
+
+
 @pytest.fixture
 def writer(new: Open) -> StudyWriter:
     return new()
