@@ -28,7 +28,7 @@ __all__ = ["app", "main"]
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
-OBJECTS_BETWEEN_COLLECTIONS = 100_000
+OBJECTS_BETWEEN_COLLECTIONS = 1_000_000
 """Imports make hundreds of thousands of objects that stay; to search them slows every start."""
 
 

@@ -1,5 +1,7 @@
 """The commands that run a study, here or elsewhere, and remove what it left."""
 
+import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +68,6 @@ def run(
     was, and a finished study trains nothing. The exit code is 1 if something is still missing
     at the end, because runs failed.
     """
-    import psutil
-
     from harness.runner import launch
 
     kind, address = configuration.executor(study, executor, executor_address)
@@ -77,13 +77,27 @@ def run(
         locations=locate(study, folder, tracking, storage),
         force=force,
         new=new,
-        started=psutil.Process().create_time(),
+        started=_began(),
         verbose=verbose,
         executor=kind,
         address=address,
     )
     if report.missing:
         raise typer.Exit(1)
+
+
+def _began() -> float:
+    """Returns when this process began, in Unix seconds.
+
+    Linux counts a process's age from the machine's own start, which psutil knows to a second only.
+    """
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        import psutil
+
+        return float(psutil.Process().create_time())
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    after_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + after_boot
 
 
 def plan(

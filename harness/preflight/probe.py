@@ -10,7 +10,8 @@ from harness.settings import Budget, Settings
 from harness.study import Study
 from harness.study.units import Unit
 from harness.training import runtime
-from harness.training.pack import Pack
+from harness.training.execution import resolve_device
+from harness.training.pack import Pack, threads_of
 
 PROBE_SECONDS = 2.0
 PROBE_UPDATES = 20
@@ -87,7 +88,7 @@ class Probe:
         )
 
 
-def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
+def probe_arm(study: Study, arm: str, settings: Settings, *, is_brief: bool = False) -> Probe:
     """Returns what two updates of an arm's pack of the study's size show.
 
     They do not show what an evaluation costs.
@@ -96,16 +97,16 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
         study: The whole study, or that of the arm's condition.
         arm: Its key.
         settings: As :func:`harness.preflight.resolve.resolve` returns them.
+        is_brief: Of the pack only as many runs are made as work at a time.
 
     Raises:
         ValueError: The arm cannot be trained as it stands; its name comes first in the message.
     """
     part = study.under(Unit.parse(arm).condition)
     tuned = replace(settings, **first_values(part))
+    size = (_at_a_time if is_brief else study_pack_size)(study, tuned)
     try:
-        plan = pack_of(
-            study, arm, seconds_to_updates(study, arm, tuned), study_pack_size(study, tuned)
-        )
+        plan = pack_of(study, arm, seconds_to_updates(study, arm, tuned), size)
         with closing(Pack(plan)) as pack, timing.Watch() as watch:
             seconds = runtime.update_seconds(pack)
     except (ValueError, OSError) as error:
@@ -134,6 +135,12 @@ def probe_arm(study: Study, arm: str, settings: Settings) -> Probe:
         threads=pack.threads,
         device=pack.device.type,
     )
+
+
+def _at_a_time(study: Study, settings: Settings) -> int:
+    """Returns the runs of a pack that work at a time: more of them take turns on a CPU."""
+    size = study_pack_size(study, settings)
+    return min(size, threads_of(settings)) if resolve_device(settings.device) == "cpu" else size
 
 
 def short_training(study: Study, arm: Probe) -> Pace:

@@ -1,5 +1,6 @@
 """From a study file to its verdict: what ``harness run`` does."""
 
+import gc
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,11 @@ if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study 
     from harness.report import Report
     from harness.runner.scheduler import Scheduler
     from harness.store.lock import Assure
+
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""At most, while runs train."""
+LATE = ("harness.report.drawing", "scipy.interpolate", "scipy.optimize")
+"""What a report takes long to load."""
 
 
 @dataclass(frozen=True)
@@ -186,11 +192,14 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
             units = runtime_phase.first_repeats(scheduler)
             check_runs(study, {str(unit): scheduler.settings[unit] for unit in units})
         _say_what_will_run(scheduler)
+    loading = threading.Thread(target=_load_for_report, name="figures", daemon=True)
     if plans:
-        threading.Thread(target=_load_figures, name="figures", daemon=True).start()
-    while plans:
-        scheduler.train(plans)
-        plans = scheduler.next_plans()
+        loading.start()
+    with _often_collected():
+        while plans:
+            scheduler.train(plans)
+            loading.join()  # two threads that load the same may get half a module
+            plans = scheduler.next_plans()
     timing_seconds = 0.0
     try:
         timing_seconds = runtime_phase.measure(scheduler)
@@ -212,10 +221,22 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
     return report
 
 
-def _load_figures() -> None:
-    """Loads what figures need while runs train, and not when a person waits for them."""
-    with suppress(Exception):  # the report says what is wrong
-        import_module("harness.report.drawing")
+@contextmanager
+def _often_collected() -> Iterator[None]:
+    """Searches for garbage oftener than the command does: a user's step may leave memory in it."""
+    before = gc.get_threshold()
+    gc.set_threshold(min(before[0], OBJECTS_BETWEEN_COLLECTIONS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _load_for_report() -> None:
+    """Loads what a report needs while runs train, and not when a person waits for it."""
+    for name in LATE:
+        with suppress(Exception):  # the report says what is wrong
+            import_module(name)
 
 
 def _say_what_will_run(scheduler: "Scheduler") -> None:
@@ -224,7 +245,8 @@ def _say_what_will_run(scheduler: "Scheduler") -> None:
     from harness.runner.runtime_phase import first_repeats
 
     for unit in first_repeats(scheduler):
-        probe = probe_arm(scheduler.study, str(unit), scheduler.settings[unit])
+        settings = scheduler.settings[unit]
+        probe = probe_arm(scheduler.study, str(unit), settings, is_brief=True)
         scheduler.display.say(
             f"{unit}: {probe.settings.engine}, hidden_size {probe.hidden_size}, "
             f"{probe.num_parameters:,} parameters, {probe.num_runs} runs of "

@@ -100,6 +100,17 @@ def test_the_store_tells_pace_and_spread_and_stays_as_it_is(ran):
     assert (folder / "mlflow.db").read_bytes() == before
 
 
+def test_a_brief_look_makes_as_many_runs_of_a_pack_as_work_at_a_time(ran):
+    loaded = study.load(ran[0], OVERRIDES)
+    wide = resolve(loaded)[0]["wide"]
+    whole, brief = (
+        probe_arm(loaded, "wide", wide, is_brief=is_brief) for is_brief in (False, True)
+    )
+    assert (whole.pace.pack, brief.pace.pack) == (4, 2) == (wide.pack_size, wide.threads)
+    assert brief.pace.seconds(4, 8, 1) == 2 * brief.pace.seconds(2, 8, 1)
+    assert (brief.num_runs, brief.packs) == (whole.num_runs, whole.packs)
+
+
 def test_a_pace_of_earlier_runs_is_their_median(ran, stored):
     loaded = study.load(ran[0], OVERRIDES)
     settings, _ = resolve(loaded)
