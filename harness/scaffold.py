@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 from cells import registry
+from cells.spelling import nearest
 from harness import documents
+from harness.cell_copy import copied_source
 from harness.study.form import STUDY_NAME
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -37,25 +39,33 @@ def write_study(name: str | None, folder: Path) -> list[str]:
     ]
 
 
-def write_cell(name: str | None, folder: Path) -> list[str]:
+def write_cell(name: str | None, folder: Path, shipped: str | None = None) -> list[str]:
     """Writes a file with a cell and one with its test, and returns lines on what to do with them.
 
     Args:
-        name: The cell's; ``my-cell`` by default.
+        name: The cell's; ``my-cell`` by default, or ``my-`` and the shipped cell's.
         folder: Made where it is not there.
+        shipped: The shipped cell that the cell begins as a copy of; None: it is a small example.
 
     Raises:
-        ScaffoldError: The name is none for a cell or is taken, or a file exists.
+        ScaffoldError: The name is none for a cell or is taken, no such cell is shipped, or a file
+            exists.
     """
-    name = _checked(name or "my-cell", "cell")
+    if shipped is not None and shipped not in registry.shipped_names():
+        near = nearest(shipped, registry.shipped_names())
+        hint = f"Did you mean {near[0]}?" if near else "`harness cells` lists all."
+        raise ScaffoldError(f"from: must be a shipped cell, but got from={shipped!r}. {hint}")
+    name = _checked(name or f"my-{shipped or 'cell'}", "cell")
     if name in {*registry.names(), *registry.PRESETS}:
+        source = registry.PRESETS[name][0] if name in registry.PRESETS else name
         raise ScaffoldError(
-            f"cell: must have a name of its own, but got name={name!r}, which is shipped. "
-            f"Choose another, such as {name}-changed; `harness cells show {name}` shows that one."
+            f"cell: must have a name of its own, but got name={name!r}, which is shipped. Choose "
+            f"another: `harness init {name}-changed --from {source}` begins with a copy of it."
         )
     module = name.replace("-", "_")
     path, test = folder / f"{module}.py", folder / f"test_{module}.py"
-    _write({path: _template("cell.py", name), test: _template("test_cell.py", name)})
+    head = _template("cell.py", name) if shipped is None else _copy(shipped, name)
+    _write({path: head, test: _template("test_cell.py", name)})
     shown = shlex.quote(str(path))
     return [
         f"{path}: written",
@@ -76,6 +86,14 @@ def _checked(name: str, kind: str) -> str:
         f"{kind}: must have a name of lower-case letters, digits and dashes, but got "
         f"name={name!r}. Write for example {example}."
     )
+
+
+def _copy(shipped: str, name: str) -> str:
+    head = (
+        f'"""A copy of {shipped}: change an equation in the docstring, then `step` until it says '
+        'the same."""\n\n'
+    )
+    return head + copied_source(shipped, name, _class_name(name))
 
 
 def _template(template: str, name: str) -> str:

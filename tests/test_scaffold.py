@@ -1,12 +1,16 @@
 """What `harness init` writes runs as it is; tests/test_distribution.py runs its study."""
 
+import ast
+import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from cells import registry
+from cells import shipped as shipped_cells
 from harness import scaffold, study
 from harness.cli import app
 
@@ -60,6 +64,34 @@ def test_a_cell_keeps_its_contract_and_its_test_passes(harness, tmp_path):
     assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
 
 
+def test_a_copy_of_any_shipped_cell_has_its_equations(harness, tmp_path):
+    for shipped in registry.shipped_names():
+        scaffold.write_cell(None, tmp_path, shipped)
+        path = tmp_path / f"my_{shipped.replace('-', '_')}.py"
+        assert registry.load_file(path) == [f"my-{shipped}"]
+        copied, true = registry.find(f"my-{shipped}"), registry.find(shipped)
+        assert copied.reference is None and f"Differs from {shipped}: nothing" in copied.__doc__
+        assert _equations(path) == _equations(inspect.getfile(true), shipped), shipped
+
+
+def _equations(path, name=None):
+    """The digest of the equations of a file's cell, whatever it is called and compared with."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    for cell in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        given = {part.targets[0].id: part for part in cell.body if isinstance(part, ast.Assign)}
+        if name in (None, given["name"].value.value):
+            cell.body = [p for p in cell.body if p not in (given["name"], given.get("reference"))]
+            return shipped_cells.equations_digest(tree, cell)
+    raise AssertionError(name)
+
+
+def test_a_copy_keeps_the_contract_and_needs_no_cell(harness, tmp_path):
+    done = harness("init", "my-lstm", "--from", "lstm")
+    assert done.exit_code == 0, done.output
+    tested = harness("cells", "test", "my_lstm.py")
+    assert tested.stdout == "my-lstm: passes the contract\n"
+
+
 def test_no_file_is_written_where_one_of_two_exists(tmp_path):
     (tmp_path / "test_my_cell.py").write_text("mine")
     with pytest.raises(scaffold.ScaffoldError, match="test_my_cell.py"):
@@ -81,3 +113,8 @@ def test_a_name_that_cannot_be_taken_is_refused(write, name, message, tmp_path):
     with pytest.raises(scaffold.ScaffoldError, match=message):
         write(name, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_a_shipped_cell_is_copied(tmp_path):
+    with pytest.raises(scaffold.ScaffoldError, match="from: must .* Did you mean lstm?"):
+        scaffold.write_cell(None, tmp_path, "lsmt")

@@ -31,6 +31,15 @@ def init(
             help="Write a file with a cell of your own and its test. (default: write a study)",
         ),
     ] = False,
+    from_: Annotated[
+        str | None,
+        option(
+            "--from",
+            metavar="CELL",
+            help="Write a copy of this shipped cell, to change an equation of it, and its test. "
+            "(default: with --cell, a small example)",
+        ),
+    ] = None,
     folder: Annotated[
         Path,
         option(
@@ -46,8 +55,11 @@ def init(
     """
     from harness import scaffold
 
-    write = scaffold.write_cell if cell else scaffold.write_study
-    for line in write(name, folder):
+    is_cell = cell or from_ is not None
+    lines = (
+        scaffold.write_cell(name, folder, from_) if is_cell else scaffold.write_study(name, folder)
+    )
+    for line in lines:
         typer.echo(line)
 
 
