@@ -63,10 +63,12 @@ def rows(part: Study) -> Iterator[Row]:
         "show large differences alone.",
     )
     if size is None:
+        own = "" if _size(tune) == Size(4) else f"{_size(tune)} were not simulated. "
         yield Row(
             "",
-            f"{_size(tune)} were not simulated. 4 trials found an arm that is 28 % worse in at "
-            f"least {_percent(LEAST_OF_4_TRIALS)} of {NUM_STUDIES} simulated studies.",
+            f"{own}4 trials of one field found an arm that is 28 % worse in at least "
+            f"{_percent(LEAST_OF_4_TRIALS)} of {NUM_STUDIES} simulated studies. A larger search "
+            "finds smaller differences:",
         )
     elif size != _size(tune):
         yield Row("", f"{_size(tune)} were not simulated; the nearest below are {size}.")
