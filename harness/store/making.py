@@ -30,6 +30,8 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
         if path.exists():  # another process was faster
             return
         shutil.rmtree(making, ignore_errors=True)
+        if making.is_symlink() or making.is_file():  # somebody else put it there
+            making.unlink()
         making.mkdir()
         make(making / path.name)
         os.replace(making / path.name, path)

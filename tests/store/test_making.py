@@ -52,6 +52,21 @@ def test_what_a_killed_making_left_is_made_anew(tmp_path):
     assert not (tmp_path / ".optuna.new").exists()
 
 
+@pytest.mark.parametrize("put", ["a file", "a link"])
+def test_what_somebody_put_in_the_way_of_a_making_goes_and_no_link_is_followed(tmp_path, put):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "a.db").write_text("precious")
+    in_the_way = tmp_path / ".a.new"
+    if put == "a link":
+        in_the_way.symlink_to(kept)
+    else:
+        in_the_way.write_text("")
+    make_whole(tmp_path / "a.db", lambda path: path.write_text("new"))
+    assert (tmp_path / "a.db").read_text() == "new" and not in_the_way.exists()
+    assert (kept / "a.db").read_text() == "precious"
+
+
 def test_nothing_is_there_where_the_making_fails(tmp_path):
     def fail(path):
         path.write_text("half of it")
