@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import textwrap
+import time
 from importlib.metadata import version
 from typing import get_args
 
@@ -154,6 +155,14 @@ def test_every_help_text_is_a_sentence_that_states_the_default():
             assert default == f"{each.default})", where
         else:
             assert default.endswith(")"), where
+
+
+def test_a_launch_counts_its_seconds_from_the_begin_of_its_process():
+    code = "import time; from harness.cli import running; print(time.time() - running._began())"
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    age, seconds = float(done.stdout), time.monotonic() - begun
+    assert 0.01 < age < seconds + 0.02  # the kernel counts in hundredths
 
 
 def test_importing_harness_loads_nothing_heavy():

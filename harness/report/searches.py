@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,19 +34,19 @@ class Search:
     objective: Objective
     rows: pd.DataFrame
 
-    @property
+    @cached_property
     def finished(self) -> pd.DataFrame:
         """The trials with a final value of their own, better than that of a guess."""
         is_final = (self.rows["state"] == RunState.FINISHED) & np.isfinite(self.rows["loss"])
         rows: pd.DataFrame = self.rows[is_final & ~self.rows["not_learned"]]
         return rows
 
-    @property
+    @cached_property
     def best(self) -> float | None:
         """The lowest final loss, or None where no trial finished."""
         return float(self.finished["loss"].min()) if len(self.finished) else None
 
-    @property
+    @cached_property
     def near(self) -> pd.DataFrame:
         """The finished trials that are near the best one, as the objective says.
 
@@ -54,7 +55,7 @@ class Search:
         within = self.objective.within(self.objective.near)
         return self.finished[self.finished["loss"] <= (self.best or 0.0) + within]
 
-    @property
+    @cached_property
     def worse(self) -> pd.DataFrame:
         """The trials that finished, learned nothing or diverged, and are not near.
 
