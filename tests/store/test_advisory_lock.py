@@ -24,6 +24,12 @@ def url(postgres):
     return postgres.url(NAME)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A server that is there answers, though on a busy machine not in two seconds."""
+    monkeypatch.setattr(databases, "CONNECT_SECONDS", 120)
+
+
 @pytest.fixture
 def take(url):
     """Takes the lock as a process of a given name would."""
