@@ -1,6 +1,7 @@
 """A study trained elsewhere: its plans as a file, and a worker's records into its stores."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -260,8 +261,10 @@ def _check_order(messages: Sequence[Message], source: Path, objective: str) -> N
             ended.add(message.run)
             if start is None and message.state is not RunState.FAILED:
                 raise wrong(message, "start before it ends")
-            if message.state.has_objective and "objective" not in message.metrics:
-                raise wrong(message, "end with an objective")
+            if message.state.has_objective and math.isnan(
+                message.metrics.get("objective", math.nan)
+            ):
+                raise wrong(message, "end with an objective that is a number")
             _check_model(message, source)
         else:
             if start is None:

@@ -29,7 +29,7 @@ from harness.study.units import Unit
 from harness.training import pack, worker
 from harness.training.fields import MessageError
 from harness.training.files import MODEL_FILE
-from harness.training.messages import RunStarted
+from harness.training.messages import RunEnded, RunStarted, RunState, message_from_json
 from harness.training.saved_model import SavedModel
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
@@ -313,6 +313,16 @@ def test_records_that_are_not_this_studys_are_refused(
     records.write_bytes(text)
     with pytest.raises(error, match=message):
         exchange.ingest_records(path, records, locations=locations)
+
+
+@pytest.mark.parametrize("metrics", [{}, {"objective": float("nan")}])
+def test_an_end_that_is_no_result_is_refused(metrics):
+    messages = [
+        message_from_json(STRANGE_START),
+        RunEnded("wide/trial/0", 40, 0.0, RunState.FINISHED, metrics),
+    ]
+    with pytest.raises(RecordError, match="must end with an objective that is a number"):
+        exchange._check_order(messages, Path("records.jsonl"), "validation/loss")
 
 
 @pytest.mark.parametrize("cut", [b'{"run": "wide/tri', b'{"run": "\xc3', b""])
