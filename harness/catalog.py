@@ -21,6 +21,15 @@ from harness.model.architecture import single_layer
 FACTS = Path(__file__).with_suffix(".json")
 """Cell -> its fingerprint and its :class:`Facts`."""
 
+CLASSES = {
+    "a": "pointwise after one round of products",
+    "ar": "pointwise after one round of products, with a reduction over H",
+    "b": "products that wait for others",
+    "e": "no recurrent product",
+    "c": "no recurrent product, and linear in the state",
+}
+"""What a step's products wait for, by the name of the cell's class."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -88,8 +97,7 @@ def cells_table(files: list[str], hidden_size: int, num_tokens: int) -> Table:
     facts = {name: facts_of(name) for name in [n for n in cells.names() if n not in own] + own}
     caption = (
         f"H = {hidden_size}, V = {num_tokens}, biases 1; kFLOPs: thousands, forward, per token. "
-        "Class: a pointwise after one round of products, ar the same with a reduction over H, "
-        "b products that wait for others, e no recurrent product, c none and linear in the state. "
+        f"Class: {'; '.join(f'{letter} {meant}' for letter, meant in CLASSES.items())}. "
         f"{engines_line(facts)} Also: {'; '.join(map(preset_line, PRESETS))}"
     )
     table = Table(
@@ -159,8 +167,9 @@ def cell_page(name: str, files: list[str], hidden_size: int, num_tokens: int) ->
         ) from error
     arch = single_layer(cell, num_tokens, hidden_size)
     chosen, notes = engine.resolve([cell], "cpu", "float32")
+    cell_class = facts_of(cell.name).cell_class
     lines = {
-        "class": facts_of(cell.name).cell_class,
+        "class": f"{cell_class}: {CLASSES[cell_class]}",
         "gates": " ".join(cell.gates),
         "state": " ".join(cell.state),
         "input": "read by the step itself: embedding_size must be hidden_size"

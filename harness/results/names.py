@@ -107,7 +107,7 @@ class Archive:
             return self._find_id(text)
         match = _NAME.fullmatch(text)
         if match is None:
-            raise ArchiveError(f"run: must be {FORMS}, but got run={text!r}.")
+            raise ArchiveError(f"run: must be {FORMS}, but got run={text!r}.{self._example(text)}")
         study, key, seed = name_of(match["study"]), match["key"], match["seed"]
         reader, study_runs = self.study(study)
         keys = {str(unit) for unit in units_of(study_runs)}
@@ -131,6 +131,13 @@ class Archive:
             arm_runs=arm_runs,
             is_run=seed is not None,
         )
+
+    def _example(self, text: str) -> str:
+        """Returns the name of an arm where a text names a study alone; else an empty text."""
+        if name_of(text) not in self.names():
+            return ""
+        _, runs = self.study(name_of(text))
+        return "".join(f" Write for example {name_of(text)}:{unit}." for unit in units_of(runs)[:1])
 
     def _find_id(self, run_id: str) -> Selection:
         study = study_of(self.locations.tracking_uri, run_id)

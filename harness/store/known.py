@@ -17,5 +17,7 @@ def check_known(what: str, name: str, known: Sequence[str], where: str) -> None:
     if name not in known:
         near = nearest(name, known)
         hint = f"Did you mean {near[0]}?" if near else f"It holds {', '.join(known) or 'none'}."
+        if what == "study" and not near and where.startswith("sqlite:"):
+            hint += " A study is stored in the folder that `harness run` was given, or ran in."
         marks = f" {MARKS}." if what == "arm" and "@" in name else ""
         raise ArchiveError(f"{what}: must be in {where}, but got {what}={name!r}. {hint}{marks}")

@@ -8,7 +8,8 @@ from harness.store.locations import Locations
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("small", "run: must be STUDY:ARM, .* but got run='small'"),
+        ("small", "run: must be STUDY:ARM, .* run='small'. Write for example small:(wide|narrow)."),
+        ("tiny:wide", "got study='tiny'. It holds .* stored in the folder that `harness run` was"),
         ("smal:wide", r"study: must be in sqlite.* but got study='smal'. Did you mean small\?"),
         ("small:wode", r"arm: must be in small, but got arm='wode'. Did you mean wide\?"),
         (
