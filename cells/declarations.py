@@ -1,7 +1,8 @@
 """What a cell's declarations must satisfy; each rule tells a line for everything that breaks it."""
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cells.base import Cell
@@ -38,6 +39,9 @@ def _kinds(cell: type[Cell]) -> Iterator[str]:
                 f"{field} must be a tuple of distinct identifiers, at least one, "
                 f"but got {field}={declared!r}."
             )
+    for field, example in (("vectors", '{"v": 0.0}'), ("products", '{"R": ("f", "o")}')):
+        if (declared := getattr(cell, field)) is not None and not isinstance(declared, Mapping):
+            yield f"{field} must be a dict such as {example}, but got {field}={declared!r}."
 
 
 def _are_distinct_identifiers(names: Any) -> bool:
@@ -99,6 +103,12 @@ def _names(cell: type[Cell]) -> Iterator[str]:
 def _equations(cell: type[Cell]) -> Iterator[str]:
     if cell.step is Cell.step:
         yield "must define `step`, but does not."
+    arguments = ("self", "p", "x", *cell.state)
+    try:
+        inspect.signature(cell.step).bind(*arguments)
+    except TypeError:
+        taken = inspect.signature(cell.step)
+        yield f"step must take ({', '.join(arguments)}), but takes {taken}."
     for entry in ("Source:", "Reference:", "Differs"):
         if entry not in (cell.__doc__ or ""):
             yield f"its docstring must have an entry `{entry}`, but has none."

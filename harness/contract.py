@@ -5,10 +5,8 @@ a cell's paper says; a cell with a ``reference`` is compared with torch.nn too.
 """
 
 import re
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -16,7 +14,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from cells.base import Cell, split_gates, unchanged
-from cells.faults import words_of
+from cells.faults import place_of, problems_of_returned, words_of
 from cells.registry import problems_of
 from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.native import Native, to_torch
@@ -61,18 +59,10 @@ def _findings_of(
         for message in function(cell):
             violations.append(Finding(function.__name__, f"{cell.__name__}: {message}"))
     except Exception as error:  # a user's step may raise anything at all; its words are reported
-        raised = f"{words_of(error)}{_place_of(error, cell)}"
+        raised = f"{words_of(error)}{place_of(error, cell)}"
         words = f"{cell.__name__}: step must run, but raised {raised}"
         violations.append(Finding(function.__name__, words))
     return violations
-
-
-def _place_of(error: Exception, cell: type[Cell]) -> str:
-    """Returns the file of the cell and the line at which it raised, if there is one."""
-    path = getattr(getattr(cell.step, "__code__", None), "co_filename", None)
-    frames = traceback.walk_tb(error.__traceback__)
-    lines = [line for frame, line in frames if frame.f_code.co_filename == path]
-    return f" ({Path(str(path)).name}:{lines[-1]})" if lines else ""
 
 
 @dataclass(frozen=True)
@@ -200,25 +190,9 @@ def returned_states(cell: type[Cell]) -> Iterator[str]:
         returned = cell().step(
             bind(case.layer, cell.prepared(parameters)), _gates(cell, case, dtype), *state
         )
-        if not isinstance(returned, tuple) or len(returned) != len(cell.state):
-            got = (
-                f"{len(returned)} of them"
-                if isinstance(returned, tuple)
-                else type(returned).__name__
-            )
-            yield (
-                f"step must return a tuple of {len(cell.state)} states ({', '.join(cell.state)}),"
-                f" but got {got}."
-            )
+        if problems := problems_of_returned(cell, state, returned):
+            yield from problems
             return
-        for name, old, new in zip(cell.state, state, returned, strict=True):
-            if new.shape != old.shape or new.dtype != dtype:
-                yield (
-                    f"the new state {name} must have shape (N, B, H)={tuple(old.shape)} and be"
-                    f" {dtype}, but got shape={tuple(new.shape)} dtype={new.dtype}."
-                )
-            elif not new.isfinite().all():
-                yield f"the new state {name} must be finite for moderate arguments, but is not."
 
 
 def leading_axes(cell: type[Cell]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import cells
 from cells.base import Cell
 from cells.registry import problems_of as declaration_problems
+from harness.layer.first_step import problems_of_step
 from harness.settings import Settings, problems_of
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def found(cell: str | type[Cell]) -> type[Cell]:
 
     Raises:
         cells.UnknownCell: There is none of that name.
-        cells.registry.InvalidCell: The class's declarations are wrong.
+        cells.registry.InvalidCell: The class's declarations are wrong, or its step is.
     """
     if isinstance(cell, str):
         return cells.find(cell)
@@ -61,7 +62,7 @@ def found(cell: str | type[Cell]) -> type[Cell]:
             f"cell: must be a name or a subclass of cells.Cell, but got cell={cell!r}. "
             "`harness cells` lists the names."
         )
-    if problems := declaration_problems(cell):
+    if problems := declaration_problems(cell) or problems_of_step(cell):
         raise cells.registry.InvalidCell("\n".join(problems))
     return cell
 
