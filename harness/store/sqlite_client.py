@@ -1,6 +1,6 @@
 """MLflow's client, which writes runs into a SQLite file by statements of this project's own.
 
-MLflow's client takes some 15 transactions a run and builds an object for every row, three quarters
+MLflow's client takes some 15 transactions a run and builds an object for every row, two thirds
 of what a trial costs the driver. Here a run is rows that are known beforehand, and all that is
 written together is one transaction. Files whose schema is not known are left to MLflow.
 tests/store/test_sqlite_client.py holds what both write equal.
