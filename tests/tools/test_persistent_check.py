@@ -5,7 +5,7 @@ from pathlib import Path
 
 import persistent_check
 import pytest
-from persistent_check import SIZES, Kernel, compiled, problems, summary, table, text_of
+from persistent_check import Kernel, compiled, problems, summary, table, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,12 +46,17 @@ def test_a_row_of_the_table_sums_up():
     ]
 
 
-def test_the_figures_of_the_documentation_are_those_of_the_committed_file():
+def test_the_figures_of_the_documentation_are_those_of_the_committed_files():
     folder = ROOT / "studies" / "bench" / "gpu"
-    kernels = json.loads((folder / "persistent-nvrtc-12.9.json").read_text())["kernels"]
+    of_cells = {}
+    for path in sorted(folder.glob("persistent-*.json")):  # a later one has what was made anew
+        rows = [Kernel(**row) for row in json.loads(path.read_text())["kernels"]]
+        names = dict.fromkeys(row.cell for row in rows)
+        of_cells |= {name: [row for row in rows if row.cell == name] for name in names}
+    kernels = [row for name in sorted(of_cells) for row in of_cells[name]]
     text = (folder / "README.md").read_text()
-    rows = table([Kernel(**row) for row in kernels])
-    assert len(rows) == len(SIZES) and [row for row in rows if row not in text] == []
+    for row in table(sorted(kernels, key=lambda kernel: -kernel.architecture)):
+        assert row in text
 
 
 def test_the_file_holds_all_rows():
