@@ -4,11 +4,13 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cells.base import Cell
 from cells.spelling import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def words_of(error: BaseException) -> str:
@@ -31,7 +33,9 @@ def place_of(error: BaseException, cell: type[Cell]) -> str:
     return f" ({Path(str(path)).name}:{lines[-1]})" if lines else ""
 
 
-def problems_of_returned(cell: type[Cell], state: Sequence[Tensor], returned: object) -> list[str]:
+def problems_of_returned(
+    cell: type[Cell], state: "Sequence[Tensor]", returned: object
+) -> list[str]:
     """Returns what is wrong with what a step returned, a line each.
 
     Args:
@@ -39,6 +43,8 @@ def problems_of_returned(cell: type[Cell], state: Sequence[Tensor], returned: ob
         state: What it was given, (N, B, H) each.
         returned: New states, if all is well: a tuple of finite tensors as those of ``state``.
     """
+    from torch import Tensor  # late: the command line has words for errors without torch
+
     if not isinstance(returned, tuple) or len(returned) != len(cell.state):
         got = type(returned).__name__
         if isinstance(returned, tuple):
