@@ -225,6 +225,8 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
 def _often_collected() -> Iterator[None]:
     """Searches for garbage oftener than the command does: a user's step may leave memory in it."""
     before = gc.get_threshold()
+    if before[0] > OBJECTS_BETWEEN_COLLECTIONS:  # else this is no process of the command's own
+        gc.freeze()  # what is loaded stays
     gc.set_threshold(min(before[0], OBJECTS_BETWEEN_COLLECTIONS), *before[1:])
     try:
         yield
