@@ -53,14 +53,17 @@ class Display:
             markup=False,
         )
 
-    def begin(self, title: str, total: int, remaining: int | None = None) -> None:
+    def begin(
+        self, title: str, total: int, remaining: int | None = None, what: str = "updates"
+    ) -> None:
         """Begins a stage.
 
         Args:
             title: Its phase, its runs and its arms.
-            total: Its updates; timings in the runtime phase.
+            total: How many updates it has, or of ``what`` else.
             remaining: The updates that the study lacks in all, this stage's included: the bar is
                 then of the whole study. None for a stage with a count of its own.
+            what: What is counted.
         """
         self.end()
         self._is_training = remaining is not None
@@ -78,7 +81,7 @@ class Display:
             self._show()
         else:
             all_of_it = "" if self._total == total else f", {self._total:,} in the study"
-            self.say(f"{title}: {total:,} updates{all_of_it}")
+            self.say(f"{title}: {total:,} {what}{all_of_it}")
 
     def advance(
         self,

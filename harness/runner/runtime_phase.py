@@ -57,7 +57,8 @@ def measure(scheduler: Scheduler) -> float:
     scheduler.executor.rest()
     begun, display = time.monotonic(), scheduler.display
     num_packs = sum(len(sizes) for sizes in plans.values())
-    display.begin("runtime", num_packs * phase.rounds * len(runtime.MODES))
+    num_timings = num_packs * phase.rounds * len(runtime.MODES)
+    display.begin("runtime", num_timings, what="timings")
     measurements = []
     try:
         for timed in runtime.measure(plans, rounds=phase.rounds, seconds=phase.seconds):

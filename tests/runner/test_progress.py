@@ -30,10 +30,11 @@ def test_without_a_terminal_a_stage_is_plain_lines(now):
     display.advance(100, "lstm/trial/0 perplexity 9.1")  # too soon for a line
     now[0] = 30.0
     display.advance(100, "lstm/trial/0 perplexity 8.2")
-    display.end()
+    display.begin("runtime", 7, what="timings")
     assert out.getvalue().splitlines() == [
         "8 trials of 2 arms: 800 updates",
         "  8 trials of 2 arms: 200 of 800, 1 min 30 s left; lstm/trial/0 perplexity 8.2",
+        "runtime: 7 timings",
     ]
 
 
