@@ -31,6 +31,8 @@ class RunModule(nn.Module):
         hidden_size: H.
         num_inputs: The V of tokens, or the I of vectors.
         reads_tokens: Whether inputs are tokens.
+        meaning: What inputs and outputs stand for: the names of columns and classes, and by which
+            mean and deviation a series is scaled; empty where a rule drew the sequences.
         layers: One ``harness.Recurrent`` a layer.
         names: What a file calls the inputs and the outputs.
     """
@@ -50,6 +52,7 @@ class RunModule(nn.Module):
         self.hidden_size = saved.hidden_size
         self.num_inputs = saved.reads_and_predicts.num_inputs
         self.reads_tokens = saved.reads_and_predicts.reads_tokens
+        self.meaning = saved.reads_and_predicts.meaning
         self.residual, self.dropout_masks = settings.residual, settings.dropout_masks
         self.dropout, self.output_dropout = settings.dropout, settings.output_dropout
         self.lookup_dropout, self.embedding_dropout = (

@@ -1,6 +1,6 @@
 """Language modelling: the next token given the previous ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ class LanguageModelling:
         self.dataset = data.load_text(settings)
         self.fingerprint = self.dataset.fingerprint
         self.vocabulary: data.Vocabulary | None = self.dataset.vocabulary
+        self.meaning: Mapping[str, Any] = {}
         self.num_inputs = self.num_outputs = len(self.dataset.vocabulary)
         self.splits = tuple(self.dataset.splits)
         self.test_splits = tuple(split for split in self.splits if split == "test")

@@ -49,6 +49,7 @@ class SequencePrediction:
         self.fingerprint = self.dataset.fingerprint
         self.num_inputs, self.num_outputs = self.dataset.num_inputs, self.dataset.num_outputs
         self.reads_tokens = self.dataset.reads_tokens
+        self.meaning = self.dataset.meaning
         self.scoring = _scoring_of(self.dataset)
         windows = self.dataset.windows
         self._error_scale = None if windows is None else error_scale(windows)

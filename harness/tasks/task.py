@@ -1,6 +1,6 @@
 """What training asks of a task: its data, what is predicted, and how that is scored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +55,8 @@ class Task(Protocol):
         test_splits: Those among them that the best parameters of a finished run are evaluated on.
         fingerprint: Of the data: equal fingerprints mean equal data.
         vocabulary: What tokens stand for; None where nothing is written in them.
+        meaning: What other numbers stand for, as ``SequenceDataset.meaning`` has it; empty where a
+            vocabulary says it.
     """
 
     num_inputs: int
@@ -71,6 +73,7 @@ class Task(Protocol):
     test_splits: tuple[str, ...]
     fingerprint: str
     vocabulary: data.Vocabulary | None
+    meaning: Mapping[str, Any]
 
     def epoch(self, seeds: list[Seed], epoch: int) -> tuple[Tensor, ...]:
         """Returns what each update of that epoch is made of, (U, ...) each, on the device."""

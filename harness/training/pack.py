@@ -515,7 +515,10 @@ class Pack:
             {name: values[index] for name, values in shard.best.items()},
             vocabulary=self.task.vocabulary,
             interface=Interface(
-                self.task.num_inputs, self.task.num_outputs, self.task.reads_tokens
+                self.task.num_inputs,
+                self.task.num_outputs,
+                self.task.reads_tokens,
+                dict(self.task.meaning),
             ),
             hidden_size=self.model.arch.hidden_size,
             corpus_fingerprint=self.task.fingerprint,

@@ -4,7 +4,7 @@ NumPy alone reads it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class Interface:
         num_inputs: The V of tokens, or the I of vectors.
         num_outputs: The width of the read-out.
         reads_tokens: Whether inputs are tokens.
+        meaning: What the numbers stand for: the names of columns and classes, a series' scale.
     """
 
     num_inputs: int
     num_outputs: int
     reads_tokens: bool
+    meaning: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,11 @@ class SavedModel:
         }
         # Models of language name none, as those of versions that knew no other task.
         interface = header.pop("interface")
-        header |= {} if interface is None else {"interface": asdict(interface)}
+        if interface is not None:
+            described = asdict(interface)
+            if not interface.meaning:  # as those of versions that did not have it
+                del described["meaning"]
+            header["interface"] = described
         return npz.to_bytes(header, self.parameters)
 
     @staticmethod

@@ -57,6 +57,11 @@ def settings(table, label_of, length):
     )
 
 
+def test_a_task_names_the_columns_that_it_reads_and_its_classes_in_their_order(table):
+    task = SequencePrediction(settings(table, "sequence", 5), torch.device("cpu"))
+    assert task.meaning == {"columns": ["x", "y"], "classes": list(CLASSES)}
+
+
 def trained(own):
     """Returns the parameters before and after training, and what its evaluation says."""
     plan = Plan((Run("r0", (0,), own),), objective="validation/cross_entropy", version=2)

@@ -9,11 +9,11 @@ import pytest
 from wire import kind_of
 
 from harness.data import Vocabulary
-from harness.settings import Budget, Settings
+from harness.settings import Budget, Options, Settings
 from harness.training import npz, pack
 from harness.training.files import MODEL_FILE
 from harness.training.plan import Plan, Run
-from harness.training.saved_model import SavedModel, SavedModelError
+from harness.training.saved_model import Interface, SavedModel, SavedModelError
 from harness.training.steps import train
 
 MODEL = SavedModel(
@@ -65,6 +65,35 @@ def test_a_model_survives_its_file():
         assert found.parameters[name].dtype == values.dtype
         np.testing.assert_array_equal(found.parameters[name], values)
     assert found.to_bytes() == MODEL.to_bytes()
+
+
+def test_a_forecaster_says_what_its_numbers_stand_for(tmp_path, plan):
+    values = np.arange(200.0).reshape(100, 2) % 7 + (5, 50)
+    table = tmp_path / "table.csv"
+    np.savetxt(table, values, delimiter=",", header="load,heat", comments="")
+    settings = replace(
+        plan.runs[0].settings,
+        task="forecasting",
+        corpus="table",
+        path=str(table),
+        options=Options.of({"horizon": 2}),
+        budget=Budget(updates=2),
+        evaluations=1,
+    )
+    runs = (Run("gru/replicate/0", (0,), settings),)
+    (end,) = ends(Plan(runs, keep_models=True, objective="validation/mse", version=2))
+    model = SavedModel.from_bytes(end.model)
+    meaning = model.reads_and_predicts.meaning
+    assert (meaning["columns"], meaning["horizon"]) == (["load", "heat"], 2)
+    np.testing.assert_allclose(meaning["mean"], values[:80].mean(0))
+    np.testing.assert_allclose(meaning["deviation"], values[:80].std(0))
+    assert SavedModel.from_bytes(model.to_bytes()).interface == model.interface
+
+
+def test_what_a_rule_draws_is_written_as_by_versions_that_knew_no_meaning():
+    model = replace(MODEL, vocabulary=None, interface=Interface(2, 3, reads_tokens=False))
+    header, _ = npz.from_bytes(model.to_bytes())
+    assert header["interface"] == {"num_inputs": 2, "num_outputs": 3, "reads_tokens": False}
 
 
 def test_numpy_alone_reads_it():

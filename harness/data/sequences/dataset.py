@@ -203,4 +203,5 @@ def _classification(settings: Settings) -> SequenceDataset:
             name: guess_of_classes(splits[name], num_classes) for name in ("validation", "test")
         },
         class_weights=balanced_weights(parts["train"].class_counts()) if options.balanced else None,
+        meaning={"columns": list(labelled.columns), "classes": list(labelled.classes)},
     )

@@ -66,6 +66,12 @@ def dataset(settings: Settings) -> SequenceDataset:
         },
         windows=windows,
         head=options.head,
+        meaning={
+            "columns": list(series.columns),
+            "mean": windows.scaling.mean.tolist(),
+            "deviation": windows.scaling.deviation.tolist(),
+            "horizon": options.horizon,
+        },
     )
 
 

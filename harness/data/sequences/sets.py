@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,6 +61,9 @@ class SequenceDataset:
         class_weights: How much each class counts in training, (num_outputs,); None: all alike.
         windows: Those of a time series.
         head: What the outputs say of each value, one of ``heads.OUTPUTS_PER_VALUE``.
+        meaning: What a model's numbers stand for outside of the bench, for JSON: the ``columns`` of
+            vectors; of a series their ``mean`` and ``deviation``, by which they are scaled, and the
+            ``horizon``; of labels the ``classes``. Nothing where a rule draws the sequences.
     """
 
     name: str
@@ -79,6 +82,7 @@ class SequenceDataset:
     class_weights: np.ndarray | None = None
     windows: "SeriesWindows | None" = None
     head: str = "value"
+    meaning: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_values(self) -> int:
