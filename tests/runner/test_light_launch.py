@@ -9,7 +9,7 @@ import small_study
 TELL = """
 import atexit, gc, sys
 needless = {"sympy", "scipy.stats"}
-atexit.register(lambda: print("searched:", gc.get_freeze_count() == 0))
+atexit.register(lambda: print("searched:", len(gc.get_objects()) > 1000))
 atexit.register(lambda: print("loaded:", *sorted(needless & set(sys.modules))))
 sys.argv = ["harness", *sys.argv[1:]]
 from harness.cli import main
