@@ -14,30 +14,35 @@ class Relay:
     Attributes:
         port: Where it listens, always the same.
         is_away: Whether nobody listens.
-        num_slow: How many answers were delayed so far.
+        num_slow: How many answers were delayed so far, or are being.
     """
 
-    def __init__(self, server_port: int) -> None:
-        self._server_port = server_port
+    def __init__(self, server_port: int, port: int) -> None:
+        self._server_port, self.port = server_port, port
         self._lock = threading.RLock()
         self._open: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         self._to_lose: bytes | None = None
         self._losing: socket.socket | None = None  # of the server, whose next answer is lost
-        self._num_to_delay, self._seconds, self._away_seconds = 0, 0.0, 0.0
-        self.num_slow, self.port, self.is_away = 0, 0, True
+        self._num_to_delay, self._seconds = 0, 0.0
+        self.num_slow, self.is_away = 0, True
         self._listen()
 
     def delay(self, count: int, seconds: float) -> None:
         """Has the next answers take so long each."""
         self._num_to_delay, self._seconds = count, seconds
 
-    def lose_answer(self, request: bytes, seconds: float) -> None:
-        """Is away for some seconds from the answer to the next such request on, which is lost.
+    def lose_answer(self, request: bytes) -> None:
+        """Is away from the answer to the next such request on, which is lost, until it comes back.
 
         The server has done what was asked then, and nobody was told.
         """
-        self._to_lose, self._away_seconds = request, seconds
+        self._to_lose = request
+
+    def come_back(self) -> None:
+        """Listens again, where nobody does."""
+        if self.is_away:
+            self._listen()
 
     def close(self) -> None:
         """Ends all connections, and listens no more."""
@@ -53,7 +58,7 @@ class Relay:
     def _listen(self) -> None:
         with self._lock:
             self._listener = socket.create_server(("127.0.0.1", self.port))
-            self.port, self.is_away = self._listener.getsockname()[1], False
+            self.is_away = False
         self._start(self._accept, self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -63,6 +68,9 @@ class Relay:
                 server = socket.create_connection(("127.0.0.1", self._server_port))
                 with self._lock:
                     self._open |= {client, server}
+                    if self.is_away:  # since it was accepted
+                        self.close()
+                        return
                 self._start(self._pass_requests, client, server)
                 self._start(self._pass_answers, server, client)
 
@@ -78,21 +86,20 @@ class Relay:
         with contextlib.suppress(OSError):
             while data := server.recv(CHUNK):
                 if self._losing is server:
-                    self._leave()
+                    self._losing = None
+                    self.close()
                     return
-                if self._num_to_delay:
-                    self._num_to_delay -= 1
+                if self._is_delayed():
                     time.sleep(self._seconds)
-                    self.num_slow += 1
                 client.sendall(data)
             client.shutdown(socket.SHUT_WR)
 
-    def _leave(self) -> None:
-        self._losing = None
-        self.close()
-        timer = threading.Timer(self._away_seconds, self._listen)
-        timer.daemon = True
-        timer.start()
+    def _is_delayed(self) -> bool:
+        with self._lock:
+            is_delayed = self._num_to_delay > 0
+            self._num_to_delay -= is_delayed
+            self.num_slow += is_delayed
+        return is_delayed
 
     @staticmethod
     def _start(work, *ends: socket.socket) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from harness.results.doctor import examine
 from harness.runner import launch
 from harness.runner.recorder import RunRecorder, key_of
-from harness.store import handover, patience
+from harness.store import databases, handover, patience
 from harness.store.locations import Locations
 from harness.store.lock import LockedError
 from harness.store.reader import StudyReader
@@ -25,9 +25,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
 COLUMNS = ["arm", "phase", "index", "seed", "state", "objective", "test/loss"]
 
 
-def run(folder, locations):
-    """Runs the study and returns its report and what was said."""
-    said = io.StringIO()
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Servers answer, though on a busy machine not in a few seconds."""
+    monkeypatch.setattr(patience, "START_SECONDS", 600.0)
+    monkeypatch.setattr(databases, "CONNECT_SECONDS", 120)
+
+
+def run(folder, locations, said=None):
+    """Runs the study and returns its report and what was said; `said` gets that at once."""
+    said = said or io.StringIO()
     path = small_study.write(folder, trials=2, seeds=2, updates=8)
     console = Console(file=said, width=300)
     return launch.run(path, locations=locations, force=True, console=console), said.getvalue()
@@ -62,6 +69,13 @@ def assert_same(report, locations, whole):
     pd.testing.assert_frame_equal(report.table, whole[0].table, check_exact=True)
 
 
+def until(holds):
+    """Waits, and at last for nothing: what was waited for is then asserted."""
+    end = time.monotonic() + 300
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The report of the study in files, and what was stored."""
@@ -85,7 +99,11 @@ def test_both_stores_in_postgresql_that_loses_power_in_the_middle(
         tmp_path / "here", postgres.url("mlflow", **secret), postgres.url("optuna", **secret)
     )
     monkeypatch.setattr(patience, "NOTICE_SECONDS", 0.5)
-    record, calls, refused = RunRecorder.record, [], []
+    record, calls, refused, said = RunRecorder.record, [], [], io.StringIO()
+
+    def start_once_told():
+        until(lambda: "does not answer since" in said.getvalue())
+        postgres.start()
 
     def disturbed(*args):
         calls.append(args)
@@ -96,15 +114,15 @@ def test_both_stores_in_postgresql_that_loses_power_in_the_middle(
             refused.append(str(told.value))
         if len(calls) == 4:
             postgres.stop()
-            threading.Timer(2.0, postgres.start).start()
+            threading.Thread(target=start_once_told).start()
         return record(*args)
 
     monkeypatch.setattr(RunRecorder, "record", disturbed)
-    report, said = run(tmp_path / "here", locations)
+    report, told = run(tmp_path / "here", locations, said)
     assert refused and "\n" not in refused[0]
-    assert "does not answer since" in said and "answers again" in said
+    assert "does not answer since" in told and "answers again" in told
     assert_same(report, locations, whole)
-    assert "s3cret" not in said + refused[0]
+    assert "s3cret" not in told + refused[0]
     for table in ("tags", "experiment_tags", "params"):
         assert "s3cret" not in str(postgres.execute("mlflow", f"SELECT * FROM {table}"))
     again, _ = run(tmp_path / "here", locations)
@@ -121,8 +139,11 @@ def server(tmp_path):
         *("--backend-store-uri", f"sqlite:///{tmp_path}/of_server/mlflow.db"),
         *("--serve-artifacts", "--artifacts-destination", artifacts),
     ]
-    with mlflow_servers.serving(*words, folder=tmp_path / "of_server") as port:
-        relay = Relay(port)
+    with (
+        mlflow_servers.serving(*words, folder=tmp_path / "of_server") as port,
+        mlflow_servers.reserved_port() as port_of_relay,
+    ):
+        relay = Relay(port, port_of_relay)
         try:
             yield relay, artifacts
         finally:
@@ -139,30 +160,35 @@ def test_runs_on_a_server_that_loses_an_answer_is_gone_and_is_slow_and_trials_in
     relay, artifacts = server
     monkeypatch.setattr(patience, "NOTICE_SECONDS", 1.0)
     monkeypatch.setattr(handover, "FLUSH_SECONDS", 0.1)
-    record, phases, gone = RunRecorder.record, [], []
+    record, phases, gone, said = RunRecorder.record, [], [], io.StringIO()
+
+    def come_back_once_told():
+        until(lambda: sum(gone) > 2 and "does not answer since" in said.getvalue())
+        relay.come_back()
 
     def disturbed(self, messages):
         phase = key_of(messages[0].run).phase
-        if phase not in phases:
-            phases.append(phase)
-            if phase == Phase.TRIAL:
-                relay.lose_answer(b'"trial"', seconds=3.0)  # to the making of a run
-            else:
-                relay.delay(6, seconds=0.5)
+        is_new = phase not in phases
+        phases.append(phase)
+        if is_new and phase == Phase.TRIAL:
+            relay.lose_answer(b'"trial"')  # to the making of a run
+        elif is_new:
+            relay.delay(6, seconds=0.5)
         points = record(self, messages)
-        while not relay.is_away and not gone:  # until it has made the run and is gone
-            time.sleep(0.01)
+        if not gone:  # it has made the run
+            until(lambda: relay.is_away)
+            threading.Thread(target=come_back_once_told).start()
         gone.append(relay.is_away)
         return points
 
     monkeypatch.setattr(RunRecorder, "record", disturbed)
     locations = Locations(tmp_path / "here", f"http://127.0.0.1:{relay.port}", "journal:///t.log")
-    report, said = run(tmp_path / "here", locations)
+    report, _ = run(tmp_path / "here", locations, said)
     assert_same(report, locations, whole)
     assert sum(gone) > 2  # records of runs that trained meanwhile
     assert relay.num_slow == 6
-    told = [line for line in said.splitlines() if line.startswith("MLflow's store")]
-    assert len(told) >= 2 and len(told) % 2 == 0, said
+    told = [line for line in said.getvalue().splitlines() if line.startswith("MLflow's store")]
+    assert len(told) >= 2 and len(told) % 2 == 0, told
     assert all("training goes on, records wait in" in line for line in told[::2])
     assert set(told[1::2]) == {"MLflow's store answers again, all records are stored"}
     assert not list(tmp_path.rglob("*.records"))
