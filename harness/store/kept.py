@@ -149,8 +149,8 @@ def _kept_study(
         raise ArchiveError(f"{lost} The study itself is read from its YAML file, too.")
     if origin is None or content is None:
         raise ArchiveError(
-            f"study: must be kept with its runs to be named alone, but got study={name!r}, "
-            "which has no run that keeps it. Give its YAML file, or run it first."
+            f"study: must be stored with its file to be named alone, but got study={name!r}, of "
+            "whose runs none has stored it yet. Give its YAML file, or run it on."
         )
     path = None if origin.path is None else found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")

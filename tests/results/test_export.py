@@ -69,6 +69,6 @@ def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, store):
     make("kept-not")
     with pytest.raises(
         names.ArchiveError,
-        match="must be kept with its runs to be named alone, but got study='kept-not'",
+        match="must be stored with its file to be named alone, but got study='kept-not'",
     ):
         harness.load("kept-not", store)
