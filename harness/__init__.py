@@ -27,6 +27,11 @@ def __getattr__(name: str) -> Any:
     return getattr(layer, name)
 
 
+def __dir__() -> list[str]:
+    """Returns the names that there are to use, those that are imported late among them."""
+    return __all__
+
+
 def run(
     study: str | Path | Mapping[str, Any],
     folder: str | Path | None = None,

@@ -60,7 +60,7 @@ class RecurrentCell(CellModule):
     ):
         cell = found(cell)
         settings, problems = settings_of(
-            cell, choices, bias, hidden_size=hidden_size, biases=biases, engine=engine
+            type(self), cell, choices, bias, hidden_size=hidden_size, biases=biases, engine=engine
         )
         problems += size_problems(cell, hidden_size, {"input_size": input_size})
         if cell.projects:

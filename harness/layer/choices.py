@@ -1,6 +1,7 @@
 """What a layer is made of beside its sizes: the bench's own settings, under its names."""
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -44,6 +45,7 @@ class Choices(TypedDict, total=False):
     state_clip: float | None
 
 
+OF_ONE_S_OWN = "A cell of one's own is given as its class."
 NO_CORPUS = "none"
 """Settings name a corpus; a layer has none."""
 
@@ -56,23 +58,33 @@ def found(cell: str | type[Cell]) -> type[Cell]:
         cells.registry.InvalidCell: The class's declarations are wrong, or its step is.
     """
     if isinstance(cell, str):
-        return cells.find(cell)
+        try:
+            return cells.find(cell)
+        except cells.UnknownCell as error:
+            raise cells.UnknownCell(f"{error} {OF_ONE_S_OWN}") from None
     if not (isinstance(cell, type) and issubclass(cell, Cell)):
         raise ValueError(
             f"cell: must be a name or a subclass of cells.Cell, but got cell={cell!r}. "
-            "`harness cells` lists the names."
+            + OF_ONE_S_OWN
         )
     if problems := declaration_problems(cell) or problems_of_step(cell):
         raise cells.registry.InvalidCell("\n".join(problems))
     return cell
 
 
+def arguments_of(layer: type) -> list[str]:
+    """Returns the names of what a kind of layer takes beside its cell and the choices."""
+    taken = inspect.signature(layer).parameters.values()
+    return [each.name for each in taken if each.kind != each.VAR_KEYWORD and each.name != "cell"]
+
+
 def settings_of(
-    cell: type[Cell], choices: Mapping[str, Any], bias: bool, **sizes: Any
+    layer: type, cell: type[Cell], choices: Mapping[str, Any], bias: bool, **sizes: Any
 ) -> tuple[Settings, list[str]]:
     """Returns the settings of a layer, and what is wrong with them, a line each.
 
     Args:
+        layer: The kind of it, ``Recurrent`` for one.
         cell: Whose layer it is.
         choices: Those of :class:`Choices` that are given.
         bias: Whether the layer has biases.
@@ -83,10 +95,13 @@ def settings_of(
     """
     for name in choices:
         if name not in Choices.__annotations__:
-            near = difflib.get_close_matches(name, Choices.__annotations__, 1)
+            known = (*arguments_of(layer), *Choices.__annotations__)
+            near = difflib.get_close_matches(name, known, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
+            if name == "nonlinearity":  # of torch.nn.RNN alone
+                hint = " The cells rnn-tanh and rnn-relu have one each."
             raise TypeError(
-                f"{name}: must be one of {', '.join(Choices.__annotations__)}, "
+                f"{name}: must be one of {', '.join(known)}, "
                 f"but got {name}={choices[name]!r}.{hint}"
             )
     settings = Settings(cell=cell.name, corpus=NO_CORPUS, **sizes, **choices)

@@ -75,7 +75,7 @@ class Recurrent(CellModule):
         cell = found(cell)
         sizes = {"hidden_size": hidden_size, "num_layers": num_layers, "biases": biases}
         settings, problems = settings_of(
-            cell, choices, bias, dropout=dropout, engine=engine, **sizes
+            type(self), cell, choices, bias, dropout=dropout, engine=engine, **sizes
         )
         problems += _projection_problems(cell, proj_size)
         checks.raise_all(problems)

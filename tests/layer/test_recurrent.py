@@ -182,13 +182,23 @@ def test_what_is_wrong_with_arguments_is_told_at_once():
         assert f"{field}: must" in str(raised.value)
     with pytest.raises(TypeError, match="zoneout: must be one of .* Did you mean zoneout_"):
         Recurrent("gru", 3, 4, zoneout=0.1)
+    with pytest.raises(TypeError, match="batchfirst: .* Did you mean batch_first?"):
+        Recurrent("gru", 3, 4, batchfirst=True)
+    with pytest.raises(TypeError, match="nonlinearity: .* The cells rnn-tanh and rnn-relu"):
+        Recurrent("rnn-tanh", 3, 4, nonlinearity="relu")
+    with pytest.raises(
+        TypeError, match="batch_first: must be one of input_size, hidden_size, bias,"
+    ):
+        RecurrentCell("gru", 3, 4, batch_first=True)
     with pytest.raises(ValueError, match="zoneout_c: .* gru has no state c .*zoneout_c=0.1"):
         Recurrent("gru", 3, 4, zoneout_c=0.1)
     with pytest.raises(ValueError, match="forget_bias: .*lstm has no forget gate with a bias"):
         Recurrent("lstm", 3, 4, bias=False, forget_bias=1.0)
-    with pytest.raises(cells.UnknownCell, match="lstm"):
+    with pytest.raises(cells.UnknownCell, match="lstm.* A cell of one's own is given as its class"):
         Recurrent("lsmt", 3, 4)
-    with pytest.raises(ValueError, match="must be a name or a subclass of cells.Cell"):
+    with pytest.raises(
+        ValueError, match="must be a name or a subclass of cells.Cell, .* as its class"
+    ):
         Recurrent(nn.LSTM, 3, 4)
     with pytest.raises(ValueError, match="input_size of l1: must be hidden_size=4.* but got 8"):
         Recurrent("sru", 4, 4, num_layers=2, bidirectional=True)

@@ -76,6 +76,10 @@ def columns_of(path: str) -> Mapping[str, Sequence[Any]]:
     return dict(zip(names, columns, strict=True))
 
 
+SIGNS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+"""What other programs part columns by -> what it is called."""
+
+
 def _csv(content: bytes, path: str) -> tuple[list[str], list[Sequence[Any]]]:
     text = decode(content, path, file=path).removeprefix("\ufeff")
     try:
@@ -85,6 +89,11 @@ def _csv(content: bytes, path: str) -> tuple[list[str], list[Sequence[Any]]]:
             f"{path}: must be a CSV file, but got error={str(error)!r}. Correct its quotes."
         ) from error
     header, *body = rows or [[]]
+    if len(header) == 1 and (others := [name for sign, name in SIGNS.items() if sign in header[0]]):
+        raise DataError(
+            f"{path}: columns must be parted by commas, but its header has {' and '.join(others)}: "
+            f"{header[0]!r}. Write it anew with commas, and with a point in its numbers."
+        )
     uneven = [number for number, row in enumerate(body, 1) if len(row) != len(header)]
     if uneven:
         raise DataError(

@@ -129,6 +129,7 @@ def test_all_that_is_wrong_is_told_at_once(write):
         ("", "must have a header and rows below it, but got num_rows=0. Name another"),
         ("time,a\n", "must have a header and rows below it, but got num_rows=0. Name another"),
         ("a,b\n1,2\n1,2,3\n4\n", "as many entries as the header, 2, but .* in rows 2 and 3"),
+        ("time;a\n1;2,5\n", "parted by commas, but its header has semicolons: 'time;a'. Write it"),
         ("a,a\n1,2\n", r"columns must have names that differ, but got \['a'\] more than once"),
         ('a\n"1\n', "must be a CSV file, but got error='unexpected end of data'"),
         ("a\n1\n".encode("utf-16"), "must be UTF-8, but got .* UTF-16 by its mark. Convert it"),
