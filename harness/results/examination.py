@@ -147,8 +147,11 @@ class Examination:
         return Finding("runs", text, remedy, mend)
 
     def _of_points(self) -> Iterator[Finding]:
-        """Yields metrics with two values at one update; a server is asked where all is read."""
-        called = {row.run_id: self._called(row) for row in self._rows}
+        """Yields metrics with two values at one update; a server is asked where all is read.
+
+        An arm's own numbers change with every launch that adds to the study, and all are kept.
+        """
+        called = {row.run_id: self._called(row) for row in self._rows if phase_of(row) != ARM_PHASE}
         of_runs: dict[str, list[str]] = {}
         for run_id, metric, update in self._doubled_points():
             of_runs.setdefault(run_id, []).append(f"{metric} at update {update}")
@@ -164,6 +167,7 @@ class Examination:
         return [
             (row.run_id, metric, update)
             for row in (self._rows if self.whole else ())
+            if phase_of(row) != ARM_PHASE
             for metric, update in _booked_twice(self._reader.points(row))
         ]
 

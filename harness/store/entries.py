@@ -1,6 +1,7 @@
 """What a process knows of one MLflow run, and how that becomes a call of MLflow's client."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -162,6 +163,11 @@ def metrics_of(values: Mapping[str, float], update: int, time_ms: int) -> list[M
 def short(value: float) -> float:
     """Returns six significant digits, whole numbers whole: a column hides exponents."""
     return value if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def is_same(value: float, known: float | None) -> bool:
+    """Returns whether a value is the known one; two that are not numbers are the same."""
+    return value == known or (known is not None and math.isnan(value) and math.isnan(known))
 
 
 def summary_of(entry: Entry, metrics: Mapping[str, float]) -> list[Metric]:

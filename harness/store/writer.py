@@ -23,6 +23,7 @@ from harness.store.columns import stored_name
 from harness.store.connection import close, connect
 from harness.store.entries import (
     Entry,
+    is_same,
     load,
     metrics_of,
     short,
@@ -254,15 +255,19 @@ class StudyWriter:
         """Ends an arm: its metrics on its own run as ``arm/...``; sorting shows leaves only then.
 
         A number that is not whole is kept to six digits; one that was known before and is no more
-        becomes NaN. ``tags`` are what the page shows of it as texts.
+        becomes NaN, and one that is known as it is is not written. ``tags`` are what the page shows
+        of it as texts.
 
         Returns:
             MLflow's id of the arm's own run.
         """
         arm_run = self._arm_run(unit)
         now = round(unix_time() * 1000)
-        values = dict.fromkeys(self._client.get_run(arm_run.run_id).data.metrics, math.nan)
+        known = self._client.get_run(arm_run.run_id).data.metrics
+        values = dict.fromkeys(known, math.nan)
         values |= {f"arm/{key}": short(value) for key, value in metrics.items()}
+        # A launch that adds nothing to the study, or is killed here and begun again, adds no point.
+        values = {key: value for key, value in values.items() if not is_same(value, known.get(key))}
         self._store(arm_run.run_id, artifacts or {})
         arm_run.buffer = [metrics_of(values, 0, now)]  # once, where a first try failed
         arm_run.new_tags |= texts_of({**(tags or {}), "state": str(RunState.FINISHED)})

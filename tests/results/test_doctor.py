@@ -175,6 +175,20 @@ def test_a_point_that_was_booked_again_is_told(folder):
     )
 
 
+def test_an_arms_numbers_may_have_been_written_by_several_launches(folder):
+    run_id = reader_of(folder, "small").arm_runs()["wide"]
+    for time_ms in (1, 2, 3):
+        change(
+            folder,
+            "mlflow.db",
+            "INSERT INTO metrics SELECT key, value + 1, ?, run_uuid, step, is_nan FROM "
+            "latest_metrics WHERE run_uuid = ?",
+            time_ms,
+            run_id,
+        )
+    assert found(folder) == []
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
