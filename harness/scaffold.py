@@ -5,9 +5,9 @@ import shlex
 from pathlib import Path
 
 from cells import registry
+from cells.copying import copied_source
 from cells.spelling import nearest
 from harness import documents
-from harness.cell_copy import copied_source
 from harness.study.form import STUDY_NAME
 
 TEMPLATES = Path(__file__).with_name("templates")

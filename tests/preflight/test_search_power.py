@@ -59,7 +59,7 @@ def test_a_study_is_told_what_the_largest_search_within_its_own_finds():
 
 def test_a_small_search_is_told_what_it_can_do():
     rows = rows_of("trials: 4")
-    known = "4 trials of one field found an arm that is 28 % worse in at least 98 % of 400 simulated"
+    known = "4 trials of one field found an arm that is 28 % worse in at least 98 % of 400 "
     assert rows[1][1].startswith(known)
     assert rows_of("trials: 3")[1][1].startswith(f"3 trials were not simulated. {known}")
     table = pd.read_csv(TABLE).query("landscape == 'first study, 28 % worse' and grid")
