@@ -82,8 +82,8 @@ class MlflowSource:
         if name not in {file.path for file in self._client.list_artifacts(run.run_id)}:
             return None
         with scratch_folder() as folder:
-            path = self._client.download_artifacts(run.run_id, name, str(folder))
-            return Path(path).read_bytes()
+            copy = self._client.download_artifacts(run.run_id, name, str(folder))
+            return Path(copy).read_bytes()
 
 
 def _row(run: MlflowRun) -> RunRow:
