@@ -11,7 +11,7 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,8 @@ from harness import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "faults.toml"
-RECORD = ROOT / "studies" / "bench" / "faults.json"
+BENCH = ROOT / "studies" / "bench"
+RECORD = BENCH / "faults.json"
 PAGE = ROOT / "docs" / "faults.md"
 HEAD = """\
 # What a study survives
@@ -30,9 +31,27 @@ HEAD = """\
 Each fault is put into a study, or into the part that meets it, by tests that `tests/faults.toml`
 names. *Tried* counts their cases that ran, *survived* those that ended as they must; `make faults`
 counts again. A dash says that no case has been counted.
+"""
+KILLS = """\
+## Kills at random
 
-Random kills by the thousand, on Ray and in PostgreSQL, and half an hour of small studies are runs
-of their own, `make kills` and `make soak`.
+Small studies are killed at moments that are drawn at random, up to seven times each, and then end.
+Each is compared with one that nobody disturbed: runs that are *lost* or there *twice*, numbers and
+points that are *other*, what `harness doctor` *finds*, and launches that end as they must not.
+`make kills` goes on where it was.
+
+| stores | studies | what was killed | lost | twice | other | found | bad ends | counted |
+|---|---:|---|---:|---:|---:|---:|---:|---|\
+"""
+STORES = {"files": "SQLite files", "ray": "SQLite files, Ray", "postgres": "PostgreSQL"}
+SOAK = """\
+## Half an hour of small studies
+
+One process runs study after study in new folders; between them others are killed and end. What
+grows is the median from the first third of the samples to the last. `make soak` counts again.
+
+| of the process, or left on the disk | has grown by | may grow by |
+|---|---:|---:|\
 """
 
 
@@ -79,7 +98,44 @@ def page(sittings: Sequence[Mapping[str, Any]]) -> str:
         lines += [f"## {group['title']}\n", "| fault | what happens | tried | survived |"]
         lines += ["|---|---|---:|---:|", *(_row(each, cases) for each in group["fault"])]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_kills(), *_soak()])
+
+
+def _kills() -> Iterator[str]:
+    """Yields the section of random kills, a row a kind of store."""
+    yield KILLS.rstrip("\n")
+    for name, title in STORES.items():
+        path = BENCH / f"kills-{name}.jsonl"
+        if path.exists():
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            sums = next(row for row in reversed(rows) if "studies" in row)
+            struck = ", ".join(
+                f"{sums[key]:,} {key.removesuffix('_kills')}s" for key in sums if "_kills" in key
+            )
+            numbers = [sums[key] for key in ("lost", "doubled", "differing", "found", "bad_ends")]
+            where = "; ".join(dict.fromkeys(map(_sitting, (r for r in rows if "date" in r))))
+            cells = (title, sums["studies"], struck, *numbers, where)
+            yield f"| {' | '.join(map(str, cells))} |"
+    yield ""
+
+
+def _soak() -> Iterator[str]:
+    """Yields the section of the half hour, where one was kept."""
+    path = BENCH / "soak.json"
+    if not path.exists():
+        return
+    known = json.loads(path.read_text(encoding="utf-8"))
+    yield SOAK.rstrip("\n")
+    for name, limit in known["limits"].items():
+        title, unit = name.replace("_", " "), 1
+        if name.endswith("_bytes"):
+            title, unit = f"{name.removesuffix('_bytes')}, MB", 2**20
+        yield f"| {title} | {known['grown'][name] / unit:,.0f} | {limit / unit:,.0f} |"
+    yield f"\n{known['studies']} studies, {known['kills']} kills; {_sitting(known)}.\n"
+
+
+def _sitting(known: Mapping[str, Any]) -> str:
+    return f"commit {known['git_commit'][:7]}, {known['date']}, {known['device_name']}"
 
 
 def _row(fault: Mapping[str, Any], counted: Mapping[str, Mapping[str, int]]) -> str:
