@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cells import registry
 from harness import study as studies
 from harness.store.address import sqlite_path
 from harness.store.known import ArchiveError, check_known
@@ -72,7 +73,11 @@ def load_stored(study: str, overrides: Sequence[str], locations: Locations) -> S
 
     identity = StudyReader(locations.tracking_uri, found.name).identity() or {"arms": {}}
     arms = identity["arms"].values()
-    sources = {arm["cell"]: arm["cell_source"] for arm in arms if "cell_source" in arm}
+    sources = {
+        arm["cell"]: arm["cell_source"]
+        for arm in arms
+        if "cell_source" in arm and not registry.is_there(arm["cell"])
+    }
     return found.with_cell_sources(sources)
 
 

@@ -95,6 +95,16 @@ def test_a_study_whose_file_of_cells_is_gone_is_read_and_not_run(without_its_cel
         load_study(name, (), locations)
 
 
+def test_a_cell_that_is_there_and_changed_is_told_beside_one_that_is_gone(without_its_cell):
+    path, planned = without_its_cell
+    stored = planned.identity()
+    stored["arms"]["narrow"]["cell_source"] = "of another day"
+    writer = writer_of(path.parent, "small")
+    writer.set_identity(stored)
+    with pytest.raises(IdentityError, match="narrow"):
+        open_study(str(path), (), Locations(path.parent))
+
+
 def test_a_file_of_cells_that_is_wrong_is_told_as_such(without_its_cell):
     path, _ = without_its_cell
     (path.parent / "mine.py").write_text("a b")
