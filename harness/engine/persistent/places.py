@@ -149,9 +149,10 @@ class Direction:
     def _spares_registers(self) -> bool:
         """Whether a thread's registers can hold numbers of matrices besides.
 
-        Ordinary instructions need twice as many for a product, and totals of rows keep many.
+        Ordinary instructions need twice as many for a product, and totals of rows keep many. Sums
+        over the batch are backward's alone.
         """
-        count = len(self.registers) + len(self.plan.sums)
+        count = len(self.registers) + (len(self.plan.sums) if self.is_backward else 0)
         is_one_pass = all(len(self.passes(piece)) == 1 for piece in self.pieces)
         is_light = count * self.tiling.num_elements <= MOST_OTHERS and is_one_pass
         return self.tiling.uses_tensor_cores(self.precision) and is_light

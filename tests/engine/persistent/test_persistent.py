@@ -255,6 +255,15 @@ def test_registers_hold_what_shared_memory_then_need_not():
     assert "held_R" not in code("lstm", 256).text
 
 
+@pytest.mark.parametrize("tiling", [Tiling(64, 1), Tiling(768, 16)], ids=str)
+def test_sums_over_the_batch_take_registers_of_backward_alone(tiling):
+    layers = [Layer(cells.find("lstm"), tiling.hidden_size, biases, "tf32") for biases in (1, 2)]
+    one, two = (source(plan_of(layer), "tf32", tiling) for layer in layers)
+    # The kernel that takes more shared memory is forward's, which has no sums.
+    assert one.shared_bytes == two.shared_bytes
+    assert "real held_R[" in two.text
+
+
 def test_blocks_own_32_units_at_most_where_a_cluster_reaches():
     assert [tilings(size)[0].num_blocks for size in (7, 32, 33, 64, 256, 512, 1024)] == [
         1, 1, 2, 2, 8, 16, 16,
