@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import agreement
 import gpu_parts
 import gpu_plan
 import gpu_run
@@ -109,6 +111,29 @@ def test_the_comparison_of_the_one_kernel_sees_a_wrong_one_and_one_that_is_refus
     monkeypatch.setattr(gpu_parts, "replayed", refused)
     assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 1
     assert capsys.readouterr().out.count("RuntimeError: no such device") == 1
+
+
+def test_each_precision_of_the_one_kernel_runs_at_the_size_that_is_printed(monkeypatch, capsys):
+    """Numbers of float64 are twice as large, so it may have fewer units; the others have all."""
+
+    class Case(SimpleNamespace):
+        def to(self, precision):
+            print(f"{precision} ran at H = {self.hidden}")
+            return self
+
+    monkeypatch.setattr(agreement, "case", lambda name, **sizes: Case(**sizes))
+    monkeypatch.setattr(agreement, "errors", lambda found, theirs: {"outputs": 0.0})
+    monkeypatch.setattr(gpu_parts, "_update", lambda *given: dict)
+    assert gpu_parts.main(["persistent", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    ran = [line for line in lines if " ran at " in line]
+    told = [line for line in lines if ": at most " in line]
+    assert len(ran) == len(told) == 4 * len(gpu_parts.BOUNDS)
+    for actual, line in zip(ran, told, strict=True):
+        precision, size = actual.split(" ran at ")
+        assert line.startswith(f"{precision}, {size}: at most ")
+    sizes = dict.fromkeys(line.split(" ran at ")[1] for line in ran if "float64" not in line)
+    assert list(sizes) == ["H = 256", "H = 32"]
 
 
 def test_the_one_kernel_is_measured_beside_another_engine(tmp_path, monkeypatch):
