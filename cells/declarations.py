@@ -103,12 +103,14 @@ def _names(cell: type[Cell]) -> Iterator[str]:
 def _equations(cell: type[Cell]) -> Iterator[str]:
     if cell.step is Cell.step:
         yield "must define `step`, but does not."
-    arguments = ("self", "p", "x", *cell.state)
+    # As an engine calls it: a static method has no `self`.
+    taken, called = (inspect.signature(each.step) for each in (cell, object.__new__(cell)))
+    arguments = ("p", "x", *cell.state)
     try:
-        inspect.signature(cell.step).bind(*arguments)
+        called.bind(*arguments)
     except TypeError:
-        taken = inspect.signature(cell.step)
-        yield f"step must take ({', '.join(arguments)}), but takes {taken}."
+        wanted = arguments if taken == called else ("self", *arguments)
+        yield f"step must take ({', '.join(wanted)}), but takes {taken}."
     for entry in ("Source:", "Reference:", "Differs"):
         if entry not in (cell.__doc__ or ""):
             yield f"its docstring must have an entry `{entry}`, but has none."

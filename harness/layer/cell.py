@@ -58,7 +58,7 @@ class RecurrentCell(CellModule):
         engine: str = "auto",
         **choices: Unpack[Choices],
     ):
-        cell = found(cell)
+        cell = found(cell, hidden_size, device, dtype)
         settings, problems = settings_of(
             type(self), cell, choices, bias, hidden_size=hidden_size, biases=biases, engine=engine
         )

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
+import torch
+
 import cells
 from cells.base import Cell
 from cells.registry import problems_of as declaration_problems
@@ -50,8 +52,19 @@ NO_CORPUS = "none"
 """Settings name a corpus; a layer has none."""
 
 
-def found(cell: str | type[Cell]) -> type[Cell]:
+def found(
+    cell: str | type[Cell],
+    hidden_size: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> type[Cell]:
     """Returns the cell of that name, or the class itself.
+
+    Args:
+        cell: A name, or a class whose step is tried once.
+        hidden_size: H of the layer that is made of it; of a wrong one no step is tried.
+        device: Of the layer; None: torch's default.
+        dtype: Of the layer; None: torch's default.
 
     Raises:
         cells.UnknownCell: There is none of that name.
@@ -67,7 +80,10 @@ def found(cell: str | type[Cell]) -> type[Cell]:
             f"cell: must be a name or a subclass of cells.Cell, but got cell={cell!r}. "
             + OF_ONE_S_OWN
         )
-    if problems := declaration_problems(cell) or problems_of_step(cell):
+    problems = declaration_problems(cell)
+    if not problems and isinstance(hidden_size, int) and hidden_size >= 1:
+        problems = problems_of_step(cell, hidden_size, device, dtype)
+    if problems:
         raise cells.registry.InvalidCell("\n".join(problems))
     return cell
 

@@ -1,55 +1,77 @@
 """Whether a step of one's own runs, which is asked before a layer is made of it."""
 
-import functools
-
 import torch
 from torch import Tensor
 
 from cells.base import Cell, split_gates
 from cells.faults import place_of, problems_of_returned, words_of
-from harness.engine import Layer
+from harness.engine import Layer, dtype_of
 from harness.engine.reference import bind
 
-HIDDEN_SIZE, ROWS = 3, 2
+SMALL, ROWS = 3, 2
 VALUE = 0.5
 """Of every parameter, state and product of the input: no random number is drawn."""
 
 
-def problems_of_step(cell: type[Cell]) -> list[str]:
+def problems_of_step(
+    cell: type[Cell],
+    hidden_size: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> list[str]:
     """Returns what is wrong with one step of a cell whose declarations are right, a line each.
 
-    It is a small part of the contract, and takes a millisecond.
+    It is a small part of the contract, and takes a millisecond for a step that is right at any
+    size. A step that fails there is right all the same if it runs in the layer that is made.
+
+    Args:
+        cell: Whose step it is.
+        hidden_size: H of the layer.
+        device: Of the layer; None: torch's default.
+        dtype: Of the layer; None: torch's default.
     """
-    return list(_problems_of_step(cell))  # type: ignore[arg-type]  # classes have a hash
+    # Nothing is kept of it: a step may use names that its notebook defines later, or differently.
+    if not _problems_at(cell, SMALL, torch.device("cpu"), "float64"):
+        return []
+    own = torch.get_default_device() if device is None else torch.device(device)
+    is_double = (dtype or torch.get_default_dtype()) == torch.float64
+    return _problems_at(
+        cell,
+        hidden_size,
+        torch.device("cpu") if own.type == "meta" else own,  # which has no values
+        "float64" if is_double else "float32",
+    )
 
 
-@functools.lru_cache(maxsize=256)
-def _problems_of_step(cell: type[Cell]) -> tuple[str, ...]:
-    layer = Layer(cell, HIDDEN_SIZE, 2, "float64")
-    num_inputs = HIDDEN_SIZE if cell.reads_input else 1
+def _problems_at(
+    cell: type[Cell], hidden_size: int, device: torch.device, precision: str
+) -> list[str]:
+    def values(*shape: int) -> Tensor:
+        return torch.full(shape, VALUE, dtype=dtype_of(precision), device=device)
+
+    layer = Layer(cell, hidden_size, 2, precision)
+    num_inputs = hidden_size if cell.reads_input else 1
     parameters = {
-        spec.name: _values(1, *spec.shape(HIDDEN_SIZE))
-        for spec in cell.parameters(num_inputs, HIDDEN_SIZE, 2)
+        spec.name: values(1, *spec.shape(hidden_size))
+        for spec in cell.parameters(num_inputs, hidden_size, 2)
     }
-    state = {name: _values(1, ROWS, HIDDEN_SIZE) for name in cell.state}
+    state = {name: values(1, ROWS, hidden_size) for name in cell.state}
     products = cell.input_products()
-    x = split_gates(_values(1, ROWS, len(products) * HIDDEN_SIZE), products)
+    x = split_gates(values(1, ROWS, len(products) * hidden_size), products)
     given = state | {f"x.{gate}": getattr(x, gate) for gate in products}
+    # A step may draw random numbers, and what is drawn after it must not depend on this trial.
+    generators = [device] if device.type == "cuda" else []
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(generators):
             p = bind(layer, cell.prepared(parameters))
             returned = cell().step(p, x, *state.values())
     except Exception as error:  # a user's step may raise anything at all; its words are reported
         raised = f"{words_of(error)}{place_of(error, cell)}"
-        return (f"{cell.__name__}: step must run, but raised {raised}.",)
+        return [f"{cell.__name__}: step must run, but raised {raised}."]
     problems = problems_of_returned(cell, list(state.values()), returned)
-    if changed := [name for name, values in given.items() if not (values == VALUE).all()]:
+    if changed := [name for name, tensor in given.items() if not (tensor == VALUE).all()]:
         problems.append(
             f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do"
             " nothing in place."
         )
-    return tuple(f"{cell.__name__}: {problem}" for problem in problems)
-
-
-def _values(*shape: int) -> Tensor:
-    return torch.full(shape, VALUE, dtype=torch.float64, device="cpu")
+    return [f"{cell.__name__}: {problem}" for problem in problems]

@@ -72,7 +72,7 @@ class Recurrent(CellModule):
         engine: str = "auto",
         **choices: Unpack[Choices],
     ):
-        cell = found(cell)
+        cell = found(cell, hidden_size, device, dtype)
         sizes = {"hidden_size": hidden_size, "num_layers": num_layers, "biases": biases}
         settings, problems = settings_of(
             type(self), cell, choices, bias, dropout=dropout, engine=engine, **sizes
