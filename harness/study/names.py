@@ -212,9 +212,6 @@ def unknown_name(block: Path, name: str, value: Any) -> str:
         return f"must not be searched, since {why}, but got {got}. Move it to fix, or compare it."
     if block == ("compare",) and name == "cross":
         return "must stand without arms, but got both. Remove one of the two."
-    if name.isdecimal() and value is None:
-        got, remedy = repr(name), "A comma begins another field here: write numbers without commas."
-        return f"must be a field of {dotted(block)}, but got {got}. {remedy}"
     meant = near(block, name)
     if meant == "budget" and name.lower() in _BUDGETS:
         number = value if isinstance(value, int | float) else "NUMBER"

@@ -27,6 +27,8 @@ _FLOAT = re.compile(
     r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
 )
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
+_GROUPS = re.compile(r"(,[0-9]+)+(?![^,}\s])")
+"""What follows the first digits of a number with commas, ``2,000,000``, between braces."""
 _DOT_OF_WORD = re.compile(r"\.(?=[iInN])")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -240,7 +242,7 @@ class _Builder:
     """Walks PyYAML's events, which know of anchors and tags what its nodes have forgotten."""
 
     def __init__(self, document: Document, text: str) -> None:
-        self.document = document
+        self.document, self.text = document, text
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
 
     def build(self) -> None:
@@ -324,8 +326,19 @@ class _Builder:
             key = event.value
             self._refuse_extras(event, path)
             self.document.keys[(*path, key)] = _position(event)
-            mapping[key] = self._node(next(self.events), (*path, key))
+            mapping[key] = self._node(self._whole(next(self.events)), (*path, key))
         return mapping
+
+    def _whole(self, event: Any) -> Any:
+        """Returns the event of a value: a number with commas is one text, and not further keys."""
+        is_plain = isinstance(event, yaml.ScalarEvent) and event.implicit[0]
+        if is_plain and _is_number(event.value):
+            groups = _GROUPS.match(self.text, event.end_mark.index)
+            for group in groups[0].split(",")[1:] if groups else ():
+                event.value += f",{group}"
+                self._discard(next(self.events))  # it was read as a key without a value
+                self._discard(next(self.events))
+        return event
 
     def _key_problem(self, event: Any, mapping: dict[str, Any]) -> str:
         if not isinstance(event, yaml.ScalarEvent):
@@ -373,8 +386,7 @@ class _Builder:
             return None
         if _BOOLEAN.fullmatch(text):
             return text.lower() == "true"
-        is_number = _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text) or _AMBIGUOUS.fullmatch(text)
-        return self._number(event, path) if is_number else text
+        return self._number(event, path) if _is_number(text) else text
 
     def _number(self, event: Any, path: Path) -> int | float | None:
         text = event.value
@@ -398,6 +410,10 @@ class _Builder:
             "number-form",
         )
         return plain
+
+
+def _is_number(text: str) -> bool:
+    return any(form.fullmatch(text) for form in (_INTEGER, _FLOAT, _AMBIGUOUS))
 
 
 def _position(event: Any) -> Position:
