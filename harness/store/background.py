@@ -173,8 +173,8 @@ class BackgroundWriter:
 
     def close(self) -> None:
         """Ends the thread; what the store has not taken waits in the file for the next launch."""
-        self._handover.close()
-        self._writer.close()
+        if self._handover.close():
+            self._writer.close()
 
     def mark_superseded(self, key: RunKey) -> None:
         """Puts a run aside, as :meth:`StudyWriter.mark_superseded` does."""

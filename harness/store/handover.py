@@ -192,11 +192,15 @@ class Handover:
         self._forget()
         self.call(self._find_made)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Ends the thread; what the store has not taken goes to the file.
 
         So it does where the store lacks room or a right: the file may lie on another disk, or fit
         into what is left. Who holds the study no more leaves its file alone.
+
+        Returns:
+            Whether the thread has ended. One that still waits for the store uses its connections,
+            and whoever closed them would end the process by a signal.
         """
         end = time.monotonic() + CLOSE_SECONDS
         with self._changed:
@@ -230,6 +234,7 @@ class Handover:
             )
         is_of_earlier = self._error is not None and self._is_spooling
         self._spool.close(keep=is_left or is_of_earlier)
+        return not self._is_alive()
 
     def _add(self, operation: _Operation) -> None:
         with self._changed:

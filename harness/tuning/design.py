@@ -85,6 +85,8 @@ def sobol(num_fields: int, count: int) -> np.ndarray:
     They are (count, num_fields), uint64. Torch and SciPy have the same sequence; each takes long to
     load, so it is torch's where that is loaded, as in a launch, and else SciPy's.
     """
+    if count == 0:  # torch draws one point at least
+        return np.zeros((0, num_fields), np.uint64)
     sequence = (_torchs if "torch" in sys.modules else _scipys)(num_fields, count)
     whole: np.ndarray = (sequence * 2.0**BITS).astype(np.uint64)
     return whole

@@ -32,7 +32,7 @@ def test_a_job_that_begins_during_the_phase_is_seen(monkeypatch, num_alone):
     monkeypatch.setattr(runtime_phase.runtime, "measure", lambda *_, **__: iter([FIGURE] * 3))
     monkeypatch.setattr(runtime_phase, "store_timings", lambda _, figures: stored.extend(figures))
     display = SimpleNamespace(
-        begin=lambda *_: None, advance=lambda *_: None, end=lambda: stored.append("ended")
+        begin=lambda *_, **__: None, advance=lambda *_: None, end=lambda: stored.append("ended")
     )
     phase = SimpleNamespace(rounds=3, seconds=0.1)
     study = SimpleNamespace(measure=SimpleNamespace(runtime=phase))

@@ -206,6 +206,16 @@ def test_what_was_not_stored_when_a_launch_ended_is_stored_by_the_next(new, monk
     assert again.lines == ["10 records of an earlier launch are stored first"]
 
 
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_connection_that_is_in_use_is_not_closed(new, monkeypatch, has_ended):
+    own, closed = new(), []
+    close = own._handover.close
+    monkeypatch.setattr(own._handover, "close", lambda: close() and has_ended)
+    monkeypatch.setattr(own._writer, "close", lambda: closed.append(own))
+    own.close()
+    assert closed == [own] * has_ended
+
+
 def test_connections_are_closed_with_the_writer(new, store):
     """It fails where a release of MLflow keeps its connections elsewhere."""
     own = new()

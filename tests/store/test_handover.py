@@ -360,6 +360,20 @@ def test_left_records_wait_on_where_the_store_lacks_room_or_the_study_is_lost(
     assert store.kept == [0] and not path.exists()
 
 
+def test_an_end_says_whether_the_thread_still_asks_the_store(new, store, quick):
+    """Its connections are open to it then: closed under it they would end the process."""
+    own = new()
+    store.lets_go.clear()
+    put(own, 0)
+    assert not own.close()
+    store.lets_go.set()
+    own._thread.join(120)
+    other = new()
+    put(other, 1)
+    other.call(lambda: None)
+    assert other.close()
+
+
 def full_at(store):
     """Has the store lack room from now on."""
     store.is_away, store.error = True, OSError(errno.ENOSPC, "No space left on device")

@@ -37,13 +37,14 @@ def test_points_are_the_sobol_sequence_after_a_digital_shift():
 
 
 @pytest.mark.parametrize("num_fields", [1, 2, 3, 7, 40])
-@pytest.mark.parametrize("count", [1, 2, 5, 64, 1000])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 64, 1000])
 def test_the_sequence_is_one_whichever_library_is_loaded(monkeypatch, num_fields, count):
     assert sys.modules["torch"] is torch
     by_torch = design.sobol(num_fields, count)
     monkeypatch.delitem(sys.modules, "torch")
     by_scipy = design.sobol(num_fields, count)
     assert by_torch.dtype == by_scipy.dtype == np.uint64
+    assert by_torch.shape == by_scipy.shape == (count, num_fields)
     assert by_torch.tolist() == by_scipy.tolist()
 
 
