@@ -284,6 +284,7 @@ def read_forecasts(
 def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
+    runs = runs.rename(columns=stored_name)
     columns = [name for name in map(str, runs) if name.startswith("params.")]
     values = runs[columns].astype(object).to_dict("records")
     params = [

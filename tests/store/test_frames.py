@@ -128,6 +128,17 @@ def test_an_export_of_before_conditions_is_of_one(tmp_path):
     assert {"condition", "repeat"} <= set(curves) and "condition" in timings
 
 
+def test_an_export_of_before_has_metrics_of_longer_sequences_under_todays_names(tmp_path):
+    frame = frames.runs([stored(metrics={"test/2x_accuracy": 0.5})])
+    frame = frame.drop(columns="params").assign(samples="[]")
+    old = frame.rename(columns={"test/2x_accuracy": "test_2x/accuracy"})
+    old.to_csv(tmp_path / "runs.csv", index=False)
+    frames.curves([]).to_csv(tmp_path / "curves.csv", index=False)
+    frames.timings([]).to_csv(tmp_path / "timings.csv", index=False)
+    runs = frames.read_export(tmp_path)[0]
+    assert runs["test/2x_accuracy"].tolist() == [0.5] and "test_2x/accuracy" not in runs
+
+
 def test_curves_keep_every_bit_and_further_columns():
     loss = 1.0 / 3.0
     header = "update,tokens,time_seconds,train/loss,validation/loss,train/gradient_norm"
