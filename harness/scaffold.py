@@ -1,7 +1,10 @@
 """What ``harness init`` writes: a study that runs, or a cell of one's own with its test."""
 
+import keyword
 import re
 import shlex
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from cells import registry
@@ -9,6 +12,7 @@ from cells.copying import copied_source
 from cells.spelling import nearest
 from harness import documents
 from harness.study.form import STUDY_NAME
+from harness.study.reader import read
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -45,47 +49,75 @@ def write_cell(name: str | None, folder: Path, shipped: str | None = None) -> li
     Args:
         name: The cell's; ``my-cell`` by default, or ``my-`` and the shipped cell's.
         folder: Made where it is not there.
-        shipped: The shipped cell that the cell begins as a copy of; None: it is a small example.
+        shipped: The shipped cell that the cell begins as a copy of, or a preset of one; None: it is
+            a small example.
 
     Raises:
         ScaffoldError: The name is none for a cell or is taken, no such cell is shipped, or a file
             exists.
     """
-    if shipped is not None and shipped not in registry.shipped_names():
-        near = nearest(shipped, registry.shipped_names())
+    known = [*registry.shipped_names(), *registry.PRESETS]
+    if shipped is not None and shipped not in known:
+        near = nearest(shipped, known)
         hint = f"Did you mean {near[0]}?" if near else "`harness cells` lists all."
         raise ScaffoldError(f"from: must be a shipped cell, but got from={shipped!r}. {hint}")
     name = _checked(name or f"my-{shipped or 'cell'}", "cell")
     if name in {*registry.names(), *registry.PRESETS}:
-        source = registry.PRESETS[name][0] if name in registry.PRESETS else name
         raise ScaffoldError(
             f"cell: must have a name of its own, but got name={name!r}, which is shipped. Choose "
-            f"another: `harness init {name}-changed --from {source}` begins with a copy of it."
+            f"another: `harness init {name}-changed --from {name}` begins with a copy of it."
         )
+    copied, settings = registry.PRESETS.get(shipped or "", (shipped, {}))
     module = name.replace("-", "_")
     path, test = folder / f"{module}.py", folder / f"test_{module}.py"
-    head = _template("cell.py", name) if shipped is None else _copy(shipped, name)
+    head = _template("cell.py", name) if copied is None else _copy(copied, name)
     _write({path: head, test: _template("test_cell.py", name)})
     shown = shlex.quote(str(path))
     return [
-        f"{path}: written",
+        f"{path}: written" + (f", a copy of {copied}" if copied else ""),
         f"{test}: written, a test for pytest",
         f"harness cells test {shown}  holds the cell to the contract of all cells",
         f"harness cells --file {shown} show {name}  shows its page",
         f"cells: [{path.name}]  in a study beside it makes `cell: {name}` known there",
+        *(
+            f"{field}: {value}  under its fix makes the copy what {shipped} is"
+            for field, value in settings.items()
+        ),
     ]
 
 
 def _checked(name: str, kind: str) -> str:
-    if re.fullmatch(STUDY_NAME, name) and (kind == "study" or name[0].isalpha()):
+    rule = _rule_broken(name, kind)
+    if not rule:
         return name
     example = re.sub("[^a-z0-9]+", "-", Path(name).stem.lower()).strip("-") or f"my-{kind}"
-    if example[0].isdigit():
+    if _rule_broken(example, kind):
         example = f"my-{example}"
     raise ScaffoldError(
-        f"{kind}: must have a name of lower-case letters, digits and dashes, but got "
-        f"name={name!r}. Write for example {example}."
+        f"{kind}: must have a name {rule}, but got name={name!r}. Write for example {example}."
     )
+
+
+def _rule_broken(name: str, kind: str) -> str:
+    """Returns what a name must be and is not; nothing where all is well."""
+    if not re.fullmatch(STUDY_NAME, name) or (kind == "cell" and not name[0].isalpha()):
+        return "of lower-case letters, digits and dashes" + (
+            " that begins with a letter" if kind == "cell" else ""
+        )
+    if not isinstance(read(name, "name").data, str):
+        return "that a study reads as text"
+    if kind == "cell" and keyword.iskeyword(_class_name(name)):
+        return "whose class is no keyword of Python"
+    if kind == "cell" and _is_module(name.replace("-", "_")):
+        return "that is no module's, which its file would hide"
+    return ""
+
+
+def _is_module(name: str) -> bool:
+    """Returns whether Python finds a module of that name, were it not for the working directory."""
+    paths = [path for path in sys.path if Path(path).resolve() != Path.cwd()]
+    found = PathFinder.find_spec(name, paths)
+    return name in sys.stdlib_module_names or (found is not None and found.origin is not None)
 
 
 def _copy(shipped: str, name: str) -> str:

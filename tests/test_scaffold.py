@@ -106,13 +106,37 @@ def test_no_file_is_written_where_one_of_two_exists(tmp_path):
         (scaffold.write_study, "quickstart.yaml", "Write for example quickstart"),
         (scaffold.write_cell, "2-gates", "Write for example my-2-gates"),
         (scaffold.write_cell, "lstm", "must have a name of its own"),
-        (scaffold.write_cell, "irnn", "must have a name of its own"),
+        (scaffold.write_cell, "irnn", "must have a name of its own.* --from irnn"),
+        (scaffold.write_cell, "none", "no keyword of Python.* Write for example my-none"),
+        (scaffold.write_cell, "true", "reads as text.* Write for example my-true"),
+        (scaffold.write_cell, "null", "reads as text.* Write for example my-null"),
+        (scaffold.write_study, "false", "reads as text.* Write for example my-false"),
+        (scaffold.write_study, "2026", "reads as text.* Write for example my-2026"),
+        (scaffold.write_study, "1e5", "reads as text.* Write for example my-1e5"),
+        (scaffold.write_cell, "torch", "no module's.* Write for example my-torch"),
+        (scaffold.write_cell, "random", "no module's.* Write for example my-random"),
     ],
 )
 def test_a_name_that_cannot_be_taken_is_refused(write, name, message, tmp_path):
     with pytest.raises(scaffold.ScaffoldError, match=message):
         write(name, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("preset", registry.PRESETS)
+def test_a_preset_is_copied_as_its_cell_and_what_it_sets_is_told(preset, harness, tmp_path):
+    cell, settings = registry.PRESETS[preset]
+    done = harness("init", "--from", preset)
+    assert done.exit_code == 0, done.output
+    path = tmp_path / f"my_{preset.replace('-', '_')}.py"
+    assert _equations(path) == _equations(inspect.getfile(registry.find(cell)), cell)
+    assert f"{path.name}: written, a copy of {cell}\n" in done.stdout
+    assert all(f"{field}: {value}" in done.stdout for field, value in settings.items())
+
+
+def test_a_misspelt_preset_is_told(tmp_path):
+    with pytest.raises(scaffold.ScaffoldError, match="Did you mean lstm-1997?"):
+        scaffold.write_cell(None, tmp_path, "lstm-1998")
 
 
 def test_only_a_shipped_cell_is_copied(tmp_path):
