@@ -7,7 +7,14 @@ import persistent_check
 import pytest
 from persistent_check import Kernel, compiled, problems, summary, table, text_of
 
+import cells
+from harness.engine import Layer
+from harness.engine.persistent.source import plan_of, source
+from harness.engine.persistent.tiling import HELD_NUMBERS, Tiling
+
 ROOT = Path(__file__).resolve().parents[2]
+FIGURES = ROOT / "studies" / "bench" / "gpu"
+DECISION = ROOT / "docs" / "decisions" / "one_kernel.md"
 
 LSTM = ("lstm", 90, 256, "float32")
 MADE = [
@@ -46,17 +53,44 @@ def test_a_row_of_the_table_sums_up():
     ]
 
 
-def test_the_figures_of_the_documentation_are_those_of_the_committed_files():
-    folder = ROOT / "studies" / "bench" / "gpu"
-    of_cells = {}
-    for path in sorted(folder.glob("persistent-*.json")):  # a later one has what was made anew
-        rows = [Kernel(**row) for row in json.loads(path.read_text())["kernels"]]
-        names = dict.fromkeys(row.cell for row in rows)
-        of_cells |= {name: [row for row in rows if row.cell == name] for name in names}
-    kernels = [row for name in sorted(of_cells) for row in of_cells[name]]
-    text = (folder / "README.md").read_text()
-    for row in table(sorted(kernels, key=lambda kernel: -kernel.architecture)):
+@pytest.fixture(scope="module")
+def committed():
+    text = (FIGURES / "persistent-nvrtc-12.9.json").read_text(encoding="utf-8")
+    return [Kernel(**row) for row in json.loads(text)["kernels"]]
+
+
+def test_the_figures_of_the_documentation_are_those_of_the_committed_file(committed):
+    text = (FIGURES / "README.md").read_text(encoding="utf-8")
+    for row in table(committed):
         assert row in text
+    by_name = {(k.cell, k.precision, k.name): k for k in committed if k.architecture == 90}
+    of_float32 = []
+    for cell in ("lstm", "gru", "rnn-tanh", "rnn-relu"):
+        both = [by_name[cell, "float32", name] for name in ("forward", "backward")]
+        held = [by_name[cell, "tf32", name] for name in ("forward", "backward")]
+        of_float32 += [kernel.registers for kernel in both]
+        cut = f"{both[0].registers}, {both[1].registers} | {both[0].shared_bytes:,} bytes"
+        kept = f"{held[0].registers}, {held[1].registers} | {held[0].shared_bytes:,} bytes"
+        assert f"| {cell} | {both[0].num_blocks} | {cut} | {kept} |" in text
+    decision = DECISION.read_text(encoding="utf-8")
+    assert f"({min(of_float32)} to {max(of_float32)} of 255" in decision
+    lstm = [by_name["lstm", "tf32", name].registers for name in ("forward", "backward")]
+    assert f"{lstm[0]} and {lstm[1]} registers, forward and backward" in decision
+
+
+@pytest.mark.parametrize("biases", [1, 2])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn-tanh"])
+def test_the_shared_memory_of_the_documentation_is_that_of_the_kernels(cell, biases):
+    def taken(size, precision, *held):
+        plan = plan_of(Layer(cells.find(cell), size, biases, precision))
+        codes = (source(plan, precision, Tiling(size, 16, num_held=number)) for number in held)
+        return ", ".join(f"{code.shared_bytes:,}" for code in codes)
+
+    sizes = (256, 384, 512, 768, 1024)
+    plain = " | ".join(taken(size, "float32", HELD_NUMBERS) for size in sizes)
+    held = " | ".join(taken(size, "tf32", 0, HELD_NUMBERS) for size in sizes)
+    lines = [line for line in DECISION.read_text("utf-8").splitlines() if f"| {cell}, " in line]
+    assert [line.partition(" | ")[2] for line in lines] == [f"{plain} |", f"{held} |"]
 
 
 def test_the_file_holds_all_rows():
