@@ -104,6 +104,7 @@ def page(sittings: Sequence[Mapping[str, Any]]) -> str:
 def _kills() -> Iterator[str]:
     """Yields the section of random kills, a row a kind of store."""
     yield KILLS.rstrip("\n")
+    told = []
     for name, title in STORES.items():
         path = BENCH / f"kills-{name}.jsonl"
         if path.exists():
@@ -116,6 +117,10 @@ def _kills() -> Iterator[str]:
             where = "; ".join(dict.fromkeys(map(_sitting, (r for r in rows if "date" in r))))
             cells = (title, sums["studies"], struck, *numbers, where)
             yield f"| {' | '.join(map(str, cells))} |"
+            for row in rows:
+                for text in row["found"] if "study" in row else ():
+                    told.append(f"Found in {title}, study {row['study']}: {text.split(',')[0]}.")
+    yield from ("", *told)
     yield ""
 
 
