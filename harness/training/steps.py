@@ -50,6 +50,14 @@ class _Queue:
         self._is_last = True
         return self._last.popleft()
 
+    def prune(self, run_ids: set[str]) -> None:
+        """Lets runs go that are pruned while they wait."""
+        self.too_large -= run_ids
+        self._waiting, self._last = (
+            deque(rest for plan in plans if (rest := _without(run_ids, plan)))
+            for plans in (self._waiting, self._last)
+        )
+
     def _whole_of(self, plan: Plan) -> int:
         """Returns the number of the pack that a pack was, or is a part of."""
         return self._whole[plan.runs[0].id]
@@ -72,6 +80,12 @@ class _Queue:
         half = (len(runs) + 1) // 2
         parts = [part for part in (runs[:half], runs[half:]) if part]
         self._waiting.extendleft(replace(plan, runs=part) for part in reversed(parts))
+
+
+def _without(run_ids: set[str], plan: Plan) -> Plan | None:
+    """Returns a pack without some runs; None where no other is in it."""
+    runs = tuple(run for run in plan.runs if run.id not in run_ids)
+    return replace(plan, runs=runs) if runs else None
 
 
 def steps(plans: Sequence[Plan]) -> Steps:
@@ -104,7 +118,7 @@ def _open(crew: Crew, plan: Plan, queue: _Queue, together: Together) -> Steps:
             queue.retry(plan)
         else:
             together.take([failure(run.id, error, time.time()) for run in plan.runs])
-            yield from _tell(together, None)
+            yield from _tell(queue, together, None)
 
 
 def _judge(said: Said, queue: _Queue, together: Together) -> Steps:
@@ -114,15 +128,19 @@ def _judge(said: Said, queue: _Queue, together: Together) -> Steps:
         ends = [message for message in messages if isinstance(message, RunEnded)]
         queue.too_large |= {end.run for end in ends if end.out_of_memory}
     together.take([message for message in messages if message.run not in queue.too_large])
-    yield from _tell(together, pack)
+    yield from _tell(queue, together, pack)
     if not pack.shards:
         queue.retry(pack.plan)
 
 
-def _tell(together: Together, pack: Pack | None) -> Steps:
-    """Tells what may be told, and drops what is pruned then; all that trains of it is in a pack."""
+def _tell(queue: _Queue, together: Together, pack: Pack | None) -> Steps:
+    """Tells what may be told, and drops what is pruned then.
+
+    All that trains of it is in a pack; some may wait for another.
+    """
     while told := together.give():
         if pruned := (yield told):
+            queue.prune(pruned)
             dropped = [] if pack is None else pack.drop(pruned)
             if left := together.prune(pruned, dropped):
                 yield left

@@ -25,7 +25,9 @@ class Together:
         for run in (run for plan in plans for run in plan.runs):
             if run.judged_with is not None:
                 seeds.setdefault(run.judged_with, []).append(run.id)
-        trials = [_Trial(runs) for runs in seeds.values() if len(runs) > 1]
+        # A single one too: the others may have ended before a kill. It goes on from a checkpoint
+        # that may be of a later point than the one they were judged at.
+        trials = [_Trial(runs) for runs in seeds.values()]
         self._trial_of = {run: trial for trial in trials for run in trial.runs}
         self._others: list[Message] = []
 
@@ -78,8 +80,13 @@ class _Trial:
         self._last: dict[str, Evaluation] = {}
 
     def take(self, message: Message, is_evaluated: bool) -> None:
-        """Takes a message; ``is_evaluated`` says whether its run came to a point just now."""
+        """Takes a message; ``is_evaluated`` says whether its run came to a point just now.
+
+        Of a run that has ended or was pruned nothing more is taken.
+        """
         run, first = message.run, self._num_told + 1
+        if run in self._ended:
+            return
         if isinstance(message, RunStarted):
             # It may have begun before and not have fitted: it says again what it said.
             self._forget(run)

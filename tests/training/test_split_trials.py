@@ -3,6 +3,7 @@
 import gc
 import time
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.plan import Plan
 from harness.training.shard import Shard
 from harness.training.steps import steps
+from harness.training.together import Together
 
 SEEDS = ("a0", "a1", "a2", "a3")
 
@@ -53,8 +55,9 @@ def memory(monkeypatch):
 class Judge:
     """Prunes trial a at a point once it knows all of its seeds, as the driver does."""
 
-    def __init__(self, update):
-        self._update, self._come, self._ended = update, {}, set()
+    def __init__(self, update, seeds=SEEDS):
+        self._update, self._seeds = update, seeds
+        self._come, self._ended = {}, set()
 
     def __call__(self, messages):
         for message in messages:
@@ -62,8 +65,10 @@ class Judge:
                 self._come.setdefault(message.run, []).append(message.update)
             elif isinstance(message, RunEnded):
                 self._ended.add(message.run)
-        if all(run in self._ended or self._update in self._come.get(run, ()) for run in SEEDS):
-            return set(SEEDS) - self._ended
+        if all(
+            run in self._ended or self._update in self._come.get(run, ()) for run in self._seeds
+        ):
+            return set(self._seeds) - self._ended
         return set()
 
 
@@ -146,3 +151,70 @@ def test_one_that_is_ahead_by_its_checkpoint_is_told_with_the_others(
     said = listened([plan], Judge(6))
     for run in SEEDS:
         assert of_run(said, run) == of_run(whole, run)
+
+
+@pytest.mark.parametrize("num_failures", [1, 2])
+def test_a_pruned_seed_that_waits_for_memory_is_not_trained_again(
+    settings,  # noqa: F811
+    monkeypatch,
+    num_failures,
+):
+    """Seed a0 passed the point that is judged, then did not fit; a1 came there after it."""
+    runs = plan_of(settings, 1).runs[:2]
+    whole = listened([Plan(runs)], Judge(3, SEEDS[:2]))
+    opened, times = [], []
+
+    def begin(own, plan, pool=None, begin=pack.Pack.__init__):
+        opened.append([run.id for run in plan.runs])
+        if len(plan.runs) > 1:
+            raise torch.OutOfMemoryError("full")
+        begin(own, plan, pool)
+
+    def advance(shard, to_update, advance=Shard.advance):
+        if shard.runs[0].id == "a0" and to_update == 9 and len(times) < num_failures:
+            times.append(to_update)
+            raise torch.OutOfMemoryError("full")
+        advance(shard, to_update)
+
+    monkeypatch.setattr(pack.Pack, "__init__", begin)
+    monkeypatch.setattr(Shard, "advance", advance)
+    split = listened([Plan(runs)], Judge(3, SEEDS[:2]))
+    for run in SEEDS[:2]:
+        assert of_run(split, run) == of_run(whole, run)
+        assert [m.update for m in of_run(split, run)] == [3, 3]
+    assert opened == [["a0", "a1"], ["a0"], ["a1"]] and times
+
+
+def test_nothing_more_is_told_of_a_pruned_seed(settings):  # noqa: F811
+    said = [m for ms in listened([Plan(plan_of(settings, 1).runs[:1])]) for m in ms]
+    together = Together([plan_of(settings, 1)])
+    together.take([replace(m, run=run) for run in SEEDS for m in said[:2]])
+    assert {m.run for m in together.give()} == set(SEEDS)
+    assert {end.run for end in together.prune(SEEDS, [])} == set(SEEDS)
+    together.take(said)
+    assert together.give() == []
+
+
+def test_a_seed_left_alone_by_a_kill_ends_where_its_trial_was_judged(
+    settings,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+):
+    """The end of a0 was stored; a1 had gone on untold, and its checkpoint is of a later point."""
+    runs = plan_of(settings, 1).runs[:2]
+    whole = listened([Plan(runs)], Judge(3, SEEDS[:2]))
+    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    alone = Plan(runs[1:], checkpoint_folder=str(tmp_path / "checkpoints"))
+    ahead = steps([alone])
+    while next(ahead)[-1].update < 9:
+        pass
+    ahead.close()
+    resumed = listened([alone], Judge(3, ("a1",)))
+    assert of_run(resumed, "a1") == of_run(whole, "a1")
+
+
+def test_a_seed_alone_is_told_as_any_run(settings):  # noqa: F811
+    (seed,) = plan_of(settings, 1).runs[:1]
+    said, others = (listened([Plan((run,))]) for run in (seed, replace(seed, judged_with=None)))
+    assert of_run(said, "a0") == of_run(others, "a0")
+    assert [[type(m) for m in ms] for ms in said] == [[type(m) for m in ms] for ms in others]
