@@ -1,11 +1,12 @@
 """Threads that train, and their end: nobody waits long for one that does not come back."""
 
-import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
+
+from harness.engine import ending
 
 END_SECONDS = 2.0
 """So long an end waits for updates that are under way."""
@@ -47,4 +48,4 @@ def leave(exit_code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a reader may have gone, or the stream be closed
             stream.flush()
-    os._exit(exit_code)
+    ending.end_at_once(exit_code)

@@ -3,7 +3,6 @@
 That is the source, its headers, the flags, the compiler and the processor.
 """
 
-import atexit
 import ctypes
 import functools
 import os
@@ -11,11 +10,14 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from harness import cache
+from harness.engine import ending
 
 KERNELS = Path(__file__).parent / "kernels"
 FLAGS = (
@@ -137,9 +139,10 @@ def _run_compiler(command: list[str], name: str) -> None:
 def _ended(command: list[str], what: str, seconds: float) -> subprocess.CompletedProcess[str]:
     """Returns a compiler that has ended; one that hangs is ended and named."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
-        _running.add(process)
+    # A group of its own, since g++ has other programs do the work; it may not read a terminal then.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0, **pipes) as process:
         try:
+            _running.add(process)
             output, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
             raise CompileError(
@@ -147,7 +150,7 @@ def _ended(command: list[str], what: str, seconds: float) -> subprocess.Complete
                 "Set CXX to another compiler."
             ) from error
         finally:
-            process.kill()  # does nothing to one that has ended
+            _kill(process)
             _running.discard(process)
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
@@ -155,11 +158,18 @@ def _ended(command: list[str], what: str, seconds: float) -> subprocess.Complete
 _running: set["subprocess.Popen[str]"] = set()
 
 
-@atexit.register
+@ending.at_end
 def _end_compilers() -> None:
-    """Ends what works for a thread that the interpreter's end does not wait for."""
+    """Ends what works for a thread that the process's end does not wait for."""
     for process in list(_running):
-        process.kill()
+        _kill(process)
+
+
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """Ends a compiler and what it has started; does nothing to one that has ended."""
+    if process.returncode is None:  # else its number may be another's by now
+        with suppress(ProcessLookupError, PermissionError):  # it is ending
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @functools.cache
