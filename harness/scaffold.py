@@ -63,9 +63,10 @@ def write_cell(name: str | None, folder: Path, shipped: str | None = None) -> li
         raise ScaffoldError(f"from: must be a shipped cell, but got from={shipped!r}. {hint}")
     name = _checked(name or f"my-{shipped or 'cell'}", "cell")
     if name in {*registry.names(), *registry.PRESETS}:
+        hint = f"`harness init {name}-changed --from {name}` begins with a copy of it."
         raise ScaffoldError(
-            f"cell: must have a name of its own, but got name={name!r}, which is shipped. Choose "
-            f"another: `harness init {name}-changed --from {name}` begins with a copy of it."
+            f"cell: must have a name of its own, but got name={name!r}, which is taken. Choose "
+            + (f"another: {hint}" if name in known else "another.")
         )
     copied, settings = registry.PRESETS.get(shipped or "", (shipped, {}))
     module = name.replace("-", "_")

@@ -66,10 +66,11 @@ def test_a_cell_keeps_its_contract_and_its_test_passes(harness, tmp_path):
 
 def test_a_copy_of_any_shipped_cell_has_its_equations(harness, tmp_path):
     for shipped in registry.shipped_names():
-        scaffold.write_cell(None, tmp_path, shipped)
-        path = tmp_path / f"my_{shipped.replace('-', '_')}.py"
-        assert registry.load_file(path) == [f"my-{shipped}"]
-        copied, true = registry.find(f"my-{shipped}"), registry.find(shipped)
+        name = f"copied-{shipped}"  # other tests know a `my-indrnn`
+        scaffold.write_cell(name, tmp_path, shipped)
+        path = tmp_path / f"{name.replace('-', '_')}.py"
+        assert registry.load_file(path) == [name]
+        copied, true = registry.find(name), registry.find(shipped)
         assert copied.reference is None and f"Differs from {shipped}: nothing" in copied.__doc__
         assert _equations(path) == _equations(inspect.getfile(true), shipped), shipped
 
