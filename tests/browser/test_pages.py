@@ -181,7 +181,7 @@ def test_every_way_in_lands_in_model_training_without_the_assistant(folder, addr
         page.get_by_text("small", exact=True).first.wait_for()
         assert page.get_by_text("Ask questions about your experiments").count() == 0, way
         assert "/traces" not in page.url, way
-    assert f"/experiments/{experiment}/runs" in page.url
+    page.wait_for_url(lambda url: f"/experiments/{experiment}/runs" in url)
 
 
 def test_home_shows_studies_on_its_first_screen_and_no_notes_of_the_bench(address, page):
