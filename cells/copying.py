@@ -4,8 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-import cells
-from cells import registry
+from cells import registry, shipped
 
 _ENTRIES = re.compile(r"\n    Source: .*?(?=\n    \"\"\")", re.DOTALL)
 """The entries at the end of a cell's docstring, which tell of the shipped cell alone."""
@@ -22,17 +21,12 @@ def copied_source(cell: str, name: str, class_name: str) -> str:
         class_name: The copy's name in Python.
 
     Raises:
-        KeyError: No cell of that name is shipped.
+        UnknownCell: No cell has that name.
     """
-    family = {each: family for family, names in registry.FAMILIES.items() for each in names}[cell]
-    text = (Path(cells.__file__).parent / f"{family}.py").read_text(encoding="utf-8")
+    family = registry.declarations(cell).__module__.removeprefix("cells.")
+    found = shipped.definitions(family)[cell]
+    text = (Path(shipped.__file__).parent / f"{family}.py").read_text(encoding="utf-8")
     tree, lines = ast.parse(text), text.splitlines()
-    (found,) = (
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-        and any(_names(part) == ["name"] and repr(cell) in ast.unparse(part) for part in node.body)
-    )
     used, helpers = _used_of(tree, found)
     imports = "\n".join(line for node in tree.body if (line := _import_of(node, used)))
     parts = ["\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in helpers]

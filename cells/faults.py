@@ -68,6 +68,14 @@ def problems_of_returned(
     return problems
 
 
+def problem_of_changed(arguments: Sequence[str]) -> str:
+    """Returns what is said of a step that changed some of its arguments, by their names."""
+    return (
+        f"step must leave its arguments as they were, but changed {', '.join(arguments)}. Do "
+        "nothing in place."
+    )
+
+
 def _misunderstanding(error: BaseException) -> str | None:
     """Returns what a step's arguments are, where an error comes of taking them for others."""
     if isinstance(error, AttributeError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from cells.base import Cell, split_gates, unchanged
-from cells.faults import place_of, problems_of_returned, words_of
+from cells.faults import place_of, problem_of_changed, problems_of_returned, words_of
 from cells.registry import problems_of
 from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.native import Native, to_torch
@@ -260,10 +260,7 @@ def purity(cell: type[Cell]) -> Iterator[str]:
     first = [s.clone() for s in instance.step(p, x, *case.state)]
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     if changed:
-        yield (
-            f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do"
-            " nothing in place."
-        )
+        yield problem_of_changed(changed)
     elif not all(
         torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)
     ):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell, split_gates
-from cells.faults import place_of, problems_of_returned, words_of
+from cells.faults import place_of, problem_of_changed, problems_of_returned, words_of
 from harness.engine import Layer, dtype_of
 from harness.engine.reference import bind
 
@@ -70,8 +70,5 @@ def _problems_at(
         return [f"{cell.__name__}: step must run, but raised {raised}."]
     problems = problems_of_returned(cell, list(state.values()), returned)
     if changed := [name for name, tensor in given.items() if not (tensor == VALUE).all()]:
-        problems.append(
-            f"step must leave its arguments as they were, but changed {', '.join(changed)}. Do"
-            " nothing in place."
-        )
+        problems.append(problem_of_changed(changed))
     return [f"{cell.__name__}: {problem}" for problem in problems]

@@ -268,9 +268,8 @@ class SqliteClient(MlflowClient):
 
     @staticmethod
     def _check_active(file: sqlite3.Connection, run_id: str) -> None:
-        if not file.execute(
-            ACTIVE, (run_id,)
-        ).fetchall():  # one that is not read to its end is held
+        found = file.execute(ACTIVE, (run_id,)).fetchall()  # what is not read to its end is held
+        if not found:
             raise StoreError(
                 f"tracking: a run must stay in the store while it is written, but run={run_id!r} "
                 "was deleted in MLflow. Give the same command again: the run is trained anew."
