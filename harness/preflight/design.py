@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from harness.report.arm_results import text_of
+from harness.report.comparability import text_of
 from harness.statistics import inference
 from harness.study import Study, is_repeated, num_pairs, problem_of_arms
 

@@ -14,7 +14,7 @@ from harness import data, provenance
 from harness.model import masks
 from harness.preflight.cost import Pace
 from harness.preflight.probe import Probe
-from harness.report import arm_results
+from harness.report import comparability, replicates
 from harness.settings import PER_RUN, Settings, from_dict, to_dict
 from harness.statistics import inference
 from harness.store.address import sqlite_path
@@ -284,8 +284,8 @@ def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, 
     They are those of the baseline and of all arms that read what it does.
     """
     wanted = _read_by(to_dict(part.baseline.settings))
-    replicates = stored.runs[stored.runs["phase"] == Phase.REPLICATE]
-    for condition, rows in replicates.groupby("condition"):
+    ended = stored.runs[stored.runs["phase"] == Phase.REPLICATE]
+    for condition, rows in ended.groupby("condition"):
         firsts = rows.drop_duplicates("arm")
         read = dict(zip(firsts["arm"], map(_read_by, firsts["params"]), strict=True))
         own = read.get(stored.baseline)
@@ -294,11 +294,11 @@ def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, 
         if condition == part.condition if stored.is_same else own == wanted:
             alike = [arm for arm, each in read.items() if each and each.text == own.text]
             known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
-            yield {str(arm): arm_results.losses(part, known, str(arm)) for arm in alike}
+            yield {str(arm): replicates.losses(part, known, str(arm)) for arm in alike}
 
 
 class _Read(NamedTuple):
-    """A cell, and what it reads, as :func:`harness.report.arm_results.text_of` says it."""
+    """A cell, and what it reads, as :func:`harness.report.comparability.text_of` says it."""
 
     cell: str
     text: tuple[tuple[str, Any], ...]
@@ -310,4 +310,4 @@ def _read_by(params: Mapping[str, Any]) -> _Read | None:
     if not {"cell", "corpus"} <= own.keys():
         return None
     settings = from_dict(own)
-    return _Read(settings.cell, arm_results.text_of(settings))
+    return _Read(settings.cell, comparability.text_of(settings))

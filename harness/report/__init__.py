@@ -1,15 +1,17 @@
 """From runs to an answer: sentences, tables and figures.
 
-A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: tried and
-evidence (frames to what the searches tried, and what that shows), arm_results (frames to one result
-per arm), remarks (what is missing or doubtful), sentences and tables (the words of a result),
-divergence, factors, lengths, along_training, states, forecasts and samples (what stands beside the
-verdicts), searches, hyperparameters and pareto (the tuned fields, the costs), drawing and the
-modules of figures (how a figure looks, what it shows), hover (what a page tells under the
-pointer), condition_report (all of it for one condition), conditions (several of them), facts (what
-was fixed, with what it was run), headline and first_screen (what a page shows first), markup (a
-page's pieces), forms, notebook and page (how a report leaves). protocols says what all of them ask
-of a study.
+A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From the bottom: frames
+(their columns), tried and evidence (frames to what the searches tried, and what that shows),
+measure and comparability (by what arms are compared, and whether they can be), replicates and
+stages (their losses, how many there are), comparison and timings (with the baseline), arm_results
+(one result per arm of all that), remarks (what is missing or doubtful), sentences and tables (the
+words of a result), divergence, factors, lengths, along_training, states, forecasts and samples
+(what stands beside the verdicts), searches, hyperparameters and pareto (the tuned fields, the
+costs), drawing and the modules of figures (how a figure looks, what it shows), hover (what a page
+tells under the pointer), condition_report (all of it for one condition), conditions (several of
+them), facts (what was fixed, with what it was run), headline and first_screen (what a page shows
+first), markup (a page's pieces), forms, notebook and page (how a report leaves). protocols says
+what all of them ask of a study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +26,12 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.report import (
-    arm_results,
+    comparability,
     conditions,
     facts,
     forms,
     headline,
+    measure,
     notebook,
     page,
     sentences,
@@ -123,7 +126,7 @@ class Report:
         rows = [
             {
                 "condition": each.title,
-                "split": arm_results.split_of(each.study),
+                "split": measure.split_of(each.study),
                 **tables.numbers(result),
             }
             for each in self.conditions
@@ -163,7 +166,7 @@ class Report:
         if len(self.conditions) == 1:
             return []
         results = [(each.title, each.results) for each in self.conditions]
-        texts = {arm_results.text_of(each.study.baseline.settings) for each in self.conditions}
+        texts = {comparability.text_of(each.study.baseline.settings) for each in self.conditions}
         over_all = conditions.over_all(results, len(texts))
         return [conditions.overview(results), *([] if over_all is None else [over_all])]
 
@@ -268,7 +271,7 @@ class Report:
         for each in self.conditions:
             if each.title:
                 console.print(Text(f"{each.title}", style="bold"))
-            console.print(forms.terminal(each.results, arm_results.titled(each.study)))
+            console.print(forms.terminal(each.results, measure.titled(each.study)))
             if verbose:
                 console.print()
                 for line in each.sentences:
@@ -307,10 +310,10 @@ def build(
 
     Args:
         study: The study that is reported.
-        runs: One row per run, the columns of ``arm_results.RUN_COLUMNS``, and those of
+        runs: One row per run, the columns of ``report.frames.RUN_COLUMNS``, and those of
             ``facts.FACTS`` where they are known; an empty frame needs none.
-        curves: One row per evaluation of a run, ``arm_results.CURVE_COLUMNS``.
-        timings: One row per arm, mode, pack and round, ``arm_results.TIMING_COLUMNS``.
+        curves: One row per evaluation of a run, ``report.frames.CURVE_COLUMNS``.
+        timings: One row per arm, mode, pack and round, ``report.frames.TIMING_COLUMNS``.
         warnings: Warnings of the search, which are printed with the report's own;
             ``condition/arm: ...`` stands beside that condition.
         importances: Condition -> arm -> tuned field -> share.
@@ -324,9 +327,9 @@ def build(
         forecasts: What the first replicates forecast, ``columns.FORECAST_DTYPES`` under condition
             and arm; None: nothing.
     """
-    key, measured = objective_of(study.measure.objective).key, arm_results.measured(study)
+    key, measured = objective_of(study.measure.objective).key, measure.measured(study)
     no_held_out = f"train/{key}: {measured}, no held-out number."
-    general = [] if arm_results.is_held_out(study) else [no_held_out]
+    general = [] if measure.is_held_out(study) else [no_held_out]
     by_condition = {
         name: [line for line in warnings if line.startswith(f"{name}/")]
         for name in study.conditions

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from harness.report import arm_results
+from harness.report import measure, replicates
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
 from harness.report.sentences import difference_texts, p_text
@@ -31,7 +31,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
         results: Its arms.
         curves: Their rows, with the columns ``state`` and ``not_learned`` of their runs.
     """
-    metric = arm_results.curve_metric(study)
+    metric = measure.curve_metric(study)
     nats = {result.name: _nats(curves, result.name, metric) for result in results}
     base = nats[study.baseline.name]
     arms = [r.name for r in results if not (r.is_baseline or r.incomparable or r.open)]
@@ -43,7 +43,7 @@ def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame
         for arm in arms
         for update in updates
     }
-    is_repeated = arm_results.num_repeats(study) > 1
+    is_repeated = replicates.num_repeats(study) > 1
     pairs = {
         place: (rows.mean() if is_repeated else rows.obj).to_numpy(dtype=np.float64)
         for place, rows in differences.items()

@@ -18,11 +18,14 @@ from harness.report import (
     arm_results,
     factors,
     forecasts,
+    frames,
     hyperparameters,
     lengths,
+    measure,
     pareto,
     remarks,
     sentences,
+    stages,
     states,
     tables,
 )
@@ -102,7 +105,7 @@ class ConditionReport:
     @cached_property
     def verdicts(self) -> Section:
         """The main table."""
-        title, unit = arm_results.titled(self.study), sentences.unit(self.study)
+        title, unit = measure.titled(self.study), sentences.unit(self.study)
         return tables.verdicts(self.results, title, unit)
 
     @cached_property
@@ -182,7 +185,7 @@ class ConditionReport:
             state_figures,
         )
 
-        metric = arm_results.curve_metric(self.study)
+        metric = measure.curve_metric(self.study)
         curves = curve_figures.learning_curves(self.results, self.curves, metric)
         other_lengths = length_figures.of_arms(self.study, self.results, self.runs)
         states = state_figures.of_arms(self.results, self.states)
@@ -246,13 +249,13 @@ def condition_report(
         simple_errors: The errors of simple forecasters, as the study's notes have them.
         forecast_rows: As :func:`harness.report.build` takes them.
     """
-    runs = arm_results.with_columns(runs, arm_results.RUN_COLUMNS)
-    timings = arm_results.with_columns(timings, arm_results.TIMING_COLUMNS)
-    curves = arm_results.with_columns(curves, arm_results.CURVE_COLUMNS)
+    runs = frames.with_columns(runs, frames.RUN_COLUMNS)
+    timings = frames.with_columns(timings, frames.TIMING_COLUMNS)
+    curves = frames.with_columns(curves, frames.CURVE_COLUMNS)
     searches = evidence_of(study, runs, curves) if searches is None else searches
     open_arms = [name for name, each in searches.items() if each.is_open]
-    num_seeds, num_known = arm_results.num_seeds(study, runs, open_arms), len(runs)
-    runs, curves = (arm_results.planned(study, frame, num_seeds) for frame in (runs, curves))
+    num_seeds, num_known = stages.num_seeds(study, runs, open_arms), len(runs)
+    runs, curves = (stages.planned(study, frame, num_seeds) for frame in (runs, curves))
     left_out = []
     if len(runs) < num_known:
         left_out = [f"{num_known - len(runs)} runs are left out: the study asks for fewer."]
@@ -268,7 +271,7 @@ def condition_report(
         results=results,
         runs=runs,
         curves=curves.join(ends, on=RUN_OF_CONDITION),
-        states=arm_results.planned(study, states, num_seeds),
+        states=stages.planned(study, states, num_seeds),
         forecast_errors=forecasts.errors([arm.name for arm in study.arms], runs, simple_errors),
         forecast_rows=forecast_rows,
         importances=importances,

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.report import arm_results, drawing, tables
-from harness.report.arm_results import ALONE, ArmResult, Timed
+from harness.report import drawing, measure, tables
+from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.hover import Point
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
 from harness.report.protocols import StudyLike
 from harness.report.sentences import number, phase_text, speed_text
+from harness.report.timings import ALONE, Timed
 from harness.tasks.objective import Objective
 
 # The objective against costs
@@ -45,7 +46,7 @@ def level_against_costs(study: StudyLike, results: Sequence[ArmResult]) -> Label
             front = [result for result in shown if not dominators(results, result, cost)]
             _draw_front(axes, front, cost)
             _cost_on(axes, cost)
-        panels[0].set_ylabel(f"{arm_results.measured(study)}{_unit(objective)} (95 % interval)")
+        panels[0].set_ylabel(f"{measure.measured(study)}{_unit(objective)} (95 % interval)")
         drawing.levels_on(panels[0].yaxis, objective)
         drawing.legend_below(figure, panels[-1], len(shown))
     label = (

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.arm_results import ALONE, ArmResult
+from harness.report.arm_results import ArmResult
 from harness.report.drawing import (
     MAX_TOGETHER,
     LabelledFigure,
@@ -23,6 +23,7 @@ from harness.report.drawing import (
 )
 from harness.report.hover import Point, along
 from harness.report.sentences import number
+from harness.report.timings import ALONE
 from harness.tasks.objective import Objective, split_of
 from harness.training.messages import RunState
 
@@ -46,7 +47,7 @@ def learning_curves(
 
     Args:
         results: The arms.
-        curves: ``arm_results.CURVE_COLUMNS``, and the ``state`` of each row's run.
+        curves: ``frames.CURVE_COLUMNS``, and the ``state`` of each row's run.
         metric: The column that is drawn, a loss.
     """
     rows = curves[curves["phase"] == "replicate"]

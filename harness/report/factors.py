@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.report import arm_results, sentences
+from harness.report import measure, sentences, stages
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.searches import value_text
@@ -28,7 +28,7 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
         return None
     is_out = {r.name for r in results if r.is_open or r.incomparable or not r.losses}
     losses = {cells[r.name]: r.losses for r in results if r.name not in is_out}
-    first = arm_results.num_first(study, [dict(of_cell) for of_cell in losses.values()])
+    first = stages.num_first(study, [dict(of_cell) for of_cell in losses.values()])
     effects = factorial.two_way(losses, *levels, first=first)
     objective = objective_of(study.measure.objective)
     rows = _main_rows(objective, a_name, base[0], b_name, effects.a)
@@ -50,7 +50,7 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     searched = ", without the spread of the search" if study.tune and unit == "seed" else ""
     title = (
         f"Main effects and interaction of {a_name} and {b_name}: {objective.scale}s of the"
-        f" {arm_results.measured(study)}, by {unit}s{searched}"
+        f" {measure.measured(study)}, by {unit}s{searched}"
     )
     return Section(title, header, rows)
 

@@ -6,7 +6,7 @@ Verdicts are a table of arms, or a matrix of conditions and arms where there are
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.report import arm_results, headline, markup, sentences, tables
+from harness.report import headline, markup, measure, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.markup import Colors, text
 
@@ -31,7 +31,7 @@ def first_screen(report: "Report", figure: str, colors: Colors) -> str:
     blocks = [f'<p class="answer{size}">{text(report.headline)}</p>']
     blocks += [f'<p class="quiet">{text(report.effort)}</p>'] if report.effort else []
     if len(conditions) == 1:
-        measured = arm_results.measured(report.conditions[0].study)
+        measured = measure.measured(report.conditions[0].study)
         blocks += [_arms(conditions[0][1], measured, colors)]
     else:
         blocks += [_matrix(conditions, colors)]

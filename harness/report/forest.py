@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from harness.report import arm_results, drawing, sentences, tables
+from harness.report import drawing, measure, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, GRID, LabelledFigure, Look
 from harness.report.hover import Point, along
@@ -45,7 +45,7 @@ class Terms:
         """Returns the terms of a study."""
         margin, unit = study.measure.margin, sentences.unit(study)
         objective = objective_of(study.measure.objective)
-        return Terms(study.baseline.name, margin, unit, arm_results.measured(study), objective)
+        return Terms(study.baseline.name, margin, unit, measure.measured(study), objective)
 
 
 def paired_differences(results: Sequence[ArmResult], terms: Terms) -> LabelledFigure | None:

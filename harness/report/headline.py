@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.report import arm_results, sentences
+from harness.report import measure, sentences
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
 
@@ -32,7 +32,7 @@ def headline(
     ]
     is_partial = answer.startswith("The study is incomplete.")
     start = "The study is incomplete. So far, compared with" if is_partial else "Compared with"
-    text = f"{start} {study.baseline.name} in {arm_results.measured(study)}, {verdicts}"
+    text = f"{start} {study.baseline.name} in {measure.measured(study)}, {verdicts}"
     for is_more, what in ((True, "more"), (False, "fewer")):
         counts = Counter(r.name for r in others if sentences.loses_more(study, r) is is_more)
         if counts:

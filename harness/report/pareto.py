@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from harness.report import arm_results
-from harness.report.arm_results import ALONE, ArmResult
+from harness.report import measure
+from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
 from harness.report.sentences import level_text, number, p_text
 from harness.report.tables import Section
+from harness.report.timings import ALONE
 from harness.statistics.survival import Times, kaplan_meier, log_rank
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RESULTS
@@ -134,7 +135,7 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     ]
     objective = objective_of(study.measure.objective)
     names = [cost.name[0].upper() + cost.name[1:] for cost in costs]
-    header = ("Arm", f"{arm_results.titled(study)}, 95 %", *names)
+    header = ("Arm", f"{measure.titled(study)}, 95 %", *names)
     equal = f"costs within {100 * EQUAL:g} % of each other count as equal"
     title = f"What the {objective.name} costs ({equal})"
     return Section(title, (*header, *(f"Dominated in {name} by" for name in verdicts)), rows)
@@ -194,9 +195,9 @@ def time_to_target(
         study: Of one condition.
         results: Its arms.
         curves: Those of its runs.
-        runs: A row each, with the columns of :data:`arm_results.RUN_COLUMNS`.
+        runs: A row each, with the columns of :data:`frames.RUN_COLUMNS`.
     """
-    metric = arm_results.curve_metric(study)
+    metric = measure.curve_metric(study)
     rows = curves[curves["phase"] == "replicate"]
     rows = rows.assign(
         loss=rows[metric].astype(float), repeat=rows["repeat"] if "repeat" in rows else 0

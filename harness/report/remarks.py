@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from harness.report import arm_results, tried
+from harness.report import measure, replicates, tried
 from harness.report.arm_results import ArmResult
 from harness.report.evidence import Evidence, num_due
 from harness.report.protocols import StudyLike
@@ -30,7 +30,7 @@ def missing(
         runs: Those of that condition that the study asks for.
         timings: Those of that condition.
         results: Of all arms.
-        num_seeds: What :func:`harness.report.arm_results.num_seeds` returns.
+        num_seeds: What :func:`harness.report.stages.num_seeds` returns.
         searches: What :func:`harness.report.evidence.evidence_of` returns.
     """
     lines = []
@@ -94,11 +94,11 @@ def _missing_finalists(
 
 
 def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame, num_seeds: int) -> list[str]:
-    rows = arm_results.replicates_of(runs, arm)
+    rows = replicates.replicates_of(runs, arm)
     rows = rows[tried.is_done(rows) & (rows["state"] != RunState.PRUNED)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
     lines = []
-    for repeat in range(arm_results.num_repeats(study)):
+    for repeat in range(replicates.num_repeats(study)):
         absent = [j for j in range(num_seeds) if (repeat, j) not in ended]
         if absent:
             seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
@@ -114,7 +114,7 @@ def doubts(
     """Returns the warnings that the results themselves give rise to, one line each."""
     lines = []
     for result in results:
-        lines += _doubts_of_replicates(study, result, arm_results.replicates_of(runs, result.name))
+        lines += _doubts_of_replicates(study, result, replicates.replicates_of(runs, result.name))
         lines += _disagreement(result, study.measure.threshold)
     return lines + _busy(timings, [result.name for result in results])
 
@@ -134,7 +134,7 @@ def _busy(timings: pd.DataFrame, arms: Sequence[str]) -> list[str]:
 def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFrame) -> list[str]:
     """Returns what is doubtful about an arm's replicates, whose runs are ``rows``."""
     lines = []
-    column = "test/loss" if arm_results.is_held_out(study) else "objective"
+    column = "test/loss" if measure.is_held_out(study) else "objective"
     if result.num_diverged:
         num_diverged = int((rows["state"] == RunState.DIVERGED).sum())
         lines.append(f"{num_diverged} of {len(rows)} replicates diverged.")
@@ -142,7 +142,7 @@ def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFram
         num_lost = f"{result.num_not_learned} of {len(rows)} replicates"
         lines.append(f"{num_lost} learned nothing: they count with the loss of a guess.")
     if result.num_failed:
-        rest = " with the rest of their repeats" if arm_results.num_repeats(study) > 1 else ""
+        rest = " with the rest of their repeats" if replicates.num_repeats(study) > 1 else ""
         num_failed = f"{result.num_failed} of {len(rows)} replicates failed"
         lines.append(f"{num_failed} and enter no figure{rest}.")
     if rows["num_parameters"].nunique() > 1:
@@ -150,7 +150,7 @@ def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFram
     num_blank = int(((rows["state"] == RunState.FINISHED) & rows[column].isna()).sum())
     if num_blank:
         lines.append(f"{num_blank} finished replicates have no {column} and enter no figure.")
-    if arm_results.num_repeats(study) == 1 and _num_settings(rows) > 1:
+    if replicates.num_repeats(study) == 1 and _num_settings(rows) > 1:
         lines.append("its replicates were trained at different tuned values.")
     return [f"{result.name}: {line}" for line in lines]
 

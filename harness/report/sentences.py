@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.report import arm_results
-from harness.report.arm_results import ArmResult, Timed
+from harness.report import measure, replicates
+from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
+from harness.report.timings import Timed
 from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
 from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
@@ -96,7 +97,7 @@ def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
 
 def unit(study: StudyLike) -> str:
     """Returns what one pair is: a ``seed`` or a ``repeat``."""
-    return "repeat" if arm_results.num_repeats(study) > 1 else "seed"
+    return "repeat" if replicates.num_repeats(study) > 1 else "seed"
 
 
 def method(study: StudyLike) -> str:
@@ -190,8 +191,8 @@ def _claim(study: StudyLike, result: ArmResult) -> str:
 
 
 def _settings(study: StudyLike) -> str:
-    if arm_results.num_repeats(study) > 1:
-        return f"over {arm_results.num_repeats(study)} repeats of the whole search"
+    if replicates.num_repeats(study) > 1:
+        return f"over {replicates.num_repeats(study)} repeats of the whole search"
     return "at the settings that one search found" if study.tune else "at the settings given"
 
 
@@ -257,7 +258,7 @@ def _lost_runs(study: StudyLike, result: ArmResult) -> list[str]:
 
 
 def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
-    clause = result.objective.compared(arm_results.measured(study), ratio, study.baseline.name)
+    clause = result.objective.compared(measure.measured(study), ratio, study.baseline.name)
     return f"I{clause[1:]}"
 
 
@@ -449,7 +450,7 @@ def answer(
     if not any(result.losses for _, results, _ in conditions for result in results):
         return f"No replicate of {study.name} has ended yet."
     is_complete = not any(missing for _, _, missing in conditions)
-    start = f"{study.baseline.name} in {arm_results.measured(study)}"
+    start = f"{study.baseline.name} in {measure.measured(study)}"
     start = f"Compared with {start}" if is_complete else f"So far, compared with {start}"
     start = start if is_complete else f"The study is incomplete. {start}"
     if len(conditions) == 1:

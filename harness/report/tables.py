@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from harness.report import sentences
-from harness.report.arm_results import ArmResult, Timed
+from harness.report.arm_results import ArmResult
 from harness.report.sentences import number
+from harness.report.timings import Timed
 from harness.report.tried import ENDS, counted
 from harness.statistics.inference import Interval
 from harness.tasks.objective import Reading

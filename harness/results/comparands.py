@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import arm_results
+from harness.report import comparability
 from harness.report.tables import Section
 from harness.report.tried import ENDS
 from harness.results.names import Selection
@@ -90,8 +90,8 @@ class Comparand:
     @property
     def text(self) -> tuple[Any, ...]:
         """What comparands must have in common for their losses to compare."""
-        fields = dict(arm_results.text_of(self.first_settings))
-        read = {name: fields[name] for name in fields if name not in arm_results.TEXT_NAMES}
+        fields = dict(comparability.text_of(self.first_settings))
+        read = {name: fields[name] for name in fields if name not in comparability.TEXT_NAMES}
         return (sorted(set(self.runs["corpus_fingerprint"])), self.objective.key, read)
 
     @property

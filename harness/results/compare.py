@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import report
-from harness.report import Report, arm_results, forms, sentences
+from harness.report import Report, comparability, forms, replicates, sentences, stages
 from harness.report.tables import Section
 from harness.report.tried import ENDS, whole
 from harness.results.comparands import (
@@ -232,7 +232,7 @@ def _replicates(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _representative(comparand: Comparand, baseline: Comparand) -> Settings:
     """Returns a comparand's settings, with the text under the baseline's name for it."""
-    names = {name: getattr(baseline.first_settings, name) for name in arm_results.TEXT_NAMES}
+    names = {name: getattr(baseline.first_settings, name) for name in comparability.TEXT_NAMES}
     return replace(comparand.first_settings, **names)
 
 
@@ -250,12 +250,12 @@ def _rows(comparand: Comparand, common: list[str]) -> pd.DataFrame:
     They are the replicates at common seeds, and the trials of their repeats, which are counted
     from 0.
     """
-    replicates = comparand.runs[comparand.runs["seed"].isin(common)]
-    replicates = replicates.assign(index=replicates.groupby("repeat").cumcount())
-    numbers = {repeat: i for i, repeat in enumerate(sorted(replicates["repeat"].unique()))}
+    shared = comparand.runs[comparand.runs["seed"].isin(common)]
+    shared = shared.assign(index=shared.groupby("repeat").cumcount())
+    numbers = {repeat: i for i, repeat in enumerate(sorted(shared["repeat"].unique()))}
     runs = comparand.selection.runs
     searched = runs["phase"].isin([Phase.TRIAL, Phase.FINALIST]) & runs["repeat"].isin(numbers)
-    rows = pd.concat([runs[searched], replicates], ignore_index=True)
+    rows = pd.concat([runs[searched], shared], ignore_index=True)
     tuned = [{name: params.get(name) for name in comparand.tuned} for params in rows["params"]]
     return rows.assign(
         arm=comparand.name,
@@ -327,8 +327,8 @@ def _level(comparand: Comparand) -> str:
         return f"{name}: {comparand.runs['state'].iloc[0]}."
     rows = _rows(comparand, comparand.seeds)
     study = _study([comparand], [rows])
-    losses = arm_results.losses(study, rows, name)
-    level = arm_results.level(losses, arm_results.num_first(study, [losses]))
+    losses = replicates.losses(study, rows, name)
+    level = replicates.level(losses, stages.num_first(study, [losses]))
     if level["mean"] is None:
         return f"{name}: no replicate finished."
     objective, interval = comparand.objective, level["interval"]
@@ -351,7 +351,7 @@ def _apart(comparand: Comparand, baseline: Comparand) -> str:
         reasons.append(f"the {'texts' if ours.is_of_language else 'sequences'} differ")
     if comparand.objective != baseline.objective:
         reasons.append(f"judged by {comparand.objective.name} and {baseline.objective.name}")
-    found = arm_results.text_differences(ours, baseline.first_settings)
+    found = comparability.text_differences(ours, baseline.first_settings)
     reasons += [
         f"{name} {text_of(value)} and {text_of(other)}"
         for name, (value, other) in found.items()

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report import arm_results
-from harness.report.arm_results import ALONE, ArmResult
+from harness.report import measure
+from harness.report.arm_results import ArmResult
 from harness.report.assemble import stored_report, warnings_of
 from harness.report.condition_report import ConditionReport
 from harness.report.sentences import number
 from harness.report.tables import Section
+from harness.report.timings import ALONE
 from harness.results.open import open_study
 from harness.statistics import inference
 from harness.store.locations import Locations
@@ -189,7 +190,7 @@ def costs_of(condition: ConditionReport, target: float | None = None) -> EqualCo
     Raises:
         EqualCostError: No number is such a target.
     """
-    metric = arm_results.curve_metric(condition.study)
+    metric = measure.curve_metric(condition.study)
     objective = objective_of(condition.study.measure.objective)
     if target is not None and (not math.isfinite(target) or (objective.is_ratio and target <= 0)):
         raise EqualCostError(
@@ -347,7 +348,7 @@ def draw(costs: Sequence[EqualCosts], reports: Sequence[ConditionReport], path: 
 
     written = []
     for each, report in zip(costs, reports, strict=True):
-        metric = arm_results.curve_metric(report.study)
+        metric = measure.curve_metric(report.study)
         drawn = curve_figures.learning_curves(report.results, report.curves, metric)
         over_seconds = next(figure for figure in drawn if figure.name.endswith("seconds"))
         with drawing.style():

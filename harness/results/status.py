@@ -1,6 +1,8 @@
 """How far a study has come: how many runs of each arm have ended, and how."""
 
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from rich import box
@@ -28,6 +30,64 @@ ALWAYS = (RunState.FINISHED, RunState.RUNNING)
 """The states that have a column although no run is in them."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a study asks for of one arm in one phase, and what is stored of it.
+
+    Attributes:
+        arm: Its name.
+        condition: Its condition's; empty where there are none.
+        phase: Of the runs.
+        num_wanted: How many the study asks for.
+        runs: Those of them that are stored: rows of :meth:`StudyReader.runs`.
+    """
+
+    arm: str
+    condition: str
+    phase: Phase
+    num_wanted: int
+    runs: pd.DataFrame
+
+
+def asked_runs(study: Study, reader: StudyReader, runs: pd.DataFrame) -> Iterator[Asked]:
+    """Yields what a study asks for, arm by arm and phase by phase.
+
+    Args:
+        study: The study.
+        reader: Of what is stored of it.
+        runs: All of its stored runs.
+    """
+    num_repeats = study.tune.repeats if study.tune else 1
+    for arm in study.arms:
+        condition_runs = runs[runs["condition"] == arm.condition]
+        arm_runs = condition_runs[
+            (condition_runs["arm"] == arm.name) & (condition_runs["repeat"] < num_repeats)
+        ]
+        wanted = {
+            Phase.TRIAL: study.tune.num_trials * study.tune.seeds if study.tune else 0,
+            **_num_finalists(study),
+            Phase.REPLICATE: _num_seeds(study.under(arm.condition), condition_runs, reader),
+        }
+        for phase, count in wanted.items():
+            is_asked = arm_runs["phase"] == phase
+            if phase == Phase.REPLICATE:
+                is_asked &= arm_runs["index"] < count
+            yield Asked(arm.name, arm.condition, phase, num_repeats * count, arm_runs[is_asked])
+
+
+def stored_runs(reader: StudyReader) -> pd.DataFrame:
+    """Returns the runs of a study; one that was killed is not finished, it goes on another time."""
+    runs = reader.runs()
+    runs["state"] = runs["state"].replace(str(RunState.KILLED), str(RunState.RUNNING))
+    return runs
+
+
+def shown_total(study: Study, num_wanted: int) -> str:
+    """Returns how many runs a study asks for; a search that may be extended asks for no fewer."""
+    least = "at least " if study.tune and study.tune.at_most else ""
+    return f"{least}{num_wanted:,}"
+
+
 def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -> Table:
     """Returns how many runs of each arm and phase have ended, and how; below it, what goes on.
 
@@ -40,45 +100,28 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
         ValueError: As :func:`harness.results.open.open_study`.
     """
     loaded, reader = open_study(study, overrides, locations)
-    runs = reader.runs()
-    # A run that was killed goes on another time.
-    runs["state"] = runs["state"].replace(str(RunState.KILLED), str(RunState.RUNNING))
+    runs = stored_runs(reader)
     has_conditions = any(loaded.conditions)
     states = [state for state in STATES if state in ALWAYS or (runs["state"] == state).any()]
     table = _table(loaded.name, has_conditions, states)
-    num_repeats = loaded.tune.repeats if loaded.tune else 1
-    num_wanted = 0
-    asked = pd.Series(False, index=runs.index)
-    for arm in loaded.arms:
-        condition_runs = runs[runs["condition"] == arm.condition]
-        is_arm = (runs["condition"] == arm.condition) & (runs["arm"] == arm.name)
-        is_arm &= runs["repeat"] < num_repeats
-        wanted = {
-            Phase.TRIAL: loaded.tune.num_trials * loaded.tune.seeds if loaded.tune else 0,
-            **_num_finalists(loaded),
-            Phase.REPLICATE: _num_seeds(loaded.under(arm.condition), condition_runs, reader),
-        }
-        for phase, count in wanted.items():
-            is_asked = is_arm & (runs["phase"] == phase)
-            if phase == Phase.REPLICATE:
-                is_asked &= runs["index"] < count
-            asked |= is_asked
-            counts = runs.loc[is_asked, "state"].value_counts()
-            numbers = [int(counts.get(str(state), 0)) for state in states]
-            texts = [Text(str(number), style="" if number else "dim") for number in numbers]
-            condition = [arm.condition] if has_conditions else []
-            table.add_row(*condition, arm.name, phase, str(num_repeats * count), *texts)
-            num_wanted += num_repeats * count
-    least = "at least " if loaded.tune and loaded.tune.at_most else ""
-    sentences = [*_standing(runs[asked], f"{least}{num_wanted:,}", reader, locations)]
-    sentences += _left(runs[~asked & runs["phase"].isin(list(Phase))])
+    asked = list(asked_runs(loaded, reader, runs))
+    for each in asked:
+        counts = each.runs["state"].value_counts()
+        numbers = [int(counts.get(str(state), 0)) for state in states]
+        texts = [Text(str(number), style="" if number else "dim") for number in numbers]
+        condition = [each.condition] if has_conditions else []
+        table.add_row(*condition, each.arm, each.phase, str(each.num_wanted), *texts)
+    is_asked = runs.index.isin([row for each in asked for row in each.runs.index])
+    wanted = shown_total(loaded, sum(each.num_wanted for each in asked))
+    sentences = [*_standing(runs[is_asked], wanted, study, reader, locations)]
+    sentences += _left(runs[~is_asked & runs["phase"].isin(list(Phase))])
     told = told_of_cells(loaded)
     table.caption = " ".join(sentences) + (f"\n{told}" if told else "")
     return table
 
 
 def _standing(
-    runs: pd.DataFrame, wanted: str, reader: StudyReader, locations: Locations
+    runs: pd.DataFrame, wanted: str, study: str, reader: StudyReader, locations: Locations
 ) -> Iterator[str]:
     """Yields sentences on how much has ended, where the rest stands, and who trains it."""
     unfinished = set(runs.loc[runs["state"] == str(RunState.RUNNING), "run_id"])
@@ -99,7 +142,8 @@ def _standing(
             if num_unfinished == 1
             else ("them from their last checkpoints")
         )
-        yield f"`harness run` goes on with {them}."
+        again = f"harness run {shlex.quote(study)}{locations.options}"
+        yield f"`{again}` goes on with {them}."
     elif num_ended == 0:
         yield (
             "Nothing is under way. A run is stored from its first evaluation on: what was "
@@ -129,11 +173,11 @@ def _num_seeds(part: Study, runs: pd.DataFrame, reader: StudyReader) -> int:
     if part.replicate.until is None:
         return part.replicate.seeds
     # They load SciPy, for what a first stage asks for.
-    from harness.report import arm_results, evidence
+    from harness.report import evidence, stages
 
     curves = reader.curves()
     curves = curves[curves["condition"] == part.condition]
-    return arm_results.num_seeds(part, runs, evidence.open_arms(part, runs, curves))
+    return stages.num_seeds(part, runs, evidence.open_arms(part, runs, curves))
 
 
 def _table(title: str, has_conditions: bool, states: Sequence[RunState]) -> Table:

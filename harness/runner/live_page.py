@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from harness.report import arm_results, colors
+from harness.report import colors, measure
 from harness.runner import page_texts
 from harness.runner.recorder import End
 from harness.settings import Settings
@@ -138,7 +138,7 @@ def set_views(
         tuned=tuned(study),
         num_seeds=study.tune.seeds if study.tune else 1,
         is_timed=study.measure.runtime is not None,
-        split=arm_results.split_of(study),
+        split=measure.split_of(study),
         has_conditions=any(unit.condition for unit in study.units),
         levels=levels,
     ):

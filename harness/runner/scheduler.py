@@ -14,7 +14,7 @@ from typing import Any
 from harness import data
 from harness.preflight.resolve import resolve
 from harness.randomness import Name
-from harness.report import Report, arm_results
+from harness.report import Report, stages
 from harness.report.assemble import build_report, read, warnings_of
 from harness.report.evidence import open_arms
 from harness.runner import executor
@@ -299,7 +299,7 @@ class Scheduler:
         for name in study.conditions:
             part, rows = study.under(name), runs[runs["condition"] == name]
             left_out = open_arms(part, rows, curves[curves["condition"] == name])
-            num_seeds[name] = arm_results.num_seeds(part, rows, left_out)
+            num_seeds[name] = stages.num_seeds(part, rows, left_out)
         return num_seeds
 
     def mark_superseded(self) -> None:

@@ -23,15 +23,17 @@ COLOR_TAG = "mlflow.runColor"
 
 TRIALS_TAG, SEEDS_TAG = "trials", "n"
 """The tags of an arm's own run that say how many of its trials and seeds have ended."""
-COSTS_OF_ARM = (
-    "num_parameters",
-    "training_seconds",
-    "train_pack_1_tokens_per_second",
-    "flops_per_token",
-    "hidden_size",
-    "searched_updates",
-)
-"""Of an arm's summary; the page leaves out a column of a metric that no run has."""
+COSTS_OF_ARM = {
+    "arm/num_parameters": "parameters",
+    "arm/training_seconds": "seconds of training alone",
+    "arm/train_pack_1_tokens_per_second": "tokens per second",
+    "arm/flops_per_token": "FLOPs per token",
+    "arm/hidden_size": "hidden size",
+    "arm/searched_updates": "updates of the search",
+}
+"""Metric of an arm's summary -> what charts call it; the page leaves out a column of a metric that
+no run has.
+"""
 TRIED_LOSS = "trial/loss"
 """A trial's loss as its charts show it: at most that of guessing."""
 TRIED_LOG10 = "trial/log10_"
@@ -143,16 +145,16 @@ def _answer(
     Rows are arms' own runs. A group of an arm's runs would show numbers alone, each with all its
     digits and the word average, and would be coloured by its name.
     """
-    level = _level(objective, split)
+    level, shown_as = _level(objective, split)
     trials = [TRIALS_TAG] if is_tuned else []
     shown = (*places, *verdict_columns(objective, split), *trials)
     columns = [_tag(name) for name in shown]
     charts = [
-        _chart("BAR", "level", metricKey=level),
-        _scatter("parameters", ("METRIC", "arm/num_parameters"), ("METRIC", level)),
+        _chart("BAR", "level", metricKey=level, displayName=shown_as),
+        _against(level, shown_as, "arm/num_parameters"),
     ]
     if is_timed:
-        charts.append(_speed(level))
+        charts.append(_against(level, shown_as, "arm/train_pack_1_tokens_per_second"))
     state = _state(columns, charts, level, objective, "phase = 'arm'")
     return View(ANSWER, "The answer, arm by arm", state)
 
@@ -175,9 +177,13 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         ends = [math.log10(level) for level in levels] if shown_as.is_ratio else levels
         shown["range"] = {"yMin": ends[0], "yMax": ends[1]}
     over_seconds = {"xAxisKey": "metric", "selectedXAxisMetricKey": "seconds"}
+    split = objective.partition("/")[0]
     charts = [
-        _chart("LINE", "over seconds", **shown, **over_seconds),
-        _chart("LINE", "over updates", **shown, xAxisKey="step"),
+        _chart("LINE", f"over {name}", displayName=f"{split} {shown_as.name} over {name}", **over)
+        for name, over in (
+            ("seconds", {**shown, **over_seconds}),
+            ("updates", {**shown, "xAxisKey": "step"}),
+        )
     ]
     state = _state(columns, charts, objective, shown_as, "phase = 'replicate'")
     return View(CURVES, "Curves over seconds and updates", state)
@@ -193,14 +199,17 @@ def _trials(places: list[str], objective: str, tuned: Mapping[str, bool], num_se
     columns = [_tag(tag) for tag in shown] + [f"params.`{name}`" for name in tuned]
     columns += [_metric(name) for name in (objective, "seconds", "tokens_per_second")]
     columns += [_tag("state"), _tag("sample")]
-    axes = {
-        name: ("METRIC", TRIED_LOG10 + name) if is_log else ("PARAM", name)
+    loss = _measured(TRIED_LOSS, "loss")
+    axes = [
+        _measured(TRIED_LOG10 + name, f"log10 of {name}")
+        if is_log
+        else {"type": "PARAM", "key": name}
         for name, is_log in tuned.items()
-    }
-    charts = [_scatter(name, axis, ("METRIC", TRIED_LOSS)) for name, axis in axes.items()]
+    ]
+    charts = [_scatter(name, axis, loss) for name, axis in zip(tuned, axes, strict=True)]
     if len(tuned) > 1:
-        params = [key for kind, key in axes.values() if kind == "PARAM"]
-        metrics = [key for kind, key in axes.values() if kind == "METRIC"]
+        params = [name for name, is_log in tuned.items() if not is_log]
+        metrics = [TRIED_LOG10 + name for name, is_log in tuned.items() if is_log]
         charts.append(
             _chart(
                 "PARALLEL",
@@ -215,12 +224,15 @@ def _trials(places: list[str], objective: str, tuned: Mapping[str, bool], num_se
 
 def _costs(places: list[str], objective: Objective, split: str, is_timed: bool) -> View:
     """Returns the view of what an arm costs, as numbers that the page sorts by."""
-    level = _level(objective, split)
+    level, shown_as = _level(objective, split)
     columns = [_tag(name) for name in (*places, "verdict", f"{split} {objective.name}")]
-    costs = [f"arm/{name}" for name in COSTS_OF_ARM]
-    columns += [_metric(name) for name in costs]
-    charts = [_speed(level)] if is_timed else []
-    charts += [_chart("BAR", name, metricKey=name) for name in costs[: 3 if is_timed else 1]]
+    columns += [_metric(name) for name in COSTS_OF_ARM]
+    speed = "arm/train_pack_1_tokens_per_second"
+    charts = [_against(level, shown_as, speed)] if is_timed else []
+    charts += [
+        _chart("BAR", name, metricKey=name, displayName=title)
+        for name, title in list(COSTS_OF_ARM.items())[: 3 if is_timed else 1]
+    ]
     return View(COSTS, "Costs", _state(columns, charts, level, objective, "phase = 'arm'"))
 
 
@@ -229,12 +241,18 @@ def _width(column: str) -> int:
     return max(COLUMN_WIDTH, CHARACTER_WIDTH * len(column.split("`")[1]) + CELL_MARGINS)
 
 
-def _level(objective: Objective, split: str) -> str:
-    return f"arm/{split}_{objective.key}"
+def _level(objective: Objective, split: str) -> tuple[str, str]:
+    """Returns the metric that arms are compared by, and what charts call it."""
+    return f"arm/{split}_{objective.key}", f"{split} {objective.name}"
 
 
-def _speed(level: str) -> dict[str, Any]:
-    return _scatter("speed", ("METRIC", "arm/train_pack_1_tokens_per_second"), ("METRIC", level))
+def _against(level: str, shown_as: str, cost: str) -> dict[str, Any]:
+    return _scatter(cost, _measured(cost, COSTS_OF_ARM[cost]), _measured(level, shown_as))
+
+
+def _measured(metric: str, name: str) -> dict[str, str]:
+    """Returns an axis of a metric under another name, of which the page makes a chart's title."""
+    return {"type": "METRIC", "key": name, "dataAccessKey": metric}
 
 
 def _metric(name: str) -> str:
@@ -278,9 +296,8 @@ def _state(
     }
 
 
-def _scatter(uuid: str, x: tuple[str, str], y: tuple[str, str]) -> dict[str, Any]:
-    axes = {axis: {"type": kind, "key": key} for axis, (kind, key) in (("xaxis", x), ("yaxis", y))}
-    return _chart("SCATTER", uuid, **axes)
+def _scatter(uuid: str, x: dict[str, str], y: dict[str, str]) -> dict[str, Any]:
+    return _chart("SCATTER", uuid, xaxis=x, yaxis=y)
 
 
 def _chart(kind: str, uuid: str, **own: Any) -> dict[str, Any]:

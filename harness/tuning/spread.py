@@ -4,6 +4,7 @@ See docs/decisions/search.md for what else was tried, and for what the simulatio
 """
 
 import functools
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,12 @@ NUM_SHIFTS = 256
 """Designs that are drawn: the standard deviation of so many is known to 4 %."""
 FEWEST = 3
 """Finished settings that a surface is fitted to, and one more for every further column."""
+MOST = 512
+"""Places that a surface goes through, and settings that a design has, at most.
+
+What the surface costs grows with the product of the two. Neighbours of more settings than these are
+taken together, and a design of fewer settings has the larger spread: no verdict is won by either.
+"""
 
 
 def search_spread(
@@ -36,8 +43,8 @@ def search_spread(
 ) -> float | None:
     """Returns S, the spread of the difference between the two arms' best means, in nats.
 
-    It is over designs of the same size that both arms share, each with a random shift, and with
-    seeds of its own. A smooth surface through each arm's settings says what a setting would have
+    It is over designs of the same size, at most MOST settings, that both arms share, each with a
+    random shift, and with seeds of its own. A smooth surface through each arm's settings says what a setting would have
     come to, and a second one with which probability a seed would have been lost: between a setting
     that was lost and one that was not, both may be. S is the root of the variance of the difference
     of the best means and of the square of what the one arm's best lies further above its surface's
@@ -55,7 +62,7 @@ def search_spread(
         finalists: How many of the best settings run again before one is chosen; 1: none.
         finalist_seeds: With how many fresh seeds each.
     """
-    designs = _designs(len(space), max(len(arm), len(baseline)))
+    designs = _designs(len(space), min(MOST, max(len(arm), len(baseline))))
     sides = ((arm, fields_arm, replicates[0]), (baseline, fields_baseline, replicates[1]))
     rounds = (finalists, finalist_seeds if finalists > 1 else 0)
     ends = []
@@ -188,7 +195,7 @@ def _read(at: np.ndarray, values: np.ndarray, new: np.ndarray, *, is_smooth: boo
     num_columns = at.shape[1]
     if not num_columns:  # no field acts, so that all settings are one
         return np.full(new.shape[:-1], float(np.mean(values)))
-    places, means = _merged(at, values)
+    places, means = _merged(*_thinned(at, values))
     is_full = np.linalg.matrix_rank(places - places[0]) == num_columns
     kernel, degree = "linear", 0
     if is_smooth and is_full and len(places) > num_columns + 1:
@@ -198,6 +205,38 @@ def _read(at: np.ndarray, values: np.ndarray, new: np.ndarray, *, is_smooth: boo
     return read
 
 
+def _thinned(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns MOST places and values at most: the means of neighbours where there are more.
+
+    The largest group is halved until there are so many, across the column in which it is widest: so
+    there are more places where more was tried.
+    """
+    if len(at) <= MOST:
+        return at, values
+    groups, done = [(-len(at), 0, np.arange(len(at)))], []
+    for number in range(1, 2 * MOST, 2):  # numbers tell groups of one size apart
+        if not groups or len(groups) + len(done) == MOST:
+            break
+        _, _, group = heapq.heappop(groups)
+        halves = _halves(at, group)
+        if len(halves) == 1:  # all at one place
+            done.append(group)
+        for i, half in enumerate(halves if len(halves) > 1 else ()):
+            heapq.heappush(groups, (-len(half), number + i, half))
+    return _means_of(at, values, [*done, *(group for _, _, group in groups)])
+
+
+def _halves(at: np.ndarray, group: np.ndarray) -> list[np.ndarray]:
+    """Returns a group in two, as alike in size as can be without parting equal values."""
+    column = at[group, np.ptp(at[group], axis=0).argmax()]
+    order = np.argsort(column, kind="stable")
+    cuts = np.flatnonzero(np.diff(column[order])) + 1
+    if not len(cuts):
+        return [group]
+    cut = cuts[np.abs(cuts - len(group) / 2).argmin()]
+    return np.split(group[order], [cut])
+
+
 def _merged(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns places and values after the close ones have become one, the mean of them.
 
@@ -205,17 +244,24 @@ def _merged(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     means at almost one place would be as steep as a wall.
     """
     close = 0.5 * len(at) ** (-1.0 / at.shape[1])
+    firsts = np.empty_like(at)  # of each group
     groups: list[list[int]] = []
     for i in np.argsort(values, kind="stable").tolist():
-        near = (g for g in groups if np.abs(at[g[0]] - at[i]).max() < close)
-        group = next(near, None)
-        if group is None:
-            groups.append([i])
+        is_near = np.abs(firsts[: len(groups)] - at[i]).max(axis=1) < close
+        if is_near.any():
+            groups[int(is_near.argmax())].append(i)
         else:
-            group.append(i)
-    return np.array([at[g].mean(axis=0) for g in groups]), np.array(
-        [values[g].mean() for g in groups]
-    )
+            firsts[len(groups)] = at[i]
+            groups.append([i])
+    return _means_of(at, values, groups)
+
+
+def _means_of(
+    at: np.ndarray, values: np.ndarray, groups: Sequence[Sequence[int] | np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean place and the mean value of each group of indices."""
+    places = np.array([at[group].mean(axis=0) for group in groups])
+    return places, np.array([values[group].mean() for group in groups])
 
 
 def _places(space: Space, fields: Sequence[str], tried: Sequence[TriedSetting]) -> np.ndarray:

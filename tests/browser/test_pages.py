@@ -324,6 +324,11 @@ def test_an_arm_has_its_own_colour_in_every_chart(address, page):
 
     def shows_answer():
         bars, *scatters = plots(page, 3)
+        assert titles(page) == [
+            "test perplexity",
+            "parameters vs. test perplexity",
+            "tokens per second vs. test perplexity",
+        ]
         assert {color for trace in bars for color in trace["colors"]} == set(colors.values())
         assert [len(trace["x"]) for scatter in scatters for trace in scatter] == [2, 2]
         drawn = page.locator(".js-plotly-plot").first
@@ -332,6 +337,7 @@ def test_an_arm_has_its_own_colour_in_every_chart(address, page):
 
     def shows_curves():
         seen = plots(page, 2)
+        assert titles(page) == [f"validation perplexity over {x}" for x in ("seconds", "updates")]
         for curve in seen:
             lines = {trace["name"]: trace["colors"] for trace in curve if trace["x"]}
             assert len(lines) == 2 * SEEDS
@@ -342,6 +348,7 @@ def test_an_arm_has_its_own_colour_in_every_chart(address, page):
 
     def shows_trials():
         (trials,) = plots(page, 1)
+        assert titles(page) == ["log10 of learning_rate vs. loss"]
         xs = [x for trace in trials for x in trace["x"]]
         assert len(xs) == 4 and all(-2.4 < x <= -1.0 for x in xs), "the logarithms of 0.005 to 0.1"
         assert {color for trace in trials for color in trace["colors"]} == set(colors.values())
@@ -354,6 +361,11 @@ def test_an_arm_has_its_own_colour_in_every_chart(address, page):
         page.goto("about:blank")
         page.goto(start.format(key) + "&compareRunsMode=CHART")
         soon(shows)
+
+
+def titles(page: Page) -> list[str]:
+    """Returns what stands over the charts."""
+    return page.locator("h4").all_inner_texts()
 
 
 def rgb(color: str) -> tuple[int, ...]:

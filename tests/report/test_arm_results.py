@@ -1,16 +1,12 @@
-"""What pairs with what: repeats, seeds beyond those asked for, first stages with arms that never
-end.
-"""
+"""What pairs with what: repeats, and seeds beyond those asked for."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import pytest
-from planted import BASE, UNIT, Replicate, Study, Tune, build, pair, run_rows, study, trial_rows
+from planted import BASE, UNIT, Replicate, Tune, build, run_rows, study
 
-from harness.report import arm_results, tables
-from harness.statistics import power
+from harness.report import tables
 
 
 def repeated(num_repeats=5, num_seeds=3, states=None):
@@ -84,53 +80,3 @@ def test_a_repeat_with_a_failure_is_left_out_and_one_with_a_divergence_is_lost()
         in part.warnings
     )
     assert "gru: 1 of 15 replicates diverged." in part.warnings
-
-
-STAGED = Replicate(10, until=0.008, at_most=60)
-
-
-def stage(planned, rows):
-    return arm_results.num_seeds(
-        planned, arm_results.with_columns(pd.DataFrame(rows), arm_results.RUN_COLUMNS)
-    )
-
-
-def test_a_first_stage_asks_for_as_many_seeds_as_its_spread_needs():
-    planned = study("lstm", "gru", replicate=STAGED)
-    wanted = power.stein_seeds([0.02 * UNIT], half_width_nats=np.log1p(0.008), at_most=60)
-    assert 10 < wanted < 60
-    assert stage(planned, pair(0.03, 0.02)) == wanted
-    assert stage(planned, pair(0.03, 0.02)[:-1]) == 10  # not before all of it has ended
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        run_rows("rnn-tanh", BASE[:3], states=["failed"] * 3),
-        trial_rows("rnn-tanh", [np.nan] * 3, states=["failed"] * 3),
-    ],
-    ids=["replicates", "trials"],
-)
-def test_an_arm_that_is_given_up_holds_nobody_back(rows):
-    searched = Tune(num_trials=3)
-    planned = study("lstm", "gru", "rnn-tanh", replicate=STAGED, tune=searched)
-    known = pair(0.03, 0.02) + [
-        row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.5, 1.4, 1.6])
-    ]
-    assert stage(planned, known) == 10
-    assert (
-        stage(planned, known + rows)
-        == stage(study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02))
-        > 10
-    )
-
-
-def test_an_arm_of_another_text_asks_for_no_seeds():
-    planned = study("lstm", "gru", "other", replicate=STAGED)
-    *arms, other = planned.arms
-    other = replace(other, settings=replace(other.settings, corpus="python-docs"))
-    planned = Study(arms=(*arms, other), replicate=STAGED)
-    wild = run_rows("other", BASE + 1.0 + UNIT)
-    assert stage(planned, pair(0.03, 0.02) + wild) == stage(
-        study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02)
-    )

@@ -31,7 +31,7 @@ def test_a_report_and_its_texts_load_nothing_heavy():
     """In one process: what each of them loads stays loaded."""
     texts = (
         "from harness import report",
-        "from harness.report.arm_results import text_of",
+        "from harness.report.comparability import text_of",
         "from harness.report.protocols import StudyLike",
         BUILT + "built.terminal(Console(file=io.StringIO()))",
         "built.markdown(), built.note(), built.csv(), built.latex(), built.overview",

@@ -12,8 +12,9 @@ import pytest
 from scipy import stats
 
 from harness.report import cost_figures, pareto
-from harness.report.arm_results import ALONE, ArmResult
+from harness.report.arm_results import ArmResult
 from harness.report.pareto import COSTS
+from harness.report.timings import ALONE
 from harness.settings import Settings
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval

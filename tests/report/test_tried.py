@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from planted import Tune, study
 
-from harness.report import arm_results
+from harness.report import frames
 from harness.report.tried import tried
 from harness.tuning.tried import TriedSetting
 
@@ -38,7 +38,7 @@ def curve(number, draw, *losses):
 
 def of(rows, curves=(), num_seeds=3, **arguments):
     planned = study("lstm", "gru", tune=Tune(4, seeds=num_seeds))
-    runs = arm_results.with_columns(pd.DataFrame(rows), arm_results.RUN_COLUMNS)
+    runs = frames.with_columns(pd.DataFrame(rows), frames.RUN_COLUMNS)
     return tried(planned, runs, pd.DataFrame(list(curves)), "lstm", **arguments)
 
 

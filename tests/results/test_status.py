@@ -39,7 +39,8 @@ def test_a_run_that_was_interrupted_is_counted_with_where_it_stands(interrupted)
     assert sum(map(int, finished)) == sum(map(int, unfinished)) == 1
     assert table.caption == (
         "1 of 14 runs have ended. 1 is unfinished; the furthest stands at update 121. "
-        "`harness run` goes on with it from its last checkpoint."
+        f"`harness run {path} --folder {locations.folder}` goes on with it from its last "
+        "checkpoint."
     )
     with locked("small", locations):
         assert "runs the study." in status_table(str(path), (), locations).caption

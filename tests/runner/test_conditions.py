@@ -8,7 +8,7 @@ import small_study
 from rich.console import Console
 
 from harness import study
-from harness.report import arm_results
+from harness.report import stages
 from harness.results import status
 from harness.results.open import open_study
 from harness.runner import executor, launch
@@ -156,7 +156,7 @@ def test_seeds_are_added_as_the_first_stage_asks(tmp_path, until):
     )
     assert wanted == (3 if until == 0.9 else 9)
     assert runs.groupby("arm").size().tolist() == [wanted, wanted]
-    assert arm_results.num_seeds(loaded, runs) == wanted
+    assert stages.num_seeds(loaded, runs) == wanted
     result = report.conditions[0].results[1]
     pairs = runs.pivot(index="index", columns="arm", values="test/loss")
     differences = (pairs["wide"] - pairs["narrow"]).to_numpy()

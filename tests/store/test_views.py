@@ -114,9 +114,9 @@ def test_curves_are_drawn_over_seconds_and_over_updates_on_log_axes():
 
 def test_fields_that_are_searched_by_their_logarithm_are_drawn_by_it():
     rate, norm, parallel = state("trials")["compareRunCharts"]
-    assert rate["xaxis"] == {"type": "METRIC", "key": "trial/log10_learning_rate"}
+    assert rate["xaxis"]["dataAccessKey"] == "trial/log10_learning_rate"
     assert norm["xaxis"] == {"type": "PARAM", "key": "clip_norm"}
-    assert rate["yaxis"] == norm["yaxis"] == {"type": "METRIC", "key": "trial/loss"}
+    assert {chart["yaxis"]["dataAccessKey"] for chart in (rate, norm)} == {"trial/loss"}
     assert parallel["selectedParams"] == ["clip_norm"]
     assert parallel["selectedMetrics"] == ["trial/log10_learning_rate", "trial/loss"]
     one = state("trials", tuned={"learning_rate": True})["compareRunCharts"]
@@ -135,7 +135,7 @@ def test_costs_and_speed_are_drawn_where_they_are_timed():
     kinds = [[c["type"] for c in state("costs", is_timed=t)["compareRunCharts"]] for t in (1, 0)]
     assert kinds == [["SCATTER", "BAR", "BAR", "BAR"], ["BAR"]]
     axes = [
-        [chart["xaxis"]["key"] for chart in state("answer", is_timed=t)["compareRunCharts"][1:]]
+        [c["xaxis"]["dataAccessKey"] for c in state("answer", is_timed=t)["compareRunCharts"][1:]]
         for t in (True, False)
     ]
     assert axes == [
@@ -157,3 +157,25 @@ def test_every_metric_of_a_run_has_a_section_that_is_listed():
 def test_a_view_of_many_fields_fits_into_a_tag():
     tuned = {f"a_field_with_a_long_name_{i}": bool(i % 2) for i in range(40)}
     assert all(len(view.value) <= EXPERIMENT_TAG_LENGTH for view in made(tuned=tuned).values())
+
+
+def test_every_chart_of_a_view_has_a_title_of_its_own_in_plain_words():
+    for view in made().values():
+        titles = [title(chart) for chart in view.state["compareRunCharts"]]
+        assert len(set(titles)) == len(titles)
+        assert not [
+            each
+            for each in titles
+            if "/" in each or "_" in each.replace("learning_rate", "").replace("clip_norm", "")
+        ]
+    assert [title(chart) for chart in state("curves")["compareRunCharts"]] == [
+        "validation perplexity over seconds",
+        "validation perplexity over updates",
+    ]
+
+
+def title(chart):
+    """What the page writes over a chart: tests/browser looks at it."""
+    if chart["type"] == "SCATTER":
+        return f"{chart['xaxis']['key']} vs. {chart['yaxis']['key']}"
+    return "Parallel Coordinates" if chart["type"] == "PARALLEL" else chart["displayName"]

@@ -8,7 +8,7 @@ from planted import BASE, UNIT, Arm, Measure, build, run_rows
 from planted import Study as Planted
 
 from harness import data
-from harness.report.arm_results import text_differences
+from harness.report.comparability import text_differences
 from harness.settings import Options, Settings
 
 

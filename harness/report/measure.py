@@ -1,0 +1,35 @@
+"""By what the arms of a study are compared, and what that is called."""
+
+from harness.report.protocols import StudyLike
+from harness.tasks.objective import objective_of
+
+
+def is_held_out(study: StudyLike) -> bool:
+    """Says whether the decision is on test loss.
+
+    Without a split it is on the objective, a training loss.
+    """
+    return study.baseline.settings.split == "holdout"
+
+
+def curve_metric(study: StudyLike) -> str:
+    """Returns the column of the curves that the report reads, a loss."""
+    return "validation/loss" if is_held_out(study) else "train/loss"
+
+
+def split_of(study: StudyLike) -> str:
+    """Returns which split the report's numbers are of: ``test`` or ``training``."""
+    return "test" if is_held_out(study) else "training"
+
+
+def measured(study: StudyLike) -> str:
+    """Returns what the number that arms are compared by is called in a sentence."""
+    name = objective_of(study.measure.objective).name
+    return f"test {name}" if is_held_out(study) else f"running training {name}"
+
+
+def titled(study: StudyLike) -> str:
+    """Returns what that number is called over a column, with its unit."""
+    objective = objective_of(study.measure.objective)
+    unit = f", {objective.unit}" if objective.unit else ""
+    return f"{objective.title} ({'test' if is_held_out(study) else 'training, running'}{unit})"
