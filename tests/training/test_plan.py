@@ -121,6 +121,7 @@ def test_a_text_that_is_no_plan_is_refused(text, rule):
             r"budget: .* but got \{'updates': 1, 'epochs': 1\}",
         ),
         ({"budget": 3}, "budget: must be Budget, but got budget=3"),
+        ({"paths": 3}, r"paths: must be Paths \| None, but got paths=3"),
     ],
 )
 def test_settings_outside_their_table_are_refused(changes, rule):
