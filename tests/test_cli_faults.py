@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import signal
 import sqlite3
 import sys
@@ -86,6 +87,16 @@ def test_an_error_of_others_is_one_message_and_its_traceback_is_in_a_file(told, 
     assert type(error).__name__ in log.read_text() and log.stat().st_mode & 0o077 == 0
 
 
+def test_the_way_out_says_where_the_results_live(told, tmp_path):
+    places = ["--folder", f"{tmp_path}/my out", "--storage=sqlite:///o.db"]
+    _, text, _ = told(MlflowException("boom"), *places)
+    command = text.partition("`")[2].partition("`")[0]
+    assert shlex.split(command) == [
+        *("harness", "doctor", "--folder", f"{tmp_path}/my out"),
+        *("--storage", "sqlite:///o.db"),
+    ]
+
+
 def test_a_store_that_does_not_answer_is_a_fault_and_its_address_a_mistake(told):
     error = patience.never("tracking: MLflow's store http://h:1", ConnectionResetError("reset"))
     assert told(error) == (1, f"{error}\n", [])
@@ -101,6 +112,7 @@ def test_a_store_that_does_not_answer_is_a_fault_and_its_address_a_mistake(told)
         (errno.EACCES, "Change its permissions", 2),
         (errno.ENOENT, "must exist, but does not", 2),
         (errno.EISDIR, "but is a folder", 2),
+        (errno.EFBIG, "ulimit -f", 2),
         (errno.ELOOP, "Remove the link", 2),
     ],
 )

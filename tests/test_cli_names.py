@@ -1,7 +1,9 @@
 """A study is named by its file or by its name, in every command; hints can be pasted."""
 
+import ast
 import gc
 import io
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -130,6 +132,38 @@ def test_the_hint_to_run_a_study_can_be_pasted(harness, tmp_path):
     hint = done.stderr.partition("Run it: ")[2]
     given = ["harness", "run", str(path), "--folder", "my out", "--storage", "sqlite:///o.db"]
     assert shlex.split(hint) == given
+
+
+COMMAND = re.compile(
+    r"harness (?:(?:ui|doctor|status)\b|(?:run|plan|report|clean|export) \{)" r"[^`\"]*"
+)
+"""A command that can be pasted as it stands: those that need a study have one."""
+
+
+def test_every_command_in_a_message_says_where_the_results_live():
+    """Read in the source: whatever is written between its name and its end has the options."""
+    root = Path(cli.__file__).parent.parent
+    told = []
+    for path in sorted(root.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        said = [node for node in ast.walk(tree) if isinstance(node, ast.Expr)]  # docstrings
+        docs = {id(part) for node in said for part in ast.walk(node)}
+        parts = {
+            id(part)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.JoinedStr)
+            for part in node.values
+        }
+        for node in ast.walk(tree):
+            is_text = isinstance(node, ast.JoinedStr) or isinstance(node, ast.Constant)
+            if is_text and id(node) not in docs | parts:
+                texts = COMMAND.findall(ast.unparse(node))
+                told += [(f"{path.relative_to(root)}:{node.lineno}", text) for text in texts]
+    wrong = [(where, text) for where, text in told if not re.search(r"options(\(path\))?\}", text)]
+    # `harness init` has no results; what another function writes is pasted by a test of its own.
+    others = ("scaffold.py:", "cli/faults.py:")
+    assert [each for each in wrong if not each[0].startswith(others)] == []
+    assert len(told) > 10
 
 
 @pytest.mark.parametrize(

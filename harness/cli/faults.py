@@ -7,6 +7,7 @@ which the message names; ``--debug`` prints it too.
 import errno
 import os
 import re
+import shlex
 import shutil
 import sys
 import traceback
@@ -49,27 +50,30 @@ _FILES = {
     errno.ENAMETOOLONG: "must have a name that the system takes, but it is too long. Choose a "
     "shorter one.",
     errno.EMFILE: "must be opened, but too many files are open. Raise the limit: ulimit -n 4096.",
-    errno.EIO: "must be readable, but its disk reports an error. Copy what can be read to another "
-    "disk.",
+    errno.EFBIG: "must have room, but a file may not grow so large here. Raise the limit: "
+    "ulimit -f unlimited.",
+    errno.EIO: "must be readable and writable, but the system reports an error of its disk, or of "
+    "a quota or a limit (ulimit -f). Mend that; where the disk fails, copy what can be read to "
+    "another.",
 }
 """What a file must be that the system refuses, and what to do, by the system's number."""
 
 _LIBRARIES = {
     "mlflow": (
         "tracking: MLflow's store must answer, but it raised",
-        "`harness doctor` looks the store over; start the server where there is one.",
+        "`{doctor}` looks the store over; start the server where there is one.",
     ),
     "optuna": (
         "storage: Optuna's storage must answer, but it raised",
-        "`harness doctor` looks the storage over.",
+        "`{doctor}` looks the storage over.",
     ),
     "sqlalchemy": (
         "database: must answer, but it raised",
-        "Start its server where there is one; `harness doctor` looks the databases over.",
+        "Start its server where there is one; `{doctor}` looks the databases over.",
     ),
     "sqlite3": (
         "database: must be a whole SQLite file, but SQLite raised",
-        "`harness doctor` looks the databases over.",
+        "`{doctor}` looks the databases over.",
     ),
     "torch": (
         "training: torch must do what a study asks for, but it raised",
@@ -80,7 +84,9 @@ _LIBRARIES = {
         "Try the engine that is the definition: --set fix.engine=reference.",
     ),
 }
-"""Library -> what is said of its errors, and what to do."""
+"""Library -> what is said of its errors, and what to do; ``{doctor}`` is a command."""
+_PLACES = ("--folder", "--tracking", "--storage")
+"""The options that say where results live."""
 
 
 class Told(NamedTuple):
@@ -159,6 +165,7 @@ def _of_a_library(error: BaseException) -> Told:
         library = type(each).__module__.split(".")[0]
         if library in _LIBRARIES:
             rule, remedy = _LIBRARIES[library]
+            remedy = remedy.format(doctor=f"harness doctor{_places(sys.argv)}")
             return Told(f"{rule} {_words(each)}. {remedy}", FAULT, has_more=True)
     if isinstance(error, OSError):
         rule = _FILES.get(error.errno or 0, "must do what is asked, but it reports an error.")
@@ -171,6 +178,16 @@ def _of_a_library(error: BaseException) -> Told:
         FAULT,
         has_more=True,
     )
+
+
+def _places(words: Sequence[str]) -> str:
+    """Returns the options of a command that say where results live, each after a blank."""
+    given: list[str] = []
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, sign, value = word.partition("=")
+        if name.lower() in _PLACES:
+            given += [name.lower(), value if sign else following]
+    return "".join(f" {shlex.quote(word)}" for word in given)
 
 
 def _in_a_users_cell(error: BaseException) -> str | None:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import completion
 from harness.cli.options import (
     REPEATED,
     ChangedCell,
@@ -15,6 +14,7 @@ from harness.cli.options import (
     Set,
     Storage,
     StudyName,
+    StudyOrAll,
     Tracking,
     Verbose,
     argument,
@@ -25,24 +25,32 @@ from harness.store.configuration import decisions, locate
 
 
 def status(
-    study: StudyName,
+    study: StudyOrAll = None,
     set_: Set = None,
     folder: Folder = None,
     tracking: Tracking = None,
     storage: Storage = None,
 ) -> None:
-    """Print how many runs of each arm have ended, and in what way.
+    """Print how many runs have ended, of all studies or of one.
 
-    Below it stands where the results live, and which place decided it, where that is not the
-    default.
+    Of one study it is told arm by arm, and in what way they ended. Below stands where the results
+    live, and which place decided it, where that is not the default.
     """
     locations = locate(study, folder, tracking, storage)
-    overrides = read(study, set_, locations)
+    if study is None and set_:
+        raise typer.BadParameter(
+            "it must stand beside a study, but none is named. Name it.", param_hint="--set"
+        )
+    overrides = () if study is None else read(study, set_, locations)
     from rich.console import Console
 
-    from harness.results import status
+    from harness.results import status, studies
 
-    Console().print(status.status_table(study, overrides, locations))
+    if study is None:
+        for line in studies.status_lines(locations, Console().width):
+            typer.echo(line)
+    else:
+        Console().print(status.status_table(study, overrides, locations))
     for line in decisions(study, folder, tracking, storage):
         typer.echo(line)
 
@@ -143,22 +151,17 @@ def sample(
 
 
 def ui(
-    study: Annotated[
-        str | None,
-        argument(
-            "STUDY",
-            "Path of a study file (YAML), or name of a study in MLflow, whose page is shown. "
-            "(default: all studies)",
-            autocompletion=completion.studies,
-        ),
-    ] = None,
+    study: StudyOrAll = None,
     folder: Folder = None,
     tracking: Tracking = None,
     port: Annotated[
         int | None, option(metavar="N", help="Port of the server. (default: a free port)")
     ] = None,
 ) -> None:
-    """Serve MLflow's pages on this machine until Ctrl-C."""
+    """Serve MLflow's pages on this machine until Ctrl-C.
+
+    They open where the study is that is named.
+    """
     from harness.store import server as user_interface
     from harness.store.kept import name_of
 

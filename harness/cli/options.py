@@ -36,6 +36,14 @@ StudyName = Annotated[
         autocompletion=completion.studies,
     ),
 ]
+StudyOrAll = Annotated[
+    str | None,
+    argument(
+        "STUDY",
+        "Path of the study file (YAML), or name of the study in MLflow. (default: all studies)",
+        autocompletion=completion.studies,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     option(

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import completion
 from harness.cli.options import (
     REPEATED,
     Folder,
@@ -15,6 +14,7 @@ from harness.cli.options import (
     Set,
     Storage,
     StudyName,
+    StudyOrAll,
     Tracking,
     Verbose,
     argument,
@@ -245,14 +245,7 @@ def clean(
 
 
 def doctor(
-    study: Annotated[
-        str | None,
-        argument(
-            "STUDY",
-            "Path of a study file (YAML), or name of a study in MLflow. (default: all studies)",
-            autocompletion=completion.studies,
-        ),
-    ] = None,
+    study: StudyOrAll = None,
     verify: Annotated[
         bool,
         option(

@@ -20,7 +20,14 @@ class Format(StrEnum):
 
 def export(
     study: StudyName,
-    out: Annotated[Path, argument("FOLDER", "Folder to which the tables are written.")],
+    place: Annotated[
+        Path | None,
+        argument("FOLDER", "The same as --out FOLDER. (default: what --out names)"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        option(metavar="FOLDER", help="Folder to which the tables are written. (default: FOLDER)"),
+    ] = None,
     set_: Set = None,
     folder: Folder = None,
     tracking: Tracking = None,
@@ -31,10 +38,17 @@ def export(
     ] = None,
 ) -> None:
     """Write runs, curves, timings and verdict of a study as tables."""
+    if (out is None) == (place is None):
+        got = "none" if out is None else "two"
+        raise typer.BadParameter(
+            f"one folder must be named, but got {got}. Write --out FOLDER.", param_hint="--out"
+        )
     locations = locate(study, folder, tracking, storage)
     overrides = read(study, set_, locations)
     from harness.results import export
 
+    place = out or place
+    assert place is not None  # one of the two is given
     formats = export.FORMATS if format_ is None else (format_.value,)
-    for path in export.export(study, overrides, locations, out, formats):
+    for path in export.export(study, overrides, locations, place, formats):
         typer.echo(path)

@@ -98,14 +98,16 @@ class Report:
 
     @property
     def not_comparable(self) -> list[str]:
-        """Why arms were not tried at their best, each reason once."""
-        lines = [
-            each.under_title(f"{clause}.")
+        """Why arms were not tried at their best: a line a condition, each reason in it once."""
+        reasons = [
+            dict.fromkeys(clause for result in each.results for clause in result.open)
             for each in self.conditions
-            for result in each.results
-            for clause in result.open
         ]
-        return list(dict.fromkeys(lines))
+        return [
+            each.under_title(f"{'; '.join(clauses)}.")
+            for each, clauses in zip(self.conditions, reasons, strict=True)
+            if clauses
+        ]
 
     @property
     def undecided(self) -> list[str]:

@@ -255,9 +255,9 @@ def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
 
 def _ends(search: Search) -> str:
     if not len(search.rows):
-        return "0"
+        return "none"
     counts = counted(search.rows, ENDS)
-    return f"{len(search.rows)}: {', '.join(f'{n} {end}' for end, n in counts.items() if n)}"
+    return ", ".join(f"{n} {end}" for end, n in counts.items() if n)
 
 
 def _levels(search: Search) -> tuple[str, str, str, str]:

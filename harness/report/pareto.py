@@ -150,7 +150,7 @@ def _dominated_text(results: Sequence[ArmResult], result: ArmResult, cost: Cost)
     others = [other.name for other in better if other.name not in shown]
     texts = [
         f"{_named(names)} ({how})"
-        for names, how in ((shown, "tested"), (others, "on the means"))
+        for names, how in ((shown, "tested"), (others, "by the means, untested"))
         if names
     ]
     return "; ".join(texts) or "none"

@@ -169,7 +169,7 @@ def find(
             or all of it is to go and not all of its runs are this bench's.
     """
     reader, runs = Archive(locations).study(study)
-    _check_own(study, reader)
+    _check_own(study, reader, locations)
     runs = runs.assign(key=[str(unit.first_repeat) for unit in units_of(runs)])
     arm_runs = reader.arm_runs()
     if arm is not None:
@@ -181,7 +181,7 @@ def find(
     if not kinds:
         names |= {run_id: f"{key}, the arm's own" for key, run_id in arm_runs.items()}
     if not kinds and arm is None:
-        _check_alone(study, reader)
+        _check_alone(study, reader, locations)
         unreadable = [row.run_id for row in reader.unreadable()]
         names |= {run_id: f"{run_id}, which says not where it belongs" for run_id in unreadable}
     uris = {row.run_id: row.artifact_uri for row in (*reader.search(), *reader.unreadable())}
@@ -215,25 +215,25 @@ def find(
     )
 
 
-def _check_own(study: str, reader: StudyReader) -> None:
+def _check_own(study: str, reader: StudyReader, locations: Locations) -> None:
     """Raises ArchiveError for an experiment of somebody else's, or a name that is a path."""
     is_path = Path(study).name != study or study in (".", "..")
     if is_path or (not reader.search() and reader.identity() is None):
         raise ArchiveError(
             f"study: must be one that this bench made, but got study={study!r}, which it did not. "
-            "Remove it in MLflow: harness ui."
+            f"Remove it in MLflow: harness ui{locations.reading_options}"
         )
 
 
-def _check_alone(study: str, reader: StudyReader) -> None:
+def _check_alone(study: str, reader: StudyReader, locations: Locations) -> None:
     """Raises ArchiveError where somebody else's runs would go with the study's experiment."""
     if others := [row.run_id for row in reader.foreign()]:
         shown = ", ".join(others[:MAX_LISTED])
         more = f" and {len(others) - MAX_LISTED} more" if len(others) > MAX_LISTED else ""
         raise ArchiveError(
             f"study: must hold this bench's runs alone to be removed, but the experiment {study!r} "
-            f"holds others: {shown}{more}. Delete those in MLflow (harness ui), or remove the "
-            "study's arms one by one with --arm."
+            f"holds others: {shown}{more}. Remove the study's arms one by one with --arm, or "
+            f"delete the others in MLflow: harness ui{locations.reading_options}"
         )
 
 

@@ -32,11 +32,6 @@ TOLERANCE = 1e-12
 MAX_LISTED = 10
 OPEN = ("running", "waiting")
 """The states of trials that Optuna has not been told of."""
-RUN_AGAIN = "`harness run` goes on from there"
-SEARCH_AGAIN = (
-    "MLflow's runs are what is reported; to have the search agree with them, move Optuna's storage "
-    "away: `harness run` restores it from MLflow"
-)
 
 
 @dataclass(frozen=True)
@@ -104,13 +99,34 @@ class Examination:
         ):
             yield from examine()
 
+    # Commands that are ways out
+
+    @property
+    def _run(self) -> str:
+        return f"harness run {self.name}{self.locations.options}"
+
+    @property
+    def _page(self) -> str:
+        return f"harness ui {self.name}{self.locations.reading_options}"
+
+    @property
+    def _run_again(self) -> str:
+        return f"`{self._run}` goes on from there"
+
+    @property
+    def _search_again(self) -> str:
+        return (
+            "MLflow's runs are what is reported; to have the search agree with them, move Optuna's "
+            f"storage away: `{self._run}` restores it from MLflow"
+        )
+
     # Runs
 
     def _of_runs(self) -> Iterator[Finding]:
         self.looked_at["runs"] += len(self._rows)
         for row in self._reader.unreadable():
             text = f"run {row.run_id}: its tags do not say where it belongs"
-            yield Finding("runs", text, "delete that run in MLflow: harness ui")
+            yield Finding("runs", text, f"delete that run in MLflow: {self._page}")
         yield from self._of_doubled_runs()
         open_rows = [row for row in self._rows if row.status == "RUNNING"]
         if self.holder is None and open_rows:
@@ -118,7 +134,7 @@ class Examination:
         for row in self._rows:
             if row.status == "FINISHED" and not row.tags.get("state"):
                 text = f"{self._called(row)}: FINISHED in MLflow, but how it ended is not stored"
-                yield Finding("runs", text, "delete that run in MLflow: harness ui")
+                yield Finding("runs", text, f"delete that run in MLflow: {self._page}")
         yield from self._of_points()
 
     def _of_doubled_runs(self) -> Iterator[Finding]:
@@ -141,9 +157,10 @@ class Examination:
         text = f"{place}: stored {len(rows)} times ({', '.join(row.run_id for row in rows)})"
         if differing := doubled.contradictions(rows):
             text = f"{text}, with other values of {_listed(differing)}"
-            remedy = f"delete in MLflow what must not count: harness ui {self.name}"
+            remedy = f"delete in MLflow what must not count: {self._page}"
             return Finding("runs", text, remedy)
-        remedy = f"`harness doctor --repair` keeps {kept.run_id} and puts the rest aside"
+        repair = f"harness doctor {self.name} --repair{self.locations.options}"
+        remedy = f"`{repair}` keeps {kept.run_id} and puts the rest aside"
         return Finding("runs", text, remedy, mend)
 
     def _of_points(self) -> Iterator[Finding]:
@@ -179,7 +196,7 @@ class Examination:
 
         names = _listed([self._called(row) for row in rows])
         text = f"{self.name}: RUNNING, but no process runs the study: {names}"
-        return Finding("runs", text, RUN_AGAIN, mend)
+        return Finding("runs", text, self._run_again, mend)
 
     def _remover(self) -> "StudyRemover":
         from harness.store.remover import StudyRemover  # loads MLflow
@@ -196,7 +213,7 @@ class Examination:
             if not trials:
                 return
             text = f"{path} is missing, and with it the searches of {len(trials)} runs"
-            yield Finding("searches", text, f"{RUN_AGAIN}: it is restored from MLflow")
+            yield Finding("searches", text, f"{self._run_again}: it is restored from MLflow")
             return
         from harness.tuning.storage import SearchError  # loads Optuna
         from harness.tuning.told import stored_trials
@@ -216,14 +233,14 @@ class Examination:
             self.looked_at["searches"] += len(known)
             if lacking := sorted(runs.keys() - known.keys()):
                 text = f"{unit}: Optuna lacks trials {_listed(lacking)}, whose runs MLflow holds"
-                yield Finding("searches", text, f"{RUN_AGAIN}: they are restored from MLflow")
+                yield Finding("searches", text, f"{self._run_again}: they are restored from MLflow")
             are_over = all(is_over(row) for rows in runs.values() for row in rows)
             for number, trial in known.items():
                 fault = _disagreement(trial.state, trial.nats, runs.get(number, []), are_over)
                 if fault and self.holder is None:
                     text = f"{unit} trial {number}: {fault}"
-                    is_open = trial.state in OPEN
-                    yield Finding("searches", text, RUN_AGAIN if is_open else SEARCH_AGAIN)
+                    remedy = self._run_again if trial.state in OPEN else self._search_again
+                    yield Finding("searches", text, remedy)
 
     # Files
 
@@ -272,7 +289,7 @@ class Examination:
         aside = unused(waiting)
         if self.holder is None and waiting.exists():
             text = f"{waiting}: {waiting.stat().st_size:,} bytes of records wait for the store"
-            yield Finding("checkpoints", text, "`harness run` stores them first")
+            yield Finding("checkpoints", text, f"`{self._run}` stores them first")
         if aside.exists():
             text = f"{aside}: records that no launch uses, since the store refused them"
             remedy = "their runs are trained again; remove the file once nobody wants to look at it"

@@ -27,8 +27,8 @@ def print_report(
         overrides: As ``harness run`` was given them.
         locations: Where it is stored.
         out: The folder of the files, made where it is not there; None: nothing is written.
-        console: Where the report and the paths of its files are printed.
-        verbose: Print the whole report, and not the verdicts alone.
+        console: Where the report is printed, and where its files are.
+        verbose: Print the whole report, not the verdicts alone, and the path of every file.
 
     Raises:
         FolderError: No file can be made in ``out``.
@@ -43,6 +43,8 @@ def print_report(
     warnings = warnings_of(loaded, reader.notes())
     report = stored_report(loaded, reader, warnings)
     if out is not None:
-        for path in report.write(out):
-            console.print(f"{path}", highlight=False)
+        paths = report.write(out)
+        shown = paths if verbose else [f"{paths[0]}  is written, with {len(paths) - 1} files more"]
+        for path in shown:
+            console.print(f"{path}", markup=False, highlight=False, soft_wrap=True)
     report.terminal(console, verbose)

@@ -51,9 +51,9 @@ class Failures:
         has_one_cause = len(last) == FAILURES_IN_A_ROW and len(set(last)) == 1
         return has_one_cause or len(causes) >= MAX_IN_A_ROW
 
-    def lines(self) -> Iterator[str]:
-        """Yields a sentence for every unit and cause."""
+    def lines(self, again: str) -> Iterator[str]:
+        """Yields a sentence for every unit and cause; ``again`` is the command that runs them."""
         for (unit, cause), count in self.num_by_cause.items():
             runs = f"{count} run{'s' if count > 1 else ''}"
             rest = "no more is trained of it now" if self.stops(unit) else "training went on"
-            yield f"{unit}: {runs} failed, {cause}; {rest}. The next `harness run` tries again."
+            yield f"{unit}: {runs} failed, {cause}; {rest}. `{again}` tries again."

@@ -461,4 +461,5 @@ class Scheduler:
                     f"{unit}: all of its trials diverged; its replicates train as the first of "
                     "them did."
                 )
-        return [*self.resolve_notes, *lines, *self.recorder.failures.lines()]
+        again = f"harness run {self.study.name}{self.locations.options}"
+        return [*self.resolve_notes, *lines, *self.recorder.failures.lines(again)]

@@ -116,7 +116,8 @@ def paths(study_name: str, locations: Locations) -> tuple[Path, Path]:
     if Path(study_name).name != study_name:
         raise LockedError(
             f"study: a name must be one word without slashes, but got study={study_name!r}, which "
-            "this bench did not make. Look at it in MLflow: harness ui."
+            "this bench did not make. Look at it in MLflow: harness ui"
+            f"{locations.reading_options}"
         )
     folder = locations.folder
     return folder / f".{study_name}.lock", folder / f".{study_name}.holder.lock"

@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # it takes seconds, and reading needs none
 
 PREFIX = "harness."
 """What the names of all these tags begin with."""
+DESCRIPTION_TAG = "mlflow.note.content"
+"""The tag that MLflow shows as an experiment's description."""
+LINKS_BEGIN = " · ["
+"""What follows the words of a description's first line: links that only a page can open."""
 EXPERIMENT_TAG_LENGTH = 5000  # taken by every MLflow 3; 3.17 allows 20000
 
 

@@ -1,5 +1,6 @@
 """A study's experiment, read: runs, curves, timings, files, notes. Nothing is made or changed."""
 
+import copy
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -12,7 +13,7 @@ import pandas as pd
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
-from harness.store.notes import StudyNotes, kept_text, load_notes
+from harness.store.notes import DESCRIPTION_TAG, LINKS_BEGIN, StudyNotes, kept_text, load_notes
 from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
 from harness.store.stopwatch import timed
@@ -55,7 +56,18 @@ class StudyReader:
             )
         self.experiment_id = experiments[study_name].id
         self.birth = experiments[study_name].birth
+        self._held: list[RunRow] | None = None
         self.seconds = perf_counter() - start
+
+    def at_once(self) -> "StudyReader":
+        """Returns a reader of the runs that are there now.
+
+        Its frames are of one moment, also while the study runs, and the runs are read once for all
+        of them.
+        """
+        reader = copy.copy(self)
+        reader._held = self._source.runs(self.experiment_id)
+        return reader
 
     @timed
     def identity(self) -> dict[str, Any] | None:
@@ -172,6 +184,12 @@ class StudyReader:
         return self._source.tags(self.experiment_id)
 
     @timed
+    def headline(self) -> str:
+        """Returns the words of the first line on the study's page; empty where it has none."""
+        text = self.tags().get(DESCRIPTION_TAG, "")
+        return text.partition("\n")[0].partition(LINKS_BEGIN)[0].strip("* ")
+
+    @timed
     def missing_artifacts(self) -> dict[Path, int]:
         """Returns how many ended runs have lost their artifacts, by the folder they must be in.
 
@@ -209,10 +227,13 @@ class StudyReader:
 
     def foreign(self) -> list[RunRow]:
         """Returns runs in the study's experiment that this bench did not make."""
-        return [run for run in self._source.runs(self.experiment_id) if "phase" not in run.tags]
+        return [run for run in self._stored_rows() if "phase" not in run.tags]
 
     def _of_study(self) -> list[RunRow]:
-        return [run for run in self._source.runs(self.experiment_id) if "phase" in run.tags]
+        return [run for run in self._stored_rows() if "phase" in run.tags]
+
+    def _stored_rows(self) -> list[RunRow]:
+        return self._source.runs(self.experiment_id) if self._held is None else self._held
 
     def _file_sizes(self, run: RunRow) -> dict[str, int]:
         root = artifact_path(run.artifact_uri, "")

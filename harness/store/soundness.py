@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from harness.store import patience
-from harness.store.address import StoreError, sqlite_path
+from harness.store.address import SQLITE, StoreError, sqlite_path
 from harness.store.locations import STORAGE, TRACKING, Locations
 
 MAGIC = b"SQLite format 3\0"
@@ -132,12 +132,19 @@ def ask(
             if not patience.is_passing(error):
                 raise StoreError(
                     f"{path}: must be MLflow's database, whole, but reading it says "
-                    f"{str(error)!r}. {REMEDY} `harness doctor` says more."
+                    f"{str(error)!r}. {REMEDY} `harness doctor{_options(path)}` says more."
                 ) from error
             limit = patience.START_SECONDS if seconds_to_wait is None else seconds_to_wait
             if (seconds := time.monotonic() - begun) >= limit:
                 raise patience.never(str(path), error, seconds) from error
         patience.pause(patience.PAUSE_SECONDS, lambda: None)
+
+
+def _options(path: Path) -> str:
+    """Returns the options by which a command finds MLflow's file."""
+    folder, is_usual = path.parent, sqlite_path(TRACKING) == Path(path.name)
+    tracking = TRACKING if is_usual else f"{SQLITE}{path.name}"
+    return Locations(folder, tracking).reading_options
 
 
 def check_stores(locations: Locations, *, new: bool = False) -> None:

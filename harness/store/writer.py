@@ -32,7 +32,13 @@ from harness.store.entries import (
     texts_of,
     write,
 )
-from harness.store.notes import EXPERIMENT_TAG_LENGTH, StudyNotes, keep_text, save_notes
+from harness.store.notes import (
+    DESCRIPTION_TAG,
+    EXPERIMENT_TAG_LENGTH,
+    StudyNotes,
+    keep_text,
+    save_notes,
+)
 from harness.store.reader import (
     ARM_PHASE,
     SUPERSEDED_PHASE,
@@ -309,7 +315,7 @@ class StudyWriter:
         cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
         if len(markdown) > EXPERIMENT_TAG_LENGTH:
             markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
-        self._client.set_experiment_tag(self.experiment_id, "mlflow.note.content", markdown)
+        self._client.set_experiment_tag(self.experiment_id, DESCRIPTION_TAG, markdown)
 
     @timed
     def set_view(self, view: View) -> None:

@@ -78,11 +78,21 @@ def test_an_open_search_is_not_comparable_in_every_form():
     assert built.figures  # with a mark for it
 
 
+def test_the_reasons_of_all_arms_stand_in_one_line():
+    text = " ".join(printed(of(lstm=FALLING, gru=FALLING)).split())
+    reasons = [
+        f"{arm}'s best learning rate, 1, is the largest that it tried" for arm in ("gru", "lstm")
+    ]
+    assert f"Not comparable: {'; '.join(reasons)}. {sentences.OPEN_OUTLOOK}." in text
+    assert text.count("Not comparable:") == 1
+
+
 def test_the_open_arm_may_be_either_and_may_be_both():
     assert of(gru=FALLING).not_comparable == [
         "gru's best learning rate, 1, is the largest that it tried."
     ]
-    assert len(of(FALLING, FALLING[::-1]).not_comparable) == 2
+    (both,) = of(FALLING, FALLING[::-1]).not_comparable
+    assert both.startswith("gru's best learning rate, 0.001, is the smallest that it tried; lstm's")
     assert of(FALLING[::-1]).not_comparable == [
         "lstm's best learning rate, 0.001, is the smallest that it tried."
     ]
@@ -305,7 +315,7 @@ def test_several_seeds_of_a_trial_are_one_trial_in_every_table():
     assert not built.missing
     assert [row[1] for row in built.conditions[0].ends.rows] == ["6", "6"]
     (bought,) = [s for s in built.conditions[0].tuning if s.title.startswith("What tuning bought")]
-    assert bought.rows[0][1] == "6: 6 finished"
+    assert bought.rows[0][1] == "6 finished"
     assert bought.rows[0][4] == f"{math.exp(1.4):.3f}"
     assert built.table["searched_updates"].tolist() == [18, 18]  # 32 streams of 35 steps
     one_less = build(planned, rows[:-1])

@@ -138,9 +138,9 @@ def test_what_tuning_bought():
     table = hyperparameters.bought(study("lstm", "gru", "rnn"), frame(LSTM, GRU, NONE))
     assert table.title == "What tuning bought: validation perplexity of the trials"
     assert table.rows == [
-        ("lstm", "5: 4 finished, 1 diverged", "8.000", "4.194", "4.000", "0.500"),
-        ("gru", "3: 2 finished, 1 pruned", "5.000", "6.708", "5.000", "1.000"),
-        ("rnn", "3: 1 diverged, 1 pruned, 1 failed", "diverged", "none", "none", ""),
+        ("lstm", "4 finished, 1 diverged", "8.000", "4.194", "4.000", "0.500"),
+        ("gru", "2 finished, 1 pruned", "5.000", "6.708", "5.000", "1.000"),
+        ("rnn", "1 diverged, 1 pruned, 1 failed", "diverged", "none", "none", ""),
     ]
 
 
@@ -148,7 +148,7 @@ def test_a_trial_that_learned_nothing_is_not_counted_among_the_finished():
     rows = trials("lstm", (0.1, 9.0), (0.2, 4.0), (0.9, 28.0))
     rows[2]["not_learned"] = True
     table = hyperparameters.bought(study("lstm"), frame(rows))
-    ended = "3: 2 finished, 1 not learned"
+    ended = "2 finished, 1 not learned"
     assert table.rows == [("lstm", ended, "9.000", "6.000", "4.000", "0.444")]
 
 

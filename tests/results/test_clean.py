@@ -283,7 +283,7 @@ def test_a_study_with_somebody_elses_runs_goes_by_its_arms_alone(store, tmp_path
     locations, client = Locations(folder), connect(Locations(folder).tracking_uri)
     experiment = experiment_ids(locations.tracking_uri)["small"]
     theirs = client.create_run(experiment).info.run_id
-    with pytest.raises(ArchiveError, match=f"holds others: {theirs}. Delete those"):
+    with pytest.raises(ArchiveError, match=f"holds others: {theirs}. Remove the study's arms"):
         clean.clean("small", locations, yes=True)
     clean.clean("small", locations, "wide", yes=True)
     assert client.get_run(theirs).info.lifecycle_stage == "active"

@@ -6,6 +6,7 @@ from stored import cli
 
 import harness
 from harness import study as studies
+from harness.report import Report
 from harness.report.assemble import build_report
 from harness.results import export, names
 from harness.store import frames
@@ -72,3 +73,32 @@ def test_a_study_that_was_not_kept_must_be_given_by_its_file(make, store):
         match="must be stored with its file to be named alone, but got study='kept-not'",
     ):
         harness.load("kept-not", store)
+
+
+@pytest.mark.parametrize("form", [["FOLDER"], ["--out", "FOLDER"]])
+def test_the_folder_of_tables_is_named_as_that_of_a_report_or_alone(
+    store, tmp_path, monkeypatch, capsys, form
+):
+    monkeypatch.setattr(export, "export", lambda *given: [given[3]])
+    words = [word.replace("FOLDER", str(tmp_path / "tables")) for word in form]
+    code, out, _ = cli(monkeypatch, capsys, "export", store / "small.yaml", *words)
+    assert code == 0 and out == f"{tmp_path / 'tables'}\n"
+
+
+@pytest.mark.parametrize(("words", "got"), [([], "none"), (["a", "--out", "b"], "two")])
+def test_tables_need_one_folder(store, monkeypatch, capsys, words, got):
+    code, _, error = cli(monkeypatch, capsys, "export", store / "small.yaml", *words)
+    assert code == 2 and f"one folder must be named, but got {got}" in error
+
+
+def test_a_written_report_is_told_in_one_line_and_file_by_file_where_asked(
+    store, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(Report, "files", lambda report, png=True: {"report.html": "", "b": ""})
+    words = ("report", "small", "--folder", store, "--out", tmp_path)
+    code, out, _ = cli(monkeypatch, capsys, *words)
+    assert code == 0
+    assert out.startswith(f"{tmp_path}/report.html  is written, with 1 files more\n")
+    assert f"{tmp_path}/b" not in out
+    _, out, _ = cli(monkeypatch, capsys, *words, "--verbose")
+    assert out.startswith(f"{tmp_path}/report.html\n{tmp_path}/b\n")

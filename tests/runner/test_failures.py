@@ -120,4 +120,8 @@ def test_three_in_a_row_of_one_cause_stop_a_unit_and_a_success_between_does_not(
     for number in range(8):  # all runs of a pack fall together, once
         failures.add(RunKey(pack, Phase.REPLICATE, number), "OSError: gone", told)
     assert not failures.stops(pack)
-    assert next(iter(failures.lines())).startswith("lstm: 5 runs failed, OSError: [Errno ...] no")
+    line = next(iter(failures.lines("harness run small --folder out")))
+    assert line.startswith("lstm: 5 runs failed, OSError: [Errno ...] no")
+    assert line.endswith(
+        "; no more is trained of it now. `harness run small --folder out` tries again."
+    )
