@@ -150,7 +150,7 @@ def _answer(
     shown = (*places, *verdict_columns(objective, split), *trials)
     columns = [_tag(name) for name in shown]
     charts = [
-        _chart("BAR", "level", metricKey=level, displayName=shown_as),
+        _chart("BAR", "level", metricKey=shown_as, dataAccessKey=level),
         _against(level, shown_as, "arm/num_parameters"),
     ]
     if is_timed:
@@ -177,15 +177,19 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         ends = [math.log10(level) for level in levels] if shown_as.is_ratio else levels
         shown["range"] = {"yMin": ends[0], "yMax": ends[1]}
     over_seconds = {"xAxisKey": "metric", "selectedXAxisMetricKey": "seconds"}
-    split = objective.partition("/")[0]
+    name = f"{objective.partition('/')[0]} {shown_as.name}"
+    # MLflow writes a line's own name over it where it takes it for a metric of one machine of many,
+    # which has no other metric along its axis.
+    named = {
+        "displayName": f"{name} over updates",
+        "nodeLevelSystemMetricConfiguration": {"metric": objective, "type": "study"},
+    }
     charts = [
-        _chart("LINE", f"over {name}", displayName=f"{split} {shown_as.name} over {name}", **over)
-        for name, over in (
-            ("seconds", {**shown, **over_seconds}),
-            ("updates", {**shown, "xAxisKey": "step"}),
-        )
+        _chart("LINE", "over seconds", **shown, **over_seconds),
+        _chart("LINE", "over updates", **shown, **named, xAxisKey="step"),
     ]
     state = _state(columns, charts, objective, shown_as, "phase = 'replicate'")
+    state["compareRunSections"][0]["name"] = f"{name} over seconds, and over updates"
     return View(CURVES, "Curves over seconds and updates", state)
 
 
@@ -230,8 +234,8 @@ def _costs(places: list[str], objective: Objective, split: str, is_timed: bool) 
     speed = "arm/train_pack_1_tokens_per_second"
     charts = [_against(level, shown_as, speed)] if is_timed else []
     charts += [
-        _chart("BAR", name, metricKey=name, displayName=title)
-        for name, title in list(COSTS_OF_ARM.items())[: 3 if is_timed else 1]
+        _chart("BAR", metric, metricKey=name, dataAccessKey=metric)
+        for metric, name in list(COSTS_OF_ARM.items())[: 3 if is_timed else 1]
     ]
     return View(COSTS, "Costs", _state(columns, charts, level, objective, "phase = 'arm'"))
 
