@@ -10,8 +10,8 @@ from harness.settings import Budget, Settings
 from harness.study import Study
 from harness.study.units import Unit
 from harness.training import runtime
-from harness.training.execution import resolve_device
-from harness.training.pack import Pack, threads_of
+from harness.training.execution import resolve_device, threads_of
+from harness.training.pack import Pack
 
 PROBE_SECONDS = 2.0
 PROBE_UPDATES = 20

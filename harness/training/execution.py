@@ -2,7 +2,7 @@
 
 import torch
 
-from harness import engine
+from harness import engine, timing
 from harness.model.regularization import regularized_cell
 from harness.settings import Settings
 from harness.training.plan import PlanError
@@ -49,3 +49,8 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
             f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
         )
     return chosen, engine.notes(chosen, settings.precision)
+
+
+def threads_of(settings: Settings) -> int:
+    """Returns how many threads the runs of a pack may use together."""
+    return settings.threads or timing.cpu_count()

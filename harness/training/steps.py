@@ -6,9 +6,9 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 from harness.training.crew import Crew, Said
-from harness.training.execution import out_of_memory
+from harness.training.execution import out_of_memory, threads_of
 from harness.training.messages import Message, RunEnded, failure
-from harness.training.pack import Pack, threads_of
+from harness.training.pack import Pack
 from harness.training.plan import Plan
 from harness.training.together import Together
 

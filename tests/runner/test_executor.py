@@ -78,13 +78,13 @@ def test_pruned_runs_leave_and_are_reported(settings):
 def test_a_pack_that_does_not_fit_is_trained_in_smaller_ones(settings, monkeypatch):
     sizes = []
 
-    def evaluate(pack, shard, evaluate=pack.Pack._evaluate):
-        sizes.append(len(pack.plan.runs))
-        if len(pack.plan.runs) > 1:
+    def evaluate(resolved, shard, evaluate=pack.evaluate):
+        sizes.append(len(resolved.plan.runs))
+        if len(resolved.plan.runs) > 1:
             raise torch.OutOfMemoryError("full")
-        return evaluate(pack, shard)
+        return evaluate(resolved, shard)
 
-    monkeypatch.setattr(pack.Pack, "_evaluate", evaluate)
+    monkeypatch.setattr(pack, "evaluate", evaluate)
     assert ends_of([Plan(tuple(runs_of(settings, 3)))]) == dict.fromkeys(
         ["r0", "r1", "r2"], "finished"
     )

@@ -25,7 +25,7 @@ from harness.store import patience
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.sqlite_client import SqliteClient
-from harness.training import pack
+from harness.training import checkpointing
 from harness.tuning import storage as storages
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
@@ -190,7 +190,7 @@ def test_a_full_disk_ends_a_launch_in_one_line_and_the_next_goes_on(tmp_path, mo
     copied = OSError(*no_room, "/tmp/copy/curve.csv", None, str(tmp_path / "artifacts/curve.csv"))
     searched = caused(StorageInternalError("commit"), full)
     room, right = ("must have room on its disk", 1), ("must be open to you", 2)
-    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", 0.0)
     for owner, name, number, error, place, (words, code) in (
         (Study, "add_trial", 1, searched, "optuna.db", room),
         (os, "fsync", 2, OSError(*no_room), ".checkpoint", room),

@@ -296,7 +296,6 @@ def test_a_run_resumed_at_its_end_only_finishes(text, tmp_path):
     pack = Pack(Plan(tuple(runs), checkpoint_folder=str(tmp_path)))
     pack.shards[0].advance(40)
     pack.shards[0].progress()
-    pack._history["r0"] = []
     pack.shards[0].advance(UPDATES)
     pack.shards[0].keep_best([nats for (nats,) in pack.shards[0].evaluate("validation")])
     pack.shards[0].progress()

@@ -17,10 +17,12 @@ from harness import engine, timing
 from harness.data import DataError
 from harness.model.network import Model
 from harness.settings import Budget, SampleRequest, Settings
-from harness.training import checkpoint, pack
+from harness.training import checkpoint
+from harness.training.execution import out_of_memory, resolve_device
 from harness.training.messages import RunEnded, RunState
-from harness.training.pack import Pack, evaluation_points, resolve_device
+from harness.training.pack import Pack
 from harness.training.plan import Plan, PlanError, Run
+from harness.training.resolved import evaluation_points
 from harness.training.shard import Shard
 from harness.training.steps import train
 
@@ -334,7 +336,7 @@ def test_a_failure_anywhere_says_whether_memory_was_the_cause(
 def test_memory_that_a_processor_cannot_give_is_told_as_such():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
-    assert pack.out_of_memory(caught.value)
+    assert out_of_memory(caught.value)
 
 
 WILD = {"learning_rate": 1e4, "clip_norm": None}
@@ -644,7 +646,7 @@ def test_a_whole_checkpoint_of_another_content_lets_its_run_begin_anew(settings,
 
 
 def test_long_training_writes_checkpoints_of_itself(settings, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.training.pack.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("harness.training.checkpointing.CHECKPOINT_SECONDS", -1.0)
     plan = plan_of(settings, {}, {}, checkpoint_folder=str(tmp_path))
     pack = Pack(plan)
     pack.advance()
@@ -687,7 +689,7 @@ def test_packs_of_two_precisions_live_side_by_side(settings, monkeypatch):
 
     monkeypatch.setattr(Model, "update", noted(update))
     monkeypatch.setattr(Model, "__call__", noted(forward))
-    packs = [pack.Pack(plan_of(replace(settings, precision=name))) for name in seen]
+    packs = [Pack(plan_of(replace(settings, precision=name))) for name in seen]
     for _ in range(2):  # each after the other has been built, and after it has computed
         for each in packs:
             each.advance()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_steps import listened, of_run, run_of, settings  # noqa: F401
 
-from harness.training import pack
+from harness.training import checkpointing, pack
 from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.plan import Plan
 from harness.training.shard import Shard
@@ -143,7 +143,7 @@ def test_one_that_is_ahead_by_its_checkpoint_is_told_with_the_others(
     """Half of a trial had trained on when its process was killed; now the whole has room."""
     whole = listened([plan_of(settings, 2)], Judge(6))
     plan = Plan(plan_of(settings, 2).runs, checkpoint_folder=str(tmp_path / "checkpoints"))
-    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", -1.0)
     ahead = steps([Plan(plan.runs[:2], checkpoint_folder=plan.checkpoint_folder)])
     for _ in range(3):
         ahead.send(None)
@@ -203,7 +203,7 @@ def test_a_seed_left_alone_by_a_kill_ends_where_its_trial_was_judged(
     """The end of a0 was stored; a1 had gone on untold, and its checkpoint is of a later point."""
     runs = plan_of(settings, 1).runs[:2]
     whole = listened([Plan(runs)], Judge(3, SEEDS[:2]))
-    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", -1.0)
     alone = Plan(runs[1:], checkpoint_folder=str(tmp_path / "checkpoints"))
     ahead = steps([alone])
     while next(ahead)[-1].update < 9:

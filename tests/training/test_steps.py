@@ -10,7 +10,7 @@ from wire import TIMES
 import cells
 from harness.engine import get
 from harness.settings import Budget, Settings
-from harness.training import pack
+from harness.training import checkpointing
 from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
@@ -152,7 +152,7 @@ def test_a_run_that_has_ended_is_not_trained_on_from_a_checkpoint(
     settings, tmp_path, monkeypatch, ends
 ):
     """A driver that dies before it has stored the end trains the run again, to the same end."""
-    monkeypatch.setattr(pack, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(checkpointing, "CHECKPOINT_SECONDS", -1.0)
     changes = {"learning_rate": 4.0, "budget": Budget(updates=60), "evaluations": 30, **ends}
 
     def plan(folder):
