@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from harness.model.readout import without_padding
 from harness.settings import Settings
 
 
@@ -46,7 +47,7 @@ class LossTerms:
         """
         if self.activation is None:
             return gradient
-        return gradient + _slope(self.activation, values, weights) * values
+        return gradient + _slope(self.activation, values, weights) * _counted(values, weights)
 
     def with_temporal(
         self, gradient: Tensor, values: Tensor, weights: Tensor | None = None
@@ -59,11 +60,15 @@ class LossTerms:
             return gradient
         steps = values.diff(dim=0)
         later = None if weights is None else weights[1:]
-        steps = _slope(self.temporal, steps, later) * steps
+        steps = _slope(self.temporal, steps, later) * _counted(steps, later)
         gradient = gradient.clone()
         gradient[1:] += steps
         gradient[:-1] -= steps
         return gradient
+
+
+def _counted(values: Tensor, weights: Tensor | None) -> Tensor:
+    return values if weights is None else without_padding(values, weights)
 
 
 def _slope(factors: Tensor, values: Tensor, weights: Tensor | None) -> Tensor:

@@ -114,6 +114,7 @@ class Readout:
 
         The gradient of the rows is overwritten; those of the parameters are added to.
         """
+        rows = rows if weights is None else without_padding(rows, weights)
         if self.threads is not None:
             return cross_entropy(
                 rows, self.weight, self.bias, targets, weights, scale, gradients, self.threads,
@@ -166,6 +167,14 @@ class Readout:
     def _operand(self, x: Tensor) -> Tensor:
         """Returns ``x`` as :func:`harness.engine.product` multiplies it."""
         return x if self.precision in ("float32", "float64") else round_operand(x, self.precision)
+
+
+def without_padding(rows: Tensor, weights: Tensor) -> Tensor:
+    """Returns rows (..., H) that are 0 where weights (...) are.
+
+    A state may overflow where nothing counts any more, and 0 times infinity is no number.
+    """
+    return rows.masked_fill((weights == 0).unsqueeze(-1), 0)
 
 
 def _part(x: Tensor, start: int, size: int) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.model.readout import Gradients, Readout
+from harness.model.readout import Gradients, Readout, without_padding
 from harness.tasks.objective import CROSS_ENTROPY, MSE, OF_CLASSES, OF_VALUES, Objective
 
 
@@ -83,7 +83,8 @@ class ClassScoring:
         return torch.stack(sums).sum(0)
 
     def _sums_of(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        scores, weights = readout.scores(rows).double(), weights.double()
+        scores = readout.scores(without_padding(rows, weights)).double()
+        weights = weights.double()
         losses = torch.logsumexp(scores, 2) - scores.gather(2, targets.unsqueeze(2)).squeeze(2)
         predicted = scores.argmax(2)
         hits = (predicted == targets) * weights
@@ -142,7 +143,8 @@ class ValueScoring:
 
     def sums(self, readout: Readout, rows: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """See :class:`Scoring`."""
-        measured = self._measured(readout.scores(rows).double(), targets.double())
+        outputs = readout.scores(without_padding(rows, weights)).double()
+        measured = self._measured(outputs, targets.double())
         return torch.cat([(each * weights.unsqueeze(2)).sum(1) for each in measured], 1)
 
     def _measured(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
@@ -159,6 +161,7 @@ class ValueScoring:
         self, readout: Readout, rows: Tensor, targets: Tensor, shares: Tensor
     ) -> tuple[Tensor, Gradients]:
         """See :class:`Scoring`."""
+        rows = without_padding(rows, shares)
         losses, slopes = self._losses_and_slopes(readout.scores(rows), targets)
         slopes = slopes * (shares.unsqueeze(2) * (1.0 / losses.shape[2]))
         return (losses.mean(2) * shares).sum(1), readout.gradients(rows, slopes)

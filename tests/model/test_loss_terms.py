@@ -35,7 +35,8 @@ def test_a_mean_square_is_that_of_each_line_by_itself(field):
 
     act = terms.with_activation if field == "activation" else terms.with_temporal
     with torch.no_grad():
-        gradient = act(torch.zeros_like(values), values, shares)
+        padded = values.masked_fill(counted.unsqueeze(3) == 0, torch.inf)
+        gradient = act(torch.zeros_like(values), padded, shares)
         assert_close(gradient, expected)
         assert gradient[:, 0].any() and not gradient[counted == 0].any()
         everywhere = act(torch.zeros_like(values), values, torch.full_like(shares, 1 / (T * B)))

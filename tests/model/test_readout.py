@@ -101,6 +101,25 @@ def test_a_mask_counts_rows_or_leaves_them_out():
         assert_close(gradients.weight[n], expected.weight[0])
 
 
+@pytest.mark.parametrize("threads", [None, 1])
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_what_overflows_where_nothing_counts_spoils_nothing(threads, bad):
+    rows, weight, bias, targets, weights = drawn(28)
+    weights[:, 10:] = 0
+    rows[:, 17] = bad
+    smoothing = torch.tensor([0.1, 0.0], dtype=torch.float64)
+    readout = Readout(weight, bias, "float64", threads, smoothing=smoothing)
+    found, gradients = readout.losses_and_gradients(rows, targets, weights, scale=1.0)
+    kept = rows[:, :10], targets[:, :10], weights[:, :10]
+    expected, wanted = readout.losses_and_gradients(*kept, scale=1.0)
+    assert_close(found, expected)
+    assert_close(readout.losses(rows, targets, weights), readout.losses(*kept))
+    assert_close(gradients.rows[:, :10], wanted.rows)
+    assert not gradients.rows[:, 10:].any()
+    assert_close(gradients.weight, wanted.weight)
+    assert_close(gradients.bias, wanted.bias)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @pytest.mark.parametrize("chunk", [10, 23])
 def test_operands_are_rounded_forward_and_backward(monkeypatch, precision, chunk):

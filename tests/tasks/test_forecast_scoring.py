@@ -15,7 +15,7 @@ from harness.settings import Budget, Options, Settings
 from harness.tasks import forecast_metrics
 from harness.tasks.forecast_scoring import GaussianScoring, QuantileScoring
 from harness.tasks.objective import CRPS, LIKELIHOOD
-from harness.tasks.scoring import ValueScoring
+from harness.tasks.scoring import ClassScoring, ValueScoring
 from harness.tasks.sequence_prediction import SequencePrediction
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
@@ -84,6 +84,30 @@ def test_losses_and_their_gradients_are_those_of_autograd(head):
     assert_close(losses, wanted.detach())
     for found, leaf in zip(gradients, leaves, strict=True):
         assert_close(found, leaf.grad)
+
+
+@pytest.mark.parametrize("head", ["classes", *SCORINGS])
+def test_what_overflows_where_nothing_counts_spoils_no_score(head):
+    generator = torch.Generator().manual_seed(3)
+    scoring = ClassScoring(3) if head == "classes" else SCORINGS[head](3)
+    width = 3 * heads.OUTPUTS_PER_VALUE.get(head, 1)
+    rows, targets = (
+        torch.randn(2, 7, size, dtype=torch.float64, generator=generator) for size in (4, 3)
+    )
+    targets = targets.argmax(2) if head == "classes" else targets
+    weight = torch.randn(2, 4, width, dtype=torch.float64, generator=generator)
+    readout = Readout(weight, torch.zeros(2, width, dtype=torch.float64), "float64")
+    shares = torch.full((2, 7), 0.25, dtype=torch.float64)
+    shares[:, 4:], rows[:, 5] = 0, torch.inf
+    kept = rows[:, :4], targets[:, :4], shares[:, :4]
+    assert_close(scoring.sums(readout, rows, targets, shares), scoring.sums(readout, *kept))
+    losses, gradients = scoring.mean_losses(readout, rows, targets, shares)
+    expected, wanted = scoring.mean_losses(readout, *kept)
+    assert_close(losses, expected)
+    assert_close(gradients.rows[:, :4], wanted.rows)
+    assert not gradients.rows[:, 4:].any()
+    assert_close(gradients.weight, wanted.weight)
+    assert_close(gradients.bias, wanted.bias)
 
 
 def told(task, outputs, split="test"):
