@@ -214,8 +214,8 @@ class RayExecutor:
         if not starting or self._is_training():
             self._waiting_since, self._is_told = None, False
             return
-        self._waiting_since = self._waiting_since or time.time()
-        if not self._is_told and time.time() - self._waiting_since >= NOTICE_SECONDS:
+        self._waiting_since = self._waiting_since or time.monotonic()
+        if not self._is_told and time.monotonic() - self._waiting_since >= NOTICE_SECONDS:
             self._is_told = True
             self._say(
                 f"executor: no worker has started since {clock(self._waiting_since)}, since no "

@@ -151,7 +151,8 @@ class Handover:
         finally:
             self.wait_seconds += time.perf_counter() - begun
         self._look()
-        return operation.result
+        result, operation.result = operation.result, None  # the thread holds what it did last
+        return result
 
     def resume(self) -> None:
         """Writes what an earlier launch could not; it is over when this returns.
@@ -259,7 +260,7 @@ class Handover:
             if self._error is not None:
                 raise self._error
             since = self._asked_since
-            waited = 0.0 if since is None else time.time() - since
+            waited = 0.0 if since is None else time.monotonic() - since
             is_late = waited >= patience.NOTICE_SECONDS
             if is_late or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._begin_spool()
@@ -367,7 +368,7 @@ class Handover:
 
     def _patiently(self, function: Callable[..., None], *args: Any) -> None:
         """Calls until the store answers."""
-        self._asked_since = time.time()
+        self._asked_since = time.monotonic()
         is_again = False
         while True:
             if self._is_ending:  # what is left is in the file

@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from harness import cache
+from harness.store import patience
 from harness.training.files import write_whole
 
 
@@ -23,6 +24,9 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
     Args:
         path: The file that is missing; its folder is made too.
         make: Makes the file at a path that it is given, and leaves nothing open.
+
+    Raises:
+        OSError: The disk, or a right on it, lacks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     making = path.with_name(f".{path.stem}.new")
@@ -33,9 +37,15 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
         if making.is_symlink() or making.is_file():  # somebody else put it there
             making.unlink()
         making.mkdir()
-        make(making / path.name)
-        os.replace(making / path.name, path)
-        making.rmdir()
+        try:
+            make(making / path.name)
+            os.replace(making / path.name, path)
+        except Exception as error:  # each library raises its own
+            if patience.is_lasting(error):
+                raise patience.lacking(error, path) from error
+            raise
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
 
 
 def kept_copy(*libraries: str) -> Path:

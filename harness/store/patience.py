@@ -164,7 +164,7 @@ class Patience:
 
         The first call is that of a launch that begins: what has never answered is soon an error.
         """
-        begun, is_told, is_first = time.time(), False, self._is_first
+        begun, is_told, is_first = time.monotonic(), False, self._is_first
         self._is_first = is_again = False
         while True:
             try:
@@ -176,9 +176,9 @@ class Patience:
                     if is_lasting(error) and not isinstance(error, AddressedError):
                         raise lacking(error, self._place) from error
                     raise
-                if is_first and time.time() - begun >= START_SECONDS:
+                if is_first and time.monotonic() - begun >= START_SECONDS:
                     raise never(self._store, error) from error
-                if not is_told and not is_first and time.time() - begun >= NOTICE_SECONDS:
+                if not is_told and not is_first and time.monotonic() - begun >= NOTICE_SECONDS:
                     is_told = True
                     self._say(
                         f"{self._store} does not answer since {clock(begun)} ({reason(error)}); "
@@ -203,8 +203,9 @@ def pause(seconds: float, check: Check) -> None:
 
 
 def clock(moment: float) -> str:
-    """Returns the time of day of a moment in Unix seconds."""
-    return time.strftime("%H:%M:%S", time.localtime(moment))
+    """Returns the time of day of a moment of ``time.monotonic``, which nobody sets back."""
+    ago = time.monotonic() - moment
+    return time.strftime("%H:%M:%S", time.localtime(time.time() - ago))
 
 
 def once(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

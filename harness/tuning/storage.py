@@ -55,7 +55,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         with made_by_one(url):
             return optuna.storages.RDBStorage(url, engine_kwargs=waits)
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
-        if patience.is_lasting(error) and not isinstance(error, OSError):
+        is_of_a_file = not isinstance(error, OSError) or error.filename is not None
+        if is_of_a_file and patience.is_lasting(error):
             raise patience.lacking(error, path or url) from error
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "

@@ -94,7 +94,7 @@ def assert_whole(own, keys=KEYS, num_points=3):
 def until_late(own):
     """Waits until a person must be told that the store does not answer."""
     end = time.monotonic() + 300
-    while time.time() - (own._handover._asked_since or math.inf) < patience.NOTICE_SECONDS:
+    while time.monotonic() - (own._handover._asked_since or math.inf) < patience.NOTICE_SECONDS:
         assert time.monotonic() < end, "nothing is asked of the store"
         time.sleep(0.02)
 

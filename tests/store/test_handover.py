@@ -6,6 +6,7 @@ import re
 import sqlite3
 import threading
 import time
+import weakref
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -125,7 +126,7 @@ def until(holds):
 
 def until_late(own):
     """Waits until a person must be told that the store does not answer."""
-    until(lambda: time.time() - (own._asked_since or math.inf) >= patience.NOTICE_SECONDS)
+    until(lambda: time.monotonic() - (own._asked_since or math.inf) >= patience.NOTICE_SECONDS)
 
 
 def end(own):
@@ -139,6 +140,17 @@ def test_what_is_awaited_comes_after_all_that_was_handed_over(new, store):
     put(own, *range(200))
     assert own.call(lambda: list(store.kept)) == list(range(200))
     assert own.wait_seconds > 0 and store.made == 0
+
+
+def test_the_thread_does_not_hold_what_was_awaited(new):
+    """A result may be a frame of all runs, and the thread may have nothing to do for hours."""
+
+    class Result:
+        pass
+
+    own = new()
+    held = weakref.ref(own.call(Result))
+    assert held() is None
 
 
 def test_all_that_waits_is_stored_when_the_driver_leaves_a_healthy_store(new, store, path, lines):
@@ -195,7 +207,7 @@ def test_one_that_is_stuck_is_told_too(new, store, quick, lines):
 
 def test_a_store_that_is_slow_is_told_again_only_when_it_is_slower(new, store, lines, monkeypatch):
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(handover.time, "time", lambda: clock.now)
+    monkeypatch.setattr(handover.time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(patience, "NOTICE_SECONDS", 5.0)
     own = new()
 

@@ -145,6 +145,14 @@ def test_what_has_never_answered_is_soon_an_error(quick):
     assert len(asked) <= patience.START_SECONDS / patience.RETRY_SECONDS + 2
 
 
+def test_a_clock_that_is_set_back_lengthens_no_wait(quick, monkeypatch):
+    moments = iter(range(10**9, 0, -(10**5)))
+    monkeypatch.setattr(patience.time, "time", lambda: next(moments))
+    patient = Patience("storage", lambda *_: None, lambda: None)
+    with pytest.raises(StoreError, match="must answer"):
+        patient(failing(100, ConnectionResetError("reset")))
+
+
 def test_a_wait_ends_where_the_person_wants(quick):
     def check():
         raise KeyboardInterrupt
