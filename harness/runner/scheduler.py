@@ -308,11 +308,11 @@ class Scheduler:
             return
         chosen = {unit: self.chosen(unit) for unit in self.units}
         num_superseded = 0
-        runs = self.writer.read(StudyReader.runs)
-        for row in runs.to_dict("records"):
+        replicates = self.writer.read(lambda reader: reader.runs(Phase.REPLICATE))
+        for row in replicates.to_dict("records"):
             unit = unit_of_row(row)
             settings = chosen.get(unit)
-            if row["phase"] != Phase.REPLICATE or settings is None:
+            if settings is None:
                 continue
             space, params = self.searches.by_unit[unit].tune.space, row["params"]
             # A run that was killed before it had parameters is begun again as it is.

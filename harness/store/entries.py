@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 ITEMS_PER_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
-    """What this process knows of one MLflow run.
+    """What this process knows of one MLflow run; of one that has ended it holds next to nothing.
 
     Attributes:
-        params: Those that are stored, and those that wait.
+        params: Those that are stored, and those that wait, once it is loaded.
+        is_loaded: Whether this process knows what the store has of it.
         resumed_at: The last update stored when the run was opened again; no record up to it is new.
         update: Of the last record; -1 before the first.
         time_ms: Of the last record.
@@ -53,11 +54,11 @@ class Entry:
 
 
 def load(client: "MlflowClient", entry: Entry) -> None:
-    """Reads, once, how far a run had come that another process began."""
+    """Reads, once, how far a run had come that another process began, or that has ended."""
     if not entry.is_loaded:
-        names = client.get_run(entry.run_id).data.metrics
-        history = client.get_metric_history
-        points = [point for name in names for point in history(entry.run_id, name)]
+        stored, history = client.get_run(entry.run_id).data, client.get_metric_history
+        entry.params |= stored.params
+        points = [point for name in stored.metrics for point in history(entry.run_id, name)]
         curve = [point for point in points if point.step > 0]  # else of the summary
         entry.update = max((point.step for point in curve), default=-1)
         # A summary stands a millisecond after its update's record: the first is the record's.
@@ -153,6 +154,9 @@ def _forget(entry: Entry, step: _Step) -> None:
         entry.new_tags = {}
     if step.status is not None:
         entry.status, entry.new_status = step.status, None
+        entry.is_loaded, entry.params = False, {}  # the store has it, if it is begun again
+        entry.curves.clear()
+        entry.summarized.clear()
 
 
 def metrics_of(values: Mapping[str, float], update: int, time_ms: int) -> list[Metric]:

@@ -41,10 +41,13 @@ class MlflowSource:
         """Returns what an experiment keeps beside its runs."""
         return dict(self._client.get_experiment(experiment_id).tags)
 
-    def runs(self, experiment_id: str) -> list[RunRow]:
-        """Returns an experiment's runs, first made first."""
+    def runs(self, experiment_id: str, phase: str | None = None) -> list[RunRow]:
+        """Returns an experiment's runs, of one phase or all, first made first."""
         search = functools.partial(
-            self._client.search_runs, [experiment_id], order_by=["attribute.start_time ASC"]
+            self._client.search_runs,
+            [experiment_id],
+            "" if phase is None else f"tags.phase = '{phase}'",
+            order_by=["attribute.start_time ASC"],
         )
         return [_row(run) for run in all_pages(search)]
 

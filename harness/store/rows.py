@@ -64,8 +64,8 @@ class Source(Protocol):
         """Returns what an experiment keeps beside its runs."""
         ...
 
-    def runs(self, experiment_id: str) -> list[RunRow]:
-        """Returns an experiment's runs, first made first."""
+    def runs(self, experiment_id: str, phase: str | None = None) -> list[RunRow]:
+        """Returns an experiment's runs, of one phase or all, first made first."""
         ...
 
     def run(self, run_id: str) -> tuple[str, RunRow] | None:

@@ -6,9 +6,9 @@ tests/store/test_source.py holds the two ways equal, and notices a schema that i
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.store import patience
 from harness.store.address import StoreError, absolute_uri, sqlite_path
@@ -27,6 +27,11 @@ KNOWN_SCHEMAS = ("dc11669786a5",)
 """Alembic's names of the schemas of MLflow that are read and written without it: 3.17's."""
 SECONDS_TO_WAIT = 60.0
 """How long another process may hold a file that has answered: whoever opens it waits less."""
+
+OF_RUNS = {"tags": "key, value", "params": "key, value", "latest_metrics": "key, value, is_nan"}
+"""The tables of what runs have, and their columns."""
+
+Value = TypeVar("Value", str, float)
 
 
 def open_source(uri: str) -> Source:
@@ -79,9 +84,13 @@ class SqliteSource:
         query = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
         return dict(self._rows(query, int(experiment_id)))
 
-    def runs(self, experiment_id: str) -> list[RunRow]:
-        """Returns an experiment's runs, first made first."""
-        return self._runs("experiment_id = ?", int(experiment_id))
+    def runs(self, experiment_id: str, phase: str | None = None) -> list[RunRow]:
+        """Returns an experiment's runs, of one phase or all, first made first."""
+        if phase is None:
+            return self._runs("experiment_id = ?", int(experiment_id))
+        of_phase = "SELECT run_uuid FROM tags WHERE key = 'phase' AND value = ?"
+        condition = f"experiment_id = ? AND r.run_uuid IN ({of_phase})"
+        return self._runs(condition, int(experiment_id), phase)
 
     def run(self, run_id: str) -> tuple[str, RunRow] | None:
         """Returns a run and the name of its experiment, None where there is no such run."""
@@ -102,7 +111,7 @@ class SqliteSource:
             "ORDER BY timestamp, step, key, value"
         )
         return [
-            MetricPoint(time_ms, update, metric, float("nan") if is_nan else float(value))
+            MetricPoint(time_ms, update, metric, _number(value, is_nan))
             for time_ms, update, metric, value, is_nan in self._rows(query, run_id)
         ]
 
@@ -119,45 +128,56 @@ class SqliteSource:
         """Returns a file of a run, None where it has none of that name."""
         path = artifact_path(run.artifact_uri, name)
         if path is not None:
-            return path.read_bytes() if path.exists() else None
+            try:
+                return path.read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         from harness.store.mlflow_source import MlflowSource
 
         return MlflowSource(f"sqlite:///{self._path}").artifact(run, name)
 
-    def _runs(self, condition: str, value: int | str) -> list[RunRow]:
+    def _runs(self, condition: str, *values: int | str) -> list[RunRow]:
         """Returns the active runs of a condition on the table ``runs``."""
         where = f"WHERE r.lifecycle_stage = 'active' AND r.{condition}"
-        columns = {"tags": "key, value", "params": "key, value"}
-        columns["latest_metrics"] = "key, value, is_nan"
 
-        def select(connection: sqlite3.Connection) -> Iterator[list[tuple[Any, ...]]]:
+        def select(connection: sqlite3.Connection) -> list[RunRow]:
             connection.execute("BEGIN")  # all four queries see one moment
-            for table, names in columns.items():
-                yield connection.execute(
+            tags, params, metrics = (
+                connection.execute(
                     f"SELECT run_uuid, {names} FROM {table} JOIN runs r USING (run_uuid) {where}",
-                    (value,),
-                ).fetchall()
-            yield connection.execute(
+                    values,
+                )
+                for table, names in OF_RUNS.items()
+            )
+            # Rows are taken one by one, and of equal texts, as most are in all runs, one is kept:
+            # together they would take ten times the memory.
+            once: dict[str, str] = {}
+            kept = once.setdefault
+            of_tags, of_params = (
+                _by_owner((i, kept(key, key), kept(text, text)) for i, key, text in rows)
+                for rows in (tags, params)
+            )
+            of_metrics = _by_owner((i, kept(key, key), _number(*of)) for i, key, *of in metrics)
+            rows = connection.execute(
                 "SELECT r.run_uuid, r.status, r.artifact_uri, r.start_time, r.end_time "
                 f"FROM runs r {where} ORDER BY r.start_time, r.run_uuid",
-                (value,),
-            ).fetchall()
-
-        of_tags, of_params, of_metrics, rows = self._ask(lambda file: list(select(file)))
-        tags, params, metrics = _by_owner(of_tags), _by_owner(of_params), _metrics(of_metrics)
-        return [
-            RunRow(
-                i,
-                status,
-                artifact_uri_now(self._path, i, uri or ""),
-                tags.get(i, {}),
-                params.get(i, {}),
-                metrics.get(i, {}),
-                start_time,
-                end_time,
+                values,
             )
-            for i, status, uri, start_time, end_time in rows
-        ]
+            return [
+                RunRow(
+                    i,
+                    status,
+                    artifact_uri_now(self._path, i, uri or ""),
+                    of_tags.get(i, {}),
+                    of_params.get(i, {}),
+                    of_metrics.get(i, {}),
+                    start_time,
+                    end_time,
+                )
+                for i, status, uri, start_time, end_time in rows
+            ]
+
+        return self._ask(select)
 
     def _rows(self, query: str, *values: int | str) -> list[tuple[Any, ...]]:
         return self._ask(lambda connection: connection.execute(query, values).fetchall())
@@ -166,18 +186,15 @@ class SqliteSource:
         return ask(self._path, question, SECONDS_TO_WAIT)
 
 
-def _by_owner(rows: Sequence[tuple[str, ...]]) -> dict[str, dict[str, str]]:
-    values: dict[str, dict[str, str]] = {}
+def _by_owner(rows: Iterable[tuple[str, str, Value]]) -> dict[str, dict[str, Value]]:
+    values: dict[str, dict[str, Value]] = {}
     for owner, key, value in rows:
         values.setdefault(owner, {})[key] = value
     return values
 
 
-def _metrics(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, float]]:
-    metrics: dict[str, dict[str, float]] = {}
-    for run_id, key, value, is_nan in rows:
-        metrics.setdefault(run_id, {})[key] = float("nan") if is_nan else float(value)
-    return metrics
+def _number(value: float, is_nan: bool) -> float:
+    return float("nan") if is_nan else float(value)
 
 
 def experiment_ids(uri: str) -> dict[str, str]:

@@ -389,8 +389,8 @@ class StudyWriter:
         return experiment.experiment_id
 
     def _adopt(self, run: RunRow) -> None:
-        params = dict(run.params)
-        entry = Entry(run.run_id, run.status, params, is_loaded=not run.metrics)
+        is_loaded = not run.metrics
+        entry = Entry(run.run_id, run.status, dict(run.params) if is_loaded else {}, is_loaded)
         self._entries[entry.run_id] = entry
         phase, unit = phase_of(run), unit_of(run)
         if phase == ARM_PHASE:

@@ -50,6 +50,17 @@ def uri(tmp_path_factory):
     return uri
 
 
+def test_frames_of_one_moment_do_not_know_what_comes_later(tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    writer = StudyWriter(uri, "study", tmp_path / "artifacts")
+    writer.open_run(RunKey(Unit("lstm"), Phase.REPLICATE, 0), "first", {}, {})
+    reader = StudyReader(uri, "study")
+    held = reader.at_once()
+    writer.open_run(RunKey(Unit("lstm"), Phase.REPLICATE, 1), "second", {}, {})
+    assert list(held.runs()["index"]) == [0] and list(held.runs(Phase.TRIAL)["index"]) == []
+    assert list(reader.runs()["index"]) == [0, 1]
+
+
 def plain(value):
     """Returns values that equal themselves, NaN too."""
     return repr(value)
@@ -75,6 +86,10 @@ def test_both_ways_tell_the_same(uri):
         assert direct.tags(experiment.id) == client.tags(experiment.id)
         rows, same = direct.runs(experiment.id), client.runs(experiment.id)
         assert plain(by_id(rows)) == plain(by_id(same))
+        for phase in Phase:
+            of_phase = [row for row in rows if row.tags["phase"] == phase]
+            assert plain(direct.runs(experiment.id, phase)) == plain(of_phase)
+            assert plain(by_id(client.runs(experiment.id, phase))) == plain(by_id(of_phase))
         for row in rows:
             assert plain(direct.run(row.run_id)) == plain(client.run(row.run_id))
             assert plain(direct.points(row.run_id)) == plain(client.points(row.run_id))

@@ -1,3 +1,4 @@
+import gc
 import logging
 import math
 import os
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -423,6 +425,31 @@ def test_a_failed_run_that_starts_over_in_the_same_process_doubles_no_metrics(wr
         writer.log(run_id, update, {"train/loss": 2.0}, time=5000.0)
     writer.end_run(run_id, "finished")
     assert updates(writer, run_id) == [10, 20, 30]
+
+
+def test_an_ended_run_takes_next_to_no_memory(writer):
+    """A study has tens of thousands of them; what they hold is in the store."""
+    texts = {f"parameter_{number}": 1000.5 + number for number in range(40)}
+
+    def train(index):
+        key = RunKey(Unit("lstm"), Phase.TRIAL, index)
+        run_id = writer.open_run(key, str(key), {**texts, "index": index}, {"seed": str(index)})
+        for update in range(1, 21):
+            writer.log(run_id, update, {"train/loss": 2.0 / update}, time=float(update))
+        writer.end_run(run_id, "finished", {"message": "σ" * 500}, {"objective": 2.0})
+        return key
+
+    train(0)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    keys = [train(index) for index in range(1, 41)]
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert held / len(keys) < 2500  # 4.7 KB with the parameters
+    with pytest.raises(StoreError, match="got parameter_3=7 where parameter_3=1003.5 is stored"):
+        writer.open_run(keys[0], "", {"parameter_3": 7}, {})
 
 
 def test_a_tag_that_is_none_is_not_written(writer):
