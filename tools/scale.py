@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from harness import provenance, study
+from harness import data, provenance, study
 from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
 from harness.runner.executor import Listener
@@ -264,11 +264,14 @@ def measure_workers(num_workers: int, packs: Packs, folder: Path) -> dict[str, A
 
     try:
         with closing(RayExecutor(cluster.address, folder, lambda *_: None)) as executor:
-            executor.execute(packs.plans(num_workers, updates=4), listen)  # workers, text, engine
+            text = data.load(packs.plans()[0].settings)  # a driver holds it: it is read once
+            while executor.num_idle < num_workers:  # workers, text, engine
+                executor.execute(packs.plans(num_workers, updates=4), listen)
             ended.clear()
             begun = time.perf_counter()
             executor.execute(packs.plans(), listen)
             seconds = time.perf_counter() - begun
+            del text
     finally:
         cluster.shutdown()
     assert [each.state for each in ended] == [RunState.FINISHED] * packs.count, ended

@@ -76,7 +76,10 @@ class _Working:
 
 
 class RayExecutor:
-    """Trains packs beside each other, as a Ray cluster has room."""
+    """Trains packs beside each other, as a Ray cluster has room.
+
+    Its workers stay from round to round, those that still start too.
+    """
 
     def __init__(self, address: str, folder: Path, say: Say):
         """Joins a cluster.
@@ -120,7 +123,6 @@ class RayExecutor:
             for call in ready:
                 self._take(call, waiting, listen)
             self._tell_of_wait(self._starting())
-        self._end_workers(self._starting())
 
     def rest(self) -> None:
         """Ends the workers, and waits until the cluster is idle.
@@ -150,6 +152,11 @@ class RayExecutor:
         self._end_workers()
         Path(self._shared.file).unlink(missing_ok=True)
         self._ray.shutdown()
+
+    @property
+    def num_idle(self) -> int:
+        """The workers that are up and wait for a pack."""
+        return len(self._idle)
 
     # What a pack takes
 
@@ -195,9 +202,11 @@ class RayExecutor:
         while waiting and (fit := [w for w in self._idle if w.demand == waiting[0][1]]):
             self._idle.remove(fit[0])
             self._begin(fit[0], waiting.popleft()[0])
-        if waiting:  # what idles has resources that the next pack may need
-            self._end_workers(self._idle)
-        asked = [worker.demand for worker in self._starting()]
+        starting = self._starting()
+        if waiting:  # what idles, or starts for no pack, has resources that the next one may need
+            wanted = {demand for _, demand in waiting}
+            self._end_workers([*self._idle, *(w for w in starting if w.demand not in wanted)])
+        asked = [worker.demand for worker in starting]
         for _, demand in list(waiting)[:MAX_STARTING]:
             if demand in asked:
                 asked.remove(demand)
@@ -255,9 +264,17 @@ class RayExecutor:
             self._num_dead_starts = 0
         elif said is not None:
             self._note(worker, said)
-            worker.pruned = listen(said)
-            self._calls[worker.actor.advance.remote(worker.pruned)] = worker
+            if worker.running:
+                worker.pruned = listen(said)
+                self._calls[worker.actor.advance.remote(worker.pruned)] = worker
+            else:  # it trains the next pack while the ends of this one are recorded
+                self._give_next(worker, waiting)
+                listen(said)
             return
+        self._give_next(worker, waiting)
+
+    def _give_next(self, worker: _Working, waiting: deque[tuple[Plan, Demand]]) -> None:
+        """Has a worker begin the first pack that takes what it has, or idle."""
         worker.plan = None
         mine = next((each for each in waiting if each[1] == worker.demand), None)
         if mine is None:

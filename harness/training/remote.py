@@ -65,6 +65,8 @@ class Worker:
         for path, content in cell_files.items():
             registry.read_from(path, _kept(Path(path).name, content))
         data.provide(plan.settings, text)
+        if self._steps is not None:
+            self._steps.close()  # with its threads: its last step may have been its end
         self._steps = steps([plan])
         return next(self._steps, None)
 

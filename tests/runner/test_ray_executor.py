@@ -179,7 +179,57 @@ def workers():
     return found
 
 
-def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
+@pytest.fixture
+def pack(tmp_path):
+    """A pack of one run of one update."""
+    (tmp_path / "text.txt").write_text("a text of a few words, " * 900)
+    settings = Settings(
+        cell="lstm",
+        corpus="text",
+        path=str(tmp_path / "text.txt"),
+        hidden_size=4,
+        budget=Budget(updates=1),
+    )
+    return Plan((Run("a/replicate/0", (0,), settings),))
+
+
+def test_a_worker_that_starts_outlives_a_round_that_is_over_sooner(cluster, pack, tmp_path):
+    """Two packs of a moment: the first worker trains both while the second one starts."""
+    packs = [pack, replace(pack, runs=(replace(pack.runs[0], id="a/replicate/1"),))]
+    with closing(open_executor("ray", cluster.address, tmp_path / "study", quiet)) as executor:
+        until = time.monotonic() + 120
+        while executor.num_idle < 2 and time.monotonic() < until:
+            executor.execute(packs, lambda messages: set())
+        assert executor.num_idle == len(workers()) == 2
+
+
+def test_a_worker_has_its_next_pack_before_the_ends_of_this_one_are_recorded(
+    cluster, pack, tmp_path, monkeypatch
+):
+    happened, begin = [], ray_executor.RayExecutor._begin
+
+    def begun(self, worker, plan):
+        happened.append(f"begins {plan.runs[0].id}")
+        begin(self, worker, plan)
+
+    def listen(messages):
+        happened.extend(f"ends {each.run}" for each in messages if isinstance(each, RunEnded))
+        return set()
+
+    packs = [
+        replace(pack, runs=(replace(pack.runs[0], id=f"a/replicate/{number}"),))
+        for number in range(3)
+    ]
+    with closing(open_executor("ray", cluster.address, tmp_path / "study", quiet)) as executor:
+        executor.execute([pack], lambda messages: set())
+        monkeypatch.setattr(ray_executor, "MAX_STARTING", 0)  # one worker is up, and stays alone
+        monkeypatch.setattr(ray_executor.RayExecutor, "_begin", begun)
+        executor.execute(packs, listen)
+    words = ["begins 0", "begins 1", "ends 0", "begins 2", "ends 1", "ends 2"]
+    assert happened == [each.replace(" ", " a/replicate/") for each in words]
+
+
+def test_a_cluster_that_others_use_is_told(cluster, pack, tmp_path, monkeypatch):
     import ray
 
     class Said(Exception):
@@ -201,10 +251,7 @@ def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
 
     for name in ("IDLE_SECONDS", "NOTICE_SECONDS"):
         monkeypatch.setattr(ray_executor, name, 0.5)
-    (tmp_path / "text.txt").write_text("a text of a few words, " * 900)
-    settings = Settings(cell="lstm", corpus="text", path=str(tmp_path / "text.txt"), hidden_size=4)
-    plan = Plan((Run("a/replicate/0", (0,), replace(settings, budget=Budget(updates=1))),))
-    large = replace(plan, runs=(replace(plan.runs[0], settings=replace(settings, threads=64)),))
+    large = replace(pack.settings, threads=64)
     with closing(open_executor("ray", cluster.address, tmp_path / "study", say)) as executor:
         hold = ray.remote(num_cpus=1)(Others)
         others = [hold.remote() for _ in range(2)]
@@ -213,9 +260,11 @@ def test_a_cluster_that_others_use_is_told(cluster, tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="must be idle.* but 2 CPUs are in use"):
             executor.rest()  # before the runtime phase
         with pytest.raises(ExecutorError, match="what a pack takes, 64 CPUs, .* of 2 nodes none"):
-            executor.execute([large], lambda messages: set())
+            executor.execute(
+                [replace(pack, runs=(Run("a/replicate/0", (0,), large),))], lambda messages: set()
+            )
         with pytest.raises(Said, match="no worker has started since .* 1 CPUs, .* Ctrl-C ends"):
-            executor.execute([plan], lambda messages: set())
+            executor.execute([pack], lambda messages: set())
         for other in others:
             ray.kill(other)
         monkeypatch.setattr(ray_executor, "IDLE_SECONDS", 120.0)
