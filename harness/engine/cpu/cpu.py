@@ -514,7 +514,7 @@ class _Call:
         ]
 
     def _run(self, direction: "_Direction", outside: list[int]) -> None:
-        shape, block = self._shape, memory.take(direction.scratch_bytes)
+        shape, block = self._shape, memory.take(self._plan.scratch_bytes)
         tape, scratch = self._tape.data_ptr(), block.data_ptr()
         places = direction.places
         buffers = [(tape if on_tape else scratch) + offset for on_tape, offset in places]
@@ -545,22 +545,33 @@ class _Direction:
     Attributes:
         function: Takes the lengths and the pointers.
         places: For each buffer whether it lies on the tape, and where in its block, in bytes.
-        scratch_bytes: The size of the block that only this function uses.
     """
 
     function: Callable[..., None]
     places: tuple[tuple[bool, int], ...]
-    scratch_bytes: int
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What follows from a layer and the sizes of a call."""
+    """What follows from a layer and the sizes of a call.
+
+    Attributes:
+        code: The compiled functions.
+        forward: The first of them.
+        backward: The second.
+        tape_bytes: The size of the block that the first leaves to the second.
+        scratch_bytes: The size of the block that each has for itself. It is one size, so that the
+            second takes what the first has given back: that is in the caches, and two runs beside
+            each other want nearly all of them.
+        threads: How many share a call.
+        by_units: Whether they share the units of all rows.
+    """
 
     code: Code
     forward: _Direction
     backward: _Direction
     tape_bytes: int
+    scratch_bytes: int
     threads: int
     by_units: bool
 
@@ -571,21 +582,19 @@ def _plan(layer: Layer, shape: Shape) -> _Plan:
     face = code.interface
     tape_offsets, tape_bytes = layout(tuple(b for b in face.forward if b.tape), shape)
 
-    def direction(function: Callable[..., None], buffers: Sequence[Buffer]) -> _Direction:
+    def direction(
+        function: Callable[..., None], buffers: Sequence[Buffer]
+    ) -> tuple[_Direction, int]:
         offsets, size = layout(tuple(b for b in buffers if not b.tape), shape)
         places = [(True, offset) for offset in tape_offsets]
         places += [(False, offset) for offset in offsets]
-        return _Direction(function, tuple(places), size)
+        return _Direction(function, tuple(places)), size
 
+    forward, forward_bytes = direction(code.forward, face.forward)
+    backward, backward_bytes = direction(code.backward, face.backward)
+    scratch_bytes = max(forward_bytes, backward_bytes) if shape.training else forward_bytes
     threads, by_units = _shares(layer, shape, code.can_split_units)
-    return _Plan(
-        code,
-        direction(code.forward, face.forward),
-        direction(code.backward, face.backward),
-        tape_bytes,
-        threads,
-        by_units,
-    )
+    return _Plan(code, forward, backward, tape_bytes, scratch_bytes, threads, by_units)
 
 
 def _shares(layer: Layer, shape: Shape, can_split_units: bool) -> tuple[int, bool]:

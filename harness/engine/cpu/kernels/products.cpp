@@ -133,7 +133,9 @@ static void pack_columns(long M, long K, const real* a, long lda, Item* to, long
     for (long m = 0; m < M; m += TILE) {
       Item* const items = to + m / TILE * block + q * TILE;
       const long count = std::min(TILE, M - m);
-      if (!ROUNDED) std::memcpy(items, row + m, count * sizeof(real));
+      // A length that the compiler knows is one or two moves, and else a call, which took three quarters of the time.
+      if (!ROUNDED && count == TILE) std::memcpy(items, row + m, TILE * sizeof(real));
+      else if (!ROUNDED) std::memcpy(items, row + m, count * sizeof(real));
       else
         for (long i = 0; i < count; i++) items[i] = joined(row[m + i], two ? next[m + i] : 0);
     }
