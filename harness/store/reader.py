@@ -95,9 +95,14 @@ class StudyReader:
             ) from error
 
     @timed
-    def runs(self) -> pd.DataFrame:
-        """Returns one row per trial, finalist and replicate (:func:`harness.store.frames.runs`)."""
-        return frames.runs(self._stored(run) for run in self.search() if phase_of(run) != ARM_PHASE)
+    def runs(self, phase: Phase | None = None) -> pd.DataFrame:
+        """Returns one row per trial, finalist and replicate (:func:`harness.store.frames.runs`).
+
+        Args:
+            phase: Read the runs of this phase alone.
+        """
+        found = self.search(phase)
+        return frames.runs(self._stored(run) for run in found if phase_of(run) != ARM_PHASE)
 
     def has_result(self) -> bool:
         """Returns whether any run ended otherwise than by failing."""
@@ -214,12 +219,12 @@ class StudyReader:
         runs = self.search()
         return {str(unit_of(run)): run.run_id for run in runs if phase_of(run) == ARM_PHASE}
 
-    def search(self) -> list[RunRow]:
-        """Returns all of the study's runs, arms' own runs included, first made first.
+    def search(self, phase: Phase | None = None) -> list[RunRow]:
+        """Returns the study's runs, of one phase or all, first made first.
 
-        Without those of :meth:`unreadable`.
+        Arms' own runs are among all, those of :meth:`unreadable` are not.
         """
-        return [run for run in self._of_study() if _has_place(run)]
+        return [run for run in self._of_study(phase) if _has_place(run)]
 
     def unreadable(self) -> list[RunRow]:
         """Returns runs whose tags do not say where they belong: somebody has changed them."""
@@ -229,11 +234,13 @@ class StudyReader:
         """Returns runs in the study's experiment that this bench did not make."""
         return [run for run in self._stored_rows() if "phase" not in run.tags]
 
-    def _of_study(self) -> list[RunRow]:
-        return [run for run in self._stored_rows() if "phase" in run.tags]
+    def _of_study(self, phase: Phase | None = None) -> list[RunRow]:
+        return [run for run in self._stored_rows(phase) if "phase" in run.tags]
 
-    def _stored_rows(self) -> list[RunRow]:
-        return self._source.runs(self.experiment_id) if self._held is None else self._held
+    def _stored_rows(self, phase: Phase | None = None) -> list[RunRow]:
+        if self._held is None:
+            return self._source.runs(self.experiment_id, phase)
+        return [run for run in self._held if phase in (None, run.tags.get("phase"))]
 
     def _file_sizes(self, run: RunRow) -> dict[str, int]:
         root = artifact_path(run.artifact_uri, "")
