@@ -11,6 +11,7 @@ from forking import NOTHING, Forking
 from typer.main import get_command
 
 from harness import cli, study
+from harness.cli import running
 from harness.results import clean
 
 COMMANDS = [
@@ -163,6 +164,19 @@ def test_a_launch_counts_its_seconds_from_the_begin_of_its_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     age, seconds = float(done.stdout), time.monotonic() - begun
     assert 0.01 < age < seconds + 0.02  # the kernel counts in hundredths
+
+
+def test_a_pause_between_two_clocks_makes_no_process_older(monkeypatch):
+    began, read, pauses = running._began(), time.clock_gettime, [0.3]
+
+    def paused(clock):
+        if pauses:
+            time.sleep(pauses.pop())
+        return read(clock)
+
+    monkeypatch.setattr(running.time, "clock_gettime", paused)
+    assert running._began() == pytest.approx(began, abs=0.1)
+    assert not pauses
 
 
 def test_importing_harness_loads_nothing_heavy():

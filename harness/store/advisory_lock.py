@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.store.address import AddressedError
 from harness.store.databases import is_postgresql, session
+from harness.store.presence import await_answer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -55,11 +56,16 @@ class AdvisoryLock:
         self._mutex = threading.Lock()  # a driver and its writer both ask
 
     def take(self) -> None:
-        """Takes the lock.
+        """Takes the lock; its database is waited for as a launch waits for a store.
 
         Raises:
             LockedError: Another process has it.
+            StoreError: The database does not answer, or refuses.
         """
+        await_answer("study: the database of its lock", self._take)
+
+    def _take(self) -> None:
+        self.release()  # the session of an earlier try
         if not self._try_to_take():
             raise LockedError(
                 f"study: must be run by one process at a time, but {self._study!r} is held by "

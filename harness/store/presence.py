@@ -58,7 +58,7 @@ def await_tracking(uri: str) -> None:
                 f"tracking: must be the address of a server, but got {uri!r} ({error}). Write "
                 "http://HOST:PORT, and a sign in a password in its code, %2F for a slash."
             ) from error
-        _await(f"tracking: MLflow's server at {address}", _ask_health, uri)
+        await_answer(f"tracking: MLflow's server at {address}", _ask_health, uri)
     await_database("tracking: MLflow's database", uri)
 
 
@@ -69,7 +69,7 @@ def await_database(store: str, url: str) -> None:
         StoreError: It does not answer or refuses, or there is no driver for it.
     """
     if is_server(url):
-        _await(store, _open_session, url)
+        await_answer(store, _open_session, url)
 
 
 def await_writable(locations: Locations) -> None:
@@ -88,10 +88,20 @@ def _await_files(locations: Locations, script: str) -> None:
     ):
         path = sqlite_path(uri)
         if path is not None and path.is_file():
-            _await(f"{name} {path}", _execute, path, script)
+            await_answer(f"{name} {path}", _execute, path, script)
 
 
-def _await(store: str, ask: Callable[..., None], *args: object) -> None:
+def await_answer(store: str, ask: Callable[..., None], *args: object) -> None:
+    """Asks a store until it answers, for a few seconds.
+
+    Args:
+        store: What to call it in a line.
+        ask: Raises while it does not answer.
+        args: What it is given.
+
+    Raises:
+        StoreError: It does not answer, or refuses.
+    """
     begun = time.monotonic()
     while True:
         try:

@@ -51,7 +51,7 @@ FLAGS = (
 )
 LOAD_MS = 180_000
 """A page takes a second or two; a machine that others use may stand still for a while."""
-UI = "from harness.store import server; server.START_SECONDS = 600.0; from harness import cli; "
+UI = "from harness.store import server; server.IDLE_SECONDS = 600.0; from harness import cli; "
 UI += "cli.main()"
 """`harness`, which waits for MLflow's server as long as a machine may need that others use."""
 WHOLE = "e => [e, ...e.querySelectorAll('*')].every(x => x.scrollWidth <= x.clientWidth + 1)"

@@ -4,7 +4,6 @@ import threading
 import time
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from harness.store import advisory_lock, databases, patience
 from harness.store.address import StoreError
@@ -158,8 +157,19 @@ def test_a_server_that_is_not_there_is_told_soon_and_without_its_password(tmp_pa
     with pytest.raises(StoreError, match="storage: Optuna's database: must answer, but") as told:
         await_readable(Locations(tmp_path, storage=url))
     assert "s3cret" not in str(told.value) and "\n" not in str(told.value)
-    with pytest.raises(OperationalError):
+    with pytest.raises(StoreError, match="database of its lock: must answer, but has not") as told:
         locked("small", Locations(tmp_path, storage=url)).__enter__()
+    assert "s3cret" not in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_server_that_starts_again_is_waited_for(postgres, url, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(patience, "START_SECONDS", 600.0)
+    monkeypatch.setattr(patience, "pause", lambda *_: started or started.append(postgres.start()))
+    postgres.stop()
+    with locked("small", Locations(tmp_path, storage=url)) as assure:
+        assure(at_once=True)
+    assert started
 
 
 @pytest.mark.parametrize("url", ["mysql+nodriver://h/db", "postgresql+nothing://me:s3cret@h/db"])
