@@ -4,8 +4,9 @@ A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From t
 (their columns), tried and evidence (frames to what the searches tried, and what that shows),
 measure and comparability (by what arms are compared, and whether they can be), replicates and
 stages (their losses, how many there are), comparison and timings (with the baseline), arm_results
-(one result per arm of all that), remarks (what is missing or doubtful), sentences and tables (the
-words of a result), divergence, factors, lengths, along_training, states, forecasts and samples
+(one result per arm of all that), remarks (what is missing or doubtful), number_texts, sentences and
+methods (the words of a result), tables, cost_tables, end_tables and result_numbers (its tables, and
+the one for machines), divergence, factors, lengths, along_training, states, forecasts and samples
 (what stands beside the verdicts), searches, hyperparameters and pareto (the tuned fields, the
 costs), drawing and the modules of figures (how a figure looks, what it shows), hover (what a page
 tells under the pointer), condition_report (all of it for one condition), conditions (several of
@@ -32,10 +33,11 @@ from harness.report import (
     forms,
     headline,
     measure,
+    methods,
     notebook,
     page,
+    result_numbers,
     sentences,
-    tables,
 )
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport, condition_report
@@ -129,12 +131,13 @@ class Report:
             {
                 "condition": each.title,
                 "split": measure.split_of(each.study),
-                **tables.numbers(result),
+                **result_numbers.numbers(result),
             }
             for each in self.conditions
             for result in each.results
         ]
-        counts = dict.fromkeys(tables.COUNTS, "Int64")  # a count that is not known stays a count
+        # A count that is not known stays a count.
+        counts = dict.fromkeys(result_numbers.COUNTS, "Int64")
         return pd.DataFrame(rows).astype(counts)
 
     @cached_property
@@ -175,7 +178,7 @@ class Report:
     @property
     def method(self) -> str:
         """How the numbers were come by."""
-        return sentences.method(self.study)
+        return methods.method(self.study)
 
     def csv(self) -> str:
         """Returns ``table``, with what is not known left empty."""

@@ -7,8 +7,8 @@ import pandas as pd
 
 from harness.report import measure, replicates
 from harness.report.arm_results import ArmResult
+from harness.report.number_texts import difference_texts, p_text
 from harness.report.protocols import StudyLike
-from harness.report.sentences import difference_texts, p_text
 from harness.report.tables import Section
 from harness.report.tried import is_not_learned
 from harness.statistics import inference

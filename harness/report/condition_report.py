@@ -16,6 +16,8 @@ import pandas as pd
 from harness.report import (
     along_training,
     arm_results,
+    cost_tables,
+    end_tables,
     factors,
     forecasts,
     frames,
@@ -114,8 +116,8 @@ class ConditionReport:
         return _with_rows(
             [
                 factors.section(self.study, self.results),
-                tables.divergence(self.results, sentences.unit(self.study)),
-                tables.lost_runs(self.results),
+                end_tables.divergence(self.results, sentences.unit(self.study)),
+                end_tables.lost_runs(self.results),
                 lengths.section(self.study, self.results, self.runs),
                 along_training.section(self.study, self.results, self.curves),
                 states.section(self.results, self.states),
@@ -128,10 +130,10 @@ class ConditionReport:
         """What every arm costs, what it reaches for that, and the runtime."""
         return _with_rows(
             [
-                tables.costs(self.results),
+                cost_tables.costs(self.results),
                 pareto.section(self.study, self.results),
                 pareto.time_to_target(self.study, self.results, self.curves, self.runs),
-                tables.runtimes(self.results),
+                cost_tables.runtimes(self.results),
             ]
         )
 
@@ -160,7 +162,7 @@ class ConditionReport:
     @cached_property
     def ends(self) -> Section:
         """How the runs ended."""
-        return tables.ends(self.results, sentences.unit(self.study))
+        return end_tables.ends(self.results, sentences.unit(self.study))
 
     @property
     def sections(self) -> list[Section]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.report import sentences
+from harness.report import number_texts, sentences
 from harness.report.arm_results import ArmResult
 from harness.report.tables import Section, decided_text
 from harness.statistics import aggregates
@@ -43,8 +43,10 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
                 [arm for arm, _ in pairs], [base for _, base in pairs]
             )
             middle = aggregates.interquartile_mean([arm - base for arm, base in pairs])
-            ratio, low, high = sentences.difference_texts(objective, middle.value, middle.interval)
-            chance, least, most = sentences.ratio_texts(
+            ratio, low, high = number_texts.difference_texts(
+                objective, middle.value, middle.interval
+            )
+            chance, least, most = number_texts.ratio_texts(
                 improved.value, improved.interval, decimals=2
             )
             rows.append((name, f"{chance} ({least} to {most})", f"{ratio} ({low} to {high})"))

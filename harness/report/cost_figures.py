@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.report import drawing, measure, tables
+from harness.report import cost_tables, drawing, measure
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, MARKERS, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.hover import Point
+from harness.report.number_texts import number
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
 from harness.report.protocols import StudyLike
-from harness.report.sentences import number, phase_text, speed_text
+from harness.report.sentences import phase_text, speed_text
 from harness.report.timings import ALONE, Timed
 from harness.tasks.objective import Objective
 
@@ -128,7 +129,7 @@ def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None
     ]
     if not timed:
         return None
-    phases, looks, points = tables.phases_of(timed), drawing.palette(results), list[Point]()
+    phases, looks, points = cost_tables.phases_of(timed), drawing.palette(results), list[Point]()
     with drawing.style():
         rows_of_legend = (len(phases) + 1) // 2
         figure, axes = drawing.new_figure(

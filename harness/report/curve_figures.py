@@ -22,7 +22,7 @@ from harness.report.drawing import (
     style,
 )
 from harness.report.hover import Point, along
-from harness.report.sentences import number
+from harness.report.number_texts import number
 from harness.report.timings import ALONE
 from harness.tasks.objective import Objective, split_of
 from harness.training.messages import RunState

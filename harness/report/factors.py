@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.report import measure, sentences, stages
+from harness.report import measure, number_texts, sentences, stages
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import ArmLike, StudyLike
 from harness.report.searches import value_text
@@ -80,9 +80,9 @@ def _texts(objective: Objective, effect: Contrast) -> tuple[str, str, str]:
     seeds = f"{effect.num_finished} of {effect.num_seeds} finished"
     if effect.mean is None:
         return "", "", seeds
-    ratio, low, high = sentences.difference_texts(objective, effect.mean, effect.interval)
+    ratio, low, high = number_texts.difference_texts(objective, effect.mean, effect.interval)
     if effect.num_lost:
         return f"{ratio} (conditional)", "", seeds
     p = effect.adjusted_p
-    p_text = "" if p is None else sentences.p_text(p).removeprefix("= ")
+    p_text = "" if p is None else number_texts.p_text(p).removeprefix("= ")
     return (f"{ratio} ({low} to {high})" if low else ratio), p_text, str(effect.num_seeds)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.report import sentences, tables
 from harness.report.arm_results import ArmResult
-from harness.report.sentences import number
+from harness.report.number_texts import number
 from harness.report.tables import Section
 
 COLORS = {"better": "green", "worse": "red"}  # every other verdict is yellow

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.number_texts import number, ratio_texts
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
     Domain,
@@ -19,7 +20,6 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
-from harness.report.sentences import number, ratio_texts
 from harness.report.tables import Section
 from harness.report.tried import ENDS, counted
 from harness.store.frames import excerpt

@@ -11,8 +11,8 @@ from harness.report import drawing, lengths
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, MAX_TOGETHER, LabelledFigure, Look
 from harness.report.hover import Point, along
+from harness.report.number_texts import number
 from harness.report.protocols import StudyLike
-from harness.report.sentences import number
 from harness.tasks.objective import Objective
 
 DOTS = {lengths.GUESS: (0, (1, 2)), lengths.FLOOR: (0, (1, 5))}

@@ -11,8 +11,8 @@ import pandas as pd
 from harness.data.errors import DataError
 from harness.data.sequences import Level, memory
 from harness.report.arm_results import ArmResult
+from harness.report.number_texts import number
 from harness.report.protocols import StudyLike
-from harness.report.sentences import number
 from harness.report.tables import Section
 from harness.report.tried import is_not_learned
 from harness.tasks.objective import objective_of

@@ -8,8 +8,8 @@ import pandas as pd
 
 from harness.report import measure
 from harness.report.arm_results import ArmResult
+from harness.report.number_texts import level_text, number, p_text
 from harness.report.protocols import StudyLike
-from harness.report.sentences import level_text, number, p_text
 from harness.report.tables import Section
 from harness.report.timings import ALONE
 from harness.statistics.survival import Times, kaplan_meier, log_rank

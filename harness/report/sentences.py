@@ -1,92 +1,20 @@
-"""Results in words: one sentence per arm, one answer, and how their numbers are written."""
+"""Results in words: a few sentences an arm, and one answer."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from harness.report import measure, replicates
 from harness.report.arm_results import ArmResult
+from harness.report.number_texts import difference_texts, p_text, ratio_texts
 from harness.report.protocols import StudyLike
 from harness.report.timings import Timed
 from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
-from harness.statistics.inference import Interval
 from harness.statistics.power import MAX_SEEDS
-from harness.tasks.objective import Objective, objective_of
+from harness.tasks.objective import objective_of
 
 OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
 """What would make an arm comparable whose best value lies at an end of what was tried."""
-
-MOST_PLAIN = 1e7
-"""From here on a number is written with an exponent: what diverged would else fill a table."""
-LEAST_PLAIN = 0.01
-"""A smaller number has significant digits instead of decimals."""
-
-
-def number(value: float, *, decimals: int | None = None) -> str:
-    """Returns a level or a rate with about four significant digits, or with ``decimals``.
-
-    Of less than a hundredth, which three decimals would hide, it has two.
-
-    >>> number(4.2), number(0.0213), number(0.000213)
-    ('4.200', '0.021', '0.00021')
-    """
-    if not math.isfinite(value):
-        return str(value)
-    if abs(value) >= MOST_PLAIN and decimals is None:
-        return f"{value:.3g}"
-    if decimals is None and 0 < abs(value) < LEAST_PLAIN:
-        return f"{value:.2g}"
-    if decimals is None:
-        decimals = max(0, min(3, 3 - math.floor(math.log10(abs(value))))) if value else 0
-    return f"{value:,.{decimals}f}"
-
-
-def p_text(p: float) -> str:
-    """Returns ``= 0.004`` or ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
-
-
-def ratio_texts(
-    ratio: float, interval: Interval | None, *, decimals: int = 3, sign: str = ""
-) -> tuple[str, str, str]:
-    """Returns a ratio and the ends of its interval.
-
-    They have ``decimals``, or as many more as show the interval's width. A ``sign`` of "+" writes
-    the sign of a difference.
-    """
-    if interval is None:
-        return _signed(ratio, decimals, sign), "", ""
-    half = (interval.high - interval.low) / 2.0
-    if 0.0 < half < 1.0:
-        decimals = max(decimals, min(7, math.ceil(-math.log10(half))))
-    ratio_text, low, high = (
-        _signed(value, decimals, sign) for value in (ratio, interval.low, interval.high)
-    )
-    return ratio_text, low, high
-
-
-def _signed(value: float, decimals: int, sign: str) -> str:
-    return f"{value:{sign},.{decimals}f}" if abs(value) < MOST_PLAIN else f"{value:{sign}.3g}"
-
-
-def difference_texts(
-    objective: Objective, mean: float, interval: Interval | None
-) -> tuple[str, str, str]:
-    """Returns a mean difference of losses, and the ends of its interval, as a reader sees them."""
-    ends = None
-    if interval is not None:
-        ends = Interval(*objective.difference_ends(interval.low, interval.high))
-    return ratio_texts(objective.difference(mean), ends, sign=objective.sign)
-
-
-def level_text(objective: Objective, mean: float, interval: Interval | None) -> str:
-    """Returns a mean loss as the number shown, with its interval where there is one."""
-    text = number(objective.level(mean))
-    if interval is None:
-        return text
-    low, high = map(number, objective.level_ends(interval.low, interval.high))
-    return f"{text} ({low} to {high})"
 
 
 def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
@@ -98,60 +26,6 @@ def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
 def unit(study: StudyLike) -> str:
     """Returns what one pair is: a ``seed`` or a ``repeat``."""
     return "repeat" if replicates.num_repeats(study) > 1 else "seed"
-
-
-def method(study: StudyLike) -> str:
-    """Returns how the numbers were computed, for a reader who checks them."""
-    pairs = "Pairs are replicates of one seed."
-    if unit(study) == "repeat":
-        pairs = (
-            "A pair is one repeat of the whole search: the mean over the arm's replicates of that"
-            " repeat, minus the baseline's."
-        )
-    interval = "intervals are Student's, 95 %, unadjusted"
-    if study.replicate.until is not None:
-        interval = (
-            "intervals are those of Stein's two-stage rule (1945), 95 %, unadjusted: the spread of"
-            f" the first {study.replicate.seeds} seeds says how many seeds there are, and enters"
-            " interval and test with their degrees of freedom"
-        )
-    family = (
-        "over the arms"
-        if len(study.conditions) == 1
-        else "over the arms of a condition, not over conditions"
-    )
-    return (
-        f"{pairs} {_method_of_scale(study)}; {interval}; p (Holm) is the"
-        f" paired Student test after Holm's correction {family} (a sign test where a replicate"
-        " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted."
-        f"{_method_of_search(study)} Speeds are medians over rounds of paired ratios with"
-        " order-statistic intervals."
-    )
-
-
-def _method_of_scale(study: StudyLike) -> str:
-    objective = objective_of(study.measure.objective)
-    if not objective.is_ratio:
-        return f"Differences are the mean paired difference of the {objective.name}"
-    unit = f" in {objective.loss_unit}" if objective.loss_unit else " of the logarithms"
-    return f"Ratios are exp of the mean paired difference{unit}"
-
-
-def _method_of_search(study: StudyLike) -> str:
-    if study.version == 1 or study.tune is None:
-        return ""
-    spread = (
-        " The spread of the search is the standard deviation of an arm's difference from the"
-        " baseline over searches of the same size that try other points"
-    )
-    if unit(study) == "repeat":
-        return f"{spread}; the repeats hold it already."
-    return (
-        f"{spread}; the interval that holds it too is sqrt(half^2 + (k S)^2) to each side, with"
-        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave"
-        f" {objective_of(study.measure.objective).no_difference:g} out, or to lie within the"
-        " margin."
-    )
 
 
 def sentence(study: StudyLike, result: ArmResult) -> str:

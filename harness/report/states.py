@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.report.arm_results import ArmResult
-from harness.report.sentences import number
+from harness.report.number_texts import number
 from harness.report.tables import Section
 from harness.store.columns import ALL_STATES
 from harness.training.state_statistics import SATURATION

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from harness.report import drawing
 from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.hover import Point, along
+from harness.report.number_texts import number
 from harness.report.protocols import StudyLike
 from harness.report.searches import (
     Domain,
@@ -24,7 +25,6 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
-from harness.report.sentences import number
 from harness.statistics import inference
 from harness.study import Choices
 from harness.tasks.objective import Objective

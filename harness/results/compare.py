@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness import report
 from harness.report import Report, comparability, forms, replicates, sentences, stages
+from harness.report.number_texts import difference_texts, number
 from harness.report.tables import Section
 from harness.report.tried import ENDS, whole
 from harness.results.comparands import (
@@ -321,9 +322,7 @@ def _level(comparand: Comparand) -> str:
     name, measured = comparand.name, comparand.measured
     if comparand.is_run:
         if math.isfinite(comparand.nats):
-            return (
-                f"{name}: {measured} {sentences.number(comparand.objective.level(comparand.nats))}."
-            )
+            return f"{name}: {measured} {number(comparand.objective.level(comparand.nats))}."
         return f"{name}: {comparand.runs['state'].iloc[0]}."
     rows = _rows(comparand, comparand.seeds)
     study = _study([comparand], [rows])
@@ -332,9 +331,9 @@ def _level(comparand: Comparand) -> str:
     if level["mean"] is None:
         return f"{name}: no replicate finished."
     objective, interval = comparand.objective, level["interval"]
-    text = sentences.number(objective.level(level["mean"]))
+    text = number(objective.level(level["mean"]))
     if interval is not None:
-        low, high = map(sentences.number, objective.level_ends(interval.low, interval.high))
+        low, high = map(number, objective.level_ends(interval.low, interval.high))
         text += f" (95 % interval {low} to {high})"
     num_finished = sum(map(math.isfinite, losses.values()))
     diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
@@ -377,7 +376,7 @@ def _compare_runs(comparands: Sequence[Comparand]) -> list[str]:
         difference = each.nats - first.nats
         if math.isfinite(difference):
             objective = first.objective
-            shown, _, _ = sentences.difference_texts(objective, difference, None)
+            shown, _, _ = difference_texts(objective, difference, None)
             clause = f"{each.name} has {shown} times the {objective.name} of {first.name}"
             if not objective.is_ratio:
                 clause = f"{each.name} differs in {objective.name} from {first.name} by {shown}"

@@ -21,7 +21,7 @@ from harness.report import measure
 from harness.report.arm_results import ArmResult
 from harness.report.assemble import stored_report, warnings_of
 from harness.report.condition_report import ConditionReport
-from harness.report.sentences import number
+from harness.report.number_texts import number
 from harness.report.tables import Section
 from harness.report.timings import ALONE
 from harness.results.open import open_study

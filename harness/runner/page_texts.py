@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.report import Report, sentences, tables
+from harness.report import Report, number_texts, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.store import views
 
@@ -109,7 +109,7 @@ def cells(result: ArmResult, split: str) -> dict[str, str]:
         sentences.word(result).split(" and ")[0],
         tables.decided_text(result).replace(" to ", "–"),
         tables.holm_text(result),
-        "none" if result.mean is None else sentences.number(result.objective.level(result.mean)),
+        "none" if result.mean is None else number_texts.number(result.objective.level(result.mean)),
         _speed_text(result),
         "" if parameters is None else f"{parameters:,}",
         str(finished) if finished == planned else f"{finished}/{planned}",

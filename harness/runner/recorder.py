@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.data import Data
-from harness.report.sentences import number
+from harness.report.number_texts import number
 from harness.report.tried import is_done, is_lost
 from harness.runner.failures import Failures
 from harness.runner.progress import Display

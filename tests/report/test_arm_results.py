@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from planted import BASE, UNIT, Replicate, Tune, build, run_rows, study
 
-from harness.report import tables
+from harness.report import cost_tables
 
 
 def repeated(num_repeats=5, num_seeds=3, states=None):
@@ -40,9 +40,9 @@ def test_where_patience_ends_runs_the_updates_that_they_used_are_told():
     ]
     built = gathered(replace(planned, arms=tuple(stopping)), rows)
     assert built.results[0].replicate_updates == (90, 100, 200)
-    costs = tables.costs(built.results)
+    costs = cost_tables.costs(built.results)
     assert costs.header[-1] == "Updates of a replicate" and costs.rows[0][-1] == "100 (90 to 200)"
-    assert "Updates of a replicate" not in tables.costs(gathered(planned, rows).results).header
+    assert "Updates of a replicate" not in cost_tables.costs(gathered(planned, rows).results).header
 
 
 def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():

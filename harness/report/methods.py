@@ -1,0 +1,60 @@
+"""How the numbers of a report were computed, in words."""
+
+from harness.report.protocols import StudyLike
+from harness.report.sentences import unit
+from harness.statistics.decisions import SEARCH_FACTOR
+from harness.tasks.objective import objective_of
+
+
+def method(study: StudyLike) -> str:
+    """Returns how the numbers were computed, for a reader who checks them."""
+    pairs = "Pairs are replicates of one seed."
+    if unit(study) == "repeat":
+        pairs = (
+            "A pair is one repeat of the whole search: the mean over the arm's replicates of that"
+            " repeat, minus the baseline's."
+        )
+    interval = "intervals are Student's, 95 %, unadjusted"
+    if study.replicate.until is not None:
+        interval = (
+            "intervals are those of Stein's two-stage rule (1945), 95 %, unadjusted: the spread of"
+            f" the first {study.replicate.seeds} seeds says how many seeds there are, and enters"
+            " interval and test with their degrees of freedom"
+        )
+    family = (
+        "over the arms"
+        if len(study.conditions) == 1
+        else "over the arms of a condition, not over conditions"
+    )
+    return (
+        f"{pairs} {_method_of_scale(study)}; {interval}; p (Holm) is the"
+        f" paired Student test after Holm's correction {family} (a sign test where a replicate"
+        " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted."
+        f"{_method_of_search(study)} Speeds are medians over rounds of paired ratios with"
+        " order-statistic intervals."
+    )
+
+
+def _method_of_scale(study: StudyLike) -> str:
+    objective = objective_of(study.measure.objective)
+    if not objective.is_ratio:
+        return f"Differences are the mean paired difference of the {objective.name}"
+    unit = f" in {objective.loss_unit}" if objective.loss_unit else " of the logarithms"
+    return f"Ratios are exp of the mean paired difference{unit}"
+
+
+def _method_of_search(study: StudyLike) -> str:
+    if study.version == 1 or study.tune is None:
+        return ""
+    spread = (
+        " The spread of the search is the standard deviation of an arm's difference from the"
+        " baseline over searches of the same size that try other points"
+    )
+    if unit(study) == "repeat":
+        return f"{spread}; the repeats hold it already."
+    return (
+        f"{spread}; the interval that holds it too is sqrt(half^2 + (k S)^2) to each side, with"
+        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave"
+        f" {objective_of(study.measure.objective).no_difference:g} out, or to lie within the"
+        " margin."
+    )
