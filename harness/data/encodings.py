@@ -34,12 +34,19 @@ _FILE_KINDS = (
 )
 _TYPOGRAPHY = "\N{NO-BREAK SPACE}«»‘’‚“”„–—…•°§©®™€№"
 _LATIN_1_LETTERS = "".join(chr(code) for code in range(0xC0, 0x100) if code not in (0xD7, 0xF7))
+_LATIN_1_SIGNS = "ªº¿¡·£¥¢¬¯´¸±²³¹µ¼½¾×÷\N{SOFT HYPHEN}"
 _KOREAN_CHARACTERS = 20
 """Frequent Korean characters have bytes of frequent Chinese ones; half of the latter, so that so
 many of them in a row are Korean.
 """
 _SHARE_OF_ODD_WORDS = 0.02  # of characters beyond ASCII; a slip of the pen is no proof
 _SIGN_IN_A_WORD = r"[^\W\d_][^\w\s\x00-\x7f’·\N{SOFT HYPHEN}][^\W\d_]|\w[²³¹]\w"
+_NO_ASCII_IN_A_WORD = r"[^\W\d_\x00-\x7f]{3}"
+"""Three letters beyond ASCII in a row, as no Western European word has them."""
+_SHARE_OF_NEIGHBOURS = 0.5
+"""Least share of characters of East Asia that stand beside another one: they make words. A sign of
+one byte and the ASCII after it would be one that stands alone.
+"""
 _TWO_ALPHABETS_IN_A_WORD = "[A-Za-z][\u0370-\u052f]|[\u0370-\u052f][A-Za-z]"
 _SPACE = re.compile("[ \n\N{IDEOGRAPHIC FULL STOP}]")
 
@@ -68,10 +75,10 @@ _MULTIBYTE = (
     Encoding("Big5 (Chinese)", "CP950", "cp950"),
 )
 _SINGLE_BYTE = (
+    Encoding("Windows-1252 (Western European)", "CP1252", "cp1252"),
     Encoding("Windows-1251 (Cyrillic)", "CP1251", "cp1251"),
     Encoding("KOI8-R (Cyrillic)", "KOI8-R", "koi8_r"),
     Encoding("Windows-1253 (Greek)", "CP1253", "cp1253"),
-    Encoding("Windows-1252 (Western European)", "CP1252", "cp1252"),
     Encoding("Windows-1250 (Central European)", "CP1250", "cp1250"),
 )
 _WIDE = (
@@ -196,13 +203,17 @@ def _plausible_share(sample: bytes, encoding: Encoding) -> float:
 
 def _is_possible(text: str, others: list[str], encoding: Encoding) -> bool:
     """Returns whether a text can be of the languages of its encoding, by what words they write."""
+    if encoding in _MULTIBYTE:
+        is_enough = encoding.codec != "cp949" or len(others) >= _KOREAN_CHARACTERS
+        in_rows = sum(map(len, re.findall(r"[^\x00-\x7f]{2,}", text)))
+        return is_enough and in_rows >= _SHARE_OF_NEIGHBOURS * len(others)
     match encoding.codec:
-        case "cp949":
-            return len(others) >= _KOREAN_CHARACTERS
         case "cp1252" | "cp1250":  # letters beyond ASCII are few
             num_letters = sum(character.isalpha() for character in others)
             num_ascii = len(re.findall("[A-Za-z]", text))
             odd_words = re.findall(_SIGN_IN_A_WORD, text)
+            if encoding.codec == "cp1252":
+                odd_words += re.findall(_NO_ASCII_IN_A_WORD, text)
             is_latin = num_ascii >= _ASCII_PER_LETTER * num_letters
             return is_latin and len(odd_words) <= _SHARE_OF_ODD_WORDS * len(others)
         case "cp1251" | "koi8_r" | "cp1253":
@@ -233,7 +244,7 @@ def _common_characters(codec: str) -> frozenset[str]:
         case "cp1253":
             return frozenset("αβγδεζηθικλμνξοπρσςτυφχψωάέήίόύώϊϋΐΰ" + _TYPOGRAPHY)
         case "cp1252":
-            return frozenset(_LATIN_1_LETTERS + "ŒœŸªº¿¡·£\N{SOFT HYPHEN}" + _TYPOGRAPHY)
+            return frozenset(_LATIN_1_LETTERS + _LATIN_1_SIGNS + "ŒœŸ" + _TYPOGRAPHY)
         case "cp1250":
             letters = "ąćęłńóśźżáčďéěíňřšťúůýžäľĺŕôőűöüăâîşţđ"
             return frozenset(letters + letters.upper() + "ß\N{SOFT HYPHEN}" + _TYPOGRAPHY)

@@ -5,7 +5,8 @@ Nothing trains for good.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 
@@ -63,12 +64,15 @@ def check(
     loaded = load_study(path, overrides, locations)
     stored = History(loaded, locations)
     settings, notes = resolve(loaded)
-    found = _checked_texts(loaded, settings, force)
+    with _telling(console, len(settings)) as tell:
+        found = _checked_texts(loaded, settings, force, tell)
     facts = texts.facts_by_readers(loaded, found)
     settings = history.with_pinned_budgets(settings, stored)
-    probes = [
-        _probe(loaded, arm, settings, stored, trains) for arm in _shown(console, list(settings))
-    ]
+    probes = []
+    with _telling(console, len(settings)) as tell:
+        for arm in settings:
+            tell(arm)
+            probes.append(_probe(loaded, arm, settings, stored, trains))
     if facts:
         _print_texts(console, facts)
     if (sequences_table := sequences.table(found)) is not None:
@@ -83,10 +87,12 @@ def check(
     check_design(loaded, force)
 
 
-def _checked_texts(loaded: Study, settings: Mapping[str, Settings], force: bool) -> dict[str, Data]:
+def _checked_texts(
+    loaded: Study, settings: Mapping[str, Settings], force: bool, tell: Callable[[str], None]
+) -> dict[str, Data]:
     """Returns every arm's text; what is wrong with runs and design is told together."""
     try:
-        return check_runs(loaded, settings)
+        return check_runs(loaded, settings, tell)
     except RunFault as fault:
         design = None if force else design_problem(loaded)
         raise RunFault("\n".join(filter(None, (str(fault), design)))) from fault
@@ -115,12 +121,13 @@ def _spread(part: Study, stored: History) -> Spread | None:
     return stored.first(lambda other: history.spread(part, other))
 
 
-def _shown(console: Console, arms: list[str]) -> Iterator[str]:
-    """Yields arms, and shows which one is tried.
+@contextmanager
+def _telling(console: Console, num_arms: int) -> Iterator[Callable[[str], None]]:
+    """Yields what is told of each arm before it is tried, and shows it.
 
     On a terminal a bar shows it and goes away at the end; elsewhere lines do.
     """
-    begun = time.monotonic()
+    begun, index = time.monotonic(), 0
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(16),
@@ -130,14 +137,16 @@ def _shown(console: Console, arms: list[str]) -> Iterator[str]:
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task("", total=len(arms))
-        for index, arm in enumerate(arms):
+        task = bar.add_task("trying", total=num_arms)
+
+        def tell(arm: str) -> None:
+            nonlocal index
             bar.update(task, completed=index, description=f"trying {arm}")
+            index += 1
             if not console.is_terminal and time.monotonic() - begun > QUIET_SECONDS:
-                console.print(
-                    f"trying {arm}, {index + 1} of {len(arms)}", markup=False, highlight=False
-                )
-            yield arm
+                console.print(f"trying {arm}, {index} of {num_arms}", markup=False, highlight=False)
+
+        yield tell
 
 
 def _probe(

@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,11 @@ class RunFault(ValueError):
     """Every run of an arm would fail; the message has a line for every fault."""
 
 
-def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data]:
+def check_runs(
+    study: Study,
+    settings: Mapping[str, Settings],
+    tell: Callable[[str], None] = lambda arm: None,
+) -> dict[str, Data]:
     """Returns every arm's data, by its key, where runs of all arms can train.
 
     Of every arm one run makes one update, and continues a prefix by one token.
@@ -36,6 +40,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
         study: All its conditions.
         settings: Of every arm by its key, as :func:`harness.preflight.resolve.resolve` returns
             them.
+        tell: Called with the key of every arm, before it is tried.
 
     Raises:
         RunFault: A text cannot be had or is too short, a prefix has a character that its text
@@ -52,6 +57,7 @@ def check_runs(study: Study, settings: Mapping[str, Settings]) -> dict[str, Data
                 faults.setdefault(fault, []).append(arm)
     readable = _readable_prefixes(study, texts, faults)
     for arm, text in texts.items():
+        tell(arm)
         own = replace(settings[arm], **first_values(study.under(Unit.parse(arm).condition)))
         for fault in _trial_faults(study, arm, own, readable[id(text)], text):
             faults.setdefault(fault, []).append(arm)

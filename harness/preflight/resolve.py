@@ -11,6 +11,7 @@ from harness.model import masks
 from harness.model.regularization import regularized_cell
 from harness.settings import Budget, Settings
 from harness.study import Choices, Study
+from harness.study.fields import default_of
 from harness.training import runtime
 from harness.training.execution import resolve_device
 from harness.training.pack import Pack
@@ -18,8 +19,9 @@ from harness.training.plan import Plan, Run
 
 
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
-    """Returns every arm's settings by its key, and which engines were passed over.
+    """Returns every arm's settings by its key, and notes on what is done otherwise than asked for.
 
+    Such are engines that were passed over, and evaluations for which there are no updates.
     ``engine: auto`` is resolved once for all arms of a device and a precision; see
     :func:`harness.engine.resolve_each`.
 
@@ -30,7 +32,7 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
         cells.load_file(path)
     open_arms = [arm for arm in study.arms if arm.settings.engine == "auto"]
     settings = {arm.key: arm.settings for arm in study.arms}
-    notes: list[str] = []
+    notes = _of_evaluations(study)
     for device, precision in {(arm.settings.device, arm.settings.precision) for arm in open_arms}:
         alike = [
             a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)
@@ -42,6 +44,20 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
         for arm, name in zip(alike, names, strict=True):
             settings[arm.key] = _on(arm.settings, name)
     return settings, notes
+
+
+def _of_evaluations(study: Study) -> list[str]:
+    """Returns notes on evaluations that were asked for and that no update is left for."""
+    asked = dict.fromkeys(
+        (arm.settings.evaluations, arm.settings.budget.updates) for arm in study.arms
+    )
+    return [
+        f"fix.evaluations: at most one is made an update, but got evaluations={count:,} and "
+        f"updates={updates:,}; {updates:,} are made. Write evaluations: {updates}."
+        for count, updates in asked
+        if isinstance(count, int) and count != default_of("evaluations")
+        if updates is not None and count > updates
+    ]
 
 
 def _on(settings: Settings, name: Any) -> Settings:

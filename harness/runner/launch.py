@@ -3,7 +3,7 @@
 import gc
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,9 +113,7 @@ def run(
                 _show(report, overhead, study, locations, display, verbose)
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
-        if is_first:  # torch is loaded and cells are compiled meanwhile, for seconds
-            display.say("one update of every arm is tried first")
-        texts = _texts_of_sound_runs(study) if is_first else {}
+        texts = _texts_of_sound_runs(study, display) if is_first else {}
         from harness.runner.executors import open_executor  # late: it takes torch along
 
         checkpoints = locations.checkpoints(study.name)
@@ -129,17 +127,38 @@ def run(
                 return _run(scheduler, started, verbose, is_checked=is_first)
 
 
-def _texts_of_sound_runs(study: Study) -> "dict[str, Data]":
+def _texts_of_sound_runs(study: Study, display: Display) -> "dict[str, Data]":
     """Returns every arm's text.
 
     Raises:
         RunFault: Every run of an arm would fail; no store has been made or changed.
     """
-    from harness.preflight.faults import check_runs
-    from harness.preflight.resolve import resolve
+    with _trial(display, len(study.arms)) as tell:  # torch is loaded first, which takes seconds
+        from harness.preflight.faults import check_runs
+        from harness.preflight.resolve import resolve
 
-    settings, _ = resolve(study)
-    return check_runs(study, settings)
+        settings, _ = resolve(study)
+        return check_runs(study, settings, tell)
+
+
+@contextmanager
+def _trial(display: Display, num_arms: int) -> Iterator[Callable[[str], None]]:
+    """Shows how far the arms have been tried; yields what is told of each before it is.
+
+    A cell is compiled for it, which takes seconds, and minutes where the machine is busy.
+    """
+    display.begin("trying", num_arms, what="arms, with one update each")
+    num_told = 0
+
+    def tell(arm: str) -> None:
+        nonlocal num_told
+        display.advance(int(num_told > 0), arm)
+        num_told += 1
+
+    try:
+        yield tell
+    finally:
+        display.end()
 
 
 @contextmanager
@@ -190,7 +209,8 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
     if plans or runtime_phase.timing_plans(scheduler):
         if not is_checked:
             units = runtime_phase.first_repeats(scheduler)
-            check_runs(study, {str(unit): scheduler.settings[unit] for unit in units})
+            with _trial(display, len(units)) as tell:
+                check_runs(study, {str(unit): scheduler.settings[unit] for unit in units}, tell)
         _say_what_will_run(scheduler)
     loading = threading.Thread(target=_load_for_report, name="figures", daemon=True)
     if plans:

@@ -356,7 +356,10 @@ class Settings:
         Budget(epochs=1), doc="how long a run trains: one of updates, tokens, epochs, seconds"
     )
     evaluations: int | Literal["epoch"] = setting(
-        20, doc="number of equally spaced evaluation points, or {each: epoch}", ge=1, le=MOST_RUNS
+        20,
+        doc="number of equally spaced evaluation points, at most one an update, or {each: epoch}",
+        ge=1,
+        le=MOST_RUNS,
     )
 
     evaluation_batch_size: int | None = setting(

@@ -29,6 +29,10 @@ _FLOAT = re.compile(
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
 _GROUPS = re.compile(r"(,[0-9]+)+(?![^,}\s])")
 """What follows the first digits of a number with commas, ``2,000,000``, between braces."""
+_LIST = re.compile(r"\[([0-9,\s]+)\]")
+"""A list of whole numbers in brackets."""
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
+"""A number with commas, as it may stand in a list; or several numbers of a list without blanks."""
 _DOT_OF_WORD = re.compile(r"\.(?=[iInN])")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -284,7 +288,7 @@ class _Builder:
         return (
             self._mapping(path)
             if isinstance(event, yaml.MappingStartEvent)
-            else self._sequence(path)
+            else self._sequence(path, _has_thousands(self.text, event.start_mark.index))
         )
 
     def _refuse_extras(self, event: Any, path: Path) -> None:
@@ -308,9 +312,13 @@ class _Builder:
             )
             self.document.invalid_paths.add(path)
 
-    def _sequence(self, path: Path) -> list[Any]:
+    def _sequence(self, path: Path, has_commas: bool) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            if has_commas and (number := _THOUSANDS.match(self.text, event.start_mark.index)):
+                for group in number[0].split(",")[1:]:
+                    event.value += f",{group}"
+                    self._discard(next(self.events))  # it was read as a number of its own
             items.append(self._node(event, (*path, len(items))))
         return items
 
@@ -410,6 +418,25 @@ class _Builder:
             "number-form",
         )
         return plain
+
+
+def _has_thousands(text: str, start: int) -> bool:
+    """Returns whether commas in the list that begins at ``start`` must stand within its numbers.
+
+    They must where a number would begin with 0, and where the numbers ascend only if they do.
+
+    >>> [_has_thousands(text, 0) for text in ("[1,000]", "[1,500, 2,500]", "[64,128, 256]")]
+    [True, True, False]
+    """
+    found = _LIST.match(text, start)
+    if not found:
+        return False
+    numbers = re.findall(rf"{_THOUSANDS.pattern}|[0-9]+", found[1])
+    if any(",0" in number for number in numbers):
+        return True
+    apart = [int(part) for number in numbers for part in number.split(",")]
+    whole = [int(number.replace(",", "")) for number in numbers]
+    return len(whole) > 1 and apart != sorted(apart) and whole == sorted(whole)
 
 
 def _is_number(text: str) -> bool:

@@ -60,6 +60,33 @@ def complaint(content, file="text.txt"):
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("20 °C", "temperature (°C),date", "12°", "-3.5°C and 7°F", "µm", "5 ± 2 m²", "3 × 4"),
+        *("café", "naïve", "El Niño 3.4", "Größe", "résumé", "créée", "Ærøskøbing", "£ 5"),
+        *("© 2020 A. Müller", "“Yes,” she said.", "it’s", "a – b", "½ cup", "Señor", "100 €"),
+        *("Malmö, Sverige", "São Paulo", "garçon, élève, été"),
+    ],
+)
+def test_a_few_western_signs_among_ascii_are_windows_1252(text):
+    content = f"A line of plain text, and: {text}\n".encode("cp1252")
+    assert "looks like Windows-1252 (Western European). " in complaint(content)
+
+
+@pytest.mark.parametrize(
+    ("word", "codec", "title"),
+    [
+        ("слово", "cp1251", "Windows-1251 (Cyrillic)"),
+        ("слово", "koi8_r", "KOI8-R (Cyrillic)"),
+        ("名称", "gb18030", "GB18030 (Chinese)"),
+    ],
+)
+def test_one_word_of_another_alphabet_among_ascii_is_told(word, codec, title):
+    content = f"A line of plain text, and: {word}\n".encode(codec)
+    assert f"looks like {title}. " in complaint(content)
+
+
 @pytest.mark.parametrize("repetitions", [1, 3000], ids=["short", "long"])
 @pytest.mark.parametrize(
     ("text", "codec", "title"),

@@ -219,7 +219,7 @@ def test_run_says_the_same_and_leaves_no_store(write, tmp_path):
         printed = io.StringIO()
         with pytest.raises(RunFault) as caught:
             launch.run(path, locations=Locations(tmp_path), new=new, console=Console(file=printed))
-        assert printed.getvalue() == "one update of every arm is tried first\n"
+        assert printed.getvalue() == "trying: 2 arms, with one update each\n"
         assert str(caught.value).split("\n") == said
         stores = [p.name for p in tmp_path.iterdir() if p.name.endswith((".db", "artifacts"))]
         assert stores == [] and set(before) <= {p.name for p in tmp_path.iterdir()}

@@ -285,6 +285,34 @@ def test_what_is_dumped_is_read_back(value):
     assert document.data == value and not document.problems
 
 
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("[1,000]", ["1,000"]),
+        ("[500, 1,000, 12,345,678]", [500, "1,000", "12,345,678"]),
+        ("[1,500, 2,500]", ["1,500", "2,500"]),
+        ("[ 1,000,2,000 ,3 ]", ["1,000", "2,000", 3]),
+        ("[1,500,2,500]", ["1,500", "2,500"]),
+        ("[1,500]", [1, 500]),  # nothing says where a number ends
+        ("[128,256,512]", [128, 256, 512]),
+        ("[64,128, 256]", [64, 128, 256]),
+        ("[256,128]", [256, 128]),
+        ("[512,256, 128]", [512, 256, 128]),
+        ("[1, 500, 2, 500]", [1, 500, 2, 500]),
+    ],
+)
+def test_commas_within_the_numbers_of_a_list_are_seen(text, items):
+    assert reader.read(f"a: {text}", "test").data == {"a": items}
+
+
+def test_a_number_with_commas_in_a_list_is_told_with_what_to_write():
+    text = CROSS.replace("{cell: [", "{hidden_size: [1,000, 2,000], cell: [", 1)
+    with pytest.raises(study.StudyError) as caught:
+        study.loads(text)
+    (said, *_) = [line for line in str(caught.value).splitlines() if "1,000" in line]
+    assert "must be a whole number, but got hidden_size='1,000'. Write 1000." in said
+
+
 def test_values_have_places():
     document = reader.read("a:\n  b: [1, {c: 2}]\n", "test")
     assert document.keys[("a", "b", 1, "c")] == (2, 11) and document.values[("a", "b", 1, "c")] == (
