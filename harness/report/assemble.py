@@ -23,6 +23,7 @@ def stored_report(study: Study, reader: StudyReader, warnings: list[str]) -> Rep
 
 def read(study: Study, reader: StudyReader) -> dict[str, Any]:
     """Returns what :func:`build_report` takes from a store, by its parameters' names."""
+    reader = reader.at_once()
     notes = reader.notes()
     return {
         "runs": reader.runs(),

@@ -29,6 +29,8 @@ from harness.training.messages import RunState
 
 FEW_ARMS = 4
 """The most arms that fit into a sentence; more get a table."""
+MOST_VALUES = 100
+"""The most rows of an arm in a table of what was tried; of more values neighbours share a row."""
 
 # Sensitivity
 
@@ -174,8 +176,9 @@ def _cell(search: Search, field: str, domain: Domain) -> str:
 def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
     """Returns a table per tuned field: its number, running time and a sample at every value.
 
-    There is a row per arm and value that was tried. Of several trials at one value it shows the
-    best one; the other tuned fields vary from row to row.
+    There is a row per arm and value that was tried, at most ``MOST_VALUES`` an arm: of more values
+    neighbours share one. Of several trials in a row it shows the best one; the other tuned fields
+    vary from row to row.
     """
     by_arm = searches(study, trials)
     if study.tune is None or not by_arm:
@@ -185,35 +188,53 @@ def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
     header = ("Trials", f"{title} ({split})", "Seconds of a run", "Tokens/s", "Sample")
     sections = []
     for field, domain in space_of(study, by_arm).items():
-        rows = [row for search in by_arm for row in _rows_of(search, field, domain, seeds)]
+        tried = {search.arm: _by_value(search, field, domain) for search in by_arm}
+        rows = [row for search in by_arm for row in _rows_of(search, tried[search.arm], seeds)]
         heading = f"What every value of {field} came to: of the trials made, not a test"
+        if any(frame["place"].nunique() > frame["row"].nunique() for frame in tried.values()):
+            heading += f"; of more than {MOST_VALUES} values neighbours share a row"
         section = Section(heading, ("Arm", field, *header), rows)
         sections.append(section.without_empty("Seconds of a run", "Tokens/s", "Sample"))
     return sections
 
 
-def _rows_of(search: Search, field: str, domain: Domain, seeds: int) -> list[tuple[str, ...]]:
-    values = search.values(search.rows, field)
+def _by_value(search: Search, field: str, domain: Domain) -> pd.DataFrame:
+    """Returns an arm's trials by a field's ``value``, with its ``place`` in the domain and ``row``.
+
+    That is the number of the table's row.
+    """
+    values = pd.Series(search.values(search.rows, field), index=search.rows.index, dtype=object)
     if isinstance(domain, Choices):
-        places = [domain.choices.index(value) for value in values]
+        places = row = values.map(domain.choices.index).astype("float64")
     else:
-        places = values
+        places = values.astype("float64")
+        ranks = places.rank(method="dense") - 1.0
+        count = ranks.max() + 1.0
+        row = ranks * min(count, MOST_VALUES) // count
+    tried = search.rows.assign(place=places, row=row, value=values)[places.notna()]
+    return tried.sort_values("place", kind="stable")
+
+
+def _rows_of(search: Search, tried: pd.DataFrame, seeds: int) -> list[tuple[str, ...]]:
+    lowest = tried.drop_duplicates("row")["value"]
+    highest = tried.drop_duplicates("row", keep="last")["value"]
+    counts = tried.groupby("row").size()
+    tried = tried.assign(is_unfinished=tried["state"] != RunState.FINISHED)
+    order = ["row", "is_unfinished", "loss", "index"]
+    bests = tried.sort_values(order, kind="stable").drop_duplicates("row").to_dict("records")
     rows: list[tuple[str, ...]] = []
-    is_unfinished = search.rows["state"] != RunState.FINISHED
-    texts = [value_text(value) for value in values]
-    tried = search.rows.assign(place=places, value=texts, is_unfinished=is_unfinished)
-    for _, group in tried.groupby("place", sort=True):
-        best = group.sort_values(["is_unfinished", "loss", "index"], kind="stable").iloc[0]
+    for best, low, high, count in zip(bests, lowest, highest, counts, strict=True):
         seconds, tokens = float(best.get("seconds", math.nan)) / seeds, best.get("tokens")
         rate = math.nan if pd.isna(tokens) else float(tokens) / seeds / seconds
+        ends = dict.fromkeys((value_text(low), value_text(high)))
         cells = (
-            str(len(group)),
+            str(count),
             _level_text(search, best),
             "" if math.isnan(seconds) else number(seconds),
             "" if math.isnan(rate) else number(rate, decimals=0),
             excerpt(best["samples"]) if isinstance(best.get("samples"), list) else "",
         )
-        rows.append((search.arm, group["value"].iloc[0], *cells))
+        rows.append((search.arm, " to ".join(ends), *cells))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ HIGHEST_RATIO = 3.0
 """The highest ratio to the best that is shown: more would press the good trials into a line."""
 TRIALS = "trials of random search"
 OTHER_COLOR = "#b8c4cc"
+MOST_DRAWN = 500
+"""The most trials of an arm that are drawn: more would hide one another."""
+MAX_POINTS = 200
+"""The most points of a line: the width of a figure shows no more."""
 
 
 def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
@@ -52,7 +57,20 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
         else:
             figure = _rows(by_arm, space, drawing.palette(study.arms), points)
     label = f"Trials: {objective_name(study)} against {', '.join(space)}, by arm"
+    most = max(len(search.rows) for search in by_arm)
+    if most > MOST_DRAWN:
+        label += f"; of more than {MOST_DRAWN} of an arm the best one and every k-th after it"
     return LabelledFigure("hyperparameters", label, figure, points)
+
+
+def _thinned(search: Search) -> Search:
+    """Returns an arm's search with MOST_DRAWN trials at most: every k-th, from the best on."""
+    if len(search.rows) <= MOST_DRAWN:
+        return search
+    is_own = search.rows.index.isin(search.finished.index)
+    order = search.rows.assign(is_other=~is_own).sort_values(["is_other", "loss"], kind="stable")
+    kept = order.index[:: math.ceil(len(order) / MOST_DRAWN)]
+    return replace(search, rows=search.rows[search.rows.index.isin(kept)])
 
 
 def _levels(
@@ -75,7 +93,8 @@ def _levels(
             # Arms stand side by side where values are names.
             shift = (k - (len(by_arm) - 1) / 2) * 0.5 / len(by_arm)
             look = looks[search.arm]
-            points += _draw_search(axes, search, field, domain, look, top=top, shift=shift)
+            drawn = _thinned(search)
+            points += _draw_search(axes, drawn, field, domain, look, top=top, shift=shift)
         _values_on(axes, field, domain)
         drawing.levels_on(axes.yaxis, objective)
         axes.grid(axis="y")
@@ -242,7 +261,8 @@ def _rows(
     grid = figure.subplots(1, len(space), sharey=True, squeeze=False).ravel().tolist()
     for axes, (field, domain) in zip(grid, space.items(), strict=True):
         for y, search in enumerate(by_arm):
-            points += _draw_row(axes, search, field, domain, looks[search.arm].color, y)
+            drawn = _thinned(search)
+            points += _draw_row(axes, drawn, field, domain, looks[search.arm].color, y)
         drawing.name_rows(axes, [search.arm for search in by_arm])
         _values_on(axes, field, domain)
         if isinstance(domain, Choices):
@@ -320,10 +340,7 @@ def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | No
     if not by_arm or study.tune is None or study.tune.sampler != "random":
         return None
     looks, objective = drawing.palette(study.arms), by_arm[0].objective
-    lines = {
-        search.arm: objective.levels(inference.expected_best(_final_losses(search)))
-        for search in by_arm
-    }
+    lines = {search.arm: _expected_levels(search) for search in by_arm}
     title, points = f"expected best {objective_name(study)}", list[Point]()
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
@@ -335,6 +352,19 @@ def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | No
         " arm"
     )
     return LabelledFigure("expected-best", label, figure, points)
+
+
+Line = tuple[np.ndarray, np.ndarray]
+"""Numbers of trials, and what the best of them is expected to come to, (points,) each."""
+
+
+def _expected_levels(search: Search) -> Line:
+    """Returns an arm's line, of MAX_POINTS points at most: more of them where it falls."""
+    losses = _final_losses(search)
+    counts = np.unique(np.geomspace(1, len(losses), MAX_POINTS).round().astype(int))
+    if len(losses) <= MAX_POINTS:
+        counts = np.arange(1, len(losses) + 1)
+    return counts, search.objective.levels(inference.expected_best(losses, counts))
 
 
 def _final_losses(search: Search) -> np.ndarray:
@@ -350,7 +380,7 @@ def _final_losses(search: Search) -> np.ndarray:
 
 def _together(
     objective: Objective,
-    lines: Mapping[str, np.ndarray],
+    lines: Mapping[str, Line],
     looks: Mapping[str, Look],
     title: str,
     points: list[Point],
@@ -364,7 +394,7 @@ def _together(
 
 def _apart(
     objective: Objective,
-    lines: Mapping[str, np.ndarray],
+    lines: Mapping[str, Line],
     looks: Mapping[str, Look],
     title: str,
     baseline: str,
@@ -385,15 +415,17 @@ def _apart(
 def _draw_expected(
     axes: Axes,
     objective: Objective,
-    lines: Mapping[str, np.ndarray],
+    lines: Mapping[str, Line],
     looks: Mapping[str, Look],
 ) -> list[Point]:
     """Draws the arms' lines and returns what is told of them."""
     points = []
-    for arm, line in lines.items():
-        look, trials = looks[arm], np.arange(1, len(line) + 1)
+    for arm, (trials, line) in lines.items():
+        look = looks[arm]
         axes.plot(trials, line, look.line, color=look.color, label=arm, linewidth=1.6)
-        texts = [f"{arm}: {number(best)} after {k} trials" for k, best in enumerate(line, 1)]
+        texts = [
+            f"{arm}: {number(best)} after {k} trials" for k, best in zip(trials, line, strict=True)
+        ]
         points += along(axes, trials, line, texts)
     drawing.levels_on(axes.yaxis, objective)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -77,7 +77,7 @@ class Examination:
         self.name, self.locations, self.whole = name, locations, whole
         self.looked_at: Counter[str] = Counter()
         self.holder = None if is_held else holder_of(name, locations)
-        self._reader = StudyReader(locations.tracking_uri, name)
+        self._reader = StudyReader(locations.tracking_uri, name).at_once()
         self._runs: dict[RunKey, list[RunRow]] = {}
         self._arms: dict[Unit, list[RunRow]] = {}
         self._rows = self._reader.search()
@@ -257,7 +257,7 @@ class Examination:
                 if row.status != "FINISHED" or row.tags.get("state") not in RESULTS:
                     continue
                 self.looked_at["artifacts"] += 1
-                if not lost and self.whole and (fault := artifact_fault(self._reader, row.run_id)):
+                if not lost and self.whole and (fault := artifact_fault(self._reader, row)):
                     text = f"{key}: {fault}"
                     remedy = "the results are in the database; a copy of artifacts/ has the file"
                     yield Finding("artifacts", text, remedy)

@@ -73,6 +73,7 @@ def load(
         ValueError: The study is not in the store, or is another there.
     """
     loaded, reader = open_study(str(study), tuple(overrides), locate(study, folder, tracking))
+    reader = reader.at_once()
     notes = reader.notes()
     warnings = warnings_of(loaded, notes)
     runs, curves, timings = reader.runs(), reader.curves(), reader.timings()

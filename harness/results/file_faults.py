@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 
 from harness.store.reader import StudyReader
+from harness.store.rows import RunRow
 from harness.study.units import Unit
 from harness.training.files import FORECAST_FILE, MODEL_FILE, STATES_FILE
 
 CHECKSUM_BYTES = 32
 
 
-def artifact_fault(reader: StudyReader, run_id: str) -> str | None:
+def artifact_fault(reader: StudyReader, run: RunRow) -> str | None:
     """Returns what is wrong with the files of a run that ended; None where nothing is."""
-    curve = reader.artifact(run_id, "curve.csv")
+    curve = reader.artifact_of(run, "curve.csv")
     if curve is None:
         return "curve.csv is missing"
     for name, whole in (
@@ -24,7 +25,7 @@ def artifact_fault(reader: StudyReader, run_id: str) -> str | None:
         (STATES_FILE, _is_json),
         (MODEL_FILE, _is_model),
     ):
-        content = curve if name == "curve.csv" else reader.artifact(run_id, name)
+        content = curve if name == "curve.csv" else reader.artifact_of(run, name)
         if content is not None and not whole(content):
             return f"{name} is damaged"
     return None

@@ -202,10 +202,11 @@ def _scale(values: np.ndarray, first: int | None) -> np.ndarray:
     return values if first is None or spread(values[:first]) == 0.0 else values[:first]
 
 
-def expected_best(values: np.ndarray) -> np.ndarray:
+def expected_best(values: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
     """Returns the expected best of 1, 2, ..., N trials of a random search, (N,).
 
-    It is in the unit of ``values``, (N,). The expectation is the exact one of the minimum of n
+    ``counts``, (C,), are other numbers of trials, and the result is then (C,). It is in the unit of
+    ``values``, (N,). The expectation is the exact one of the minimum of n
     draws with replacement from the N values (Dodge et al. 2019, "Show Your Work"): all n exceed the
     k-th smallest with probability ((N - k)/N)^n. It assumes that trials are exchangeable, which
     those of a search that learns from its trials are not.
@@ -220,7 +221,9 @@ def expected_best(values: np.ndarray) -> np.ndarray:
             " one its loss of a guess."
         )
     num_values = len(values)
-    exceeds = (np.arange(num_values, -1, -1) / num_values) ** np.arange(1, num_values + 1)[:, None]
+    if counts is None:
+        counts = np.arange(1, num_values + 1)
+    exceeds = (np.arange(num_values, -1, -1) / num_values) ** counts[:, None]
     best: np.ndarray = -np.diff(exceeds, axis=1) @ np.sort(values)
     return best
 

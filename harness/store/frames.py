@@ -180,18 +180,21 @@ def curves(stored: Iterable[tuple[Unit, str, int, int, bytes]]) -> pd.DataFrame:
     # Files of one header are parsed as one: a thousand of them in a second instead of five.
     texts: dict[bytes, list[bytes]] = {}
     keys: dict[bytes, list[tuple[Any, ...]]] = {}
+    counts: dict[bytes, list[int]] = {}
     for unit, phase, index, draw, content in stored:
         header, _, rows = content.strip().partition(b"\n")
         if not header:  # a run that ended before its first evaluation point
             continue
         texts.setdefault(header, []).extend([rows] if rows else [])
-        keys.setdefault(header, []).extend(
-            [(unit.condition, unit.arm, unit.repeat, phase, index, draw)] * len(rows.splitlines())
+        keys.setdefault(header, []).append(
+            (unit.condition, unit.arm, unit.repeat, phase, index, draw)
         )
+        counts.setdefault(header, []).append(len(rows.splitlines()))
     frames = [_empty(KEY_DTYPES | CURVE_DTYPES)]
     for header, parts in texts.items():
         curve = _read_csv(b"\n".join([header, *parts]), CURVE_DTYPES)
-        key = pd.DataFrame(keys[header], columns=list(KEY_DTYPES), index=curve.index)
+        key = pd.DataFrame(keys[header], columns=list(KEY_DTYPES))
+        key = key.loc[key.index.repeat(counts[header])].set_axis(curve.index)
         frames.append(pd.concat([key, curve], axis=1))
     return _stack(frames, by=list(KEY_DTYPES))
 

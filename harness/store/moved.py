@@ -25,10 +25,13 @@ def artifact_uri_now(database: Path, run_id: str, artifact_uri: str) -> str:
     path = artifact_path(artifact_uri, "")
     if path is None or path.parent.name != run_id:
         return artifact_uri
-    root = _root_now(database, path.parent.parent)
+    recorded = path.parent.parent
+    root = _root_now(database, recorded)
+    if root == recorded:
+        return artifact_uri
     here = root / run_id / path.name
-    is_here = here.is_dir() or (root.is_dir() and not path.parent.parent.is_dir())
-    return here.as_uri() if here != path and is_here else artifact_uri
+    is_here = here.is_dir() or (root.is_dir() and not recorded.is_dir())
+    return here.as_uri() if is_here else artifact_uri
 
 
 def mend(database: Path) -> None:

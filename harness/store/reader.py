@@ -174,6 +174,11 @@ class StudyReader:
         return None if stored is None else self._source.artifact(stored[1], name)
 
     @timed
+    def artifact_of(self, run: RunRow, name: str) -> bytes | None:
+        """Returns a file of a run that was read, None where it has none of that name."""
+        return self._source.artifact(run, name)
+
+    @timed
     def points(self, run: RunRow) -> list[MetricPoint]:
         """Returns all that was ever stored of a run's metrics, by time, update and name."""
         return self._source.points(run.run_id)

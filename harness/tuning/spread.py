@@ -5,6 +5,7 @@ See docs/decisions/search.md for what else was tried, and for what the simulatio
 
 import functools
 import heapq
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,13 +44,13 @@ def search_spread(
 ) -> float | None:
     """Returns S, the spread of the difference between the two arms' best means, in nats.
 
-    It is over designs of the same size, at most MOST settings, that both arms share, each with a
-    random shift, and with seeds of its own. A smooth surface through each arm's settings says what a setting would have
-    come to, and a second one with which probability a seed would have been lost: between a setting
-    that was lost and one that was not, both may be. S is the root of the variance of the difference
-    of the best means and of the square of what the one arm's best lies further above its surface's
-    lowest point than the other's. None: an arm has too few settings that finished for a surface, or
-    nothing says how noisy a mean is.
+    It is over designs of the same size, of MOST settings at most, that both arms share, each with a
+    random shift, and with seeds of its own. A smooth surface through each arm's settings says what
+    a setting would have come to, and a second one with which probability a seed would have been
+    lost: between a setting that was lost and one that was not, both may be. S is the root of the
+    variance of the difference of the best means and of the square of what the one arm's best lies
+    further above its surface's lowest point than the other's. None: an arm has too few settings
+    that finished for a surface, or nothing says how noisy a mean is.
 
     Args:
         arm: Its ended trials.
@@ -213,17 +214,15 @@ def _thinned(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """
     if len(at) <= MOST:
         return at, values
-    groups, done = [(-len(at), 0, np.arange(len(at)))], []
-    for number in range(1, 2 * MOST, 2):  # numbers tell groups of one size apart
-        if not groups or len(groups) + len(done) == MOST:
-            break
+    numbers = itertools.count()  # they tell groups of one size apart
+    groups = [(-len(at), next(numbers), np.arange(len(at)))]
+    while len(groups) < MOST and groups[0][0]:
         _, _, group = heapq.heappop(groups)
         halves = _halves(at, group)
-        if len(halves) == 1:  # all at one place
-            done.append(group)
-        for i, half in enumerate(halves if len(halves) > 1 else ()):
-            heapq.heappush(groups, (-len(half), number + i, half))
-    return _means_of(at, values, [*done, *(group for _, _, group in groups)])
+        for half in halves:
+            size = len(half) if len(halves) > 1 else 0  # what lies at one place comes last
+            heapq.heappush(groups, (-size, next(numbers), half))
+    return _means_of(at, values, [group for _, _, group in groups])
 
 
 def _halves(at: np.ndarray, group: np.ndarray) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.report import hyperparameters, tuning_figures
 from harness.report.searches import searches
+from harness.statistics import inference
 from harness.study import Choices, Range, Tune
 
 RATE = {"learning_rate": Range(0.001, 1.0, log=True)}
@@ -229,6 +230,17 @@ def test_slices_of_few_arms_draw_every_trial():
     assert all(y > 9.0 for _, y in found["x", False, 5.0])
 
 
+def test_of_thousands_of_trials_a_figure_draws_the_best_and_every_kth():
+    ends = [(0.01 + i / 2_000, 4.0 + abs(i - 700) / 1_000) for i in range(1_200)]
+    rows = frame(trials("lstm", *ends), trials("gru", (0.1, 5.0), (0.9, 9.0)))
+    drawn = tuning_figures.trials_by_field(study("lstm", "gru"), rows)
+    found = marks(drawn.figure.axes[0])
+    assert len(found["D", False, 5.0]) == 400  # of lstm every third
+    assert found["o", True, 11.0] == [(0.36, 4.0), (0.1, 5.0)]
+    assert drawn.label.endswith("of more than 500 of an arm the best one and every k-th after it")
+    assert "k-th" not in tuning_figures.trials_by_field(study("gru"), rows[-2:]).label
+
+
 def test_a_trial_far_above_does_not_press_the_others_together():
     rows = trials("lstm", (0.1, 4.0), (0.2, 5.0), (0.3, 400.0), (0.4, math.exp(300.0), "pruned"))
     drawn = tuning_figures.trials_by_field(study("lstm"), frame(rows))
@@ -278,6 +290,16 @@ def test_expected_best_of_random_search(num_arms):
     assert tuning_figures.expected_best(study(*names), rows) is None
 
 
+def test_a_line_of_thousands_of_trials_has_few_points_and_both_ends():
+    losses = np.random.default_rng(0).uniform(1.0, 3.0, 1_500)
+    rows = frame(trials("lstm", *((0.1, math.exp(loss)) for loss in losses)))
+    drawn = tuning_figures.expected_best(study("lstm", sampler="random"), rows)
+    counts, levels = drawn.figure.axes[0].get_lines()[0].get_data()
+    exact = inference.expected_best(losses)
+    assert list(counts[:3]) == [1, 2, 3] and counts[-1] == 1_500 and len(counts) <= 200
+    assert np.allclose(np.log(levels), exact[counts - 1])
+
+
 # What every value came to
 
 
@@ -322,6 +344,20 @@ def test_values_that_were_tried_more_than_once_show_their_best_and_how_others_en
         ("lstm", "1", "2", "5.000"),
         ("lstm", "0.25", "1", "diverged"),
     ]
+
+
+def test_of_many_values_neighbours_share_a_row_that_shows_the_best_of_them():
+    ends = [(0.001 * (i + 1), 9.0 - 0.001 * i) for i in range(450)]
+    rows = frame(trials("lstm", *reversed(ends)), trials("gru", (0.2, 6.0)))
+    (table,) = hyperparameters.values_tried(study("lstm", "gru"), rows)
+    assert table.title.endswith("; of more than 100 values neighbours share a row")
+    lstm = [row for row in table.rows if row[0] == "lstm"]
+    assert len(lstm) == 100 and sum(int(row[2]) for row in lstm) == 450
+    assert lstm[0] == ("lstm", "0.001 to 0.005", "5", "8.996")
+    assert lstm[-1] == ("lstm", "0.447 to 0.45", "4", "8.551")
+    assert table.rows[-1] == ("gru", "0.2", "1", "6.000")
+    (table,) = hyperparameters.values_tried(study("lstm"), frame(trials("lstm", *ends[:100])))
+    assert len(table.rows) == 100 and table.title.endswith("not a test")
 
 
 def test_every_tuned_field_has_a_table_of_its_own():

@@ -162,6 +162,12 @@ def test_expected_best_by_enumeration():
         )
 
 
+def test_expected_best_of_some_numbers_of_trials_is_that_of_all():
+    values, counts = draws(60), np.array([1, 7, 60])
+    found = inference.expected_best(values, counts)
+    assert np.allclose(found, inference.expected_best(values)[counts - 1], rtol=1e-12)
+
+
 def test_expected_best_of_many_is_the_best():
     found = inference.expected_best(draws(500))
     assert found[0] == pytest.approx(draws(500).mean()) and np.all(np.diff(found) < 0.0)

@@ -147,6 +147,66 @@ def test_a_field_without_an_effect_changes_little():
     assert two < 4.0 * spread_of(*one) + 0.01
 
 
+def bowl(values, best):
+    return valley(values, best, 0.1) + 0.05 * (values["forget_bias"] - 1.0) ** 2
+
+
+def searched_often(num_trials, noise, seed):
+    """Returns the trials of two arms over two fields, whose best rates lie apart."""
+    space = {**SPACE, "forget_bias": Range(0.0, 2.0)}
+    points = design.points(space, (seed, "design", ""), num_trials)
+    rng = np.random.default_rng(seed)
+    tried = [
+        searched(lambda v, best=best: bowl(v, best), points, noise, rng) for best in (0.015, 0.02)
+    ]
+    return tried, space
+
+
+def test_neighbours_taken_together_agree_with_every_setting_on_its_own(monkeypatch):
+    tried, space = searched_often(256, 0.02, seed=1)
+    exact = spread_of(*tried, space=space, fields=list(space), noise=0.02)
+    monkeypatch.setattr(spread, "MOST", 64)
+    thinned = spread_of(*tried, space=space, fields=list(space), noise=0.02)
+    noise_of_s = 1 / math.sqrt(2 * spread.NUM_SHIFTS)  # of the standard deviation of so many
+    assert thinned != exact
+    # Means of four have half the noise, which an exact surface takes for slopes.
+    assert 0.6 * exact < thinned < (1 + 4 * noise_of_s) * exact
+
+
+def test_of_a_thousand_trials_it_is_no_less_than_what_other_shifts_come_to():
+    noise = 0.02
+    tried, space = searched_often(1_000, noise, seed=2)
+    rng, truth = np.random.default_rng(3), []
+    sequence = design.sobol(2, 1_000)
+    low, high = math.log(RATE.low), math.log(RATE.high)
+    for _ in range(200):
+        shift = (rng.random((1, 1, 2)) * 2.0**design.BITS).astype(np.uint64)
+        bias, rate = design.shifted(sequence, shift)[0].T  # in the order of their names
+        basin = 1.5 + 0.05 * (2.0 * bias - 1.0) ** 2
+        arms = [
+            basin + 0.1 * (low + (high - low) * rate - math.log(best)) ** 2
+            for best in (0.015, 0.02)
+        ]
+        ours, theirs = ((arm + noise * rng.normal(size=len(arm))).min() for arm in arms)
+        truth.append(ours - theirs)
+    found = spread_of(*tried, space=space, fields=list(space), noise=noise)
+    assert np.std(truth) < found < 2.0 * np.std(truth)
+
+
+def test_thousands_of_trials_of_few_choices_are_as_many_places():
+    space = {
+        "optimizer": Choices(("sgd", "adam", "adamw")),
+        "learned_start": Choices((True, False)),
+    }
+    points = design.points(space, (0, "design", ""), 1_200)
+    worth = {"sgd": 1.6, "adam": 1.5, "adamw": 1.7}
+    tried = searched(lambda v: worth[v["optimizer"]] + 0.3 * v["learned_start"], points)
+    assert spread_of(tried, tried, space=space, fields=list(space)) == 0.0
+    at = spread._places(space, sorted(space), tried)
+    places, means = spread._thinned(at, np.array([each.nats for each in tried]))
+    assert len(places) == 6 and sorted(means.round(9)) == [1.5, 1.6, 1.7, 1.8, 1.9, 2.0]
+
+
 def test_choices_whole_numbers_and_fields_that_do_not_act():
     space = {
         "learning_rate": RATE,
