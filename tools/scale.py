@@ -1,10 +1,11 @@
 """What the driver costs, from a hundred trials to ten thousand, and what two workers gain on one.
 
 ``make scale`` writes studies/bench/scale.json: a row for each number of trials, from a process of
-its own, and one for each number of Ray workers. Nothing else must run meanwhile. The trainer of the
-first is a formula, which says at once what a run of 20 evaluations would: all that is left is the
-driver's work and its stores'. Ten thousand trials have a million points. Each number of trials is
-measured without a pruner and with the default one, which ends trials early.
+its own, and one for each number of Ray workers; what is not measured again stays there. Nothing
+else must run meanwhile. The trainer of the first is a formula, which says at once what a run of 20
+evaluations would: all that is left is the driver's work and its stores'. Ten thousand trials have a
+million points. Each number of trials is measured without a pruner and with the default one, which
+ends trials early.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -45,6 +46,8 @@ from harness.training.plan import Plan, Run
 OUT = Path(__file__).resolve().parent.parent / "studies" / "bench" / "scale.json"
 NUM_TRIALS = (100, 1_000, 10_000)
 PRUNERS = ("none", "median")
+SUBJECT = ("workers", "trials", "pruner", "packs", "updates")
+"""What a row is of: another measurement of the same takes its place."""
 NUM_EVALUATIONS = 20
 NUM_UPDATES = 200
 BATCH = 50
@@ -298,6 +301,13 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield json.loads(process.stdout.splitlines()[-1])
 
 
+def stored_rows(out: Path, machine: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Returns what was measured before, on the same machine with the same versions."""
+    stored = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {"rows": []}
+    is_same = all(stored.get(name) == value for name, value in machine.items())
+    return list(stored["rows"]) if is_same else []
+
+
 def main() -> None:
     """Measures, and writes after every row: what was measured outlives what fails."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -319,12 +329,16 @@ def main() -> None:
         if arguments.one_cluster:
             print(json.dumps(measure_workers(arguments.one_cluster, packs, Path(folder, "c"))))
             return
-    known = {"date": date.today().isoformat(), **provenance.describe("cpu")}
-    found: list[dict[str, Any]] = []
+    machine = provenance.describe("cpu")
+    now = {"date": date.today().isoformat()}
+    now |= {name: machine.pop(name) for name in ("git_commit", "git_dirty")}
+    found = stored_rows(arguments.out, machine)
     for row in rows(arguments):
-        found.append(row)
+        found = [each for each in found if any(each.get(name) != row.get(name) for name in SUBJECT)]
+        found.append({**now, **row})
+        found.sort(key=lambda each: [str(each.get(name, "")).zfill(9) for name in SUBJECT])
         print(json.dumps(row), flush=True)
-        text = json.dumps({**known, "rows": found}, indent=1)
+        text = json.dumps({**machine, "rows": found}, indent=1)
         arguments.out.write_text(f"{text}\n", encoding="utf-8")
 
 
