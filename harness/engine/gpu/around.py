@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.engine.base import product
-from harness.engine.gpu.layout import Buffers, Layout, Place, evaluate
+from harness.engine.gpu.launches import Buffers, Layout, Place, evaluate
 
 
 def fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:

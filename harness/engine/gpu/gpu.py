@@ -35,7 +35,7 @@ from harness.engine.base import (
 )
 from harness.engine.gpu import trial, triton_source
 from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
-from harness.engine.gpu.layout import (
+from harness.engine.gpu.launches import (
     Buffer,
     Buffers,
     Call,
@@ -44,8 +44,8 @@ from harness.engine.gpu.layout import (
     Product,
     Step,
     by_torch,
-    layout,
 )
+from harness.engine.gpu.layout import layout
 from harness.engine.gpu.rounded import with_rounded_operands
 from harness.engine.reference import input_product
 from harness.engine.tracing.trace import untraceable

@@ -5,7 +5,7 @@ Without them every product of every time step would first cast its operand, a la
 
 from dataclasses import replace
 
-from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, Step
+from harness.engine.gpu.launches import Buffer, Layout, Piece, Place, Product, Step
 
 
 def with_rounded_operands(plan: Layout) -> Layout:

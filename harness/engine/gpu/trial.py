@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.engine.gpu import triton_source
-from harness.engine.gpu.layout import Buffer, Buffers, Load, Piece, Place, by_torch
+from harness.engine.gpu.launches import Buffer, Buffers, Load, Piece, Place, by_torch
 from harness.engine.tracing.program import Node
 
 SIZE, ROWS = 5, 2

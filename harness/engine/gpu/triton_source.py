@@ -15,7 +15,7 @@ from types import ModuleType
 import torch
 
 from harness.cache import cache_folder
-from harness.engine.gpu.layout import Buffer, Buffers, Call, Layout, Load, Piece, Place
+from harness.engine.gpu.launches import Buffer, Buffers, Call, Layout, Load, Piece, Place
 from harness.engine.tracing.program import Node
 
 TYPES = {torch.float32: "tl.float32", torch.float64: "tl.float64"}

@@ -1,6 +1,6 @@
 """Which layers run as one kernel a direction, and why the others do not."""
 
-from harness.engine.gpu.layout import Layout, Piece, Product
+from harness.engine.gpu.launches import Layout, Piece, Product
 from harness.engine.persistent.expressions import EXPRESSIONS
 from harness.engine.persistent.passes import EXCHANGED
 from harness.engine.persistent.places import is_state

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from harness.engine.gpu.layout import Layout
+from harness.engine.gpu.launches import Layout
 from harness.engine.persistent import nvrtc
 from harness.engine.persistent.arguments import Call, Kernels
 from harness.engine.persistent.coverage import capacity, fitted

@@ -2,7 +2,7 @@
 
 import math
 
-from harness.engine.gpu.layout import Load
+from harness.engine.gpu.launches import Load
 from harness.engine.persistent.passes import EXCHANGED
 from harness.engine.persistent.places import register
 from harness.engine.tracing.program import Node

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 
 from harness.engine.cpu import compiler
-from harness.engine.gpu.layout import Layout
+from harness.engine.gpu.launches import Layout
 from harness.engine.persistent.arguments import Call, Kernels
 from harness.engine.persistent.source import source
 from harness.engine.persistent.tiling import Tiling

@@ -6,7 +6,7 @@ offers the terms, and the pass after has the result.
 
 from dataclasses import dataclass
 
-from harness.engine.gpu.layout import Piece
+from harness.engine.gpu.launches import Piece
 from harness.engine.tracing.program import REDUCTIONS, Node
 
 EXCHANGED = (*REDUCTIONS, "cumsum")

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from cells.base import Cell
 from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
-from harness.engine.gpu.layout import Buffers, Layout
+from harness.engine.gpu.launches import Buffers, Layout
 from harness.engine.persistent import device as on_device
 from harness.engine.persistent import host, nvrtc
 from harness.engine.persistent.arguments import Call, Kernels

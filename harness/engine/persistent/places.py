@@ -7,7 +7,7 @@ read stays in that thread's registers; products read what all blocks of a cluste
 import functools
 from dataclasses import dataclass, replace
 
-from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, Step
+from harness.engine.gpu.launches import Buffer, Layout, Piece, Place, Product, Step
 from harness.engine.persistent.passes import Pass, passes
 from harness.engine.persistent.tiling import (
     MOST_OTHERS,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.engine.base import Layer
-from harness.engine.gpu.layout import Buffer, Layout, Piece, Place, Product, layout
+from harness.engine.gpu.launches import Buffer, Layout, Piece, Place, Product
+from harness.engine.gpu.layout import layout
 from harness.engine.persistent import expressions
 from harness.engine.persistent.places import Direction, gates, identifier, is_state, register
 from harness.engine.persistent.tiling import ROWS, Tiling, left_width

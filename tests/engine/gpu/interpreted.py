@@ -29,7 +29,7 @@ from variant_steps import COMPILED, together  # noqa: E402
 import cells  # noqa: E402
 from harness import engine  # noqa: E402
 from harness.engine.gpu import gpu, trial, triton_source  # noqa: E402
-from harness.engine.gpu.layout import Buffer, Load, Piece, Place, by_torch  # noqa: E402
+from harness.engine.gpu.launches import Buffer, Load, Piece, Place, by_torch  # noqa: E402
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS, Node  # noqa: E402
 
 CELLS = {name: cells.find(name) for name in ALL_CELLS} | CORNERS | ODD_CELLS

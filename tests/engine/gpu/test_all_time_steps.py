@@ -7,7 +7,8 @@ from agreement import ALL_CELLS, case, results
 import cells
 from harness import engine
 from harness.engine.gpu import gpu, triton_source
-from harness.engine.gpu.layout import Piece, by_torch, layout
+from harness.engine.gpu.launches import Piece, by_torch
+from harness.engine.gpu.layout import layout
 
 WITHOUT_PRODUCTS = [
     name

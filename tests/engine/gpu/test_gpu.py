@@ -15,7 +15,8 @@ import cells
 from cells import Cell
 from harness import engine
 from harness.engine.gpu import gpu, trial
-from harness.engine.gpu.layout import Piece, Product, layout
+from harness.engine.gpu.launches import Piece, Product
+from harness.engine.gpu.layout import layout
 from harness.engine.tracing.trace import Untraceable
 
 CASES = {

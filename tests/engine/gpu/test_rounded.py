@@ -7,7 +7,8 @@ from corner_cells import CORNERS
 
 from harness import engine
 from harness.engine.gpu import gpu
-from harness.engine.gpu.layout import Piece, Product, layout
+from harness.engine.gpu.launches import Piece, Product
+from harness.engine.gpu.layout import layout
 from harness.engine.gpu.rounded import with_rounded_operands
 
 SPREAD = ("lstm", "gru", "gru-reset-before", "scrn", "wmclstm", "lstm-mogrifier", "indrnn")

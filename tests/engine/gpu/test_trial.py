@@ -15,7 +15,8 @@ from wire import info_of, kind_of
 
 from harness import engine
 from harness.engine.gpu import gpu, trial, triton_source
-from harness.engine.gpu.layout import by_torch, layout
+from harness.engine.gpu.launches import by_torch
+from harness.engine.gpu.layout import layout
 from harness.settings import Budget, Settings
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run

@@ -13,7 +13,8 @@ from agreement import case
 from odd_cells import ODD_CELLS
 
 from harness.engine.gpu import triton_source
-from harness.engine.gpu.layout import Piece, layout
+from harness.engine.gpu.launches import Piece
+from harness.engine.gpu.layout import layout
 from harness.engine.tracing.program import OPERATIONS, REDUCTIONS
 
 SPREAD = (
