@@ -49,8 +49,8 @@ from harness.training.messages import (
     RunState,
 )
 from harness.training.plan import Plan, Run
+from harness.tuning.edges import warnings as search_warnings
 from harness.tuning.search import ArmSearch
-from harness.tuning.search import warnings as search_warnings
 
 
 class Scheduler:

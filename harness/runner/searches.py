@@ -16,7 +16,8 @@ from harness.study.units import Phase, RunKey, Unit
 from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 from harness.tuning import design, extension, finalists
-from harness.tuning.search import ArmSearch, SharedDesign, Trial
+from harness.tuning.sampling import SharedDesign
+from harness.tuning.search import ArmSearch, Trial
 from harness.tuning.storage import close, open_storage
 from harness.tuning.tried import TriedSetting
 

@@ -6,7 +6,7 @@ from optuna.trial import FrozenTrial
 
 from harness.study import Study
 from harness.training.messages import RunState
-from harness.tuning.search import distribution
+from harness.tuning.sampling import distribution
 
 FEWEST_FOR_IMPORTANCES = 8
 """Trials with a final value: the better half of fewer is three or less, too few to tell fields

@@ -5,7 +5,6 @@ been, since a trial's values are a function of (search_seed, arm, number) and of
 it. See docs/decisions/tuning.md.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,30 +13,17 @@ from functools import partial
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import FrozenTrial, TrialState
 
-from harness import randomness
-from harness.randomness import Name
 from harness.store.patience import once
 from harness.study import Choices, Range, Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
-from harness.tuning.design import is_whole
 from harness.tuning.extension import searched_space
 from harness.tuning.pruning import Medians
+from harness.tuning.sampling import SharedDesign, distribution, registered, sampler
 from harness.tuning.storage import store_values
 from harness.tuning.tried import TrialEnd, TriedSetting
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-EDGE = 0.05
-"""Share of a range's width, in the scale that it is searched in, that counts as its edge."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +32,6 @@ class Trial:
 
     number: int
     values: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SharedDesign:
-    """What the searches of all arms have in common.
-
-    Attributes:
-        points: The values of the first trials, in the order of their numbers.
-        names: What the draws of the later ones derive from.
-    """
-
-    points: Sequence[Mapping[str, Any]]
-    names: tuple[Name, ...]
 
 
 class ArmSearch:
@@ -233,11 +206,11 @@ class ArmSearch:
         if self.design is not None and number < len(self.design.points):
             return self._running(self.design.points[number])
         distributions = {field: distribution(field, domain) for field, domain in space.items()}
-        aside = optuna.create_study(sampler=self._sampler(number))
+        aside = optuna.create_study(sampler=sampler(self.tune, self.design, self.arm, number))
         if self.tune.sampler != "random":
             # A multivariate sampler drops a field whose trials have different ranges, so that all
             # of them are registered with the widest.
-            aside.add_trials([_registered(trial, distributions) for trial in self.trials()])
+            aside.add_trials([registered(trial, distributions) for trial in self.trials()])
         aside.ask(distributions)
         asked = aside.get_trials(deepcopy=False)[-1]
         return optuna.trial.create_trial(
@@ -246,24 +219,6 @@ class ArmSearch:
             distributions=asked.distributions,
             system_attrs=asked.system_attrs,
         )
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        names: tuple[Name, ...] = (self.tune.search_seed, "sampler", self.arm)
-        if self.design is not None:
-            names = (*self.design.names, "sampler")
-        if self.tune.sampler == "grid":
-            # Its seed shuffles the grid, through which the trials' numbers walk.
-            return optuna.samplers.GridSampler(
-                _grid(self.tune), seed=randomness.key(*names) % 2**32
-            )
-        seed = randomness.key(*names, number) % 2**32
-        if self.tune.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        # The points that all arms share are what these samplers start from.
-        count = 10 if self.design is None else len(self.design.points)  # 10: Optuna's own
-        if self.tune.sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=count)
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=count)
 
     def tried(
         self, seed_nats: Callable[[int], tuple[float, ...]], num_lost: Callable[[int], int]
@@ -350,89 +305,3 @@ class ArmSearch:
             return None
         chosen = min(complete, key=lambda t: (t.value, t.number))
         return Trial(chosen.number, chosen.params)
-
-
-def warnings(searches: Sequence[ArmSearch]) -> list[str]:
-    """Returns what the searches of one arm, one a repeat, have to say beside a verdict.
-
-    A line for an arm without a setting, for one that was stopped, and, in version 1 of the format,
-    for every tuned field whose best value lies at the edge of its range: later versions do not
-    compare such an arm.
-    """
-    lines = []
-    for repeat, search in enumerate(searches):
-        key = f"{search.arm}@{repeat}" if repeat else search.arm
-        if search.best() is None:
-            lines.append(f"{key}: no trial finished; the arm has no setting to replicate.")
-        elif search.stopped:
-            lines.append(f"{key}: stopped after {FAILURES_IN_A_ROW} failed trials in a row.")
-    own = [search for search in searches if search.design is None]
-    bests = [(search, trial) for search in own if (trial := search.best()) is not None]
-    at_edge: dict[tuple[str, str], list[float]] = {}
-    for search, trial in bests:
-        for field, values in search.tune.space.items():
-            if (edge := edge_of(values, trial.values[field])) is not None:
-                at_edge.setdefault((field, edge), []).append(trial.values[field])
-    lines += [
-        f"{bests[0][0].arm}: {_edge_text(field, edge, values, len(searches))}; "
-        "a wider range might favour this arm, so the comparison may not be fair."
-        for (field, edge), values in at_edge.items()
-    ]
-    return lines
-
-
-def _edge_text(field: str, edge: str, values: list[float], num_searches: int) -> str:
-    where = f"lies at the {edge} edge of the range searched"
-    if num_searches == 1:
-        return f"its best {field} = {values[0]:.4g} {where}"
-    return f"its best {field} {where} in {len(values)} of {num_searches} repeats"
-
-
-def edge_of(values: Range | Choices, best: Any) -> str | None:
-    """Returns "lower" or "upper" where ``best`` lies at that edge, else None.
-
-    Only numbers have edges.
-    """
-    if isinstance(values, Choices):
-        numbers = [
-            v for v in values.choices if isinstance(v, (int, float)) and not isinstance(v, bool)
-        ]
-        if len(numbers) != len(values.choices) or len(numbers) < 3:
-            return None
-        return "lower" if best == min(numbers) else "upper" if best == max(numbers) else None
-    low, high, at = values.low, values.high, float(best)
-    if values.log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    place = (at - low) / (high - low)
-    return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else None
-
-
-def distribution(field: str, values: Range | Choices) -> BaseDistribution:
-    """Returns what Optuna draws a field's values from."""
-    if isinstance(values, Choices):
-        return CategoricalDistribution(values.choices)
-    if is_whole(field):
-        return IntDistribution(
-            int(values.low), int(values.high), log=values.log, step=int(values.step or 1)
-        )
-    return FloatDistribution(values.low, values.high, log=values.log, step=values.step)
-
-
-def _registered(trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """Returns the trial as if its values had been drawn from these distributions."""
-    trial = copy.copy(trial)
-    trial.distributions = dict(distributions)
-    return trial
-
-
-def _grid(tune: Tune) -> dict[str, list[Any]]:
-    """Returns every value of every field: choices as they stand, ranges from low by their step."""
-    grid: dict[str, list[Any]] = {}
-    for field, values in tune.space.items():
-        if isinstance(values, Choices):
-            grid[field] = list(values.choices)
-        else:
-            kind, step = int if is_whole(field) else float, values.step or 1
-            points = (values.low + k * step for k in range(values.num_steps))
-            grid[field] = [kind(min(point, values.high)) for point in points]
-    return grid

@@ -5,6 +5,7 @@ import pytest
 
 from harness.study import Range, Tune
 from harness.training.messages import RunState
+from harness.tuning import sampling
 from harness.tuning import search as tuning
 from harness.tuning import storage as storages
 from harness.tuning.extension import searched_space
@@ -56,9 +57,10 @@ def test_random_values_are_those_that_a_copy_of_all_trials_gave(storage):
     search = tuning.ArmSearch(storage, "s/lstm", "lstm", tune, 4)
     found = run_to_end(search)
     space = searched_space(tune.space, found)
-    distributions = {name: tuning.distribution(name, domain) for name, domain in space.items()}
+    distributions = {name: sampling.distribution(name, domain) for name, domain in space.items()}
     for number in (0, 11, 23):
-        aside = optuna.create_study(sampler=search._sampler(number))
+        asked = sampling.sampler(search.tune, search.design, search.arm, number)
+        aside = optuna.create_study(sampler=asked)
         aside.add_trials(search.trials()[:number])
         assert aside.ask(distributions).params == found[number]
 

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from harness.store.patience import once
 from harness.study import Choices, Range, Tune
 from harness.training.messages import RunState
+from harness.tuning import edges
 from harness.tuning import search as tuning
 from harness.tuning import storage as storages
 from harness.tuning.importances import importances as importances_of
@@ -138,7 +139,7 @@ def test_three_failures_in_a_row_stop_the_arm(storage):
     for trial in own.ask():
         own.tell(trial.number, RunState("failed"), None)
     assert own.stopped and own.done and own.ask() == [] and own.best() is None
-    assert tuning.warnings([own]) == [
+    assert edges.warnings([own]) == [
         "lstm: no trial finished; the arm has no setting to replicate."
     ]
 
@@ -206,7 +207,7 @@ def test_without_a_pruner_nothing_is_pruned_nor_stored(storage):
     ],
 )
 def test_edges(values, best, edge):
-    assert tuning.edge_of(values, best) == edge
+    assert edges.edge_of(values, best) == edge
 
 
 def test_a_best_value_at_an_edge_is_a_warning(storage):
@@ -216,7 +217,7 @@ def test_a_best_value_at_an_edge_is_a_warning(storage):
     for trial in own.ask():
         own.tell(trial.number, RunState("finished"), trial.values["learning_rate"])
     assert own.done
-    assert "best learning_rate = 0.1 lies at the lower edge" in tuning.warnings([own])[0]
+    assert "best learning_rate = 0.1 lies at the lower edge" in edges.warnings([own])[0]
 
 
 def test_a_grid_of_a_range_steps_through_it(storage):
@@ -306,7 +307,7 @@ def test_edges_of_repeats_are_counted(storage):
     searches = [tuning.ArmSearch(storage, f"s/{repeat}", "lstm", tune, 4) for repeat in range(3)]
     for own, rate in zip(searches, (0.1, 0.1, 0.2), strict=True):
         own.best = lambda rate=rate: tuning.Trial(0, {"learning_rate": rate})
-    (line,) = tuning.warnings(searches)
+    (line,) = edges.warnings(searches)
     assert line.startswith(
         "lstm: its best learning_rate lies at the lower edge of the range searched in 2 of 3 rep"
     )
