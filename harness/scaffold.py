@@ -11,7 +11,7 @@ from cells import registry
 from cells.copying import copied_source
 from cells.spelling import nearest
 from harness import documents
-from harness.study.form import STUDY_NAME
+from harness.study.blocks import STUDY_NAME
 from harness.study.reader import read
 
 TEMPLATES = Path(__file__).with_name("templates")

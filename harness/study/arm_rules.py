@@ -9,8 +9,8 @@ from harness.data import corpora
 from harness.settings import LANGUAGE, PER_RUN
 from harness.study import space, tasks
 from harness.study.arms import ArmDraft
+from harness.study.blocks import ArmsBase
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsBase
 from harness.study.needs import declared, has_attribute, possible_values
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown

@@ -9,8 +9,8 @@ from typing import Any
 
 from cells.registry import PRESETS
 from harness.settings import Budget, Options, Settings
+from harness.study.blocks import ArmsBase, CrossBase
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsBase, CrossBase
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, shown
 

@@ -11,8 +11,8 @@ from cells.registry import PRESETS
 from harness.settings import SampleRequest, Settings, with_paths
 from harness.study import tasks
 from harness.study.arms import ArmDraft, crossed, explicit_fields
+from harness.study.blocks import TUNE_NAMES, UntilForm, tune_names
 from harness.study.fields import FIELDS, default_of, written
-from harness.study.form import TUNE_NAMES, UntilForm, tune_names
 from harness.study.model import (
     Arm,
     Choices,

@@ -7,6 +7,17 @@ from pydantic import BaseModel
 
 from cells.spelling import nearest
 from harness import documents
+from harness.study.blocks import (
+    TUNE_NAMES,
+    ConditionBase,
+    FormBase,
+    MeasureForm,
+    ReplicateForm,
+    RuntimeForm,
+    SamplesForm,
+    TuneBase,
+    UntilForm,
+)
 from harness.study.fields import (
     COMPARABLE,
     FIELDS,
@@ -17,17 +28,6 @@ from harness.study.fields import (
     PathsForm,
     hint_of,
     is_number,
-)
-from harness.study.form import (
-    TUNE_NAMES,
-    ConditionBase,
-    FormBase,
-    MeasureForm,
-    ReplicateForm,
-    RuntimeForm,
-    SamplesForm,
-    TuneBase,
-    UntilForm,
 )
 from harness.study.reader import Path, dotted, shown
 

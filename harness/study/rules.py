@@ -11,8 +11,8 @@ from typing import Any
 from cells import registry
 from harness.study import arm_rules, space, tasks
 from harness.study.arms import ArmDraft, arm_drafts, crossed, explicit_fields
+from harness.study.blocks import ArmsBase, UntilForm
 from harness.study.fields import FIELDS
-from harness.study.form import ArmsBase, UntilForm
 from harness.study.needs import needs_of_fields
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, dotted, shown

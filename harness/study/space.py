@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.study.arms import crossed, excluded, explicit_fields
+from harness.study.blocks import SINCE_2, TUNE_NAMES, ArmsBase
 from harness.study.fields import FIELDS
-from harness.study.form import SINCE_2, TUNE_NAMES, ArmsBase
 from harness.study.parse import Parsed
 from harness.study.reader import Path, Problem, dotted, shown
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from harness.study.blocks import TUNE_NAMES
 from harness.study.fields import FIELDS, TUNABLE
-from harness.study.form import TUNE_NAMES, model_schema
 from harness.study.reader import shown
+from harness.study.schema import model_schema
 
 _TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "null": "none"}
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

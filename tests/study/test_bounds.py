@@ -3,14 +3,20 @@
 import pytest
 from pydantic import TypeAdapter
 
-from harness.study import form
+from harness.study import blocks
 from harness.study.fields import FIELDS, base_type, hint_of
 
 UNBOUNDED = {"max_offset", "chrono_steps", "step_updates"}
 """Whole numbers that count nothing which is made: a draw's range, two spans of time steps."""
 SEEDS = {"first_seed", "search_seed"}
 """Names of draws, of which there is nothing to make more."""
-BLOCKS = [form.UntilForm, form.ReplicateForm, form.SamplesForm, form.RuntimeForm, form.TuneBase]
+BLOCKS = [
+    blocks.UntilForm,
+    blocks.ReplicateForm,
+    blocks.SamplesForm,
+    blocks.RuntimeForm,
+    blocks.TuneBase,
+]
 
 
 @pytest.mark.parametrize("name", [n for n in FIELDS if hint_of(n)[0] is int])
