@@ -1,11 +1,16 @@
 """What a cell's declarations must satisfy; each rule tells a line for everything that breaks it."""
 
+import ast
 import inspect
+import math
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
+from numbers import Real
+from pathlib import Path
 from typing import Any
 
-from cells.base import Cell
+from cells.base import DRAWN, Cell
 
 _RESERVED = re.compile(r"drop$|state_dropout|recurrent_dropout|zoneout_")
 
@@ -15,12 +20,32 @@ def problems_of(cell: type[Cell]) -> list[str]:
 
     A rule that needs others to hold is asked only where they do.
     """
-    where = cell.__name__
     for rules in ((_missing,), (_kinds,), (_products, _members, _names, _equations)):
-        problems = [f"{where}: {problem}" for rule in rules for problem in rule(cell)]
+        problems = [problem for rule in rules for problem in rule(cell)]
         if problems:
-            return problems
+            return [told(cell, problem) for problem in problems]
     return []
+
+
+def told(cell: type[Cell], problem: str) -> str:
+    """Returns a problem with the class that it is of, its file and its line, where there is a file.
+
+    The line is that of the declaration that the problem begins with, or the first of the class.
+    """
+    try:
+        path, (lines, first) = inspect.getfile(cell), inspect.getsourcelines(cell)
+    except (OSError, TypeError):  # a class that was made in a shell has no file
+        return f"{cell.__name__}: {problem}"
+    (defined,) = ast.parse(textwrap.dedent("".join(lines))).body
+    declared = {
+        target.id: first + part.lineno - 1
+        for part in getattr(defined, "body", ())
+        if isinstance(part, ast.Assign | ast.AnnAssign)
+        for target in (part.targets if isinstance(part, ast.Assign) else [part.target])
+        if isinstance(target, ast.Name)
+    }
+    line = declared.get(problem.split()[0], first)
+    return f"{cell.__name__} ({Path(path).name}:{line}): {problem}"
 
 
 def _missing(cell: type[Cell]) -> Iterator[str]:
@@ -39,9 +64,36 @@ def _kinds(cell: type[Cell]) -> Iterator[str]:
                 f"{field} must be a tuple of distinct identifiers, at least one, "
                 f"but got {field}={declared!r}."
             )
-    for field, example in (("vectors", '{"v": 0.0}'), ("products", '{"R": ("f", "o")}')):
+    examples = {
+        "vectors": '{"v": 0.0}',
+        "products": '{"R": ("f", "o")}',
+        "start": '{"c": 1.0}',
+    }
+    for field, example in examples.items():
         if (declared := getattr(cell, field)) is not None and not isinstance(declared, Mapping):
             yield f"{field} must be a dict such as {example}, but got {field}={declared!r}."
+    yield from _numbers(cell)
+
+
+def _numbers(cell: type[Cell]) -> Iterator[str]:
+    """Yields what is wrong with the numbers that states and vectors begin with."""
+    for name, value in _items(cell.start):
+        if not _is_finite(value):
+            yield (
+                f"start of {name} must be a number, but got {value!r}. A start that is learned is "
+                "a study's: `learned_start: true`."
+            )
+    for name, value in _items(cell.vectors):
+        if value != DRAWN and not _is_finite(value):
+            yield f'vectors must begin with a number or "{DRAWN}", but got {name}={value!r}.'
+
+
+def _items(declared: Any) -> Any:
+    return declared.items() if isinstance(declared, Mapping) else ()
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _are_distinct_identifiers(names: Any) -> bool:

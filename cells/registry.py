@@ -17,7 +17,7 @@ from typing import Any
 
 from cells import shipped
 from cells.base import Cell
-from cells.declarations import problems_of
+from cells.declarations import problems_of, told
 from cells.spelling import nearest
 
 __all__ = [
@@ -299,15 +299,11 @@ def _name_problems(defined: list[type[Cell]]) -> list[str]:
         other = taken.get(name) or _registered(name)
         taken[name] = cell
         if name in PRESETS:
-            problems.append(
-                f"{cell.__name__}: name must be unique, "
-                f"but name={name!r} stands for {PRESETS[name][0]}."
-            )
+            rule = f"name must be unique, but name={name!r} stands for {PRESETS[name][0]}."
+            problems.append(told(cell, rule))
         if other is not None and not _is_same_source(other, cell):
-            problems.append(
-                f"{cell.__name__}: name must be unique, but name={name!r} is of a cell in "
-                f"{_place(other)}. Choose another."
-            )
+            rule = f"name must be unique, but name={name!r} is of a cell in {_place(other)}."
+            problems.append(told(cell, f"{rule} Choose another."))
     return problems
 
 

@@ -123,7 +123,7 @@ def fails_at_one_unit(self, p, x, h, c, new):
 @pytest.mark.parametrize(
     ("cell", "check", "words"),
     [
-        (wrong(gates=("i", "i")), "declarations", "Wrong: gates must be"),
+        (wrong(gates=("i", "i")), "declarations", ": gates must be"),
         (wrong(__doc__="Source: Reference: Differs"), "docstring", "but not gate i."),
         (wrong(__doc__=Right.__doc__.replace("v *", "")), "docstring", "but not vector v."),
         (wrong(__doc__=Right.__doc__.replace("R_", "")), "docstring", "but not product R."),
@@ -184,7 +184,7 @@ def fails_at_one_unit(self, p, x, h, c, new):
         (
             wrong(in_place),
             "purity",
-            "must leave its arguments as they were, but changed the initial state h.",
+            "must leave its arguments as they were, but changed the initial state h (test_",
         ),
         (
             wrong(candidates=("g",)),
@@ -234,6 +234,43 @@ def fails_at_one_unit(self, p, x, h, c, new):
 def test_a_check_finds_what_it_is_for(cell, check, words):
     found = contract.check(cell)
     assert any(f.check == check and words in f.message for f in found), found
+
+
+def test_of_violations_with_one_cause_the_cause_is_told():
+    class InPlace(Right):
+        __doc__ = Right.__doc__
+
+        def step(self, p, x, h, c):
+            h.zero_()  # a second time it changes nothing
+            return Right.step(self, p, x, h, c)
+
+    line = InPlace.step.__code__.co_firstlineno + 1
+    (said,), following = contract.causes(contract.check(InPlace))
+    assert f"changed the initial state h (test_contract.py:{line}). Do nothing" in said
+    assert {"everything_acts", "gradients"} <= set(following)
+
+
+def test_violations_that_differ_in_their_numbers_are_told_once():
+    def mean_of_rows(self, p, x, h, c, new):
+        return new[0] - h.mean(0), new[1]
+
+    found = contract.check(wrong(mean_of_rows))
+    (line,), following = contract.causes(found)
+    assert line.startswith("leading_axes: ") and line.endswith(" (1 more alike)")
+    assert "one time step" in line and following == ["parts_alone"] and len(found) > 3
+
+
+def test_a_step_that_loops_over_time_is_told_what_it_gets():
+    class Looping(Right):
+        __doc__ = Right.__doc__
+
+        def step(self, p, x, h, c):
+            for t in range(x.i.shape[0]):
+                h = tanh(x.i[t] + p.R(h[t]).i)
+            return h, c
+
+    (finding,) = contract.check(Looping)
+    assert "of one time step, (N, B, H): a step loops over none" in finding.message
 
 
 def test_the_right_cell_of_these_tests_is_right():

@@ -99,7 +99,7 @@ def test_the_same_cell_in_another_file_is_no_conflict(write):
 def test_the_name_of_a_preset_is_taken(write):
     with pytest.raises(
         registry.InvalidCell,
-        match=r"Mine: name must be unique, but name='irnn' stands for rnn-relu\.",
+        match=r"Mine \(mine\.py:\d+\): name must be unique, but name='irnn' stands for rnn-relu\.",
     ):
         cells.load_file(write(GOOD.replace('"mine"', '"irnn"')))
 
@@ -111,7 +111,7 @@ def test_a_taken_name_is_refused_and_nothing_is_registered(write):
     )
     with pytest.raises(
         registry.InvalidCell,
-        match=r"Mine: name must be unique, but name='lstm' is of a cell in cells/lstm\.py, shipped",
+        match=r"Mine \(mine\.py:\d+\): name must be unique, but name='lstm' is of a cell in cells/lstm\.py, shipped",
     ):
         cells.load_file(taken)
     assert "b" not in cells.names()
@@ -119,7 +119,9 @@ def test_a_taken_name_is_refused_and_nothing_is_registered(write):
 
 def test_two_cells_of_one_name_in_one_file_are_refused(write):
     path = write(GOOD + GOOD.replace("class Mine", "class Other"))
-    with pytest.raises(registry.InvalidCell, match="Other: name must be unique, but name='mine'"):
+    with pytest.raises(
+        registry.InvalidCell, match=r"Other \(mine\.py:\d+\): name must be unique, but name='mine'"
+    ):
         cells.load_file(path)
 
 
@@ -171,7 +173,17 @@ def test_all_problems_of_a_file_come_at_once(write):
     with pytest.raises(registry.InvalidCell) as caught:
         cells.load_file(write(text))
     lines = str(caught.value).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["Mine", "Other", "Other"]
+    assert [line.split()[0] for line in lines] == ["Mine", "Other", "Other"]
+
+
+def test_a_wrong_declaration_is_told_with_its_file_and_line(write):
+    text = GOOD.replace('gates = ("h",)', 'gates = ("h",)\n    recurrent_biases = ("m",)')
+    line = text.splitlines().index('    recurrent_biases = ("m",)') + 1
+    with pytest.raises(registry.InvalidCell) as caught:
+        cells.load_file(write(text))
+    assert str(caught.value) == (
+        f"Mine (mine.py:{line}): recurrent_biases must be among ['h'], but got ['m']."
+    )
 
 
 def test_entry_points_are_read_once(monkeypatch, write):
@@ -302,6 +314,17 @@ def test_a_cell_that_reads_its_input_itself_needs_no_gate():
         (
             {"unread": ("h",), "zoneout_states": ("h",)},
             "zoneout_states must be among [], but got ['h']",
+        ),
+        (
+            {"start": {"h": "h_0"}},
+            "start of h must be a number, but got 'h_0'. A start that is learned is a study's: "
+            "`learned_start: true`",
+        ),
+        ({"start": {"h": float("nan")}}, "start of h must be a number, but got nan"),
+        ({"start": ("h",)}, "start must be a dict such as {\"c\": 1.0}, but got start=('h',)"),
+        (
+            {"vectors": {"v": "random"}},
+            "vectors must begin with a number or \"drawn\", but got v='random'",
         ),
         ({"start": {"c": 1.0}}, "start must be among ['h'], but got ['c']"),
         (

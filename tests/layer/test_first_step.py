@@ -91,7 +91,7 @@ def no_state(self, p, x):
         (no_call, "a product is called with a state, and has a tensor for each gate"),
         (all_gates_at_once, "x and what a product returns have a tensor for each gate"),
         (over_time, "x and what a product returns have a tensor for each gate"),
-        (no_state, "Own: step must take (self, p, x, h), but takes (self, p, x)."),
+        (no_state, ": step must take (self, p, x, h), but takes (self, p, x)."),
     ],
 )
 @pytest.mark.parametrize("kind", [Recurrent, RecurrentCell])
