@@ -47,7 +47,7 @@ def level_against_costs(study: StudyLike, results: Sequence[ArmResult]) -> Label
             front = [result for result in shown if not dominators(results, result, cost)]
             _draw_front(axes, front, cost)
             _cost_on(axes, cost)
-        panels[0].set_ylabel(f"{measure.measured(study)}{_unit(objective)} (95 % interval)")
+        panels[0].set_ylabel(f"{measure.measured(study)}{_unit(objective)}\n(95 % interval)")
         drawing.levels_on(panels[0].yaxis, objective)
         drawing.legend_below(figure, panels[-1], len(shown))
     label = (

@@ -19,6 +19,7 @@ from harness.report.drawing import (
     new_panels,
     palette,
     short_count,
+    shortened,
     style,
 )
 from harness.report.hover import Point, along
@@ -170,7 +171,7 @@ def _panels(
             _draw_curve(axes, *lines[base], looks[base])
         _draw_curve(axes, *lines[name], looks[name])
         points += _points_of_curve(axes, name, *lines[name], unit)
-        axes.set_title(name, fontsize=8, loc="left")
+        axes.set_title(shortened(name), fontsize=8, loc="left")
         axes.tick_params(labelsize=8)
     if base is not None:
         figure.suptitle(f"in every panel: {base}, the baseline", fontsize="medium")

@@ -5,6 +5,7 @@ import html
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,10 @@ LINES = ("-", "--", "-.", ":")
 MARKERS = "Dos^vP*X"
 FAINT, GRID = "#666666", "#dddddd"
 WIDTH_INCHES = 6.6
+LEGEND_CHARACTERS = 80
+"""Characters of names that fit beside each other in a legend."""
+LONGEST_NAME = 32
+"""Characters that a figure shows of a name; tables have all of them."""
 MAX_TOGETHER = 8
 """Arms that one pair of axes shows legibly; more get a panel each."""
 MULTIPLES = (
@@ -36,6 +41,10 @@ MULTIPLES = (
 )
 """Of powers of ten, that a logarithmic axis may be marked at."""
 PNG_DOTS_PER_INCH = 200
+SVG_STYLE = (
+    'stroke-linejoin="round" stroke-linecap="butt" font-family="DejaVu Sans, Verdana, sans-serif"'
+)
+"""What an element says once for all that is in it."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10.5,
@@ -106,12 +115,16 @@ class LabelledFigure:
         text = text[text.index("<svg") :].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
         text = text.replace("xlink:href", "href")
         text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)  # names of groups
+        text = re.sub(r' transform="rotate\(-0 [^)]*\)"', "", text)
+        text = re.sub(r"\n +", "\n", text)
+        # Each text has a list of ten fonts, of which a page has none but the last.
+        text = re.sub(r"; font-family: [^;\"]*", "", text)
         text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}{self.name}-", text)
         head, body = text[: text.index(">")], text[text.index(">") :]
         head = re.sub(r' (width|height)="[^"]*"', "", head)
         # A style within it would hold for the whole document that the figure stands in.
         body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-        head = head.replace("<svg", '<svg stroke-linejoin="round" stroke-linecap="butt"', 1)
+        head = head.replace("<svg", f"<svg {SVG_STYLE}", 1)
         body = re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda m: THEMED.get(m[0], m[0]), body)
         label = html.escape(self.label)
         return head.replace("<svg", f'<svg role="img" aria-label="{label}"', 1) + body
@@ -142,7 +155,9 @@ class LabelledFigure:
     @cached_property
     def _svg(self) -> str:
         buffer = io.StringIO()
-        with style(), mpl.rc_context({"svg.hashsalt": self.name}):
+        with style(), mpl.rc_context({"svg.hashsalt": self.name}), warnings.catch_warnings():
+            # A text of an SVG is drawn where it is read, by the fonts that are there.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
             self.figure.savefig(
                 buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
             )
@@ -229,21 +244,33 @@ def row_inches(num_rows: int) -> float:
 
 def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
     """Sets the legend under the axes, so that it hides no curve."""
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=min(3, max(1, num_entries)),
-    )
+    handles, names = axes.get_legend_handles_labels()
+    labels = [shortened(name) for name in names]
+    fitting = max(1, LEGEND_CHARACTERS // max(map(len, labels), default=1))
+    columns = min(3, max(1, num_entries), fitting)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Makes the vertical axis a list of names, the first on top."""
-    axes.set_yticks(range(len(names)), names)
+    labels = ["\n".join(map(shortened, name.split("\n"))) for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.grid(axis="x")
+
+
+def shortened(name: str) -> str:
+    """Returns a name, without its middle where it is too long for a figure.
+
+    >>> shortened("lstm"), shortened("lstm-with-a-name-that-somebody-wrote-in-earnest")
+    ('lstm', 'lstm-with-a-name…rote-in-earnest')
+    """
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME // 2]}…{name[1 - LONGEST_NAME // 2 :]}"
 
 
 def counts_on(axis: Axis) -> None:
@@ -259,6 +286,11 @@ def levels_on(axis: Axis, objective: Objective, max_ticks: int = 8) -> None:
     if not objective.is_ratio:
         axis.set_major_locator(MaxNLocator(max_ticks))
         return
+    log_on(axis, max_ticks)
+
+
+def log_on(axis: Axis, max_ticks: int) -> None:
+    """Makes an axis logarithmic, with up to ``max_ticks`` plain numbers."""
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     low, high = sorted(axis.get_view_interval())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))

@@ -84,19 +84,25 @@ def _arms(results: Sequence[ArmResult], measured: str, colors: Colors) -> str:
 
 
 def _matrix(conditions: Sequence[tuple[str, Sequence[ArmResult]]], colors: Colors) -> str:
-    """Returns a row per condition and a column per arm."""
+    """Returns a table of conditions and arms; those of which there are fewer are its columns."""
     results = {(title, each.name): each for title, rows in conditions for each in rows}
-    names = dict.fromkeys(
-        each.name for _, rows in conditions for each in rows if not each.is_baseline
+    titles = [title for title, _ in conditions]
+    names = list(
+        dict.fromkeys(each.name for _, rows in conditions for each in rows if not each.is_baseline)
     )
-    rows = []
-    for title, _ in conditions:
-        found = [results.get((title, name)) for name in names]
-        cells = ["" if r is None else f"{_sign(r)} {_speed_sign(r, 'speed: ')}" for r in found]
-        rows.append((text(title), *cells))
-    head = ["Condition", *(markup.arm(name, colors) for name in names)]
+    marked = {name: markup.arm(name, colors) for name in names}
+
+    def sign(title: str, name: str) -> str:
+        result = results.get((title, name))
+        return "" if result is None else f"{_sign(result)} {_speed_sign(result, 'speed: ')}"
+
+    label = "Verdicts under every condition"
+    if len(names) > len(titles):
+        rows = [(marked[name], *(sign(title, name) for title in titles)) for name in names]
+        return _table(label, ["", *titles], ["Arm", *map(text, titles)], rows)
+    rows = [(text(title), *(sign(title, name) for name in names)) for title in titles]
     notes = ["", *(names if len(names) > 1 else [""])]
-    return _table("Verdicts under every condition", notes, head, rows)
+    return _table(label, notes, ["Condition", *marked.values()], rows)
 
 
 def _table(
@@ -114,10 +120,8 @@ def _table(
             for note, cell in zip(notes[1:], rest, strict=False)
         )
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
-    return (
-        f'<div class="glance scroll" role="region" tabindex="0" aria-label="{label}">'
-        f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
-    )
+    content = f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return markup.scrolled(label, "glance", content)
 
 
 def _reasons(report: "Report", colors: Colors) -> str:

@@ -70,7 +70,7 @@ def of_arms(
             drawing.legend_below(figure, panels[0], len(shown) + len(dotted))
         else:
             for axes, result in zip(panels, shown, strict=True):
-                axes.set_title(result.name, fontsize=8, loc="left")
+                axes.set_title(drawing.shortened(result.name), fontsize=8, loc="left")
                 axes.tick_params(labelsize=8)
     label = (
         f"Test {objective.axis} over the length of the sequences, in lengths of those of training,"

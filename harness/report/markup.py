@@ -1,12 +1,17 @@
 """The pieces of a page: texts that are escaped, verdicts as signs, lists, boxes and tables."""
 
 import html as escapes
+import re
 from collections.abc import Mapping, Sequence
 
 from harness.report.tables import Section
 
 LONG_TEXT = 40
 """A cell of so many characters or more may be broken into lines."""
+NO_BREAK = "\u00a0"
+STACKED = "stacked"
+"""The class of a table whose cells stand below each other on a phone, each after its column's name.
+"""
 Colors = Mapping[str, str]
 """Arm -> the colour that it has in every figure."""
 
@@ -25,8 +30,12 @@ def kind(verdict: str) -> str:
 
 
 def badge(verdict: str, words: str = "") -> str:
-    """Returns a verdict as a sign, with other ``words`` where they are given."""
-    return f'<span class="verdict {text(kind(verdict))}">{text(words or verdict)}</span>'
+    """Returns a verdict as a sign, with other ``words`` where they are given.
+
+    An interval may stand below the rest, and is whole.
+    """
+    shown = re.sub(r"\(.*?\)", lambda found: found[0].replace(" ", NO_BREAK), words or verdict)
+    return f'<span class="verdict {text(kind(verdict))}">{text(shown)}</span>'
 
 
 def arm(name: str, colors: Colors) -> str:
@@ -42,11 +51,16 @@ def bullets(lines: Sequence[str]) -> str:
     return f"<ul>{items}</ul>" if lines else ""
 
 
-def box(name: str, title: str, lines: Sequence[str]) -> str:
-    """Returns a list in a box with a title, or nothing."""
+def box(title: str, lines: Sequence[str], level: int) -> str:
+    """Returns a list in a box, under a heading of a level, or nothing."""
     if not lines:
         return ""
-    return f'<section class="box {name}"><h3>{title}</h3>{bullets(lines)}</section>'
+    return f'<section class="box"><h{level}>{title}</h{level}>{bullets(lines)}</section>'
+
+
+def code(content: str) -> str:
+    """Returns a text as it is, which the keyboard scrolls where it is too wide."""
+    return f'<pre tabindex="0">{text(content)}</pre>'
 
 
 def folded(title: str, content: str) -> str:
@@ -61,27 +75,38 @@ def anchors(links: Sequence[tuple[str, str]]) -> str:
 
 def table(section: Section, name: str = "", colors: Colors | None = None) -> str:
     """Returns a table that is scrolled where it is too wide; ``name`` is a class of it."""
-    classes = [' class="number"' if is_number else "" for is_number in section.are_numbers]
+    kinds = [' class="number"' if is_number else "" for is_number in section.are_numbers]
     head = "".join(
-        f'<th scope="col"{c}>{text(title)}</th>'
-        for c, title in zip(classes, section.header, strict=True)
+        f'<th scope="col"{kind}>{text(title)}</th>'
+        for kind, title in zip(kinds, section.header, strict=True)
     )
     rows = []
-    for row in section.rows:
-        cells = [
-            badge(cell) if title == "Verdict" else text(cell)
-            for title, cell in zip(section.header, row, strict=True)
-        ]
-        kinds = [
-            ' class="long"' if len(cell) >= LONG_TEXT else c
-            for c, cell in zip(classes, row, strict=True)
-        ]
-        rest = "".join(f"<td{c}>{cell}</td>" for c, cell in zip(kinds[1:], cells[1:], strict=True))
-        first = arm(row[0], colors or {}) if section.header[0] == "Arm" else cells[0]
-        rows.append(f'<tr><th scope="row">{first}</th>{rest}</tr>')
+    for first, *rest in section.rows:
+        is_arm = section.header[0] == "Arm"
+        row = arm(first, colors or {}) if is_arm else text(first)
+        cells = "".join(
+            _cell(title, cell, kind, name == STACKED)
+            for title, cell, kind in zip(section.header[1:], rest, kinds[1:], strict=True)
+        )
+        rows.append(f'<tr><th scope="row">{row}</th>{cells}</tr>')
     content = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    label = text(section.title)
-    return (
-        f'<div class="scroll {name}" role="region" tabindex="0" aria-label="{label}">'
-        f"{content}</div>"
-    )
+    return scrolled(section.title, name, content)
+
+
+def scrolled(label: str, name: str, content: str) -> str:
+    """Returns a table in a box that the keyboard scrolls too; ``name`` is a class of the box."""
+    classes = f"scroll {name}".rstrip()
+    label = text(label)
+    return f'<div class="{classes}" role="group" tabindex="0" aria-label="{label}">{content}</div>'
+
+
+def _cell(title: str, cell: str, kind: str, is_noted: bool) -> str:
+    """Returns a cell; where it ``is_noted`` it has its column's title, which a phone shows."""
+    note = f' data-note="{text(title.replace(" %", f"{NO_BREAK}%"))}"' if is_noted and cell else ""
+    if title == "Verdict":
+        return f"<td{note}>{badge(cell)}</td>"
+    if kind:  # an interval may stand below its number, and is whole
+        cell = cell.replace(" ", NO_BREAK).replace(f"{NO_BREAK}(", " (")
+    elif len(cell) >= LONG_TEXT:
+        kind = ' class="long"'
+    return f"<td{kind}{note}>{text(cell)}</td>"

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from harness.report import facts, first_screen, headline, samples
 from harness.report.condition_report import ConditionReport
-from harness.report.markup import Colors, anchors, box, bullets, folded, table, text
+from harness.report.markup import (
+    STACKED,
+    Colors,
+    anchors,
+    box,
+    bullets,
+    code,
+    folded,
+    table,
+    text,
+)
 from harness.report.tables import LONG_ROWS, Section
 
 if TYPE_CHECKING:
@@ -36,7 +46,7 @@ def html(report: "Report") -> str:
         source=f'<p class="quiet">Source: {text(study.source)}</p>' if study.source else "",
         first=first_screen.first_screen(report, figure, colors),
         links=anchors(_links(report)),
-        remarks=box("warnings", "Warnings", report.remarks if report.overview else []),
+        remarks=box("Warnings", report.remarks if report.overview else [], 2),
         body="\n".join([*body, *_facts(report, colors)]),
         method=text(report.method),
         script=_file("page.js").rstrip(),
@@ -77,10 +87,13 @@ def _contents(condition: ConditionReport) -> list[tuple[str, str]]:
     links = [(condition.results[0].objective.key, condition.verdicts.title), ("costs", "Costs")]
     links += [("tuning", "Tuned values")] if condition.tuning else []
     links += [("samples", "Samples")] if any(result.samples for result in condition.results) else []
-    return [
-        *((condition.slug + anchor, name) for anchor, name in links),
-        (f"{condition.slug}ends", "How the runs ended"),
-    ]
+    links += [("ends", condition.ends.title)] if _has_ended(condition) else []
+    return [(condition.slug + anchor, name) for anchor, name in links]
+
+
+def _has_ended(condition: ConditionReport) -> bool:
+    """Says whether any run is known, of whose end there is something to tell."""
+    return len(condition.ends.header) > 1
 
 
 def _condition(
@@ -95,13 +108,13 @@ def _condition(
     if condition.title:
         blocks = [
             f'<h2 id="{condition.slug}part">{text(condition.title)}</h2>',
-            f"<nav>{anchors(_contents(condition))}</nav>",
+            f'<nav aria-label="{text(condition.title)}">{anchors(_contents(condition))}</nav>',
             first_screen.reasons(headline.reasons(condition.study, condition.results), colors),
         ]
     blocks += [
         folded("Every verdict in a whole sentence", bullets(condition.sentences)),
-        box("missing", "Missing", condition.missing),
-        box("warnings", "Warnings", warnings),
+        box("Missing", condition.missing, level),
+        box("Warnings", warnings, level),
     ]
     tested = [condition.verdicts, *condition.beside]
     blocks += [
@@ -125,7 +138,8 @@ def _condition(
     if written.rows:
         heading = f'<h{level} id="{condition.slug}samples">{written.title}</h{level}>'
         blocks += [heading, table(written, "samples", colors)]
-    blocks += [_sections([condition.ends], f"{condition.slug}ends", level, colors)]
+    if _has_ended(condition):
+        blocks += [_sections([condition.ends], f"{condition.slug}ends", level, colors)]
     return f'<article class="part">{"".join(blocks)}</article>'
 
 
@@ -137,7 +151,7 @@ def _sections(sections: Sequence[Section], anchor: str, level: int, colors: Colo
     blocks = []
     for i, section in enumerate(sections):
         heading = f'h{level} id="{anchor}"' if i == 0 else f"h{level + 1}"
-        content = table(section, colors=colors)
+        content = table(section, STACKED if "Verdict" in section.header[:2] else "", colors)
         if len(section.rows) > LONG_ROWS and i > 0:
             content = folded(f"{len(section.rows)} rows", content)
         blocks.append(f"<{heading}>{text(section.title)}</{heading.split()[0]}>{content}")
@@ -167,7 +181,7 @@ def _facts(report: "Report", colors: Colors) -> list[str]:
     fixed, varied = facts.fixed(study), facts.varied(study)
     blocks = [f'<h2 id="fixed">{fixed.title}</h2>']
     blocks += [f"<p>{len(fixed.rows)} settings are the same in all arms.</p>"]
-    blocks += [folded("All of them", table(fixed))]
+    blocks += [folded("All of them", table(fixed, "fixed"))]
     if len(varied.header) > 1:
         blocks += [f"<h3>{varied.title}</h3>{table(varied, colors=colors)}"]
     blocks += [f'<h2 id="provenance">{report.provenance.title}</h2>']
@@ -176,7 +190,7 @@ def _facts(report: "Report", colors: Colors) -> list[str]:
     ]
     blocks += [
         '<h2 id="reproduce">Run it again</h2>',
-        f"<pre>{text(chr(10).join(report.commands))}</pre>",
+        code("\n".join(report.commands)),
     ]
-    blocks += [folded("The study file", f"<pre>{text(study.text)}</pre>")]
+    blocks += [folded("The study file", code(study.text))]
     return blocks

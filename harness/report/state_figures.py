@@ -62,7 +62,7 @@ def _draw_sizes(
 ) -> list[Point]:
     points = _draw_rows(axes, shown, rows, looks, "rms", filled=True)
     points += _draw_rows(axes, shown, rows, looks, "percentile_99", filled=False)
-    axes.set_xscale("log")
+    drawing.log_on(axes.xaxis, 4)
     axes.grid(axis="x")
     axes.set_xlabel("size of a unit: root mean square, 99 %")
     return points

@@ -10,6 +10,8 @@ pytestmark = [
     pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium"),
 ]
 CURVES = "learning-curves-tokens"
+PAPER = 688
+"""Pixels between the margins of a sheet of A4."""
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +88,12 @@ def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, nam
     page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme=scheme)
     page.set_default_timeout(report_pictures.LOAD_MS)
     page.goto((paths / f"{name}.html").as_uri())
+    verdicts = page.locator(".stacked")
     for width in (1440, 1280, 820, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if width != 820:
+            assert all(verdicts.evaluate_all("all => all.map(e => e.scrollWidth <= e.clientWidth)"))
     glance = page.locator(".glance")
     page.set_viewport_size({"width": 1440, "height": 900})
     assert glance.evaluate("each => each.scrollWidth <= each.clientWidth")
@@ -116,4 +121,15 @@ def test_paper_is_light_and_shows_no_buttons(browser, paths):
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.locator(".enlarge").first.is_hidden() and page.locator("nav").first.is_hidden()
+    page.set_viewport_size({"width": PAPER, "height": 1000})
+    cut = "all => all.filter(e => e.getBoundingClientRect().right > innerWidth).length"
+    assert page.locator("td, th, p, li, pre, figure").evaluate_all(cut) == 0
     page.close()
+
+
+def test_what_has_the_keyboard_is_seen(page):
+    for place in ("nav a", ".scroll", "summary", "pre", ".enlarge", "figure svg"):
+        page.keyboard.press("Tab")  # the keyboard is what is used
+        page.locator(place).first.focus()
+        outline = "e => getComputedStyle(e).outlineStyle + getComputedStyle(e).outlineWidth"
+        assert page.locator(place).first.evaluate(outline) == "solid2px", place

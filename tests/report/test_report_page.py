@@ -1,6 +1,7 @@
 """The page: one sound file that needs nothing beside it."""
 
 import html
+import itertools
 import json
 import re
 from datetime import date
@@ -8,7 +9,18 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from planted import BASE, build, full, pair, run_rows, study, timing_rows, two_conditions
+from planted import (
+    BASE,
+    across,
+    build,
+    full,
+    pair,
+    run_rows,
+    study,
+    timing_rows,
+    two_conditions,
+    under,
+)
 
 from harness import report
 from harness.report import drawing, notebook, samples, tables
@@ -103,6 +115,46 @@ def test_the_answer_comes_first_and_each_verdict_has_its_word(built, text):
     assert [words.split(" ")[0] for _, words in found[1::2]] == ["faster"] * 3
     for result in built.results[1:]:  # a ratio is said once
         assert first.split("<figure")[0].count(tables.decided_text(result).split(" ")[0]) == 1
+        low, _, high = tables.decided_text(result).partition("(")[2].split(" ")
+        assert f" ({low}\u00a0to\u00a0{high}</span>" in first  # an interval is never broken
+
+
+def test_every_heading_is_one_level_below_the_last_at_most(text):
+    for page in (text, two_conditions().html(), build(study("lstm", "gru")).html()):
+        levels = [int(level) for level in re.findall(r"<h(\d)", page)]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+
+
+def test_all_that_is_read_stands_in_landmarks_with_names_of_their_own(text):
+    for page in (text, two_conditions().html()):
+        body = page[page.index("<body>") :]
+        outside = re.sub(r"<(header|main|footer|script)>.*?</\1>", "", body, flags=re.DOTALL)
+        assert re.sub(r"<[^>]*>", "", outside).strip() == ""
+        names = re.findall(r'<nav aria-label="([^"]*)"', page)
+        assert len(names) == page.count("<nav") == len(set(names))
+
+
+def test_the_fewer_are_the_columns_of_the_first_table():
+    names = ("lstm", "gru", "rnn", "mgu")
+    planned = across(study(*names), a="time-machine", b="python-docs")
+    rows = [r for c in planned.conditions for n in names for r in under(c, run_rows(n, BASE))]
+    many, few = build(planned, rows).html(), two_conditions().html()
+    head = '<th scope="col">{}</th>'.format
+    assert head("Arm") + head("a") + head("b") in many
+    assert head("Condition") in few and head("docs") not in few
+
+
+def test_the_names_of_a_figure_are_cut_where_they_would_leave_it_no_room():
+    long = "lstm-with-a-name-that-somebody-wrote-in-earnest-and-256-hidden-units"
+    built = build(study("lstm", long), run_rows("lstm", BASE) + run_rows(long, BASE + 0.1))
+    svg = built.figures["paired-differences"].svg()
+    assert f">{drawing.shortened(long)}</text>" in svg and f">{long}</text>" not in svg
+    assert long in built.html()
+
+
+def test_a_study_without_a_run_has_no_table_of_ends():
+    assert "How the runs ended" not in build(study("lstm", "gru")).html()
 
 
 def test_what_would_decide_is_said_beside_the_signs(built, text):
@@ -155,7 +207,7 @@ def test_what_was_fixed_and_how_to_run_it_again(text):
     assert (
         "git checkout c0ffee\nharness run output-tanh.yaml --set fix.bptt_length=20</pre>" in text
     )
-    assert "<pre>study: output-tanh\n</pre>" in text
+    assert '<pre tabindex="0">study: output-tanh\n</pre>' in text  # the keyboard scrolls it
 
 
 def test_provenance_may_be_unknown():
