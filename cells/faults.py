@@ -1,16 +1,25 @@
 """What is said of a step that raised an error, or returned no states."""
 
+import inspect
+import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cells.base import Cell
 from cells.spelling import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_OF_AXES = re.compile(
+    r"must be a 3D tensor|first two dimensions|[Dd]imension out of range"
+    r"|out of bounds for dimension|size of tensor a|too many indices"
+)
+"""How torch complains of a tensor that lacks an axis, or has another one too many."""
 
 
 def words_of(error: BaseException) -> str:
@@ -68,12 +77,52 @@ def problems_of_returned(
     return problems
 
 
-def problem_of_changed(arguments: Sequence[str]) -> str:
-    """Returns what is said of a step that changed some of its arguments, by their names."""
+def problem_of_changed(arguments: Sequence[str], place: str = "") -> str:
+    """Returns what is said of a step that changed some of its arguments.
+
+    Args:
+        arguments: Their names.
+        place: Where it did, as :func:`place_of_change` returns it.
+    """
     return (
-        f"step must leave its arguments as they were, but changed {', '.join(arguments)}. Do "
-        "nothing in place."
+        f"step must leave its arguments as they were, but changed {', '.join(arguments)}{place}. "
+        "Do nothing in place."
     )
+
+
+def place_of_change(cell: type[Cell], given: "Sequence[Tensor]", step: Callable[[], object]) -> str:
+    """Returns the file of the cell and the line that first changed what it was given.
+
+    It is empty where no operation of torch's in the step did.
+
+    Args:
+        cell: Whose step it is.
+        given: What it must leave as it is, and will have changed.
+        step: Runs the step.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    path = getattr(getattr(cell.step, "__code__", None), "co_filename", None)
+    before = [value.clone() for value in given]
+    lines: list[int] = []
+
+    class Watching(TorchFunctionMode):
+        """Looks after every operation whether anything has changed."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            result = func(*args, **(kwargs or {}))
+            same = (torch.equal(value, old) for value, old in zip(given, before, strict=True))
+            if not lines and not all(same):
+                frames = traceback.walk_stack(inspect.currentframe())
+                lines.extend(line for frame, line in frames if frame.f_code.co_filename == path)
+            return result
+
+    with Watching():
+        step()
+    return f" ({Path(str(path)).name}:{lines[0]})" if lines else ""
 
 
 def _misunderstanding(error: BaseException) -> str | None:
@@ -86,6 +135,10 @@ def _misunderstanding(error: BaseException) -> str | None:
         return "a product is called with a state, and has a tensor for each gate: p.R(h).GATE"
     if isinstance(error, TypeError) and "SimpleNamespace" in str(error):
         return "x and what a product returns have a tensor for each gate: x.GATE, p.R(h).GATE"
+    if isinstance(error, RuntimeError | IndexError) and _OF_AXES.search(str(error)):
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        if any(isinstance(frame.f_locals.get("self"), Cell) for frame in frames):
+            return "x.GATE and the states are of one time step, (N, B, H): a step loops over none"
     return None
 
 

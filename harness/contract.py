@@ -5,7 +5,7 @@ a cell's paper says; a cell with a ``reference`` is compared with torch.nn too.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
@@ -14,7 +14,13 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from cells.base import Cell, split_gates, unchanged
-from cells.faults import place_of, problem_of_changed, problems_of_returned, words_of
+from cells.faults import (
+    place_of,
+    place_of_change,
+    problem_of_changed,
+    problems_of_returned,
+    words_of,
+)
 from cells.registry import problems_of
 from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.native import Native, to_torch
@@ -22,6 +28,15 @@ from harness.engine.reference import Reference, bind
 
 ROUNDING = 1e-12
 """Largest difference, relative to 1 + the value, of one computation done in two shapes."""
+FOLLOWING = {
+    "purity": (
+        *("leading_axes", "carried_state", "parts_alone", "small_sizes", "everything_acts"),
+        *("torch_parity", "gradients"),
+    ),
+    "leading_axes": ("parts_alone",),
+    "everything_acts": ("gradients",),
+}
+"""Check -> those that fail with it: they compare, or differentiate, what it has found wrong."""
 PARITY = 1e-10
 """Largest difference, relative to 1 + the value, of two implementations of the same equations."""
 
@@ -37,6 +52,26 @@ class Finding:
 def check(cell: type[Cell]) -> list[Finding]:
     """Returns all violations of the contract; nothing where all is well. Takes about a second."""
     return list(findings(cell))
+
+
+def causes(found: Sequence[Finding]) -> tuple[list[str], list[str]]:
+    """Returns what there is to say of violations, and the checks that fail with others.
+
+    Of violations that differ in their numbers alone the first is told, with how many there are.
+    """
+    failing = list(dict.fromkeys(each.check for each in found))
+    following = {name for check in failing for name in FOLLOWING.get(check, ())}
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for each in found:
+        if each.check not in following:
+            alike.setdefault((each.check, re.sub(r"[0-9][0-9.e+-]*", "", each.message)), []).append(
+                each
+            )
+    lines = [
+        f"{check}: {first.message}" + (f" ({len(rest)} more alike)" if rest else "")
+        for (check, _), (first, *rest) in alike.items()
+    ]
+    return lines, [check for check in failing if check in following]
 
 
 def findings(cell: type[Cell]) -> Iterator[Finding]:
@@ -212,7 +247,7 @@ def leading_axes(cell: type[Cell]) -> Iterator[str]:
         elif (gap := _gap(alone, (t[n] for t in together))) > ROUNDING:
             yield (
                 f"step must do alike to (N, B, H) and to (B, H), but differs by {gap:.1e}. Name the"
-                " last axis only."
+                " last axis only: x.GATE and the states are of one time step."
             )
 
 
@@ -251,16 +286,13 @@ def purity(cell: type[Cell]) -> Iterator[str]:
     """A step gives the same twice and leaves its arguments as they were."""
     case = _case(cell)
     x = _gates(cell, case, torch.float64)
-    given = {
-        **{f"x.{gate}": getattr(x, gate) for gate in cell.input_products()},
-        **case.arguments(),
-    }
+    given = _given(case, x)
     before = {name: value.clone() for name, value in given.items()}
     instance, p = cell(), bind(case.layer, cell.prepared(case.parameters))
     first = [s.clone() for s in instance.step(p, x, *case.state)]
     changed = [name for name, value in given.items() if not torch.equal(value, before[name])]
     if changed:
-        yield problem_of_changed(changed)
+        yield problem_of_changed(changed, _place_of_change(cell))
     elif not all(
         torch.equal(a, b) for a, b in zip(first, instance.step(p, x, *case.state), strict=True)
     ):
@@ -268,6 +300,20 @@ def purity(cell: type[Cell]) -> Iterator[str]:
             "step must be a pure function, but gave two results for the same arguments. Keep"
             " nothing on self."
         )
+
+
+def _given(case: _Case, x: SimpleNamespace) -> dict[str, Tensor]:
+    """Returns all that a step is given, by name."""
+    gates = {f"x.{gate}": getattr(x, gate) for gate in case.layer.cell.input_products()}
+    return {**gates, **case.arguments()}
+
+
+def _place_of_change(cell: type[Cell]) -> str:
+    """Returns where a step changes what it is given, which is made anew."""
+    case = _case(cell)
+    x, p = _gates(cell, case, torch.float64), bind(case.layer, cell.prepared(case.parameters))
+    given = list(_given(case, x).values())
+    return place_of_change(cell, given, lambda: cell().step(p, x, *case.state))
 
 
 def marked_content(cell: type[Cell]) -> Iterator[str]:

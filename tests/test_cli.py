@@ -315,7 +315,7 @@ def test_cells_test_says_in_words_what_fails(harness, tmp_path):
         words = (
             "forgetful: passes the contract"
             if code == 0
-            else "gradients must equal finite differences"
+            else "must act on the outputs or the final state, but its gradient is 0"
         )
         assert words in done.stdout
 

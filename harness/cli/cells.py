@@ -79,9 +79,12 @@ def test(
     for name in (name for path in file for name in registry.load_file(path)):
         violations = contract.check(registry.find(name))
         has_failed |= bool(violations)
-        outcome = f"fails {len(violations)} of its checks" if violations else "passes the contract"
-        typer.echo(f"{name}: {outcome}")
-        for violation in violations:
-            typer.echo(f"  {violation.check}: {violation.message}")
+        typer.echo(f"{name}: {'breaks' if violations else 'passes'} the contract")
+        lines, following = contract.causes(violations)
+        for line in lines:
+            typer.echo(f"  {line}")
+        if following:
+            fail = "fails with it" if len(following) == 1 else "fail with it"
+            typer.echo(f"  {', '.join(following)}: {fail}; test again once it is mended")
     if has_failed:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ time runs the layer again, and a gradient that is itself differentiated is that 
 
 import contextlib
 import functools
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,7 +39,8 @@ def _engine_for(name: str, cell: type[Cell], device: str, precision: str) -> Eng
     if name == "auto":
         chosen, notes = engines.resolve([cell], device, precision)
         for note in notes:
-            warnings.warn(f"{cell.name}: {note}. It runs on {chosen}.", stacklevel=3)
+            text = f"{cell.name}: {note}. It runs on {chosen}."
+            warnings.warn(text, stacklevel=_level_of_caller())
         return engines.get(chosen)
     engine = engines.get(name)
     if (refusal := engine.refusal(cell, device, precision)) is not None:
@@ -47,6 +49,16 @@ def _engine_for(name: str, cell: type[Cell], device: str, precision: str) -> Eng
             f"{refusal}. Leave it out, and the fastest that can is taken."
         )
     return engine
+
+
+def _level_of_caller() -> int:
+    """Returns the ``stacklevel`` of a warning that is to name the line of a person's own script."""
+    frame, level = inspect.currentframe(), 0
+    while (frame := frame and frame.f_back) is not None:
+        if str(frame.f_globals.get("__name__")).split(".")[0] not in ("harness", "torch"):
+            break
+        level += 1
+    return level + 1
 
 
 def refuse_transforms(engine: str, given: Sequence[Tensor]) -> None:
