@@ -1,8 +1,9 @@
-"""Runs that a store holds more than once: which of them counts, and whether that can be said."""
+"""Runs that a store holds more than once: whether it can be said which of them counts."""
 
 from collections import Counter
 from collections.abc import Sequence
 
+from harness.store.counting import is_over
 from harness.store.rows import RunRow
 from harness.training.messages import RESULTS
 
@@ -14,11 +15,6 @@ PARENT_TAG = "mlflow.parentRunId"
 def fingerprint(run: RunRow) -> dict[str, str | None]:
     """Returns what a run is: two runs of one place that agree in it are the same run."""
     return {**run.params, **{name: run.tags.get(name) for name in SETTINGS_TAGS}}
-
-
-def is_over(run: RunRow) -> bool:
-    """Returns whether a run is neither under way nor killed."""
-    return run.status not in ("RUNNING", "KILLED", "SCHEDULED")
 
 
 def differences(first: RunRow, second: RunRow) -> list[str]:
@@ -34,14 +30,6 @@ def _said(run: RunRow) -> dict[str, str | None]:
         if name == "objective" or name.endswith("/loss")
     }
     return {**fingerprint(run), "state": run.tags.get("state"), **losses}
-
-
-def counting(runs: Sequence[RunRow]) -> RunRow:
-    """Returns which of a place's runs counts, the first made first: one with a result, else the
-    last, which a driver went on with.
-    """
-    ended = [run for run in runs if is_over(run) and run.tags.get("state") in RESULTS]
-    return ended[0] if ended else runs[-1]
 
 
 def contradictions(runs: Sequence[RunRow]) -> list[str]:

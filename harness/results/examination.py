@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.results import doubled
-from harness.results.doubled import is_over
 from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
+from harness.store.counting import counting, is_over
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
@@ -143,7 +143,7 @@ class Examination:
                 yield self._doubled(f"{arm}/{ARM_PHASE}", rows, doubled.parent(rows, self._rows))
         for key, rows in self._runs.items():
             if len(rows) > 1:
-                yield self._doubled(str(key), rows, doubled.counting(rows))
+                yield self._doubled(str(key), rows, counting(rows))
 
     def _doubled(self, place: str, rows: list[RunRow], kept: RunRow) -> Finding:
         def mend() -> None:

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -34,10 +34,10 @@ def locked(study_name: str, locations: Locations) -> Iterator[Assure]:
         LockedError: Another process holds it.
         FolderError: No file can be made in the folder.
     """
-    with _file_locked(study_name, locations) as holder:
+    with _file_locked(study_name, locations) as (holder, assure):
         url = database_of(locations)
         if url is None:
-            yield held
+            yield assure
             return
         lock = AdvisoryLock(url, _key(study_name, locations), study_name, holder)
         try:
@@ -48,7 +48,7 @@ def locked(study_name: str, locations: Locations) -> Iterator[Assure]:
 
 
 def held(*, at_once: bool = False) -> None:
-    """Makes sure of a lock that only its process can lose."""
+    """Makes sure of nothing: for a study that no other process knows of."""
     del at_once
 
 
@@ -69,8 +69,10 @@ def _key(study_name: str, locations: Locations) -> int:
 
 
 @contextmanager
-def _file_locked(study_name: str, locations: Locations) -> Iterator[str]:
-    """Holds the lock in the folder, and yields who this process is and since when."""
+def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, Assure]]:
+    """Holds the lock in the folder, and yields who this process is and since when, and what makes
+    sure that the file is still there: whoever removes it lets a second process in.
+    """
     # Else a folder that takes no file would look like a lock that another process holds.
     take_files(locations.folder, "folder", "Choose another with --folder.")
     lock_path, holder = paths(study_name, locations)
@@ -82,11 +84,24 @@ def _file_locked(study_name: str, locations: Locations) -> Iterator[str]:
             f"study: must be run by one process at a time, but {study_name!r} is held by "
             f"{_who(holder)}. Wait for it, or end it."
         ) from error
+    own = lock_path.stat()
+
+    def assure(*, at_once: bool = False) -> None:
+        del at_once
+        with suppress(OSError):
+            if os.path.samestat(lock_path.stat(), own):
+                return
+        raise LockedError(
+            f"study: {study_name!r} must be held to its end, but {lock_path} was removed or "
+            "replaced, so that another process may hold it. The same command goes on from what "
+            "is stored, once no other runs."
+        )
+
     try:
         now = datetime.now().isoformat(sep=" ", timespec="seconds")
         text = f"process {os.getpid()} on {platform.node()} since {now}"
         _write_new(holder, text)
-        yield text
+        yield text, assure
     finally:
         holder.unlink(missing_ok=True)
         lock.release()

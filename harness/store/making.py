@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from importlib.metadata import version
@@ -38,8 +39,10 @@ def make_whole(path: Path, make: Callable[[Path], None]) -> None:
             making.unlink()
         making.mkdir()
         try:
-            make(making / path.name)
-            os.replace(making / path.name, path)
+            # Where one fails, MLflow keeps its connection for every later one at that address.
+            made = Path(tempfile.mkdtemp(dir=making), path.name)
+            make(made)
+            os.replace(made, path)
         except Exception as error:  # each library raises its own
             if patience.is_lasting(error):
                 raise patience.lacking(error, path) from error

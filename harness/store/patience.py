@@ -252,7 +252,8 @@ def lacking(error: BaseException, place: Path | str, needed_bytes: int = 0) -> O
     number, name = errno.EIO, str(place)
     for cause in _chain(error):
         if isinstance(cause, sqlite3.Error):
-            number = LASTING[_code(cause)]
+            is_gone = getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+            number = errno.ESTALE if is_gone else LASTING[_code(cause)]
             break
         if isinstance(cause, OSError) and cause.errno is not None:
             number, name = cause.errno, cause.filename2 or cause.filename or name

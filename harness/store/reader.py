@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
+from harness.store.counting import counting
 from harness.store.notes import DESCRIPTION_TAG, LINKS_BEGIN, StudyNotes, kept_text, load_notes
 from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
@@ -98,10 +99,12 @@ class StudyReader:
     def runs(self, phase: Phase | None = None) -> pd.DataFrame:
         """Returns one row per trial, finalist and replicate (:func:`harness.store.frames.runs`).
 
+        Where a store holds one of them twice, `harness doctor` tells it, and one counts.
+
         Args:
             phase: Read the runs of this phase alone.
         """
-        found = self.search(phase)
+        found = self._counting(phase)
         return frames.runs(self._stored(run) for run in found if phase_of(run) != ARM_PHASE)
 
     def has_result(self) -> bool:
@@ -119,7 +122,7 @@ class StudyReader:
             frames.curves,
             [
                 (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
-                for run in self.search()
+                for run in self._counting()
                 if phase_of(run) != ARM_PHASE
                 and (only is None or _key_of(run) in only)
                 and (content := self._source.artifact(run, "curve.csv")) is not None
@@ -133,7 +136,7 @@ class StudyReader:
             frames.forecasts,
             [
                 (unit_of(run), content)
-                for run in self.search()
+                for run in self._counting()
                 if phase_of(run) == Phase.REPLICATE
                 and not unit_of(run).repeat
                 and (content := self._source.artifact(run, FORECAST_FILE)) is not None
@@ -147,7 +150,7 @@ class StudyReader:
             frames.states,
             [
                 (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
-                for run in self.search()
+                for run in self._counting()
                 if phase_of(run) == Phase.REPLICATE
                 and (content := self._source.artifact(run, STATES_FILE)) is not None
             ],
@@ -230,6 +233,13 @@ class StudyReader:
         Arms' own runs are among all, those of :meth:`unreadable` are not.
         """
         return [run for run in self._of_study(phase) if _has_place(run)]
+
+    def _counting(self, phase: Phase | None = None) -> list[RunRow]:
+        """Returns what :meth:`search` finds, but one run of each place: no seed counts twice."""
+        by_key: dict[RunKey | str, list[RunRow]] = {}
+        for run in self.search(phase):
+            by_key.setdefault(_key_of(run) or run.run_id, []).append(run)
+        return [counting(found) for found in by_key.values()]
 
     def unreadable(self) -> list[RunRow]:
         """Returns runs whose tags do not say where they belong: somebody has changed them."""

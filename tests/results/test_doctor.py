@@ -139,6 +139,9 @@ def test_of_runs_of_one_place_that_do_not_differ_one_is_put_aside(folder, is_equ
         change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", second)
     texts = [text for place, text in found(folder) if "stored 2 times" in text]
     assert len(texts) == 1
+    reader, key = reader_of(folder, "small"), ["arm", "phase", "index", "draw"]
+    assert not reader.runs().duplicated(key).any()
+    assert not reader.curves().duplicated([*key, "update"]).any()
     is_sound, said = repaired(folder)
     assert is_sound and "mended: wide/replicate/1: stored 2 times" in said
     assert found(folder) == []

@@ -9,7 +9,7 @@ from harness.store import advisory_lock, databases, patience
 from harness.store.address import StoreError
 from harness.store.advisory_lock import AdvisoryLock, LockedError, made_by_one
 from harness.store.locations import Locations
-from harness.store.lock import database_of, held, holder_of, locked
+from harness.store.lock import database_of, holder_of, locked
 from harness.store.presence import await_readable
 
 pytestmark = pytest.mark.postgres
@@ -80,7 +80,7 @@ def test_studies_of_one_name_in_files_of_their_own_are_two(url, tmp_path):
 def test_where_there_is_no_postgresql_the_file_alone_is_held(tmp_path):
     assert database_of(Locations(tmp_path)) is None
     with locked("small", Locations(tmp_path)) as assure:
-        assert assure is held
+        assure()
 
 
 def test_a_lost_session_is_taken_again(postgres, take):

@@ -1,7 +1,7 @@
 """A file names the holder of a study: no planted link is followed, no name leads elsewhere."""
 
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
 
@@ -35,6 +35,17 @@ def test_who_holds_a_study_is_told_and_nothing_is_made(tmp_path):
     with locked("small", locations):
         assert holder_of("small", locations).startswith("process ")
     assert holder_of("small", locations) is None
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_whose_lock_is_removed_writes_no_more(tmp_path, is_replaced):
+    locations = Locations(tmp_path)
+    with locked("small", locations) as assure:
+        assure()
+        (tmp_path / ".small.lock").unlink()
+        with locked("small", locations) if is_replaced else nullcontext():
+            with pytest.raises(LockedError, match="small.lock was removed or replaced"):
+                assure()
 
 
 @pytest.mark.parametrize("name", ["git/../../../victim", "/tmp/x", "a/b"])

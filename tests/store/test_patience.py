@@ -285,6 +285,16 @@ def test_a_full_disk_is_the_systems_own_error_and_a_message_stays_one(quick, tmp
         patient(said)
 
 
+def test_a_file_that_is_removed_while_it_is_written_to_is_not_said_to_be_closed(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        (tmp_path / "a.db").rename(tmp_path / "b.db")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute("INSERT INTO t VALUES (1)")
+    assert is_lasting(raised.value)
+    assert lacking(raised.value, tmp_path / "a.db").errno == errno.ESTALE
+
+
 @pytest.mark.parametrize(
     ("library", "open_store"),
     [
