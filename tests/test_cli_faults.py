@@ -113,6 +113,7 @@ def test_a_store_that_does_not_answer_is_a_fault_and_its_address_a_mistake(told)
         (errno.ENOENT, "must exist, but does not", 2),
         (errno.EISDIR, "but is a folder", 2),
         (errno.EFBIG, "ulimit -f", 2),
+        (errno.ESTALE, "was moved or removed. Put it back", 2),
         (errno.ELOOP, "Remove the link", 2),
     ],
 )

@@ -46,6 +46,8 @@ _FILES = {
     "command goes on from what is stored.",
     errno.EDQUOT: "must have room on its disk, but your quota is used up. Make room there; the "
     "same command goes on from what is stored.",
+    errno.ESTALE: "must stay where it is while it is written to, but was moved or removed. Put it "
+    "back; the same command goes on from what is stored.",
     errno.ELOOP: "must be a file, but is a link, which is not followed. Remove the link.",
     errno.ENAMETOOLONG: "must have a name that the system takes, but it is too long. Choose a "
     "shorter one.",

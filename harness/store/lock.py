@@ -88,7 +88,7 @@ def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, A
 
     def assure(*, at_once: bool = False) -> None:
         del at_once
-        with suppress(OSError):
+        with suppress(FileNotFoundError):
             if os.path.samestat(lock_path.stat(), own):
                 return
         raise LockedError(
