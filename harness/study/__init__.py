@@ -3,14 +3,15 @@
 ``load`` returns a :class:`Study` whose arms, seeds and search space can be trusted, or raises one
 :class:`StudyError` with everything that is wrong. A study of shipped cells is read without torch.
 
-The modules from the bottom: reader (YAML with positions), fields, blocks and form (what may be
-written), schema (that for editors), names (what an unknown name means), parse (a form and its
-problems), arms (drafts of the arms), space, needs, arm_rules and rules (what must hold across
-fields), units and model (the result), build (from a form to a study), file (load, loads and
+The modules from the bottom: document and reader (YAML with positions), fields, blocks and form
+(what may be written), schema (that for editors), names (what an unknown name means), parse (a form
+and its problems), arms (drafts of the arms), space, needs, arm_rules and rules (what must hold
+across fields), units and model (the result), build (from a form to a study), file (load, loads and
 from_dict), table (documentation).
 """
 
 from harness.settings import SampleRequest
+from harness.study.document import Problem, StudyError
 from harness.study.file import from_dict, is_file, load, loads, problem_of_arms
 from harness.study.model import (
     Arm,
@@ -24,7 +25,7 @@ from harness.study.model import (
     is_repeated,
     num_pairs,
 )
-from harness.study.reader import Problem, StudyError, dump
+from harness.study.reader import dump
 from harness.study.schema import json_schema
 from harness.study.table import field_table
 

@@ -10,10 +10,10 @@ from harness.settings import LANGUAGE, PER_RUN
 from harness.study import space, tasks
 from harness.study.arms import ArmDraft
 from harness.study.blocks import ArmsBase
+from harness.study.document import Path, Problem, shown
 from harness.study.fields import FIELDS
 from harness.study.needs import declared, has_attribute, possible_values
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, shown
 
 SIZES = ("hidden_size", "num_parameters", "flops_per_token")
 WITHIN_THE_STEP = ("state_dropout", "recurrent_dropout", "zoneout_h", "zoneout_c", "state_clip")

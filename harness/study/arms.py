@@ -10,9 +10,9 @@ from typing import Any
 from cells.registry import PRESETS
 from harness.settings import Budget, Options, Settings
 from harness.study.blocks import ArmsBase, CrossBase
+from harness.study.document import Path, Problem, shown
 from harness.study.fields import FIELDS
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, shown
 
 MAX_ARMS = 256
 

@@ -11,10 +11,12 @@ from typing import Any
 from harness import documents
 from harness.study import build, reader, rules, space
 from harness.study.arms import ArmDraft
+from harness.study.document import Document, Problem, StudyError, shown
+from harness.study.document import Path as DocumentPath
 from harness.study.fields import FIELDS
 from harness.study.model import Study
 from harness.study.parse import Parsed, parse
-from harness.study.reader import MAX_BYTES, Document, Problem, StudyError, shown
+from harness.study.reader import MAX_BYTES
 from harness.study.units import Unit
 
 
@@ -118,7 +120,7 @@ class _Read:
 
 
 def problem_of_arms(
-    study: Study, arms: Sequence[str], path: reader.Path, message: str, code: str
+    study: Study, arms: Sequence[str], path: DocumentPath, message: str, code: str
 ) -> Problem:
     """Returns a problem that shows only where arms are to run, with its place in the study's file.
 
@@ -211,7 +213,7 @@ def _override(document: Document, overrides: tuple[str, ...]) -> None:
             )
             document.problems.append(Problem(0, 0, "override", message, label, "override"))
         else:
-            document.override(names, value, label)
+            reader.override(document, names, value, label)
 
 
 def conditions(document: Document) -> dict[str, Document]:
@@ -228,7 +230,7 @@ def _under(document: Document, condition: str) -> Document:
     """Returns the document in which the fields of a condition stand in ``tune`` and ``fix``."""
     data = copy.deepcopy(document.data)
     fields = data.pop("across")[condition]
-    moved: dict[reader.Path, reader.Path] = {}
+    moved: dict[DocumentPath, DocumentPath] = {}
     for block, values, path in (
         ("tune", fields.pop("tune", {}), ("across", condition, "tune")),
         ("fix", fields, ("across", condition)),

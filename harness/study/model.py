@@ -14,7 +14,7 @@ from typing import Any, Literal
 from cells.registry import fingerprint
 from harness.settings import EXECUTION, SampleRequest, Settings, to_dict, with_paths
 from harness.study.blocks import Models, Objective, Pruner, Sampler, tune_names
-from harness.study.reader import shown
+from harness.study.document import shown
 from harness.study.units import Unit
 
 NOT_IDENTITY = (*EXECUTION, "models", "states", "target")

@@ -18,6 +18,7 @@ from harness.study.blocks import (
     TuneBase,
     UntilForm,
 )
+from harness.study.document import Path, dotted, shown
 from harness.study.fields import (
     COMPARABLE,
     FIELDS,
@@ -29,7 +30,6 @@ from harness.study.fields import (
     hint_of,
     is_number,
 )
-from harness.study.reader import Path, dotted, shown
 
 FOREIGN = {
     "lr": "learning_rate",

@@ -10,10 +10,10 @@ from harness.data import sources
 from harness.settings import LANGUAGE, Settings
 from harness.study import space
 from harness.study.arms import ArmDraft
+from harness.study.document import Path, Problem, shown
 from harness.study.fields import FIELDS
 from harness.study.model import Choices, Range
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, shown
 
 
 @dataclass(frozen=True)

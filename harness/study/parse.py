@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from cells.spelling import nearest
 from harness.study.blocks import FormBase
+from harness.study.document import Document, Path, Problem, shown
 from harness.study.fields import FIELDS, TUNABLE, as_none
 from harness.study.form import form_of
 from harness.study.names import doc_at, may_be_none, near, unknown_name
-from harness.study.reader import Document, Path, Problem, shown
 
 _KINDS = {
     "int_type": "a whole number",

@@ -8,163 +8,42 @@ would let a small file grow without bound, so there are none.
 import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
 
-Path = tuple[str | int, ...]
-Position = tuple[int, int]
+from harness.study.document import Document, Path, Position, Problem, dotted, shown
 
 MAX_BYTES: Final = 1_000_000
+
 MAX_DEPTH: Final = 20
+
 MAX_DIGITS: Final = 30
 
 _NULL = re.compile(r"~|null|Null|NULL|")
+
 _BOOLEAN = re.compile(r"true|True|TRUE|false|False|FALSE")
+
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+
 _FLOAT = re.compile(
     r"[-+]?((\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)"
 )
+
 _AMBIGUOUS = re.compile(r"[-+]?(0[0-9]+|[0-9][0-9_]*_[0-9_]*)")
+
 _GROUPS = re.compile(r"(,[0-9]+)+(?![^,}\s])")
 """What follows the first digits of a number with commas, ``2,000,000``, between braces."""
+
 _LIST = re.compile(r"\[([0-9,\s]+)\]")
 """A list of whole numbers in brackets."""
+
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 """A number with commas, as it may stand in a list; or several numbers of a list without blanks."""
+
 _DOT_OF_WORD = re.compile(r"\.(?=[iInN])")
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One fault.
-
-    ``line`` and ``column`` count from 1; 0 where ``source`` is an override and not a file. ``code``
-    names its kind for good: docs/messages.md explains it.
-    """
-
-    line: int
-    column: int
-    where: str
-    message: str
-    source: str
-    code: str
-
-    def __str__(self) -> str:
-        """``FILE:LINE:COL: where: message [code]``, or with ``--set PATH=VALUE`` in front."""
-        place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-        return f"{place}: {self.where}: {self.message} [{self.code}]"
-
-
-class StudyError(ValueError):
-    """A study that cannot be run; ``problems`` holds everything wrong with it, in file order."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda p: (p.line == 0, p.line, p.column))
-        super().__init__("\n".join(map(str, self.problems)))
-
-
-@dataclass
-class Document:
-    """Plain values, the position of every one, and what was wrong in reading them.
-
-    Attributes:
-        source: The name of the file.
-        data: The values; None after bad syntax.
-        keys: Path -> the position of the name there.
-        values: Path -> the position of the value there.
-        overrides: Path -> the label of the override that gave its value.
-        problems: What was wrong.
-        invalid_paths: The paths whose values stand for something else, after a problem that has
-            been reported.
-        moved: Path in this document -> the path in the file at which the value stands.
-    """
-
-    source: str
-    data: Any = None
-    keys: dict[Path, Position] = field(default_factory=dict)
-    values: dict[Path, Position] = field(default_factory=dict)
-    overrides: dict[Path, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    invalid_paths: set[Path] = field(default_factory=set)
-    moved: dict[Path, Path] = field(default_factory=dict)
-
-    def in_file(self, path: Path) -> Path:
-        """Returns where the value at ``path`` stands in the file."""
-        for length in range(len(path), 0, -1):
-            if path[:length] in self.moved:
-                return self.moved[path[:length]] + path[length:]
-        return path
-
-    def at_key(self, path: Path, message: str, code: str) -> Problem:
-        """Returns a problem with the name at ``path``, or with what should stand there."""
-        return self._problem(self.keys, path, message, code)
-
-    def at_value(self, path: Path, message: str, code: str) -> Problem:
-        """Returns a problem with the value at ``path``."""
-        return self._problem(self.values, path, message, code)
-
-    def _problem(
-        self, positions: dict[Path, Position], path: Path, message: str, code: str
-    ) -> Problem:
-        path = self.in_file(path)
-        for length in range(len(path), -1, -1):
-            near = path[:length]
-            if near in self.overrides:
-                return Problem(0, 0, dotted(path), message, self.overrides[near], code)
-            if near in positions or near in self.values:
-                # An ancestor is shown by its key: "fix lacks something" belongs to the word `fix`.
-                at = positions.get(near) if near == path else self.keys.get(near)
-                return Problem(*(at or self.values[near]), dotted(path), message, self.source, code)
-        return Problem(1, 1, dotted(path), message, self.source, code)
-
-    def override(self, path: tuple[str, ...], text: str, label: str) -> None:
-        """Puts the YAML value ``text`` at ``path`` and makes the mappings on the way.
-
-        ``label`` names the override in problems.
-        """
-        value = read(text, label)
-        self.problems += [
-            dataclasses.replace(p, line=0, column=0, where=dotted(path)) for p in value.problems
-        ]
-        if value.data is None and value.problems:
-            return
-        self.invalid_paths |= {path + below for below in value.invalid_paths}
-        target = self.data
-        for depth, name in enumerate(path[:-1]):
-            target = target.setdefault(name, {})
-            if not isinstance(target, dict):
-                here = dotted(path[: depth + 1])
-                message = (
-                    f"must be a mapping to hold a field, but got {here}={shown(target)}. "
-                    f"Override {here} itself."
-                )
-                self.problems.append(Problem(0, 0, dotted(path), message, label, "override"))
-                return
-        target[path[-1]] = value.data
-        for positions in (self.keys, self.values):
-            for old in [p for p in positions if p[: len(path)] == path]:
-                del positions[old]
-        self.overrides = {p: v for p, v in self.overrides.items() if p[: len(path)] != path} | {
-            path: label
-        }
-
-
-def dotted(path: Path) -> str:
-    """Returns ``compare.cross.cell[0]`` for ``("compare", "cross", "cell", 0)``."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".") or "study file"
-
-
-def shown(value: Any) -> str:
-    """Returns ``value`` as a message shows it: as in YAML, shortened."""
-    value = list(value) if isinstance(value, tuple) else value
-    text = (
-        "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    )
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def read(text: str, source: str) -> Document:
@@ -202,6 +81,38 @@ def read(text: str, source: str) -> Document:
             "yaml-text",
         )
     return document
+
+
+def override(document: Document, path: tuple[str, ...], text: str, label: str) -> None:
+    """Puts the YAML value ``text`` at ``path`` and makes the mappings on the way.
+
+    ``label`` names the override in problems.
+    """
+    value = read(text, label)
+    document.problems += [
+        dataclasses.replace(p, line=0, column=0, where=dotted(path)) for p in value.problems
+    ]
+    if value.data is None and value.problems:
+        return
+    document.invalid_paths |= {path + below for below in value.invalid_paths}
+    target = document.data
+    for depth, name in enumerate(path[:-1]):
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            here = dotted(path[: depth + 1])
+            message = (
+                f"must be a mapping to hold a field, but got {here}={shown(target)}. "
+                f"Override {here} itself."
+            )
+            document.problems.append(Problem(0, 0, dotted(path), message, label, "override"))
+            return
+    target[path[-1]] = value.data
+    for positions in (document.keys, document.values):
+        for old in [p for p in positions if p[: len(path)] == path]:
+            del positions[old]
+    document.overrides = {p: v for p, v in document.overrides.items() if p[: len(path)] != path} | {
+        path: label
+    }
 
 
 class UnwritableError(ValueError):

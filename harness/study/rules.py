@@ -12,10 +12,10 @@ from cells import registry
 from harness.study import arm_rules, space, tasks
 from harness.study.arms import ArmDraft, arm_drafts, crossed, explicit_fields
 from harness.study.blocks import ArmsBase, UntilForm
+from harness.study.document import Path, Problem, dotted, shown
 from harness.study.fields import FIELDS
 from harness.study.needs import needs_of_fields
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, dotted, shown
 
 MIN_REPEATS = 5
 """Fewer repeats of the whole have too few degrees of freedom to be worth their cost."""

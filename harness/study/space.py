@@ -6,9 +6,9 @@ from typing import Any
 
 from harness.study.arms import crossed, excluded, explicit_fields
 from harness.study.blocks import SINCE_2, TUNE_NAMES, ArmsBase
+from harness.study.document import Path, Problem, dotted, shown
 from harness.study.fields import FIELDS
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, dotted, shown
 
 
 def one_place(parsed: Parsed) -> Iterator[Problem]:

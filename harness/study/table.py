@@ -3,8 +3,8 @@
 from typing import Any
 
 from harness.study.blocks import TUNE_NAMES
+from harness.study.document import shown
 from harness.study.fields import FIELDS, TUNABLE
-from harness.study.reader import shown
 from harness.study.schema import model_schema
 
 _TYPES = {"integer": "whole number", "string": "text", "boolean": "true or false", "null": "none"}

@@ -6,9 +6,9 @@ from harness.data import corpora, sources
 from harness.settings import LANGUAGE, Options
 from harness.study import space
 from harness.study.arms import ArmDraft
+from harness.study.document import Path, Problem, shown
 from harness.study.needs import possible_values
 from harness.study.parse import Parsed
-from harness.study.reader import Path, Problem, shown
 
 OF_LANGUAGE = ("validation/perplexity", "train/perplexity")
 OF_CLASSES = ("validation/accuracy", "validation/cross_entropy", "train/cross_entropy")
