@@ -197,6 +197,22 @@ def test_threads_without_a_run_of_their_own_help_another(settings, monkeypatch):
     assert next(threads for run, threads in given if run == "wide") == 3
 
 
+def test_a_thread_goes_on_while_what_it_has_done_is_judged(settings, monkeypatch):
+    begun = {name: threading.Event() for name in ("one", "two")}
+
+    def advance(shard, to_update, advance=Shard.advance):
+        begun[shard.runs[0].id].set()
+        advance(shard, to_update)
+
+    def prune(messages):
+        assert all(each.wait(60) for each in begun.values())
+        return set()
+
+    monkeypatch.setattr(Shard, "advance", advance)
+    said = listened([Plan(tuple(run_of(settings, name, threads=1) for name in begun))], prune)
+    assert sum(isinstance(m, RunEnded) for messages in said for m in messages) == 2
+
+
 def test_what_no_run_may_survive_ends_the_training_and_its_threads(settings, monkeypatch):
     class Died(BaseException):
         pass
