@@ -59,7 +59,7 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
     label = f"Trials: {objective_name(study)} against {', '.join(space)}, by arm"
     most = max(len(search.rows) for search in by_arm)
     if most > MOST_DRAWN:
-        label += f"; of more than {MOST_DRAWN} of an arm the best one and every k-th after it"
+        label += f"; of an arm with more than {MOST_DRAWN} every k-th is drawn, from the best on"
     return LabelledFigure("hyperparameters", label, figure, points)
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from rich import box
@@ -125,7 +126,8 @@ def doctor(
     Raises:
         ArchiveError: As :func:`examine`.
     """
-    diagnosis = examine(study, locations, whole=verify)
+    with console.status("reading every file") if verify else nullcontext():
+        diagnosis = examine(study, locations, whole=verify)
     diagnosis.print(console)
     if not repair:
         return not diagnosis.findings

@@ -237,7 +237,7 @@ def test_of_thousands_of_trials_a_figure_draws_the_best_and_every_kth():
     found = marks(drawn.figure.axes[0])
     assert len(found["D", False, 5.0]) == 400  # of lstm every third
     assert found["o", True, 11.0] == [(0.36, 4.0), (0.1, 5.0)]
-    assert drawn.label.endswith("of more than 500 of an arm the best one and every k-th after it")
+    assert drawn.label.endswith("of an arm with more than 500 every k-th is drawn, from the best on")
     assert "k-th" not in tuning_figures.trials_by_field(study("gru"), rows[-2:]).label
 
 

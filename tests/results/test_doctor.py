@@ -342,3 +342,10 @@ def test_a_store_that_refuses_a_repair_does_not_end_the_others(folder, monkeypat
     (kept / "half.1.partial").write_bytes(b"")
     is_sound, said = repaired(folder)
     assert not is_sound and "(the server is away)" in said and not list(kept.iterdir())
+
+
+def test_that_every_file_is_read_is_shown_on_a_terminal(folder):
+    said = io.StringIO()
+    console = Console(file=said, width=80, force_terminal=True)
+    assert doctor("small", Locations(folder), console, verify=True, repair=False)
+    assert "reading every file" in said.getvalue()
