@@ -283,7 +283,7 @@ def _answers(
             told = now
             progress(
                 f"MLflow's server still starts, {now - begun:.0f} s so far; "
-                f"its answer at {HOST}:{port} is awaited, Ctrl-C ends."
+                f"no answer at {HOST}:{port} yet."
             )
         with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             with opener.open(f"http://{HOST}:{port}/health", timeout=5):
