@@ -126,20 +126,25 @@ def _duration(seconds: float) -> str:
 
 
 def commands(study: StudyLike, runs: pd.DataFrame) -> list[str]:
-    """Returns what to type to run the study again.
+    """Returns what to type to run the study again, in a folder of its own: lines for a shell.
 
     It is run at its commit, where that is known and all runs have the same. A study of the
     harness's own tree is named from the tree's root, where that commit is checked out; any other
-    from the folder in which the report is made, where it lies below it.
+    from the folder in which the report is made, where it lies below it. That folder is no tree of
+    the harness, so there a comment says the commit.
     """
     commits = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
     is_known = len(commits) == 1 and commits[0] != "unknown"
-    lines = [f"git checkout {commits[0]}"] if is_known else []
+    is_shipped = study.path is not None and study.path.resolve().is_relative_to(ROOT)
+    at_commit = "git checkout" if is_shipped else "# with the harness at commit"
+    lines = [f"{at_commit} {commits[0]}"] if is_known else []
+    if study.path is None:
+        lines.append(f"# with the study file, which stands below, as {study.name}.yaml")
     path = Path(f"{study.name}.yaml") if study.path is None else _shortest(study.path)
     words = ["harness", "run", str(path)]
     for override in study.overrides:
         words += ["--set", override]
-    return [*lines, shlex.join(words)]
+    return [*lines, shlex.join([*words, "--folder", "again"])]
 
 
 def _shortest(path: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import BASE, build, full, run_rows, study, two_conditions
+from planted import BASE, build, full, run_rows, study, timing_rows, two_conditions
 from rich.console import Console
 
 import harness
@@ -53,6 +53,17 @@ def test_terminal_fits_80_columns(built):
     for colour, word in ((31, "worse"), (32, "better"), (33, "undecided")):
         assert re.search(rf"\x1b\[{colour}m{word}", text)
     assert "a <script> in a warning" in plain(text)
+
+
+def test_a_speed_has_its_interval_where_there_is_room_and_else_a_sign():
+    timings = timing_rows("lstm", 0.1) + timing_rows("gru", 0.1) + timing_rows("rnn-tanh", 0.05)
+    rows = [row for arm in ("lstm", "gru", "rnn-tanh") for row in run_rows(arm, BASE)]
+    made = build(study("lstm", "gru", "rnn-tanh"), rows, timings)
+    wide, narrow = printed(made, 120), printed(made, 60)
+    assert re.search(r"gru .*1\.000 \(0\.998-1\.003\)", wide), wide
+    assert "no difference is shown" not in wide
+    assert re.search(r"gru .* \(1\.00\) ", narrow) and re.search(r"tanh.* 2\.00 ", narrow), narrow
+    assert "Speed in ( ): no difference is shown." in narrow
 
 
 def test_the_terminal_ends_with_the_answer_below_a_table(built):
@@ -216,17 +227,21 @@ def test_nothing_has_run():
 
 
 def test_commands_name_the_commit_the_path_and_the_overrides(built, tmp_path, monkeypatch):
-    assert built.commands == [
-        "git checkout c0ffee",
-        "harness run output-tanh.yaml --set fix.bptt_length=20",
+    assert built.commands == [  # of a study of which no file is known
+        "# with the harness at commit c0ffee",
+        "# with the study file, which stands below, as output-tanh.yaml",
+        "harness run output-tanh.yaml --set fix.bptt_length=20 --folder again",
     ]
     elsewhere = study("lstm", path=Path("/home/x/my study.yaml"))
-    assert build(elsewhere).commands == ["harness run '/home/x/my study.yaml'"]
+    assert build(elsewhere).commands == ["harness run '/home/x/my study.yaml' --folder again"]
     monkeypatch.chdir(tmp_path)
     mine = study("lstm", path=tmp_path / "mine" / "my.yaml")
-    assert build(mine).commands == ["harness run mine/my.yaml"]
+    assert build(mine).commands == ["harness run mine/my.yaml --folder again"]
     shipped = study("lstm", path=Path(harness.__file__).parents[1] / "studies" / "quickstart.yaml")
-    assert build(shipped).commands == ["harness run studies/quickstart.yaml"]
+    assert build(shipped, run_rows("lstm", BASE, git_commit="c0ffee")).commands == [
+        "git checkout c0ffee",
+        "harness run studies/quickstart.yaml --folder again",
+    ]
 
 
 def test_a_wide_table_breaks_words_last_of_all():

@@ -199,14 +199,12 @@ def test_the_same_report_is_the_same_page(text):
     assert full.__wrapped__().html() == text
 
 
-def test_what_was_fixed_and_how_to_run_it_again(text):
+def test_what_was_fixed_and_how_to_run_it_again(built, text):
     assert '<tr><th scope="row">bptt_length</th><td>35</td></tr>' in text
     assert '<tr><th scope="row">learning_rate</th>' not in text  # it was tuned
     assert '<tr><th scope="row">Versions</th><td>python 3.11.7, torch 2.13.0</td></tr>' in text
     assert '<tr><th scope="row">Commit</th><td>c0ffee</td></tr>' in text
-    assert (
-        "git checkout c0ffee\nharness run output-tanh.yaml --set fix.bptt_length=20</pre>" in text
-    )
+    assert html.escape("\n".join(built.commands)) + "</pre>" in text
     assert '<pre tabindex="0">study: output-tanh\n</pre>' in text  # the keyboard scrolls it
 
 
