@@ -276,7 +276,7 @@ class Report:
         for each in self.conditions:
             if each.title:
                 console.print(Text(f"{each.title}", style="bold"))
-            console.print(forms.terminal(each.results, measure.titled(each.study)))
+            console.print(forms.terminal(each.results, measure.titled(each.study), console))
             if verbose:
                 console.print()
                 for line in each.sentences:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import JustifyMethod
+from rich.console import Console, JustifyMethod
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,8 @@ LATEX = {
 """Character -> what LaTeX prints it by."""
 GAP = 2
 """Characters between two columns on a terminal."""
+MAX_WIDTH = 10_000
+"""Characters in which any table has room."""
 
 
 def prose(text: str) -> str:
@@ -76,12 +79,26 @@ def escaped(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
-def terminal(results: Sequence[ArmResult], title: str) -> Table:
+def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Table:
     """Returns the verdicts as a table that fits 80 columns.
 
     The interval is the one that the verdict rests on, with the search's own spread where it is
-    known. ``title`` says what is compared.
+    known. Speeds have theirs where the console has room for it; else ``(1.03)`` is no difference
+    shown. ``title`` says what is compared.
     """
+    whole = _verdicts(results, title, with_intervals=True)
+    unbounded = console.options.update(max_width=MAX_WIDTH)
+    if Measurement.get(console, unbounded, whole).maximum <= console.width:
+        return whole
+    table = _verdicts(results, title, with_intervals=False)
+    speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
+    signs = {"no difference shown": "in ( ): no difference is shown", "undecided": "?: undecided"}
+    if used := [text for verdict, text in signs.items() if verdict in {s.verdict for s in speeds}]:
+        table.caption, table.caption_justify = f"Speed {'; '.join(used)}.", "left"
+    return table
+
+
+def _verdicts(results: Sequence[ArmResult], title: str, with_intervals: bool) -> Table:
     table = _terminal_table()
     is_wide = any(tables.wide_text(result) for result in results)
     scale = results[0].objective.scale.capitalize()
@@ -96,7 +113,7 @@ def terminal(results: Sequence[ArmResult], title: str) -> Table:
             number(result.objective.level(result.mean)) if result.mean is not None else "none",
             tables.decided_text(result).replace(" to ", "-"),
             tables.holm_text(result),
-            _speed_text(result),
+            _speed_text(result, with_intervals),
         )
         style = "" if result.is_baseline else COLORS.get(word, "yellow")
         table.add_row(Text(result.name), *cells, Text(word, style=style))
@@ -138,9 +155,12 @@ def _terminal_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
-def _speed_text(result: ArmResult) -> str:
-    phase = sentences.main_phase(result.speeds)
-    speed = result.speeds[phase] if phase is not None else None
+def _speed_text(result: ArmResult, is_whole: bool) -> str:
+    """Returns the ratio with its interval, or with a sign where it shows no difference."""
+    speed = sentences.main_speed(result)
     if speed is None or speed.ratio is None:
         return ""
-    return f"{speed.ratio:.2f}" + ("?" if speed.verdict == "undecided" else "")
+    if is_whole:
+        return sentences.speed_text(speed).replace(" to ", "-")
+    form = {"undecided": "{}?", "no difference shown": "({})"}.get(speed.verdict, "{}")
+    return form.format(f"{speed.ratio:.2f}")

@@ -26,9 +26,9 @@ def headline(
         return answer
     verdicts = _counted([(r.name, sentences.word(r)) for r in others], len(conditions))
     speeds = [
-        (result.name, result.speeds[phase].verdict)
+        (result.name, speed.verdict)
         for result in others
-        if (phase := sentences.main_phase(result.speeds)) is not None
+        if (speed := sentences.main_speed(result)) is not None
     ]
     is_partial = answer.startswith("The study is incomplete.")
     start = "The study is incomplete. So far, compared with" if is_partial else "Compared with"
@@ -39,7 +39,7 @@ def headline(
             arms = [f"{name} (under {count})" for name, count in counts.items()]
             text = f"{text}; {what} runs were lost in the search of {sentences.listed(arms)}"
     if speeds:
-        text = f"{text}; in training speed, {_counted(speeds, len(conditions))}"
+        text = f"{text}; {sentences.in_speed(others)}, {_counted(speeds, len(conditions))}"
     return f"{text}."
 
 
@@ -105,8 +105,7 @@ def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:
 
 
 def _of_speed(result: ArmResult) -> list[str]:
-    phase = sentences.main_phase(result.speeds)
-    speed = result.speeds[phase] if phase is not None else None
+    speed = sentences.main_speed(result)
     if speed is None:
         return []
     if speed.verdict == "not comparable" or speed.ratio is None:

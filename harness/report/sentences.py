@@ -15,6 +15,8 @@ from harness.tasks.objective import objective_of
 
 OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
 """What would make an arm comparable whose best value lies at an end of what was tried."""
+ON_BUSY = "measured on a busy machine"
+"""What is said of a speed where others kept the machine busy in most of its rounds."""
 
 
 def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
@@ -254,6 +256,12 @@ def main_phase(phases: Iterable[Timed]) -> Timed | None:
     return min(training, key=lambda phase: phase[1], default=None)
 
 
+def main_speed(result: ArmResult) -> SpeedDecision | None:
+    """Returns how fast an arm is in that runtime; None: it was not timed."""
+    phase = main_phase(result.speeds)
+    return None if phase is None else result.speeds[phase]
+
+
 def phase_text(phase: Timed) -> str:
     """Returns ``training, pack of 1``."""
     return f"{'training' if phase[0] == 'train' else phase[0]}, pack of {phase[1]}"
@@ -269,6 +277,7 @@ def _speed_sentences(result: ArmResult) -> list[str]:
         return [f"Its training speed does not compare: {speed.reason}"]
     ratio, _, interval = speed_text(speed).partition(" ")
     times = f"{ratio} times as fast {interval}".rstrip()
+    alone += f", {ON_BUSY}" if speed.is_disturbed else ""
     if speed.verdict == "undecided":
         measured = f"({times} was measured{alone})"
         return [f"Whether it trains faster or slower is undecided: {speed.reason} {measured}"]
@@ -293,11 +302,7 @@ def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
     others = [result for result in results if not result.is_baseline]
     if not any(result.losses for result in results):
         return "no replicate has ended yet"
-    timed = [
-        (r.name, r.speeds[phase].verdict)
-        for r in others
-        if (phase := main_phase(r.speeds)) is not None
-    ]
+    timed = [(r.name, speed.verdict) for r in others if (speed := main_speed(r)) is not None]
     text = grouped([(r.name, word(r)) for r in others])
     if nothing := [r.name for r in results if r.learned_nothing]:
         text = f"{text}; {listed(nothing)} {_learned_nothing(study)}"
@@ -305,7 +310,13 @@ def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
         names = [r.name for r in others if loses_more(study, r) is is_more]
         if names:
             text = f"{text}; {what} runs were lost in the search of {listed(names)}"
-    return f"{text}; in training speed, {grouped(timed)}" if timed else text
+    return f"{text}; {in_speed(others)}, {grouped(timed)}" if timed else text
+
+
+def in_speed(results: Iterable[ArmResult]) -> str:
+    """Returns what a clause on speeds begins with: it says where a busy machine measured them."""
+    is_disturbed = any((speed := main_speed(r)) and speed.is_disturbed for r in results)
+    return f"in training speed, {ON_BUSY}" if is_disturbed else "in training speed"
 
 
 def answer(

@@ -77,7 +77,9 @@ def _timing(rows: pd.DataFrame, arm: str) -> Timing:
     }
     # Per token, not per update: arms may differ in how many tokens an update reads.
     seconds = 1.0 / rows["tokens_per_second"].astype(float)
-    return Timing(dict(zip(rows["round"].astype(int), seconds, strict=True)), conditions)
+    rounds = rows["round"].astype(int)
+    busy = rounds[rows["busy"] == True]  # noqa: E712  (may hold NaN)
+    return Timing(dict(zip(rounds, seconds, strict=True)), conditions, frozenset(busy))
 
 
 def training_seconds(rows: pd.DataFrame, timings: pd.DataFrame) -> float | None:

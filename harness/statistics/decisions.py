@@ -28,6 +28,8 @@ SEARCH_FACTOR = 2.5
 
 The least one of those simulated that holds its bounds (studies/results/search-simulation.csv).
 """
+DISTURBED = 0.5
+"""Part of the rounds with a busy machine above which what is said of a speed says so too."""
 
 
 @dataclass(frozen=True)
@@ -246,10 +248,12 @@ class Timing:
     Attributes:
         seconds: Seconds per token by the number of the round.
         conditions: What must be equal for two runtimes to compare: engine, device and so on.
+        busy: The rounds in which others kept the machine busy while it was timed.
     """
 
     seconds: Mapping[int, float]
     conditions: Mapping[str, object]
+    busy: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,7 @@ class SpeedDecision:
 
     ``ratio`` is a median over rounds, ``interval`` its order-statistic 95 % interval; ``reason``
     says why the verdict is ``undecided`` or ``not comparable``, and is empty otherwise.
+    ``is_disturbed``: others kept the machine busy in more than ``DISTURBED`` of its rounds.
     """
 
     verdict: SpeedVerdict
@@ -266,6 +271,7 @@ class SpeedDecision:
     interval: Interval | None = None
     adjusted_p: float | None = None
     reason: str = ""
+    is_disturbed: bool = False
 
 
 def decide_speed(
@@ -293,8 +299,14 @@ def decide_speed(
         if_agreed = [*p_values[:i], inference.smallest_p(len(x)), *p_values[i + 1 :]]
         agreed = inference.holm(if_agreed)[i]
         assert agreed is not None
-        decided.append(_speed_decision(x, p, agreed, len(arms), threshold))
+        decision = _speed_decision(x, p, agreed, len(arms), threshold)
+        decided.append(dataclasses.replace(decision, is_disturbed=_is_disturbed(baseline, arms[i])))
     return decided
+
+
+def _is_disturbed(baseline: Timing, arm: Timing) -> bool:
+    rounds = set(baseline.seconds) & set(arm.seconds)
+    return len(rounds & (baseline.busy | arm.busy)) > DISTURBED * len(rounds)
 
 
 def _incomparable(baseline: Timing, arm: Timing) -> str:

@@ -111,7 +111,8 @@ def test_a_taken_name_is_refused_and_nothing_is_registered(write):
     )
     with pytest.raises(
         registry.InvalidCell,
-        match=r"Mine \(mine\.py:\d+\): name must be unique, but name='lstm' is of a cell in cells/lstm\.py, shipped",
+        match=r"Mine \(mine\.py:\d+\): name must be unique, but name='lstm' is of a cell in "
+        r"cells/lstm\.py, shipped",
     ):
         cells.load_file(taken)
     assert "b" not in cells.names()

@@ -321,6 +321,16 @@ def test_warnings():
         "gru: its replicates were trained at different tuned values.",
         "the machine was busy in 20 of 40 timings: 20 of gru's.",
     ]
+    assert "; in training speed, measured on a busy machine, gru " in built.answer
+    assert ", measured on a busy machine." in built.sentences[-1]
+
+
+def test_a_speed_is_qualified_by_nothing_where_half_of_its_rounds_were_quiet():
+    rows = timing_rows("gru", 0.1)
+    rows = [row | {"busy": row["round"] < 10} for row in rows]
+    built = build(study("lstm", "gru"), pair(0.03, 0.02), timing_rows("lstm", 0.1) + rows)
+    assert "; in training speed, gru " in built.answer
+    assert "on a busy machine" not in "".join(built.sentences)
 
 
 def test_tests_that_disagree_are_a_warning():

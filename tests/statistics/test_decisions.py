@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,14 @@ def test_speed_verdicts():
     assert faster.interval.low < faster.ratio < faster.interval.high
     assert faster.adjusted_p == pytest.approx(3 * 2 / 2**20)
     assert [d.num_rounds for d in (faster, slower)] == [20, 20]
+
+
+@pytest.mark.parametrize(("num_busy", "is_disturbed"), [(0, False), (10, False), (11, True)])
+def test_a_speed_is_disturbed_where_most_of_its_rounds_were(num_busy, is_disturbed):
+    for busy in (frozenset(range(num_busy)), frozenset(range(100, 120))):
+        base = replace(timing(1.0), busy=busy)
+        (found,) = decide_speed(base, [replace(timing(0.8), busy=frozenset(range(num_busy)))])
+        assert (found.verdict, found.is_disturbed) == ("faster", is_disturbed)
 
 
 def test_speed_is_holm_adjusted():
