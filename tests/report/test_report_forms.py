@@ -59,7 +59,7 @@ def test_a_speed_has_its_interval_where_there_is_room_and_else_a_sign():
     timings = timing_rows("lstm", 0.1) + timing_rows("gru", 0.1) + timing_rows("rnn-tanh", 0.05)
     rows = [row for arm in ("lstm", "gru", "rnn-tanh") for row in run_rows(arm, BASE)]
     made = build(study("lstm", "gru", "rnn-tanh"), rows, timings)
-    wide, narrow = printed(made, 120), printed(made, 60)
+    wide, narrow = printed(made, 120), printed(made, 70)
     assert re.search(r"gru .*1\.000 \(0\.998-1\.003\)", wide), wide
     assert "no difference is shown" not in wide
     assert re.search(r"gru .* \(1\.00\) ", narrow) and re.search(r"tanh.* 2\.00 ", narrow), narrow
