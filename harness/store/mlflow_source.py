@@ -85,7 +85,13 @@ class MlflowSource:
         if name not in {file.path for file in self._client.list_artifacts(run.run_id)}:
             return None
         with scratch_folder() as folder:
-            copy = self._client.download_artifacts(run.run_id, name, str(folder))
+            try:
+                copy = self._client.download_artifacts(run.run_id, name, str(folder))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                # MLflow says so of any error on the way, and the server has just named the file.
+                raise ConnectionError(f"{name} of run {run.run_id} was not sent") from error
             return Path(copy).read_bytes()
 
 

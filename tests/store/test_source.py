@@ -7,13 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 
 from harness.store import patience, soundness, source
 from harness.store.address import StoreError
 from harness.store.mlflow_source import MlflowSource
 from harness.store.reader import StudyReader
+from harness.store.rows import RunRow
 from harness.store.source import KNOWN_SCHEMAS, SqliteSource, open_source
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
@@ -108,6 +113,29 @@ def test_both_ways_tell_the_same(uri):
 def test_no_run_is_none_both_ways(uri, run_id):
     assert open_source(uri).run(run_id) is None
     assert MlflowSource(uri).run(run_id or "0") is None
+
+
+def test_a_file_that_a_server_names_and_does_not_send_is_asked_for_again():
+    """MLflow's client hides why: a connection that broke is said to be a file that is not there."""
+    server = MlflowSource.__new__(MlflowSource)
+    answers = [MlflowException("not there", error_code=RESOURCE_DOES_NOT_EXIST), "curve.csv"]
+
+    def download(run_id, name, folder):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        path = Path(folder, answer)
+        path.write_bytes(b"update\n1\n")
+        return str(path)
+
+    files = [SimpleNamespace(path="curve.csv")]
+    server._client = SimpleNamespace(
+        list_artifacts=lambda run_id: files, download_artifacts=download
+    )
+    row = RunRow("0" * 32, "FINISHED", "mlflow-artifacts:/0/artifacts", {}, {}, {})
+    patiently = patience.Patience("MLflow's store", lambda *_: None, lambda: None)
+    assert patiently(server.artifact, row, "curve.csv") == b"update\n1\n"
+    assert not answers and server.artifact(row, "none.csv") is None
 
 
 def test_an_unknown_schema_is_read_by_mlflow(uri, monkeypatch):
