@@ -89,7 +89,7 @@ class Probe:
 
 
 def probe_arm(study: Study, arm: str, settings: Settings, *, is_brief: bool = False) -> Probe:
-    """Returns what two updates of an arm's pack of the study's size show.
+    """Returns what a few updates of an arm's pack of the study's size show.
 
     They do not show what an evaluation costs.
 
@@ -129,7 +129,7 @@ def probe_arm(study: Study, arm: str, settings: Settings, *, is_brief: bool = Fa
             concurrent_runs,
             seconds,
             None,
-            f"by two updates of each pack{_busy(watch)}, evaluation on top",
+            f"by a few updates of each pack{_busy(watch)}, evaluation on top",
         ),
         fingerprint=pack.task.fingerprint,
         threads=pack.threads,

@@ -5,9 +5,11 @@ B C A B C, and a round's figures are compared with one another and with no other
 """
 
 import json
+import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 from harness import timing
@@ -25,6 +27,10 @@ replayed.
 """
 LONG_SECONDS = 2.0
 """An update that takes so long is warm after one: what the first one takes besides is little."""
+PROBE_SECONDS = 0.1
+"""For so long short updates are watched: of the first ones of a process, or beside others' work,
+two may take several times as long as the rest.
+"""
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,8 @@ def answer(text: str) -> Iterator[str]:
 def update_seconds(pack: Pack, *, updates: int = 2) -> float:
     """Returns the seconds an update of a new pack takes, after as many as a stand's warm-up makes.
 
-    Where they are long, and nothing is recorded, it is that of the second one.
+    It is the median over portions of so many ``updates``, which go on for ``PROBE_SECONDS``. Where
+    updates are long, and nothing is recorded, it is that of the second one.
     """
     begun = time.perf_counter()
     pack.train_updates(1)
@@ -200,6 +207,8 @@ def update_seconds(pack: Pack, *, updates: int = 2) -> float:
         updates = 1
     else:
         pack.train_updates(WARM_UP_UPDATES - 1)
-    begun = time.perf_counter()
-    pack.train_updates(updates)
-    return (time.perf_counter() - begun) / updates
+    ends = [time.perf_counter()]
+    while len(ends) == 1 or ends[-1] - ends[0] < PROBE_SECONDS:
+        pack.train_updates(updates)
+        ends.append(time.perf_counter())
+    return statistics.median(end - start for start, end in pairwise(ends)) / updates

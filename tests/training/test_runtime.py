@@ -63,6 +63,7 @@ def test_measuring_goes_on_past_the_end_of_a_budget(plans):
 def test_of_long_updates_two_are_enough(plans, monkeypatch, long_seconds, num_updates):
     monkeypatch.setattr(runtime, "WARM_UP_UPDATES", 3)
     monkeypatch.setattr(runtime, "LONG_SECONDS", long_seconds)
+    monkeypatch.setattr(runtime, "PROBE_SECONDS", 0.0)
     trained, train = [], runtime.Pack.train_updates
     monkeypatch.setattr(
         runtime.Pack,
@@ -72,6 +73,21 @@ def test_of_long_updates_two_are_enough(plans, monkeypatch, long_seconds, num_up
     with closing(Pack(plans["small"][0])) as pack:
         assert runtime.update_seconds(pack, updates=5) > 0
     assert sum(trained) == num_updates
+
+
+def test_a_few_slow_updates_do_not_make_an_arm_slow(plans, monkeypatch):
+    now = 0.0
+    seconds = iter([0.5, 0.01, 0.01, *[0.008] * 4, *[0.001] * 1000])
+
+    def train(pack, count):
+        nonlocal now
+        now += sum(next(seconds) for _ in range(count))
+
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(runtime, "WARM_UP_UPDATES", 3)
+    with closing(Pack(plans["small"][0])) as pack:
+        monkeypatch.setattr(runtime.Pack, "train_updates", train)
+        assert runtime.update_seconds(pack) == pytest.approx(0.001)
 
 
 def test_a_worker_measures_what_the_driver_asked(plans, tmp_path):
