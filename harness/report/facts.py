@@ -135,12 +135,13 @@ def commands(study: StudyLike, runs: pd.DataFrame) -> list[str]:
     """
     commits = list(runs["git_commit"].dropna().unique()) if "git_commit" in runs else []
     is_known = len(commits) == 1 and commits[0] != "unknown"
-    is_shipped = study.path is not None and study.path.resolve().is_relative_to(ROOT)
+    file = study.path if study.path is not None and study.path.is_file() else None
+    is_shipped = file is not None and file.resolve().is_relative_to(ROOT)
     at_commit = "git checkout" if is_shipped else "# with the harness at commit"
     lines = [f"{at_commit} {commits[0]}"] if is_known else []
-    if study.path is None:
+    if file is None:
         lines.append(f"# with the study file, which stands below, as {study.name}.yaml")
-    path = Path(f"{study.name}.yaml") if study.path is None else _shortest(study.path)
+    path = Path(f"{study.name}.yaml") if file is None else _shortest(file)
     words = ["harness", "run", str(path)]
     for override in study.overrides:
         words += ["--set", override]

@@ -71,7 +71,9 @@
       if (!step || !points.length) return;
       event.preventDefault();
       const next = told === null ? 0 : order.indexOf(told) + step;
-      show(order[(next + order.length) % order.length]);
+      const chosen = order[(next + order.length) % order.length];
+      if (view) reveal(points[chosen]);
+      show(chosen);
     });
     svg.tabIndex = 0;
   }
@@ -79,9 +81,9 @@
   // Zoom
 
   const dialog = document.createElement("dialog");
-  dialog.innerHTML = '<div class="bar"><button data-zoom="1.5">+</button>'
-    + '<button data-zoom="0.667">−</button><button data-zoom="0">Whole</button>'
-    + '<span>wheel or + − to zoom, drag to move</span><button data-close>Close</button></div>';
+  dialog.innerHTML = '<div class="bar"><button data-zoom="1.5" aria-label="Zoom in">+</button>'
+    + '<button data-zoom="0.667" aria-label="Zoom out">−</button><button data-zoom="0">Whole</button>'
+    + '<span>wheel, + − or 0 to zoom, drag to move, ← → from value to value</span><button data-close>Close</button></div>';
   let home = null, view = null, whole = null, scales = [];
 
   function open(figure, svg) {
@@ -95,6 +97,7 @@
       .map((use) => [use, use.x.baseVal.value, use.y.baseVal.value]);
     view = { svg, box: [...whole], marks: uses.filter(([, x]) => x) };
     dialog.append(svg);
+    dialog.setAttribute("aria-label", svg.getAttribute("aria-label"));
     dialog.showModal();
   }
 
@@ -175,6 +178,20 @@
     move([at.x - (at.x - box[0]) * share, at.y - (at.y - box[1]) * share, width, box[3] * share]);
   }
 
+  function zoomMiddle(factor) { // 0: the whole figure
+    hush();
+    const box = view.svg.getBoundingClientRect();
+    if (!factor) look([...whole]);
+    else zoom(factor, box.x + box.width / 2, box.y + box.height / 2);
+  }
+
+  // Moves what is seen to a point that is outside.
+  function reveal([px, py]) {
+    const [x, y, width, height] = view.box;
+    if (px > x && px < x + width && py > y && py < y + height) return;
+    move([px - width / 2, py - height / 2, width, height]);
+  }
+
   function move([x, y, width, height]) {
     const inside = (value, start, room) => Math.max(start, Math.min(value, start + room));
     look([
@@ -184,10 +201,11 @@
 
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog || "close" in event.target.dataset) return dialog.close();
-    if (!("zoom" in event.target.dataset)) return;
-    const factor = Number(event.target.dataset.zoom), box = view.svg.getBoundingClientRect();
-    if (!factor) look([...whole]);
-    else zoom(factor, box.x + box.width / 2, box.y + box.height / 2);
+    if ("zoom" in event.target.dataset) zoomMiddle(Number(event.target.dataset.zoom));
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const factor = { "+": 1.5, "=": 1.5, "-": 0.667, "0": 0 }[event.key];
+    if (factor !== undefined && !event.ctrlKey && !event.metaKey) zoomMiddle(factor);
   });
   dialog.addEventListener("close", close);
   dialog.addEventListener("wheel", (event) => {

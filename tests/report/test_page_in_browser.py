@@ -82,6 +82,26 @@ def test_a_figure_is_enlarged_zoomed_and_put_back(page):
     assert page.evaluate(box) == before and page.locator(".tick").count() == 0
 
 
+def test_the_keyboard_zooms_a_figure_and_moves_to_values_that_are_outside(page):
+    page.locator(f"[id='{CURVES}'] .enlarge").press("Enter")
+    svg = page.locator("dialog svg")
+    svg.focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    box = list(map(float, svg.get_attribute("viewBox").split()))
+    page.keyboard.press("ArrowRight")  # the first value, at the left end of the curves
+    moved = list(map(float, svg.get_attribute("viewBox").split()))
+    assert moved[0] < box[0] and moved[2:] == box[2:]
+    ring = {name: float(page.locator(".ring").get_attribute(name)) for name in ("cx", "cy")}
+    assert moved[0] < ring["cx"] < moved[0] + moved[2]
+    assert moved[1] < ring["cy"] < moved[1] + moved[3]
+    page.keyboard.press("0")
+    assert float(svg.get_attribute("viewBox").split()[2]) > 2 * box[2]
+    assert page.locator("dialog").get_attribute("aria-label") == svg.get_attribute("aria-label")
+    page.keyboard.press("Escape")
+    svg.wait_for(state="detached")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, name, scheme):

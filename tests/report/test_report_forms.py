@@ -227,16 +227,18 @@ def test_nothing_has_run():
 
 
 def test_commands_name_the_commit_the_path_and_the_overrides(built, tmp_path, monkeypatch):
-    assert built.commands == [  # of a study of which no file is known
+    assert built.commands == [  # no file of the study is known
         "# with the harness at commit c0ffee",
         "# with the study file, which stands below, as output-tanh.yaml",
         "harness run output-tanh.yaml --set fix.bptt_length=20 --folder again",
     ]
-    elsewhere = study("lstm", path=Path("/home/x/my study.yaml"))
-    assert build(elsewhere).commands == ["harness run '/home/x/my study.yaml' --folder again"]
+    mine = study("lstm", path=tmp_path / "my study.yaml")
+    below = "# with the study file, which stands below, as output-tanh.yaml"
+    assert build(mine).commands == [below, "harness run output-tanh.yaml --folder again"]  # gone
+    mine.path.touch()
+    assert build(mine).commands == [f"harness run '{mine.path}' --folder again"]
     monkeypatch.chdir(tmp_path)
-    mine = study("lstm", path=tmp_path / "mine" / "my.yaml")
-    assert build(mine).commands == ["harness run mine/my.yaml --folder again"]
+    assert build(mine).commands == ["harness run 'my study.yaml' --folder again"]
     shipped = study("lstm", path=Path(harness.__file__).parents[1] / "studies" / "quickstart.yaml")
     assert build(shipped, run_rows("lstm", BASE, git_commit="c0ffee")).commands == [
         "git checkout c0ffee",
