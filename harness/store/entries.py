@@ -16,6 +16,8 @@ from harness.study.units import RunKey
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PLACES = {"path", "paths"}
+"""Parameters that change where a folder is moved. What a text is, its fingerprint tells."""
 ITEMS_PER_CALL = 1000  # MLflow's limit for metrics, parameters and tags together
 
 
@@ -73,12 +75,13 @@ def load(client: "MlflowClient", entry: Entry) -> None:
 
 
 def take_params(entry: Entry, params: Mapping[str, Any], key: RunKey) -> None:
-    """Has the parameters wait that a run lacks.
+    """Has the parameters wait that a run lacks; what says where its text lay stays as it was.
 
     Raises:
-        StoreError: One differs from the stored one.
+        StoreError: Another one differs from the stored one.
     """
     texts = {name: frames.encode(value) for name, value in params.items()}
+    texts |= {name: entry.params[name] for name in PLACES & texts.keys() & entry.params.keys()}
     wrong = [name for name, text in texts.items() if entry.params.get(name, text) != text]
     if wrong:
         got = ", ".join(

@@ -348,6 +348,15 @@ def test_a_parameter_that_changed_is_an_error(new, writer):
         new().open_run(RunKey(Unit("lstm"), Phase.TRIAL, 0), "", {"learning_rate": 0.2}, {})
 
 
+def test_a_run_whose_text_was_moved_goes_on(new, writer):
+    key = RunKey(Unit("lstm"), Phase.TRIAL, 0)
+    run_id = writer.open_run(key, "", {"path": "/a/text.txt", "cell": "lstm"}, {})
+    again = new()
+    assert again.open_run(key, "", {"path": "/b/text.txt", "cell": "lstm"}, {}) == run_id
+    again.flush()
+    assert new().reader.runs().loc[0, "params"] == {"path": "/a/text.txt", "cell": "lstm"}
+
+
 @pytest.mark.usefixtures("by_client")
 def test_metrics_wait_in_a_buffer_and_go_in_batches_of_a_thousand(writer):
     run_id = start(writer)
