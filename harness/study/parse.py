@@ -348,7 +348,11 @@ def _is_plain(text: str) -> bool:
 def _several_values_remedy(name: str, values: list[Any]) -> str:
     if name in _WHERE_TEXTS_ARE:
         return _several_texts_remedy(name, values)
-    listed = f"[{', '.join(shown(value).strip(chr(39)) for value in values)}]"
+    meant = [_number_meant(value) if isinstance(value, str) else None for value in values]
+    whole = [value if each is None else each for value, each in zip(values, meant, strict=True)]
+    if len(whole) == 1 and meant != [None]:
+        return f"Write {name}: {whole[0]}."
+    listed = f"[{', '.join(shown(value).strip(chr(39)) for value in whole)}]"
     remedy = f"To compare these values, move them to compare: {{cross: {{{name}: {listed}}}}}"
     if name in TUNABLE:
         remedy += f"; to search them, to tune: {{{name}: {{choices: {listed}}}}}"

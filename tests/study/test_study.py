@@ -313,6 +313,22 @@ def test_a_number_with_commas_in_a_list_is_told_with_what_to_write():
     assert "must be a whole number, but got hidden_size='1,000'. Write 1000." in said
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[1,000]", "Write batch_size: 1000."),
+        (
+            "[1,000, 2,000]",
+            "To compare these values, move them to compare: {cross: {batch_size: [1000, 2000]}}",
+        ),
+    ],
+)
+def test_what_is_to_be_written_for_numbers_with_commas_has_none(text, remedy):
+    with pytest.raises(study.StudyError) as caught:
+        study.loads(CROSS, "x", [f"fix.batch_size={text}"])
+    assert remedy in str(caught.value)
+
+
 def test_values_have_places():
     document = reader.read("a:\n  b: [1, {c: 2}]\n", "test")
     assert document.keys[("a", "b", 1, "c")] == (2, 11) and document.values[("a", "b", 1, "c")] == (
