@@ -29,13 +29,15 @@ def kind(verdict: str) -> str:
     return verdict.split(" ")[0].rstrip(":")
 
 
-def badge(verdict: str, words: str = "") -> str:
-    """Returns a verdict as a sign, with other ``words`` where they are given.
+def whole_intervals(value: str) -> str:
+    """Returns a text in which what stands in brackets is not broken into lines."""
+    return re.sub(r"\(.*?\)", lambda found: found[0].replace(" ", NO_BREAK), value)
 
-    An interval may stand below the rest, and is whole.
-    """
-    shown = re.sub(r"\(.*?\)", lambda found: found[0].replace(" ", NO_BREAK), words or verdict)
-    return f'<span class="verdict {text(kind(verdict))}">{text(shown)}</span>'
+
+def badge(verdict: str, words: str = "") -> str:
+    """Returns a verdict as a sign, with other ``words`` where they are given."""
+    shown = text(whole_intervals(words or verdict))
+    return f'<span class="verdict {text(kind(verdict))}">{shown}</span>'
 
 
 def arm(name: str, colors: Colors) -> str:

@@ -319,6 +319,7 @@ def test_a_notebook_shows_answer_verdicts_and_figure(built):
         assert page.open == [] and not {"script", "link", "style"} & set(page.tags)
         assert html.escape(each.headline) in shown and "<table>" in shown and "<svg" in shown
     assert "rnn|<b>" not in built._repr_html_()
+    assert re.search(r">[\d.]+ \([\d.]+\u00a0to\u00a0[\d.]+\)</td>", built._repr_html_())
     assert "a &lt;script&gt; in a warning" in built._repr_html_()
     assert "<svg" not in build(study("lstm", "gru"))._repr_html_()
 
