@@ -48,6 +48,7 @@ void pack(long K, long blocks, long apart, long H, long S, const real* source, l
       for (long i = 0; i < w; i += L) {
         const long block = (n + i) / S, j = (n + i) % S;  // S is a multiple of L: one block at a time
         const real *const from = source + k * ld + block * apart + j, *const next = two ? from + ld : from;
+        __builtin_prefetch(from + w, 0, 2);  // rows lie pages apart: the next panel's part of this one
         const long count = std::max(0L, std::min(L, H - j));
         if (count == L) store_items(packed + i, joined(load(from), two ? load(next) : vec{}));
         else
@@ -68,7 +69,9 @@ void pack_transposed(long N, long blocks, long K, const real* source, long ld, r
         const long kn = std::min(ROUND, K - k0);
         Item row[ROUND];
         for (long i = 0; i < real_rows; i++) {
-          items_of(source + (n + i) * ld + block * K + k0, kn, row);
+          const real* const from = source + (n + i) * ld + block * K + k0;
+          __builtin_prefetch(from + 2 * ROUND, 0, 2);  // likewise, of this row
+          items_of(from, kn, row);
           for (long q = 0; q < groups(kn); q++) packed[q * w + i] = row[q];
         }
         for (long q = 0; q < groups(kn); q++)
