@@ -209,12 +209,12 @@ class ConditionReport:
     @cached_property
     def tuning_figures(self) -> "list[LabelledFigure]":
         """Trials against tuned values, and what a number of trials buys."""
-        from harness.report import tuning_figures
+        from harness.report import expected_best, tuning_figures
 
         return _drawn(
             [
                 tuning_figures.trials_by_field(self.study, self.trials),
-                tuning_figures.expected_best(self.study, self.trials),
+                expected_best.expected_best(self.study, self.trials),
             ]
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.report import hyperparameters, tuning_figures
+from harness.report import expected_best, hyperparameters, tuning_figures
 from harness.report.searches import searches
 from harness.statistics import inference
 from harness.study import Choices, Range, Tune
@@ -194,7 +194,7 @@ def test_nothing_tuned_and_nothing_ended_say_nothing():
         )
         assert (
             tuning_figures.trials_by_field(asked, rows) is None
-            and tuning_figures.expected_best(asked, rows) is None
+            and expected_best.expected_best(asked, rows) is None
         )
     assert tuning_figures.trials_by_field(study("rnn"), frame(NONE)) is None
 
@@ -237,7 +237,9 @@ def test_of_thousands_of_trials_a_figure_draws_the_best_and_every_kth():
     found = marks(drawn.figure.axes[0])
     assert len(found["D", False, 5.0]) == 400  # of lstm every third
     assert found["o", True, 11.0] == [(0.36, 4.0), (0.1, 5.0)]
-    assert drawn.label.endswith("of an arm with more than 500 every k-th is drawn, from the best on")
+    assert drawn.label.endswith(
+        "of an arm with more than 500 every k-th is drawn, from the best on"
+    )
     assert "k-th" not in tuning_figures.trials_by_field(study("gru"), rows[-2:]).label
 
 
@@ -276,7 +278,7 @@ def test_expected_best_of_random_search(num_arms):
     names = [f"cell-{i}" for i in range(num_arms)]
     ends = [(0.1, 9.0), (0.2, 4.0), (0.3, 4.0, "failed"), (0.4, 1e6, "pruned")]
     rows = frame(*(trials(name, *ends) for name in names))
-    drawn = tuning_figures.expected_best(study(*names, sampler="random"), rows)
+    drawn = expected_best.expected_best(study(*names, sampler="random"), rows)
     line = drawn.figure.axes[0].get_lines()[0]
     assert list(line.get_xdata()) == [
         1,
@@ -287,15 +289,16 @@ def test_expected_best_of_random_search(num_arms):
     assert np.allclose(
         np.log(line.get_ydata()), [four + (nine - four) * (2 / 3) ** n for n in (1, 2, 3)]
     )
-    assert tuning_figures.expected_best(study(*names), rows) is None
+    assert expected_best.expected_best(study(*names), rows) is None
 
 
 def test_a_line_of_thousands_of_trials_has_few_points_and_both_ends():
     losses = np.random.default_rng(0).uniform(1.0, 3.0, 1_500)
     rows = frame(trials("lstm", *((0.1, math.exp(loss)) for loss in losses)))
-    drawn = tuning_figures.expected_best(study("lstm", sampler="random"), rows)
+    drawn = expected_best.expected_best(study("lstm", sampler="random"), rows)
     counts, levels = drawn.figure.axes[0].get_lines()[0].get_data()
     exact = inference.expected_best(losses)
+    assert drawn.figure.axes[0].get_xscale() == "log"
     assert list(counts[:3]) == [1, 2, 3] and counts[-1] == 1_500 and len(counts) <= 200
     assert np.allclose(np.log(levels), exact[counts - 1])
 
