@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -100,8 +102,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        yield cause
+        yield _of_copying(cause)
         cause = cause.__cause__ or cause.__context__
+
+
+def _of_copying(error: BaseException) -> BaseException:
+    """Returns the system's error behind one of ``shutil.copytree``, which has texts of several."""
+    if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list):
+        for _, goal, text in error.args[0]:
+            if number := re.search(r"\[Errno (\d+)\]", str(text)):
+                return OSError(int(number[1]), os.strerror(int(number[1])), str(goal))
+    return error
 
 
 def _answer(error: BaseException) -> int | None:

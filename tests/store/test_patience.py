@@ -1,6 +1,7 @@
 """What passes by itself and what does not, and who waits for it how long."""
 
 import errno
+import shutil
 import socket
 import sqlite3
 import threading
@@ -283,6 +284,19 @@ def test_a_full_disk_is_the_systems_own_error_and_a_message_stays_one(quick, tmp
     )
     with pytest.raises(StoreError, match="one line"):
         patient(said)
+
+
+def test_a_disk_that_is_full_while_files_are_copied_is_told_with_the_file(tmp_path, monkeypatch):
+    def full(source, goal, **_):
+        raise OSError(errno.ENOSPC, "No space left on device", source, None, goal)
+
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "curve.csv").touch()
+    with pytest.raises(shutil.Error) as raised:
+        shutil.copytree(tmp_path / "from", tmp_path / "to", copy_function=full)
+    assert is_lasting(raised.value) and not is_passing(raised.value)
+    told = lacking(raised.value, "the store")
+    assert (told.errno, told.filename) == (errno.ENOSPC, str(tmp_path / "to" / "curve.csv"))
 
 
 def test_a_file_that_is_removed_while_it_is_written_to_is_not_said_to_be_closed(tmp_path):
