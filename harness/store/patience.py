@@ -85,8 +85,10 @@ def is_lasting(error: BaseException) -> bool:
         if isinstance(cause, sqlite3.Error):
             return _code(cause) in LASTING
         if isinstance(cause, OSError) and not isinstance(cause, ConnectionError | TimeoutError):
-            # What a library of the network raises is an OSError too, without the system's number.
-            return cause.errno is not None and not _is_away(cause)
+            # What a library of the network raises is an OSError too, without the system's number;
+            # and a file where a folder must be is an address that is wrong.
+            is_address = isinstance(cause, FileExistsError | NotADirectoryError)
+            return cause.errno is not None and not is_address and not _is_away(cause)
     return False
 
 
