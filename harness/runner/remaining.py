@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from harness.data import DataError, Dataset
+from harness.data.sequences.sets import SequenceDataset
+from harness.settings import Settings
 from harness.study import Study
 from harness.study.units import Phase, RunKey, Unit
 
@@ -42,3 +45,15 @@ def _wanted(study: Study) -> dict[Phase, int]:
         Phase.FINALIST: tune.finalists * tune.finalist_seeds if tune and has_finalists else 0,
         Phase.REPLICATE: study.replicate.seeds,
     }
+
+
+def updates_of_run(dataset: Dataset | SequenceDataset, settings: Settings) -> int:
+    """Returns the updates of a run on a data set; none where it cannot begin."""
+    try:
+        updates_per_epoch = dataset.updates_per_epoch(settings)
+        tokens_per_update = dataset.targets_per_update(settings)
+    except DataError:
+        return 0
+    return settings.budget.num_updates(
+        updates_per_epoch=updates_per_epoch, tokens_per_update=tokens_per_update
+    )

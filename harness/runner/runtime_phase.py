@@ -25,7 +25,7 @@ def timing_plans(scheduler: Scheduler) -> dict[str, list[Plan]]:
     arms have been measured together at the settings that are now chosen.
     """
     study = scheduler.study
-    chosen = {unit: scheduler.chosen(unit) for unit in first_repeats(scheduler)}
+    chosen = {unit: scheduler.missing.chosen(unit) for unit in first_repeats(scheduler)}
     known = {unit: settings for unit, settings in chosen.items() if settings is not None}
     is_timed = scheduler.notes.timed == _digest(scheduler)
     if study.measure.runtime is None or not known or is_timed:
@@ -83,7 +83,7 @@ def store_timings(scheduler: Scheduler, measurements: Sequence[Measurement]) -> 
 def _digest(scheduler: Scheduler) -> str:
     """Returns what timings must agree in to stand: the phase, and every arm's settings."""
     phase = scheduler.study.measure.runtime
-    chosen = {unit: scheduler.chosen(unit) for unit in first_repeats(scheduler)}
+    chosen = {unit: scheduler.missing.chosen(unit) for unit in first_repeats(scheduler)}
     settings = {str(unit): None if s is None else to_dict(s) for unit, s in chosen.items()}
     asked = None if phase is None else asdict(phase)
     text = json.dumps([asked, settings], sort_keys=True)

@@ -13,16 +13,16 @@ from typing import Any
 
 from harness import data
 from harness.preflight.resolve import resolve
-from harness.randomness import Name
 from harness.report import Report, stages
 from harness.report.assemble import build_report, read, warnings_of
 from harness.report.evidence import open_arms
 from harness.runner import executor
 from harness.runner.live_page import LivePage
+from harness.runner.missing_runs import MissingRuns
 from harness.runner.pinned import pin_resolved
 from harness.runner.progress import Display
 from harness.runner.recorder import Entry, RunRecorder, key_of
-from harness.runner.remaining import remaining_updates
+from harness.runner.remaining import remaining_updates, updates_of_run
 from harness.runner.restoring import restore
 from harness.runner.searches import Searches
 from harness.runner.simple_errors import simple_errors
@@ -61,6 +61,7 @@ class Scheduler:
         settings: Every unit's settings before its search, with what is pinned.
         datasets: Every arm's text, by its unit of the first repeat.
         searches: Every unit's search.
+        missing: Which runs a unit lacks.
         recorder: Knows how runs ended.
         page: The study's page while it is trained.
         notes: What the study remembers from launch to launch, as stored.
@@ -154,6 +155,7 @@ class Scheduler:
             signals.held()(patience),
         )
         self._opened.callback(self.searches.close)
+        self.missing = MissingRuns(study, self.settings, self.searches, self.recorder.ends)
         self._restore_searches()
 
     def _restore_searches(self) -> None:
@@ -201,14 +203,16 @@ class Scheduler:
         self.searches.ask()
         units = [unit for unit in self.units if not self.recorder.failures.stops(unit)]
         searching = [unit for unit in units if unit in self.searches.by_unit]
-        if trials := [run for unit in searching for run in self._trials(unit)]:
+        if trials := [run for unit in searching for run in self.missing.trials(unit)]:
             return executor.cut(trials, self._template(trials[0], Phase.TRIAL))
-        if finalists := [run for unit in searching for run in self._finalists(unit)]:
+        if finalists := [run for unit in searching for run in self.missing.finalists(unit)]:
             return executor.cut(finalists, self._template(finalists[0], Phase.FINALIST))
         self.mark_superseded()
         num_seeds = self._num_seeds()
         replicates = [
-            run for unit in units for run in self._replicates(unit, num_seeds[unit.condition])
+            run
+            for unit in units
+            for run in self.missing.replicates(unit, num_seeds[unit.condition])
         ]
         if not replicates:
             return []
@@ -229,61 +233,6 @@ class Scheduler:
             version=self.study.version,
             states=is_replicate and measure.states,
         )
-
-    def _trials(self, unit: Unit) -> list[Run]:
-        return [
-            Run(
-                str(key),
-                self._salted(unit, seed),
-                replace(self.settings[unit], **trial.values),
-                self.searches.judged_with(key),
-            )
-            for key, seed, trial in self.searches.trials(unit)
-        ]
-
-    def _finalists(self, unit: Unit) -> list[Run]:
-        return [
-            Run(
-                str(key),
-                self._salted(unit, self.searches.seed(key)),
-                replace(self.settings[unit], **self.searches.values(key)),
-            )
-            for key in self.searches.finalists(unit)
-            if key not in self.recorder.ends
-        ]
-
-    def _salted(self, unit: Unit, seed: tuple[Name, ...]) -> tuple[Name, ...]:
-        """Returns the names that a run draws from.
-
-        They are the same for all arms, unless the study asks for draws of every arm's own.
-        """
-        return (*seed, "arm", unit.arm) if self.study.is_salted else seed
-
-    def chosen(self, unit: Unit) -> Settings | None:
-        """Returns the settings of the unit's replicates, None while there are none to be had."""
-        if unit not in self.searches.by_unit:
-            return self.settings[unit]
-        best = self.searches.chosen(unit)
-        return None if best is None else replace(self.settings[unit], **best.values)
-
-    def _seed(self, unit: Unit, index: int) -> tuple[Name, ...]:
-        """Returns the names that replicate ``index`` draws from.
-
-        They are the same for all arms, and fresh in every repeat.
-        """
-        seed = self.study.replicate.first_seed + index
-        return (seed, "repeat", unit.repeat) if unit.repeat else (seed,)
-
-    def _replicates(self, unit: Unit, num_seeds: int) -> list[Run]:
-        settings = self.chosen(unit)
-        if settings is None:
-            return []
-        keys = [RunKey(unit, Phase.REPLICATE, index) for index in range(num_seeds)]
-        missing = [key for key in keys if key not in self.recorder.ends]
-        return [
-            Run(str(key), self._salted(unit, self._seed(unit, key.index)), settings)
-            for key in missing
-        ]
 
     def _num_seeds(self) -> dict[str, int]:
         """Returns how many seeds every condition takes.
@@ -306,7 +255,7 @@ class Scheduler:
         """Puts replicates of another setting aside: more trials may have found a better one."""
         if not self.searches.by_unit:
             return
-        chosen = {unit: self.chosen(unit) for unit in self.units}
+        chosen = {unit: self.missing.chosen(unit) for unit in self.units}
         num_superseded = 0
         replicates = self.writer.read(lambda reader: reader.runs(Phase.REPLICATE))
         for row in replicates.to_dict("records"):
@@ -335,7 +284,8 @@ class Scheduler:
         if self.study.overrides:
             tags["overrides"] = " ".join(self.study.overrides)
         if key.phase is Phase.REPLICATE:
-            settings, seed = self.settings[unit], "/".join(map(str, self._seed(unit, key.index)))
+            seed = "/".join(map(str, self.missing.seed(unit, key.index)))
+            settings = self.settings[unit]
             label = f"{unit} seed {seed}"
             if unit in self.searches.by_unit:
                 best = self.searches.chosen(unit)
@@ -421,17 +371,7 @@ class Scheduler:
 
     def _updates(self, unit: Unit, settings: Settings | None = None) -> int:
         """Returns the updates of one of a unit's runs; none where it cannot begin."""
-        settings = settings or self.settings[unit]
-        try:
-            dataset = self.datasets[unit.first_repeat]
-            updates_per_epoch = dataset.updates_per_epoch(settings)
-            tokens_per_update = dataset.targets_per_update(settings)
-        except data.DataError:
-            return 0
-        return settings.budget.num_updates(
-            updates_per_epoch=updates_per_epoch,
-            tokens_per_update=tokens_per_update,
-        )
+        return updates_of_run(self.datasets[unit.first_repeat], settings or self.settings[unit])
 
     @property
     def store_seconds(self) -> float:
