@@ -189,7 +189,7 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         _chart("LINE", "over updates", **shown, **named, xAxisKey="step"),
     ]
     state = _state(columns, charts, objective, shown_as, "phase = 'replicate'")
-    state["compareRunSections"][0]["name"] = f"{name} over seconds, and over updates"
+    state["compareRunSections"][0]["name"] = "Over seconds, and over updates"
     return View(CURVES, "Curves over seconds and updates", state)
 
 

@@ -172,7 +172,7 @@ def test_every_chart_of_a_view_has_a_title_of_its_own_in_plain_words():
         "costs": [speed, "parameters", "seconds of training alone", "tokens per second"],
     }
     heading = state("curves")["compareRunSections"][0]["name"]
-    assert heading == "validation perplexity over seconds, and over updates"
+    assert heading == "Over seconds, and over updates"
 
 
 def title(chart):
