@@ -29,9 +29,10 @@ autodoc_typehints_description_target = "documented"
 suppress_warnings = ["misc.highlighting_failure"]  # an excerpt of a file need not be whole
 
 html_theme = "furo"
-html_static_path = ["site.css"]
+html_static_path = ["site.css", "site.js"]
 html_extra_path = ["generated/extra"]  # whole reports, each a page of its own
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_search_summary = False  # it is fetched page by page, which a browser refuses on a disk
