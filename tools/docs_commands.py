@@ -45,16 +45,9 @@ def _command(title: str, command: Any) -> Iterator[str]:
 
 
 def _bench() -> Iterator[str]:
-    parser = words.parser()
-    yield parser.description or ""
+    yield words.DESCRIPTION
     yield "```text\nharness bench [OPTIONS]\n```"
-    actions = [each for each in parser._actions if each.dest != "help"]
-    yield _table(
-        [
-            (" ".join([*each.option_strings, each.metavar or ""]), each.help or "")
-            for each in actions
-        ]
-    )
+    yield _table([(f"{each.name} {each.metavar}", each.help) for each in words.OPTIONS])
 
 
 def _table(rows: list[Row]) -> str:

@@ -1,7 +1,7 @@
 """The command: words in, tables out; what was measured is written as it comes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.bench import journal
@@ -11,27 +11,30 @@ from harness.bench.record import Bench, BenchError
 from harness.bench.words import parse
 
 INTERRUPTED = 130
+INTERRUPTION = (
+    "interrupted; rounds that were whole by then are printed, and in the JSON of --json\n"
+)
 
 
-def run(words: Sequence[str]) -> str:
-    """Measures, or reads a file; returns what there is to print.
+def run(words: Sequence[str], say: Callable[[str], object]) -> None:
+    """Measures, or reads a file, and says what came out.
 
     Raises:
         BenchError: Words or a file are wrong; a line for every problem.
         OSError: A file cannot be read or written.
+        KeyboardInterrupt: It was interrupted; what is said are the rounds that were whole by then.
     """
     arguments = parse(words)
     if arguments.plot:
-        return _drawn(Path(arguments.plot))
-    if arguments.read:
-        return _text(read(Path(arguments.read)))
-    options = checked(arguments)
-    if arguments.module:
+        say(_drawn(Path(arguments.plot)))
+    elif arguments.read:
+        say(_text(read(Path(arguments.read))))
+    elif arguments.module:
         from harness.bench import modules
 
-        return modules.run(options, words)
-    bench = measured(options, words)
-    return _in_brief(bench) if options.quick and isinstance(bench, Bench) else _text(bench)
+        say(modules.run(checked(arguments), words))
+    else:
+        _measure(checked(arguments), words, say)
 
 
 def _drawn(path: Path) -> str:
@@ -69,8 +72,8 @@ def read(path: Path) -> Bench | Journal:
     return journal.from_text(text) if journal.is_journal(text) else Bench.from_json(text)
 
 
-def measured(options: Options, words: Sequence[str]) -> Bench | Journal:
-    """Measures within the budget, or shape by shape in rounds.
+def _measure(options: Options, words: Sequence[str], say: Callable[[str], object]) -> None:
+    """Measures within the budget, or shape by shape in rounds, and says what came out.
 
     A shape that is done is written, whatever becomes of the next; with a budget, each figure is.
     """
@@ -80,28 +83,45 @@ def measured(options: Options, words: Sequence[str]) -> Bench | Journal:
     ticker = Ticker(sys.stderr)
     try:
         if options.budget is not None:
-            return budget.measure(options, words, ticker)
+            say(_text(budget.measure(options, words, ticker)))
+            return
         bench = measure.begin(options, words)
-        for shape in options.shapes:
-            measure.measure(bench, shape, options, ticker)
-            if options.json is not None:
-                bench.write(options.json)
-        return bench
+        try:
+            for shape in options.shapes:
+                measure.measure(bench, shape, options, ticker)
+                _write(bench, options)
+        except KeyboardInterrupt:
+            ticker.close()
+            if bench.series:
+                _write(bench, options)
+                say(_told(bench, options))
+            raise
+        ticker.close()
+        say(_told(bench, options))
     finally:
         ticker.close()
+
+
+def _write(bench: Bench, options: Options) -> None:
+    if options.json is not None:
+        bench.write(options.json)
+
+
+def _told(bench: Bench, options: Options) -> str:
+    return _in_brief(bench) if options.quick else _text(bench)
 
 
 def main(words: Sequence[str]) -> int:
     """Runs the program without the rest of ``harness`` and returns its exit code.
 
-    It is 0, 2 for what the person can mend, or 130 after Ctrl-C.
+    It is 0, 2 for what the person can mend, or 130 after Ctrl-C or SIGTERM.
     """
     try:
-        sys.stdout.write(run(words).rstrip() + "\n")
+        run(words, lambda text: print(text.rstrip()))
     except (BenchError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was done is in the JSON, where one was asked for\n")
+        sys.stderr.write(INTERRUPTION)
         return INTERRUPTED
     return 0

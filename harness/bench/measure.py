@@ -148,7 +148,11 @@ def describe(options: Rounds, words: Sequence[str]) -> dict[str, str]:
 
 
 def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> None:
-    """Adds all that is measured at one shape to ``bench``."""
+    """Adds all that is measured at one shape to ``bench``.
+
+    Raises:
+        KeyboardInterrupt: It was interrupted; the rounds that were whole by then are added.
+    """
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as folder:
         settings = settings_of(shape, options, write_text(shape, Path(folder)))
         timed, notes = candidates(shape, settings, options)
@@ -161,14 +165,32 @@ def measure(bench: Bench, shape: Shape, options: Options, ticker: Ticker) -> Non
                 ticker.say(f"{shape.name}: warming up, {index} of {len(stands)} are ready")
                 stand.warm_up(options.seconds)
             _rounds(stands, yardsticks, options, ticker, shape.name)
-            notes += [note for stand in stands for note in stand.notes()]
         finally:
+            notes += [note for stand in stands for note in stand.notes()]
             yardsticks.close()
             for stand in stands:
                 stand.close()
+            _add(bench, shape, stands, yardsticks, notes)
+
+
+def _add(
+    bench: Bench, shape: Shape, stands: list[Stand], yardsticks: Yardsticks, notes: list[str]
+) -> None:
+    """Adds what was measured in the rounds that are whole, if there is one."""
+    series = [stand.series[mode] for mode in MODES for stand in stands]
+    live = [each.seconds for each in series if each.problem is None]
+    num_whole = min(map(len, [*live, *(peak.gflops for peak in yardsticks.peaks)]))
+    if num_whole == 0:
+        return
+    for each in series:
+        del each.seconds[num_whole:], each.busy[num_whole:]
+    for peak in yardsticks.peaks:
+        del peak.gflops[num_whole:]
+    if num_whole < (wanted := int(bench.made["rounds"])):
+        notes = [*notes, f"{shape.name}: interrupted after {num_whole} of {wanted} rounds."]
     bench.shapes.append(shape)
     bench.peaks += yardsticks.peaks
-    bench.series += [stand.series[mode] for mode in MODES for stand in stands]
+    bench.series += series
     bench.notes += [note for note in dict.fromkeys(notes) if note not in bench.notes]
 
 
@@ -182,7 +204,10 @@ def _rounds(
     seconds_each = options.seconds / 2
     peaks_a_round = 2 * seconds_each * len(yardsticks.peaks)
     a_round = peaks_a_round + sum(stand.seconds_a_round for stand in stands)
-    ticker.begin(options.rounds * a_round)
+    total = options.rounds * a_round
+    ticker.begin(
+        total, f"{name}: {len(stands)} subjects in {options.rounds} rounds, about {total:.0f} s"
+    )
     for index in range(options.rounds):
         text = f"{name}: round {index + 1} of {options.rounds}"
         yardsticks.measure(seconds_each)

@@ -203,8 +203,9 @@ def candidates(
 def _peers(shape: Shape, settings: Settings, options: Options) -> tuple[list[Candidate], list[str]]:
     """Returns torch.nn in every form and pack, and a line for each form that does not fit."""
     timed, notes = [], []
+    names = _quick_peers(options) if options.quick else PEERS
     for pack in options.packs:
-        for name in PEERS:
+        for name in names:
             for form in input_forms(shape):
                 candidate = torch_nn(settings, cells.find(name), form, pack)
                 refusal = one_hot_refusal(shape, form, pack, settings.precision)
@@ -213,6 +214,18 @@ def _peers(shape: Shape, settings: Settings, options: Options) -> tuple[list[Can
                 else:
                     notes.append(f"{candidate.name}, pack {pack}: not timed, {refusal}")
     return timed, notes
+
+
+def _quick_peers(options: Options) -> list[str]:
+    """Returns nn.LSTM, which all are compared with, and the classes that a cell must equal."""
+    measured = {(cells.find(name).reference or ("LSTM",))[0] for name in options.cells}
+    return [name for name in PEERS if name == PEERS[0] or _class_of(name) in measured]
+
+
+def _class_of(name: str) -> str:
+    reference = cells.find(name).reference
+    assert reference is not None
+    return reference[0]
 
 
 def input_forms(shape: Shape) -> tuple[str, ...]:

@@ -21,9 +21,11 @@ class Ticker:
         self._width = 0
         self._begun, self._total, self._done = 0.0, 0.0, 0.0
 
-    def begin(self, total: float) -> None:
-        """Begins a stage of ``total`` units of work."""
+    def begin(self, total: float, text: str = "") -> None:
+        """Begins a stage of ``total`` units of work, of which ``text`` is told at once."""
         self._begun, self._total, self._done = time.monotonic(), total, 0.0
+        if text:
+            self._show(text)
 
     def advance(self, work: float, text: str) -> None:
         """Counts ``work`` done."""
@@ -36,6 +38,9 @@ class Ticker:
         """Shows a line, unless another one was shown a moment ago."""
         if time.monotonic() - self._last_shown < LINE_SECONDS[self._terminal]:
             return
+        self._show(text)
+
+    def _show(self, text: str) -> None:
         self._last_shown = time.monotonic()
         if self._terminal:
             self._stream.write(f"\r{text:<{self._width}}")

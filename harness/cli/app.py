@@ -107,10 +107,10 @@ def harness(
 def _add(command: Any, heading: str) -> None:
     if isinstance(command, typer.Typer):
         app.add_typer(command, name="cells", rich_help_panel=heading)
-    elif command is looking.bench:  # harness.bench reads the options itself, --help too
+    elif command is looking.bench:
         settings = {"allow_extra_args": True, "ignore_unknown_options": True}
         register = app.command(
-            add_help_option=False, context_settings=settings, rich_help_panel=heading
+            cls=looking.BenchCommand, context_settings=settings, rich_help_panel=heading
         )
         register(command)
     else:

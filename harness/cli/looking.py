@@ -1,9 +1,10 @@
 """The commands that look at what has been run, and at what cells cost."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness.cli.options import (
     REPEATED,
@@ -177,8 +178,28 @@ def ui(
     )
 
 
+class BenchCommand(TyperCommand):
+    """The command whose options harness.bench reads itself: it works without this package too."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes the options as other commands' are written."""
+        from harness.bench import words
+
+        rows = [(f"{each.name} {each.metavar}".strip(), each.help) for each in words.OPTIONS]
+        with formatter.section("Options"):
+            formatter.write_dl([*rows, ("-h, --help", "Show this message and exit.")])
+
+
 def bench(context: typer.Context) -> None:
-    """Measure what cells cost beside torch.nn and a published loop."""
+    """Measure what cells cost beside torch.nn and a published loop.
+
+    Training and forward passes are measured in turn, beside the plain products of this machine
+    too, and compared by ratios with intervals.
+    """
     from harness.bench import command
 
-    typer.echo(command.run(context.args))
+    try:
+        command.run(context.args, typer.echo)
+    except KeyboardInterrupt:
+        typer.echo(command.INTERRUPTION, err=True, nl=False)
+        raise

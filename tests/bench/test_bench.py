@@ -13,8 +13,8 @@ import cells
 from harness.bench import brief, command, figure, measure, tables
 from harness.bench.judge import Results
 from harness.bench.options import PRESETS, QUICK, checked
-from harness.bench.record import MODES, Bench, BenchError, Series, Shape
-from harness.bench.subjects import Candidate
+from harness.bench.record import MODES, Bench, BenchError, Peak, Series, Shape
+from harness.bench.subjects import Candidate, candidates, settings_of
 from harness.bench.ticker import Ticker
 from harness.bench.words import parse
 
@@ -322,6 +322,58 @@ def test_quick_gives_way_to_what_is_said():
     assert options.cells == tuple(QUICK["cells"].split(",")) and options.rounds == 9
 
 
+def test_quick_measures_each_named_cell_on_one_engine_beside_its_class(tmp_path):
+    options = checked(parse(["--quick", "--cells", "gru,gru-reset-before", "--device", "cpu"]))
+    settings = settings_of(options.shapes[0], options, tmp_path / "text.txt")
+    timed, _ = candidates(options.shapes[0], settings, options)
+    engines = [(each.cell.name, each.pack) for each in timed if each.kind == "engine"]
+    assert engines == [(name, pack) for name in ("gru", "gru-reset-before") for pack in (1, 2)]
+    peers = {each.name.split()[0] for each in timed if each.kind == "peer"}
+    assert peers == {"nn.LSTM", "nn.GRU"}
+
+
+class Quick:
+    """Stands for what the machine reaches, which takes seconds to measure."""
+
+    def __init__(self, shape, *where):
+        self.peaks = [Peak(shape, "one product", 8)]
+
+    def measure(self, seconds):
+        self.peaks[0].gflops.append(1.0)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("num_whole", [0, 2])
+def test_an_interrupted_bench_prints_the_rounds_that_are_whole(
+    num_whole, tmp_path, monkeypatch, capsys
+):
+    measured, left = measure.Stand.measure, 2 * num_whole + 1  # two modes a round
+
+    def interrupted(stand, mode):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        measured(stand, mode)
+
+    monkeypatch.setattr(measure.Stand, "measure", interrupted)
+    monkeypatch.setattr(measure, "Yardsticks", Quick)
+    path = tmp_path / "bench.json"
+    words = [*TINY, "--kinds", "loop", "--cells", "gru", "--rounds", "7", "--json", str(path)]
+    assert command.main(words) == command.INTERRUPTED
+    printed = capsys.readouterr()
+    assert "interrupted; rounds that were whole" in printed.err
+    assert path.exists() == bool(num_whole)
+    if num_whole:
+        assert f"interrupted after {num_whole} of 7 rounds." in printed.out
+        assert re.search(r"^gru +a +loop +1 ", printed.out, re.M)
+        assert {len(s.seconds) for s in command.read(path).series} == {num_whole}
+    else:
+        assert printed.out == ""
+
+
 def test_a_users_own_cells_are_measured_too(tmp_path, capsys):
     own = Path(__file__).resolve().parent.parent / "user_cells.py"
     words = [
@@ -415,6 +467,12 @@ class Stream:
 
     def flush(self):
         pass
+
+
+def test_the_ticker_says_at_once_what_a_stage_takes():
+    stream = Stream(False)
+    Ticker(stream).begin(10.0, "sources: 18 subjects in 6 rounds, about 40 s")
+    assert stream.text == "sources: 18 subjects in 6 rounds, about 40 s\n"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -16,7 +16,9 @@ TINY += ["--cells", "lstm,mgu", "--threads", "1", "--device", "cpu"]
 def test_every_module_is_measured_in_every_round_and_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(modules, "STRANGERS", {})
     path = tmp_path / "modules.json"
-    printed = command.run([*TINY, "--json", str(path)])
+    said = []
+    command.run([*TINY, "--json", str(path)], said.append)
+    (printed,) = said
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["made"]["threads"] == "1"
     kept = [modules.Timed(**each) for each in found["modules"]]
@@ -43,4 +45,4 @@ def test_its_defaults_and_what_may_not_stand_beside_it():
     with pytest.raises(BenchError, match=r"(?s)--module and --packs must.*--module and --quick"):
         checked(parse(["--module", "--packs", "2", "--quick"]))
     with pytest.raises(BenchError, match="precision: must be one of float32, float64 with"):
-        command.run([*TINY, "--precision", "bf16"])
+        command.run([*TINY, "--precision", "bf16"], print)
