@@ -72,7 +72,9 @@ def write_cell(name: str | None, folder: Path, shipped: str | None = None) -> li
     module = name.replace("-", "_")
     path, test = folder / f"{module}.py", folder / f"test_{module}.py"
     head = _template("cell.py", name) if copied is None else _copy(copied, name)
-    _write({path: head, test: _template("test_cell.py", name)})
+    # The test of a copy has no equations: they are the shipped cell's, which has tests of its own.
+    tests = "test_equations.py" if copied is None else "test_cell.py"
+    _write({path: head, test: _template(tests, name)})
     shown = shlex.quote(str(path))
     return [
         f"{path}: written" + (f", a copy of {copied}" if copied else ""),

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,19 @@ def test_a_cell_keeps_its_contract_and_its_test_passes(harness, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
+    assert tested.returncode == 0 and "2 passed" in tested.stdout, tested.stdout
+
+
+def test_the_written_test_fails_where_the_step_is_not_the_equations(harness, tmp_path):
+    harness("init", "--cell", "wrong-gate")
+    path = tmp_path / "wrong_gate.py"
+    right = path.read_text()
+    path.write_text(right.replace("return (g * h + (1 - g) * n,)", "return (g * h + n,)"))
+    assert path.read_text() != right
+    names = runpy.run_path(str(tmp_path / "test_wrong_gate.py"))
+    names["test_the_cell_keeps_the_contract"]()  # it knows no equations
+    with pytest.raises(AssertionError, match="not close"):
+        names["test_the_step_computes_the_equations"]()
 
 
 def test_a_copy_of_any_shipped_cell_has_its_equations(harness, tmp_path):
