@@ -55,6 +55,20 @@ def citation_problems(values):
     return problems
 
 
+def test_the_bibtex_that_the_page_shows_is_that_of_the_citation_file():
+    page = (ROOT / "docs" / "how-to" / "cite.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^  (\w+) +=[ ]\{(.+)\},$", page, re.MULTILINE))
+    kept = citation()
+    assert shown == {
+        "title": kept["title"],
+        "author": " and ".join(f"{{{each['name']}}}" for each in kept["authors"]),
+        "version": kept["version"],
+        "date": kept["date-released"],
+        **({"url": kept["repository-code"]} if "repository-code" in kept else {}),
+    }
+    assert f"`year = {{{kept['date-released'][:4]}}}`" in page
+
+
 def citation():
     # Dates and numbers stay texts, as the format's schema sees them.
     return yaml.load((ROOT / "CITATION.cff").read_text(), yaml.BaseLoader)

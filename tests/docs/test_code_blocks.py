@@ -143,6 +143,19 @@ def test_the_verdict_that_is_shown_follows_from_the_raw_records(page):
         assert line.rstrip("─") in [each.rstrip("─") for each in said]
 
 
+def test_the_tutorial_shows_the_figures_of_the_same_arms_of_the_quickstart():
+    """Both studies train them alike, so that the raw records of one hold for the other."""
+
+    def figures(page: Path) -> dict[str, list[str]]:
+        shown = [b.text for b in blocks(page) if b.text.lstrip().startswith("Perplexity")]
+        rows = (re.match(r"([a-z-]+) +([\d.]+)( +\S+ \(\S+\))?", x) for x in shown[0].splitlines())
+        return {row[1]: [row[2], (row[3] or "").strip()] for row in rows if row}
+
+    expected, shown = figures(QUICKSTART), figures(ROOT / "docs" / "tutorial.md")
+    assert set(shown) == {"lstm", "lstm-no-forget-gate"}
+    assert shown == {arm: expected[arm] for arm in shown}
+
+
 # The reader itself
 
 
