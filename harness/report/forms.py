@@ -91,6 +91,10 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
     if Measurement.get(console, unbounded, whole).maximum <= console.width:
         return whole
     table = _verdicts(results, title, with_intervals=False)
+    too_wide = Measurement.get(console, unbounded, table).maximum - console.width
+    if too_wide > 0:
+        width = max(len(result.name) for result in results) - too_wide
+        table = _verdicts(results, title, with_intervals=False, name_width=width)
     speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
     signs = {"no difference shown": "in ( ): no difference is shown", "undecided": "?: undecided"}
     if used := [text for verdict, text in signs.items() if verdict in {s.verdict for s in speeds}]:
@@ -98,7 +102,26 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
     return table
 
 
-def _verdicts(results: Sequence[ArmResult], title: str, with_intervals: bool) -> Table:
+def broken_at_joints(name: str, width: int) -> str:
+    """Returns a name in lines that end at its joints, each of at most ``width`` if parts allow it.
+
+    >>> broken_at_joints("forget-gate:lstm-coupled", 18).splitlines()
+    ['forget-gate:lstm-', 'coupled']
+    """
+    lines = [""]
+    for part in re.findall(r"[^-:/]*[-:/]|[^-:/]+", name):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _verdicts(
+    results: Sequence[ArmResult],
+    title: str,
+    with_intervals: bool,
+    name_width: int = MAX_WIDTH,
+) -> Table:
     table = _terminal_table()
     is_wide = any(tables.wide_text(result) for result in results)
     scale = results[0].objective.scale.capitalize()
@@ -116,7 +139,9 @@ def _verdicts(results: Sequence[ArmResult], title: str, with_intervals: bool) ->
             _speed_text(result, with_intervals),
         )
         style = "" if result.is_baseline else COLORS.get(word, "yellow")
-        table.add_row(Text(result.name), *cells, Text(word, style=style))
+        table.add_row(
+            Text(broken_at_joints(result.name, name_width)), *cells, Text(word, style=style)
+        )
     return table
 
 

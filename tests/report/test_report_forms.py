@@ -66,6 +66,14 @@ def test_a_speed_has_its_interval_where_there_is_room_and_else_a_sign():
     assert "Speed in ( ): no difference is shown." in narrow
 
 
+def test_a_long_name_is_broken_at_its_joints():
+    name = "lstm-no-forget-gate-and-many-words"
+    made = build(study("lstm", name), run_rows("lstm", BASE) + run_rows(name, BASE + 0.03))
+    lines = [line.split("  ")[0].strip() for line in printed(made, 70).splitlines()]
+    first = next(i for i, line in enumerate(lines) if line.startswith("lstm-"))
+    assert lines[first].endswith("-") and name.startswith(lines[first] + lines[first + 1])
+
+
 def test_the_terminal_ends_with_the_answer_below_a_table(built):
     lines = plain(printed(built)).splitlines()
     assert " ".join(" ".join(lines[lines.index("") + 3 :]).split()) == built.answer
