@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import gpu_compare
 import torch
 
 import cells
@@ -17,8 +18,6 @@ from harness import engine, provenance
 from harness.training.plan import plans_from_json, plans_to_json
 
 PLAN = Path(__file__).resolve().parent / "gpu"
-BOUNDS = {"float64": 1e-9, "float32": 2e-4, "tf32": 2**-8, "bf16": 2**-5}
-"""Of the smoke test: the largest error over the largest value, of any output or gradient."""
 MOST_APART = 0.02
 """Of end losses on two devices, relative: training amplifies roundings."""
 SECONDS = 30
@@ -89,55 +88,20 @@ def smoke(options: argparse.Namespace) -> bool:
     """Compares one update of LSTM, replayed where there is CUDA, with `reference` on the CPU."""
     from harness.engine.gpu.gpu import Gpu
 
-    sizes = dict(steps=35, runs=3, batch=32, hidden=256)
-    if options.small:
-        sizes = dict(steps=5, runs=2, batch=3, hidden=16)
-    return _is_the_definitions(Gpu((options.device,)), "lstm", sizes, options.device)
+    rung = gpu_compare.SMALL if options.small else gpu_compare.USUAL
+    return gpu_compare.is_the_definitions(Gpu((options.device,)), rung, options.device)
 
 
 def persistent(options: argparse.Namespace) -> bool:
-    """Compares engine `persistent` likewise: a tail of the batch, clusters of many sizes."""
-    from harness.engine.persistent.persistent import Persistent
-
-    sizes = dict(steps=35, runs=3, batch=33, hidden=256)
-    # Eight blocks a cluster, two barriers a step, sixteen blocks, one block alone.
-    wanted = [("lstm", sizes), ("gru-reset-before", sizes), ("nas", sizes)]
-    wanted.append(("lstm", sizes | {"hidden": 32}))
-    if options.small:
-        wanted = [("rnn-tanh", dict(steps=3, runs=2, batch=3, hidden=7))]
-    all_well = True
-    for name, of_cell in wanted:
-        print(name, flush=True)
-        try:
-            all_well &= _is_the_definitions(Persistent(), name, of_cell, options.device)
-        except RuntimeError as error:  # what it says is wanted, and so are the other cells
-            print(f"{type(error).__name__}: {error}", flush=True)
-            all_well = False
-    return all_well
+    """Compares engine `persistent` likewise, the simplest layers first, each in its process."""
+    words = [sys.executable, __file__, "one_kernel", "--device", options.device]
+    words += [*(["--small"] if options.small else []), "--rung"]
+    return gpu_compare.climbed(words, len(gpu_compare.ladder(options.small)))
 
 
-def _is_the_definitions(ours: engine.Engine, name: str, sizes: dict, device: str) -> bool:
-    """Prints how far an engine's update is from `reference`, and returns whether it may be."""
-    from agreement import case, errors
-
-    all_well = True
-    for precision, bound in BOUNDS.items():
-        hidden = sizes["hidden"]
-        if precision == "float64" and ours.name == "persistent":
-            hidden = min(hidden, 128)  # numbers of twice the size
-        of_precision = sizes | {"hidden": hidden}
-        given = case(name, **of_precision, inputs="tokens", scale=0.05).to(precision)
-        engine.allow_tf32(precision)
-        found = replayed(_update(ours, given, device), device)
-        theirs = _update(engine.get("reference"), given, "cpu")()
-        apart = errors({name: value.cpu() for name, value in found.items()}, theirs)
-        worst = max(apart, key=lambda name: apart[name])
-        print(
-            f"{precision}, H = {hidden}: at most {apart[worst]:.1e} ({worst}), allowed {bound:.1e}",
-            flush=True,
-        )
-        all_well &= apart[worst] < bound
-    return all_well
+def one_kernel(options: argparse.Namespace) -> bool:
+    """Compares one rung of that."""
+    return gpu_compare.one_kernel(options.rung, options.small, options.device)
 
 
 def persistent_figures(options: argparse.Namespace) -> bool:
@@ -155,40 +119,6 @@ def persistent_figures(options: argparse.Namespace) -> bool:
         words += ["--engines", "gpu,persistent", "--cells", "lstm,gru,rnn-tanh"]
         words += ["--kinds", "peer,engine", "--budget", "65", "--shape", "B32,T35,H256,V28"]
     return bench(words) == 0
-
-
-def _update(which: engine.Engine, given: object, device: str) -> Callable[[], dict]:
-    """Returns a function that makes outputs and gradients on the device."""
-    leaves = {n: v.to(device).requires_grad_() for n, v in given.parameters.items()}
-    tokens, state = given.inputs.to(device), tuple(s.to(device) for s in given.state)
-
-    def update() -> dict:
-        outputs, final = which.run(given.layer, leaves, tokens, state)
-        total = (outputs * outputs).sum() + sum(s.sum() for s in final)
-        gradients = torch.autograd.grad(total, list(leaves.values()))
-        return {"outputs": outputs.detach(), **dict(zip(leaves, gradients, strict=True))}
-
-    return update
-
-
-def replayed(update: Callable[[], dict], device: str) -> dict:
-    """Returns what a recorded update leaves when it is replayed; without CUDA it is just called."""
-    if device != "cuda":
-        return update()
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            update()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        made = update()
-    for value in made.values():
-        value.fill_(torch.nan)  # what is there after the replay, the replay has written
-    graph.replay()
-    torch.cuda.synchronize()
-    return made
 
 
 def plan(options: argparse.Namespace) -> bool:
@@ -236,13 +166,16 @@ def main(words: Sequence[str]) -> int:
     """Runs one part and returns the exit code."""
     named = {
         part.__name__: part
-        for part in (machine, kernels, smoke, persistent, persistent_figures, plan)
+        for part in (machine, kernels, smoke, persistent, one_kernel, persistent_figures, plan)
     }
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("part", choices=named)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
+    parser.add_argument(
+        "--rung", type=int, default=0, help="the number of what one_kernel compares"
+    )
     options = parser.parse_args(words)
     return 0 if named[options.part](options) else 1
 

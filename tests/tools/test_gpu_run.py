@@ -6,16 +6,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import agreement
+import gpu_compare
 import gpu_parts
 import gpu_plan
 import gpu_run
 import torch
 from gpu_run import Part
 
+import cells
 from harness import engine
+from harness.engine.persistent.coverage import capacity, fitted
+from harness.engine.persistent.source import plan_of
 from harness.training.plan import plans_from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +68,9 @@ def test_all_parts_fit_ten_minutes(tmp_path):
     (figures,) = [part for part in wanted if part.name == "figures"]
     budget = int(figures.command[figures.command.index("--budget") + 1])
     assert budget + 20 <= figures.seconds  # it ends by itself
+    (persistent,) = [part for part in wanted if part.name == "persistent"]
+    rounds = -(-len(gpu_compare.LADDER) // gpu_compare.AT_ONCE)
+    assert rounds * gpu_compare.SECONDS < persistent.seconds  # so all may hang
 
 
 def test_every_test_that_needs_a_gpu_is_asked():
@@ -86,54 +91,79 @@ def test_where_there_is_no_cuda_one_line_says_so(tmp_path, capsys, monkeypatch):
 
 def test_the_smoke_test_sees_a_wrong_engine(monkeypatch, capsys):
     assert gpu_parts.main(["smoke", "--device", "cpu", "--small"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
-    replayed = gpu_parts.replayed
-    monkeypatch.setattr(
-        gpu_parts,
-        "replayed",
-        lambda *given: {name: 1.1 * value for name, value in replayed(*given).items()},
-    )
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 4
+    launched = gpu_compare.launched
+
+    def wrong(*given):
+        return {name: 1.1 * value for name, value in launched(*given).items()}
+
+    monkeypatch.setattr(gpu_compare, "launched", wrong)
     assert gpu_parts.main(["smoke", "--device", "cpu", "--small"]) == 1
 
 
-def test_the_comparison_of_the_one_kernel_sees_a_wrong_one_and_one_that_is_refused(
-    monkeypatch, capsys
-):
-    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 5
-    monkeypatch.setattr(gpu_parts, "replayed", lambda update, device: {"outputs": torch.zeros(1)})
-    monkeypatch.setattr(gpu_parts, "_update", lambda *given: lambda: {"outputs": torch.ones(1)})
-    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 1
+def test_the_comparison_of_the_one_kernel_sees_one_that_is_refused(monkeypatch, capsys):
+    words = ["one_kernel", "--device", "cpu", "--small", "--rung", "0"]
+    assert gpu_parts.main(words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in told[1:]] == list(gpu_compare.BOUNDS)
+    assert "1 x 256 threads, " in told[1]
 
     def refused(*given):
         raise RuntimeError("no such device")
 
-    monkeypatch.setattr(gpu_parts, "replayed", refused)
-    assert gpu_parts.main(["persistent", "--device", "cpu", "--small"]) == 1
-    assert capsys.readouterr().out.count("RuntimeError: no such device") == 1
+    monkeypatch.setattr(gpu_compare, "launched", refused)
+    assert gpu_parts.main(words) == 1
+    assert capsys.readouterr().out.count("RuntimeError: no such device") == len(gpu_compare.BOUNDS)
 
 
-def test_each_precision_of_the_one_kernel_runs_at_the_size_that_is_printed(monkeypatch, capsys):
-    """Numbers of float64 are twice as large, so it may have fewer units; the others have all."""
+def test_after_an_error_of_the_device_nothing_more_is_tried_in_its_process(monkeypatch, capsys):
+    def lost(*given):
+        raise RuntimeError("an illegal memory access")
 
-    class Case(SimpleNamespace):
-        def to(self, precision):
-            print(f"{precision} ran at H = {self.hidden}")
-            return self
+    monkeypatch.setattr(gpu_compare, "launched", lost)
+    monkeypatch.setattr(gpu_compare, "_is_lost", lambda device: True)
+    assert gpu_parts.main(["one_kernel", "--device", "cpu", "--small"]) == 1
+    assert capsys.readouterr().out.count("an illegal memory access") == 1
 
-    monkeypatch.setattr(agreement, "case", lambda name, **sizes: Case(**sizes))
-    monkeypatch.setattr(agreement, "errors", lambda found, theirs: {"outputs": 0.0})
-    monkeypatch.setattr(gpu_parts, "_update", lambda *given: dict)
-    assert gpu_parts.main(["persistent", "--device", "cpu"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    ran = [line for line in lines if " ran at " in line]
-    told = [line for line in lines if ": at most " in line]
-    assert len(ran) == len(told) == 4 * len(gpu_parts.BOUNDS)
-    for actual, line in zip(ran, told, strict=True):
-        precision, size = actual.split(" ran at ")
-        assert line.startswith(f"{precision}, {size}: at most ")
-    sizes = dict.fromkeys(line.split(" ran at ")[1] for line in ran if "float64" not in line)
-    assert list(sizes) == ["H = 256", "H = 32"]
+
+def test_what_fails_or_hangs_on_one_rung_leaves_the_others_theirs(capsys, monkeypatch):
+    """What it said before it was stopped is kept."""
+    run = subprocess.run
+
+    def without_waiting(words, *, timeout, **options):
+        if words[-1] == "1":
+            raise subprocess.TimeoutExpired(words, timeout, output=b"rung 1\n")
+        return run(words, **options)
+
+    monkeypatch.setattr(subprocess, "run", without_waiting)
+    child = program("import sys; print('rung', sys.argv[1]); sys.exit(3 * (sys.argv[1] == '0'))")
+    assert not gpu_compare.climbed(child, 3)
+    seconds = gpu_compare.SECONDS
+    assert capsys.readouterr().out.splitlines() == [
+        "rung 0", "ended with 3", "rung 1", f"stopped: it did not end in {seconds} s", "rung 2",
+    ]  # fmt: skip
+    assert gpu_compare.climbed(program("print('well')"), 1)
+
+
+def test_a_wrong_value_tells_its_place():
+    theirs = {"outputs": torch.ones(2, 3, 4), "R": torch.ones(2, 2), "b": torch.ones(3)}
+    found = {name: value.clone() for name, value in theirs.items()}
+    found["outputs"][1, 2, 3], found["outputs"][1, 0, 1], found["b"] = torch.nan, 7, torch.ones(2)
+    assert gpu_compare.wrong_places(found, theirs, 1e-3) == [
+        "  outputs (2, 3, 4): 2 of 24 wrong, 1 not finite; first at (1, 0, 1): 7, not 1; "
+        "last at (1, 2, 3)",
+        "  b: shape (2,), not (3,)",
+    ]
+    assert gpu_compare.wrong_places(theirs, theirs, 1e-3) == []
+
+
+def test_every_rung_of_the_ladder_fits_an_h100():
+    """In float64 the large ones have fewer units, since its numbers are twice as large."""
+    for rung in gpu_compare.LADDER:
+        for precision in gpu_compare.BOUNDS:
+            hidden = min(rung.hidden, 128) if precision == "float64" else rung.hidden
+            layer = engine.Layer(cells.find(rung.cell), hidden, 1, precision)
+            assert capacity(fitted(plan_of(layer), precision, 90), 90) is None
 
 
 def test_the_one_kernel_is_measured_beside_another_engine(tmp_path, monkeypatch):
