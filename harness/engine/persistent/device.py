@@ -63,12 +63,13 @@ def loaded(code: Source, image: bytes, device: int, driver: ctypes.CDLL) -> Kern
         DeviceError: The driver refuses, or the device holds no such cluster.
     """
     asking = _Asking(driver)
-    module = ctypes.c_void_p()
+    module, context = ctypes.c_void_p(), ctypes.c_void_p()
+    asking.must("tell the context", "cuCtxGetCurrent", ctypes.byref(context))
     asking.must("load the kernels", "cuModuleLoadData", ctypes.byref(module), image)
     return Kernels(
         code,
-        _kernel(code, module, "forward", device, asking),
-        _kernel(code, module, "backward", device, asking),
+        _kernel(code, module, context, "forward", device, asking),
+        _kernel(code, module, context, "backward", device, asking),
     )
 
 
@@ -86,10 +87,15 @@ class _Asking:
         """
         result = getattr(self._driver, name)(*arguments)
         if result:
-            told = ctypes.c_char_p()
-            self._driver.cuGetErrorString(result, ctypes.byref(told))
-            said = f" ({told.value.decode()})" if told.value else ""
+            told = [self._told(about, result) for about in ("cuGetErrorName", "cuGetErrorString")]
+            said = ": ".join(text for text in told if text)
+            said = f" ({said})" if said else ""
             raise DeviceError(f"{DRIVER} must {what}, but returned {result}{said}.")
+
+    def _told(self, about: str, result: int) -> str:
+        told = ctypes.c_char_p()
+        getattr(self._driver, about)(result, ctypes.byref(told))
+        return (told.value or b"").decode()
 
 
 class _Launch(ctypes.Structure):
@@ -106,7 +112,12 @@ class _Launch(ctypes.Structure):
 
 
 def _kernel(
-    code: Source, module: ctypes.c_void_p, name: str, device: int, asking: _Asking
+    code: Source,
+    module: ctypes.c_void_p,
+    context: ctypes.c_void_p,
+    name: str,
+    device: int,
+    asking: _Asking,
 ) -> Callable[[Call], None]:
     function, tile = ctypes.c_void_p(), code.tiling
     asking.must(
@@ -130,9 +141,12 @@ def _kernel(
         arguments = call.packed(code.pointers)
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         with torch.cuda.device(device):
+            # Torch's thread for backward passes has no context before it has launched something.
+            asking.must("take the kernels' context", "cuCtxSetCurrent", context)
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
             asking.must(
-                f"launch the kernel {name} with {grid=}",
+                f"launch the kernel {name} with {grid=}, cluster={tile.num_blocks}, "
+                f"threads={tile.num_threads}, shared_bytes={code.shared_bytes}",
                 "cuLaunchKernel",
                 *(function, *grid, tile.num_threads, 1, 1, code.shared_bytes),
                 *(stream, parameters, None),

@@ -2,6 +2,10 @@
 
 import contextlib
 import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +15,7 @@ from agreement import assert_same, case, errors, results
 import cells
 from harness import engine
 from harness.engine import Layer
+from harness.engine.cpu import compiler
 from harness.engine.persistent import device, nvrtc, persistent
 from harness.engine.persistent.arguments import Call
 from harness.engine.persistent.coverage import fitted
@@ -19,6 +24,8 @@ from harness.engine.persistent.source import plan_of
 OTHERS = ["gru", "rnn-tanh", "rnn-relu", "lstm-on"]
 ERRORS = {"float64": 1e-10, "float32": 2e-5, "tf32": 2e-4, "bf16": 2e-3}
 """Sums in another order; in tf32 and bf16 an operand that lies between two may round elsewhere."""
+CONTEXT = 0x5EED
+ERROR = {"cuGetErrorName": b"CUDA_ERROR_ILLEGAL_ADDRESS", "cuGetErrorString": b"an illegal address"}
 
 
 class Driver:
@@ -39,8 +46,10 @@ class Driver:
                 count._obj.value = self.num_clusters
                 arguments = launch._obj
                 arguments = (list(arguments.grid), list(arguments.block), arguments.shared_bytes)
-            if name == "cuGetErrorString":
-                arguments[1]._obj.value = b"an illegal address"
+            if name == "cuCtxGetCurrent":
+                arguments[0]._obj.value = CONTEXT
+            if name in ERROR:
+                arguments[1]._obj.value = ERROR[name]
                 return 0
             self.calls.append((name, *arguments))
             return 700 if name == self.refusing else 0
@@ -98,15 +107,29 @@ def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
         assert asked == 2 * [shared, *wide]
 
 
+def test_a_launch_takes_the_context_that_the_kernels_were_loaded_into(stream):
+    """A thread of autograd may have none yet."""
+    driver = Driver()
+    kernels = device.loaded(code("lstm", 7), b"code", 3, driver)
+    for launch in (kernels.forward, kernels.backward):
+        del driver.calls[:]
+        launch(Call(2, 1, 3, None, {}))
+        assert [name for name, *_ in driver.calls] == ["cuCtxSetCurrent", "cuLaunchKernel"]
+        assert driver.calls[0][1].value == CONTEXT
+
+
 def test_what_the_driver_refuses_is_told(stream):
     with pytest.raises(
-        device.DeviceError, match="must load the kernels, but returned 700 .an illegal address."
+        device.DeviceError,
+        match="must load the kernels, but returned 700 "
+        r"\(CUDA_ERROR_ILLEGAL_ADDRESS: an illegal address\)",
     ):
         device.loaded(code("lstm", 7), b"code", 3, Driver("cuModuleLoadData"))
     kernels = device.loaded(code("lstm", 7), b"code", 3, Driver("cuLaunchKernel"))
     with pytest.raises(
         device.DeviceError,
-        match=r"must launch the kernel backward with grid=\(1, 1, 2\), but returned 700",
+        match=r"must launch the kernel backward with grid=\(1, 1, 2\), cluster=1, threads=256, "
+        r"shared_bytes=[0-9]+, but returned 700",
     ):
         kernels.backward(Call(2, 1, 3, None, {}))
 
@@ -124,12 +147,68 @@ def test_a_device_that_holds_no_cluster_is_told():
 
 def test_the_structure_of_a_launch_is_the_drivers():
     """CUlaunchConfig of cuda.h: seven unsigned ints, a gap, two pointers, an unsigned int."""
-    offsets = {name: getattr(device._Launch, name).offset for name, _ in device._Launch._fields_}
-    assert offsets == {
-        "grid": 0, "block": 12, "shared_bytes": 24, "stream": 32, "attributes": 40,
-        "num_attributes": 48,
-    }  # fmt: skip
-    assert ctypes.sizeof(device._Launch) == 56
+    assert _offsets() == [0, 12, 24, 32, 40, 48, 56]
+
+
+def _offsets():
+    fields = [getattr(device._Launch, name).offset for name, _ in device._Launch._fields_]
+    return [*fields, ctypes.sizeof(device._Launch)]
+
+
+HEADERS = [Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include"]
+HEADERS += [Path(folder) / "nvidia" / "cu13" / "include" for folder in sys.path]
+"""Where CUDA's toolkit and the package ``nvidia-cuda-runtime`` put cuda.h."""
+DECLARED = """
+#include <cuda.h>
+#include <cstddef>
+#include <cstdio>
+#include <type_traits>
+#define TEXT(name) #name
+#define SYMBOL(name) TEXT(name)  // cuda.h renames what has a newer version
+#define TAKING(...) CUresult (*)(__VA_ARGS__)
+#define IS(function, ...) \\
+  static_assert(std::is_same<decltype(&function), TAKING(__VA_ARGS__)>::value, #function)
+typedef unsigned int U;
+IS(cuCtxGetCurrent, CUcontext*);
+IS(cuCtxSetCurrent, CUcontext);
+IS(cuModuleLoadData, CUmodule*, const void*);
+IS(cuModuleGetFunction, CUfunction*, CUmodule, const char*);
+IS(cuFuncSetAttribute, CUfunction, CUfunction_attribute, int);
+IS(cuOccupancyMaxActiveClusters, int*, CUfunction, const CUlaunchConfig*);
+IS(cuLaunchKernel, CUfunction, U, U, U, U, U, U, U, CUstream, void**, void**);
+IS(cuGetErrorName, CUresult, const char**);
+IS(cuGetErrorString, CUresult, const char**);
+#define AT(field) (int)offsetof(CUlaunchConfig, field)
+int main() {
+  const int numbers[] = {
+      AT(gridDimX), AT(blockDimX), AT(sharedMemBytes), AT(hStream), AT(attrs), AT(numAttrs),
+      sizeof(CUlaunchConfig), CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+      CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED};
+  for (int number : numbers) std::printf("%d ", number);
+  std::puts(SYMBOL(cuCtxGetCurrent) " " SYMBOL(cuCtxSetCurrent) " " SYMBOL(cuModuleLoadData) " "
+            SYMBOL(cuModuleGetFunction) " " SYMBOL(cuFuncSetAttribute) " "
+            SYMBOL(cuOccupancyMaxActiveClusters) " " SYMBOL(cuLaunchKernel) " "
+            SYMBOL(cuGetErrorName) " " SYMBOL(cuGetErrorString));
+}
+"""
+
+
+def test_what_is_asked_of_the_driver_is_as_its_header_declares_it(tmp_path, stream):
+    """Structure, attributes, and every function by the name that the library has it under."""
+    folders = [folder for folder in HEADERS if (folder / "cuda.h").exists()]
+    if not folders or compiler.find() is None:
+        pytest.skip("CUDA's headers or a compiler are not installed")
+    file, binary = tmp_path / "declared.cpp", tmp_path / "declared"
+    file.write_text(DECLARED)
+    command = [*compiler.find(), "-std=c++17", f"-I{folders[0]}", str(file), "-o", str(binary)]
+    subprocess.run(command, check=True)
+    told = subprocess.run([str(binary)], capture_output=True, text=True, check=True).stdout.split()
+    assert [int(number) for number in told[:9]] == [
+        *_offsets(), device.MAX_DYNAMIC_SHARED_SIZE_BYTES, device.NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+    ]  # fmt: skip
+    driver = Driver()
+    device.loaded(code("nas", 256), b"code", 3, driver).forward(Call(2, 1, 3, None, {}))
+    assert {name for name, *_ in driver.calls} | ERROR.keys() == set(told[9:])
 
 
 @pytest.mark.parametrize(
