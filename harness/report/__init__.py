@@ -284,6 +284,8 @@ class Report:
                 for section in [*each.beside, *each.costs, *each.tuning, each.ends]:
                     console.print(Text(f"\n{section.title}", style="bold"))
                     console.print(forms.terminal_section(section, console.width))
+                    if section.note:
+                        console.print(Text(section.note, style="dim"))
             console.print()
         whole = [f"Missing: {line}" for line in self.missing]
         whole += [f"Not comparable: {line}" for line in self.not_comparable]

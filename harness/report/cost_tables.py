@@ -9,6 +9,11 @@ from harness.report.number_texts import number
 from harness.report.tables import Section, p_cell
 from harness.report.timings import Timed
 
+PACKS = (
+    "A pack is so many runs that train together, as one batched computation; a pack of 1 is a run"
+    " alone. Tokens/s are those of each of its runs."
+)
+
 
 def costs(results: Sequence[ArmResult]) -> Section:
     """Returns what each arm costs, whatever the study holds equal."""
@@ -79,9 +84,9 @@ def runtimes(results: Sequence[ArmResult]) -> Section:
     )
     machines = {row[-1] for row in rows}
     if len(machines) == 1:  # as it should be: it is told once
-        section = Section(f"Runtime ({machines.pop()})", header, [row[:-1] for row in rows])
+        section = Section(f"Runtime ({machines.pop()})", header, [row[:-1] for row in rows], PACKS)
     else:
-        section = Section("Runtime", (*header, "On"), rows)
+        section = Section("Runtime", (*header, "On"), rows, PACKS)
     return section.without_empty("Because")
 
 

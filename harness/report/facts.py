@@ -103,7 +103,7 @@ def effort(runs: pd.DataFrame, begun: date | None) -> str:
     if not runs.empty and "seconds" in runs and runs["seconds"].notna().any():
         packs = runs["pack_size"] if "pack_size" in runs else pd.Series(1, index=runs.index)
         seconds = float((runs["seconds"] / packs.fillna(1).astype(float).clip(lower=1)).sum())
-        took = f"{len(runs):,} runs, {_duration(seconds)} of training in all"
+        took = f"{len(runs):,} runs, {_duration(seconds)} of training by their own clocks"
         parts += [took]
     return f"{'; '.join(parts)}." if parts else ""
 

@@ -53,11 +53,12 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def markdown(section: Section) -> str:
-    """Returns a table as GitHub renders it, numbers to the right."""
+    """Returns a table as GitHub renders it, numbers to the right, and its note below."""
     rules = tuple("---:" if is_number else "---" for is_number in section.are_numbers)
-    return "\n".join(
+    table = "\n".join(
         f"| {' | '.join(map(plain, line))} |" for line in (section.header, rules, *section.rows)
     )
+    return f"{table}\n\n{plain(section.note)}" if section.note else table
 
 
 def latex(section: Section, caption: str) -> str:

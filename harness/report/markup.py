@@ -76,7 +76,10 @@ def anchors(links: Sequence[tuple[str, str]]) -> str:
 
 
 def table(section: Section, name: str = "", colors: Colors | None = None) -> str:
-    """Returns a table that is scrolled where it is too wide; ``name`` is a class of it."""
+    """Returns a table that is scrolled where it is too wide, and its note below.
+
+    ``name`` is a class of it.
+    """
     kinds = [' class="number"' if is_number else "" for is_number in section.are_numbers]
     head = "".join(
         f'<th scope="col"{kind}>{text(title)}</th>'
@@ -92,7 +95,8 @@ def table(section: Section, name: str = "", colors: Colors | None = None) -> str
         )
         rows.append(f'<tr><th scope="row">{row}</th>{cells}</tr>')
     content = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return scrolled(section.title, name, content)
+    note = f'<p class="quiet">{text(section.note)}</p>' if section.note else ""
+    return scrolled(section.title, name, content) + note
 
 
 def scrolled(label: str, name: str, content: str) -> str:

@@ -52,9 +52,9 @@ def _method_of_search(study: StudyLike) -> str:
     )
     if unit(study) == "repeat":
         return f"{spread}; the repeats hold it already."
+    objective = objective_of(study.measure.objective)
     return (
         f"{spread}; the interval that holds it too is sqrt(half^2 + (k S)^2) to each side, with"
-        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave"
-        f" {objective_of(study.measure.objective).no_difference:g} out, or to lie within the"
-        " margin."
+        f" k = {SEARCH_FACTOR:g}, and a verdict needs it to leave {objective.no_difference:g} out,"
+        f" or to lie within the margin of {objective.margin_text(study.measure.margin)}."
     )

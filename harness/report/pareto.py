@@ -12,6 +12,7 @@ from harness.report.number_texts import level_text, number, p_text
 from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.report.timings import ALONE
+from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.survival import Times, kaplan_meier, log_rank
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RESULTS
@@ -22,6 +23,13 @@ MOST_NAMES = 3
 """The most arms that a cell of the table names."""
 LOWER, HIGHER = ("better", "equivalent and lower"), ("worse", "equivalent and higher")
 """The verdicts by which an arm's loss is shown to be below or above the baseline's."""
+SHOWN, NOT_SHOWN, UNTESTED = "shown", "by the means, not shown", "by the means, untested"
+NOTE = (
+    "An arm dominates another where its mean is no worse and its cost no higher, and one of the two"
+    f" is better. {SHOWN.capitalize()}: the paired tests show a difference in both; parameters are"
+    f" counted, and need no test. {NOT_SHOWN.capitalize()}: the tests were made, and do not show"
+    f" it. {UNTESTED.capitalize()}: no such test was made; each compares an arm with the baseline."
+)
 
 
 @dataclass(frozen=True)
@@ -83,16 +91,26 @@ def dominators(results: Sequence[ArmResult], result: ArmResult, cost: Cost) -> l
     return sorted(better, key=lambda other: other.mean or 0.0)
 
 
-def is_shown(dominator: ArmResult, dominated: ArmResult, cost: Cost) -> bool:
-    """Says whether the study's paired tests support it; they compare with the baseline alone."""
+def evidence(dominator: ArmResult, dominated: ArmResult, cost: Cost) -> str:
+    """Returns what the study's paired tests say of it; they compare with the baseline alone."""
     if not dominator.is_baseline and not dominated.is_baseline:
-        return False
-    arm, verdicts, speed = (
+        return UNTESTED
+    arm, verdicts, pace = (
         (dominated, HIGHER, "slower") if dominator.is_baseline else (dominator, LOWER, "faster")
     )
-    if arm.decision is None or arm.decision.verdict not in verdicts:
-        return False
-    return not cost.is_timed or (ALONE in arm.speeds and arm.speeds[ALONE].verdict == speed)
+    made: list[tuple[str | None, Sequence[str]]] = [(_verdict(arm.decision), verdicts)]
+    if cost.is_timed:
+        made.append((_verdict(arm.speeds.get(ALONE)), (pace,)))
+    if any(verdict is None for verdict, _ in made):
+        return UNTESTED
+    return SHOWN if all(verdict in needed for verdict, needed in made) else NOT_SHOWN
+
+
+def _verdict(decision: Decision | SpeedDecision | None) -> str | None:
+    """Returns what a test said; None: it was not made."""
+    if decision is None or decision.verdict == "not comparable":
+        return None
+    return decision.verdict
 
 
 def differing_costs(results: Sequence[ArmResult]) -> list[Cost]:
@@ -138,7 +156,8 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     header = ("Arm", f"{measure.titled(study)}, 95 %", *names)
     equal = f"costs within {100 * EQUAL:g} % of each other count as equal"
     title = f"What the {objective.name} costs ({equal})"
-    return Section(title, (*header, *(f"Dominated in {name} by" for name in verdicts)), rows)
+    header = (*header, *(f"Dominated in {name} by" for name in verdicts))
+    return Section(title, header, rows, NOTE)
 
 
 def _dominated_text(results: Sequence[ArmResult], result: ArmResult, cost: Cost) -> str:
@@ -146,14 +165,10 @@ def _dominated_text(results: Sequence[ArmResult], result: ArmResult, cost: Cost)
     if reason or cost.of(result) is None:
         return f"not placed: {reason or 'not timed'}"
     better = dominators(results, result, cost)
-    shown = [other.name for other in better if is_shown(other, result, cost)]
-    others = [other.name for other in better if other.name not in shown]
-    texts = [
-        f"{_named(names)} ({how})"
-        for names, how in ((shown, "tested"), (others, "by the means, untested"))
-        if names
-    ]
-    return "; ".join(texts) or "none"
+    names: dict[str, list[str]] = {SHOWN: [], NOT_SHOWN: [], UNTESTED: []}
+    for other in better:
+        names[evidence(other, result, cost)].append(other.name)
+    return "; ".join(f"{_named(found)} ({how})" for how, found in names.items() if found) or "none"
 
 
 def _named(names: Sequence[str]) -> str:

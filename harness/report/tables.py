@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.report import number_texts, sentences
@@ -21,11 +21,12 @@ NUMBER_TEXT = re.compile(r"[-+<]?\s?[\d.,]*\d( %)?( \(.*\))?( of \d+(, .*)?)?")
 
 @dataclass(frozen=True)
 class Section:
-    """A table of texts with its title."""
+    """A table of texts with its title, and a ``note`` below it that explains its words."""
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    note: str = ""
 
     @property
     def are_numbers(self) -> tuple[bool, ...]:
@@ -44,7 +45,7 @@ class Section:
             if name not in optional or any(row[i] for row in self.rows)
         ]
         rows = [tuple(row[i] for i in kept) for row in self.rows]
-        return Section(self.title, tuple(self.header[i] for i in kept), rows)
+        return replace(self, header=tuple(self.header[i] for i in kept), rows=rows)
 
 
 def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:

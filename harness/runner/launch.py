@@ -58,9 +58,10 @@ class Overhead:
             "" if self.first_update is None else f"; first update after {self.first_update:.1f} s"
         )
         return (
-            f"{self.total:.0f} s: {self.train:.0f} s training, {self.timing:.0f} s timing, "
-            f"{outside:.1f} s outside these (start-up {self.start_up:.1f}, MLflow and Optuna "
-            f"{self.stores:.1f}, checks and report {rest:.1f}){first}"
+            f"This launch took {self.total:.0f} s: {self.train:.0f} s training, "
+            f"{self.timing:.0f} s timing, {outside:.1f} s outside these (start-up "
+            f"{self.start_up:.1f}, MLflow and Optuna {self.stores:.1f}, "
+            f"checks and report {rest:.1f}){first}"
         )
 
 

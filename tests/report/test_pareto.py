@@ -13,7 +13,7 @@ from scipy import stats
 
 from harness.report import cost_figures, pareto
 from harness.report.arm_results import ArmResult
-from harness.report.pareto import COSTS
+from harness.report.pareto import COSTS, NOT_SHOWN, SHOWN, UNTESTED
 from harness.report.timings import ALONE
 from harness.settings import Settings
 from harness.statistics.decisions import Decision, SpeedDecision
@@ -141,20 +141,22 @@ def test_who_diverged_reads_another_text_or_ran_elsewhere_neither_dominates_nor_
 @pytest.mark.parametrize(
     ("verdict", "speed", "cost", "shown"),
     [
-        ("better", "faster", SECONDS, True),
-        ("better", "no difference shown", SECONDS, False),
-        ("better", None, SECONDS, False),
-        ("equivalent and lower", "faster", RATE, True),
-        ("undecided", "faster", SECONDS, False),
-        ("better", None, PARAMETERS, True),
-        ("undecided", None, PARAMETERS, False),
+        ("better", "faster", SECONDS, SHOWN),
+        ("better", "no difference shown", SECONDS, NOT_SHOWN),
+        ("better", "not comparable", SECONDS, UNTESTED),
+        ("better", None, SECONDS, UNTESTED),
+        ("equivalent and lower", "faster", RATE, SHOWN),
+        ("undecided", "faster", SECONDS, NOT_SHOWN),
+        ("better", None, PARAMETERS, SHOWN),
+        ("undecided", None, PARAMETERS, NOT_SHOWN),
+        ("not comparable", None, PARAMETERS, UNTESTED),
     ],
 )
-def test_the_baseline_is_shown_to_be_dominated_by_the_paired_tests_alone(
+def test_that_the_baseline_is_dominated_is_shown_by_the_paired_tests_alone(
     verdict, speed, cost, shown
 ):
     lstm, gru = arm("lstm", 4.0), arm("gru", 3.9, verdict=verdict, speed=speed)
-    assert pareto.is_shown(gru, lstm, cost) is shown
+    assert pareto.evidence(gru, lstm, cost) == shown
     opposite = {
         "better": "worse",
         "equivalent and lower": "equivalent and higher",
@@ -163,17 +165,16 @@ def test_the_baseline_is_shown_to_be_dominated_by_the_paired_tests_alone(
     worse = arm(
         "gru", 4.1, verdict=opposite.get(verdict, verdict), speed=opposite.get(speed, speed)
     )
-    assert pareto.is_shown(lstm, worse, cost) is shown
-    assert not pareto.is_shown(
-        gru, worse, cost
-    )  # no test compares two arms that are not the baseline
+    assert pareto.evidence(lstm, worse, cost) == shown
+    # No test compares two arms that are not the baseline.
+    assert pareto.evidence(gru, worse, cost) == UNTESTED
 
 
 def test_the_table():
     results = [
         arm("lstm", 4.0, 10.0, 1000),
         arm("gru", 4.5, 12.5, 1500, verdict="worse", speed="slower"),
-        arm("rnn", 4.6, 20.0, 500, verdict="undecided"),
+        arm("rnn", 4.6, 20.0, 500, verdict="undecided", speed="slower"),
         arm("mgu", 3.0, None, 2000, verdict="better", diverged=2),
         arm("min-gru", 4.7, None, 500, verdict="worse"),
     ]
@@ -185,6 +186,8 @@ def test_the_table():
         *("Arm", "Perplexity (test), 95 %", "Training seconds", "Tokens/s", "Parameters"),
         *("Dominated in training seconds by", "Dominated in parameters by"),
     )
+    for word in ("Shown", "By the means, not shown", "By the means, untested"):
+        assert f"{word}: " in table.note
     assert table.rows == [
         ("lstm", "4.000 (3.960 to 4.040)", "10.00", "100,000", "1,000", "none", "none"),
         (
@@ -193,8 +196,8 @@ def test_the_table():
             "12.50",
             "80,000",
             "1,500",
-            "lstm (tested)",
-            "lstm (tested)",
+            "lstm (shown)",
+            "lstm (shown)",
         ),
         (
             "rnn",
@@ -202,7 +205,7 @@ def test_the_table():
             "20.00",
             "50,000",
             "500",
-            "lstm, gru (by the means, untested)",
+            "lstm (by the means, not shown); gru (by the means, untested)",
             "none",
         ),
         ("mgu", "3.000", "", "", "2,000", *["not placed: 2 of 10 diverged"] * 2),

@@ -169,7 +169,9 @@ def test_the_first_screen_says_when_and_how_long():
     rows = run_rows("lstm", BASE, seconds=120.0, pack_size=4) + run_rows("gru", BASE + 0.1)
     frames = pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame()
     built = report.build(study("lstm", "gru"), *frames, begun=date(2026, 2, 3))
-    assert built.effort == "Begun on 2026-02-03; 20 runs, 5 minutes of training in all."
+    assert (
+        built.effort == "Begun on 2026-02-03; 20 runs, 5 minutes of training by their own clocks."
+    )
     assert built.effort in built.html()
     assert build(study("lstm", "gru"), pair(0.1, 0.02)).effort == ""
 
