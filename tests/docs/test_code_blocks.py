@@ -1,5 +1,6 @@
 """Every block of code of every page is run, as a reader would: one after another, in one folder."""
 
+import html
 import io
 import random
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import result_tables
 import small_study
+import terminal_pictures
 import yaml
 from markdown_blocks import LANGUAGES, NOTES, Block, blocks, file_name
 from page_reader import Reader, assert_shows, shortened
@@ -135,12 +137,25 @@ def test_the_quickstart_that_is_shown_is_the_shipped_one(page, tmp_path):
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", QUICKSTART], ids=named)
 def test_the_verdict_that_is_shown_follows_from_the_raw_records(page):
-    printed = io.StringIO()
-    result_tables.asked_report("quickstart").terminal(Console(file=printed, width=80))
-    said = [line.rstrip() for line in printed.getvalue().splitlines()]
+    """A page shows all that is printed, or the table alone."""
+    whole = printed_lines(80)
     (shown,) = [each.text for each in blocks(page) if each.text.lstrip().startswith("Perplexity")]
-    for line in filter(None, shown.splitlines()):
-        assert line.rstrip("─") in [each.rstrip("─") for each in said]
+    assert shown.splitlines() in (whole, whole[: whole.index("")])
+
+
+@pytest.mark.parametrize("width", terminal_pictures.WIDTHS)
+def test_the_picture_of_a_terminal_shows_what_is_printed(width):
+    picture = (terminal_pictures.OUT / f"terminal-{width}.svg").read_text(encoding="utf-8")
+    words = html.unescape(re.sub("<[^>]+>", " ", picture)).split()
+    printed = " ".join(printed_lines(width)).split()
+    assert words[-len(printed) :] == printed
+
+
+def printed_lines(width: int) -> list[str]:
+    """Returns the short report of the quickstart's raw records, line by line."""
+    printed = io.StringIO()
+    result_tables.asked_report("quickstart").terminal(Console(file=printed, width=width))
+    return [line.rstrip() for line in printed.getvalue().splitlines()]
 
 
 def test_the_tutorial_shows_the_figures_of_the_same_arms_of_the_quickstart():
