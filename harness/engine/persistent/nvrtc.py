@@ -58,15 +58,20 @@ def find() -> str | None:
     return next(found, None) or ctypes.util.find_library("nvrtc")
 
 
+@functools.cache
 def version() -> str:
-    """Returns NVRTC's version, as 12.9.
+    """Returns NVRTC's version, as 12.9.86: what it writes at the head of a text for PTX.
+
+    ``nvrtcVersion`` leaves out the last number, which a correction of the compiler changes.
 
     Raises:
-        NvrtcError: There is none.
+        NvrtcError: There is none, or it writes no version.
     """
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    _checked(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)), "give its version")
-    return f"{major.value}.{minor.value}"
+    head = _made("", [], "PTX")[0].decode()
+    found = re.search(r"V(\d+\.\d+\.\d+)", head)
+    if found is None:
+        raise NvrtcError(f"NVRTC must write its version into PTX, but got {head[:200]!r}.")
+    return found[1]
 
 
 @functools.cache
@@ -125,6 +130,12 @@ def compile_for(text: str, architecture: int) -> Compiled:
     Raises:
         NvrtcError: There is no NVRTC, or it refuses; the message holds what it said.
     """
+    code, log = _made(text, _options(architecture), "CUBIN")
+    return Compiled(code, resources(log))
+
+
+def _made(text: str, options: list[str], what: str) -> tuple[bytes, str]:
+    """Returns what NVRTC makes of a source, ``CUBIN`` or ``PTX``, and its log."""
     library, program = _library(), ctypes.c_void_p()
     source = text.encode()
     created = library.nvrtcCreateProgram(
@@ -132,13 +143,13 @@ def compile_for(text: str, architecture: int) -> Compiled:
     )
     _checked(created, "take the source")
     try:
-        encoded = [option.encode() for option in _options(architecture)]
+        encoded = [option.encode() for option in options]
         done = library.nvrtcCompileProgram(
             program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded)
         )
         log = _read(program, "ProgramLog").decode(errors="replace").rstrip("\0")
-        _checked(done, f"compile for sm_{architecture}", log[-2000:])
-        return Compiled(_read(program, "CUBIN"), resources(log))
+        _checked(done, f"compile with {' '.join(options)}", log[-2000:])
+        return _read(program, what), log
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
 

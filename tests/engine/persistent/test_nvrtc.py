@@ -51,7 +51,7 @@ def compiling(tmp_path, monkeypatch):
         return nvrtc.Compiled(f"code {len(asked)}".encode(), {})
 
     monkeypatch.setattr(nvrtc, "compile_for", compile_for)
-    monkeypatch.setattr(nvrtc, "version", lambda: "12.9")
+    monkeypatch.setattr(nvrtc, "version", lambda: "12.9.86")
     return asked
 
 
@@ -60,7 +60,7 @@ def test_kernels_are_compiled_once_for_what_they_depend_on(compiling, monkeypatc
     assert compiling == [("text", 90)]
     nvrtc.image("a", "other text", 90)
     nvrtc.image("a", "text", 80)
-    monkeypatch.setattr(nvrtc, "version", lambda: "13.0")
+    monkeypatch.setattr(nvrtc, "version", lambda: "12.9.87")
     nvrtc.image("a", "text", 90)
     monkeypatch.setattr(nvrtc, "OPTIONS", ("--std=c++20",))
     nvrtc.image("a", "text", 90)
@@ -97,6 +97,20 @@ def test_nvrtc_of_the_system_is_found_where_no_package_has_it(monkeypatch):
     assert nvrtc.find.__wrapped__() == "libnvrtc.so.12"
 
 
+def test_the_version_has_the_number_of_a_correction(monkeypatch):
+    head = b"//\n// Cuda compilation tools, release 12.9, V12.9.86\n// Based on NVVM 7.0.1\n"
+    monkeypatch.setattr(nvrtc, "_made", lambda text, options, what: (head, ""))
+    assert nvrtc.version.__wrapped__() == "12.9.86"
+    monkeypatch.setattr(nvrtc, "_made", lambda text, options, what: (b"// other", ""))
+    with pytest.raises(nvrtc.NvrtcError, match="must write its version into PTX, but got"):
+        nvrtc.version.__wrapped__()
+
+
+@needs_nvrtc
+def test_nvrtc_tells_its_version():
+    assert nvrtc.version().count(".") == 2
+
+
 @needs_nvrtc
 def test_nvrtcs_code_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
@@ -131,5 +145,5 @@ def test_both_kernels_compile_without_spills(precision, architecture):
 
 @needs_nvrtc
 def test_what_does_not_compile_is_told():
-    with pytest.raises(nvrtc.NvrtcError, match=r"must compile for sm_90, .*no_such_name"):
+    with pytest.raises(nvrtc.NvrtcError, match=r"must compile with .*sm_90 .*no_such_name"):
         nvrtc.compile_for('extern "C" __global__ void k() { no_such_name(); }', 90)
