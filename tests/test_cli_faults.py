@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -203,3 +204,16 @@ def test_a_file_of_cells_that_ends_the_program_is_an_error(tmp_path, monkeypatch
         main()
     text = capsys.readouterr().err
     assert end.value.code == 2 and "own.py:2 raised SystemExit" in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_standard_output_that_takes_no_more_is_named_in_one_line():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "harness.cli", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("standard output: must take what is printed")

@@ -8,6 +8,7 @@ error), missing (what is said where nothing but the layer is installed).
 
 import atexit
 import gc
+import os
 import sys
 
 from harness.cli import missing
@@ -55,8 +56,30 @@ def _run(arguments: list[str], is_debugging: bool) -> None:
     except SystemExit as end:
         if faults.is_of_a_users_cell(end):  # a cell that ends the program has not done its work
             sys.exit(faults.tell(end, debug=is_debugging))
+        _end_output()
         if end.code == INTERRUPTED and arguments[:1] == ["run"]:
             typer.echo("interrupted; the same command, without --new, goes on from here", err=True)
         raise
     except Exception as error:
+        _end_output(error)
         sys.exit(faults.tell(error, debug=is_debugging))
+
+
+def _end_output(raised: Exception | None = None) -> None:
+    """Writes what is left of standard output; ends the process where that takes no more.
+
+    An error that names no file may have been ``raised`` by it, which only another write tells.
+    """
+    try:
+        sys.stdout.flush()
+        if isinstance(raised, OSError) and raised.filename is None:
+            os.write(sys.stdout.fileno(), b"\n")
+    except OSError as error:
+        # The interpreter would try once more at its end, and print a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(
+            f"standard output: must take what is printed, but got {error.strerror!r}. Send it "
+            "elsewhere; what is stored stays as it is.",
+            file=sys.stderr,
+        )
+        sys.exit(faults.FAULT)

@@ -6,6 +6,8 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 from harness.settings.table import Settings
@@ -21,27 +23,22 @@ _BOUNDS = {
 
 def problems_of(settings: Settings) -> list[str]:
     """Returns what contradicts the table of fields, a line each; nothing where all is well."""
-    hints = typing.get_type_hints(Settings)
     problems = []
-    for each in dataclasses.fields(Settings):
-        name, value = each.name, getattr(settings, each.name)
-        if not _fits(value, hints[name]):
-            problems.append(f"{name}: must be {_kind(hints[name])}, but got {name}={value!r}.")
+    for name, hint, bounds in _fields():
+        value = getattr(settings, name)
+        if not _is(hint)(value):
+            problems.append(f"{name}: must be {_kind(hint)}, but got {name}={value!r}.")
         elif isinstance(value, int | float | tuple):
             numbers = value if isinstance(value, tuple) else (value,)
-            for bound, limit in each.metadata.get("bounds", {}).items():
+            for bound, limit in bounds.items():
                 sign, holds = _BOUNDS[bound]
                 if not all(holds(number, limit) for number in numbers):
                     problems.append(f"{name}: must be {sign} {limit}, but got {name}={value!r}.")
     budget = settings.budget
     if isinstance(budget, Budget):
-        given = {
-            unit: amount
-            for unit, amount in dataclasses.asdict(budget).items()
-            if amount is not None
-        }
+        given = {unit: amount for unit, amount in vars(budget).items() if amount is not None}
         if len(given) != 1 or not all(
-            _fits(amount, float) and amount > 0 for amount in given.values()
+            _is(float)(amount) and amount > 0 for amount in given.values()
         ):
             problems.append(
                 "budget: must be one positive number of updates, tokens, epochs or seconds, "
@@ -57,23 +54,46 @@ def _kind(hint: Any) -> str:
     )
 
 
-def _fits(value: Any, hint: Any) -> bool:
+@cache
+def _fields() -> list[tuple[str, Any, dict[str, float]]]:
+    """Returns the name, the type and the bounds of every field; to read the types takes long."""
+    hints = typing.get_type_hints(Settings)
+    return [
+        (each.name, hints[each.name], each.metadata.get("bounds", {}))
+        for each in dataclasses.fields(Settings)
+    ]
+
+
+@cache
+def _is(hint: Any) -> Callable[[Any], bool]:
+    """Returns what says whether a value is of a type; a round of trials asks 60 times a trial."""
+    parts = typing.get_args(hint)
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return any(_fits(value, part) for part in typing.get_args(hint))
+        kinds = [_is(part) for part in parts]
+        return lambda value: any(is_kind(value) for is_kind in kinds)
     if typing.get_origin(hint) is Literal:
-        return value in typing.get_args(hint)
+        return lambda value: value in parts
     if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(
-            _fits(item, typing.get_args(hint)[0]) for item in value
-        )
+        is_item = _is(parts[0])
+        return lambda value: isinstance(value, tuple) and all(map(is_item, value))
     if hint is float:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        # Compared, and not converted: a whole number may be larger than every float.
-        return is_number and abs(value) <= sys.float_info.max
+        return _is_number
     if hint is Options:
-        return isinstance(value, Options) and all(
-            isinstance(name, str) and isinstance(item, OptionValue) for name, item in value.items
+        return lambda value: (
+            isinstance(value, Options)
+            and all(
+                isinstance(name, str) and isinstance(item, OptionValue)
+                for name, item in value.items
+            )
         )
     if hint in (Paths, Lines):
-        return isinstance(value, hint) and all(_fits(item, str) for item in vars(value).values())
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+        return lambda value: isinstance(value, hint) and all(map(_is(str), vars(value).values()))
+    if hint is int:
+        return lambda value: isinstance(value, int) and not isinstance(value, bool)
+    return lambda value: isinstance(value, hint)
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared, and not converted: a whole number may be larger than every float.
+    return is_number and abs(value) <= sys.float_info.max

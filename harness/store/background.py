@@ -5,6 +5,7 @@ by their keys here; MLflow's ids are the writer's own affair.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +58,8 @@ class BackgroundWriter:
         self.reader: StudyReader = writer.reader
         self.experiment_id = writer.experiment_id
         self._writer, self._when_ended, self._assure = writer, when_ended, assure
+        self._begun: set[RunKey] = set()
+        self._has_begun = False
         self._opening_seconds, self._own_reading = writer.seconds, 0.0
         self._handover = Handover(
             {
@@ -172,8 +175,15 @@ class BackgroundWriter:
         self._handover.resume()
 
     def close(self) -> None:
-        """Ends the thread; what the store has not taken waits in the file for the next launch."""
+        """Ends the thread; what the store has not taken waits in the file for the next launch.
+
+        A launch that was ended has runs that nobody trains: they are not left as if they went on.
+        """
         if self._handover.close():
+            if self._has_begun and (not self._handover.is_left or sqlite_path(self._writer.uri)):
+                with suppress(Exception):  # the reason why the launch ends is told, and no other
+                    self._assure(at_once=True)
+                    self._writer.end_killed(self._begun)
             self._writer.close()
 
     def mark_superseded(self, key: RunKey) -> None:
@@ -217,6 +227,8 @@ class BackgroundWriter:
         dataset: Sequence[str] | None,
     ) -> None:
         self._assure()
+        self._begun.add(key)
+        self._has_begun = True
         self._writer.begin_run(key, name, params, tags)
         if dataset is not None:
             self._writer.log_dataset(self._writer.run_id(key), *dataset)
@@ -227,4 +239,5 @@ class BackgroundWriter:
     def _end(self, key: RunKey, state: str, **given: Any) -> None:
         self._assure()
         self._writer.end_run(self._writer.run_id(key), RunState(state), **given)
+        self._begun.discard(key)
         self._when_ended(key, RunState(state))

@@ -67,7 +67,7 @@ def load(client: "MlflowClient", entry: Entry) -> None:
         last = [point for point in curve if point.step == entry.update]
         entry.time_ms = min((point.timestamp for point in last), default=-1)
         entry.curves |= {point.key for point in curve}
-        if entry.status == "RUNNING":  # else it ended so, and another end has other numbers
+        if entry.status in ("RUNNING", "KILLED"):  # else another end has other numbers
             late = [point for point in last if point.timestamp > entry.time_ms]
             first = [point for point in points if point.step == 0]
             entry.summarized |= {(point.key, point.step) for point in late + first}

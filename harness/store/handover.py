@@ -83,6 +83,7 @@ class Handover:
     Attributes:
         wait_seconds: Wall seconds for which the driver waited.
         busy_seconds: Wall seconds for which the thread worked.
+        is_left: Whether the file holds what the store has not taken when this object was closed.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Handover:
         self._doers, self._flush = doers, flush
         self._find_made, self._forget = find_made, forget
         self._spool, self._say, self._check = spool, say, check
-        self._is_spooling = self._is_told = self._is_ending = False
+        self._is_spooling = self._is_told = self._is_ending = self.is_left = False
         self._is_wanted = self._is_closing = False
         self._waiting: deque[_Operation] = deque()
         self._waiting_bytes = 0
@@ -235,6 +236,7 @@ class Handover:
             )
         is_of_earlier = self._error is not None and self._is_spooling
         self._spool.close(keep=is_left or is_of_earlier)
+        self.is_left = is_left
         return not self._is_alive()
 
     def _add(self, operation: _Operation) -> None:

@@ -8,7 +8,7 @@ before its status, so that no run is FINISHED without its numbers.
 import getpass
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, perf_counter
 from time import time as unix_time
@@ -242,6 +242,19 @@ class StudyWriter:
         del self._runs[key]
 
     @timed
+    def end_killed(self, keys: Collection[RunKey]) -> None:
+        """Notes of runs and of all arms that nobody trains them; the next launch goes on with them.
+
+        What waits of them is not written: it was never said to be stored.
+        """
+        entries = [self._runs[key] for key in keys if key in self._runs]
+        for entry in (*entries, *self._arm_runs.values()):
+            if entry.status == "RUNNING":
+                entry.buffer, entry.new_params = [], []
+                entry.new_tags = {"state": str(RunState.KILLED)}
+                self._terminate(entry, "KILLED")
+
+    @timed
     def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
         """Fills the run's dataset column: the corpus, the start of its fingerprint, its origin."""
         dataset = Dataset(name, fingerprint[:12], source_type="text", source=source)
@@ -358,7 +371,7 @@ class StudyWriter:
             entry.resumed_at = entry.update
             if entry.status != "FINISHED":
                 self._run_again(entry, tags)
-        if entry.status != arm_run.status == "FINISHED":
+        if entry.status == "RUNNING" != arm_run.status:
             self._run_again(arm_run, {})
             write(self._client, arm_run)
         take_params(entry, params, key)

@@ -160,8 +160,9 @@ class ArmSearch:
         if not self.stopped and len(known) < full:
             # What is sampled lies in the space, so the trials of this round do not widen it.
             space = searched_space(self.tune.space, [trial.params for trial in known])
+            aside = self._aside(known, space)
             for number in range(len(known), full):
-                self._add(number, self._sample(number, space))
+                self._add(number, self._sample(number, aside, space))
         self.seconds += time.perf_counter() - begun
         return self.running()
 
@@ -197,27 +198,43 @@ class ArmSearch:
             distributions=distributions,
         )
 
-    def _sample(self, number: int, space: Mapping[str, Range | Choices]) -> FrozenTrial:
-        """Returns a running trial with values of a space, sampled on a copy.
+    def _aside(
+        self, known: Sequence[FrozenTrial], space: Mapping[str, Range | Choices]
+    ) -> optuna.Study:
+        """Returns a copy of the search in memory, on which a round is sampled.
 
-        So the storage gets it whole, or not at all. A random sampler looks at no earlier trials,
-        and gets none: to copy thousands for each took longer than all else.
+        A random sampler looks at no earlier trials, and gets none: to copy thousands took longer
+        than all else. For the others they are copied once a round.
         """
-        if self.design is not None and number < len(self.design.points):
-            return self._running(self.design.points[number])
-        distributions = {field: distribution(field, domain) for field, domain in space.items()}
-        aside = optuna.create_study(sampler=sampler(self.tune, self.design, self.arm, number))
+        aside = optuna.create_study()
         if self.tune.sampler != "random":
             # A multivariate sampler drops a field whose trials have different ranges, so that all
             # of them are registered with the widest.
-            aside.add_trials([registered(trial, distributions) for trial in self.trials()])
-        aside.ask(distributions)
-        asked = aside.get_trials(deepcopy=False)[-1]
+            distributions = {field: distribution(field, domain) for field, domain in space.items()}
+            aside.add_trials([registered(trial, distributions) for trial in known])
+        return aside
+
+    def _sample(
+        self, number: int, aside: optuna.Study, space: Mapping[str, Range | Choices]
+    ) -> FrozenTrial:
+        """Returns a running trial with values of a space, sampled on the copy, which keeps it.
+
+        So the storage gets it whole, or not at all.
+        """
+        distributions = {field: distribution(field, domain) for field, domain in space.items()}
+        if self.design is not None and number < len(self.design.points):
+            trial = self._running(self.design.points[number])
+            aside.add_trial(registered(trial, distributions))
+            return trial
+        aside.sampler = sampler(self.tune, self.design, self.arm, number)
+        # The trial's number on the copy is that in the search, except for a random sampler.
+        asked = aside.ask(distributions)
+        frozen = aside.get_trials(deepcopy=False)[asked.number]
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
-            params=asked.params,
-            distributions=asked.distributions,
-            system_attrs=asked.system_attrs,
+            params=frozen.params,
+            distributions=frozen.distributions,
+            system_attrs=frozen.system_attrs,
         )
 
     def tried(

@@ -177,6 +177,11 @@ def caused(error, cause):
     return error
 
 
+def statuses(folder):
+    with closing(sqlite3.connect(folder / "mlflow.db")) as file:
+        return [status for (status,) in file.execute("SELECT status FROM runs")]
+
+
 @pytest.mark.slow
 def test_a_full_disk_ends_a_launch_in_one_line_and_the_next_goes_on(tmp_path, monkeypatch, whole):
     """Launch after launch meets it elsewhere: in a search, a checkpoint, a record, a file.
@@ -205,6 +210,7 @@ def test_a_full_disk_ends_a_launch_in_one_line_and_the_next_goes_on(tmp_path, mo
         told = faults.told_of(raised.value)
         assert f"{place}: {words}" in told.message and "\n" not in told.message
         assert told.exit_code == code
+        assert "RUNNING" not in statuses(tmp_path), "nobody trains what a fault has ended"
     assert list(tmp_path.rglob("small.records"))
     report, said = run(tmp_path)
     assert "records of an earlier launch are stored first" in said
