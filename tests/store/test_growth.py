@@ -19,7 +19,7 @@ from harness.training.messages import RunState
 from harness.tuning import storage as storages
 
 OBJECTS = 1_000
-"""An engine of SQLAlchemy's, which MLflow keeps for each address, and what Optuna's classes keep."""
+"""An engine, which MLflow keeps for each address, and what Optuna's classes keep."""
 KEY = RunKey.parse("lstm/trial/0")
 
 
