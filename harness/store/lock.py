@@ -86,11 +86,15 @@ def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, A
         ) from error
     own = lock_path.stat()
 
+    def is_own() -> bool:
+        with suppress(FileNotFoundError):
+            return os.path.samestat(lock_path.stat(), own)
+        return False
+
     def assure(*, at_once: bool = False) -> None:
         del at_once
-        with suppress(FileNotFoundError):
-            if os.path.samestat(lock_path.stat(), own):
-                return
+        if is_own():
+            return
         raise LockedError(
             f"study: {study_name!r} must be held to its end, but {lock_path} was removed or "
             "replaced, so that another process may hold it. The same command goes on from what "
@@ -103,7 +107,8 @@ def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, A
         _write_new(holder, text)
         yield text, assure
     finally:
-        holder.unlink(missing_ok=True)
+        if is_own():  # else the file says who holds the study now
+            holder.unlink(missing_ok=True)
         lock.release()
 
 

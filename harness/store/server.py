@@ -115,7 +115,11 @@ def serve(
             if not ended:
                 raise _failure("keep running", server, output)
         elif not ended and server.poll() is None:
-            raise _failure(f"answer, but did nothing for {IDLE_SECONDS:.0f} s", server, output)
+            raise _failure(
+                f"answer that it is well, but did not within {IDLE_SECONDS:.0f} s of its last work",
+                server,
+                output,
+            )
         elif not ended:
             raise _failure("answer", server, output)
 
@@ -261,6 +265,9 @@ def _answers(
 ) -> bool:
     """Waits until a server answers; returns whether it does.
 
+    It may take as long as it works. Once it has answered with an error, which is work too, no sign
+    of life counts any more.
+
     Args:
         server: Its process.
         port: Where it is to listen.
@@ -272,10 +279,10 @@ def _answers(
         urllib.request.ProxyHandler({})
     )  # never through a proxy: it is this machine
     begun = told = alive = time.monotonic()
-    last = signs_of_life()
+    last, refuses = signs_of_life(), False
     while server.poll() is None and not ended:
         now = time.monotonic()
-        if (signs := signs_of_life()) != last:
+        if not refuses and (signs := signs_of_life()) != last:
             last, alive = signs, now
         elif now - alive > IDLE_SECONDS:
             return False
@@ -285,9 +292,13 @@ def _answers(
                 f"MLflow's server still starts, {now - begun:.0f} s so far; "
                 f"no answer at {HOST}:{port} yet."
             )
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+        try:
             with opener.open(f"http://{HOST}:{port}/health", timeout=5):
                 return True
+        except urllib.error.HTTPError:
+            refuses = True
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            pass
         time.sleep(POLL_SECONDS)
     return False
 

@@ -134,17 +134,19 @@ class Crew:
         The pack that came first goes first, and of a pack the run that is furthest behind; so all
         of its runs end at about the same time. Where there are more threads than runs, some runs
         have several. One more waits in the threads' own queue: a thread that has ended a turn goes
-        on with it, while what it has done is told and judged.
+        on with it, while what it has done is told and judged. Nothing waits there before what came
+        earlier and has no thread yet.
         """
         waiting = [(group, shard) for group in self._groups for shard in group.unsent]
         waiting.sort(key=lambda pair: (self._packs.index(pair[0].pack), pair[1].update))
-        free = self._threads - sum(self._busy.values())
+        free, nobody_waits = self._threads - sum(self._busy.values()), True
         for position, (group, shard) in enumerate(waiting):
             used = sum(self._busy.get(each, 0) for each in group.pack.shards)
             fair = math.ceil(free / (len(waiting) - position))
             threads = min(fair, group.pack.most_threads - used)
-            if len(self._busy) == self._threads == group.pack.most_threads:  # each has one
-                threads = 1
+            if nobody_waits and len(self._busy) == self._threads == group.pack.most_threads:
+                threads = 1  # each thread has a turn of its own: this one waits for the first end
+            nobody_waits = nobody_waits and threads > 0
             if threads > 0:
                 free -= threads
                 self._busy[shard] = threads

@@ -114,7 +114,7 @@ class Endless(Cell):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "begins, number",
-    [("one update of every arm is tried", signal.SIGINT), ("wide: reference", signal.SIGTERM)],
+    [("with one update each", signal.SIGINT), ("wide: reference", signal.SIGTERM)],
     ids=["in the first look", "in training"],
 )
 def test_a_cell_whose_step_never_ends_is_left_at_once(tmp_path, begins, number):

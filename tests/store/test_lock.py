@@ -48,6 +48,18 @@ def test_whose_lock_is_removed_writes_no_more(tmp_path, is_replaced):
                 assure()
 
 
+def test_who_has_lost_the_lock_leaves_its_successors_name(tmp_path):
+    locations = Locations(tmp_path)
+    with locked("small", locations):
+        (tmp_path / ".small.lock").unlink()
+        successor = locked("small", locations)
+        successor.__enter__()
+        (tmp_path / ".small.holder.lock").write_text("the successor")
+    assert (tmp_path / ".small.holder.lock").read_text() == "the successor"
+    successor.__exit__(None, None, None)
+    assert holder_of("small", locations) is None
+
+
 @pytest.mark.parametrize("name", ["git/../../../victim", "/tmp/x", "a/b"])
 def test_no_name_leaves_its_folder(tmp_path, name):
     with pytest.raises(LockedError, match="one word without slashes"):

@@ -1,3 +1,4 @@
+import http.server
 import itertools
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -167,6 +169,24 @@ def test_a_server_that_does_nothing_any_more_is_given_up(monkeypatch):
     monkeypatch.setattr(server, "IDLE_SECONDS", -1.0)
     port = server._free_port(None)
     assert not server._answers(Starting(), port, [], refuse, lambda: "as before")
+
+
+def test_a_server_that_answers_with_errors_is_given_up_although_each_answer_is_work(monkeypatch):
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.5)
+
+    class Refuses(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(500)
+
+        def log_message(self, format, *args):
+            pass
+
+    work = itertools.count()
+    with http.server.HTTPServer((server.HOST, 0), Refuses) as refusing:
+        threading.Thread(target=refusing.serve_forever, daemon=True).start()
+        port = refusing.server_port
+        assert not server._answers(Starting(), port, [], lambda _: None, lambda: next(work))
+        refusing.shutdown()
 
 
 def test_work_and_words_are_signs_of_life():

@@ -11,6 +11,7 @@ import cells
 from harness.engine import get
 from harness.settings import Budget, Settings
 from harness.training import checkpointing
+from harness.training.crew import Crew
 from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
@@ -211,6 +212,28 @@ def test_a_thread_goes_on_while_what_it_has_done_is_judged(settings, monkeypatch
     monkeypatch.setattr(Shard, "advance", advance)
     said = listened([Plan(tuple(run_of(settings, name, threads=1) for name in begun))], prune)
     assert sum(isinstance(m, RunEnded) for messages in said for m in messages) == 2
+
+
+def test_a_pack_of_fewer_threads_is_not_overtaken_by_those_that_came_later(settings, monkeypatch):
+    """Of two threads the first pack uses one: no turn of the second one waits before its own."""
+    kept = []
+
+    def send(crew, send=Crew._send):
+        send(crew)
+        first = crew._packs[0] if crew._packs else None
+        waits = any(group.pack is first and group.unsent for group in crew._groups)
+        trains = any(shard in crew._busy for shard in (first.shards if first else ()))
+        if waits and not trains:
+            kept.append(len(crew._busy) <= crew._threads)
+
+    monkeypatch.setattr(Crew, "_send", send)
+    first, second = (
+        Plan(tuple(run_of(settings, f"{name}{i}", threads=threads) for i in range(count)))
+        for name, threads, count in (("first", 1, 3), ("second", 2, 4))
+    )
+    said = listened([first, second])
+    assert all(kept)
+    assert sum(isinstance(m, RunEnded) for messages in said for m in messages) == 7
 
 
 def test_what_no_run_may_survive_ends_the_training_and_its_threads(settings, monkeypatch):
