@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -103,11 +104,11 @@ class Examination:
 
     @property
     def _run(self) -> str:
-        return f"harness run {self.name}{self.locations.options}"
+        return f"harness run {shlex.quote(self.name)}{self.locations.options}"
 
     @property
     def _page(self) -> str:
-        return f"harness ui {self.name}{self.locations.reading_options}"
+        return f"harness ui {shlex.quote(self.name)}{self.locations.reading_options}"
 
     @property
     def _run_again(self) -> str:
@@ -159,7 +160,7 @@ class Examination:
             text = f"{text}, with other values of {_listed(differing)}"
             remedy = f"delete in MLflow what must not count: {self._page}"
             return Finding("runs", text, remedy)
-        repair = f"harness doctor {self.name} --repair{self.locations.options}"
+        repair = f"harness doctor {shlex.quote(self.name)} --repair{self.locations.options}"
         remedy = f"`{repair}` keeps {kept.run_id} and puts the rest aside"
         return Finding("runs", text, remedy, mend)
 

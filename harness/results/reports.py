@@ -44,7 +44,9 @@ def print_report(
     report = stored_report(loaded, reader, warnings)
     if out is not None:
         paths = report.write(out)
-        shown = paths if verbose else [f"{paths[0]}  is written, with {len(paths) - 1} files more"]
+        num_more = len(paths) - 1
+        noun = "file" if num_more == 1 else "files"
+        shown = paths if verbose else [f"{paths[0]}  is written, with {num_more} more {noun}"]
         for path in shown:
             console.print(f"{path}", markup=False, highlight=False, soft_wrap=True)
     report.terminal(console, verbose)

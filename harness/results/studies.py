@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from harness.results.status import asked_runs, shown_total, stored_runs
-from harness.store.address import without_passwords
+from harness.store.address import StoreError, without_passwords
 from harness.store.kept import ASIDE, check_store, load_stored, stored_names
 from harness.store.locations import Locations
 from harness.store.lock import LockedError, holder_of
 from harness.store.reader import StudyReader
+from harness.study.demand import demand
 from harness.study.units import Phase
 from harness.training.messages import RunState
 
 GAP = "  "
 RUNNING = "running"
+UNREADABLE = "cannot be read"
 UNDER_WAY = ("Running: ", "Stopped: ")
 """How a page begins that has no report yet."""
 
@@ -27,16 +29,18 @@ class Standing:
 
     Attributes:
         study: Its name.
-        state: ``running``, ``finished``, ``unfinished``, ``not begun`` or ``put aside``.
-        num_ended: How many of its runs have ended.
+        state: ``running``, ``finished``, ``unfinished``, ``not begun``, ``put aside`` or
+            ``cannot be read``.
+        num_ended: How many of its runs have ended; None where it cannot be read.
         wanted: How many it asks for, in words; None where its file was not kept.
         last: When it was last worked on; None where no run is stored.
         says: The first line of its page: the verdicts, or how far it has come; empty without one.
+            Of a study that cannot be read, the reason.
     """
 
     study: str
     state: str
-    num_ended: int
+    num_ended: int | None
     wanted: str | None
     last: datetime | None
     says: str
@@ -44,7 +48,8 @@ class Standing:
     @property
     def cells(self) -> tuple[str, str, str, str]:
         """The row of the table."""
-        runs = f"{self.num_ended:,} of {self.wanted or '?'}"
+        ended = "?" if self.num_ended is None else f"{self.num_ended:,}"
+        runs = f"{ended} of {self.wanted or '?'}"
         last = "" if self.last is None else f"{self.last:%Y-%m-%d %H:%M}"
         return self.study, self.state, runs, last
 
@@ -58,19 +63,18 @@ def status_lines(locations: Locations, width: int) -> Iterator[str]:
 
     Raises:
         ArchiveError: There is no store.
-        StoreError: It cannot be read.
+        StoreError: The store cannot be read.
     """
     check_store(locations)
     readers = [StudyReader(locations.tracking_uri, name) for name in stored_names(locations)]
-    is_ours = [reader.identity() is not None or bool(reader.search()) for reader in readers]
-    ours = [reader for reader, each in zip(readers, is_ours, strict=True) if each]
-    standings = [_standing(reader, locations) for reader in ours]
+    found = [_found(reader, locations) for reader in readers]
+    standings = [each for each in found if each is not None]
     standings.sort(key=lambda each: (each.last or datetime.min, each.study), reverse=True)
     if standings:
         yield from _table(standings, width)
     else:
         yield f"No study is stored in {without_passwords(locations.tracking_uri)}."
-    if num_others := len(readers) - len(ours):
+    if num_others := len(readers) - len(standings):
         noun = (
             "experiment of another program is"
             if num_others == 1
@@ -90,20 +94,36 @@ def _table(standings: Sequence[Standing], width: int) -> Iterator[str]:
         yield from textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
+def _found(reader: StudyReader, locations: Locations) -> Standing | None:
+    """Returns how a study stands, one that is damaged too; None for what is no study."""
+    try:
+        if reader.identity() is None and not reader.search():
+            return None
+        return _standing(reader, locations)
+    except StoreError as error:  # the other studies are told all the same
+        reason = " ".join(str(error).split())
+        return Standing(reader.study_name, UNREADABLE, None, None, None, reason)
+
+
 def _standing(reader: StudyReader, locations: Locations) -> Standing:
     runs = stored_runs(reader)
     counted, wanted, is_whole = runs[runs["phase"].isin(list(Phase))], None, False
     try:
         study = load_stored(reader.study_name, (), locations)
         asked = list(asked_runs(study, reader, runs))
+    except StoreError:
+        raise
     except ValueError:  # its file was not kept, or is none that this version reads
         pass
     else:
         counted = runs[runs.index.isin([row for each in asked for row in each.runs.index])]
         num_wanted = sum(each.num_wanted for each in asked)
-        wanted, is_whole = shown_total(study, num_wanted), len(counted) >= num_wanted
+        wanted = shown_total(study, num_wanted)
+        # Fewer runs may be all: finalists are few where few settings are fit, and an arm that
+        # was stopped has no replicates. The launch that found nothing left to do has said so.
+        is_whole = reader.notes().complete == demand(study)
     is_open = counted["state"] == str(RunState.RUNNING)
-    is_whole = is_whole and not is_open.any() and reader.notes().complete is not None
+    is_whole = is_whole and not is_open.any()
     state = _state(reader.study_name, locations, len(runs), is_whole)
     says = reader.headline()
     if state != RUNNING and says.startswith(UNDER_WAY):

@@ -1,7 +1,6 @@
 """A study that has all it asks for, told from its stores: nothing that trains is loaded."""
 
 import hashlib
-import json
 
 from harness import data
 from harness.report import Report
@@ -11,27 +10,10 @@ from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.source import holds_study
 from harness.study import Study
+from harness.study.demand import demand
 
 PAGES = 3
 """The version of a study's pages in MLflow: an earlier one is written anew at the next launch."""
-
-
-def demand(study: Study) -> str:
-    """Returns a digest of all that a study asks for, with its numbers of trials and seeds."""
-    tune, replicate = study.tune, study.replicate
-    searched: list[int | None] | None = None
-    if tune is not None:
-        searched = [tune.trials, tune.batch, tune.repeats]
-        if study.version > 1:
-            searched += [tune.at_most, tune.finalists, tune.finalist_seeds]
-    numbers = [
-        searched,
-        [replicate.seeds, replicate.until, replicate.at_most],
-        study.measure.models,
-        *(["states"] if study.measure.states else []),
-    ]
-    text = json.dumps([study.fingerprint, numbers], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def finished_report(study: Study, locations: Locations) -> Report | None:

@@ -6,11 +6,12 @@ from numbers import Real
 
 from harness.report import Report
 from harness.runner import live_page, page_texts
-from harness.runner.finished import demand, report_digest
+from harness.runner.finished import report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
 from harness.store.reader import StudyReader
 from harness.study import num_pairs
+from harness.study.demand import demand
 from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of, objective_of
 

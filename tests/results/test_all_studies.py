@@ -68,3 +68,13 @@ def test_the_command_needs_no_study_but_a_store(folder, tmp_path, monkeypatch, c
     assert code == 2 and "tracking: the database must exist" in error
     code, _, error = cli(monkeypatch, capsys, "status", "--set", "fix.hidden_size=3")
     assert code == 2 and "--set: it must stand beside a study" in error
+
+
+def test_a_damaged_study_does_not_hide_the_others(folder):
+    with sqlite3.connect(folder / "mlflow.db") as file:
+        file.execute(
+            "UPDATE experiment_tags SET value = '{broken' WHERE key LIKE 'harness.identity%' AND "
+            "experiment_id = (SELECT experiment_id FROM experiments WHERE name = 'empty')"
+        )
+    text = "\n".join(status_lines(Locations(folder), 80))
+    assert "empty    cannot be read  ? of ?" in text and "stopped  unfinished" in text

@@ -98,7 +98,7 @@ def test_a_written_report_is_told_in_one_line_and_file_by_file_where_asked(
     words = ("report", "small", "--folder", store, "--out", tmp_path)
     code, out, _ = cli(monkeypatch, capsys, *words)
     assert code == 0
-    assert out.startswith(f"{tmp_path}/report.html  is written, with 1 files more\n")
+    assert out.startswith(f"{tmp_path}/report.html  is written, with 1 more file\n")
     assert f"{tmp_path}/b" not in out
     _, out, _ = cli(monkeypatch, capsys, *words, "--verbose")
     assert out.startswith(f"{tmp_path}/report.html\n{tmp_path}/b\n")
