@@ -158,8 +158,10 @@ class ArmSearch:
         num_told = sum(t.state.is_finished() for t in known)
         full = min(self.tune.num_trials, (num_told // self.tune.batch + 1) * self.tune.batch)
         if not self.stopped and len(known) < full:
-            # What is sampled lies in the space, so the trials of this round do not widen it.
-            space = searched_space(self.tune.space, [trial.params for trial in known])
+            # What is sampled lies in the space; what other arms have tried may lie outside.
+            points = () if self.design is None else self.design.points[len(known) : full]
+            tried = [*(trial.params for trial in known), *points]
+            space = searched_space(self.tune.space, tried)
             aside = self._aside(known, space)
             for number in range(len(known), full):
                 self._add(number, self._sample(number, aside, space))
