@@ -85,19 +85,22 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
 
     The interval is the one that the verdict rests on, with the search's own spread where it is
     known. Speeds have theirs where the console has room for it; else ``(1.03)`` is no difference
-    shown. ``title`` says what is compared.
+    shown. ``1.03?`` is undecided in both forms: an interval alone does not say so, as it is of one
+    arm and the verdict of all. ``title`` says what is compared.
     """
-    whole = _verdicts(results, title, with_intervals=True)
+    table = _verdicts(results, title, with_intervals=True)
     unbounded = console.options.update(max_width=MAX_WIDTH)
-    if Measurement.get(console, unbounded, whole).maximum <= console.width:
-        return whole
-    table = _verdicts(results, title, with_intervals=False)
-    too_wide = Measurement.get(console, unbounded, table).maximum - console.width
-    if too_wide > 0:
-        width = max(len(result.name) for result in results) - too_wide
-        table = _verdicts(results, title, with_intervals=False, name_width=width)
+    has_intervals = Measurement.get(console, unbounded, table).maximum <= console.width
+    if not has_intervals:
+        table = _verdicts(results, title, with_intervals=False)
+        too_wide = Measurement.get(console, unbounded, table).maximum - console.width
+        if too_wide > 0:
+            width = max(len(result.name) for result in results) - too_wide
+            table = _verdicts(results, title, with_intervals=False, name_width=width)
     speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
-    signs = {"no difference shown": "in ( ): no difference is shown", "undecided": "?: undecided"}
+    signs = {"undecided": "?: undecided"}
+    if not has_intervals:
+        signs = {"no difference shown": "in ( ): no difference is shown", **signs}
     if used := [text for verdict, text in signs.items() if verdict in {s.verdict for s in speeds}]:
         table.caption, table.caption_justify = f"Speed {'; '.join(used)}.", "left"
     return table
@@ -182,11 +185,13 @@ def _terminal_table() -> Table:
 
 
 def _speed_text(result: ArmResult, is_whole: bool) -> str:
-    """Returns the ratio with its interval, or with a sign where it shows no difference."""
+    """Returns the ratio with its interval, or with a sign for it; what is undecided has a ?."""
     speed = sentences.main_speed(result)
     if speed is None or speed.ratio is None:
         return ""
-    if is_whole:
-        return sentences.speed_text(speed).replace(" to ", "-")
-    form = {"undecided": "{}?", "no difference shown": "({})"}.get(speed.verdict, "{}")
-    return form.format(f"{speed.ratio:.2f}")
+    if speed.verdict == "undecided":
+        form = "{}?"
+    else:
+        form = "({})" if speed.verdict == "no difference shown" and not is_whole else "{}"
+    text = sentences.speed_text(speed).replace(" to ", "-") if is_whole else f"{speed.ratio:.2f}"
+    return form.format(text)

@@ -4,6 +4,7 @@ from harness.report.protocols import StudyLike
 from harness.report.sentences import unit
 from harness.statistics.decisions import SEARCH_FACTOR
 from harness.tasks.objective import objective_of
+from harness.tuning.spread import MOST
 
 
 def method(study: StudyLike) -> str:
@@ -46,9 +47,10 @@ def _method_of_scale(study: StudyLike) -> str:
 def _method_of_search(study: StudyLike) -> str:
     if study.version == 1 or study.tune is None:
         return ""
+    size = f", of {MOST} settings at most," if study.tune.num_trials > MOST else ""
     spread = (
         " The spread of the search is the standard deviation of an arm's difference from the"
-        " baseline over searches of the same size that try other points"
+        f" baseline over searches of the same size{size} that try other points"
     )
     if unit(study) == "repeat":
         return f"{spread}; the repeats hold it already."

@@ -98,6 +98,7 @@ class StudyWriter:
         self._entries: dict[str, Entry] = {}
         self._touched: dict[str, Entry] = {}  # of which something may wait
         self._runs: dict[RunKey, Entry] = {}
+        self._doubles: dict[RunKey, list[Entry]] = {}  # of a place whose runs are several
         self._arm_runs: dict[Unit, Entry] = {}
         self._lack_study_file: set[Unit] = set()
         for run in self.reader.search():
@@ -160,6 +161,7 @@ class StudyWriter:
         self._entries.clear()
         self._touched.clear()
         self._runs.clear()
+        self._doubles.clear()
         self._arm_runs.clear()
         self._buffered_since = None
 
@@ -233,13 +235,17 @@ class StudyWriter:
 
     @timed
     def mark_superseded(self, key: RunKey) -> None:
-        """Puts a run aside, under a phase of its own, so that :meth:`open_run` makes it anew."""
-        entry = self._runs[key]
-        entry.new_tags["phase"] = SUPERSEDED_PHASE
-        if entry.status == "RUNNING":
-            entry.new_status = "KILLED"
-        write(self._client, entry)
+        """Puts a run aside, under a phase of its own, so that :meth:`open_run` makes it anew.
+
+        Where several are stored of its place, so are all: the one that remained would count.
+        """
+        for entry in (self._runs[key], *self._doubles.get(key, ())):
+            entry.new_tags["phase"] = SUPERSEDED_PHASE
+            if entry.status == "RUNNING":
+                entry.new_status = "KILLED"
+            write(self._client, entry)
         del self._runs[key]
+        self._doubles.pop(key, None)
 
     @timed
     def end_killed(self, keys: Collection[RunKey]) -> None:
@@ -410,7 +416,14 @@ class StudyWriter:
             self._arm_runs[unit] = entry
         elif phase != SUPERSEDED_PHASE:
             key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
-            self._runs[key] = entry
+            earlier = self._runs.get(key)
+            if earlier is None:
+                self._runs[key] = entry
+            else:  # which one counts is the reader's rule, too (harness/store/counting.py)
+                counts = earlier if earlier.status == "FINISHED" else entry
+                self._runs[key] = counts
+                other = entry if counts is earlier else earlier
+                self._doubles.setdefault(key, []).append(other)
 
     def _create(
         self, name: str, unit: Unit, place: Mapping[str, Any], tags: Mapping[str, Any]

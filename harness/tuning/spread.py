@@ -27,7 +27,8 @@ MOST = 512
 """Places that a surface goes through, and settings that a design has, at most.
 
 What the surface costs grows with the product of the two. Neighbours of more settings than these are
-taken together, and a design of fewer settings has the larger spread: no verdict is won by either.
+taken together, which may make S smaller by a tenth, and a design of fewer settings has the larger
+spread. Where it was simulated S stayed above the truth (docs/decisions/search.md).
 """
 
 

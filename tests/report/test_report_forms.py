@@ -66,6 +66,17 @@ def test_a_speed_has_its_interval_where_there_is_room_and_else_a_sign():
     assert "Speed in ( ): no difference is shown." in narrow
 
 
+@pytest.mark.parametrize("width", [70, 80, 120])
+def test_an_undecided_speed_is_told_from_a_decided_one_in_every_form(width):
+    """Three rounds are too few for an interval, and for a verdict."""
+    timings = [
+        row for arm, at in (("lstm", 0.1), ("gru", 0.05)) for row in timing_rows(arm, at)[:3]
+    ]
+    rows = [row for arm in ("lstm", "gru") for row in run_rows(arm, BASE)]
+    text = printed(build(study("lstm", "gru"), rows, timings), width)
+    assert re.search(r"gru .* 2\.00\? ", text) and "?: undecided." in text, text
+
+
 def test_a_long_name_is_broken_at_its_joints():
     name = "lstm-no-forget-gate-and-many-words"
     made = build(study("lstm", name), run_rows("lstm", BASE) + run_rows(name, BASE + 0.03))

@@ -6,6 +6,7 @@ of their text.
 
 import io
 import os
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -63,8 +64,12 @@ def expected(name, file):
 
 
 def rows_of(printed):
-    """The cells of the printed tables: arm, perplexity, ratio, p, speed and verdict."""
-    cells = [line.split() for line in printed.splitlines()]
+    """The cells of the printed tables: arm, perplexity, ratio, p, speed and verdict.
+
+    A speed is without its interval and the sign of what is undecided, which older reports lack.
+    """
+    interval = re.compile(r"( \([\d.]+-[\d.]+\))?\??(?= +\w+$)")
+    cells = [interval.sub("", line.rstrip()).split() for line in printed.splitlines()]
     ends = {word.split()[0] for word in (*get_args(decisions.Verdict), "baseline")}
     numbered = [row for row in cells if len(row) > 2 and row[1].replace(".", "").isdigit()]
     rows = [row for row in numbered if row[-1] in ends]

@@ -750,3 +750,19 @@ def test_the_seconds_spent_in_the_writer_are_counted(writer, monkeypatch):
     record(writer, run_id, 1)
     writer.flush()
     assert 0.05 <= writer.seconds - before <= time.perf_counter() - begun
+
+
+def test_all_runs_of_a_place_are_put_aside_and_the_one_made_anew_counts(new: Open) -> None:
+    """Two drivers, one of whose lock was removed, have stored a place twice."""
+    key, writers = RunKey(Unit("lstm"), Phase.REPLICATE, 0), [new(), new()]
+    for objective, writer in enumerate(writers):
+        run_id = start(writer, phase="replicate")
+        writer.end_run(run_id, "finished", metrics={"objective": float(objective)})
+    writer = new()
+    (counting,) = writer.reader.runs()["run_id"]
+    assert writer.run_id(key) == counting
+    writer.mark_superseded(key)
+    assert writer.reader.runs(Phase.REPLICATE).empty
+    again = start(writer, phase="replicate")
+    writer.end_run(again, "finished", metrics={"objective": 2.0})
+    assert list(new().reader.runs(Phase.REPLICATE)["run_id"]) == [again]
