@@ -189,7 +189,7 @@ def test_a_second_one_ends_a_block_that_does_not_end(second, tmp_path):
 
 
 BAR = """
-import functools, signal, time
+import functools, os, signal, time
 from rich.console import Console
 from harness.runner import progress
 from harness.runner.progress import Display
@@ -201,7 +201,8 @@ with handled():
     display = Display(Console())
     display.begin("2 trials of 1 arm", 10, 10)
     try:
-        display.say("begun")
+        display.say("a line")
+        os.write(1, b"begun")  # a console that is interrupted within a line keeps the next ones
         time.sleep(600)
     except KeyboardInterrupt:
         display.console.print("cleaning up")
@@ -226,15 +227,18 @@ def test_a_second_one_leaves_the_terminal_its_cursor(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     terminal, end = os.openpty()
     with subprocess.Popen([sys.executable, "-c", BAR], stdin=end, stdout=end, stderr=end) as bar:
-        os.close(end)
-        begun = read_until(terminal, b"begun")
-        assert b"\x1b[?25l" in begun and b"\x1b[?25h" not in begun
-        bar.send_signal(signal.SIGINT)
-        read_until(terminal, b"cleaning up")
-        time.sleep(SECOND_SECONDS + 0.1)
-        bar.send_signal(signal.SIGINT)
-        said = read_until(terminal, b"no such words")
-        assert bar.wait(timeout=60) == 128 + signal.SIGINT
+        try:
+            os.close(end)
+            begun = read_until(terminal, b"begun")
+            assert b"\x1b[?25l" in begun and b"\x1b[?25h" not in begun
+            bar.send_signal(signal.SIGINT)
+            read_until(terminal, b"cleaning up")
+            time.sleep(SECOND_SECONDS + 0.1)
+            bar.send_signal(signal.SIGINT)
+            said = read_until(terminal, b"no such words")
+            assert bar.wait(timeout=60) == 128 + signal.SIGINT
+        finally:
+            bar.kill()
     os.close(terminal)
     shown, _, after = said.rpartition(b"\x1b[?25h")
     assert b"\x1b[?25l" not in after and after.strip() == signals.ENDED.strip()
