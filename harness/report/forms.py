@@ -98,10 +98,9 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
             width = max(len(result.name) for result in results) - too_wide
             table = _verdicts(results, title, with_intervals=False, name_width=width)
     speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
-    signs = {"undecided": "?: undecided"}
-    if not has_intervals:
-        signs = {"no difference shown": "in ( ): no difference is shown", **signs}
-    if used := [text for verdict, text in signs.items() if verdict in {s.verdict for s in speeds}]:
+    verdicts = {speed.verdict for speed in speeds}
+    signs = _speed_signs(has_intervals).items()
+    if used := [text for verdict, (_, text) in signs if verdict in verdicts]:
         table.caption, table.caption_justify = f"Speed {'; '.join(used)}.", "left"
     return table
 
@@ -184,14 +183,22 @@ def _terminal_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
+def _speed_signs(with_intervals: bool) -> dict[str, tuple[str, str]]:
+    """Returns the verdicts on a speed that have a sign: its form, and what it stands for.
+
+    An interval shows by itself where there is no difference.
+    """
+    undecided = {"undecided": ("{}?", "?: undecided")}
+    if with_intervals:
+        return undecided
+    return {"no difference shown": ("({})", "in ( ): no difference is shown"), **undecided}
+
+
 def _speed_text(result: ArmResult, is_whole: bool) -> str:
     """Returns the ratio with its interval, or with a sign for it; what is undecided has a ?."""
     speed = sentences.main_speed(result)
     if speed is None or speed.ratio is None:
         return ""
-    if speed.verdict == "undecided":
-        form = "{}?"
-    else:
-        form = "({})" if speed.verdict == "no difference shown" and not is_whole else "{}"
+    form, _ = _speed_signs(is_whole).get(speed.verdict, ("{}", ""))
     text = sentences.speed_text(speed).replace(" to ", "-") if is_whole else f"{speed.ratio:.2f}"
     return form.format(text)
