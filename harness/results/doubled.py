@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from harness.store.counting import is_over
+from harness.store.counting import has_result
 from harness.store.rows import RunRow
-from harness.training.messages import RESULTS
 
 SETTINGS_TAGS = ("cell", "seed", "corpus_fingerprint")
 """Tags that say what a run is, beside its parameters."""
@@ -34,7 +33,7 @@ def _said(run: RunRow) -> dict[str, str | None]:
 
 def contradictions(runs: Sequence[RunRow]) -> list[str]:
     """Returns in what the results of a place's runs differ: nothing says which is right then."""
-    ended = [run for run in runs if is_over(run) and run.tags.get("state") in RESULTS]
+    ended = list(filter(has_result, runs))
     return sorted({name for run in ended[1:] for name in differences(ended[0], run)})
 
 

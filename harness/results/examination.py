@@ -13,7 +13,7 @@ from harness.results import doubled
 from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
-from harness.store.counting import counting, is_over
+from harness.store.counting import counting, has_result, is_over
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
@@ -271,7 +271,7 @@ class Examination:
         ended = {
             checkpoint_name(str(key)): key
             for key, rows in self._runs.items()
-            if any(row.tags.get("state") in RESULTS and is_over(row) for row in rows)
+            if any(map(has_result, rows))
         }
         for path in files:
             self.looked_at["checkpoints"] += 1

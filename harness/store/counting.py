@@ -11,9 +11,13 @@ def is_over(run: RunRow) -> bool:
     return run.status not in ("RUNNING", "KILLED", "SCHEDULED")
 
 
+def has_result(run: RunRow) -> bool:
+    """Returns whether a run has ended, and not by failing."""
+    return is_over(run) and run.tags.get("state") in RESULTS
+
+
 def counting(runs: Sequence[RunRow]) -> RunRow:
     """Returns which of a place's runs counts, the first made first: one with a result, else the
     last, which a driver went on with.
     """
-    ended = [run for run in runs if is_over(run) and run.tags.get("state") in RESULTS]
-    return ended[0] if ended else runs[-1]
+    return next(filter(has_result, runs), runs[-1])

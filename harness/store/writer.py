@@ -21,6 +21,7 @@ from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.columns import stored_name
 from harness.store.connection import close, connect
+from harness.store.counting import counting
 from harness.store.entries import (
     Entry,
     is_same,
@@ -98,11 +99,10 @@ class StudyWriter:
         self._entries: dict[str, Entry] = {}
         self._touched: dict[str, Entry] = {}  # of which something may wait
         self._runs: dict[RunKey, Entry] = {}
-        self._doubles: dict[RunKey, list[Entry]] = {}  # of a place whose runs are several
+        self._doubles: dict[RunKey, list[Entry]] = {}  # those of a place that do not count
         self._arm_runs: dict[Unit, Entry] = {}
         self._lack_study_file: set[Unit] = set()
-        for run in self.reader.search():
-            self._adopt(run)
+        self._take_up()
         self.seconds = perf_counter() - start
 
     # Runs
@@ -150,9 +150,7 @@ class StudyWriter:
     @timed
     def find_made(self) -> None:
         """Takes up runs that the store made although it did not say so in time."""
-        for run in self.reader.search():
-            if run.run_id not in self._entries:
-                self._adopt(run)
+        self._take_up()
 
     def forget(self) -> None:
         """Forgets all runs and what waits of them; :meth:`find_made` takes up what is stored."""
@@ -407,23 +405,26 @@ class StudyWriter:
             )
         return experiment.experiment_id
 
-    def _adopt(self, run: RunRow) -> None:
-        is_loaded = not run.metrics
-        entry = Entry(run.run_id, run.status, dict(run.params) if is_loaded else {}, is_loaded)
-        self._entries[entry.run_id] = entry
-        phase, unit = phase_of(run), unit_of(run)
-        if phase == ARM_PHASE:
-            self._arm_runs[unit] = entry
-        elif phase != SUPERSEDED_PHASE:
-            key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
-            earlier = self._runs.get(key)
-            if earlier is None:
-                self._runs[key] = entry
-            else:  # which one counts is the reader's rule, too (harness/store/counting.py)
-                counts = earlier if earlier.status == "FINISHED" else entry
-                self._runs[key] = counts
-                other = entry if counts is earlier else earlier
-                self._doubles.setdefault(key, []).append(other)
+    def _take_up(self) -> None:
+        """Takes up the stored runs that are not known yet; of several of one place one counts."""
+        places: dict[RunKey, list[RunRow]] = {}
+        for run in self.reader.search():
+            if run.run_id in self._entries:
+                continue
+            is_loaded = not run.metrics
+            params = dict(run.params) if is_loaded else {}
+            entry = self._entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
+            phase, unit = phase_of(run), unit_of(run)
+            if phase == ARM_PHASE:
+                self._arm_runs[unit] = entry
+            elif phase != SUPERSEDED_PHASE:
+                key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
+                places.setdefault(key, []).append(run)
+        for key, runs in places.items():
+            counts = counting(runs).run_id
+            self._runs[key] = self._entries[counts]
+            if others := [self._entries[run.run_id] for run in runs if run.run_id != counts]:
+                self._doubles[key] = others
 
     def _create(
         self, name: str, unit: Unit, place: Mapping[str, Any], tags: Mapping[str, Any]
