@@ -6,7 +6,7 @@ Plans in, messages out; the scheduler listens and may prune. See docs/decisions/
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 from harness.study.units import RunKey
 from harness.training.messages import Message
@@ -78,9 +78,9 @@ def cut(runs: list[Run], template: Plan) -> list[Plan]:
     The seeds of one setting stay together, since they are judged together; where there are more of
     them than ``pack_size``, they are a pack of their own.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(repr(shared(run.settings)), []).append(run)
+        groups.setdefault(shared(run.settings), []).append(run)
     plans = []
     for group in groups.values():
         size, pack = group[0].settings.pack_size, list[Run]()

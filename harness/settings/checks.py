@@ -21,11 +21,18 @@ _BOUNDS = {
 }
 
 
-def problems_of(settings: Settings) -> list[str]:
-    """Returns what contradicts the table of fields, a line each; nothing where all is well."""
+def problems_of(settings: Settings, sound: Settings | None = None) -> list[str]:
+    """Returns what contradicts the table of fields, a line each; nothing where all is well.
+
+    Args:
+        settings: What is checked.
+        sound: Settings that contradict nothing: the values that both hold are not looked at again.
+    """
     problems = []
     for name, hint, bounds in _fields():
         value = getattr(settings, name)
+        if sound is not None and value is getattr(sound, name):  # the same object, of one type
+            continue
         if not _is(hint)(value):
             problems.append(f"{name}: must be {_kind(hint)}, but got {name}={value!r}.")
         elif isinstance(value, int | float | tuple):

@@ -3,12 +3,18 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from harness.randomness import Name
 from harness.settings import PER_RUN, SampleRequest, Settings, from_dict, problems_of, to_dict
 from harness.training.fields import MAX_RUN_ID
+
+SHARED = tuple(each.name for each in fields(Settings) if each.name not in PER_RUN)
+"""The fields in which the runs of a pack agree."""
+shared = attrgetter(*SHARED)
+"""Returns their values, to be compared; a round has a thousand runs, so it makes no mapping."""
 
 
 class PlanError(ValueError):
@@ -68,15 +74,18 @@ class Plan:
         ids = [run.id for run in self.runs]
         if len(set(ids)) != len(ids):
             raise PlanError(f"plan: run ids must be distinct, but got ids={ids}.")
+        first = self.settings
+        sound = None if problems_of(first) else first
         problems = [
-            f"{run.id}: {problem}" for run in self.runs for problem in problems_of(run.settings)
+            f"{run.id}: {problem}"
+            for run in self.runs
+            for problem in problems_of(run.settings, sound)
         ]
         if problems:
             raise PlanError("\n".join(problems))
-        first = shared(self.runs[0].settings)
         for run in self.runs[1:]:
-            differs = [name for name, value in shared(run.settings).items() if value != first[name]]
-            if differs:
+            if shared(run.settings) != shared(first):
+                differs = [name for name in SHARED if _differ(run.settings, first, name)]
                 raise PlanError(
                     f"plan: runs of a pack must agree in {', '.join(differs)}, "
                     f"but {run.id} differs from {ids[0]}. "
@@ -199,6 +208,5 @@ def plans_from_json(text: str) -> list[Plan]:
     return [Plan._from_dict(value) for value in (values if isinstance(values, list) else [values])]
 
 
-def shared(settings: Settings) -> dict[str, Any]:
-    """Returns the settings in which the runs of a pack agree."""
-    return {name: value for name, value in to_dict(settings).items() if name not in PER_RUN}
+def _differ(one: Settings, other: Settings, name: str) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))

@@ -70,6 +70,21 @@ def test_runs_of_a_pack_share_their_shapes():
         Plan((RUN, other))
 
 
+def test_runs_of_a_pack_agree_in_what_is_written_only_where_it_is_set():
+    several = Run("b", (1,), replace(SETTINGS, bidirectional=True))
+    for runs, last in (((RUN, several), "b"), ((several, RUN), "a/1")):
+        with pytest.raises(PlanError, match=f"must agree in bidirectional, but {last} differs"):
+            Plan(runs)
+
+
+def test_what_a_sound_run_has_too_is_not_looked_at_again_and_all_else_is():
+    for changes in ({"hidden_size": 0}, {"budget": Budget(updates=0)}, {"momentum": True}):
+        wrong = replace(SETTINGS, **changes)
+        assert problems_of(wrong, SETTINGS) == problems_of(wrong) != []
+        with pytest.raises(PlanError, match=f"^b: {next(iter(changes))}: must be "):
+            Plan((RUN, Run("b", (1,), wrong)))
+
+
 @pytest.mark.parametrize(
     "text, rule",
     [
