@@ -16,12 +16,13 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.store.patience import once
-from harness.study import Choices, Range, Tune
+from harness.study import Tune
 from harness.study.units import FAILURES_IN_A_ROW
 from harness.training.messages import RunState
+from harness.tuning.aside import Aside
 from harness.tuning.extension import searched_space
 from harness.tuning.pruning import Medians
-from harness.tuning.sampling import SharedDesign, distribution, registered, sampler
+from harness.tuning.sampling import SharedDesign, distribution, sampler
 from harness.tuning.storage import store_values
 from harness.tuning.tried import TrialEnd, TriedSetting
 
@@ -70,6 +71,7 @@ class ArmSearch:
         self.arm, self.tune, self.design = arm, tune, design
         self._storage, self._name = storage, name
         self._known: list[FrozenTrial] | None = None
+        self._aside = Aside()
         # Trials of earlier rounds only: those of this round are all still running.
         self._medians = Medians(num_points)
         self._study = patience(
@@ -162,9 +164,12 @@ class ArmSearch:
             points = () if self.design is None else self.design.points[len(known) : full]
             tried = [*(trial.params for trial in known), *points]
             space = searched_space(self.tune.space, tried)
-            aside = self._aside(known, space)
+            distributions = {field: distribution(field, domain) for field, domain in space.items()}
+            # A random sampler looks at no earlier trials, and gets none.
+            seen = () if self.tune.sampler == "random" else known
+            self._aside.follow(seen, distributions)
             for number in range(len(known), full):
-                self._add(number, self._sample(number, aside, space))
+                self._add(number, self._sample(number))
         self.seconds += time.perf_counter() - begun
         return self.running()
 
@@ -200,38 +205,16 @@ class ArmSearch:
             distributions=distributions,
         )
 
-    def _aside(
-        self, known: Sequence[FrozenTrial], space: Mapping[str, Range | Choices]
-    ) -> optuna.Study:
-        """Returns a copy of the search in memory, on which a round is sampled.
-
-        A random sampler looks at no earlier trials, and gets none: to copy thousands took longer
-        than all else. For the others they are copied once a round.
+    def _sample(self, number: int) -> FrozenTrial:
+        """Returns a running trial of the space, sampled on the copy, so that the storage gets it
+        whole or not at all.
         """
-        aside = optuna.create_study()
-        if self.tune.sampler != "random":
-            # A multivariate sampler drops a field whose trials have different ranges, so that all
-            # of them are registered with the widest.
-            distributions = {field: distribution(field, domain) for field, domain in space.items()}
-            aside.add_trials([registered(trial, distributions) for trial in known])
-        return aside
-
-    def _sample(
-        self, number: int, aside: optuna.Study, space: Mapping[str, Range | Choices]
-    ) -> FrozenTrial:
-        """Returns a running trial with values of a space, sampled on the copy, which keeps it.
-
-        So the storage gets it whole, or not at all.
-        """
-        distributions = {field: distribution(field, domain) for field, domain in space.items()}
         if self.design is not None and number < len(self.design.points):
             trial = self._running(self.design.points[number])
-            aside.add_trial(registered(trial, distributions))
+            self._aside.add(trial)
             return trial
-        aside.sampler = sampler(self.tune, self.design, self.arm, number)
         # The trial's number on the copy is that in the search, except for a random sampler.
-        asked = aside.ask(distributions)
-        frozen = aside.get_trials(deepcopy=False)[asked.number]
+        frozen = self._aside.ask(sampler(self.tune, self.design, self.arm, number))
         return optuna.trial.create_trial(
             state=TrialState.RUNNING,
             params=frozen.params,

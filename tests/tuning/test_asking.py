@@ -8,7 +8,9 @@ from harness.training.messages import RunState
 from harness.tuning import sampling
 from harness.tuning import search as tuning
 from harness.tuning import storage as storages
+from harness.tuning.aside import Aside
 from harness.tuning.extension import searched_space
+from harness.tuning.sampling import SharedDesign
 
 
 @pytest.fixture
@@ -63,6 +65,39 @@ def test_random_values_are_those_that_a_copy_of_all_trials_gave(storage):
         aside = optuna.create_study(sampler=asked)
         aside.add_trials(search.trials()[:number])
         assert aside.ask(distributions).params == found[number]
+
+
+ENDS = {0: RunState.PRUNED, 1: RunState.FAILED, 2: RunState.DIVERGED}
+
+
+def contents(aside):
+    """What a sampler may look at."""
+    return [
+        (t.number, t.state, t.params, t.distributions, t.values, t.intermediate_values)
+        for t in aside._study.trials
+    ]
+
+
+def test_the_copy_of_earlier_trials_stays_and_is_what_a_new_one_would_be(storage, monkeypatch):
+    """Trials end in every way, and what other arms have tried widens the space in between."""
+    space = {"learning_rate": Range(low=0.001, high=0.1, log=True, widen=(1e-6, 10.0))}
+    tune = make_tune(sampler="tpe", pruner="median", space=space)
+    points = [{"learning_rate": value} for value in (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07)]
+    search = tuning.ArmSearch(storage, "s", "lstm", tune, 4, SharedDesign(points, (0, "")))
+    followed, added = [], counted(monkeypatch, "add_trial")
+    while trials := search.ask():
+        again = Aside()
+        again.follow(search.trials(), search._aside._distributions)
+        assert contents(search._aside) == contents(again)
+        followed.append(search._aside._study)
+        for trial in trials:
+            state = ENDS.get(trial.number % 7, RunState.FINISHED)
+            search.tell(trial.number, state, trial.number / 8, [3.0, 2.5, trial.number / 4])
+        if search.num_told == 12:
+            search.design = SharedDesign([*points, *[{"learning_rate": 1.0}] * 6], (0, ""))
+    assert [followed.index(each) for each in followed] == [0, 0, 2, 2]  # a new one: the space grew
+    num_added = sum(args[0] is followed[2] for args in added)
+    assert num_added == 12 + 1  # those of the new one, and the point that is shared
 
 
 def test_a_search_that_another_process_has_continued_is_read_when_it_is_opened(storage):
