@@ -276,14 +276,6 @@ def fingerprint(name: str) -> str:
     return source_of(find(name))
 
 
-def is_there(name: str) -> bool:
-    """Returns whether a cell is known and its file is there, so that its source can be read."""
-    try:
-        return Path(inspect.getfile(find(name))).is_file()
-    except UnknownCell:
-        return False
-
-
 def _import_family(family: str) -> None:
     shipped.definitions(family)  # read now: the file may be edited while a study runs
     for cell in _cells_of(importlib.import_module(f"cells.{family}")):

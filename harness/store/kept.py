@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cells import registry
+from cells import registry, stated
 from harness import study as studies
 from harness.store.address import sqlite_path
 from harness.store.known import ArchiveError, check_known
@@ -53,32 +53,40 @@ def load_study(
 
 
 def load_stored(study: str, overrides: Sequence[str], locations: Locations) -> Study:
-    """Returns a study of which only what is stored is asked: files of its cells may be gone.
+    """Returns a study of which only what is stored is asked.
 
-    A study whose cells are all there is that of :func:`load_study`.
+    Nothing of the files of its cells is run: they may be gone or wrong, and whoever lists what a
+    store holds need not trust them. A cell that a file states otherwise than the store has it is
+    told as a change of the study.
 
     Raises:
-        ValueError: As :func:`load_study`; a file of cells is gone, and the study was never run.
+        ValueError: As :func:`load_study`, but for what is wrong with cells of its own.
     """
-    try:
-        return load_study(study, overrides, locations)
-    except studies.StudyError as error:
-        if all(problem.code != "cell-file" for problem in error.problems):
-            raise
-        found = _load_without_cells(study, overrides, locations)
-        if not holds_study(locations.tracking_uri, found.name):
-            raise
+    if studies.is_file(study):
+        loaded = studies.load(study, overrides, without_cells=True)
+    else:
+        loaded = _kept_study(study, overrides, locations, without_cells=True)
+    if not loaded.cell_files:
+        return loaded
+    shipped = registry.shipped_names()
+    own = {arm.settings.cell for arm in loaded.arms}.difference(shipped)
+    sources = {cell: "unread" for cell in own} | _stored_sources(loaded.name, locations)
+    for path in loaded.cell_files:
+        sources |= stated.sources(path)
+    return loaded.with_cell_sources(sources)
+
+
+def _stored_sources(name: str, locations: Locations) -> dict[str, str]:
+    """Returns the fingerprints that a store has of a study's cells which are not shipped."""
+    if not holds_study(locations.tracking_uri, name):
+        return {}
     # It loads pandas, which most studies are found without.
     from harness.store.reader import StudyReader
 
-    identity = StudyReader(locations.tracking_uri, found.name).identity() or {"arms": {}}
-    arms = identity["arms"].values()
-    sources = {
-        arm["cell"]: arm["cell_source"]
-        for arm in arms
-        if "cell_source" in arm and not registry.is_there(arm["cell"])
-    }
-    return found.with_cell_sources(sources)
+    identity = StudyReader(locations.tracking_uri, name).identity() or {"arms": {}}
+    arms = (arm for arm in identity["arms"].values() if "cell_source" in arm)
+    shipped = registry.shipped_names()
+    return {arm["cell"]: arm["cell_source"] for arm in arms if arm["cell"] not in shipped}
 
 
 def told_of_cells(study: Study) -> str | None:
@@ -93,19 +101,13 @@ def told_of_cells(study: Study) -> str | None:
     return f"cells: {' and '.join(shown)} must be there to train or sample, but {verb} missing."
 
 
-def _load_without_cells(study: str, overrides: Sequence[str], locations: Locations) -> Study:
-    if studies.is_file(study):
-        return studies.load(study, overrides, lacks_cells=True)
-    return _kept_study(study, overrides, locations, lacks_cells=True)
-
-
 def name_of(study: str) -> str:
     """Returns the name of a study that is given by its file or by its name.
 
     Raises:
         ValueError: The file is wrong.
     """
-    return studies.load(study, lacks_cells=True).name if studies.is_file(study) else study
+    return studies.load(study, without_cells=True).name if studies.is_file(study) else study
 
 
 def stored_names(locations: Locations) -> list[str]:
@@ -138,7 +140,7 @@ def check_store(locations: Locations, study: str = "") -> None:
 
 
 def _kept_study(
-    name: str, overrides: Sequence[str], locations: Locations, lacks_cells: bool = False
+    name: str, overrides: Sequence[str], locations: Locations, without_cells: bool = False
 ) -> Study:
     check_store(locations, name)
     check_known("study", name, stored_names(locations), locations.tracking_uri)
@@ -160,7 +162,7 @@ def _kept_study(
     path = None if origin.path is None else found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")
     every = (*origin.overrides, *overrides)
-    return studies.loads(text, name, every, path=path, lacks_cells=lacks_cells)
+    return studies.loads(text, name, every, path=path, without_cells=without_cells)
 
 
 def found(path: Path, folder: Path) -> Path:

@@ -25,10 +25,11 @@ def is_file(study: str) -> bool:
     return Path(study).suffix in (".yaml", ".yml") or Path(study).is_file()
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), *, lacks_cells: bool = False) -> Study:
+def load(path: str | Path, overrides: Iterable[str] = (), *, without_cells: bool = False) -> Study:
     """Reads a study file; each override is ``PATH=VALUE``, such as ``fix.hidden_size=128``.
 
-    ``lacks_cells`` says that files of cells may be gone: such a study can be read, and not run.
+    ``without_cells`` says that nothing of the files of cells is run, which may be gone or wrong:
+    what is stored of such a study can be read, and it cannot be run.
 
     Raises:
         StudyError: The file or an override is wrong; it holds every problem.
@@ -55,7 +56,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, lacks_cells: bool =
         raise _unreadable(
             path, f"must be UTF-8, but got {got}. Save it as UTF-8.", line, column
         ) from error
-    return _study(text, str(path), path, tuple(overrides), lacks_cells)
+    return _study(text, str(path), path, tuple(overrides), without_cells)
 
 
 def loads(
@@ -64,17 +65,17 @@ def loads(
     overrides: Iterable[str] = (),
     *,
     path: Path | None = None,
-    lacks_cells: bool = False,
+    without_cells: bool = False,
 ) -> Study:
     """Reads a study from text.
 
     Files that it names are looked for beside ``path``, or in the working directory;
-    ``lacks_cells`` is as in :func:`load`.
+    ``without_cells`` is as in :func:`load`.
 
     Raises:
         StudyError: The text or an override is wrong; it holds every problem.
     """
-    return _study(text, name, path, tuple(overrides), lacks_cells)
+    return _study(text, name, path, tuple(overrides), without_cells)
 
 
 def from_dict(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Study:
@@ -159,9 +160,9 @@ def _study(
     source: str,
     path: Path | None,
     overrides: tuple[str, ...],
-    lacks_cells: bool = False,
+    without_cells: bool = False,
 ) -> Study:
-    read = _read(text, source, path.parent if path else Path(), overrides, lacks_cells)
+    read = _read(text, source, path.parent if path else Path(), overrides, without_cells)
     if read.problems:
         raise StudyError(read.problems)
     file = build.StudyFile(text, path, overrides)
@@ -176,7 +177,7 @@ def _read(
     source: str,
     folder: Path,
     overrides: tuple[str, ...],
-    lacks_cells: bool = False,
+    without_cells: bool = False,
 ) -> _Read:
     """Returns what a text holds; files that it names are looked for in ``folder``.
 
@@ -196,7 +197,7 @@ def _read(
     arms = {}
     problems = [*document.problems, *problems]
     for name, part in parts.items():
-        arms[name], part_problems = rules.check(part, folder, lacks_cells)
+        arms[name], part_problems = rules.check(part, folder, without_cells)
         problems += part_problems
     problems += rules.across({name: (part, arms[name]) for name, part in parts.items()})
     return _Read(parsed, parts, arms, list(dict.fromkeys(problems)))

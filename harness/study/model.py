@@ -166,7 +166,8 @@ class Study:
         condition: The name of the one condition that this study is of; empty where the study has
             several, or names none.
         crossed: The fields whose product the arms are; none where arms have names.
-        cell_sources: Cells whose files are gone, with the fingerprints that the store has of them.
+        cell_sources: Of a study whose files of cells were not run, the fingerprints of its own
+            cells: what the files state, or else what the store has.
         is_salted: Whether every arm draws weights, order and masks of its own.
     """
 
@@ -209,7 +210,7 @@ class Study:
         return tuple(path for path in self.cell_files if not Path(path).is_file())
 
     def with_cell_sources(self, sources: Mapping[str, str]) -> "Study":
-        """Returns the study with the fingerprints of cells whose files are gone."""
+        """Returns the study with fingerprints of cells whose files were not run."""
         parts = tuple(part.with_cell_sources(sources) for part in self._parts)
         return dataclasses.replace(self, cell_sources=sources, _parts=parts)
 
@@ -311,8 +312,8 @@ class Study:
             for k, v in to_dict(settings).items()
             if k not in searched and k not in NOT_IDENTITY
         }
-        stored = self.cell_sources.get(settings.cell)
-        return {**values, "cell_source": stored or fingerprint(settings.cell)}
+        unread = self.cell_sources.get(settings.cell)
+        return {**values, "cell_source": unread or fingerprint(settings.cell)}
 
 
 def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Each rule yields a problem for everything that breaks it. Those of the search sp
 and of fields that need others stand in modules of their own; :func:`check` asks them all.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -35,24 +36,26 @@ _BASELINE_CELL = ("baseline", "compare.baseline.cell")
 
 
 def check(
-    parsed: Parsed, folder: FilePath, lacks_cells: bool = False
+    parsed: Parsed, folder: FilePath, without_cells: bool = False
 ) -> tuple[list[ArmDraft], list[Problem]]:
     """Returns the arms and everything that is wrong across fields.
 
     Args:
         parsed: The study's form.
         folder: Where the files lie that the study names.
-        lacks_cells: Whether files of cells may be gone.
+        without_cells: Whether to run nothing of the files of cells. What a rule would ask of a
+            cell that is not shipped is then not asked.
     """
     arms, problems = arm_drafts(parsed)
     for rule in (_required, _baseline, _pairs, _temperatures, *space.RULES):
         problems += rule(parsed)
-    named = (parsed.form.cells or ()) if lacks_cells else ()
-    gone = {name for name in named if not (folder / name).is_file()}
-    unread = list(_cell_files(parsed, folder, gone))
+    if without_cells and parsed.form.cells:
+        arms, unread = [_with_unread_cell(arm) for arm in arms], []
+    else:
+        unread = list(_cell_files(parsed, folder))
     for arm_rule in (*arm_rules.RULES, needs_of_fields):
         problems += arm_rule(parsed, arms)
-    if unread or gone:  # what a file may hold that could not be read is not known to be unknown
+    if unread:  # what a file may hold that could not be read is not known to be unknown
         problems = [problem for problem in problems if problem.code != "unknown-cell"]
     if any(problem.code == "unknown-cell" for problem in problems):  # the baseline's, misspelt
         problems = [each for each in problems if (each.code, each.where) != _BASELINE_CELL]
@@ -230,10 +233,14 @@ def _temperatures(parsed: Parsed) -> Iterator[Problem]:
             yield parsed.document.at_value((*path, i), message, "temperatures")
 
 
-def _cell_files(parsed: Parsed, folder: FilePath, gone: Collection[str]) -> Iterator[Problem]:
+def _with_unread_cell(arm: ArmDraft) -> ArmDraft:
+    """Returns an arm whose cell no rule asks for, unless the cell is a shipped one."""
+    is_shipped = arm.value("cell") in registry.shipped_names()
+    return arm if is_shipped else replace(arm, invalid=arm.invalid | {"cell"})
+
+
+def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
     for i, name in enumerate(parsed.form.cells or ()):
-        if name in gone:
-            continue
         try:
             registry.load_file(folder / name)
         except registry.InvalidCell as error:

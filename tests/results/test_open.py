@@ -3,7 +3,7 @@ import io
 import pytest
 import small_study
 from rich.console import Console
-from stored import writer_of
+from stored import cli, writer_of
 
 from harness import study
 from harness.results.open import NothingError, open_study
@@ -95,7 +95,7 @@ def test_a_study_whose_file_of_cells_is_gone_is_read_and_not_run(without_its_cel
         load_study(name, (), locations)
 
 
-def test_a_cell_that_is_there_and_changed_is_told_beside_one_that_is_gone(without_its_cell):
+def test_a_shipped_cell_that_changed_is_told_beside_one_that_is_gone(without_its_cell):
     path, planned = without_its_cell
     stored = planned.identity()
     stored["arms"]["narrow"]["cell_source"] = "of another day"
@@ -105,8 +105,28 @@ def test_a_cell_that_is_there_and_changed_is_told_beside_one_that_is_gone(withou
         open_study(str(path), (), Locations(path.parent))
 
 
-def test_a_file_of_cells_that_is_wrong_is_told_as_such(without_its_cell):
+@pytest.mark.parametrize("name", ["small", "small.yaml"])
+@pytest.mark.parametrize(
+    "line", ["a b", "raise SystemExit(7)", "open(__file__ + '.ran', 'w')", "\x00"]
+)
+def test_whoever_reads_what_is_stored_runs_nothing_of_a_file_of_cells(
+    without_its_cell, name, line, monkeypatch, capsys
+):
+    path, planned = without_its_cell
+    monkeypatch.chdir(path.parent)
+    (path.parent / "mine.py").write_text(f"{CELL}\n\n{line}\n")
+    loaded, _ = open_study(name, (), Locations(path.parent))
+    assert loaded.identity() == planned.identity()
+    for words in (("status",), ("status", name), ("report", name), ("clean", name, "--models")):
+        code, _, error = cli(monkeypatch, capsys, *words)
+        assert (code, error) == (0, "")
+    code, _, error = cli(monkeypatch, capsys, "export", name, "--out", "tables", "--format", "csv")
+    assert (code, error) == (0, "")
+    assert not (path.parent / "mine.py.ran").exists()
+
+
+def test_a_cell_of_ones_own_that_changed_is_told_without_running_it(without_its_cell):
     path, _ = without_its_cell
-    (path.parent / "mine.py").write_text("a b")
-    with pytest.raises(study.StudyError, match="SyntaxError"):
+    (path.parent / "mine.py").write_text(CELL.replace("x.h + p.R(h).h", "x.h - p.R(h).h"))
+    with pytest.raises(IdentityError, match=r"arms.wide.cell_source: '\w+' -> '\w+'"):
         open_study(str(path), (), Locations(path.parent))
