@@ -13,7 +13,12 @@ if TYPE_CHECKING:  # SQLAlchemy is loaded where there is a server alone
 CONNECT_SECONDS = 2
 SERVERS = ("postgresql", "mysql", "mariadb", "mssql")
 """The schemes of addresses that lead to a database's server."""
-DRIVERS = {"postgresql": "pip install 'recurrent-bench[postgresql]'"}
+PYMYSQL = "pip install pymysql cryptography, and write {}+pymysql://USER@HOST/NAME"
+DRIVERS = {
+    "postgresql": "pip install 'recurrent-bench[postgresql]'",
+    "mysql": PYMYSQL.format("mysql"),
+    "mariadb": PYMYSQL.format("mariadb"),
+}
 """Scheme -> how its driver is installed."""
 PORT = 5432
 KEEPALIVES = ("idle = 60", "interval = 10", "count = 3")
@@ -102,7 +107,7 @@ def session(url: str) -> Iterator["Connection"]:
 
 def unreadable(url: str, error: BaseException) -> StoreError:
     """Returns what is said of an address of no known kind, or without a driver."""
-    install = DRIVERS.get(scheme(url), "pip install its driver")
+    install = DRIVERS.get(scheme(url), "its documentation says how")
     return StoreError(
         f"database: an address must be one that SQLAlchemy reads, with its driver installed, but "
         f"got {url!r} ({error}). Write postgresql://USER@HOST/NAME, or install the driver: "

@@ -30,6 +30,9 @@ REFUSALS = (
     "no pg_hba.conf entry",
     "does not exist",
     "is not permitted to log in",
+    "Access denied for user",
+    "Unknown database",
+    "command denied to user",
 )
 """What a database's server says of who asks, or for what: it would say the same again."""
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -250,7 +253,8 @@ def refused(store: str, error: BaseException) -> StoreError:
     """Returns one line for a database's server that does not let the asker in."""
     return StoreError(
         f"{store}: must let you in, but says {reason(error)!r}. Correct the user, the password or "
-        "the name of the database in its address, in ~/.pgpass or in PGPASSWORD."
+        "the name of the database in its address (for PostgreSQL also in ~/.pgpass or in "
+        "PGPASSWORD), or give the user the right."
     )
 
 

@@ -13,12 +13,13 @@ import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import OperationalError
 
 from harness.store import patience, presence
 from harness.store.address import StoreError
 from harness.store.connection import connect
 from harness.store.locations import Locations
-from harness.store.patience import Patience, is_lasting, is_passing, lacking
+from harness.store.patience import Patience, is_lasting, is_passing, is_refusal, lacking
 from harness.tuning.storage import open_storage
 
 
@@ -88,6 +89,22 @@ def test_what_mlflow_says_of_a_server_that_is_not_there_passes(monkeypatch):
     with pytest.raises(MlflowException) as raised:
         MlflowClient("http://127.0.0.1:9").search_experiments()
     assert is_passing(raised.value) and not is_lasting(raised.value)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (1045, "Access denied for user 'me'@'localhost' (using password: YES)"),
+        (1049, "Unknown database 'nowhere'"),
+        (1142, "CREATE command denied to user 'me'@'localhost' for table `studies`"),
+    ],
+)
+def test_what_mysql_refuses_it_would_refuse_again(answer):
+    """As MariaDB 10.11 said it to PyMySQL 1.2."""
+    error = OperationalError("connect", {}, Exception(*answer))
+    assert is_refusal(error) and not is_passing(error)
+    gone = OperationalError("connect", {}, Exception(2003, "Can't connect to MySQL server"))
+    assert is_passing(gone) and not is_refusal(gone)
 
 
 @pytest.mark.parametrize(
