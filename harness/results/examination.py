@@ -314,8 +314,9 @@ def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Findin
         count += 1
         is_journal = uri.startswith(JOURNAL)
         look = journal_fault if is_journal else soundness.database_fault
+        remedy = soundness.JOURNAL_REMEDY if is_journal else soundness.REMEDY
         if fault := look(path, whole=whole):
-            findings.append(Finding("databases", f"{path}: {fault}", soundness.REMEDY))
+            findings.append(Finding("databases", f"{path}: {fault}", remedy))
     try:
         if not findings:
             soundness.check_stores(locations)

@@ -57,7 +57,7 @@ def journal_fault(path: Path, *, whole: bool) -> str | None:
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                # One that a kill cut off is the last, and is what Optuna passes over.
+                # One that was cut off is the last; it is passed over, and gone before the next.
                 if line.endswith(b"\n") and not _is_json(line):
                     return f"line {number} is damaged"
     except OSError as error:

@@ -28,6 +28,10 @@ REMEDY = (
     "Put back a copy of the file, or move it away and name another folder with --folder; "
     "`sqlite3 FILE .recover` saves what can still be read."
 )
+JOURNAL_REMEDY = (
+    "Put back a copy of the file, or move it away: the next launch restores the trials whose runs "
+    "MLflow holds."
+)
 
 Answer = TypeVar("Answer")
 

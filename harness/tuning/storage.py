@@ -1,12 +1,14 @@
 """Where searches are kept: Optuna's storage, opened, closed, listed and changed as a whole."""
 
 import math
+import os
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import optuna
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy import Engine, text
 
 from harness.store import patience
@@ -14,6 +16,7 @@ from harness.store.address import JOURNAL, AddressedError, sqlite_path
 from harness.store.advisory_lock import made_by_one
 from harness.store.making import copied, keep, kept_copy, make_whole
 from harness.store.presence import await_database
+from harness.store.soundness import JOURNAL_REMEDY
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -54,6 +57,8 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         waits = {"connect_args": {"timeout": BUSY_SECONDS}} if path else {"pool_pre_ping": True}
         with made_by_one(url):
             return optuna.storages.RDBStorage(url, engine_kwargs=waits)
+    except AddressedError:  # it is a message already
+        raise
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         is_of_a_file = not isinstance(error, OSError) or error.filename is not None
         if is_of_a_file and patience.is_lasting(error):
@@ -64,10 +69,46 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         ) from error
 
 
+class _Journal(JournalFileBackend):
+    """A journal whose last record may have been cut off by a full disk or a lost power.
+
+    Nobody was told that such a record is stored. Optuna passes over it, but would write the next
+    one behind it, on the same line, and could then read neither, nor any that follow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._writing = path, JournalFileSymlinkLock(str(path))
+        super().__init__(str(path), self._writing)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Writes records behind the last whole one."""
+        if self._is_cut_off():  # or another process is writing, for which the lock is waited for
+            self._writing.acquire()
+            try:
+                if self._is_cut_off():
+                    whole = self._path.read_bytes().rpartition(b"\n")
+                    os.truncate(self._path, sum(map(len, whole[:2])))
+            finally:
+                self._writing.release()
+        super().append_logs(logs)
+
+    def _is_cut_off(self) -> bool:
+        with self._path.open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+
+
 def _open_journal(path: Path) -> optuna.storages.BaseStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    backend = JournalFileBackend(str(path))
-    return optuna.storages.JournalStorage(backend)
+    try:
+        return optuna.storages.JournalStorage(_Journal(path))
+    except (ValueError, KeyError, TypeError) as error:  # a line is no record, or not of a journal
+        raise SearchError(
+            f"{path}: must be a journal of Optuna's, whole, but reading it says {str(error)!r}. "
+            f"{JOURNAL_REMEDY}"
+        ) from error
 
 
 def _make_storage(path: Path) -> None:
