@@ -204,7 +204,8 @@ def load_file(path: str | Path) -> list[str]:
         line = line_in([path], error)
         place = path.name if line is None else f"{path.name}:{line[1]}"
         raise InvalidCell(
-            f"cell file: must import, but {place} raised {type(error).__name__}: {error}."
+            f"cell file: must import, but {place} raised {type(error).__name__}: {error}. "
+            "Correct it there."
         ) from error
 
 

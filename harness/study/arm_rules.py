@@ -58,7 +58,7 @@ def _distinct(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         settings = tuple((name, arm.value(name)) for name in FIELDS)
         if settings in seen and not arm.invalid and not may_be_equal:
             message = (
-                f"must differ from every other arm, but is the same as {seen[settings]}. "
+                f"must differ from every other arm, but got the same as {seen[settings]}. "
                 "Remove one of the two, or write identical_arms: true."
             )
             yield parsed.document.at_key(arm.path, message, "equal-arms")
@@ -109,10 +109,12 @@ def _presets(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     """The settings that a preset's name stands for are not given another value."""
     for arm in arms:
         for field, value in registry.PRESETS[arm.preset][1].items() if arm.preset else ():
-            if arm.value(field) != value or field in space.domains(parsed):
+            is_searched = field in space.domains(parsed)
+            if arm.value(field) != value or is_searched:
+                got = "a range" if is_searched else shown(arm.value(field))
                 message = (
                     f"must leave {field} out, since {arm.preset} is {arm.value('cell')} "
-                    f"with {field}: {value}. Remove {field}."
+                    f"with {field}: {value}, but got {field}={got}. Remove {field}."
                 )
                 yield parsed.document.at_value(arm.paths["cell"], message, "preset")
 
@@ -126,7 +128,7 @@ def _sizes(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         among = f"{', '.join(SIZES[:-1])} and {SIZES[-1]}"
         rule = f"must be exactly one of {among}{_which(arm, arms, set(SIZES))}"
         if not given:
-            message = f"{rule}, but none is given. Add hidden_size: 256."
+            message = f"{rule}, but got none. Add hidden_size: 256."
             yield parsed.document.at_key(("fix", "hidden_size"), message, "one-size")
         elif len(given) > 1:
             path = arm.paths.get(given[-1], ("tune", given[-1]))
@@ -155,8 +157,12 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 f"must stand with corpus {takers}, but got path={shown(text_path)}. Remove it."
             )
             yield parsed.document.at_value(arm.paths["path"], message, "corpus")
-        if corpus.num_tokens is not None and arm.value("lines") is not None:
-            message = f"must be left out with corpus {name}, an edition with nothing between lines."
+        if corpus.num_tokens is not None and (lines := arm.value("lines")) is not None:
+            got = lines if isinstance(lines, str) else f"{{end: {lines.end}}}"
+            message = (
+                f"must be left out with corpus {name}, an edition with nothing between lines, "
+                f"but got lines={got}. Remove it."
+            )
             yield parsed.document.at_key(arm.paths["lines"], message, "corpus")
         token = arm.value("token")
         if token not in corpus.tokens:
@@ -168,7 +174,10 @@ def _corpora(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 arm.paths.get("token", arm.paths["corpus"]), message, "corpus"
             )
         if corpus.has_parts and arm.value("split") == "none":
-            message = f"must be left out with corpus {name}, whose splits are published."
+            message = (
+                f"must be left out with corpus {name}, whose splits are published, "
+                "but got split='none'. Remove it."
+            )
             yield parsed.document.at_key(arm.paths["split"], message, "corpus")
 
 
@@ -337,8 +346,8 @@ def _seconds(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
         if not shapes or "budget" in arm.invalid or budget is None or budget.seconds is None:
             continue
         message = (
-            f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed. "
-            "Write updates."
+            f"must not be in seconds where tune has {shapes[0]}, whose values differ in speed, "
+            f"but got seconds={budget.seconds}. Write budget: {{updates: 2000}}."
         )
         yield parsed.document.at_key(arm.paths["budget"], message, "seconds")
 

@@ -114,7 +114,7 @@ class PathsForm(Block):
     def _all_three(self) -> "PathsForm":
         missing = [name for name in PathsForm.model_fields if name not in self.model_fields_set]
         if missing:
-            rule = "must name train, validation and test, but lacks {missing}. Add {remedy}."
+            rule = "must name train, validation and test, but got none of {missing}. Add {remedy}."
             rules = {
                 "missing": " and ".join(missing),
                 "remedy": ", ".join(f"{name}: FILE" for name in missing),
@@ -132,7 +132,7 @@ class LinesForm(Block):
 
 def _multiples(values: list[int]) -> tuple[int, ...]:
     if len(set(values)) < len(values):
-        rule = "must be multiples that differ, but got {got}. Keep one of each."
+        rule = "must be multiples that differ, but got test_lengths={got}. Keep one of each."
         raise PydanticCustomError("multiples", rule, {"got": values})
     return tuple(values)
 

@@ -45,7 +45,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, without_cells: bool
     if len(content) > MAX_BYTES:
         raise _unreadable(
             path,
-            f"must have at most {MAX_BYTES} bytes, but has more. Give the path of a study file.",
+            f"must have at most {MAX_BYTES} bytes, but got more. Give the path of a study file.",
         )
     try:
         text = content.decode("utf-8-sig")

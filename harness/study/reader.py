@@ -69,7 +69,8 @@ def read(text: str, source: str) -> Document:
         _refuse(
             document,
             position,
-            f"must be valid YAML, but {error.problem or error.context}. {_remedy(error)}",
+            f"must be valid YAML, but got a fault: {error.problem or error.context}. "
+            f"{_remedy(error)}",
             "yaml-syntax",
         )
     except (ValueError, OverflowError) as error:
@@ -77,7 +78,8 @@ def read(text: str, source: str) -> Document:
         _refuse(
             document,
             (1, 1),
-            f"must be valid YAML, but {error}. Remove the escape that names no character.",
+            f"must be valid YAML, but got a fault: {error}. "
+            "Remove the escape that names no character.",
             "yaml-text",
         )
     return document
@@ -172,7 +174,8 @@ class _Builder:
             self._report(
                 event,
                 (),
-                "must be one YAML document, but another one starts here. Remove the line `---`.",
+                "must be one YAML document, but got another one from here on. Remove the line "
+                "`---`.",
                 "yaml-feature",
             )
             for _ in self.events:  # the rest must be valid YAML too

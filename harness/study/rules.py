@@ -80,7 +80,7 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
             yield _at_condition(
                 parsed,
                 name,
-                f"must differ from every other condition, but is the same as {seen[text]}. "
+                f"must differ from every other condition, but got the same as {seen[text]}. "
                 "Remove one of the two.",
                 "equal-conditions",
             )
@@ -104,7 +104,7 @@ def across(parts: Mapping[str, tuple[Parsed, list[ArmDraft]]]) -> Iterator[Probl
                     parsed,
                     name,
                     "must be judged as the first condition is, since a study has one objective, "
-                    f"but this is judged by {objective} and that by {first_objective}. Write "
+                    f"but got {objective} here and {first_objective} there. Write "
                     "measure: {objective: ...} with one that both have, or make it two studies.",
                     "objective",
                 )
@@ -130,7 +130,7 @@ def _required(parsed: Parsed) -> Iterator[Problem]:
     has_arms = parsed.has("compare", "cross") or parsed.has("compare", "arms")
     if parsed.form.compare and not has_arms:
         message = (
-            "must have cross or arms, but has neither. Add cross: {cell: [lstm, gru]}, or arms."
+            "must have cross or arms, but got neither. Add cross: {cell: [lstm, gru]}, or arms."
         )
         yield parsed.document.at_key(("compare",), message, "missing-field")
 
@@ -174,7 +174,7 @@ def _crossed_baseline(parsed: Parsed, values: dict[str, Any]) -> Iterator[Proble
     for name in lists:
         if name not in values:
             message = (
-                f"must name a value of every crossed field, but {name} is missing. "
+                f"must name a value of every crossed field, but got none of {name}. "
                 f"Add {name}: {_bare(lists[name][0])}."
             )
             yield parsed.document.at_key(path, message, "baseline")
@@ -245,5 +245,5 @@ def _cell_files(parsed: Parsed, folder: FilePath) -> Iterator[Problem]:
             registry.load_file(folder / name)
         except registry.InvalidCell as error:
             for line in str(error).splitlines():
-                message = f"must be a file of cells, but {name} is not: {line}"
+                message = f"must be a file of cells, but got {name}: {line}"
                 yield parsed.document.at_value(("cells", i), message, "cell-file")

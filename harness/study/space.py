@@ -42,7 +42,7 @@ def block(parsed: Parsed) -> Iterator[Problem]:
     is_empty = not set(parsed.document.data["tune"]) - set(TUNE_NAMES)
     if is_empty:
         message = (
-            "must name a field to search, but has none. "
+            "must name a field to search, but got none. "
             "Add learning_rate: {low: 0.1, high: 10, log: true}."
         )
         yield parsed.document.at_key(("tune",), message, "empty-search")

@@ -72,7 +72,8 @@ def _data(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
         else:
             got = shown(arm.value("path"))
             message = (
-                f"must be left out with corpus {corpus}, which is made by rule, but got {got}."
+                f"must be left out with corpus {corpus}, which is made by rule, but got "
+                f"path={got}. Remove it."
             )
             yield parsed.document.at_value(arm.paths["path"], message, "corpus")
 
@@ -83,7 +84,8 @@ def _lengths(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     if is_asked and "bptt_length" in space.domains(parsed):
         message = (
             "must not be searched with a task other than language-modelling, where it says how "
-            "long the sequences are. Write it under fix, or under across for several lengths."
+            "long the sequences are, but got bptt_length=a range. Write it under fix, or under "
+            "across for several lengths."
         )
         yield parsed.document.at_key(("tune", "bptt_length"), message, "unknown-field")
 
@@ -92,14 +94,18 @@ def _endless(parsed: Parsed, arm: ArmDraft) -> Iterator[Problem]:
     """Where sequences are drawn without end, nothing is counted in passes over them."""
     if arm.value("task") != "memory" or arm.value("num_sequences") is not None:
         return
-    for field, is_asked, remedy in (
-        ("budget", getattr(arm.value("budget"), "epochs", None), "budget: {updates: 2000}"),
-        ("evaluations", arm.value("evaluations") == "epoch", "evaluations: 20"),
+    epochs, is_each = (
+        getattr(arm.value("budget"), "epochs", None),
+        arm.value("evaluations") == "epoch",
+    )
+    for field, got, remedy in (
+        ("budget", epochs and f"epochs={epochs}", "budget: {updates: 2000}"),
+        ("evaluations", is_each and "each=epoch", "evaluations: 20"),
     ):
-        if is_asked and field not in arm.invalid and field in arm.paths:
+        if got and field not in arm.invalid and field in arm.paths:
             message = (
                 "must not be in epochs where every update draws fresh sequences, of which there "
-                f"is no end. Write {remedy}, or num_sequences: 10000."
+                f"is no end, but got {got}. Write {remedy}, or num_sequences: 10000."
             )
             yield parsed.document.at_value(arm.paths[field], message, "endless")
 
@@ -181,5 +187,8 @@ def _target(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     rules |= {error: ("> 0", measure.target > 0) for error in ("mse", "mae", "crps")}
     rule, holds = rules.get(objective.partition("/")[2], ("", True))
     if not holds:
-        message = f"must be {rule} with objective {objective}, but got {measure.target:g}."
+        message = (
+            f"must be {rule} with objective {objective}, but got target={measure.target:g}. "
+            "Correct it, or the objective."
+        )
         yield parsed.document.at_value(("measure", "target"), message, "invalid-value")

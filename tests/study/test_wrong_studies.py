@@ -12,6 +12,8 @@ import pytest
 from cells import registry
 from harness import study
 
+FORM = re.compile(r"((a|the) \w+ )?must .+, but (got .+|is missing)[.?] .*[^ ]")
+"""The rule, what stands there, and the remedy; a remedy that asks (did you mean) comes last."""
 WRONG = sorted((Path(__file__).parent / "wrong_studies").glob("*.yaml"))
 
 
@@ -44,3 +46,11 @@ def test_every_fault_is_named_and_nothing_else(path):
         assert re.fullmatch(".*".join(map(re.escape, pattern.split("..."))), line), (
             f"\n{line}\nis not\n{pattern}"
         )
+
+
+@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
+def test_every_message_is_a_rule_what_was_got_and_a_remedy(path):
+    with pytest.raises(study.StudyError) as caught:
+        study.load(path)
+    messages = [problem.message for problem in caught.value.problems]
+    assert [text for text in messages if not FORM.fullmatch(text)] == []
