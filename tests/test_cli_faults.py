@@ -217,3 +217,26 @@ def test_a_standard_output_that_takes_no_more_is_named_in_one_line():
         )
     assert ended.returncode == 1 and ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("standard output: must take what is printed")
+
+
+INTERRUPTED = """
+import sys
+from harness import cli
+cli.app = lambda *_, **__: print("a bar") or sys.exit(130)
+sys.argv = ["harness", "run", "small.yaml"]
+cli.main()
+"""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_interruption_is_told_although_its_terminal_takes_no_more():
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", INTERRUPTED],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # else the bar would be refused at once
+        )
+    assert ended.returncode == 130
+    assert ended.stderr == "interrupted; the same command, without --new, goes on from here\n"

@@ -56,17 +56,23 @@ def _run(arguments: list[str], is_debugging: bool) -> None:
     except SystemExit as end:
         if faults.is_of_a_users_cell(end):  # a cell that ends the program has not done its work
             sys.exit(faults.tell(end, debug=is_debugging))
-        _end_output()
-        if end.code == INTERRUPTED and arguments[:1] == ["run"]:
-            typer.echo("interrupted; the same command, without --new, goes on from here", err=True)
+        fault = _fault_of_output()
+        if end.code == INTERRUPTED:  # a terminal that was closed takes nothing, which is no news
+            if arguments[:1] == ["run"]:
+                typer.echo(
+                    "interrupted; the same command, without --new, goes on from here", err=True
+                )
+        elif fault is not None:
+            sys.exit(_told_of_output(fault))
         raise
     except Exception as error:
-        _end_output(error)
+        if (fault := _fault_of_output(error)) is not None:
+            sys.exit(_told_of_output(fault))
         sys.exit(faults.tell(error, debug=is_debugging))
 
 
-def _end_output(raised: Exception | None = None) -> None:
-    """Writes what is left of standard output; ends the process where that takes no more.
+def _fault_of_output(raised: Exception | None = None) -> OSError | None:
+    """Writes what is left of standard output, and returns why it takes no more.
 
     An error that names no file may have been ``raised`` by it, which only another write tells.
     """
@@ -77,9 +83,15 @@ def _end_output(raised: Exception | None = None) -> None:
     except OSError as error:
         # The interpreter would try once more at its end, and print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(
-            f"standard output: must take what is printed, but got {error.strerror!r}. Send it "
-            "elsewhere; what is stored stays as it is.",
-            file=sys.stderr,
-        )
-        sys.exit(faults.FAULT)
+        return error
+    return None
+
+
+def _told_of_output(fault: OSError) -> int:
+    """Says why standard output takes no more, and returns the exit code."""
+    print(
+        f"standard output: must take what is printed, but got {fault.strerror!r}. Send it "
+        "elsewhere; what is stored stays as it is.",
+        file=sys.stderr,
+    )
+    return faults.FAULT

@@ -4,6 +4,7 @@ On a terminal that is one bar for the whole study, in a notebook one line that c
 elsewhere a line now and then.
 """
 
+import errno
 import html
 import math
 import os
@@ -11,12 +12,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
+from harness.store import signals
 from harness.store.address import without_passwords
 
 LINE_SECONDS = 20.0
@@ -28,11 +31,30 @@ NOTEBOOK_COLUMNS = 80
 BAR_WIDTH = 12
 
 
+def _printing(method: Callable[..., None]) -> Callable[..., None]:
+    """Has Ctrl-C wait until a method has printed, and a study outlive the terminal that shows it.
+
+    A console that is interrupted within a line prints no more.
+    """
+
+    @wraps(method)
+    def prints(self: "Display", *args: Any, **kwargs: Any) -> None:
+        with signals.held():
+            try:
+                method(self, *args, **kwargs)
+            except OSError as error:
+                if error.errno != errno.EIO or not self._had_terminal:
+                    raise
+                self.console.quiet = True  # the terminal was closed
+
+    return prints
+
+
 class Display:
     """Shows how far a study has come, stage by stage, and single lines between the stages."""
 
     def __init__(self, console: Console):
-        self.console = console
+        self.console, self._had_terminal = console, console.is_terminal
         self._bar: Progress | None = None
         self._set_line: Callable[[str, float], None] | None = None
         self._title, self._text = "", ""
@@ -43,6 +65,7 @@ class Display:
         self._said = self._begun = time.monotonic()
         self._best: dict[str, tuple[float, str]] = {}
 
+    @_printing
     def say(self, line: str, style: str | None = None) -> None:
         """Prints a line that stays; passwords of addresses in it are left out."""
         self.console.print(
@@ -53,6 +76,7 @@ class Display:
             markup=False,
         )
 
+    @_printing
     def begin(
         self, title: str, total: int, remaining: int | None = None, what: str = "updates"
     ) -> None:
@@ -83,6 +107,7 @@ class Display:
             all_of_it = "" if self._total == total else f", {self._total:,} in the study"
             self.say(f"{title}: {total:,} {what}{all_of_it}")
 
+    @_printing
     def advance(
         self,
         updates: int,
@@ -116,11 +141,12 @@ class Display:
             self._said = now
             self._show()
 
+    @_printing
     def end(self) -> None:
         """Ends the stage."""
         if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+            bar, self._bar = self._bar, None
+            bar.stop()
         if self._set_line is not None:
             self._show()
         if self._is_training:

@@ -1,4 +1,6 @@
-"""What Ctrl-C and SIGTERM do: the first interrupts, a second one ends the process.
+"""What Ctrl-C and other signals of an end do: the first interrupts, a second one ends the process.
+
+They are SIGINT, SIGTERM, SIGQUIT, and SIGHUP, which comes where a terminal is closed.
 
 The first comes at once, as KeyboardInterrupt. Only while a store is written it waits until that is
 over: an interruption inside a database call leaves neither the database nor the program as it
@@ -18,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 SECOND_SECONDS = 0.5
 """A signal that comes so long after the first is a second one.
 
@@ -46,7 +48,7 @@ def handled() -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Holds SIGINT and SIGTERM back until the block is left.
+    """Holds these signals back until the block is left.
 
     One that came meanwhile acts then, whatever ended the block. In a program that does not handle
     signals as above, a second one counts within the block alone.
@@ -103,6 +105,8 @@ class _Handler:
     def __call__(self, number: int, frame: object) -> None:
         now = time.monotonic()
         if self.has_come:
+            if number == signal.SIGHUP:  # a shell sends it on; nobody is there who would not wait
+                return
             if now - self._time >= SECOND_SECONDS:
                 _say_ended()
                 # What compiles has loaded it; a launch that does not is not to wait for torch.

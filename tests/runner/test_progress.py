@@ -1,7 +1,12 @@
+import errno
 import io
+import os
 import re
+import signal
 import sys
 import types
+from contextlib import suppress
+from functools import partial
 
 import pytest
 from rich.console import Console
@@ -21,6 +26,62 @@ def now(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     return clock
+
+
+class Interrupted(Console):
+    """A console within whose first line Ctrl-C is pressed."""
+
+    is_pressed = False
+
+    def __enter__(self):
+        entered = super().__enter__()
+        if not self.is_pressed:
+            self.is_pressed = True
+            signal.raise_signal(signal.SIGINT)
+        return entered
+
+
+def test_ctrl_c_within_a_line_hides_none_that_follow():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        out = io.StringIO()
+        display = progress.Display(Interrupted(file=out, width=80))
+        with pytest.raises(KeyboardInterrupt):
+            display.say("first")
+        display.say("second")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert out.getvalue() == "first\nsecond\n"
+
+
+def test_a_study_outlives_its_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    # No thread draws the bar again, and meets the closed terminal by itself.
+    monkeypatch.setattr(progress, "Progress", partial(progress.Progress, auto_refresh=False))
+    terminal, end = os.openpty()
+    file = open(end, "w")  # noqa: SIM115
+    try:
+        display = progress.Display(Console(file=file))
+        display.begin(TITLE, 800)
+        os.close(terminal)
+        display.advance(100, LATEST)
+        display.end()
+        display.say("a line")
+        display.begin("runtime", 7, what="timings")
+        display.end()
+        assert display.console.quiet
+    finally:
+        with suppress(OSError):  # what it holds goes nowhere
+            file.close()
+
+
+def test_a_file_that_takes_no_more_is_no_closed_terminal():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError):
+        progress.Display(Console(file=Full())).say("a line")
 
 
 def test_without_a_terminal_a_stage_is_plain_lines(now):

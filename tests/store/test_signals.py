@@ -118,6 +118,19 @@ def test_a_second_one_ends_the_clean_up_of_the_first(is_first_held, clock, capfd
     assert capfd.readouterr().err == signals.ENDED.decode()
 
 
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_terminal_that_is_closed_interrupts_and_is_no_second_one(first, clock):
+    """A shell sends on what it gets, and it may get it late."""
+    with pytest.raises(EndedAtOnce), handled():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(first)
+            pytest.fail("it goes on")
+        clock.now += SECOND_SECONDS
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGQUIT)
+        pytest.fail("it goes on")
+
+
 def test_a_second_one_counts_after_the_end_and_without_a_first_all_is_as_it_was(clock):
     before = [signal.getsignal(number) for number in signals.SIGNALS]
     with handled():
