@@ -30,7 +30,7 @@ TOLD_APART = ("better", "worse", "equivalent and lower", "equivalent and higher"
 
 @dataclass(frozen=True)
 class Claim:
-    """How often ``quantity`` comes up: a rate of studies that is met, or is not exceeded."""
+    """How often ``quantity`` comes up: a rate of studies that is met, or is a bound."""
 
     quantity: str
     rate: float
@@ -39,7 +39,10 @@ class Claim:
     def bounds(self, num_studies: int) -> tuple[int, int]:
         """Returns the least and the largest count that the claim leaves room for."""
         low, high = stats.binom.ppf([LEVEL / 2, 1 - LEVEL / 2], num_studies, self.rate)
-        return (int(low) if self.relation == "equals" else 0), int(high)
+        return (
+            0 if self.relation == "at most" else int(low),
+            num_studies if self.relation == "at least" else int(high),
+        )
 
 
 def differences(
@@ -207,14 +210,84 @@ class Sequential:
         )
 
 
-Setting = Equal | Planted | Tuned | Sequential
+HEAVY, ALIKE, ONE_SIDED, FAILING = (
+    "heavy tails",
+    "all skewed alike",
+    "skewed but for the baseline",
+    "1 in 10 seeds of one arm fails",
+)
+FAILURE = 25.0
+"""By how many spreads of a seed a run that fails is worse: 0.5 nats."""
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Arms of equal means whose losses are not normal from seed to seed.
+
+    Student's test is exact for normal differences. Tails and skews that both arms share make it
+    more careful. A skew that one arm alone has makes it err, the more arms, the more often. Where
+    an arm's mean hangs on rare failures, seeds among which there is none show another mean.
+    """
+
+    kind: ClassVar[str] = "equal means, not normal"
+    shape: str
+    num_arms: int
+    num_seeds: int
+
+    def claims(self) -> list[Claim]:
+        """Returns bounds; no seed fails with a probability of 0.9^n."""
+        if self.shape == FAILING:
+            return [Claim("told apart", 0.9**self.num_seeds + 0.05, "at most")]
+        most = 0.05 if self.shape != ONE_SIDED else 0.1 if self.num_arms == 2 else 0.17
+        least = 0.95 if self.shape != ONE_SIDED else 0.9
+        return [
+            Claim("told apart", most, "at most"),
+            Claim("95 % interval covers", least, "at least"),
+        ]
+
+    def counts(self, num_studies: int) -> list[int]:
+        """Returns how often each claim's quantity came up."""
+        shape = (num_studies, self.num_arms, self.num_seeds)
+        normal = randomness.normal("null-study", repr(self), "own", shape=shape)
+        noise = self._shaped(normal) * SPREAD_NATS
+        families = noise[:, 1:] - noise[:, :1]
+        seen = np.sum([seen_of(family) for family in families], axis=0).tolist()
+        return seen[: len(self.claims())]
+
+    def _shaped(self, normal: np.ndarray) -> np.ndarray:
+        """Returns draws of mean 0, of the shape of ``normal``; arm 0 is the baseline."""
+        if self.shape == HEAVY:
+            return np.asarray(stats.t.ppf(special.ndtr(normal), 3))
+        if self.shape == FAILING:
+            draws = randomness.uniform("null-study", repr(self), "fails", shape=normal.shape)
+            return normal + np.where(np.arange(self.num_arms) == 1, 1.0, 0.0)[:, None] * (
+                FAILURE * ((draws < 0.1) - 0.1)
+            )
+        skewed = np.exp(normal) - math.exp(0.5)
+        if self.shape == ONE_SIDED:
+            skewed[:, 0] = normal[:, 0]
+        return skewed
+
+
+Setting = Equal | Planted | Tuned | Sequential | Shaped
 SETTINGS: tuple[Setting, ...] = (
     *(Equal(num_arms, num_seeds) for num_seeds in (5, 10, 20) for num_arms in (2, 3, 4, 6, 8)),
     *(Planted(num_seeds, effect) for num_seeds in (5, 10, 20) for effect in (0.5, 1.0, 1.5)),
     *(Tuned(tuning, repeats) for repeats in (1, 5, 10) for tuning in (0.0, 0.25, 0.5, 1.0)),
     *(Sequential(num_arms, spread) for num_arms in (2, 5) for spread in (0.005, 0.01, 0.02, 0.04)),
+    *(
+        Shaped(shape, num_arms, num_seeds)
+        for shape, num_arms in (
+            (HEAVY, 2),
+            (ALIKE, 2),
+            (ONE_SIDED, 2),
+            (ONE_SIDED, 8),
+            (FAILING, 2),
+        )
+        for num_seeds in (5, 10, 20)
+    ),
 )
-PLANTED = ("num_arms", "num_seeds", "effect", "tuning", "repeats", "spread_nats")
+PLANTED = ("num_arms", "num_seeds", "effect", "tuning", "repeats", "spread_nats", "shape")
 COLUMNS = (
     "study",
     *PLANTED,

@@ -189,6 +189,7 @@ SETTINGS = {
     "tuning": "search varies by {:g} of the seeds' spread",
     "repeats": "{:.0f} searches",
     "spread_nats": "spread {:g} nats",
+    "shape": "{}",
 }
 """Column of the null studies' file -> how a planted setting reads."""
 
@@ -213,8 +214,8 @@ def null_table() -> str:
 
 
 def _rate(row) -> str:
-    most = "at most " if row.relation == "at most" else ""
-    return f"{100 * row.rate:.1f} % ({most}{100 * row.expected:.1f})"
+    bound = "" if row.relation == "equals" else f"{row.relation} "
+    return f"{100 * row.rate:.1f} % ({bound}{100 * row.expected:.1f})"
 
 
 def bench_table(shape_name: str) -> str:

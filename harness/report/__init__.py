@@ -178,7 +178,7 @@ class Report:
     @property
     def method(self) -> str:
         """How the numbers were come by."""
-        return methods.method(self.study)
+        return methods.method(self.study, is_timed=any(each.speeds for each in self.results))
 
     def csv(self) -> str:
         """Returns ``table``, with what is not known left empty."""

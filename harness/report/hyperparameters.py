@@ -251,6 +251,11 @@ def _level_text(search: Search, trial: Any) -> str:
 
 # What tuning bought
 
+OVER_REPEATS = (
+    "The first and the best trial are means over the repeats, of the losses; the median is that of"
+    " all trials."
+)
+
 
 def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
     """Returns a row per arm: its trials by their end, and the number that they reached.
@@ -271,7 +276,8 @@ def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
         "Best trial",
         "Best / first" if by_arm[0].objective.is_ratio else "Best - first",
     )
-    return Section(f"What tuning bought: {objective_name(study)} of the trials", header, rows)
+    title = f"What tuning bought: {objective_name(study)} of the trials"
+    return Section(title, header, rows, OVER_REPEATS if trials["repeat"].nunique() > 1 else "")
 
 
 def _ends(search: Search) -> str:

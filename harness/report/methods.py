@@ -7,8 +7,13 @@ from harness.tasks.objective import objective_of
 from harness.tuning.spread import MOST
 
 
-def method(study: StudyLike) -> str:
-    """Returns how the numbers were computed, for a reader who checks them."""
+def method(study: StudyLike, *, is_timed: bool) -> str:
+    """Returns how the numbers were computed, for a reader who checks them.
+
+    Args:
+        study: The whole study.
+        is_timed: Whether speeds are among the numbers.
+    """
     pairs = "Pairs are replicates of one seed."
     if unit(study) == "repeat":
         pairs = (
@@ -31,9 +36,15 @@ def method(study: StudyLike) -> str:
         f"{pairs} {_method_of_scale(study)}; {interval}; p (Holm) is the"
         f" paired Student test after Holm's correction {family} (a sign test where a replicate"
         " diverged); p (sign-flip) is exact unless it says Monte Carlo, and unadjusted."
-        f"{_method_of_search(study)} Speeds are medians over rounds of paired ratios with"
-        " order-statistic intervals."
+        f"{_method_of_search(study)}{_METHOD_OF_SPEED if is_timed else ''}"
     )
+
+
+_METHOD_OF_SPEED = (
+    " Speeds are medians over rounds of paired ratios with order-statistic intervals; the p (Holm)"
+    " of a speed is a sign test's over rounds, corrected over the arms, for each way of running by"
+    " itself."
+)
 
 
 def _method_of_scale(study: StudyLike) -> str:

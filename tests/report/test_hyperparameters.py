@@ -137,7 +137,10 @@ def test_many_arms_get_a_table_and_the_sentence_tells_the_ends():
 
 def test_what_tuning_bought():
     table = hyperparameters.bought(study("lstm", "gru", "rnn"), frame(LSTM, GRU, NONE))
-    assert table.title == "What tuning bought: validation perplexity of the trials"
+    assert (table.title, table.note) == (
+        "What tuning bought: validation perplexity of the trials",
+        "",
+    )
     assert table.rows == [
         ("lstm", "4 finished, 1 diverged", "8.000", "4.194", "4.000", "0.500"),
         ("gru", "2 finished, 1 pruned", "5.000", "6.708", "5.000", "1.000"),
@@ -170,6 +173,7 @@ def test_what_tuning_bought_is_a_mean_over_repeats():
     third = trials("lstm", (0.1, 27.0, "diverged"), (0.2, 2.0), repeat=2)
     table = hyperparameters.bought(study("lstm"), frame(first, second))
     assert table.rows[0][2:] == ("6.000", "4.000", "2.000", "0.333")
+    assert "means over the repeats" in table.note
     table = hyperparameters.bought(study("lstm"), frame(first, second, third))
     assert table.rows[0][2:] == ("6.000 (2 of 3 finished)", "4.000", "2.000", "0.333")
 

@@ -11,7 +11,20 @@ import math
 import null_studies
 import numpy as np
 import pytest
-from null_studies import SETTINGS, SPREAD_NATS, TOLD_APART, Claim, Equal, Planted, Sequential, Tuned
+from null_studies import (
+    FAILING,
+    HEAVY,
+    ONE_SIDED,
+    SETTINGS,
+    SPREAD_NATS,
+    TOLD_APART,
+    Claim,
+    Equal,
+    Planted,
+    Sequential,
+    Shaped,
+    Tuned,
+)
 
 from harness.statistics import inference
 from harness.statistics.decisions import Timing, decide, decide_speed, with_sign_flips
@@ -31,6 +44,7 @@ def pairs(name, num_arms=2):
         *(Planted(10, 0.5), Planted(10, 1.0), Planted(5, 1.5)),
         *(Tuned(1.0, 1), Tuned(1.0, 5)),
         *(Sequential(2, 0.01), Sequential(5, 0.005)),
+        *(Shaped(HEAVY, 2, 5), Shaped(ONE_SIDED, 2, 10), Shaped(FAILING, 2, 10)),
     ],
     ids=repr,
 )
@@ -65,6 +79,16 @@ def test_the_inflation_without_repeats_is_what_the_protocol_says():
         26,
         51,
     ]
+
+
+def test_a_bound_from_below_can_be_missed():
+    low, high = Claim("covers", 0.95, "at least").bounds(NUM_STUDIES)
+    assert 0.9 * NUM_STUDIES < low < 0.95 * NUM_STUDIES and high == NUM_STUDIES
+
+
+def test_a_skew_of_one_arm_alone_is_more_than_holm_bounds():
+    family = Shaped(ONE_SIDED, 8, 10)
+    assert family.counts(NUM_STUDIES)[0] > AT_MOST_5_PERCENT
 
 
 def test_without_holm_these_studies_would_fail():
