@@ -437,7 +437,7 @@ def test_kinds_join_to_what_varies_along_the_axes_of_both(kinds, together):
 
 
 def test_every_operation_has_a_meaning_and_an_expression():
-    from harness.engine.cpu.cpp import EXPRESSIONS
+    from harness.engine.cpu.values import EXPRESSIONS
 
     assert EXPRESSIONS.keys() == OPERATIONS.keys()
     assert [name for name, operation in OPERATIONS.items() if operation.boolean] == [
