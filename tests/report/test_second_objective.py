@@ -19,7 +19,8 @@ from planted import (
     trial_rows,
 )
 from scipy import stats
-from search_simulation import EIGHT, ONE, SEEDS, Setting, Simulated
+from search_simulation import EIGHT
+from simulated_search import ONE, SEEDS, Setting, Simulated
 
 from harness.statistics.decisions import decide
 from harness.statistics.power import power_of

@@ -20,12 +20,14 @@ from landscapes import (
     FADING,
     FIRST,
     LARGE,
+    ONE_OUTSIDE,
     OUTSIDE,
     TWO_FIELDS,
     WORSE_ERRORS,
 )
 from scipy import stats
-from search_simulation import EIGHT, FINALISTS, FOUR, MOST_FALSE, SETTINGS, Search, Setting
+from search_simulation import EIGHT, FINALISTS, FOUR, MOST_FALSE, SETTINGS
+from simulated_search import Search, Setting
 
 NUM_STUDIES = 40
 LEVEL = 1e-4
@@ -65,6 +67,14 @@ def test_what_was_simulated_keeps_what_is_claimed():
             assert wrong == told
 
 
+def test_the_interval_with_the_spread_covers_more_than_it_says():
+    least = {FADING.name: 0.92, ONE_OUTSIDE.name: 0.88}
+    for row in table():
+        covered, num_intervals = int(row["covered"]), int(row["intervals"])
+        if row["claim"] and num_intervals >= 100:
+            assert covered >= least.get(row["landscape"], 0.975) * num_intervals, row
+
+
 def test_every_shared_search_of_equal_arms_claims_something():
     unclaimed = {s.landscape.name for s in SETTINGS if s.is_shared and not s.claims}
     assert unclaimed == {"four times as steep"}
@@ -102,7 +112,14 @@ def test_the_claim_can_fail():
 )
 def test_the_first_studies_come_out_again(setting):
     row, shown = simulation.row(setting, NUM_STUDIES), shown_of(setting)
-    for name in ("told_apart", "by_seeds_alone", "wrong", "equivalent", "not_comparable"):
+    for name in (
+        "told_apart",
+        "by_seeds_alone",
+        "wrong",
+        "equivalent",
+        "not_comparable",
+        "covered",
+    ):
         # as many as a draw of these studies from all of the table's leaves room for
         drawn = stats.hypergeom(int(shown["studies"]), int(shown[name]), NUM_STUDIES)
         low, high = drawn.ppf([LEVEL / 2, 1.0 - LEVEL / 2])
