@@ -264,7 +264,8 @@ def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple
         return None, ""
     level = objective.level(float(lowest))
     origin = (
-        f"the median {number(level)} of {base}'s replicates and {objective.margin_text(margin)}"
+        f"the median {number(level)} of {base}'s replicates at their best and"
+        f" {objective.margin_text(margin)}"
     )
     return objective.raised(level, margin), origin
 

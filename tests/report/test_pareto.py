@@ -322,7 +322,8 @@ def test_time_to_the_baselines_perplexity():
     table = time_to_target(study(), results, CURVES)
     assert (
         table.title
-        == "Time to validation perplexity 4.040: the median 4.000 of lstm's replicates and 1 %"
+        == "Time to validation perplexity 4.040: the median 4.000 of lstm's replicates at their"
+        " best and 1 %"
     )
     assert table.header[-1] == "Tokens between evaluations"
     assert table.rows == [
