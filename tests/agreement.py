@@ -171,3 +171,12 @@ def assert_same(ours, theirs):
     different = [name for name, value in theirs.items() if not torch.equal(ours[name], value)]
     assert ours.keys() == theirs.keys()
     assert not different, f"not equal bit for bit: {', '.join(different)}"
+
+
+def with_leaves(given, leaves):
+    return replace(
+        given,
+        parameters={name: leaves.get(name, value) for name, value in given.parameters.items()},
+        inputs=leaves.get("input", given.inputs),
+        state=tuple(leaves.get(f"initial state {k}", s) for k, s in enumerate(given.state)),
+    )

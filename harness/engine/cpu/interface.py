@@ -1,6 +1,6 @@
 """What the generated functions of engine ``cpu`` take: lengths, buffers and pointers.
 
-:mod:`harness.engine.cpu.cpp` writes the functions, :mod:`harness.engine.cpu.cpu` calls them.
+:mod:`harness.engine.cpu.cpp` writes the functions, :mod:`harness.engine.cpu.call` calls them.
 """
 
 from dataclasses import dataclass

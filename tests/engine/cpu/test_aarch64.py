@@ -17,7 +17,7 @@ from agreement import assert_agrees, case
 from variant_steps import COMPILED, together
 
 import cells
-from harness.engine.cpu import compiler, cpp, cpu
+from harness.engine.cpu import call, compiler, cpp
 from harness.engine.cpu.products import REAL
 from harness.engine.tracing.schedule import schedule
 from harness.engine.tracing.trace import trace, vector_names
@@ -129,22 +129,22 @@ def emulated(program, is_backward, folder, lengths, pointers):
 def test_generated_code_is_the_definition_on_aarch64(cell, hidden, products, tmp_path, monkeypatch):
     given = case(cell, steps=2, batch=2, hidden=hidden, inputs="tokens")
     program = built(given.layer, tmp_path, products)
-    own, calls = cpu.code_for, []
+    own, calls = call.code_for, []
 
     def code_for(layer):
         code = own(layer)
 
         def function(is_backward):
-            def call(lengths, pointers):
+            def emulate(lengths, pointers):
                 calls.append(is_backward)
                 emulated(program, is_backward, tmp_path, list(lengths), list(pointers))
 
-            return call
+            return emulate
 
         return replace(code, forward=function(0), backward=function(1))
 
-    monkeypatch.setattr(cpu, "code_for", code_for)
-    cpu._plan.cache_clear()
+    monkeypatch.setattr(call, "code_for", code_for)
+    call.plan.cache_clear()
     assert_agrees("cpu", given)
-    cpu._plan.cache_clear()
+    call.plan.cache_clear()
     assert calls == [0, 1]
