@@ -1,6 +1,5 @@
 """Runs that a store holds more than once: whether it can be said which of them counts."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from harness.store.counting import has_result
@@ -8,7 +7,6 @@ from harness.store.rows import RunRow
 
 SETTINGS_TAGS = ("cell", "seed", "corpus_fingerprint")
 """Tags that say what a run is, beside its parameters."""
-PARENT_TAG = "mlflow.parentRunId"
 
 
 def fingerprint(run: RunRow) -> dict[str, str | None]:
@@ -35,9 +33,3 @@ def contradictions(runs: Sequence[RunRow]) -> list[str]:
     """Returns in what the results of a place's runs differ: nothing says which is right then."""
     ended = list(filter(has_result, runs))
     return sorted({name for run in ended[1:] for name in differences(ended[0], run)})
-
-
-def parent(arms: Sequence[RunRow], runs: Sequence[RunRow]) -> RunRow:
-    """Returns which of an arm's own runs counts: the one that the arm's runs lie under."""
-    under = Counter(run.tags.get(PARENT_TAG) for run in runs)
-    return max(arms, key=lambda arm: under[arm.run_id])

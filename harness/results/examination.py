@@ -13,7 +13,7 @@ from harness.results import doubled
 from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
-from harness.store.counting import counting, has_result, is_over
+from harness.store.counting import counting, counting_arm, has_result, is_over, left_arm
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
@@ -141,7 +141,7 @@ class Examination:
     def _of_doubled_runs(self) -> Iterator[Finding]:
         for arm, rows in self._arms.items():
             if len(rows) > 1:
-                yield self._doubled(f"{arm}/{ARM_PHASE}", rows, doubled.parent(rows, self._rows))
+                yield self._doubled(f"{arm}/{ARM_PHASE}", rows, counting_arm(rows, self._rows))
         for key, rows in self._runs.items():
             if len(rows) > 1:
                 yield self._doubled(str(key), rows, counting(rows))
@@ -193,11 +193,23 @@ class Examination:
         def mend() -> None:
             remover = self._remover()
             for row in rows:
-                remover.end_killed(row.run_id)
+                remover.end(row.run_id, self._left(row))
 
         names = _listed([self._called(row) for row in rows])
         text = f"{self.name}: RUNNING, but no process runs the study: {names}"
         return Finding("runs", text, self._run_again, mend)
+
+    def _left(self, row: RunRow) -> RunState:
+        """Returns how a run, or an arm's own, is left that nobody trains."""
+        if phase_of(row) != ARM_PHASE:
+            return RunState.KILLED
+        arm = unit_of_run(row)
+        return left_arm(
+            each.status
+            for key, rows in self._runs.items()
+            if key.unit.first_repeat == arm
+            for each in rows
+        )
 
     def _remover(self) -> "StudyRemover":
         from harness.store.remover import StudyRemover  # loads MLflow
@@ -208,7 +220,8 @@ class Examination:
     # Searches
 
     def _of_searches(self) -> Iterator[Finding]:
-        trials = {key: rows[-1] for key, rows in self._runs.items() if key.phase is Phase.TRIAL}
+        of_trials = {key: rows for key, rows in self._runs.items() if key.phase is Phase.TRIAL}
+        trials = {key: counting(rows) for key, rows in of_trials.items()}
         path = _file_of(self.locations.storage_url)
         if path is not None and not path.is_file():
             if not trials:

@@ -66,7 +66,7 @@ class BackgroundWriter:
                 "begin": Doer(self._begin),
                 "log": Doer(self._log),
                 "end": Doer(self._end, is_urgent=True),
-                "show": Doer(writer.show_arm, is_kept=False),
+                "show": Doer(self._show, is_kept=False),
                 "describe": Doer(writer.describe, is_kept=False),
                 "view": Doer(writer.set_view, is_kept=False),
             },
@@ -232,6 +232,10 @@ class BackgroundWriter:
         self._writer.begin_run(key, name, params, tags)
         if dataset is not None:
             self._writer.log_dataset(self._writer.run_id(key), *dataset)
+
+    def _show(self, unit: Unit, tags: Mapping[str, str]) -> None:
+        self._has_begun = True  # an arm that is made for it is under way
+        self._writer.show_arm(unit, tags)
 
     def _log(self, key: RunKey, update: int, metrics: Mapping[str, float], time: float) -> None:
         self._writer.buffer(self._writer.run_id(key), update, metrics, time)

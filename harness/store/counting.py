@@ -1,14 +1,19 @@
 """Which run counts where a store holds several of one place, which ``harness doctor`` tells."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from harness.store.rows import RunRow
-from harness.training.messages import RESULTS
+from harness.training.messages import RESULTS, RunState
+
+OPEN = ("RUNNING", "KILLED", "SCHEDULED")
+"""The statuses of runs with which a launch goes on."""
+PARENT_TAG = "mlflow.parentRunId"
 
 
 def is_over(run: RunRow) -> bool:
     """Returns whether a run is neither under way nor killed."""
-    return run.status not in ("RUNNING", "KILLED", "SCHEDULED")
+    return run.status not in OPEN
 
 
 def has_result(run: RunRow) -> bool:
@@ -21,3 +26,18 @@ def counting(runs: Sequence[RunRow]) -> RunRow:
     last, which a driver went on with.
     """
     return next(filter(has_result, runs), runs[-1])
+
+
+def counting_arm(own: Sequence[RunRow], runs: Sequence[RunRow]) -> RunRow:
+    """Returns which of an arm's own runs counts: that under which most of the study's runs lie."""
+    if len(own) == 1:
+        return own[0]
+    under = Counter(run.tags.get(PARENT_TAG) for run in runs)
+    return max(own, key=lambda arm: under[arm.run_id])
+
+
+def left_arm(statuses: Iterable[str]) -> RunState:
+    """Returns how an arm is left that nobody trains, whose runs have these statuses."""
+    found = list(statuses)
+    is_whole = bool(found) and not any(status in OPEN for status in found)
+    return RunState.FINISHED if is_whole else RunState.KILLED

@@ -13,7 +13,7 @@ import pandas as pd
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
-from harness.store.counting import counting
+from harness.store.counting import counting, counting_arm
 from harness.store.notes import DESCRIPTION_TAG, LINKS_BEGIN, StudyNotes, kept_text, load_notes
 from harness.store.rows import MetricPoint, RunRow, StoredDataset, artifact_path
 from harness.store.source import open_source
@@ -160,12 +160,11 @@ class StudyReader:
     def timings(self) -> pd.DataFrame:
         """Returns the raw repeats of the runtime phase, arm by arm; none where they are stale."""
         is_stale = self.notes().timed == ""
-        arm_runs = [] if is_stale else [r for r in self.search() if phase_of(r) == ARM_PHASE]
         return _whole(
             frames.timings,
             [
-                (unit_of(run), content)
-                for run in arm_runs
+                (unit, content)
+                for unit, run in ({} if is_stale else self._arms()).items()
                 if (content := self._source.artifact(run, "timings.csv")) is not None
             ],
         )
@@ -224,8 +223,7 @@ class StudyReader:
     @timed
     def arm_runs(self) -> dict[str, str]:
         """Returns the id of each arm's own run, by the arm's key."""
-        runs = self.search()
-        return {str(unit_of(run)): run.run_id for run in runs if phase_of(run) == ARM_PHASE}
+        return {str(unit): run.run_id for unit, run in self._arms().items()}
 
     def search(self, phase: Phase | None = None) -> list[RunRow]:
         """Returns the study's runs, of one phase or all, first made first.
@@ -240,6 +238,15 @@ class StudyReader:
         for run in self.search(phase):
             by_key.setdefault(_key_of(run) or run.run_id, []).append(run)
         return [counting(found) for found in by_key.values()]
+
+    def _arms(self) -> dict[Unit, RunRow]:
+        """Returns the own runs of arms, one of each."""
+        runs = self.search()
+        arms: dict[Unit, list[RunRow]] = {}
+        for run in runs:
+            if phase_of(run) == ARM_PHASE:
+                arms.setdefault(unit_of(run), []).append(run)
+        return {unit: counting_arm(own, runs) for unit, own in arms.items()}
 
     def unreadable(self) -> list[RunRow]:
         """Returns runs whose tags do not say where they belong: somebody has changed them."""

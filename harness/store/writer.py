@@ -21,7 +21,7 @@ from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.columns import stored_name
 from harness.store.connection import close, connect
-from harness.store.counting import counting
+from harness.store.counting import PARENT_TAG, counting, counting_arm, left_arm
 from harness.store.entries import (
     Entry,
     is_same,
@@ -247,16 +247,24 @@ class StudyWriter:
 
     @timed
     def end_killed(self, keys: Collection[RunKey]) -> None:
-        """Notes of runs and of all arms that nobody trains them; the next launch goes on with them.
+        """Notes of runs that nobody trains them: they were killed, and the next launch goes on.
 
-        What waits of them is not written: it was never said to be stored.
+        So were the arms of which a run is not over. What waits of them is not written: it was never
+        said to be stored.
         """
-        entries = [self._runs[key] for key in keys if key in self._runs]
-        for entry in (*entries, *self._arm_runs.values()):
-            if entry.status == "RUNNING":
-                entry.buffer, entry.new_params = [], []
-                entry.new_tags = {"state": str(RunState.KILLED)}
-                self._terminate(entry, "KILLED")
+        for key in set(keys) & self._runs.keys():
+            self._leave(self._runs[key], RunState.KILLED)
+        statuses: dict[Unit, list[str]] = {}
+        for key, entry in self._runs.items():
+            statuses.setdefault(key.unit.first_repeat, []).append(entry.status)
+        for arm, entry in self._arm_runs.items():
+            self._leave(entry, left_arm(statuses.get(arm, ())))
+
+    def _leave(self, entry: Entry, state: RunState) -> None:
+        if entry.status == "RUNNING":
+            entry.buffer, entry.new_params = [], []
+            entry.new_tags = {"state": str(state)}
+            self._terminate(entry, str(state).upper())
 
     @timed
     def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
@@ -365,7 +373,7 @@ class StudyWriter:
         arm_run = self._arm_run(key.unit)
         entry = self._runs.get(key)
         if entry is None:
-            parent = {"mlflow.parentRunId": arm_run.run_id}
+            parent = {PARENT_TAG: arm_run.run_id}
             draw = {"draw": key.draw} if key.draw else {}
             place = {"phase": str(key.phase), "index": key.index, **draw}
             entry = self._create(name, key.unit, place, {**tags, **parent})
@@ -408,18 +416,22 @@ class StudyWriter:
     def _take_up(self) -> None:
         """Takes up the stored runs that are not known yet; of several of one place one counts."""
         places: dict[RunKey, list[RunRow]] = {}
-        for run in self.reader.search():
+        arms: dict[Unit, list[RunRow]] = {}
+        stored = self.reader.search()
+        for run in stored:
             if run.run_id in self._entries:
                 continue
             is_loaded = not run.metrics
             params = dict(run.params) if is_loaded else {}
-            entry = self._entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
+            self._entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
             phase, unit = phase_of(run), unit_of(run)
             if phase == ARM_PHASE:
-                self._arm_runs[unit] = entry
+                arms.setdefault(unit, []).append(run)
             elif phase != SUPERSEDED_PHASE:
                 key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
                 places.setdefault(key, []).append(run)
+        for unit, own in arms.items():
+            self._arm_runs[unit] = self._entries[counting_arm(own, stored).run_id]
         for key, runs in places.items():
             counts = counting(runs).run_id
             self._runs[key] = self._entries[counts]

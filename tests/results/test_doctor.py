@@ -91,6 +91,16 @@ def test_a_run_without_a_driver_is_told_and_ended(folder):
     assert "killed" in set(row["state"])
 
 
+def test_an_arm_without_a_driver_is_ended_as_its_runs_are(folder):
+    arms = reader_of(folder, "small").arm_runs()
+    for run_id in (*arms.values(), run_of(folder, "wide/replicate/1")):
+        change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING' WHERE run_uuid = ?", run_id)
+    assert repaired(folder)[0]
+    rows = {row.run_id: row for row in reader_of(folder, "small").search()}
+    left = {arm: (rows[own].status, rows[own].tags["state"]) for arm, own in arms.items()}
+    assert left == {"narrow": ("FINISHED", "finished"), "wide": ("KILLED", "killed")}
+
+
 def same_place(folder, first, second):
     """Has a run stand where another does."""
     for key in ("phase", "index"):
@@ -157,6 +167,7 @@ def test_of_an_arms_own_runs_the_one_is_kept_that_has_the_others(folder):
     same_place(folder, arm, twin)
     ((place, text),) = found(folder, whole=False)
     assert place == "runs" and text.startswith("wide/arm: stored 2 times (") and twin in text
+    assert reader_of(folder, "small").arm_runs()["wide"] == arm
     assert repaired(folder)[0]
     assert reader_of(folder, "small").arm_runs()["wide"] == arm
     # The other may have held the arm's timings, and so none of the study's are held for whole.
@@ -335,7 +346,7 @@ def test_a_store_that_refuses_a_repair_does_not_end_the_others(folder, monkeypat
     def refuse(*_):
         raise MlflowException("no") from ConnectionError("the server is away")
 
-    monkeypatch.setattr("harness.store.remover.StudyRemover.end_killed", refuse)
+    monkeypatch.setattr("harness.store.remover.StudyRemover.end", refuse)
     change(folder, "mlflow.db", "UPDATE runs SET status = 'RUNNING'")
     kept = folder / "checkpoints" / "small"
     kept.mkdir(parents=True, exist_ok=True)

@@ -227,6 +227,30 @@ def test_connections_are_closed_with_the_writer(new, store):
     assert own._writer._client._tracking_client.store.engine.pool.checkedin() == 0
 
 
+def test_an_arm_is_left_killed_where_one_of_its_runs_is_not_over(new):
+    """So it is where nothing of it has run: its page was made, and nobody trains it."""
+    own = new()
+    for arm in ("lstm", "gru"):
+        train(own, RunKey.parse(f"{arm}/trial/0"))
+    own.open_run(RunKey.parse("gru/trial/1"), "gru/trial/1", PARAMS, {"cell": "gru"})
+    own.show_arm(Unit("rnn-tanh"), {"progress": "0"})
+    own.drain()
+    arms = own.reader.arm_runs()
+    own.close()
+    left = {run.run_id: (run.status, run.tags["state"]) for run in own.reader.search()}
+    killed, finished = ("KILLED", "killed"), ("FINISHED", "finished")
+    expected = {"lstm": finished, "gru": killed, "rnn-tanh": killed}
+    assert {arm: left[run_id] for arm, run_id in arms.items()} == expected
+
+
+def test_an_arm_that_is_shown_and_never_begun_does_not_run_on(new):
+    own = new()
+    own.show_arm(Unit("lstm"), {"progress": "0"})
+    own.drain()
+    own.close()
+    assert [run.status for run in own.reader.search()] == ["KILLED"]
+
+
 def test_left_records_that_mlflow_refuses_do_not_hinder_the_next_ones(new, store, request):
     path = store / request.node.name / "spool.records"
     first = new()

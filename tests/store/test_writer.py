@@ -255,6 +255,16 @@ def test_there_is_one_run_per_arm_phase_and_index_for_ever(new, writer):
     assert len(again.reader.runs()) == 4 and len(again.reader.search()) == 4 + 2  # two parents
 
 
+def test_of_an_arms_own_runs_the_one_counts_under_which_the_others_lie(new, writer):
+    start(writer)
+    own = writer.reader.arm_runs()["lstm"]
+    tags = {"arm": "lstm", "phase": "arm", "index": "0"}
+    for time_ms in (1, 2_000_000_000_000):  # before it and after it
+        writer._client.create_run(writer.experiment_id, start_time=time_ms, tags=tags)
+    assert new().reader.arm_runs() == {"lstm": own}
+    assert new().summarize_arm(Unit("lstm"), {"trials": 1.0}) == own
+
+
 def test_every_page_of_the_runs_is_read(writer, monkeypatch):
     for index in range(5):
         start(writer, index=index)
