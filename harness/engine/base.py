@@ -343,7 +343,7 @@ def round_operand(x: Tensor, precision: str) -> Tensor:
     """
     if precision == "bf16":
         return x.to(torch.bfloat16).to(torch.float32)
-    if x.device.type == "cuda":  # the hardware rounds; see `allow_tf32`
+    if x.is_cuda:  # the hardware rounds; see `allow_tf32`
         return x
     bits = x.contiguous().view(torch.int32)
     rounded = (bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF

@@ -103,12 +103,22 @@ def input_product(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tenso
     return _multiplied(layer, parameters, inputs)
 
 
+def input_table(layer: Layer, parameters: Parameters) -> Tensor:
+    """Returns W x + b of every token, (N, V, G*H)."""
+    shift = _shift(layer, parameters)
+    return parameters["W"] if shift is None else parameters["W"] + shift
+
+
+def _shift(layer: Layer, parameters: Parameters) -> Tensor | None:
+    """Returns b of all gates, (N, 1, G*H), or None where there is none."""
+    if "b" not in parameters:
+        return None
+    biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
+    return spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
+
+
 def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
-    weight = parameters["W"]
-    shift = None
-    if "b" in parameters:
-        biased = tuple(g for g in layer.cell.gates if g not in layer.cell.unbiased)
-        shift = spread(parameters["b"], biased, layer.cell.gates).unsqueeze(1)
+    weight, shift = parameters["W"], _shift(layer, parameters)
     num_steps, num_runs, batch_size, *_ = inputs.shape
     if not inputs.is_floating_point():
         # A graph that is exported is one for all numbers of rows.

@@ -24,7 +24,7 @@ from harness.engine.persistent.coverage import uncovered
 from harness.engine.persistent.places import identifier
 from harness.engine.persistent.source import plan_of
 from harness.engine.persistent.tiling import Tiling, tilings
-from harness.engine.reference import input_product, lookup_gradient
+from harness.engine.reference import input_product, input_table, lookup_gradient
 from harness.engine.tracing.trace import untraceable
 
 STEPS_AT_ONCE = 16
@@ -76,7 +76,7 @@ class Persistent(ByAutograd):
 
         Raises:
             Untraceable: The step cannot be generated; :meth:`refusal` says so beforehand.
-            IndexError: A token lies outside W.
+            IndexError: A token lies outside W, on a CPU.
             CompileError: There is no compiler, or it refuses.
             DeviceError: The layer does not fit the device, or its driver refuses.
             NvrtcError: NVRTC refuses.
@@ -115,17 +115,16 @@ def _table(layer: Layer, parameters: Parameters, tokens: Tensor) -> Tensor:
     """Returns W x + b of every token, (N, V, G*H).
 
     Raises:
-        IndexError: A token lies outside, on a CPU; CUDA asserts it without being waited for.
+        IndexError: A token lies outside, on a CPU; on CUDA the kernel ends itself.
     """
-    num_runs, num_tokens = parameters["W"].shape[:2]
-    is_outside = (tokens < 0) | (tokens >= num_tokens)
-    rule = f"tokens: must lie in 0 to {num_tokens - 1}"
-    if tokens.is_cuda:
-        torch._assert_async(~is_outside.any(), rule)
-    elif is_outside.any():
-        raise IndexError(f"{rule}, but got {tokens[is_outside][0].item()}.")
-    every = torch.arange(num_tokens, device=tokens.device).view(-1, 1, 1).expand(-1, num_runs, 1)
-    return input_product(layer, parameters, every)[:, :, 0].transpose(0, 1)
+    num_tokens = parameters["W"].shape[1]
+    if not tokens.is_cuda:
+        is_outside = (tokens < 0) | (tokens >= num_tokens)
+        if is_outside.any():
+            raise IndexError(
+                f"tokens: must lie in 0 to {num_tokens - 1}, but got {tokens[is_outside][0].item()}."
+            )
+    return input_table(layer, parameters)
 
 
 @dataclass(frozen=True)

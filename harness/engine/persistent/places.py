@@ -193,8 +193,8 @@ class Direction:
 
     @property
     def _num_sent(self) -> int:
-        """The numbers that a block's units get of a product."""
-        return self.tiling.num_blocks * ROWS * self.tiling.num_units
+        """The numbers that a block's units get of a product, from the other blocks."""
+        return (self.tiling.num_blocks - 1) * ROWS * self.tiling.num_units
 
     def operand_at(self, name: str, time: str) -> str:
         """Returns where an operand lies at a time, in C++."""

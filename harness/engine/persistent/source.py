@@ -150,9 +150,8 @@ class _Writer:
             cut = _listed(shape.width, shape.num_slices)
             if transposed:
                 yield f"    send_to_owners<{cut}>(block, {part}, {self.at.sent(product)});"
-                lines.append(
-                    f"{register(product.result)}[p] = collected({self.at.sent(product)}, e);"
-                )
+                value = f"collected<{cut}>(block, {part}, {self.at.sent(product)}, e)"
+                lines.append(f"{register(product.result)}[p] = {value};")
                 continue
             for k, gate in enumerate(gates(product)):
                 value = f"whole<{cut}>({part}, e.own_row, {k} * U + e.own_unit)"

@@ -248,8 +248,9 @@ def test_registers_hold_what_shared_memory_then_need_not():
     # All 256 terms of 128 outputs, whose rows are 136 numbers long.
     assert without.shared_bytes - with_them.shared_bytes >= 256 * 128 * 4
     assert "real held_R[32][4];" in with_them.text and "held_R" not in without.text
-    # Then four gates of 512 units fit, of which registers hold a part.
+    # Then four gates of 512 units fit, and one of 1,024, of which registers hold a part.
     assert capacity(code("lstm", 512, precision="tf32"), 90) is None
+    assert capacity(code("rnn-tanh", 1024, precision="tf32"), 90) is None
     # Values of a whole row take the registers themselves, and so do ordinary instructions.
     assert "held_R" not in code("lstm-layer-norm", 256, precision="tf32").text
     assert "held_R" not in code("lstm", 256).text

@@ -34,6 +34,11 @@ struct Block {
   }
 };
 
+// Ends the kernel where something does not hold: the next call that waits for the device raises an error.
+DEVICE void must(bool holds) {
+  if (!holds) __trap();
+}
+
 DEVICE void load_4(const float* from, float (&to)[4]) {
   const float4 all = *reinterpret_cast<const float4*>(from);
   to[0] = all.x, to[1] = all.y, to[2] = all.z, to[3] = all.w;

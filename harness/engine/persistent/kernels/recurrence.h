@@ -23,7 +23,10 @@ DEVICE long long row_at(const Block& block, const Arguments& a, const Element& e
 // Which row of x: by its token where there are tokens, of a table (N, V, ...).
 DEVICE long long row_of_x(const Block& block, const Arguments& a, const Element& e, long long t) {
   const long long row = row_at(block, a, e, a.steps, t);
-  return a.tokens ? block.run * a.vocabulary + a.tokens[row] : row;
+  if (!a.tokens) return row;
+  const long long token = a.tokens[row];
+  must(token >= 0 && token < a.vocabulary);
+  return block.run * a.vocabulary + token;
 }
 
 DEVICE real sigmoid(real x) { return real(1) / (real(1) + exponential(-x)); }
@@ -178,19 +181,29 @@ DEVICE real whole(const real* part, int row, int output) {
   return sum;
 }
 
-// Each unit's part of a transposed product goes to the block that owns the unit; to[rank][row][own unit].
+// Where an owner gets what a block sends it, among the other blocks in their order.
+DEVICE int place_of(int from, int owner) { return from - (from > owner); }
+
+// Each unit's part of a transposed product goes to the other block that owns the unit; to[place][row][own unit].
 template <int WIDTH, int SLICES>
 DEVICE void send_to_owners(const Block& block, const real* part, real* to) {
   for (int i = block.thread; i < H * ROWS; i += THREADS) {
-    const int unit = i % H, row = i / H;
-    block.peer(to, unit / U)[(block.rank * ROWS + row) * U + unit % U] = whole<WIDTH, SLICES>(part, row, unit);
+    const int unit = i % H, row = i / H, owner = unit / U;
+    if (owner == block.rank) continue;
+    const int first = (place_of(block.rank, owner) * ROWS + row) * U;
+    block.peer(to, owner)[first + unit % U] = whole<WIDTH, SLICES>(part, row, unit);
   }
 }
 
-// What all blocks sent of an own unit, added in the order of the blocks.
-DEVICE real collected(const real* sent, const Element& e) {
+// What all blocks have of an own unit, added in the order of the blocks.
+template <int WIDTH, int SLICES>
+DEVICE real collected(const Block& block, const real* part, const real* sent, const Element& e) {
+  const real own = whole<WIDTH, SLICES>(part, e.own_row, e.unit);
   real sum = 0;
-  UNROLL for (int rank = 0; rank < C; rank++) sum += sent[(rank * ROWS + e.own_row) * U + e.own_unit];
+  UNROLL for (int rank = 0; rank < C; rank++) {
+    const real* const other = sent + (place_of(rank, block.rank) * ROWS + e.own_row) * U + e.own_unit;
+    sum += rank == block.rank ? own : *other;
+  }
   return sum;
 }
 
