@@ -137,6 +137,13 @@ def _multiples(values: list[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _option(value: Any) -> Any:
+    """Returns an option; what is none is one fault, and not one for each kind that it may be."""
+    if not isinstance(value, int | float | str):
+        raise PydanticCustomError("option", "must be a single value")
+    return value
+
+
 def _paths(form: PathsForm) -> Paths:
     return Paths(form.train, form.validation, form.test)
 
@@ -153,7 +160,10 @@ _FORMS: dict[str, Any] = {
         Discriminator(lambda value: "each" if isinstance(value, dict) else "number"),
     ],
     "corpus": Literal[(*CORPORA, *SOURCES)],
-    "options": Annotated[dict[str, int | float | bool | str], AfterValidator(Options.of)],
+    "options": Annotated[
+        dict[str, Annotated[int | float | bool | str, BeforeValidator(_option)]],
+        AfterValidator(Options.of),
+    ],
     "test_lengths": Annotated[
         list[Annotated[int, Field(**FIELDS["test_lengths"].metadata["bounds"])]],
         Field(min_length=1),

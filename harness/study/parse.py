@@ -44,6 +44,7 @@ _WHERE_TEXTS_ARE = ("corpus", "path")
 _CODES = {
     "rule": "budget",
     "text_files": "missing-field",
+    "option": "wrong-kind",
     "missing": "missing-field",
     "extra_forbidden": "unknown-field",
     "literal_error": "unknown-value",
@@ -238,6 +239,8 @@ class _Fault:
                 return f"<= {_bound(self.rules['le'])}"
             case "finite_number":
                 return "finite"
+            case "option":
+                return "text, a number, true or false"
             case "string_too_short" | "too_short":
                 return "non-empty"
             case "string_too_long":
@@ -252,6 +255,8 @@ class _Fault:
 
     def _remedy(self) -> str:
         value, name = self.value, self.name
+        if self.kind == "option" and isinstance(value, list):
+            return f"Write {name}: {', '.join(map(str, value))}."
         if isinstance(value, list) and name in FIELDS and self.path[0] in ("fix", "across"):
             return _several_values_remedy(name, value)
         if self.kind == "literal_error":
