@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Okabe and Ito's palette (2008), told apart with any colour vision; black first, for the baseline.
-# Grey stands for its yellow, which is faint on white.
-COLORS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A8A8A")
-LUMINANCES = 0.08, 0.5
-"""What further colours may have: they are seen on white, on a dark page, and beside black."""
-LEVELS = range(0, 256, 17)
+# The hues of Okabe and Ito's palette (2008) in its order, black for the baseline. Theirs has a
+# yellow, an orange and a light blue that are faint on white, so these are, near to it and within
+# LUMINANCES, those farthest apart with any colour vision: docs/decisions/views.md.
+COLORS = ("#000000", "#C08000", "#3878D8", "#20A050", "#B05020", "#985888", "#0898C8", "#887068")
+LUMINANCES = 0.142, 0.276
+"""What all but black have: at least 3 : 1 against a report's page and its boxes, light and dark."""
+LEVELS = range(0, 256, 8)
 """Of red, green and blue in further colours."""
 XYZ_OF_RGB = np.array(
     [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
@@ -56,7 +57,7 @@ def distinct(count: int) -> tuple[str, ...]:
     A distance is the least of three visions, so that a colour is far from all others to every eye.
 
     >>> distinct(4)
-    ('#000000', '#E69F00', '#0072B2', '#009E73')
+    ('#000000', '#C08000', '#3878D8', '#20A050')
     """
     chosen = list(COLORS[:count])
     if len(chosen) == count:

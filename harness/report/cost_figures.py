@@ -140,7 +140,7 @@ def speeds(results: Sequence[ArmResult], baseline: str) -> LabelledFigure | None
             offset, mark = 0.16 * (k - (len(phases) - 1) / 2), _mark_of(phases, phase)
             points += _draw_phase(axes, timed, looks, phase, offset=offset, mark=mark)
         drawing.name_rows(axes, [result.name for result in timed])
-        axes.set_xlabel(f"times as fast as {baseline} (right is faster)")
+        axes.set_xlabel(f"times as fast as {drawing.shortened(baseline)} (right is faster)")
         handles = [
             Line2D([], [], color=FAINT, label=phase_text(phase), **_mark_of(phases, phase))
             for phase in phases

@@ -30,6 +30,10 @@ LEGEND_CHARACTERS = 80
 """Characters of names that fit beside each other in a legend."""
 LONGEST_NAME = 32
 """Characters that a figure shows of a name; tables have all of them."""
+LONGEST_LINE = 22
+"""Characters of a name beside a row, which has two lines for more."""
+SMALL = 8.5
+"""The size of the font of long names beside rows."""
 MAX_TOGETHER = 8
 """Arms that one pair of axes shows legibly; more get a panel each."""
 MULTIPLES = (
@@ -254,6 +258,10 @@ def legend_below(figure: Figure, axes: Axes, num_entries: int) -> None:
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Makes the vertical axis a list of names, the first on top."""
     labels = ["\n".join(map(shortened, name.split("\n"))) for name in names]
+    if any(len(line) > LONGEST_LINE for label in labels for line in label.split("\n")):
+        axes.tick_params(axis="y", labelsize=SMALL)
+    if len(names) <= MAX_TOGETHER:
+        labels = ["\n".join(map(in_two_lines, label.split("\n"))) for label in labels]
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -271,6 +279,22 @@ def shortened(name: str) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     return f"{name[: LONGEST_NAME // 2]}…{name[1 - LONGEST_NAME // 2 :]}"
+
+
+def in_two_lines(name: str) -> str:
+    """Returns a name in two lines where it is long, parted at the joint nearest to its middle.
+
+    >>> in_two_lines("lstm-no-output-tanh-layer-norm").splitlines()
+    ['lstm-no-output-', 'tanh-layer-norm']
+    """
+    if len(name) <= LONGEST_LINE:
+        return name
+    middle = len(name) / 2
+    joints = [joint.end() for joint in re.finditer(r"[-_/:. …]", name)]
+    parting = min(joints, key=lambda place: abs(place - middle), default=0)
+    if not middle / 2 < parting < 1.5 * middle:
+        parting = round(middle)
+    return f"{name[:parting]}\n{name[parting:]}"
 
 
 def counts_on(axis: Axis) -> None:

@@ -67,7 +67,7 @@ def _draw(axes: Axes, name: str, rows: pd.DataFrame, look: Look) -> list[Point]:
     """Draws a forecaster's panel and returns what is told of its points."""
     at = np.arange(len(rows))
     axes.fill_between(at, rows["low"], rows["high"], color=look.color, alpha=0.18, linewidth=0)
-    axes.plot(at, rows["truth"], color=FAINT, alpha=0.6, linewidth=1.0)
+    axes.plot(at, rows["truth"], color=FAINT, linewidth=1.0)
     axes.plot(at, rows["forecast"], look.line, color=look.color, linewidth=1.2)
     axes.set_title(drawing.shortened(name), fontsize=8, loc="left")
     axes.tick_params(labelsize=8)

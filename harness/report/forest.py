@@ -1,5 +1,6 @@
 """The figures of the verdicts: what each arm's pairs come to, under one condition or several."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from harness.tasks.objective import Objective, objective_of
 
 WIDTH_INCHES = 5.4
 """Narrower than other figures: it stands beside the answer, and fills a phone."""
+LABEL_CHARACTERS = 56
+"""Of a line below the axis."""
 FAR = 0.6
 """How far beyond all intervals a pair is drawn in its place, as a part of their whole width."""
 MAX_ROWS = 24
@@ -107,8 +110,9 @@ def _drawn(
             axes.text(1.01, y, word, color=FAINT, va="center", transform=axes.get_yaxis_transform())
         drawing.name_rows(axes, [text for text, _ in rows])
         axes.set_xlim(ends)
+        compared = textwrap.fill(f"{_compared(terms)}, same {unit}", LABEL_CHARACTERS)
         axes.set_xlabel(
-            f"{_compared(terms)}, same {unit}\n({_better_side(objective)} is better; "
+            f"{compared}\n({_better_side(objective)} is better; "
             f"shaded: {_shaded(objective, terms.margin)})"
         )
     is_wide = any(r.decision is not None and r.decision.wide is not None for _, r in rows)
@@ -158,8 +162,8 @@ def _draw_row(
     heights, places = y + 0.16 + 0.2 * spread, np.clip(ratios, *ends)
     kinds = (("o", places == ratios), ("<", ratios < ends[0]), (">", ratios > ends[1]))
     for shape, chosen in kinds:
-        dots = axes.plot(places[chosen], heights[chosen], shape, color=color, alpha=0.5)
-        size = 3.5 if shape == "o" else 6.0
+        dots = axes.plot(places[chosen], heights[chosen], shape, color=color)
+        size = 3.0 if shape == "o" else 6.0
         dots[0].set(markersize=size, markeredgewidth=0, clip_on=shape == "o")
     mean = objective.difference(decision.mean)
     axes.plot(mean, y, marker, color=color, markersize=6.5)
@@ -181,10 +185,11 @@ def _both_ends(objective: Objective, interval: Interval) -> np.ndarray:
 
 
 def _compared(terms: Terms) -> str:
+    baseline = drawing.shortened(terms.baseline)
     if terms.objective.is_ratio:
-        return f"{terms.measured} as a multiple of {terms.baseline}'s"
+        return f"{terms.measured} as a multiple of {baseline}'s"
     unit = f" ({terms.objective.unit})" if terms.objective.unit else ""
-    return f"{terms.measured} minus {terms.baseline}'s{unit}"
+    return f"{terms.measured} minus {baseline}'s{unit}"
 
 
 def _what(objective: Objective) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from harness.report import Report
     from harness.report.drawing import LabelledFigure
 
+LONG_QUESTION = 120
+"""A question of more characters is set smaller, so that the answer is seen too."""
+
 
 def html(report: "Report") -> str:
     """Returns the page."""
@@ -43,6 +46,7 @@ def html(report: "Report") -> str:
     return template.substitute(
         name=text(study.name),
         question=text(study.question or study.name),
+        size=' class="long"' if len(study.question) > LONG_QUESTION else "",
         source=f'<p class="quiet">Source: {text(study.source)}</p>' if study.source else "",
         first=first_screen.first_screen(report, figure, colors),
         links=anchors(_links(report)),

@@ -15,6 +15,8 @@ from harness.tasks.objective import objective_of
 
 OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
 """What would make an arm comparable whose best value lies at an end of what was tried."""
+MOST_NAMED = 12
+"""Arms of one verdict whose names a sentence lists; of more it says how many they are."""
 ON_BUSY = "measured on a busy machine"
 """What is said of a speed where others kept the machine busy in most of its rounds."""
 
@@ -301,7 +303,7 @@ def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
     """
     others = [result for result in results if not result.is_baseline]
     if not any(result.losses for result in results):
-        return "no replicate has ended yet"
+        return _nothing_ended(results, "replicate")
     timed = [(r.name, speed.verdict) for r in others if (speed := main_speed(r)) is not None]
     text = grouped([(r.name, word(r)) for r in others])
     if nothing := [r.name for r in results if r.learned_nothing]:
@@ -311,6 +313,13 @@ def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
         if names:
             text = f"{text}; {what} runs were lost in the search of {listed(names)}"
     return f"{text}; {in_speed(others)}, {grouped(timed)}" if timed else text
+
+
+def _nothing_ended(results: Iterable[ArmResult], what: str) -> str:
+    """Returns why there is no loss of any replicate."""
+    if any(result.num_failed for result in results):
+        return f"no {what} has ended but by failing"
+    return f"no {what} has ended yet"
 
 
 def in_speed(results: Iterable[ArmResult]) -> str:
@@ -333,7 +342,9 @@ def answer(
         return f"There is nothing to compare with {study.baseline.name}."
     findings = [finding(one, results) for one, results, _ in conditions]
     if not any(result.losses for _, results, _ in conditions for result in results):
-        return f"No replicate of {study.name} has ended yet."
+        together = [result for _, results, _ in conditions for result in results]
+        text = _nothing_ended(together, f"replicate of {study.name}")
+        return f"{text[0].upper()}{text[1:]}."
     is_complete = not any(missing for _, _, missing in conditions)
     start = f"{study.baseline.name} in {measure.measured(study)}"
     start = f"Compared with {start}" if is_complete else f"So far, compared with {start}"
@@ -377,7 +388,8 @@ def grouped(pairs: Sequence[tuple[str, str]]) -> str:
             what = "difference" if verdict == "no difference shown" else "result yet"
             verb = ("shows" if is_one else "show") if what == "difference" else "has"
             rest = f"{verb if is_one or verb == 'show' else 'have'} no {what}"
-        texts.append(f"{listed(names)} {rest}")
+        named = listed(names) if len(names) <= MOST_NAMED else f"{len(names)} arms"
+        texts.append(f"{named} {rest}")
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])}, and {texts[-1]}"
 
 

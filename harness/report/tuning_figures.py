@@ -32,7 +32,7 @@ from harness.training.messages import RunState
 
 HIGHEST_RATIO = 3.0
 """The highest ratio to the best that is shown: more would press the good trials into a line."""
-OTHER_COLOR = "#b8c4cc"
+OTHER_COLOR = "#868e96"
 MOST_DRAWN = 500
 """The most trials of an arm that are drawn: more would hide one another."""
 
@@ -159,7 +159,6 @@ def _draw_search(
             color=look.color,
             markerfacecolor=face,
             markersize=5,
-            alpha=0.85,
             linestyle="",
         )
     lost = search.rows[

@@ -27,6 +27,7 @@ from rich.console import Console
 
 import harness
 from harness.report import Report
+from harness.report.colors import by_arm
 from harness.runner import page_texts
 from harness.store import server as ui
 from harness.store import views
@@ -318,7 +319,7 @@ def test_the_first_screen_links_to_the_report(address, page):
 
 
 def test_an_arm_has_its_own_colour_in_every_chart(address, page):
-    colors = {"narrow": "#000000", "wide": "#E69F00"}
+    colors = by_arm(["narrow", "wide"], "narrow")
     start = address.replace("viewStateShareKey=answer", "viewStateShareKey={}")
     points = [UPDATES * k // 4 for k in range(1, 5)]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import report_pictures
+from page_contrast import FAINT_PARTS
 from planted import full, two_conditions
 
 pytestmark = [
@@ -10,6 +11,8 @@ pytestmark = [
     pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium"),
 ]
 CURVES = "learning-curves-tokens"
+BARELY = {"light": "#e69f00", "dark": "#4a3600"}
+"""Colours that are hardly seen."""
 PAPER = 688
 """Pixels between the margins of a sheet of A4."""
 
@@ -131,6 +134,20 @@ def test_nothing_is_wider_than_the_window_and_all_is_legible(browser, paths, nam
     assert (brightness[0] < 60 and brightness[1] > 200) if dark else brightness[0] == 255
     fill = "getComputedStyle(document.querySelector('figure svg text')).fill"
     assert (sum(map(int, page.evaluate(fill)[4:-1].split(", "))) / 3 > 150) == dark
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_what_figures_show_stands_out_from_the_page(browser, paths, name, scheme):
+    page = browser.new_page(color_scheme=scheme)
+    page.goto((paths / f"{name}.html").as_uri())
+    assert page.locator("figure svg text").count() > 50
+    assert page.evaluate(FAINT_PARTS) == []
+    for part in ("text", "use[style*=stroke]"):
+        style = f"fill: {BARELY[scheme]}; stroke: {BARELY[scheme]}"
+        page.evaluate(f"document.querySelector('figure svg {part}').style.cssText = '{style}'")
+    assert len(page.evaluate(FAINT_PARTS)) == 2
     page.close()
 
 

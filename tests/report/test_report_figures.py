@@ -111,7 +111,7 @@ def test_paired_differences_have_the_arms_colour_and_the_verdicts_mark_and_word(
         drawing.VERDICT_MARKERS[t.get_text()] for t in axes.texts
     ]
     assert len({line.get_marker() for line in means}) == 3
-    dots = [line for line in axes.lines if line.get_markersize() == 3.5]
+    dots = [line for line in axes.lines if line.get_markersize() == 3.0]
     np.testing.assert_allclose(dots[0].get_xdata(), np.exp(0.03 + 0.02 * UNIT))
 
 

@@ -230,6 +230,12 @@ def test_every_form_is_written(tmp_path):
         assert linked in names
 
 
+def test_a_study_whose_every_replicate_failed_says_so():
+    rows = [r for n in ("lstm", "gru") for r in run_rows(n, [np.nan] * 10, states=["failed"] * 10)]
+    built = build(study("lstm", "gru"), rows)
+    assert built.answer == "No replicate of output-tanh has ended but by failing."
+
+
 def test_nothing_has_run():
     built = build(study("lstm", "gru"))
     assert built.answer == "No replicate of output-tanh has ended yet."

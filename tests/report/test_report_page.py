@@ -23,7 +23,7 @@ from planted import (
 )
 
 from harness import report
-from harness.report import drawing, notebook, samples, tables
+from harness.report import drawing, notebook, samples, sentences, tables
 
 
 class Page(HTMLParser):
@@ -148,9 +148,19 @@ def test_the_fewer_are_the_columns_of_the_first_table():
 def test_the_names_of_a_figure_are_cut_where_they_would_leave_it_no_room():
     long = "lstm-with-a-name-that-somebody-wrote-in-earnest-and-256-hidden-units"
     built = build(study("lstm", long), run_rows("lstm", BASE) + run_rows(long, BASE + 0.1))
-    svg = built.figures["paired-differences"].svg()
-    assert f">{drawing.shortened(long)}</text>" in svg and f">{long}</text>" not in svg
-    assert long in built.html()
+    drawn = built.figures["paired-differences"]
+    svg = drawn.svg()
+    for line in drawing.in_two_lines(drawing.shortened(long)).split("\n"):
+        assert f">{line}</text>" in svg
+    assert f">{long}</text>" not in svg and long in built.html()
+    for baseline in ("lstm", long):
+        rows = [r for name in (baseline, "X" * 60) for r in run_rows(name, BASE)]
+        figure = build(study(baseline, "X" * 60), rows).figures["paired-differences"].figure
+        figure.draw_without_rendering()
+        axes = figure.axes[0]
+        assert axes.get_position().width > 0.5
+        label = axes.xaxis.label.get_window_extent()
+        assert label.x0 > 0 and label.x1 < figure.bbox.width
 
 
 def test_a_study_without_a_run_has_no_table_of_ends():
@@ -267,6 +277,20 @@ def test_several_conditions_have_each_their_part():
     # What differs between the conditions is told as such, and is not among what was fixed.
     assert '<tr><th scope="row">docs/gru</th><td>python-docs</td></tr>' in found
     assert '<th scope="row">corpus</th>' not in found
+
+
+def test_of_many_arms_an_answer_says_how_many():
+    names = ["lstm", *(f"arm-{i}" for i in range(sentences.MOST_NAMED + 1))]
+    rows = [r for k, name in enumerate(names) for r in run_rows(name, BASE + 0.1 * (k > 0))]
+    found = build(study(*names), rows)
+    assert found.answer.endswith(f"{len(names) - 1} arms are worse.")
+    fewer = [row for row in rows if row["arm"] != "arm-0"]
+    assert "arm-1, arm-2" in build(study(*[n for n in names if n != "arm-0"]), fewer).answer
+
+
+def test_a_long_question_is_set_smaller():
+    assert "<h1>" in build(study("lstm", "gru")).html()
+    assert '<h1 class="long">' in build(study("lstm", "gru", question="Why? " * 60)).html()
 
 
 def test_a_long_table_is_folded_away():

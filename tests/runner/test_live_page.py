@@ -7,6 +7,7 @@ import pytest
 import small_study
 
 from harness import study
+from harness.report import colors
 from harness.runner import live_page
 from harness.runner.live_page import LivePage
 from harness.runner.recorder import End
@@ -61,7 +62,7 @@ def test_a_page_is_ready_before_the_first_run_has_ended(told):
     assert list(writer.views) == ["answer", "curves", "trials", "costs"]
     assert writer.tags == {
         "narrow": {"mlflow.runColor": "#000000", "trials": "0/4", "n": "0/3"},
-        "wide": {"mlflow.runColor": "#E69F00", "trials": "0/4", "n": "0/3"},
+        "wide": {"mlflow.runColor": colors.COLORS[1], "trials": "0/4", "n": "0/3"},
     }
     first, *_, row = writer.notes[-1].splitlines()
     assert first.startswith("Running: 8 trials of 2 arms, ")
