@@ -121,9 +121,8 @@ def _table(layer: Layer, parameters: Parameters, tokens: Tensor) -> Tensor:
     if not tokens.is_cuda:
         is_outside = (tokens < 0) | (tokens >= num_tokens)
         if is_outside.any():
-            raise IndexError(
-                f"tokens: must lie in 0 to {num_tokens - 1}, but got {tokens[is_outside][0].item()}."
-            )
+            first = tokens[is_outside][0].item()
+            raise IndexError(f"tokens: must lie in 0 to {num_tokens - 1}, but got {first}.")
     return input_table(layer, parameters)
 
 
