@@ -78,7 +78,8 @@ def make_once(file: Path, source: Path, text: str, make: Callable[[Path, Path], 
             _make(file, source, text, make)
     except OSError as error:
         raise CacheError(
-            f"{file.parent}: must hold compiled code, but got error={str(error)!r}."
+            f"{file.parent}: must hold compiled code, but got error={str(error)!r}. "
+            "Name another folder with HARNESS_CACHE."
         ) from error
 
 

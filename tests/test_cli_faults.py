@@ -219,6 +219,26 @@ def test_a_standard_output_that_takes_no_more_is_named_in_one_line():
     assert ended.stderr.startswith("standard output: must take what is printed")
 
 
+DRAWING = """
+import sys
+from harness import cli
+def draw(*_, **__):
+    import matplotlib.font_manager
+cli.app = draw
+sys.argv = ["harness", "report", "small"]
+cli.main()
+"""
+
+
+def test_where_no_folder_of_the_user_can_be_written_figures_say_nothing_of_it(tmp_path):
+    (tmp_path / "home").touch()  # no folder can be made in it
+    env = {**os.environ, "HOME": str(tmp_path / "home")}
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        env.pop(name, None)
+    ended = subprocess.run([sys.executable, "-c", DRAWING], capture_output=True, text=True, env=env)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 INTERRUPTED = """
 import sys
 from harness import cli

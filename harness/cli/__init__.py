@@ -8,6 +8,7 @@ error), missing (what is said where nothing but the layer is installed).
 
 import atexit
 import gc
+import logging
 import os
 import sys
 
@@ -40,6 +41,8 @@ def main() -> None:
     130 after Ctrl-C.
     """
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    # Where no folder of its own can be written it makes one for a while, and says so at length.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     atexit.register(gc.freeze)  # the interpreter's end would search all of them, for half a second
     with signals.handled():
         try:
