@@ -44,6 +44,7 @@ LONG = (
     "test_cpu",
     "test_equal_numbers",
     "test_launch",
+    "test_many_in_a_shard",
     "test_mutants",
     "test_server",
     "test_shared_searches",

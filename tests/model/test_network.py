@@ -1,243 +1,23 @@
-"""Initial numbers, sizes and the forward pass, against torch.nn and closed formulas."""
+"""The forward pass and the update of a whole model, against torch.nn and against its definition."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
+from small_models import SEED, settings
 from tolerances import assert_close
 
-import cells
 from cells.base import split_gates
 from harness.engine import get, lookup
 from harness.engine.reference import bind
-from harness.model.architecture import Architecture, SizeError, architecture
+from harness.model.architecture import architecture
 from harness.model.initialization import initial_parameters
 from harness.model.loss_terms import LossTerms
 from harness.model.masks import FIELDS, Masks
 from harness.model.network import Model
 from harness.model.regularization import regularization_of, regularized
-from harness.settings import Settings
 
-SEED = (1000,)
 CPU = torch.device("cpu")
-
-
-def settings(**changes):
-    return Settings(**{"cell": "lstm", "corpus": "text", "hidden_size": 24, **changes})
-
-
-def initial(run, seed=SEED, vocabulary=11):
-    return initial_parameters(architecture(run, vocabulary, vocabulary), run, seed)
-
-
-@pytest.mark.parametrize(
-    "vocabulary, changes, expected",
-    [
-        (43, {}, 318_251),
-        (43, {"biases": 2}, 319_275),
-        (43, {"cell": "rnn-relu", "biases": 2}, 88_107),
-        (28, {}, 299_036),
-        (28, {"biases": 2}, 300_060),
-        (1027, {"cell": "lstm-no-output-tanh"}, 1_578_755),
-        (1027, {"biases": 2}, 1_579_779),
-    ],
-)
-def test_the_sources_have_so_many_parameters(vocabulary, changes, expected):
-    arch = architecture(settings(hidden_size=256, **changes), vocabulary, vocabulary)
-    assert arch.num_parameters() == expected
-    if vocabulary < 1000:
-        drawn = initial_parameters(arch, settings(hidden_size=256, **changes), SEED)
-        assert sum(p.numel() for p in drawn.values()) == expected
-
-
-def test_parameters_states_and_flops_of_a_stack():
-    arch = Architecture(cells.find("lstm"), 11, 13, 6, num_layers=2, embedding_size=5, biases=2)
-    module = torch.nn.ModuleList(
-        [torch.nn.Embedding(11, 5), torch.nn.LSTM(5, 6, 2), torch.nn.Linear(6, 13)]
-    )
-    assert arch.num_parameters() == sum(p.numel() for p in module.parameters())
-    assert arch.num_states() == 2 * 2 * 6
-    assert arch.flops_per_token() == 2 * (4 * 6 * (5 + 6) + 4 * 6 * (6 + 6) + 6 * 13)
-    assert replace(arch, embedding_size=None, num_layers=1).flops_per_token() == 2 * (
-        4 * 6 * 6 + 6 * 13
-    )
-
-
-# Initialisation.
-
-
-@pytest.mark.parametrize("scale, stddev", [(None, 0.01), (0.3, 0.3)])
-def test_normal(scale, stddev):
-    parameters = initial(
-        settings(initialization="normal", initial_scale=scale, hidden_size=64, biases=2)
-    )
-    for name, values in parameters.items():
-        if ".b" in name:
-            assert not values.any()
-        else:
-            assert values.dtype == torch.float64
-            assert abs(values.mean()) < 4 * stddev / math.sqrt(values.numel())
-            assert values.std().item() == pytest.approx(
-                stddev, rel=4 / math.sqrt(2 * values.numel())
-            )
-
-
-@pytest.mark.parametrize("scale, bound", [(None, 1 / math.sqrt(64)), (0.3, 0.3)])
-def test_uniform_is_that_of_torch_nn_for_everything(scale, bound):
-    run = settings(
-        cell="lstm-peephole", initial_scale=scale, hidden_size=64, biases=2, embedding_size=5
-    )
-    for name, values in initial(run).items():
-        assert 0.9 * bound < values.abs().max() <= bound, name
-        assert values.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.25), name
-
-
-@pytest.mark.parametrize("gain", [None, 0.5])
-def test_glorot_takes_the_fans_of_each_gate(gain):
-    parameters = initial(
-        settings(cell="lstm-peephole", initialization="glorot", initial_scale=gain, hidden_size=64)
-    )
-    fans = {
-        "layer0.W": (11, 64),
-        "layer0.R": (64, 64),
-        "readout.W": (64, 11),
-        "layer0.p_i": (64, 64),
-    }
-    for name, pair in fans.items():
-        bound = (gain or 1.0) * math.sqrt(6 / sum(pair))
-        assert 0.9 * bound < parameters[name].abs().max() <= bound, name
-    assert not parameters["layer0.b"].any() and not parameters["readout.b"].any()
-
-
-@pytest.mark.parametrize(
-    "cell, names", [("lstm", ["layer0.R"]), ("gru-reset-before", ["layer0.R", "layer0.R_n"])]
-)
-def test_orthogonal_makes_every_gates_recurrent_matrix_orthogonal(cell, names):
-    parameters = initial(
-        settings(cell=cell, initialization="orthogonal", initial_scale=2.0, hidden_size=15)
-    )
-    for name in names:
-        blocks = parameters[name].split(15, dim=1)
-        for block in blocks:
-            assert_close(block @ block.T, 4.0 * torch.eye(15, dtype=torch.float64))
-        assert len({block[0, 0].item() for block in blocks}) == len(blocks)
-
-
-def test_orthogonal_matrices_are_uniform_over_the_group():
-    runs = settings(cell="rnn-tanh", initialization="orthogonal", hidden_size=2)
-    matrices = torch.stack([initial(runs, (k,))["layer0.R"] for k in range(1000)])
-    assert torch.linalg.det(matrices).mean().abs() < 4 / math.sqrt(1000)  # half of them mirror
-    assert (matrices.mean(0).abs() < 4 * math.sqrt(0.5 / 1000)).all()
-
-
-def test_keras_initialises_the_stacked_matrices():
-    parameters = initial(settings(initialization="keras", hidden_size=64, num_layers=2))
-    for name, fans in {"layer0.W": (11, 256), "layer1.W": (64, 256), "readout.W": (64, 11)}.items():
-        bound = math.sqrt(6 / sum(fans))
-        assert 0.9 * bound < parameters[name].abs().max() <= bound, name
-    recurrent = parameters["layer0.R"]
-    assert_close(recurrent @ recurrent.T, torch.eye(64, dtype=torch.float64))
-    i, f, g, o = parameters["layer0.b"].split(64)
-    assert (f == 1).all() and not torch.cat([i, g, o, parameters["readout.b"]]).any()
-
-
-@pytest.mark.parametrize("initialization", ["normal", "uniform", "keras"])
-def test_a_forget_bias_that_is_given_wins(initialization):
-    run = settings(initialization=initialization, forget_bias=2.5, biases=2)
-    with_bias, without = initial(run), initial(replace(run, forget_bias=None))
-    assert (with_bias["layer0.b"].split(24)[1] == 2.5).all()
-    for index in (0, 2, 3):
-        assert torch.equal(
-            with_bias["layer0.b"].split(24)[index], without["layer0.b"].split(24)[index]
-        )
-    assert torch.equal(with_bias["layer0.b_R"], without["layer0.b_R"])
-
-
-def test_a_cell_without_forget_gates_takes_no_forget_bias():
-    assert not initial(settings(cell="gru", initialization="keras", forget_bias=2.5))[
-        "layer0.b"
-    ].any()
-
-
-@pytest.mark.parametrize("initialization", ["normal", "uniform", "glorot", "orthogonal"])
-def test_equal_names_get_equal_numbers_in_different_arms(initialization):
-    run = settings(initialization=initialization, biases=2)
-    lstm, coupled = initial(run), initial(replace(run, cell="lstm-coupled", num_layers=2))
-    for name in ("layer0.W", "layer0.R", "layer0.b", "layer0.b_R"):
-        i, _, g, o = lstm[name].split(24, dim=-1)
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip((i, g, o), coupled[name].split(24, dim=-1), strict=True)
-        )
-    assert torch.equal(lstm["readout.W"], coupled["readout.W"])
-    peephole = initial(replace(run, cell="lstm-peephole"))
-    assert all(torch.equal(peephole[name], values) for name, values in lstm.items())
-
-
-def test_other_seeds_layers_parameters_and_gates_get_other_numbers():
-    parameters = initial(settings(initialization="normal", num_layers=3, hidden_size=11))
-    blocks = [b for name, v in parameters.items() if ".b" not in name for b in v.split(11, dim=-1)]
-    blocks += [
-        b
-        for b in initial(settings(initialization="normal", hidden_size=11), (1001,))[
-            "layer0.R"
-        ].split(11, 1)
-    ]
-    assert len({block[0, 0].item() for block in blocks}) == len(blocks)
-
-
-# Sizes.
-
-
-@pytest.mark.parametrize(
-    "field, cost", [("num_parameters", "num_parameters"), ("flops_per_token", "flops_per_token")]
-)
-@pytest.mark.parametrize("cell", ["rnn-tanh", "lstm", "gru"])
-def test_a_budget_is_met_by_the_nearest_hidden_size(field, cost, cell):
-    budget = 300_000
-    arch = architecture(settings(cell=cell, hidden_size=None, **{field: budget}), 43, 43)
-
-    def off(hidden_size):
-        return abs(getattr(replace(arch, hidden_size=hidden_size), cost)() - budget)
-
-    assert off(arch.hidden_size) == min(off(h) for h in range(1, 1000))
-    assert off(arch.hidden_size) <= 0.01 * budget
-
-
-def test_a_budget_that_no_size_meets_names_both_neighbours():
-    with pytest.raises(SizeError) as caught:
-        architecture(settings(hidden_size=None, num_parameters=1000), 43, 43)
-    costs = {h: architecture(settings(hidden_size=h), 43, 43).num_parameters() for h in (4, 5)}
-    assert costs[4] < 0.99 * 1000 and costs[5] > 1.01 * 1000
-    assert str(caught.value) == (
-        "num_parameters: a hidden_size must come within 1 % of it, but got num_parameters=1000. "
-        f"Take one of the nearest: hidden_size 4 has {costs[4]}, hidden_size 5 has {costs[5]}."
-    )
-
-
-def test_a_budget_below_one_unit_names_that_unit():
-    with pytest.raises(
-        SizeError,
-        match=r"but got flops_per_token=1. Take one of the nearest: hidden_size 1 has \d+\.$",
-    ):
-        architecture(settings(hidden_size=None, flops_per_token=1), 43, 43)
-
-
-def test_a_size_is_needed():
-    with pytest.raises(
-        SizeError, match="one of hidden_size, num_parameters, flops_per_token must be given"
-    ):
-        architecture(settings(hidden_size=None), 43, 43)
-
-
-def test_an_unknown_cell_is_refused():
-    with pytest.raises(cells.UnknownCell, match="but got cell='lstn'. Did you mean lstm"):
-        architecture(settings(cell="lstn"), 43, 43)
-
-
-# The forward pass.
-
 STEPS, RUNS, STREAMS = 5, 2, 3
 
 
@@ -507,37 +287,6 @@ def test_a_state_that_no_step_reads_has_no_learned_start():
     parameters = {name: p[None] + 1 for name, p in initial_parameters(arch, run, SEED).items()}
     ((h, c),) = Model(arch, get("cpu")).initial_states(parameters, 1, STREAMS)
     assert not h.any() and (c == 1).all()
-
-
-@pytest.mark.parametrize("field", ["num_parameters", "flops_per_token"])
-@pytest.mark.parametrize("hidden", [252, 253, 254, 256])
-def test_a_cell_in_blocks_is_sized_although_its_cost_does_not_grow_from_size_to_size(field, hidden):
-    exact = architecture(settings(cell="lstm-block-diagonal", hidden_size=hidden), 28, 28)
-    budget = {field: getattr(exact, field)()}
-    arch = architecture(settings(cell="lstm-block-diagonal", hidden_size=None, **budget), 28, 28)
-    assert getattr(arch, field)() == budget[field]
-
-
-def test_a_tied_read_out_has_no_table_of_its_own():
-    run = settings(hidden_size=8, embedding_size=8, tied=True)
-    arch = architecture(run, 11, 11)
-    assert "readout.W" not in [slot.name for slot in arch.slots()]
-    assert (
-        arch.num_parameters()
-        == architecture(replace(run, tied=False), 11, 11).num_parameters() - 8 * 11
-    )
-
-
-@pytest.mark.parametrize(
-    "changes", [{"embedding_size": 4}, {"embedding_size": None}, {"num_parameters": 5000}]
-)
-def test_a_tied_table_of_another_size_is_an_error(changes):
-    run = settings(**{"hidden_size": 8, "embedding_size": 8, "tied": True, **changes})
-    run = replace(run, hidden_size=None) if run.num_parameters else run
-    with pytest.raises(
-        SizeError, match=r"tied: embedding_size must be hidden_size, .*, but got .*Give both one"
-    ):
-        architecture(run, 11, 11)
 
 
 def test_while_evaluating_the_means_of_the_noise_stand_for_it():
