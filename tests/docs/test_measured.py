@@ -1,7 +1,9 @@
 """Figures that a page quotes are those of the file that it names."""
 
+import json
 import re
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,3 +29,18 @@ def test_the_speed_of_the_layer_is_quoted_from_its_bench():
         assert f"`{cell}` {one}, {two} and {three} times as fast as" in page
     one, two, three = ratios(forward)["lstm"]
     assert f"Forward alone it is {one}, {two} and {three} for `lstm`" in page
+
+
+def test_how_fast_a_cell_writes_is_quoted_from_its_record():
+    page = " ".join((ROOT / "docs/how-to/cost.md").read_text(encoding="utf-8").split())
+    record = json.loads((ROOT / "studies/bench/cost.json").read_text(encoding="utf-8"))
+    made, (lstm, gru) = record["made"], record["cells"]
+    assert (lstm["cell"], gru["cell"]) == ("lstm", "gru")
+    one, two = (median(cell["times"]["token"]["seconds"]) for cell in (lstm, gru))
+    reading = median(lstm["reading_seconds"])
+    assert f"takes {1e6 * one:.1f} us on one core of an {made['processor']}" in page
+    assert f"GRU {1e6 * two:.1f} us" in page
+    assert f"{1 / one:,.0f} and {1 / two:,.0f} characters a second" in page
+    assert f"alone are read in {1e6 * reading:.1f} us" in page
+    when = f"commit {made['git_commit'][:7]}, {made['date'][:10]}, torch"
+    assert f"V = {record['num_tokens']}; {when} {made['version_torch'].split('+')[0]}" in page
