@@ -268,8 +268,10 @@ class RayExecutor:
                 worker.pruned = listen(said)
                 self._calls[worker.actor.advance.remote(worker.pruned)] = worker
             else:  # it trains the next pack while the ends of this one are recorded
-                self._give_next(worker, waiting)
-                listen(said)
+                try:
+                    self._give_next(worker, waiting)
+                finally:  # a pack that cannot be given costs no result
+                    listen(said)
             return
         self._give_next(worker, waiting)
 

@@ -63,10 +63,15 @@ def study(tmp_path_factory):
     return path, numbers_of(path, path.parent, "inline", "auto")
 
 
-def numbers_of(path, folder, executor, address):
+def numbers_of(path, folder, executor, address, *overrides):
     where = Locations(folder)
     report = launch.run(
-        path, locations=where, console=Console(quiet=True), executor=executor, address=address
+        path,
+        overrides=overrides,
+        locations=where,
+        console=Console(quiet=True),
+        executor=executor,
+        address=address,
     )
     assert not report.missing
     reader = StudyReader(where.tracking_uri, "small")
@@ -88,7 +93,11 @@ def test_the_numbers_are_those_of_this_process(cluster, study, tmp_path):
 
 
 def test_whatever_dies_changes_no_number(cluster, study, tmp_path, monkeypatch):
-    """A driver is asked to end, the next one is killed, and the third loses a worker."""
+    """A driver is asked to end, the next one is killed, and the third loses a worker.
+
+    The one that is killed has given a worker its next pack, and has not recorded the ends of the
+    last one.
+    """
     path, numbers = study
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RunRecorder, "record", ended_at(4, signal.SIGTERM))
@@ -132,18 +141,25 @@ def ended_at(number, death):
     return recorded
 
 
-def killed_once_runs_have_ended():
-    """Returns what records as ever, and kills this process when the store has the first end."""
-    record, ends = RunRecorder.record, []
+def killed_before_ends_are_recorded():
+    """Has this process killed when a worker has its next pack, but not the ends of its last one.
+
+    The store has earlier ends.
+    """
+    record, give_next, writers = RunRecorder.record, ray_executor.RayExecutor._give_next, []
 
     def recorded(self, messages):
-        if ends:
-            self._writer.drain()
-            os.kill(os.getpid(), signal.SIGKILL)
-        ends.extend(message for message in messages if isinstance(message, RunEnded))
+        writers.extend(self._writer for each in messages if isinstance(each, RunEnded))
         return record(self, messages)
 
-    return recorded
+    def given(self, worker, waiting):
+        has_ended, is_more = worker.plan is not None, bool(waiting)
+        give_next(self, worker, waiting)
+        if has_ended and is_more and writers:
+            writers[0].drain()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunRecorder.record, ray_executor.RayExecutor._give_next = recorded, given
 
 
 DRIVER = """
@@ -151,8 +167,8 @@ import sys
 sys.path.append("tests")
 sys.path.append("tests/runner")
 import test_ray_executor as tests
-tests.RunRecorder.record = tests.killed_once_runs_have_ended()
-tests.numbers_of(sys.argv[1], tests.Path(sys.argv[2]), "ray", sys.argv[3])
+tests.killed_before_ends_are_recorded()
+tests.numbers_of(sys.argv[1], tests.Path(sys.argv[2]), "ray", sys.argv[3], "fix.pack_size=1")
 """
 
 
@@ -227,6 +243,31 @@ def test_a_worker_has_its_next_pack_before_the_ends_of_this_one_are_recorded(
         executor.execute(packs, listen)
     words = ["begins 0", "begins 1", "ends 0", "begins 2", "ends 1", "ends 2"]
     assert happened == [each.replace(" ", " a/replicate/") for each in words]
+
+
+def test_ends_are_recorded_although_the_next_pack_cannot_be_given(
+    cluster, pack, tmp_path, monkeypatch
+):
+    ended, begin, packs = [], ray_executor.RayExecutor._begin, [pack]
+    packs.append(replace(pack, runs=(replace(pack.runs[0], id="a/replicate/1"),)))
+
+    def begun(self, worker, plan):
+        if plan is packs[1]:
+            raise FileNotFoundError("its text is gone")
+        begin(self, worker, plan)
+
+    def listen(messages):
+        ended.extend(each.run for each in messages if isinstance(each, RunEnded))
+        return set()
+
+    with closing(open_executor("ray", cluster.address, tmp_path / "study", quiet)) as executor:
+        executor.execute([pack], lambda messages: set())
+        monkeypatch.setattr(ray_executor, "MAX_STARTING", 0)
+        monkeypatch.setattr(executor, "_demanded", lambda plan, _: (plan, executor._idle[0].demand))
+        monkeypatch.setattr(ray_executor.RayExecutor, "_begin", begun)
+        with pytest.raises(FileNotFoundError):
+            executor.execute(packs, listen)
+    assert ended == ["a/replicate/0"]
 
 
 def test_a_cluster_that_others_use_is_told(cluster, pack, tmp_path, monkeypatch):
