@@ -1,7 +1,7 @@
 """A report's tables as Markdown, as LaTeX and on a terminal."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -110,13 +110,30 @@ def broken_at_joints(name: str, width: int) -> str:
 
     >>> broken_at_joints("forget-gate:lstm-coupled", 18).splitlines()
     ['forget-gate:lstm-', 'coupled']
+    >>> broken_at_joints("cell=gru,hidden_size=24", 21).splitlines()
+    ['cell=gru,', 'hidden_size=24']
     """
     lines = [""]
-    for part in re.findall(r"[^-:/]*[-:/]|[^-:/]+", name):
+    for part in _parts(name, width):
         if lines[-1] and len(lines[-1]) + len(part) > width:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
+
+
+def _parts(name: str, width: int) -> Iterator[str]:
+    """Yields what a name is joined of; of a part that is longer than ``width``, its own parts."""
+    for part in re.findall(r"[^-:/,]*[-:/,]|[^-:/,]+", name):
+        yield from [part] if len(part) <= width else re.findall(r"[^=_]*[=_]|[^=_]+", part)
+
+
+def _ranged(text: str) -> str:
+    """Returns an interval without blanks; bounds that have signs keep their ``to``.
+
+    >>> _ranged("1.03 (0.99 to 1.1)"), _ranged("+0.05 (-0.18 to +0.28)")
+    ('1.03 (0.99-1.1)', '+0.05 (-0.18 to +0.28)')
+    """
+    return text if re.search("to [-+]", text) else text.replace(" to ", "-")
 
 
 def _verdicts(
@@ -137,7 +154,7 @@ def _verdicts(
         word = sentences.word(result).split(" and ")[0]  # the sentences say lower or higher
         cells = (
             number(result.objective.level(result.mean)) if result.mean is not None else "none",
-            tables.decided_text(result).replace(" to ", "-"),
+            _ranged(tables.decided_text(result)),
             tables.holm_text(result),
             _speed_text(result, with_intervals),
         )
@@ -152,14 +169,24 @@ def terminal_section(section: Section, width: int) -> Table:
     """Returns any table for a terminal of ``width`` characters, which folds its cells."""
     columns = list(zip(section.header, *section.rows, strict=True))
     table = _terminal_table()
-    for name, is_number, own in zip(
-        section.header, section.are_numbers, _widths(columns, width), strict=True
-    ):
+    widths = _widths(columns, width)
+    for name, is_number, own in zip(section.header, section.are_numbers, widths, strict=True):
         justify: JustifyMethod = "right" if is_number else "left"
         table.add_column(Text(name), justify=justify, overflow="fold", width=own)
     for row in section.rows:
-        table.add_row(*map(Text, row))
+        # Names alone have joints: a number's sign is none.
+        table.add_row(
+            *(
+                Text(cell if is_number else _words_at_joints(cell, own))
+                for cell, is_number, own in zip(row, section.are_numbers, widths, strict=True)
+            )
+        )
     return table
+
+
+def _words_at_joints(cell: str, width: int) -> str:
+    words = cell.split(" ")
+    return " ".join(broken_at_joints(w, width) if len(w) > width else w for w in words)
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
@@ -200,5 +227,5 @@ def _speed_text(result: ArmResult, is_whole: bool) -> str:
     if speed is None or speed.ratio is None:
         return ""
     form, _ = _speed_signs(is_whole).get(speed.verdict, ("{}", ""))
-    text = sentences.speed_text(speed).replace(" to ", "-") if is_whole else f"{speed.ratio:.2f}"
+    text = _ranged(sentences.speed_text(speed)) if is_whole else f"{speed.ratio:.2f}"
     return form.format(text)

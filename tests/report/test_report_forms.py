@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import BASE, build, full, run_rows, study, timing_rows, two_conditions
+from planted import BASE, Measure, build, full, run_rows, study, timing_rows, two_conditions
 from rich.console import Console
 
 import harness
@@ -83,6 +83,21 @@ def test_a_long_name_is_broken_at_its_joints():
     lines = [line.split("  ")[0].strip() for line in printed(made, 70).splitlines()]
     first = next(i for i, line in enumerate(lines) if line.startswith("lstm-"))
     assert lines[first].endswith("-") and name.startswith(lines[first] + lines[first + 1])
+
+
+def test_a_number_in_an_arms_name_is_whole():
+    assert forms.broken_at_joints("cell=lstm-coupled,hidden_size=24", 20).splitlines() == [
+        "cell=lstm-coupled,",
+        "hidden_size=24",
+    ]
+    assert forms.broken_at_joints("hidden_size=24", 13).splitlines() == ["hidden_size=", "24"]
+
+
+def test_bounds_that_have_signs_are_told_apart():
+    rows = run_rows("lstm", -0.90 - BASE / 100) + run_rows("gru", -0.91 + BASE / 100)
+    made = build(study("lstm", "gru", measure=Measure("validation/accuracy")), rows)
+    shown = plain(printed(made))
+    assert re.search(r"[-+]0\.\d+ \([-+]0\.\d+ to [-+]0\.\d+\)", shown), shown
 
 
 def test_the_terminal_ends_with_the_answer_below_a_table(built):
@@ -283,6 +298,12 @@ def test_a_wide_table_breaks_words_last_of_all():
     narrow.print(forms.terminal_section(Section("Costs", header, rows), narrow.width))
     lines = narrow.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 30 and not any("…" in line for line in lines)
+    half = Console(width=52, file=io.StringIO())
+    half.print(forms.terminal_section(Section("Costs", header, rows), half.width))
+    lines = half.file.getvalue().splitlines()
+    first = next(place for place, line in enumerate(lines) if line.startswith("lstm"))
+    folds = [line.split(" ")[0] for line in lines[first : first + 2]]
+    assert folds == ["lstm-no-", "output-tanh"], lines
 
 
 def test_a_question_is_prose_in_markdown():
