@@ -37,7 +37,7 @@ class Overhead:
 
     Attributes:
         total: Wall seconds since the person began to wait.
-        train: Training.
+        train: Training; a report sums the runs' own clocks instead, which begin with their packs.
         timing: The runtime phase.
         start_up: Until the first plan was known.
         stores: MLflow and Optuna.
@@ -58,7 +58,7 @@ class Overhead:
             "" if self.first_update is None else f"; first update after {self.first_update:.1f} s"
         )
         return (
-            f"This launch took {self.total:.0f} s: {self.train:.0f} s training, "
+            f"This launch took {self.total:.0f} s by the wall clock: {self.train:.0f} s training, "
             f"{self.timing:.0f} s timing, {outside:.1f} s outside these (start-up "
             f"{self.start_up:.1f}, MLflow and Optuna {self.stores:.1f}, "
             f"checks and report {rest:.1f}){first}"
