@@ -283,8 +283,7 @@ class _Fault:
             return f'Quote it: "{shown(value)}".'
         if self.kind == "string_pattern_mismatch":
             return "Write end: <eos>." if self.name == "end" else self._name_remedy()
-        doc = doc_at(self.path)
-        return f"It is: {doc}." if doc else "Choose such a value."
+        return f"It is: {doc}." if (doc := doc_at(self.path)) else "Choose such a value."
 
     def _name_remedy(self) -> str:
         plain = re.sub(r"[^a-z0-9]+", "-", str(self.value).lower()).strip("-")
@@ -294,16 +293,16 @@ class _Fault:
         value, name = str(self.value), self.name
         if name == "objective" and value.startswith("test/"):
             return "Write validation/perplexity: nothing may be chosen by the test text."
-        similar = nearest(_FOREIGN_WORDS.get(value.lower(), value), self._allowed())
-        if similar:
+        if similar := nearest(_FOREIGN_WORDS.get(value.lower(), value), self._allowed()):
             return f"Did you mean {similar[0]}?"
         if name == "lines":
             return "Write lines: {end: <eos>}, or lines: sequences."
-        if name != "corpus":
+        if name == "version" or len(self._allowed()) == 1:
             return f"Write {name}: {self._allowed()[0]}."
-        if isinstance(self.value, str) and re.search(r"[./\\]", value):
-            return f"For a text of your own, write corpus: text, path: {value}."
-        return "For a text of your own, write corpus: text, path: FILE."
+        if name != "corpus":
+            return "Choose one of these."
+        is_path = isinstance(self.value, str) and re.search(r"[./\\]", value)
+        return f"For a text of your own, write corpus: text, path: {value if is_path else 'FILE'}."
 
     def _allowed(self) -> list[str]:
         return re.split(", | or ", self._words())
