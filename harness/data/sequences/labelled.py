@@ -4,8 +4,9 @@ The table is in long form: a row for every step of every sequence, with the name
 the step's place in it, the step's features, and a label.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from harness.data.sequences.tables import columns_of
 from harness.randomness import Name
 
 SPLITS = ("train", "validation", "test")
-_MOST_NAMED = 5  # sequences, in a message
+_MOST_NAMED = 5  # sequences or classes, in a message
 
 
 @dataclass(frozen=True)
@@ -159,30 +160,69 @@ def split(
     """
     assert validation_fraction > 0.0 < test_fraction, "no part is empty"
     assert validation_fraction + test_fraction < 1.0, "something is left to train on"
-    strata, problems, parts = _strata(data), [], {name: [np.zeros(0, np.int64)] for name in SPLITS}
+    strata, parts = _strata(data), {name: [np.zeros(0, np.int64)] for name in SPLITS}
+    small: dict[str, tuple[int, int]] = {}
     for name, members in strata.items():
         count = len(members)
         held = [max(1, round(share * count)) for share in (validation_fraction, test_fraction)]
         if count <= sum(held):
-            problems.append(
-                f"{name}: must have at least {sum(held) + 1} sequences, so that training, "
-                f"validation and test have some, but got {count}. Add some, or remove the class."
-            )
+            small[name] = (sum(held) + 1, count)
             continue
         drawn = members[randomness.permutation(*seed, "split", name, count=count)]
         cuts = (count - sum(held), count - held[1])
         for part, chosen in zip(SPLITS, np.split(drawn, cuts), strict=True):
             parts[part].append(chosen)
-    if problems:
-        raise DataError(*problems)
+    if small:
+        raise DataError(*_small_problems(small, data.classes))
     made = {part: data.at(np.sort(np.concatenate(each))) for part, each in parts.items()}
     counts = made["train"].class_counts()
     if empty := [data.classes[number] for number in np.flatnonzero(counts == 0)]:
+        if len(empty) > _MOST_NAMED and _are_fractions(data.classes):
+            raise DataError(_number_problem(data.classes))
+        more = f" and {len(empty) - _MOST_NAMED:,} more" if len(empty) > _MOST_NAMED else ""
         raise DataError(
-            f"train: must have every class, but got none of {empty}, which too few sequences hold. "
-            "Add sequences that do, or remove the label."
+            f"train: must have every class, but got none of {empty[:_MOST_NAMED]}{more}, which too "
+            "few sequences hold. Add sequences that do, or remove the label."
         )
     return made
+
+
+def _small_problems(small: Mapping[str, tuple[int, int]], classes: Sequence[str]) -> Iterator[str]:
+    """Yields what is wrong with strata of too few sequences: how many each needs, and has.
+
+    Where labels are measured numbers nearly each is a class, and a line for each would hide that.
+    """
+    if len(small) > _MOST_NAMED and _are_fractions(classes):
+        yield _number_problem(classes)
+        return
+    for name, (needed, count) in itertools.islice(small.items(), _MOST_NAMED):
+        yield (
+            f"{name}: must have at least {needed} sequences, so that training, "
+            f"validation and test have some, but got {count}. Add some, or remove the class."
+        )
+    if len(small) > _MOST_NAMED:
+        yield (
+            f"classes: each must have so many sequences, but got {len(small) - _MOST_NAMED:,} more "
+            f"of {len(classes):,} that have too few. Remove them likewise."
+        )
+
+
+def _number_problem(classes: Sequence[str]) -> str:
+    return (
+        "label: must be one of a few classes, each of several sequences, but got "
+        f"{len(classes):,} different numbers such as {classes[0]}. No task predicts a number that "
+        "is measured of a sequence: label it by ranges, such as low and high; the next values of a "
+        "series are task: forecasting."
+    )
+
+
+def _are_fractions(classes: Sequence[str]) -> bool:
+    """Returns whether labels are measured numbers: all finite, and some of them not whole."""
+    try:
+        numbers = [float(name) for name in classes]
+    except ValueError:
+        return False
+    return all(map(math.isfinite, numbers)) and not all(n.is_integer() for n in numbers)
 
 
 def _strata(data: Labelled) -> dict[str, np.ndarray]:

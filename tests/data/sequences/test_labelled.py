@@ -101,6 +101,24 @@ def test_a_class_that_is_too_small_to_split_is_told(write):
     assert "but got 1." in first and second.startswith("class 'yes'")
 
 
+@pytest.mark.parametrize("label_of", ["sequence", "step"])
+def test_a_measured_number_is_told_to_be_no_class(write, label_of):
+    rows = [f"s{number},1,0,{number / 7}" for number in range(40)]
+    text = "\n".join(["sequence,step,x,label", *rows])
+    with pytest.raises(DataError) as error:
+        split(read_labelled(write(text), label_of=label_of), ("a",))
+    (line,) = str(error.value).splitlines()
+    assert "but got 40 different numbers such as 0.0. No task predicts a number" in line
+
+
+def test_of_many_classes_that_are_too_small_some_are_named(write):
+    rows = [f"s{number},1,0,{number}" for number in range(40)]
+    with pytest.raises(DataError) as error:
+        split(read_labelled(write("\n".join(["sequence,step,x,label", *rows]))), ("a",))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 6 and "but got 35 more of 40 that have too few" in lines[-1]
+
+
 def test_a_label_of_a_step_that_training_lacks_is_told(write):
     rows = [f"s{number},1,0,{'rare' if number == 3 else 'usual'}" for number in range(10)]
     data = read_labelled(write("\n".join(["sequence,step,x,label", *rows])), label_of="step")
