@@ -45,7 +45,7 @@ class Settings:
     corpus: str = setting(
         doc="time-machine, time-machine-2019, time-machine-2022, genesis, lyrics-2019, "
         "python-docs, ptb, wikitext-2, wikitext-103, text8, enwik8, tiny-shakespeare or text; of "
-        "`task` memory, forecasting and labelling: the sources from adding on"
+        "`task` memory, forecasting and classification: the sources from adding on"
     )
     path: str | None = setting(None, doc="the file of `text` (UTF-8) or of `lyrics-2019` (the zip)")
     paths: Paths | None = setting(

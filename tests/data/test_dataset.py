@@ -168,7 +168,7 @@ def test_every_corpus_is_described():
     doc = Settings.__dataclass_fields__["corpus"].metadata["doc"]
     texts, others = doc.split("; of `task` ")
     assert set(texts.replace(" or ", ", ").split(", ")) == set(data.CORPORA)
-    assert others == "memory, forecasting and labelling: the sources from adding on"
+    assert others == "memory, forecasting and classification: the sources from adding on"
     assert all(data.CORPORA.values())
 
 
