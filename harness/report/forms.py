@@ -13,6 +13,7 @@ from harness.report import sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import number
 from harness.report.tables import Section
+from harness.statistics.decisions import SpeedDecision
 
 COLORS = {"better": "green", "worse": "red"}  # every other verdict is yellow
 LATEX = {
@@ -85,8 +86,8 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
 
     The interval is the one that the verdict rests on, with the search's own spread where it is
     known. Speeds have theirs where the console has room for it; else ``(1.03)`` is no difference
-    shown. ``1.03?`` is undecided in both forms: an interval alone does not say so, as it is of one
-    arm and the verdict of all. ``title`` says what is compared.
+    shown. ``1.03?`` is undecided in both forms, and an interval with a star leaves 1 out where no
+    difference is shown: it is of one arm, and the verdict of all. ``title`` says what is compared.
     """
     table = _verdicts(results, title, with_intervals=True)
     unbounded = console.options.update(max_width=MAX_WIDTH)
@@ -98,9 +99,9 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
             width = max(len(result.name) for result in results) - too_wide
             table = _verdicts(results, title, with_intervals=False, name_width=width)
     speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
-    verdicts = {speed.verdict for speed in speeds}
+    kinds = {_speed_kind(speed) for speed in speeds}
     signs = _speed_signs(has_intervals).items()
-    if used := [text for verdict, (_, text) in signs if verdict in verdicts]:
+    if used := dict.fromkeys(text for kind, (_, text) in signs if kind in kinds):
         table.caption, table.caption_justify = f"Speed {'; '.join(used)}.", "left"
     return table
 
@@ -210,15 +211,23 @@ def _terminal_table() -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
 
 
-def _speed_signs(with_intervals: bool) -> dict[str, tuple[str, str]]:
-    """Returns the verdicts on a speed that have a sign: its form, and what it stands for.
+_OF_ONE_ARM = "of one arm"
 
-    An interval shows by itself where there is no difference.
+
+def _speed_kind(speed: SpeedDecision) -> str:
+    return _OF_ONE_ARM if speed.is_of_one_arm else speed.verdict
+
+
+def _speed_signs(with_intervals: bool) -> dict[str, tuple[str, str]]:
+    """Returns the kinds of speed that have a sign: its form, and what it stands for.
+
+    An interval shows by itself where there is no difference, unless it is of its arm alone.
     """
     undecided = {"undecided": ("{}?", "?: undecided")}
     if with_intervals:
-        return undecided
-    return {"no difference shown": ("({})", "in ( ): no difference is shown"), **undecided}
+        return {_OF_ONE_ARM: ("{}*", "*: no difference is shown among all arms"), **undecided}
+    sign = ("({})", "in ( ): no difference is shown")
+    return {"no difference shown": sign, _OF_ONE_ARM: sign, **undecided}
 
 
 def _speed_text(result: ArmResult, is_whole: bool) -> str:
@@ -226,6 +235,6 @@ def _speed_text(result: ArmResult, is_whole: bool) -> str:
     speed = sentences.main_speed(result)
     if speed is None or speed.ratio is None:
         return ""
-    form, _ = _speed_signs(is_whole).get(speed.verdict, ("{}", ""))
+    form, _ = _speed_signs(is_whole).get(_speed_kind(speed), ("{}", ""))
     text = _ranged(sentences.speed_text(speed)) if is_whole else f"{speed.ratio:.2f}"
     return form.format(text)

@@ -283,6 +283,8 @@ def _speed_sentences(result: ArmResult) -> list[str]:
     if speed.verdict == "undecided":
         measured = f"({times} was measured{alone})"
         return [f"Whether it trains faster or slower is undecided: {speed.reason} {measured}"]
+    if speed.is_of_one_arm and speed.adjusted_p is not None:
+        times = f"{times[:-1]} for it alone; Holm-adjusted p {p_text(speed.adjusted_p)})"
     if speed.verdict == "no difference shown":
         return [f"No difference in training speed is shown: {times}{alone}"]
     return [f"It trains {times}{alone}"]

@@ -273,6 +273,16 @@ class SpeedDecision:
     reason: str = ""
     is_disturbed: bool = False
 
+    @property
+    def is_of_one_arm(self) -> bool:
+        """Whether the interval leaves 1 out where the test, which asks of all arms, shows nothing.
+
+        An interval is of its arm alone.
+        """
+        ends = self.interval
+        is_left_out = ends is not None and not ends.low <= 1.0 <= ends.high
+        return is_left_out and self.verdict == "no difference shown"
+
 
 def decide_speed(
     baseline: Timing, arms: Sequence[Timing], *, threshold: float = 0.05

@@ -66,6 +66,22 @@ def test_a_speed_has_its_interval_where_there_is_room_and_else_a_sign():
     assert "Speed in ( ): no difference is shown." in narrow
 
 
+def test_an_interval_of_one_arm_is_no_difference_among_all():
+    """Fifteen rounds of twenty: p is 0.041 for gru alone, and more than 0.1 among three arms."""
+    names = ("lstm", "gru", "mgu", "rnn-tanh")
+    rows = [row for name in names for row in run_rows(name, BASE)]
+    timings = [row for name in names for row in timing_rows(name, 0.1)]
+    for row in timings:
+        if row["arm"] == "gru":
+            row["tokens_per_second"] *= 0.9 if row["round"] % 4 else 1.05
+    made = build(study(*names), rows, timings)
+    wide, narrow = printed(made, 120), printed(made, 70)
+    assert re.search(r"gru .* 0\.901 \(0\.899-0\.903\)\*", wide), wide
+    assert "Speed *: no difference is shown among all arms." in wide
+    assert re.search(r"gru .* \(0\.90\) ", narrow), narrow
+    assert narrow.count("no difference is shown") == 1
+
+
 @pytest.mark.parametrize("width", [70, 80, 120])
 def test_an_undecided_speed_is_told_from_a_decided_one_in_every_form(width):
     """Three rounds are too few for an interval, and for a verdict."""
