@@ -1,11 +1,13 @@
 """What a machine with a CUDA GPU is asked, in ten minutes at most; ``make gpu``.
 
 Torch, Triton, NumPy and pytest are enough there. Parts follow one another; each has seconds of its
-own, so that none takes another's, and its output is in a file as it comes. The exit code is 1 where
-a part fails or runs out of its seconds, and 2 where nothing can be asked.
+own, so that none takes another's, and the output of all is in one file as it comes: few files are
+left, since what is lent may give back few. The exit code is 1 where a part fails or runs out of its
+seconds, and 2 where nothing can be asked.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import signal
@@ -19,8 +21,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES_SHOWN = 30
-"""Of the end of a part's output; its file holds all of it."""
+"""Of the end of a part's output; the log holds all of it."""
+LOG = "log.txt"
 TIMED_OUT = 124
+SECONDS_TO_END = 5
+"""Of a process that was killed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
             (python, own, "persistent_figures", *options, "--out", str(out)),
         ),
         Part("tests", 80, (python, "-m", "pytest", *pytest, *marked_tests())),
-        Part("plan", 50, (python, own, "plan", *options, "--out", str(out))),
+        Part("plan", 45, (python, own, "plan", *options, "--out", str(out))),
+        Part("expected", 5, (python, str(Path(own).with_name("gpu_expected.py")), str(out))),
     ]
 
 
@@ -84,7 +90,7 @@ def environment(scratch: Path) -> dict[str, str]:
 def run(part: Part, out: Path, variables: dict[str, str]) -> tuple[int, float]:
     """Returns how the part ended and after how many seconds; all that it started ends with it."""
     begun = time.monotonic()
-    with (out / f"{part.name}.txt").open("w", encoding="utf-8") as file:
+    with (out / LOG).open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             part.command,
             cwd=ROOT,
@@ -107,7 +113,9 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
-    process.wait()
+    # What hangs within a driver ends late or never; the other parts do not wait for it.
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SECONDS_TO_END)
 
 
 def run_all(wanted: Sequence[Part], out: Path) -> int:
@@ -116,17 +124,24 @@ def run_all(wanted: Sequence[Part], out: Path) -> int:
     with tempfile.TemporaryDirectory(prefix="harness-gpu-", ignore_cleanup_errors=True) as scratch:
         variables = environment(Path(scratch))
         for part in wanted:
-            print(f"== {part.name}: at most {part.seconds} s", flush=True)
+            _tell(out, f"== {part.name}: at most {part.seconds} s")
+            begins = (out / LOG).stat().st_size
             code, seconds = run(part, out, variables)
-            told = (out / f"{part.name}.txt").read_text(encoding="utf-8", errors="replace")
+            told = (out / LOG).read_bytes()[begins:].decode(errors="replace")
             print("\n".join(told.splitlines()[-LINES_SHOWN:]))
             how = "out of its seconds" if code == TIMED_OUT else f"ended with {code}"
-            line = f"{part.name}: {how} after {seconds:.0f} s of {part.seconds} s"
-            print(f"== {line}", flush=True)
-            with (out / "summary.txt").open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            _tell(out, f"== {part.name}: {how} after {seconds:.0f} s of {part.seconds} s")
             codes.append(code)
     return 1 if any(codes) else 0
+
+
+def _tell(out: Path, line: str) -> None:
+    """Prints a line, and adds it to the log, where a part may have left half a line."""
+    print(line, flush=True)
+    path = out / LOG
+    is_whole = not path.exists() or path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n" if is_whole else f"\n{line}\n")
 
 
 def refusal(device: str) -> str | None:

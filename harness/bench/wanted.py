@@ -13,6 +13,8 @@ BASE = own_shape("B32,T35,H256,V28")
 NARROW = own_shape("B32,T35,H64,V28")
 WIDE = own_shape("B32,T35,H1024,V28")
 WORDS = own_shape("B32,T35,H256,V10000")
+LONG = own_shape("B16,T1024,H768,V28")
+"""The shape of published figures of one kernel for all time steps, those of FlashRNN."""
 PACKS = (1, 16)
 """The packs of every row."""
 ANY_ENGINE = "auto"
@@ -45,6 +47,7 @@ WANTED = (
     Row("indrnn", BASE, "tf32"),
     Row("nas", BASE, "tf32"),
     Row("lstm-mogrifier", BASE, "tf32"),
+    Row("lstm", LONG, "bf16"),
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 import cells
 from harness.bench.options import checked, own_shape
-from harness.bench.wanted import BASE, NARROW, PACKS, WANTED, WIDE, WORDS, labels
+from harness.bench.wanted import BASE, LONG, NARROW, PACKS, WANTED, WIDE, WORDS, labels
 from harness.bench.words import parse
 
 TINY = own_shape("B2,T3,H4,V5")
@@ -71,7 +71,7 @@ def test_a_cell_without_a_class_of_torch_nn_has_no_peer():
             ["--cells", "lstm,gru", "--precision", "float32"],
             [("lstm", BASE.name, "float32"), ("gru", BASE.name, "float32")]
             + [("gru", NARROW.name, "float32")]
-            + [("lstm", shape.name, "float32") for shape in (WIDE, WORDS)],
+            + [("lstm", shape.name, "float32") for shape in (WIDE, WORDS, LONG)],
         ),
         (
             ["--cells", "lstm,nas", "--shape", TINY.name],
@@ -86,7 +86,9 @@ def test_a_cell_without_a_class_of_torch_nn_has_no_peer():
         (
             ["--cells", "nas,lstm-peephole", "--precision", "tf32"],
             [("nas", BASE.name, "tf32")]
-            + [("lstm-peephole", shape.name, "tf32") for shape in (BASE, NARROW, WIDE, WORDS)],
+            + [
+                ("lstm-peephole", shape.name, "tf32") for shape in (BASE, NARROW, WIDE, WORDS, LONG)
+            ],
         ),
     ],
 )

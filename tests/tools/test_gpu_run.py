@@ -44,22 +44,50 @@ def test_a_part_that_fails_or_runs_out_of_its_seconds_leaves_the_others_theirs(
     child += "subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
     wanted = [
         Part("long", 2, program(child)),
-        Part("wrong", 300, program("raise SystemExit(3)")),
+        Part("wrong", 300, program("print('half a line', end=''); raise SystemExit(3)")),
         Part("right", 300, program("import sys; print('said'); print('so', file=sys.stderr)")),
     ]
     begun = time.monotonic()
     assert gpu_run.run_all(wanted, tmp_path) == 1
     assert time.monotonic() - begun < 300
-    assert (tmp_path / "long.txt").read_text() == "begun\n"
-    assert (tmp_path / "right.txt").read_text() == "said\nso\n"
-    summary = (tmp_path / "summary.txt").read_text().splitlines()
-    assert [line.split(" after ")[0] for line in summary] == [
-        "long: out of its seconds",
-        "wrong: ended with 3",
-        "right: ended with 0",
+    log = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.split(" after ")[0] for line in log] == [
+        "== long: at most 2 s",
+        "begun",
+        "== long: out of its seconds",
+        "== wrong: at most 300 s",
+        "half a line",
+        "== wrong: ended with 3",
+        "== right: at most 300 s",
+        "said",
+        "so",
+        "== right: ended with 0",
     ]
-    assert "said" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["log.txt"]
+    assert "said\nso\n" in capsys.readouterr().out
     assert gpu_run.run_all(wanted[2:], tmp_path) == 0
+
+
+def test_what_cannot_be_ended_keeps_no_other_part_waiting(monkeypatch, tmp_path):
+    """A process that hangs within a driver does not end when it is killed."""
+    monkeypatch.setattr(gpu_run, "SECONDS_TO_END", 0.01)
+    monkeypatch.setattr(os, "killpg", lambda *given: None)
+    started = []
+
+    class Deaf(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Deaf)
+    try:
+        code, _ = gpu_run.run(
+            Part("deaf", 0.01, program("import time; time.sleep(60)")), tmp_path, {}
+        )
+        assert code == gpu_run.TIMED_OUT
+    finally:
+        started[0].kill()
+        started[0].wait()
 
 
 def test_all_parts_fit_ten_minutes(tmp_path):
