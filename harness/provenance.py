@@ -17,10 +17,10 @@ ON_CUDA = ("triton",)
 
 
 @functools.cache
-def commit() -> tuple[str, bool]:
+def commit() -> tuple[str, bool | None]:
     """Returns the commit of the code that runs, and whether it was changed since.
 
-    Without git that is ("unknown", False).
+    Without git that is ("unknown", None): nobody can tell.
 
     A new file among the code is a change; one beside it, such as a study, is none.
     """
@@ -34,15 +34,15 @@ def commit() -> tuple[str, bool]:
         if git(
             "rev-parse", "--show-prefix"
         ):  # installed somewhere below another project's repository
-            return "unknown", False
+            return "unknown", None
         head = git("rev-parse", "HEAD")
         return (
             (head, bool(git("status", "--porcelain", "--", "cells", "harness")))
             if head
-            else ("unknown", False)
+            else ("unknown", None)
         )
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown", False
+        return "unknown", None
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def describe(device: str) -> dict[str, str]:
     head, dirty = commit()
     return {
         "git_commit": head,
-        "git_dirty": str(dirty).lower(),
+        "git_dirty": "unknown" if dirty is None else str(dirty).lower(),
         "device_name": device_name(device),
         **{f"version_{name}": number for name, number in versions(device).items()},
     }

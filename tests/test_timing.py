@@ -111,19 +111,21 @@ def test_code_below_another_projects_repository_has_no_commit(repository, monkey
     below = repository / ".venv" / "site-packages" / "harness"
     below.mkdir(parents=True)
     monkeypatch.setattr(provenance, "__file__", str(below / "provenance.py"))
-    assert provenance.commit() == ("unknown", False)
+    assert provenance.commit() == ("unknown", None)
 
 
 def test_code_outside_git_has_no_commit(tmp_path, monkeypatch, fresh):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     (tmp_path / "harness").mkdir()
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "harness" / "provenance.py"))
-    assert provenance.commit() == ("unknown", False)
+    assert provenance.commit() == ("unknown", None)
 
 
 def test_without_git_there_is_no_commit(repository, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert provenance.commit() == ("unknown", False)
+    assert provenance.commit() == ("unknown", None)
+    # Then it must not read as if nothing had been changed.
+    assert provenance.describe("cpu")["git_dirty"] == "unknown"
 
 
 def test_versions_are_those_installed():
@@ -142,4 +144,4 @@ def test_a_description_is_flat_text():
         "version_torch",
     } <= found.keys()
     assert all(isinstance(value, str) and value for value in found.values())
-    assert found["git_dirty"] in ("true", "false")
+    assert found["git_dirty"] in ("true", "false", "unknown")

@@ -40,7 +40,12 @@ def settings(tmp_path_factory):
 def test_an_update_stays_on_its_device(settings, name, precision):
     """A tensor of the CPU among those of a device is the first fault that a device would show."""
     given = replace(settings, cell=name, precision=precision, **OPTIONS[name])
-    assert gpu_launches.counted(given, Gpu())["kernels"] > 0
+    try:
+        assert gpu_launches.counted(given, Gpu())["kernels"] > 0
+    except NotImplementedError:
+        if precision != "bf16":
+            raise
+        pytest.skip("this torch knows no shape of a product of bfloat16 into memory that is there")
 
 
 @pytest.mark.parametrize(
