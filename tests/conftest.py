@@ -34,6 +34,7 @@ LISTED_REASONS = (
     "ncps is not installed",
     "the packages of the extra export are not installed",
     "NVRTC is not installed",
+    "this torch knows no such product of bfloat16 without numbers",
     "no ThreadSanitizer",
 )
 

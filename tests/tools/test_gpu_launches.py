@@ -45,7 +45,7 @@ def test_an_update_stays_on_its_device(settings, name, precision):
     except NotImplementedError:
         if precision != "bf16":
             raise
-        pytest.skip("this torch knows no shape of a product of bfloat16 into memory that is there")
+        pytest.skip("this torch knows no such product of bfloat16 without numbers")
 
 
 @pytest.mark.parametrize(
