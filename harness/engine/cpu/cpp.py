@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from harness.engine.cpu.compiler import KERNELS
 from harness.engine.cpu.interface import SYMBOLS, Buffer, Lengths, interface
 from harness.engine.cpu.over_time import OverTime
-from harness.engine.cpu.stages import Stages
+from harness.engine.cpu.stages import Stages, is_of_rows
 from harness.engine.cpu.values import HELPERS, Values
-from harness.engine.tracing.program import MOVES, REDUCTIONS
 from harness.engine.tracing.schedule import Schedule, Stage
 
 
@@ -43,10 +42,7 @@ class Emitter:
         self.stages = Stages(self.values)
         self.over_time = OverTime(self.values, self.multiplied)
         # Threads may share the units where each is computed without its row's others.
-        self.can_split_units = not any(
-            node.kind == "row" or node.op in REDUCTIONS or node.op in MOVES or node.op == "cumsum"
-            for node in self.nodes
-        )
+        self.can_split_units = not any(is_of_rows(node) for node in self.nodes)
 
     def source(self) -> str:
         """Returns the whole file."""

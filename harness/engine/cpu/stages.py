@@ -1,13 +1,18 @@
 """A stage in C++: for every row, passes over its units.
 
-A pass ends where a value of the whole row is needed.
+A pass ends where a value of the whole row is needed, or one that takes long.
 """
 
 from collections.abc import Iterator
 
 from harness.engine.cpu.values import Values
-from harness.engine.tracing.program import MOVES, REDUCTIONS
+from harness.engine.tracing.program import MOVES, OPERATIONS, REDUCTIONS, Node
 from harness.engine.tracing.schedule import Stage
+
+
+def is_of_rows(node: Node) -> bool:
+    """Whether a node is one value a row, or is made of other units of its row."""
+    return node.kind == "row" or node.op in REDUCTIONS or node.op in MOVES or node.op == "cumsum"
 
 
 class Stages:
@@ -60,12 +65,45 @@ class Stages:
 
         A node that reads whole rows of its arguments is ready one pass after them.
         """
+        if not any(is_of_rows(self.nodes[i]) for i in stage.computed):
+            return self._by_depth(stage)
         passes = dict.fromkeys(stage.loaded, 0)
         for i in stage.computed:
             node = self.nodes[i]
             reads_rows = node.op in REDUCTIONS or node.op in MOVES
             passes[i] = max((passes[a] for a in node.args), default=0) + reads_rows
         return passes
+
+    def _by_depth(self, stage: Stage) -> dict[int, int]:
+        """Returns passes in none of which a costly operation waits for another one.
+
+        A processor looks some two hundred instructions ahead: at a tanh alone, those of eight
+        vectors are computed beside one another; at a tanh of a sigmoid, those of two.
+        """
+        passes, free = dict.fromkeys(stage.loaded, 0), dict.fromkeys(stage.loaded, 0)
+        readers: dict[int, list[int]] = {i: [] for i in (*stage.loaded, *stage.computed)}
+        for i in stage.computed:
+            node = self.nodes[i]
+            for a in node.args:
+                readers[a].append(i)
+            passes[i] = max((passes[a] for a in node.args), default=0)
+            free[i] = max((free[a] for a in node.args), default=0)  # where a costly one may read it
+            if OPERATIONS[node.op].costly:
+                passes[i] = max(passes[i], free[i])
+                free[i] = passes[i] + 1
+        for i in reversed(stage.computed):
+            if readers[i] and not OPERATIONS[self.nodes[i].op].costly:
+                passes[i] = max(passes[i], min(passes[r] for r in readers[i]))
+        # A compiler fuses a product with the sum that reads it, which then rounds once, if they are
+        # in one loop: no number may depend on where loops end.
+        is_torn = any(
+            self.nodes[i].op in ("mul", "neg")
+            and self.nodes[r].op in ("add", "sub", "neg")
+            and passes[r] > passes[i]
+            for i in stage.computed
+            for r in readers[i]
+        )
+        return dict.fromkeys(passes, 0) if is_torn else passes
 
     def _across(self, stage: Stage, passes: dict[int, int]) -> set[int]:
         """Returns the values of a row that a later pass reads again."""
