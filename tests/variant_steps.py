@@ -96,6 +96,24 @@ MORE = {
     ),
     "the largest of a product": lambda a: a * (a * 0.7 + 0.3).amax(-1, keepdim=True),
     "turned twice": lambda a: a.roll(3, -1) * a.roll(-2, -1).flip(-1),
+    "threshold": lambda a: functional.threshold(a, 0.1, -0.2),
+    "powers of two": lambda a: torch.exp2(torch.tanh(a)) + 3.0 ** torch.tanh(a),
+    "a broken power": lambda a: (0.1 + a * a) ** 0.3 - (1 + a.abs()) ** (-1 / 3),
+    "other logarithms": lambda a: torch.log2(1 + a * a) - torch.log10(1 + a.abs()),
+    "logaddexp": lambda a: torch.logaddexp(a, 0.5 * a.relu()) - torch.logaddexp(a.relu(), a),
+    "sinc": lambda a: torch.sinc(a) + torch.sinc(a.relu()),
+    "asinh": lambda a: torch.asinh(a) + 1e-12 * torch.asinh(1e12 * a),
+    "acosh": lambda a: torch.acosh(1.01 + a * a) + 1e-12 * torch.acosh(2e12 + 1e12 * a * a),
+    "atanh": lambda a: torch.atanh(0.9 * torch.tanh(a)),
+    "asin and acos": lambda a: torch.asin(torch.tanh(a)) * torch.acos(0.9 * torch.tanh(a)),
+    "whole numbers": lambda a: a * (a.floor() + 2 * a.ceil() + 3 * a.trunc() + 5 * a.round()),
+    "half numbers": lambda a: a * ((2 * a).round() / 2).round() + torch.frac(a),
+    "glu": lambda a: torch.cat([functional.glu(a[..., :4]), torch.tanh(a[..., 2:])], -1),
+    "a mean without its axis": lambda a: (
+        a - a.mean(-1)[..., None] * a.std(-1, keepdim=True).squeeze(-1).unsqueeze(-1)
+    ),
+    "a norm without its axis": lambda a: a / a.norm(dim=-1).clamp(min=0.1).unsqueeze(-1),
+    "likeness": lambda a: a * functional.cosine_similarity(a, a.relu() + 1, dim=-1)[..., None],
 }
 """Besides: the corners of the same operations."""
 

@@ -11,6 +11,11 @@ def _relu(call: Call, x: Any) -> Any:
     return call("where", call("lt", x, 0.0), 0.0, x)
 
 
+@rule("threshold")
+def _threshold(call: Call, x: Any, threshold: float, value: float) -> Any:
+    return call("where", call("le", x, threshold), value, x)
+
+
 @rule("threshold_backward")
 def _threshold_backward(call: Call, gradient: Any, x: Any, threshold: float) -> Any:
     return call("where", call("le", x, threshold), 0.0, gradient)
@@ -226,3 +231,53 @@ def _sinh(call: Call, x: Any) -> Any:
 @rule("cosh")
 def _cosh(call: Call, x: Any) -> Any:
     return call("mul", call("add", call("exp", x), call("exp", call("neg", x))), 0.5)
+
+
+_FAR = 1e9
+"""From here on 1 + x^2 is x^2 in every precision, and x^2 is still finite."""
+
+
+@rule("asinh")
+def _asinh(call: Call, x: Any) -> Any:
+    """By log1p, which is exact near 0."""
+    size = call("abs", x)
+    square = call("mul", size, size)
+    root = call("sqrt", call("add", square, 1.0))
+    near = call("log1p", call("add", size, call("div", square, call("add", root, 1.0))))
+    return call("mul", call("sign", x), _or_far(call, size, near))
+
+
+@rule("acosh")
+def _acosh(call: Call, x: Any) -> Any:
+    above = call("sub", x, 1.0)
+    root = call("mul", call("sqrt", above), call("sqrt", call("add", x, 1.0)))  # NaN below 1
+    return _or_far(call, x, call("log1p", call("add", above, root)))
+
+
+def _or_far(call: Call, x: Any, near: Any) -> Any:
+    """Returns log(2x) where x is so large that its square may be infinite."""
+    return call("where", call("lt", _FAR, x), call("add", call("log", x), math.log(2.0)), near)
+
+
+@rule("atanh")
+def _atanh(call: Call, x: Any) -> Any:
+    return call("mul", call("sub", call("log1p", x), call("log1p", call("neg", x))), 0.5)
+
+
+@rule("asin")
+def _asin(call: Call, x: Any) -> Any:
+    other = call("sqrt", call("mul", call("sub", 1.0, x), call("add", 1.0, x)))
+    return call("atan", call("div", x, other))
+
+
+@rule("acos")
+def _acos(call: Call, x: Any) -> Any:
+    """By half the angle, since pi / 2 - asin x has few digits near 1."""
+    ratio = call("div", call("sqrt", call("sub", 1.0, x)), call("sqrt", call("add", 1.0, x)))
+    return call("mul", call("atan", ratio), 2.0)
+
+
+@rule("sinc")
+def _sinc(call: Call, x: Any) -> Any:
+    turned = call("mul", x, math.pi)
+    return call("where", call("eq", x, 0.0), 1.0, call("div", call("sin", turned), turned))

@@ -15,6 +15,7 @@ from harness.engine.tracing.calls import (
     ROWS,
     RULES,
     Call,
+    Flat,
     Outers,
     Part,
     Transposed,
@@ -156,10 +157,18 @@ def _square(call: Call, x: Any) -> Any:
 
 @rule("pow")
 def _pow(call: Call, x: Any, exponent: Any) -> Any:
-    if is_value(exponent) or not is_value(x):
-        raise Untraceable("operation pow with an exponent that is no number")
+    if not is_value(x):
+        if x <= 0:
+            raise Untraceable(f"operation pow of {x}")
+        return call("exp", call("mul", exponent, math.log(x)))
+    if is_value(exponent):
+        raise Untraceable("operation pow of a value with an exponent that is no number")
     doubled = 2 * float(exponent)
-    if not doubled.is_integer() or abs(doubled) > 16:
+    if not float(exponent).is_integer() and (not doubled.is_integer() or abs(doubled) > 16):
+        return call(
+            "exp", call("mul", call("log", x), exponent)
+        )  # NaN below 0, as of torch down to -infinity
+    if abs(doubled) > 16:
         raise Untraceable(f"operation pow with {exponent=}")
     size = abs(int(doubled))
     factors = [x] * (size // 2) + ([call("sqrt", x)] if size % 2 else [])
@@ -168,6 +177,60 @@ def _pow(call: Call, x: Any, exponent: Any) -> Any:
     else:
         value = call("add", 1.0, call("mul", x, 0.0))
     return call("div", 1.0, value) if doubled < 0 else value
+
+
+@rule("exp2")
+def _exp2(call: Call, x: Any) -> Any:
+    return call("exp", call("mul", x, math.log(2.0)))
+
+
+@rule("log2", "log10")
+def _log_of_base(call: Call, x: Any) -> Any:
+    return call("mul", call("log", x), 1.0 / math.log(float(call.name[3:])))
+
+
+@rule("logaddexp")
+def _logaddexp(call: Call, a: Any, b: Any) -> Any:
+    """Where both are equal, infinite ones among them, there is no difference to take."""
+    below = call("neg", call("abs", call("sub", a, b)))
+    apart = call("add", call("maximum", a, b), call("log1p", call("exp", below)))
+    return call("where", call("eq", a, b), call("add", a, math.log(2.0)), apart)
+
+
+@rule("frac")
+def _frac(call: Call, x: Any) -> Any:
+    return call("sub", x, _trunc(call, x))
+
+
+@rule("trunc")
+def _trunc(call: Call, x: Any) -> Any:
+    """Exact, since x and what is left of it by 1 are multiples of one number."""
+    whole = call("sub", x, call("fmod", x, 1.0))
+    return call("where", call("eq", call("abs", x), math.inf), x, whole)
+
+
+@rule("floor")
+def _floor(call: Call, x: Any) -> Any:
+    whole = _trunc(call, x)
+    return call("where", call("lt", x, whole), call("sub", whole, 1.0), whole)
+
+
+@rule("ceil")
+def _ceil(call: Call, x: Any) -> Any:
+    whole = _trunc(call, x)
+    return call("where", call("lt", whole, x), call("add", whole, 1.0), whole)
+
+
+@rule("round")
+def _round(call: Call, x: Any, decimals: int = 0) -> Any:
+    """As torch has it: a half to the even side."""
+    if decimals:
+        raise Untraceable(f"operation round with {decimals=}")
+    whole = _trunc(call, x)
+    rest = call("abs", call("sub", x, whole))
+    is_odd = call("eq", call("abs", call("fmod", whole, 2.0)), 1.0)
+    is_up = call("or", call("lt", 0.5, rest), call("and", call("eq", rest, 0.5), is_odd))
+    return call("where", is_up, call("add", whole, call("sign", x)), whole)
 
 
 @rule("clamp", "hardtanh")
@@ -206,6 +269,10 @@ def _shaped(call: Call, x: Any, size: Any) -> Any:
     """
     if isinstance(x, list) and len(x) > 1:
         raise Untraceable(f"operation {call.name} of a product's gates together")
+    if isinstance(x, Flat) and call.shape == (ROWS, 1):
+        return x.value
+    if call.shape == (ROWS,) and (isinstance(x, Flat) or call.kind(x) == "row"):
+        return x if isinstance(x, Flat) else Flat(single(x))
     width = call.count(x)
     kept: dict[str, tuple[tuple[int, ...], ...]] = {
         "full": ((ROWS, width),),

@@ -53,6 +53,13 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Flat:
+    """One number a row, (B,): a reduction over the units that has dropped their axis."""
+
+    value: Ref
+
+
+@dataclass(frozen=True)
 class Outers:
     """A gradient of a matrix: a sum of outer products."""
 
@@ -66,6 +73,8 @@ def single(value: Any) -> Ref:
         return gate
     if isinstance(value, Part):
         raise Untraceable(f"{value.size} units where all are needed")
+    if isinstance(value, Flat):
+        raise Untraceable("one number a row without the units' axis: unsqueeze(-1) gives it")
     if not isinstance(value, Ref):
         raise Untraceable("a product used whole, not gate by gate")
     return value
@@ -73,7 +82,7 @@ def single(value: Any) -> Ref:
 
 def is_value(argument: Any) -> bool:
     """Returns whether an argument is a value of the step, and no number or setting."""
-    return isinstance(argument, (Ref, list, Part))
+    return isinstance(argument, (Ref, list, Part, Flat))
 
 
 def stacked(value: list[Ref] | Ref) -> list[Ref]:
@@ -104,6 +113,8 @@ class Call:
 
         It takes booleans where the operation does.
         """
+        if any(isinstance(o, Flat) for o in operands):
+            return Flat(self(op, *(self.flat(o) for o in operands)))
         parts = [o for o in operands if isinstance(o, Part)]
         if parts:
             if len({part.size for part in parts}) > 1:
@@ -116,6 +127,14 @@ class Call:
         return self.build.apply(
             op, *(self.mask(r) for r in refs[:masks]), *(self.number(r) for r in refs[masks:])
         )
+
+    def flat(self, value: Any) -> Any:
+        """Returns what stands beside one number a row: another one, or one for all rows."""
+        if isinstance(value, Flat):
+            return value.value
+        if is_value(value) and self.kind(value) != "scalar":
+            raise Untraceable(f"operation {self.name} of (B,) and of (B, H) numbers")
+        return value
 
     def number(self, value: Any) -> Any:
         """Returns a boolean as 0 or 1, anything else as it is."""

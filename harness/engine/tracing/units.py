@@ -1,8 +1,9 @@
 """What mixes units: sums, norms and the like, the order of the units, and parts of them."""
 
+from dataclasses import replace
 from typing import Any
 
-from harness.engine.tracing.calls import ROWS, Call, Flipped, Part, Untraceable, rule, single
+from harness.engine.tracing.calls import ROWS, Call, Flat, Flipped, Part, Untraceable, rule, single
 from harness.engine.tracing.program import Ref
 
 
@@ -38,10 +39,9 @@ def _log_softmax_backward(call: Call, gradient: Any, y: Any, dim: int, input_dty
 
 @rule("logsumexp")
 def _logsumexp(call: Call, x: Any, dims: Any, keepdim: bool = False) -> Any:
-    _keeps_rows(call, dims, keepdim)
     most = call.reduced("row_max", x)
     total = call.reduced("row_sum", call("exp", call("sub", x, most)))
-    return call("add", most, call("log", total))
+    return _rows(call, call("add", most, call("log", total)), dims, keepdim)
 
 
 @rule("flip")
@@ -75,10 +75,12 @@ def _cumsum(call: Call, x: Any, dim: int) -> Any:
 
 @rule("sum")
 def _sum(call: Call, x: Any, dims: Any = None, keepdim: bool = False) -> Any:
-    if not keepdim or dims is None or len(dims) != 1:
-        raise Untraceable("operation sum over all, or without keepdim=True")
+    if dims is None or len(dims) != 1:
+        raise Untraceable("operation sum over all")
     if dims[0] in (1, -1):
-        return call.reduced("row_sum", x)
+        return _rows(call, call.reduced("row_sum", x), dims, keepdim)
+    if not keepdim:
+        raise Untraceable("operation sum over the batch")
     if call.kind(x) not in ("full", "row") or (call.kind(x) == "row" and call.hidden_size > 1):
         raise Untraceable(f"operation sum over the batch of a {call.kind(x)}")
     if isinstance(x, Part):
@@ -88,32 +90,30 @@ def _sum(call: Call, x: Any, dims: Any = None, keepdim: bool = False) -> Any:
 
 @rule("mean")
 def _mean(call: Call, x: Any, dims: Any = None, keepdim: bool = False) -> Any:
-    _keeps_rows(call, dims, keepdim)
-    return call.mean(x)
+    return _rows(call, call.mean(x), dims, keepdim)
 
 
 @rule("amax")
 def _amax(call: Call, x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    _keeps_rows(call, dims, keepdim)
-    return call.reduced("row_max", x)
+    return _rows(call, call.reduced("row_max", x), dims, keepdim)
 
 
 @rule("amin")
 def _amin(call: Call, x: Any, dims: Any = (), keepdim: bool = False) -> Any:
-    _keeps_rows(call, dims, keepdim)
-    return call("neg", call.reduced("row_max", call("neg", x)))
+    return _rows(call, call("neg", call.reduced("row_max", call("neg", x))), dims, keepdim)
 
 
 @rule("linalg_vector_norm")
 def _norm(
     call: Call, x: Any, order: float = 2, dims: Any = None, keepdim: bool = False, dtype: Any = None
 ) -> Any:
-    _keeps_rows(call, dims, keepdim)
     if order == 2:
-        return call("sqrt", call.reduced("row_sum", call("mul", x, x)))
-    if order in (1, float("inf")):
-        return call.reduced("row_sum" if order == 1 else "row_max", call("abs", x))
-    raise Untraceable(f"operation {call.name} with {order=}")
+        size = call("sqrt", call.reduced("row_sum", call("mul", x, x)))
+    elif order in (1, float("inf")):
+        size = call.reduced("row_sum" if order == 1 else "row_max", call("abs", x))
+    else:
+        raise Untraceable(f"operation {call.name} with {order=}")
+    return _rows(call, size, dims, keepdim)
 
 
 @rule("var", "std")
@@ -135,11 +135,11 @@ def _spread_and_mean(
 def _variance_and_mean(
     call: Call, x: Any, dims: Any, correction: float | None, keepdim: bool
 ) -> tuple[Any, Any]:
-    _keeps_rows(call, dims, keepdim)
     mean = call.mean(x)
     centered = call("sub", x, mean)
     degrees = max(0.0, call.count(x) - (1.0 if correction is None else float(correction)))
-    return call("div", call.reduced("row_sum", call("mul", centered, centered)), degrees), mean
+    variance = call("div", call.reduced("row_sum", call("mul", centered, centered)), degrees)
+    return _rows(call, variance, dims, keepdim), _rows(call, mean, dims, keepdim)
 
 
 @rule("native_layer_norm")
@@ -173,10 +173,29 @@ def _layer_norm_backward(
     return [call("mul", call("sub", call("sub", gradient, level), along), scale), None, None]
 
 
-def _keeps_rows(call: Call, dims: Any, keepdim: bool) -> None:
-    """Refuses a reduction over anything but the units, or one that drops their axis."""
-    if not keepdim or dims is None or len(dims) != 1 or dims[0] not in (1, -1):
-        raise Untraceable(f"operation {call.name} over anything but the units, with keepdim=True")
+def _rows(call: Call, value: Any, dims: Any, keepdim: bool) -> Any:
+    """Returns a reduction over the units, (B, 1), or (B,) where it drops their axis.
+
+    Raises:
+        Untraceable: It is over anything else.
+    """
+    if dims is None or len(dims) != 1 or dims[0] not in (1, -1):
+        raise Untraceable(f"operation {call.name} over anything but the units")
+    return value if keepdim else Flat(single(value))
+
+
+@rule("unsqueeze")
+def _unsqueeze(call: Call, x: Any, dim: int) -> Any:
+    if not isinstance(x, Flat) or dim not in (1, -1):
+        raise Untraceable("operation unsqueeze of anything but one number a row")
+    return x.value
+
+
+@rule("squeeze")
+def _squeeze(call: Call, x: Any, dim: Any = None) -> Any:
+    if call.shape != (ROWS,):
+        raise Untraceable(f"operation squeeze to {call.shape}")
+    return x if isinstance(x, Flat) else Flat(single(x))
 
 
 @rule("slice")
@@ -263,3 +282,27 @@ def _cat(call: Call, parts: list[Any], dim: int = 0) -> Any:
         whole = call.within(_placed(call, part, first, width), whole)
         first += width
     return whole if total == call.hidden_size else Part(single(whole), 0, total)
+
+
+@rule("glu")
+def _glu(call: Call, x: Any, dim: int = -1) -> Any:
+    value, gate = _halves(call, x, dim)
+    return call("mul", value, call("sigmoid", gate))
+
+
+@rule("glu_backward")
+def _glu_backward(call: Call, gradient: Any, x: Any, dim: int) -> Any:
+    value, gate = _halves(call, x, dim)
+    open_ = call("sigmoid", gate)
+    of_value = call("mul", gradient, open_)
+    of_gate = call("mul", call("mul", call("sub", 1.0, open_), of_value), value)
+    half = call.count(x) // 2
+    return _cat(replace(call, widths=(half, half)), [of_value, of_gate], -1)
+
+
+def _halves(call: Call, x: Any, dim: int) -> list[Any]:
+    if isinstance(x, list) and len(x) > 1:
+        raise Untraceable(f"operation {call.name} of a product's gates together")
+    call.over_units(dim)
+    half = call.count(x) // 2
+    return [_part(call, x, first, half) for first in (0, half)]

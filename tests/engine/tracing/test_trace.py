@@ -274,11 +274,11 @@ def test_torchs_functions_of_one_value():
         ),
         (
             lambda p, x, h: (h.amax(-2, keepdim=True) * x.h,),
-            "operation amax over anything but the units, with keepdim=True",
+            "operation amax over anything but the units",
         ),
         (
-            lambda p, x, h: (h.norm(dim=-1).unsqueeze(-1) * x.h,),
-            "operation linalg_vector_norm over anything but the units, with keepdim=True",
+            lambda p, x, h: (h.norm(dim=-2).unsqueeze(-2) * x.h,),
+            "operation linalg_vector_norm over anything but the units",
         ),
         (
             lambda p, x, h: (h / h.norm(p=3, dim=-1, keepdim=True) + x.h,),
@@ -308,13 +308,13 @@ def test_torchs_functions_of_one_value():
         ),
         (
             lambda p, x, h: (h - h.mean(-2, keepdim=True) + x.h,),
-            "operation mean over anything but the units, with keepdim=True",
+            "operation mean over anything but the units",
         ),
         (
             lambda p, x, h: (h - h.mean() + x.h,),
-            "operation mean over anything but the units, with keepdim=True",
+            "operation mean over anything but the units",
         ),
-        (lambda p, x, h: (h - h.sum() + x.h,), "operation sum over all, or without keepdim=True"),
+        (lambda p, x, h: (h - h.sum() + x.h,), "operation sum over all"),
         (lambda p, x, h: (torch.softmax(h, -2) + x.h,), "operation _softmax over the batch"),
         (
             lambda p, x, h: (h * p.a.sum(-1, keepdim=True) + x.h,),
@@ -322,10 +322,15 @@ def test_torchs_functions_of_one_value():
         ),
         (
             lambda p, x, h: (torch.exp(h) ** x.h,),
-            "operation pow with an exponent that is no number",
+            "operation pow of a value with an exponent that is no number",
         ),
         (lambda p, x, h: (h**17 + x.h,), "operation pow with exponent=17"),
-        (lambda p, x, h: ((1 + h * h) ** 1.3 + x.h,), "operation pow with exponent=1.3"),
+        (lambda p, x, h: ((-2.0) ** h + x.h,), "operation pow of -2.0"),
+        (lambda p, x, h: (torch.round(h, decimals=1) + x.h,), "operation round with decimals=1"),
+        (
+            lambda p, x, h: (h * h.unsqueeze(-1).squeeze(-1) + x.h,),
+            "operation unsqueeze of anything but one number a row",
+        ),
         (
             lambda p, x, h: (torch.div(h, 2.0, rounding_mode="floor") + x.h,),
             "operation div with rounding_mode='floor'",
