@@ -38,6 +38,7 @@ from harness.report import (
     page,
     result_numbers,
     sentences,
+    unknown_search,
 )
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport, condition_report
@@ -115,7 +116,7 @@ class Report:
     def undecided(self) -> list[str]:
         """What would decide the arms whose p alone would let a reader expect a verdict."""
         return [
-            each.under_title(f"{result.name}: {'. '.join(sentences.outlook(each.study, result))}.")
+            each.under_title(f"{result.name}: {'. '.join(_why_undecided(each.study, result))}.")
             for each in self.conditions
             for result in each.results
             if result.decision is not None
@@ -371,6 +372,11 @@ def build(
         commands=facts.commands(study, runs),
         effort=facts.effort(runs, begun),
     )
+
+
+def _why_undecided(study: StudyLike, result: ArmResult) -> list[str]:
+    is_unknown = sentences.asks_search(study, result) and result.search_spread is None
+    return [unknown_search.GROUND] * is_unknown + sentences.outlook(study, result)
 
 
 def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -50,6 +50,8 @@ class ArmResult:
             search is to blame, a clause each.
         search_spread: How far the difference from the baseline hangs on the settings that were
             tried, as a loss; over repeats the root mean square. None: not known, or not asked.
+        shares_search: Whether its search and the baseline's drew the same settings; true where
+            nothing was searched.
         speeds: Against the baseline.
         num_states: Floats of state per stream.
         tokens: Spent on all trials, finalists and replicates.
@@ -85,6 +87,7 @@ class ArmResult:
     open: list[str]
     excuses: list[str]
     search_spread: float | None
+    shares_search: bool
     speeds: dict[Timed, SpeedDecision]
     tokens_per_second: dict[Timed, float]
     conditions: dict[Timed, str]

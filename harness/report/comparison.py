@@ -64,6 +64,7 @@ class Comparison:
             "open": [clause for each in pair for clause in each.why_open],
             "excuses": [clause for each in pair for clause in each.excuses],
             "search_spread": self.spreads.get(arm),
+            "shares_search": len(pair) < 2 or evidence.share_points(*pair),
             "divergence": self.diverged.get(arm),
             "lost_runs": self.lost.get(arm),
         }

@@ -219,6 +219,12 @@ def _spread(
     )
 
 
+def share_points(arm: Evidence, baseline: Evidence) -> bool:
+    """Says whether the searches of two arms drew the same settings, in every repeat."""
+    pairs = zip(arm.searches, baseline.searches, strict=False)
+    return all(ours.design == theirs.design for ours, theirs in pairs)
+
+
 def _replicates(runs: pd.DataFrame, arm: ArmLike, repeat: int) -> list[float]:
     """Returns the objectives of the replicates that trained well: trials have no other loss."""
     rows = runs[(runs["arm"] == arm.name) & (runs["phase"] == "replicate")]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.report import measure, sentences
+from harness.report import measure, sentences, unknown_search
 from harness.report.arm_results import ArmResult
 from harness.report.protocols import StudyLike
 
@@ -99,7 +99,7 @@ def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:
     if decision.num_finished < decision.num_pairs:
         parts += sentences.conditional_grounds(study, result)
     elif sentences.asks_search(study, result) and result.search_spread is None:
-        parts += ["how far this hangs on the settings that were tried is not known"]
+        parts += [unknown_search.GROUND]
     parts += [f"at an end of what was tried: {'; '.join(result.excuses)}"] if result.excuses else []
     return [part for part in [*parts, *sentences.outlook(study, result)] if part]
 

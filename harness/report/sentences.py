@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.report import measure, replicates
+from harness.report import measure, replicates, unknown_search
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import difference_texts, p_text, ratio_texts
 from harness.report.protocols import StudyLike
@@ -158,7 +158,7 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     if not asks_search(study, result):
         return []
     if spread is None:
-        return ["How far this hangs on the settings that were tried is not known"]
+        return [unknown_search.GROUND]
     share = f"The search's own spread is {result.objective.amount(spread)}"
     if decision.wide is None:
         return [f"{share}, which the {unit(study)}s hold already"]
@@ -200,11 +200,7 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
             "the search's own spread, and this one does not. More trials may"
         ]
     elif study.version > 1 and study.tune is not None and result.search_spread is None:
-        if result.learned_nothing:
-            return [
-                "It is not called worse, since more trials may find a setting at which it learns"
-            ]
-        return ["More trials may decide it"]
+        return [unknown_search.outlook(result)]
     else:
         text = f"Not even {MAX_SEEDS} {pairs} should decide it"
     return [f"{text}, if effect and spread stay as observed"]
@@ -247,7 +243,7 @@ def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
     if not asks_search(study, result) or unit(study) == "repeat":
         return []
     if spread is None:
-        return ["How far this hangs on the settings that were tried is not known"]
+        return [unknown_search.GROUND]
     near = result.objective.amount(SEARCH_FACTOR * spread)
     return [f"Pairs that differ by less than {near} count against it, as another search may differ"]
 

@@ -76,6 +76,7 @@ def arm(
             "open": [],
             "excuses": [],
             "search_spread": None,
+            "shares_search": True,
             "fall": None,
             "divergence": None,
             "lost_runs": None,

@@ -402,8 +402,13 @@ def test_bracketed_searches_of_the_same_points_compare_beside_their_spread(store
 
 def test_the_spread_of_searches_without_common_points_is_not_known(store, searched):
     names = [searched("here"), searched("there", level=3.4, tune={**TUNE, "search_seed": 1})]
-    (result,) = compare.compare(names, Locations(store)).report.results[1:]
+    report = compare.compare(names, Locations(store)).report
+    (result,) = report.results[1:]
     assert result.search_spread is None and result.decision.verdict == "undecided"
+    # More trials of either could not tell: the two never draw the same settings.
+    (line,) = report.undecided
+    assert line.startswith("there:wide: How far this hangs on the settings that were tried is not")
+    assert line.endswith("a study that has both as arms tries them at the same settings.")
 
 
 def test_searches_of_version_1_are_asked_for_no_brackets(store, searched):
