@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.preflight.power_table import Row
 from harness.study import Study, Tune, is_repeated
+from harness.tasks.objective import Objective, objective_of
 
 NOISES = (0.005, 0.02, 0.05)
 """Standard deviations from seed to seed, in nats, that were simulated."""
@@ -44,6 +45,16 @@ FOUND: dict[Size, dict[int, tuple[int, int, int]]] = {
 }
 """Size -> by how many per cent an arm is worse -> in how many studies that was found, by noise."""
 BEST = Size(8, 1, 3, 5)
+ERROR_NOISES = (0.1, 0.3)
+"""Standard deviations of errors from seed to seed, as fractions, that were simulated."""
+ERRORS_FOUND: dict[str, dict[Size, dict[float, tuple[int, int]]]] = {
+    "mse": {Size(8): {1.5: (293, 12), 3: (400, 273)}, BEST: {1.5: (399, 88), 3: (400, 395)}},
+    "accuracy": {Size(8): {1.5: (33, 3), 3: (397, 98)}, BEST: {1.5: (224, 38), 3: (400, 340)}},
+}
+"""Objective -> size -> how many times the errors an arm has -> in how many studies that was found.
+
+Errors are the squared ones, or those that a mean of 1,000 targets counts.
+"""
 LEAST_OF_4_TRIALS = 394
 """In so many studies at least four trials of a grid found an arm that is 28 % worse."""
 
@@ -56,12 +67,35 @@ def rows(part: Study) -> Iterator[Row]:
     tune = part.tune
     if tune is None or part.version == 1 or is_repeated(part):
         return
-    size = nearest(tune)
     yield Row(
         "search",
         "An arm's trials may miss its best setting. Verdicts allow for that, so a small search can "
         "show large differences alone.",
     )
+    objective = objective_of(part.measure.objective)
+    if objective.key == "perplexity":
+        yield from _of_perplexity(tune)
+    else:
+        yield from _of_errors(tune, objective)
+
+
+def _of_errors(tune: Tune, objective: Objective) -> Iterator[Row]:
+    """Yields how often more errors were found; where none was simulated, that this is so."""
+    if objective.key not in ERRORS_FOUND:
+        yield Row("", f"How large they must be was not simulated for the {objective.name}.")
+        return
+    if _size(tune) not in ERRORS_FOUND[objective.key]:
+        yield Row("", f"{_size(tune)} were not simulated.")
+    yield Row("", f"How many of {NUM_STUDIES} simulated studies found an arm with more errors:")
+    texts = tuple(f"{100 * noise:g} %" for noise in ERROR_NOISES)
+    yield Row("", "where seeds alone make errors differ by", texts)
+    for size, by_times in ERRORS_FOUND[objective.key].items():
+        for times, counts in by_times.items():
+            yield Row("", f"  {times:g} times: {size}", tuple(map(_percent, counts)))
+
+
+def _of_perplexity(tune: Tune) -> Iterator[Row]:
+    size = nearest(tune)
     if size is None:
         own = "" if _size(tune) == Size(4) else f"{_size(tune)} were not simulated. "
         yield Row(

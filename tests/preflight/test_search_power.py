@@ -67,6 +67,45 @@ def test_a_small_search_is_told_what_it_can_do():
     assert table["told_apart"].min() == search_power.LEAST_OF_4_TRIALS
 
 
+ERROR_TITLES = {"mse": "mean squared error", "accuracy": "accuracy"}
+
+
+def test_the_counts_of_errors_are_those_of_the_committed_table():
+    table = pd.read_csv(TABLE)
+    for key, by_size in search_power.ERRORS_FOUND.items():
+        for size, by_times in by_size.items():
+            for times, counts in by_times.items():
+                rows = table[
+                    (table["landscape"] == f"{ERROR_TITLES[key]}, {times:g} times the errors")
+                    & table["shared"]
+                    & (table["trials"] == size.trials)
+                    & (table["finalists"] == size.finalists)
+                ].set_index("noise")
+                assert tuple(rows.loc[list(search_power.ERROR_NOISES), "told_apart"]) == counts
+                assert (rows["studies"] == search_power.NUM_STUDIES).all()
+
+
+SERIES = STUDY.replace(
+    "corpus: time-machine,", "task: forecasting, corpus: sine, bptt_length: 6, options: OPTIONS,"
+)
+
+
+def test_counts_of_perplexities_are_not_told_of_errors():
+    loaded = study.loads(SERIES.replace("SIZE", "trials: 4").replace("OPTIONS", "{horizon: 1}"))
+    rows = [(row.text, row.values) for row in search_power.rows(loaded)]
+    assert rows[1] == ("4 trials were not simulated.", ())
+    assert rows[3:5] == [
+        ("where seeds alone make errors differ by", ("10 %", "30 %")),
+        ("  1.5 times: 8 trials", ("73 %", "3 %")),
+    ]
+    loaded = study.loads(
+        SERIES.replace("SIZE", "trials: 8").replace("OPTIONS", "{head: quantiles}")
+        + "measure: {objective: validation/crps}\n"
+    )
+    (_, row) = search_power.rows(loaded)
+    assert row.text.startswith("How large they must be was not simulated for the ")
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("version: 2", "version: 1"), ("trials: 8", "trials: 8, repeats: 5")]
 )
