@@ -9,6 +9,13 @@ from harness.training.messages import RESULTS, RunState
 OPEN = ("RUNNING", "KILLED", "SCHEDULED")
 """The statuses of runs with which a launch goes on."""
 PARENT_TAG = "mlflow.parentRunId"
+STATUS = {
+    RunState.FINISHED: "FINISHED",
+    RunState.DIVERGED: "FINISHED",
+    RunState.PRUNED: "FINISHED",
+    RunState.FAILED: "FAILED",
+}
+"""MLflow's status of a run that ended so."""
 
 
 def is_over(run: RunRow) -> bool:

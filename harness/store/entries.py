@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param, RunTag
 from harness.store import frames
 from harness.store.address import StoreError
 from harness.study.units import RunKey
+from harness.training.messages import RunState
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -72,6 +73,21 @@ def load(client: "MlflowClient", entry: Entry) -> None:
             first = [point for point in points if point.step == 0]
             entry.summarized |= {(point.key, point.step) for point in late + first}
     entry.is_loaded = True
+
+
+def reopen(client: "MlflowClient", entry: Entry, tags: Mapping[str, Any]) -> None:
+    """Sets a run RUNNING again; its tags wait for the next :func:`write`."""
+    # Why the run failed before is no more true of it.
+    stale = {"message": ""} if entry.status == "FAILED" else {}
+    if entry.status != "RUNNING":
+        client.update_run(entry.run_id, status="RUNNING")
+        entry.status = "RUNNING"
+    entry.new_tags |= texts_of({**stale, **tags, "state": str(RunState.RUNNING)})
+
+
+def set_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, Any]) -> None:
+    """Sets tags of a run at once."""
+    client.log_batch(run_id, tags=[RunTag(name, text) for name, text in texts_of(tags).items()])
 
 
 def take_params(entry: Entry, params: Mapping[str, Any], key: RunKey) -> None:
@@ -170,6 +186,15 @@ def metrics_of(values: Mapping[str, float], update: int, time_ms: int) -> list[M
 def short(value: float) -> float:
     """Returns six significant digits, whole numbers whole: a column hides exponents."""
     return value if float(value).is_integer() else float(f"{value:.6g}")
+
+
+def changed(known: Mapping[str, float], values: Mapping[str, float]) -> dict[str, float]:
+    """Returns the metrics to write where some are known; one that is no more becomes NaN.
+
+    A launch that adds nothing to the study, or is killed here and begun again, adds no point.
+    """
+    found = {**dict.fromkeys(known, math.nan), **values}
+    return {key: value for key, value in found.items() if not is_same(value, known.get(key))}
 
 
 def is_same(value: float, known: float | None) -> bool:

@@ -5,9 +5,7 @@ each key for ever: a run that was killed is opened again, never made twice. A ru
 before its status, so that no run is FINISHED without its numbers.
 """
 
-import getpass
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from time import monotonic, perf_counter
@@ -15,56 +13,48 @@ from time import time as unix_time
 from typing import Any
 
 import pandas as pd
-from mlflow.entities import Dataset, DatasetInput, InputTag, RunTag
 
 from harness.store import frames
 from harness.store.address import StoreError, absolute_uri
 from harness.store.columns import stored_name
 from harness.store.connection import close, connect
-from harness.store.counting import PARENT_TAG, counting, counting_arm, left_arm
+from harness.store.counting import PARENT_TAG, STATUS
 from harness.store.entries import (
     Entry,
-    is_same,
+    changed,
     load,
     metrics_of,
+    reopen,
+    set_tags,
     short,
     summary_of,
     take_params,
     texts_of,
     write,
 )
+from harness.store.experiment import (
+    create,
+    describe,
+    log_dataset,
+    open_experiment,
+    set_view,
+    store_files,
+)
+from harness.store.known_runs import KnownRuns
 from harness.store.notes import (
-    DESCRIPTION_TAG,
-    EXPERIMENT_TAG_LENGTH,
     StudyNotes,
     keep_text,
     save_notes,
 )
-from harness.store.reader import (
-    ARM_PHASE,
-    SUPERSEDED_PHASE,
-    StudyReader,
-    draw_of,
-    phase_of,
-    unit_of,
-)
-from harness.store.rows import RunRow
-from harness.store.scratch import remove_left, scratch_folder
+from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, unit_of
+from harness.store.scratch import remove_left
 from harness.store.sqlite_client import SqliteClient, recording_client
 from harness.store.stopwatch import timed
 from harness.store.views import COLOR_TAG, View
-from harness.study.units import Phase, RunKey, Unit
+from harness.study.units import RunKey, Unit
 from harness.training.messages import RunState
 
 FLUSH_SECONDS = 3.0
-
-SOURCE_TAGS = {"mlflow.source.name": "harness", "mlflow.source.type": "LOCAL"}
-STATUS = {
-    RunState.FINISHED: "FINISHED",
-    RunState.DIVERGED: "FINISHED",
-    RunState.PRUNED: "FINISHED",
-    RunState.FAILED: "FAILED",
-}
 
 
 class StudyWriter:
@@ -91,18 +81,16 @@ class StudyWriter:
         remove_left()
         self.uri = absolute_uri(uri)
         self._client = connect(self.uri)
-        self.experiment_id = self._open_experiment(study_name, artifact_root)
+        location = None if self.uri.startswith("http") else artifact_root.resolve().as_uri()
+        self.experiment_id = open_experiment(self._client, study_name, location)
         self._client = recording_client(self.uri, self._client, self.experiment_id)
         self.reader = StudyReader(self.uri, study_name)
         self._study_file: dict[str, str | bytes] = {}
         self._buffered_since: float | None = None
-        self._entries: dict[str, Entry] = {}
         self._touched: dict[str, Entry] = {}  # of which something may wait
-        self._runs: dict[RunKey, Entry] = {}
-        self._doubles: dict[RunKey, list[Entry]] = {}  # those of a place that do not count
-        self._arm_runs: dict[Unit, Entry] = {}
+        self._known = KnownRuns()
         self._lack_study_file: set[Unit] = set()
-        self._take_up()
+        self._known.take_up(self.reader.search())
         self.seconds = perf_counter() - start
 
     # Runs
@@ -143,24 +131,21 @@ class StudyWriter:
         Raises:
             StoreError: There is no such run.
         """
-        if key not in self._runs:
+        if key not in self._known.runs:
             raise StoreError(f"{key}: a run must be opened before it goes on, but was not.")
-        return self._runs[key].run_id
+        return self._known.runs[key].run_id
 
     @timed
     def find_made(self) -> None:
         """Takes up runs that the store made although it did not say so in time."""
-        self._take_up()
+        self._known.take_up(self.reader.search())
 
     def forget(self) -> None:
         """Forgets all runs and what waits of them; :meth:`find_made` takes up what is stored."""
         if isinstance(self._client, SqliteClient):
             self._client.forget()
-        self._entries.clear()
         self._touched.clear()
-        self._runs.clear()
-        self._doubles.clear()
-        self._arm_runs.clear()
+        self._known = KnownRuns()
         self._buffered_since = None
 
     @timed
@@ -221,9 +206,9 @@ class StudyWriter:
             raise StoreError(
                 f"end of a run: state must be one of {', '.join(STATUS)}, but got state={state!r}."
             )
-        entry = self._entries[run_id]
+        entry = self._known.entries[run_id]
         load(self._client, entry)
-        self._store(run_id, {**(artifacts or {}), **frames.sample_files(samples)})
+        store_files(self._client, run_id, {**(artifacts or {}), **frames.sample_files(samples)})
         named = {stored_name(name): value for name, value in (metrics or {}).items()}
         summary = summary_of(entry, named)
         if summary and summary not in entry.buffer:  # it is there where a first try failed
@@ -237,13 +222,12 @@ class StudyWriter:
 
         Where several are stored of its place, so are all: the one that remained would count.
         """
-        for entry in (self._runs[key], *self._doubles.get(key, ())):
+        for entry in (self._known.runs[key], *self._known.doubles.get(key, ())):
             entry.new_tags["phase"] = SUPERSEDED_PHASE
             if entry.status == "RUNNING":
                 entry.new_status = "KILLED"
             write(self._client, entry)
-        del self._runs[key]
-        self._doubles.pop(key, None)
+        self._known.put_aside(key)
 
     @timed
     def end_killed(self, keys: Collection[RunKey]) -> None:
@@ -252,13 +236,10 @@ class StudyWriter:
         So were the arms of which a run is not over. What waits of them is not written: it was never
         said to be stored.
         """
-        for key in set(keys) & self._runs.keys():
-            self._leave(self._runs[key], RunState.KILLED)
-        statuses: dict[Unit, list[str]] = {}
-        for key, entry in self._runs.items():
-            statuses.setdefault(key.unit.first_repeat, []).append(entry.status)
-        for arm, entry in self._arm_runs.items():
-            self._leave(entry, left_arm(statuses.get(arm, ())))
+        for key in set(keys) & self._known.runs.keys():
+            self._leave(self._known.runs[key], RunState.KILLED)
+        for entry, state in self._known.left_arms():
+            self._leave(entry, state)
 
     def _leave(self, entry: Entry, state: RunState) -> None:
         if entry.status == "RUNNING":
@@ -269,9 +250,7 @@ class StudyWriter:
     @timed
     def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
         """Fills the run's dataset column: the corpus, the start of its fingerprint, its origin."""
-        dataset = Dataset(name, fingerprint[:12], source_type="text", source=source)
-        context = InputTag("mlflow.data.context", "training")
-        self._client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+        log_dataset(self._client, run_id, name, fingerprint, source)
 
     # Arms
 
@@ -295,11 +274,8 @@ class StudyWriter:
         arm_run = self._arm_run(unit)
         now = round(unix_time() * 1000)
         known = self._client.get_run(arm_run.run_id).data.metrics
-        values = dict.fromkeys(known, math.nan)
-        values |= {f"arm/{key}": short(value) for key, value in metrics.items()}
-        # A launch that adds nothing to the study, or is killed here and begun again, adds no point.
-        values = {key: value for key, value in values.items() if not is_same(value, known.get(key))}
-        self._store(arm_run.run_id, artifacts or {})
+        values = changed(known, {f"arm/{key}": short(value) for key, value in metrics.items()})
+        store_files(self._client, arm_run.run_id, artifacts or {})
         arm_run.buffer = [metrics_of(values, 0, now)]  # once, where a first try failed
         arm_run.new_tags |= texts_of({**(tags or {}), "state": str(RunState.FINISHED)})
         self._terminate(arm_run, "FINISHED")
@@ -308,7 +284,7 @@ class StudyWriter:
     @timed
     def show_arm(self, unit: Unit, tags: Mapping[str, str]) -> None:
         """Sets tags of an arm's own run, made on demand, for the page."""
-        self._set_tags(self._arm_run(unit).run_id, tags)
+        set_tags(self._client, self._arm_run(unit).run_id, tags)
 
     @timed
     def color(self, colors: Mapping[str, str]) -> None:
@@ -316,14 +292,14 @@ class StudyWriter:
         for run in self.reader.search():
             color = colors.get(unit_of(run).arm)
             if color is not None and run.tags.get(COLOR_TAG) != color:
-                self._set_tags(run.run_id, {COLOR_TAG: color})
+                set_tags(self._client, run.run_id, {COLOR_TAG: color})
 
     @timed
     def store_timings(self, timings: pd.DataFrame) -> None:
         """Keeps the raw repeats of the runtime phase, one ``timings.csv`` an arm."""
         for arm, rows in timings.groupby("arm"):
             arm_run = self._arm_run(Unit.parse(str(arm)))
-            self._store(arm_run.run_id, {"timings.csv": frames.timings_csv(rows)})
+            store_files(self._client, arm_run.run_id, {"timings.csv": frames.timings_csv(rows)})
 
     # The study
 
@@ -331,22 +307,18 @@ class StudyWriter:
     def store_study_file(self, text: str, name: str) -> None:
         """Keeps the study as it was read with every arm, those to come included."""
         self._study_file = {name: text}
-        for arm_run in self._arm_runs.values():
-            self._store(arm_run.run_id, self._study_file)
+        for arm_run in self._known.arms.values():
+            store_files(self._client, arm_run.run_id, self._study_file)
 
     @timed
     def describe(self, markdown: str) -> None:
         """Shows Markdown on the experiment's page, cut at a line where it is too long."""
-        cut = "\n\n*(cut to the length that MLflow takes; `harness report` shows all of it)*\n"
-        if len(markdown) > EXPERIMENT_TAG_LENGTH:
-            markdown = markdown[: EXPERIMENT_TAG_LENGTH - len(cut)].rpartition("\n")[0] + cut
-        self._client.set_experiment_tag(self.experiment_id, DESCRIPTION_TAG, markdown)
+        describe(self._client, self.experiment_id, markdown)
 
     @timed
     def set_view(self, view: View) -> None:
         """Keeps a view for the experiment's page, unless it is longer than MLflow takes."""
-        if len(view.value) <= EXPERIMENT_TAG_LENGTH:
-            self._client.set_experiment_tag(self.experiment_id, view.tag, view.value)
+        set_view(self._client, self.experiment_id, view)
 
     @timed
     def set_identity(self, identity: Mapping[str, Any]) -> None:
@@ -371,27 +343,29 @@ class StudyWriter:
         self, key: RunKey, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> Entry:
         arm_run = self._arm_run(key.unit)
-        entry = self._runs.get(key)
+        entry = self._known.runs.get(key)
         if entry is None:
             parent = {PARENT_TAG: arm_run.run_id}
             draw = {"draw": key.draw} if key.draw else {}
             place = {"phase": str(key.phase), "index": key.index, **draw}
-            entry = self._create(name, key.unit, place, {**tags, **parent})
-            self._runs[key] = entry
+            entry = create(
+                self._client, self.experiment_id, name, key.unit, place, {**tags, **parent}
+            )
+            self._known.add(key, entry)
         else:
             load(self._client, entry)
             entry.resumed_at = entry.update
             if entry.status != "FINISHED":
-                self._run_again(entry, tags)
+                reopen(self._client, entry, tags)
         if entry.status == "RUNNING" != arm_run.status:
-            self._run_again(arm_run, {})
+            reopen(self._client, arm_run, {})
             write(self._client, arm_run)
         take_params(entry, params, key)
         self._touched[entry.run_id] = entry
         return entry
 
     def _buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        entry = self._entries[run_id]
+        entry = self._known.entries[run_id]
         load(self._client, entry)
         if update <= entry.resumed_at:
             return
@@ -400,102 +374,23 @@ class StudyWriter:
         self._touched[run_id] = entry
         entry.buffer.append(metrics_of(metrics, update, entry.time_ms))
 
-    def _open_experiment(self, study_name: str, artifact_root: Path) -> str:
-        experiment = self._client.get_experiment_by_name(study_name)
-        if experiment is None:
-            location = None if self.uri.startswith("http") else artifact_root.resolve().as_uri()
-            return self._client.create_experiment(study_name, artifact_location=location)
-        if experiment.lifecycle_stage != "active":
-            raise StoreError(
-                "tracking: the study's experiment must not be deleted, but got "
-                f"study={study_name!r}, deleted. Restore it (`mlflow experiments restore "
-                f"-x {experiment.experiment_id}`) or rename the study."
-            )
-        return experiment.experiment_id
-
-    def _take_up(self) -> None:
-        """Takes up the stored runs that are not known yet; of several of one place one counts."""
-        places: dict[RunKey, list[RunRow]] = {}
-        arms: dict[Unit, list[RunRow]] = {}
-        stored = self.reader.search()
-        for run in stored:
-            if run.run_id in self._entries:
-                continue
-            is_loaded = not run.metrics
-            params = dict(run.params) if is_loaded else {}
-            self._entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
-            phase, unit = phase_of(run), unit_of(run)
-            if phase == ARM_PHASE:
-                arms.setdefault(unit, []).append(run)
-            elif phase != SUPERSEDED_PHASE:
-                key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
-                places.setdefault(key, []).append(run)
-        for unit, own in arms.items():
-            self._arm_runs[unit] = self._entries[counting_arm(own, stored).run_id]
-        for key, runs in places.items():
-            counts = counting(runs).run_id
-            self._runs[key] = self._entries[counts]
-            if others := [self._entries[run.run_id] for run in runs if run.run_id != counts]:
-                self._doubles[key] = others
-
-    def _create(
-        self, name: str, unit: Unit, place: Mapping[str, Any], tags: Mapping[str, Any]
-    ) -> Entry:
-        of_unit = {name: value for name, value in unit._asdict().items() if value}
-        state = {"state": str(RunState.RUNNING)}
-        texts = texts_of(
-            {**SOURCE_TAGS, "mlflow.user": _user(), **tags, **of_unit, **place, **state}
-        )
-        run = self._client.create_run(self.experiment_id, run_name=name, tags=texts)
-        entry = Entry(run.info.run_id, "RUNNING", is_loaded=True)
-        self._entries[entry.run_id] = entry
-        return entry
-
     def _arm_run(self, unit: Unit) -> Entry:
         arm = unit.first_repeat
-        if arm not in self._arm_runs:
-            self._arm_runs[arm] = self._create(str(arm), arm, {"phase": ARM_PHASE, "index": 0}, {})
+        if arm not in self._known.arms:
+            place = {"phase": ARM_PHASE, "index": 0}
+            made = create(self._client, self.experiment_id, str(arm), arm, place, {})
+            self._known.add_arm(arm, made)
             self._lack_study_file.add(arm)
         if arm in self._lack_study_file:  # also where a first try failed
-            self._store(self._arm_runs[arm].run_id, self._study_file)
+            store_files(self._client, self._known.arms[arm].run_id, self._study_file)
             self._lack_study_file.discard(arm)
-        return self._arm_runs[arm]
-
-    def _run_again(self, entry: Entry, tags: Mapping[str, Any]) -> None:
-        # Why the run failed before is no more true of it.
-        stale = {"message": ""} if entry.status == "FAILED" else {}
-        if entry.status != "RUNNING":
-            self._client.update_run(entry.run_id, status="RUNNING")
-            entry.status = "RUNNING"
-        entry.new_tags |= texts_of({**stale, **tags, "state": str(RunState.RUNNING)})
-
-    def _set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
-        self._client.log_batch(
-            run_id, tags=[RunTag(name, text) for name, text in texts_of(tags).items()]
-        )
+        return self._known.arms[arm]
 
     def _flush(self) -> None:
         write(self._client, *self._touched.values())
         self._touched.clear()
         self._buffered_since = None
 
-    def _store(self, run_id: str, artifacts: Mapping[str, str | bytes]) -> None:
-        if not artifacts:
-            return
-        with scratch_folder() as folder:
-            for name, content in artifacts.items():
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
-            self._client.log_artifacts(run_id, str(folder))
-
     def _terminate(self, entry: Entry, status: str) -> None:
         entry.new_status = status
         write(self._client, entry)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):  # a container's user without a name
-        return "unknown"

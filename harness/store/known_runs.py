@@ -1,0 +1,72 @@
+"""The runs of an experiment that one process knows, by their place in the study."""
+
+from collections.abc import Iterator, Sequence
+
+from harness.store.counting import counting, counting_arm, left_arm
+from harness.store.entries import Entry
+from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, draw_of, phase_of, unit_of
+from harness.store.rows import RunRow
+from harness.study.units import Phase, RunKey, Unit
+from harness.training.messages import RunState
+
+
+class KnownRuns:
+    """Runs that were found or made, none of them twice.
+
+    Attributes:
+        entries: All of them, by MLflow's id.
+        runs: The one that counts of each place.
+        doubles: Those of a place that do not count.
+        arms: The own run of each arm, of all its repeats.
+    """
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.runs: dict[RunKey, Entry] = {}
+        self.doubles: dict[RunKey, list[Entry]] = {}
+        self.arms: dict[Unit, Entry] = {}
+
+    def take_up(self, stored: Sequence[RunRow]) -> None:
+        """Takes up the stored runs that are not known yet; of several of one place one counts."""
+        places: dict[RunKey, list[RunRow]] = {}
+        arms: dict[Unit, list[RunRow]] = {}
+        for run in stored:
+            if run.run_id in self.entries:
+                continue
+            is_loaded = not run.metrics
+            params = dict(run.params) if is_loaded else {}
+            self.entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
+            phase, unit = phase_of(run), unit_of(run)
+            if phase == ARM_PHASE:
+                arms.setdefault(unit, []).append(run)
+            elif phase != SUPERSEDED_PHASE:
+                key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
+                places.setdefault(key, []).append(run)
+        for unit, own in arms.items():
+            self.arms[unit] = self.entries[counting_arm(own, stored).run_id]
+        for key, runs in places.items():
+            counts = counting(runs).run_id
+            self.runs[key] = self.entries[counts]
+            if others := [self.entries[run.run_id] for run in runs if run.run_id != counts]:
+                self.doubles[key] = others
+
+    def left_arms(self) -> Iterator[tuple[Entry, RunState]]:
+        """Yields every arm's own run, and how it is left where nobody trains the arm any more."""
+        statuses: dict[Unit, list[str]] = {}
+        for key, entry in self.runs.items():
+            statuses.setdefault(key.unit.first_repeat, []).append(entry.status)
+        for arm, entry in self.arms.items():
+            yield entry, left_arm(statuses.get(arm, ()))
+
+    def add(self, key: RunKey, entry: Entry) -> None:
+        """Adds a run that was made."""
+        self.entries[entry.run_id] = self.runs[key] = entry
+
+    def add_arm(self, arm: Unit, entry: Entry) -> None:
+        """Adds an arm's own run that was made."""
+        self.entries[entry.run_id] = self.arms[arm] = entry
+
+    def put_aside(self, key: RunKey) -> None:
+        """Frees a place: its runs are known by their ids alone."""
+        del self.runs[key]
+        self.doubles.pop(key, None)

@@ -1,0 +1,39 @@
+"""A store of tests, and writers of a study of each test's own."""
+
+from pathlib import Path
+
+import pytest
+from written_runs import Open
+
+from harness.store import writer as writing
+from harness.store.writer import StudyWriter
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """A machine that stands still for a while makes no record old."""
+    monkeypatch.setattr(writing, "FLUSH_SECONDS", 3600.0)
+
+
+@pytest.fixture
+def new(folder: Path, request: pytest.FixtureRequest, patient: None) -> Open:
+    """Makes a fresh StudyWriter of the test's own study: another process would see the same."""
+    return lambda: StudyWriter(
+        f"sqlite:///{folder}/mlflow.db", request.node.name, folder / "artifacts"
+    )
+
+
+@pytest.fixture
+def by_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has MLflow's client write, as it does to a server."""
+    monkeypatch.setattr("harness.store.writer.recording_client", lambda uri, client, _: client)
+
+
+@pytest.fixture
+def writer(new: Open) -> StudyWriter:
+    return new()
