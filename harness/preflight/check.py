@@ -77,6 +77,8 @@ def check(
         _print_texts(console, facts)
     if (sequences_table := sequences.table(found)) is not None:
         console.print(sequences_table)
+        for line in sequences.warnings(found, loaded.measure):
+            console.print(line, style="yellow", markup=False, highlight=False)
         console.print()
     console.print(_arms_table(loaded, probes))
     for line in [*_legend(loaded, probes), *notes]:

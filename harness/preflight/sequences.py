@@ -8,6 +8,8 @@ from rich.text import Text
 
 from harness.data import Data
 from harness.data.sequences.sets import SequenceDataset
+from harness.study import Measure
+from harness.tasks.objective import objective_of
 
 
 def table(texts: Mapping[str, Data]) -> Table | None:
@@ -33,6 +35,29 @@ def table(texts: Mapping[str, Data]) -> Table | None:
         for row in rows:
             made.add_row(*row)
     return made
+
+
+def warnings(texts: Mapping[str, Data], measure: Measure) -> list[str]:
+    """Returns what is to be told of test sets that are too small for the margin.
+
+    Args:
+        texts: The data of every arm by its key.
+        measure: Of the study. Only an accuracy is counted, so that a single target shows in it.
+    """
+    if objective_of(measure.objective).key != "accuracy":
+        return []
+    counts = {
+        each.title: int((each.splits["test"].weights > 0).sum())
+        for each in texts.values()
+        if isinstance(each, SequenceDataset) and "test" in each.splits
+    }
+    return [
+        f"Warning: {title}: one target of the {count} of test is {1 / count:.2g} of the accuracy, "
+        f"more than the margin of {measure.margin:g}. Intervals hold the doubt of the seeds, and "
+        "not that of so few targets: take more sequences."
+        for title, count in counts.items()
+        if 0 < count and measure.margin * count < 1.0
+    ]
 
 
 def _rows(data: SequenceDataset) -> tuple[tuple[str, ...], ...]:

@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from harness import data, study
@@ -45,3 +46,22 @@ def test_sequences_that_several_heads_say_stand_once():
     apart = replace(value, options=Options.of({"horizon": 2}))
     assert shown(*own, apart).count("train") == 2
     assert sequences.table({}) is None
+
+
+@pytest.mark.parametrize(("num_held_out", "is_told"), [(20, True), (200, False)])
+def test_a_set_in_which_one_target_is_more_than_the_margin_is_told(num_held_out, is_told):
+    settings = Settings(
+        "lstm", corpus="recall", task="memory", bptt_length=12, num_held_out=num_held_out
+    )
+    told = sequences.warnings(
+        {"a": data.load(settings), "b": data.load(settings)},
+        study.Measure("validation/accuracy", margin=0.01),
+    )
+    assert len(told) == is_told
+    if is_told:
+        assert "one target of the 80 of test is 0.013 of the accuracy" in told[0]
+
+
+def test_an_error_is_no_count_of_targets():
+    settings = Settings("lstm", corpus="adding", task="memory", bptt_length=9, num_held_out=20)
+    assert sequences.warnings({"a": data.load(settings)}, study.Measure("validation/mse")) == []
