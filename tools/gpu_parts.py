@@ -25,8 +25,9 @@ SECONDS = 30
 
 
 def machine(options: argparse.Namespace) -> bool:
-    """Prints versions, device and commit, and whether Triton works."""
+    """Prints versions, device and commit, and whether Triton and NVRTC work."""
     from harness.engine.gpu import trial
+    from harness.engine.persistent import nvrtc
 
     facts = provenance.describe(options.device)
     facts |= {"torch": torch.__version__, "cuda": str(torch.version.cuda)}
@@ -37,6 +38,10 @@ def machine(options: argparse.Namespace) -> bool:
         facts["triton"] = triton.__version__
     except ImportError as error:
         facts["triton"] = f"none: {error}"
+    try:
+        facts["NVRTC"] = f"{nvrtc.version()}, {nvrtc.find()}"
+    except nvrtc.NvrtcError as error:
+        facts["NVRTC"] = f"none: {error}"
     if shutil.which("nvidia-smi"):
         words = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv"]
         done = subprocess.run(words, capture_output=True, text=True)

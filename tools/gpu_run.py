@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LINES_SHOWN = 30
+LINES_SHOWN = 40
 """Of the end of a part's output; the log holds all of it."""
 LOG = "log.txt"
 TIMED_OUT = 124
@@ -63,7 +63,7 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
         ),
         Part("tests", 80, (python, "-m", "pytest", *pytest, *marked_tests())),
         Part("plan", 45, (python, own, "plan", *options, "--out", str(out))),
-        Part("expected", 5, (python, str(Path(own).with_name("gpu_expected.py")), str(out))),
+        Part("expected", 10, (python, str(Path(own).with_name("gpu_expected.py")), str(out))),
     ]
 
 
