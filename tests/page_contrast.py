@@ -17,10 +17,12 @@ FAINT_PARTS = """
     }
     return [255, 255, 255];
   };
-  const probe = document.body.appendChild(document.createElement("i"));
-  const themed = name => {
-    probe.style.color = `var(${name})`;
-    return getComputedStyle(probe).color;
+  const gridOf = svg => {
+    const probe = svg.parentElement.appendChild(document.createElement("i"));
+    probe.style.color = "var(--grid)";
+    const color = getComputedStyle(probe).color;
+    probe.remove();
+    return color;
   };
   const seen = (style, paint, back) => {
     const color = numbers(style[paint]);
@@ -28,24 +30,23 @@ FAINT_PARTS = """
     const share = style[paint + "Opacity"] * style.opacity * (color[3] ?? 1);
     return contrast(color.slice(0, 3).map((v, i) => v * share + back[i] * (1 - share)), back);
   };
-  const grid = themed("--grid"), faint = [];
-  for (const svg of document.querySelectorAll("figure svg")) {
-    const back = behind(svg), paper = `rgb(${back.join(", ")})`;
+  const nothing = "rgba(0, 0, 0, 0)", faint = [];
+  for (const svg of document.querySelectorAll("svg[role=img]")) {
+    const back = behind(svg), paper = `rgb(${back.join(", ")})`, grid = gridOf(svg);
     for (const part of svg.querySelectorAll("text, path, use")) {
       if (part.closest("defs")) continue;
       const style = getComputedStyle(part), isText = part.tagName === "text";
       const paints = isText ? ["fill"] : ["fill", "stroke"];
       const used = paints.filter(paint => style[paint] !== "none");
       // The lines of a grid and the paper below are no content; a band has its median drawn in it.
-      const isQuiet = used.every(paint => [grid, paper].includes(style[paint]))
+      const isQuiet = used.every(paint => [grid, paper, nothing].includes(style[paint]))
         || Math.min(style.fillOpacity, style.opacity) < 0.7 && style.stroke === "none";
       if (!isText && isQuiet) continue;
       const most = Math.max(...used.map(paint => seen(style, paint, back)));
       if (most < (isText ? 4.5 : 3))
-        faint.push([svg.closest("figure").id, part.tagName, part.getAttribute("style"), most]);
+        faint.push([svg.ariaLabel, part.tagName, part.getAttribute("style"), most]);
     }
   }
-  probe.remove();
   return faint;
 })()
 """

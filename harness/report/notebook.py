@@ -1,6 +1,7 @@
 """A report in a notebook: the answer, the verdicts with their figure, and what is missing.
 
-A notebook has a style of its own, so there are plain tables and no classes.
+A notebook has a style of its own, light or dark, so there are plain tables and no classes, and a
+figure is drawn in the colour of the notebook's text.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from harness.report import Report
 
 
+FIGURE_STYLE = (
+    "max-width: 40rem; fill: currentColor; --ink: currentColor; --faint: currentColor; "
+    "--paper: transparent; --grid: #8886"
+)
+"""Of what holds a figure; the variables are those of ``drawing.THEMED``."""
 COLUMNS = (
     "condition",
     "arm",
@@ -50,7 +56,7 @@ def html(report: "Report") -> str:
     if report.first_figure is not None:
         # The ids of a figure that is shown by two cells must be the same twice, or differ.
         svg = report.first_figure.svg("notebook-")
-        blocks += [f'<div style="max-width: 40rem">{svg}</div>']
+        blocks += [f'<div style="{FIGURE_STYLE}">{svg}</div>']
     return f"<div>{''.join(blocks)}</div>"
 
 

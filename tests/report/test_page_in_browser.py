@@ -151,6 +151,19 @@ def test_what_figures_show_stands_out_from_the_page(browser, paths, name, scheme
     page.close()
 
 
+@pytest.mark.parametrize(
+    "colors", ["background: #ffffff; color: #000", "background: #111; color: #fff"]
+)
+def test_a_notebook_shows_its_figure_in_the_colour_of_its_text(browser, colors):
+    page = browser.new_page()
+    page.set_content(f'<body style="{colors}">{full()._repr_html_()}</body>')
+    text = page.locator("svg[role=img] text").first
+    fill = text.evaluate("e => getComputedStyle(e).fill")
+    assert fill == page.evaluate("getComputedStyle(document.body).color")
+    assert page.evaluate(FAINT_PARTS) == []
+    page.close()
+
+
 def test_paper_is_light_and_shows_no_buttons(browser, paths):
     page = browser.new_page(color_scheme="dark")
     page.set_default_timeout(report_pictures.LOAD_MS)
