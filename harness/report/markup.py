@@ -34,6 +34,11 @@ def whole_intervals(value: str) -> str:
     return re.sub(r"\(.*?\)", lambda found: found[0].replace(" ", NO_BREAK), value)
 
 
+def heading(title: str) -> str:
+    """Returns a column's title, in which no sign of a percentage stands alone on a line."""
+    return text(title.replace(" %", f"{NO_BREAK}%"))
+
+
 def badge(verdict: str, words: str = "") -> str:
     """Returns a verdict as a sign, with other ``words`` where they are given."""
     shown = text(whole_intervals(words or verdict))
@@ -82,7 +87,7 @@ def table(section: Section, name: str = "", colors: Colors | None = None) -> str
     """
     kinds = [' class="number"' if is_number else "" for is_number in section.are_numbers]
     head = "".join(
-        f'<th scope="col"{kind}>{text(title)}</th>'
+        f'<th scope="col"{kind}>{heading(title)}</th>'
         for kind, title in zip(kinds, section.header, strict=True)
     )
     rows = []
@@ -108,7 +113,7 @@ def scrolled(label: str, name: str, content: str) -> str:
 
 def _cell(title: str, cell: str, kind: str, is_noted: bool) -> str:
     """Returns a cell; where it ``is_noted`` it has its column's title, which a phone shows."""
-    note = f' data-note="{text(title.replace(" %", f"{NO_BREAK}%"))}"' if is_noted and cell else ""
+    note = f' data-note="{heading(title)}"' if is_noted and cell else ""
     if title == "Verdict":
         return f"<td{note}>{badge(cell)}</td>"
     if kind:  # an interval may stand below its number, and is whole

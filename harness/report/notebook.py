@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.report.markup import bullets, text, whole_intervals
+from harness.report.markup import bullets, heading, text, whole_intervals
 from harness.tasks.objective import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _cell(value: object) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a table without a style."""
-    head = "".join(f"<th>{text(name)}</th>" for name in header)
+    head = "".join(f"<th>{heading(name)}</th>" for name in header)
     lines = ["".join(f"<td>{text(whole_intervals(cell))}</td>" for cell in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
