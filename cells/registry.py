@@ -10,10 +10,11 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from cells import shipped
 from cells.base import Cell
@@ -28,7 +29,9 @@ __all__ = [
     "UnknownCell",
     "declarations",
     "find",
+    "content_of",
     "fingerprint",
+    "held_files",
     "line_in",
     "load_file",
     "names",
@@ -110,6 +113,15 @@ _FAMILY_OF = {name: family for family, names_of in FAMILIES.items() for name in 
 _cells: dict[str, type[Cell]] = {}
 _sources: dict[type[Cell], str] = {}
 _copies: dict[str, Path] = {}
+
+
+class _File(NamedTuple):
+    content: bytes
+    module: ModuleType
+
+
+_holds = False
+_held: dict[Path, _File] = {}
 _entry_points_loaded = False
 
 
@@ -177,15 +189,18 @@ def load_file(path: str | Path) -> list[str]:
         InvalidCell: The file is missing, cannot be imported, holds no cell, or one that is wrong.
     """
     path = _copies.get(str(path), Path(path).resolve())
+    if path in _held:
+        return [cell.name for cell in _cells_of(_held[path].module)]
     if not path.is_file():
         raise InvalidCell(
             f"cell file: must exist, but got path={str(path)!r}. "
             "Name a Python file that defines a Cell."
         )
-    content_and_place = path.read_bytes() + str(path).encode()
-    module_name = "cells_of_user_" + hashlib.sha256(content_and_place).hexdigest()[:16]
+    content = path.read_bytes()
+    digest = hashlib.sha256(content + str(path).encode()).hexdigest()
+    module_name = "cells_of_user_" + digest[:16]
     if module_name in sys.modules:
-        return [cell.name for cell in _cells_of(sys.modules[module_name])]
+        return _held_names(path, content, sys.modules[module_name])
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise InvalidCell(
@@ -195,7 +210,8 @@ def load_file(path: str | Path) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-        return register(module)
+        register(module)
+        return _held_names(path, content, module)
     except InvalidCell:
         del sys.modules[module_name]
         raise
@@ -207,6 +223,35 @@ def load_file(path: str | Path) -> list[str]:
             f"cell file: must import, but {place} raised {type(error).__name__}: {error}. "
             "Correct it there."
         ) from error
+
+
+@contextmanager
+def held_files() -> Iterator[None]:
+    """Has every user's file stay what it was when it was first loaded in the block.
+
+    A study's runs are of one text, whoever edits or removes the file while they are trained.
+    """
+    global _holds
+    before, _holds = _holds, True
+    try:
+        yield
+    finally:
+        _holds = before
+        if not _holds:
+            _held.clear()
+
+
+def content_of(path: str | Path) -> bytes:
+    """Returns a user's file: where files are held, as it was when it was loaded."""
+    path = _copies.get(str(path), Path(path).resolve())
+    return _held[path].content if path in _held else path.read_bytes()
+
+
+def _held_names(path: Path, content: bytes, module: ModuleType) -> list[str]:
+    """Returns the names of a file's cells; holds the file where files are held."""
+    if _holds:
+        _held[path] = _File(content, module)
+    return [cell.name for cell in _cells_of(module)]
 
 
 def read_from(path: str | Path, copy: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from cells.registry import held_files
 from harness.runner.progress import Display, screen
 from harness.store.kept import ASIDE, load_study
 from harness.store.locations import Locations
@@ -172,21 +173,24 @@ def held_study(
 ) -> Iterator[tuple[Study, "Assure"]]:
     """Holds the lock of a study that was found right, and whose stores were found whole.
 
+    Its own cells stay what they were, whoever edits their files meanwhile.
+
     Yields it, and what makes sure that it is still held.
 
     Raises:
         ValueError: As :func:`run`.
     """
     await_readable(locations)
-    study = load_study(path, overrides, locations)
-    from harness.preflight.design import check_design
-    from harness.store.lock import locked
-    from harness.store.soundness import check_stores
+    with held_files():
+        study = load_study(path, overrides, locations)
+        from harness.preflight.design import check_design
+        from harness.store.lock import locked
+        from harness.store.soundness import check_stores
 
-    check_design(study, force)
-    check_stores(locations, new=new)
-    with locked(study.name, locations) as assure:
-        yield study, assure
+        check_design(study, force)
+        check_stores(locations, new=new)
+        with locked(study.name, locations) as assure:
+            yield study, assure
 
 
 def open_scheduler(

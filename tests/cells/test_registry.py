@@ -46,6 +46,23 @@ def write(tmp_path):
     return written
 
 
+def test_held_files_stay_what_they_were(write):
+    path = write(GOOD)
+    with registry.held_files():
+        assert cells.load_file(path) == ["mine"]
+        before = cells.find("mine")
+        write(GOOD.replace("x.h +", "2.0 * x.h +"))
+        with registry.held_files():
+            assert cells.load_file(path) == ["mine"]
+        path.unlink()
+        assert cells.load_file(path) == ["mine"] and cells.find("mine") is before
+        assert registry.content_of(path) == GOOD.encode()
+    edited = write(GOOD.replace("x.h +", "3.0 * x.h +"))
+    assert registry.content_of(path) == edited.read_bytes()
+    cells.load_file(path)
+    assert registry.source_of(cells.find("mine")) != registry.source_of(before)
+
+
 def test_names_are_sorted_and_found():
     assert cells.names() == sorted(cells.names())
     assert {"lstm", "lstm-coupled", "gru"} <= set(cells.names())

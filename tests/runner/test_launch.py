@@ -18,7 +18,7 @@ from harness.results.open import NothingError
 from harness.runner import exchange, launch
 from harness.runner.finished import finished_report
 from harness.runner.progress import Display
-from harness.runner.recorder import RecordError
+from harness.runner.recorder import RecordError, RunRecorder
 from harness.store.identity import IdentityError
 from harness.store.locations import Locations
 from harness.store.lock import held, locked
@@ -501,3 +501,51 @@ def test_places_lie_in_their_folder_unless_told_otherwise(tmp_path):
     assert replace(locations, storage="postgresql://u@h/n").storage_url == "postgresql://u@h/n"
     assert replace(locations, tracking="http://h:1").tracking_uri == "http://h:1"
     assert Path(locations.checkpoints("small")).parent.name == "checkpoints"
+
+
+OWN = '''
+from torch import tanh
+
+from cells import Cell
+
+
+class Own(Cell):
+    r"""A plain cell.
+
+        h' = tanh(W x + R h)
+
+    Source: none.
+    Reference: none.
+    Differs from none.
+    """
+
+    name = "own"
+    gates = ("h",)
+    state = ("h",)
+
+    def step(self, p, x, h):
+        return (tanh(x.h + p.R(h).h),)
+'''
+
+
+def test_a_cell_that_is_edited_while_its_study_runs_changes_nothing_of_it(tmp_path, monkeypatch):
+    """Its runs are of the equations that the study is stored with."""
+    edited, losses = OWN.replace("tanh(x", "tanh(0.5 * x"), []
+    record = RunRecorder.record
+    for text in (OWN, edited):
+        folder = tmp_path / str(len(losses))
+        path = small_study.write(folder, trials=2, seeds=3, updates=8)
+        own = "cell: own\n  engine: reference"
+        path.write_text("cells: [own.py]\n" + path.read_text().replace("cell: lstm", own))
+        file = folder / "own.py"
+        file.write_text(OWN)
+
+        def recording(self, messages, file=file, text=text):
+            file.write_text(text)
+            return record(self, messages)
+
+        monkeypatch.setattr(RunRecorder, "record", recording)
+        assert not run(path, folder, force=True)[0].missing
+        runs = store_of(folder).runs().sort_values(["arm", "phase", "index"])
+        losses.append(runs["objective"].tolist())
+    assert losses[0] == losses[1]
