@@ -253,7 +253,8 @@ def _costs(loaded: Study, probes: list[Probe]) -> list[Row]:
     timing = _timing_seconds(loaded, probes)
     at_most = f" to {num_runs + num_more:,}" if num_more else ""
     longest = f" to {duration(training + more + timing)}" if num_more else ""
-    time_text = f"about {duration(training + timing)}{longest}, start-up and storing on top"
+    about = "" if training + timing < 1 and not longest else "about "
+    time_text = f"{about}{duration(training + timing)}{longest}, start-up and storing on top"
     rows = [Row("runs", f"{num_runs:,}{at_most}"), Row("time", time_text)]
     rows += [Row("  training", line) for line in _training(probes)]
     if loaded.tune is not None and _may_prune(loaded.version, loaded.tune):
