@@ -104,7 +104,8 @@ def _check(comparands: Sequence[Comparand]) -> None:
     names = [each.name for each in comparands]
     if len(comparands) < 2 or len(set(names)) < len(names):
         raise ComparisonError(
-            f"compare: must be given two or more, each once, but got {', '.join(names)}."
+            "compare: must be given two or more arms or runs, each once, but got "
+            f"{', '.join(names)}. Name them STUDY:ARM, or STUDY:ARM:SEED."
         )
     if len({each.is_run for each in comparands}) > 1:
         kinds = ", ".join(

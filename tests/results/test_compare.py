@@ -298,10 +298,13 @@ def test_losses_by_which_different_things_are_meant_do_not_compare(store, make):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["small:wide"], "must be given two or more, each once, but got small:wide"),
+        (
+            ["small:wide"],
+            "must be given two or more arms or runs, each once, but got small:wide. Name them",
+        ),
         (
             ["small:wide", "small:wide"],
-            "must be given two or more, each once, but got small:wide, small:wide",
+            "must be given two or more arms or runs, each once, but got small:wide, small:wide",
         ),
         (
             ["small:wide", "small:wide:1000"],
