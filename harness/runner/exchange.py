@@ -166,6 +166,8 @@ def ingest_records(
         _check_order(missing, source, scheduler.study.measure.objective)
         _check_arms(measured, {str(unit.first_repeat) for unit in scheduler.units}, source)
         _record(scheduler, missing)
+        if runtime_phase.is_timed(scheduler):  # like runs that have ended: the first ones stand
+            measured = []
         if measured:
             _check_arms(measured, set(runtime_phase.timing_plans(scheduler)), source)
             runtime_phase.store_timings(scheduler, measured)

@@ -27,14 +27,18 @@ def timing_plans(scheduler: Scheduler) -> dict[str, list[Plan]]:
     study = scheduler.study
     chosen = {unit: scheduler.missing.chosen(unit) for unit in first_repeats(scheduler)}
     known = {unit: settings for unit, settings in chosen.items() if settings is not None}
-    is_timed = scheduler.notes.timed == _digest(scheduler)
-    if study.measure.runtime is None or not known or is_timed:
+    if study.measure.runtime is None or not known or is_timed(scheduler):
         return {}
     plans = {}
     for unit, settings in known.items():
         sizes = sorted({1, study_pack_size(study, settings)})
         plans[str(unit)] = [pack_of(study, str(unit), settings, size) for size in sizes]
     return plans
+
+
+def is_timed(scheduler: Scheduler) -> bool:
+    """Returns whether all arms have been measured together at the settings that are now chosen."""
+    return scheduler.notes.timed == _digest(scheduler)
 
 
 def first_repeats(scheduler: Scheduler) -> list[Unit]:

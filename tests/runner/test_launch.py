@@ -253,9 +253,10 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     report, _ = run(path, there)
     pd.testing.assert_frame_equal(report.table[COLUMNS], finished[2].table[COLUMNS])
     assert learned(there) == learned(finished[1])
-    assert "0 runs and 0 timings stored" in exchange.ingest_records(
-        path, first, locations=locations
-    )  # a second time
+    assert b'"measurement"' in records.read_bytes() and b'"measurement"' not in first.read_bytes()
+    for again in (first, records):  # a second time
+        said = exchange.ingest_records(path, again, locations=locations)
+        assert "0 runs and 0 timings stored" in said
 
 
 END = (
