@@ -1,15 +1,18 @@
 """Where a study's results live."""
 
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.store.address import JOURNAL, SQLITE, without_passwords
+from harness.store.address import JOURNAL, SQLITE, StoreError, without_passwords
 
 TRACKING = "sqlite:///mlflow.db"
 """MLflow's store unless said otherwise: a file in the study's folder."""
 STORAGE = "sqlite:///optuna.db"
 """Optuna's storage unless said otherwise: a file in the study's folder."""
+_READ_OTHERWISE = re.compile(r"\?|%[0-9A-Fa-f]{2}")
+"""What SQLAlchemy takes for the begin of options, or decodes: the file would lie elsewhere."""
 FILE_SCHEMES = (SQLITE, JOURNAL)
 """What stands before the path of a store that is a file."""
 
@@ -36,7 +39,11 @@ class Locations:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's address; a file without a folder lies in ``folder``."""
+        """MLflow's address; a file without a folder lies in ``folder``.
+
+        Raises:
+            StoreError: It would lie elsewhere.
+        """
         return self._in_folder(self.tracking)
 
     @property
@@ -82,6 +89,13 @@ class Locations:
     def _in_folder(self, uri: str) -> str:
         for scheme in FILE_SCHEMES:
             if uri.startswith(scheme):
+                if scheme == SQLITE and _READ_OTHERWISE.search(str(self.folder.resolve())):
+                    raise StoreError(
+                        "folder: must have a path without `?` or a code such as `%20`, which mean "
+                        "something else in a database's address, but got "
+                        f"folder={str(self.folder.resolve())!r}. Rename it, or choose another "
+                        "with --folder."
+                    )
                 return f"{scheme}{(self.folder / uri.removeprefix(scheme)).resolve()}"
         return uri
 
