@@ -44,3 +44,18 @@ def test_how_fast_a_cell_writes_is_quoted_from_its_record():
     assert f"alone are read in {1e6 * reading:.1f} us" in page
     when = f"commit {made['git_commit'][:7]}, {made['date'][:10]}, torch"
     assert f"V = {record['num_tokens']}; {when} {made['version_torch'].split('+')[0]}" in page
+
+
+def test_the_words_that_a_newcomer_is_told_are_those_that_the_decision_counts():
+    first_floor = (ROOT / "README.md").read_text(encoding="utf-8").split("\n---\n")[0]
+    before, after = first_floor.split("## Its verdict")
+    told = re.compile(r"(?<!\*)\*{1,2}([A-Za-z ]+)\*{1,2}(?!\*)")
+    words = [[word.lower() for word in told.findall(part)] for part in (before, after)]
+    page = (ROOT / "docs/decisions/first_contact.md").read_text(encoding="utf-8")
+    counted = page.split("*Words*, ")[1].split("**Choice.**")[0]
+    assert words[0] == ["cells", "perplexity"]
+    assert "explains two, *cell* and *perplexity*" in counted
+    assert len(words[1]) == 8 and "seven words of the table" in counted
+    assert all(f"*{word}*" in counted for word in words[1])
+    study = before.split("```yaml")[1].split("```")[0]
+    assert study.count("#") == 6 and "six of its lines" in counted
