@@ -197,7 +197,9 @@ def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
     widest.
     """
     whole = [max(map(len, column)) for column in columns]
-    own = [max(len(word) for cell in column for word in cell.split(" ")) for column in columns]
+    # The sign of "< 0.001" is a part of its number.
+    words = [[re.split(r"(?<!<) ", cell) for cell in column] for column in columns]
+    own = [max(len(word) for cell in column for word in cell) for column in words]
     room = width - GAP * len(columns)
     while sum(own) > room and max(own) > 1:
         own[own.index(max(own))] -= 1

@@ -322,6 +322,14 @@ def test_a_wide_table_breaks_words_last_of_all():
     assert folds == ["lstm-no-", "output-tanh"], lines
 
 
+def test_a_bound_stays_with_its_number():
+    rows = [("many words of an effect that fold", "0.778 (0.736 to 0.822)", "< 0.001")] * 2
+    console = Console(width=40, file=io.StringIO())
+    section = Section("Effects", ("Effect", "Ratio (95 %)", "p (Holm)"), rows)
+    console.print(forms.terminal_section(section, console.width))
+    assert console.file.getvalue().count("< 0.001") == 2, console.file.getvalue()
+
+
 def test_a_question_is_prose_in_markdown():
     assert forms.prose("# Is *it*\n| [this](http://x) `or` <b>?") == (
         "\\# Is \\*it\\* \\| \\[this\\](http://x) \\`or\\` &lt;b>?"
