@@ -41,12 +41,13 @@ def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | 
     """Returns one panel per tuned field, with every trial at its value of it.
 
     Up to ``MAX_TOGETHER`` arms are drawn as their number against the value; more have a row each,
-    in which a mark's kind says how near the arm's best the trial came. None: no trial finished.
+    in which a mark's kind says how near the arm's best the trial came. None: no trial finished, or
+    arms of several studies share no space.
     """
     by_arm = searches(study, trials)
-    if not any(len(search.finished) for search in by_arm):
-        return None
     space, points = space_of(study, by_arm), list[Point]()
+    if not space or not any(len(search.finished) for search in by_arm):
+        return None
     with drawing.style():
         if len(by_arm) <= MAX_TOGETHER:
             figure = _levels(study, by_arm, space, points)

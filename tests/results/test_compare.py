@@ -419,3 +419,12 @@ def test_searches_of_version_1_are_asked_for_no_brackets(store, searched):
     names = [searched("a1", tune=old, version=1), searched("b1", FALLING, 3.4, old, version=1)]
     (result,) = compare.compare(names, Locations(store)).report.results[1:]
     assert result.decision.verdict == "worse" and result.decision.wide is None
+
+
+def test_a_comparison_leaves_as_a_page_too(store, searched):
+    names = [searched("page1"), searched("page2", level=3.4)]
+    report = compare.compare(names, Locations(store)).report
+    assert "hyperparameters" not in report.figures, "each study has a space of its own"
+    page = report.html()
+    assert 'id="paired-differences"' in page and "page2:wide" in page
+    assert "<svg" in report._repr_html_()
