@@ -7,14 +7,12 @@ where a cell computes something else.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +21,7 @@ import gpu_kernels
 import torch
 import triton
 from gpu_kernels import OPTIMIZER, Job, Kernel
+from persistent_check import text_of
 
 import cells
 from harness import provenance
@@ -140,9 +139,7 @@ def main(words: Sequence[str]) -> int:
     def write() -> None:
         facts["seconds"] = str(round(time.monotonic() - begun))
         if options.json is not None:
-            rows = [asdict(kernel) for kernel in kernels]
-            written = {"facts": facts, "problems": wrong, "kernels": rows}
-            options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+            options.json.write_text(text_of(facts, wrong, kernels), encoding="utf-8")
 
     for architecture in options.architectures if options.only != "interpret" else ():
         jobs = [

@@ -46,7 +46,7 @@ class StandIn:
         return GPUTarget("cuda", self._architecture, 32)
 
     def get_current_device(self) -> int:
-        return 0
+        return self._architecture  # Triton keeps what it compiled by device
 
     def get_current_stream(self, device: Any = None) -> int:
         return 0

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cells
 from harness import provenance
@@ -179,8 +180,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def text_of(facts: dict[str, str], wrong: list[str], kernels: Sequence[Kernel]) -> str:
-    """Returns the JSON, a row of a kernel on a line."""
+def text_of(facts: dict[str, str], wrong: list[str], kernels: Sequence[Any]) -> str:
+    """Returns the JSON, a row of a kernel on a line; a kernel is a dataclass."""
     rows = ",\n  ".join(json.dumps(asdict(kernel)) for kernel in kernels)
     head = json.dumps({"facts": facts, "problems": wrong}, indent=1).removesuffix("\n}")
     return f'{head},\n "kernels": [\n  {rows}\n ]\n}}\n'

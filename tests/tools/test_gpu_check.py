@@ -9,6 +9,7 @@ if sys.platform != "linux":
     pytest.skip("Triton is for Linux alone", allow_module_level=True)
 
 import gpu_check  # noqa: E402
+import gpu_kernels  # noqa: E402
 from gpu_check import problems, summary  # noqa: E402
 from gpu_kernels import Kernel  # noqa: E402
 
@@ -96,3 +97,13 @@ def test_a_cell_that_is_not_there_is_named(capsys):
     with pytest.raises(SystemExit):
         gpu_check.main(["--cells", "lstm,nosuch"])
     assert "nosuch" in capsys.readouterr().err
+
+
+def test_each_architecture_has_machine_code_of_its_own(monkeypatch):
+    """In one process too: what was compiled for the first is not taken for the second."""
+    from harness.engine.gpu import optimizer_step
+
+    monkeypatch.setattr(optimizer_step, "KINDS", ("sgd",))
+    for architecture in (90, 80):
+        gpu_kernels.optimizer_kernels(architecture)
+        assert gpu_kernels._compiled()[-1].metadata.target.arch == architecture
