@@ -2,8 +2,8 @@
 
 All kernels of all cells, and the optimizers' step, are compiled for every architecture, and all
 cells run forward and backward in Triton's interpreter beside the definition. The exit code is 1
-where a kernel does not compile, is compiled anew for other t, T, N or B, or spills registers, or
-where a cell computes something else.
+where a kernel does not compile, is compiled anew for other t, T, N or B, or spills more registers
+than are borne, or where a cell computes something else.
 """
 
 import argparse
@@ -31,6 +31,12 @@ INTERPRETER = ROOT / "tests" / "engine" / "gpu" / "interpreted.py"
 SIZES = ((256, "float32"), (1024, "float32"), (256, "bf16"), (7, "float64"))
 """Kernels in tf32 are those in float32: they take no part in products."""
 ARCHITECTURES = (90, 80)
+BORNE = {"float64": 16}
+"""Bytes of spilled registers in a precision that a thread may have; they are told all the same.
+
+That is two numbers of float64, whose values take two registers each and in which nothing is timed:
+ptxas of one version spills them and that of the next does not. In others any spill is a problem.
+"""
 MOST_NAMED = 20
 """Of what is wrong; the JSON holds all of it."""
 
@@ -47,17 +53,30 @@ def problems(kernels: Sequence[Kernel]) -> list[str]:
     """Returns what is wrong with kernels, a line each."""
     lines = []
     for kernel in kernels:
-        where = (
-            f"sm_{kernel.architecture} {kernel.cell} H={kernel.hidden_size} {kernel.precision} "
-            f"{kernel.name}"
-        )
         if kernel.problem is not None:
-            lines.append(f"{where}: {kernel.problem}")
+            lines.append(f"{_where(kernel)}: {kernel.problem}")
         elif kernel.num_versions != 1:
-            lines.append(f"{where}: compiled {kernel.num_versions} times over t, T, N and B")
-        elif kernel.stack_bytes:
-            lines.append(f"{where}: {kernel.stack_bytes} bytes of registers spilled")
+            lines.append(
+                f"{_where(kernel)}: compiled {kernel.num_versions} times over t, T, N and B"
+            )
+        elif kernel.stack_bytes > BORNE.get(kernel.precision, 0):
+            lines.append(f"{_where(kernel)}: {kernel.stack_bytes} bytes of registers spilled")
     return lines
+
+
+def borne(kernels: Sequence[Kernel]) -> list[str]:
+    """Returns a line for each kernel whose spill is too small to be a problem."""
+    return [
+        f"{_where(kernel)}: {kernel.stack_bytes} bytes of registers spilled, which is no problem "
+        f"up to {BORNE[kernel.precision]}"
+        for kernel in kernels
+        if kernel.problem is None and 0 < kernel.stack_bytes <= BORNE.get(kernel.precision, 0)
+    ]
+
+
+def _where(kernel: Kernel) -> str:
+    size = f" H={kernel.hidden_size}" if kernel.cell != OPTIMIZER else ""
+    return f"sm_{kernel.architecture} {kernel.cell}{size} {kernel.precision} {kernel.name}"
 
 
 def summary(kernels: Sequence[Kernel]) -> list[str]:
@@ -150,7 +169,7 @@ def main(words: Sequence[str]) -> int:
         made = compiled(jobs, options.jobs) + gpu_kernels.optimizer_kernels(architecture)
         kernels += made
         wrong += problems(made)
-        print("\n".join(summary(made)), flush=True)
+        print("\n".join([*summary(made), *borne(made)]), flush=True)
         write()
     if options.only != "compile":
         differing = interpreted(options.cells, options.jobs)

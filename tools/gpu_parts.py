@@ -80,7 +80,7 @@ def kernels(options: argparse.Namespace) -> bool:
     begun = time.monotonic()
     found = gpu_check.compiled(jobs, os.cpu_count() or 1)
     lines = gpu_check.problems(found)
-    print("\n".join([*gpu_check.summary(found), *lines]))
+    print("\n".join([*gpu_check.summary(found), *gpu_check.borne(found), *lines]))
     print(f"{len(found)} kernels in {time.monotonic() - begun:.0f} s")
     return not lines
 

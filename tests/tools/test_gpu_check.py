@@ -10,7 +10,7 @@ if sys.platform != "linux":
 
 import gpu_check  # noqa: E402
 import gpu_kernels  # noqa: E402
-from gpu_check import problems, summary  # noqa: E402
+from gpu_check import borne, problems, summary  # noqa: E402
 from gpu_kernels import Kernel  # noqa: E402
 
 RIGHT = Kernel("lstm", 256, "float32", 90, "forward_1", None, 2, 1, 48, 0, 0)
@@ -34,6 +34,23 @@ def test_what_is_a_problem(change, problem):
     assert problems([RIGHT]) == []
     wrong = dataclasses.replace(RIGHT, **change)
     assert problems([RIGHT, wrong]) == [f"sm_90 lstm H=256 float32 forward_1: {problem}"]
+
+
+def test_a_spill_of_two_numbers_of_float64_is_told_and_any_other_is_a_problem():
+    def step(precision, stack_bytes):
+        return Kernel("optimizer", 0, precision, 90, "adamw", None, 4, 1, 72, 0, stack_bytes)
+
+    small, large, narrow = step("float64", 16), step("float64", 24), step("float32", 8)
+    assert problems([small, large, narrow]) == [
+        "sm_90 optimizer float64 adamw: 24 bytes of registers spilled",
+        "sm_90 optimizer float32 adamw: 8 bytes of registers spilled",
+    ]
+    assert borne([RIGHT, small, large, narrow]) == [
+        "sm_90 optimizer float64 adamw: 16 bytes of registers spilled, which is no problem up to 16"
+    ]
+    assert "1 kernels, 0 failures" in summary([small])[0] and "1 with spills" in summary([small])[0]
+    anew = dataclasses.replace(small, num_versions=2)
+    assert len(problems([anew])) == 1
 
 
 def test_a_line_for_each_architecture():

@@ -4,6 +4,7 @@ import math
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -221,27 +222,35 @@ def test_a_clock_outside_may_turn_a_pack_as_often_as_it_likes(settings):
 
 def test_packs_of_two_precisions_live_side_by_side(settings, monkeypatch):
     """TF32 is a flag of the process: whoever computes must have set it, not who was built last."""
-    seen = {"float32": set(), "tf32": set()}
+    seen, calls = {"float32": set(), "tf32": set()}, []
     update, forward = Model.update, Model.__call__
 
     def noted(method):
         def call(model, *arguments):
             flags = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
             seen[model.arch.precision].add((method.__name__, *flags))
+            calls.append(method.__name__)
             return method(model, *arguments)
 
         return call
 
     monkeypatch.setattr(Model, "update", noted(update))
     monkeypatch.setattr(Model, "__call__", noted(forward))
-    packs = [Pack(plan_of(replace(settings, precision=name))) for name in seen]
-    for _ in range(2):  # each after the other has been built, and after it has computed
-        for each in packs:
-            each.advance()
-            each.train_updates(1)
-            each.forward_updates(1)
-    for each in packs:
-        each.close()
+    packs = {name: Pack(plan_of(replace(settings, precision=name))) for name in seen}
+    others = dict(zip(seen, reversed(seen), strict=True))
+    for name, pack in packs.items():  # each after the other has been built, and has computed
+        (shard,) = pack.shards
+        for compute in (
+            partial(shard.advance, 1),
+            partial(shard.forward, 1),
+            partial(shard.evaluate, "validation"),
+            partial(shard.samples, 0, SampleRequest(("a",), length=2), shard.evaluated),
+        ):
+            engine.allow_tf32(others[name])
+            before = len(calls)
+            compute()
+            assert len(calls) > before, compute
+        pack.close()
     names = update.__name__, forward.__name__
     for precision, allowed in (("float32", False), ("tf32", True)):
         assert seen[precision] == {(name, allowed, allowed) for name in names}
