@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from harness.study.units import RunKey
 from harness.training.messages import Message
-from harness.training.plan import Plan, Run, shared
+from harness.training.plan import Plan, Run, shared_values
 from harness.training.steps import Steps, steps
 
 Listener = Callable[[Sequence[Message]], set[str]]
@@ -80,7 +80,7 @@ def cut(runs: list[Run], template: Plan) -> list[Plan]:
     """
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(shared(run.settings), []).append(run)
+        groups.setdefault(shared_values(run.settings), []).append(run)
     plans = []
     for group in groups.values():
         size, pack = group[0].settings.pack_size, list[Run]()

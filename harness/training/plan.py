@@ -13,8 +13,13 @@ from harness.training.fields import MAX_RUN_ID
 
 SHARED = tuple(each.name for each in fields(Settings) if each.name not in PER_RUN)
 """The fields in which the runs of a pack agree."""
-shared = attrgetter(*SHARED)
-"""Returns their values, to be compared; a round has a thousand runs, so it makes no mapping."""
+_values_of = attrgetter(*SHARED)
+
+
+def shared_values(settings: Settings) -> tuple[Any, ...]:
+    """Returns the values in which the runs of a pack agree: a round compares a thousand of them."""
+    values: tuple[Any, ...] = _values_of(settings)
+    return values
 
 
 class PlanError(ValueError):
@@ -83,11 +88,14 @@ class Plan:
         ]
         if problems:
             raise PlanError("\n".join(problems))
+        expected = shared_values(first)
         for run in self.runs[1:]:
-            if shared(run.settings) != shared(first):
-                differs = [name for name in SHARED if _differ(run.settings, first, name)]
+            values = shared_values(run.settings)
+            if values != expected:
+                pairs = zip(SHARED, values, expected, strict=True)
+                differing = [name for name, value, first_value in pairs if value != first_value]
                 raise PlanError(
-                    f"plan: runs of a pack must agree in {', '.join(differs)}, "
+                    f"plan: runs of a pack must agree in {', '.join(differing)}, "
                     f"but {run.id} differs from {ids[0]}. "
                     f"Only {', '.join(PER_RUN)} may differ."
                 )
@@ -206,7 +214,3 @@ def plans_from_json(text: str) -> list[Plan]:
     """
     values = _parsed(text)
     return [Plan._from_dict(value) for value in (values if isinstance(values, list) else [values])]
-
-
-def _differ(one: Settings, other: Settings, name: str) -> bool:
-    return bool(getattr(one, name) != getattr(other, name))

@@ -49,14 +49,15 @@ def _flip(call: Call, x: Any, dims: Any) -> Any:
     call.over_units(*dims)
     if isinstance(x, Flipped):
         return x.value
-    return x if call.hidden_size == 1 else Flipped(call.varying(single(x)))
+    value = single(x)
+    return value if call.hidden_size == 1 else Flipped(call.varying(value))
 
 
 @rule("roll")
 def _roll(call: Call, x: Any, shifts: Any, dims: Any = ()) -> Any:
     call.over_units(*dims)
-    turn = shifts[0] % call.hidden_size
-    return call.build.apply("roll", call.varying(single(x)), float(turn)) if turn else x
+    value, turn = single(x), shifts[0] % call.hidden_size
+    return call.build.apply("roll", call.varying(value), float(turn)) if turn else value
 
 
 @rule("cumsum")

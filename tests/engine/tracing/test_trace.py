@@ -399,6 +399,14 @@ def test_a_trace_needs_no_gradient_of_its_callers(mode):
         ).state_gradients != (None,)
 
 
+@pytest.mark.parametrize("hidden", [1, 3])
+@pytest.mark.parametrize("turned", [lambda rows: rows.roll(1, -1), lambda rows: rows.flip(-1)])
+def test_what_turns_one_number_a_row_turns_the_batch_and_is_refused_at_any_size(turned, hidden):
+    cell = made(lambda p, x, h: (x.h + h * turned(h.mean(-1))[..., None],), products={})
+    with pytest.raises(Untraceable, match="one number a row"):
+        traced(cell, hidden=hidden)
+
+
 def test_running_what_cannot_be_traced_says_so():
     with pytest.raises(Untraceable, match="operation lgamma"):
         case(made(lambda p, x, h: (torch.lgamma(h) + x.h,))).run("cpu")
