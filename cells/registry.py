@@ -16,13 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from cells import shipped
+from cells import plugins, shipped
 from cells.base import Cell
 from cells.declarations import problems_of, told
 from cells.spelling import nearest
 
 __all__ = [
-    "ENTRY_POINT_GROUP",
     "FAMILIES",
     "PRESETS",
     "InvalidCell",
@@ -35,6 +34,7 @@ __all__ = [
     "line_in",
     "load_file",
     "names",
+    "plugin_faults",
     "problems_of",
     "read_from",
     "register",
@@ -107,7 +107,6 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 A study may write them as a cell.
 """
-ENTRY_POINT_GROUP = "harness.cells"
 
 _FAMILY_OF = {name: family for family, names_of in FAMILIES.items() for name in names_of}
 _cells: dict[str, type[Cell]] = {}
@@ -122,7 +121,8 @@ class _File(NamedTuple):
 
 _holds = False
 _held: dict[Path, _File] = {}
-_entry_points_loaded = False
+_plugin_faults: list[str] | None = None
+"""What is wrong with cells of installed packages; None: they have not been looked for."""
 
 
 class UnknownCell(ValueError):
@@ -145,7 +145,7 @@ def find(name: str) -> type[Cell]:
     if name not in _cells and name in _FAMILY_OF:
         _import_family(_FAMILY_OF[name])
     if name not in _cells:
-        _load_entry_points()
+        plugin_faults()
     if name not in _cells:
         raise _unknown(name)
     return _cells[name]
@@ -166,8 +166,20 @@ def declarations(name: str) -> type[Cell]:
 
 def names() -> list[str]:
     """Returns the names of all cells, sorted, so that variants stand beside their parent."""
-    _load_entry_points()
+    plugin_faults()
     return sorted({*_FAMILY_OF, *_cells})
+
+
+def plugin_faults() -> list[str]:
+    """Returns what is wrong with the cells of installed packages, a line for each that fails.
+
+    The others are registered when this is first asked.
+    """
+    global _plugin_faults
+    if _plugin_faults is None:
+        _plugin_faults = []  # a package may itself look for a cell
+        _plugin_faults += plugins.load(register)
+    return list(_plugin_faults)
 
 
 def shipped_names() -> list[str]:
@@ -368,7 +380,8 @@ def _is_same_source(one: type[Cell], other: type[Cell]) -> bool:
 def _unknown(name: str) -> UnknownCell:
     near = similar(name)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(_known())}."
-    return UnknownCell(f"cell: must be the name of a cell, but got cell={name!r}. {hint}")
+    told = f"cell: must be the name of a cell, but got cell={name!r}. {hint}"
+    return UnknownCell("\n".join([told, *plugin_faults()]))
 
 
 def _known() -> list[str]:
@@ -383,17 +396,3 @@ def _cells_of(module: ModuleType) -> list[type[Cell]]:
         and issubclass(value, Cell)
         and value.__module__ == module.__name__
     ]
-
-
-def _load_entry_points() -> None:
-    global _entry_points_loaded
-    if not _entry_points_loaded:
-        _entry_points_loaded = True
-        for point in _entry_points():
-            register(point.load())
-
-
-def _entry_points() -> Iterable[Any]:
-    from importlib.metadata import entry_points  # late: it takes longer than reading a study
-
-    return entry_points(group=ENTRY_POINT_GROUP)

@@ -43,9 +43,12 @@ def cells(
         return
     from rich.console import Console
 
+    from cells import registry
     from harness import catalog
 
     Console().print(catalog.cells_table(files, hidden_size, num_tokens))
+    for fault in registry.plugin_faults():
+        typer.echo(fault, err=True)
 
 
 @app.command()

@@ -102,6 +102,7 @@ def _cells(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
                 f"must be the name of a cell, but got cell={shown(cell)}. {remedy} "
                 "`harness cells` lists all."
             )
+            message = " ".join([message, *registry.plugin_faults()])
             yield parsed.document.at_value(arm.paths["cell"], message, "unknown-cell")
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 import cells
-from cells import registry, shipped
+from cells import plugins, registry, shipped
 from cells.base import Cell
 
 GOOD = '''
@@ -215,8 +215,8 @@ def test_entry_points_are_read_once(monkeypatch, write):
         monkeypatch.setattr(inspect, "getsource", lambda cell: path.read_text())
         return SimpleNamespace(**namespace)
 
-    monkeypatch.setattr(registry, "_entry_points", lambda: [SimpleNamespace(load=load)])
-    monkeypatch.setattr(registry, "_entry_points_loaded", False)
+    monkeypatch.setattr(plugins, "entry_points", lambda: [SimpleNamespace(load=load)])
+    monkeypatch.setattr(registry, "_plugin_faults", None)
     assert "mine" in cells.names()
     assert cells.find("mine").name == "mine"
     assert loaded == [path]
