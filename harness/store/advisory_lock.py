@@ -6,6 +6,7 @@ says who held it last, so that it is seen where somebody else did meanwhile.
 """
 
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class AdvisoryLock:
             holder: Who this process is, and since when; no two are equal.
         """
         self._url, self._key, self._study, self._holder = url, key, study_name, holder
+        self._name = f"harness {secrets.token_hex(8)}"  # by which a server knows its sessions
         self._open = ExitStack()
         self._session: Connection | None = None
         self._assured = 0.0
@@ -67,6 +69,7 @@ class AdvisoryLock:
     def _take(self) -> None:
         self.release()  # the session of an earlier try
         if not self._try_to_take():
+            self._end_lost_session()
             raise LockedError(
                 f"study: must be run by one process at a time, but {self._study!r} is held by "
                 f"{self._last_holder()}. Wait for it, or end it."
@@ -91,14 +94,10 @@ class AdvisoryLock:
             LockedError: Another process holds the study, or held it meanwhile.
             SQLAlchemyError: The server does not answer.
         """
-        from sqlalchemy.exc import DBAPIError
-
         with self._mutex:
             if not at_once and time.monotonic() - self._assured < ASSURE_SECONDS:
                 return
-            try:
-                self._connection.exec_driver_sql("SELECT 1")
-            except (DBAPIError, _NoSession):
+            if not self._lives():  # what is raised then says why the server does not answer
                 self._take_again()
             self._assured = time.monotonic()
 
@@ -114,27 +113,52 @@ class AdvisoryLock:
 
     @property
     def _connection(self) -> "Connection":
-        if self._session is None:
-            raise _NoSession
+        assert self._session is not None
         return self._session
+
+    def _lives(self) -> bool:
+        """Returns whether the session is open and answers."""
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            return self._session is not None and bool(self._execute("SELECT 1"))
+        except DBAPIError:
+            return False
 
     def _take_again(self) -> None:
         self.release()
-        is_taken, last = self._try_to_take(), self._last_holder()
-        if last != self._holder:
+        try:
+            is_taken, last = self._try_to_take(), self._last_holder()
+            if last != self._holder:
+                raise LockedError(
+                    f"study: must be run by one process at a time, but {self._study!r} was taken "
+                    f"by {last} when this process had lost its connection to the database. What is "
+                    "stored stays; run the study again once that process has ended."
+                )
+            if not is_taken:
+                self._end_lost_session()
+                # Whoever took it just now has not said so yet, which the next try will see.
+                raise ConnectionError("another session holds the study")
+        except BaseException:
             self.release()  # a session that is open would count as the lock
-            raise LockedError(
-                f"study: must be run by one process at a time, but {self._study!r} was taken by "
-                f"{last} when this process had lost its connection to the database. What is stored "
-                "stays; run the study again once that process has ended."
-            )
-        if not is_taken:  # by this process's own session: the server has not noticed that it died
-            self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_locks WHERE {_OF_KEY}")
-            self.release()
+            raise
+
+    def _end_lost_session(self) -> None:
+        """Ends this process's own session that the server still believes in, though it was lost.
+
+        Raises:
+            ConnectionError: There was one; the lock can be taken once it has ended.
+        """
+        if self._execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+            f"WHERE {_OF_KEY} AND application_name = :name",
+            name=self._name,
+        ):
             raise ConnectionError("a session that was lost still holds the study")
 
     def _try_to_take(self) -> bool:
         self._session = self._open.enter_context(session(self._url))
+        self._execute("SELECT set_config('application_name', :name, false)", name=self._name)
         return bool(self._execute("SELECT pg_try_advisory_lock(:key)"))
 
     def _last_holder(self) -> str:
@@ -144,14 +168,10 @@ class AdvisoryLock:
         return _first(self._connection, statement, self._key, **values)
 
 
-class _NoSession(Exception):
-    """The lock was lost, and its database was away when it was to be taken again."""
-
-
 _OF_KEY = (
     "locktype = 'advisory' AND objsubid = 1 AND granted "
     "AND classid::bigint = :high AND objid::bigint = :low "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    "AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
 

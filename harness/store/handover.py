@@ -18,7 +18,7 @@ from typing import Any
 from harness.store import patience, signals
 from harness.store.advisory_lock import LockedError
 from harness.store.patience import Check, Say, is_lasting
-from harness.store.spool import MAX_BYTES, Spool
+from harness.store.spool import MAX_BYTES, Spool, num_bytes_of
 
 FLUSH_SECONDS = 3.0
 """How long an operation waits for others that are written with it, unless it is urgent."""
@@ -28,8 +28,6 @@ BATCH_BYTES = 16 * 2**20
 """About how much of the file is read at once: a run's model may be as large alone."""
 MAX_WAITING_BYTES = 64 * 2**20
 """About how much memory operations may take; above it they go to the file."""
-VALUE_BYTES = 64
-"""About what a value takes in memory beside its text."""
 CLOSE_SECONDS = 3.0
 """How long an end waits for the store before what is left goes to the file."""
 
@@ -62,17 +60,6 @@ class _Operation:
 
     def __post_init__(self) -> None:
         self.num_bytes = num_bytes_of(self.arguments)
-
-
-def num_bytes_of(value: Any) -> int:
-    """Returns about how much memory a value takes: its texts and files, and a little for each."""
-    if isinstance(value, str | bytes):
-        return VALUE_BYTES + len(value)
-    if isinstance(value, Mapping):
-        return VALUE_BYTES + sum(map(num_bytes_of, (*value, *value.values())))
-    if isinstance(value, list | tuple):
-        return VALUE_BYTES + sum(map(num_bytes_of, value))
-    return VALUE_BYTES
 
 
 class Handover:
@@ -148,7 +135,7 @@ class Handover:
         try:
             while not operation.done.wait(patience.PAUSE_SECONDS):
                 self._check()
-                self._look()
+                self._look(is_awaited=True)
         finally:
             self.wait_seconds += time.perf_counter() - begun
         self._look()
@@ -256,8 +243,12 @@ class Handover:
                 self._thread.start()
             self._changed.notify_all()
 
-    def _look(self) -> None:
-        """Tells a person that the store does not answer, and has the records wait in the file."""
+    def _look(self, *, is_awaited: bool = False) -> None:
+        """Tells a person that the store does not answer, and has the records wait in the file.
+
+        Args:
+            is_awaited: Whether the driver waits for the store, so that nothing trains.
+        """
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -266,15 +257,18 @@ class Handover:
             is_late = waited >= patience.NOTICE_SECONDS
             if is_late or self._waiting_bytes > MAX_WAITING_BYTES:
                 self._begin_spool()
+            has_records = self._has_records()
             is_over = self._is_told and not self._has_work()
         is_told_now = is_late and (self._why or waited >= self._slowness * patience.NOTICE_SECONDS)
         if is_told_now and not self._is_told and since is not None:
             self._is_told = True
             why = f" ({self._why})" if self._why else ""
             self._slowness *= 1 if self._why else 2
+            goes_on = "the launch waits for it, Ctrl-C ends" if is_awaited else "training goes on"
+            records = f", records wait in {self._spool.path}" if has_records else ""
             self._say(
-                f"MLflow's store does not answer since {patience.clock(since)}{why}; training goes "
-                f"on, records wait in {self._spool.path}",
+                f"MLflow's store does not answer since {patience.clock(since)}{why}; {goes_on}"
+                f"{records}",
                 "yellow",
             )
         elif is_over:

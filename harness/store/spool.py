@@ -17,8 +17,21 @@ from harness.study.units import RunKey
 
 MAX_BYTES = 2 * 1024**3
 """How large the file may become: above it the driver waits, as the disk belongs to others too."""
+VALUE_BYTES = 64
+"""About what a value takes in memory beside its text."""
 FORMAT = 1
 """Of the operations and their arguments; a file that says none is of this one."""
+
+
+def num_bytes_of(value: Any) -> int:
+    """Returns about how much memory a value takes: its texts and files, and a little for each."""
+    if isinstance(value, str | bytes):
+        return VALUE_BYTES + len(value)
+    if isinstance(value, Mapping):
+        return VALUE_BYTES + sum(map(num_bytes_of, (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return VALUE_BYTES + sum(map(num_bytes_of, value))
+    return VALUE_BYTES
 
 
 def unused(path: Path) -> Path:

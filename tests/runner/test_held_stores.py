@@ -116,7 +116,7 @@ def test_a_study_whose_stores_are_held_ends_as_an_undisturbed_one(tmp_path, monk
     report, _ = run(tmp_path, said)
     assert "MLflow's store does not answer since" in said.getvalue()
     assert "Optuna's storage does not answer since" in said.getvalue()
-    assert "training goes on" in said.getvalue() and "training waits for it" in said.getvalue()
+    assert "records wait in" in said.getvalue() and "training waits for it" in said.getvalue()
     assert_same(tmp_path, report, whole)
 
 

@@ -193,6 +193,17 @@ def test_a_store_that_does_not_answer_is_told_once_and_gets_all_in_order(
     assert lines[1:] == ["MLflow's store answers again, all records are stored"]
 
 
+def test_who_waits_for_a_store_is_not_told_that_training_goes_on(new, store, quick, lines, path):
+    """Nothing trains where a round or a study has ended and the store is away."""
+    own = new(lambda: setattr(store, "is_away", not lines))
+    store.is_away = True
+    own.call(lambda: store.keep("read"))
+    line, over = lines
+    assert "database is locked); the launch waits for it, Ctrl-C ends" in line
+    assert "training" not in line and str(path) not in line and "answers again" in over
+    assert store.kept == ["read"] and not path.exists()
+
+
 def test_one_that_is_stuck_is_told_too(new, store, quick, lines):
     own = new()
     store.lets_go.clear()
