@@ -32,6 +32,9 @@ SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
 Triton may specialise on 1 and on multiples of 16, so both are among them.
 """
 
+Facts = tuple[str, int, str, int]
+"""Cell, hidden size, precision and architecture, with which a row begins."""
+
 OPTIMIZER = "optimizer"
 """Stands for a cell's name in the rows of the kernels that no cell has."""
 
@@ -118,7 +121,9 @@ def compile_job(job: Job) -> list[Kernel]:
     return kernels or [Kernel(*facts, "all", "there is no pointwise piece")]
 
 
-def _kernel(job: Job, facts: Any, plan: Layout, piece: Piece, wanted: dict[str, Buffer]) -> Kernel:
+def _kernel(
+    job: Job, facts: Facts, plan: Layout, piece: Piece, wanted: dict[str, Buffer]
+) -> Kernel:
     def launch(shape: tuple[int, int, int]) -> None:
         like = torch.empty((*shape, 1), dtype=dtype_of(job.precision))
         buffers = gpu._allocated(wanted, {}, like)
@@ -155,7 +160,7 @@ def optimizer_kernels(architecture: int) -> list[Kernel]:
     return kernels
 
 
-def _launched(facts: Any, name: str, launch: Callable[[tuple[int, int, int]], None]) -> Kernel:
+def _launched(facts: Facts, name: str, launch: Callable[[tuple[int, int, int]], None]) -> Kernel:
     """Returns the kernel that is compiled when it is launched with every one of ``SHAPES``."""
     made = _compiled()
     try:

@@ -41,11 +41,20 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
     """Returns the parts, in the order in which they are wanted: what is right, then how fast."""
     python, own = sys.executable, str(Path(__file__).with_name("gpu_parts.py"))
     options = ("--device", device, *(["--small"] if small else []))
-    bench = ("--budget", "120", "--json", str(out / "bench.jsonl"))
+    bench: tuple[str, ...] = ("--budget", "120", "--json", str(out / "bench.jsonl"))
     if small:
         bench = ("--budget", "10", *bench[2:], "--shape", "B4,T6,H16,V28", "--seconds", "0.02")
     # A warning of what is installed there is no failure.
-    pytest = ("-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider", "--maxfail", "30")
+    pytest: tuple[str, ...] = (
+        "-m",
+        "gpu",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "--maxfail",
+        "30",
+    )
     pytest = (*pytest, "-W", "default")
     if importlib.util.find_spec("xdist") is not None:
         pytest = (*pytest, "-p", "xdist.plugin", "-n", str(min(8, os.cpu_count() or 1)))
