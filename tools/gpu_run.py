@@ -45,17 +45,8 @@ def parts(out: Path, device: str, small: bool) -> list[Part]:
     if small:
         bench = ("--budget", "10", *bench[2:], "--shape", "B4,T6,H16,V28", "--seconds", "0.02")
     # A warning of what is installed there is no failure.
-    pytest: tuple[str, ...] = (
-        "-m",
-        "gpu",
-        "-q",
-        "--no-header",
-        "-p",
-        "no:cacheprovider",
-        "--maxfail",
-        "30",
-    )
-    pytest = (*pytest, "-W", "default")
+    pytest: tuple[str, ...] = ("-m", "gpu", "-q", "--no-header", "-p", "no:cacheprovider")
+    pytest = (*pytest, "--maxfail", "30", "-W", "default")
     if importlib.util.find_spec("xdist") is not None:
         pytest = (*pytest, "-p", "xdist.plugin", "-n", str(min(8, os.cpu_count() or 1)))
     return [
