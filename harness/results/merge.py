@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.tried import is_done
-from harness.results import clean
+from harness.results import clean, merged
 from harness.results.doubled import fingerprint
 from harness.store.address import AddressedError, StoreError, sqlite_path
 from harness.store.kept import ASIDE, check_store, search_affixes, stored_names
@@ -19,12 +19,13 @@ from harness.store.known import ArchiveError
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.missing import missing_artifacts
-from harness.store.notes import StudyNotes
+from harness.store.notes import Origin, StudyNotes
 from harness.store.presence import await_readable, await_writable
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, phase_of, unit_of
 from harness.store.rows import RunRow
 from harness.store.soundness import check_stores
 from harness.store.source import holds_study
+from harness.study import Study
 from harness.study.units import Unit
 
 UNFINISHED = f"{ASIDE}merged"
@@ -95,12 +96,7 @@ class Merge:
 
     def identity(self) -> dict[str, Any]:
         """Returns what the whole study is: the arms and conditions of all parts."""
-        joined = dict(self.parts[0].identity)
-        for group in ("arms", "tunes"):
-            if group in joined:
-                parts = [part.identity.get(group, {}) for part in self.parts]
-                joined[group] = {key: value for part in parts for key, value in part.items()}
-        return joined
+        return merged.identity([part.identity for part in self.parts])
 
     def notes(self) -> StudyNotes:
         """Returns what the whole study remembers.
@@ -129,16 +125,20 @@ class Merge:
         tags = self.parts[0].reader.tags()
         return {key: value for key, value in tags.items() if not key.startswith("harness.")}
 
-    def line(self) -> str:
-        """Returns what is said once it is done."""
+    def line(self, into: Locations, file: Study | str | None) -> str:
+        """Returns what is said once it is done; ``file`` is as :func:`merged.whole` has it."""
         num_runs = sum(phase_of(run) != ARM_PHASE for _, run in self.runs())
         folders = ", ".join(str(part.folder) for part in self.parts)
         line = f"{self.name}: {_count(num_runs, 'run')} of {_count(len(self.owners), 'arm')}"
         line += f" from {folders}"
         if num_left := sum(part.num_left for part in self.parts):
             line += f"; {_count(num_left, 'run')} without a result not taken"
-        if any(part.identity["arms"].keys() != self.owners.keys() for part in self.parts):
-            line += "; go on with a study file that names all of its arms"
+        if isinstance(file, str):
+            line += f"; go on with a study file that has all of its arms ({file})"
+        elif file is not None:
+            num_more = len({arm.key for arm in file.arms} - self.owners.keys())
+            line += f"; it asks for {_count(num_more, 'arm')} more" if num_more else ""
+            line += f"; `harness run {self.name}{into.options}` goes on with it"
         return line
 
 
@@ -168,8 +168,9 @@ def merge(
         found = find(folders, names, into)
         await_writable(into)
         for each in found:
-            _make(each, into)
-            say(each.line())
+            file = _file(each)
+            _make(each, into, file)
+            say(each.line(into, file))
 
 
 def find(folders: Sequence[Path], names: Sequence[str], into: Locations) -> list[Merge]:
@@ -271,8 +272,7 @@ def _joined(name: str, parts: Sequence[Part], problems: list[str]) -> Merge:
 def _conflicts(name: str, first: Part, second: Part) -> Iterator[str]:
     """Yields why two parts are not one study: they differ, or both have run an arm."""
     folders = f"{first.folder} and {second.folder}"
-    known = _of_shared_arms(first.identity, second.identity)
-    for difference in _differences(known, _of_shared_arms(second.identity, first.identity)):
+    for difference in merged.conflicts(first.identity, second.identity):
         yield f"{name}: must be one study in {folders}, but {difference}. Rename one of them."
     ended, others = first.ended(), second.ended()
     for arm in ended.keys() & others.keys():
@@ -284,7 +284,7 @@ def _conflicts(name: str, first: Part, second: Part) -> Iterator[str]:
         )
     pins = {arm: pin for arm, pin in first.notes.pinned.items() if arm in second.notes.pinned}
     others_pins = {arm: second.notes.pinned[arm] for arm in pins}
-    for difference in _differences(pins, others_pins):
+    for difference in merged.differences(pins, others_pins):
         yield (
             f"{name}: what was resolved when an arm first ran must agree, but of {folders} "
             f"{difference}. Name text and engine in the study, and run one of them again."
@@ -303,25 +303,14 @@ def _described(doubled: Sequence[str], ended: Mapping[str, RunRow], others: Any)
     return f"{text}; they differ in {', '.join(sorted(other))}" if other else text
 
 
-def _of_shared_arms(identity: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an identity without the arms and conditions that another does not have."""
-    shared = dict(identity)
-    for group in ("arms", "tunes"):
-        known = other.get(group, {})
-        shared[group] = {k: v for k, v in identity.get(group, {}).items() if k in known}
-    return shared
+def _file(found: Merge) -> Study | str | None:
+    """Returns the study of all parts; why there is none; None where there is one part."""
+    if len(found.parts) == 1:
+        return None
+    return merged.whole(found.name, [part.locations for part in found.parts], found.identity())
 
 
-def _differences(first: Any, second: Any, path: str = "") -> Iterator[str]:
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        for key in dict.fromkeys([*first, *second]):
-            inner = f"{path}.{key}" if path else key
-            yield from _differences(first.get(key), second.get(key), inner)
-    elif first != second:
-        yield f"{path} is {first!r} and {second!r}"
-
-
-def _make(found: Merge, into: Locations) -> None:
+def _make(found: Merge, into: Locations, file: Study | str | None) -> None:
     """Makes a study whole and names it; of one that was not finished nothing is left."""
     from harness.store.copying import StudyCopy  # loads MLflow
 
@@ -330,7 +319,12 @@ def _make(found: Merge, into: Locations) -> None:
     with ExitStack() as undo:
         undo.callback(_remove, name, into)
         with closing(StudyCopy(into.tracking_uri, name, into.artifacts)) as copy:
-            copy.describe(found.identity(), found.notes(), found.tags())
+            notes = found.notes()
+            if isinstance(file, Study):
+                copy.keep_study_file(file.text)
+                path = None if file.path is None else str(file.path)
+                notes = replace(notes, origin=Origin(path, file.overrides))
+            copy.describe(found.identity(), notes, found.tags())
             for part, run in found.runs():
                 copy.add(part.reader, run)
             for number, part in enumerate(found.parts):

@@ -9,6 +9,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 from harness.store.address import StoreError
 from harness.store.connection import connect
 from harness.store.entries import Entry, write
+from harness.store.experiment import store_files
+from harness.store.kept import STUDY_FILE
 from harness.store.notes import StudyNotes
 from harness.store.reader import ARM_PHASE, StudyReader, phase_of, unit_of
 from harness.store.rows import RunRow, StoredDataset, artifact_path
@@ -38,6 +40,7 @@ class StudyCopy:
         self._writer = StudyWriter(uri, name, artifact_root)
         self._client = connect(self._writer.uri)
         self._arm_runs: dict[Unit, str] = {}
+        self._study_file: dict[str, str] = {}
         self.birth = self._writer.reader.birth
 
     def describe(
@@ -48,6 +51,10 @@ class StudyCopy:
         self._writer.save_notes(notes)
         for key, value in tags.items():
             self._client.set_experiment_tag(self._writer.experiment_id, key, value)
+
+    def keep_study_file(self, text: str) -> None:
+        """Keeps a study's file with every arm that is added from now on, instead of its own."""
+        self._study_file = {STUDY_FILE: text}
 
     def add(self, reader: StudyReader, run: RunRow) -> None:
         """Copies a run that is over; an arm's own run comes before those of its arm.
@@ -78,6 +85,8 @@ class StudyCopy:
             self._client.log_inputs(run_id, datasets=[_input(each) for each in datasets])
         if (folder := files_of(run)) is not None:
             self._client.log_artifacts(run_id, str(folder))
+        if is_arm:
+            store_files(self._client, run_id, self._study_file)
         status = run.status if is_over else "KILLED"
         self._client.set_terminated(run_id, status=status, end_time=run.end_time)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from harness.store.address import AddressedError
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
-from harness.study import Study
+from harness.study import GONE, Study
 
 
 class IdentityError(AddressedError):
@@ -22,8 +22,10 @@ def check_identity(study: Study, reader: StudyReader, locations: Locations) -> N
 
 def difference(study: Study, locations: Locations, changes: Sequence[str]) -> str:
     """Returns the message on a study whose name stands for another one in the store."""
+    is_smaller = all(change.endswith(GONE) for change in changes)
+    remedy = "Name these arms in the study too, rename it" if is_smaller else "Rename the study"
     return (
         f"study: {study.name!r} in {locations.tracking_uri} must be this study, but differs:\n"
         + "\n".join(f"  {change}" for change in changes)
-        + "\nRename the study, or run it with --new to put the old one aside and start afresh."
+        + f"\n{remedy}, or run it with --new to put the old one aside and start afresh."
     )

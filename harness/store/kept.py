@@ -16,6 +16,8 @@ from harness.study import Study
 
 ASIDE = " until "
 """What stands between the name of a study that was put aside and the time at which it was."""
+STUDY_FILE = "study.yaml"
+"""The file of every arm's own run that holds the study as it was read."""
 
 
 def search_affixes(study: str, birth: str) -> tuple[str, str]:
@@ -150,7 +152,7 @@ def _kept_study(
 
     reader = StudyReader(locations.tracking_uri, name)
     origin = reader.notes().origin
-    contents = (reader.artifact(run_id, "study.yaml") for run_id in reader.arm_runs().values())
+    contents = (reader.artifact(run_id, STUDY_FILE) for run_id in reader.arm_runs().values())
     content = next((content for content in contents if content), None)
     if origin is not None and content is None and (lost := missing_artifacts(reader)):
         raise ArchiveError(f"{lost} The study itself is read from its YAML file, too.")
@@ -162,7 +164,20 @@ def _kept_study(
     path = None if origin.path is None else found(Path(origin.path), locations.folder)
     text = content.decode("utf-8")
     every = (*origin.overrides, *overrides)
-    return studies.loads(text, name, every, path=path, without_cells=without_cells)
+    study = studies.loads(text, name, every, path=path, without_cells=without_cells)
+    if not overrides:
+        _check_whole(study, reader.identity() or {"arms": {}})
+    return study
+
+
+def _check_whole(study: Study, identity: Mapping[str, Any]) -> None:
+    """Raises ArchiveError where the kept file is that of a part of what is stored."""
+    if lost := identity["arms"].keys() - {arm.key for arm in study.arms}:
+        raise ArchiveError(
+            "study: must be stored with a file that has all of its arms to be named alone, but "
+            f"that of study={study.name!r} lacks {', '.join(sorted(lost))}. Give a YAML file "
+            "that has them too."
+        )
 
 
 def found(path: Path, folder: Path) -> Path:

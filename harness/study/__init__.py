@@ -7,13 +7,14 @@ The modules from the bottom: document and reader (YAML with positions), fields, 
 (what may be written), schema (that for editors), names (what an unknown name means), parse (a form
 and its problems), arms (drafts of the arms), space, needs, arm_rules and rules (what must hold
 across fields), units and model (the result), build (from a form to a study), file (load, loads and
-from_dict), table (documentation).
+from_dict), union (several files as one), table (documentation).
 """
 
 from harness.settings import SampleRequest
 from harness.study.document import Problem, StudyError
 from harness.study.file import from_dict, is_file, load, loads, problem_of_arms
 from harness.study.model import (
+    GONE,
     Arm,
     Choices,
     Measure,
@@ -30,6 +31,7 @@ from harness.study.schema import json_schema
 from harness.study.table import field_table
 
 __all__ = [
+    "GONE",
     "Arm",
     "Choices",
     "Measure",

@@ -104,7 +104,7 @@ def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> Stu
 
 
 @dataclass(frozen=True)
-class _Read:
+class Read:
     """A file that has been read, right or wrong.
 
     Attributes:
@@ -118,6 +118,12 @@ class _Read:
     parts: dict[str, Parsed]
     arms: dict[str, list[ArmDraft]]
     problems: list[Problem]
+
+
+def read_again(study: Study) -> Read:
+    """Returns a study's file with its overrides; nothing of the files of its cells is run."""
+    folder = study.path.parent if study.path else Path()
+    return _read(study.text, study.name, folder, study.overrides, without_cells=True)
 
 
 def problem_of_arms(
@@ -178,7 +184,7 @@ def _read(
     folder: Path,
     overrides: tuple[str, ...],
     without_cells: bool = False,
-) -> _Read:
+) -> Read:
     """Returns what a text holds; files that it names are looked for in ``folder``.
 
     Raises:
@@ -200,7 +206,7 @@ def _read(
         arms[name], part_problems = rules.check(part, folder, without_cells)
         problems += part_problems
     problems += rules.across({name: (part, arms[name]) for name, part in parts.items()})
-    return _Read(parsed, parts, arms, list(dict.fromkeys(problems)))
+    return Read(parsed, parts, arms, list(dict.fromkeys(problems)))
 
 
 def _override(document: Document, overrides: tuple[str, ...]) -> None:

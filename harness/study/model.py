@@ -25,6 +25,9 @@ is reported of it.
 """
 
 
+GONE = ": there -> gone"
+"""What ends the change of an identity that lost an arm."""
+
 MAY_GROW = ("trials", "repeats", "finalists", "finalist_seeds", "at_most")
 """Fields of the search that may change in a study under way: they add runs to it."""
 
@@ -282,7 +285,7 @@ class Study:
             for path in dict.fromkeys([*before, *after])
             if before.get(path) != after.get(path)
         ]
-        return changes + [f"arms.{name}: there -> gone" for name in gone]
+        return changes + [f"arms.{name}{GONE}" for name in gone]
 
     def resolved(self) -> dict[str, Any]:
         """Returns the study with all defaults filled in; :func:`dump` makes a study file of it."""

@@ -6,6 +6,7 @@ would let a small file grow without bound, so there are none.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -132,6 +133,20 @@ def dump(value: Any) -> str:
     except yaml.representer.RepresenterError as error:
         raise UnwritableError(shown(error.args[-1])) from error
     return text
+
+
+def dump_line(value: Any) -> str:
+    """Returns a value in one line, as an override holds it; :func:`read` reads it back."""
+    # A list of it: PyYAML would end a number that stands alone with a mark of its own.
+    text = yaml.dump(
+        [value],
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=True,
+        width=math.inf,
+    )
+    return str(text).strip()[1:-1]
 
 
 def _refuse(document: Document, position: Position, message: str, code: str) -> None:

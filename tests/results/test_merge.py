@@ -134,7 +134,7 @@ def test_arms_of_two_machines_become_one_study(planted, tmp_path):
     here, there = planted
     assert line == (
         f"wide: 4 runs of 2 arms from {here}, {there}; 2 runs without a result not taken; "
-        "go on with a study file that names all of its arms"
+        f"go on with a study file that has all of its arms (that of {here} was not kept whole)"
     )
     found, trials = stored(tmp_path / "goal", "wide")
     for folder in planted:

@@ -52,6 +52,12 @@ def test_a_file_that_is_another_study_than_the_stored_one_is_refused(store):
         open_study(str(store / "small.yaml"), ("measure.margin=0.05",), Locations(store))
 
 
+def test_a_file_that_lacks_a_stored_arm_is_told_to_name_it(store):
+    without = ("compare.arms={narrow: {hidden_size: 3}, other: {hidden_size: 4}}",)
+    with pytest.raises(IdentityError, match=r"arms.wide: there -> gone\nName these arms in the"):
+        open_study(str(store / "small.yaml"), without, Locations(store))
+
+
 def test_a_study_that_was_never_run_is_not_opened_and_no_store_is_made(tmp_path):
     path = small_study.write(tmp_path)
     with pytest.raises(NothingError, match="must have been run, but 'small' is not in .* Run it"):
