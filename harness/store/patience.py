@@ -270,6 +270,8 @@ def lacking(error: BaseException, place: Path | str, needed_bytes: int = 0) -> O
     for cause in _chain(error):
         if isinstance(cause, sqlite3.Error):
             is_gone = getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+            # A journal cannot be made beside a file whose whole folder was moved.
+            is_gone |= Path(name).is_absolute() and not Path(name).parent.is_dir()
             number = errno.ESTALE if is_gone else LASTING[_code(cause)]
             break
         if isinstance(cause, OSError) and cause.errno is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from harness.study.units import RunKey
+from harness.training.files import make_within
 
 MAX_BYTES = 2 * 1024**3
 """How large the file may become: above it the driver waits, as the disk belongs to others too."""
@@ -88,7 +89,7 @@ class Spool:
 
     def _append(self, lines: list[bytes]) -> None:
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_within(self.path.parent.parent, self.path.parent)
             self._file = open(self.path, "wb")
             first = {"experiment": self._experiment, "format": FORMAT}
             self._end = self._file.write(_line(first))

@@ -16,7 +16,7 @@ from torch import Tensor
 from cells.registry import find, source_of
 from harness.settings import EXECUTION, to_dict
 from harness.training import npz
-from harness.training.files import checkpoint_name, write_whole
+from harness.training.files import checkpoint_name, make_within, write_whole
 from harness.training.plan import Run
 
 FORMAT = 1
@@ -60,7 +60,7 @@ def digest(run: Run, corpus_fingerprint: str) -> str:
 def save(folder: str | Path, run: Run, corpus_fingerprint: str, checkpoint: Checkpoint) -> None:
     """Writes the run's file: whole, or not at all."""
     path = path_of(folder, run)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_within(path.parent.parent.parent, path.parent)  # FOLDER/checkpoints/STUDY
     same = digest(run, corpus_fingerprint)
     header = {
         "digest": same,

@@ -21,6 +21,20 @@ def checkpoint_name(run_id: str) -> str:
     return f"{hashlib.sha256(run_id.encode()).hexdigest()[:24]}.checkpoint"
 
 
+def make_within(home: Path, folder: Path) -> None:
+    """Makes a folder below another one that must be there: one that was moved is not made again.
+
+    A folder of results that is moved while its study runs would else leave what looks like another
+    study in its place.
+
+    Raises:
+        OSError: The other one is gone, or nothing can be made in it.
+    """
+    if not home.is_dir():
+        raise OSError(errno.ESTALE, "The folder was moved or removed", str(home))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_whole(path: Path, *contents: bytes, partial: Path | None = None) -> None:
     """Writes a file beside its place, to the disk, and moves it there.
 

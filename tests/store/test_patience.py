@@ -326,6 +326,20 @@ def test_a_file_that_is_removed_while_it_is_written_to_is_not_said_to_be_closed(
     assert lacking(raised.value, tmp_path / "a.db").errno == errno.ESTALE
 
 
+def test_a_folder_that_is_moved_while_its_file_is_written_to_is_no_fault_of_a_disk(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "a.db", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        folder.rename(tmp_path / "moved")
+        with pytest.raises(sqlite3.OperationalError) as raised:
+            connection.execute("INSERT INTO t VALUES (1)")
+    assert lacking(raised.value, folder / "a.db").errno == errno.ESTALE
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        sqlite3.connect(folder / "a.db")
+    assert lacking(raised.value, folder / "a.db").errno == errno.ESTALE
+
+
 @pytest.mark.parametrize(
     ("library", "open_store"),
     [

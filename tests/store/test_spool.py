@@ -1,5 +1,6 @@
 """Records on disk come back as they were, in order, as far as the file is whole."""
 
+import errno
 import math
 import tracemalloc
 
@@ -55,6 +56,15 @@ def test_there_is_no_file_until_something_is_written(path):
     assert spool.resume() is None and spool.read(9, 10**6) == []
     spool.close(keep=False)
     assert not path.parent.exists()
+
+
+def test_a_folder_that_was_moved_is_not_made_again(tmp_path):
+    """What lay there would look like a study whose database was lost."""
+    spool = Spool(tmp_path / "moved" / "checkpoints" / "small.records", "1 born")
+    with pytest.raises(OSError) as raised:
+        spool.append(OPERATIONS, are_known=True)
+    assert raised.value.errno == errno.ESTALE and not list(tmp_path.iterdir())
+    spool.close(keep=True)
 
 
 @pytest.mark.parametrize("damage", ["cut off", "changed"])

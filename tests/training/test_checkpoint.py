@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, of this very run, and never unpickled."""
 
+import errno
 import hashlib
 import io
 import math
@@ -148,3 +149,10 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     monkeypatch.undo()
     assert checkpoint.load(tmp_path, RUN, TEXT)[0].update == 12
     assert list(tmp_path.iterdir()) == [checkpoint.path_of(tmp_path, RUN)]
+
+
+def test_a_folder_of_results_that_was_moved_is_not_made_again(tmp_path):
+    """What lay there would look like a study whose database was lost."""
+    with pytest.raises(OSError) as raised:
+        checkpoint.save(tmp_path / "moved" / "checkpoints" / "small", RUN, TEXT, example())
+    assert raised.value.errno == errno.ESTALE and not list(tmp_path.iterdir())
