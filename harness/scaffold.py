@@ -11,6 +11,7 @@ from cells import registry
 from cells.copying import copied_source
 from cells.spelling import nearest
 from harness import documents
+from harness.study import absent
 from harness.study.blocks import STUDY_NAME
 from harness.study.reader import read
 
@@ -21,22 +22,23 @@ class ScaffoldError(ValueError):
     """The files cannot be written; the message says why."""
 
 
-def write_study(name: str | None, folder: Path) -> list[str]:
+def write_study(name: str | None, folder: Path, shipped: str | None = None) -> list[str]:
     """Writes a study file and returns lines that name it and what to do with it.
 
     Args:
-        name: The study's; ``quickstart`` by default.
+        name: The study's; ``quickstart`` by default, or the shipped study's.
         folder: Made where it is not there.
+        shipped: The shipped study that it begins as a copy of; None: every line has a comment.
 
     Raises:
         ScaffoldError: The name is none for a study, or the file exists.
     """
-    name = _checked(name or "quickstart", "study")
+    name = _checked(name or shipped or "quickstart", "study")
     path = folder / f"{name}.yaml"
-    _write({path: _template("study.yaml", name)})
+    _write({path: _template("study.yaml", name) if shipped is None else _renamed(shipped, name)})
     shown = shlex.quote(str(path))
     return [
-        f"{path}: written",
+        f"{path}: written" + (f", a copy of {shipped}" if shipped else ""),
         f"{documents.place('docs/study.md')}  explains every field",
         f"harness check {shown}  tells what it costs and can show",
         f"harness run {shown}  runs it to its verdict",
@@ -58,9 +60,13 @@ def write_cell(name: str | None, folder: Path, shipped: str | None = None) -> li
     """
     known = [*registry.shipped_names(), *registry.PRESETS]
     if shipped is not None and shipped not in known:
-        near = nearest(shipped, known)
-        hint = f"Did you mean {near[0]}?" if near else "`harness cells` lists all."
-        raise ScaffoldError(f"from: must be a shipped cell, but got from={shipped!r}. {hint}")
+        studies = absent.shipped()
+        near = nearest(shipped, [*known, *studies])
+        all_of_them = f"`harness cells` lists the cells; the studies: {', '.join(studies)}."
+        hint = f"Did you mean {near[0]}?" if near else all_of_them
+        raise ScaffoldError(
+            f"from: must be a shipped cell or study, but got from={shipped!r}. {hint}"
+        )
     name = _checked(name or f"my-{shipped or 'cell'}", "cell")
     if name in {*registry.names(), *registry.PRESETS}:
         hint = f"`harness init {name}-changed --from {name}` begins with a copy of it."
@@ -121,6 +127,13 @@ def _is_module(name: str) -> bool:
     paths = [path for path in sys.path if Path(path).resolve() != Path.cwd()]
     found = PathFinder.find_spec(name, paths)
     return name in sys.stdlib_module_names or (found is not None and found.origin is not None)
+
+
+def _renamed(shipped: str, name: str) -> str:
+    """Returns the text of a shipped study under another name, without what lies beside it."""
+    text = absent.shipped()[shipped].read_text(encoding="utf-8")
+    text = re.sub(r"\A# yaml-language-server:.*\n", "", text)
+    return re.sub(r"(?m)^study: .*$", f"study: {name}", text, count=1)
 
 
 def _copy(shipped: str, name: str) -> str:

@@ -14,6 +14,7 @@ from cells import registry
 from cells import shipped as shipped_cells
 from harness import scaffold, study
 from harness.cli import app
+from harness.study import absent
 
 
 @pytest.fixture
@@ -156,3 +157,12 @@ def test_a_misspelt_preset_is_told(tmp_path):
 def test_only_a_shipped_cell_is_copied(tmp_path):
     with pytest.raises(scaffold.ScaffoldError, match="from: must .* Did you mean lstm?"):
         scaffold.write_cell(None, tmp_path, "lsmt")
+
+
+@pytest.mark.parametrize("shipped", absent.shipped())
+def test_a_shipped_study_is_copied_under_another_name(harness, tmp_path, shipped):
+    done = harness("init", "my-own", "--from", shipped)
+    assert done.exit_code == 0 and f"my-own.yaml: written, a copy of {shipped}" in done.output
+    mine = study.load(tmp_path / "my-own.yaml")
+    assert mine.name == "my-own"
+    assert mine.identity() == study.load(absent.shipped()[shipped]).identity()

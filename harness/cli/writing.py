@@ -35,9 +35,10 @@ def init(
         str | None,
         option(
             "--from",
-            metavar="CELL",
-            help="Write a copy of this shipped cell, to change an equation of it, and its test. "
-            "(default: with --cell, a small example)",
+            metavar="NAME",
+            help="Write a copy of this shipped cell, to change an equation of it, and its test; or "
+            "a copy of this shipped study. (default: a study with comments; with --cell, a small "
+            "example)",
         ),
     ] = None,
     folder: Annotated[
@@ -54,12 +55,11 @@ def init(
     No file is overwritten.
     """
     from harness import scaffold
+    from harness.study import absent
 
-    is_cell = cell or from_ is not None
-    lines = (
-        scaffold.write_cell(name, folder, from_) if is_cell else scaffold.write_study(name, folder)
-    )
-    for line in lines:
+    is_study = not cell and (from_ is None or from_ in absent.shipped())
+    write = scaffold.write_study if is_study else scaffold.write_cell
+    for line in write(name, folder, from_):
         typer.echo(line)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import documents
-from harness.study import build, reader, rules, space
+from harness.study import absent, build, reader, rules, space
 from harness.study.arms import ArmDraft
 from harness.study.document import Document, Problem, StudyError, shown
 from harness.study.document import Path as DocumentPath
@@ -38,10 +38,12 @@ def load(path: str | Path, overrides: Iterable[str] = (), *, without_cells: bool
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise _unreadable(path, absent.message(path)) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         example = documents.place("studies/quickstart.yaml")
         remedy = f"Give the path of a study file, such as {example}"
-        raise _unreadable(path, f"must be readable, but got {error}. {remedy}.") from error
+        raise _unreadable(path, f"must be readable, but got {_words(error)}. {remedy}.") from error
     if len(content) > MAX_BYTES:
         raise _unreadable(
             path,
@@ -97,6 +99,11 @@ def from_dict(values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Study
         )
         raise StudyError([Problem(1, 1, "values", message, source, "wrong-kind")]) from error
     return _study(text, source, None, tuple(overrides))
+
+
+def _words(error: OSError | ValueError) -> str:
+    """Returns what the system says of a file, without its number and the path again."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _unreadable(path: Path, message: str, line: int = 1, column: int = 1) -> StudyError:
