@@ -17,6 +17,7 @@ import pytest
 import small_study
 from rich.console import Console
 
+from cells import registry
 from harness import data
 from harness.runner import launch, ray_cluster, ray_executor
 from harness.runner.executor import ExecutorError
@@ -25,7 +26,7 @@ from harness.runner.recorder import RunRecorder
 from harness.settings import Budget, Settings
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
-from harness.training.messages import RunEnded
+from harness.training.messages import RunEnded, RunState
 from harness.training.plan import Plan, Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_report_files")]
@@ -243,6 +244,50 @@ def test_a_worker_has_its_next_pack_before_the_ends_of_this_one_are_recorded(
         executor.execute(packs, listen)
     words = ["begins 0", "begins 1", "ends 0", "begins 2", "ends 1", "ends 2"]
     assert happened == [each.replace(" ", " a/replicate/") for each in words]
+
+
+OWN = '''
+from torch import tanh
+
+from cells import Cell
+
+
+class RayOwn(Cell):
+    r"""A plain cell.
+
+        h' = tanh(W x + R h)
+
+    Source: none.
+    Reference: none.
+    Differs from none.
+    """
+
+    name = "ray-own"
+    gates = ("h",)
+    state = ("h",)
+
+    def step(self, p, x, h):
+        return (tanh(x.h + p.R(h).h),)
+'''
+
+
+def test_a_worker_that_starts_after_a_cell_was_edited_has_the_text_of_the_launch(
+    cluster, pack, tmp_path
+):
+    file, said = tmp_path / "own.py", []
+    file.write_text(OWN)
+    (run,) = pack.runs
+    own = replace(run.settings, cell="ray-own", engine="reference")
+    plan = replace(pack, runs=(replace(run, settings=own),), cell_files=(str(file),))
+    with (
+        registry.held_files(),
+        closing(open_executor("ray", cluster.address, tmp_path / "study", quiet)) as executor,
+    ):
+        registry.load_file(file)
+        file.write_text("This is no cell any more.")
+        executor.execute([plan], lambda messages: said.extend(messages) or set())
+    (end,) = (each for each in said if isinstance(each, RunEnded))
+    assert end.state == RunState.FINISHED, end
 
 
 def test_ends_are_recorded_although_the_next_pack_cannot_be_given(
